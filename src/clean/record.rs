@@ -1,0 +1,53 @@
+//! What cleaning made of a row.
+
+use std::ops::Range;
+
+/// A typed record: one value a field of the spec, in the spec's order. Reused from row to row without allocation.
+#[derive(Debug, Default, Clone)]
+pub struct Record {
+    /// One value a field.
+    pub values: Vec<Value>,
+    /// The text of all string values.
+    pub text: String,
+}
+
+/// A value of a field. Strings are ranges into [`Record::text`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A string: a range of bytes in the record's text, on character boundaries.
+    Text(Range<u32>),
+    /// BSON 32-bit integer.
+    Int32(i32),
+    /// BSON 64-bit integer.
+    Int64(i64),
+    /// BSON double.
+    Double(f64),
+    /// BSON decimal128, its 16 bytes as BSON stores them.
+    Decimal128([u8; 16]),
+    /// BSON boolean.
+    Bool(bool),
+    /// BSON datetime: milliseconds since 1970-01-01T00:00:00Z.
+    Datetime(i64),
+}
+
+impl Record {
+    /// Forgets the previous row.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.text.clear();
+    }
+
+    /// Adds a string value.
+    pub fn push_text(&mut self, text: &str) {
+        let start = self.text.len() as u32;
+        self.text.push_str(text);
+        self.values.push(Value::Text(start..self.text.len() as u32));
+    }
+
+    /// The text behind a [`Value::Text`] of this record.
+    pub fn text(&self, range: &Range<u32>) -> &str {
+        &self.text[range.start as usize..range.end as usize]
+    }
+}

@@ -1,0 +1,52 @@
+//! What the reader hands on: whole records in one buffer, with their positions.
+
+/// A run of whole records out of one source, in source order.
+#[derive(Debug, Default, Clone)]
+pub struct Block {
+    /// Index of the source in the order in which sources are read.
+    pub source: usize,
+    /// Position of this block among all blocks of the load, from 0.
+    pub sequence: u64,
+    /// The records' text. UTF-8 where the source keeps what its encoding promises; a row may hold other bytes.
+    pub bytes: Vec<u8>,
+    /// The records within `bytes`, blank lines left out.
+    pub rows: Vec<RowSpan>,
+    /// Number of the first row in its source, from 1, header and blank lines not counted.
+    pub first_row: u64,
+    /// Places in `bytes` where the decoder met bytes it could not decode and put U+FFFD; ascending. Only for sources
+    /// that are not UTF-8: UTF-8 is passed on as it is.
+    pub undecodable: Vec<u32>,
+}
+
+/// One record of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowSpan {
+    /// First byte within the block.
+    pub start: u32,
+    /// One past the last byte, line end not included.
+    pub end: u32,
+    /// Physical line of the source on which the record starts, from 1 (the header is usually line 1).
+    pub line: u64,
+    /// Byte offset of the record in the source, after decompression, in the source's own encoding.
+    pub offset: u64,
+    /// How the record ended.
+    pub ending: Ending,
+}
+
+/// How a record ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// At a line end or at the end of the source.
+    Whole,
+    /// The source ended inside a quoted cell.
+    OpenQuote,
+    /// It was longer than a row may be; the span holds only its beginning.
+    TooLong,
+}
+
+impl Block {
+    /// The bytes of one of this block's rows.
+    pub fn row(&self, span: RowSpan) -> &[u8] {
+        &self.bytes[span.start as usize..span.end as usize]
+    }
+}

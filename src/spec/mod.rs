@@ -1,0 +1,82 @@
+//! The dataset spec: one description of fields, rules and identity from which everything else is derived.
+//!
+//! A [`Spec`] is immutable once made and valid by construction: [`Spec::from_toml`] refuses a wrong file with line, key
+//! and what would be right. This room never reads data, never talks to a server and knows no command line.
+
+mod field;
+
+pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
+
+/// A dataset: its fields in the order of the document, and what holds between them.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The dataset's name, as in the ledger and in messages.
+    pub name: String,
+    /// The collection the documents go to unless the user names another.
+    pub collection: String,
+    /// Where the spec came from, for messages: a path or `built-in:admissions`.
+    pub origin: String,
+    /// Leaf fields in document order. Fields that share a dotted prefix stand next to each other.
+    pub fields: Vec<Field>,
+    /// What makes two rows the same record.
+    pub identity: Identity,
+    /// Rules between fields.
+    pub plausibility: Vec<Plausibility>,
+    /// Secondary indexes, built after a first load.
+    pub indexes: Vec<Index>,
+    /// BLAKE3 of the TOML text, hex: the ledger compares it to tell a changed spec.
+    pub hash: String,
+}
+
+/// The fields whose values make a record's `_id`, and what happens when two records share them but differ elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Indices into [`Spec::fields`], ascending. All of them by default.
+    pub fields: Vec<usize>,
+    /// What settles a conflict.
+    pub on_conflict: OnConflict,
+}
+
+/// What happens to a record whose identity is taken by a different record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The record that came first stays; the later one is counted as a conflict.
+    KeepFirst,
+    /// The later record replaces the earlier one.
+    KeepLast,
+    /// The record that came first stays; the later one goes to the reject file.
+    Reject,
+}
+
+/// A rule between two fields of one record: `left` must not come after `right`. A null on either side satisfies it.
+#[derive(Debug, Clone)]
+pub struct Plausibility {
+    /// The rule's name, as in the reject file and the summary.
+    pub name: String,
+    /// Index of the field that must be smaller or equal.
+    pub left: usize,
+    /// Index of the field that must be greater or equal.
+    pub right: usize,
+    /// Whether a violation rejects the row or is only counted.
+    pub severity: Severity,
+}
+
+/// How much a broken plausibility rule weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The row is rejected.
+    Reject,
+    /// The row is loaded and the violation counted.
+    Warn,
+}
+
+/// A secondary index of the collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The index's name on the server.
+    pub name: String,
+    /// Key fields by dotted name, with 1 or -1.
+    pub keys: Vec<(String, i32)>,
+    /// Whether two documents may share a key.
+    pub unique: bool,
+}
