@@ -1,1 +1,4 @@
-//! x
+//! Everything that needs a real mongod, in one binary.
+
+mod access;
+mod certificates;
