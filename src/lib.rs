@@ -14,3 +14,9 @@ pub mod clean;
 pub mod reject;
 
 pub mod encode;
+
+pub mod write;
+
+pub mod ledger;
+
+pub mod access;
