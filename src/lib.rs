@@ -14,3 +14,9 @@ pub mod clean;
 pub mod reject;
 
 pub mod encode;
+
+pub mod spill;
+
+pub mod verify;
+
+pub mod export;
