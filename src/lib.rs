@@ -13,4 +13,10 @@ pub mod clean;
 
 pub mod reject;
 
+pub mod encode;
+
+pub mod write;
+
+pub mod ledger;
+
 pub mod access;

@@ -77,3 +77,18 @@ reasons! {
     /// The server refused the document for another reason.
     RefusedByServer = "refused_by_server",
 }
+
+/// A refused row on its way to the reject file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// Index of the source.
+    pub source: usize,
+    /// Physical line on which the row starts, from 1.
+    pub line: u64,
+    /// Byte offset of the row in its source, after decompression.
+    pub offset: u64,
+    /// Why it was refused.
+    pub reject: Reject,
+    /// The row's own cells as far as they could be told apart; they stand in the reject file and nowhere else.
+    pub cells: Vec<Vec<u8>>,
+}

@@ -144,3 +144,43 @@ pub enum Privacy {
     /// Neither.
     None,
 }
+
+impl FieldType {
+    /// The type's name in the spec and the docs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int32(_) => "int32",
+            Self::Int64(_) => "int64",
+            Self::Double(_) => "double",
+            Self::Decimal128(_) => "decimal128",
+            Self::Bool { .. } => "bool",
+            Self::Date => "date",
+            Self::Datetime => "datetime",
+            Self::Enum { .. } => "enum",
+        }
+    }
+}
+
+impl Presence {
+    /// The presence's name in the spec and the docs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Nullable => "nullable",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+impl Privacy {
+    /// The class's name in the spec and the docs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DirectIdentifier => "direct-identifier",
+            Self::QuasiIdentifier => "quasi-identifier",
+            Self::Clinical => "clinical",
+            Self::None => "none",
+        }
+    }
+}

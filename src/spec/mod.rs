@@ -3,9 +3,21 @@
 //! A [`Spec`] is immutable once made and valid by construction: [`Spec::from_toml`] refuses a wrong file with line, key
 //! and what would be right. This room never reads data, never talks to a server and knows no command line.
 
+mod error;
 mod field;
+mod from_toml;
+mod markdown;
+mod spelling;
 
+use std::fs;
+use std::path::Path;
+
+pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
+pub use spelling::{column_key, same_spelling};
+
+/// The TOML of the spec that is used where the user gives no other.
+pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
 /// A dataset: its fields in the order of the document, and what holds between them.
 #[derive(Debug, Clone)]
@@ -80,3 +92,30 @@ pub struct Index {
     /// Whether two documents may share a key.
     pub unique: bool,
 }
+
+impl Spec {
+    /// The spec of hospital admissions, built into the program.
+    pub fn built_in() -> Self {
+        Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is tested to be right")
+    }
+
+    /// Reads a spec from its TOML text; `origin` is how messages name it.
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SpecError> {
+        from_toml::read(text, origin)
+    }
+
+    /// Reads a spec from a file.
+    pub fn from_file(path: &Path) -> Result<Self, SpecError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// The index of the field with this dotted name.
+    pub fn field_index(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! What encoding made of a block.
+
+use super::identity::{Digest, Id};
+use crate::clean::Tally;
+use crate::reject::RejectedRow;
+
+/// The documents and rejects of one block, in the order of its rows.
+#[derive(Debug, Default)]
+pub struct EncodedBlock {
+    /// Index of the source.
+    pub source: usize,
+    /// Position of the block among all blocks of the load.
+    pub sequence: u64,
+    /// Rows the block held: as many as entries and rejects.
+    pub rows: u64,
+    /// Number of the block's first row in its source, from 1.
+    pub first_row: u64,
+    /// Line of the first row, from 1.
+    pub first_line: u64,
+    /// Byte offset of the first row in its source.
+    pub first_offset: u64,
+    /// The documents, one after the other.
+    pub documents: Vec<u8>,
+    /// Where each document stands and what it is called.
+    pub entries: Vec<Entry>,
+    /// Refused rows.
+    pub rejects: Vec<RejectedRow>,
+    /// What cleaning changed.
+    pub tally: Tally,
+}
+
+/// One document of a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Its `_id`.
+    pub id: Id,
+    /// Digest of its body.
+    pub digest: Digest,
+    /// First byte in the block's documents.
+    pub start: u32,
+    /// Length, bytes.
+    pub len: u32,
+    /// Its row, counted from the block's first.
+    pub row: u32,
+    /// Its line, counted from the block's first.
+    pub line: u32,
+    /// Its byte offset, counted from the block's first.
+    pub offset: u32,
+    /// Which block of a run it is in; 0 in a block.
+    pub chunk: u32,
+}

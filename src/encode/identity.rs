@@ -1,0 +1,92 @@
+//! The `_id` of a record and the digest of its content.
+
+use std::fmt;
+
+/// Keys the identity hash, so that an `_id` cannot be recomputed from what is known of a person.
+///
+/// An unkeyed hash of a person's data is derived from the person (45 CFR 164.514(c)); with a deployment's secret it is not.
+#[derive(Clone, Default)]
+pub struct IdentityKey(Option<[u8; blake3::KEY_LEN]>);
+
+impl IdentityKey {
+    /// Derives the key from a deployment's secret with BLAKE3's key derivation.
+    pub fn from_secret(secret: &str) -> Self {
+        Self(Some(blake3::derive_key("medlift 2026-11-23 record identity", secret.as_bytes())))
+    }
+
+    /// A name for the key that tells two keys apart and gives neither away; `none` without a key.
+    pub fn fingerprint(&self) -> String {
+        self.0.map_or_else(|| "none".into(), |_| self.hash(b"fingerprint").to_hex()[..16].to_owned())
+    }
+
+    pub(super) fn hash(&self, bytes: &[u8]) -> blake3::Hash {
+        match &self.0 {
+            Some(key) => blake3::keyed_hash(key, bytes),
+            None => blake3::hash(bytes),
+        }
+    }
+}
+
+impl fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityKey({})", self.fingerprint())
+    }
+}
+
+/// A document's `_id`: a UUID of version 8 (RFC 9562, section 5.8). Ordered as the server orders them: byte by byte.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub [u8; 16]);
+
+impl Id {
+    pub(super) fn from_hash(hash: &blake3::Hash) -> Self {
+        let mut bytes = half(hash, 0);
+        bytes[6] = (bytes[6] & 0x0f) | 0x80;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, byte) in self.0.iter().enumerate() {
+            if matches!(position, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// 128 bits of hash over a document's body (everything but `_id` and lineage). Sums of digests do not depend on order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(pub u128);
+
+impl Digest {
+    pub(super) fn from_hash(hash: &blake3::Hash) -> Self {
+        Self(u128::from_le_bytes(half(hash, 16)))
+    }
+
+    /// Adds another document to an order-independent sum.
+    pub fn add(&mut self, other: Self) {
+        self.0 = self.0.wrapping_add(other.0);
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+fn half(hash: &blake3::Hash, from: usize) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[from..from + 16]);
+    bytes
+}

@@ -1,0 +1,14 @@
+//! Records to BSON bytes: the document as MongoDB will hold it, its `_id`, its digest and the size limit.
+//!
+//! Pure functions of a record and a spec. [`document`] writes, [`stored`] reads what the server gives back, and both
+//! agree on one layout, so that two documents are equal exactly when their bodies are equal byte for byte.
+
+mod block;
+mod document;
+mod identity;
+mod stored;
+
+pub use block::{EncodedBlock, Entry};
+pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
+pub use identity::{Digest, Id, IdentityKey};
+pub use stored::{ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, fields_that_differ, same_fields};

@@ -1,0 +1,96 @@
+//! Reads documents as the server holds them: `_id`, body, lineage; and what differs between two of them.
+
+use bson::raw::cstr;
+use bson::{RawBsonRef, RawDocument};
+
+use super::identity::{Digest, Id, IdentityKey};
+
+/// The field that carries lineage where it was asked for. Specs may not use the name.
+pub const LINEAGE_FIELD: &str = "_medlift";
+
+/// Length of the `_id` element that this program writes: type, name, length, subtype and 16 bytes.
+pub const ID_ELEMENT_BYTES: usize = 1 + 4 + 4 + 1 + 16;
+
+const ID_ELEMENT_HEAD: &[u8] = b"\x05_id\0\x10\0\0\0\x04";
+
+/// A stored document, seen through the layout this program writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Its `_id`.
+    pub id: Id,
+    /// Its elements after `_id`, without lineage and without the closing NUL.
+    pub body: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Takes a document apart, or `None` where its first element is no 16-byte UUID `_id`: then it is foreign.
+    pub fn parse(document: &'a [u8]) -> Option<Self> {
+        let elements = document.get(4..document.len().checked_sub(1)?)?;
+        let id = elements.strip_prefix(ID_ELEMENT_HEAD)?.first_chunk::<16>()?;
+        Some(Self { id: Id(*id), body: without_lineage(&elements[ID_ELEMENT_BYTES..]) })
+    }
+
+    /// The digest of the body, as the encoder computes it.
+    pub fn digest(&self, key: &IdentityKey) -> Digest {
+        Digest::from_hash(&key.hash(self.body))
+    }
+}
+
+/// Lineage is the last element and has one length, so one look finds it.
+fn without_lineage(elements: &[u8]) -> &[u8] {
+    const HEAD: &[u8] = b"\x03_medlift\0\x2b\0\0\0\x05run\0\x10\0\0\0\x04";
+    const BYTES: usize = 1 + 9 + 43;
+    let Some(at) = elements.len().checked_sub(BYTES) else { return elements };
+    if elements[at..].starts_with(HEAD) { &elements[..at] } else { elements }
+}
+
+/// Names of the fields in which two documents differ, dotted, without `_id` and lineage: a field that only one has,
+/// one with another type, another value, or another place.
+pub fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
+    let (left, right) = (leaves(left), leaves(right));
+    let mut names: Vec<String> = Vec::new();
+    for (name, value) in &left {
+        if right.iter().find(|(other, _)| other == name).is_none_or(|(_, other)| other != value) {
+            names.push(name.clone());
+        }
+    }
+    names.extend(
+        right.iter().map(|(name, _)| name).filter(|name| !left.iter().any(|(other, _)| other == *name)).cloned(),
+    );
+    if names.is_empty() && left != right {
+        names.push("order of fields".into());
+    }
+    names
+}
+
+/// Whether every field of `ours` stands with the same type and value in `stored`, whatever else `stored` holds.
+pub fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
+    let stored = leaves(stored);
+    leaves(ours).iter().all(|leaf| stored.contains(leaf))
+}
+
+/// Leaf elements of a document with dotted names: type byte and value bytes, so that -0.0 is not 0.0 and an int no long.
+fn leaves(document: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    if let Ok(document) = RawDocument::from_bytes(document) {
+        collect_leaves(document, "", &mut found);
+    }
+    found.retain(|(name, _)| name != "_id" && !name.starts_with("_medlift."));
+    found
+}
+
+fn collect_leaves(document: &RawDocument, prefix: &str, found: &mut Vec<(String, Vec<u8>)>) {
+    for (name, value) in document.iter().flatten() {
+        let path = format!("{prefix}{}", name.as_str());
+        match value {
+            RawBsonRef::Document(inner) if !inner.is_empty() => collect_leaves(inner, &format!("{path}."), found),
+            value => found.push((path, value_bytes(value))),
+        }
+    }
+}
+
+fn value_bytes(value: RawBsonRef<'_>) -> Vec<u8> {
+    let mut wrapped = bson::RawDocumentBuf::new();
+    wrapped.append(cstr!("v"), value);
+    wrapped.into_bytes()
+}

@@ -1,0 +1,30 @@
+//! Conservation: every row that was read has exactly one end.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of the rows of a load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Rows read.
+    pub read: u64,
+    /// Documents written, durable at a majority.
+    pub written: u64,
+    /// Of those, the ones put in place of other content under the same identity.
+    pub replaced: u64,
+    /// Records whose document was stored already, with the same content.
+    pub already_present: u64,
+    /// Records that came earlier in the same load.
+    pub duplicates: u64,
+    /// Rows that cleaning, the spec's conflict rule or the server refused.
+    pub rejected: u64,
+    /// Records left out because other content under their identity was kept.
+    pub conflicts: u64,
+}
+
+impl Counts {
+    /// Whether read = written + already present + duplicates + rejected + conflicts.
+    pub const fn are_conserved(&self) -> bool {
+        self.read == self.written + self.already_present + self.duplicates + self.rejected + self.conflicts
+    }
+}

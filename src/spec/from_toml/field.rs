@@ -1,0 +1,294 @@
+//! One `[[field]]` of the TOML form.
+
+use regex::Regex;
+
+use super::source::{Table, suggest};
+use crate::spec::{
+    Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule, SpecError, same_spelling,
+};
+
+/// Keys that every type of field has.
+const SHARED_KEYS: &[&str] = &["name", "column", "aliases", "type", "presence", "clean", "null_markers", "privacy"];
+
+/// Keys that only some types have.
+const TYPED_KEYS: &[(&str, &[&str])] = &[
+    ("length", &["string"]),
+    ("pattern", &["string"]),
+    ("range", &["int32", "int64", "double", "decimal128"]),
+    ("thousands", &["int32", "int64", "double", "decimal128"]),
+    ("currency", &["int32", "int64", "double", "decimal128"]),
+    ("decimal", &["double", "decimal128"]),
+    ("truthy", &["bool"]),
+    ("falsy", &["bool"]),
+    ("values", &["enum"]),
+    ("synonyms", &["enum"]),
+];
+
+const TYPES: &[&str] = &["string", "int32", "int64", "double", "decimal128", "bool", "date", "datetime", "enum"];
+
+const PRESENCES: &[(&str, Presence)] =
+    &[("required", Presence::Required), ("nullable", Presence::Nullable), ("optional", Presence::Optional)];
+
+const PRIVACIES: &[(&str, Privacy)] = &[
+    ("direct-identifier", Privacy::DirectIdentifier),
+    ("quasi-identifier", Privacy::QuasiIdentifier),
+    ("clinical", Privacy::Clinical),
+    ("none", Privacy::None),
+];
+
+const RULES: &[Rule] = &[
+    Rule::CollapseWhitespace,
+    Rule::Nfc,
+    Rule::PersonName,
+    Rule::OrganisationName,
+    Rule::Case(Casing::Upper),
+    Rule::Case(Casing::Lower),
+    Rule::NullIfNegative,
+];
+
+/// Reads every field; `null_markers` of the dataset stand for a field that has none of its own.
+pub(super) fn read_all(root: &Table<'_>, tables: &[Table<'_>]) -> Result<Vec<Field>, SpecError> {
+    if tables.is_empty() {
+        return Err(root.wrong("field", "the dataset has no field", "describe each field under a [[field]]"));
+    }
+    let markers = null_markers(root)?.unwrap_or_default();
+    tables.iter().map(|table| read(table, &markers)).collect()
+}
+
+fn read(table: &Table<'_>, dataset_markers: &[String]) -> Result<Field, SpecError> {
+    let name = table.needed_text("name", "name the field as documents will, e.g. name = \"Blood Type\"")?;
+    let table = &table.named(name);
+    let type_name = type_name(table)?;
+    check_keys(table, type_name)?;
+    let kind = kind(table, type_name)?;
+    let presence = table.choice("presence", PRESENCES)?.unwrap_or(Presence::Required);
+    let field = Field {
+        name: name.to_owned(),
+        column: table.text("column")?.unwrap_or(name).to_owned(),
+        aliases: owned(table.texts("aliases")?.unwrap_or_default()),
+        clean: rules(table, type_name, presence)?,
+        null_markers: null_markers(table)?.unwrap_or_else(|| dataset_markers.to_vec()),
+        constraints: constraints(table)?,
+        privacy: table.choice("privacy", PRIVACIES)?.ok_or_else(|| missing_privacy(table))?,
+        kind,
+        presence,
+    };
+    check_markers(table, &field)?;
+    Ok(field)
+}
+
+fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {
+    let types: Vec<(&str, &'static str)> = TYPES.iter().map(|&name| (name, name)).collect();
+    let remedy = || format!("name the field's type: {}", TYPES.join(", "));
+    table.choice("type", &types)?.ok_or_else(|| table.wrong("type", "missing", remedy()))
+}
+
+fn missing_privacy(table: &Table<'_>) -> SpecError {
+    let remedy = "say what the field tells about a person: direct-identifier, quasi-identifier, clinical or none";
+    table.wrong("privacy", "missing", remedy)
+}
+
+/// Refuses unknown keys, and known ones that mean nothing for the field's type.
+fn check_keys(table: &Table<'_>, type_name: &str) -> Result<(), SpecError> {
+    let known: Vec<&str> = SHARED_KEYS.iter().chain(TYPED_KEYS.iter().map(|(key, _)| key)).copied().collect();
+    table.only(&known)?;
+    for (key, types) in TYPED_KEYS {
+        if table.has(key) && !types.contains(&type_name) {
+            let problem = format!("does not fit the type {type_name}");
+            return Err(table.wrong(key, problem, format!("remove it; it is for {}", types.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+fn kind(table: &Table<'_>, type_name: &str) -> Result<FieldType, SpecError> {
+    Ok(match type_name {
+        "int32" => FieldType::Int32(number_format(table)?),
+        "int64" => FieldType::Int64(number_format(table)?),
+        "double" => FieldType::Double(number_format(table)?),
+        "decimal128" => FieldType::Decimal128(number_format(table)?),
+        "bool" => boolean(table)?,
+        "date" => FieldType::Date,
+        "datetime" => FieldType::Datetime,
+        "enum" => enumeration(table)?,
+        _ => FieldType::String,
+    })
+}
+
+fn number_format(table: &Table<'_>) -> Result<NumberFormat, SpecError> {
+    let separators = [(",", ','), (".", '.'), ("'", '\''), (" ", ' ')];
+    let thousands = table.choice("thousands", &separators)?;
+    let decimal_comma = table.choice("decimal", &[(".", false), (",", true)])?.unwrap_or(false);
+    let mark = if decimal_comma { ',' } else { '.' };
+    if thousands == Some(mark) && table.has("decimal") {
+        return Err(table.wrong("thousands", "the same sign as the decimal mark", "let the two differ"));
+    }
+    if thousands == Some(mark) && !matches!(table.text("type")?, Some("int32" | "int64")) {
+        return Err(table.wrong("thousands", "the same sign as the decimal mark", "add decimal = \",\""));
+    }
+    Ok(NumberFormat { thousands, decimal_comma, currency: currency(table)? })
+}
+
+fn currency(table: &Table<'_>) -> Result<Vec<String>, SpecError> {
+    let signs = table.texts("currency")?.unwrap_or_default();
+    let part_of_number = |c: char| c.is_ascii_digit() || c.is_whitespace() || "+-.,'".contains(c);
+    match signs.iter().find(|sign| sign.is_empty() || sign.contains(part_of_number)) {
+        None => Ok(owned(signs)),
+        Some(sign) => {
+            let problem = format!("`{sign}` cannot be told from the number beside it");
+            Err(table.wrong("currency", problem, "write signs or codes, e.g. [\"$\", \"EUR\"]"))
+        }
+    }
+}
+
+fn boolean(table: &Table<'_>) -> Result<FieldType, SpecError> {
+    let truthy = table.texts("truthy")?.unwrap_or_else(|| vec!["true", "yes", "y", "1"]);
+    let falsy = table.texts("falsy")?.unwrap_or_else(|| vec!["false", "no", "n", "0"]);
+    check_list(table, "truthy", &truthy, "write the texts that mean true, e.g. [\"yes\"]")?;
+    check_list(table, "falsy", &falsy, "write the texts that mean false, e.g. [\"no\"]")?;
+    if let Some(both) = truthy.iter().find(|text| falsy.iter().any(|other| same_spelling(text, other))) {
+        return Err(table.wrong("falsy", format!("`{both}` means true already"), "list it once"));
+    }
+    Ok(FieldType::Bool { truthy: owned(truthy), falsy: owned(falsy) })
+}
+
+fn enumeration(table: &Table<'_>) -> Result<FieldType, SpecError> {
+    let remedy = "list the allowed values, e.g. values = [\"Female\", \"Male\"]";
+    let values = table.texts("values")?.ok_or_else(|| table.wrong("values", "missing", remedy))?;
+    check_list(table, "values", &values, remedy)?;
+    let synonyms = match table.table("synonyms")? {
+        Some(inner) => synonyms(&inner, &values)?,
+        None => Vec::new(),
+    };
+    Ok(FieldType::Enum { values: owned(values), synonyms })
+}
+
+fn synonyms(table: &Table<'_>, values: &[&str]) -> Result<Vec<(String, usize)>, SpecError> {
+    let mut synonyms: Vec<(String, usize)> = Vec::new();
+    for key in table.keys() {
+        let value = table.needed_text(key, "name the value it stands for")?;
+        let index = values
+            .iter()
+            .position(|known| *known == value)
+            .ok_or_else(|| table.wrong(key, format!("`{value}` is not among the values"), suggest(value, values)))?;
+        if key.trim() != key || key.is_empty() {
+            return Err(table.wrong(key, "empty, or white space around it", "cells are trimmed: write it without"));
+        }
+        let earlier = synonyms.iter().map(|(text, _)| text.as_str());
+        if values.iter().copied().chain(earlier).any(|known| same_spelling(known, key)) {
+            return Err(table.wrong(
+                key,
+                "differs from another spelling in case only",
+                "remove it: case never matters",
+            ));
+        }
+        synonyms.push((key.to_owned(), index));
+    }
+    Ok(synonyms)
+}
+
+/// A list of cell texts: not empty, nothing that trimming would keep from ever matching, nothing twice.
+fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Result<(), SpecError> {
+    if texts.is_empty() {
+        return Err(table.wrong(key, "the list is empty", remedy));
+    }
+    for (index, text) in texts.iter().enumerate() {
+        if text.is_empty() || text.trim() != *text {
+            return Err(table.wrong(key, format!("`{text}` is empty or has white space around it"), remedy));
+        }
+        if texts[..index].iter().any(|earlier| same_spelling(earlier, text)) {
+            return Err(table.wrong(key, format!("`{text}` stands twice, case disregarded"), "list it once"));
+        }
+    }
+    Ok(())
+}
+
+/// The listed markers without the empty text, which always means "no value".
+fn null_markers(table: &Table<'_>) -> Result<Option<Vec<String>>, SpecError> {
+    let Some(markers) = table.texts("null_markers")? else { return Ok(None) };
+    match markers.iter().find(|marker| marker.trim() != **marker) {
+        Some(marker) => {
+            let problem = format!("`{marker}` has white space around it");
+            Err(table.wrong("null_markers", problem, "cells are trimmed: write it without"))
+        }
+        None => Ok(Some(owned(markers.into_iter().filter(|marker| !marker.is_empty()).collect()))),
+    }
+}
+
+/// A text cannot mean both "no value" and a value.
+fn check_markers(table: &Table<'_>, field: &Field) -> Result<(), SpecError> {
+    let meanings: Vec<&String> = match &field.kind {
+        FieldType::Enum { values, synonyms } => values.iter().chain(synonyms.iter().map(|(text, _)| text)).collect(),
+        FieldType::Bool { truthy, falsy } => truthy.iter().chain(falsy).collect(),
+        _ => return Ok(()),
+    };
+    let is_value = |marker: &&String| meanings.iter().any(|value| same_spelling(value, marker));
+    match field.null_markers.iter().find(is_value) {
+        None => Ok(()),
+        Some(marker) => {
+            let problem = format!("`{marker}` is a value of this field");
+            Err(table.wrong("null_markers", problem, "give the field null_markers of its own without it"))
+        }
+    }
+}
+
+fn rules(table: &Table<'_>, type_name: &str, presence: Presence) -> Result<Vec<Rule>, SpecError> {
+    let choices: Vec<(&str, Rule)> = RULES.iter().map(|&rule| (rule.name(), rule)).collect();
+    let mut rules = Vec::new();
+    for name in table.texts("clean")?.unwrap_or_default() {
+        let rule = table.chosen("clean", name, &choices)?;
+        let types = types_of(rule);
+        if !types.contains(&type_name) {
+            let problem = format!("the rule {name} does not fit the type {type_name}");
+            return Err(table.wrong("clean", problem, format!("remove it; it is for {}", types.join(", "))));
+        }
+        if rules.contains(&rule) {
+            return Err(table.wrong("clean", format!("the rule {name} stands twice"), "list it once"));
+        }
+        if rule == Rule::NullIfNegative && presence == Presence::Required {
+            let problem = "null_if_negative makes null of a field that must have a value";
+            return Err(table.wrong("clean", problem, "add presence = \"nullable\""));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
+const fn types_of(rule: Rule) -> &'static [&'static str] {
+    match rule {
+        Rule::CollapseWhitespace | Rule::Nfc | Rule::Case(_) => &["string", "enum"],
+        Rule::PersonName | Rule::OrganisationName => &["string"],
+        Rule::NullIfNegative => &["int32", "int64", "double", "decimal128"],
+    }
+}
+
+fn constraints(table: &Table<'_>) -> Result<Constraints, SpecError> {
+    Ok(Constraints { range: table.bounds("range")?, length: length(table)?, pattern: pattern(table)? })
+}
+
+fn length(table: &Table<'_>) -> Result<Option<(u32, u32)>, SpecError> {
+    let Some((least, most)) = table.bounds("length")? else { return Ok(None) };
+    let whole = |bound: f64| (0.0..=f64::from(u32::MAX)).contains(&bound) && bound.fract() == 0.0;
+    if !whole(least) || !whole(most) {
+        return Err(table.wrong("length", "not a number of characters", "write two whole numbers, e.g. [1, 80]"));
+    }
+    #[expect(clippy::cast_sign_loss, reason = "both are whole numbers from 0 to u32::MAX")]
+    Ok(Some((least as u32, most as u32)))
+}
+
+/// The pattern, bound to the whole text in a way that Rust's regex and the server's PCRE both understand.
+fn pattern(table: &Table<'_>) -> Result<Option<Regex>, SpecError> {
+    let Some(pattern) = table.text("pattern")? else { return Ok(None) };
+    let refuse = |error: regex::Error| {
+        let told = error.to_string();
+        let problem = told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        table.wrong("pattern", problem, "write a regular expression that the whole text matches")
+    };
+    // Alone first: a stray parenthesis must not pair with one of ours.
+    Regex::new(pattern).map_err(refuse)?;
+    Regex::new(&format!(r"\A(?:{pattern})\z")).map(Some).map_err(refuse)
+}
+
+fn owned(texts: Vec<&str>) -> Vec<String> {
+    texts.into_iter().map(str::to_owned).collect()
+}

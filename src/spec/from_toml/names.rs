@@ -1,0 +1,89 @@
+//! Names of fields and columns: what MongoDB allows in a document, and what a header can tell apart.
+
+use std::collections::HashMap;
+
+use super::source::Table;
+use crate::spec::{Field, SpecError, column_key};
+
+/// Checks every field's name and columns, alone and against the others. `tables` are the fields' tables.
+pub(super) fn check(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
+    let tables: Vec<Table<'_>> = fields.iter().zip(tables).map(|(field, table)| table.named(&field.name)).collect();
+    for (field, table) in fields.iter().zip(&tables) {
+        check_name(&field.name, table)?;
+    }
+    check_paths(fields, &tables)?;
+    check_columns(fields, &tables)
+}
+
+fn check_name(name: &str, table: &Table<'_>) -> Result<(), SpecError> {
+    let mut segments = name.split('.');
+    let problem = match name {
+        "" => "the name is empty",
+        _ if name.contains('\0') => "a field's name cannot hold NUL",
+        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are kept for lineage",
+        _ if segments.clone().next() == Some("_id") => "`_id` is made from the identity fields",
+        _ if segments.clone().any(str::is_empty) => "a part of the dotted name is empty",
+        _ if segments.any(|segment| segment.starts_with('$')) => "a name cannot begin with `$`",
+        _ => return Ok(()),
+    };
+    Err(table.wrong("name", problem, "name the field as documents will, e.g. \"Blood Type\" or \"result.value\""))
+}
+
+/// The dotted prefixes of a name, shortest first: `a` and `a.b` for `a.b.c`.
+fn prefixes(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('.').map(|(dot, _)| &name[..dot])
+}
+
+/// A name is given once, is not both a value and a document, and fields of one document stand together.
+fn check_paths(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
+    let mut leaves: HashMap<&str, usize> = HashMap::new();
+    let mut documents: HashMap<&str, usize> = HashMap::new();
+    for (index, (Field { name, .. }, table)) in fields.iter().zip(tables).enumerate() {
+        let wrong = |problem: &str, remedy: &str| Err(table.wrong("name", problem, remedy));
+        if leaves.insert(name, index).is_some() {
+            return wrong("another field has this name", "give each field a name of its own");
+        }
+        if documents.contains_key(name.as_str()) {
+            return wrong("other fields lie inside this one", "a field is a value or a document, not both");
+        }
+        for prefix in prefixes(name) {
+            if leaves.contains_key(prefix) {
+                let problem = format!("the field `{prefix}` is a value, nothing can lie inside it");
+                return wrong(&problem, "a field is a value or a document, not both");
+            }
+            if documents.insert(prefix, index).is_some_and(|last| last + 1 != index) {
+                let problem = format!("fields inside `{prefix}` stand apart from each other");
+                return wrong(&problem, "let the fields that share a prefix follow one another");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No two columns, nor aliases, may be the same once case and separators are disregarded.
+fn check_columns(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
+    let mut owners: HashMap<String, &str> = HashMap::new();
+    for (field, table) in fields.iter().zip(tables) {
+        let column_from = if table.has("column") { "column" } else { "name" };
+        let aliases = field.aliases.iter().map(|alias| ("aliases", alias));
+        for (key, column) in std::iter::once((column_from, &field.column)).chain(aliases) {
+            let column_key = column_key(column);
+            if column_key.is_empty() {
+                return Err(table.wrong(key, "a column needs letters or digits", "write it as the header does"));
+            }
+            if let Some(owner) = owners.insert(column_key, &field.name) {
+                return Err(collision(table, key, column, owner, &field.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn collision(table: &Table<'_>, key: &str, column: &str, owner: &str, name: &str) -> SpecError {
+    let ignored = "case, spaces, underscores and hyphens never matter";
+    if owner == name {
+        return table.wrong(key, format!("`{column}` is listed already"), format!("remove it: {ignored}"));
+    }
+    let problem = format!("`{column}` is a column of the field `{owner}` too");
+    table.wrong(key, problem, format!("let each column feed one field ({ignored})"))
+}

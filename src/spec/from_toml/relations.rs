@@ -1,0 +1,162 @@
+//! What holds between fields: identity, plausibility, indexes.
+
+use super::source::{Table, suggest};
+use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, SpecError};
+
+const CONFLICTS: &[(&str, OnConflict)] =
+    &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
+
+const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
+
+/// Reads `[identity]`: all fields unless it says otherwise.
+pub(super) fn identity(root: &Table<'_>, fields: &[Field]) -> Result<Identity, SpecError> {
+    let Some(table) = root.table("identity")? else {
+        return Ok(Identity { fields: (0..fields.len()).collect(), on_conflict: OnConflict::KeepFirst });
+    };
+    table.only(&["fields", "except", "on_conflict"])?;
+    if table.has("fields") && table.has("except") {
+        return Err(table.wrong("except", "`fields` names the identity already", "keep one of the two"));
+    }
+    let indices = if table.has("except") {
+        let left_out = listed(&table, "except", fields)?;
+        (0..fields.len()).filter(|index| !left_out.contains(index)).collect()
+    } else {
+        identity_fields(&table, fields)?
+    };
+    if indices.is_empty() {
+        let key = if table.has("except") { "except" } else { "fields" };
+        return Err(table.wrong(key, "no field is left to tell records apart", "leave at least one in"));
+    }
+    let on_conflict = table.choice("on_conflict", CONFLICTS)?.unwrap_or(OnConflict::KeepFirst);
+    Ok(Identity { fields: indices, on_conflict })
+}
+
+fn identity_fields(table: &Table<'_>, fields: &[Field]) -> Result<Vec<usize>, SpecError> {
+    match table.text("fields") {
+        Ok(None | Some("all")) => Ok((0..fields.len()).collect()),
+        Ok(Some(word)) => {
+            let problem = format!("`{word}` is not known here");
+            Err(table.wrong("fields", problem, "write \"all\" or a list of fields"))
+        }
+        Err(_) => listed(table, "fields", fields),
+    }
+}
+
+/// The fields that a list of names stands for, in ascending order.
+fn listed(table: &Table<'_>, key: &str, fields: &[Field]) -> Result<Vec<usize>, SpecError> {
+    let mut indices = Vec::new();
+    for name in table.texts(key)?.unwrap_or_default() {
+        let index = find(table, key, name, fields)?;
+        if indices.contains(&index) {
+            return Err(table.wrong(key, format!("`{name}` stands twice"), "list it once"));
+        }
+        indices.push(index);
+    }
+    indices.sort_unstable();
+    Ok(indices)
+}
+
+fn find(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<usize, SpecError> {
+    fields.iter().position(|field| field.name == name).ok_or_else(|| {
+        let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        table.wrong(key, format!("there is no field `{name}`"), suggest(name, &known))
+    })
+}
+
+/// Reads every `[[plausibility]]`.
+pub(super) fn plausibility(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Plausibility>, SpecError> {
+    let mut rules: Vec<Plausibility> = Vec::new();
+    for table in root.tables("plausibility")? {
+        let rule = plausibility_rule(&table, fields)?;
+        if rules.iter().any(|earlier| earlier.name == rule.name) {
+            return Err(table.named(&rule.name).wrong("name", "another rule has this name", "let names differ"));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
+fn plausibility_rule(table: &Table<'_>, fields: &[Field]) -> Result<Plausibility, SpecError> {
+    let name = table.needed_text("name", "name the rule as reports will")?;
+    let table = table.named(name);
+    table.only(&["name", "left", "right", "severity"])?;
+    let left = find(&table, "left", table.needed_text("left", "name the field that must not come after")?, fields)?;
+    let right = find(&table, "right", table.needed_text("right", "name the field that must not come before")?, fields)?;
+    if left == right {
+        return Err(table.wrong("right", "a field is compared with itself", "name two different fields"));
+    }
+    check_comparable(&table, &fields[left], &fields[right])?;
+    let severity = table.choice("severity", SEVERITIES)?.unwrap_or(Severity::Reject);
+    Ok(Plausibility { name: name.to_owned(), left, right, severity })
+}
+
+/// Values whose order is exact and means something: two points in time, two integers, or two doubles.
+fn check_comparable(table: &Table<'_>, left: &Field, right: &Field) -> Result<(), SpecError> {
+    let comparable = match (order(&left.kind), order(&right.kind)) {
+        (Some(left), Some(right)) => left == right,
+        _ => false,
+    };
+    if comparable {
+        return Ok(());
+    }
+    let problem = format!("{} and {} cannot be compared", left.kind.name(), right.kind.name());
+    Err(table.wrong("right", problem, "name two dates or datetimes, two integers, or two doubles"))
+}
+
+const fn order(kind: &FieldType) -> Option<u8> {
+    match kind {
+        FieldType::Date | FieldType::Datetime => Some(0),
+        FieldType::Int32(_) | FieldType::Int64(_) => Some(1),
+        FieldType::Double(_) => Some(2),
+        _ => None,
+    }
+}
+
+/// Reads every `[[index]]`.
+pub(super) fn indexes(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Index>, SpecError> {
+    let mut indexes: Vec<Index> = Vec::new();
+    for table in root.tables("index")? {
+        let index = index(&table, fields)?;
+        let table = table.named(&index.name);
+        if indexes.iter().any(|earlier| earlier.name == index.name) {
+            return Err(table.wrong("name", "another index has this name", "let names differ"));
+        }
+        if let Some(same) = indexes.iter().find(|earlier| earlier.keys == index.keys) {
+            return Err(table.wrong("keys", format!("the index `{}` has these keys", same.name), "remove one of them"));
+        }
+        indexes.push(index);
+    }
+    Ok(indexes)
+}
+
+fn index(table: &Table<'_>, fields: &[Field]) -> Result<Index, SpecError> {
+    let name = table.needed_text("name", "name the index as the server will")?;
+    let table = table.named(name);
+    table.only(&["name", "keys", "unique"])?;
+    if matches!(name, "" | "_id_" | "*") {
+        return Err(table.wrong("name", "the server does not allow this name", "choose another, e.g. \"by_name\""));
+    }
+    let mut keys: Vec<(String, i32)> = Vec::new();
+    for text in table.texts("keys")?.unwrap_or_default() {
+        let key = index_key(&table, text, fields)?;
+        if keys.iter().any(|(earlier, _)| *earlier == key.0) {
+            return Err(table.wrong("keys", format!("`{}` stands twice", key.0), "list it once"));
+        }
+        keys.push(key);
+    }
+    if keys.is_empty() {
+        return Err(table.wrong("keys", "the index has no key", "list fields, e.g. [\"Name\", \"-Age\"]"));
+    }
+    Ok(Index { name: name.to_owned(), keys, unique: table.flag("unique")?.unwrap_or(false) })
+}
+
+/// A field's name, descending where a `-` stands before it.
+fn index_key(table: &Table<'_>, text: &str, fields: &[Field]) -> Result<(String, i32), SpecError> {
+    let is_field = fields.iter().any(|field| field.name == text);
+    let (name, direction) = match text.strip_prefix('-') {
+        Some(name) if !is_field => (name, -1),
+        _ => (text, 1),
+    };
+    find(table, "keys", name, fields)?;
+    Ok((name.to_owned(), direction))
+}

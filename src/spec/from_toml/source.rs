@@ -1,0 +1,194 @@
+//! TOML tables that know where they stand, so that whatever is wrong can be pointed at.
+
+use std::fmt::Display;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use crate::spec::SpecError;
+use crate::spec::spelling::closest;
+
+/// The text of a spec and where it came from.
+pub(super) struct Source<'t> {
+    pub(super) origin: &'t str,
+    pub(super) text: &'t str,
+}
+
+impl<'t> Source<'t> {
+    /// Parses the whole text.
+    pub(super) fn parse(&self) -> Result<DeTable<'t>, SpecError> {
+        DeTable::parse(self.text).map(Spanned::into_inner).map_err(|error| SpecError::NotToml {
+            origin: self.origin.to_owned(),
+            line: self.line(error.span().map_or(0, |span| span.start)),
+            problem: error.message().replace('\n', ", "),
+        })
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        1 + self.text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+    }
+}
+
+/// One table of the spec with its dotted path and position.
+#[derive(Clone)]
+pub(super) struct Table<'t> {
+    source: &'t Source<'t>,
+    path: String,
+    offset: usize,
+    entries: &'t DeTable<'t>,
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn root(source: &'t Source<'t>, entries: &'t DeTable<'t>) -> Self {
+        Self { source, path: String::new(), offset: 0, entries }
+    }
+
+    /// The same table, known by a name from here on: `field` becomes `field."Blood Type"`.
+    pub(super) fn named(&self, name: &str) -> Self {
+        Self { path: join(&self.path, name), ..self.clone() }
+    }
+
+    /// An error at `key`, or at the table's beginning where it has no such key.
+    pub(super) fn wrong(&self, key: &str, problem: impl Display, remedy: impl Display) -> SpecError {
+        let offset = self.entries.get_key_value(key).map_or(self.offset, |(key, _)| key.span().start);
+        SpecError::Wrong {
+            origin: self.source.origin.to_owned(),
+            line: self.source.line(offset),
+            key: join(&self.path, key),
+            problem: problem.to_string(),
+            remedy: remedy.to_string(),
+        }
+    }
+
+    /// Refuses keys that are not among the known ones.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), SpecError> {
+        match self.keys().find(|key| !known.contains(key)) {
+            None => Ok(()),
+            Some(key) => Err(self.wrong(key, "unknown key", suggest(key, known))),
+        }
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'t str> {
+        self.entries.keys().map(|key| key.get_ref().as_ref())
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&'t str>, SpecError> {
+        self.value(key)
+            .map(|value| value.as_str().ok_or_else(|| self.mistyped(key, value, "a text in quotes")))
+            .transpose()
+    }
+
+    pub(super) fn needed_text(&self, key: &str, remedy: impl Display) -> Result<&'t str, SpecError> {
+        self.text(key)?.ok_or_else(|| self.wrong(key, "missing", remedy))
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, SpecError> {
+        self.value(key)
+            .map(|value| value.as_bool().ok_or_else(|| self.mistyped(key, value, "true or false")))
+            .transpose()
+    }
+
+    pub(super) fn texts(&self, key: &str) -> Result<Option<Vec<&'t str>>, SpecError> {
+        let wanted = "a list of texts, e.g. [\"one\", \"two\"]";
+        let Some(array) = self.array(key, wanted)? else { return Ok(None) };
+        let text = |item: &'t Spanned<DeValue<'t>>| item.get_ref().as_str();
+        array
+            .iter()
+            .map(|item| text(item).ok_or_else(|| self.mistyped(key, item.get_ref(), wanted)))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// Two numbers, smallest and largest.
+    pub(super) fn bounds(&self, key: &str) -> Result<Option<(f64, f64)>, SpecError> {
+        let wanted = "two numbers, smallest and largest, e.g. [0, 130]";
+        let Some(array) = self.array(key, wanted)? else { return Ok(None) };
+        let numbers: Vec<f64> = array.iter().filter_map(|item| number(item.get_ref())).collect();
+        match numbers[..] {
+            [least, most] if array.len() == 2 && least <= most => Ok(Some((least, most))),
+            [least, most] if array.len() == 2 && least > most => {
+                Err(self.wrong(key, "the smallest value is above the largest", format!("write [{most}, {least}]")))
+            }
+            _ => Err(self.wrong(key, "not a pair of numbers", format!("write {wanted}"))),
+        }
+    }
+
+    /// One word out of a closed list.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, SpecError> {
+        self.text(key)?.map(|word| self.chosen(key, word, choices)).transpose()
+    }
+
+    /// What `word`, written under `key`, stands for.
+    pub(super) fn chosen<T: Copy>(&self, key: &str, word: &str, choices: &[(&str, T)]) -> Result<T, SpecError> {
+        choices.iter().find(|(name, _)| *name == word).map(|&(_, choice)| choice).ok_or_else(|| {
+            let known: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
+            self.wrong(key, format!("`{word}` is not known here"), suggest(word, &known))
+        })
+    }
+
+    pub(super) fn table(&self, key: &str) -> Result<Option<Self>, SpecError> {
+        let Some((name, value)) = self.entries.get_key_value(key) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::Table(entries) => Ok(Some(self.inner(key, name.span().start, entries))),
+            other => Err(self.mistyped(key, other, "a table")),
+        }
+    }
+
+    /// The tables written as `[[key]]`.
+    pub(super) fn tables(&self, key: &str) -> Result<Vec<Self>, SpecError> {
+        let wanted = format!("tables, each begun by [[{key}]]");
+        let Some(array) = self.array(key, &wanted)? else { return Ok(Vec::new()) };
+        let table = |item: &'t Spanned<DeValue<'t>>| match item.get_ref() {
+            DeValue::Table(entries) => Ok(self.inner(key, item.span().start, entries)),
+            other => Err(self.mistyped(key, other, &wanted)),
+        };
+        array.iter().map(table).collect()
+    }
+
+    fn inner(&self, key: &str, offset: usize, entries: &'t DeTable<'t>) -> Self {
+        Self { source: self.source, path: join(&self.path, key), offset, entries }
+    }
+
+    fn value(&self, key: &str) -> Option<&'t DeValue<'t>> {
+        self.entries.get(key).map(Spanned::get_ref)
+    }
+
+    fn array(&self, key: &str, wanted: &str) -> Result<Option<&'t DeArray<'t>>, SpecError> {
+        self.value(key).map(|value| value.as_array().ok_or_else(|| self.mistyped(key, value, wanted))).transpose()
+    }
+
+    fn mistyped(&self, key: &str, found: &DeValue<'_>, wanted: &str) -> SpecError {
+        self.wrong(key, format!("a TOML {} cannot stand here", found.type_str()), format!("write {wanted}"))
+    }
+}
+
+/// What to write in place of an unknown word.
+pub(super) fn suggest(word: &str, known: &[&str]) -> String {
+    match closest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are {}", known.join(", ")),
+    }
+}
+
+/// A TOML number as a double; nothing for a NaN, or for an integer that no double equals.
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Integer(integer) => {
+            let exact = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+            (exact.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS).then_some(exact as f64)
+        }
+        DeValue::Float(float) => float.as_str().parse().ok().filter(|number: &f64| !number.is_nan()),
+        _ => None,
+    }
+}
+
+/// Appends a key to a dotted path, in quotes where TOML would need them.
+fn join(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let key = if bare { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,79 @@
+//! When two names or values count as the same, and which known word an unknown one resembles.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// What remains of a column's name once case, white space, underscores and hyphens are disregarded: `Blood Type`,
+/// `blood_type`, `bloodType` and `BLOOD-TYPE` share the key `bloodtype`. Two columns with equal keys are the same column.
+pub fn column_key(name: &str) -> String {
+    let ignored = |c: char| c.is_whitespace() || matches!(c, '_' | '-' | '\u{feff}' | '\u{200b}' | '\u{2060}');
+    name.nfc().filter(|&c| !ignored(c)).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether two texts are the same but for letter case.
+pub fn same_spelling(left: &str, right: &str) -> bool {
+    left.eq_ignore_ascii_case(right)
+        || !left.is_ascii() && left.chars().flat_map(char::to_lowercase).eq(right.chars().flat_map(char::to_lowercase))
+}
+
+/// The known word that `word` most likely meant, if one is near.
+pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let wanted = column_key(word);
+    let distance_max = (wanted.chars().count() / 3).max(1);
+    known
+        .into_iter()
+        .map(|candidate| (edit_distance(&wanted, &column_key(candidate)), candidate))
+        .filter(|&(distance, _)| distance <= distance_max)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance: how many characters to insert, delete or replace.
+fn edit_distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, &r) in right.iter().enumerate() {
+            let replaced = diagonal + usize::from(l != r);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_column_share_a_key() {
+        for name in ["Blood Type", "blood_type", "bloodType", "BLOOD TYPE", "blood-type", "\u{feff}Blood\u{a0}Type"] {
+            assert_eq!(column_key(name), "bloodtype", "{name}");
+        }
+        assert_eq!(column_key("Pre\u{301}nom"), column_key("PRÉNOM"));
+        assert_ne!(column_key("result.value"), column_key("resultvalue"));
+    }
+
+    #[test]
+    fn spelling_disregards_case_only() {
+        for (left, right, same) in [
+            ("ab+", "AB+", true),
+            ("élevé", "ÉLEVÉ", true),
+            ("A+", "A-", false),
+            ("A +", "A+", false),
+            ("é", "e", false),
+        ] {
+            assert_eq!(same_spelling(left, right), same, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn a_near_word_is_suggested() {
+        let known = ["aliases", "range", "required"];
+        for (word, expected) in [("alias", Some("aliases")), ("Range", Some("range")), ("colour", None)] {
+            assert_eq!(closest(word, known), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Sorts more entries than memory holds: sorted runs go to one unlinked temporary file and are merged while read.
+//!
+//! An [`Entry`] stands for one record of the source. It carries hashes and positions only, never a value of a record.
+//! This room knows nothing of servers, specs or what the entries are compared with.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::encode::{Digest, Id};
+
+/// Memory of a sorter unless the caller says otherwise, bytes.
+pub const SORTER_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// Length of an entry in the file: `_id`, digest, source and row.
+const ENTRY_BYTES: usize = 16 + 16 + 4 + 8;
+
+/// Memory that one merge spends on reading ahead, shared among its runs, bytes.
+const READ_AHEAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most entries that one read of one run fetches.
+const READ_ENTRIES_MAX: usize = 4096;
+
+/// One record of the source. Ordered by `_id`, then by where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The record's `_id`.
+    pub id: Id,
+    /// Index of its source, in the order in which sources are read.
+    pub source: u32,
+    /// Its row number in the source, from 1.
+    pub row: u64,
+    /// The digest of its body.
+    pub digest: Digest,
+}
+
+/// A temporary file could not be made, written or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} the temporary file that sorts the source's records, in {directory}: {cause}; {remedy}")]
+pub struct SpillError {
+    doing: &'static str,
+    directory: String,
+    cause: io::Error,
+    remedy: &'static str,
+}
+
+impl SpillError {
+    fn new(doing: &'static str, cause: io::Error) -> Self {
+        let remedy = if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            "free space there, or set TMPDIR to a directory with room for 44 bytes a row"
+        } else {
+            "set TMPDIR to a directory that can be written"
+        };
+        Self { doing, directory: std::env::temp_dir().display().to_string(), cause, remedy }
+    }
+}
+
+/// Takes entries in any order.
+#[derive(Debug)]
+pub struct Sorter {
+    entries: Vec<Entry>,
+    entries_max: usize,
+    file: Option<File>,
+    /// Number of entries of each run in the file, in the order of writing.
+    runs: Vec<u64>,
+}
+
+impl Sorter {
+    /// A sorter that holds at most `bytes_max` of entries in memory (at least 1,000 of them).
+    pub fn new(bytes_max: usize) -> Self {
+        let entries_max = (bytes_max / size_of::<Entry>()).max(1000);
+        Self { entries: Vec::new(), entries_max, file: None, runs: Vec::new() }
+    }
+
+    /// Adds an entry. Now and then this sorts what is in memory and writes it out, which takes some 100 ms.
+    pub fn push(&mut self, entry: Entry) -> Result<(), SpillError> {
+        if self.entries.len() == self.entries_max {
+            self.spill()?;
+        }
+        if self.entries.capacity() == 0 {
+            // Reserved once, so that growing never takes twice the bound; pages not written to cost nothing.
+            self.entries.reserve_exact(self.entries_max);
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Ends the input.
+    pub fn into_sorted(mut self) -> Result<Sorted, SpillError> {
+        if self.file.is_some() {
+            self.spill()?;
+            self.entries = Vec::new();
+        }
+        self.entries.sort_unstable();
+        self.entries.shrink_to_fit();
+        Ok(Sorted(Arc::new(Runs { memory: self.entries, file: self.file, disk: self.runs })))
+    }
+
+    fn spill(&mut self) -> Result<(), SpillError> {
+        self.entries.sort_unstable();
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(tempfile::tempfile().map_err(|cause| SpillError::new("create", cause))?),
+        };
+        write_run(file, &self.entries).map_err(|cause| SpillError::new("write", cause))?;
+        self.runs.push(self.entries.len() as u64);
+        self.entries.clear();
+        Ok(())
+    }
+}
+
+fn write_run(file: &mut File, entries: &[Entry]) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    entries.iter().try_for_each(|entry| out.write_all(&entry.to_bytes()))?;
+    out.flush()
+}
+
+/// One integer compares faster than 16 bytes.
+fn sort_key(entry: &Entry) -> (u128, u32, u64, u128) {
+    (u128::from_be_bytes(entry.id.0), entry.source, entry.row, entry.digest.0)
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        sort_key(self).cmp(&sort_key(other))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Entry {
+    fn to_bytes(self) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..16].copy_from_slice(&self.id.0);
+        bytes[16..32].copy_from_slice(&self.digest.0.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.source.to_le_bytes());
+        bytes[36..].copy_from_slice(&self.row.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Self {
+        Self {
+            id: Id(part(bytes, 0)),
+            digest: Digest(u128::from_le_bytes(part(bytes, 16))),
+            source: u32::from_le_bytes(part(bytes, 32)),
+            row: u64::from_le_bytes(part(bytes, 36)),
+        }
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8; ENTRY_BYTES], at: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(&bytes[at..at + N]);
+    part
+}
+
+/// All entries, sorted. Cheap to clone; any number of ranges can be read at the same time.
+#[derive(Debug, Clone)]
+pub struct Sorted(Arc<Runs>);
+
+/// Either everything stands in memory, or everything in the file.
+#[derive(Debug)]
+struct Runs {
+    memory: Vec<Entry>,
+    file: Option<File>,
+    disk: Vec<u64>,
+}
+
+impl Sorted {
+    /// Number of entries.
+    pub fn len(&self) -> u64 {
+        self.0.memory.len() as u64 + self.0.disk.iter().sum::<u64>()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entries with `from <= _id`, and `_id < to` where there is a `to`, in order.
+    pub fn range(&self, from: Id, to: Option<Id>) -> Result<Merge, SpillError> {
+        let runs = &self.0;
+        let below = |bound: Id| runs.memory.partition_point(|entry| entry.id < bound);
+        let memory = (below(from), to.map_or(runs.memory.len(), below));
+        let mut merge = Merge { runs: runs.clone(), memory, cursors: Vec::new(), heap: BinaryHeap::new() };
+        let mut start = 0;
+        for &entries in &runs.disk {
+            let first = runs.first_not_below(start, entries, from)?;
+            let end = to.map_or(Ok(start + entries), |to| runs.first_not_below(start, entries, to))?;
+            merge.cursors.push(RunCursor { next: first, end, buffer: Vec::new(), at: 0 });
+            start += entries;
+        }
+        for run in 0..merge.cursors.len() {
+            merge.refill_heap(run)?;
+        }
+        Ok(merge)
+    }
+}
+
+impl Runs {
+    /// Index in the file of the first entry of a run whose `_id` is not below `bound`.
+    fn first_not_below(&self, start: u64, entries: u64, bound: Id) -> Result<u64, SpillError> {
+        let (mut low, mut high) = (start, start + entries);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let mut bytes = [0; ENTRY_BYTES];
+            self.read(middle, &mut bytes)?;
+            if Entry::from_bytes(&bytes).id < bound { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    fn read(&self, entry: u64, bytes: &mut [u8]) -> Result<(), SpillError> {
+        let file = self.file.as_ref().expect("a run on disk stands in a file");
+        file.read_exact_at(bytes, entry * ENTRY_BYTES as u64).map_err(|cause| SpillError::new("read", cause))
+    }
+}
+
+/// Entries of a range, merged from all runs in order.
+#[derive(Debug)]
+pub struct Merge {
+    runs: Arc<Runs>,
+    memory: (usize, usize),
+    cursors: Vec<RunCursor>,
+    heap: BinaryHeap<Reverse<(Entry, usize)>>,
+}
+
+/// A place in one run on disk, with what was read ahead.
+#[derive(Debug)]
+struct RunCursor {
+    next: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl Iterator for Merge {
+    type Item = Result<Entry, SpillError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(Reverse((entry, run))) = self.heap.pop() {
+            return Some(self.refill_heap(run).map(|()| entry));
+        }
+        let (next, end) = &mut self.memory;
+        (*next < *end).then(|| {
+            *next += 1;
+            Ok(self.runs.memory[*next - 1])
+        })
+    }
+}
+
+impl Merge {
+    fn refill_heap(&mut self, run: usize) -> Result<(), SpillError> {
+        let read_ahead = (READ_AHEAD_BYTES / ENTRY_BYTES / self.cursors.len()).clamp(64, READ_ENTRIES_MAX);
+        if let Some(entry) = self.cursors[run].advance(&self.runs, read_ahead)? {
+            self.heap.push(Reverse((entry, run)));
+        }
+        Ok(())
+    }
+}
+
+impl RunCursor {
+    fn advance(&mut self, runs: &Runs, read_ahead: usize) -> Result<Option<Entry>, SpillError> {
+        if self.at == self.buffer.len() {
+            let entries = (self.end - self.next).min(read_ahead as u64);
+            self.buffer.resize(entries as usize * ENTRY_BYTES, 0);
+            self.at = 0;
+            runs.read(self.next, &mut self.buffer)?;
+            self.next += entries;
+        }
+        let Some(bytes) = self.buffer[self.at..].first_chunk() else { return Ok(None) };
+        self.at += ENTRY_BYTES;
+        Ok(Some(Entry::from_bytes(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries whose `_id`s repeat now and then, in an order that looks random but is always the same.
+    fn entries(count: u64) -> Vec<Entry> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let entry = |row: u64| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&(next() % count).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            Entry { id: Id(id), source: (next() % 3) as u32, row, digest: Digest(u128::from(next())) }
+        };
+        (1..=count).map(entry).collect()
+    }
+
+    fn sorted(entries: &[Entry], bytes_max: usize) -> Sorted {
+        let mut sorter = Sorter::new(bytes_max);
+        entries.iter().for_each(|&entry| sorter.push(entry).expect("the temporary directory has room"));
+        sorter.into_sorted().expect("the temporary directory has room")
+    }
+
+    fn collect(sorted: &Sorted, from: Id, to: Option<Id>) -> Vec<Entry> {
+        sorted.range(from, to).expect("readable").map(|entry| entry.expect("readable")).collect()
+    }
+
+    #[test]
+    fn runs_on_disk_and_memory_give_the_same_order_whatever_the_bound() {
+        for (count, bytes_max) in [(0, 0), (1, 0), (999, 0), (1000, 0), (1001, 0), (25_300, 0), (25_300, 1 << 20)] {
+            let mut expected = entries(count);
+            let found = sorted(&expected, bytes_max);
+            expected.sort();
+            assert_eq!(collect(&found, Id([0; 16]), None), expected, "{count} entries in {bytes_max} bytes");
+            assert_eq!(found.len(), count);
+        }
+    }
+
+    #[test]
+    fn ranges_cut_the_whole_without_gap_or_overlap() {
+        let all = entries(20_000);
+        for bytes_max in [0, SORTER_BYTES_DEFAULT] {
+            let sorted = sorted(&all, bytes_max);
+            let bounds: Vec<Id> = (0..16).map(|part| Id([part * 16; 16])).collect();
+            let mut joined = collect(&sorted, Id([0; 16]), Some(bounds[1]));
+            for part in 1..16 {
+                joined.extend(collect(&sorted, bounds[part], bounds.get(part + 1).copied()));
+            }
+            assert_eq!(joined, collect(&sorted, Id([0; 16]), None));
+            assert_eq!(joined.len(), all.len());
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_what_to_do() {
+        let full = SpillError::new("write", io::Error::from(io::ErrorKind::StorageFull)).to_string();
+        assert!(full.starts_with("cannot write the temporary file") && full.contains("free space"), "{full}");
+        let denied = SpillError::new("create", io::Error::from(io::ErrorKind::PermissionDenied)).to_string();
+        assert!(denied.contains("set TMPDIR to a directory that can be written"), "{denied}");
+    }
+}

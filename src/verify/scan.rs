@@ -1,0 +1,211 @@
+//! Reads a collection in `_id` order, in ranges that resume where a cursor died.
+//!
+//! Every query is bounded by `min` and `max` on the index `_id_`. A `$gt` in a filter would only see values of its own
+//! BSON type; index bounds see every document, also one whose `_id` is of a type that this program never writes.
+
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use futures_util::StreamExt;
+use mongodb::Collection;
+use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria};
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+
+use crate::access::Failure;
+use crate::encode::Id;
+
+/// Documents that one reply brings at most; the server ends a reply at 16 MiB anyway. Measured: fewer cost round trips,
+/// more cost memory and give nothing.
+const BATCH_DOCUMENTS_MAX: u32 = 8_000;
+
+/// Failures in a row, without a document between them, after which a scan gives up.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// Wait before the second attempt; it doubles up to [`BACKOFF_MAX`].
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Reading the collection failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read collection `{namespace}` in `_id` order: {failure}")]
+pub struct ScanError {
+    namespace: String,
+    failure: Failure,
+}
+
+impl ScanError {
+    /// What the server or the driver refused.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+/// A collection to be read, at majority read concern, from the primary.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    collection: Collection<RawDocumentBuf>,
+    filter: Document,
+}
+
+/// A half-open range of `_id`s in the server's order over all BSON types; an end that is `None` is open.
+#[derive(Debug, Clone, Default)]
+pub struct Range {
+    /// The first `_id`.
+    pub from: Option<Bson>,
+    /// The first `_id` that no longer belongs to the range.
+    pub to: Option<Bson>,
+}
+
+impl Scan {
+    /// All documents of `collection`.
+    pub fn new(collection: &Collection<RawDocumentBuf>) -> Self {
+        Self { collection: collection.clone(), filter: Document::new() }
+    }
+
+    /// Only the documents that match `filter`, a query in MongoDB's own language.
+    #[must_use]
+    pub fn filtered(mut self, filter: Document) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Starts to read a range. Nothing is sent before the first batch is asked for.
+    pub fn range(&self, range: Range) -> RangeScan {
+        RangeScan { scan: self.clone(), range, last: None, cursor: None, done: false }
+    }
+
+    /// One document by its `_id`, as stored.
+    pub async fn document(&self, id: Id) -> Result<Option<RawDocumentBuf>, ScanError> {
+        let found = self
+            .collection
+            .find_one(doc! { "_id": uuid(id) })
+            .read_concern(ReadConcern::majority())
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        found.await.map_err(|error| self.error(Failure::of(&error)))
+    }
+
+    fn error(&self, failure: Failure) -> ScanError {
+        ScanError { namespace: self.collection.namespace().to_string(), failure }
+    }
+
+    async fn open(&self, range: &Range) -> mongodb::error::Result<RawBatchCursor> {
+        let bound = |id: &Option<Bson>| id.as_ref().map(|id| doc! { "_id": id });
+        let options = FindOptions::builder()
+            .hint(Hint::Keys(doc! { "_id": 1 }))
+            .sort(doc! { "_id": 1 })
+            .min(bound(&range.from))
+            .max(bound(&range.to))
+            .batch_size(BATCH_DOCUMENTS_MAX)
+            .read_concern(ReadConcern::majority())
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+            .build();
+        self.collection.find(self.filter.clone()).with_options(options).batch().await
+    }
+}
+
+/// Reads one range, batch by batch.
+pub struct RangeScan {
+    scan: Scan,
+    range: Range,
+    /// The `_id` of the last document that was handed out.
+    last: Option<RawBson>,
+    cursor: Option<RawBatchCursor>,
+    done: bool,
+}
+
+impl RangeScan {
+    /// The next documents, at least one of them, or `None` at the end of the range.
+    ///
+    /// When the cursor dies (killed, expired, connection lost, another primary elected) the scan goes on after the last
+    /// document it handed out, so that each is seen once; it gives up after eight failures without progress.
+    pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
+        let mut attempt = 0;
+        while !self.done {
+            match self.try_next_batch().await {
+                Ok(Some(batch)) => return Ok(Some(batch)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.cursor = None;
+                    attempt += 1;
+                    let failure = Failure::of(&error);
+                    if attempt == ATTEMPTS_MAX || !is_resumable(&failure) {
+                        return Err(self.scan.error(failure));
+                    }
+                    tokio::time::sleep(backoff(attempt)).await;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// `None` for a reply without a document, which may or may not be the end.
+    async fn try_next_batch(&mut self) -> mongodb::error::Result<Option<Batch>> {
+        let resumed = if self.cursor.is_none() {
+            self.range.from = self.last.clone().map(Bson::try_from).transpose()?.or(self.range.from.take());
+            self.cursor = Some(self.scan.open(&self.range).await?);
+            self.last.clone()
+        } else {
+            None
+        };
+        let Some(reply) = self.cursor.as_mut().expect("opened above").next().await.transpose()? else {
+            self.done = true;
+            return Ok(None);
+        };
+        let batch = Batch::new(reply, resumed.as_ref())?;
+        let Some(last) = batch.last_id()? else { return Ok(None) };
+        self.last = Some(last);
+        Ok(Some(batch))
+    }
+}
+
+fn backoff(attempt: u32) -> Duration {
+    BACKOFF_FIRST.saturating_mul(1 << (attempt - 1)).min(BACKOFF_MAX)
+}
+
+/// Whether a scan may go on with a new cursor. Beside what any call may be tried again for: CursorNotFound,
+/// QueryPlanKilled, CursorKilled and Interrupted, which end a cursor but leave the collection as it is.
+fn is_resumable(failure: &Failure) -> bool {
+    failure.is_retryable() || matches!(failure, Failure::Other { code: Some(43 | 175 | 237 | 11601), .. })
+}
+
+/// The documents of one reply, in `_id` order.
+#[derive(Debug)]
+pub struct Batch {
+    reply: RawBatch,
+    /// Whether the first document was handed out before: a resumed range begins at the last one seen.
+    skip: usize,
+}
+
+impl Batch {
+    fn new(reply: RawBatch, seen: Option<&RawBson>) -> mongodb::error::Result<Self> {
+        let mut batch = Self { reply, skip: 0 };
+        if let (Some(seen), Some(first)) = (seen, batch.documents().next()) {
+            let first = RawDocument::from_bytes(first).ok().and_then(id_of);
+            batch.skip = usize::from(first == Some(seen.as_raw_bson_ref()));
+        }
+        batch.reply.doc_slices()?;
+        Ok(batch)
+    }
+
+    /// The documents as the server holds them.
+    pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
+        let documents = self.reply.doc_slices().ok().into_iter().flatten();
+        documents.filter_map(|document| Some(document.ok()?.as_document()?.as_bytes())).skip(self.skip)
+    }
+
+    fn last_id(&self) -> mongodb::error::Result<Option<RawBson>> {
+        let Some(last) = self.documents().last() else { return Ok(None) };
+        Ok(id_of(RawDocument::from_bytes(last)?).map(Into::into))
+    }
+}
+
+fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
+    document.get("_id").ok().flatten()
+}
+
+/// An `_id` as the server's value.
+pub fn uuid(id: Id) -> Bson {
+    Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id.0.to_vec() })
+}

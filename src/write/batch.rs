@@ -1,0 +1,52 @@
+//! A batch: the records that go to the server in one command.
+
+use super::outcome::Outcome;
+
+/// Names a batch between an action and its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchId(pub u64);
+
+/// What a command does with its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Insert them, unordered.
+    Insert,
+    /// Read what is stored under their `_id`s, at majority.
+    Compare,
+    /// Put them in place of what is stored.
+    Replace,
+    /// Set their fields in what is stored, and leave its other fields alone.
+    Merge,
+}
+
+/// Some records of one run on their way.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) run: u64,
+    pub(super) step: Step,
+    pub(super) members: Vec<u32>,
+    /// What it means if the stored content turns out to be equal.
+    pub(super) when_equal: Outcome,
+    /// How often it failed.
+    pub(super) attempts: u32,
+    /// Whether an earlier attempt may have been carried out without our hearing of it.
+    pub(super) reply_lost: bool,
+    /// The name under which it was last sent.
+    pub(super) sent_as: Option<BatchId>,
+}
+
+impl Batch {
+    pub(super) fn new(run: u64, step: Step, members: Vec<u32>, when_equal: Outcome) -> Self {
+        Self { run, step, members, when_equal, attempts: 0, reply_lost: false, sent_as: None }
+    }
+
+    /// The batch that takes some of these members a step further.
+    pub(super) fn follow(&self, step: Step, members: Vec<u32>, when_equal: Outcome) -> Self {
+        Self { run: self.run, step, members, when_equal, attempts: self.attempts, reply_lost: false, sent_as: self.sent_as }
+    }
+
+    /// What an acknowledged, durable answer means for a member.
+    pub(super) fn when_applied(&self) -> Outcome {
+        if self.step == Step::Insert { Outcome::Written } else { Outcome::Replaced }
+    }
+}

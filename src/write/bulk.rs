@@ -1,0 +1,193 @@
+//! Commands to the server, and its answers reduced to what the machine asks for: positions, codes, verdicts.
+//!
+//! Commands are built as raw BSON and sent through the driver's `run_raw_command`: its `insert_many` serializes every
+//! document a second time and keeps a map of their `_id`s. One call is one wire command, so every outcome is known.
+
+use std::collections::HashMap;
+
+use bson::raw::cstr;
+use bson::{Document, RawDocumentBuf, rawdoc};
+use futures_util::TryStreamExt;
+use mongodb::options::{ReadConcern, SelectionCriteria};
+use mongodb::options::ReadPreference;
+use mongodb::{Collection, Database};
+
+use super::batch::Step;
+use super::machine::{Reply, Verdict};
+use super::run::EncodedRun;
+use crate::access::Failure;
+use crate::encode::{Entry, Id, Stored, same_fields};
+
+/// The collection a load writes to.
+#[derive(Debug, Clone)]
+pub struct Bulk {
+    database: Database,
+    documents: Collection<RawDocumentBuf>,
+    wtimeout_ms: Option<i64>,
+}
+
+impl Bulk {
+    /// Bulk commands on `collection`; `wtimeout_ms` as in the connection string.
+    pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
+        Self { documents: database.collection(collection), database, wtimeout_ms }
+    }
+
+    /// Sends the documents of `members` as one command and reduces the answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or the server refused the command as a whole.
+    pub async fn send(&self, step: Step, run: &EncodedRun, members: &[u32]) -> Result<Reply, Failure> {
+        let command = self.command(step, run, members);
+        let answer = self.database.run_raw_command(command).await.map_err(|error| Failure::of(&error))?;
+        Ok(reply_of(&answer))
+    }
+
+    fn command(&self, step: Step, run: &EncodedRun, members: &[u32]) -> RawDocumentBuf {
+        let name = self.documents.name();
+        let mut concern = rawdoc! { "w": "majority", "j": true };
+        if let Some(wtimeout_ms) = self.wtimeout_ms {
+            concern.append(cstr!("wtimeout"), wtimeout_ms);
+        }
+        let (head, list) = if step == Step::Insert {
+            (rawdoc! { "insert": name, "ordered": false, "writeConcern": concern }, "documents")
+        } else {
+            (rawdoc! { "update": name, "ordered": false, "writeConcern": concern }, "updates")
+        };
+        let documents: usize = members.iter().map(|&member| run.entries[member as usize].len as usize + 64).sum();
+        let mut bytes = Vec::with_capacity(head.as_bytes().len() + documents + 64);
+        bytes.extend_from_slice(head.as_bytes());
+        bytes.pop();
+        append_list(&mut bytes, list, members.iter().map(|&member| &run.entries[member as usize]), step, run);
+        bytes.push(0);
+        close(&mut bytes, 0);
+        RawDocumentBuf::from_bytes(bytes).expect("a command is built with right lengths")
+    }
+
+    /// Reads what is stored under the members' `_id`s at majority and compares contents.
+    ///
+    /// # Errors
+    /// When the read fails.
+    pub async fn compare(&self, run: &EncodedRun, members: &[u32], merge: bool) -> Result<Vec<Verdict>, Failure> {
+        let entries: Vec<&Entry> = members.iter().map(|&member| &run.entries[member as usize]).collect();
+        let position: HashMap<Id, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
+        let mut verdicts = vec![Verdict::Absent; entries.len()];
+        let mut cursor = self
+            .documents
+            .find(bson::doc! { "_id": { "$in": entries.iter().map(|entry| uuid(entry.id)).collect::<Vec<_>>() } })
+            .read_concern(ReadConcern::majority())
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+            .await
+            .map_err(|error| Failure::of(&error))?;
+        while let Some(stored) = cursor.try_next().await.map_err(|error| Failure::of(&error))? {
+            let Some(theirs) = Stored::parse(stored.as_bytes()) else { continue };
+            let Some(&at) = position.get(&theirs.id) else { continue };
+            verdicts[at] = verdict(run.document(entries[at]), &theirs, stored.as_bytes(), merge);
+        }
+        Ok(verdicts)
+    }
+}
+
+fn verdict(ours: &[u8], theirs: &Stored<'_>, stored: &[u8], merge: bool) -> Verdict {
+    let body = Stored::parse(ours).expect("the encoder writes the layout that is parsed here").body;
+    if body == theirs.body || merge && same_fields(ours, stored) { Verdict::Equal } else { Verdict::Different }
+}
+
+fn uuid(id: Id) -> bson::Binary {
+    bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: id.0.to_vec() }
+}
+
+/// Appends an array of documents, or of update statements, as BSON stores arrays: under the keys "0", "1", ….
+fn append_list<'a>(bytes: &mut Vec<u8>, name: &str, entries: impl Iterator<Item = &'a Entry>, step: Step, run: &EncodedRun) {
+    open(bytes, 0x04, name);
+    let start = bytes.len() - 4;
+    let mut key = String::new();
+    for (at, entry) in entries.enumerate() {
+        key.clear();
+        push_decimal(&mut key, at);
+        let document = run.document(entry);
+        if step == Step::Insert {
+            bytes.push(0x03);
+            bytes.extend_from_slice(key.as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(document);
+        } else {
+            append_update(bytes, &key, entry.id, document, step);
+        }
+    }
+    bytes.push(0);
+    close(bytes, start);
+}
+
+/// `{q: {_id}, u: document, upsert: true}`, or `u: {$set: fields}` to merge.
+fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: Step) {
+    open(bytes, 0x03, key);
+    let statement = bytes.len() - 4;
+    let mut put = |name: &str, document: &[u8]| {
+        bytes.push(0x03);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(document);
+    };
+    put("q", rawdoc! { "_id": uuid(id) }.as_bytes());
+    if step == Step::Merge {
+        let mut fields = document[..4].to_vec();
+        fields.extend_from_slice(&document[4 + crate::encode::ID_ELEMENT_BYTES..]);
+        close(&mut fields, 0);
+        let fields = RawDocumentBuf::from_bytes(fields).expect("a document without its _id is a document");
+        put("u", rawdoc! { "$set": fields }.as_bytes());
+    } else {
+        put("u", document);
+    }
+    bytes.extend_from_slice(b"\x08upsert\0\x01\0");
+    close(bytes, statement);
+}
+
+fn open(bytes: &mut Vec<u8>, kind: u8, name: &str) {
+    bytes.push(kind);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(&[0; 5]);
+}
+
+/// Writes the length of the document that began at `start` and ends here.
+fn close(bytes: &mut [u8], start: usize) {
+    let len = (bytes.len() - start) as u32;
+    bytes[start..start + 4].copy_from_slice(&len.to_le_bytes());
+}
+
+fn push_decimal(key: &mut String, number: usize) {
+    use std::fmt::Write as _;
+    write!(key, "{number}").expect("a String takes all that is written to it");
+}
+
+/// Keeps index and code of each error: the texts, `keyValue` and `errInfo` quote patients and end here.
+fn reply_of(answer: &Document) -> Reply {
+    let number = |document: &Document, name: &str| {
+        document.get_i32(name).or_else(|_| document.get_i64(name).map(|wide| wide as i32)).unwrap_or_default()
+    };
+    let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
+    let errors = errors.iter().filter_map(bson::Bson::as_document);
+    Reply {
+        errors: errors.map(|error| (number(error, "index") as u32, number(error, "code"))).collect(),
+        durable: !answer.contains_key("writeConcernError"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    #[test]
+    fn a_reply_keeps_index_and_code_and_the_missed_write_concern() {
+        let answer = doc! {
+            "n": 1,
+            "writeErrors": [{ "index": 3, "code": 11000, "errmsg": "E11000 dup key: { Name: \"Canary\" }" }],
+            "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" },
+            "ok": 1.0,
+        };
+        let reply = reply_of(&answer);
+        assert_eq!(reply.errors, [(3, 11000)]);
+        assert!(!reply.durable);
+        assert!(reply_of(&doc! { "n": 4, "ok": 1.0 }).durable);
+    }
+}

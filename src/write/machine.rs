@@ -1,0 +1,317 @@
+//! What the writer decides, as a state machine without I/O: events in, actions out.
+//!
+//! It owns batches, acknowledgements, duplicates, retries and the moment at which a run is settled. It sees no document,
+//! no clock and no server: a record is a position in its run, a delay is an action that comes back as an event. The
+//! writer beside it only carries out [`Action`]s, and a simulator can drive it through every bad history.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::batch::{Batch, BatchId, Step};
+use super::codes;
+use super::outcome::{Outcome, Policy, Refusal};
+
+/// A record of a run, as far as batches depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// Length of its document, bytes.
+    pub bytes: u32,
+    /// Whether an earlier run of this load held the same identity. Such a record is compared with what is stored, after
+    /// everything before it is settled, and inserted only if nothing is.
+    pub repeat: bool,
+}
+
+/// What the machine is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A run is ready, its records unique and sorted by `_id`. Runs come in the order of their numbers.
+    Run(Vec<Planned>),
+    /// The server answered an insert or a replacement.
+    Replied(BatchId, Reply),
+    /// What a read at majority found, one verdict a member of the batch.
+    Compared(BatchId, Vec<Verdict>),
+    /// No answer, or a refusal of the whole command.
+    Failed {
+        /// The batch whose command failed.
+        batch: BatchId,
+        /// Whether sending it again may help.
+        transient: bool,
+    },
+    /// A delay asked for is over.
+    Elapsed(BatchId),
+}
+
+/// A server's answer to one bulk command.
+#[derive(Debug, Clone, Default)]
+pub struct Reply {
+    /// Documents it did not take: position in the batch and code.
+    pub errors: Vec<(u32, i32)>,
+    /// Whether the rest is on disk at a majority: false when the answer carried a `writeConcernError`, alone or beside errors.
+    pub durable: bool,
+}
+
+/// What is stored under a record's `_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same content.
+    Equal,
+    /// Other content.
+    Different,
+    /// Nothing.
+    Absent,
+}
+
+/// What the writer shall do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send these records of the run (positions) as one command of this kind.
+    Send {
+        /// Comes back with the answer.
+        batch: BatchId,
+        /// Number of the run, from 0.
+        run: u64,
+        /// What to do with the records.
+        step: Step,
+        /// Positions in the run, ascending.
+        members: Vec<u32>,
+    },
+    /// Come back with [`Event::Elapsed`] after this time.
+    Delay(BatchId, u64),
+    /// Every record of the run has its outcome, and so has every run before it. The checkpoint may move.
+    Settle(u64, Vec<Outcome>),
+    /// A batch cannot be brought to an end: stop. What was settled stays settled.
+    Stop(BatchId),
+}
+
+/// Bounds of what the machine does.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most documents in one command; the server allows 100,000.
+    pub batch_docs_max: usize,
+    /// Most bytes of documents in one command. A larger document goes alone.
+    pub batch_bytes_max: usize,
+    /// Most commands without an answer.
+    pub in_flight_max: usize,
+    /// How often one batch is sent before the load stops.
+    pub attempts_max: u32,
+}
+
+/// Longest pause before a batch is sent again, milliseconds.
+const DELAY_MS_MAX: u64 = 5_000;
+
+/// The writer's decisions. See the module.
+#[derive(Debug)]
+pub struct Machine {
+    limits: Limits,
+    policy: Policy,
+    runs: VecDeque<Run>,
+    settled: u64,
+    batches: HashMap<BatchId, Batch>,
+    ready: VecDeque<Batch>,
+    next_batch: u64,
+    in_flight: usize,
+    stopped: bool,
+}
+
+/// A run that is not settled yet.
+#[derive(Debug)]
+struct Run {
+    records: Vec<Planned>,
+    outcomes: Vec<Outcome>,
+    /// Records without an outcome: new ones, and repeats.
+    unsettled: [usize; 2],
+    /// Where the next batch of new ones, and of repeats, begins.
+    next: [usize; 2],
+}
+
+impl Machine {
+    /// A machine with nothing to do.
+    pub fn new(limits: Limits, policy: Policy) -> Self {
+        Self {
+            limits,
+            policy,
+            runs: VecDeque::new(),
+            settled: 0,
+            batches: HashMap::new(),
+            ready: VecDeque::new(),
+            next_batch: 0,
+            in_flight: 0,
+            stopped: false,
+        }
+    }
+
+    /// Whether every run it was given is settled.
+    pub fn is_idle(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// How many runs it holds that are not settled.
+    pub fn runs_open(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Takes in what happened and says what to do next. An answer to a batch it does not know is ignored.
+    pub fn on(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Run(records) => self.runs.push_back(Run::new(records)),
+            Event::Replied(id, reply) => self.replied(id, &reply, &mut actions),
+            Event::Compared(id, verdicts) => self.compared(id, &verdicts, &mut actions),
+            Event::Failed { batch, transient } => self.failed(batch, transient, &mut actions),
+            Event::Elapsed(id) => self.ready.extend(self.batches.remove(&id)),
+        }
+        self.dispatch(&mut actions);
+        actions
+    }
+
+    fn replied(&mut self, id: BatchId, reply: &Reply, actions: &mut Vec<Action>) {
+        let Some(batch) = self.take(id) else { return };
+        let mut code_of: HashMap<u32, i32> = reply.errors.iter().copied().collect();
+        let mut applied = Vec::new();
+        let mut taken = Vec::new();
+        let mut again = Vec::new();
+        for (position, &member) in batch.members.iter().enumerate() {
+            match code_of.remove(&(position as u32)) {
+                None if reply.durable => self.settle_one(batch.run, member, batch.when_applied()),
+                None => applied.push(member),
+                Some(codes::DUPLICATE_KEY) => taken.push(member),
+                Some(code) if codes::is_transient(code) => again.push(member),
+                Some(code) => self.settle_one(batch.run, member, Outcome::Refused(Refusal::from_code(code))),
+            }
+        }
+        // A write concern that was not met says nothing of what happens to the documents: they are read at majority.
+        let when_applied = batch.when_applied();
+        self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
+        let when_taken = self.when_taken(&batch);
+        self.follow(batch.follow(Step::Compare, taken, when_taken), !reply.durable, actions);
+        self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
+    }
+
+    /// An `_id` that is taken after a lost reply was taken by that very insert if the collection was empty before.
+    fn when_taken(&self, batch: &Batch) -> Outcome {
+        if batch.reply_lost && self.policy.empty_at_start { Outcome::Written } else { Outcome::Present }
+    }
+
+    fn compared(&mut self, id: BatchId, verdicts: &[Verdict], actions: &mut Vec<Action>) {
+        let Some(batch) = self.take(id) else { return };
+        let mut absent = Vec::new();
+        let mut different = Vec::new();
+        for (&member, verdict) in batch.members.iter().zip(verdicts) {
+            match verdict {
+                Verdict::Equal => self.settle_one(batch.run, member, batch.when_equal),
+                Verdict::Absent => absent.push(member),
+                Verdict::Different => different.push(member),
+            }
+        }
+        // What was acknowledged or taken and is not there was rolled back: inserted again, after a pause.
+        let rolled_back = batch.when_equal != Outcome::Duplicate;
+        self.follow(batch.follow(Step::Insert, absent, Outcome::Present), rolled_back, actions);
+        match self.policy.on_different() {
+            Ok(step) => self.follow(batch.follow(step, different, Outcome::Replaced), false, actions),
+            Err(outcome) => different.into_iter().for_each(|member| self.settle_one(batch.run, member, outcome)),
+        }
+    }
+
+    fn failed(&mut self, id: BatchId, transient: bool, actions: &mut Vec<Action>) {
+        let Some(mut batch) = self.take(id) else { return };
+        if !transient {
+            batch.attempts = self.limits.attempts_max;
+        }
+        batch.reply_lost |= batch.step != Step::Compare;
+        self.follow(batch, true, actions);
+    }
+
+    /// Sends a batch that came out of another one, after a pause where the same thing is tried again.
+    fn follow(&mut self, mut batch: Batch, pause: bool, actions: &mut Vec<Action>) {
+        if batch.members.is_empty() {
+            return;
+        }
+        if !pause {
+            self.ready.push_back(batch);
+            return;
+        }
+        let id = self.new_id();
+        if batch.attempts >= self.limits.attempts_max {
+            self.stopped = true;
+            actions.push(Action::Stop(batch.sent_as.unwrap_or(id)));
+            return;
+        }
+        let delay_ms = (50 << batch.attempts.min(10)).min(DELAY_MS_MAX);
+        batch.attempts += 1;
+        self.batches.insert(id, batch);
+        actions.push(Action::Delay(id, delay_ms));
+    }
+
+    fn take(&mut self, id: BatchId) -> Option<Batch> {
+        let batch = self.batches.remove(&id)?;
+        self.in_flight -= 1;
+        Some(batch)
+    }
+
+    fn new_id(&mut self) -> BatchId {
+        self.next_batch += 1;
+        BatchId(self.next_batch)
+    }
+
+    fn settle_one(&mut self, run: u64, member: u32, outcome: Outcome) {
+        let run = &mut self.runs[(run - self.settled) as usize];
+        debug_assert_eq!(run.outcomes[member as usize], Outcome::Pending);
+        run.outcomes[member as usize] = outcome;
+        run.unsettled[usize::from(run.records[member as usize].repeat)] -= 1;
+    }
+
+    fn dispatch(&mut self, actions: &mut Vec<Action>) {
+        while self.runs.front().is_some_and(|run| run.unsettled == [0, 0]) {
+            let run = self.runs.pop_front().expect("the front was just seen");
+            actions.push(Action::Settle(self.settled, run.outcomes));
+            self.settled += 1;
+        }
+        while !self.stopped && self.in_flight < self.limits.in_flight_max {
+            let Some(mut batch) = self.ready.pop_front().or_else(|| self.cut()) else { break };
+            let id = self.new_id();
+            batch.sent_as = Some(id);
+            let (run, step, members) = (batch.run, batch.step, batch.members.clone());
+            self.batches.insert(id, batch);
+            self.in_flight += 1;
+            actions.push(Action::Send { batch: id, run, step, members });
+        }
+    }
+
+    /// The next batch: repeats of the first run once all else in it is settled, else new records of the earliest run that has some.
+    fn cut(&mut self) -> Option<Batch> {
+        let limits = self.limits;
+        let front = self.runs.front_mut()?;
+        if front.unsettled[0] == 0
+            && let Some(members) = front.cut(true, limits)
+        {
+            return Some(Batch::new(self.settled, Step::Compare, members, Outcome::Duplicate));
+        }
+        let (ahead, members) = self.runs.iter_mut().enumerate().find_map(|(ahead, run)| Some((ahead, run.cut(false, limits)?)))?;
+        Some(Batch::new(self.settled + ahead as u64, Step::Insert, members, Outcome::Present))
+    }
+}
+
+impl Run {
+    fn new(records: Vec<Planned>) -> Self {
+        let repeats = records.iter().filter(|record| record.repeat).count();
+        let outcomes = vec![Outcome::Pending; records.len()];
+        Self { unsettled: [records.len() - repeats, repeats], next: [0, 0], outcomes, records }
+    }
+
+    /// The next members of one kind that fit one command, at least one; `None` when all have been sent.
+    fn cut(&mut self, repeat: bool, limits: Limits) -> Option<Vec<u32>> {
+        let mut members = Vec::new();
+        let mut bytes = 0;
+        let next = &mut self.next[usize::from(repeat)];
+        while let Some(record) = self.records.get(*next) {
+            if record.repeat == repeat {
+                bytes += record.bytes as usize;
+                if !members.is_empty() && (members.len() == limits.batch_docs_max || bytes > limits.batch_bytes_max) {
+                    break;
+                }
+                members.push(*next as u32);
+            }
+            *next += 1;
+        }
+        (!members.is_empty()).then_some(members)
+    }
+}

@@ -1,0 +1,20 @@
+//! Encoded runs into MongoDB: runs, batches, and the outcome of every document.
+//!
+//! [`machine`] decides and does no I/O; [`bulk`] talks to the server; [`writer`] carries out the one with the other.
+//! This room never parses a source and never decides what a record is.
+
+mod batch;
+mod bulk;
+mod codes;
+pub mod machine;
+mod outcome;
+mod run;
+mod seen;
+mod writer;
+
+pub use batch::{BatchId, Step};
+pub use bulk::Bulk;
+pub use machine::Limits;
+pub use outcome::{Mode, Outcome, Policy, Refusal};
+pub use run::{EncodedRun, RunBuilder};
+pub use writer::{Settled, WriteError, Writer};

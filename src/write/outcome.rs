@@ -1,0 +1,92 @@
+//! What became of a record, and the rules that decide it.
+
+use super::batch::Step;
+use super::codes;
+use crate::reject::Reason;
+use crate::spec::OnConflict;
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not known yet.
+    Pending,
+    /// Inserted, durable at a majority.
+    Written,
+    /// Stored before, with the same content.
+    Present,
+    /// The same record came earlier in this load.
+    Duplicate,
+    /// Put in place of other content under the same identity.
+    Replaced,
+    /// Not written: other content under the same identity was kept.
+    Conflict,
+    /// Not written: it goes to the reject file.
+    Refused(Refusal),
+}
+
+/// Why the database does not hold a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its identity is taken by other content, and the spec says to reject.
+    Conflict,
+    /// The collection's validator.
+    Validation,
+    /// Another reason, by the server's code.
+    Server(i32),
+}
+
+impl Refusal {
+    pub(super) const fn from_code(code: i32) -> Self {
+        if code == codes::DOCUMENT_VALIDATION_FAILURE { Self::Validation } else { Self::Server(code) }
+    }
+
+    /// The reason and the message for the reject file.
+    pub fn explain(self) -> (Reason, String) {
+        match self {
+            Self::Conflict => (Reason::Conflict, "another record with the same identity is stored with other content".into()),
+            Self::Validation => (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into()),
+            Self::Server(code) => (Reason::RefusedByServer, format!("the server refused the document with code {code}")),
+        }
+    }
+}
+
+/// How a load treats what is stored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Write new records; the spec's rule settles conflicts.
+    #[default]
+    Insert,
+    /// Write new records and put changed ones in place of what is stored.
+    Upsert,
+    /// Write new records and set the fields of changed ones in what is stored.
+    Merge,
+}
+
+/// What settles a conflict.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// How the load treats what is stored.
+    pub mode: Mode,
+    /// The spec's rule.
+    pub on_conflict: OnConflict,
+    /// Whether the collection held nothing when the load began.
+    pub empty_at_start: bool,
+}
+
+impl Policy {
+    /// What follows when other content is stored under a record's `_id`: a further step, or an outcome.
+    pub(super) fn on_different(self) -> Result<Step, Outcome> {
+        match (self.mode, self.on_conflict) {
+            (Mode::Upsert, _) | (Mode::Insert, OnConflict::KeepLast) => Ok(Step::Replace),
+            (Mode::Merge, _) => Ok(Step::Merge),
+            (Mode::Insert, OnConflict::KeepFirst) => Err(Outcome::Conflict),
+            (Mode::Insert, OnConflict::Reject) => Err(Outcome::Refused(Refusal::Conflict)),
+        }
+    }
+
+    /// Which of two records of one load with the same identity and other content goes out.
+    pub fn later_wins(self) -> bool {
+        self.mode != Mode::Insert || self.on_conflict == OnConflict::KeepLast
+    }
+}

@@ -1,0 +1,161 @@
+//! Carries out what the machine decides: sends commands, waits, hands settled runs on.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::batch::{BatchId, Step};
+use super::bulk::Bulk;
+use super::machine::{Action, Event, Limits, Machine, Planned};
+use super::outcome::{Mode, Outcome, Policy};
+use super::run::EncodedRun;
+use super::seen::Seen;
+use crate::access::Failure;
+
+/// Runs the writer holds at once: one whose last commands are under way, and the next.
+const RUNS_OPEN_MAX: usize = 2;
+
+/// What stops a writer.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The server does not take a batch.
+    #[error("cannot write to the collection: {0}")]
+    Server(Failure),
+    /// The temporary file of identities cannot be used.
+    #[error("cannot keep the identities of this load in a temporary file (TMPDIR names its directory): {0}")]
+    Seen(#[from] io::Error),
+}
+
+/// A run of which every record has its outcome, and with it all runs before.
+#[derive(Debug)]
+pub struct Settled {
+    /// The run.
+    pub run: Arc<EncodedRun>,
+    /// One outcome an entry of the run.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What came of an action; the failure is kept for the message, the machine needs to know only whether it passes.
+struct Finished {
+    event: Event,
+    failure: Option<(BatchId, Failure)>,
+}
+
+/// Writes runs to a collection.
+pub struct Writer {
+    bulk: Bulk,
+    merge: bool,
+    machine: Machine,
+    seen: Seen,
+    runs: HashMap<u64, Arc<EncodedRun>>,
+    runs_taken: u64,
+    under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
+    failures: HashMap<BatchId, Failure>,
+}
+
+impl Writer {
+    /// A writer to one collection.
+    pub fn new(bulk: Bulk, limits: Limits, policy: Policy) -> Self {
+        Self {
+            bulk,
+            merge: policy.mode == Mode::Merge,
+            machine: Machine::new(limits, policy),
+            seen: Seen::default(),
+            runs: HashMap::new(),
+            runs_taken: 0,
+            under_way: FuturesUnordered::new(),
+            failures: HashMap::new(),
+        }
+    }
+
+    /// Remembers the identities of a run that an earlier, killed load has settled, without writing it.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be used.
+    pub fn skip(&mut self, run: &EncodedRun) -> Result<(), WriteError> {
+        self.seen.note(run.entries.iter().map(|entry| entry.id).collect())?;
+        Ok(())
+    }
+
+    /// Writes all runs that come until the channel closes; hands each to `settled` once all its outcomes are known.
+    ///
+    /// # Errors
+    /// At the first batch that cannot be brought to an end; what was settled before stays so.
+    pub async fn write_all(
+        &mut self,
+        mut runs: mpsc::Receiver<EncodedRun>,
+        mut settled: impl AsyncFnMut(Settled) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        let mut open = true;
+        while open || !self.machine.is_idle() {
+            let actions = tokio::select! {
+                run = runs.recv(), if open && self.machine.runs_open() < RUNS_OPEN_MAX => match run {
+                    Some(run) => self.take(run)?,
+                    None => { open = false; continue }
+                },
+                Some(finished) = self.under_way.next() => {
+                    self.failures.extend(finished.failure);
+                    self.machine.on(finished.event)
+                }
+            };
+            for action in actions {
+                match action {
+                    Action::Settle(run, outcomes) => {
+                        let run = self.runs.remove(&run).expect("a run is held until it is settled");
+                        settled(Settled { run, outcomes }).await?;
+                    }
+                    Action::Stop(batch) => return Err(WriteError::Server(self.why(batch))),
+                    Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
+                    Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, run: EncodedRun) -> Result<Vec<Action>, WriteError> {
+        let repeats = self.seen.note(run.entries.iter().map(|entry| entry.id).collect())?;
+        let planned = run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
+        self.runs.insert(self.runs_taken, Arc::new(run));
+        self.runs_taken += 1;
+        Ok(self.machine.on(Event::Run(planned)))
+    }
+
+    fn send(&self, batch: BatchId, run: u64, step: Step, members: Vec<u32>) {
+        let (bulk, run, merge) = (self.bulk.clone(), Arc::clone(&self.runs[&run]), self.merge);
+        let call = async move {
+            match step {
+                Step::Compare => bulk.compare(&run, &members, merge).await.map(|found| Event::Compared(batch, found)),
+                _ => bulk.send(step, &run, &members).await.map(|reply| Event::Replied(batch, reply)),
+            }
+        };
+        self.under_way.push(Box::pin(async move {
+            // A task of its own, so that one command is built while another waits for its answer.
+            match tokio::spawn(call).await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic())) {
+                Ok(event) => Finished { event, failure: None },
+                Err(failure) => {
+                    let event = Event::Failed { batch, transient: failure.is_retryable() };
+                    Finished { event, failure: Some((batch, failure)) }
+                }
+            }
+        }));
+    }
+
+    fn wait(&self, batch: BatchId, delay_ms: u64) {
+        self.under_way.push(Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            Finished { event: Event::Elapsed(batch), failure: None }
+        }));
+    }
+
+    /// Why a batch was given up: what its last command met, or a majority that never confirmed it.
+    fn why(&mut self, batch: BatchId) -> Failure {
+        self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: 64 })
+    }
+}
