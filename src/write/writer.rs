@@ -121,7 +121,8 @@ impl Writer {
 
     fn take(&mut self, run: EncodedRun) -> Result<Vec<Action>, WriteError> {
         let repeats = self.seen.note(run.entries.iter().map(|entry| entry.id).collect())?;
-        let planned = run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
+        let planned =
+            run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
         self.runs.insert(self.runs_taken, Arc::new(run));
         self.runs_taken += 1;
         Ok(self.machine.on(Event::Run(planned)))
