@@ -2,4 +2,5 @@
 
 mod access;
 mod certificates;
+mod provision;
 mod schema;
