@@ -88,10 +88,11 @@ impl WantedUser {
 fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), AccessError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();
-    if account == Account::Admin && unset {
-        if let Some((name, password)) = settings.account(Account::Root)? {
-            return Ok((name, Account::Root.password_variable(), Some(password)));
-        }
+    if account == Account::Admin
+        && unset
+        && let Some((name, password)) = settings.account(Account::Root)?
+    {
+        return Ok((name, Account::Root.password_variable(), Some(password)));
     }
     Ok((settings.user_name(account).to_owned(), account.password_variable(), own))
 }
