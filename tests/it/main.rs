@@ -2,5 +2,6 @@
 
 mod access;
 mod certificates;
+mod doctor;
 mod provision;
 mod schema;
