@@ -32,6 +32,23 @@ impl Bulk {
         Self { documents: database.collection(collection), database, wtimeout_ms }
     }
 
+    /// Whether the collection holds nothing, at majority.
+    ///
+    /// # Errors
+    /// When the read fails.
+    pub async fn is_empty(&self) -> Result<bool, Failure> {
+        let first = self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority());
+        Ok(first.await.map_err(|error| Failure::of(&error))?.is_none())
+    }
+
+    /// Drops the collection.
+    ///
+    /// # Errors
+    /// When the server refuses, or a journaled majority does not confirm.
+    pub async fn drop_collection(&self) -> Result<(), Failure> {
+        self.documents.drop().await.map_err(|error| Failure::of(&error))
+    }
+
     /// Sends the documents of `members` as one command and reduces the answer.
     ///
     /// # Errors
@@ -167,7 +184,7 @@ fn reply_of(answer: &Document) -> Reply {
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);
     Reply {
-        errors: errors.map(|error| (number(error, "index") as u32, number(error, "code"))).collect(),
+        errors: errors.map(|error| (number(error, "index").cast_unsigned(), number(error, "code"))).collect(),
         durable: !answer.contains_key("writeConcernError"),
     }
 }

@@ -206,7 +206,11 @@ impl Machine {
         let rolled_back = batch.when_equal != Outcome::Duplicate;
         self.follow(batch.follow(Step::Insert, absent, Outcome::Present), rolled_back, actions);
         match self.policy.on_different() {
-            Ok(step) => self.follow(batch.follow(step, different, Outcome::Replaced), false, actions),
+            Ok(step) => {
+                let own = batch.when_equal == Outcome::Duplicate;
+                let when_applied = if own { Outcome::ReplacedOwn } else { Outcome::Replaced };
+                self.follow(batch.follow(step, different, when_applied), false, actions);
+            }
             Err(outcome) => different.into_iter().for_each(|member| self.settle_one(batch.run, member, outcome)),
         }
     }

@@ -16,8 +16,10 @@ pub enum Outcome {
     Present,
     /// The same record came earlier in this load.
     Duplicate,
-    /// Put in place of other content under the same identity.
+    /// Put in place of other content that was stored before this load.
     Replaced,
+    /// Put in place of other content that came earlier in this load.
+    ReplacedOwn,
     /// Not written: other content under the same identity was kept.
     Conflict,
     /// Not written: it goes to the reject file.
