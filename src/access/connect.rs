@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bson::raw::RawDocumentBuf;
+use bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::{
     Acknowledgment, AuthMechanism, ClientOptions, ConnectionString, Credential, HostInfo, ReadConcern, ReadPreference,
     ServerAddress, Tls, TlsOptions, WriteConcern,
@@ -124,6 +124,18 @@ impl Target {
     /// The collection of the data.
     pub fn documents(&self) -> Collection<RawDocumentBuf> {
         self.db().collection(&self.collection)
+    }
+
+    /// Runs a command that changes something, acknowledged by a journaled majority; `doing` names it for an error.
+    pub(super) async fn run(
+        &self,
+        database: &str,
+        mut command: Document,
+        doing: impl FnOnce() -> String,
+    ) -> Result<Document, AccessError> {
+        command.insert("writeConcern", doc! { "w": "majority", "j": true });
+        let ran = self.client.database(database).run_command(command).await;
+        ran.map_err(|error| AccessError::of(doing(), &error))
     }
 }
 

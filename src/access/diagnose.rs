@@ -87,13 +87,13 @@ fn is_lasting(failure: &Failure) -> bool {
     matches!(failure, Failure::Certificate(_) | Failure::ClientCertificate | Failure::TlsRefused)
 }
 
-/// Connects, signs in, and runs a command that every signed-in user may run.
+/// Connects, signs in, and runs a command that needs a sign-in where the server wants one, but no privilege.
 pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Client, Failure> {
     let heartbeats = Heartbeats::default();
     let client = with_heartbeats(options.clone(), &heartbeats).map_err(|error| Failure::of(&error))?;
     let alone = options.hosts.len() == 1;
     let tried = tokio::select! {
-        tried = greet(&client, database) => tried,
+        tried = greet(&client, options.credential.is_some(), database) => tried,
         failure = heartbeats.hopeless(), if alone => Err(failure),
     };
     match tried {
@@ -102,9 +102,13 @@ pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Clien
     }
 }
 
-/// Lists only what the user may see, so that no privilege is needed but a sign-in is.
-async fn greet(client: &Client, database: &str) -> Result<(), Failure> {
-    let command = doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
+/// A signed-in user may always ask who they are. Nobody signed in may list collections only where nobody has to sign in.
+async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Failure> {
+    let command = if signs_in {
+        doc! { "connectionStatus": 1 }
+    } else {
+        doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true }
+    };
     client.database(database).run_command(command).await.map(|_| ()).map_err(|error| Failure::of(&error))
 }
 
@@ -114,10 +118,24 @@ async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOpti
         Failure::SignIn(_) => sign_in(options, database).await,
         Failure::Unreachable(Unreachable::Silent) => match heartbeats.verdict() {
             Failure::Unreachable(Unreachable::Lost) => other_protocol(options).await,
+            Failure::Unreachable(Unreachable::NoPrimary | Unreachable::Members) => {
+                no_primary(heartbeats, options).await
+            }
             verdict => verdict,
         },
         Failure::Unreachable(Unreachable::Lost) => other_protocol(options).await,
         other => other,
+    }
+}
+
+/// Servers answer, and still none was taken for the primary.
+async fn no_primary(heartbeats: &Heartbeats, options: &ClientOptions) -> Failure {
+    let Some(asked) = &options.repl_set_name else { return heartbeats.verdict() };
+    match hello(probe_options(options), doc! { "hello": 1 }).await {
+        Ok(reply) if reply.get_str("setName").is_ok_and(|name| name == asked) => heartbeats.verdict(),
+        Ok(reply) if reply.get_bool("isreplicaset").unwrap_or(false) => heartbeats.verdict(),
+        Ok(_) => Failure::Unreachable(Unreachable::OtherReplicaSet),
+        Err(_) => heartbeats.verdict(),
     }
 }
 
@@ -129,14 +147,10 @@ async fn other_protocol(options: &ClientOptions) -> Failure {
     match (encrypted, hello(turned, doc! { "hello": 1 }).await) {
         (true, Ok(_)) => Failure::TlsRefused,
         (false, Ok(_) | Err(Failure::Certificate(_) | Failure::ClientCertificate)) => Failure::TlsRequired,
-        (true, Err(_)) if has_client_certificate(options) => Failure::Unreachable(Unreachable::Lost),
-        (true, Err(_)) => Failure::ClientCertificate,
-        (false, Err(_)) => Failure::Unreachable(Unreachable::Lost),
+        // Both are dropped, so the port speaks TLS; what it does not like is who calls (TLS 1.3 tells that late, if at all).
+        (true, Err(Failure::Unreachable(Unreachable::Lost))) => Failure::ClientCertificate,
+        (_, Err(_)) => Failure::Unreachable(Unreachable::Lost),
     }
-}
-
-fn has_client_certificate(options: &ClientOptions) -> bool {
-    matches!(&options.tls, Some(Tls::Enabled(tls)) if tls.cert_key_file_path.is_some())
 }
 
 fn probe_options(options: &ClientOptions) -> ClientOptions {

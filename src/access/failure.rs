@@ -63,6 +63,8 @@ pub enum Unreachable {
     NoPrimary,
     /// The members call themselves by names that cannot be reached from here.
     Members,
+    /// The server belongs to another replica set than the URI names, or to none.
+    OtherReplicaSet,
 }
 
 /// Why a sign-in fails.
@@ -193,7 +195,7 @@ impl Failure {
     /// Whether the same call may succeed on a second try.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable(how) => *how != Unreachable::Name,
+            Self::Unreachable(how) => !matches!(how, Unreachable::Name | Unreachable::OtherReplicaSet),
             Self::NotPrimary { .. } | Self::Timeout => true,
             Self::Other { code, .. } => matches!(code, Some(112 | 246 | 251)),
             _ => false,
@@ -223,7 +225,7 @@ impl CertificateFault {
             Self::NotYetValid
         } else if has("not valid for name") || has("NotValidForName") {
             Self::WrongHost
-        } else if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
+        } else if has("UnknownIssuer") || has("CaUsedAsEndEntity") || has("BadSignature") {
             Self::UnknownIssuer
         } else {
             Self::Invalid
@@ -296,6 +298,9 @@ impl fmt::Display for Unreachable {
             Self::Lost => "the connection broke; see the server's log, then run the command again",
             Self::NoPrimary => {
                 "the servers answer, but none is the primary; initiate the replica set or wait for an election"
+            }
+            Self::OtherReplicaSet => {
+                "the server is not in the replica set that the URI names; correct or drop replicaSet="
             }
             Self::Members => {
                 "the server answers, but calls its members by names that cannot be reached from here; \

@@ -7,6 +7,7 @@
 mod connect;
 mod diagnose;
 mod failure;
+pub mod schema;
 mod secret;
 mod settings;
 mod uri;
@@ -86,6 +87,11 @@ pub enum AccessError {
 }
 
 impl AccessError {
+    /// A command that failed while `doing` something, e.g. "read the indexes of hospital.admissions".
+    pub fn of(doing: String, error: &mongodb::error::Error) -> Self {
+        Self::Command { doing, failure: Failure::of(error) }
+    }
+
     /// The exit code of a command that stops with this error: 2 for a wrong setting, else the failure's.
     pub fn exit_code(&self) -> u8 {
         match self {

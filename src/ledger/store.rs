@@ -33,17 +33,24 @@ impl Ledger {
     ///
     /// # Errors
     /// When the server cannot be read.
-    pub async fn find(&self, sources: &[SourceIdentity], spec_hash: &str, options: &Options) -> Result<Option<LoadRun>, Failure> {
+    pub async fn find(
+        &self,
+        sources: &[SourceIdentity],
+        spec_hash: &str,
+        options: &Options,
+    ) -> Result<Option<LoadRun>, Failure> {
         if sources.iter().any(|source| source.blake3.is_none()) {
             return Ok(None);
         }
         let hashes: Vec<&str> = sources.iter().filter_map(|source| source.blake3.as_deref()).collect();
-        let filter = doc! { "collection": &self.collection, "spec_hash": spec_hash, "sources.blake3": { "$all": hashes } };
+        let filter =
+            doc! { "collection": &self.collection, "spec_hash": spec_hash, "sources.blake3": { "$all": hashes } };
         let same = |run: &LoadRun| {
             let hashes = |sources: &[SourceIdentity]| sources.iter().map(|s| s.blake3.clone()).collect::<Vec<_>>();
             run.state != State::Dropped && run.options == *options && hashes(&run.sources) == hashes(sources)
         };
-        let mut runs = self.runs.find(filter).sort(doc! { "started": -1 }).await.map_err(|error| Failure::of(&error))?;
+        let mut runs =
+            self.runs.find(filter).sort(doc! { "started": -1 }).await.map_err(|error| Failure::of(&error))?;
         while let Some(run) = runs.try_next().await.map_err(|error| Failure::of(&error))? {
             if same(&run) {
                 return Ok(Some(run));
@@ -69,7 +76,10 @@ impl Ledger {
     /// When the write is not acknowledged by a journaled majority.
     pub async fn mark_dropped(&self) -> Result<(), Failure> {
         let change = doc! { "$set": { "state": "dropped", "updated": DateTime::now() } };
-        self.runs.update_many(doc! { "collection": &self.collection }, change).await.map_err(|error| Failure::of(&error))?;
+        self.runs
+            .update_many(doc! { "collection": &self.collection }, change)
+            .await
+            .map_err(|error| Failure::of(&error))?;
         Ok(())
     }
 

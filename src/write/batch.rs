@@ -42,7 +42,15 @@ impl Batch {
 
     /// The batch that takes some of these members a step further.
     pub(super) fn follow(&self, step: Step, members: Vec<u32>, when_equal: Outcome) -> Self {
-        Self { run: self.run, step, members, when_equal, attempts: self.attempts, reply_lost: false, sent_as: self.sent_as }
+        Self {
+            run: self.run,
+            step,
+            members,
+            when_equal,
+            attempts: self.attempts,
+            reply_lost: false,
+            sent_as: self.sent_as,
+        }
     }
 
     /// What an acknowledged, durable answer means for a member.

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use bson::raw::cstr;
 use bson::{Document, RawDocumentBuf, rawdoc};
 use futures_util::TryStreamExt;
-use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::options::ReadPreference;
+use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
 
 use super::batch::Step;
@@ -114,7 +114,13 @@ fn uuid(id: Id) -> bson::Binary {
 }
 
 /// Appends an array of documents, or of update statements, as BSON stores arrays: under the keys "0", "1", ….
-fn append_list<'a>(bytes: &mut Vec<u8>, name: &str, entries: impl Iterator<Item = &'a Entry>, step: Step, run: &EncodedRun) {
+fn append_list<'a>(
+    bytes: &mut Vec<u8>,
+    name: &str,
+    entries: impl Iterator<Item = &'a Entry>,
+    step: Step,
+    run: &EncodedRun,
+) {
     open(bytes, 0x04, name);
     let start = bytes.len() - 4;
     let mut key = String::new();

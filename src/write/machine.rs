@@ -289,7 +289,8 @@ impl Machine {
         {
             return Some(Batch::new(self.settled, Step::Compare, members, Outcome::Duplicate));
         }
-        let (ahead, members) = self.runs.iter_mut().enumerate().find_map(|(ahead, run)| Some((ahead, run.cut(false, limits)?)))?;
+        let (ahead, members) =
+            self.runs.iter_mut().enumerate().find_map(|(ahead, run)| Some((ahead, run.cut(false, limits)?)))?;
         Some(Batch::new(self.settled + ahead as u64, Step::Insert, members, Outcome::Present))
     }
 }

@@ -45,9 +45,15 @@ impl Refusal {
     /// The reason and the message for the reject file.
     pub fn explain(self) -> (Reason, String) {
         match self {
-            Self::Conflict => (Reason::Conflict, "another record with the same identity is stored with other content".into()),
-            Self::Validation => (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into()),
-            Self::Server(code) => (Reason::RefusedByServer, format!("the server refused the document with code {code}")),
+            Self::Conflict => {
+                (Reason::Conflict, "another record with the same identity is stored with other content".into())
+            }
+            Self::Validation => {
+                (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into())
+            }
+            Self::Server(code) => {
+                (Reason::RefusedByServer, format!("the server refused the document with code {code}"))
+            }
         }
     }
 }

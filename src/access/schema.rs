@@ -1,0 +1,297 @@
+//! The collection's validator and indexes: what the spec wants, what the server has, and how one becomes the other.
+
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
+
+use super::{AccessError, Target};
+use crate::spec::{Field, FieldType, Index, Presence, Spec};
+
+/// What the server has for the target's collection.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CollectionState {
+    /// Whether it exists.
+    pub exists: bool,
+    /// Its validator; empty if it has none.
+    pub validator: Document,
+    /// What happens to a document that breaks the validator: `error` or `warn`.
+    pub validation_action: Option<String>,
+    /// Which writes the validator looks at: `strict`, `moderate` or `off`.
+    pub validation_level: Option<String>,
+    /// Its indexes besides the one on `_id`.
+    pub indexes: Vec<Index>,
+}
+
+impl CollectionState {
+    /// Whether the server writes whole documents that break the validator into its log, in place of refusing them.
+    pub fn logs_documents(&self) -> bool {
+        !self.validator.is_empty() && self.validation_action.as_deref() == Some("warn")
+    }
+
+    /// Whether the spec's validator is on and refuses what breaks it.
+    pub fn is_guarded_by(&self, spec: &Spec) -> bool {
+        let refuses = self.validation_action.as_deref().is_none_or(|action| action == "error");
+        let always = self.validation_level.as_deref().is_none_or(|level| level == "strict");
+        self.exists && refuses && always && self.validator == validator(spec)
+    }
+
+    /// The spec's indexes that the collection lacks. One of the same key under another name serves as well.
+    pub fn missing_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
+        let serves = |wanted: &Index| {
+            self.indexes.iter().any(|index| index.keys == wanted.keys && index.unique == wanted.unique)
+        };
+        spec.indexes.iter().filter(|wanted| !serves(wanted)).collect()
+    }
+
+    /// Indexes that bear the name of a spec's index but have another key.
+    pub fn outdated_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
+        let named = |wanted: &Index| self.indexes.iter().any(|index| index.name == wanted.name && index != wanted);
+        spec.indexes.iter().filter(|wanted| named(wanted)).collect()
+    }
+}
+
+/// The validator that the spec asks for: `{ $jsonSchema: … }`. Fields that the spec does not name are allowed.
+pub fn validator(spec: &Spec) -> Document {
+    let leaves: Vec<Leaf<'_>> = spec.fields.iter().map(|field| Leaf { path: &field.name, field }).collect();
+    let mut schema = doc! { "title": &spec.name };
+    schema.extend(object_schema(&leaves));
+    doc! { "$jsonSchema": schema }
+}
+
+/// A field and what of its dotted name is left below the object at hand.
+struct Leaf<'spec> {
+    path: &'spec str,
+    field: &'spec Field,
+}
+
+/// The schema of an object; fields that share the first part of their names make a nested object.
+fn object_schema(leaves: &[Leaf<'_>]) -> Document {
+    let first = |leaf: &Leaf<'_>| leaf.path.split_once('.').map(|(first, _)| first.to_owned());
+    let mut required = Vec::new();
+    let mut properties = Document::new();
+    for group in leaves.chunk_by(|left, right| first(left).is_some() && first(left) == first(right)) {
+        let name = first(&group[0]).unwrap_or_else(|| group[0].path.to_owned());
+        if group.iter().any(|leaf| leaf.field.presence == Presence::Required) {
+            required.push(Bson::from(&name));
+        }
+        let schema = if name == group[0].path { field_schema(group[0].field) } else { nested_schema(group) };
+        properties.insert(name, schema);
+    }
+    let mut schema = doc! { "bsonType": "object" };
+    if !required.is_empty() {
+        schema.insert("required", required);
+    }
+    schema.insert("properties", properties);
+    schema
+}
+
+fn nested_schema(group: &[Leaf<'_>]) -> Document {
+    let below = |leaf: &Leaf<'_>| leaf.path.len() - leaf.path.split_once('.').map_or(0, |(_, rest)| rest.len());
+    let inner: Vec<_> = group.iter().map(|leaf| Leaf { path: &leaf.path[below(leaf)..], field: leaf.field }).collect();
+    object_schema(&inner)
+}
+
+fn field_schema(field: &Field) -> Document {
+    let nullable = field.presence != Presence::Required;
+    let name = bson_type(&field.kind);
+    let mut schema = doc! { "bsonType": if nullable { Bson::from(vec![name, "null"]) } else { Bson::from(name) } };
+    if let FieldType::Enum { values, .. } = &field.kind {
+        let mut allowed: Vec<Bson> = values.iter().map(Bson::from).collect();
+        allowed.extend(nullable.then_some(Bson::Null));
+        schema.insert("enum", allowed);
+    }
+    constrain(&mut schema, field);
+    schema
+}
+
+/// Null satisfies every one of these: each looks only at values of its own kind.
+fn constrain(schema: &mut Document, field: &Field) {
+    if let Some((smallest, largest)) = field.constraints.range {
+        for (name, bound) in [("minimum", smallest), ("maximum", largest)] {
+            if bound.is_finite() {
+                schema.insert(name, bound);
+            }
+        }
+    }
+    if let Some((fewest, most)) = field.constraints.length {
+        schema.insert("minLength", i64::from(fewest));
+        schema.insert("maxLength", i64::from(most));
+    }
+    if let Some(pattern) = &field.constraints.pattern {
+        // Classes such as \d and \w mean all of Unicode, as they do in cleaning.
+        schema.insert("pattern", format!("(*UCP){}", pattern.as_str()));
+    }
+}
+
+fn bson_type(kind: &FieldType) -> &'static str {
+    match kind {
+        FieldType::String | FieldType::Enum { .. } => "string",
+        FieldType::Int32(_) => "int",
+        FieldType::Int64(_) => "long",
+        FieldType::Double(_) => "double",
+        FieldType::Decimal128(_) => "decimal",
+        FieldType::Bool { .. } => "bool",
+        FieldType::Date | FieldType::Datetime => "date",
+    }
+}
+
+/// What the server has for the target's collection.
+pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
+    let doing = || format!("read the validator of {}.{}", target.database, target.collection);
+    let filter = doc! { "name": &target.collection };
+    let listed =
+        target.db().list_collections().filter(filter).await.map_err(|error| AccessError::of(doing(), &error))?;
+    let found: Vec<_> = listed.try_collect().await.map_err(|error| AccessError::of(doing(), &error))?;
+    let Some(collection) = found.into_iter().next() else { return Ok(CollectionState::default()) };
+    let word = |value: Option<Bson>| value.and_then(|value| value.as_str().map(str::to_owned));
+    let options = collection.options;
+    let action = options.validation_action.and_then(|action| bson::serialize_to_bson(&action).ok());
+    let level = options.validation_level.and_then(|level| bson::serialize_to_bson(&level).ok());
+    Ok(CollectionState {
+        exists: true,
+        validator: options.validator.unwrap_or_default(),
+        validation_action: word(action),
+        validation_level: word(level),
+        indexes: indexes(target).await?,
+    })
+}
+
+async fn indexes(target: &Target) -> Result<Vec<Index>, AccessError> {
+    let doing = || format!("read the indexes of {}.{}", target.database, target.collection);
+    let listed = target.documents().list_indexes().await.map_err(|error| AccessError::of(doing(), &error))?;
+    let models: Vec<mongodb::IndexModel> =
+        listed.try_collect().await.map_err(|error| AccessError::of(doing(), &error))?;
+    Ok(models.into_iter().filter_map(index).filter(|index| index.name != "_id_").collect())
+}
+
+/// Directions come back as any kind of number; a key of another kind (`text`, `hashed`) is no index of a spec.
+fn index(model: mongodb::IndexModel) -> Option<Index> {
+    let options = model.options.unwrap_or_default();
+    let direction = |value: &Bson| match value {
+        Bson::Int32(direction) => Some(*direction),
+        Bson::Int64(direction) => i32::try_from(*direction).ok(),
+        Bson::Double(direction) => Some(if *direction < 0.0 { -1 } else { 1 }),
+        _ => None,
+    };
+    let keys = model.keys.iter().map(|(name, value)| Some((name.clone(), direction(value)?))).collect::<Option<_>>()?;
+    Some(Index { name: options.name.unwrap_or_default(), keys, unique: options.unique.unwrap_or(false) })
+}
+
+/// Puts the spec's validator on the collection, which is made if it is missing. What breaks it is refused from then on;
+/// documents already there are not looked at: see [`nonconforming`].
+pub async fn attach(target: &Target, spec: &Spec) -> Result<(), AccessError> {
+    let state = read(target).await?;
+    if state.is_guarded_by(spec) {
+        return Ok(());
+    }
+    let command = if state.exists { "collMod" } else { "create" };
+    target
+        .run(&target.database, attach_command(command, &target.collection, spec), || {
+            format!("attach the validator to {}.{}", target.database, target.collection)
+        })
+        .await
+        .map(drop)
+}
+
+/// `command` is `create` or `collMod`.
+pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Document {
+    doc! {
+        command: collection,
+        "validator": validator(spec),
+        "validationLevel": "strict",
+        "validationAction": "error",
+    }
+}
+
+/// Builds the spec's indexes that are missing; all in one scan of the collection.
+pub async fn build_indexes(target: &Target, spec: &Spec) -> Result<(), AccessError> {
+    let state = read(target).await?;
+    let missing = state.missing_indexes(spec);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = create_indexes_command(&target.collection, &missing);
+    let doing = || format!("build the indexes of {}.{}", target.database, target.collection);
+    target.run(&target.database, command, doing).await.map(drop)
+}
+
+pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {
+    let models: Vec<Document> = indexes.iter().map(|index| index_model(index)).collect();
+    doc! { "createIndexes": collection, "indexes": models }
+}
+
+fn index_model(index: &Index) -> Document {
+    let keys: Document = index.keys.iter().map(|(name, direction)| (name.clone(), Bson::Int32(*direction))).collect();
+    let mut model = doc! { "key": keys, "name": &index.name };
+    if index.unique {
+        model.insert("unique", true);
+    }
+    model
+}
+
+/// How many documents of the collection break the spec's validator: one scan on the server, at majority.
+pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, AccessError> {
+    let filter = doc! { "$nor": [validator(spec)] };
+    let counted = target.documents().count_documents(filter).await;
+    counted.map_err(|error| {
+        AccessError::of(
+            format!("count the documents of {}.{} that break the validator", target.database, target.collection),
+            &error,
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(fields: &str) -> Spec {
+        let text = format!(
+            "name = \"t\"\ncollection = \"t\"\n[identity]\nfields = \"all\"\non_conflict = \"keep-first\"\n{fields}"
+        );
+        Spec::from_toml(&text, "test").expect("a spec")
+    }
+
+    fn check(fields: &str, required: &[&str], properties: Document) {
+        let schema = validator(&spec(fields)).get_document("$jsonSchema").expect("a schema").clone();
+        let names: Vec<_> = schema.get_array("required").map(Clone::clone).unwrap_or_default();
+        assert_eq!(names, required.iter().map(|name| Bson::from(*name)).collect::<Vec<_>>());
+        assert_eq!(schema.get_document("properties").expect("properties"), &properties);
+    }
+
+    #[test]
+    fn types_presence_and_constraints_become_a_schema() {
+        check(
+            "[[field]]\nname = \"Age\"\ntype = \"int32\"\nrange = [0, 130]\nprivacy = \"none\"",
+            &["Age"],
+            doc! { "Age": { "bsonType": "int", "minimum": 0.0, "maximum": 130.0 } },
+        );
+        check(
+            "[[field]]\nname = \"Bill\"\ntype = \"double\"\npresence = \"nullable\"\nprivacy = \"none\"",
+            &[],
+            doc! { "Bill": { "bsonType": ["double", "null"] } },
+        );
+        check(
+            "[[field]]\nname = \"Sex\"\ntype = \"enum\"\nvalues = [\"F\", \"M\"]\npresence = \"optional\"\nprivacy = \"none\"",
+            &[],
+            doc! { "Sex": { "bsonType": ["string", "null"], "enum": ["F", "M", null] } },
+        );
+        check(
+            "[[field]]\nname = \"Code\"\ntype = \"string\"\npattern = \"[A-Z]\\\\d+\"\nlength = [2, 8]\nprivacy = \"none\"",
+            &["Code"],
+            doc! { "Code": { "bsonType": "string", "minLength": 2_i64, "maxLength": 8_i64, "pattern": r"(*UCP)\A(?:[A-Z]\d+)\z" } },
+        );
+    }
+
+    #[test]
+    fn dotted_names_become_nested_objects() {
+        let fields = "[[field]]\nname = \"result.value\"\ntype = \"decimal128\"\nprivacy = \"none\"\n\
+             [[field]]\nname = \"result.unit\"\ntype = \"string\"\npresence = \"nullable\"\nprivacy = \"none\"\n\
+             [[field]]\nname = \"final\"\ntype = \"bool\"\ntruthy = [\"yes\"]\nfalsy = [\"no\"]\nprivacy = \"none\"";
+        let result = doc! {
+            "bsonType": "object",
+            "required": ["value"],
+            "properties": { "value": { "bsonType": "decimal" }, "unit": { "bsonType": ["string", "null"] } },
+        };
+        check(fields, &["result", "final"], doc! { "result": result, "final": { "bsonType": "bool" } });
+    }
+}

@@ -1,0 +1,75 @@
+//! Certificates made for one test: an authority, servers' certificates with every fault, clients' certificates.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
+
+/// An authority of one's own, with its files in a directory that goes with it.
+pub struct Authority {
+    dir: tempfile::TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Test authority");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("signs");
+        fs::write(dir.path().join("ca.pem"), certificate.pem()).expect("writes");
+        Self { dir, issuer: Issuer::new(params, key) }
+    }
+
+    /// The authority's own certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// A certificate for a server at `host` (a name or an address).
+    pub fn server(&self, host: &str) -> PathBuf {
+        self.sign("server", &server_params(host))
+    }
+
+    /// A server's certificate that is valid for `seconds` from now: mongod does not start with an expired one.
+    pub fn short_lived_server(&self, host: &str, seconds: u64) -> PathBuf {
+        let mut params = server_params(host);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+        params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(seconds);
+        self.sign("short-lived", &params)
+    }
+
+    /// A client's certificate. Its subject is `OU=clinic,CN={name}`: a member's would have the server's O and OU.
+    pub fn client(&self, name: &str) -> PathBuf {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationalUnitName, "clinic");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(name, &params)
+    }
+
+    fn sign(&self, name: &str, params: &CertificateParams) -> PathBuf {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("signs");
+        write_pair(self.dir.path(), name, &(certificate.pem() + &key.serialize_pem()))
+    }
+}
+
+fn server_params(host: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([host.to_owned()]).expect("a name");
+    params.distinguished_name.push(DnType::CommonName, "Test server");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn write_pair(dir: &Path, name: &str, pem: &str) -> PathBuf {
+    let path = dir.join(format!("{name}.pem"));
+    fs::write(&path, pem).expect("writes");
+    path
+}

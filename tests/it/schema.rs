@@ -1,0 +1,132 @@
+//! The validator and the indexes on a real server.
+
+use bson::{Bson, DateTime, Document, doc};
+use medlift::access::{Failure, Target, schema};
+use medlift::spec::Spec;
+use xtask::mongod::Server;
+
+use crate::access::{block_on, connect, wishes};
+
+pub fn admission() -> Document {
+    doc! {
+        "Name": "Canary Carter", "Age": 44, "Gender": "Female", "Blood Type": "A+", "Medical Condition": "Asthma",
+        "Doctor": "Ann Lee", "Hospital": "Kim Inc", "Room Number": 101, "Insurance Provider": "Aetna",
+        "Admission Type": "Urgent", "Medication": "Aspirin", "Test Results": "Normal", "Billing Amount": 12.5,
+        "Date of Admission": DateTime::from_millis(0), "Discharge Date": DateTime::from_millis(259_200_000),
+    }
+}
+
+async fn insert(target: &Target, document: Document) -> Result<(), Failure> {
+    let documents = target.db().collection::<Document>(&target.collection);
+    documents.insert_one(document).await.map(drop).map_err(|error| Failure::of(&error))
+}
+
+fn with(name: &str, value: impl Into<Bson>) -> Document {
+    let mut document = admission();
+    document.insert(name, value);
+    document
+}
+
+#[test]
+fn the_validator_takes_what_the_spec_allows_and_refuses_the_rest() {
+    let server = Server::builder().start().expect("starts");
+    block_on(async {
+        let target = connect(&wishes(&server.uri())).await.expect("connects");
+        let spec = Spec::built_in();
+        schema::attach(&target, &spec).await.expect("attaches");
+        assert!(schema::read(&target).await.expect("reads").is_guarded_by(&spec));
+        schema::attach(&target, &spec).await.expect("attaches again");
+        for good in [admission(), with("Billing Amount", Bson::Null), with("_lineage", doc! { "row": 1_i64 })] {
+            insert(&target, good).await.expect("conforms");
+        }
+        let mut without = admission();
+        without.remove("Doctor");
+        let bad = [
+            without,
+            with("Age", 131),
+            with("Age", -1),
+            with("Age", 44_i64),
+            with("Age", Bson::Null),
+            with("Blood Type", "a+"),
+            with("Billing Amount", 3),
+            with("Date of Admission", "2024-01-31"),
+        ];
+        for bad in bad {
+            let failure = insert(&target, bad).await.expect_err("breaks it");
+            assert!(matches!(&failure, Failure::Other { code: Some(121), .. }), "{failure:?}");
+            assert!(!failure.to_string().contains("Canary"), "{failure}");
+        }
+    });
+}
+
+#[test]
+fn documents_that_were_there_before_the_validator_are_counted() {
+    let server = Server::builder().start().expect("starts");
+    block_on(async {
+        let target = connect(&wishes(&server.uri())).await.expect("connects");
+        for document in [admission(), with("Age", 131), with("Gender", "f"), admission()] {
+            insert(&target, document).await.expect("no validator yet");
+        }
+        let spec = Spec::built_in();
+        assert_eq!(schema::nonconforming(&target, &spec).await.expect("counts"), 2);
+        schema::attach(&target, &spec).await.expect("attaches");
+        schema::build_indexes(&target, &spec).await.expect("builds");
+        let state = schema::read(&target).await.expect("reads");
+        assert_eq!((state.indexes.as_slice(), state.logs_documents()), (spec.indexes.as_slice(), false));
+        assert!(state.missing_indexes(&spec).is_empty() && state.outdated_indexes(&spec).is_empty());
+        schema::build_indexes(&target, &spec).await.expect("builds nothing");
+    });
+}
+
+#[test]
+fn a_validator_that_only_warns_is_seen_and_corrected() {
+    let server = Server::builder().start().expect("starts");
+    block_on(async {
+        let target = connect(&wishes(&server.uri())).await.expect("connects");
+        let spec = Spec::built_in();
+        schema::attach(&target, &spec).await.expect("attaches");
+        let warn = doc! { "collMod": &target.collection, "validationAction": "warn" };
+        target.db().run_command(warn).await.expect("warns");
+        let state = schema::read(&target).await.expect("reads");
+        assert!(state.logs_documents() && !state.is_guarded_by(&spec));
+        schema::attach(&target, &spec).await.expect("attaches");
+        assert!(!schema::read(&target).await.expect("reads").logs_documents());
+    });
+}
+
+/// Cleaning and the validator must agree on what `\d`, `\w`, lengths and nested names mean.
+#[test]
+fn patterns_lengths_and_nested_fields_mean_the_same_to_the_server() {
+    let text = r#"
+        name = "samples"
+        collection = "samples"
+        [identity]
+        fields = "all"
+        on_conflict = "keep-first"
+        [[field]]
+        name = "sample.code"
+        type = "string"
+        pattern = '\w+-\d{2}'
+        length = [4, 6]
+        privacy = "none"
+        [[field]]
+        name = "sample.note"
+        type = "string"
+        presence = "nullable"
+        privacy = "none"
+    "#;
+    let spec = Spec::from_toml(text, "test").expect("a spec");
+    let pattern = spec.fields[0].constraints.pattern.clone().expect("a pattern");
+    let server = Server::builder().start().expect("starts");
+    block_on(async {
+        let target = connect(&wishes(&server.uri())).await.expect("connects");
+        schema::attach(&target, &spec).await.expect("attaches");
+        for code in ["ab-12", "é-12", "é-١٢", "a-12\n", "a-1", "abcd-12", "ééé-12", "-12", "x a-12"] {
+            let allowed = pattern.is_match(code) && (4..=6).contains(&code.chars().count());
+            let inserted = insert(&target, doc! { "sample": { "code": code, "note": null } }).await;
+            assert_eq!(inserted.is_ok(), allowed, "{code:?}: {inserted:?}");
+        }
+        assert!(insert(&target, doc! { "sample": { "note": "no code" } }).await.is_err());
+        assert!(insert(&target, doc! { "other": 1 }).await.is_err());
+    });
+}
