@@ -15,6 +15,8 @@ pub mod reject;
 
 pub mod encode;
 
+pub mod access;
+
 pub mod spill;
 
 pub mod verify;

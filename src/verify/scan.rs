@@ -142,21 +142,25 @@ impl RangeScan {
 
     /// `None` for a reply without a document, which may or may not be the end.
     async fn try_next_batch(&mut self) -> mongodb::error::Result<Option<Batch>> {
-        let resumed = if self.cursor.is_none() {
-            self.range.from = self.last.clone().map(Bson::try_from).transpose()?.or(self.range.from.take());
-            self.cursor = Some(self.scan.open(&self.range).await?);
-            self.last.clone()
-        } else {
-            None
+        let mut resumed = None;
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            None => {
+                if let Some(last) = self.last.take() {
+                    self.range.from = Some(Bson::try_from(last.clone())?);
+                    resumed = Some(last);
+                }
+                let cursor = self.scan.open(&self.range).await?;
+                self.cursor.insert(cursor)
+            }
         };
-        let Some(reply) = self.cursor.as_mut().expect("opened above").next().await.transpose()? else {
+        let Some(reply) = cursor.next().await.transpose()? else {
             self.done = true;
             return Ok(None);
         };
         let batch = Batch::new(reply, resumed.as_ref())?;
-        let Some(last) = batch.last_id()? else { return Ok(None) };
-        self.last = Some(last);
-        Ok(Some(batch))
+        self.last = batch.last.clone().or(resumed);
+        Ok((batch.documents > batch.skip).then_some(batch))
     }
 }
 
@@ -174,30 +178,31 @@ fn is_resumable(failure: &Failure) -> bool {
 #[derive(Debug)]
 pub struct Batch {
     reply: RawBatch,
-    /// Whether the first document was handed out before: a resumed range begins at the last one seen.
+    documents: usize,
+    /// 1 where the first document was handed out before: a resumed range begins at the last one seen.
     skip: usize,
+    last: Option<RawBson>,
 }
 
 impl Batch {
+    /// Reads the reply's frame once, so that handing out documents cannot fail.
     fn new(reply: RawBatch, seen: Option<&RawBson>) -> mongodb::error::Result<Self> {
-        let mut batch = Self { reply, skip: 0 };
-        if let (Some(seen), Some(first)) = (seen, batch.documents().next()) {
-            let first = RawDocument::from_bytes(first).ok().and_then(id_of);
-            batch.skip = usize::from(first == Some(seen.as_raw_bson_ref()));
+        let (mut documents, mut skip, mut last) = (0, 0, None);
+        for document in reply.doc_slices()? {
+            last = document?.as_document();
+            if documents == 0 && seen.is_some() {
+                skip = usize::from(last.and_then(id_of) == seen.map(RawBson::as_raw_bson_ref));
+            }
+            documents += 1;
         }
-        batch.reply.doc_slices()?;
-        Ok(batch)
+        let last = last.and_then(id_of).map(Into::into);
+        Ok(Self { reply, documents, skip, last })
     }
 
     /// The documents as the server holds them.
     pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
         let documents = self.reply.doc_slices().ok().into_iter().flatten();
         documents.filter_map(|document| Some(document.ok()?.as_document()?.as_bytes())).skip(self.skip)
-    }
-
-    fn last_id(&self) -> mongodb::error::Result<Option<RawBson>> {
-        let Some(last) = self.documents().last() else { return Ok(None) };
-        Ok(id_of(RawDocument::from_bytes(last)?).map(Into::into))
     }
 }
 

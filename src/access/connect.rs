@@ -1,0 +1,337 @@
+//! From what the user asked for to a signed-in connection that was tried once.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bson::raw::RawDocumentBuf;
+use mongodb::options::{
+    Acknowledgment, AuthMechanism, ClientOptions, ConnectionString, Credential, HostInfo, ReadConcern, ReadPreference,
+    ServerAddress, Tls, TlsOptions, WriteConcern,
+};
+use mongodb::{Client, Collection, Database};
+
+use super::diagnose::{self, Heartbeats};
+use super::{AccessError, Account, Secret, Settings, uri};
+
+/// Where the system keeps the authorities it trusts: Debian, Fedora, SUSE, RHEL, Alpine and macOS.
+const SYSTEM_CA_FILES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// MongoDB's own databases, which take no data of ours.
+const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
+
+/// How long a primary may take to appear, unless the URI says otherwise.
+const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the user asked for, as typed: nothing is checked or filled in yet.
+#[derive(Debug, Clone, Default)]
+pub struct Connection {
+    /// The connection string; a secret, because it may hold a password.
+    pub uri: Option<Secret>,
+    /// The database of the data.
+    pub database: Option<String>,
+    /// The collection of the data.
+    pub collection: Option<String>,
+    /// The user to sign in as.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// The database that the user is kept in.
+    pub auth_database: Option<String>,
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// PEM file of the authorities to trust instead of the system's; implies TLS.
+    pub tls_ca_file: Option<PathBuf>,
+    /// PEM file with the client's certificate and key; implies TLS, and sign-in by it where no user is named.
+    pub tls_certificate_key_file: Option<PathBuf>,
+    /// What the connection is for: it settles which of the environment's users signs in.
+    pub purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// Loading: the loader's account, else the writer's.
+    #[default]
+    Load,
+    /// Reading and verifying: the reader's account, else the loader's, else the writer's.
+    Read,
+    /// Bringing the deployment to its wanted state: the root account.
+    Administer,
+    /// The given account and no other.
+    As(Account),
+}
+
+impl Purpose {
+    fn accounts(self) -> &'static [Account] {
+        match self {
+            Self::Load => &[Account::Loader, Account::Writer],
+            Self::Read => &[Account::Reader, Account::Loader, Account::Writer],
+            Self::Administer | Self::As(Account::Root) => &[Account::Root],
+            Self::As(Account::Admin) => &[Account::Admin],
+            Self::As(Account::Writer) => &[Account::Writer],
+            Self::As(Account::Reader) => &[Account::Reader],
+            Self::As(Account::Loader) => &[Account::Loader],
+            Self::As(Account::Analyst) => &[Account::Analyst],
+        }
+    }
+}
+
+/// Everything settled, nothing tried: which server, which database and collection, who signs in.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The connection string with all settings filled in.
+    pub(super) uri: ConnectionString,
+    /// The database of the data.
+    pub database: String,
+    /// The collection of the data.
+    pub collection: String,
+}
+
+/// A deployment that answered and let us in, with the database and collection the data goes to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The driver's handle: journaled majority writes, majority reads from the primary, no retry of writes.
+    pub client: Client,
+    /// The database of the data.
+    pub database: String,
+    /// The collection of the data.
+    pub collection: String,
+    /// Hosts and ports as the user gave them, for messages.
+    pub address: String,
+    /// Who signed in, if anybody.
+    pub user: Option<String>,
+}
+
+impl Target {
+    /// Settles what `wishes`, the environment and `.env` leave open, connects, signs in and runs one harmless command,
+    /// so that a wrong setup is found before anything else happens. `collection` is the spec's own.
+    pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, AccessError> {
+        Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
+    }
+
+    /// The database of the data.
+    pub fn db(&self) -> Database {
+        self.client.database(&self.database)
+    }
+
+    /// The collection of the data.
+    pub fn documents(&self) -> Collection<RawDocumentBuf> {
+        self.db().collection(&self.collection)
+    }
+}
+
+impl Destination {
+    /// Settles what `wishes` and `settings` say; `collection` is the spec's own.
+    pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, AccessError> {
+        let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
+        let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
+        let mut uri = uri::parse(given.reveal())?;
+        let database = database(wishes, settings, &uri)?;
+        let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
+        uri.tls = tls(wishes, uri.tls.take())?;
+        uri.credential = credential(wishes, settings, &uri, &database)?;
+        uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
+        uri.read_concern = Some(ReadConcern::majority());
+        uri.read_preference = Some(ReadPreference::Primary);
+        uri.retry_writes = Some(false);
+        uri.app_name.get_or_insert_with(|| "medlift".to_owned());
+        uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+        uri.max_pool_size.get_or_insert(32);
+        if is_loopback(&uri.host_info) {
+            uri.compressors = None;
+        }
+        Ok(Self { uri, database, collection: collection.to_owned() })
+    }
+
+    /// Connects, signs in and runs one harmless command.
+    pub async fn connect(&self) -> Result<Target, AccessError> {
+        let options = self.options().await?;
+        let address = address(&options);
+        let connected = diagnose::open(options, &self.database).await;
+        let client = connected.map_err(|failure| AccessError::Connect { address: address.clone(), failure })?;
+        let user = self.uri.credential.as_ref().and_then(|credential| credential.username.clone());
+        Ok(Target { client, database: self.database.clone(), collection: self.collection.clone(), address, user })
+    }
+
+    /// The driver's options; looks a `mongodb+srv` name up.
+    pub(super) async fn options(&self) -> Result<ClientOptions, AccessError> {
+        ClientOptions::parse(self.uri.clone()).await.map_err(|error| AccessError::Connect {
+            address: host_names(&self.uri.host_info),
+            failure: super::Failure::of(&error),
+        })
+    }
+}
+
+/// Hosts and ports, without anything secret.
+pub(super) fn address(options: &ClientOptions) -> String {
+    options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn host_names(hosts: &HostInfo) -> String {
+    match hosts {
+        HostInfo::HostIdentifiers(hosts) => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        HostInfo::DnsRecord(name) => name.clone(),
+        _ => String::new(),
+    }
+}
+
+/// The command line's database, else the one in the URI's path, else `DB_NAME`, else `hospital`. `admin` in the path
+/// only says where the user is kept.
+fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, AccessError> {
+    let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
+    let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
+    if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
+        return Err(AccessError::Setting {
+            setting: "--db".to_owned(),
+            problem: "not a database that data can go to; choose another name, for example hospital".to_owned(),
+        });
+    }
+    Ok(name.to_owned())
+}
+
+fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
+    let mut concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+    concern.w_timeout = given.and_then(|given| given.w_timeout);
+    concern
+}
+
+fn is_loopback(hosts: &HostInfo) -> bool {
+    let local = |host: &ServerAddress| match host {
+        ServerAddress::Tcp { host, .. } => {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        _ => true,
+    };
+    matches!(hosts, HostInfo::HostIdentifiers(hosts) if hosts.iter().all(local))
+}
+
+/// TLS with the given authorities, else the system's: the driver's own list is not the one the machine's owner keeps.
+fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, AccessError> {
+    let asked = wishes.tls || wishes.tls_ca_file.is_some() || wishes.tls_certificate_key_file.is_some();
+    let mut options = match given {
+        Some(Tls::Enabled(options)) => options,
+        other if !asked => return Ok(other),
+        _ => TlsOptions::default(),
+    };
+    if let Some(path) = &wishes.tls_ca_file {
+        options.ca_file_path = Some(path.clone());
+    }
+    if let Some(path) = &wishes.tls_certificate_key_file {
+        options.cert_key_file_path = Some(path.clone());
+    }
+    let authorities = options.ca_file_path.take().map_or_else(system_ca_file, Ok)?;
+    require_pem(&authorities, "--tls-ca-file", &["CERTIFICATE"])?;
+    options.ca_file_path = Some(authorities);
+    if let Some(path) = &options.cert_key_file_path {
+        require_pem(path, "--tls-certificate-key-file", &["CERTIFICATE", "PRIVATE KEY"])?;
+    }
+    Ok(Some(Tls::Enabled(options)))
+}
+
+/// The system's bundle of authorities; OpenSSL's variable `SSL_CERT_FILE` comes first.
+fn system_ca_file() -> Result<PathBuf, AccessError> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    named.into_iter().chain(SYSTEM_CA_FILES.map(PathBuf::from)).find(|path| path.is_file()).ok_or_else(|| {
+        AccessError::Setting {
+            setting: "--tls-ca-file".to_owned(),
+            problem: "the system has no bundle of authorities; install ca-certificates, or name a file".to_owned(),
+        }
+    })
+}
+
+/// The driver takes a file without certificates for an empty list, and then nothing is trusted.
+fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), AccessError> {
+    let wrong = |problem: String| AccessError::Setting { setting: setting.to_owned(), problem };
+    let bytes =
+        std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {}", path.display(), error.kind())))?;
+    let text = String::from_utf8_lossy(&bytes);
+    match parts.iter().find(|part| !text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(*part))) {
+        Some(part) => Err(wrong(format!("{} holds no PEM section {part}", path.display()))),
+        None => Ok(()),
+    }
+}
+
+/// Who signs in: the command line's user, else the URI's, else the owner of the client certificate, else the
+/// environment's user for the purpose.
+fn credential(
+    wishes: &Connection,
+    settings: &Settings,
+    uri: &ConnectionString,
+    database: &str,
+) -> Result<Option<Credential>, AccessError> {
+    let mut credential = uri.credential.clone().unwrap_or_default();
+    if let Some(name) = &wishes.username {
+        if credential.username.as_ref() != Some(name) {
+            credential.password = None;
+        }
+        credential.username = Some(name.clone());
+    }
+    if let Some(database) = &wishes.auth_database {
+        credential.source = Some(database.clone());
+    }
+    if credential.username.is_none() {
+        if by_certificate(&credential, uri) {
+            return Ok(Some(certificate_sign_in(credential)));
+        }
+        let Some((account, name, password)) = account(wishes.purpose, settings)? else { return Ok(None) };
+        credential.source.get_or_insert_with(|| account.auth_database(database).to_owned());
+        credential.username = Some(name);
+        credential.password = Some(password.reveal().to_owned());
+    }
+    if let Some(password) = &wishes.password {
+        credential.password = Some(password.reveal().to_owned());
+    }
+    fill_password(&mut credential, settings, database)?;
+    Ok(Some(credential))
+}
+
+fn by_certificate(credential: &Credential, uri: &ConnectionString) -> bool {
+    let has_certificate = matches!(&uri.tls, Some(Tls::Enabled(tls)) if tls.cert_key_file_path.is_some());
+    credential.mechanism == Some(AuthMechanism::MongoDbX509) || (has_certificate && credential.mechanism.is_none())
+}
+
+fn certificate_sign_in(mut credential: Credential) -> Credential {
+    credential.mechanism = Some(AuthMechanism::MongoDbX509);
+    credential.source = Some("$external".to_owned());
+    credential.password = None;
+    credential
+}
+
+fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, String, Secret)>, AccessError> {
+    for account in purpose.accounts() {
+        if let Some((name, password)) = settings.account(*account)? {
+            return Ok(Some((*account, name, password)));
+        }
+    }
+    Ok(None)
+}
+
+/// A user named without a password has the one that the environment gives a user of that name.
+fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), AccessError> {
+    let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
+    let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };
+    let Some((account, password)) = settings.password_of(user)? else {
+        return Err(AccessError::Setting {
+            setting: "--password".to_owned(),
+            problem: format!("no password is given for user `{user}`; use -p to be asked for it, or its variable"),
+        });
+    };
+    credential.password = Some(password.reveal().to_owned());
+    credential.source.get_or_insert_with(|| account.auth_database(database).to_owned());
+    Ok(())
+}
+
+pub(super) fn with_heartbeats(
+    mut options: ClientOptions,
+    heartbeats: &Heartbeats,
+) -> Result<Client, mongodb::error::Error> {
+    options.sdam_event_handler = Some(heartbeats.handler());
+    Client::with_options(options)
+}

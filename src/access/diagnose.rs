@@ -1,0 +1,192 @@
+//! Opening a connection, and finding out why it does not open.
+//!
+//! The driver reports most failures as "no server found in time". What its monitors met along the way tells more, and
+//! where that is not enough a second, anonymous connection asks: with TLS where there was none, without where there
+//! was, and with the question which databases know the user (the `saslSupportedMechs` of MongoDB's `hello`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bson::{Document, doc};
+use mongodb::Client;
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::{AuthMechanism, ClientOptions, Tls, TlsOptions};
+use tokio::sync::Notify;
+
+use super::connect::with_heartbeats;
+use super::{Failure, SignIn, Unreachable};
+
+/// How long a second look may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the driver's monitors met: which servers answered, and how the others failed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heartbeats(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    servers: Mutex<Servers>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Servers {
+    answered: HashSet<String>,
+    failed: HashMap<String, Failure>,
+}
+
+impl Heartbeats {
+    pub(super) fn handler(&self) -> EventHandler<SdamEvent> {
+        let seen = Arc::clone(&self.0);
+        EventHandler::callback(move |event| {
+            let mut servers = seen.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            match event {
+                SdamEvent::ServerHeartbeatSucceeded(event) => {
+                    servers.answered.insert(event.server_address.to_string());
+                }
+                SdamEvent::ServerHeartbeatFailed(event) => {
+                    servers.failed.insert(event.server_address.to_string(), Failure::of(&event.failure));
+                }
+                _ => return,
+            }
+            seen.changed.notify_waiters();
+        })
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Servers) -> T) -> T {
+        look(&self.0.servers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for a failure of the only server that waiting does not mend.
+    async fn hopeless(&self) -> Failure {
+        loop {
+            let changed = self.0.changed.notified();
+            if let Some(failure) =
+                self.read(|servers| servers.failed.values().find(|failure| is_lasting(failure)).cloned())
+            {
+                return failure;
+            }
+            changed.await;
+        }
+    }
+
+    /// How the servers failed, where no server could be selected.
+    fn verdict(&self) -> Failure {
+        self.read(|servers| match (servers.answered.is_empty(), servers.failed.values().next()) {
+            (true, Some(failure)) => failure.clone(),
+            (true, None) => Failure::Unreachable(Unreachable::Silent),
+            (false, Some(_)) => Failure::Unreachable(Unreachable::Members),
+            (false, None) => Failure::Unreachable(Unreachable::NoPrimary),
+        })
+    }
+}
+
+fn is_lasting(failure: &Failure) -> bool {
+    matches!(failure, Failure::Certificate(_) | Failure::ClientCertificate | Failure::TlsRefused)
+}
+
+/// Connects, signs in, and runs a command that every signed-in user may run.
+pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Client, Failure> {
+    let heartbeats = Heartbeats::default();
+    let client = with_heartbeats(options.clone(), &heartbeats).map_err(|error| Failure::of(&error))?;
+    let alone = options.hosts.len() == 1;
+    let tried = tokio::select! {
+        tried = greet(&client, database) => tried,
+        failure = heartbeats.hopeless(), if alone => Err(failure),
+    };
+    match tried {
+        Ok(()) => Ok(client),
+        Err(failure) => Err(explain(failure, &heartbeats, &options, database).await),
+    }
+}
+
+/// Lists only what the user may see, so that no privilege is needed but a sign-in is.
+async fn greet(client: &Client, database: &str) -> Result<(), Failure> {
+    let command = doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
+    client.database(database).run_command(command).await.map(|_| ()).map_err(|error| Failure::of(&error))
+}
+
+async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOptions, database: &str) -> Failure {
+    match failure {
+        Failure::NotAuthorized { .. } if options.credential.is_none() => Failure::SignIn(SignIn::Missing),
+        Failure::SignIn(_) => sign_in(options, database).await,
+        Failure::Unreachable(Unreachable::Silent) => match heartbeats.verdict() {
+            Failure::Unreachable(Unreachable::Lost) => other_protocol(options).await,
+            verdict => verdict,
+        },
+        Failure::Unreachable(Unreachable::Lost) => other_protocol(options).await,
+        other => other,
+    }
+}
+
+/// The port takes connections and drops them: does it speak TLS where we did not, or the other way round?
+async fn other_protocol(options: &ClientOptions) -> Failure {
+    let encrypted = matches!(options.tls, Some(Tls::Enabled(_)));
+    let mut turned = probe_options(options);
+    turned.tls = Some(if encrypted { Tls::Disabled } else { Tls::Enabled(TlsOptions::default()) });
+    match (encrypted, hello(turned, doc! { "hello": 1 }).await) {
+        (true, Ok(_)) => Failure::TlsRefused,
+        (false, Ok(_) | Err(Failure::Certificate(_) | Failure::ClientCertificate)) => Failure::TlsRequired,
+        (true, Err(_)) if has_client_certificate(options) => Failure::Unreachable(Unreachable::Lost),
+        (true, Err(_)) => Failure::ClientCertificate,
+        (false, Err(_)) => Failure::Unreachable(Unreachable::Lost),
+    }
+}
+
+fn has_client_certificate(options: &ClientOptions) -> bool {
+    matches!(&options.tls, Some(Tls::Enabled(tls)) if tls.cert_key_file_path.is_some())
+}
+
+fn probe_options(options: &ClientOptions) -> ClientOptions {
+    let mut probe = options.clone();
+    probe.credential = None;
+    probe.repl_set_name = None;
+    probe.server_selection_timeout = Some(PROBE_TIMEOUT);
+    probe.hosts.truncate(1);
+    probe.direct_connection = Some(true);
+    probe
+}
+
+/// Asks the first server without signing in.
+async fn hello(options: ClientOptions, command: Document) -> Result<Document, Failure> {
+    let heartbeats = Heartbeats::default();
+    let client = with_heartbeats(options, &heartbeats).map_err(|error| Failure::of(&error))?;
+    let asked = tokio::select! {
+        asked = async { client.database("admin").run_command(command).await } => asked.map_err(|error| Failure::of(&error)),
+        failure = heartbeats.hopeless() => Err(failure),
+    };
+    asked.map_err(|failure| match failure {
+        Failure::Unreachable(Unreachable::Silent) => heartbeats.verdict(),
+        other => other,
+    })
+}
+
+/// Which it is: the password, the auth database or the user.
+async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
+    let Some(credential) = &options.credential else { return Failure::SignIn(SignIn::Missing) };
+    if credential.mechanism == Some(AuthMechanism::MongoDbX509) {
+        return Failure::SignIn(SignIn::UnknownCertificate);
+    }
+    let (Some(user), Some(tried)) = (credential.username.clone(), credential.source.clone()) else {
+        return Failure::SignIn(SignIn::Refused);
+    };
+    let knows = async |place: &str| knows_user(options, place, &user).await;
+    match knows(&tried).await {
+        Ok(true) => return Failure::SignIn(SignIn::WrongPassword { user, database: tried }),
+        Err(_) => return Failure::SignIn(SignIn::Refused),
+        Ok(false) => {}
+    }
+    for place in ["admin", database, options.default_database.as_deref().unwrap_or("admin")] {
+        if place != tried && matches!(knows(place).await, Ok(true)) {
+            return Failure::SignIn(SignIn::WrongAuthDatabase { user, tried, found: place.to_owned() });
+        }
+    }
+    Failure::SignIn(SignIn::UnknownUser { user, database: tried })
+}
+
+async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Result<bool, Failure> {
+    let command = doc! { "hello": 1, "saslSupportedMechs": format!("{database}.{user}") };
+    Ok(hello(probe_options(options), command).await?.contains_key("saslSupportedMechs"))
+}

@@ -1,0 +1,345 @@
+//! What a failed call means, reduced to a code and our own words.
+//!
+//! A server's message may quote a document (E11000 quotes the key, 121 the whole document), so it ends here. Codes are
+//! those of MongoDB's `error_codes.yml`.
+
+use std::fmt;
+
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+
+/// Why a call to the server failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// No server answers.
+    Unreachable(Unreachable),
+    /// The server does not accept who we say we are.
+    SignIn(SignIn),
+    /// Signed in, but without the privilege; the command that was refused, where the server names it.
+    NotAuthorized {
+        /// A command's name, e.g. `insert`.
+        command: Option<String>,
+    },
+    /// The server speaks TLS only, and we did not.
+    TlsRequired,
+    /// The server does not speak TLS, and we did.
+    TlsRefused,
+    /// The server's certificate does not prove who it is.
+    Certificate(CertificateFault),
+    /// The server asks for a client certificate: none was given, or it does not trust the given one.
+    ClientCertificate,
+    /// The deployment cannot give the acknowledgement that was asked for, or did not in time.
+    WriteConcern {
+        /// The server's code.
+        code: i32,
+    },
+    /// The member is no longer, or not yet, the primary, or is shutting down.
+    NotPrimary {
+        /// The server's code.
+        code: i32,
+    },
+    /// The server gave up, or we did.
+    Timeout,
+    /// Anything else, by its code.
+    Other {
+        /// The server's code; `None` where the driver refused by itself.
+        code: Option<i32>,
+        /// The code's name, e.g. `NamespaceNotFound`, or the kind of the driver's error.
+        name: String,
+    },
+}
+
+/// How a server cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreachable {
+    /// The host's name has no address.
+    Name,
+    /// Nothing listens on the port.
+    Refused,
+    /// No answer within the time.
+    Silent,
+    /// The connection broke.
+    Lost,
+    /// Servers answer, but none of them is the primary.
+    NoPrimary,
+    /// The members call themselves by names that cannot be reached from here.
+    Members,
+}
+
+/// Why a sign-in fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignIn {
+    /// The server wants one, and no user is given.
+    Missing,
+    /// The user exists in the auth database; the password is not theirs.
+    WrongPassword {
+        /// The user.
+        user: String,
+        /// The auth database.
+        database: String,
+    },
+    /// The user exists, but in another database.
+    WrongAuthDatabase {
+        /// The user.
+        user: String,
+        /// The auth database that was tried.
+        tried: String,
+        /// Where the user is kept.
+        found: String,
+    },
+    /// No database that was looked at has the user.
+    UnknownUser {
+        /// The user.
+        user: String,
+        /// The auth database.
+        database: String,
+    },
+    /// The server does not know the subject of the client certificate as a user.
+    UnknownCertificate,
+    /// Refused, and the server does not tell more.
+    Refused,
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// It is for another host.
+    WrongHost,
+    /// No authority we trust has signed it.
+    UnknownIssuer,
+    /// Something else.
+    Invalid,
+}
+
+impl Failure {
+    /// What `error` means.
+    pub fn of(error: &Error) -> Self {
+        match error.kind.as_ref() {
+            ErrorKind::Authentication { .. } => Self::SignIn(SignIn::Refused),
+            ErrorKind::Command(command) => {
+                Self::of_code(command.code, &command.code_name, refused_command(&command.message))
+            }
+            ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => Self::WriteConcern { code: concern.code },
+            ErrorKind::Write(WriteFailure::WriteError(write)) => {
+                Self::of_code(write.code, write.code_name.as_deref().unwrap_or_default(), None)
+            }
+            ErrorKind::InsertMany(many) => match (&many.write_concern_error, &many.write_errors) {
+                (Some(concern), _) => Self::WriteConcern { code: concern.code },
+                (None, Some(errors)) if !errors.is_empty() => {
+                    Self::of_code(errors[0].code, errors[0].code_name.as_deref().unwrap_or_default(), None)
+                }
+                _ => Self::other("InsertMany"),
+            },
+            ErrorKind::DnsResolve { .. } => Self::Unreachable(Unreachable::Name),
+            ErrorKind::Io(error) => Self::of_io(error),
+            ErrorKind::ConnectionPoolCleared { .. } => Self::Unreachable(Unreachable::Lost),
+            ErrorKind::ServerSelection { .. } => Self::Unreachable(Unreachable::Silent),
+            ErrorKind::InvalidTlsConfig { .. } => Self::other("InvalidTlsConfig"),
+            ErrorKind::InvalidArgument { .. } => Self::other("InvalidArgument"),
+            ErrorKind::InvalidResponse { .. } | ErrorKind::Bson(_) => Self::other("InvalidResponse"),
+            ErrorKind::IncompatibleServer { .. } => Self::other("IncompatibleServer"),
+            _ => Self::other("DriverError"),
+        }
+    }
+
+    /// What a code of the server means. `name` is the server's name for it, `command` the command it refused.
+    pub fn of_code(code: i32, name: &str, command: Option<String>) -> Self {
+        match code {
+            13 => Self::NotAuthorized { command },
+            18 | 11 => Self::SignIn(SignIn::Refused),
+            50 | 202 | 262 => Self::Timeout,
+            64 | 79 | 100 => Self::WriteConcern { code },
+            6 | 7 | 89 | 9001 => Self::Unreachable(Unreachable::Lost),
+            91 | 134 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436 => Self::NotPrimary { code },
+            _ => Self::Other { code: Some(code), name: identifier(name) },
+        }
+    }
+
+    fn other(name: &str) -> Self {
+        Self::Other { code: None, name: name.to_owned() }
+    }
+
+    fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{ConnectionRefused, TimedOut};
+        match error.kind() {
+            ConnectionRefused => Self::Unreachable(Unreachable::Refused),
+            TimedOut => Self::Unreachable(Unreachable::Silent),
+            _ => Self::of_tls_text(&error.to_string()),
+        }
+    }
+
+    /// TLS errors reach us as I/O errors around rustls's own, whose type is not in the driver's interface: its text is
+    /// what can be told apart (rustls `Error` and `CertificateError`). It names certificates, never data.
+    fn of_tls_text(text: &str) -> Self {
+        let has = |part: &str| text.contains(part);
+        if has("invalid peer certificate") {
+            return Self::Certificate(CertificateFault::of_text(text));
+        }
+        if has("fatal alert") && (has("Certificate") || has("UnknownCA") || has("AccessDenied")) {
+            return Self::ClientCertificate;
+        }
+        if has("failed to lookup address") || has("No address associated") || has("Name or service not known") {
+            return Self::Unreachable(Unreachable::Name);
+        }
+        if has("corrupt message of type InvalidContentType") {
+            return Self::TlsRefused;
+        }
+        Self::Unreachable(Unreachable::Lost)
+    }
+
+    /// Whether the same call may succeed on a second try.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(how) => *how != Unreachable::Name,
+            Self::NotPrimary { .. } | Self::Timeout => true,
+            Self::Other { code, .. } => matches!(code, Some(112 | 246 | 251)),
+            _ => false,
+        }
+    }
+
+    /// The exit code of a command that stops with this: 3 where there is no connection or no sign-in, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unreachable(_)
+            | Self::SignIn(_)
+            | Self::TlsRequired
+            | Self::TlsRefused
+            | Self::Certificate(_)
+            | Self::ClientCertificate => 3,
+            _ => 1,
+        }
+    }
+}
+
+impl CertificateFault {
+    fn of_text(text: &str) -> Self {
+        let has = |part: &str| text.contains(part);
+        if has("certificate expired") || has("Expired") {
+            Self::Expired
+        } else if has("not valid yet") || has("NotValidYet") {
+            Self::NotYetValid
+        } else if has("not valid for name") || has("NotValidForName") {
+            Self::WrongHost
+        } else if has("UnknownIssuer") || has("CaUsedAsEndEntity") {
+            Self::UnknownIssuer
+        } else {
+            Self::Invalid
+        }
+    }
+}
+
+/// The command in "not authorized on hospital to execute command { insert: …": its name alone, never what follows.
+fn refused_command(message: &str) -> Option<String> {
+    let (_, after) = message.split_once("to execute command { ")?;
+    let (name, _) = after.split_once(':')?;
+    (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic())).then(|| name.to_owned())
+}
+
+/// A code's name is an identifier; whatever else a server may send in its place is dropped.
+fn identifier(name: &str) -> String {
+    let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if fits { name.to_owned() } else { "UnknownError".to_owned() }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(how) => how.fmt(formatter),
+            Self::SignIn(how) => how.fmt(formatter),
+            Self::NotAuthorized { command: Some(command) } => {
+                write!(
+                    formatter,
+                    "the user may not run `{command}` there (code 13); grant a role that may, or sign in as one who has it"
+                )
+            }
+            Self::NotAuthorized { command: None } => formatter.write_str(
+                "the user lacks the privilege (code 13); grant a role that has it, or sign in as one who may",
+            ),
+            Self::TlsRequired => formatter.write_str("the server accepts TLS only; add --tls (or tls=true to the URI)"),
+            Self::TlsRefused => formatter.write_str(
+                "the server does not speak TLS on this port; drop --tls (or tls=true), or switch TLS on at the server",
+            ),
+            Self::Certificate(fault) => fault.fmt(formatter),
+            Self::ClientCertificate => formatter.write_str(
+                "the server wants a client certificate that it trusts; give one with --tls-certificate-key-file",
+            ),
+            Self::WriteConcern { code } => write!(
+                formatter,
+                "no journaled majority acknowledged the write (code {code}); see that a majority of the data-bearing members is up"
+            ),
+            Self::NotPrimary { code } => {
+                write!(
+                    formatter,
+                    "the member is not the primary or is shutting down (code {code}); try again once a primary is elected"
+                )
+            }
+            Self::Timeout => {
+                formatter.write_str("the server did not finish within the time; try again, or give it more time")
+            }
+            Self::Other { code: Some(code), name } => {
+                write!(formatter, "the server refused it with code {code} ({name})")
+            }
+            Self::Other { code: None, name } => write!(formatter, "the driver failed ({name})"),
+        }
+    }
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Name => "the host name has no address; check its spelling and the DNS",
+            Self::Refused => "nothing listens on that port; start the server or correct the port",
+            Self::Silent => "no answer; check host, port and firewall",
+            Self::Lost => "the connection broke; see the server's log, then run the command again",
+            Self::NoPrimary => {
+                "the servers answer, but none is the primary; initiate the replica set or wait for an election"
+            }
+            Self::Members => {
+                "the server answers, but calls its members by names that cannot be reached from here; \
+                 add directConnection=true to the URI, or use the members' names"
+            }
+        })
+    }
+}
+
+impl fmt::Display for SignIn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str(
+                "the server wants a sign-in, and no user is given; use --username and -p, the URI, or WRITER_USER and WRITER_PASS",
+            ),
+            Self::WrongPassword { user, database } => {
+                write!(formatter, "wrong password for user `{user}` of database `{database}`")
+            }
+            Self::WrongAuthDatabase { user, tried, found } => write!(
+                formatter,
+                "wrong auth database: user `{user}` is not in `{tried}` but in `{found}`; add --authentication-database {found}"
+            ),
+            Self::UnknownUser { user, database } => write!(
+                formatter,
+                "database `{database}` has no user `{user}`; check the name, or name the user's database with --authentication-database"
+            ),
+            Self::UnknownCertificate => formatter.write_str(
+                "the client certificate's subject is no user of the server; create it in `$external`, or sign in with a user name",
+            ),
+            Self::Refused => formatter.write_str("the server refuses the sign-in; check user, password and auth database"),
+        }
+    }
+}
+
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Expired => "the server's certificate has expired; renew it (and check this machine's clock)",
+            Self::NotYetValid => "the server's certificate is not valid yet; check this machine's clock",
+            Self::WrongHost => "the server's certificate is for another host; connect by a name that stands in it",
+            Self::UnknownIssuer => {
+                "the server's certificate is signed by nobody we trust; name the authority's file with --tls-ca-file"
+            }
+            Self::Invalid => "the server's certificate is not valid; have it issued again",
+        })
+    }
+}

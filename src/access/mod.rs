@@ -1,0 +1,97 @@
+//! Who may do what: connections, users, roles, validators and indexes; wanted state against actual state.
+//!
+//! Every error of the server is reduced here to its code and our own words (see [`Failure`]): the server's texts quote
+//! documents, and documents are patients. This room never writes patient data and never reads it, except for the count
+//! of documents that break the validator.
+
+mod connect;
+mod diagnose;
+mod failure;
+mod secret;
+mod settings;
+mod uri;
+
+use std::path::PathBuf;
+
+pub use connect::{Connection, Destination, Purpose, Target};
+pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
+pub use secret::Secret;
+pub use settings::{Account, Settings};
+
+/// Why the deployment cannot be used. No variant carries a password or a text of the server.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The connection string cannot be used.
+    #[error("cannot use the connection string: {problem}")]
+    Uri {
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A setting is missing or wrong.
+    #[error("{setting}: {problem}")]
+    Setting {
+        /// Its name on the command line or in the environment.
+        setting: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// `.env` cannot be read.
+    #[error("cannot read {}: {problem}", path.display())]
+    EnvFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A `…_FILE` secret cannot be read.
+    #[error("cannot read the file {} that {variable} names: {problem}", path.display())]
+    SecretFile {
+        /// The variable.
+        variable: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A secret is given as itself and as a file.
+    #[error("both {name} and {name}_FILE are set; keep one of them")]
+    SetTwice {
+        /// The variable.
+        name: String,
+    },
+    /// A user is named without a password.
+    #[error("{user} is set, but neither {password} nor {password}_FILE is; set one of them")]
+    PasswordUnset {
+        /// The user's variable.
+        user: &'static str,
+        /// The password's variable.
+        password: &'static str,
+    },
+    /// The server cannot be reached or refuses the sign-in.
+    #[error("cannot connect to {address}: {failure}")]
+    Connect {
+        /// Hosts and ports.
+        address: String,
+        /// What is wrong and what to do.
+        failure: Failure,
+    },
+    /// A command failed.
+    #[error("cannot {doing}: {failure}")]
+    Command {
+        /// What was being done, to what.
+        doing: String,
+        /// What is wrong and what to do.
+        failure: Failure,
+    },
+}
+
+impl AccessError {
+    /// The exit code of a command that stops with this error: 2 for a wrong setting, else the failure's.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Connect { .. } => 3,
+            Self::Command { failure, .. } => failure.exit_code(),
+            _ => 2,
+        }
+    }
+}

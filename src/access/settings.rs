@@ -1,0 +1,169 @@
+//! Settings out of the environment and a `.env` file in the working directory, in that order.
+//!
+//! The process environment is read, never changed. An empty value counts as none, as in the seed's template.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{AccessError, Secret};
+
+/// What the environment and `.env` say.
+#[derive(Clone, Default)]
+pub struct Settings {
+    environment: HashMap<String, String>,
+    file: HashMap<String, String>,
+    directory: PathBuf,
+}
+
+/// A user and the variables that name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// The deployment's root user, who signs in against `admin`.
+    Root,
+    /// The administrator of the database, without access to data.
+    Admin,
+    /// Reads and writes all data.
+    Writer,
+    /// Reads all data.
+    Reader,
+    /// Loads and verifies, cannot delete.
+    Loader,
+    /// Sees the de-identified view only.
+    Analyst,
+}
+
+impl Account {
+    /// All accounts.
+    pub const ALL: [Self; 6] = [Self::Root, Self::Admin, Self::Writer, Self::Reader, Self::Loader, Self::Analyst];
+
+    /// The variable that holds the user's name; its password stands in the one that ends in `_PASS`.
+    pub const fn user_variable(self) -> &'static str {
+        match self {
+            Self::Root => "MONGO_ROOT_USER",
+            Self::Admin => "ADMIN_USER",
+            Self::Writer => "WRITER_USER",
+            Self::Reader => "READER_USER",
+            Self::Loader => "LOADER_USER",
+            Self::Analyst => "ANALYST_USER",
+        }
+    }
+
+    /// The variable that holds the password; with `_FILE` after it, the path of a file that holds it.
+    pub const fn password_variable(self) -> &'static str {
+        match self {
+            Self::Root => "MONGO_ROOT_PASS",
+            Self::Admin => "ADMIN_PASS",
+            Self::Writer => "WRITER_PASS",
+            Self::Reader => "READER_PASS",
+            Self::Loader => "LOADER_PASS",
+            Self::Analyst => "ANALYST_PASS",
+        }
+    }
+
+    /// The database that the user is kept in, where the data is in `database`.
+    pub fn auth_database(self, database: &str) -> &str {
+        if self == Self::Root { "admin" } else { database }
+    }
+}
+
+impl Settings {
+    /// Reads the process environment and `.env` in the working directory, if there is one.
+    pub fn load() -> Result<Self, AccessError> {
+        Self::from_parts(std::env::vars_os().filter_map(text_pair), Path::new("."))
+    }
+
+    /// The same from a given environment and directory.
+    pub fn from_parts(
+        environment: impl Iterator<Item = (String, String)>,
+        directory: &Path,
+    ) -> Result<Self, AccessError> {
+        let file = read_env_file(&directory.join(".env"))?;
+        Ok(Self { environment: environment.collect(), file, directory: directory.to_owned() })
+    }
+
+    /// A variable's value: from the environment, else from `.env`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        [&self.environment, &self.file].into_iter().find_map(|map| set(map, name))
+    }
+
+    /// A secret: the variable's value, or the content of the file that the variable with `_FILE` after it names,
+    /// without its last line end. The environment's two spellings come before those of `.env`.
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>, AccessError> {
+        let file_variable = format!("{name}_FILE");
+        for map in [&self.environment, &self.file] {
+            match (set(map, name), set(map, &file_variable)) {
+                (Some(_), Some(_)) => return Err(AccessError::SetTwice { name: name.to_owned() }),
+                (Some(value), None) => return Ok(Some(value.into())),
+                (None, Some(path)) => return read_secret(&file_variable, &self.directory.join(path)).map(Some),
+                (None, None) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name and password of an account; `None` if its user is not set.
+    pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, AccessError> {
+        let Some(user) = self.get(account.user_variable()) else { return Ok(None) };
+        let password = self.secret(account.password_variable())?.ok_or_else(|| AccessError::PasswordUnset {
+            user: account.user_variable(),
+            password: account.password_variable(),
+        })?;
+        Ok(Some((user.to_owned(), password)))
+    }
+
+    /// The account whose user is `user`, with its password, if both are set.
+    pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, AccessError> {
+        let Some(account) = Account::ALL.into_iter().find(|account| self.get(account.user_variable()) == Some(user))
+        else {
+            return Ok(None);
+        };
+        Ok(self.secret(account.password_variable())?.map(|password| (account, password)))
+    }
+}
+
+fn set<'a>(map: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
+    map.get(name).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// Variables that are not UTF-8 cannot be ours.
+fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+fn read_env_file(path: &Path) -> Result<HashMap<String, String>, AccessError> {
+    let lines = match dotenvy::from_path_iter(path) {
+        Ok(lines) => lines,
+        Err(error) if error.not_found() => return Ok(HashMap::new()),
+        Err(error) => return Err(env_file_error(path, &error)),
+    };
+    lines.collect::<Result<_, _>>().map_err(|error| env_file_error(path, &error))
+}
+
+/// The parser's own message quotes the line, which may hold a password.
+fn env_file_error(path: &Path, error: &dotenvy::Error) -> AccessError {
+    let problem = match error {
+        dotenvy::Error::Io(error) => error.kind().to_string(),
+        dotenvy::Error::LineParse(line, _) => match line.split_once('=') {
+            Some((key, _)) if is_variable_name(key) => {
+                format!("the value of {key} cannot be read: put it in single quotes")
+            }
+            _ => "a line is not NAME=value".to_owned(),
+        },
+        _ => "it cannot be read".to_owned(),
+    };
+    AccessError::EnvFile { path: path.to_owned(), problem }
+}
+
+fn is_variable_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+fn read_secret(variable: &str, path: &Path) -> Result<Secret, AccessError> {
+    let text = std::fs::read_to_string(path).map_err(|error| AccessError::SecretFile {
+        variable: variable.to_owned(),
+        path: path.to_owned(),
+        problem: error.kind().to_string(),
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).into())
+}
