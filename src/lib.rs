@@ -20,5 +20,3 @@ pub mod access;
 pub mod spill;
 
 pub mod verify;
-
-pub mod export;

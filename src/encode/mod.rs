@@ -4,8 +4,10 @@
 //! agree on one layout, so that two documents are equal exactly when their bodies are equal byte for byte.
 
 mod document;
+pub mod extended_json;
 mod identity;
 mod stored;
+pub mod text;
 
 pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
 pub use identity::{Digest, Id, IdentityKey};

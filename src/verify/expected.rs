@@ -95,13 +95,7 @@ impl Iterator for ExpectedRange {
 
 impl ExpectedDocument {
     fn new(entry: Entry) -> Self {
-        Self {
-            id: entry.id,
-            digest: entry.digest,
-            rows: vec![(entry.source, entry.row)],
-            duplicates: 0,
-            conflicts: 0,
-        }
+        Self { id: entry.id, digest: entry.digest, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
     }
 
     /// Takes in a later record of the same `_id`.
@@ -137,8 +131,13 @@ mod tests {
         let expected = expectation.settle(on_conflict).expect("in memory");
         let documents: Vec<_> = expected.range(Id([0; 16]), None).expect("in memory").map(Result::unwrap).collect();
         let rows = rows.iter().map(|&row| (0, row)).collect();
-        let document =
-            ExpectedDocument { id: Id([7; 16]), digest: Digest(digest), rows, duplicates: counts.0, conflicts: counts.1 };
+        let document = ExpectedDocument {
+            id: Id([7; 16]),
+            digest: Digest(digest),
+            rows,
+            duplicates: counts.0,
+            conflicts: counts.1,
+        };
         assert_eq!(documents, [document]);
         assert_eq!(expected.records(), records.len() as u64);
     }

@@ -6,6 +6,7 @@ use bson::RawDocument;
 
 use super::report::{DifferingField, Verification};
 use super::scan::{Scan, ScanError};
+use crate::encode::text::value_at;
 use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ};
 
 /// Most bytes of documents that wait for their fields to be named. What comes after goes unnamed, but stays listed.
@@ -73,14 +74,5 @@ pub async fn name_fields(
 
 /// The value under a dotted name, which tells types apart: `{"$numberInt":"1"}` is not `{"$numberLong":"1"}`.
 fn value_of(document: &[u8], name: &str) -> Option<String> {
-    let mut document = RawDocument::from_bytes(document).ok()?;
-    let mut path = name.split('.').peekable();
-    while let Some(part) = path.next() {
-        let value = document.get(part).ok()??;
-        if path.peek().is_none() {
-            return Some(extended_json::canonical(value));
-        }
-        document = value.as_document()?;
-    }
-    None
+    value_at(RawDocument::from_bytes(document).ok()?, name).map(extended_json::canonical)
 }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
@@ -92,16 +91,21 @@ impl Scan {
 
     async fn open(&self, range: &Range) -> mongodb::error::Result<RawBatchCursor> {
         let bound = |id: &Option<Bson>| id.as_ref().map(|id| doc! { "_id": id });
-        let options = FindOptions::builder()
+        let mut options = FindOptions::builder()
             .hint(Hint::Keys(doc! { "_id": 1 }))
             .sort(doc! { "_id": 1 })
-            .min(bound(&range.from))
-            .max(bound(&range.to))
             .batch_size(BATCH_DOCUMENTS_MAX)
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
-        self.collection.find(self.filter.clone()).with_options(options).batch().await
+        let mut filter = self.filter.clone();
+        if range.from == Some(Bson::MaxKey) {
+            filter = doc! { "$and": [filter, { "_id": Bson::MaxKey }] };
+        } else {
+            options.min = bound(&range.from);
+            options.max = bound(&range.to);
+        }
+        self.collection.find(filter).with_options(options).batch().await
     }
 }
 
@@ -155,12 +159,20 @@ impl RangeScan {
             }
         };
         let Some(reply) = cursor.next().await.transpose()? else {
-            self.done = true;
+            self.end();
             return Ok(None);
         };
         let batch = Batch::new(reply, resumed.as_ref())?;
         self.last = batch.last.clone().or(resumed);
         Ok((batch.documents > batch.skip).then_some(batch))
+    }
+
+    /// A query with `min` and without `max` ends before the `_id` MaxKey: that one is asked for by itself.
+    fn end(&mut self) {
+        let asked_for_all = self.range.from.is_none() || self.range.from == Some(Bson::MaxKey);
+        self.done = asked_for_all || self.range.to.is_some();
+        self.range.from = Some(Bson::MaxKey);
+        (self.cursor, self.last) = (None, None);
     }
 }
 
@@ -211,6 +223,6 @@ fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
 }
 
 /// An `_id` as the server's value.
-pub fn uuid(id: Id) -> Bson {
+pub(super) fn uuid(id: Id) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id.0.to_vec() })
 }

@@ -1,1 +1,3 @@
-//! x
+//! Integration tests against a real mongod.
+
+mod verify;
