@@ -12,7 +12,7 @@ use super::settle::Account;
 use super::stages::{Interrupt, Progress, encode_all};
 use super::verify::{self, VerifyOptions};
 use super::Error;
-use crate::access::{Failure, Target, schema};
+use crate::access::{AccessError, Failure, Target, schema};
 use crate::clean::Tally;
 use crate::encode::{Digest, EncodedBlock};
 use crate::ledger::{Checkpoint, Counts, Ledger, LoadRun, Options, SourceIdentity, State};
@@ -203,12 +203,24 @@ impl<'a> Load<'a> {
         Error::NotConserved { read: read.rows, accounted }
     }
 
-    /// Indexes and validator of a first load, built when all documents are there.
+    /// Indexes and validator of a first load, built when all documents are there; and the server's own word that none breaks it.
     async fn finish_collection(&self) -> Result<Vec<String>, Error> {
         if !self.run.first_load {
             return Ok(Vec::new());
         }
-        Ok(schema::finish(self.target, &self.plan.spec).await?)
+        let (target, spec) = (self.target, &self.plan.spec);
+        let names: Vec<&str> = spec.indexes.iter().map(|index| index.name.as_str()).collect();
+        let built = format!("indexes built: {}", names.join(", "));
+        let notes = vec![
+            note_of(schema::build_indexes(target, spec).await, built, "indexes not built")?,
+            note_of(schema::attach(target, spec).await, "validator attached".into(), "validator not attached")?,
+        ];
+        match schema::nonconforming(target, spec).await? {
+            0 => Ok(notes),
+            count => Err(Error::Stopped(format!(
+                "{count} documents of the collection break the spec's validator; they are not of this load: see `medlift verify`"
+            ))),
+        }
     }
 
     async fn complete(&mut self) -> Result<(), Error> {
@@ -255,13 +267,15 @@ impl<'a> Load<'a> {
     async fn prove(&self, summary: &mut LoadSummary, interrupt: &Interrupt, progress: &Progress) -> Result<(), Error> {
         if !self.options.verify {
             summary.unverified = Some("left out with --no-verify".into());
+        } else if self.options.mode == Mode::Merge {
+            summary.unverified = Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
         } else if self.plan.sources.iter().any(|plan| plan.source.path.is_none()) {
             summary.unverified = Some("standard input cannot be read again; verify against a file".into());
         } else {
             let started = Instant::now();
             // Other loads into the same collection have left other documents there, and rightly so.
             let alone = self.run.first_load && self.ledger.count().await.map_err(reading)? == 1;
-            let options = VerifyOptions { only_source: !alone, ..VerifyOptions::default() };
+            let options = VerifyOptions { only_source: !alone, mode: self.options.mode, ..VerifyOptions::default() };
             summary.verification = Some(verify::verify(self.plan, self.target, &options, interrupt, progress).await?);
             summary.verification_seconds = started.elapsed().as_secs_f64();
         }
@@ -349,6 +363,17 @@ fn new_run(plan: &Plan, target: &Target, sources: Vec<SourceIdentity>, options: 
         checkpoint: Checkpoint::default(),
         digest: Digest::default().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+/// What a user may not do is left to `medlift provision` and said; any other failure stops.
+fn note_of(done: Result<(), AccessError>, note: String, undone: &str) -> Result<String, Error> {
+    match done {
+        Ok(()) => Ok(note),
+        Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => {
+            Ok(format!("{undone}: this user may not; run `medlift provision` as an administrator"))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

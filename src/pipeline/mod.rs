@@ -84,6 +84,9 @@ pub enum Error {
         /// Rows with a known end.
         accounted: u64,
     },
+    /// What was typed does not say what to do.
+    #[error("{0}")]
+    Usage(String),
     /// Anything else that stops a command.
     #[error("{0}")]
     Stopped(String),
@@ -93,7 +96,7 @@ impl Error {
     /// The exit code: 2 for what was typed, 3 where there is no connection or no sign-in, 1 for all else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Spec(_) => 2,
+            Self::Spec(_) | Self::Usage(_) => 2,
             Self::Access(error) => error.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
             _ => 1,

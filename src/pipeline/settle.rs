@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::plan::{Plan, SourcePlan};
 use super::Error;
-use crate::encode::{Digest, Entry, cell_texts};
+use crate::encode::text::cell_texts;
+use crate::encode::{Digest, Entry};
 use crate::ledger::LoadRun;
 use crate::parse::Format;
 use crate::reject::{Reject, RejectedRow};

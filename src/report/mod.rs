@@ -5,5 +5,6 @@
 mod progress;
 pub mod rejects;
 pub mod summary;
+mod verification;
 
 pub use progress::Bar;

@@ -142,6 +142,17 @@ impl fmt::Display for LoadSummary {
 }
 
 impl LoadSummary {
+    /// Whether the proof finds what the counts say: what was refused or kept back is missing or different, and nothing else.
+    pub fn is_proven(&self, proof: &Verification) -> bool {
+        let of = |reasons: &[Reason]| {
+            let counted = self.rejects.iter().filter(|count| reasons.iter().any(|reason| reason.code() == count.what));
+            counted.map(|count| count.count).sum::<u64>()
+        };
+        let refused = of(&[Reason::FailedValidation, Reason::RefusedByServer]);
+        let kept_back = self.counts.conflicts + of(&[Reason::Conflict]);
+        proof.missing <= refused && proof.different <= kept_back && proof.extra == 0
+    }
+
     fn counts_table(&self) -> String {
         let counts = &self.counts;
         let dry = self.target.is_none();
