@@ -51,4 +51,13 @@ impl Cells {
         let from = if span.in_scratch { &self.scratch } else { row };
         &from[span.start as usize..span.end as usize]
     }
+
+    /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
+    /// whole characters.
+    pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
+        let span = self.spans[index];
+        let range = span.start as usize..span.end as usize;
+        let text = if span.in_scratch { std::str::from_utf8(&self.scratch[range]).ok() } else { row.get(range) };
+        text.map(|text| (text, !span.in_scratch))
+    }
 }

@@ -10,3 +10,8 @@ pub enum DateFormat {
     /// `01/31/2024`.
     MonthDayYear(u8),
 }
+
+/// Milliseconds since 1970-01-01T00:00:00Z of a date in the given format, if the text is one.
+pub fn parse_date(_format: DateFormat, _text: &str) -> Option<i64> {
+    None
+}

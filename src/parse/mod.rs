@@ -3,7 +3,7 @@
 //! A [`Layout`] says which cell of a row feeds which field; it is bound once a source, before anything is written.
 
 mod cells;
-mod dates;
+pub mod dates;
 mod layout;
 
 pub use cells::Cells;

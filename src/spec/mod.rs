@@ -95,6 +95,10 @@ pub struct Index {
 
 impl Spec {
     /// The spec of hospital admissions, built into the program.
+    ///
+    /// # Panics
+    ///
+    /// Never: that the built-in text is right is tested.
     pub fn built_in() -> Self {
         Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is tested to be right")
     }
