@@ -29,7 +29,7 @@ const ROOMS: &[Room] = &[
     Room { name: "ledger", uses: &["access", "encode", "spec"] },
     Room { name: "verify", uses: &["access", "clean", "encode", "ledger", "parse", "read", "reject", "spec", "spill"] },
     Room { name: "access", uses: &["spec"] },
-    Room { name: "spill", uses: &[] },
+    Room { name: "spill", uses: &["encode"] },
     Room { name: "report", uses: &["clean", "ledger", "reject", "spec", "verify", "write"] },
     Room { name: "generate", uses: &["spec"] },
     Room { name: "export", uses: &["access", "clean", "encode", "spec"] },
