@@ -31,11 +31,14 @@ const ROOMS: &[Room] = &[
     Room { name: "verify", uses: &["access", "clean", "encode", "ledger", "parse", "read", "reject", "spec", "spill"] },
     Room { name: "access", uses: &["spec"] },
     Room { name: "spill", uses: &["encode"] },
+    Room { name: "report", uses: &["clean", "ledger", "parse", "reject", "spec", "verify", "write"] },
     Room {
         name: "pipeline",
-        uses: &["access", "clean", "encode", "ledger", "parse", "read", "reject", "spec", "spill", "verify", "write"],
+        uses: &[
+            "access", "clean", "encode", "ledger", "parse", "read", "reject", "report", "spec", "spill", "verify",
+            "write",
+        ],
     },
-    Room { name: "report", uses: &["clean", "ledger", "parse", "pipeline", "reject", "spec", "verify", "write"] },
     Room { name: "generate", uses: &["spec"] },
     Room { name: "export", uses: &["access", "clean", "encode", "spec"] },
     Room { name: "serve", uses: &["access", "ledger", "report", "spec"] },
