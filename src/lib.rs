@@ -20,3 +20,5 @@ pub mod access;
 pub mod spill;
 
 pub mod verify;
+
+pub mod export;

@@ -1,3 +1,4 @@
 //! Integration tests against a real mongod.
 
+mod export;
 mod verify;
