@@ -23,12 +23,12 @@ pub mod spill;
 
 pub mod verify;
 
-//pub mod export;
+pub mod export;
 
 pub mod access;
 
-//pub mod report;
+pub mod report;
 
-//pub mod pipeline;
+pub mod pipeline;
 
-//pub mod generate;
+pub mod generate;

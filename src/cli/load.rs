@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use medlift::access::{Purpose, Target};
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
-use medlift::pipeline::{Error, Interrupt, Plan, Progress, dry_run};
-use medlift::report::Bar;
+use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
+use medlift::report::{Bar, Progress};
 use medlift::report::summary::LoadSummary;
 use medlift::write::{Limits, Mode};
 

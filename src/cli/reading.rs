@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use medlift::access::Settings;
 use medlift::encode::IdentityKey;
-use medlift::parse::{DateFormat, InputType, LayoutOptions};
+use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Error, Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::spec::Spec;
@@ -76,7 +76,7 @@ impl ReadingArgs {
         }
         let tab = matches!(self.kind, Some(SourceType::Tsv)).then_some(b'\t');
         let layout = LayoutOptions {
-            input: self.kind.map(|kind| if matches!(kind, SourceType::Json) { InputType::Ndjson } else { InputType::Csv }),
+            format: self.kind.map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
         };
@@ -99,7 +99,8 @@ fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::from_name(text).ok_or_else(|| "give utf-8, utf-16le, utf-16be or windows-1252".into())
 }
 
-fn delimiter(text: &str) -> Result<u8, String> {
+/// A delimiter as it is typed.
+pub fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "tab" | "\\t" | "\t" => Ok(b'\t'),
         "," | ";" | "|" => Ok(text.as_bytes()[0]),

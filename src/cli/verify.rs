@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use medlift::access::Purpose;
 use medlift::pipeline::verify::{VerifyOptions, verify};
-use medlift::pipeline::{Error, Progress};
-use medlift::report::Bar;
+use medlift::pipeline::Error;
+use medlift::report::{Bar, Progress};
 
 use super::connection::ConnectionArgs;
 use super::output;

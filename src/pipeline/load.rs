@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::plan::Plan;
 use super::settle::Account;
-use super::stages::{Interrupt, Progress, encode_all};
+use super::stages::{Interrupt, encode_all};
+use crate::report::Progress;
 use super::verify::{self, VerifyOptions};
 use super::Error;
 use crate::access::{AccessError, Failure, Target, schema};

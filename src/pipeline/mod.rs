@@ -5,7 +5,6 @@
 //! [`dry_run`] only counts, [`verify`] compares them with what the collection holds.
 
 pub mod dry_run;
-pub mod export;
 pub mod load;
 mod plan;
 mod settle;
@@ -19,7 +18,7 @@ use crate::spec::SpecError;
 use crate::write::WriteError;
 
 pub use plan::{Plan, SourcePlan, Wishes};
-pub use stages::{Interrupt, Progress};
+pub use stages::Interrupt;
 
 /// Why a command stopped. Every variant says what was being done and what to do next; none holds a patient's value.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +62,9 @@ pub enum Error {
     /// The collection cannot be read.
     #[error(transparent)]
     Verify(#[from] crate::verify::VerifyError),
+    /// The collection cannot be exported.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
     /// Too many rejects, or one with `--stop-on-error`.
     #[error("stopped: {problem}; {hint}")]
     Rejects {

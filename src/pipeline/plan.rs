@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::SourceIdentity;
-use crate::parse::{Format, Layout, LayoutOptions};
+use crate::parse::{Layout, LayoutOptions, detect_format};
 use crate::read::{self, Encoding, ReadOptions, Reader, Source};
 use crate::spec::Spec;
 
@@ -97,7 +97,7 @@ impl Plan {
             Some(reader) => reader,
             None => Reader::open(&plan.source, index, &self.options)?,
         };
-        reader.start(&plan.layout.format)?;
+        reader.start(&plan.layout.format);
         Ok(reader)
     }
 }
@@ -106,14 +106,10 @@ impl SourcePlan {
     fn new(source: Source, index: usize, spec: &Spec, options: &ReadOptions, wishes: &LayoutOptions) -> Result<Self, Error> {
         let reader = Reader::open(&source, index, options)?;
         let wrong = |problem| Error::Layout { source_name: source.name.clone(), problem };
-        let layout = Layout::detect(spec, reader.sample(), wishes).map_err(wrong)?;
+        let format = detect_format(reader.sample(), wishes).map_err(wrong)?;
+        let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
         let encoding = reader.encoding();
         let opened = Mutex::new(source.path.is_none().then_some(reader));
         Ok(Self { source, encoding, layout, opened })
-    }
-
-    /// Whether rows come as delimited text.
-    pub fn is_csv(&self) -> bool {
-        matches!(self.layout.format, Format::Csv(_))
     }
 }

@@ -1,7 +1,7 @@
 //! Read, parse, clean, encode: from sources to encoded blocks in order.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -13,6 +13,7 @@ use crate::encode::{EncodedBlock, Encoder, Entry, Lineage};
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
+use crate::report::Progress;
 
 /// Blocks between two stages: enough to keep both busy, few enough to bound memory.
 const BLOCKS_WAITING_MAX: usize = 4;
@@ -31,17 +32,6 @@ impl Interrupt {
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// How far a command came, for who watches it.
-#[derive(Debug, Clone, Default)]
-pub struct Progress {
-    /// Rows encoded or rejected.
-    pub rows: Arc<AtomicU64>,
-    /// Rows settled at the server.
-    pub rows_settled: Arc<AtomicU64>,
-    /// Bytes read of the sources' text.
-    pub bytes: Arc<AtomicU64>,
 }
 
 /// Turns the plan's sources into encoded blocks, in order, and gives each to `take`.

@@ -1,7 +1,8 @@
 //! The proof: the source is read again, the collection is streamed, and the two are joined by `_id`.
 
 use super::plan::Plan;
-use super::stages::{Interrupt, Progress, encode_all};
+use super::stages::{Interrupt, encode_all};
+use crate::report::Progress;
 use super::Error;
 use crate::access::Target;
 use crate::encode::{Encoded, EncodedBlock};

@@ -7,4 +7,4 @@ pub mod rejects;
 pub mod summary;
 mod verification;
 
-pub use progress::Bar;
+pub use progress::{Bar, Progress};

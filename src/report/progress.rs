@@ -1,12 +1,22 @@
 //! Progress on a terminal; nothing anywhere else.
 
 use std::io::IsTerminal;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-use crate::pipeline::Progress;
+/// How far a command came, for who watches it.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Rows encoded or rejected.
+    pub rows: Arc<AtomicU64>,
+    /// Rows settled at the server.
+    pub rows_settled: Arc<AtomicU64>,
+    /// Bytes read of the sources' text.
+    pub bytes: Arc<AtomicU64>,
+}
 
 /// A line on the terminal that tells how far a command is, until it is dropped.
 pub struct Bar {
