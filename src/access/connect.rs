@@ -162,6 +162,17 @@ impl Destination {
         Ok(Self { uri, database, collection: collection.to_owned() })
     }
 
+    /// The same destination for another user, who signs in with a password.
+    #[must_use]
+    pub fn as_user(&self, name: &str, password: &Secret, auth_database: &str) -> Self {
+        let mut other = self.clone();
+        let password = password.reveal().to_owned();
+        let source = auth_database.to_owned();
+        let credential = Credential::builder().username(name.to_owned()).password(password).source(source).build();
+        other.uri.credential = Some(credential);
+        other
+    }
+
     /// Connects, signs in and runs one harmless command.
     pub async fn connect(&self) -> Result<Target, AccessError> {
         let options = self.options().await?;
