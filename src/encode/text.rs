@@ -221,6 +221,7 @@ mod tests {
             privacy: Privacy::None,
         };
         Spec {
+            text: String::new(),
             name: "test".into(),
             collection: "test".into(),
             origin: "test".into(),

@@ -35,6 +35,7 @@ fn spec() -> Spec {
     };
     let comma = NumberFormat { decimal_comma: true, ..NumberFormat::default() };
     Spec {
+        text: String::new(),
         name: "visits".into(),
         collection: "visits".into(),
         origin: "test".into(),

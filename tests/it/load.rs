@@ -32,7 +32,9 @@ impl Place {
     /// A generated sample.
     pub fn sample(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
         let path = self.dir.path().join(name);
-        medlift(["generate", "--rows", &rows.to_string(), "--damage", damage, "--out", text(&path)]).run().expect_code(0);
+        medlift(["generate", "--rows", &rows.to_string(), "--damage", damage, "--out", text(&path)])
+            .run()
+            .expect_code(0);
         path
     }
 
@@ -69,7 +71,10 @@ pub fn text(path: &Path) -> &str {
 }
 
 pub fn counts(summary: &Json, names: &[&str]) -> Vec<u64> {
-    names.iter().map(|name| summary["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {summary}"))).collect()
+    names
+        .iter()
+        .map(|name| summary["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {summary}")))
+        .collect()
 }
 
 const ENDS: [&str; 5] = ["read", "written", "already_present", "duplicates", "rejected"];
@@ -77,7 +82,9 @@ const ENDS: [&str; 5] = ["read", "written", "already_present", "duplicates", "re
 const HEADER: &str = "Name,Age,Gender,Blood Type,Medical Condition,Date of Admission,Doctor,Hospital,Insurance Provider,Billing Amount,Room Number,Admission Type,Discharge Date,Medication,Test Results";
 
 fn row(name: &str, age: &str, blood: &str, admitted: &str, discharged: &str) -> String {
-    format!("{name},{age},Male,{blood},Asthma,{admitted},Jo Kim,Kim Inc,Aetna,10.5,101,Urgent,{discharged},Aspirin,Normal")
+    format!(
+        "{name},{age},Male,{blood},Asthma,{admitted},Jo Kim,Kim Inc,Aetna,10.5,101,Urgent,{discharged},Aspirin,Normal"
+    )
 }
 
 #[test]
@@ -93,14 +100,35 @@ fn a_load_cleans_writes_and_proves_and_a_second_one_writes_nothing() {
     assert_eq!(counts(&summary, &ENDS), [3, 2, 0, 1, 0]);
     assert_eq!(summary["verification"]["equal"], 2);
     let documents = place.documents();
-    let stored = block_on(async move { documents.find_one(doc! { "Name": "Bobby Jackson" }).await }).unwrap().expect("it is there");
-    assert_eq!(stored.get_str("Blood Type"), Ok("AB+"));
-    assert_eq!(stored.get_i32("Age"), Ok(30));
-    assert_eq!(stored.get_f64("Billing Amount"), Ok(10.5));
+    let stored = block_on(async move { documents.find_one(doc! { "Name": "Bobby Jackson" }).await })
+        .unwrap()
+        .expect("it is there");
+    assert_eq!(stored.get_str("Blood Type").unwrap(), "AB+");
+    assert_eq!(stored.get_i32("Age").unwrap(), 30);
+    assert_eq!(stored.get_f64("Billing Amount").unwrap().to_bits(), 10.5f64.to_bits());
     assert_eq!(stored.get_datetime("Date of Admission").unwrap().timestamp_millis(), 1_706_659_200_000);
     let names: Vec<&String> = stored.keys().collect();
-    assert_eq!(names, ["_id", "Name", "Age", "Gender", "Blood Type", "Medical Condition", "Doctor", "Hospital", "Room Number",
-        "Insurance Provider", "Admission Type", "Medication", "Test Results", "Billing Amount", "Date of Admission", "Discharge Date"]);
+    assert_eq!(
+        names,
+        [
+            "_id",
+            "Name",
+            "Age",
+            "Gender",
+            "Blood Type",
+            "Medical Condition",
+            "Doctor",
+            "Hospital",
+            "Room Number",
+            "Insurance Provider",
+            "Admission Type",
+            "Medication",
+            "Test Results",
+            "Billing Amount",
+            "Date of Admission",
+            "Discharge Date"
+        ]
+    );
 
     let again = place.load(&path, &[], 0);
     assert_eq!(again["outcome"], "already loaded, verified instead");
@@ -142,14 +170,22 @@ fn rejects_are_named_can_be_corrected_and_loaded_as_they_are() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let rejects = fs::read_to_string(&file).unwrap();
-    for (line, reason) in [(3, "out_of_range"), (4, "not_allowed"), (5, "implausible"), (6, "missing"), (7, "too_few_cells"), (8, "too_many_cells")] {
+    for (line, reason) in [
+        (3, "out_of_range"),
+        (4, "not_allowed"),
+        (5, "implausible"),
+        (6, "missing"),
+        (7, "too_few_cells"),
+        (8, "too_many_cells"),
+    ] {
         let found = rejects.lines().any(|row| row.starts_with(&format!("{line},")) && row.contains(reason));
         assert!(found, "line {line} is rejected as {reason} in\n{rejects}");
     }
     let offset = format!("3,{},Age,out_of_range", HEADER.len() + 1 + rows[0].len() + 1);
     assert!(rejects.contains(&offset), "{offset} in\n{rejects}");
 
-    let corrected: String = rejects.lines().take(4).map(|line| line.replace(",200,", ",20,").replace(",C+,", ",B+,") + "\n").collect();
+    let corrected: String =
+        rejects.lines().take(4).map(|line| line.replace(",200,", ",20,").replace(",C+,", ",B+,") + "\n").collect();
     let corrected = place.write("corrected.csv", corrected);
     let summary = place.load(&corrected, &[], 4);
     assert_eq!(counts(&summary, &ENDS), [3, 2, 0, 0, 1]);
@@ -166,7 +202,7 @@ fn limits_on_rejects_stop_a_load() {
     place.run(&["load", text(&path), "--stop-on-error"]).expect_code(1);
     let summary = place.load(&path, &["--max-rejects", "50%"], 4);
     let all = counts(&summary, &ENDS);
-    assert_eq!(all[0], all[1..].iter().sum());
+    assert_eq!(all[0], all[1..].iter().sum::<u64>());
 }
 
 #[test]
@@ -178,7 +214,8 @@ fn the_same_documents_come_from_any_dialect_of_the_file() {
     let lf = place.write("lf.csv", &plain);
     let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(plain.encode_utf16().flat_map(u16::to_le_bytes)).collect();
     let utf16 = place.write("utf16.csv", utf16);
-    let renamed = place.write("renamed.csv", plain.replacen("Blood Type", "blood_type", 1).replacen("Room Number", "roomNumber", 1));
+    let renamed = place
+        .write("renamed.csv", plain.replacen("Blood Type", "blood_type", 1).replacen("Room Number", "roomNumber", 1));
     let gzip = place.dir.path().join("lf.csv.dat");
     assert!(Command::new("gzip").arg("-k").arg(&lf).status().unwrap().success());
     fs::rename(place.dir.path().join("lf.csv.gz"), &gzip).unwrap();
@@ -202,13 +239,19 @@ fn conflicts_are_settled_as_the_spec_says() {
         let rows: Vec<String> = ages.iter().map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02")).collect();
         format!("{HEADER}\n{}\n", rows.join("\n"))
     };
-    for (rule, code, expected, age) in [("keep-first", 0, [2, 0, 1, 0], 30), ("keep-last", 0, [2, 1, 0, 0], 40), ("reject", 4, [2, 0, 1, 1], 30)] {
+    for (rule, code, expected, age) in
+        [("keep-first", 0, [2, 0, 1, 0], 30), ("keep-last", 0, [2, 1, 0, 0], 40), ("reject", 4, [2, 0, 1, 1], 30)]
+    {
         let place = Place::new("conflicts");
         let spec = place.write("spec.toml", spec(rule));
         let options = ["--spec", text(&spec)];
         place.load(&place.write("a.csv", rows(&["30"])), &options, 0);
         let summary = place.load(&place.write("b.csv", rows(&["30", "40"])), &options, code);
-        assert_eq!(counts(&summary, &["read", "written", "already_present", "rejected"]), expected, "{rule}: {summary}");
+        assert_eq!(
+            counts(&summary, &["read", "written", "already_present", "rejected"]),
+            expected,
+            "{rule}: {summary}"
+        );
         assert_eq!(place.count(doc! { "Age": age }), 1, "{rule}");
         assert_eq!(place.count(doc! {}), 1);
     }
@@ -226,7 +269,10 @@ fn upsert_replaces_and_merge_keeps_other_fields() {
     });
     let summary = place.load(&path, &["--mode", "merge"], 0);
     assert_eq!(counts(&summary, &["written", "replaced"]), [200, 200]);
-    assert_eq!(place.count(doc! { "note": "by hand", "Age": { "$ne": 99 } }), place.count(doc! { "Age": { "$ne": 99 } }));
+    assert_eq!(
+        place.count(doc! { "note": "by hand", "Age": { "$ne": 99 } }),
+        place.count(doc! { "Age": { "$ne": 99 } })
+    );
     assert!(place.count(doc! { "note": "by hand" }) == 200);
     let summary = place.load(&path, &["--mode", "upsert"], 0);
     assert_eq!(counts(&summary, &["written", "replaced"]), [200, 200]);
@@ -269,7 +315,8 @@ fn standard_input_and_several_files_are_sources_too() {
     let summary = place.load(&glob, &[], 0);
     assert_eq!(counts(&summary, &ENDS), [140, 120, 0, 20, 0]);
     let uri = shared().uri();
-    let run = medlift(["load", "-", &uri, "--db", &place.database, "--json", "--quiet"]).input(sample).run().expect_code(0);
+    let run =
+        medlift(["load", "-", &uri, "--db", &place.database, "--json", "--quiet"]).input(sample).run().expect_code(0);
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(counts(&summary, &ENDS), [120, 0, 120, 0, 0]);
     assert!(summary["unverified"].as_str().unwrap().contains("standard input"));

@@ -57,6 +57,7 @@ fn spec() -> Spec {
         privacy: Privacy::None,
     };
     Spec {
+        text: String::new(),
         name: "visits".into(),
         collection: "visits".into(),
         origin: "test".into(),
