@@ -3,14 +3,24 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use bson::{Document, doc};
 use mongodb::{Client, Collection};
 use serde_json::Value as Json;
+use tokio::runtime::Runtime;
 
-use crate::access::block_on;
 use crate::program::{Run, medlift};
 use crate::server::{fresh_database, shared};
+
+/// One runtime for all tests that use a driver's client of their own: a client dies with the runtime it was made in.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"));
+    let bounded = async { tokio::time::timeout(Duration::from_secs(120), work).await.expect("done in time") };
+    runtime.block_on(bounded)
+}
 
 /// A directory and a database of a test's own.
 pub struct Place {

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 
-use crate::access::block_on;
-use crate::load::{Place, counts, text};
+use crate::load::{Place, block_on, counts, text};
 use crate::program::medlift;
 
 const NAME: &str = "healthcare_dataset.csv";
