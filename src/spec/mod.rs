@@ -4,8 +4,10 @@
 //! and what would be right. This room never reads data, never talks to a server and knows no command line.
 
 mod field;
+mod spelling;
 
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
+pub use spelling::column_key;
 
 /// A dataset: its fields in the order of the document, and what holds between them.
 #[derive(Debug, Clone)]
