@@ -76,10 +76,26 @@ impl Cells {
         self.spans[index].place != Place::Absent
     }
 
+    /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
+    /// whole characters.
+    pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
+        let span = self.spans[index];
+        let range = span.start as usize..span.end as usize;
+        let is_in_row = span.place == Place::Row;
+        let text = if is_in_row { row.get(range) } else { std::str::from_utf8(&self.scratch[range]).ok() };
+        text.map(|text| (text, is_in_row))
+    }
+
     fn write(&mut self, text: &[u8]) -> Span {
         let start = self.scratch.len();
         self.scratch.extend_from_slice(text);
         Span { start: start as u32, end: self.scratch.len() as u32, place: Place::Scratch }
+    }
+
+    /// Forgets the cells from `index` on, and takes all of `rest` as the last one.
+    pub(super) fn end_with(&mut self, index: usize, rest: &Range<usize>) {
+        self.spans.truncate(index);
+        self.push_borrowed(rest.clone());
     }
 
     /// Number of cells.
@@ -97,16 +113,6 @@ impl Cells {
         let span = self.spans[index];
         let from = if span.place == Place::Row { row } else { &self.scratch };
         &from[span.start as usize..span.end as usize]
-    }
-
-    /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
-    /// whole characters.
-    pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
-        let span = self.spans[index];
-        let range = span.start as usize..span.end as usize;
-        let in_row = span.place == Place::Row;
-        let text = if in_row { row.get(range) } else { std::str::from_utf8(&self.scratch[range]).ok() };
-        text.map(|text| (text, in_row))
     }
 }
 

@@ -16,6 +16,8 @@ const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadCell {
     pub cell: usize,
+    /// Where in the row it begins.
+    pub start: usize,
     pub reason: Reason,
 }
 
@@ -81,7 +83,7 @@ fn split_quoted(row: &[u8], delimiter: u8, cells: &mut Cells) -> Result<(), BadC
 
 /// Adds the quoted cell that begins at `open`, and returns where it ends: at a delimiter or at the row's end.
 fn push_quoted(row: &[u8], open: usize, delimiter: u8, cells: &mut Cells) -> Result<usize, BadCell> {
-    let bad = |reason, cells: &Cells| BadCell { cell: cells.len(), reason };
+    let bad = |reason, cells: &Cells| BadCell { cell: cells.len(), start: open, reason };
     let (close, has_doubled) = find_close(row, open + 1).ok_or(bad(Reason::UnterminatedQuote, cells))?;
     if row.get(close + 1).is_some_and(|&next| next != delimiter) {
         return Err(bad(Reason::StrayQuote, cells));
@@ -123,7 +125,7 @@ mod tests {
     fn split_slowly(row: &[u8], delimiter: u8) -> Result<Vec<Vec<u8>>, BadCell> {
         let mut cells = vec![Vec::new()];
         let (mut is_quoted, mut is_closed) = (false, false);
-        let mut at = 0;
+        let (mut at, mut start) = (0, 0);
         while at < row.len() {
             let (byte, next) = (row[at], row.get(at + 1).copied());
             let cell = cells.len() - 1;
@@ -135,10 +137,10 @@ mod tests {
             } else if is_quoted {
                 cells[cell].push(byte);
             } else if byte == delimiter {
-                is_closed = false;
+                (is_closed, start) = (false, at + 1);
                 cells.push(Vec::new());
             } else if is_closed {
-                return Err(BadCell { cell, reason: Reason::StrayQuote });
+                return Err(BadCell { cell, start, reason: Reason::StrayQuote });
             } else if byte == QUOTE && (at == 0 || row[at - 1] == delimiter) {
                 is_quoted = true;
             } else {
@@ -146,7 +148,8 @@ mod tests {
             }
             at += 1;
         }
-        if is_quoted { Err(BadCell { cell: cells.len() - 1, reason: Reason::UnterminatedQuote }) } else { Ok(cells) }
+        let cell = cells.len() - 1;
+        if is_quoted { Err(BadCell { cell, start, reason: Reason::UnterminatedQuote }) } else { Ok(cells) }
     }
 
     #[test]
@@ -170,12 +173,14 @@ mod tests {
 
     #[test]
     fn a_row_that_does_not_divide_names_its_cell() {
-        let check = |row: &str, cell, reason| assert_eq!(split(row.as_bytes(), b','), Err(BadCell { cell, reason }));
-        check("a,\"b\"c,d", 1, Reason::StrayQuote);
-        check("\"a\" ,b", 0, Reason::StrayQuote);
-        check("a,b,\"c", 2, Reason::UnterminatedQuote);
-        check("\"", 0, Reason::UnterminatedQuote);
-        check("\"a\"\"", 0, Reason::UnterminatedQuote);
+        let check = |row: &str, cell, start, reason| {
+            assert_eq!(split(row.as_bytes(), b','), Err(BadCell { cell, start, reason }), "{row}");
+        };
+        check("a,\"b\"c,d", 1, 2, Reason::StrayQuote);
+        check("\"a\" ,b", 0, 0, Reason::StrayQuote);
+        check("a,b,\"c", 2, 4, Reason::UnterminatedQuote);
+        check("\"", 0, 0, Reason::UnterminatedQuote);
+        check("\"a\"\"", 0, 0, Reason::UnterminatedQuote);
     }
 
     proptest! {

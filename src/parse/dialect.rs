@@ -1,8 +1,8 @@
 //! How a source's rows are written, told from its beginning.
 
 use super::csv::split_row;
-use super::layout::{Dialect, Format, LayoutOptions};
-use super::{Cells, LayoutError};
+use super::layout::LayoutOptions;
+use super::{Cells, Dialect, Format, LayoutError};
 use crate::read::{Ending, records};
 
 /// What can stand between cells.

@@ -4,27 +4,9 @@ use super::columns::{Columns, is_named};
 use super::csv::split_row;
 use super::dates::{DateFormat, Decision, Evidence};
 use super::dialect::FormatName;
-use super::{Cells, LayoutError, Parser, ndjson};
+use super::{Cells, Dialect, Format, LayoutError, Parser, ndjson};
 use crate::read::{Ending, RowSpan, records};
 use crate::spec::{Field, FieldType, Presence, Spec, column_key};
-
-/// The shape of a source's rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Format {
-    /// Delimited text after RFC 4180.
-    Csv(Dialect),
-    /// One JSON object a line.
-    Ndjson,
-}
-
-/// How delimited text is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dialect {
-    /// `,` `;` tab or `|`.
-    pub delimiter: u8,
-    /// `\n` (which also covers `\r\n`), or `\r` where the source uses it alone.
-    pub line_end: u8,
-}
 
 /// Which cell feeds which field, and how its dates read.
 #[derive(Debug, Clone)]
@@ -37,7 +19,8 @@ pub struct Layout {
     pub cell_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates; `None` for fields that are no dates.
     pub dates: Vec<Option<DateFormat>>,
-    /// The header as the source spells it, for the reject file. For NDJSON the keys of the sample, nested ones dotted.
+    /// The header as the source spells it, for the reject file. For NDJSON, whose rows have no
+    /// order, the spec's columns.
     pub header: Vec<String>,
     /// Columns of the source that no field uses.
     pub unknown: Vec<String>,
@@ -73,7 +56,7 @@ impl Layout {
         let header = read_header(dialect, sample)?;
         let sources = sources_of_fields(spec, columns, &header);
         check_columns(spec, &header, &sources)?;
-        check_twice(&header, &sources)?;
+        check_twice(columns, &header, &sources)?;
         Ok(Self {
             format: Format::Csv(dialect),
             columns: header.len(),
@@ -85,17 +68,17 @@ impl Layout {
     }
 
     fn bind_keys(spec: &Spec, columns: &Columns, sample: &[u8]) -> Result<Self, LayoutError> {
-        let header = ndjson::keys(columns, sample);
-        if !header.is_empty() {
-            check_columns(spec, &header, &sources_of_fields(spec, columns, &header))?;
+        let keys = ndjson::keys(columns, sample);
+        if !keys.is_empty() {
+            check_columns(spec, &keys, &sources_of_fields(spec, columns, &keys))?;
         }
         Ok(Self {
             format: Format::Ndjson,
             columns: 0,
             cell_of_field: (0..spec.fields.len()).map(Some).collect(),
             dates: Vec::new(),
-            unknown: unknown(columns, &header),
-            header,
+            unknown: unknown(columns, &keys),
+            header: spec.fields.iter().map(|field| field.column.clone()).collect(),
         })
     }
 
@@ -114,8 +97,7 @@ impl Layout {
             });
         }
         for (&(field, cell), evidence) in open.iter().zip(&evidence) {
-            let column = self.header.get(cell).filter(|_| self.columns > 0).unwrap_or(&spec.fields[field].column);
-            self.dates[field] = Some(settle(column, evidence.decide())?);
+            self.dates[field] = Some(settle(&self.header[cell], evidence.decide())?);
         }
         let absent = (0..spec.fields.len()).filter(|&field| is_date(&spec.fields[field]));
         absent.for_each(|field| self.dates[field] = self.dates[field].or(Some(DateFormat::Iso)));
@@ -124,7 +106,7 @@ impl Layout {
 
     /// The rows of the sample that parse.
     fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells)) {
-        let parser = Parser::new(self, spec);
+        let mut parser = Parser::new(self, spec);
         let mut cells = Cells::default();
         let header_rows = usize::from(self.columns > 0);
         for span in records(sample, &self.format).skip(header_rows) {
@@ -179,7 +161,7 @@ fn check_columns(spec: &Spec, header: &[String], sources: &[Vec<usize>]) -> Resu
 }
 
 /// No field has two columns, and no two columns have the same name, even if no field wants them.
-fn check_twice(header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
+fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
     let twice = |cells: &[usize]| {
         Err(LayoutError::ColumnTwice { columns: cells.iter().map(|&cell| header[cell].clone()).collect() })
     };
@@ -187,7 +169,12 @@ fn check_twice(header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutEr
         return twice(cells);
     }
     let keys: Vec<String> = header.iter().map(|name| column_key(name)).collect();
-    for (cell, key) in keys.iter().enumerate().filter(|(_, key)| !key.is_empty()) {
+    for (cell, key) in keys
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| !key.is_empty())
+        .filter(|&(cell, _)| !columns.is_ignored(&header[cell]))
+    {
         // `_id` and `id` are two columns.
         let is_same =
             |&other: &usize| keys[other] == *key && header[other].starts_with("_id") == header[cell].starts_with("_id");

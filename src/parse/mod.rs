@@ -17,5 +17,7 @@ pub use columns::REJECT_COLUMNS;
 pub use dates::DateFormat;
 pub use dialect::{DELIMITERS, FormatName, detect_dialect, detect_format};
 pub use error::LayoutError;
-pub use layout::{Dialect, Format, Layout, LayoutOptions};
+pub use layout::{Layout, LayoutOptions};
 pub use parser::Parser;
+
+pub use crate::read::{Dialect, Format};

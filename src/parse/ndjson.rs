@@ -8,68 +8,62 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Cells;
 use super::columns::Columns;
 use super::dates::iso_text;
-use super::layout::Format;
+use super::{Cells, Format};
 use crate::read::records;
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
 /// Objects inside objects, as deep as `MongoDB` lets a document be.
 const DEPTH_MAX: usize = 100;
-/// Keys told of in a sample; what has more than this has keys made of data.
+/// Keys kept in mind; a source that has more makes keys of data.
 const KEYS_MAX: usize = 10_000;
 
-/// How the keys of a row's object lead to fields.
+/// How the keys of a row's object lead to fields. Learns spellings as it meets them, so that each is made out once.
 #[derive(Debug, Clone)]
 pub(super) struct Ndjson {
     columns: Columns,
-    /// The fields of the keys that the sample had, as it spells them.
     known: HashMap<String, Vec<usize>>,
     fields: usize,
 }
 
 impl Ndjson {
-    pub(super) fn new(spec: &Spec, header: &[String]) -> Self {
-        let columns = Columns::new(spec);
-        let known = header.iter().map(|key| (key.clone(), columns.fields_of(key).to_vec())).collect();
-        Self { columns, known, fields: spec.fields.len() }
+    pub(super) fn new(spec: &Spec) -> Self {
+        Self { columns: Columns::new(spec), known: HashMap::new(), fields: spec.fields.len() }
     }
 
-    pub(super) fn parse(&self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
-        let text = std::str::from_utf8(row).map_err(|error| {
-            reject(
-                None,
-                Reason::Undecodable,
-                format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1),
-            )
-        })?;
+    /// Takes the values of `row` into `cells`, one a field. Of a row that is no JSON, its whole text is the only cell.
+    pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_for(self.fields);
-        let mut filling = Filling { ndjson: self, row: text, cells };
-        walk(text, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(Stop::into_reject)
-    }
-
-    fn fields_of(&self, path: &str) -> &[usize] {
-        self.known.get(path).map_or_else(|| self.columns.fields_of(path), Vec::as_slice)
-    }
-}
-
-/// Why a walk through an object ended early.
-enum Stop {
-    /// It is not JSON, from that column of the line on.
-    NotJson(usize),
-    Refused(Reject),
-}
-
-impl Stop {
-    fn into_reject(self) -> Reject {
-        match self {
-            Self::NotJson(column) => {
-                reject(None, Reason::NotJson, format!("the line is not one JSON object: see its column {column}"))
-            }
-            Self::Refused(refusal) => refusal,
+        let parsed = self.fill(row, cells);
+        if matches!(parsed, Err(Reject { field: None, .. })) {
+            cells.end_with(0, &(0..row.len()));
         }
+        parsed
+    }
+
+    fn fill(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
+        let row = std::str::from_utf8(row).map_err(|error| {
+            let message = format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1);
+            reject(None, Reason::Undecodable, message)
+        })?;
+        let mut filling = Filling { ndjson: self, row, cells, refusal: None };
+        walk(row, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(|column| {
+            reject(None, Reason::NotJson, format!("the line is not one JSON object: see its column {column}"))
+        })?;
+        filling.refusal.map_or(Ok(()), Err)
+    }
+
+    /// Indices of the fields that the value at `path` feeds.
+    fn fields_of(&mut self, path: &str) -> &[usize] {
+        if !self.known.contains_key(path) {
+            if self.known.len() >= KEYS_MAX {
+                return self.columns.fields_of(path);
+            }
+            self.known.insert(path.to_owned(), self.columns.fields_of(path).to_vec());
+        }
+        &self.known[path]
     }
 }
 
@@ -77,28 +71,24 @@ fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> R
     Reject { field, reason, message: message.into() }
 }
 
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its line.
-fn walk<'t>(
-    text: &'t str,
-    base: usize,
-    see: &mut dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), Stop>,
-) -> Result<(), Stop> {
+/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its line. The error is the column
+/// of the line from which on it is not JSON.
+fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut stopped = None;
     let mut json = serde_json::Deserializer::from_str(text);
     let walked = json.deserialize_map(Walk { see, stopped: &mut stopped }).and_then(|()| json.end());
-    match (stopped, walked) {
-        (Some(stop), _) => Err(stop),
-        (None, Err(error)) => Err(Stop::NotJson(base + error.column())),
-        (None, Ok(())) => Ok(()),
-    }
+    walked.map_err(|error| stopped.unwrap_or(base + error.column()))
 }
 
-struct Walk<'s, 't> {
-    see: &'s mut dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), Stop>,
-    stopped: &'s mut Option<Stop>,
+/// What is called with each key and value of an object.
+type See<'s, 't> = dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), usize> + 's;
+
+struct Walk<'w, 's, 't> {
+    see: &'w mut See<'s, 't>,
+    stopped: &'w mut Option<usize>,
 }
 
-impl<'t> Visitor<'t> for Walk<'_, 't> {
+impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
@@ -108,8 +98,8 @@ impl<'t> Visitor<'t> for Walk<'_, 't> {
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(Key)? {
             let value = map.next_value::<&'t RawValue>()?;
-            if let Err(stop) = (self.see)(key, value) {
-                *self.stopped = Some(stop);
+            if let Err(column) = (self.see)(key, value) {
+                *self.stopped = Some(column);
                 return Err(A::Error::custom("stopped"));
             }
         }
@@ -146,9 +136,11 @@ impl<'t> Visitor<'t> for Key {
 
 /// The cells of one row under way.
 struct Filling<'f> {
-    ndjson: &'f Ndjson,
+    ndjson: &'f mut Ndjson,
     row: &'f str,
     cells: &'f mut Cells,
+    /// The first value that cannot be a cell.
+    refusal: Option<Reject>,
 }
 
 /// The text of a value, as a cell has it.
@@ -159,28 +151,36 @@ enum Text<'t> {
 
 impl<'f> Filling<'f> {
     /// Takes the value at `path`, `depth` objects deep.
-    fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), Stop> {
+    fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let fields = self.ndjson.fields_of(path);
-        if let Some(&field) = fields.first() {
-            let text = scalar(value).map_err(|refusal| Stop::Refused(Reject { field: Some(field), ..refusal }))?;
-            return fields.iter().try_for_each(|&field| self.set(field, &text));
+        if fields.is_empty() {
+            return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
         }
-        if value.starts_with('{') && !is_extended(value) { self.descend(path, value, depth) } else { Ok(()) }
+        let first = fields[0];
+        let text = scalar(value).unwrap_or_else(|refusal| {
+            self.refusal.get_or_insert(Reject { field: Some(first), ..refusal });
+            Text::Borrowed(value)
+        });
+        for place in 0..self.ndjson.fields_of(path).len() {
+            let field = self.ndjson.fields_of(path)[place];
+            self.set(field, &text);
+        }
+        Ok(())
     }
 
-    fn descend(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), Stop> {
-        if depth >= DEPTH_MAX {
-            let message = format!("objects are nested more than {DEPTH_MAX} deep");
-            return Err(Stop::Refused(reject(None, Reason::NotJson, message)));
-        }
+    fn descend(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let base = self.place(value);
+        if depth >= DEPTH_MAX {
+            return Err(base + 1);
+        }
         walk(value, base, &mut |key, inner| self.take(&format!("{path}.{key}"), inner.get(), depth + 1))
     }
 
-    fn set(&mut self, field: usize, text: &Text<'f>) -> Result<(), Stop> {
+    fn set(&mut self, field: usize, text: &Text<'f>) {
         if self.cells.is_set(field) {
-            let message = "the object gives this field twice";
-            return Err(Stop::Refused(reject(Some(field), Reason::NotJson, message)));
+            let twice = || reject(Some(field), Reason::NotJson, "the object gives this field twice");
+            self.refusal.get_or_insert_with(twice);
+            return;
         }
         match text {
             Text::Borrowed("") => self.cells.set_borrowed(field, &(0..0)),
@@ -190,7 +190,6 @@ impl<'f> Filling<'f> {
             }
             Text::Owned(text) => self.cells.set_owned(field, text.as_bytes()),
         }
-        Ok(())
     }
 
     /// Where `part`, which is a part of the row, begins in it.
@@ -221,6 +220,11 @@ fn string(value: &str) -> Result<Text<'_>, Reject> {
         return Ok(Text::Borrowed(inside));
     }
     serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
+}
+
+/// Whether a value is an object with fields of its own.
+fn is_nested(value: &str) -> bool {
+    value.starts_with('{') && !is_extended(value)
 }
 
 /// Whether an object is a value of Extended JSON: its first key begins with `$`.
@@ -281,9 +285,8 @@ struct Keys<'k> {
 }
 
 impl Keys<'_> {
-    fn see(&mut self, path: &str, value: &str, depth: usize) -> Result<(), Stop> {
-        let is_nested = value.starts_with('{') && !is_extended(value);
-        if is_nested && depth < DEPTH_MAX && self.columns.fields_of(path).is_empty() {
+    fn see(&mut self, path: &str, value: &str, depth: usize) -> Result<(), usize> {
+        if is_nested(value) && depth < DEPTH_MAX && self.columns.fields_of(path).is_empty() {
             return walk(value, 0, &mut |key, inner| self.see(&format!("{path}.{key}"), inner.get(), depth + 1));
         }
         if self.seen.len() < KEYS_MAX && !self.seen.contains_key(path) {

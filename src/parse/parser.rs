@@ -2,13 +2,13 @@
 
 use super::Cells;
 use super::csv::{BadCell, split_row};
-use super::layout::{Format, Layout};
 use super::ndjson::Ndjson;
+use super::{Format, Layout};
 use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// Divides the rows of a source into cells, as its layout says. Holds no state between rows.
+/// Divides the rows of a source into cells, as its layout says. What a row leaves behind never changes how the next is read.
 #[derive(Debug, Clone)]
 pub struct Parser {
     plan: Plan,
@@ -28,30 +28,33 @@ impl Parser {
     pub fn new(layout: &Layout, spec: &Spec) -> Self {
         let plan = match layout.format {
             Format::Csv(dialect) => Plan::Csv { delimiter: dialect.delimiter },
-            Format::Ndjson => Plan::Ndjson(Box::new(Ndjson::new(spec, &layout.header))),
+            Format::Ndjson => Plan::Ndjson(Box::new(Ndjson::new(spec))),
         };
         Self { plan, columns: layout.columns, cell_of_field: layout.cell_of_field.clone() }
     }
 
     /// Divides `row`, whose span is `span`, into `cells`: [`Layout::columns`] of them, or for NDJSON one a field.
     ///
-    /// The cells of a CSV are bytes as the row has them, UTF-8 or not; those of NDJSON are UTF-8.
-    pub fn parse(&self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
-        check_ending(span.ending)?;
-        match &self.plan {
-            Plan::Csv { delimiter } => {
-                split_row(row, *delimiter, cells).map_err(|bad| self.bad_cell(bad))?;
-                self.check_count(cells.len())
-            }
+    /// The cells of a CSV are bytes as the row has them, UTF-8 or not; those of NDJSON are UTF-8. Of a row that is refused,
+    /// `cells` holds what could be told apart, the rest as one last cell, for the reject file.
+    pub fn parse(&mut self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
+        let parsed = match &mut self.plan {
+            Plan::Csv { delimiter } => split_row(row, *delimiter, cells).map_err(|bad| {
+                cells.end_with(bad.cell, &(bad.start..row.len()));
+                self.bad_cell(bad)
+            }),
             Plan::Ndjson(ndjson) => ndjson.parse(row, cells),
-        }
+        };
+        check_ending(span.ending)?;
+        parsed?;
+        if self.columns > 0 { self.check_count(cells.len()) } else { Ok(()) }
     }
 
-    fn bad_cell(&self, BadCell { cell, reason }: BadCell) -> Reject {
+    fn bad_cell(&self, BadCell { cell, reason, .. }: BadCell) -> Reject {
         let field = self.cell_of_field.iter().position(|&source| source == Some(cell));
         let message = match reason {
             Reason::StrayQuote => {
-                format!("cell {} has text after its closing quote; double the quotes inside", cell + 1)
+                format!("cell {} has text after its closing quote; a quote inside is to be doubled", cell + 1)
             }
             _ => format!("the quote that opens cell {} is never closed", cell + 1),
         };

@@ -136,7 +136,9 @@ mod tests {
         let (mut text, mut undecodable) = (Vec::new(), Vec::new());
         let mut decoder = Decoder::new(encoding);
         let mut out = Decoded { text: &mut text, undecodable: &mut undecodable };
-        pieces.iter().for_each(|piece| decoder.decode(piece, &mut out));
+        for piece in pieces {
+            decoder.decode(piece, &mut out);
+        }
         decoder.finish(&mut out);
         (text, undecodable)
     }

@@ -1,12 +1,12 @@
 //! From a source to blocks of whole records.
 
+use std::fmt;
 use std::io::Read;
 
 use super::decode::Decoded;
 use super::split::Splitter;
 use super::text::Text;
-use super::{Block, Encoding, ReadError, RowSpan, Source};
-use crate::parse::Format;
+use super::{Block, Encoding, Format, ReadError, RowSpan, Source};
 
 /// Blocks that have grown this many times beyond their usual size, for one long row, are not kept for reuse.
 const REUSED_GROWTH_MAX: usize = 4;
@@ -73,7 +73,7 @@ impl Reader {
             index,
             block_bytes: options.block_bytes.max(1),
             row_bytes_max: options.row_bytes_max.max(1),
-            splitter: Splitter::new(&Format::Ndjson, options.row_bytes_max.max(1)),
+            splitter: Splitter::new(Format::Ndjson, options.row_bytes_max.max(1)),
             carry: Vec::new(),
             carry_undecodable: Vec::new(),
             mark: (0, text.mark_bytes),
@@ -105,7 +105,7 @@ impl Reader {
     /// Says how the rows are written; to be called before the first [`next_block`](Self::next_block). The first record of
     /// delimited text is its header, and is not handed on.
     pub fn start(&mut self, format: &Format) {
-        self.splitter = Splitter::new(format, self.row_bytes_max);
+        self.splitter = Splitter::new(*format, self.row_bytes_max);
         self.has_header = matches!(format, Format::Csv(_));
     }
 
@@ -202,8 +202,17 @@ impl Reader {
     }
 }
 
+/// Says what is being read and how far, and nothing of what the source holds.
+impl fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reader = formatter.debug_struct("Reader");
+        reader.field("index", &self.index).field("encoding", &self.encoding()).field("rows", &self.rows);
+        reader.finish_non_exhaustive()
+    }
+}
+
 /// The records of a text that is at hand as a whole, the header of delimited text among them; offsets are those in `text`.
 pub fn records<'a>(text: &'a [u8], format: &Format) -> impl Iterator<Item = RowSpan> + use<'a> {
-    let mut splitter = Splitter::new(format, usize::MAX);
+    let mut splitter = Splitter::new(*format, usize::MAX);
     std::iter::from_fn(move || splitter.next(text, true).map(|span| RowSpan { offset: u64::from(span.start), ..span }))
 }

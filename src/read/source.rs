@@ -120,7 +120,7 @@ impl Source {
 }
 
 fn size_of(metadata: &Metadata) -> Option<u64> {
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }
 
 /// Files under /proc say they have no bytes, whatever they hold.

@@ -7,7 +7,7 @@
 use memchr::{memchr, memchr_iter, memchr2};
 
 use super::block::{Ending, RowSpan};
-use crate::parse::Format;
+use super::format::Format;
 
 /// How much of a record that is too long is kept, for the person who looks for it.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
@@ -32,7 +32,7 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    pub(super) fn new(format: &Format, row_bytes_max: usize) -> Self {
+    pub(super) fn new(format: Format, row_bytes_max: usize) -> Self {
         let (delimiter, line_end) = match format {
             Format::Csv(dialect) => (Some(dialect.delimiter), dialect.line_end),
             Format::Ndjson => (None, b'\n'),

@@ -6,7 +6,6 @@ use proptest::prelude::*;
 
 use super::split::TOO_LONG_KEPT_BYTES;
 use super::*;
-use crate::parse::{Dialect, Format};
 
 const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n' };
 
@@ -34,10 +33,10 @@ fn options() -> ReadOptions {
     ReadOptions { encoding: Some(Encoding::Utf8), ..ReadOptions::default() }
 }
 
-fn read(raw: &[u8], format: &Format, options: &ReadOptions, drip_bytes: usize) -> Result<Vec<Row>, ReadError> {
+fn read(raw: &[u8], format: Format, options: &ReadOptions, drip_bytes: usize) -> Result<Vec<Row>, ReadError> {
     let from = Box::new(Dripping(Cursor::new(raw.to_vec()), drip_bytes));
     let mut reader = Reader::from_read("x.csv", from, 0, options)?;
-    reader.start(format);
+    reader.start(&format);
     let (mut rows, mut block, mut blocks) = (Vec::new(), Block::default(), 0);
     while let Some(next) = reader.next_block(block)? {
         assert_eq!((next.first_row, next.sequence), (rows.len() as u64 + 1, blocks), "rows and blocks are numbered");
@@ -69,9 +68,8 @@ fn read_slowly(text: &[u8], dialect: Dialect, row_bytes_max: usize) -> Vec<Row> 
         let is_line_end = byte == dialect.line_end;
         line += u64::from(is_line_end);
         state = match (state, byte) {
-            (State::CellStart | State::QuoteInQuoted, b'"') => State::Quoted,
             (State::Quoted, b'"') => State::QuoteInQuoted,
-            (State::Quoted, _) => State::Quoted,
+            (State::CellStart | State::QuoteInQuoted, b'"') | (State::Quoted, _) => State::Quoted,
             _ if is_line_end => {
                 rows.extend(slow_row(&text[start..at], start, start_line, Ending::Whole, row_bytes_max));
                 (start, start_line) = (at + 1, line);
@@ -103,7 +101,7 @@ fn slow_row(text: &[u8], start: usize, line: u64, ending: Ending, row_bytes_max:
 #[test]
 fn records_end_at_line_ends_outside_quotes() {
     let check = |text: &str, expected: &[(&str, u64, u64)]| {
-        let rows = read(text.as_bytes(), &Format::Csv(COMMA), &options(), 1 << 20).unwrap();
+        let rows = read(text.as_bytes(), Format::Csv(COMMA), &options(), 1 << 20).unwrap();
         let seen: Vec<(&str, u64, u64)> =
             rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line, row.offset)).collect();
         assert_eq!(seen, expected, "{text:?}");
@@ -124,14 +122,14 @@ fn records_end_at_line_ends_outside_quotes() {
 #[test]
 fn a_lone_carriage_return_may_end_lines() {
     let format = Format::Csv(Dialect { line_end: b'\r', ..COMMA });
-    let rows = read(b"h\ra\r\r\"x\ry\"\rb", &format, &options(), 1 << 20).unwrap();
+    let rows = read(b"h\ra\r\r\"x\ry\"\rb", format, &options(), 1 << 20).unwrap();
     let seen: Vec<(&[u8], u64)> = rows.iter().map(|row| (row.text.as_slice(), row.line)).collect();
     assert_eq!(seen, [(b"a".as_slice(), 2), (b"\"x\ry\"", 4), (b"b", 6)]);
 }
 
 #[test]
 fn quotes_mean_nothing_in_ndjson_and_there_is_no_header() {
-    let rows = read(b"{\"a\":\"x\"}\n\n{\"b\":\"\\\"\"}", &Format::Ndjson, &options(), 7).unwrap();
+    let rows = read(b"{\"a\":\"x\"}\n\n{\"b\":\"\\\"\"}", Format::Ndjson, &options(), 7).unwrap();
     let seen: Vec<(u64, u64)> = rows.iter().map(|row| (row.line, row.offset)).collect();
     assert_eq!(seen, [(1, 0), (3, 11)]);
 }
@@ -139,7 +137,7 @@ fn quotes_mean_nothing_in_ndjson_and_there_is_no_header() {
 #[test]
 fn an_open_quote_and_an_overlong_row_are_told() {
     let small = ReadOptions { row_bytes_max: 10, block_bytes: 4, ..options() };
-    let rows = read(b"h\n0123456789\n0123456789a\nxy\n\"0123\n4567\n89\"\nz\n\"open\n", &Format::Csv(COMMA), &small, 3);
+    let rows = read(b"h\n0123456789\n0123456789a\nxy\n\"0123\n4567\n89\"\nz\n\"open\n", Format::Csv(COMMA), &small, 3);
     let seen: Vec<(Vec<u8>, u64, u64, Ending)> =
         rows.unwrap().into_iter().map(|row| (row.text, row.line, row.offset, row.ending)).collect();
     let expected = [
@@ -188,7 +186,7 @@ fn offsets_are_those_of_the_sources_own_encoding() {
             let options = ReadOptions { encoding: None, block_bytes, sample_bytes: 40, ..options() };
             let reader = Reader::from_read("x", Box::new(Cursor::new(raw.to_vec())), 0, &options).unwrap();
             assert_eq!(reader.encoding(), encoding);
-            let rows = read(raw, &Format::Csv(COMMA), &options, drip_bytes).unwrap();
+            let rows = read(raw, Format::Csv(COMMA), &options, drip_bytes).unwrap();
             let seen: Vec<(&str, u64, Option<u64>)> =
                 rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.offset, row.undecodable)).collect();
             assert_eq!(seen, expected, "{encoding:?}");
@@ -224,7 +222,7 @@ fn the_sample_ends_with_a_whole_line_or_is_the_whole_source() {
 #[test]
 fn a_source_without_text_is_refused() {
     let check = |raw: &[u8], expected: &str| {
-        let error = read(raw, &Format::Ndjson, &ReadOptions::default(), 100).unwrap_err().to_string();
+        let error = read(raw, Format::Ndjson, &ReadOptions::default(), 100).unwrap_err().to_string();
         assert!(error.contains("`x.csv`") && error.contains(expected), "{error}");
     };
     check(b"", "it is empty");
@@ -246,9 +244,9 @@ proptest! {
         row_bytes_max in prop_oneof![Just(1 << 20), 1_usize..30],
     ) {
         let dialect = Dialect { delimiter: b',', line_end };
-        let options = ReadOptions { block_bytes, sample_bytes, row_bytes_max, ..options() };
+        let options = ReadOptions { row_bytes_max, block_bytes, sample_bytes, ..options() };
         let expected = read_slowly(&text, dialect, row_bytes_max);
-        let rows = read(&text, &Format::Csv(dialect), &options, drip_bytes).unwrap();
+        let rows = read(&text, Format::Csv(dialect), &options, drip_bytes).unwrap();
         prop_assert_eq!(&rows, &expected[1.min(expected.len())..]);
     }
 
@@ -270,7 +268,7 @@ proptest! {
             let whole = ReadOptions { encoding: Some(encoding), ..ReadOptions::default() };
             let cut = ReadOptions { block_bytes, sample_bytes, ..whole.clone() };
             let format = Format::Csv(COMMA);
-            prop_assert_eq!(read(&raw, &format, &cut, 3).unwrap(), read(&raw, &format, &whole, 1 << 20).unwrap());
+            prop_assert_eq!(read(&raw, format, &cut, 3).unwrap(), read(&raw, format, &whole, 1 << 20).unwrap());
         }
     }
 

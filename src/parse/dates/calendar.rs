@@ -45,21 +45,22 @@ pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
 
 /// The day that lies `days` after 1970-01-01, if its year is 0001 to 9999.
 fn civil_from_days(days: i64) -> Option<Civil> {
-    let days = days + EPOCH_DAYS;
+    let days = days.checked_add(EPOCH_DAYS)?;
     let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = ((month_from_march + 2) % 12 + 1) as u32;
-    let year = u32::try_from(era * 400 + year_of_era + i64::from(month <= 2)).ok()?;
-    Some(Civil { year, month, day }).filter(|civil| civil.is_real())
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let part = |number: i64| u32::try_from(number).ok();
+    Some(Civil { year: part(year)?, month: part(month)?, day: part(day)? }).filter(|civil| civil.is_real())
 }
 
 /// `2024-01-31T09:05:07.123Z`, in ASCII, for milliseconds since 1970-01-01T00:00:00Z; `None` outside the years 0001 to 9999.
 pub fn iso_text(ms: i64) -> Option<[u8; 24]> {
     let Civil { year, month, day } = civil_from_days(ms.div_euclid(DAY_MS))?;
-    let time_ms = ms.rem_euclid(DAY_MS) as u32;
+    let time_ms = u32::try_from(ms.rem_euclid(DAY_MS)).ok()?;
     let (hour, minute, second) = (time_ms / 3_600_000, time_ms / 60_000 % 60, time_ms / 1000 % 60);
     let mut text = *b"0000-00-00T00:00:00.000Z";
     let parts = [(3, year), (6, month), (9, day), (12, hour), (15, minute), (18, second), (22, time_ms % 1000)];

@@ -123,37 +123,37 @@ mod tests {
     const DAY_FIRST: DateFormat = DateFormat::DayMonthYear(b'/');
     const MONTH_FIRST: DateFormat = DateFormat::MonthDayYear(b'/');
 
-    fn check(values: &[(&str, usize)], expected: Decision) {
+    fn check(values: &[(&str, usize)], expected: &Decision) {
         let all = values.iter().flat_map(|&(value, times)| std::iter::repeat_n(value, times));
-        assert_eq!(decide(all), expected, "{values:?}");
+        assert_eq!(&decide(all), expected, "{values:?}");
     }
 
     #[test]
     fn one_format_that_all_values_allow_is_the_columns() {
-        check(&[("2024-01-31", 3)], Decision::One(DateFormat::Iso));
-        check(&[("2024-01-31T10:00:00Z", 1)], Decision::One(DateFormat::Iso));
-        check(&[("03/04/2024", 99), ("31/01/2024", 1)], Decision::One(DAY_FIRST));
-        check(&[("3/4/2024", 99), ("1/31/2024", 1)], Decision::One(MONTH_FIRST));
-        check(&[("31-01-2024", 1), ("unknown", 50)], Decision::One(DateFormat::DayMonthYear(b'-')));
-        check(&[("31.01.2024 10:00", 1)], Decision::One(DateFormat::DayMonthYear(b'.')));
-        check(&[], Decision::NoValues);
-        check(&[("soon", 1)], Decision::NoValues);
+        check(&[("2024-01-31", 3)], &Decision::One(DateFormat::Iso));
+        check(&[("2024-01-31T10:00:00Z", 1)], &Decision::One(DateFormat::Iso));
+        check(&[("03/04/2024", 99), ("31/01/2024", 1)], &Decision::One(DAY_FIRST));
+        check(&[("3/4/2024", 99), ("1/31/2024", 1)], &Decision::One(MONTH_FIRST));
+        check(&[("31-01-2024", 1), ("unknown", 50)], &Decision::One(DateFormat::DayMonthYear(b'-')));
+        check(&[("31.01.2024 10:00", 1)], &Decision::One(DateFormat::DayMonthYear(b'.')));
+        check(&[], &Decision::NoValues);
+        check(&[("soon", 1)], &Decision::NoValues);
     }
 
     #[test]
     fn two_readings_of_every_value_are_not_decided() {
-        check(&[("03/04/2024", 5)], Decision::Ambiguous(DAY_FIRST, MONTH_FIRST));
-        check(&[("05/05/2024", 1)], Decision::Ambiguous(DAY_FIRST, MONTH_FIRST));
+        check(&[("03/04/2024", 5)], &Decision::Ambiguous(DAY_FIRST, MONTH_FIRST));
+        check(&[("05/05/2024", 1)], &Decision::Ambiguous(DAY_FIRST, MONTH_FIRST));
     }
 
     #[test]
     fn a_few_odd_values_do_not_change_a_columns_format_but_many_do() {
-        check(&[("31/01/2024", 199), ("01/31/2024", 1)], Decision::One(DAY_FIRST));
-        check(&[("2024-01-31", 100), ("03/04/2024", 1)], Decision::One(DateFormat::Iso));
+        check(&[("31/01/2024", 199), ("01/31/2024", 1)], &Decision::One(DAY_FIRST));
+        check(&[("2024-01-31", 100), ("03/04/2024", 1)], &Decision::One(DateFormat::Iso));
         check(
             &[("31/01/2024", 9), ("01/31/2024", 1), ("03/04/2024", 990)],
-            Decision::Mixed(vec![(DAY_FIRST, 999), (MONTH_FIRST, 991)]),
+            &Decision::Mixed(vec![(DAY_FIRST, 999), (MONTH_FIRST, 991)]),
         );
-        check(&[("2024-01-31", 3), ("31/01/2024", 7)], Decision::Mixed(vec![(DAY_FIRST, 7), (DateFormat::Iso, 3)]));
+        check(&[("2024-01-31", 3), ("31/01/2024", 7)], &Decision::Mixed(vec![(DAY_FIRST, 7), (DateFormat::Iso, 3)]));
     }
 }
