@@ -44,7 +44,7 @@ pub struct Verification {
 pub struct Difference {
     /// What is wrong.
     pub kind: Kind,
-    /// The document's `_id`: a UUID or an ObjectId. Of a foreign `_id` only the BSON type is told, because it may be a
+    /// The document's `_id`: a UUID or an `ObjectId`. Of a foreign `_id` only the BSON type is told, because it may be a
     /// person's name or number; with values asked for, the `_id` as canonical extended JSON.
     #[serde(rename = "_id")]
     pub id: String,
