@@ -6,6 +6,7 @@
 
 mod connect;
 mod diagnose;
+pub mod doctor;
 mod failure;
 pub mod provision;
 pub mod schema;

@@ -30,14 +30,18 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Our two roles. The loader sees which collections, validators and indexes there are, so that a load can tell whether
-/// they are as the spec wants; it cannot change them, delete a document or read anything else.
+/// Our two roles. The loader sees which collections, validators and indexes there are and how much room is left, so that
+/// a load can tell whether all is as the spec wants; it cannot change them, delete a document or read anything else.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| {
         doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }
     };
     let documents = ["find", "insert", "listIndexes", "update"];
-    let loader = vec![on("", &["listCollections"]), on(&wanted.collection, &documents), on(&wanted.ledger, &documents)];
+    let loader = vec![
+        on("", &["dbStats", "listCollections"]),
+        on(&wanted.collection, &documents),
+        on(&wanted.ledger, &documents),
+    ];
     let analyst = vec![on(&view_name(&wanted.collection), &["find"])];
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
 }
