@@ -12,3 +12,5 @@ pub mod parse;
 pub mod clean;
 
 pub mod reject;
+
+pub mod generate;
