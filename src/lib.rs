@@ -19,4 +19,16 @@ pub mod write;
 
 pub mod ledger;
 
+pub mod spill;
+
+pub mod verify;
+
+pub mod export;
+
 pub mod access;
+
+pub mod report;
+
+pub mod pipeline;
+
+pub mod generate;

@@ -1,4 +1,4 @@
-//! Why a row was refused. Reasons are stable snake_case names, the same in the enum, the reject file, the report and the docs.
+//! Why a row was refused. Reasons have stable names, the same in the enum, the reject file, the report and the docs.
 
 /// A refusal of one row. Its message never carries a value of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]

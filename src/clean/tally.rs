@@ -1,11 +1,31 @@
 //! What cleaning changed, counted by field and rule.
 
+use crate::spec::{Field, FieldType};
+
+/// Slot of surrounding white space.
+pub(super) const TRIM: usize = 0;
+/// Slot of listed texts that mean "no value".
+pub(super) const NULL_MARKER: usize = 1;
+/// Slot of the first rule.
+pub(super) const RULES: usize = 2;
+
+/// What the slots of [`Tally::changed`] count for a field, in their order.
+pub fn slot_names(field: &Field) -> Vec<&'static str> {
+    let mut names = vec!["trim", "null_marker"];
+    names.extend(field.clean.iter().map(|rule| rule.name()));
+    if matches!(field.kind, FieldType::Enum { .. }) {
+        names.push("canonical_spelling");
+    }
+    names
+}
+
 /// Counts of changes and of broken warn-only rules. Workers keep their own and add them up at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// For each field, for each slot of the field's plan (trim, null marker, the rules in order, canonical spelling), how many cells it changed.
+    /// For each field, for each slot of the field's plan (trim, null marker, the rules in order, canonical spelling; see [`slot_names`]),
+    /// how many cells it changed.
     pub changed: Vec<Vec<u64>>,
-    /// For each plausibility rule of the spec with severity warn, how many rows broke it.
+    /// For each plausibility rule with severity warn, in the spec's order, how many rows broke it.
     pub warned: Vec<u64>,
 }
 

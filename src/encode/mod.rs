@@ -5,8 +5,10 @@
 
 mod block;
 mod document;
+pub mod extended_json;
 mod identity;
 mod stored;
+pub mod text;
 
 pub use block::{EncodedBlock, Entry};
 pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};

@@ -38,8 +38,8 @@ impl<'a> Stored<'a> {
 
 /// Lineage is the last element and has one length, so one look finds it.
 fn without_lineage(elements: &[u8]) -> &[u8] {
-    const HEAD: &[u8] = b"\x03_medlift\0\x2b\0\0\0\x05run\0\x10\0\0\0\x04";
-    const BYTES: usize = 1 + 9 + 43;
+    const HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
+    const BYTES: usize = 1 + 9 + 44;
     let Some(at) = elements.len().checked_sub(BYTES) else { return elements };
     if elements[at..].starts_with(HEAD) { &elements[..at] } else { elements }
 }

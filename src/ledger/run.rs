@@ -35,7 +35,8 @@ pub struct LoadRun {
     pub counts: Counts,
     /// Up to where everything is durable.
     pub checkpoint: Checkpoint,
-    /// Order-independent sum of the digests of all records the collection holds of this load, 32 hex digits.
+    /// Order-independent sum of the digests of all records the collection holds of this load, 32 hex digits; empty where a
+    /// record replaced an earlier one of the same load, because the sum then cannot be told from the records alone.
     pub digest: String,
     /// Version of the program.
     pub version: String,

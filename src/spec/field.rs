@@ -184,3 +184,10 @@ impl Privacy {
         }
     }
 }
+
+impl NumberFormat {
+    /// Whether nothing but digits, sign, decimal point and exponent is allowed.
+    pub fn is_plain(&self) -> bool {
+        self.thousands.is_none() && !self.decimal_comma && self.currency.is_empty()
+    }
+}

@@ -28,6 +28,8 @@ pub struct Spec {
     pub collection: String,
     /// Where the spec came from, for messages: a path or `built-in:admissions`.
     pub origin: String,
+    /// The TOML text, as `medlift spec show` prints it.
+    pub text: String,
     /// Leaf fields in document order. Fields that share a dotted prefix stand next to each other.
     pub fields: Vec<Field>,
     /// What makes two rows the same record.
@@ -95,6 +97,10 @@ pub struct Index {
 
 impl Spec {
     /// The spec of hospital admissions, built into the program.
+    ///
+    /// # Panics
+    ///
+    /// Never: that the built-in text is right is tested.
     pub fn built_in() -> Self {
         Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is tested to be right")
     }

@@ -18,11 +18,14 @@ pub fn same_spelling(left: &str, right: &str) -> bool {
 /// The known word that `word` most likely meant, if one is near.
 pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let wanted = column_key(word);
-    let distance_max = (wanted.chars().count() / 3).max(1);
     known
         .into_iter()
-        .map(|candidate| (edit_distance(&wanted, &column_key(candidate)), candidate))
-        .filter(|&(distance, _)| distance <= distance_max)
+        .filter_map(|candidate| {
+            let key = column_key(candidate);
+            let longer = wanted.chars().count().max(key.chars().count());
+            let distance = edit_distance(&wanted, &key);
+            (distance < longer && distance <= (longer / 3).max(2)).then_some((distance, candidate))
+        })
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)
 }
@@ -72,7 +75,7 @@ mod tests {
     #[test]
     fn a_near_word_is_suggested() {
         let known = ["aliases", "range", "required"];
-        for (word, expected) in [("alias", Some("aliases")), ("Range", Some("range")), ("colour", None)] {
+        for (word, expected) in [("alias", Some("aliases")), ("Range", Some("range")), ("colour", None), ("x", None)] {
             assert_eq!(closest(word, known), expected, "{word}");
         }
     }

@@ -55,6 +55,10 @@ impl Batch {
 
     /// What an acknowledged, durable answer means for a member.
     pub(super) fn when_applied(&self) -> Outcome {
-        if self.step == Step::Insert { Outcome::Written } else { Outcome::Replaced }
+        match (self.step, self.when_equal) {
+            (Step::Insert, _) => Outcome::Written,
+            (_, Outcome::ReplacedOwn) => Outcome::ReplacedOwn,
+            _ => Outcome::Replaced,
+        }
     }
 }

@@ -10,6 +10,8 @@ pub mod machine;
 mod outcome;
 mod run;
 mod seen;
+#[cfg(test)]
+mod simulation;
 mod writer;
 
 pub use batch::{BatchId, Step};

@@ -16,8 +16,10 @@ pub enum Outcome {
     Present,
     /// The same record came earlier in this load.
     Duplicate,
-    /// Put in place of other content under the same identity.
+    /// Put in place of other content that was stored before this load.
     Replaced,
+    /// Put in place of other content that came earlier in this load.
+    ReplacedOwn,
     /// Not written: other content under the same identity was kept.
     Conflict,
     /// Not written: it goes to the reject file.
@@ -48,6 +50,9 @@ impl Refusal {
             }
             Self::Validation => {
                 (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into())
+            }
+            Self::Server(codes::DUPLICATE_KEY) => {
+                (Reason::RefusedByServer, "another document has the same key in a unique index (code 11000)".into())
             }
             Self::Server(code) => {
                 (Reason::RefusedByServer, format!("the server refused the document with code {code}"))

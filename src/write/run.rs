@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::outcome::Policy;
-use crate::encode::{Digest, EncodedBlock, Entry};
+use crate::encode::{EncodedBlock, Entry};
 use crate::spec::OnConflict;
 
 /// Collects blocks until a run is full. Run boundaries depend on the blocks alone, never on timing.
@@ -14,6 +14,8 @@ use crate::spec::OnConflict;
 pub struct RunBuilder {
     policy: Policy,
     bytes_max: usize,
+    /// Blocks that an earlier, interrupted load has settled: all before this one.
+    settled_blocks: u64,
     bytes: usize,
     blocks: Vec<EncodedBlock>,
 }
@@ -31,69 +33,76 @@ pub struct EncodedRun {
     pub conflicts: u64,
     /// Such records where the spec says to reject them.
     pub refused: Vec<Entry>,
+    /// Whether an earlier, interrupted load has settled all of it: then only its identities count.
+    pub is_settled: bool,
 }
 
 impl RunBuilder {
-    /// A builder of runs of at most about `bytes_max` bytes of documents.
-    pub fn new(policy: Policy, bytes_max: usize) -> Self {
-        Self { policy, bytes_max, bytes: 0, blocks: Vec::new() }
+    /// A builder of runs of at most about `bytes_max` bytes. No run holds blocks on both sides of `settled_blocks`.
+    pub fn new(policy: Policy, bytes_max: usize, settled_blocks: u64) -> Self {
+        Self { policy, bytes_max, settled_blocks, bytes: 0, blocks: Vec::new() }
     }
 
     /// Adds the next block in source order; a run comes back when it is full.
     pub fn push(&mut self, block: EncodedBlock) -> Option<EncodedRun> {
-        self.bytes += block.documents.len();
+        let rejected = block.rejects.iter().flat_map(|row| &row.cells).map(Vec::len).sum::<usize>();
+        self.bytes += block.documents.len() + rejected;
+        let is_last_settled = block.sequence + 1 == self.settled_blocks;
         self.blocks.push(block);
-        if self.bytes >= self.bytes_max { self.finish() } else { None }
+        if self.bytes >= self.bytes_max || is_last_settled { self.finish() } else { None }
     }
 
     /// What is left, sorted and freed of duplicates; `None` when there is nothing.
     pub fn finish(&mut self) -> Option<EncodedRun> {
         self.bytes = 0;
         let blocks = std::mem::take(&mut self.blocks);
-        (!blocks.is_empty()).then(|| EncodedRun::new(blocks, self.policy))
+        let is_settled = blocks.last()?.sequence < self.settled_blocks;
+        Some(EncodedRun::new(blocks, self.policy, is_settled))
     }
 }
 
 impl EncodedRun {
-    fn new(mut blocks: Vec<EncodedBlock>, policy: Policy) -> Self {
+    fn new(mut blocks: Vec<EncodedBlock>, policy: Policy, is_settled: bool) -> Self {
         let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.entries.len()).sum());
         for (chunk, block) in blocks.iter_mut().enumerate() {
             let moved = std::mem::take(&mut block.entries);
             entries.extend(moved.into_iter().map(|entry| Entry { chunk: chunk as u32, ..entry }));
         }
         entries.sort_unstable_by_key(|entry| (entry.id, entry.chunk, entry.row));
-        let mut run = Self { blocks, entries, duplicates: 0, conflicts: 0, refused: Vec::new() };
+        let mut run = Self { blocks, entries, duplicates: 0, conflicts: 0, refused: Vec::new(), is_settled };
         run.keep_one_an_identity(policy);
         run
     }
 
     fn keep_one_an_identity(&mut self, policy: Policy) {
-        let entries = std::mem::take(&mut self.entries);
         let mut kept = 0;
-        let mut winners = entries.clone();
-        for group in entries.chunk_by(|a, b| a.id == b.id) {
-            let winner = if policy.later_wins() { group[group.len() - 1] } else { group[0] };
-            winners[kept] = winner;
+        let mut next = 0;
+        while next < self.entries.len() {
+            let first = self.entries[next];
+            let group = self.entries[next..].iter().take_while(|entry| entry.id == first.id).count();
+            self.entries[kept] = if group == 1 { first } else { self.settle_group(next, group, policy) };
             kept += 1;
-            if group.len() > 1 {
-                self.count_losers(group, winner, policy);
-            }
+            next += group;
         }
-        winners.truncate(kept);
-        self.entries = winners;
+        self.entries.truncate(kept);
     }
 
-    fn count_losers(&mut self, group: &[Entry], winner: Entry, policy: Policy) {
-        let is_winner = |entry: &&Entry| (entry.chunk, entry.row) == (winner.chunk, winner.row);
-        for loser in group.iter().filter(|entry| !is_winner(entry)) {
-            if loser.digest == winner.digest {
+    /// Goes through records of one identity in the order of the source, as if each met what the ones before it left.
+    fn settle_group(&mut self, start: usize, len: usize, policy: Policy) -> Entry {
+        let mut current = self.entries[start];
+        for later in self.entries[start + 1..start + len].iter().copied() {
+            if later.digest == current.digest {
                 self.duplicates += 1;
-            } else if policy.on_conflict == OnConflict::Reject && !policy.later_wins() {
-                self.refused.push(*loser);
+            } else if policy.later_wins() {
+                self.conflicts += 1;
+                current = later;
+            } else if policy.on_conflict == OnConflict::Reject {
+                self.refused.push(later);
             } else {
                 self.conflicts += 1;
             }
         }
+        current
     }
 
     /// The bytes of a record's document.
@@ -102,10 +111,13 @@ impl EncodedRun {
         &self.blocks[entry.chunk as usize].documents[range]
     }
 
-    /// Sum of the digests of the given records.
-    pub fn digest_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Digest {
-        let mut sum = Digest::default();
-        entries.for_each(|entry| sum.add(entry.digest));
-        sum
+    /// Rows of the source that the run accounts for.
+    pub fn rows(&self) -> u64 {
+        self.blocks.iter().map(|block| block.rows).sum()
+    }
+
+    /// Number of the first block after the run.
+    pub fn blocks_end(&self) -> u64 {
+        self.blocks.last().map_or(0, |block| block.sequence + 1)
     }
 }

@@ -74,31 +74,22 @@ impl Writer {
         }
     }
 
-    /// Remembers the identities of a run that an earlier, killed load has settled, without writing it.
-    ///
-    /// # Errors
-    /// When the temporary file cannot be used.
-    pub fn skip(&mut self, run: &EncodedRun) -> Result<(), WriteError> {
-        self.seen.note(run.entries.iter().map(|entry| entry.id).collect())?;
-        Ok(())
-    }
-
     /// Writes all runs that come until the channel closes; hands each to `settled` once all its outcomes are known.
     ///
     /// # Errors
     /// At the first batch that cannot be brought to an end; what was settled before stays so.
-    pub async fn write_all(
+    pub async fn write_all<E: From<WriteError>>(
         &mut self,
         mut runs: mpsc::Receiver<EncodedRun>,
-        mut settled: impl AsyncFnMut(Settled) -> Result<(), WriteError>,
-    ) -> Result<(), WriteError> {
+        mut settled: impl AsyncFnMut(Settled) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut open = true;
         while open || !self.machine.is_idle() {
             let actions = tokio::select! {
-                run = runs.recv(), if open && self.machine.runs_open() < RUNS_OPEN_MAX => match run {
-                    Some(run) => self.take(run)?,
-                    None => { open = false; continue }
-                },
+                run = runs.recv(), if open && self.machine.runs_open() < RUNS_OPEN_MAX => {
+                    open = run.is_some();
+                    run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
+                }
                 Some(finished) = self.under_way.next() => {
                     self.failures.extend(finished.failure);
                     self.machine.on(finished.event)
@@ -110,7 +101,7 @@ impl Writer {
                         let run = self.runs.remove(&run).expect("a run is held until it is settled");
                         settled(Settled { run, outcomes }).await?;
                     }
-                    Action::Stop(batch) => return Err(WriteError::Server(self.why(batch))),
+                    Action::Stop(batch) => return Err(WriteError::Server(self.why(batch)).into()),
                     Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                     Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
                 }
@@ -121,6 +112,9 @@ impl Writer {
 
     fn take(&mut self, run: EncodedRun) -> Result<Vec<Action>, WriteError> {
         let repeats = self.seen.note(run.entries.iter().map(|entry| entry.id).collect())?;
+        if run.is_settled {
+            return Ok(Vec::new());
+        }
         let planned =
             run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
         self.runs.insert(self.runs_taken, Arc::new(run));

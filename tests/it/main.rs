@@ -1,7 +1,14 @@
-//! Everything that needs a real mongod, in one binary.
+//! What a user meets, tried on the built binary and a real mongod.
 
 mod access;
+mod bad_days;
 mod certificates;
-mod doctor;
+mod export;
+mod leftovers;
+mod load;
+mod program;
 mod provision;
+mod real_data;
 mod schema;
+mod server;
+mod verify;

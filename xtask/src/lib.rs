@@ -3,8 +3,14 @@
 //! This crate knows no row, record or document of Medlift: it starts servers, runs tools and reads source text. It stays
 //! light, because every test binary links it and every `cargo xtask` builds it.
 
+pub mod ci;
+pub mod demo;
+pub mod deny;
 mod error;
 pub mod mongod;
+mod pypi;
+pub mod tidy;
+mod watchdog;
 pub mod wire;
 
 pub use error::{Error, Result};

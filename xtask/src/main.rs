@@ -1,11 +1,16 @@
-//! Developer commands: `cargo xtask mongod | demo | test | ci`.
+//! Developer commands.
 
 use std::env;
 use std::process::ExitCode;
 
-use xtask::{Error, Result};
+use xtask::{Error, Result, ci, demo, deny, mongod, tidy};
 
-const USAGE: &str = "usage: cargo xtask mongod    print the path of a mongod, fetched if there is none";
+const USAGE: &str = "usage: cargo xtask COMMAND
+  demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
+  test, ci        everything that CI runs: format, tidy, clippy, tests, docs, deny
+  mongod          print the path of a mongod, fetched if there is none
+  tidy            hold the source to the rules of the house
+  deny            hold the dependencies to deny.toml";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -20,8 +25,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<()> {
     match arguments {
-        ["mongod"] => println!("{}", xtask::mongod::find()?.display()),
-        _ => return Err(Error::failed(USAGE)),
+        ["demo"] => demo::run(),
+        ["demo", "--stop"] => demo::stop(),
+        ["test" | "ci"] => ci::run(),
+        ["mongod"] => mongod::find().map(|path| println!("{}", path.display())),
+        ["tidy"] => tidy::run(),
+        ["deny"] => deny::run(),
+        _ => Err(Error::failed(USAGE)),
     }
-    Ok(())
 }

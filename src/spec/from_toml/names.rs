@@ -1,4 +1,4 @@
-//! Names of fields and columns: what MongoDB allows in a document, and what a header can tell apart.
+//! Names of fields and columns: what the server allows in a document, and what a header can tell apart.
 
 use std::collections::HashMap;
 

@@ -174,12 +174,12 @@ pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// A TOML number as a double; nothing for a NaN, or for an integer that no double equals.
+/// A TOML number as a double; nothing for a NaN, or for an integer so large that doubles skip some there.
 fn number(value: &DeValue<'_>) -> Option<f64> {
     match value {
         DeValue::Integer(integer) => {
             let exact = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-            (exact.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS).then_some(exact as f64)
+            (exact.unsigned_abs() < 1 << f64::MANTISSA_DIGITS).then_some(exact as f64)
         }
         DeValue::Float(float) => float.as_str().parse().ok().filter(|number: &f64| !number.is_nan()),
         _ => None,

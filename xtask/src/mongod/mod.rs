@@ -2,7 +2,6 @@
 
 mod find;
 mod server;
-mod watchdog;
 
 pub use find::find;
 pub use server::{Builder, ROOT_USER, Server};

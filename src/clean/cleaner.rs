@@ -1,0 +1,295 @@
+//! The way of a row through the rules: every cell in the spec's order, the first failure wins.
+
+use super::tally::{NULL_MARKER, RULES, TRIM};
+use super::whitespace::{is_single_spaced, trim};
+use super::{Record, Tally, Value, constraints, convert, slot_names};
+use super::{letter_case, normal_form, organisation_name, person_name, whitespace};
+use crate::parse::{Cells, DateFormat, Layout};
+use crate::reject::{Reason, Reject};
+use crate::spec::{Field, FieldType, Plausibility, Presence, Rule, Severity, Spec};
+
+/// Makes records of rows. Owns the buffers it needs, so that a row costs no allocation; each worker has its own.
+#[derive(Debug)]
+pub struct Cleaner {
+    plans: Vec<Plan>,
+    plausibility: Vec<Plausibility>,
+    names: Vec<String>,
+    scratch: Scratch,
+    marks: Marks,
+}
+
+/// One field of the spec and the cell that feeds it.
+#[derive(Debug)]
+struct Plan {
+    index: usize,
+    field: Field,
+    cell: Option<usize>,
+    date: DateFormat,
+    /// Length of the longest null marker: most cells are longer, and need no comparison.
+    marker_bytes_max: usize,
+    /// Whether a rule may change text that is printable, single-spaced ASCII.
+    acts_on_plain: bool,
+}
+
+/// Two buffers that rules write to in turn.
+#[derive(Debug, Default)]
+struct Scratch {
+    current: String,
+    next: String,
+}
+
+/// What the present row would add to a tally, kept apart until the row is known to be good.
+#[derive(Debug, Default)]
+struct Marks {
+    changed: Vec<(usize, usize)>,
+    warned: Vec<usize>,
+}
+
+impl Cleaner {
+    /// A cleaner for the rows of one source.
+    pub fn new(spec: &Spec, layout: &Layout) -> Self {
+        let plan = |(index, field): (usize, &Field)| Plan {
+            index,
+            field: field.clone(),
+            cell: layout.cell_of_field[index],
+            date: layout.dates[index].unwrap_or(DateFormat::Iso),
+            marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
+            acts_on_plain: !field.clean.iter().all(|rule| matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)),
+        };
+        Self {
+            plans: spec.fields.iter().enumerate().map(plan).collect(),
+            plausibility: spec.plausibility.clone(),
+            names: spec.fields.iter().map(|field| field.name.clone()).collect(),
+            scratch: Scratch::default(),
+            marks: Marks::default(),
+        }
+    }
+
+    /// Makes a record of the row, whose cells were parsed from it, and counts what changed. After an error the record is
+    /// unfinished and the tally as it was.
+    pub fn clean(&mut self, row: &[u8], cells: &Cells, record: &mut Record, tally: &mut Tally) -> Result<(), Reject> {
+        record.clear();
+        self.marks.clear();
+        let row = decode(row)?;
+        let row_is_plain = is_single_spaced(row.as_bytes());
+        for plan in &self.plans {
+            let (text, in_row) = plan.text(row, cells)?;
+            plan.clean(text, in_row && row_is_plain, &mut self.scratch, &mut self.marks, record)
+                .map_err(|reason| plan.reject(reason))?;
+        }
+        self.check_plausibility(record)?;
+        self.count(tally);
+        Ok(())
+    }
+
+    fn check_plausibility(&mut self, record: &Record) -> Result<(), Reject> {
+        let mut warn_rules = 0;
+        for rule in &self.plausibility {
+            let broken = comes_after(&record.values[rule.left], &record.values[rule.right]);
+            match rule.severity {
+                Severity::Reject if broken => return Err(self.implausible(rule)),
+                Severity::Reject => {}
+                Severity::Warn => {
+                    self.marks.warned.extend(broken.then_some(warn_rules));
+                    warn_rules += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn implausible(&self, rule: &Plausibility) -> Reject {
+        let (left, right) = (&self.names[rule.left], &self.names[rule.right]);
+        let message = format!("{}: expected {right} not before {left}", rule.name);
+        Reject { field: None, reason: Reason::Implausible, message }
+    }
+
+    /// Adds the present row's marks to the tally, which takes the spec's shape with the first row.
+    fn count(&self, tally: &mut Tally) {
+        if tally.changed.len() < self.plans.len() {
+            let slots = |plan: &Plan| vec![0; slot_names(&plan.field).len()];
+            let warn_rules = self.plausibility.iter().filter(|rule| rule.severity == Severity::Warn).count();
+            tally.add(&Tally { changed: self.plans.iter().map(slots).collect(), warned: vec![0; warn_rules] });
+        }
+        for &(field, slot) in &self.marks.changed {
+            tally.changed[field][slot] += 1;
+        }
+        for &rule in &self.marks.warned {
+            tally.warned[rule] += 1;
+        }
+    }
+}
+
+/// The row's text; the whole row is checked at once, since checking each cell costs more.
+fn decode(row: &[u8]) -> Result<&str, Reject> {
+    std::str::from_utf8(row).map_err(|error| {
+        let message = format!("expected UTF-8, found other bytes at byte {} of the row", error.valid_up_to());
+        Reject { field: None, reason: Reason::Undecodable, message }
+    })
+}
+
+impl Plan {
+    /// The field's cell, empty where the source has no such column, and whether it stands in the row as it is.
+    fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
+        match self.cell {
+            None => Ok(("", true)),
+            Some(cell) => cells.text(row, cell).ok_or_else(|| self.reject(Reason::Undecodable)),
+        }
+    }
+
+    /// Cleans one cell and adds its value to the record. `plain` says that the cell is printable, single-spaced ASCII.
+    fn clean(
+        &self,
+        cell: &str,
+        plain: bool,
+        scratch: &mut Scratch,
+        marks: &mut Marks,
+        record: &mut Record,
+    ) -> Result<(), Reason> {
+        let text = trim(cell);
+        if text.len() != cell.len() {
+            marks.change(self.index, TRIM);
+        }
+        if text.is_empty() {
+            return self.push_nothing(record);
+        }
+        if self.is_null_marker(text) {
+            marks.change(self.index, NULL_MARKER);
+            return self.push_nothing(record);
+        }
+        match &self.field.kind {
+            FieldType::String => self.push_string(text, plain, scratch, marks, record),
+            FieldType::Enum { values, synonyms } => {
+                let text = scratch.apply(self, text, plain, marks);
+                let value = convert::listed(text, values, synonyms).ok_or(Reason::NotAllowed)?;
+                if value != text {
+                    marks.change(self.index, RULES + self.field.clean.len());
+                }
+                record.push_text(value);
+                Ok(())
+            }
+            _ => self.push_typed(text, scratch, marks, record),
+        }
+    }
+
+    fn is_null_marker(&self, text: &str) -> bool {
+        text.len() <= self.marker_bytes_max
+            && self.field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text))
+    }
+
+    fn push_nothing(&self, record: &mut Record) -> Result<(), Reason> {
+        if self.field.presence == Presence::Required {
+            return Err(Reason::Missing);
+        }
+        record.values.push(Value::Null);
+        Ok(())
+    }
+
+    fn push_string(
+        &self,
+        text: &str,
+        plain: bool,
+        scratch: &mut Scratch,
+        marks: &mut Marks,
+        record: &mut Record,
+    ) -> Result<(), Reason> {
+        let text = scratch.apply(self, text, plain, marks);
+        if text.is_empty() {
+            return self.push_nothing(record);
+        }
+        constraints::check_text(text, plain, &self.field.constraints)?;
+        record.push_text(text);
+        Ok(())
+    }
+
+    fn push_typed(
+        &self,
+        text: &str,
+        scratch: &mut Scratch,
+        marks: &mut Marks,
+        record: &mut Record,
+    ) -> Result<(), Reason> {
+        let (value, text) = convert::typed(text, &self.field.kind, self.date, &mut scratch.current)?;
+        let null_if_negative = self.field.clean.iter().position(|rule| *rule == Rule::NullIfNegative);
+        if let Some(slot) = null_if_negative
+            && convert::is_negative(&value)
+        {
+            marks.change(self.index, RULES + slot);
+            return self.push_nothing(record);
+        }
+        if !self.field.constraints.range.is_none_or(|range| constraints::in_range(&value, text, range)) {
+            return Err(Reason::OutOfRange);
+        }
+        record.values.push(value);
+        Ok(())
+    }
+
+    fn reject(&self, reason: Reason) -> Reject {
+        Reject { field: Some(self.index), reason, message: constraints::expectation(&self.field, self.date, reason) }
+    }
+}
+
+impl Scratch {
+    /// Applies the field's text rules in order; the result stands in the cell or in a buffer.
+    fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> &'a str {
+        if plain && !of.acts_on_plain {
+            return cell;
+        }
+        let mut in_buffer = false;
+        for (slot, rule) in of.field.clean.iter().enumerate() {
+            let text = if in_buffer { &self.current } else { cell };
+            if apply_rule(*rule, text, plain, &mut self.next) {
+                std::mem::swap(&mut self.current, &mut self.next);
+                in_buffer = true;
+                marks.change(of.index, RULES + slot);
+            }
+        }
+        if in_buffer { &self.current } else { cell }
+    }
+}
+
+fn apply_rule(rule: Rule, text: &str, plain: bool, out: &mut String) -> bool {
+    match rule {
+        Rule::CollapseWhitespace => !plain && whitespace::collapse(text, out),
+        Rule::Nfc => !plain && normal_form::nfc(text, out),
+        Rule::PersonName => person_name::person_name(text, out),
+        Rule::OrganisationName => organisation_name::organisation_name(text, out),
+        Rule::Case(casing) => letter_case::apply(casing, text, out),
+        // For numbers, once they are numbers.
+        Rule::NullIfNegative => false,
+    }
+}
+
+impl Marks {
+    fn clear(&mut self) {
+        self.changed.clear();
+        self.warned.clear();
+    }
+
+    fn change(&mut self, field: usize, slot: usize) {
+        self.changed.push((field, slot));
+    }
+}
+
+/// Whether `left` comes after `right`; the spec compares only values whose order is exact.
+fn comes_after(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Datetime(left), Value::Datetime(right)) => left > right,
+        (Value::Double(left), Value::Double(right)) => left > right,
+        _ => match (whole(left), whole(right)) {
+            (Some(left), Some(right)) => left > right,
+            _ => false,
+        },
+    }
+}
+
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int32(number) => Some(i64::from(*number)),
+        Value::Int64(number) => Some(*number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

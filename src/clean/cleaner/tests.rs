@@ -1,0 +1,241 @@
+use super::*;
+use crate::parse::{Dialect, Format};
+use crate::spec::column_key;
+
+/// Fields of every kind, with plausibility of both severities.
+const SPEC: &str = r#"
+name = "test"
+null_markers = ["N/A"]
+[[field]]
+name = "who"
+type = "string"
+clean = ["nfc", "collapse_whitespace", "person_name"]
+privacy = "direct-identifier"
+[[field]]
+name = "where"
+type = "string"
+presence = "nullable"
+clean = ["organisation_name"]
+length = [2, 20]
+privacy = "none"
+[[field]]
+name = "group"
+type = "enum"
+values = ["A+", "A-"]
+privacy = "clinical"
+[[field]]
+name = "age"
+type = "int32"
+range = [0, 130]
+privacy = "quasi-identifier"
+[[field]]
+name = "bill"
+type = "double"
+presence = "nullable"
+clean = ["null_if_negative"]
+currency = ["$"]
+thousands = ","
+privacy = "none"
+[[field]]
+name = "from"
+type = "date"
+presence = "nullable"
+privacy = "quasi-identifier"
+[[field]]
+name = "to"
+type = "datetime"
+presence = "optional"
+privacy = "quasi-identifier"
+[[plausibility]]
+name = "to_not_before_from"
+left = "from"
+right = "to"
+[[plausibility]]
+name = "ages_rarely_exceed_bills"
+left = "age"
+right = "visits"
+severity = "warn"
+[[field]]
+name = "visits"
+type = "int64"
+presence = "optional"
+privacy = "none"
+"#;
+
+fn cleaner() -> Cleaner {
+    let spec = Spec::from_toml(SPEC, "test").expect("a right spec");
+    let layout = Layout {
+        format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n' }),
+        columns: 8,
+        cell_of_field: (0..8).map(Some).collect(),
+        dates: vec![None; 8],
+        header: Vec::new(),
+        unknown: Vec::new(),
+    };
+    Cleaner::new(&spec, &layout)
+}
+
+/// Cells divided by `|`; one that begins with `"` goes through the scratch buffer, as a cell with quotes would.
+fn cells_of(row: &[u8]) -> Cells {
+    let mut cells = Cells::default();
+    let mut start = 0;
+    for cell in row.split(|byte| *byte == b'|') {
+        match cell.strip_prefix(b"\"") {
+            Some(text) => cells.push_owned(text),
+            None => cells.push_borrowed(start..start + cell.len()),
+        }
+        start += cell.len() + 1;
+    }
+    cells
+}
+
+fn clean(row: &[u8]) -> Result<(Record, Tally), Reject> {
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    cleaner().clean(row, &cells_of(row), &mut record, &mut tally)?;
+    Ok((record, tally))
+}
+
+fn texts(record: &Record) -> Vec<String> {
+    let show = |value: &Value| match value {
+        Value::Text(range) => record.text(range).to_owned(),
+        other => format!("{other:?}"),
+    };
+    record.values.iter().map(show).collect()
+}
+
+#[test]
+fn a_row_becomes_a_typed_record() {
+    let row = "\u{a0}bobby  jacksOn|and Kim Inc,|a+|30| $1,234.5 |1970-01-02|1970-01-02 01:00|\"40".as_bytes();
+    let (record, tally) = clean(row).expect("a good row");
+    let expected =
+        ["Bobby Jackson", "Kim Inc", "A+", "Int32(30)", "Double(1234.5)", "Datetime(86400000)", "Datetime(90000000)"];
+    assert_eq!(texts(&record)[..7], expected);
+    assert_eq!(record.values[7], Value::Int64(40));
+    let changed: Vec<&[u64]> = tally.changed.iter().map(Vec::as_slice).collect();
+    let expected: [&[u64]; 8] =
+        [&[1, 0, 0, 1, 1], &[0, 0, 1], &[0, 0, 1], &[0, 0], &[1, 0, 0], &[0, 0], &[0, 0], &[0, 0]];
+    assert_eq!(changed, expected);
+    assert_eq!(tally.warned, [0]);
+}
+
+#[test]
+fn missing_values_become_null_where_they_may() {
+    let (record, tally) = clean(b"Ann|n/a|A-|0|-5|||").expect("a good row");
+    assert_eq!(texts(&record), ["Ann", "Null", "A-", "Int32(0)", "Null", "Null", "Null", "Null"]);
+    assert_eq!((tally.changed[1][1], tally.changed[4][2]), (1, 1));
+    let (record, _) = clean(b"Ann|and ,|A-|0||||").expect("a good row");
+    assert_eq!(record.values[1], Value::Null);
+}
+
+#[test]
+fn a_bad_row_is_refused_with_its_reason() {
+    for (row, field, reason, message) in [
+        ("||A+|1||||", Some(0), Reason::Missing, "expected a value: the field is required"),
+        ("N/A||A+|1||||", Some(0), Reason::Missing, "expected a value: the field is required"),
+        ("x\0y||A+|1||||", Some(0), Reason::ControlCharacter, "expected text without control characters"),
+        ("x||B+|1||||", Some(2), Reason::NotAllowed, "expected one of A+, A-"),
+        ("x|y|A+|1||||", Some(1), Reason::WrongLength, "expected 2 to 20 characters"),
+        ("x||A+|1.0||||", Some(3), Reason::NotAnInteger, "expected a whole number"),
+        ("x||A+|131||||", Some(3), Reason::OutOfRange, "expected a number from 0 to 130"),
+        ("x||A+|3000000000||||", Some(3), Reason::NumberTooLarge, "expected a number that fits int32"),
+        ("x||A+|1|1,23|||", Some(4), Reason::NotANumber, "expected a number"),
+        ("x||A+|1|NaN|||", Some(4), Reason::NotANumber, "expected a number"),
+        ("x||A+|1||1970-01-02 03:00||", Some(5), Reason::NotADate, "expected a date as YYYY-MM-DD at midnight"),
+        ("x||A+|1|||soon|", Some(6), Reason::NotADate, "expected a date as YYYY-MM-DD and perhaps a time"),
+        (
+            "x||A+|1||1970-01-02|1970-01-01|",
+            None,
+            Reason::Implausible,
+            "to_not_before_from: expected to not before from",
+        ),
+    ] {
+        let reject = clean(row.as_bytes()).expect_err(row);
+        assert_eq!(reject, Reject { field, reason, message: message.to_owned() }, "{row}");
+    }
+}
+
+#[test]
+fn undecodable_bytes_are_located() {
+    let reject = clean(b"x|\xff|A+|1||||").expect_err("not UTF-8");
+    assert_eq!((reject.field, reject.reason), (None, Reason::Undecodable));
+    assert_eq!(reject.message, "expected UTF-8, found other bytes at byte 2 of the row");
+}
+
+#[test]
+fn a_rejected_row_counts_nothing() {
+    let mut cleaner = cleaner();
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    let mut run = |row: &[u8]| cleaner.clean(row, &cells_of(row), &mut record, &mut tally).is_ok();
+    assert!(run(b" x||A+|9||||3"));
+    assert!(!run(b" x||B+|9||||3"));
+    assert!(run(b"X||A+|1||||3"));
+    assert_eq!((tally.changed[0][TRIM], tally.changed[0][RULES + 2]), (1, 1));
+    assert_eq!(tally.warned, [1]);
+}
+
+#[test]
+fn an_absent_column_is_null() {
+    let mut cleaner = cleaner();
+    cleaner.plans[7].cell = None;
+    let row = b"x||A+|1|||";
+    let mut record = Record::default();
+    cleaner.clean(row, &cells_of(row), &mut record, &mut Tally::default()).expect("a good row");
+    assert_eq!(record.values[7], Value::Null);
+}
+
+/// A layout for the laboratory's header, matched as a source's would be.
+fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
+    let header: Vec<String> = header.split(';').map(str::to_owned).collect();
+    let keys: Vec<String> = header.iter().map(|name| column_key(name)).collect();
+    let cell = |field: &Field| {
+        let mut names = std::iter::once(&field.column).chain(&field.aliases);
+        names.find_map(|name| keys.iter().position(|key| *key == column_key(name)))
+    };
+    Layout {
+        format: Format::Csv(Dialect { delimiter: b';', line_end: b'\n' }),
+        columns: header.len(),
+        cell_of_field: spec.fields.iter().map(cell).collect(),
+        dates: vec![Some(DateFormat::Iso); spec.fields.len()],
+        header,
+        unknown: Vec::new(),
+    }
+}
+
+#[test]
+fn a_quite_different_dataset_is_cleaned_by_its_spec() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/spec/laboratory");
+    let spec = Spec::from_file(format!("{data}.toml").as_ref()).expect("a right spec");
+    let text = std::fs::read_to_string(format!("{data}.csv")).expect("the laboratory's results");
+    let (header, rows) = text.split_once('\n').expect("a header");
+    let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, header));
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    let (mut rejects, mut checked) = (Vec::new(), 0);
+    for row in rows.lines() {
+        let mut cells = Cells::default();
+        row.split(';').for_each(|cell| cells.push_owned(cell.as_bytes()));
+        rejects.extend(cleaner.clean(row.as_bytes(), &cells, &mut record, &mut tally).err());
+        if row.starts_with("ab100200;2;") && row.contains(";8,7;") {
+            check_laboratory_record(&spec, &record);
+            checked += 1;
+        }
+    }
+    let reasons: Vec<Reason> = rejects.iter().map(|reject| reject.reason).collect();
+    assert_eq!((reasons.as_slice(), checked), ([Reason::PatternMismatch, Reason::Implausible].as_slice(), 1));
+    let billed = spec.field_index("billed").expect("a field");
+    assert_eq!(tally.changed[billed], [0, 0]);
+}
+
+fn check_laboratory_record(spec: &Spec, record: &Record) {
+    let decimal = |text| super::super::decimal128::decimal128(text).map(Value::Decimal128).expect("a decimal");
+    let value = |name| &record.values[spec.field_index(name).expect(name)];
+    let text = |name| match value(name) {
+        Value::Text(range) => record.text(range),
+        other => panic!("{name} is {other:?}"),
+    };
+    assert_eq!([text("order.number"), text("test"), text("result.flag")], ["AB100200", "HBA1C", "normal"]);
+    assert_eq!([text("order.ordered_by.name"), text("order.ordered_by.department")], ["Ada Vance MD", "emergency"]);
+    assert_eq!([value("patient.mrn"), value("patient.fasting")], [&Value::Int64(9_000_000_000), &Value::Bool(false)]);
+    assert_eq!([value("result.value"), value("price")], [&decimal("8.7"), &decimal("1204.00")]);
+    assert_eq!([value("uncertainty"), value("billed")], [&Value::Double(0.001), &Value::Null]);
+    assert_eq!(value("collected"), &Value::Datetime(1_740_903_720_000));
+}

@@ -1,0 +1,103 @@
+//! BSON decimal128: exactly the decimal number of the text, trailing zeros kept, or nothing.
+
+use bson::Decimal128;
+
+use super::number::is_number;
+use crate::reject::Reason;
+
+/// What the exponent is stored with, so that it is never negative (BSON decimal128 specification).
+const BIAS: u128 = 6176;
+/// Bits below the exponent.
+const COEFFICIENT_BITS: u32 = 113;
+/// Digits that always fit the coefficient.
+const DIGITS_MAX: usize = 34;
+/// Longer texts go the slow way, so that the exponent here stays far from its limits.
+const FAST_BYTES_MAX: usize = 64;
+
+/// The 16 bytes, as BSON stores them, of a number in plain notation.
+pub(super) fn decimal128(text: &str) -> Result<[u8; 16], Reason> {
+    if !is_number(text) {
+        return Err(Reason::NotANumber);
+    }
+    fast(text).or_else(|| slow(text)).ok_or(Reason::NumberTooLarge)
+}
+
+/// Whether the number is below zero; a negative zero is not.
+pub(super) fn is_negative(bytes: [u8; 16]) -> bool {
+    let bits = u128::from_le_bytes(bytes);
+    bits >> 127 == 1 && bits & ((1 << COEFFICIENT_BITS) - 1) != 0
+}
+
+/// Digits and a decimal mark, no exponent, few enough digits.
+fn fast(text: &str) -> Option<[u8; 16]> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut coefficient: u128 = 0;
+    let mut digits = 0;
+    let mut fraction: Option<u128> = None;
+    for byte in unsigned.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                coefficient = coefficient.checked_mul(10)?.checked_add(u128::from(byte - b'0'))?;
+                digits += usize::from(coefficient > 0);
+                fraction = fraction.map(|count| count + 1);
+            }
+            b'.' => fraction = Some(0),
+            _ => return None,
+        }
+    }
+    if digits > DIGITS_MAX || text.len() > FAST_BYTES_MAX {
+        return None;
+    }
+    let sign = u128::from(text.starts_with('-')) << 127;
+    let exponent = (BIAS - fraction.unwrap_or(0)) << COEFFICIENT_BITS;
+    Some((sign | exponent | coefficient).to_le_bytes())
+}
+
+/// Any number; `None` where it has no exact decimal128.
+fn slow(text: &str) -> Option<[u8; 16]> {
+    text.parse::<Decimal128>().ok().map(|decimal| decimal.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact_or_refused() {
+        let widest = "9".repeat(34);
+        for (input, expected) in [
+            ("1.50", Ok("1.50")),
+            ("-0.0", Ok("-0.0")),
+            ("+12", Ok("12")),
+            ("1e3", Ok("1E+3")),
+            (&widest, Ok(widest.as_str())),
+            (&format!("{widest}0"), Ok("9.999999999999999999999999999999999E+34")),
+            (&format!("{widest}1"), Err(Reason::NumberTooLarge)),
+            ("1e7000", Err(Reason::NumberTooLarge)),
+            ("1e-7000", Err(Reason::NumberTooLarge)),
+            ("NaN", Err(Reason::NotANumber)),
+            ("1,5", Err(Reason::NotANumber)),
+        ] {
+            let text = decimal128(input).map(|bytes| Decimal128::from_bytes(bytes).to_string());
+            assert_eq!(text.as_deref(), expected.as_ref().map(|text| *text), "{input}");
+        }
+    }
+
+    #[test]
+    fn negative_zero_is_not_negative() {
+        for (input, expected) in [("-0.00", false), ("-0.01", true), ("0.01", false), ("-5e-3", true)] {
+            assert_eq!(decimal128(input).map(is_negative), Ok(expected), "{input}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fast_and_slow_agree(text in "[-+]?[0-9]{1,40}|[-+]?[0-9]{0,20}\\.[0-9]{1,20}|[-+]?0{0,40}[0-9]{0,3}\\.0{0,30}[0-9]") {
+            if let Some(bytes) = fast(&text) {
+                prop_assert_eq!(Some(bytes), slow(&text));
+            }
+        }
+    }
+}

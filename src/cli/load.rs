@@ -1,0 +1,176 @@
+//! `medlift load`.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use medlift::access::{Purpose, Target};
+use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
+use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
+use medlift::report::summary::LoadSummary;
+use medlift::report::{Bar, Progress};
+use medlift::write::{Limits, Mode};
+
+use super::connection::ConnectionArgs;
+use super::output;
+use super::reading::ReadingArgs;
+
+/// Read, clean, deduplicate, write and verify a source.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    reading: ReadingArgs,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Show what would be written and rejected, without a database
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// What to do with records that are stored with other content
+    #[arg(long, value_enum, default_value_t)]
+    mode: LoadMode,
+    /// Drop the collection first; asks on a terminal, needs --yes elsewhere
+    #[arg(long)]
+    drop: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// File for rejected rows [default: beside each source, with .rejects.csv at the end]
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// Stop when more rows than this are rejected, or more than this share
+    #[arg(long, value_name = "N|N%", value_parser = rejects_max)]
+    max_rejects: Option<RejectsMax>,
+    /// Stop at the first rejected row
+    #[arg(long, conflicts_with = "max_rejects")]
+    stop_on_error: bool,
+    /// Keep the load's id and the row number inside each document
+    #[arg(long)]
+    lineage: bool,
+    /// Write again even if the ledger knows the sources as loaded
+    #[arg(long)]
+    reload: bool,
+    /// Leave out the proof of the content at the end
+    #[arg(long)]
+    no_verify: bool,
+    /// Bulk inserts under way at once
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    num_insertion_workers: u16,
+    /// Documents in one bulk insert, at most 100000
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch_size: u32,
+    /// Documents that are sorted by `_id` and written together, MiB; more keeps a large `_id` index faster, and takes
+    /// about three times as much memory
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    run_size: u16,
+    /// majority, always with journal; given for who is used to it
+    #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]
+    write_concern: Option<String>,
+}
+
+/// How stored documents are treated.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LoadMode {
+    /// Keep what is stored, or as the spec's identity rule says
+    #[default]
+    Insert,
+    /// Put changed records in place of what is stored
+    Upsert,
+    /// Set the fields of changed records in what is stored
+    Merge,
+}
+
+/// Bytes of documents in one command: it must fit one BSON document of 16 MiB.
+const BATCH_BYTES_MAX: usize = 12 << 20;
+
+/// How often a batch is sent before the load stops; with pauses that grow to 5 s, longer than an election takes.
+const ATTEMPTS_MAX: u32 = 10;
+
+impl LoadArgs {
+    /// Runs the command.
+    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+        self.connection.take_uri(self.reading.positional());
+        let plan = self.reading.plan(self.reading.spec()?)?;
+        let json = self.reading.json;
+        let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
+        output::print(&summary, json)?;
+        let differs = summary.verification.as_ref().is_some_and(|proof| !summary.is_proven(proof));
+        Ok(output::exit_code(differs, summary.counts.rejected > 0))
+    }
+
+    fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
+        let progress = Progress::default();
+        let _bar = Bar::start("dry run", &progress, self.reading.quiet);
+        dry_run::dry_run(plan, self.mode.into(), self.rejects.as_deref(), &Interrupt::default(), &progress)
+    }
+
+    fn load(self, plan: &Plan) -> Result<LoadSummary, Error> {
+        let options = self.options();
+        let (quiet, yes) = (self.reading.quiet, self.yes);
+        super::run_async(async |interrupt| {
+            let target = self.connection.connect(Purpose::Load, &plan.spec.collection).await?;
+            if options.drop && !yes {
+                ask_to_drop(&target)?;
+            }
+            let progress = Progress::default();
+            let _bar = Bar::start("load", &progress, quiet);
+            load::load(plan, &target, &options, interrupt, &progress).await
+        })
+    }
+
+    fn options(&self) -> LoadOptions {
+        LoadOptions {
+            mode: self.mode.into(),
+            drop: self.drop,
+            lineage: self.lineage,
+            rejects: self.rejects.clone(),
+            rejects_max: self.max_rejects.or(self.stop_on_error.then_some(RejectsMax::Rows(0))),
+            reload: self.reload,
+            verify: !self.no_verify,
+            limits: Limits {
+                batch_docs_max: self.batch_size as usize,
+                batch_bytes_max: BATCH_BYTES_MAX,
+                in_flight_max: self.num_insertion_workers.into(),
+                attempts_max: ATTEMPTS_MAX,
+            },
+            run_bytes_max: usize::from(self.run_size) << 20,
+        }
+    }
+}
+
+impl From<LoadMode> for Mode {
+    fn from(mode: LoadMode) -> Self {
+        match mode {
+            LoadMode::Insert => Self::Insert,
+            LoadMode::Upsert => Self::Upsert,
+            LoadMode::Merge => Self::Merge,
+        }
+    }
+}
+
+fn ask_to_drop(target: &Target) -> Result<(), Error> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(
+            "--drop removes the collection; nobody can be asked here, so add --yes to go on".into(),
+        ));
+    }
+    eprint!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
+    let mut answer = String::new();
+    let _ = std::io::stderr().flush();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Error::Stopped("not dropped; nothing was changed".into()))
+}
+
+fn rejects_max(text: &str) -> Result<RejectsMax, String> {
+    let wrong = || "give a number of rows, like 100, or a share, like 0.5%".to_owned();
+    match text.strip_suffix('%') {
+        Some(share) => match share.trim().parse() {
+            Ok(share) if (0.0..=100.0).contains(&share) => Ok(RejectsMax::Percent(share)),
+            _ => Err(wrong()),
+        },
+        None => text.parse().map(RejectsMax::Rows).map_err(|_| wrong()),
+    }
+}

@@ -1,0 +1,129 @@
+//! The commands as they are typed, one file a command. No logic: each turns its words into the library's terms.
+
+mod connection;
+mod export;
+mod generate;
+mod load;
+mod output;
+mod reading;
+mod spec;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use medlift::pipeline::{Error, Interrupt};
+
+/// Move a hospital's data into MongoDB: cleaned, typed, deduplicated, and proven to have arrived.
+#[derive(Debug, Parser)]
+#[command(name = "medlift", version, max_term_width = 110, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 clean, 1 failed, 2 usage, 3 cannot connect or sign in, 4 loaded with rejects, \
+                          5 verification found a difference.\nSettings are also read from the environment and from .env: \
+                          MONGODB_URI, DB_NAME, COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read, clean, deduplicate, write and verify a source
+    Load(Box<load::LoadArgs>),
+    /// Prove that the collection holds exactly what a source says
+    Verify(Box<verify::VerifyArgs>),
+    /// Write the collection as CSV or NDJSON; loading it back writes nothing new
+    Export(Box<export::ExportArgs>),
+    /// Make synthetic admissions with the usual kinds of damage
+    Generate(generate::GenerateArgs),
+    /// Show the dataset spec in force, check one, or list its fields
+    #[command(subcommand)]
+    Spec(spec::SpecCommand),
+}
+
+/// Parses the command line and runs what it says.
+pub fn run() -> Result<ExitCode, Error> {
+    let Cli { command } = Cli::parse_from(with_kebab_case(std::env::args_os()));
+    match command {
+        Command::Load(args) => args.run(),
+        Command::Verify(args) => args.run(),
+        Command::Export(args) => args.run(),
+        Command::Generate(args) => args.run(),
+        Command::Spec(command) => command.run(),
+    }
+}
+
+/// The Database Tools spell options in camelCase: `--numInsertionWorkers` is `--num-insertion-workers` here.
+fn with_kebab_case(args: impl Iterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    args.map(|arg| match arg.to_str() {
+        Some(text) if text.starts_with("--") => kebab_case(text).into(),
+        _ => arg,
+    })
+    .collect()
+}
+
+/// Only the option's name changes, not what follows its `=`.
+fn kebab_case(option: &str) -> String {
+    let (name, value) = option.split_at(option.find('=').unwrap_or(option.len()));
+    let mut kebab = String::with_capacity(option.len() + 4);
+    let mut after_capital = false;
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !after_capital {
+            kebab.push('-');
+        }
+        after_capital = letter.is_ascii_uppercase();
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab + value
+}
+
+/// Runs a command that talks to a server; the first Ctrl-C (or SIGTERM) drains, the second stops at once.
+fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Stopped(format!("cannot start threads: {error}")))?;
+    let interrupt = Interrupt::default();
+    runtime.spawn(listen(interrupt.clone()));
+    let result = runtime.block_on(command(&interrupt));
+    runtime.shutdown_background();
+    result
+}
+
+async fn listen(interrupt: Interrupt) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
+    loop {
+        tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
+        if interrupt.is_asked() {
+            eprintln!("medlift: stopped at once; what was settled is durable");
+            std::process::exit(1);
+        }
+        eprintln!("medlift: stopping after what was read; once more to stop at once");
+        interrupt.ask();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_may_be_spelled_as_in_the_database_tools() {
+        let check = |typed: &str, canonical: &str| assert_eq!(kebab_case(typed), canonical);
+        check("--numInsertionWorkers", "--num-insertion-workers");
+        check("--stopOnError", "--stop-on-error");
+        check("--authenticationDatabase=myDb", "--authentication-database=myDb");
+        check("--tlsCAFile=/etc/CA.pem", "--tls-ca-file=/etc/CA.pem");
+        check("--uri", "--uri");
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

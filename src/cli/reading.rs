@@ -1,0 +1,121 @@
+//! Which sources, which spec, and how they are to be read.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use medlift::access::Settings;
+use medlift::encode::IdentityKey;
+use medlift::parse::{DateFormat, FormatName, LayoutOptions};
+use medlift::pipeline::{Error, Plan, Wishes};
+use medlift::read::Encoding;
+use medlift::spec::Spec;
+
+/// Source options.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct ReadingArgs {
+    /// Files, globs, or - for standard input; gzip and zstd are recognised. A connection string may stand here too
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+    /// A source, as an option
+    #[arg(long, value_name = "SOURCE")]
+    file: Vec<String>,
+    /// Format of the sources; csv and tsv are told apart by their header, json is one object a line
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    kind: Option<SourceType>,
+    /// Encoding: utf-8, utf-16le, utf-16be or windows-1252 [default: detected]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    encoding: Option<Encoding>,
+    /// Delimiter: , ; | or tab [default: detected from the header]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    delimiter: Option<u8>,
+    /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
+    #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
+    date_format: Vec<(Option<String>, DateFormat)>,
+    /// Dataset spec [default: the built-in admissions]
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+    /// Threads that parse, clean and encode [default: half of the cores]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    workers: usize,
+    /// Show no progress
+    #[arg(long)]
+    pub quiet: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Formats of a source.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SourceType {
+    /// Delimited text
+    Csv,
+    /// Tab-separated text
+    Tsv,
+    /// One JSON object a line
+    Json,
+}
+
+impl ReadingArgs {
+    /// What stands without an option's name; a connection string is among it where the user put it there.
+    pub fn positional(&mut self) -> &mut Vec<String> {
+        &mut self.sources
+    }
+
+    /// The dataset spec that was named, or the built-in one.
+    pub fn spec(&self) -> Result<Spec, Error> {
+        load_spec(self.spec.as_deref())
+    }
+
+    /// Looks at all sources and binds them to `spec`.
+    pub fn plan(&self, spec: Spec) -> Result<Plan, Error> {
+        let sources: Vec<String> = self.sources.iter().chain(&self.file).cloned().collect();
+        if sources.is_empty() {
+            return Err(Error::Usage("no source is given; name a file, a glob, or - for standard input".into()));
+        }
+        let tab = matches!(self.kind, Some(SourceType::Tsv)).then_some(b'\t');
+        let layout = LayoutOptions {
+            format: self
+                .kind
+                .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
+            delimiter: self.delimiter.or(tab),
+            date_formats: self.date_format.clone(),
+        };
+        Plan::new(spec, identity_key()?, &Wishes { sources, encoding: self.encoding, layout, workers: self.workers })
+    }
+}
+
+/// The spec in `path`, or the built-in one.
+pub fn load_spec(path: Option<&std::path::Path>) -> Result<Spec, Error> {
+    Ok(path.map_or_else(|| Ok(Spec::built_in()), Spec::from_file)?)
+}
+
+/// The deployment's secret for `_id`s, `MEDLIFT_IDENTITY_KEY` or the file that `MEDLIFT_IDENTITY_KEY_FILE` names.
+pub fn identity_key() -> Result<IdentityKey, Error> {
+    let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
+    Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))
+}
+
+fn encoding(text: &str) -> Result<Encoding, String> {
+    Encoding::from_name(text).ok_or_else(|| "give utf-8, utf-16le, utf-16be or windows-1252".into())
+}
+
+/// A delimiter as it is typed.
+pub fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "tab" | "\\t" | "\t" => Ok(b'\t'),
+        "," | ";" | "|" => Ok(text.as_bytes()[0]),
+        _ => Err("give , ; | or tab".into()),
+    }
+}
+
+fn date_format(text: &str) -> Result<(Option<String>, DateFormat), String> {
+    let (column, format) = match text.rsplit_once('=') {
+        Some((column, format)) => (Some(column.to_owned()), format),
+        None => (None, text),
+    };
+    let format =
+        DateFormat::from_name(format).ok_or("give YYYY-MM-DD, DD/MM/YYYY, MM/DD/YYYY, DD-MM-YYYY or the like")?;
+    Ok((column, format))
+}

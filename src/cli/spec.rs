@@ -1,0 +1,50 @@
+//! `medlift spec`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use medlift::pipeline::Error;
+use medlift::spec::Spec;
+
+use super::output;
+use super::reading::load_spec;
+
+/// What to do with a dataset spec.
+#[derive(Debug, Subcommand)]
+pub enum SpecCommand {
+    /// Print the spec in force, as TOML
+    Show(SpecArgs),
+    /// Check a spec and say what is wrong with it
+    Check {
+        /// The spec
+        file: PathBuf,
+    },
+    /// Print the table of fields
+    Fields(SpecArgs),
+}
+
+/// Which spec.
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Dataset spec [default: the built-in admissions]
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+}
+
+impl SpecCommand {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode, Error> {
+        match self {
+            Self::Show(args) => output::write_stdout(load_spec(args.spec.as_deref())?.text.as_bytes())?,
+            Self::Fields(args) => output::write_stdout(load_spec(args.spec.as_deref())?.fields_table().as_bytes())?,
+            Self::Check { file } => {
+                let spec = Spec::from_file(&file)?;
+                output::write_stdout(
+                    format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes(),
+                )?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

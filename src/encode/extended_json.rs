@@ -1,0 +1,153 @@
+//! Values as MongoDB Extended JSON v2, straight from their bytes.
+//! <https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>
+
+use bson::RawBsonRef;
+use bson::error::Result;
+
+use super::text;
+
+/// First millisecond of the year 10000: relaxed dates are text from 1970 up to here.
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+
+/// Appends a value in relaxed form: numbers as JSON numbers, doubles in the fewest digits that read back the same,
+/// dates as text.
+pub fn write_relaxed(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> Result<()> {
+    write(value, true, out)
+}
+
+/// A value in canonical form, which tells every type apart. What is not valid BSON or UTF-8 ends the text early.
+pub fn canonical(value: RawBsonRef<'_>) -> String {
+    let mut out = Vec::new();
+    if write(value, false, &mut out).is_err() {
+        out.extend_from_slice(" (not valid BSON from here on)".as_bytes());
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn write(value: RawBsonRef<'_>, relaxed: bool, out: &mut Vec<u8>) -> Result<()> {
+    match value {
+        RawBsonRef::Document(document) => {
+            out.push(b'{');
+            for (position, element) in document.iter().enumerate() {
+                let (name, value) = element?;
+                write_name(name.as_str(), position, out);
+                write(value, relaxed, out)?;
+            }
+            out.push(b'}');
+        }
+        RawBsonRef::Array(array) => {
+            out.push(b'[');
+            for (position, value) in array.into_iter().enumerate() {
+                if position > 0 {
+                    out.push(b',');
+                }
+                write(value?, relaxed, out)?;
+            }
+            out.push(b']');
+        }
+        RawBsonRef::Double(number) => write_double(number, relaxed, out),
+        RawBsonRef::Int32(number) if relaxed => write_json(&number, out),
+        RawBsonRef::Int64(number) if relaxed => write_json(&number, out),
+        RawBsonRef::Int32(number) => write_wrapped("$numberInt", &number.to_string(), out),
+        RawBsonRef::Int64(number) => write_wrapped("$numberLong", &number.to_string(), out),
+        RawBsonRef::DateTime(date) => write_date(date.timestamp_millis(), relaxed, out),
+        // Bson's own serialization gives the extended form of the types that relaxed and canonical write alike.
+        other => write_json(&other, out),
+    }
+    Ok(())
+}
+
+/// Appends a name and its colon, and before it a comma unless it is the first.
+pub(crate) fn write_name(name: &str, position: usize, out: &mut Vec<u8>) {
+    if position > 0 {
+        out.push(b',');
+    }
+    write_json(name, out);
+    out.push(b':');
+}
+
+fn write_double(number: f64, relaxed: bool, out: &mut Vec<u8>) {
+    if relaxed && number.is_finite() {
+        return write_json(&number, out);
+    }
+    let text = if number.is_infinite() {
+        if number > 0.0 { "Infinity".to_owned() } else { "-Infinity".to_owned() }
+    } else {
+        format!("{number:?}")
+    };
+    write_wrapped("$numberDouble", &text, out);
+}
+
+fn write_date(ms: i64, relaxed: bool, out: &mut Vec<u8>) {
+    if relaxed && (0..YEAR_10000_MS).contains(&ms) {
+        return write_wrapped("$date", &text::iso_datetime(ms), out);
+    }
+    out.extend_from_slice(b"{\"$date\":");
+    write_wrapped("$numberLong", &ms.to_string(), out);
+    out.push(b'}');
+}
+
+fn write_wrapped(name: &str, text: &str, out: &mut Vec<u8>) {
+    out.push(b'{');
+    write_name(name, 0, out);
+    write_json(text, out);
+    out.push(b'}');
+}
+
+fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("memory takes every byte, and these values have no maps with odd keys");
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::oid::ObjectId;
+    use bson::{Bson, DateTime, RawBson, doc};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(value: impl Into<Bson>, relaxed: &str, canonical_text: &str) {
+        let raw = RawBson::try_from(value.into()).expect("valid");
+        let mut out = Vec::new();
+        write_relaxed(raw.as_raw_bson_ref(), &mut out).expect("valid");
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), relaxed);
+        assert_eq!(canonical(raw.as_raw_bson_ref()), canonical_text);
+    }
+
+    #[test]
+    fn numbers_tell_type_sign_and_last_bit() {
+        check(1, "1", r#"{"$numberInt":"1"}"#);
+        check(1_i64, "1", r#"{"$numberLong":"1"}"#);
+        check(1.0, "1.0", r#"{"$numberDouble":"1.0"}"#);
+        check(-0.0, "-0.0", r#"{"$numberDouble":"-0.0"}"#);
+        check(0.1 + 0.2, "0.30000000000000004", r#"{"$numberDouble":"0.30000000000000004"}"#);
+        check(f64::NAN, r#"{"$numberDouble":"NaN"}"#, r#"{"$numberDouble":"NaN"}"#);
+        check(f64::NEG_INFINITY, r#"{"$numberDouble":"-Infinity"}"#, r#"{"$numberDouble":"-Infinity"}"#);
+        let decimal: bson::Decimal128 = "1.50".parse().expect("valid");
+        check(decimal, r#"{"$numberDecimal":"1.50"}"#, r#"{"$numberDecimal":"1.50"}"#);
+    }
+
+    #[test]
+    fn dates_are_text_between_1970_and_9999() {
+        let date = DateTime::from_millis;
+        check(date(0), r#"{"$date":"1970-01-01T00:00:00Z"}"#, r#"{"$date":{"$numberLong":"0"}}"#);
+        let last = r#"{"$date":"9999-12-31T23:59:59.999Z"}"#;
+        check(date(YEAR_10000_MS - 1), last, r#"{"$date":{"$numberLong":"253402300799999"}}"#);
+        for (ms, text) in [
+            (-1, r#"{"$date":{"$numberLong":"-1"}}"#),
+            (i64::MIN, r#"{"$date":{"$numberLong":"-9223372036854775808"}}"#),
+        ] {
+            check(date(ms), text, text);
+        }
+    }
+
+    #[test]
+    fn whole_documents_keep_their_shape() {
+        let id = ObjectId::from_bytes([1; 12]);
+        check(
+            doc! { "_id": id, "a\"b": ["x\n", null, true], "n": { "i": 5 }, "e": {} },
+            r#"{"_id":{"$oid":"010101010101010101010101"},"a\"b":["x\n",null,true],"n":{"i":5},"e":{}}"#,
+            r#"{"_id":{"$oid":"010101010101010101010101"},"a\"b":["x\n",null,true],"n":{"i":{"$numberInt":"5"}},"e":{}}"#,
+        );
+    }
+}

@@ -1,0 +1,332 @@
+//! Stored values as the cells of a source: read again through the same spec, each gives the same value bit for bit.
+
+use bson::{Decimal128, RawBsonRef, RawDocument};
+
+use super::stored::LINEAGE_FIELD;
+use crate::parse::DateFormat;
+use crate::spec::{Field, FieldType, NumberFormat, Presence, Spec};
+
+const DAY_MS: i64 = 86_400_000;
+/// 0001-01-01 and 10000-01-01: dates outside need another number of digits for the year than a source has.
+const YEAR_1_MS: i64 = -62_135_596_800_000;
+const YEAR_10000_MS: i64 = 253_402_300_800_000;
+
+/// Why a document cannot stand as a row of the spec's source: read back, it would become another document or a reject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// The field's dotted name.
+    pub field: String,
+    /// What is wrong with it; no value.
+    pub problem: &'static str,
+}
+
+/// The values of a document, one a field in the spec's order, where they and nothing else are what the spec asks for.
+pub fn field_values<'a>(document: &'a [u8], spec: &Spec) -> Result<Vec<RawBsonRef<'a>>, Misfit> {
+    let misfit = |field: &str, problem| Misfit { field: field.to_owned(), problem };
+    let document = RawDocument::from_bytes(document).map_err(|_| misfit("", "the document is not valid BSON"))?;
+    let mut values = Vec::with_capacity(spec.fields.len());
+    for field in &spec.fields {
+        let value = value_at(document, &field.name).ok_or_else(|| misfit(&field.name, "there is no such field"))?;
+        fits(value, field).map_err(|problem| misfit(&field.name, problem))?;
+        values.push(value);
+    }
+    if count_leaves(document, "", spec) > spec.fields.len() {
+        return Err(misfit("", "the document has fields that the spec does not know"));
+    }
+    Ok(values)
+}
+
+/// The document as cells, one a field in the spec's order; null is the empty text. `dates` holds a format for each
+/// field, ISO 8601 where there is none.
+pub fn cell_texts(document: &[u8], spec: &Spec, dates: &[Option<DateFormat>]) -> Result<Vec<String>, Misfit> {
+    let values = field_values(document, spec)?;
+    let format = |index: usize| dates.get(index).copied().flatten().unwrap_or(DateFormat::Iso);
+    let texts = values.into_iter().zip(&spec.fields).enumerate();
+    Ok(texts.map(|(index, (value, field))| cell_text(value, &field.kind, format(index))).collect())
+}
+
+/// The value under a dotted name.
+pub fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
+    match name.split_once('.') {
+        None => document.get(name).ok().flatten(),
+        Some((outer, inner)) => value_at(document.get(outer).ok()??.as_document()?, inner),
+    }
+}
+
+/// Leaf elements without `_id` and lineage. Only documents that the spec's names lead into count as more than one.
+fn count_leaves(document: &RawDocument, prefix: &str, spec: &Spec) -> usize {
+    let leaves = |(name, value): (&bson::raw::CStr, RawBsonRef<'_>)| match value {
+        _ if prefix.is_empty() && matches!(name.as_str(), "_id" | LINEAGE_FIELD) => 0,
+        RawBsonRef::Document(inner) if !inner.is_empty() => {
+            let prefix = format!("{prefix}{}.", name.as_str());
+            let known = spec.fields.iter().any(|field| field.name.starts_with(&prefix));
+            if known { count_leaves(inner, &prefix, spec) } else { 1 }
+        }
+        _ => 1,
+    };
+    document.iter().flatten().map(leaves).sum()
+}
+
+fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
+    match (&field.kind, value) {
+        (_, RawBsonRef::Null) if field.presence == Presence::Required => Err("null, where a value must be"),
+        (_, RawBsonRef::Null)
+        | (FieldType::Int32(_), RawBsonRef::Int32(_))
+        | (FieldType::Int64(_), RawBsonRef::Int64(_))
+        | (FieldType::Bool { .. }, RawBsonRef::Boolean(_)) => Ok(()),
+        (FieldType::String, RawBsonRef::String(text)) => string_fits(text, field),
+        (FieldType::Enum { values, .. }, RawBsonRef::String(text)) => {
+            check(values.iter().any(|value| value == text), "a text that is not in the field's list")
+        }
+        (FieldType::Double(_), RawBsonRef::Double(number)) => check(number.is_finite(), "NaN or infinite"),
+        (FieldType::Decimal128(_), RawBsonRef::Decimal128(number)) => {
+            check(decimal_parts(number).is_some(), "NaN, infinite, or of more than 34 digits")
+        }
+        (FieldType::Date, RawBsonRef::DateTime(date)) => {
+            check(date.timestamp_millis() % DAY_MS == 0, "a date with a time of day")?;
+            year_fits(date.timestamp_millis())
+        }
+        (FieldType::Datetime, RawBsonRef::DateTime(date)) => year_fits(date.timestamp_millis()),
+        _ => Err("another BSON type than the spec's"),
+    }
+}
+
+fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(problem) }
+}
+
+/// Cleaning trims and turns markers into null, so these texts cannot have come out of it.
+fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
+    check(!text.is_empty(), "an empty text, which reads as no value")?;
+    check(text.trim() == text, "white space around the text, which reading takes away")?;
+    let is_marker = field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text));
+    check(!is_marker, "a text that reads as no value")
+}
+
+fn year_fits(ms: i64) -> Result<(), &'static str> {
+    check((YEAR_1_MS..YEAR_10000_MS).contains(&ms), "a date outside the years 1 to 9999")
+}
+
+fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> String {
+    match (value, kind) {
+        (RawBsonRef::String(text), _) => text.to_owned(),
+        (RawBsonRef::Int32(number), _) => number.to_string(),
+        (RawBsonRef::Int64(number), _) => number.to_string(),
+        // The shortest digits that read back as the same double, never with an exponent.
+        (RawBsonRef::Double(number), FieldType::Double(decorated)) => with_mark(number.to_string(), decorated),
+        (RawBsonRef::Decimal128(number), FieldType::Decimal128(decorated)) => {
+            with_mark(decimal_text(number), decorated)
+        }
+        (RawBsonRef::Boolean(flag), FieldType::Bool { truthy, falsy }) => {
+            let texts = if flag { truthy } else { falsy };
+            texts.first().cloned().unwrap_or_else(|| flag.to_string())
+        }
+        (RawBsonRef::DateTime(date), FieldType::Date) => date_text(format, date.timestamp_millis()),
+        (RawBsonRef::DateTime(date), _) => datetime_text(format, date.timestamp_millis()),
+        _ => String::new(),
+    }
+}
+
+fn with_mark(text: String, format: &NumberFormat) -> String {
+    if format.decimal_comma { text.replace('.', ",") } else { text }
+}
+
+/// Sign, coefficient and exponent of a finite, canonical decimal128 in its binary encoding (IEEE 754-2008, 3.5.2).
+fn decimal_parts(number: Decimal128) -> Option<(bool, u128, i32)> {
+    let bits = u128::from_le_bytes(number.bytes());
+    let negative = bits >> 127 == 1;
+    let coefficient = bits & ((1 << 113) - 1);
+    // Two ones here begin an infinity, a NaN, or the long form, which no encoder writes: its digits exceed 34.
+    let is_plain = (bits >> 125) & 0b11 != 0b11 && coefficient < 10_u128.pow(34);
+    is_plain.then_some((negative, coefficient, ((bits >> 113) & 0x3fff) as i32 - 6176))
+}
+
+/// Plain digits where they keep the exponent, else as BSON writes it: `1.50`, `0.007`, `15E+3`.
+fn decimal_text(number: Decimal128) -> String {
+    let Some((negative, coefficient, exponent)) = decimal_parts(number) else { return number.to_string() };
+    let sign = if negative { "-" } else { "" };
+    if exponent > 0 {
+        return format!("{sign}{coefficient}E+{exponent}");
+    }
+    let decimals = exponent.unsigned_abs() as usize;
+    let digits = format!("{coefficient:0>width$}", width = decimals + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - decimals);
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+/// A day as a source writes it: `2024-01-31`, `31/01/2024`, `01/31/2024`.
+pub fn date_text(format: DateFormat, ms: i64) -> String {
+    let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
+    match format {
+        DateFormat::Iso => format!("{year:04}-{month:02}-{day:02}"),
+        DateFormat::DayMonthYear(mark) => format!("{day:02}{mark}{month:02}{mark}{year:04}", mark = char::from(mark)),
+        DateFormat::MonthDayYear(mark) => format!("{month:02}{mark}{day:02}{mark}{year:04}", mark = char::from(mark)),
+    }
+}
+
+/// A day with its time in UTC: ISO 8601 with `T` and `Z`, the other formats with a space between the two.
+pub fn datetime_text(format: DateFormat, ms: i64) -> String {
+    let (between, after) = if format == DateFormat::Iso { ('T', "Z") } else { (' ', "") };
+    let date = date_text(format, ms);
+    let ms = ms.rem_euclid(DAY_MS);
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    let fraction = if ms % 1000 == 0 { String::new() } else { format!(".{:03}", ms % 1000) };
+    format!("{date}{between}{hours:02}:{minutes:02}:{seconds:02}{fraction}{after}")
+}
+
+/// `2024-01-31T10:20:30.456Z`; no fraction where it is zero.
+pub(super) fn iso_datetime(ms: i64) -> String {
+    datetime_text(DateFormat::Iso, ms)
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, DateTime, RawDocumentBuf, doc};
+
+    use super::*;
+    use crate::spec::{Constraints, Identity, OnConflict, Privacy};
+
+    fn spec(fields: &[(&str, FieldType)]) -> Spec {
+        let field = |(name, kind): &(&str, FieldType)| Field {
+            name: (*name).to_owned(),
+            column: (*name).to_owned(),
+            aliases: Vec::new(),
+            kind: kind.clone(),
+            presence: if *name == "required" { Presence::Required } else { Presence::Nullable },
+            clean: Vec::new(),
+            null_markers: vec!["N/A".to_owned()],
+            constraints: Constraints::default(),
+            privacy: Privacy::None,
+        };
+        Spec {
+            text: String::new(),
+            name: "test".into(),
+            collection: "test".into(),
+            origin: "test".into(),
+            fields: fields.iter().map(field).collect(),
+            identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
+            plausibility: Vec::new(),
+            indexes: Vec::new(),
+            hash: String::new(),
+        }
+    }
+
+    fn texts(
+        document: bson::Document,
+        spec: &Spec,
+        dates: &[Option<DateFormat>],
+    ) -> std::result::Result<Vec<String>, Misfit> {
+        cell_texts(RawDocumentBuf::try_from(document).expect("valid").as_bytes(), spec, dates)
+    }
+
+    #[track_caller]
+    fn check(value: impl Into<Bson>, kind: FieldType, format: DateFormat, expected: &str) {
+        let found = texts(doc! { "_id": 1, "f": value.into() }, &spec(&[("f", kind)]), &[Some(format)]);
+        assert_eq!(found, Ok(vec![expected.to_owned()]));
+    }
+
+    #[track_caller]
+    fn check_misfit(document: bson::Document, fields: &[(&str, FieldType)], field: &str, problem: &str) {
+        let misfit = texts(document, &spec(fields), &[]).expect_err("a misfit");
+        assert_eq!((misfit.field.as_str(), misfit.problem.contains(problem)), (field, true), "{misfit:?}");
+    }
+
+    fn plain() -> NumberFormat {
+        NumberFormat::default()
+    }
+
+    fn comma() -> NumberFormat {
+        NumberFormat { decimal_comma: true, ..plain() }
+    }
+
+    #[test]
+    fn numbers_read_back_bit_for_bit() {
+        use FieldType::{Decimal128 as Decimal, Double, Int32, Int64};
+        let iso = DateFormat::Iso;
+        check(i32::MIN, Int32(plain()), iso, "-2147483648");
+        check(i64::MAX, Int64(plain()), iso, "9223372036854775807");
+        check(0.1 + 0.2, Double(plain()), iso, "0.30000000000000004");
+        check(18_856.281_305_978_155, Double(comma()), iso, "18856,281305978155");
+        check(-0.0, Double(plain()), iso, "-0");
+        for number in [f64::MAX, f64::MIN_POSITIVE, 5e-324, -1.5e-10, 1e22, 123_456_789.125] {
+            let text = texts(doc! { "f": number }, &spec(&[("f", Double(plain()))]), &[]).expect("fits").remove(0);
+            assert!(!text.contains(['e', 'E']), "{text}");
+            assert_eq!(text.parse::<f64>().expect("a number").to_bits(), number.to_bits());
+        }
+        let decimals =
+            ["0", "-0", "-0.00", "1.50", "0.000000007", "12", "-9999999999999999999999999999999999", "15E+3"];
+        for text in decimals.into_iter().chain(["0.0000000000000000000000000000000000001234"]) {
+            check(text.parse::<bson::Decimal128>().expect("valid"), Decimal(plain()), iso, text);
+        }
+        check("2.5".parse::<bson::Decimal128>().expect("valid"), Decimal(comma()), iso, "2,5");
+    }
+
+    #[test]
+    fn dates_are_written_in_the_columns_format() {
+        use DateFormat::{DayMonthYear, Iso, MonthDayYear};
+        let date = DateTime::from_millis;
+        for (days, text) in [(0, "1970-01-01"), (-1, "1969-12-31"), (19_782, "2024-02-29"), (-719_162, "0001-01-01")] {
+            check(date(days * DAY_MS), FieldType::Date, Iso, text);
+        }
+        check(date(YEAR_10000_MS - DAY_MS), FieldType::Date, Iso, "9999-12-31");
+        check(date(19_782 * DAY_MS), FieldType::Date, DayMonthYear(b'/'), "29/02/2024");
+        check(date(19_782 * DAY_MS), FieldType::Date, MonthDayYear(b'-'), "02-29-2024");
+        check(date(0), FieldType::Datetime, Iso, "1970-01-01T00:00:00Z");
+        check(date(-1), FieldType::Datetime, Iso, "1969-12-31T23:59:59.999Z");
+        check(date(3_723_004), FieldType::Datetime, DayMonthYear(b'.'), "01.01.1970 01:02:03.004");
+    }
+
+    #[test]
+    fn texts_booleans_and_nulls() {
+        let iso = DateFormat::Iso;
+        let yes_no = FieldType::Bool { truthy: vec!["yes".into(), "1".into()], falsy: vec!["no".into()] };
+        check(true, yes_no.clone(), iso, "yes");
+        check(false, yes_no.clone(), iso, "no");
+        check(Bson::Null, yes_no, iso, "");
+        check("O\"Neil,\nx", FieldType::String, iso, "O\"Neil,\nx");
+        check("AB+", FieldType::Enum { values: vec!["AB+".into()], synonyms: Vec::new() }, iso, "AB+");
+    }
+
+    #[test]
+    fn nested_fields_are_found_and_lineage_is_left_out() {
+        let fields = [("a.b", FieldType::String), ("a.c.d", FieldType::Int32(plain())), ("e", FieldType::String)];
+        let document = doc! { "_id": 1, "a": { "b": "x", "c": { "d": 5 } }, "e": null, "_medlift": { "row": 1_i64 } };
+        assert_eq!(texts(document, &spec(&fields), &[]), Ok(vec!["x".into(), "5".into(), String::new()]));
+        let more = doc! { "_id": 1, "a": { "b": "x", "c": { "d": 5 }, "z": 1 }, "e": null };
+        check_misfit(more, &fields, "", "fields that the spec does not know");
+    }
+
+    #[test]
+    fn documents_that_would_not_come_back_are_misfits() {
+        let string = [("f", FieldType::String)];
+        check_misfit(doc! { "f": 5 }, &string, "f", "another BSON type");
+        check_misfit(doc! { "g": "x" }, &string, "f", "no such field");
+        check_misfit(doc! { "f": "x", "g": 1 }, &string, "", "does not know");
+        check_misfit(doc! { "f": "x", "g": {} }, &string, "", "does not know");
+        check_misfit(doc! { "f": "" }, &string, "f", "empty");
+        check_misfit(doc! { "f": "n/a" }, &string, "f", "no value");
+        check_misfit(doc! { "f": " x" }, &string, "f", "white space");
+        check_misfit(doc! { "required": null }, &[("required", FieldType::String)], "required", "null");
+        check_misfit(doc! { "f": 1_i64 }, &[("f", FieldType::Int32(plain()))], "f", "another BSON type");
+        check_misfit(doc! { "f": f64::NAN }, &[("f", FieldType::Double(plain()))], "f", "NaN");
+        check_misfit(doc! { "f": DateTime::from_millis(1) }, &[("f", FieldType::Date)], "f", "time of day");
+        check_misfit(doc! { "f": DateTime::from_millis(i64::MAX) }, &[("f", FieldType::Datetime)], "f", "years");
+        let list = FieldType::Enum { values: vec!["A".into()], synonyms: Vec::new() };
+        check_misfit(doc! { "f": "B" }, &[("f", list)], "f", "list");
+    }
+}

@@ -1,0 +1,84 @@
+//! The load without a database: what would be written and rejected, and why.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::Error;
+use super::load::{ReadSide, source_notes};
+use super::plan::Plan;
+use super::settle::Account;
+use super::stages::{Interrupt, encode_all};
+use super::verify::{push, stop_if_asked};
+use crate::encode::Id;
+use crate::ledger::Counts;
+use crate::report::Progress;
+use crate::report::summary::{self, LoadSummary};
+use crate::spec::OnConflict;
+use crate::verify::{Expectation, Expected, VerifyError};
+use crate::write::Mode;
+
+/// Reads, cleans and encodes the sources and says what a load into an empty collection would do. With `rejects`, the
+/// rejected rows are written there.
+///
+/// # Errors
+/// When a source cannot be read to its end, or the reject file cannot be written.
+pub fn dry_run(
+    plan: &Plan,
+    mode: Mode,
+    rejects: Option<&Path>,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<LoadSummary, Error> {
+    let started = Instant::now();
+    let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
+    let mut expectation = Expectation::new(64 << 20);
+    let mut side = ReadSide::default();
+    encode_all(plan, None, interrupt, progress, |block| {
+        side.count(&block);
+        if let Some(account) = &mut account {
+            block.rejects.iter().try_for_each(|row| account.write_reject(row))?;
+        }
+        push(&mut expectation, &block)
+    })?;
+    stop_if_asked(interrupt)?;
+    let rule = if mode == Mode::Insert { plan.spec.identity.on_conflict } else { OnConflict::KeepLast };
+    let expected = expectation.settle(rule).map_err(VerifyError::from)?;
+    let mut summary = summarize(plan, &side, &expected)?;
+    summary.seconds = started.elapsed().as_secs_f64();
+    if let Some(account) = &mut account {
+        account.close()?;
+        summary.reject_files = account.files();
+    }
+    Ok(summary)
+}
+
+fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected) -> Result<LoadSummary, Error> {
+    let (counts, digest) = count(plan, side, expected)?;
+    Ok(LoadSummary {
+        outcome: "dry run, nothing was written".into(),
+        sources: source_notes(plan),
+        counts,
+        digest,
+        rejects: side.rejects.list(&plan.spec),
+        changes: summary::changes(&side.tally, &plan.spec),
+        warnings: summary::warnings(&side.tally, &plan.spec),
+        ..LoadSummary::default()
+    })
+}
+
+/// Walks the expected documents in `_id` order, as a verification does.
+fn count(plan: &Plan, side: &ReadSide, expected: &Expected) -> Result<(Counts, String), Error> {
+    let mut counts = Counts { read: side.rows, rejected: side.rejected, ..Counts::default() };
+    let mut digest = crate::encode::Digest::default();
+    for document in expected.range(Id([0; 16]), None).map_err(VerifyError::from)? {
+        let document = document.map_err(VerifyError::from)?;
+        counts.written += 1;
+        counts.duplicates += document.duplicates;
+        counts.conflicts += document.conflicts;
+        digest.add(document.digest);
+    }
+    if plan.spec.identity.on_conflict == OnConflict::Reject {
+        counts.rejected += std::mem::take(&mut counts.conflicts);
+    }
+    Ok((counts, digest.to_string()))
+}

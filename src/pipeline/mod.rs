@@ -1,0 +1,120 @@
+//! The one place where stages are wired, with bounded channels.
+//!
+//! One thread reads and splits, workers parse, clean, encode and hash a block in one pass, and the blocks come out in
+//! the order of the source whatever the number of workers. What is done with them differs: [`load`] writes them,
+//! [`dry_run`] only counts, [`verify`] compares them with what the collection holds.
+
+pub mod dry_run;
+pub mod load;
+mod plan;
+mod settle;
+mod stages;
+pub mod verify;
+
+use crate::access::{AccessError, Failure};
+use crate::parse::LayoutError;
+use crate::read::ReadError;
+use crate::spec::SpecError;
+use crate::write::WriteError;
+
+pub use plan::{Plan, SourcePlan, Wishes};
+pub use stages::Interrupt;
+
+/// Why a command stopped. Every variant says what was being done and what to do next; none holds a patient's value.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spec cannot be used.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A source cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A source's columns or dates do not fit the spec.
+    #[error("{source_name}: {problem}")]
+    Layout {
+        /// The source.
+        source_name: String,
+        /// What does not fit.
+        problem: LayoutError,
+    },
+    /// The deployment cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The collection does not take what is written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The ledger cannot be kept.
+    #[error("cannot {doing} the ledger `medlift_runs`: {failure}")]
+    Ledger {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// Why.
+        failure: Failure,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {error}")]
+    Output {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The collection cannot be read.
+    #[error(transparent)]
+    Verify(#[from] crate::verify::VerifyError),
+    /// The collection cannot be exported.
+    #[error(transparent)]
+    Export(#[from] crate::export::ExportError),
+    /// Too many rejects, or one with `--stop-on-error`.
+    #[error("stopped: {problem}; {hint}")]
+    Rejects {
+        /// How many, and how many were allowed.
+        problem: String,
+        /// Where they are, and what to do.
+        hint: String,
+    },
+    /// A load that ended before its end.
+    #[error(
+        "{cause}; {written} documents of {settled} rows are written and durable, and the same command goes on from there"
+    )]
+    Unfinished {
+        /// Why.
+        cause: Box<Error>,
+        /// Documents written by then.
+        written: u64,
+        /// Rows with a known end by then.
+        settled: u64,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// Rows were lost or counted twice: a defect of this program.
+    #[error(
+        "the counts do not add up: read {read}, accounted for {accounted}; this is a defect of medlift, please report it"
+    )]
+    NotConserved {
+        /// Rows read.
+        read: u64,
+        /// Rows with a known end.
+        accounted: u64,
+    },
+    /// What was typed does not say what to do.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else that stops a command.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+impl Error {
+    /// The exit code: 2 for what was typed, 3 where there is no connection or no sign-in, 1 for all else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Spec(_) | Self::Usage(_) => 2,
+            Self::Access(error) => error.exit_code(),
+            Self::Unfinished { cause, .. } => cause.exit_code(),
+            Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
+            _ => 1,
+        }
+    }
+}

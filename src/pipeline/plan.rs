@@ -1,0 +1,119 @@
+//! What was typed is not what runs: wishes become one checked plan before anything is opened for writing.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::encode::IdentityKey;
+use crate::ledger::SourceIdentity;
+use crate::parse::{Layout, LayoutOptions, detect_format};
+use crate::read::{self, Encoding, ReadOptions, Reader, Source};
+use crate::spec::Spec;
+
+use super::Error;
+
+/// How sources are to be read, as typed.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Paths, globs, `-`.
+    pub sources: Vec<String>,
+    /// The encoding, if not to be detected.
+    pub encoding: Option<Encoding>,
+    /// Format, delimiter and date formats, as far as given.
+    pub layout: LayoutOptions,
+    /// Worker threads; 0 leaves the choice to the program.
+    pub workers: usize,
+}
+
+/// Sources that were opened once and fit the spec.
+pub struct Plan {
+    /// The dataset.
+    pub spec: Spec,
+    /// What makes `_id`s unguessable, if anything.
+    pub key: IdentityKey,
+    /// The sources in order.
+    pub sources: Vec<SourcePlan>,
+    /// Worker threads.
+    pub workers: usize,
+    /// How the sources are read, in words, as far as the user said so: part of a load's identity.
+    pub reading: String,
+    options: ReadOptions,
+}
+
+/// One source, looked at but not read.
+pub struct SourcePlan {
+    /// Where it is.
+    pub source: Source,
+    /// Its encoding.
+    pub encoding: Encoding,
+    /// Its columns and date formats.
+    pub layout: Layout,
+    /// The reader, for a source that can be opened only once.
+    opened: Mutex<Option<Reader>>,
+}
+
+impl Plan {
+    /// Opens every source once and binds its columns, so that what cannot be loaded stops before anything is written.
+    ///
+    /// # Errors
+    /// When a source cannot be read, or its columns or dates do not fit the spec.
+    pub fn new(spec: Spec, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
+        let options = ReadOptions { encoding: wishes.encoding, ..ReadOptions::default() };
+        let sources = read::expand(&wishes.sources)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, source)| SourcePlan::new(source, index, &spec, &options, &wishes.layout))
+            .collect::<Result<_, _>>()?;
+        let reading = format!("{:?} {:?}", wishes.encoding, wishes.layout);
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        // The server needs its share of the machine where it runs beside us, and one thread reads and one writes.
+        let workers = if wishes.workers == 0 { (cores / 2).max(1) } else { wishes.workers };
+        Ok(Self { spec, key, sources, workers, reading, options })
+    }
+
+    /// What makes these sources the same again: their hashes. Reads every file once.
+    ///
+    /// # Errors
+    /// When a source cannot be read.
+    pub fn identities(&self) -> Result<Vec<SourceIdentity>, Error> {
+        let identity = |plan: &SourcePlan| {
+            let hash = plan.source.hash()?;
+            let blake3 = hash.map(|hash| blake3::Hash::from(hash).to_hex().to_string());
+            Ok(SourceIdentity { name: plan.source.name.clone(), size_bytes: plan.source.size_bytes, blake3 })
+        };
+        self.sources.iter().map(identity).collect()
+    }
+
+    /// Bytes of all sources together, as they lie on disk; `None` if one is standard input.
+    pub fn size_bytes(&self) -> Option<u64> {
+        self.sources.iter().map(|plan| plan.source.size_bytes).sum()
+    }
+
+    /// A reader at the first row of source `index`.
+    pub(super) fn open(&self, index: usize) -> Result<Reader, Error> {
+        let plan = &self.sources[index];
+        let opened = plan.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut reader = match opened {
+            Some(reader) => reader,
+            None => Reader::open(&plan.source, index, &self.options)?,
+        };
+        reader.start(&plan.layout.format);
+        Ok(reader)
+    }
+}
+
+impl SourcePlan {
+    fn new(
+        source: Source,
+        index: usize,
+        spec: &Spec,
+        options: &ReadOptions,
+        wishes: &LayoutOptions,
+    ) -> Result<Self, Error> {
+        let reader = Reader::open(&source, index, options)?;
+        let wrong = |problem| Error::Layout { source_name: source.name.clone(), problem };
+        let format = detect_format(reader.sample(), wishes).map_err(wrong)?;
+        let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
+        let encoding = reader.encoding();
+        let opened = Mutex::new(source.path.is_none().then_some(reader));
+        Ok(Self { source, encoding, layout, opened })
+    }
+}

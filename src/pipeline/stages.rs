@@ -1,0 +1,219 @@
+//! Read, parse, clean, encode: from sources to encoded blocks in order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::Error;
+use super::plan::Plan;
+use crate::clean::{Cleaner, Record};
+use crate::encode::{EncodedBlock, Encoder, Entry, Lineage};
+use crate::parse::{Cells, Parser};
+use crate::read::{Block, RowSpan};
+use crate::reject::{Reason, Reject, RejectedRow};
+use crate::report::Progress;
+
+/// Blocks between two stages: enough to keep both busy, few enough to bound memory.
+const BLOCKS_WAITING_MAX: usize = 4;
+
+/// A wish to stop that any thread may look at.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Asks for a stop: the reader ends after its current block, and what was read is brought to its end.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Turns the plan's sources into encoded blocks, in order, and gives each to `take`.
+///
+/// # Errors
+/// What a reader or `take` met first; all threads have ended by then.
+pub(super) fn encode_all(
+    plan: &Plan,
+    run: Option<[u8; 16]>,
+    interrupt: &Interrupt,
+    progress: &Progress,
+    mut take: impl FnMut(EncodedBlock) -> Result<(), Error>,
+) -> Result<(), Error> {
+    thread::scope(|scope| {
+        let (to_workers, blocks) = sync_channel::<Block>(BLOCKS_WAITING_MAX);
+        let (to_order, encoded) = sync_channel::<EncodedBlock>(BLOCKS_WAITING_MAX);
+        let blocks = Arc::new(Mutex::new(blocks));
+        let reading = scope.spawn(move || read_all(plan, &to_workers, interrupt, progress));
+        for _ in 0..plan.workers {
+            let (blocks, to_order) = (Arc::clone(&blocks), to_order.clone());
+            scope.spawn(move || work(plan, run, &blocks, &to_order, progress));
+        }
+        drop((blocks, to_order));
+        let taken = in_order(&encoded, &mut take);
+        drop(encoded);
+        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        taken.and(read)
+    })
+}
+
+/// Reads all sources in order and numbers their blocks through. Ends early, without error, when nobody listens any more.
+fn read_all(
+    plan: &Plan,
+    to_workers: &SyncSender<Block>,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut sequence = 0;
+    for index in 0..plan.sources.len() {
+        let mut reader = plan.open(index)?;
+        while let Some(mut block) = reader.next_block(Block::default())? {
+            if interrupt.is_asked() {
+                return Ok(());
+            }
+            block.sequence = sequence;
+            sequence += 1;
+            progress.bytes.fetch_add(block.bytes.len() as u64, Ordering::Relaxed);
+            if to_workers.send(block).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One worker: takes blocks until there are none, and turns each into documents and rejects.
+fn work(
+    plan: &Plan,
+    run: Option<[u8; 16]>,
+    blocks: &Mutex<Receiver<Block>>,
+    to_order: &SyncSender<EncodedBlock>,
+    progress: &Progress,
+) {
+    let mut bench: Option<Bench> = None;
+    loop {
+        let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(block) = next else { return };
+        let bench = match &mut bench {
+            Some(bench) if bench.source == block.source => bench,
+            other => other.insert(Bench::new(plan, block.source, run)),
+        };
+        let encoded = bench.encode(&block);
+        progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
+        if to_order.send(encoded).is_err() {
+            return;
+        }
+    }
+}
+
+/// Hands blocks on in the order of their numbers.
+fn in_order(
+    encoded: &Receiver<EncodedBlock>,
+    take: &mut impl FnMut(EncodedBlock) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut early = BTreeMap::new();
+    let mut next = 0;
+    for block in encoded {
+        early.insert(block.sequence, block);
+        while let Some(block) = early.remove(&next) {
+            take(block)?;
+            next += 1;
+        }
+    }
+    Ok(())
+}
+
+/// A worker's tools for one source, reused from row to row.
+pub struct Bench {
+    source: usize,
+    run: Option<[u8; 16]>,
+    parser: Parser,
+    cleaner: Cleaner,
+    encoder: Encoder,
+    cells: Cells,
+    record: Record,
+}
+
+impl Bench {
+    /// Tools for source `source` of the plan; with a run's id, documents carry their lineage.
+    pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
+        let layout = &plan.sources[source].layout;
+        Self {
+            source,
+            run,
+            parser: Parser::new(layout, &plan.spec),
+            cleaner: Cleaner::new(&plan.spec, layout),
+            encoder: Encoder::new(&plan.spec, plan.key.clone()),
+            cells: Cells::default(),
+            record: Record::default(),
+        }
+    }
+
+    /// Parses, cleans, encodes and hashes a block's rows in one pass.
+    pub fn encode(&mut self, block: &Block) -> EncodedBlock {
+        let first = block.rows.first().copied();
+        let mut encoded = EncodedBlock {
+            source: block.source,
+            sequence: block.sequence,
+            rows: block.rows.len() as u64,
+            first_row: block.first_row,
+            first_line: first.map_or(0, |span| span.line),
+            first_offset: first.map_or(0, |span| span.offset),
+            // A document is about three times its row: names of fields, types and lengths come to it.
+            documents: Vec::with_capacity(block.bytes.len() * 3 + 1024),
+            entries: Vec::with_capacity(block.rows.len()),
+            ..EncodedBlock::default()
+        };
+        for (row, &span) in block.rows.iter().enumerate() {
+            match self.encode_row(block, span, row, &mut encoded) {
+                Ok(entry) => encoded.entries.push(entry),
+                Err(reject) => encoded.rejects.push(self.rejected(block, span, reject)),
+            }
+        }
+        encoded
+    }
+
+    fn encode_row(
+        &mut self,
+        block: &Block,
+        span: RowSpan,
+        row: usize,
+        into: &mut EncodedBlock,
+    ) -> Result<Entry, Reject> {
+        let bytes = block.row(span);
+        self.parser.parse(bytes, span, &mut self.cells)?;
+        if let Some(offset) = block.undecodable_offset(span) {
+            return Err(undecodable(offset));
+        }
+        self.cleaner.clean(bytes, &self.cells, &mut self.record, &mut into.tally)?;
+        let lineage = self.run.map(|run| Lineage { run, row: block.first_row + row as u64 });
+        let start = into.documents.len() as u32;
+        let encoded = self.encoder.encode(&self.record, lineage, &mut into.documents)?;
+        Ok(Entry {
+            id: encoded.id,
+            digest: encoded.digest,
+            start,
+            len: encoded.len as u32,
+            row: row as u32,
+            line: (span.line - into.first_line) as u32,
+            offset: (span.offset - into.first_offset) as u32,
+            chunk: 0,
+        })
+    }
+
+    fn rejected(&self, block: &Block, span: RowSpan, reject: Reject) -> RejectedRow {
+        let bytes = block.row(span);
+        let cells = (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect();
+        RejectedRow { source: block.source, line: span.line, offset: span.offset, reject, cells }
+    }
+}
+
+fn undecodable(offset: u64) -> Reject {
+    let message = format!("bytes that the encoding does not allow, at byte {offset} of the source");
+    Reject { field: None, reason: Reason::Undecodable, message }
+}

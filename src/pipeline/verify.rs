@@ -1,0 +1,102 @@
+//! The proof: the source is read again, the collection is streamed, and the two are joined by `_id`.
+
+use super::Error;
+use super::plan::Plan;
+use super::stages::{Interrupt, encode_all};
+use crate::access::Target;
+use crate::encode::{Encoded, EncodedBlock};
+use crate::report::Progress;
+use crate::spec::OnConflict;
+use crate::verify::{self, Expectation, Expected, Scan, Verification, Wanted};
+use crate::write::Mode;
+
+/// Bytes of expected identities and digests kept in memory; the rest goes to a temporary file.
+const EXPECTATION_BYTES_MAX: usize = 64 << 20;
+
+/// What a verification was asked to do.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// Differences of each kind that are listed; all are counted.
+    pub differences_max: usize,
+    /// Print the values of fields that differ. They are patients' data.
+    pub show_values: bool,
+    /// Look only for what the source asks for: other documents in the collection are counted, and no difference.
+    pub only_source: bool,
+    /// The mode the source was loaded with: it settles conflicts within the source.
+    pub mode: Mode,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { differences_max: 100, show_values: false, only_source: false, mode: Mode::Insert }
+    }
+}
+
+/// Compares the target collection with the plan's sources.
+///
+/// # Errors
+/// When a source or the collection cannot be read to its end. Differences are no errors.
+pub async fn verify(
+    plan: &Plan,
+    target: &Target,
+    options: &VerifyOptions,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<Verification, Error> {
+    let expected = tokio::task::block_in_place(|| expect(plan, options.mode, interrupt, progress))?;
+    let scan = Scan::new(&target.documents());
+    let settings = verify::Options {
+        differences_max: options.differences_max,
+        show_values: options.show_values,
+        ..verify::Options::new(plan.key.clone())
+    };
+    let mut verification = verify::compare(&scan, &expected, &settings).await?;
+    let mut wanted = verification.wanted();
+    if !wanted.is_complete() {
+        tokio::task::block_in_place(|| find(plan, &mut wanted, interrupt))?;
+        verify::name_fields(&scan, &mut verification, &wanted, options.show_values)
+            .await
+            .map_err(verify::VerifyError::from)?;
+    }
+    if options.only_source {
+        verification.leave_extra();
+    }
+    Ok(verification)
+}
+
+/// Reads the sources and settles which document each record asks for. Needs no database: a dry run counts with it.
+///
+/// # Errors
+/// When a source cannot be read to its end, or the temporary file cannot be used.
+pub(super) fn expect(plan: &Plan, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
+    let mut expectation = Expectation::new(EXPECTATION_BYTES_MAX);
+    encode_all(plan, None, interrupt, progress, |block| push(&mut expectation, &block))?;
+    stop_if_asked(interrupt)?;
+    let rule = if mode == Mode::Insert { plan.spec.identity.on_conflict } else { OnConflict::KeepLast };
+    Ok(expectation.settle(rule).map_err(verify::VerifyError::from)?)
+}
+
+pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock) -> Result<(), Error> {
+    for entry in &block.entries {
+        let row = block.first_row + u64::from(entry.row);
+        expectation.push(entry.id, entry.digest, block.source as u32, row).map_err(verify::VerifyError::from)?;
+    }
+    Ok(())
+}
+
+/// Reads the sources once more for the documents of which only the digest is known to differ.
+fn find(plan: &Plan, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
+    encode_all(plan, None, interrupt, &Progress::default(), |block| {
+        for entry in &block.entries {
+            let document = &block.documents[entry.start as usize..(entry.start + entry.len) as usize];
+            let encoded = Encoded { id: entry.id, digest: entry.digest, len: document.len() };
+            wanted.offer(&encoded, document);
+        }
+        Ok(())
+    })?;
+    stop_if_asked(interrupt)
+}
+
+pub(super) fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
+    if interrupt.is_asked() { Err(Error::Stopped("interrupted; nothing was changed".into())) } else { Ok(()) }
+}

@@ -1,0 +1,63 @@
+//! Progress on a terminal; nothing anywhere else.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+
+/// How far a command came, for who watches it.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Rows encoded or rejected.
+    pub rows: Arc<AtomicU64>,
+    /// Rows settled at the server.
+    pub rows_settled: Arc<AtomicU64>,
+    /// Bytes read of the sources' text.
+    pub bytes: Arc<AtomicU64>,
+}
+
+/// A line on the terminal that tells how far a command is, until it is dropped.
+pub struct Bar {
+    bar: ProgressBar,
+    ticker: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Bar {
+    /// Starts a line for `progress` if standard error is a terminal and the user did not ask for quiet.
+    pub fn start(doing: &'static str, progress: &Progress, quiet: bool) -> Self {
+        if quiet || !std::io::stderr().is_terminal() {
+            return Self { bar: ProgressBar::hidden(), ticker: None };
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        let (shown, progress) = (bar.clone(), progress.clone());
+        let ticker = std::thread::spawn(move || {
+            while !shown.is_finished() {
+                shown.set_message(message(doing, &progress));
+                shown.tick();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { bar, ticker: Some(ticker) }
+    }
+}
+
+fn message(doing: &str, progress: &Progress) -> String {
+    let rows = progress.rows.load(Ordering::Relaxed);
+    let settled = progress.rows_settled.load(Ordering::Relaxed);
+    let bytes = HumanBytes(progress.bytes.load(Ordering::Relaxed));
+    format!("{doing}: {} rows, {bytes} read, {} settled", HumanCount(rows), HumanCount(settled))
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        if let Some(ticker) = self.ticker.take() {
+            let _ = ticker.join();
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The summary of a load: what was read and how, what changed, what was refused and why, what the database holds now.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::clean::{Tally, slot_names};
+use crate::ledger::Counts;
+use crate::parse::{Format, Layout};
+use crate::reject::Reason;
+use crate::spec::{Severity, Spec};
+use crate::verify::Verification;
+
+/// The summary of a load or a dry run. Holds no value of any row.
+#[derive(Debug, Default, Serialize)]
+pub struct LoadSummary {
+    /// What happened, in a few words: `loaded`, `dry run`, `already loaded`, `stopped`.
+    pub outcome: String,
+    /// Database and collection; `None` in a dry run.
+    pub target: Option<String>,
+    /// The load's id in the ledger.
+    pub run: Option<String>,
+    /// The sources and how they are read.
+    pub sources: Vec<SourceNote>,
+    /// What became of the rows.
+    pub counts: Counts,
+    /// Rejected rows by reason and field.
+    pub rejects: Vec<Count>,
+    /// Cells that cleaning changed, by rule and field.
+    pub changes: Vec<Count>,
+    /// Rows that broke a plausibility rule which only warns.
+    pub warnings: Vec<Count>,
+    /// Reject files that were written.
+    pub reject_files: Vec<String>,
+    /// Order-independent sum over the digests of all records that the collection holds of this load.
+    pub digest: String,
+    /// What was done to indexes and validator, or why not.
+    pub collection_notes: Vec<String>,
+    /// Seconds from the first byte read to the last acknowledgement.
+    pub seconds: f64,
+    /// The proof that the documents are there.
+    pub verification: Option<Verification>,
+    /// Seconds the proof took.
+    pub verification_seconds: f64,
+    /// Why there is no proof.
+    pub unverified: Option<String>,
+}
+
+/// How a source was read.
+#[derive(Debug, Serialize)]
+pub struct SourceNote {
+    /// Its name.
+    pub name: String,
+    /// Its encoding.
+    pub encoding: String,
+    /// Format and delimiter.
+    pub format: String,
+    /// Columns that no field uses; they are not loaded.
+    pub unknown_columns: Vec<String>,
+    /// Date columns and their formats.
+    pub dates: Vec<(String, String)>,
+}
+
+/// How often something happened to a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// The rule or the reason.
+    pub what: String,
+    /// The field; empty where it is the whole row.
+    pub field: String,
+    /// How often.
+    pub count: u64,
+}
+
+impl SourceNote {
+    /// How the source `name` is read.
+    pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec) -> Self {
+        let dates = spec.fields.iter().zip(&layout.dates);
+        let format = match &layout.format {
+            Format::Csv(dialect) if dialect.delimiter == b'\t' => "csv, tab".to_owned(),
+            Format::Csv(dialect) => format!("csv, `{}`", char::from(dialect.delimiter)),
+            Format::Ndjson => "ndjson".to_owned(),
+        };
+        Self {
+            name: name.to_owned(),
+            encoding: encoding.to_owned(),
+            format,
+            unknown_columns: layout.unknown.clone(),
+            dates: dates
+                .filter_map(|(field, format)| Some((field.name.clone(), (*format)?.name().to_owned())))
+                .collect(),
+        }
+    }
+}
+
+/// Rejected rows, counted by reason and field.
+#[derive(Debug, Default)]
+pub struct RejectCounts(BTreeMap<(&'static str, Option<usize>), u64>);
+
+impl RejectCounts {
+    /// Counts a rejected row.
+    pub fn add(&mut self, reason: Reason, field: Option<usize>) {
+        *self.0.entry((reason.code(), field)).or_default() += 1;
+    }
+
+    /// The counts by reason, then field.
+    pub fn list(&self, spec: &Spec) -> Vec<Count> {
+        let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
+        let count = |(&(what, field), &count): (&(&str, Option<usize>), &u64)| Count {
+            what: what.into(),
+            field: name(field),
+            count,
+        };
+        self.0.iter().map(count).collect()
+    }
+}
+
+/// What the tally says, by rule and field; only what happened at all.
+pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
+    let of_field = |(field, counts): (&crate::spec::Field, &Vec<u64>)| {
+        let named = slot_names(field).into_iter().zip(counts.clone());
+        let field = field.name.clone();
+        named.filter(|(_, count)| *count > 0).map(move |(what, count)| Count {
+            what: what.into(),
+            field: field.clone(),
+            count,
+        })
+    };
+    spec.fields.iter().zip(&tally.changed).flat_map(|pair| of_field(pair).collect::<Vec<_>>()).collect()
+}
+
+/// Rows that broke a rule which only warns, by rule; only what happened at all.
+pub fn warnings(tally: &Tally, spec: &Spec) -> Vec<Count> {
+    let warning = spec.plausibility.iter().filter(|rule| rule.severity == Severity::Warn);
+    let counted = warning.zip(&tally.warned).filter(|(_, count)| **count > 0);
+    let count = |(rule, &count): (&crate::spec::Plausibility, &u64)| Count {
+        what: rule.name.clone(),
+        field: spec.fields[rule.left].name.clone(),
+        count,
+    };
+    counted.map(count).collect()
+}
+
+impl fmt::Display for LoadSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let into = self.target.as_ref().map_or_else(String::new, |target| format!(" into {target}"));
+        writeln!(f, "{}{into}", self.outcome)?;
+        self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
+        f.write_str(&self.counts_table())?;
+        list(f, "rejected, by reason", &self.rejects)?;
+        self.reject_files.iter().try_for_each(|file| writeln!(f, "  rejects are in    {file}"))?;
+        list(f, "cells changed, by rule", &self.changes)?;
+        list(f, "rows that break a rule which only warns", &self.warnings)?;
+        self.collection_notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
+        self.end(f)
+    }
+}
+
+impl LoadSummary {
+    /// Whether the proof finds what the counts say: what was refused or kept back is missing or different, and nothing else.
+    pub fn is_proven(&self, proof: &Verification) -> bool {
+        let of = |reasons: &[Reason]| {
+            let counted = self.rejects.iter().filter(|count| reasons.iter().any(|reason| reason.code() == count.what));
+            counted.map(|count| count.count).sum::<u64>()
+        };
+        let refused = of(&[Reason::FailedValidation, Reason::RefusedByServer]);
+        let kept_back = self.counts.conflicts + of(&[Reason::Conflict]);
+        proof.missing <= refused && proof.different <= kept_back && proof.extra == 0
+    }
+
+    fn counts_table(&self) -> String {
+        let counts = &self.counts;
+        let dry = self.target.is_none();
+        let rows = [
+            ("read", counts.read, true),
+            (if dry { "would be written" } else { "written" }, counts.written, true),
+            ("  of which replaced", counts.replaced, counts.replaced > 0),
+            ("already present", counts.already_present, !dry),
+            ("duplicates", counts.duplicates, true),
+            ("conflicts, kept", counts.conflicts, counts.conflicts > 0),
+            ("rejected", counts.rejected, true),
+        ];
+        let mut table = String::new();
+        for (name, count, shown) in rows {
+            if shown {
+                let _ = writeln!(table, "  {name:<20}{count:>12}");
+            }
+        }
+        table
+    }
+
+    fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.digest.is_empty() {
+            writeln!(f, "  content digest    {}", self.digest)?;
+        }
+        if let Some(run) = &self.run {
+            writeln!(f, "  run               {run}")?;
+        }
+        let rate = if self.seconds > 0.0 { self.counts.read as f64 / self.seconds } else { 0.0 };
+        writeln!(f, "  {:.2} s, {rate:.0} rows/s", self.seconds)?;
+        match (&self.verification, &self.unverified) {
+            (Some(proof), _) => write!(f, "{proof}  verified in {:.2} s", self.verification_seconds),
+            (None, Some(why)) => write!(f, "  not verified: {why}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SourceNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  from {} ({}, {})", self.name, self.format, self.encoding)?;
+        for (field, format) in &self.dates {
+            writeln!(f, "    {field}: {format}")?;
+        }
+        if !self.unknown_columns.is_empty() {
+            writeln!(f, "    notice: columns not in the spec, ignored: {}", self.unknown_columns.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, title: &str, counts: &[Count]) -> fmt::Result {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "  {title}")?;
+    for Count { what, field, count } in counts {
+        writeln!(f, "    {what:<22}{field:<22}{count:>10}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Joins the expected documents with the stored ones, both in `_id` order, several ranges at a time.
+
+use std::collections::VecDeque;
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, RawBsonRef, RawDocument};
+use tokio::task::JoinSet;
+
+use super::VerifyError;
+use super::expected::{Expected, ExpectedDocument, ExpectedRange};
+use super::report::{Difference, Kind, RowOfSource, Verification};
+use super::scan::{Range, Scan, uuid};
+use crate::encode::{Id, IdentityKey, Stored, extended_json};
+
+/// Ranges that the space of `_id`s is cut into. `_id`s are hashes, so the ranges hold alike many documents.
+const RANGES: u8 = 16;
+
+/// How to compare.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The key that the documents' `_id`s and digests were made with.
+    pub key: IdentityKey,
+    /// How many differences of each kind are listed. Counts are exact all the same.
+    pub differences_max: usize,
+    /// Whether values of documents may stand in the result.
+    pub show_values: bool,
+    /// Ranges that are read at the same time, each with a cursor of its own and up to 16 MiB of documents.
+    pub cursors: usize,
+}
+
+impl Options {
+    /// Lists 100 differences of each kind without values, and reads with three cursors: on a machine whose two cores the
+    /// server shares, one keeps a core idle while its reply is compared, and a fourth gives next to nothing.
+    pub fn new(key: IdentityKey) -> Self {
+        Self { key, differences_max: 100, show_values: false, cursors: 3 }
+    }
+}
+
+/// Compares the collection behind `scan` with what its source asks for.
+///
+/// The scan is no snapshot: a document that is written or deleted meanwhile is seen as it was when its range was read.
+/// Runs on the calling tokio runtime; dropping the future ends the scans. Memory: what `expected` holds, and for every
+/// cursor one reply of the server and one read-ahead of 8 MiB.
+pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
+    let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
+    let mut parts: Vec<Option<Verification>> = waiting.iter().map(|_| None).collect();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < options.cursors.max(1)
+            && let Some((index, range)) = waiting.pop_front()
+        {
+            let (scan, expected, options) = (scan.clone(), expected.clone(), options.clone());
+            running.spawn(async move { (index, compare_range(&scan, &expected, &range, &options).await) });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (index, part) = ended.map_err(|_| VerifyError::Stopped)?;
+        parts[index] = Some(part?);
+    }
+    let mut whole = Verification { records: expected.records(), ..Verification::default() };
+    parts.into_iter().flatten().for_each(|part| whole.append(part, options.differences_max));
+    Ok(whole)
+}
+
+/// A range of the collection, and the `_id`s that can be expected in it, if any.
+struct IdRange {
+    scan: Range,
+    expected: Option<(Id, Option<Id>)>,
+}
+
+/// All `_id`s there can be: values that sort before every UUID, the UUIDs in equal parts, values that sort after.
+fn id_ranges() -> Vec<IdRange> {
+    let width = (256 / u16::from(RANGES)) as u8;
+    let first = |range: u8| {
+        let mut id = [0; 16];
+        id[0] = range * width;
+        Id(id)
+    };
+    // Binary values sort by length, then subtype, then bytes: what follows the last UUID is of the next subtype.
+    let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
+    let mut ranges = vec![IdRange { scan: Range { from: None, to: Some(uuid(first(0))) }, expected: None }];
+    for range in 0..RANGES {
+        let to = (range + 1 < RANGES).then(|| first(range + 1));
+        let scan = Range { from: Some(uuid(first(range))), to: Some(to.map_or_else(|| after.clone(), uuid)) };
+        ranges.push(IdRange { scan, expected: Some((first(range), to)) });
+    }
+    ranges.push(IdRange { scan: Range { from: Some(after), to: None }, expected: None });
+    ranges
+}
+
+async fn compare_range(
+    scan: &Scan,
+    expected: &Expected,
+    range: &IdRange,
+    options: &Options,
+) -> Result<Verification, VerifyError> {
+    let expected = range.expected.map(|(from, to)| expected.range(from, to)).transpose()?;
+    let mut join = Join::new(expected, options)?;
+    let mut scan = scan.range(range.scan.clone());
+    while let Some(batch) = scan.next_batch().await? {
+        batch.documents().try_for_each(|document| join.take(document))?;
+    }
+    join.finish()
+}
+
+/// A merge join: stored documents come in `_id` order and meet the expected ones in the same order.
+struct Join<'a> {
+    expected: Option<ExpectedRange>,
+    next: Option<ExpectedDocument>,
+    found: Verification,
+    options: &'a Options,
+}
+
+impl<'a> Join<'a> {
+    fn new(expected: Option<ExpectedRange>, options: &'a Options) -> Result<Self, VerifyError> {
+        let mut join = Self { expected, next: None, found: Verification::default(), options };
+        join.advance()?;
+        Ok(join)
+    }
+
+    /// Steps to the next expected document and returns the one before.
+    fn advance(&mut self) -> Result<Option<ExpectedDocument>, VerifyError> {
+        let next = self.expected.as_mut().and_then(Iterator::next).transpose()?;
+        if let Some(document) = &next {
+            self.found.expected += 1;
+            self.found.duplicates += document.duplicates;
+            self.found.conflicts += document.conflicts;
+            self.found.source_digest.add(document.digest);
+        }
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    fn take(&mut self, document: &[u8]) -> Result<(), VerifyError> {
+        self.found.found += 1;
+        let Some(stored) = Stored::parse(document) else {
+            self.found.foreign += 1;
+            self.extra(|options| foreign_id(document, options.show_values));
+            return Ok(());
+        };
+        self.miss_while(|expected| expected < stored.id)?;
+        let digest = stored.digest(&self.options.key);
+        self.found.collection_digest.add(digest);
+        if self.next.as_ref().is_none_or(|expected| expected.id != stored.id) {
+            self.extra(|_| stored.id.to_string());
+        } else if let Some(expected) = self.advance()? {
+            if expected.digest == digest {
+                self.found.equal += 1;
+            } else {
+                self.found.different += 1;
+                self.list(self.found.different, Kind::Different, &expected);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Verification, VerifyError> {
+        self.miss_while(|_| true)?;
+        Ok(self.found)
+    }
+
+    fn miss_while(&mut self, is_missing: impl Fn(Id) -> bool) -> Result<(), VerifyError> {
+        while self.next.as_ref().is_some_and(|expected| is_missing(expected.id)) {
+            if let Some(expected) = self.advance()? {
+                self.found.missing += 1;
+                self.list(self.found.missing, Kind::Missing, &expected);
+            }
+        }
+        Ok(())
+    }
+
+    fn extra(&mut self, id: impl FnOnce(&Options) -> String) {
+        self.found.extra += 1;
+        if self.found.extra <= self.options.differences_max as u64 {
+            let id = id(self.options);
+            let difference = Difference { kind: Kind::Extra, id, rows: Vec::new(), fields: Vec::new(), wanted: None };
+            self.found.listed.push(difference);
+        }
+    }
+
+    /// Lists a difference from an expected document, `count` being how many of its kind there are by now.
+    fn list(&mut self, count: u64, kind: Kind, expected: &ExpectedDocument) {
+        if count <= self.options.differences_max as u64 {
+            let rows = expected.rows.iter().map(|&(source, row)| RowOfSource { source, row }).collect();
+            let wanted = (kind == Kind::Different).then_some((expected.id, expected.digest));
+            let difference = Difference { kind, id: expected.id.to_string(), rows, fields: Vec::new(), wanted };
+            self.found.listed.push(difference);
+        }
+    }
+}
+
+/// Names an `_id` that this program did not make: it may be a person's name or number, an `ObjectId` is not.
+fn foreign_id(document: &[u8], show_values: bool) -> String {
+    let id = RawDocument::from_bytes(document).ok().and_then(|document| document.get("_id").ok().flatten());
+    match id {
+        Some(id) if show_values => extended_json::canonical(id),
+        Some(RawBsonRef::ObjectId(id)) => format!("ObjectId('{id}')"),
+        Some(id) => format!("an _id of BSON type {:?}", id.element_type()),
+        None => "no _id".to_owned(),
+    }
+}

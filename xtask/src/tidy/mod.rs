@@ -1,0 +1,103 @@
+//! The rules of the house, held by a test instead of by memory.
+//!
+//! Each rule is a function from a file to its violations, and each is shown to be able to fail.
+
+mod rooms;
+mod rules;
+mod source;
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::error::Doing;
+use crate::{Error, Result, root};
+
+/// A rule broken at a place.
+#[derive(Debug, PartialEq, Eq)]
+struct Violation {
+    path: String,
+    /// Counted from 1.
+    line: usize,
+    message: String,
+}
+
+impl Violation {
+    fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line, message: message.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}: {}", self.path, self.line, self.message)
+    }
+}
+
+/// Checks every file of the repository that is tracked, or new and not ignored.
+pub fn run() -> Result<()> {
+    let mut violations = Vec::new();
+    for path in files()? {
+        let bytes = match fs::read(root().join(&path)) {
+            Ok(bytes) => bytes,
+            // Deleted in the work tree, still in the index.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::Io { doing: format!("reading {path}"), source }),
+        };
+        violations.extend(check_file(&path, &bytes));
+    }
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    Err(Error::failed(format!("the house is not tidy\n{}", list.join("\n"))))
+}
+
+fn files() -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let output = git.output().doing(|| "listing the repository's files with git".to_owned())?;
+    if !output.status.success() {
+        return Err(Error::failed(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim_end())));
+    }
+    let list = String::from_utf8_lossy(&output.stdout);
+    Ok(list.split('\0').filter(|path| !path.is_empty()).map(ToOwned::to_owned).collect())
+}
+
+fn check_file(path: &str, bytes: &[u8]) -> Vec<Violation> {
+    let mut violations = rules::check_any(path, bytes);
+    let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
+    if let (true, Ok(text)) = (is_rust, std::str::from_utf8(bytes)) {
+        let source = source::Source::new(path, text);
+        violations.extend(rules::check_rust(&source));
+        violations.extend(rooms::check(&source));
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_house_is_tidy() {
+        if let Err(error) = run() {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn the_files_are_listed() {
+        let files = files().expect("git answers");
+        assert!(files.iter().any(|path| path == "Cargo.lock") && files.iter().any(|path| path == "src/lib.rs"));
+        assert!(!files.iter().any(|path| path.starts_with("target/")));
+    }
+
+    #[test]
+    fn a_violation_names_its_place() {
+        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n");
+        let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["src/parse/x.rs:2: todo! is not finished work"]);
+    }
+}

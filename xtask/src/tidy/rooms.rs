@@ -1,0 +1,224 @@
+//! The boundaries between the rooms of `src/`: who may use whom, and what a room must never touch.
+
+use super::Violation;
+use super::source::{Source, line_of, lines_with_word, word_offsets};
+
+/// A module at the top of the crate, and the modules at the top of the crate that it may use.
+struct Room {
+    name: &'static str,
+    uses: &'static [&'static str],
+}
+
+/// The house in the order in which data flows, in no circle. A room that is not here may not exist. `pipeline` is the one
+/// that wires the stages.
+const ROOMS: &[Room] = &[
+    Room { name: "main", uses: &[] },
+    Room { name: "lib", uses: &[] },
+    Room {
+        name: "cli",
+        uses: &[
+            "access", "export", "generate", "ledger", "pipeline", "read", "reject", "report", "spec", "verify", "write",
+        ],
+    },
+    Room { name: "spec", uses: &[] },
+    Room { name: "read", uses: &[] },
+    Room { name: "reject", uses: &[] },
+    Room { name: "parse", uses: &["read", "reject", "spec"] },
+    Room { name: "clean", uses: &["parse", "reject", "spec"] },
+    Room { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
+    Room { name: "write", uses: &["access", "encode", "ledger", "reject", "spec"] },
+    Room { name: "ledger", uses: &["access", "encode", "spec"] },
+    Room { name: "verify", uses: &["access", "clean", "encode", "ledger", "parse", "read", "reject", "spec", "spill"] },
+    Room { name: "access", uses: &["spec"] },
+    Room { name: "spill", uses: &["encode"] },
+    Room { name: "report", uses: &["clean", "ledger", "parse", "reject", "spec", "verify", "write"] },
+    Room {
+        name: "pipeline",
+        uses: &[
+            "access", "clean", "encode", "ledger", "parse", "read", "reject", "report", "spec", "spill", "verify",
+            "write",
+        ],
+    },
+    Room { name: "generate", uses: &["spec"] },
+    Room { name: "export", uses: &["access", "clean", "encode", "spec"] },
+    Room { name: "serve", uses: &["access", "ledger", "report", "spec"] },
+    Room { name: "listen", uses: &["parse", "read", "spec"] },
+];
+
+/// Crates that only some rooms may name.
+const CRATES: &[(&str, &[&str])] = &[
+    ("mongodb", &["access", "ledger", "verify", "write"]),
+    ("clap", &["cli", "main"]),
+    ("axum", &["serve"]),
+    ("indicatif", &["report"]),
+    ("rpassword", &["cli"]),
+];
+
+/// Rooms that are functions: no I/O, clock, randomness, async or logging.
+const PURE: &[&str] = &["clean", "encode", "parse"];
+const IMPURE_WORDS: &[&str] = &[
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time",
+    "tokio",
+    "async",
+    "await",
+    "rand",
+    "getrandom",
+    "log",
+    "tracing",
+    "print!",
+    "println!",
+    "eprint!",
+    "eprintln!",
+    "dbg!",
+];
+
+/// Checks one file under `src/`.
+pub(super) fn check(source: &Source<'_>) -> Vec<Violation> {
+    let Some(room) = room_of(source.path) else { return Vec::new() };
+    let mut violations = foreign_crates(source, room);
+    violations.extend(impurity(source, room));
+    violations.extend(neighbours(source, room));
+    violations
+}
+
+fn room_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("src/")?;
+    rest.split_once('/').map(|(room, _)| room).or_else(|| rest.strip_suffix(".rs"))
+}
+
+fn foreign_crates(source: &Source<'_>, room: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (name, rooms) in CRATES.iter().filter(|(_, rooms)| !rooms.contains(&room)) {
+        let message = format!("the crate {name} belongs to {} alone", rooms.join(", "));
+        let lines = lines_with_word(&source.production, name);
+        violations.extend(lines.into_iter().map(|line| Violation::new(source.path, line, message.clone())));
+    }
+    violations
+}
+
+fn impurity(source: &Source<'_>, room: &str) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for word in IMPURE_WORDS.iter().filter(|_| PURE.contains(&room)) {
+        let message = format!("{room} is made of functions: no {word}");
+        let lines = lines_with_word(&source.production, word);
+        violations.extend(lines.into_iter().map(|line| Violation::new(source.path, line, message.clone())));
+    }
+    violations
+}
+
+fn neighbours(source: &Source<'_>, room: &str) -> Vec<Violation> {
+    let Some(uses) = ROOMS.iter().find(|known| known.name == room).map(|known| known.uses) else {
+        let message = format!("the room {room} is not in the table of xtask/src/tidy/rooms.rs");
+        return vec![Violation::new(source.path, 1, message)];
+    };
+    let code = &source.production;
+    let mut violations = Vec::new();
+    for offset in word_offsets(code, "crate::") {
+        let named = modules_at(&code[offset + "crate::".len()..]);
+        let foreign = named.into_iter().filter(|name| is_module(name) && *name != room && !uses.contains(name));
+        violations.extend(
+            foreign
+                .map(|name| Violation::new(source.path, line_of(code, offset), format!("{room} may not use {name}"))),
+        );
+    }
+    violations
+}
+
+/// Modules, unlike types and macros' names, are known to the table.
+fn is_module(name: &str) -> bool {
+    ROOMS.iter().any(|room| room.name == name)
+}
+
+/// The first path segments after `crate::`, one or, in braces, several.
+fn modules_at(path: &str) -> Vec<&str> {
+    let name = |path: &'_ str| {
+        path.len() - path.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_').len()
+    };
+    let Some(group) = path.strip_prefix('{') else { return vec![&path[..name(path)]] };
+    let (mut depth, mut start, mut modules) = (0_usize, true, Vec::new());
+    for (offset, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => start = true,
+            _ if letter.is_whitespace() => {}
+            _ if start => {
+                modules.push(&group[offset..offset + name(&group[offset..])]);
+                start = false;
+            }
+            _ => {}
+        }
+    }
+    modules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(path: &str, text: &str) -> Vec<String> {
+        check(&Source::new(path, text)).into_iter().map(|violation| violation.message).collect()
+    }
+
+    #[test]
+    fn no_room_uses_itself_by_way_of_others() {
+        let mut left: Vec<&Room> = ROOMS.iter().collect();
+        while let Some(free) =
+            left.iter().position(|room| room.uses.iter().all(|used| left.iter().all(|room| room.name != *used)))
+        {
+            left.remove(free);
+        }
+        let circle: Vec<&str> = left.iter().map(|room| room.name).collect();
+        assert!(circle.is_empty(), "in a circle: {circle:?}");
+    }
+
+    #[test]
+    fn a_crate_stays_in_its_rooms() {
+        let check =
+            |path: &str, text: &str, count: usize| assert_eq!(messages(path, text).len(), count, "{path}: {text}");
+        check("src/write/mod.rs", "use mongodb::Client;", 0);
+        check("src/read/mod.rs", "use mongodb::Client;", 1);
+        check("src/pipeline.rs", "fn f(c: &mongodb::Client) {}", 1);
+        check("src/spec/mod.rs", "use clap::Parser;", 1);
+        check("src/main.rs", "use clap::Parser;", 0);
+        check("src/cli/mod.rs", "use axum::Router;", 1);
+        check("src/read/mod.rs", "// mongodb\nfn f() { g(\"mongodb\") }", 0);
+        check("src/read/mod.rs", "#[cfg(test)]\nmod tests { use mongodb::Client; }", 0);
+        check("tests/it/main.rs", "use mongodb::Client;", 0);
+    }
+
+    #[test]
+    fn functions_touch_nothing() {
+        for word in IMPURE_WORDS {
+            let text = format!("fn f() {{ {word} }}");
+            assert_eq!(messages("src/clean/x.rs", &text).len(), 1, "{text}");
+            assert_eq!(messages("src/read/x.rs", &text).len(), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn rooms_use_their_neighbours_only() {
+        let check =
+            |path: &str, text: &str, expected: &[&str]| assert_eq!(messages(path, text), expected, "{path}: {text}");
+        check("src/clean/mod.rs", "use crate::parse::Cells;", &[]);
+        check("src/clean/mod.rs", "use crate::clean::Record;", &[]);
+        check("src/clean/mod.rs", "use crate::write::Writer;", &["clean may not use write"]);
+        check(
+            "src/spec/mod.rs",
+            "use crate::{parse::Cells, clean::{Record, Value}};",
+            &["spec may not use parse", "spec may not use clean"],
+        );
+        check("src/read/mod.rs", "fn f() -> crate::pipeline::Plan {}", &["read may not use pipeline"]);
+        check("src/pipeline.rs", "use crate::{read, parse, clean, encode, write};", &[]);
+        check("src/pipeline.rs", "use crate::cli;", &["pipeline may not use cli"]);
+        check("src/write/mod.rs", "use crate::Error;", &[]);
+        check("src/helper_room.rs", "", &["the room helper_room is not in the table of xtask/src/tidy/rooms.rs"]);
+    }
+}
