@@ -4,11 +4,13 @@
 //! light, because every test binary links it and every `cargo xtask` builds it.
 
 pub mod ci;
+pub mod compose_test;
 pub mod demo;
 pub mod deny;
 mod error;
 pub mod mongod;
 mod pypi;
+pub mod sbom;
 pub mod tidy;
 mod watchdog;
 pub mod wire;
