@@ -304,7 +304,9 @@ mod tests {
 
     fn sorted(entries: &[Entry], bytes_max: usize) -> Sorted {
         let mut sorter = Sorter::new(bytes_max);
-        entries.iter().for_each(|&entry| sorter.push(entry).expect("the temporary directory has room"));
+        for &entry in entries {
+            sorter.push(entry).expect("the temporary directory has room");
+        }
         sorter.into_sorted().expect("the temporary directory has room")
     }
 

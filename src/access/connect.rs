@@ -107,6 +107,8 @@ pub struct Target {
     pub address: String,
     /// Who signed in, if anybody.
     pub user: Option<String>,
+    /// Whether a client certificate signed in.
+    pub is_certificate_sign_in: bool,
 }
 
 impl Target {
@@ -156,10 +158,21 @@ impl Destination {
         uri.app_name.get_or_insert_with(|| "medlift".to_owned());
         uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
         uri.max_pool_size.get_or_insert(32);
-        if is_loopback(&uri.host_info) {
+        if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if hosts.iter().all(is_loopback)) {
             uri.compressors = None;
         }
         Ok(Self { uri, database, collection: collection.to_owned() })
+    }
+
+    /// The same destination for another user, who signs in with a password.
+    #[must_use]
+    pub fn as_user(&self, name: &str, password: &Secret, auth_database: &str) -> Self {
+        let mut other = self.clone();
+        let password = password.reveal().to_owned();
+        let source = auth_database.to_owned();
+        let credential = Credential::builder().username(name.to_owned()).password(password).source(source).build();
+        other.uri.credential = Some(credential);
+        other
     }
 
     /// Connects, signs in and runs one harmless command.
@@ -168,8 +181,15 @@ impl Destination {
         let address = address(&options);
         let connected = diagnose::open(options, &self.database).await;
         let client = connected.map_err(|failure| AccessError::Connect { address: address.clone(), failure })?;
-        let user = self.uri.credential.as_ref().and_then(|credential| credential.username.clone());
-        Ok(Target { client, database: self.database.clone(), collection: self.collection.clone(), address, user })
+        let credential = self.uri.credential.as_ref();
+        Ok(Target {
+            client,
+            database: self.database.clone(),
+            collection: self.collection.clone(),
+            address,
+            user: credential.and_then(|credential| credential.username.clone()),
+            is_certificate_sign_in: credential.is_some_and(|credential| credential.username.is_none()),
+        })
     }
 
     /// The driver's options; looks a `mongodb+srv` name up.
@@ -214,14 +234,13 @@ fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
     concern
 }
 
-fn is_loopback(hosts: &HostInfo) -> bool {
-    let local = |host: &ServerAddress| match host {
+pub(super) fn is_loopback(host: &ServerAddress) -> bool {
+    match host {
         ServerAddress::Tcp { host, .. } => {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         }
         _ => true,
-    };
-    matches!(hosts, HostInfo::HostIdentifiers(hosts) if hosts.iter().all(local))
+    }
 }
 
 /// TLS with the given authorities, else the system's: the driver's own list is not the one the machine's owner keeps.

@@ -6,7 +6,9 @@
 
 mod connect;
 mod diagnose;
+pub mod doctor;
 mod failure;
+pub mod provision;
 pub mod schema;
 mod secret;
 mod settings;
@@ -67,6 +69,12 @@ pub enum AccessError {
         user: &'static str,
         /// The password's variable.
         password: &'static str,
+    },
+    /// Users cannot be made as they are set.
+    #[error("cannot make the users: {problems}; set each in the environment, in .env or as a …_FILE")]
+    Users {
+        /// Every variable that is missing or weak.
+        problems: String,
     },
     /// The server cannot be reached or refuses the sign-in.
     #[error("cannot connect to {address}: {failure}")]

@@ -11,6 +11,8 @@ use crate::spec::{Field, FieldType, Index, Presence, Spec};
 pub struct CollectionState {
     /// Whether it exists.
     pub exists: bool,
+    /// Whether it is a view, into which nothing can be loaded.
+    pub is_view: bool,
     /// Its validator; empty if it has none.
     pub validator: Document,
     /// What happens to a document that breaks the validator: `error` or `warn`.
@@ -136,23 +138,26 @@ fn bson_type(kind: &FieldType) -> &'static str {
 
 /// What the server has for the target's collection.
 pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
-    let doing = || format!("read the validator of {}.{}", target.database, target.collection);
-    let filter = doc! { "name": &target.collection };
-    let listed =
-        target.db().list_collections().filter(filter).await.map_err(|error| AccessError::of(doing(), &error))?;
-    let found: Vec<_> = listed.try_collect().await.map_err(|error| AccessError::of(doing(), &error))?;
-    let Some(collection) = found.into_iter().next() else { return Ok(CollectionState::default()) };
-    let word = |value: Option<Bson>| value.and_then(|value| value.as_str().map(str::to_owned));
-    let options = collection.options;
-    let action = options.validation_action.and_then(|action| bson::serialize_to_bson(&action).ok());
-    let level = options.validation_level.and_then(|level| bson::serialize_to_bson(&level).ok());
+    let Some(listed) = listing(target, &target.collection).await? else { return Ok(CollectionState::default()) };
+    let options = listed.get_document("options").cloned().unwrap_or_default();
+    let word = |name: &str| options.get_str(name).ok().map(str::to_owned);
+    let is_view = listed.get_str("type").ok() == Some("view");
     Ok(CollectionState {
         exists: true,
-        validator: options.validator.unwrap_or_default(),
-        validation_action: word(action),
-        validation_level: word(level),
-        indexes: indexes(target).await?,
+        is_view,
+        validator: options.get_document("validator").cloned().unwrap_or_default(),
+        validation_action: word("validationAction"),
+        validation_level: word("validationLevel"),
+        indexes: if is_view { Vec::new() } else { indexes(target).await? },
     })
+}
+
+/// The server's listing of one collection or view of the target's database.
+pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
+    let listed = target.db().run_command(doc! { "listCollections": 1, "filter": { "name": name } }).await;
+    let listed = listed.map_err(|error| AccessError::of(format!("look {}.{name} up", target.database), &error))?;
+    let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    Ok(batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document).cloned())
 }
 
 async fn indexes(target: &Target) -> Result<Vec<Index>, AccessError> {
@@ -251,11 +256,11 @@ mod tests {
         Spec::from_toml(&text, "test").expect("a spec")
     }
 
-    fn check(fields: &str, required: &[&str], properties: Document) {
+    fn check(fields: &str, required: &[&str], properties: &Document) {
         let schema = validator(&spec(fields)).get_document("$jsonSchema").expect("a schema").clone();
-        let names: Vec<_> = schema.get_array("required").map(Clone::clone).unwrap_or_default();
+        let names: Vec<_> = schema.get_array("required").cloned().unwrap_or_default();
         assert_eq!(names, required.iter().map(|name| Bson::from(*name)).collect::<Vec<_>>());
-        assert_eq!(schema.get_document("properties").expect("properties"), &properties);
+        assert_eq!(schema.get_document("properties").expect("properties"), properties);
     }
 
     #[test]
@@ -263,22 +268,22 @@ mod tests {
         check(
             "[[field]]\nname = \"Age\"\ntype = \"int32\"\nrange = [0, 130]\nprivacy = \"none\"",
             &["Age"],
-            doc! { "Age": { "bsonType": "int", "minimum": 0.0, "maximum": 130.0 } },
+            &doc! { "Age": { "bsonType": "int", "minimum": 0.0, "maximum": 130.0 } },
         );
         check(
             "[[field]]\nname = \"Bill\"\ntype = \"double\"\npresence = \"nullable\"\nprivacy = \"none\"",
             &[],
-            doc! { "Bill": { "bsonType": ["double", "null"] } },
+            &doc! { "Bill": { "bsonType": ["double", "null"] } },
         );
         check(
             "[[field]]\nname = \"Sex\"\ntype = \"enum\"\nvalues = [\"F\", \"M\"]\npresence = \"optional\"\nprivacy = \"none\"",
             &[],
-            doc! { "Sex": { "bsonType": ["string", "null"], "enum": ["F", "M", null] } },
+            &doc! { "Sex": { "bsonType": ["string", "null"], "enum": ["F", "M", null] } },
         );
         check(
             "[[field]]\nname = \"Code\"\ntype = \"string\"\npattern = \"[A-Z]\\\\d+\"\nlength = [2, 8]\nprivacy = \"none\"",
             &["Code"],
-            doc! { "Code": { "bsonType": "string", "minLength": 2_i64, "maxLength": 8_i64, "pattern": r"(*UCP)\A(?:[A-Z]\d+)\z" } },
+            &doc! { "Code": { "bsonType": "string", "minLength": 2_i64, "maxLength": 8_i64, "pattern": r"(*UCP)\A(?:[A-Z]\d+)\z" } },
         );
     }
 
@@ -292,6 +297,6 @@ mod tests {
             "required": ["value"],
             "properties": { "value": { "bsonType": "decimal" }, "unit": { "bsonType": ["string", "null"] } },
         };
-        check(fields, &["result", "final"], doc! { "result": result, "final": { "bsonType": "bool" } });
+        check(fields, &["result", "final"], &doc! { "result": result, "final": { "bsonType": "bool" } });
     }
 }

@@ -60,6 +60,17 @@ impl Account {
         }
     }
 
+    /// The user's name where its variable is not set, as in the seed's template.
+    pub const fn default_name(self) -> &'static str {
+        match self {
+            Self::Root | Self::Admin => "admin",
+            Self::Writer => "writer",
+            Self::Reader => "reader",
+            Self::Loader => "loader",
+            Self::Analyst => "analyst",
+        }
+    }
+
     /// The database that the user is kept in, where the data is in `database`.
     pub fn auth_database(self, database: &str) -> &str {
         if self == Self::Root { "admin" } else { database }
@@ -101,14 +112,19 @@ impl Settings {
         Ok(None)
     }
 
-    /// The name and password of an account; `None` if its user is not set.
+    /// The name of an account's user.
+    pub fn user_name(&self, account: Account) -> &str {
+        self.get(account.user_variable()).unwrap_or(account.default_name())
+    }
+
+    /// The name and password of an account; `None` if neither is set.
     pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, AccessError> {
-        let Some(user) = self.get(account.user_variable()) else { return Ok(None) };
-        let password = self.secret(account.password_variable())?.ok_or_else(|| AccessError::PasswordUnset {
-            user: account.user_variable(),
-            password: account.password_variable(),
-        })?;
-        Ok(Some((user.to_owned(), password)))
+        let (user, password) = (account.user_variable(), account.password_variable());
+        match self.secret(password)? {
+            Some(secret) => Ok(Some((self.user_name(account).to_owned(), secret))),
+            None if self.get(user).is_some() => Err(AccessError::PasswordUnset { user, password }),
+            None => Ok(None),
+        }
     }
 
     /// The account whose user is `user`, with its password, if both are set.

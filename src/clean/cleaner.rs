@@ -25,6 +25,10 @@ struct Plan {
     field: Field,
     cell: Option<usize>,
     date: DateFormat,
+    /// Length of the longest null marker: most cells are longer, and need no comparison.
+    marker_bytes_max: usize,
+    /// Whether a rule may change text that is printable, single-spaced ASCII.
+    acts_on_plain: bool,
 }
 
 /// Two buffers that rules write to in turn.
@@ -49,6 +53,8 @@ impl Cleaner {
             field: field.clone(),
             cell: layout.cell_of_field[index],
             date: layout.dates[index].unwrap_or(DateFormat::Iso),
+            marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
+            acts_on_plain: !field.clean.iter().all(|rule| matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)),
         };
         Self {
             plans: spec.fields.iter().enumerate().map(plan).collect(),
@@ -147,7 +153,7 @@ impl Plan {
         if text.is_empty() {
             return self.push_nothing(record);
         }
-        if self.field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text)) {
+        if self.is_null_marker(text) {
             marks.change(self.index, NULL_MARKER);
             return self.push_nothing(record);
         }
@@ -164,6 +170,11 @@ impl Plan {
             }
             _ => self.push_typed(text, scratch, marks, record),
         }
+    }
+
+    fn is_null_marker(&self, text: &str) -> bool {
+        text.len() <= self.marker_bytes_max
+            && self.field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text))
     }
 
     fn push_nothing(&self, record: &mut Record) -> Result<(), Reason> {
@@ -221,6 +232,9 @@ impl Plan {
 impl Scratch {
     /// Applies the field's text rules in order; the result stands in the cell or in a buffer.
     fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> &'a str {
+        if plain && !of.acts_on_plain {
+            return cell;
+        }
         let mut in_buffer = false;
         for (slot, rule) in of.field.clean.iter().enumerate() {
             let text = if in_buffer { &self.current } else { cell };

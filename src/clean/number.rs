@@ -21,7 +21,8 @@ pub(super) fn integer(text: &str) -> Result<i64, Reason> {
 /// The double nearest to the decimal text. The standard library's parser is exact, and takes the short way itself where
 /// digits and exponent are few.
 pub(super) fn double(text: &str) -> Result<f64, Reason> {
-    if !is_number(text) {
+    // What the standard library reads beyond plain numbers are words.
+    if !text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err(Reason::NotANumber);
     }
     let number: f64 = text.parse().map_err(|_| Reason::NotANumber)?;
@@ -248,6 +249,11 @@ mod tests {
         fn every_double_survives_its_text(number in any::<f64>().prop_filter("finite", |number| number.is_finite())) {
             prop_assert_eq!(double(&number.to_string()).map(f64::to_bits), Ok(number.to_bits()));
             prop_assert_eq!(double(&format!("{number:e}")).map(f64::to_bits), Ok(number.to_bits()));
+        }
+
+        #[test]
+        fn doubles_and_plain_numbers_are_one_grammar(text in "[-+.0-9eE]{0,8}|[-+]?(inf|nan|infinity|NaN)|.{0,4}") {
+            prop_assert_eq!(double(&text) != Err(Reason::NotANumber), is_number(&text));
         }
 
         #[test]

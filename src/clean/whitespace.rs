@@ -25,11 +25,15 @@ pub(super) fn collapse(text: &str, out: &mut String) -> bool {
 /// Whether the bytes are printable ASCII with no two spaces together, so that there is nothing to collapse. Written
 /// without an early exit: the compiler makes vector instructions of it.
 pub(super) fn is_single_spaced(bytes: &[u8]) -> bool {
-    let unprintable = bytes.iter().fold(0, |found, byte| found | u8::from(!(0x20..0x7f).contains(byte)));
-    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
-    let double_spaces =
-        pairs.fold(0, |found, (left, right)| found | (u8::from(*left == b' ') & u8::from(*right == b' ')));
-    unprintable == 0 && double_spaces == 0
+    let found = bytes.iter().zip(bytes.get(1..).unwrap_or_default()).fold(0, |found, (&left, &right)| {
+        found | u8::from(is_unprintable(left)) | (u8::from(left == b' ') & u8::from(right == b' '))
+    });
+    found == 0 && !bytes.last().is_some_and(|last| is_unprintable(*last))
+}
+
+/// One subtraction and one comparison, since a range test branches.
+const fn is_unprintable(byte: u8) -> bool {
+    byte.wrapping_sub(b' ') > b'~' - b' '
 }
 
 fn collapse_any(text: &str, out: &mut String) -> bool {

@@ -53,7 +53,9 @@ impl ConnectionArgs {
         let password = match self.password.as_deref() {
             Some("") => Some(ask_password()?),
             Some(_) => {
-                eprintln!("medlift: warning: a password on the command line can be read by others; use -p alone, or a file");
+                eprintln!(
+                    "medlift: warning: a password on the command line can be read by others; use -p alone, or a file"
+                );
                 self.password
             }
             None => None,
@@ -79,6 +81,7 @@ impl ConnectionArgs {
 }
 
 fn ask_password() -> Result<String, Error> {
-    rpassword::prompt_password("Enter password: ")
-        .map_err(|error| Error::Stopped(format!("cannot ask for the password: {error}; name a file in WRITER_PASS_FILE instead")))
+    rpassword::prompt_password("Enter password: ").map_err(|error| {
+        Error::Stopped(format!("cannot ask for the password: {error}; name a file in WRITER_PASS_FILE instead"))
+    })
 }

@@ -60,17 +60,23 @@ impl ExportArgs {
             return Err(Error::Usage(format!("`{word}` is no connection string; name the file to write with --out")));
         }
         let spec = load_spec(self.spec.as_deref())?;
-        let options = ExportOptions { format: self.format(), dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign };
+        let options = ExportOptions {
+            format: self.format(),
+            dates: Vec::new(),
+            limit: self.limit,
+            skip_foreign: self.skip_foreign,
+        };
+        let Self { connection, out, quiet, .. } = *self;
         let exported = super::run_async(async |_| {
-            let target = self.connection.connect(Purpose::Read, &spec.collection).await?;
-            let output = self.out.as_deref().map_or_else(|| Ok(Output::stdout()), Output::file)?;
-            Ok(export(&Scan::new(target.documents()), &spec, &options, output).await?)
+            let target = connection.connect(Purpose::Read, &spec.collection).await?;
+            let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), Output::file)?;
+            Ok(export(&Scan::new(&target.documents()), &spec, &options, output).await?)
         })?;
-        if !self.quiet {
+        if !quiet {
             eprintln!("medlift: {} documents exported", exported.written);
         }
         if exported.foreign.count > 0 {
-            let what = if self.skip_foreign { "were left out" } else { "went along as they are" };
+            let what = if options.skip_foreign { "were left out" } else { "went along as they are" };
             eprintln!("medlift: notice: {} documents do not fit the spec and {what}", exported.foreign.count);
         }
         Ok(ExitCode::SUCCESS)
@@ -78,7 +84,11 @@ impl ExportArgs {
 
     /// As asked for, else by the file's name, else CSV.
     fn format(&self) -> ExportFormat {
-        let named = self.out.as_ref().and_then(|path| path.extension()).is_some_and(|end| end == "json" || end == "ndjson" || end == "jsonl");
+        let named = self
+            .out
+            .as_ref()
+            .and_then(|path| path.extension())
+            .is_some_and(|end| end == "json" || end == "ndjson" || end == "jsonl");
         match self.kind {
             Some(ExportType::Json) => ExportFormat::Ndjson,
             None if named => ExportFormat::Ndjson,

@@ -48,7 +48,8 @@ impl GenerateArgs {
         };
         let name = self.out.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
         let written = match &self.out {
-            Some(path) => File::create(path).and_then(|file| generate::write(&mut BufWriter::new(file), self.rows, self.seed, damage)),
+            Some(path) => File::create(path)
+                .and_then(|file| generate::write(&mut BufWriter::new(file), self.rows, self.seed, damage)),
             None => generate::write(&mut BufWriter::new(std::io::stdout().lock()), self.rows, self.seed, damage),
         };
         match written {

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use medlift::access::{Purpose, Target};
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
-use medlift::report::{Bar, Progress};
 use medlift::report::summary::LoadSummary;
+use medlift::report::{Bar, Progress};
 use medlift::write::{Limits, Mode};
 
 use super::connection::ConnectionArgs;
@@ -149,7 +149,9 @@ impl From<LoadMode> for Mode {
 
 fn ask_to_drop(target: &Target) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::Usage("--drop removes the collection; nobody can be asked here, so add --yes to go on".into()));
+        return Err(Error::Usage(
+            "--drop removes the collection; nobody can be asked here, so add --yes to go on".into(),
+        ));
     }
     eprint!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
     let mut answer = String::new();

@@ -93,7 +93,9 @@ fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Re
 
 async fn listen(interrupt: Interrupt) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return;
+    };
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {

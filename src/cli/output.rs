@@ -16,7 +16,8 @@ pub const DIFFERENT: u8 = 5;
 /// Prints a result.
 pub fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Error> {
     let text = if json {
-        serde_json::to_string_pretty(result).map_err(|error| Error::Stopped(format!("cannot write the result as JSON: {error}")))?
+        serde_json::to_string_pretty(result)
+            .map_err(|error| Error::Stopped(format!("cannot write the result as JSON: {error}")))?
     } else {
         result.to_string()
     };

@@ -76,7 +76,9 @@ impl ReadingArgs {
         }
         let tab = matches!(self.kind, Some(SourceType::Tsv)).then_some(b'\t');
         let layout = LayoutOptions {
-            format: self.kind.map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
+            format: self
+                .kind
+                .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
         };
@@ -113,6 +115,7 @@ fn date_format(text: &str) -> Result<(Option<String>, DateFormat), String> {
         Some((column, format)) => (Some(column.to_owned()), format),
         None => (None, text),
     };
-    let format = DateFormat::from_name(format).ok_or("give YYYY-MM-DD, DD/MM/YYYY, MM/DD/YYYY, DD-MM-YYYY or the like")?;
+    let format =
+        DateFormat::from_name(format).ok_or("give YYYY-MM-DD, DD/MM/YYYY, MM/DD/YYYY, DD-MM-YYYY or the like")?;
     Ok((column, format))
 }

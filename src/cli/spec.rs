@@ -40,7 +40,9 @@ impl SpecCommand {
             Self::Fields(args) => output::write_stdout(load_spec(args.spec.as_deref())?.fields_table().as_bytes())?,
             Self::Check { file } => {
                 let spec = Spec::from_file(&file)?;
-                output::write_stdout(format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes())?;
+                output::write_stdout(
+                    format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes(),
+                )?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::access::Purpose;
-use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::pipeline::Error;
+use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::report::{Bar, Progress};
 
 use super::connection::ConnectionArgs;
@@ -41,7 +41,7 @@ impl VerifyArgs {
             only_source: self.ignore_extra,
             ..VerifyOptions::default()
         };
-        let (quiet, json) = (self.reading.quiet, self.reading.json);
+        let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
         let proof = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.spec.collection).await?;
             let progress = Progress::default();
@@ -49,7 +49,7 @@ impl VerifyArgs {
             verify(&plan, &target, &options, interrupt, &progress).await
         })?;
         output::print(&proof, json)?;
-        let differs = !(proof.is_clean() || self.ignore_extra && proof.holds_all());
+        let differs = !(proof.is_clean() || ignore_extra && proof.holds_all());
         Ok(output::exit_code(differs, false))
     }
 }

@@ -1,7 +1,5 @@
 //! Stored values as the cells of a source: read again through the same spec, each gives the same value bit for bit.
 
-use std::fmt::Write;
-
 use bson::{Decimal128, RawBsonRef, RawDocument};
 
 use super::stored::LINEAGE_FIELD;
@@ -170,16 +168,11 @@ pub fn date_text(format: DateFormat, ms: i64) -> String {
 /// A day with its time in UTC: ISO 8601 with `T` and `Z`, the other formats with a space between the two.
 pub fn datetime_text(format: DateFormat, ms: i64) -> String {
     let (between, after) = if format == DateFormat::Iso { ('T', "Z") } else { (' ', "") };
-    let mut text = date_text(format, ms);
+    let date = date_text(format, ms);
     let ms = ms.rem_euclid(DAY_MS);
     let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    let mut push = |part: std::fmt::Arguments<'_>| text.write_fmt(part).expect("a string takes every text");
-    push(format_args!("{between}{hours:02}:{minutes:02}:{seconds:02}"));
-    if ms % 1000 != 0 {
-        push(format_args!(".{:03}", ms % 1000));
-    }
-    text.push_str(after);
-    text
+    let fraction = if ms % 1000 == 0 { String::new() } else { format!(".{:03}", ms % 1000) };
+    format!("{date}{between}{hours:02}:{minutes:02}:{seconds:02}{fraction}{after}")
 }
 
 /// `2024-01-31T10:20:30.456Z`; no fraction where it is zero.
@@ -221,6 +214,7 @@ mod tests {
             privacy: Privacy::None,
         };
         Spec {
+            text: String::new(),
             name: "test".into(),
             collection: "test".into(),
             origin: "test".into(),

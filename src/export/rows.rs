@@ -78,7 +78,9 @@ impl<'a> Rows<'a> {
         }
         let invalid = |_| Misfit { field: String::new(), problem: "the document is not valid BSON" };
         write_json(document, misfit.is_some(), &mut self.ready).map_err(invalid)?;
-        misfit.iter().for_each(|misfit| self.count_foreign(document, misfit));
+        if let Some(misfit) = &misfit {
+            self.count_foreign(document, misfit);
+        }
         Ok(())
     }
 

@@ -13,7 +13,16 @@ pub struct Cells {
 struct Span {
     start: u32,
     end: u32,
-    in_scratch: bool,
+    place: Place,
+}
+
+/// Where a cell's text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Row,
+    Scratch,
+    /// Nowhere: no cell was given, which reads as an empty one.
+    Absent,
 }
 
 impl Cells {
@@ -23,16 +32,70 @@ impl Cells {
         self.scratch.clear();
     }
 
+    /// Forgets the previous row, and makes room for `count` cells that come in any order. Those that never come are empty.
+    pub fn clear_for(&mut self, count: usize) {
+        self.clear();
+        self.spans.resize(count, Span { start: 0, end: 0, place: Place::Absent });
+    }
+
     /// Adds a cell that stands in the row as it is.
     pub fn push_borrowed(&mut self, range: Range<usize>) {
-        self.spans.push(Span { start: range.start as u32, end: range.end as u32, in_scratch: false });
+        self.spans.push(borrowed(&range));
     }
 
     /// Adds a cell whose text differs from the row's bytes.
     pub fn push_owned(&mut self, text: &[u8]) {
+        let span = self.write(text);
+        self.spans.push(span);
+    }
+
+    /// Adds a cell that is `text` with every doubled `quote` made a single one.
+    pub(super) fn push_undoubled(&mut self, text: &[u8], quote: u8) {
+        let start = self.scratch.len();
+        let mut rest = text;
+        while let Some(place) = memchr::memchr(quote, rest) {
+            self.scratch.extend_from_slice(&rest[..=place]);
+            rest = rest.get(place + 2..).unwrap_or_default();
+        }
+        self.scratch.extend_from_slice(rest);
+        self.spans.push(Span { start: start as u32, end: self.scratch.len() as u32, place: Place::Scratch });
+    }
+
+    /// Gives cell `index`, made room for by [`clear_for`](Self::clear_for), a text that stands in the row.
+    pub(super) fn set_borrowed(&mut self, index: usize, range: &Range<usize>) {
+        self.spans[index] = borrowed(range);
+    }
+
+    /// Gives cell `index`, made room for by [`clear_for`](Self::clear_for), a text that does not stand in the row.
+    pub(super) fn set_owned(&mut self, index: usize, text: &[u8]) {
+        self.spans[index] = self.write(text);
+    }
+
+    /// Whether cell `index` has been given.
+    pub(super) fn is_set(&self, index: usize) -> bool {
+        self.spans[index].place != Place::Absent
+    }
+
+    /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
+    /// whole characters.
+    pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
+        let span = self.spans[index];
+        let range = span.start as usize..span.end as usize;
+        let is_in_row = span.place == Place::Row;
+        let text = if is_in_row { row.get(range) } else { std::str::from_utf8(&self.scratch[range]).ok() };
+        text.map(|text| (text, is_in_row))
+    }
+
+    fn write(&mut self, text: &[u8]) -> Span {
         let start = self.scratch.len();
         self.scratch.extend_from_slice(text);
-        self.spans.push(Span { start: start as u32, end: self.scratch.len() as u32, in_scratch: true });
+        Span { start: start as u32, end: self.scratch.len() as u32, place: Place::Scratch }
+    }
+
+    /// Forgets the cells from `index` on, and takes all of `rest` as the last one.
+    pub(super) fn end_with(&mut self, index: usize, rest: &Range<usize>) {
+        self.spans.truncate(index);
+        self.push_borrowed(rest.clone());
     }
 
     /// Number of cells.
@@ -48,16 +111,11 @@ impl Cells {
     /// The bytes of cell `index` of the row `row`, which must be the row the cells were parsed from.
     pub fn get<'a>(&'a self, row: &'a [u8], index: usize) -> &'a [u8] {
         let span = self.spans[index];
-        let from = if span.in_scratch { &self.scratch } else { row };
+        let from = if span.place == Place::Row { row } else { &self.scratch };
         &from[span.start as usize..span.end as usize]
     }
+}
 
-    /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
-    /// whole characters.
-    pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
-        let span = self.spans[index];
-        let range = span.start as usize..span.end as usize;
-        let text = if span.in_scratch { std::str::from_utf8(&self.scratch[range]).ok() } else { row.get(range) };
-        text.map(|text| (text, !span.in_scratch))
-    }
+fn borrowed(range: &Range<usize>) -> Span {
+    Span { start: range.start as u32, end: range.end as u32, place: Place::Row }
 }

@@ -3,9 +3,21 @@
 //! A [`Layout`] says which cell of a row feeds which field; it is bound once a source, before anything is written.
 
 mod cells;
+mod columns;
+mod csv;
 pub mod dates;
+mod dialect;
+mod error;
 mod layout;
+mod ndjson;
+mod parser;
 
 pub use cells::Cells;
+pub use columns::REJECT_COLUMNS;
 pub use dates::DateFormat;
-pub use layout::{Dialect, Format, Layout};
+pub use dialect::{DELIMITERS, FormatName, detect_dialect, detect_format};
+pub use error::LayoutError;
+pub use layout::{Layout, LayoutOptions};
+pub use parser::Parser;
+
+pub use crate::read::{Dialect, Format};

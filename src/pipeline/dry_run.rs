@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::Error;
 use super::load::{ReadSide, source_notes};
 use super::plan::Plan;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_all};
-use crate::report::Progress;
 use super::verify::{push, stop_if_asked};
-use super::Error;
 use crate::encode::Id;
 use crate::ledger::Counts;
+use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary};
 use crate::spec::OnConflict;
 use crate::verify::{Expectation, Expected, VerifyError};

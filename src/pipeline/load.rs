@@ -7,16 +7,16 @@ use bson::{DateTime, Uuid};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::Error;
 use super::plan::Plan;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_all};
-use crate::report::Progress;
 use super::verify::{self, VerifyOptions};
-use super::Error;
 use crate::access::{AccessError, Failure, Target, schema};
 use crate::clean::Tally;
 use crate::encode::{Digest, EncodedBlock};
 use crate::ledger::{Checkpoint, Counts, Ledger, LoadRun, Options, SourceIdentity, State};
+use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary, RejectCounts, SourceNote};
 use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RunBuilder, WriteError, Writer};
 
@@ -59,9 +59,7 @@ impl RejectsMax {
     fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
         match self {
             Self::Rows(rows) => rejected > rows,
-            Self::Percent(share) => {
-                (at_end || read >= Self::ROWS_MIN) && rejected as f64 * 100.0 > share * read as f64
-            }
+            Self::Percent(share) => (at_end || read >= Self::ROWS_MIN) && rejected as f64 * 100.0 > share * read as f64,
         }
     }
 }
@@ -130,10 +128,13 @@ impl<'a> Load<'a> {
         }
         let empty = bulk.is_empty().await.map_err(writing)?;
         let wanted = wanted_options(plan, options);
-        let prior = if empty { None } else { ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)? };
+        let prior =
+            if empty { None } else { ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)? };
         let run = match prior {
             Some(run) if run.state == State::Complete && !options.reload && options.mode == Mode::Insert => run,
-            Some(run) if run.state != State::Complete && account.resume(&run)? => LoadRun { state: State::Running, ..run },
+            Some(run) if run.state != State::Complete && account.resume(&run)? => {
+                LoadRun { state: State::Running, ..run }
+            }
             _ => new_run(plan, target, sources, wanted, empty),
         };
         Ok(Self { plan, target, options, ledger, bulk, run, account })
@@ -150,7 +151,7 @@ impl<'a> Load<'a> {
         let mut writer = Writer::new(self.bulk.clone(), self.options.limits, policy);
         let builder = RunBuilder::new(policy, self.options.run_bytes_max, self.run.checkpoint.blocks);
         let (to_writer, runs) = mpsc::channel(1);
-        let lineage = self.options.lineage.then(|| *self.run.id.bytes_ref());
+        let lineage = self.options.lineage.then(|| self.run.id.bytes());
         let (plan, rejects_max) = (self.plan, self.options.rejects_max);
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
         let settled = async |settled: crate::write::Settled| {
@@ -172,7 +173,9 @@ impl<'a> Load<'a> {
             Err(_) => None,
             Ok(read) if self.is_over_limit(read) => Some(self.too_many_rejects(read)),
             Ok(_) if interrupt.is_asked() => Some(Error::Interrupted),
-            Ok(read) if !self.run.counts.are_conserved() || self.run.counts.read != read.rows => Some(self.not_conserved(read)),
+            Ok(read) if !self.run.counts.are_conserved() || self.run.counts.read != read.rows => {
+                Some(self.not_conserved(read))
+            }
             Ok(_) => return self.account.close(),
         };
         self.run.state = if problem.is_some() { State::Stopped } else { State::Failed };
@@ -187,20 +190,26 @@ impl<'a> Load<'a> {
 
     fn is_over_limit(&self, read: &ReadSide) -> bool {
         let counts = &self.run.counts;
-        read.over_limit || self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, true))
+        read.over_limit
+            || self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, true))
     }
 
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
         let rejected = self.run.counts.rejected.max(read.rejected);
         Error::Rejects {
             problem: format!("{rejected} rows rejected of {} read, more than allowed", read.rows),
-            hint: format!("see {}; {} documents are written and durable", self.account.files().join(", "), self.run.counts.written),
+            hint: format!(
+                "see {}; {} documents are written and durable",
+                self.account.files().join(", "),
+                self.run.counts.written
+            ),
         }
     }
 
     fn not_conserved(&self, read: &ReadSide) -> Error {
         let counts = &self.run.counts;
-        let accounted = counts.written + counts.already_present + counts.duplicates + counts.rejected + counts.conflicts;
+        let accounted =
+            counts.written + counts.already_present + counts.duplicates + counts.rejected + counts.conflicts;
         Error::NotConserved { read: read.rows, accounted }
     }
 
@@ -254,12 +263,8 @@ impl<'a> Load<'a> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         summary.run = Some(self.run.id.to_string());
         let counts = self.run.counts;
-        summary.counts = Counts {
-            written: 0,
-            replaced: 0,
-            already_present: counts.written + counts.already_present,
-            ..counts
-        };
+        summary.counts =
+            Counts { written: 0, replaced: 0, already_present: counts.written + counts.already_present, ..counts };
         self.prove(&mut summary, interrupt, progress).await?;
         Ok(summary)
     }
@@ -269,7 +274,8 @@ impl<'a> Load<'a> {
         if !self.options.verify {
             summary.unverified = Some("left out with --no-verify".into());
         } else if self.options.mode == Mode::Merge {
-            summary.unverified = Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
+            summary.unverified =
+                Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
         } else if self.plan.sources.iter().any(|plan| plan.source.path.is_none()) {
             summary.unverified = Some("standard input cannot be read again; verify against a file".into());
         } else {

@@ -24,7 +24,6 @@ pub struct Wishes {
 }
 
 /// Sources that were opened once and fit the spec.
-#[derive(Debug)]
 pub struct Plan {
     /// The dataset.
     pub spec: Spec,
@@ -40,7 +39,6 @@ pub struct Plan {
 }
 
 /// One source, looked at but not read.
-#[derive(Debug)]
 pub struct SourcePlan {
     /// Where it is.
     pub source: Source,
@@ -103,7 +101,13 @@ impl Plan {
 }
 
 impl SourcePlan {
-    fn new(source: Source, index: usize, spec: &Spec, options: &ReadOptions, wishes: &LayoutOptions) -> Result<Self, Error> {
+    fn new(
+        source: Source,
+        index: usize,
+        spec: &Spec,
+        options: &ReadOptions,
+        wishes: &LayoutOptions,
+    ) -> Result<Self, Error> {
         let reader = Reader::open(&source, index, options)?;
         let wrong = |problem| Error::Layout { source_name: source.name.clone(), problem };
         let format = detect_format(reader.sample(), wishes).map_err(wrong)?;

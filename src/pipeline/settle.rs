@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plan::{Plan, SourcePlan};
 use super::Error;
+use super::plan::{Plan, SourcePlan};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry};
 use crate::ledger::LoadRun;
@@ -30,7 +30,9 @@ impl<'a> Account<'a> {
     /// When one cannot be written, or one file shall take the rejects of sources with different columns.
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
         let first = plan.sources.first();
-        if named.is_some() && plan.sources.iter().any(|source| Some(&source.layout.header) != first.map(|f| &f.layout.header)) {
+        if named.is_some()
+            && plan.sources.iter().any(|source| Some(&source.layout.header) != first.map(|f| &f.layout.header))
+        {
             let problem = "the sources have different columns, so their rejects cannot share one file; leave out --rejects, or load them one by one";
             return Err(Error::Stopped(problem.into()));
         }
@@ -111,7 +113,8 @@ impl<'a> Account<'a> {
     fn refuse(&mut self, run: &EncodedRun, entry: &Entry, refusal: Refusal, load: &mut LoadRun) -> Result<(), Error> {
         let block = &run.blocks[entry.chunk as usize];
         let layout = &self.plan.sources[block.source].layout;
-        let texts = cell_texts(run.document(entry), &self.plan.spec, &layout.dates);
+        let texts = cell_texts(run.document(entry), &self.plan.spec, &layout.dates)
+            .expect("a document that was just encoded fits its spec");
         let mut cells = vec![Vec::new(); layout.header.len()];
         for (text, cell) in texts.into_iter().zip(&layout.cell_of_field) {
             if let Some(cell) = cell {

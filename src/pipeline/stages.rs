@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::plan::Plan;
 use super::Error;
+use super::plan::Plan;
 use crate::clean::{Cleaner, Record};
 use crate::encode::{EncodedBlock, Encoder, Entry, Lineage};
 use crate::parse::{Cells, Parser};
@@ -63,7 +63,12 @@ pub(super) fn encode_all(
 }
 
 /// Reads all sources in order and numbers their blocks through. Ends early, without error, when nobody listens any more.
-fn read_all(plan: &Plan, to_workers: &SyncSender<Block>, interrupt: &Interrupt, progress: &Progress) -> Result<(), Error> {
+fn read_all(
+    plan: &Plan,
+    to_workers: &SyncSender<Block>,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Error> {
     let mut sequence = 0;
     for index in 0..plan.sources.len() {
         let mut reader = plan.open(index)?;
@@ -173,7 +178,13 @@ impl Bench {
         encoded
     }
 
-    fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<Entry, Reject> {
+    fn encode_row(
+        &mut self,
+        block: &Block,
+        span: RowSpan,
+        row: usize,
+        into: &mut EncodedBlock,
+    ) -> Result<Entry, Reject> {
         let bytes = block.row(span);
         self.parser.parse(bytes, span, &mut self.cells)?;
         if let Some(offset) = block.undecodable_offset(span) {

@@ -1,11 +1,11 @@
 //! The proof: the source is read again, the collection is streamed, and the two are joined by `_id`.
 
+use super::Error;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_all};
-use crate::report::Progress;
-use super::Error;
 use crate::access::Target;
 use crate::encode::{Encoded, EncodedBlock};
+use crate::report::Progress;
 use crate::spec::OnConflict;
 use crate::verify::{self, Expectation, Expected, Scan, Verification, Wanted};
 use crate::write::Mode;
@@ -44,7 +44,7 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Verification, Error> {
     let expected = tokio::task::block_in_place(|| expect(plan, options.mode, interrupt, progress))?;
-    let scan = Scan::new(target.documents());
+    let scan = Scan::new(&target.documents());
     let settings = verify::Options {
         differences_max: options.differences_max,
         show_values: options.show_values,
@@ -54,7 +54,9 @@ pub async fn verify(
     let mut wanted = verification.wanted();
     if !wanted.is_complete() {
         tokio::task::block_in_place(|| find(plan, &mut wanted, interrupt))?;
-        verify::name_fields(&scan, &mut verification, &wanted, options.show_values).await.map_err(verify::VerifyError::from)?;
+        verify::name_fields(&scan, &mut verification, &wanted, options.show_values)
+            .await
+            .map_err(verify::VerifyError::from)?;
     }
     if options.only_source {
         verification.leave_extra();

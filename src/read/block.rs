@@ -1,5 +1,7 @@
 //! What the reader hands on: whole records in one buffer, with their positions.
 
+use super::Encoding;
+
 /// A run of whole records out of one source, in source order.
 #[derive(Debug, Default, Clone)]
 pub struct Block {
@@ -16,6 +18,8 @@ pub struct Block {
     /// Places in `bytes` where the decoder met bytes it could not decode and put U+FFFD; ascending. Only for sources
     /// that are not UTF-8: UTF-8 is passed on as it is.
     pub undecodable: Vec<u32>,
+    /// Encoding of the source, for the places of what is inside a row.
+    pub encoding: Encoding,
 }
 
 /// One record of a block.
@@ -48,5 +52,13 @@ impl Block {
     /// The bytes of one of this block's rows.
     pub fn row(&self, span: RowSpan) -> &[u8] {
         &self.bytes[span.start as usize..span.end as usize]
+    }
+
+    /// Byte offset in the source, after decompression, of the first thing in a row that its encoding does not allow, among
+    /// those that the decoder met: a source in UTF-8 has none, its rows are to be checked by whoever reads them as text.
+    pub fn undecodable_offset(&self, span: RowSpan) -> Option<u64> {
+        let first = self.undecodable.partition_point(|&place| place < span.start);
+        let place = *self.undecodable.get(first).filter(|&&place| place < span.end)?;
+        Some(span.offset + self.encoding.source_bytes(&self.bytes[span.start as usize..place as usize]))
     }
 }

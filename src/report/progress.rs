@@ -31,7 +31,9 @@ impl Bar {
             return Self { bar: ProgressBar::hidden(), ticker: None };
         }
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         let (shown, progress) = (bar.clone(), progress.clone());
         let ticker = std::thread::spawn(move || {
             while !shown.is_finished() {

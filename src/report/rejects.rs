@@ -55,7 +55,10 @@ impl RejectFile {
     pub fn resume(&mut self, bytes: u64) -> io::Result<()> {
         let file = self.file.get_mut();
         if file.metadata()?.len() < bytes {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than the interrupted load left it"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "it is shorter than the interrupted load left it",
+            ));
         }
         if bytes > 0 {
             file.set_len(bytes)?;

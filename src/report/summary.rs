@@ -87,7 +87,9 @@ impl SourceNote {
             encoding: encoding.to_owned(),
             format,
             unknown_columns: layout.unknown.clone(),
-            dates: dates.filter_map(|(field, format)| Some((field.name.clone(), (*format)?.name()))).collect(),
+            dates: dates
+                .filter_map(|(field, format)| Some((field.name.clone(), (*format)?.name().to_owned())))
+                .collect(),
         }
     }
 }
@@ -105,7 +107,11 @@ impl RejectCounts {
     /// The counts by reason, then field.
     pub fn list(&self, spec: &Spec) -> Vec<Count> {
         let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
-        let count = |(&(what, field), &count): (&(&str, Option<usize>), &u64)| Count { what: what.into(), field: name(field), count };
+        let count = |(&(what, field), &count): (&(&str, Option<usize>), &u64)| Count {
+            what: what.into(),
+            field: name(field),
+            count,
+        };
         self.0.iter().map(count).collect()
     }
 }
@@ -115,15 +121,29 @@ pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
     let of_field = |(field, counts): (&crate::spec::Field, &Vec<u64>)| {
         let named = slot_names(field).into_iter().zip(counts.clone());
         let field = field.name.clone();
-        named.filter(|(_, count)| *count > 0).map(move |(what, count)| Count { what: what.into(), field: field.clone(), count })
+        named.filter(|(_, count)| *count > 0).map(move |(what, count)| Count {
+            what: what.into(),
+            field: field.clone(),
+            count,
+        })
     };
     spec.fields.iter().zip(&tally.changed).flat_map(|pair| of_field(pair).collect::<Vec<_>>()).collect()
 }
 
 /// Rows that broke a rule which only warns, by rule; only what happened at all.
 pub fn warnings(tally: &Tally, spec: &Spec) -> Vec<Count> {
-    let rules = spec.plausibility.iter().zip(&tally.warned).filter(|(rule, count)| rule.severity == Severity::Warn && **count > 0);
-    rules.map(|(rule, count)| Count { what: rule.name.clone(), field: spec.fields[rule.left].name.clone(), count: *count }).collect()
+    let rules = spec
+        .plausibility
+        .iter()
+        .zip(&tally.warned)
+        .filter(|(rule, count)| rule.severity == Severity::Warn && **count > 0);
+    rules
+        .map(|(rule, count)| Count {
+            what: rule.name.clone(),
+            field: spec.fields[rule.left].name.clone(),
+            count: *count,
+        })
+        .collect()
 }
 
 impl fmt::Display for LoadSummary {

@@ -6,7 +6,11 @@ use crate::verify::{Difference, Kind, RowOfSource, Verification};
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clean = if self.is_clean() { "verified: the collection holds what the source says" } else { "verification found differences" };
+        let clean = if self.is_clean() {
+            "verified: the collection holds what the source says"
+        } else {
+            "verification found differences"
+        };
         writeln!(f, "{clean}")?;
         for (name, count, shown) in [
             ("documents expected", self.expected, true),

@@ -36,7 +36,7 @@ fn columns(field: &Field) -> String {
 fn cleaning(field: &Field) -> String {
     let mut steps = vec!["trim".to_owned()];
     if !field.null_markers.is_empty() {
-        steps.push(format!("null for {}", code_list(&field.null_markers)));
+        steps.push(format!("null_marker ({})", code_list(&field.null_markers)));
     }
     steps.extend(field.clean.iter().map(|rule| rule.name().to_owned()));
     if matches!(field.kind, FieldType::Enum { .. }) {

@@ -28,6 +28,8 @@ pub struct Spec {
     pub collection: String,
     /// Where the spec came from, for messages: a path or `built-in:admissions`.
     pub origin: String,
+    /// The TOML text, as `medlift spec show` prints it.
+    pub text: String,
     /// Leaf fields in document order. Fields that share a dotted prefix stand next to each other.
     pub fields: Vec<Field>,
     /// What makes two rows the same record.

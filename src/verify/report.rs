@@ -23,6 +23,8 @@ pub struct Verification {
     pub missing: u64,
     /// Documents that the collection holds and the source does not ask for.
     pub extra: u64,
+    /// Documents that the source does not ask for, where that was said to be no difference.
+    pub others: u64,
     /// Those of the extra documents whose `_id` this program cannot have made.
     pub foreign: u64,
     /// Documents with an `_id` of the source and another content.
@@ -42,7 +44,7 @@ pub struct Verification {
 pub struct Difference {
     /// What is wrong.
     pub kind: Kind,
-    /// The document's `_id`: a UUID or an ObjectId. Of a foreign `_id` only the BSON type is told, because it may be a
+    /// The document's `_id`: a UUID or an `ObjectId`. Of a foreign `_id` only the BSON type is told, because it may be a
     /// person's name or number; with values asked for, the `_id` as canonical extended JSON.
     #[serde(rename = "_id")]
     pub id: String,
@@ -98,6 +100,12 @@ impl Verification {
     /// Whether every document that the source asks for is there, whatever else the collection holds.
     pub const fn holds_all(&self) -> bool {
         self.missing == 0 && self.different == 0
+    }
+
+    /// Takes documents that the source does not ask for as no difference: other loads may have brought them.
+    pub fn leave_extra(&mut self) {
+        self.others += std::mem::take(&mut self.extra);
+        self.listed.retain(|difference| difference.kind != Kind::Extra);
     }
 
     /// Appends what another range of `_id`s gave, and keeps `listed_max` differences of each kind.

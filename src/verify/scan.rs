@@ -15,8 +15,8 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use crate::access::Failure;
 use crate::encode::Id;
 
-/// Documents that one reply brings at most; the server ends a reply at 16 MiB anyway. Measured: fewer cost round trips,
-/// more cost memory and give nothing.
+/// Documents that one reply brings at most; the server ends a reply at 16 MiB anyway. Measured with documents of 430
+/// bytes: 2,000 are slower, more than 8,000 cost memory and give nothing.
 const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
 /// Failures in a row, without a document between them, after which a scan gives up.
@@ -147,27 +147,26 @@ impl RangeScan {
     /// `None` for a reply without a document, which may or may not be the end.
     async fn try_next_batch(&mut self) -> mongodb::error::Result<Option<Batch>> {
         let mut resumed = None;
-        let cursor = match &mut self.cursor {
-            Some(cursor) => cursor,
-            None => {
-                if let Some(last) = self.last.take() {
-                    self.range.from = Some(Bson::try_from(last.clone())?);
-                    resumed = Some(last);
-                }
-                let cursor = self.scan.open(&self.range).await?;
-                self.cursor.insert(cursor)
+        let cursor = if let Some(cursor) = &mut self.cursor {
+            cursor
+        } else {
+            // `last` stays until a reply came: the query itself may fail more than once.
+            if let Some(last) = &self.last {
+                self.range.from = Some(Bson::try_from(last.clone())?);
+                resumed = Some(last.clone());
             }
+            self.cursor.insert(self.scan.open(&self.range).await?)
         };
         let Some(reply) = cursor.next().await.transpose()? else {
             self.end();
             return Ok(None);
         };
         let batch = Batch::new(reply, resumed.as_ref())?;
-        self.last = batch.last.clone().or(resumed);
+        self.last = batch.last.clone().or(self.last.take());
         Ok((batch.documents > batch.skip).then_some(batch))
     }
 
-    /// A query with `min` and without `max` ends before the `_id` MaxKey: that one is asked for by itself.
+    /// A query with `min` and without `max` ends before the `_id` `MaxKey`: that one is asked for by itself.
     fn end(&mut self) {
         let asked_for_all = self.range.from.is_none() || self.range.from == Some(Bson::MaxKey);
         self.done = asked_for_all || self.range.to.is_some();
@@ -180,8 +179,8 @@ fn backoff(attempt: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(1 << (attempt - 1)).min(BACKOFF_MAX)
 }
 
-/// Whether a scan may go on with a new cursor. Beside what any call may be tried again for: CursorNotFound,
-/// QueryPlanKilled, CursorKilled and Interrupted, which end a cursor but leave the collection as it is.
+/// Whether a scan may go on with a new cursor. Beside what any call may be tried again for: `CursorNotFound`,
+/// `QueryPlanKilled`, `CursorKilled` and `Interrupted`, which end a cursor but leave the collection as it is.
 fn is_resumable(failure: &Failure) -> bool {
     failure.is_retryable() || matches!(failure, Failure::Other { code: Some(43 | 175 | 237 | 11601), .. })
 }

@@ -95,11 +95,18 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn run(runs: Vec<Vec<Record>>, stored: &BTreeMap<u16, u8>, policy: Policy, faults: Vec<Fault>, order: &[u8]) -> Self {
+    fn run(
+        runs: Vec<Vec<Record>>,
+        stored: &BTreeMap<u16, u8>,
+        policy: Policy,
+        faults: Vec<Fault>,
+        order: &[u8],
+    ) -> Self {
         let limits = Limits { batch_docs_max: 3, batch_bytes_max: 25, in_flight_max: 3, attempts_max: 200 };
         let server = Server { durable: stored.clone(), applied: BTreeMap::new() };
         let machine = Machine::new(limits, policy);
-        let mut this = Self { machine, server, runs, settled: Vec::new(), waiting: VecDeque::new(), faults: faults.into() };
+        let mut this =
+            Self { machine, server, runs, settled: Vec::new(), waiting: VecDeque::new(), faults: faults.into() };
         let mut seen = std::collections::BTreeSet::new();
         for run in this.runs.clone() {
             let planned = run.iter().map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id) }).collect();

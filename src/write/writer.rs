@@ -115,7 +115,8 @@ impl Writer {
         if run.is_settled {
             return Ok(Vec::new());
         }
-        let planned = run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
+        let planned =
+            run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
         self.runs.insert(self.runs_taken, Arc::new(run));
         self.runs_taken += 1;
         Ok(self.machine.on(Event::Run(planned)))

@@ -35,6 +35,7 @@ fn spec() -> Spec {
     };
     let comma = NumberFormat { decimal_comma: true, ..NumberFormat::default() };
     Spec {
+        text: String::new(),
         name: "visits".into(),
         collection: "visits".into(),
         origin: "test".into(),
@@ -83,7 +84,7 @@ fn exported(
         export(&Scan::new(&collection), &spec(), options, Output::file(path)?).await
     };
     let exported =
-        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), work).await.expect("done in time") })?;
+        runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), work).await.expect("done in time") })?;
     Ok((exported, fs::read_to_string(path).expect("written")))
 }
 

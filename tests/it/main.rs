@@ -1,5 +1,13 @@
 //! What a user meets, tried on the built binary and a real mongod.
 
+mod access;
+mod certificates;
+mod export;
 mod leftovers;
+mod load;
 mod program;
+mod provision;
+mod real_data;
+mod schema;
 mod server;
+mod verify;

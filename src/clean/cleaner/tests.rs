@@ -1,5 +1,6 @@
 use super::*;
 use crate::parse::{Dialect, Format};
+use crate::spec::column_key;
 
 /// Fields of every kind, with plausibility of both severities.
 const SPEC: &str = r#"
@@ -180,4 +181,61 @@ fn an_absent_column_is_null() {
     let mut record = Record::default();
     cleaner.clean(row, &cells_of(row), &mut record, &mut Tally::default()).expect("a good row");
     assert_eq!(record.values[7], Value::Null);
+}
+
+/// A layout for the laboratory's header, matched as a source's would be.
+fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
+    let header: Vec<String> = header.split(';').map(str::to_owned).collect();
+    let keys: Vec<String> = header.iter().map(|name| column_key(name)).collect();
+    let cell = |field: &Field| {
+        let mut names = std::iter::once(&field.column).chain(&field.aliases);
+        names.find_map(|name| keys.iter().position(|key| *key == column_key(name)))
+    };
+    Layout {
+        format: Format::Csv(Dialect { delimiter: b';', line_end: b'\n' }),
+        columns: header.len(),
+        cell_of_field: spec.fields.iter().map(cell).collect(),
+        dates: vec![Some(DateFormat::Iso); spec.fields.len()],
+        header,
+        unknown: Vec::new(),
+    }
+}
+
+#[test]
+fn a_quite_different_dataset_is_cleaned_by_its_spec() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/spec/laboratory");
+    let spec = Spec::from_file(format!("{data}.toml").as_ref()).expect("a right spec");
+    let text = std::fs::read_to_string(format!("{data}.csv")).expect("the laboratory's results");
+    let (header, rows) = text.split_once('\n').expect("a header");
+    let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, header));
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    let (mut rejects, mut checked) = (Vec::new(), 0);
+    for row in rows.lines() {
+        let mut cells = Cells::default();
+        row.split(';').for_each(|cell| cells.push_owned(cell.as_bytes()));
+        rejects.extend(cleaner.clean(row.as_bytes(), &cells, &mut record, &mut tally).err());
+        if row.starts_with("ab100200;2;") && row.contains(";8,7;") {
+            check_laboratory_record(&spec, &record);
+            checked += 1;
+        }
+    }
+    let reasons: Vec<Reason> = rejects.iter().map(|reject| reject.reason).collect();
+    assert_eq!((reasons.as_slice(), checked), ([Reason::PatternMismatch, Reason::Implausible].as_slice(), 1));
+    let billed = spec.field_index("billed").expect("a field");
+    assert_eq!(tally.changed[billed], [0, 0]);
+}
+
+fn check_laboratory_record(spec: &Spec, record: &Record) {
+    let decimal = |text| super::super::decimal128::decimal128(text).map(Value::Decimal128).expect("a decimal");
+    let value = |name| &record.values[spec.field_index(name).expect(name)];
+    let text = |name| match value(name) {
+        Value::Text(range) => record.text(range),
+        other => panic!("{name} is {other:?}"),
+    };
+    assert_eq!([text("order.number"), text("test"), text("result.flag")], ["AB100200", "HBA1C", "normal"]);
+    assert_eq!([text("order.ordered_by.name"), text("order.ordered_by.department")], ["Ada Vance MD", "emergency"]);
+    assert_eq!([value("patient.mrn"), value("patient.fasting")], [&Value::Int64(9_000_000_000), &Value::Bool(false)]);
+    assert_eq!([value("result.value"), value("price")], [&decimal("8.7"), &decimal("1204.00")]);
+    assert_eq!([value("uncertainty"), value("billed")], [&Value::Double(0.001), &Value::Null]);
+    assert_eq!(value("collected"), &Value::Datetime(1_740_903_720_000));
 }

@@ -21,6 +21,7 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
     let fields = field::read_all(&root, &tables)?;
     names::check(&fields, &tables)?;
     Ok(Spec {
+        text: text.to_owned(),
         name: name.to_owned(),
         collection: collection(&root, name)?,
         origin: origin.to_owned(),

@@ -1,0 +1,229 @@
+//! Is the deployment fit for patient data, and if not, why not: step by step, each failure told apart.
+//!
+//! Nothing is changed: the one write that is tried matches no document. What the user who signs in may not see is said
+//! to be skipped, not guessed.
+
+mod network;
+mod privileges;
+mod server;
+mod storage;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{AccessError, Destination, Failure, Target, Unreachable};
+use crate::spec::Spec;
+use privileges::Privileges;
+
+/// All that was found, in the order of the steps.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Examination {
+    /// Who was examined: hosts and ports.
+    pub address: String,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+/// What one step found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The step.
+    pub step: Step,
+    /// How it is.
+    pub state: State,
+    /// What is so, and where it is wrong, how to mend it.
+    pub message: String,
+}
+
+/// A step of the examination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The hosts' names have addresses.
+    Name,
+    /// Something listens on the ports.
+    Port,
+    /// Both sides speak TLS, or neither; the certificates hold.
+    Tls,
+    /// The server lets the user in.
+    SignIn,
+    /// The server's version is supported and safe.
+    Version,
+    /// There is a primary, and every member can be reached.
+    Topology,
+    /// The user may do what loading or reading needs.
+    Role,
+    /// The collection is guarded by the spec's validator.
+    Collection,
+    /// A journaled majority acknowledges.
+    WriteConcern,
+    /// There is room on the server's disk.
+    Disk,
+    /// What the server writes about operations elsewhere.
+    Logging,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// Could not be looked at.
+    Skipped,
+    /// Works, but something should be changed.
+    Warning,
+    /// Does not work.
+    Failed,
+}
+
+impl Step {
+    /// The step's name in the output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Port => "port",
+            Self::Tls => "tls",
+            Self::SignIn => "sign-in",
+            Self::Version => "version",
+            Self::Topology => "topology",
+            Self::Role => "role",
+            Self::Collection => "collection",
+            Self::WriteConcern => "write concern",
+            Self::Disk => "disk",
+            Self::Logging => "logging",
+        }
+    }
+}
+
+impl Finding {
+    fn new(step: Step, state: State, message: impl Into<String>) -> Self {
+        Self { step, state, message: message.into() }
+    }
+
+    fn ok(step: Step, message: impl Into<String>) -> Self {
+        Self::new(step, State::Ok, message)
+    }
+
+    fn warning(step: Step, message: impl Into<String>) -> Self {
+        Self::new(step, State::Warning, message)
+    }
+
+    fn failed(step: Step, message: impl Into<String>) -> Self {
+        Self::new(step, State::Failed, message)
+    }
+
+    /// A look that the server did not allow, or that failed.
+    fn unseen(step: Step, failure: &Failure) -> Self {
+        match failure {
+            Failure::NotAuthorized { .. } => Self::new(step, State::Skipped, "the user may not look at it"),
+            other => Self::failed(step, other.to_string()),
+        }
+    }
+}
+
+impl Examination {
+    /// 3 if there is no connection or no sign-in, 1 if another step failed, else 0.
+    pub fn exit_code(&self) -> u8 {
+        let failed = |finding: &&Finding| finding.state == State::Failed;
+        match self.findings.iter().find(failed).map(|finding| finding.step) {
+            None => 0,
+            Some(Step::Name | Step::Port | Step::Tls | Step::SignIn) => 3,
+            Some(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Examination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}", self.address)?;
+        for finding in &self.findings {
+            let state = match finding.state {
+                State::Ok => "ok",
+                State::Skipped => "skipped",
+                State::Warning => "warning",
+                State::Failed => "FAILED",
+            };
+            writeln!(formatter, "  {:13}  {state:7}  {}", finding.step.name(), finding.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Examines the deployment that `destination` leads to, as far as it can be reached. `ledger` is the ledger's collection.
+pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Examination {
+    let options = match destination.options().await {
+        Ok(options) => options,
+        Err(error) => return Examination { address: String::new(), findings: vec![unresolved(&error)] },
+    };
+    let mut findings = Vec::new();
+    let reachable = network::examine(&options.hosts, &mut findings).await;
+    if reachable {
+        match destination.connect().await {
+            Ok(target) => examine_target(&target, &options, spec, ledger, &mut findings).await,
+            Err(error) => refused(&error, &options, &mut findings),
+        }
+    }
+    Examination { address: super::connect::address(&options), findings }
+}
+
+/// A `mongodb+srv` name that cannot be looked up.
+fn unresolved(error: &AccessError) -> Finding {
+    Finding::failed(Step::Name, error.to_string())
+}
+
+/// Puts a refused connection to the step that it failed at; what comes before that step held.
+fn refused(error: &AccessError, options: &mongodb::options::ClientOptions, findings: &mut Vec<Finding>) {
+    let AccessError::Connect { failure, .. } = error else {
+        findings.push(Finding::failed(Step::SignIn, error.to_string()));
+        return;
+    };
+    let message = failure.to_string();
+    match failure {
+        Failure::TlsRequired | Failure::TlsRefused | Failure::Certificate(_) | Failure::ClientCertificate => {
+            findings.push(Finding::failed(Step::Tls, message));
+        }
+        Failure::SignIn(_) => {
+            findings.push(network::tls(options));
+            findings.push(Finding::failed(Step::SignIn, message));
+        }
+        Failure::Unreachable(Unreachable::NoPrimary | Unreachable::Members | Unreachable::OtherReplicaSet) => {
+            findings.push(network::tls(options));
+            findings.push(Finding::failed(Step::Topology, message));
+        }
+        _ => findings.push(Finding::failed(Step::Port, message)),
+    }
+}
+
+async fn examine_target(
+    target: &Target,
+    options: &mongodb::options::ClientOptions,
+    spec: &Spec,
+    ledger: &str,
+    findings: &mut Vec<Finding>,
+) {
+    findings.push(network::tls(options));
+    findings.push(sign_in(target));
+    findings.push(server::version(target).await);
+    server::topology(target, &options.hosts, findings).await;
+    match Privileges::read(target).await {
+        Ok(privileges) => privileges.examine(target, ledger, findings),
+        Err(failure) => findings.push(Finding::unseen(Step::Role, &failure)),
+    }
+    findings.push(storage::collection(target, spec).await);
+    findings.push(storage::write_concern(target, ledger).await);
+    findings.push(storage::disk(target).await);
+    findings.push(storage::logging(target).await);
+}
+
+fn sign_in(target: &Target) -> Finding {
+    match &target.user {
+        Some(user) => Finding::ok(Step::SignIn, format!("as {user}")),
+        None if target.is_certificate_sign_in => Finding::ok(Step::SignIn, "by the client certificate"),
+        None => Finding::warning(
+            Step::SignIn,
+            "the server lets anybody in; start it with access control (--auth, or a key file for a replica set)",
+        ),
+    }
+}

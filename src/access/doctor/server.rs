@@ -1,0 +1,114 @@
+//! The server's version, and the members of its replica set.
+
+use bson::{Bson, Document, doc};
+use mongodb::options::ServerAddress;
+
+use super::{Finding, Step};
+use crate::access::{Failure, Target};
+
+/// The oldest version that is supported here.
+const VERSION_MIN: (i32, i32) = (6, 0);
+
+/// First releases of each series without CVE-2025-14847: an unauthenticated client reads the server's memory, and what
+/// passed through it, by a malformed zlib message.
+const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
+
+/// Whether the version is supported, and whether zlib must be switched off in it.
+pub(super) async fn version(target: &Target) -> Finding {
+    let info = match admin(target, doc! { "buildInfo": 1 }).await {
+        Ok(info) => info,
+        Err(failure) => return Finding::unseen(Step::Version, &failure),
+    };
+    let version = info.get_str("version").unwrap_or("unknown").to_owned();
+    let numbers: Vec<i32> = info.get_array("versionArray").map(|all| numbers(all)).unwrap_or_default();
+    let [major, minor, patch] = [0, 1, 2].map(|at| numbers.get(at).copied().unwrap_or_default());
+    if (major, minor) < VERSION_MIN {
+        return Finding::failed(Step::Version, format!("{version} is no longer supported; upgrade to 6.0 or newer"));
+    }
+    if leaks_by_zlib((major, minor, patch)) && offers_zlib(target).await {
+        return Finding::warning(
+            Step::Version,
+            format!(
+                "{version} offers zlib, by which anybody who reaches the port reads its memory (CVE-2025-14847); \
+                 upgrade, or start it with --networkMessageCompressors snappy,zstd"
+            ),
+        );
+    }
+    Finding::ok(Step::Version, version)
+}
+
+fn numbers(all: &[Bson]) -> Vec<i32> {
+    all.iter().filter_map(Bson::as_i32).collect()
+}
+
+/// A series that is not listed has no fixed release if it is older than the newest listed one.
+fn leaks_by_zlib(version: (i32, i32, i32)) -> bool {
+    let series = ZLIB_FIXED.into_iter().find(|fixed| (fixed.0, fixed.1) == (version.0, version.1));
+    series.map_or(version < ZLIB_FIXED[ZLIB_FIXED.len() - 1], |fixed| version < fixed)
+}
+
+async fn offers_zlib(target: &Target) -> bool {
+    let offered = admin(target, doc! { "hello": 1, "compression": ["zlib"] }).await;
+    offered.is_ok_and(|reply| {
+        reply.get_array("compression").is_ok_and(|all| all.iter().any(|name| name.as_str() == Some("zlib")))
+    })
+}
+
+/// Which kind of deployment it is, who is the primary, and whether the members that it names can be reached from here.
+pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings: &mut Vec<Finding>) {
+    let hello = match admin(target, doc! { "hello": 1 }).await {
+        Ok(hello) => hello,
+        Err(failure) => return findings.push(Finding::unseen(Step::Topology, &failure)),
+    };
+    if hello.get_str("msg").ok() == Some("isdbgrid") {
+        return findings.push(Finding::ok(Step::Topology, "a sharded cluster"));
+    }
+    let Ok(set) = hello.get_str("setName") else {
+        return findings.push(Finding::warning(
+            Step::Topology,
+            "a standalone server: what its disk loses is lost; make it a replica set (--replSet, rs.initiate())",
+        ));
+    };
+    let members = members(&hello);
+    let mut down = Vec::new();
+    for member in members.iter().filter(|member| !known.contains(member)) {
+        if let Err(how) = super::network::knock(member).await {
+            down.push(format!("member {member} of replica set {set} cannot be reached: {how}"));
+        }
+    }
+    let primary = hello.get_str("primary").unwrap_or("unknown");
+    let fine = format!("replica set {set}, {} of its members listed, primary {primary}", members.len());
+    findings.push(if down.is_empty() {
+        Finding::ok(Step::Topology, fine)
+    } else {
+        Finding::warning(Step::Topology, down.join("; "))
+    });
+}
+
+fn members(hello: &Document) -> Vec<ServerAddress> {
+    let lists = ["hosts", "passives"].into_iter().filter_map(|name| hello.get_array(name).ok());
+    lists.flatten().filter_map(Bson::as_str).filter_map(|host| ServerAddress::parse(host).ok()).collect()
+}
+
+async fn admin(target: &Target, command: Document) -> Result<Document, Failure> {
+    target.client.database("admin").run_command(command).await.map_err(|error| Failure::of(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_before_the_fix_of_their_series_leak() {
+        let check = |version, expected| assert_eq!(leaks_by_zlib(version), expected, "{version:?}");
+        check((6, 0, 5), true);
+        check((6, 0, 26), true);
+        check((6, 0, 27), false);
+        check((7, 0, 28), false);
+        check((8, 0, 16), true);
+        check((8, 2, 2), true);
+        check((8, 2, 3), false);
+        check((8, 3, 0), false);
+        check((7, 3, 4), true);
+    }
+}

@@ -1,0 +1,147 @@
+//! The wanted state as a script for the database container's first start.
+
+use std::fmt::Write;
+
+use bson::{Bson, Document};
+
+use super::password::{COMMON, DISTINCT_MIN, LENGTH_MIN};
+use super::plan::Plan;
+use super::wanted::{ACCOUNTS, Wanted, WantedUser};
+use crate::spec::Spec;
+
+/// What stands before and behind the name of a constant of the script inside a text.
+const MARK: char = '\u{1}';
+
+/// The script: mongosh runs it once, in the container's first start, with the settings in the environment.
+pub fn init_js(spec: &Spec, ledger: &str) -> String {
+    let place = |name: &str| format!("{MARK}{name}{MARK}");
+    let user = |account| {
+        let constant = crate::access::Account::default_name(account);
+        let (name, password) = (place(&format!("{constant}.name")), place(&format!("{constant}.password")));
+        WantedUser { account, name, password: password.into() }
+    };
+    let wanted = Wanted {
+        spec,
+        database: place("database"),
+        collection: place("collection"),
+        ledger: ledger.to_owned(),
+        users: ACCOUNTS.map(user).into(),
+    };
+    let mut script = head(spec);
+    for step in Plan::from_nothing(&wanted).steps {
+        for command in &step.commands {
+            let _ = writeln!(script, "run({});", document(command, 0));
+        }
+    }
+    script
+}
+
+fn head(spec: &Spec) -> String {
+    let common = COMMON.map(|word| format!("\"{word}\"")).join(", ");
+    let mut users = String::new();
+    for account in ACCOUNTS {
+        let (name, variable) = (account.default_name(), account.user_variable().trim_end_matches("_USER"));
+        let _ = writeln!(users, "const {name} = user(\"{variable}\", \"{name}\");");
+    }
+    format!(
+        r#"// Made by `medlift provision --emit-init-js` from the dataset spec `{spec}`. Do not edit: run it again.
+//
+// The official mongo image runs this once, on the first start with an empty volume, if it lies in
+// /docker-entrypoint-initdb.d. Names and passwords come from the container's environment: DB_NAME, COLLECTION_NAME,
+// and for each user its variable with _USER and _PASS (or _PASS_FILE). `medlift provision` brings an existing
+// deployment to the same state.
+
+const variable = (name) => {{
+  const file = process.env[name + "_FILE"];
+  return file ? require("fs").readFileSync(file, "utf8").replace(/\r?\n$/, "") : process.env[name];
+}};
+const user = (prefix, otherwise) => {{
+  // As in the seed, the administrator has the root user's name and password unless it has its own.
+  const own = variable(prefix + "_USER") || variable(prefix + "_PASS");
+  const source = prefix === "ADMIN" && !own ? "MONGO_ROOT" : prefix;
+  const name = variable(source + "_USER") || otherwise;
+  const password = variable(source + "_PASS") || "";
+  const lower = password.toLowerCase();
+  const weak = [...password].length < {LENGTH_MIN} || new Set(password).size < {DISTINCT_MIN} ||
+    lower.includes(name.toLowerCase()) || [{common}].some((word) => lower.includes(word));
+  if (weak) throw new Error(source + "_PASS is missing or too weak");
+  return {{ name, password }};
+}};
+const database = variable("DB_NAME") || "hospital";
+const collection = variable("COLLECTION_NAME") || {collection};
+{users}
+const run = (command) => {{
+  try {{
+    db.getSiblingDB(database).runCommand(command);
+  }} catch (error) {{
+    // The server's message may quote the command, and that a password.
+    throw new Error(Object.keys(command)[0] + " failed: " + error.codeName);
+  }}
+}};
+
+"#,
+        spec = spec.name,
+        collection = text(&spec.collection),
+    )
+}
+
+fn document(document: &Document, depth: usize) -> String {
+    let inner = "  ".repeat(depth + 1);
+    let entries: Vec<_> =
+        document.iter().map(|(name, entry)| format!("{inner}{}: {}", text(name), value(entry, depth + 1))).collect();
+    if entries.is_empty() {
+        return "{}".to_owned();
+    }
+    format!("{{\n{}\n{}}}", entries.join(",\n"), "  ".repeat(depth))
+}
+
+/// Numbers keep their BSON type, so that what the script makes equals what provisioning compares it with.
+fn value(value: &Bson, depth: usize) -> String {
+    match value {
+        Bson::Document(inner) => document(inner, depth),
+        Bson::Array(items) => {
+            format!("[{}]", items.iter().map(|item| self::value(item, depth)).collect::<Vec<_>>().join(", "))
+        }
+        Bson::String(string) => text(string),
+        Bson::Int32(number) => format!("Int32({number})"),
+        Bson::Int64(number) => format!("Long(\"{number}\")"),
+        Bson::Double(number) => format!("Double({number})"),
+        Bson::Boolean(truth) => truth.to_string(),
+        _ => "null".to_owned(),
+    }
+}
+
+/// A text as JSON, or, where it names constants of the script, what adds up to it.
+fn text(text: &str) -> String {
+    let parts = text.split(MARK).enumerate().filter(|(_, part)| !part.is_empty());
+    let shown: Vec<String> = parts.map(|(at, part)| if at % 2 == 1 { part.to_owned() } else { json(part) }).collect();
+    if shown.is_empty() { json("") } else { shown.join(" + ") }
+}
+
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_under_deploy_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/init-mongo.js");
+        let current = init_js(&Spec::built_in(), "medlift_runs");
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            kept == current,
+            "deploy/init-mongo.js is out of date: medlift provision --emit-init-js > deploy/init-mongo.js"
+        );
+    }
+
+    #[test]
+    fn texts_are_quoted_and_constants_are_not() {
+        assert_eq!(text("a\"b"), r#""a\"b""#);
+        assert_eq!(text("\u{1}collection\u{1}_deidentified"), r#"collection + "_deidentified""#);
+        assert_eq!(text("\u{1}database\u{1}"), "database");
+        assert_eq!(value(&Bson::Double(0.0), 0), "Double(0)");
+    }
+}

@@ -1,0 +1,50 @@
+//! What makes a password too weak for a database of patients.
+
+/// Fewest characters; NIST SP 800-63B asks for 8 at the least and 15 where nothing else guards the account.
+pub(super) const LENGTH_MIN: usize = 12;
+/// Fewest different characters: "aaaaaaaaaaaa" is long.
+pub(super) const DISTINCT_MIN: usize = 6;
+/// What the published lists of leaked passwords begin with, and what templates hold.
+pub(super) const COMMON: [&str; 8] =
+    ["password", "passw0rd", "changeme", "change-me", "12345678", "qwerty", "letmein", "mongodb"];
+
+/// Why `password` is too weak for `user`, or `None`.
+pub fn weakness(user: &str, password: &str) -> Option<&'static str> {
+    let lower = password.to_lowercase();
+    let distinct: std::collections::BTreeSet<char> = password.chars().collect();
+    if password.chars().count() < LENGTH_MIN {
+        Some("it has fewer than 12 characters")
+    } else if distinct.len() < DISTINCT_MIN {
+        Some("it repeats the same few characters")
+    } else if !user.is_empty() && lower.contains(&user.to_lowercase()) {
+        Some("it contains the user's name")
+    } else if COMMON.iter().any(|common| lower.contains(common)) {
+        Some("it contains a word that every list of guesses begins with")
+    } else if password.chars().any(char::is_control) {
+        Some("it contains a control character")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(user: &str, password: &str, expected: Option<&str>) {
+        let found = weakness(user, password);
+        assert_eq!(found.is_some(), expected.is_some(), "{password}: {found:?}");
+        assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{password}: {found:?}");
+    }
+
+    #[test]
+    fn short_uniform_common_and_own_name_are_weak() {
+        check("writer", "k4Tz-9pLmw2x", None);
+        check("writer", "correct horse battery", None);
+        check("writer", "k4Tz-9pLmw2", Some("fewer than 12"));
+        check("writer", "abababababababab", Some("same few"));
+        check("writer", "the-Writer-2026", Some("user's name"));
+        check("writer", "MyPassword2026!", Some("list of guesses"));
+        check("writer", "k4Tz-9pLmw\n2x", Some("control"));
+    }
+}

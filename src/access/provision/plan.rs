@@ -1,0 +1,263 @@
+//! The steps from a deployment as it is to the wanted one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bson::{Bson, Document, doc};
+
+use super::roles::{Role, roles};
+use super::view::{pipeline, view_name};
+use super::wanted::{Wanted, WantedUser};
+use crate::access::schema::{self, CollectionState};
+use crate::access::{AccessError, Destination, Failure, SignIn, Target};
+
+/// What has to be done, in order, and what is left alone.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The steps. None: the deployment is as wanted.
+    pub steps: Vec<Step>,
+    /// Users that stand where ours should and were made by somebody else, each with what to do about it.
+    pub left_alone: Vec<String>,
+}
+
+/// One change.
+pub struct Step {
+    what: String,
+    pub(super) commands: Vec<Document>,
+}
+
+impl Step {
+    fn new(what: impl Into<String>, commands: impl Into<Vec<Document>>) -> Self {
+        Self { what: what.into(), commands: commands.into() }
+    }
+}
+
+/// What the step does; its commands hold passwords and are never shown.
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.what)
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Step").field(&self.what).finish()
+    }
+}
+
+impl Plan {
+    /// The steps that `target`, signed in as a user who may look at users and roles, is away from `wanted`.
+    /// `destination` is where the target was reached: whether a password has changed is found out by trying it there.
+    pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, AccessError> {
+        let mut plan = Self { steps: collection_steps(&schema::read(target).await?, wanted)?, left_alone: Vec::new() };
+        plan.steps.extend(ledger_step(target, wanted).await?);
+        plan.steps.extend(view_step(target, wanted).await?);
+        for role in roles(wanted) {
+            plan.steps.extend(role_step(target, &role).await?);
+        }
+        for user in &wanted.users {
+            plan.add_user(target, destination, user).await?;
+        }
+        Ok(plan)
+    }
+
+    /// The steps for an empty deployment.
+    pub(super) fn from_nothing(wanted: &Wanted<'_>) -> Self {
+        let mut steps = vec![create_collection(wanted), create_ledger(wanted), create_view(wanted)];
+        let indexes: Vec<_> = wanted.spec.indexes.iter().collect();
+        if !indexes.is_empty() {
+            steps.insert(1, Step::new("indexes", [schema::create_indexes_command(&wanted.collection, &indexes)]));
+        }
+        steps.extend(roles(wanted).iter().map(create_role));
+        steps.extend(wanted.users.iter().map(|user| create_user(user, &wanted.database)));
+        Self { steps, left_alone: Vec::new() }
+    }
+
+    /// Carries the steps out in order, telling each to `done` once it is acknowledged by a journaled majority.
+    pub async fn carry_out(&self, target: &Target, mut done: impl FnMut(&Step)) -> Result<(), AccessError> {
+        for step in &self.steps {
+            for command in &step.commands {
+                target.run(&target.database, command.clone(), || step.to_string()).await?;
+            }
+            done(step);
+        }
+        Ok(())
+    }
+
+    async fn add_user(
+        &mut self,
+        target: &Target,
+        destination: &Destination,
+        user: &WantedUser,
+    ) -> Result<(), AccessError> {
+        let database = &target.database;
+        let Some(actual) = user_info(target, &user.name).await? else {
+            self.steps.push(create_user(user, database));
+            return Ok(());
+        };
+        if actual.get_document("customData").ok() != Some(&WantedUser::mark()) {
+            self.left_alone.push(format!(
+                "user {} of {database} was made by somebody else; name another in {}, or drop the user",
+                user.name,
+                user.account.user_variable()
+            ));
+            return Ok(());
+        }
+        self.steps.extend(role_change(&actual, user, database));
+        self.steps.extend(password_change(destination, user, database).await?);
+        Ok(())
+    }
+}
+
+fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<Step>, AccessError> {
+    let name = format!("{}.{}", wanted.database, wanted.collection);
+    if state.is_view {
+        let problem = format!("{name} is a view; name a collection, or drop the view");
+        return Err(AccessError::Setting { setting: "--collection".to_owned(), problem });
+    }
+    let mut steps = Vec::new();
+    if !state.exists {
+        steps.push(create_collection(wanted));
+    } else if !state.is_guarded_by(wanted.spec) {
+        let command = schema::attach_command("collMod", &wanted.collection, wanted.spec);
+        steps.push(Step::new(format!("set the validator of {name} ({})", validator_fault(state)), [command]));
+    }
+    let outdated = state.outdated_indexes(wanted.spec);
+    for index in &outdated {
+        let drop = doc! { "dropIndexes": &wanted.collection, "index": &index.name };
+        let build = schema::create_indexes_command(&wanted.collection, &[index]);
+        steps.push(Step::new(format!("rebuild index {} of {name}, whose key has changed", index.name), [drop, build]));
+    }
+    for index in state.missing_indexes(wanted.spec).into_iter().filter(|index| !outdated.contains(index)) {
+        let build = schema::create_indexes_command(&wanted.collection, &[index]);
+        steps.push(Step::new(format!("build index {} of {name}", index.name), [build]));
+    }
+    Ok(steps)
+}
+
+fn validator_fault(state: &CollectionState) -> &'static str {
+    if state.validator.is_empty() {
+        "it has none"
+    } else if state.logs_documents() {
+        "its action is warn, which writes whole documents into the server's log"
+    } else if state.validation_level.as_deref().is_some_and(|level| level != "strict") {
+        "its level is not strict"
+    } else {
+        "it differs from the spec's"
+    }
+}
+
+fn create_collection(wanted: &Wanted<'_>) -> Step {
+    let what = format!("create collection {}.{} with its validator", wanted.database, wanted.collection);
+    Step::new(what, [schema::attach_command("create", &wanted.collection, wanted.spec)])
+}
+
+async fn ledger_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, AccessError> {
+    let exists = schema::listing(target, &wanted.ledger).await?.is_some();
+    Ok((!exists).then(|| create_ledger(wanted)))
+}
+
+fn create_ledger(wanted: &Wanted<'_>) -> Step {
+    let what = format!("create collection {}.{} for the ledger of loads", wanted.database, wanted.ledger);
+    Step::new(what, [doc! { "create": &wanted.ledger }])
+}
+
+async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, AccessError> {
+    let name = view_name(&wanted.collection);
+    let Some(listed) = schema::listing(target, &name).await? else { return Ok(Some(create_view(wanted))) };
+    if listed.get_str("type").ok() != Some("view") {
+        let problem =
+            format!("{}.{name} is a collection where the view for analysts should be; rename it", wanted.database);
+        return Err(AccessError::Setting { setting: "--collection".to_owned(), problem });
+    }
+    let stages: Vec<Bson> = pipeline(wanted.spec).into_iter().map(Bson::from).collect();
+    let options = listed.get_document("options").cloned().unwrap_or_default();
+    let same = options.get_str("viewOn").ok() == Some(&wanted.collection)
+        && options.get_array("pipeline").ok() == Some(&stages);
+    let change = doc! { "collMod": &name, "viewOn": &wanted.collection, "pipeline": stages };
+    Ok((!same).then(|| {
+        Step::new(format!("change view {}.{name} to what the spec's privacy classes allow", wanted.database), [change])
+    }))
+}
+
+fn create_view(wanted: &Wanted<'_>) -> Step {
+    let name = view_name(&wanted.collection);
+    let command = doc! { "create": &name, "viewOn": &wanted.collection, "pipeline": pipeline(wanted.spec) };
+    Step::new(format!("create the de-identified view {}.{name}", wanted.database), [command])
+}
+
+async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, AccessError> {
+    let command = doc! { "rolesInfo": role.name, "showPrivileges": true };
+    let info = look(target, command, || format!("look role {} up", role.name)).await?;
+    let Some(actual) = first(&info, "roles") else { return Ok(Some(create_role(role))) };
+    let inherits = actual.get_array("roles").is_ok_and(|roles| !roles.is_empty());
+    let actual: Vec<Document> = actual.get_array("privileges").map(|all| documents(all)).unwrap_or_default();
+    let same = !inherits && privileges(&actual) == privileges(&role.privileges);
+    Ok((!same)
+        .then(|| Step::new(format!("correct the privileges of role {}", role.name), [role.command("updateRole")])))
+}
+
+fn create_role(role: &Role) -> Step {
+    Step::new(format!("create role {}", role.name), [role.command("createRole")])
+}
+
+/// Privileges without the order in which the server happens to list them.
+fn privileges(all: &[Document]) -> BTreeMap<String, BTreeSet<&str>> {
+    let mut sorted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for privilege in all {
+        let resource = privilege.get_document("resource").map(ToString::to_string).unwrap_or_default();
+        let actions = privilege.get_array("actions").map(Vec::as_slice).unwrap_or_default();
+        sorted.entry(resource).or_default().extend(actions.iter().filter_map(Bson::as_str));
+    }
+    sorted
+}
+
+async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
+    let command = doc! { "usersInfo": { "user": name, "db": &target.database } };
+    let info = look(target, command, || format!("look user {name} up")).await?;
+    Ok(first(&info, "users").cloned())
+}
+
+fn create_user(user: &WantedUser, database: &str) -> Step {
+    Step::new(format!("create user {} with role {}", user.name, user.role()), [user.create(database)])
+}
+
+fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<Step> {
+    let roles = actual.get_array("roles").map(|roles| documents(roles)).unwrap_or_default();
+    let word = |role: &Document, name: &str| role.get_str(name).unwrap_or_default().to_owned();
+    let only = roles.len() == 1 && word(&roles[0], "role") == user.role() && word(&roles[0], "db") == database;
+    let wanted = doc! { "role": user.role(), "db": database };
+    let command = doc! { "updateUser": &user.name, "roles": [wanted] };
+    (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
+}
+
+/// A password cannot be read back: the only way to know it is to sign in with it.
+async fn password_change(
+    destination: &Destination,
+    user: &WantedUser,
+    database: &str,
+) -> Result<Option<Step>, AccessError> {
+    match destination.as_user(&user.name, &user.password, database).connect().await {
+        Ok(_) => Ok(None),
+        Err(AccessError::Connect {
+            failure: Failure::SignIn(SignIn::WrongPassword { .. } | SignIn::Refused), ..
+        }) => {
+            let command =
+                doc! { "updateUser": &user.name, "pwd": user.password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
+            Ok(Some(Step::new(format!("change the password of user {}", user.name), [command])))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+async fn look(target: &Target, command: Document, doing: impl FnOnce() -> String) -> Result<Document, AccessError> {
+    target.db().run_command(command).await.map_err(|error| AccessError::of(doing(), &error))
+}
+
+fn first<'info>(info: &'info Document, name: &str) -> Option<&'info Document> {
+    info.get_array(name).ok()?.first()?.as_document()
+}
+
+fn documents(all: &[Bson]) -> Vec<Document> {
+    all.iter().filter_map(Bson::as_document).cloned().collect()
+}

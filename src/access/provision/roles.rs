@@ -1,0 +1,55 @@
+//! The users' roles: MongoDB's own where they fit, two of ours where they are too wide.
+
+use bson::{Bson, Document, doc};
+
+use super::Wanted;
+use super::view::view_name;
+use crate::access::Account;
+
+/// The role of the user who loads and verifies.
+pub(super) const LOADER_ROLE: &str = "medliftLoader";
+/// The role of the user who sees the de-identified view.
+pub(super) const ANALYST_ROLE: &str = "medliftAnalyst";
+
+/// The role of an account's user, in the database of the data.
+pub(super) fn role_of(account: Account) -> &'static str {
+    match account {
+        Account::Root => "root",
+        Account::Admin => "dbAdmin",
+        Account::Writer => "readWrite",
+        Account::Reader => "read",
+        Account::Loader => LOADER_ROLE,
+        Account::Analyst => ANALYST_ROLE,
+    }
+}
+
+/// A role of ours and what it allows.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Role {
+    pub(super) name: &'static str,
+    pub(super) privileges: Vec<Document>,
+}
+
+/// Our two roles. The loader sees which collections, validators and indexes there are and how much room is left, so that
+/// a load can tell whether all is as the spec wants; it cannot change them, delete a document or read anything else.
+pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
+    let on = |collection: &str, actions: &[&str]| {
+        doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }
+    };
+    let documents = ["find", "insert", "listIndexes", "update"];
+    let loader = vec![
+        on("", &["dbStats", "listCollections"]),
+        on(&wanted.collection, &documents),
+        on(&wanted.ledger, &documents),
+    ];
+    let analyst = vec![on(&view_name(&wanted.collection), &["find"])];
+    [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
+}
+
+impl Role {
+    /// `command` is `createRole` or `updateRole`.
+    pub(super) fn command(&self, command: &str) -> Document {
+        let privileges: Vec<Bson> = self.privileges.iter().cloned().map(Bson::from).collect();
+        doc! { command: self.name, "privileges": privileges, "roles": [] }
+    }
+}

@@ -1,0 +1,136 @@
+//! The view for analysts, made from the spec's privacy classes after HIPAA's Safe Harbor, 45 CFR 164.514(b)(2).
+//!
+//! What the view shows is listed field by field, so that a field nobody has classed (a lineage, a foreign document's
+//! own) is not in it. `_id` goes with the direct identifiers: an unkeyed hash of a person is derived from the person.
+
+use bson::{Bson, Document, doc};
+
+use crate::spec::{Field, FieldType, Privacy, Spec};
+
+/// Ages above this are shown as one more, and no year is shown that would tell of such an age: (b)(2)(i)(C).
+const AGE_MAX: i32 = 89;
+
+/// The name of the view over `collection`.
+pub fn view_name(collection: &str) -> String {
+    format!("{collection}_deidentified")
+}
+
+/// The view's aggregation pipeline.
+pub fn pipeline(spec: &Spec) -> Vec<Document> {
+    let mut shown = doc! { "_id": 0 };
+    for field in &spec.fields {
+        if let Some(expression) = deidentified(field) {
+            insert_at(&mut shown, &field.name, expression);
+        }
+    }
+    for (left, right) in date_pairs(spec) {
+        shown.insert(format!("{} to {} (days)", flat(&left.name), flat(&right.name)), days_between(left, right));
+    }
+    vec![doc! { "$project": shown }]
+}
+
+/// How a field is shown; `None` if it is not.
+fn deidentified(field: &Field) -> Option<Bson> {
+    let path = path_of(field);
+    match (field.privacy, &field.kind) {
+        (Privacy::DirectIdentifier, _) => None,
+        // Every element of a date but the year goes, whatever the field's class.
+        (_, FieldType::Date | FieldType::Datetime) => Some(year(&path)),
+        (Privacy::QuasiIdentifier, kind) => quasi(kind, &path),
+        (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
+    }
+}
+
+/// Free text may name a place smaller than a state, a number may be an age or a postal code; a closed list is neither.
+fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
+    match kind {
+        FieldType::String => None,
+        FieldType::Enum { .. } | FieldType::Bool { .. } => Some(Bson::from(path)),
+        _ => Some(Bson::from(doc! { "$cond": [{ "$gt": [path, AGE_MAX] }, AGE_MAX + 1, path] })),
+    }
+}
+
+/// The year, but none so far back that it tells an age over 89.
+fn year(path: &str) -> Bson {
+    let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
+    let year = doc! { "$year": path };
+    Bson::from(doc! { "$cond": [is_date(path), { "$max": [year, earliest] }, null] })
+}
+
+fn is_date(path: &str) -> Document {
+    doc! { "$eq": [{ "$type": path }, "date"] }
+}
+
+/// Pairs of dates that the spec orders: the days between them are kept, as in the length of a stay.
+fn date_pairs(spec: &Spec) -> impl Iterator<Item = (&Field, &Field)> {
+    let is_date = |field: &Field| matches!(field.kind, FieldType::Date | FieldType::Datetime);
+    let pairs = spec.plausibility.iter().map(|rule| (&spec.fields[rule.left], &spec.fields[rule.right]));
+    pairs.filter(move |(left, right)| is_date(left) && is_date(right))
+}
+
+fn days_between(left: &Field, right: &Field) -> Document {
+    let (start, end) = (path_of(left), path_of(right));
+    let both = doc! { "$and": [is_date(&start), is_date(&end)] };
+    let days = doc! { "$dateDiff": { "startDate": start, "endDate": end, "unit": "day" } };
+    doc! { "$cond": [both, days, null] }
+}
+
+fn path_of(field: &Field) -> String {
+    format!("${}", field.name)
+}
+
+/// A computed field's name cannot hold dots without becoming nested.
+fn flat(name: &str) -> String {
+    name.replace('.', " ")
+}
+
+/// Puts `value` at a dotted name, as nested documents: the server stores it the same way, and the two can be compared.
+fn insert_at(document: &mut Document, name: &str, value: Bson) {
+    let Some((first, rest)) = name.split_once('.') else {
+        document.insert(name, value);
+        return;
+    };
+    if !matches!(document.get(first), Some(Bson::Document(_))) {
+        document.insert(first, Document::new());
+    }
+    if let Some(Bson::Document(inner)) = document.get_mut(first) {
+        insert_at(inner, rest, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_view_shows_no_identifier() {
+        let pipeline = pipeline(&Spec::built_in());
+        let shown = pipeline[0].get_document("$project").expect("a projection");
+        let names: Vec<&str> = shown.keys().map(String::as_str).collect();
+        let expected = [
+            "_id",
+            "Age",
+            "Gender",
+            "Blood Type",
+            "Medical Condition",
+            "Insurance Provider",
+            "Admission Type",
+            "Medication",
+            "Test Results",
+            "Billing Amount",
+            "Date of Admission",
+            "Discharge Date",
+            "Date of Admission to Discharge Date (days)",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(shown.get_i32("_id").ok(), Some(0));
+    }
+
+    #[test]
+    fn nested_fields_stay_nested() {
+        let mut document = Document::new();
+        insert_at(&mut document, "result.value", Bson::from("$result.value"));
+        insert_at(&mut document, "result.unit", Bson::from("$result.unit"));
+        assert_eq!(document, doc! { "result": { "value": "$result.value", "unit": "$result.unit" } });
+    }
+}

@@ -1,0 +1,98 @@
+//! What a deployment should hold.
+
+use bson::{Document, doc};
+
+use super::password::weakness;
+use super::roles::role_of;
+use crate::access::{AccessError, Account, Secret, Settings};
+use crate::spec::Spec;
+
+/// The users that provisioning makes, in the order in which they are named.
+pub(super) const ACCOUNTS: [Account; 5] =
+    [Account::Admin, Account::Writer, Account::Reader, Account::Loader, Account::Analyst];
+
+/// The wanted state of one database.
+#[derive(Debug, Clone)]
+pub struct Wanted<'spec> {
+    /// The dataset.
+    pub spec: &'spec Spec,
+    /// The database of the data, which also keeps the users and roles.
+    pub database: String,
+    /// The collection of the data.
+    pub collection: String,
+    /// The collection of the ledger.
+    pub ledger: String,
+    /// The users.
+    pub users: Vec<WantedUser>,
+}
+
+/// A user that should exist.
+#[derive(Debug, Clone)]
+pub struct WantedUser {
+    /// What the user is for; it settles the role.
+    pub account: Account,
+    /// The user's name.
+    pub name: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+impl WantedUser {
+    /// Names and passwords out of the settings; a password that is not set is asked for by its variable's name with
+    /// `ask`, which gives `None` where nobody can be asked. All that is missing or weak is named at once.
+    pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<Vec<Self>, AccessError> {
+        let mut users = Vec::new();
+        let mut problems = Vec::new();
+        for account in ACCOUNTS {
+            let (name, variable, password) = named(settings, account)?;
+            match password.or_else(|| ask(variable)) {
+                None => problems.push(format!("{variable} is not set")),
+                Some(password) => match weakness(&name, password.reveal()) {
+                    Some(weakness) => problems.push(format!("{variable} is too weak: {weakness}")),
+                    None => users.push(Self { account, name, password }),
+                },
+            }
+        }
+        let same_name = |user: &Self| users.iter().filter(|other| other.name == user.name).count() > 1;
+        problems.extend(
+            users
+                .iter()
+                .filter(|user| same_name(user))
+                .map(|user| format!("{} names a user that another variable names too", user.account.user_variable())),
+        );
+        if problems.is_empty() { Ok(users) } else { Err(AccessError::Users { problems: problems.join("; ") }) }
+    }
+
+    pub(super) fn role(&self) -> &'static str {
+        role_of(self.account)
+    }
+
+    /// What every user of ours carries, so that nobody else's is ever touched.
+    pub(super) fn mark() -> Document {
+        doc! { "madeBy": "medlift provision" }
+    }
+
+    pub(super) fn create(&self, database: &str) -> Document {
+        doc! {
+            "createUser": &self.name,
+            "pwd": self.password.reveal(),
+            "roles": [{ "role": self.role(), "db": database }],
+            "mechanisms": ["SCRAM-SHA-256"],
+            "customData": Self::mark(),
+        }
+    }
+}
+
+/// An account's name, the variable of its password, and the password. As in the seed, the administrator of the database
+/// has the root user's name and password unless it has its own.
+fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), AccessError> {
+    let own = settings.secret(account.password_variable())?;
+    let unset = own.is_none() && settings.get(account.user_variable()).is_none();
+    if account == Account::Admin
+        && unset
+        && let Some((name, password)) = settings.account(Account::Root)?
+    {
+        return Ok((name, Account::Root.password_variable(), Some(password)));
+    }
+    Ok((settings.user_name(account).to_owned(), account.password_variable(), own))
+}

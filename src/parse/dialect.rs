@@ -1,0 +1,170 @@
+//! How a source's rows are written, told from its beginning.
+
+use super::csv::split_row;
+use super::layout::LayoutOptions;
+use super::{Cells, Dialect, Format, LayoutError};
+use crate::read::{Ending, records};
+
+/// What can stand between cells.
+pub const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// Rows that a delimiter is checked against.
+const ROWS_CHECKED: usize = 200;
+
+/// The shape of a source's rows, where the user says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatName {
+    /// Delimited text.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// The format of a source that begins with `sample`: as the options say, or else NDJSON if it begins with `{`.
+pub fn detect_format(sample: &[u8], options: &LayoutOptions) -> Result<Format, LayoutError> {
+    let first = sample.iter().find(|byte| !byte.is_ascii_whitespace());
+    match (options.format, first) {
+        (Some(FormatName::Ndjson), Some(b'[')) => Err(LayoutError::JsonArray),
+        (Some(FormatName::Ndjson), _) | (None, Some(b'{')) => Ok(Format::Ndjson),
+        (None, Some(b'[')) if looks_like_json_array(sample) => Err(LayoutError::JsonArray),
+        _ => detect_dialect(sample, options.delimiter).map(Format::Csv),
+    }
+}
+
+fn looks_like_json_array(sample: &[u8]) -> bool {
+    let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
+    signs.next() == Some(&b'[') && matches!(signs.next(), Some(b'{' | b']'))
+}
+
+/// The dialect of delimited text that begins with `sample`; `wanted` is the delimiter that the user says it has.
+///
+/// A candidate must stand in the header, outside quotes. Where several do, the one wins under which clearly the most of the
+/// first rows have as many cells as the header. Where none does, there is one column.
+pub fn detect_dialect(sample: &[u8], wanted: Option<u8>) -> Result<Dialect, LayoutError> {
+    let line_end = detect_line_end(sample);
+    let delimiter = match wanted {
+        Some(delimiter) if matches!(delimiter, b'"' | b'\r' | b'\n' | 0 | 0x80..) => {
+            return Err(LayoutError::BadDelimiter { delimiter });
+        }
+        Some(delimiter) => delimiter,
+        None => detect_delimiter(sample, line_end)?,
+    };
+    Ok(Dialect { delimiter, line_end })
+}
+
+/// `\r` if the first line ends with it alone. A run of `\r` before `\n` is one line end.
+fn detect_line_end(sample: &[u8]) -> u8 {
+    let mut is_quoted = false;
+    for (place, &byte) in sample.iter().enumerate() {
+        match byte {
+            b'"' => is_quoted = !is_quoted,
+            b'\n' if !is_quoted => return b'\n',
+            b'\r' if !is_quoted => {
+                let next = sample[place..].iter().find(|&&byte| byte != b'\r');
+                return if next == Some(&b'\n') || next.is_none() { b'\n' } else { b'\r' };
+            }
+            _ => {}
+        }
+    }
+    b'\n'
+}
+
+fn detect_delimiter(sample: &[u8], line_end: u8) -> Result<u8, LayoutError> {
+    let fit = |delimiter| Fit::measure(sample, Dialect { delimiter, line_end });
+    let mut fits: Vec<Fit> = DELIMITERS.into_iter().map(fit).filter(|fit| fit.columns > 1).collect();
+    fits.sort_by(|left, right| right.share().total_cmp(&left.share()));
+    match fits.as_slice() {
+        [] => Ok(DELIMITERS[0]),
+        [only] => Ok(only.delimiter),
+        [first, second, ..] if second.share() <= first.share() / 2.0 => Ok(first.delimiter),
+        [first, second, ..] => {
+            Err(LayoutError::AmbiguousDelimiter { first: first.delimiter, second: second.delimiter })
+        }
+    }
+}
+
+/// How well a delimiter fits the first rows.
+struct Fit {
+    delimiter: u8,
+    columns: usize,
+    rows: usize,
+    fitting_rows: usize,
+}
+
+impl Fit {
+    fn measure(sample: &[u8], dialect: Dialect) -> Self {
+        let mut cells = Cells::default();
+        let mut fit = Self { delimiter: dialect.delimiter, columns: 0, rows: 0, fitting_rows: 0 };
+        for span in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED) {
+            let row = &sample[span.start as usize..span.end as usize];
+            let is_row = span.ending == Ending::Whole && split_row(row, dialect.delimiter, &mut cells).is_ok();
+            if fit.columns == 0 {
+                fit.columns = cells.len();
+            } else {
+                fit.rows += 1;
+                fit.fitting_rows += usize::from(is_row && cells.len() == fit.columns);
+            }
+        }
+        fit
+    }
+
+    /// The share of the rows that fit. Without rows nothing speaks against it.
+    fn share(&self) -> f64 {
+        if self.rows == 0 { 1.0 } else { self.fitting_rows as f64 / self.rows as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sample: &str, expected: Result<(u8, u8), LayoutError>) {
+        let expected = expected.map(|(delimiter, line_end)| Dialect { delimiter, line_end });
+        assert_eq!(detect_dialect(sample.as_bytes(), None), expected, "{sample:?}");
+    }
+
+    #[test]
+    fn the_delimiter_is_told_from_header_and_rows() {
+        check("a,b\n1,2\n", Ok((b',', b'\n')));
+        check("a;b\n1,5;2,5\n", Ok((b';', b'\n')));
+        check("a\tb\r\n1\t2\r\n", Ok((b'\t', b'\n')));
+        check("a|b\n", Ok((b'|', b'\n')));
+        check("a\n1\n", Ok((b',', b'\n')));
+        check("name;amount, EUR;city\nx;5;y\nx;5;y, z\n", Ok((b';', b'\n')));
+        check("\"last, first\";age\n\"x, y\";3\n", Ok((b';', b'\n')));
+        check("\n\na,b\n1,2\n", Ok((b',', b'\n')));
+    }
+
+    #[test]
+    fn two_delimiters_that_fit_are_not_decided() {
+        let ambiguous = LayoutError::AmbiguousDelimiter { first: b',', second: b';' };
+        check("a,b;c\n1,2;3\n", Err(ambiguous.clone()));
+        check("a,b;c\n", Err(ambiguous.clone()));
+        let message = ambiguous.to_string();
+        assert!(message.contains("`,` and `;`") && message.contains("--delimiter"), "{message}");
+        assert_eq!(detect_dialect(b"a,b;c\n", Some(b';')).unwrap().delimiter, b';');
+        assert_eq!(detect_dialect(b"a", Some(b'"')), Err(LayoutError::BadDelimiter { delimiter: b'"' }));
+    }
+
+    #[test]
+    fn the_line_end_is_that_of_the_first_line() {
+        check("a,b\r1,2\r3,4", Ok((b',', b'\r')));
+        check("a,b\r\r\n1,2\r\r\n", Ok((b',', b'\n')));
+        check("\"a\rx\",b\n1,2\n", Ok((b',', b'\n')));
+        check("a,b\r", Ok((b',', b'\n')));
+    }
+
+    #[test]
+    fn the_format_is_told_from_the_first_byte() {
+        let check = |sample: &[u8], format, expected: Result<Format, LayoutError>| {
+            assert_eq!(detect_format(sample, &LayoutOptions { format, ..LayoutOptions::default() }), expected);
+        };
+        let csv = || Ok(Format::Csv(Dialect { delimiter: b',', line_end: b'\n' }));
+        check(b"{\"a\":1}\n", None, Ok(Format::Ndjson));
+        check(b"\n {\"a\":1}\n", None, Ok(Format::Ndjson));
+        check(b"[\n {\"a\":1}]", None, Err(LayoutError::JsonArray));
+        check(b"[a],b\n", None, csv());
+        check(b"{a},b\n", Some(FormatName::Csv), csv());
+        check(b"", Some(FormatName::Ndjson), Ok(Format::Ndjson));
+    }
+}

@@ -1,0 +1,110 @@
+//! What keeps a source's layout from being known. No message carries a value out of a row: a source without a header has a
+//! patient's data in its first line, so that columns are named only once one of them has been recognised.
+
+use super::dates::DateFormat;
+
+/// Why the rows of a source cannot be understood. Whoever knows the source's name puts it in front.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Not a single record.
+    #[error("there is no header, only blank lines")]
+    NoHeader,
+    /// The first record is not a row of cells.
+    #[error("the header cannot be read: {reason}")]
+    BadHeader {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// Two delimiters divide header and rows equally well.
+    #[error("the delimiter is not clear: {} and {} both fit the first rows; say which with --delimiter", name(*.first), name(*.second))]
+    AmbiguousDelimiter {
+        /// One of them.
+        first: u8,
+        /// The other.
+        second: u8,
+    },
+    /// A delimiter that cannot be one.
+    #[error("{} cannot be a delimiter; --delimiter takes one of `,` `;` `|` and `tab`", name(*.delimiter))]
+    BadDelimiter {
+        /// As it was given.
+        delimiter: u8,
+    },
+    /// A JSON array instead of one object a line.
+    #[error("this is one JSON array; write one object a line instead, for example with `jq -c '.[]'`")]
+    JsonArray,
+    /// No column of the source is known.
+    #[error(
+        "none of the {columns} columns is known to the spec, which asks for {}; is the first line a header, and the delimiter right?",
+        list(.expected)
+    )]
+    NoKnownColumn {
+        /// How many columns there are.
+        columns: usize,
+        /// The spec's columns.
+        expected: Vec<String>,
+    },
+    /// Columns that must be there are not.
+    #[error("the source has no column for {}; its columns are {}", list(.missing), list(.seen))]
+    MissingColumns {
+        /// The missing columns as the spec names them.
+        missing: Vec<String>,
+        /// The columns that there are.
+        seen: Vec<String>,
+    },
+    /// Several columns for one field, or several of the same name.
+    #[error("the columns {} mean the same one; keep one of them, rename or remove the others", list(.columns))]
+    ColumnTwice {
+        /// The columns as the source spells them.
+        columns: Vec<String>,
+    },
+    /// All dates of a column read in two ways.
+    #[error(
+        "the dates of column `{column}` read as {first} and as {second} alike (03/04/2024 would be 3 April or 4 March); \
+         say which with --date-format '{column}={first}' or --date-format '{column}={second}'",
+        first = .first.name(), second = .second.name()
+    )]
+    AmbiguousDate {
+        /// The column as the source spells it.
+        column: String,
+        /// One reading.
+        first: DateFormat,
+        /// The other.
+        second: DateFormat,
+    },
+    /// A column holds dates of several formats.
+    #[error(
+        "the dates of column `{column}` have several formats: {}; settle on one with --date-format '{column}={}', \
+         which rejects the rows that do not fit it",
+        fit_list(.fits), .fits.first().map_or("YYYY-MM-DD", |(format, _)| format.name())
+    )]
+    MixedDates {
+        /// The column as the source spells it.
+        column: String,
+        /// The formats, each with how many values of the sample fit it.
+        fits: Vec<(DateFormat, u64)>,
+    },
+    /// A date format was given for a column that is no date of the spec.
+    #[error("--date-format names the column `{column}`, which is no date column; the date columns are {}", list(.known))]
+    UnknownDateColumn {
+        /// As it was given.
+        column: String,
+        /// The spec's date columns.
+        known: Vec<String>,
+    },
+}
+
+fn name(delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => "tab".to_owned(),
+        _ => format!("`{}`", char::from(delimiter).escape_default()),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn fit_list(fits: &[(DateFormat, u64)]) -> String {
+    let fit = |(format, values): &(DateFormat, u64)| format!("{} fits {values} values", format.name());
+    fits.iter().map(fit).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,297 @@
+//! One JSON object a line: plain JSON, or MongoDB Extended JSON v2, relaxed or canonical (MongoDB specification
+//! `source/extended-json`). Values become the text that a CSV's cell would have; numbers keep their digits.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::columns::Columns;
+use super::dates::iso_text;
+use super::{Cells, Format};
+use crate::read::records;
+use crate::reject::{Reason, Reject};
+use crate::spec::Spec;
+
+/// Objects inside objects, as deep as `MongoDB` lets a document be.
+const DEPTH_MAX: usize = 100;
+/// Keys kept in mind; a source that has more makes keys of data.
+const KEYS_MAX: usize = 10_000;
+
+/// How the keys of a row's object lead to fields. Learns spellings as it meets them, so that each is made out once.
+#[derive(Debug, Clone)]
+pub(super) struct Ndjson {
+    columns: Columns,
+    known: HashMap<String, Vec<usize>>,
+    fields: usize,
+}
+
+impl Ndjson {
+    pub(super) fn new(spec: &Spec) -> Self {
+        Self { columns: Columns::new(spec), known: HashMap::new(), fields: spec.fields.len() }
+    }
+
+    /// Takes the values of `row` into `cells`, one a field. Of a row that is no JSON, its whole text is the only cell.
+    pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
+        cells.clear_for(self.fields);
+        let parsed = self.fill(row, cells);
+        if matches!(parsed, Err(Reject { field: None, .. })) {
+            cells.end_with(0, &(0..row.len()));
+        }
+        parsed
+    }
+
+    fn fill(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
+        let row = std::str::from_utf8(row).map_err(|error| {
+            let message = format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1);
+            reject(None, Reason::Undecodable, message)
+        })?;
+        let mut filling = Filling { ndjson: self, row, cells, refusal: None };
+        walk(row, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(|column| {
+            reject(None, Reason::NotJson, format!("the line is not one JSON object: see its column {column}"))
+        })?;
+        filling.refusal.map_or(Ok(()), Err)
+    }
+
+    /// Indices of the fields that the value at `path` feeds.
+    fn fields_of(&mut self, path: &str) -> &[usize] {
+        if !self.known.contains_key(path) {
+            if self.known.len() >= KEYS_MAX {
+                return self.columns.fields_of(path);
+            }
+            self.known.insert(path.to_owned(), self.columns.fields_of(path).to_vec());
+        }
+        &self.known[path]
+    }
+}
+
+fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
+    Reject { field, reason, message: message.into() }
+}
+
+/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its line. The error is the column
+/// of the line from which on it is not JSON.
+fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
+    let mut stopped = None;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let walked = json.deserialize_map(Walk { see, stopped: &mut stopped }).and_then(|()| json.end());
+    walked.map_err(|error| stopped.unwrap_or(base + error.column()))
+}
+
+/// What is called with each key and value of an object.
+type See<'s, 't> = dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), usize> + 's;
+
+struct Walk<'w, 's, 't> {
+    see: &'w mut See<'s, 't>,
+    stopped: &'w mut Option<usize>,
+}
+
+impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Key)? {
+            let value = map.next_value::<&'t RawValue>()?;
+            if let Err(column) = (self.see)(key, value) {
+                *self.stopped = Some(column);
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key, borrowed unless it has escapes.
+struct Key;
+
+impl<'t> DeserializeSeed<'t> for Key {
+    type Value = Cow<'t, str>;
+
+    fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'t> Visitor<'t> for Key {
+    type Value = Cow<'t, str>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'t str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// The cells of one row under way.
+struct Filling<'f> {
+    ndjson: &'f mut Ndjson,
+    row: &'f str,
+    cells: &'f mut Cells,
+    /// The first value that cannot be a cell.
+    refusal: Option<Reject>,
+}
+
+/// The text of a value, as a cell has it.
+enum Text<'t> {
+    Borrowed(&'t str),
+    Owned(String),
+}
+
+impl<'f> Filling<'f> {
+    /// Takes the value at `path`, `depth` objects deep.
+    fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
+        let fields = self.ndjson.fields_of(path);
+        if fields.is_empty() {
+            return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
+        }
+        let first = fields[0];
+        let text = scalar(value).unwrap_or_else(|refusal| {
+            self.refusal.get_or_insert(Reject { field: Some(first), ..refusal });
+            Text::Borrowed(value)
+        });
+        for place in 0..self.ndjson.fields_of(path).len() {
+            let field = self.ndjson.fields_of(path)[place];
+            self.set(field, &text);
+        }
+        Ok(())
+    }
+
+    fn descend(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
+        let base = self.place(value);
+        if depth >= DEPTH_MAX {
+            return Err(base + 1);
+        }
+        walk(value, base, &mut |key, inner| self.take(&format!("{path}.{key}"), inner.get(), depth + 1))
+    }
+
+    fn set(&mut self, field: usize, text: &Text<'f>) {
+        if self.cells.is_set(field) {
+            let twice = || reject(Some(field), Reason::NotJson, "the object gives this field twice");
+            self.refusal.get_or_insert_with(twice);
+            return;
+        }
+        match text {
+            Text::Borrowed("") => self.cells.set_borrowed(field, &(0..0)),
+            Text::Borrowed(text) => {
+                let start = self.place(text);
+                self.cells.set_borrowed(field, &(start..start + text.len()));
+            }
+            Text::Owned(text) => self.cells.set_owned(field, text.as_bytes()),
+        }
+    }
+
+    /// Where `part`, which is a part of the row, begins in it.
+    fn place(&self, part: &str) -> usize {
+        part.as_ptr() as usize - self.row.as_ptr() as usize
+    }
+}
+
+/// The text of a value that is no plain object or array. `value` is valid JSON.
+fn scalar(value: &str) -> Result<Text<'_>, Reject> {
+    match value.as_bytes() {
+        [b'"', ..] => string(value),
+        [b'n', ..] => Ok(Text::Borrowed("")),
+        [b'{', ..] if is_extended(value) => extended(value),
+        [b'{' | b'[', ..] => Err(unfit("is an object or an array")),
+        _ => Ok(Text::Borrowed(value)),
+    }
+}
+
+fn unfit(what: &str) -> Reject {
+    reject(None, Reason::NotJson, format!("the value {what} where a string, number, boolean, date or null is expected"))
+}
+
+/// The text inside a JSON string's quotes, its escapes undone.
+fn string(value: &str) -> Result<Text<'_>, Reject> {
+    let inside = value.get(1..value.len() - 1).unwrap_or_default();
+    if !inside.contains('\\') {
+        return Ok(Text::Borrowed(inside));
+    }
+    serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
+}
+
+/// Whether a value is an object with fields of its own.
+fn is_nested(value: &str) -> bool {
+    value.starts_with('{') && !is_extended(value)
+}
+
+/// Whether an object is a value of Extended JSON: its first key begins with `$`.
+fn is_extended(object: &str) -> bool {
+    let inside = object.get(1..).unwrap_or_default();
+    inside.trim_start().starts_with("\"$")
+}
+
+fn extended(object: &str) -> Result<Text<'_>, Reject> {
+    match only_entry(object) {
+        Some(("$numberInt" | "$numberLong" | "$numberDouble" | "$numberDecimal", value)) => scalar(value),
+        Some(("$date", value)) if value.starts_with('"') => string(value),
+        Some(("$date", value)) => date(value),
+        _ => Err(unfit("is of another type")),
+    }
+}
+
+/// Key and value of an object that has one entry.
+fn only_entry(object: &str) -> Option<(&str, &str)> {
+    let (mut entry, mut count) = (None, 0);
+    let walked = walk(object, 0, &mut |key, value| {
+        count += 1;
+        if let Cow::Borrowed(key) = key {
+            entry = Some((key, value.get()));
+        }
+        Ok(())
+    });
+    entry.filter(|_| count == 1 && walked.is_ok())
+}
+
+/// A date as milliseconds since the epoch, plain or as `$numberLong`.
+fn date(value: &str) -> Result<Text<'_>, Reject> {
+    let digits = match only_entry(value) {
+        Some(("$numberLong", digits)) => digits.trim_matches('"'),
+        _ => value,
+    };
+    let text = digits.parse().ok().and_then(iso_text).and_then(|text| String::from_utf8(text.to_vec()).ok());
+    text.map(Text::Owned).ok_or_else(|| reject(None, Reason::NotADate, "not a date in the years 0001 to 9999"))
+}
+
+/// The paths of all leaves in the sample's rows, in the order in which they first come. Rows that are not JSON have none.
+pub(super) fn keys(columns: &Columns, sample: &[u8]) -> Vec<String> {
+    let mut keys = Keys { columns, seen: HashMap::new() };
+    for span in records(sample, &Format::Ndjson) {
+        if let Ok(row) = std::str::from_utf8(&sample[span.start as usize..span.end as usize]) {
+            // What a damaged row has before its damage does no harm.
+            let _ = walk(row, 0, &mut |key, value| keys.see(&key, value.get(), 1));
+        }
+    }
+    let mut keys: Vec<(String, usize)> = keys.seen.into_iter().collect();
+    keys.sort_by_key(|&(_, order)| order);
+    keys.into_iter().map(|(key, _)| key).collect()
+}
+
+struct Keys<'k> {
+    columns: &'k Columns,
+    seen: HashMap<String, usize>,
+}
+
+impl Keys<'_> {
+    fn see(&mut self, path: &str, value: &str, depth: usize) -> Result<(), usize> {
+        if is_nested(value) && depth < DEPTH_MAX && self.columns.fields_of(path).is_empty() {
+            return walk(value, 0, &mut |key, inner| self.see(&format!("{path}.{key}"), inner.get(), depth + 1));
+        }
+        if self.seen.len() < KEYS_MAX && !self.seen.contains_key(path) {
+            self.seen.insert(path.to_owned(), self.seen.len());
+        }
+        Ok(())
+    }
+}

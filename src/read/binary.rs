@@ -1,0 +1,73 @@
+//! Files that are no text, told by their first bytes.
+
+use super::Encoding;
+
+/// First bytes of formats that people hand over in place of a CSV.
+const SIGNATURES: &[(usize, &[u8], &str)] = &[
+    (0, b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another Office file"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"\x89PNG\r\n", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"GIF8", "a GIF image"),
+    (0, b"PAR1", "a Parquet file"),
+    (0, b"ORC", "an ORC file"),
+    (0, b"Obj\x01", "an Avro file"),
+    (0, b"SQLite format 3\0", "an SQLite database"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"\xfd7zXZ\0", "an xz archive, which medlift does not unpack"),
+    (0, b"\x04\x22\x4d\x18", "an LZ4 archive, which medlift does not unpack"),
+    (0, b"\x1f\x8b", "compressed twice"),
+    (0, b"\x7fELF", "an executable program"),
+    (0, b"\xff\xfe\0\0", "UTF-32, which medlift does not read"),
+    (0, b"\0\0\xfe\xff", "UTF-32, which medlift does not read"),
+    (4, b"1AY&SY", "a bzip2 archive, which medlift does not unpack"),
+    (128, b"DICM", "a DICOM image"),
+    (257, b"ustar", "a tar archive"),
+];
+
+/// How much of a source is searched for NULs.
+const NUL_SEARCH_BYTES: usize = 64 * 1024;
+
+/// What the source that begins with `raw` is, if it is not text, with its article.
+///
+/// A NUL in the first line, or one byte in a hundred, is more than damage; a NUL in some row is that row's matter.
+pub(super) fn recognise(raw: &[u8], encoding: Encoding) -> Option<&'static str> {
+    let is_here = |(place, signature, _): &&(usize, &[u8], &str)| {
+        raw.get(*place..).is_some_and(|from_place| from_place.starts_with(signature))
+    };
+    if let Some((_, _, what)) = SIGNATURES.iter().find(is_here) {
+        return Some(what);
+    }
+    let is_utf16 = matches!(encoding, Encoding::Utf16Le | Encoding::Utf16Be);
+    (!is_utf16 && holds_nuls(&raw[..raw.len().min(NUL_SEARCH_BYTES)])).then_some("a binary file")
+}
+
+fn holds_nuls(raw: &[u8]) -> bool {
+    let first_line = memchr::memchr2(b'\n', b'\r', raw).unwrap_or(raw.len());
+    memchr::memchr(0, &raw[..first_line]).is_some() || memchr::memchr_iter(0, raw).count() * 100 > raw.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_recognised() {
+        let check = |raw: &[u8], expected: Option<&str>| assert_eq!(recognise(raw, Encoding::Utf8), expected);
+        check(b"Name,Age\nAda,36\n", None);
+        check(b"%PDF-1.7\n", Some("a PDF document"));
+        check(b"PK\x03\x04\x14\0", Some("a ZIP archive or an Excel workbook"));
+        check(&[vec![b'a'; 128], b"DICM".to_vec()].concat(), Some("a DICOM image"));
+        check(b"Name\0,Age\n", Some("a binary file"));
+        check(&[b"a,b\n".as_slice(), &b"\0\x01,\0\n".repeat(50)].concat(), Some("a binary file"));
+        check(&[b"a,b\nx\0,y\n".as_slice(), &b"xxxx,yyyy\n".repeat(50)].concat(), None);
+    }
+
+    #[test]
+    fn utf16_is_full_of_nuls_and_yet_text() {
+        assert_eq!(recognise(b"N\0a\0,\0", Encoding::Utf16Le), None);
+        assert!(recognise(b"\xff\xfe\0\0N\0\0\0", Encoding::Utf16Le).is_some());
+    }
+}

@@ -1,0 +1,197 @@
+//! UTF-16 and windows-1252 to UTF-8, piece by piece. What cannot be decoded becomes U+FFFD, and its place is kept.
+
+use super::Encoding;
+
+/// A decoder between two pieces of its source.
+#[derive(Debug, Clone)]
+pub(super) struct Decoder {
+    encoding: Encoding,
+    /// First byte of a UTF-16 unit whose second has not come yet.
+    half_unit: Option<u8>,
+    /// First half of a surrogate pair whose second has not come yet.
+    half_pair: Option<u16>,
+}
+
+/// Where decoded text goes.
+pub(super) struct Decoded<'a> {
+    /// UTF-8 text, added to.
+    pub text: &'a mut Vec<u8>,
+    /// Places in `text` of U+FFFD put for something undecodable, added to.
+    pub undecodable: &'a mut Vec<u32>,
+}
+
+/// windows-1252's 0x80 to 0x9F (Unicode, Inc., `CP1252.TXT`); U+FFFD for the five that stand for nothing.
+const WINDOWS_1252_HIGH: [char; 32] = [
+    '\u{20ac}', '\u{fffd}', '\u{201a}', '\u{0192}', '\u{201e}', '\u{2026}', '\u{2020}', '\u{2021}', '\u{02c6}',
+    '\u{2030}', '\u{0160}', '\u{2039}', '\u{0152}', '\u{fffd}', '\u{017d}', '\u{fffd}', '\u{fffd}', '\u{2018}',
+    '\u{2019}', '\u{201c}', '\u{201d}', '\u{2022}', '\u{2013}', '\u{2014}', '\u{02dc}', '\u{2122}', '\u{0161}',
+    '\u{203a}', '\u{0153}', '\u{fffd}', '\u{017e}', '\u{0178}',
+];
+
+impl Decoded<'_> {
+    fn push(&mut self, character: char) {
+        let mut buffer = [0; 4];
+        self.text.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
+    }
+
+    fn push_undecodable(&mut self) {
+        self.undecodable.push(self.text.len() as u32);
+        self.push(char::REPLACEMENT_CHARACTER);
+    }
+}
+
+impl Decoder {
+    pub(super) fn new(encoding: Encoding) -> Self {
+        Self { encoding, half_unit: None, half_pair: None }
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Decodes the next piece. UTF-8 is passed on as it is, valid or not.
+    pub(super) fn decode(&mut self, raw: &[u8], out: &mut Decoded) {
+        match self.encoding {
+            Encoding::Utf8 => out.text.extend_from_slice(raw),
+            Encoding::Windows1252 => decode_1252(raw, out),
+            Encoding::Utf16Le => self.decode_utf16(raw, u16::from_le_bytes, out),
+            Encoding::Utf16Be => self.decode_utf16(raw, u16::from_be_bytes, out),
+        }
+    }
+
+    /// Ends the text: what still waits for its other half is undecodable.
+    pub(super) fn finish(&mut self, out: &mut Decoded) {
+        if self.half_pair.take().is_some() {
+            out.push_undecodable();
+        }
+        if self.half_unit.take().is_some() {
+            out.push_undecodable();
+        }
+    }
+
+    fn decode_utf16(&mut self, mut raw: &[u8], unit_of: fn([u8; 2]) -> u16, out: &mut Decoded) {
+        if let (Some(first), Some((&second, rest))) = (self.half_unit, raw.split_first()) {
+            self.half_unit = None;
+            self.push_unit(unit_of([first, second]), out);
+            raw = rest;
+        }
+        out.text.reserve(raw.len() / 2);
+        let mut units = raw.chunks_exact(2);
+        for pair in &mut units {
+            self.push_unit(unit_of([pair[0], pair[1]]), out);
+        }
+        if let [byte] = *units.remainder() {
+            self.half_unit = Some(byte);
+        }
+    }
+
+    /// Pairs up surrogates (The Unicode Standard, 3.9, D91).
+    fn push_unit(&mut self, unit: u16, out: &mut Decoded) {
+        if let (Ok(ascii @ ..0x80), None) = (u8::try_from(unit), self.half_pair) {
+            out.text.push(ascii);
+            return;
+        }
+        if let Some(high) = self.half_pair.take() {
+            match char::decode_utf16([high, unit]).next() {
+                Some(Ok(character)) => return out.push(character),
+                _ => out.push_undecodable(),
+            }
+        }
+        match char::from_u32(u32::from(unit)) {
+            Some(character) => out.push(character),
+            None if unit < 0xdc00 => self.half_pair = Some(unit),
+            None => out.push_undecodable(),
+        }
+    }
+}
+
+fn decode_1252(raw: &[u8], out: &mut Decoded) {
+    out.text.reserve(raw.len());
+    let mut rest = raw;
+    while !rest.is_empty() {
+        let ascii = rest.iter().position(|byte| !byte.is_ascii()).unwrap_or(rest.len());
+        out.text.extend_from_slice(&rest[..ascii]);
+        let high = rest[ascii..].iter().position(u8::is_ascii).map_or(rest.len(), |length| ascii + length);
+        rest[ascii..high].iter().for_each(|&byte| push_high_1252(byte, out));
+        rest = &rest[high..];
+    }
+}
+
+fn push_high_1252(byte: u8, out: &mut Decoded) {
+    match WINDOWS_1252_HIGH.get(usize::from(byte) - 0x80) {
+        Some(&char::REPLACEMENT_CHARACTER) => out.push_undecodable(),
+        Some(&character) => out.push(character),
+        // 0xA0 to 0xFF are the same in Unicode.
+        None => out.push(char::from(byte)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(encoding: Encoding, pieces: &[&[u8]]) -> (Vec<u8>, Vec<u32>) {
+        let (mut text, mut undecodable) = (Vec::new(), Vec::new());
+        let mut decoder = Decoder::new(encoding);
+        let mut out = Decoded { text: &mut text, undecodable: &mut undecodable };
+        for piece in pieces {
+            decoder.decode(piece, &mut out);
+        }
+        decoder.finish(&mut out);
+        (text, undecodable)
+    }
+
+    #[test]
+    fn text_is_decoded_and_what_cannot_be_is_marked() {
+        let check = |encoding, raw: &[u8], text: &str, undecodable: &[u32]| {
+            assert_eq!(decode(encoding, &[raw]), (text.as_bytes().to_vec(), undecodable.to_vec()), "{raw:x?}");
+        };
+        check(Encoding::Windows1252, b"Zo\xeb \x80 \x9f\xff", "Zoë € Ÿÿ", &[]);
+        check(
+            Encoding::Windows1252,
+            b"a\x81b\x8d\x8f\x90\x9d",
+            "a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
+            &[1, 5, 8, 11, 14],
+        );
+        check(Encoding::Utf16Le, b"a\0\xeb\0\xac\x20\x3d\xd8\x00\xde", "aë€😀", &[]);
+        check(Encoding::Utf16Be, b"\0a\0\xeb\x20\xac\xd8\x3d\xde\x00", "aë€😀", &[]);
+        check(Encoding::Utf16Be, b"\xd8\x3d\0a\xde\x00\0b", "\u{fffd}a\u{fffd}b", &[0, 4]);
+        check(Encoding::Utf16Be, b"\xd8\x3d\xd8\x3d\xde\x00", "\u{fffd}😀", &[0]);
+        check(Encoding::Utf16Be, b"\0a\xd8\x3d\0", "a\u{fffd}\u{fffd}", &[1, 4]);
+        assert_eq!(decode(Encoding::Utf8, &[b"Zo\xc3\xab \xff"]), (b"Zo\xc3\xab \xff".to_vec(), vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_does_not_depend_on_the_pieces(
+            raw in proptest::collection::vec(prop_oneof![Just(0_u8), Just(0xd8), Just(0xdc), Just(0x3d), any::<u8>()], 0..60),
+            piece in 1_usize..9,
+        ) {
+            for encoding in Encoding::ALL {
+                let pieces: Vec<&[u8]> = raw.chunks(piece).collect();
+                prop_assert_eq!(decode(encoding, &pieces), decode(encoding, &[&raw]));
+            }
+        }
+
+        #[test]
+        fn utf16_agrees_with_the_standard_library(units in proptest::collection::vec(
+            prop_oneof![0_u16..128, 0xd700_u16..0xe100, any::<u16>()], 0..40)
+        ) {
+            let raw: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+            let (text, undecodable) = decode(Encoding::Utf16Be, &[&raw]);
+            prop_assert_eq!(text.clone(), String::from_utf16_lossy(&units).into_bytes());
+            let errors = char::decode_utf16(units.iter().copied()).filter(Result::is_err).count();
+            prop_assert_eq!(undecodable.len(), errors);
+            prop_assert_eq!(Encoding::Utf16Be.source_bytes(&text), raw.len() as u64);
+        }
+
+        #[test]
+        fn every_character_of_1252_takes_one_byte(raw in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let (text, _) = decode(Encoding::Windows1252, &[&raw]);
+            prop_assert!(std::str::from_utf8(&text).is_ok());
+            prop_assert_eq!(Encoding::Windows1252.source_bytes(&text), raw.len() as u64);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Character encodings: their names, how one is told from the first bytes, and how long its characters are.
+
+/// Character encoding of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// UTF-8, with or without byte order mark.
+    #[default]
+    Utf8,
+    /// UTF-16, low byte first.
+    Utf16Le,
+    /// UTF-16, high byte first.
+    Utf16Be,
+    /// Windows code page 1252 (Western European), a superset of ISO 8859-1's printable characters.
+    Windows1252,
+}
+
+/// Pairs of bytes looked at for UTF-16 without a byte order mark.
+const UTF16_PAIRS_MAX: usize = 32 * 1024;
+
+impl Encoding {
+    /// All encodings.
+    pub const ALL: [Self; 4] = [Self::Utf8, Self::Utf16Le, Self::Utf16Be, Self::Windows1252];
+
+    /// The encoding's name, as on the command line and in the summary.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "utf-8",
+            Self::Utf16Le => "utf-16le",
+            Self::Utf16Be => "utf-16be",
+            Self::Windows1252 => "windows-1252",
+        }
+    }
+
+    /// The encoding of that name, letter case, hyphens and underscores aside. `utf-16` leaves the byte order to the byte
+    /// order mark, and is little-endian without one. ISO 8859-1 is read as windows-1252, as the WHATWG Encoding Standard
+    /// has it: files that say Latin-1 are windows-1252 in practice.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let key: String =
+            name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect::<String>().to_ascii_lowercase();
+        match key.as_str() {
+            "utf8" | "ascii" | "usascii" => Some(Self::Utf8),
+            "utf16" | "utf16le" => Some(Self::Utf16Le),
+            "utf16be" => Some(Self::Utf16Be),
+            "windows1252" | "cp1252" | "iso88591" | "latin1" => Some(Self::Windows1252),
+            _ => None,
+        }
+    }
+
+    /// Length of the byte order mark at the start of `raw`, in bytes; 0 without one.
+    pub(super) fn mark_bytes(self, raw: &[u8]) -> usize {
+        match self {
+            Self::Utf8 if raw.starts_with(b"\xef\xbb\xbf") => 3,
+            Self::Utf16Le if raw.starts_with(b"\xff\xfe") => 2,
+            Self::Utf16Be if raw.starts_with(b"\xfe\xff") => 2,
+            _ => 0,
+        }
+    }
+
+    /// How many bytes of the source the decoded `text` takes, the byte order mark aside. An undecodable unit, decoded to
+    /// U+FFFD, takes as much as any other unit.
+    pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
+        match self {
+            Self::Utf8 => text.len() as u64,
+            Self::Windows1252 => count(text, is_first_byte),
+            Self::Utf16Le | Self::Utf16Be => 2 * (count(text, is_first_byte) + count(text, |byte| byte >= 0xf0)),
+        }
+    }
+}
+
+fn count(text: &[u8], wanted: impl Fn(u8) -> bool) -> u64 {
+    text.iter().filter(|&&byte| wanted(byte)).count() as u64
+}
+
+/// Whether a byte starts a character of UTF-8 text.
+fn is_first_byte(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
+}
+
+/// The encoding of a source that begins with `raw`; `wanted` is what the user says it is.
+///
+/// A byte order mark decides; then the pattern of NULs that UTF-16 leaves in Western text; then whether what is not ASCII
+/// reads as UTF-8. A few bytes that are no UTF-8 among many that are make damaged rows, not another encoding.
+pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
+    let marked = marked(raw);
+    match wanted {
+        // `utf-16` does not say which of the two.
+        Some(Encoding::Utf16Le | Encoding::Utf16Be)
+            if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
+        {
+            marked.unwrap_or_default()
+        }
+        Some(wanted) => wanted,
+        None => marked.or_else(|| unmarked_utf16(raw)).unwrap_or_else(|| utf8_or_1252(raw)),
+    }
+}
+
+fn marked(raw: &[u8]) -> Option<Encoding> {
+    Encoding::ALL.into_iter().find(|encoding| encoding.mark_bytes(raw) > 0)
+}
+
+/// UTF-16 by its NULs: most characters of a CSV are ASCII, so every other byte is NUL.
+fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
+    let (mut pairs, mut low_nul, mut high_nul) = (0_usize, 0_usize, 0_usize);
+    for pair in raw.chunks_exact(2).take(UTF16_PAIRS_MAX) {
+        pairs += 1;
+        high_nul += usize::from(pair[0] == 0);
+        low_nul += usize::from(pair[1] == 0);
+    }
+    let (little, big) =
+        (low_nul * 3 > pairs && high_nul * 10 < low_nul, high_nul * 3 > pairs && low_nul * 10 < high_nul);
+    match (little, big) {
+        (true, _) => Some(Encoding::Utf16Le),
+        (_, true) => Some(Encoding::Utf16Be),
+        _ => None,
+    }
+}
+
+fn utf8_or_1252(raw: &[u8]) -> Encoding {
+    let (mut characters, mut errors) = (0_usize, 0_usize);
+    for chunk in raw.utf8_chunks() {
+        characters += chunk.valid().bytes().filter(|&byte| byte >= 0xc0).count();
+        // A character cut by the end of the sample is no error.
+        let is_cut = chunk.invalid().as_ptr_range().end == raw.as_ptr_range().end && is_cut_character(chunk.invalid());
+        errors += usize::from(!chunk.invalid().is_empty() && !is_cut);
+    }
+    if errors > 0 && errors >= characters { Encoding::Windows1252 } else { Encoding::Utf8 }
+}
+
+/// Whether `bytes`, which are no UTF-8, could become a character if more followed.
+fn is_cut_character(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utf16(text: &str, bytes_of: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(bytes_of).collect()
+    }
+
+    #[test]
+    fn the_encoding_is_told_from_the_first_bytes() {
+        let text = "Name,Age\nZoë,30\n";
+        let check = |raw: &[u8], expected: Encoding| assert_eq!(detect(raw, None), expected, "{raw:x?}");
+        check(b"Name,Age\n", Encoding::Utf8);
+        check(text.as_bytes(), Encoding::Utf8);
+        check(b"\xef\xbb\xbfName", Encoding::Utf8);
+        check(&utf16(text, u16::to_le_bytes), Encoding::Utf16Le);
+        check(&utf16(text, u16::to_be_bytes), Encoding::Utf16Be);
+        check(&utf16(&format!("\u{feff}{text}"), u16::to_le_bytes), Encoding::Utf16Le);
+        check(&utf16(&format!("\u{feff}{text}"), u16::to_be_bytes), Encoding::Utf16Be);
+        check(b"Name,Age\nZo\xeb,30\n", Encoding::Windows1252);
+        check(b"Zo\xeb Ren\xe9e \xc3\xa9 \xf6", Encoding::Windows1252);
+        check("Zoë Renée Jörg\n".as_bytes().split_last().unwrap().1, Encoding::Utf8);
+        check(b"caf\xc3\xa9 cr\xc3\xa8me br\xfbl\xc3\xa9e", Encoding::Utf8);
+        check(b"cut in a character \xe2\x82", Encoding::Utf8);
+        check(b"", Encoding::Utf8);
+    }
+
+    #[test]
+    fn a_given_encoding_wins_but_for_the_byte_order() {
+        assert_eq!(detect(b"Zo\xeb", Some(Encoding::Utf8)), Encoding::Utf8);
+        assert_eq!(detect("Zoë".as_bytes(), Some(Encoding::Windows1252)), Encoding::Windows1252);
+        assert_eq!(detect(b"\xfe\xff\0a", Some(Encoding::Utf16Le)), Encoding::Utf16Be);
+    }
+
+    #[test]
+    fn names_lead_back_to_their_encoding() {
+        for encoding in Encoding::ALL {
+            assert_eq!(Encoding::from_name(encoding.name()), Some(encoding));
+        }
+        for (name, expected) in [
+            ("UTF8", Some(Encoding::Utf8)),
+            ("Windows_1252", Some(Encoding::Windows1252)),
+            ("latin-1", Some(Encoding::Windows1252)),
+            ("UTF-16 LE", Some(Encoding::Utf16Le)),
+            ("ebcdic", None),
+        ] {
+            assert_eq!(Encoding::from_name(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What stops a source from being read. No message carries a byte of what the source holds.
+
+use std::io;
+
+/// Why a source cannot be read, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No source was named.
+    #[error("no source was given; name a file, a glob pattern, or `-` for standard input")]
+    NoSource,
+    /// There is no such file.
+    #[error("cannot read `{name}`: there is no such file")]
+    NotFound {
+        /// The source as it was named.
+        name: String,
+    },
+    /// The pattern is no glob pattern.
+    #[error("cannot read `{pattern}`: not a valid glob pattern ({reason}); write `[*]` for a literal `*`")]
+    BadPattern {
+        /// The pattern as it was given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No file matches the pattern.
+    #[error("cannot read `{pattern}`: no file matches this pattern")]
+    NoMatch {
+        /// The pattern as it was given.
+        pattern: String,
+    },
+    /// The same source stands twice among the arguments.
+    #[error("`{name}` is given twice; name each source once")]
+    GivenTwice {
+        /// The source as it was named.
+        name: String,
+    },
+    /// The path is a directory.
+    #[error("cannot read `{name}`: it is a directory; name the files in it, for example `{name}/*.csv`")]
+    IsDirectory {
+        /// The source as it was named.
+        name: String,
+    },
+    /// The file may not be read by this user.
+    #[error("cannot read `{name}`: permission denied for the user who runs medlift")]
+    NoPermission {
+        /// The source as it was named.
+        name: String,
+    },
+    /// Nothing in it.
+    #[error("cannot read `{name}`: it is empty, not even a header")]
+    Empty {
+        /// The source as it was named.
+        name: String,
+    },
+    /// Not text.
+    #[error("cannot read `{name}`: it is {what}, not text; export the data as CSV or NDJSON")]
+    Binary {
+        /// The source as it was named.
+        name: String,
+        /// What it looks like, with an article.
+        what: &'static str,
+    },
+    /// The compressed data stop before their end.
+    #[error("cannot read `{name}` to its end: the {archive} data are truncated; get a whole copy and load it again")]
+    Truncated {
+        /// The source as it was named.
+        name: String,
+        /// `gzip` or `zstd`.
+        archive: &'static str,
+    },
+    /// The compressed data are damaged.
+    #[error(
+        "cannot read `{name}`: the {archive} data are damaged near byte {offset} of the file; get a sound copy and load it again"
+    )]
+    Corrupt {
+        /// The source as it was named.
+        name: String,
+        /// `gzip` or `zstd`.
+        archive: &'static str,
+        /// Bytes of the file consumed when the damage was met.
+        offset: u64,
+    },
+    /// The operating system failed to read.
+    #[error("cannot read `{name}` at byte {offset}: {error}")]
+    Io {
+        /// The source as it was named.
+        name: String,
+        /// Bytes of the file read until then.
+        offset: u64,
+        /// The operating system's own error.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl ReadError {
+    /// The error behind a failed call on the source `name`, `offset` bytes in.
+    pub(super) fn from_io(name: &str, offset: u64, error: io::Error) -> Self {
+        let name = name.to_owned();
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { name },
+            io::ErrorKind::PermissionDenied => Self::NoPermission { name },
+            io::ErrorKind::IsADirectory => Self::IsDirectory { name },
+            _ => Self::Io { name, offset, error },
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Where the rows come from: files, glob patterns, standard input.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::ReadError;
+
+/// The argument that stands for standard input.
+const STDIN: &str = "-";
+const HASH_CHUNK_BYTES: usize = 256 * 1024;
+
+/// One input of a load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The name shown to people: the path as given or as the pattern found it, `standard input` for `-`.
+    pub name: String,
+    /// The file; `None` for standard input.
+    pub path: Option<PathBuf>,
+    /// Size of the file as it lies there, compressed or not; `None` for standard input, pipes and devices.
+    pub size_bytes: Option<u64>,
+}
+
+/// The sources that the arguments name, in the order given; the matches of a pattern in the order of their names.
+///
+/// An argument that is the path of something that exists is that path, even if it holds `*`, `?` or `[`. Everything that can
+/// be told without reading is refused here, before anything is written.
+pub fn expand(args: &[String]) -> Result<Vec<Source>, ReadError> {
+    let mut sources: Vec<Source> = Vec::new();
+    for arg in args {
+        for source in expand_one(arg)? {
+            if sources.iter().any(|earlier| earlier.path == source.path) {
+                return Err(ReadError::GivenTwice { name: source.name });
+            }
+            sources.push(source);
+        }
+    }
+    if sources.is_empty() { Err(ReadError::NoSource) } else { Ok(sources) }
+}
+
+fn expand_one(arg: &str) -> Result<Vec<Source>, ReadError> {
+    if arg == STDIN {
+        return Ok(vec![Source::stdin()]);
+    }
+    if !is_pattern(arg) || fs::symlink_metadata(arg).is_ok() {
+        return Ok(vec![Source::file(Path::new(arg))?]);
+    }
+    expand_pattern(arg)
+}
+
+fn is_pattern(arg: &str) -> bool {
+    arg.contains(['*', '?', '['])
+}
+
+fn expand_pattern(pattern: &str) -> Result<Vec<Source>, ReadError> {
+    let bad = |error: glob::PatternError| ReadError::BadPattern { pattern: pattern.to_owned(), reason: error.msg };
+    let mut paths = Vec::new();
+    for entry in glob::glob(pattern).map_err(bad)? {
+        let path = entry.map_err(|error| {
+            let name = error.path().display().to_string();
+            ReadError::from_io(&name, 0, error.into())
+        })?;
+        if !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(ReadError::NoMatch { pattern: pattern.to_owned() });
+    }
+    paths.sort();
+    paths.iter().map(|path| Source::file(path)).collect()
+}
+
+impl Source {
+    /// Standard input.
+    pub fn stdin() -> Self {
+        Self { name: "standard input".to_owned(), path: None, size_bytes: None }
+    }
+
+    /// A file that exists, may be read, and is neither a directory nor empty.
+    pub fn file(path: &Path) -> Result<Self, ReadError> {
+        let name = path.display().to_string();
+        let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
+        if metadata.is_dir() {
+            return Err(ReadError::IsDirectory { name });
+        }
+        if metadata.is_file() {
+            // Opening a pipe would take its only reader away; a file can be tried.
+            File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
+            if metadata.len() == 0 && !is_in_proc(path) {
+                return Err(ReadError::Empty { name });
+            }
+        }
+        Ok(Self { size_bytes: size_of(&metadata), path: Some(path.to_owned()), name })
+    }
+
+    /// BLAKE3 of the file's bytes as they lie there; `None` for standard input, pipes and devices, which can be read only once.
+    pub fn hash(&self) -> Result<Option<[u8; 32]>, ReadError> {
+        let Some(path) = self.path.as_ref().filter(|_| self.size_bytes.is_some()) else { return Ok(None) };
+        let failed = |offset, error| ReadError::from_io(&self.name, offset, error);
+        let mut file = File::open(path).map_err(|error| failed(0, error))?;
+        let mut hasher = blake3::Hasher::new();
+        let mut chunk = vec![0; HASH_CHUNK_BYTES];
+        loop {
+            match file.read(&mut chunk) {
+                Ok(0) => return Ok(Some(*hasher.finalize().as_bytes())),
+                Ok(length) => hasher.update(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(hasher.count(), error)),
+            };
+        }
+    }
+
+    /// The source's bytes from their beginning.
+    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+        let Some(path) = &self.path else { return Ok(Box::new(io::stdin())) };
+        let file = File::open(path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
+        Ok(Box::new(file))
+    }
+}
+
+fn size_of(metadata: &Metadata) -> Option<u64> {
+    metadata.is_file().then_some(metadata.len())
+}
+
+/// Files under /proc say they have no bytes, whatever they hold.
+fn is_in_proc(path: &Path) -> bool {
+    path.starts_with("/proc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path, args: &[&str]) -> Result<Vec<String>, String> {
+        let args: Vec<String> = args
+            .iter()
+            .map(|arg| if *arg == STDIN { (*arg).to_owned() } else { directory.join(arg).display().to_string() })
+            .collect();
+        let prefix = format!("{}/", directory.display());
+        match expand(&args) {
+            Ok(sources) => Ok(sources.into_iter().map(|source| source.name.replace(&prefix, "")).collect()),
+            Err(error) => Err(error.to_string().replace(&prefix, "")),
+        }
+    }
+
+    fn directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv"] {
+            fs::write(directory.path().join(name), "x\n").unwrap();
+        }
+        fs::write(directory.path().join("nothing.dat"), "").unwrap();
+        fs::create_dir(directory.path().join("sub.csv")).unwrap();
+        directory
+    }
+
+    #[test]
+    fn arguments_become_sources() {
+        let directory = directory();
+        let check = |args: &[&str], expected: &[&str]| assert_eq!(names(directory.path(), args).unwrap(), expected);
+        check(&["c.txt", "a.csv"], &["c.txt", "a.csv"]);
+        check(&["?.csv"], &["a.csv", "b.csv"]);
+        check(&["odd[1].csv"], &["odd[1].csv"]);
+        check(&["odd[0-9].csv"], &["odd1.csv"]);
+        check(&["-", "a.csv"], &["standard input", "a.csv"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_by_name() {
+        let directory = directory();
+        let check = |args: &[&str], expected: &str| {
+            let error = names(directory.path(), args).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&[], "no source was given");
+        check(&["d.csv"], "`d.csv`: there is no such file");
+        check(&["z*.csv"], "`z*.csv`: no file matches");
+        check(&["sub*"], "`sub*`: no file matches");
+        check(&["a[.csv"], "not a valid glob pattern");
+        check(&["sub.csv"], "`sub.csv`: it is a directory");
+        check(&["nothing.dat"], "`nothing.dat`: it is empty");
+        check(&["-", "-"], "`standard input` is given twice");
+        check(&["a.csv", "?.csv"], "`a.csv` is given twice");
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_files_bytes() {
+        let directory = directory();
+        let path = directory.path().join("large");
+        let bytes: Vec<u8> = (0..600_000_u32).map(|i| (i % 251) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let source = Source::file(&path).unwrap();
+        assert_eq!(source.size_bytes, Some(600_000));
+        assert_eq!(source.hash().unwrap(), Some(*blake3::hash(&bytes).as_bytes()));
+        assert_eq!(Source::stdin().hash().unwrap(), None);
+    }
+}

@@ -1,0 +1,284 @@
+//! Reading as a whole: what the reader hands on does not depend on how the source comes or is cut.
+
+use std::io::{self, Cursor, Read};
+
+use proptest::prelude::*;
+
+use super::split::TOO_LONG_KEPT_BYTES;
+use super::*;
+
+const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n' };
+
+/// Hands on at most so many bytes a call.
+struct Dripping(Cursor<Vec<u8>>, usize);
+
+impl Read for Dripping {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = into.len().min(self.1);
+        self.0.read(&mut into[..length])
+    }
+}
+
+/// A row as a reader hands it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    text: Vec<u8>,
+    line: u64,
+    offset: u64,
+    ending: Ending,
+    undecodable: Option<u64>,
+}
+
+fn options() -> ReadOptions {
+    ReadOptions { encoding: Some(Encoding::Utf8), ..ReadOptions::default() }
+}
+
+fn read(raw: &[u8], format: Format, options: &ReadOptions, drip_bytes: usize) -> Result<Vec<Row>, ReadError> {
+    let from = Box::new(Dripping(Cursor::new(raw.to_vec()), drip_bytes));
+    let mut reader = Reader::from_read("x.csv", from, 0, options)?;
+    reader.start(&format);
+    let (mut rows, mut block, mut blocks) = (Vec::new(), Block::default(), 0);
+    while let Some(next) = reader.next_block(block)? {
+        assert_eq!((next.first_row, next.sequence), (rows.len() as u64 + 1, blocks), "rows and blocks are numbered");
+        assert!(next.bytes.len() <= options.block_bytes + options.row_bytes_max + TOO_LONG_KEPT_BYTES.min(64));
+        rows.extend(next.rows.iter().map(|&span| row(&next, span)));
+        blocks += 1;
+        block = next;
+    }
+    Ok(rows)
+}
+
+fn row(block: &Block, span: RowSpan) -> Row {
+    let undecodable = block.undecodable_offset(span);
+    Row { text: block.row(span).to_vec(), line: span.line, offset: span.offset, ending: span.ending, undecodable }
+}
+
+/// The slow twin: all records of `text`, the header among them, one byte at a time.
+fn read_slowly(text: &[u8], dialect: Dialect, row_bytes_max: usize) -> Vec<Row> {
+    #[derive(PartialEq)]
+    enum State {
+        CellStart,
+        Plain,
+        Quoted,
+        QuoteInQuoted,
+    }
+    let mut rows = Vec::new();
+    let (mut state, mut start, mut line, mut start_line) = (State::CellStart, 0, 1, 1);
+    for (at, &byte) in text.iter().enumerate() {
+        let is_line_end = byte == dialect.line_end;
+        line += u64::from(is_line_end);
+        state = match (state, byte) {
+            (State::Quoted, b'"') => State::QuoteInQuoted,
+            (State::CellStart | State::QuoteInQuoted, b'"') | (State::Quoted, _) => State::Quoted,
+            _ if is_line_end => {
+                rows.extend(slow_row(&text[start..at], start, start_line, Ending::Whole, row_bytes_max));
+                (start, start_line) = (at + 1, line);
+                State::CellStart
+            }
+            _ if byte == dialect.delimiter => State::CellStart,
+            _ => State::Plain,
+        };
+    }
+    let ending = if state == State::Quoted { Ending::OpenQuote } else { Ending::Whole };
+    rows.extend(slow_row(&text[start..], start, start_line, ending, row_bytes_max));
+    rows
+}
+
+fn slow_row(text: &[u8], start: usize, line: u64, ending: Ending, row_bytes_max: usize) -> Option<Row> {
+    let row = |text: &[u8], ending| Row { text: text.to_vec(), line, offset: start as u64, ending, undecodable: None };
+    if text.len() > row_bytes_max {
+        let mut kept = TOO_LONG_KEPT_BYTES.min(row_bytes_max);
+        while kept > 0 && text[kept] & 0xc0 == 0x80 {
+            kept -= 1;
+        }
+        return Some(row(&text[..kept], Ending::TooLong));
+    }
+    let carriage_returns = text.iter().rev().take_while(|&&byte| byte == b'\r').count();
+    let end = if ending == Ending::Whole { text.len() - carriage_returns } else { text.len() };
+    (end > 0).then(|| row(&text[..end], ending))
+}
+
+#[test]
+fn records_end_at_line_ends_outside_quotes() {
+    let check = |text: &str, expected: &[(&str, u64, u64)]| {
+        let rows = read(text.as_bytes(), Format::Csv(COMMA), &options(), 1 << 20).unwrap();
+        let seen: Vec<(&str, u64, u64)> =
+            rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line, row.offset)).collect();
+        assert_eq!(seen, expected, "{text:?}");
+    };
+    check("h\na\nb\n", &[("a", 2, 2), ("b", 3, 4)]);
+    check("h\r\na\r\n\r\n\nb", &[("a", 2, 3), ("b", 5, 9)]);
+    check("\n\nh\n\na", &[("a", 5, 5)]);
+    check("h\n\"x\ny\"\nb\n", &[("\"x\ny\"", 2, 2), ("b", 4, 8)]);
+    check("\"h\ni\"\na\n", &[("a", 3, 6)]);
+    check("h\n5\" pipe\nb\n", &[("5\" pipe", 2, 2), ("b", 3, 10)]);
+    check("h\n\"a\"\"\nb\"\n", &[("\"a\"\"\nb\"", 2, 2)]);
+    check("h\n  \n", &[("  ", 2, 2)]);
+    check("h\na\r\r\nb\r", &[("a", 2, 2), ("b", 3, 6)]);
+    check("h", &[]);
+    check("h\n", &[]);
+}
+
+#[test]
+fn a_lone_carriage_return_may_end_lines() {
+    let format = Format::Csv(Dialect { line_end: b'\r', ..COMMA });
+    let rows = read(b"h\ra\r\r\"x\ry\"\rb", format, &options(), 1 << 20).unwrap();
+    let seen: Vec<(&[u8], u64)> = rows.iter().map(|row| (row.text.as_slice(), row.line)).collect();
+    assert_eq!(seen, [(b"a".as_slice(), 2), (b"\"x\ry\"", 4), (b"b", 6)]);
+}
+
+#[test]
+fn quotes_mean_nothing_in_ndjson_and_there_is_no_header() {
+    let rows = read(b"{\"a\":\"x\"}\n\n{\"b\":\"\\\"\"}", Format::Ndjson, &options(), 7).unwrap();
+    let seen: Vec<(u64, u64)> = rows.iter().map(|row| (row.line, row.offset)).collect();
+    assert_eq!(seen, [(1, 0), (3, 11)]);
+}
+
+#[test]
+fn an_open_quote_and_an_overlong_row_are_told() {
+    let small = ReadOptions { row_bytes_max: 10, block_bytes: 4, ..options() };
+    let rows = read(b"h\n0123456789\n0123456789a\nxy\n\"0123\n4567\n89\"\nz\n\"open\n", Format::Csv(COMMA), &small, 3);
+    let seen: Vec<(Vec<u8>, u64, u64, Ending)> =
+        rows.unwrap().into_iter().map(|row| (row.text, row.line, row.offset, row.ending)).collect();
+    let expected = [
+        (b"0123456789".to_vec(), 2, 2, Ending::Whole),
+        (b"0123456789".to_vec(), 3, 13, Ending::TooLong),
+        (b"xy".to_vec(), 4, 25, Ending::Whole),
+        (b"\"0123\n4567".to_vec(), 5, 28, Ending::TooLong),
+        (b"z".to_vec(), 8, 43, Ending::Whole),
+        (b"\"open\n".to_vec(), 9, 45, Ending::OpenQuote),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_row_of_a_hundred_megabytes_is_passed_over_in_little_memory() {
+    let endless = io::repeat(b'a').take(100_000_000);
+    let text = Cursor::new(b"h\nfirst\n").chain(endless).chain(Cursor::new(b"\nlast\n"));
+    let small = ReadOptions { row_bytes_max: 1 << 20, sample_bytes: 1 << 16, ..options() };
+    let mut reader = Reader::from_read("x", Box::new(text), 0, &small).unwrap();
+    reader.start(&Format::Csv(COMMA));
+    let (mut rows, mut block) = (Vec::new(), Block::default());
+    while let Some(next) = reader.next_block(block).unwrap() {
+        assert!(next.bytes.capacity() < 5 << 20, "{}", next.bytes.capacity());
+        rows.extend(next.rows.iter().map(|span| (span.end - span.start, span.line, span.offset, span.ending)));
+        block = next;
+    }
+    let expected = [(5, 2, 2, Ending::Whole), (4096, 3, 8, Ending::TooLong), (4, 4, 100_000_009, Ending::Whole)];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn many_blank_lines_are_passed_over_in_little_memory() {
+    let text = Cursor::new(b"h\n").chain(io::repeat(b'\n').take(10_000_000)).chain(Cursor::new(b"a"));
+    let small = ReadOptions { block_bytes: 1 << 16, sample_bytes: 1 << 10, ..options() };
+    let mut reader = Reader::from_read("x", Box::new(text), 0, &small).unwrap();
+    reader.start(&Format::Csv(COMMA));
+    let block = reader.next_block(Block::default()).unwrap().unwrap();
+    assert_eq!((block.rows.len(), block.rows[0].line, block.rows[0].offset), (1, 10_000_002, 10_000_002));
+    assert!(block.bytes.capacity() < 1 << 20, "{}", block.bytes.capacity());
+}
+
+#[test]
+fn offsets_are_those_of_the_sources_own_encoding() {
+    let check = |raw: &[u8], encoding, expected: &[(&str, u64, Option<u64>)]| {
+        for (drip_bytes, block_bytes) in [(1, 1), (5, 7), (1 << 20, 1 << 20)] {
+            let options = ReadOptions { encoding: None, block_bytes, sample_bytes: 40, ..options() };
+            let reader = Reader::from_read("x", Box::new(Cursor::new(raw.to_vec())), 0, &options).unwrap();
+            assert_eq!(reader.encoding(), encoding);
+            let rows = read(raw, Format::Csv(COMMA), &options, drip_bytes).unwrap();
+            let seen: Vec<(&str, u64, Option<u64>)> =
+                rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.offset, row.undecodable)).collect();
+            assert_eq!(seen, expected, "{encoding:?}");
+        }
+    };
+    check("\u{feff}h\nZoë\nb\n".as_bytes(), Encoding::Utf8, &[("Zoë", 5, None), ("b", 10, None)]);
+    check(
+        b"h\nZo\xeb\nx\x81y\nb\n",
+        Encoding::Windows1252,
+        &[("Zoë", 2, None), ("x\u{fffd}y", 6, Some(7)), ("b", 10, None)],
+    );
+    let text = "\u{feff}h\nZoë😀€\nb\nabcdefghijklmnopq\nc".encode_utf16();
+    let mut units: Vec<u16> = text.collect();
+    units[10] = 0xd800;
+    let expected = [("Zoë😀€", 6, None), ("\u{fffd}", 20, Some(20)), ("abcdefghijklmnopq", 24, None), ("c", 60, None)];
+    let bytes = |bytes_of: fn(u16) -> [u8; 2]| units.iter().copied().flat_map(bytes_of).collect::<Vec<u8>>();
+    check(&bytes(u16::to_le_bytes), Encoding::Utf16Le, &expected);
+    check(&bytes(u16::to_be_bytes), Encoding::Utf16Be, &expected);
+}
+
+#[test]
+fn the_sample_ends_with_a_whole_line_or_is_the_whole_source() {
+    let check = |text: &str, sample_bytes, expected: &str| {
+        let options = ReadOptions { sample_bytes, ..options() };
+        let reader = Reader::from_read("x", Box::new(Cursor::new(text.as_bytes().to_vec())), 0, &options).unwrap();
+        assert_eq!(std::str::from_utf8(reader.sample()).unwrap(), expected);
+    };
+    check("h\na\nbcd", 100, "h\na\nbcd");
+    check("h\na\nbcd", 6, "h\na\n");
+    check("hahaha", 3, "hah");
+}
+
+#[test]
+fn a_source_without_text_is_refused() {
+    let check = |raw: &[u8], expected: &str| {
+        let error = read(raw, Format::Ndjson, &ReadOptions::default(), 100).unwrap_err().to_string();
+        assert!(error.contains("`x.csv`") && error.contains(expected), "{error}");
+    };
+    check(b"", "it is empty");
+    check(b"\xef\xbb\xbf", "it is empty");
+    check(b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0", "it is empty");
+    check(b"\x1f\x8b\x08\0\0\0", "truncated");
+    check(b"PK\x03\x04", "a ZIP archive");
+}
+
+proptest! {
+    #[test]
+    fn splitting_agrees_with_the_slow_machine_however_the_source_is_cut(
+        text in proptest::collection::vec(
+            prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), Just(b' '), Just(0xc3), Just(0xa9), Just(b'a')], 1..90),
+        line_end in prop_oneof![4 => Just(b'\n'), 1 => Just(b'\r')],
+        block_bytes in 1_usize..20,
+        drip_bytes in 1_usize..20,
+        sample_bytes in 1_usize..40,
+        row_bytes_max in prop_oneof![Just(1 << 20), 1_usize..30],
+    ) {
+        let dialect = Dialect { delimiter: b',', line_end };
+        let options = ReadOptions { row_bytes_max, block_bytes, sample_bytes, ..options() };
+        let expected = read_slowly(&text, dialect, row_bytes_max);
+        let rows = read(&text, Format::Csv(dialect), &options, drip_bytes).unwrap();
+        prop_assert_eq!(&rows, &expected[1.min(expected.len())..]);
+    }
+
+    #[test]
+    fn decoded_sources_are_cut_like_any_other(
+        text in "[,\"\n aé€😀]{1,60}",
+        damage in proptest::option::of(0_usize..60),
+        block_bytes in 1_usize..20,
+        sample_bytes in 1_usize..40,
+    ) {
+        for encoding in [Encoding::Utf16Le, Encoding::Windows1252] {
+            let mut raw: Vec<u8> = match encoding {
+                Encoding::Windows1252 => text.chars().map(|c| u8::try_from(c).unwrap_or(0x80)).collect(),
+                _ => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            };
+            if let Some(place) = damage.filter(|&place| 2 * place + 1 < raw.len()) {
+                raw[2 * place + 1] = 0xd8;
+            }
+            let whole = ReadOptions { encoding: Some(encoding), ..ReadOptions::default() };
+            let cut = ReadOptions { block_bytes, sample_bytes, ..whole.clone() };
+            let format = Format::Csv(COMMA);
+            prop_assert_eq!(read(&raw, format, &cut, 3).unwrap(), read(&raw, format, &whole, 1 << 20).unwrap());
+        }
+    }
+
+    #[test]
+    fn records_of_a_text_at_hand_are_those_of_the_reader(text in "[,\"\n\ra]{1,60}") {
+        let format = Format::Csv(COMMA);
+        let expected = read_slowly(text.as_bytes(), COMMA, usize::MAX);
+        let seen: Vec<(u64, u64, Ending)> = records(text.as_bytes(), &format)
+            .map(|span| (span.line, span.offset, span.ending)).collect();
+        let expected: Vec<(u64, u64, Ending)> = expected.into_iter().map(|row| (row.line, row.offset, row.ending)).collect();
+        prop_assert_eq!(seen, expected);
+    }
+}

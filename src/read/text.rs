@@ -1,0 +1,132 @@
+//! A source as UTF-8 text: its beginning as a sample to look at, then all of it from the start.
+
+use std::io::Read;
+
+use super::archive::Plain;
+use super::decode::{Decoded, Decoder};
+use super::{Encoding, ReadError, ReadOptions, binary, encoding};
+
+/// One byte of windows-1252, and one unit of UTF-16, grow to at most this many bytes of UTF-8.
+const GROWTH_MAX: usize = 3;
+
+/// The decoded text of a source.
+pub(super) struct Text {
+    plain: Plain,
+    encoding: Encoding,
+    decoder: Decoder,
+    /// Length of the byte order mark.
+    pub mark_bytes: u64,
+    /// The text's beginning, until it has been handed on.
+    sample: Sample,
+    /// Bytes not decoded yet.
+    raw: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Sample {
+    text: Vec<u8>,
+    undecodable: Vec<u32>,
+    /// How much of it has been handed on.
+    passed: usize,
+    /// Whether it is the whole source.
+    is_whole: bool,
+}
+
+impl Text {
+    /// Opens a source, and decodes its beginning in the encoding that is given or detected.
+    pub(super) fn open(name: &str, from: Box<dyn Read + Send>, options: &ReadOptions) -> Result<Self, ReadError> {
+        let mut plain = Plain::new(name, from)?;
+        let mut raw = vec![0; options.sample_bytes.max(1)];
+        let length = plain.fill(&mut raw)?;
+        let is_whole = length < raw.len();
+        raw.truncate(length);
+        let encoding = encoding::detect(&raw, options.encoding);
+        if let Some(what) = binary::recognise(&raw, encoding) {
+            return Err(ReadError::Binary { name: name.to_owned(), what });
+        }
+        let mark_bytes = encoding.mark_bytes(&raw);
+        let mut decoder = Decoder::new(encoding);
+        let sample = Sample::decode(raw, mark_bytes, &mut decoder, is_whole);
+        if is_whole && sample.text.is_empty() {
+            return Err(ReadError::Empty { name: name.to_owned() });
+        }
+        Ok(Self { plain, encoding, decoder, mark_bytes: mark_bytes as u64, sample, raw: Vec::new() })
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub(super) fn consumed_bytes(&self) -> u64 {
+        self.plain.consumed_bytes()
+    }
+
+    /// The text's beginning: all of it, or up to the last line end that the sample holds.
+    pub(super) fn sample(&self) -> &[u8] {
+        let text = &self.sample.text;
+        let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };
+        &text[..last_line_end.map_or(text.len(), |place| place + 1)]
+    }
+
+    /// Adds up to `bytes_max` bytes of text to `out`: whether there may be more.
+    pub(super) fn append(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
+        if self.sample.is_left() {
+            return Ok(self.sample.append(bytes_max, out));
+        }
+        self.sample = Sample::default();
+        if self.encoding == Encoding::Utf8 {
+            self.append_as_is(bytes_max, out)
+        } else {
+            self.append_decoded(bytes_max, out)
+        }
+    }
+
+    fn append_as_is(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
+        let before = out.text.len();
+        out.text.resize(before + bytes_max, 0);
+        let length = self.plain.fill(&mut out.text[before..])?;
+        out.text.truncate(before + length);
+        Ok(length == bytes_max)
+    }
+
+    fn append_decoded(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
+        self.raw.resize((bytes_max / GROWTH_MAX).max(1), 0);
+        let length = self.plain.fill(&mut self.raw)?;
+        self.decoder.decode(&self.raw[..length], out);
+        if length < self.raw.len() {
+            self.decoder.finish(out);
+        }
+        Ok(length == self.raw.len())
+    }
+}
+
+impl Sample {
+    fn decode(mut raw: Vec<u8>, mark_bytes: usize, decoder: &mut Decoder, is_whole: bool) -> Self {
+        raw.drain(..mark_bytes);
+        if decoder.encoding() == Encoding::Utf8 {
+            return Self { text: raw, undecodable: Vec::new(), passed: 0, is_whole };
+        }
+        let (mut text, mut undecodable) = (Vec::with_capacity(raw.len()), Vec::new());
+        let mut out = Decoded { text: &mut text, undecodable: &mut undecodable };
+        decoder.decode(&raw, &mut out);
+        if is_whole {
+            decoder.finish(&mut out);
+        }
+        Self { text, undecodable, passed: 0, is_whole }
+    }
+
+    fn is_left(&self) -> bool {
+        self.passed < self.text.len()
+    }
+
+    fn append(&mut self, bytes_max: usize, out: &mut Decoded) -> bool {
+        let end = self.text.len().min(self.passed + bytes_max);
+        let places = |place: usize| self.undecodable.partition_point(|&at| (at as usize) < place);
+        let moved = places(self.passed)..places(end);
+        let (from, to) = (self.passed as u32, out.text.len() as u32);
+        out.undecodable.extend(self.undecodable[moved].iter().map(|place| place - from + to));
+        out.text.extend_from_slice(&self.text[self.passed..end]);
+        self.passed = end;
+        self.is_left() || !self.is_whole
+    }
+}

@@ -1,0 +1,377 @@
+//! The wanted state on a real server with access control: every "may" and "may not" is tried by the user it is about.
+
+use std::sync::OnceLock;
+
+use bson::{Bson, DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use medlift::access::provision::{Plan, Wanted, WantedUser, view_name};
+use medlift::access::{AccessError, Destination, Failure, Secret, Settings, Target, schema};
+use medlift::spec::Spec;
+use xtask::mongod::Server;
+
+use crate::access::{block_on, settings, wishes};
+use crate::schema::admission;
+
+const LEDGER: &str = "medlift_runs";
+const USERS: [(&str, &str); 5] = [
+    ("ADMIN_PASS", "k4Tz-9pLmw2x-a"),
+    ("WRITER_PASS", "k4Tz-9pLmw2x-w"),
+    ("READER_PASS", "k4Tz-9pLmw2x-r"),
+    ("LOADER_PASS", "k4Tz-9pLmw2x-l"),
+    ("ANALYST_PASS", "k4Tz-9pLmw2x-n"),
+];
+
+fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
+    let users = WantedUser::all(settings, |_| None).expect("users");
+    let (database, collection) = ("hospital".to_owned(), spec.collection.clone());
+    Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
+}
+
+/// A deployment and the root user's way to it.
+struct Deployment {
+    server: Server,
+    spec: Spec,
+}
+
+impl Deployment {
+    fn start() -> Self {
+        Self { server: Server::builder().access_control().start().expect("starts"), spec: Spec::built_in() }
+    }
+
+    fn destination(&self) -> Destination {
+        Destination::settle(&wishes(&self.server.uri()), &settings(&[]), "admissions").expect("settles")
+    }
+
+    async fn root(&self) -> Target {
+        self.destination().connect().await.expect("signs in")
+    }
+
+    async fn plan(&self, settings: &Settings) -> Plan {
+        let wanted = wanted(&self.spec, settings);
+        Plan::make(&self.root().await, &self.destination(), &wanted).await.expect("plans")
+    }
+
+    /// Brings the deployment to the wanted state and tells the steps.
+    async fn provision(&self, settings: &Settings) -> Vec<String> {
+        let plan = self.plan(settings).await;
+        let mut steps = Vec::new();
+        plan.carry_out(&self.root().await, |step| steps.push(step.to_string())).await.expect("carries out");
+        steps
+    }
+
+    async fn sign_in(&self, user: &str, password: &str) -> Result<Target, AccessError> {
+        self.destination().as_user(user, &Secret::from(password), "hospital").connect().await
+    }
+}
+
+/// A provisioned deployment with one admission in it, for the tests that change nothing but documents.
+fn shared() -> &'static Deployment {
+    static DEPLOYMENT: OnceLock<Deployment> = OnceLock::new();
+    DEPLOYMENT.get_or_init(|| {
+        let deployment = Deployment::start();
+        block_on(async {
+            deployment.provision(&settings(&USERS)).await;
+            let root = deployment.root().await;
+            root.db().collection::<Document>("admissions").insert_one(admission()).await.expect("inserts");
+            let other = root.client.database("pharmacy").collection::<Document>("stock");
+            other.insert_one(doc! { "_id": 1 }).await.expect("inserts");
+            root.db().collection::<Document>("letters").insert_one(doc! { "_id": 1 }).await.expect("inserts");
+        });
+        deployment
+    })
+}
+
+/// Signs in as one user and tries commands on the database of the data, or on `database.` before the command.
+struct Tried(Target);
+
+impl Tried {
+    async fn new(user: &str) -> Self {
+        let variable = format!("{}_PASS", user.to_uppercase());
+        let (_, password) = USERS.into_iter().find(|(name, _)| *name == variable).expect("a user");
+        Self(shared().sign_in(user, password).await.expect("signs in"))
+    }
+
+    async fn run(&self, database: &str, command: &Document) -> Result<Document, Failure> {
+        self.0.client.database(database).run_command(command.clone()).await.map_err(|error| Failure::of(&error))
+    }
+
+    async fn may(&self, command: Document) -> Document {
+        self.run("hospital", &command).await.unwrap_or_else(|failure| panic!("{command}: {failure}"))
+    }
+
+    async fn may_not_on(&self, database: &str, command: Document) {
+        let refused = self.run(database, &command).await;
+        assert!(matches!(refused, Err(Failure::NotAuthorized { .. })), "{command}: {refused:?}");
+    }
+
+    async fn may_not(&self, command: Document) {
+        self.may_not_on("hospital", command).await;
+    }
+}
+
+fn find(collection: &str) -> Document {
+    doc! { "find": collection, "limit": 1 }
+}
+
+fn insert(collection: &str) -> Document {
+    doc! { "insert": collection, "documents": [admission()] }
+}
+
+fn update(collection: &str) -> Document {
+    doc! { "update": collection, "updates": [{ "q": { "Age": 44 }, "u": { "$set": { "Age": 44 } } }] }
+}
+
+fn delete(collection: &str) -> Document {
+    doc! { "delete": collection, "deletes": [{ "q": { "Name": "nobody" }, "limit": 1 }] }
+}
+
+fn create_user() -> Document {
+    doc! { "createUser": "intruder", "pwd": "k4Tz-9pLmw2x-i", "roles": ["readWrite"] }
+}
+
+#[test]
+fn the_admin_keeps_indexes_and_validators_and_sees_no_patient() {
+    shared();
+    block_on(async {
+        let admin = Tried::new("admin").await;
+        admin.may(doc! { "createIndexes": "admissions", "indexes": [{ "key": { "Age": 1 }, "name": "by_age" }] }).await;
+        admin.may(doc! { "dropIndexes": "admissions", "index": "by_age" }).await;
+        admin.may(doc! { "collMod": "admissions", "validationLevel": "strict" }).await;
+        admin.may(doc! { "collStats": "admissions" }).await;
+        admin.may(doc! { "dbStats": 1 }).await;
+        admin.may_not(find("admissions")).await;
+        admin.may_not(doc! { "aggregate": "admissions", "pipeline": [], "cursor": {} }).await;
+        admin.may_not(doc! { "count": "admissions" }).await;
+        admin.may_not(insert("admissions")).await;
+        admin.may_not(update("admissions")).await;
+        admin.may_not(delete("admissions")).await;
+        admin.may_not(create_user()).await;
+        admin.may_not_on("pharmacy", doc! { "dbStats": 1 }).await;
+    });
+}
+
+#[test]
+fn the_writer_reads_and_writes_all_data_and_no_more() {
+    shared();
+    block_on(async {
+        let writer = Tried::new("writer").await;
+        writer.may(find("admissions")).await;
+        writer.may(insert("admissions")).await;
+        writer.may(update("admissions")).await;
+        writer.may(delete("admissions")).await;
+        writer.may_not(create_user()).await;
+        writer.may_not(doc! { "usersInfo": 1 }).await;
+        writer.may_not(doc! { "dropDatabase": 1 }).await;
+        let index = doc! { "createIndexes": "stock", "indexes": [{ "key": { "a": 1 }, "name": "a" }] };
+        writer.may_not_on("pharmacy", index).await;
+        writer.may_not_on("pharmacy", find("stock")).await;
+    });
+}
+
+#[test]
+fn the_reader_reads_and_writes_nothing() {
+    shared();
+    block_on(async {
+        let reader = Tried::new("reader").await;
+        reader.may(find("admissions")).await;
+        reader.may(doc! { "aggregate": "admissions", "pipeline": [{ "$count": "n" }], "cursor": {} }).await;
+        for write in [insert("admissions"), update("admissions"), delete("admissions"), doc! { "drop": "admissions" }] {
+            reader.may_not(write).await;
+        }
+        let out = doc! { "aggregate": "admissions", "pipeline": [{ "$out": "copy" }], "cursor": {} };
+        reader.may_not(out).await;
+        reader.may_not(doc! { "createIndexes": "admissions", "indexes": [{ "key": { "a": 1 }, "name": "a" }] }).await;
+        reader.may_not_on("pharmacy", find("stock")).await;
+    });
+}
+
+#[test]
+fn the_loader_loads_and_verifies_and_neither_deletes_nor_reads_anything_else() {
+    shared();
+    block_on(async {
+        let loader = Tried::new("loader").await;
+        for collection in ["admissions", LEDGER] {
+            loader.may(find(collection)).await;
+            loader.may(update(collection)).await;
+            loader.may_not(delete(collection)).await;
+            loader.may_not(doc! { "drop": collection }).await;
+        }
+        loader.may(insert("admissions")).await;
+        loader.may(doc! { "insert": LEDGER, "documents": [{ "run": 1 }] }).await;
+        loader.may(doc! { "listCollections": 1 }).await;
+        loader.may(doc! { "listIndexes": "admissions" }).await;
+        assert!(schema::read(&loader.0).await.expect("reads").is_guarded_by(&shared().spec));
+        schema::attach(&loader.0, &shared().spec).await.expect("is attached already");
+        schema::build_indexes(&loader.0, &shared().spec).await.expect("are built already");
+        schema::nonconforming(&loader.0, &shared().spec).await.expect("counts");
+        loader.may_not(doc! { "dropDatabase": 1 }).await;
+        loader.may_not(doc! { "collMod": "admissions", "validationLevel": "off" }).await;
+        loader.may_not(find("letters")).await;
+        loader.may_not(insert("letters")).await;
+        loader.may_not(find(&view_name("admissions"))).await;
+        loader.may_not_on("pharmacy", find("stock")).await;
+        loader.may_not(create_user()).await;
+    });
+}
+
+#[test]
+fn the_analyst_aggregates_over_the_view_and_never_sees_the_collection() {
+    shared();
+    block_on(async {
+        let analyst = Tried::new("analyst").await;
+        let view = view_name("admissions");
+        let average = doc! { "$group": { "_id": "$Medical Condition", "age": { "$avg": "$Age" } } };
+        let reply = analyst.may(doc! { "aggregate": &view, "pipeline": [average], "cursor": {} }).await;
+        let cursor = reply.get_document("cursor").expect("a cursor");
+        assert!(!cursor.get_array("firstBatch").expect("a batch").is_empty());
+        analyst.may_not(find("admissions")).await;
+        analyst.may_not(find(LEDGER)).await;
+        analyst.may_not(doc! { "listCollections": 1 }).await;
+        analyst.may_not(doc! { "collMod": &view, "viewOn": "admissions", "pipeline": [] }).await;
+        let lookup = doc! { "$lookup": { "from": "admissions", "pipeline": [], "as": "all" } };
+        for stage in [lookup, doc! { "$unionWith": "admissions" }, doc! { "$out": "copy" }] {
+            analyst.may_not(doc! { "aggregate": &view, "pipeline": [stage], "cursor": {} }).await;
+        }
+        for write in [insert("admissions"), delete("admissions"), insert("mine")] {
+            analyst.may_not(write).await;
+        }
+    });
+}
+
+#[test]
+fn the_view_is_deidentified_after_safe_harbor() {
+    let deployment = Deployment::start();
+    block_on(async {
+        deployment.provision(&settings(&USERS)).await;
+        let root = deployment.root().await;
+        let mut old = admission();
+        old.extend(doc! {
+            "_id": 1, "_lineage": { "row": 7 }, "Age": 97, "Name": "Canary Carter",
+            "Date of Admission": DateTime::builder().year(2023).month(12).day(30).build().expect("a date"),
+            "Discharge Date": DateTime::builder().year(2024).month(1).day(4).build().expect("a date"),
+        });
+        root.db().collection::<Document>("admissions").insert_one(old).await.expect("inserts");
+        let analyst = deployment.sign_in("analyst", "k4Tz-9pLmw2x-n").await.expect("signs in");
+        let view = analyst.db().collection::<Document>(&view_name("admissions"));
+        let shown: Vec<Document> = view.find(doc! {}).await.expect("finds").try_collect().await.expect("reads");
+        let expected = doc! {
+            "Age": 90, "Gender": "Female", "Blood Type": "A+", "Medical Condition": "Asthma",
+            "Insurance Provider": "Aetna", "Admission Type": "Urgent", "Medication": "Aspirin",
+            "Test Results": "Normal", "Billing Amount": 12.5, "Date of Admission": 2023, "Discharge Date": 2024,
+            "Date of Admission to Discharge Date (days)": 5_i64,
+        };
+        assert_eq!(shown, [expected]);
+    });
+}
+
+#[test]
+fn a_plan_changes_nothing_and_a_second_run_has_nothing_to_do() {
+    let deployment = Deployment::start();
+    let settings = settings(&USERS);
+    block_on(async {
+        let planned: Vec<String> = deployment.plan(&settings).await.steps.iter().map(ToString::to_string).collect();
+        let names = deployment.root().await.db().list_collection_names().await.expect("lists");
+        assert!(names.is_empty(), "{names:?}");
+        assert_eq!(deployment.provision(&settings).await, planned);
+        let expected = [
+            "create collection hospital.admissions with its validator",
+            "build index by_admission of hospital.admissions",
+            "build index by_condition_and_admission of hospital.admissions",
+            "build index by_name of hospital.admissions",
+            "create collection hospital.medlift_runs for the ledger of loads",
+            "create the de-identified view hospital.admissions_deidentified",
+            "create role medliftLoader",
+            "create role medliftAnalyst",
+            "create user admin with role dbAdmin",
+            "create user writer with role readWrite",
+            "create user reader with role read",
+            "create user loader with role medliftLoader",
+            "create user analyst with role medliftAnalyst",
+        ];
+        assert_eq!(planned, expected);
+        let again = deployment.plan(&settings).await;
+        assert!(again.steps.is_empty() && again.left_alone.is_empty(), "{again:?}");
+    });
+}
+
+#[test]
+fn what_was_changed_by_hand_is_found_and_corrected() {
+    let deployment = Deployment::start();
+    let settings = settings(&USERS);
+    block_on(async {
+        deployment.provision(&settings).await;
+        let root = deployment.root().await;
+        let by_hand = [
+            doc! { "collMod": "admissions", "validationAction": "warn" },
+            doc! { "dropIndexes": "admissions", "index": "by_name" },
+            doc! { "dropIndexes": "admissions", "index": "by_admission" },
+            doc! { "createIndexes": "admissions", "indexes": [{ "key": { "Age": 1 }, "name": "by_admission" }] },
+            doc! { "collMod": "admissions_deidentified", "viewOn": "admissions", "pipeline": [] },
+            doc! { "grantPrivilegesToRole": "medliftLoader", "privileges": [
+                { "resource": { "db": "hospital", "collection": "admissions" }, "actions": ["remove"] },
+            ] },
+            doc! { "updateUser": "reader", "roles": ["readWrite"] },
+            doc! { "updateUser": "writer", "pwd": "another-Pa55word" },
+        ];
+        for command in by_hand {
+            root.db().run_command(command).await.expect("changes");
+        }
+        let expected = [
+            "set the validator of hospital.admissions (its action is warn, which writes whole documents into the server's log)",
+            "rebuild index by_admission of hospital.admissions, whose key has changed",
+            "build index by_name of hospital.admissions",
+            "change view hospital.admissions_deidentified to what the spec's privacy classes allow",
+            "correct the privileges of role medliftLoader",
+            "change the password of user writer",
+            "correct the roles of user reader to read",
+        ];
+        assert_eq!(deployment.provision(&settings).await, expected);
+        assert_eq!(deployment.provision(&settings).await, [""; 0]);
+        deployment.sign_in("writer", "k4Tz-9pLmw2x-w").await.expect("the password is right again");
+        deployment.sign_in("writer", "another-Pa55word").await.expect_err("the other is not");
+    });
+}
+
+#[test]
+fn a_user_that_somebody_else_made_is_never_touched() {
+    let deployment = Deployment::start();
+    block_on(async {
+        let root = deployment.root().await;
+        let theirs = doc! { "createUser": "writer", "pwd": "theirs-and-only-theirs", "roles": [] };
+        root.db().run_command(theirs).await.expect("makes a user");
+        let plan = deployment.plan(&settings(&USERS)).await;
+        assert_eq!(plan.left_alone.len(), 1);
+        assert!(plan.left_alone[0].starts_with("user writer of hospital was made by somebody else"), "{plan:?}");
+        let steps = deployment.provision(&settings(&USERS)).await;
+        assert!(!steps.iter().any(|step| step.contains("user writer")), "{steps:?}");
+        deployment.sign_in("writer", "theirs-and-only-theirs").await.expect("still theirs");
+        let info = root.db().run_command(doc! { "usersInfo": "writer" }).await.expect("looks");
+        let user = info.get_array("users").expect("users")[0].as_document().expect("a user").clone();
+        assert_eq!(user.get_array("roles").ok(), Some(&Vec::<Bson>::new()));
+    });
+}
+
+#[test]
+fn missing_and_weak_passwords_are_refused_by_name() {
+    let some = [("WRITER_PASS", "short"), ("READER_PASS", "k4Tz-9pLmw2x-r"), ("LOADER_USER", "carrier")];
+    let error = WantedUser::all(&settings(&some), |_| None).expect_err("refused").to_string();
+    for part in
+        ["ADMIN_PASS is not set", "WRITER_PASS is too weak: it has fewer", "LOADER_PASS is not set", "ANALYST_PASS"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(!error.contains("short") && !error.contains("READER"), "{error}");
+}
+
+#[test]
+fn a_missing_password_is_asked_for_and_the_seeds_root_user_serves_as_admin() {
+    let some = [("MONGO_ROOT_USER", "chief"), ("MONGO_ROOT_PASS", "k4Tz-9pLmw2x-c"), ("READER_USER", "viewer")];
+    let mut asked = Vec::new();
+    let users = WantedUser::all(&settings(&some), |variable| {
+        asked.push(variable.to_owned());
+        Some("k4Tz-9pLmw2x".into())
+    });
+    let names: Vec<String> = users.expect("users").into_iter().map(|user| user.name).collect();
+    assert_eq!(names, ["chief", "writer", "viewer", "loader", "analyst"]);
+    assert_eq!(asked, ["WRITER_PASS", "READER_PASS", "LOADER_PASS", "ANALYST_PASS"]);
+}
