@@ -1,9 +1,360 @@
-//! stub
+//! Synthetic admissions: the columns, the value lists and the kinds of damage that hospital extracts have, and no patient.
+//!
+//! A row is a function of the seed and its number alone. So a duplicate of any earlier row is made by making that row again,
+//! at any distance and in no memory.
+
+mod names;
+mod random;
+
+use std::io::{self, Write};
+
+use names::{NAMES, mix_case, push_doctor, push_hospital, push_name};
+use random::Random;
+
+/// How damaged the rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
+    /// Clean and unique rows.
     None,
+    /// What a load repairs or recognises: names in mixed case with titles and credentials, damaged joins in hospitals' names,
+    /// rows twice (about 1 %), rows twice but for an age a few years off (9 %), negative amounts (0.2 %).
     Typical,
+    /// The same, and about 2 % of rows that must be rejected.
     Heavy,
 }
-pub fn write(_: &mut impl std::io::Write, _: u64, _: u64, _: Damage) -> std::io::Result<()> {
-    Ok(())
+
+const HEADER: &[u8] =
+    b"Name,Age,Gender,Blood Type,Medical Condition,Date of Admission,Doctor,Hospital,Insurance Provider,\
+Billing Amount,Room Number,Admission Type,Discharge Date,Medication,Test Results\r\n";
+
+const GENDERS: [&str; 2] = ["Male", "Female"];
+const BLOOD_TYPES: [&str; 8] = ["A+", "A-", "AB+", "AB-", "B+", "B-", "O+", "O-"];
+const CONDITIONS: [&str; 6] = ["Arthritis", "Asthma", "Cancer", "Diabetes", "Hypertension", "Obesity"];
+const INSURERS: [&str; 5] = ["Harbour Mutual", "Northlight", "Open Care", "Three Rivers", "Union Health Fund"];
+const ADMISSION_TYPES: [&str; 3] = ["Elective", "Emergency", "Urgent"];
+const MEDICATIONS: [&str; 5] = ["Aspirin", "Ibuprofen", "Lipitor", "Paracetamol", "Penicillin"];
+const TEST_RESULTS: [&str; 3] = ["Abnormal", "Inconclusive", "Normal"];
+const TITLES: [&str; 4] = ["Mr. ", "Mrs. ", "Dr. ", "Miss "];
+const SUFFIXES: [&str; 8] = [" MD", " DDS", " DVM", " PhD", " Jr.", " II", " III", " IV"];
+
+/// First day of admission, 2019-05-08, as days since 1970-01-01.
+const FIRST_DAY: u64 = 18_024;
+/// Days of admission: five years.
+const DAYS: u64 = 1827;
+const STAY_DAYS_MAX: u64 = 30;
+/// Admissions that differ in first name, last name or day.
+const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
+/// A prime that does not divide [`ADMISSIONS`]: steps of this length meet every admission once.
+const STEP: u64 = 1_000_000_007;
+const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
+/// Earlier rows tried for one that is no repetition itself.
+const TRIES_MAX: u32 = 4;
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Writes a header and `rows` rows of CSV, lines ended by CR LF. The same seed gives the same bytes.
+pub fn write(out: &mut impl Write, rows: u64, seed: u64, damage: Damage) -> io::Result<()> {
+    let generator = Generator::new(seed, damage);
+    let mut buffer = HEADER.to_vec();
+    for row in 0..rows {
+        generator.push_row(row, &mut buffer)?;
+        if buffer.len() >= BUFFER_BYTES {
+            out.write_all(&buffer)?;
+            buffer.clear();
+        }
+    }
+    out.write_all(&buffer)?;
+    out.flush()
+}
+
+/// What a row is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// An admission of its own.
+    Own,
+    /// A row before, once more.
+    Copy(u64),
+    /// A row before, with the age so many years off.
+    AgeOff(u64, i64),
+    /// An admission of its own that cannot be loaded.
+    Bad(Flaw),
+}
+
+/// What makes a row one to reject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    BloodType,
+    Age,
+    EmptyName,
+    MissingCells,
+    DischargeFirst,
+    Undecodable,
+}
+
+const FLAWS: [Flaw; 6] =
+    [Flaw::BloodType, Flaw::Age, Flaw::EmptyName, Flaw::MissingCells, Flaw::DischargeFirst, Flaw::Undecodable];
+
+struct Generator {
+    seed: u64,
+    damage: Damage,
+    /// All days that can occur, written out.
+    days: Vec<[u8; 10]>,
+}
+
+impl Generator {
+    fn new(seed: u64, damage: Damage) -> Self {
+        Self { seed, damage, days: (0..=DAYS + STAY_DAYS_MAX).map(|day| iso_day(FIRST_DAY + day)).collect() }
+    }
+
+    fn push_row(&self, row: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        match self.kind(row) {
+            Kind::Own => self.push_admission(row, 0, None, out),
+            Kind::Copy(earlier) => self.push_admission(earlier, 0, None, out),
+            Kind::AgeOff(earlier, years) => self.push_admission(earlier, years, None, out),
+            Kind::Bad(flaw) => self.push_admission(row, 0, Some(flaw), out),
+        }
+    }
+
+    fn kind(&self, row: u64) -> Kind {
+        if self.damage == Damage::None {
+            return Kind::Own;
+        }
+        let mut random = Random::new(self.seed, 2 * row + 1);
+        let share = random.below(1000);
+        if share >= 980 && self.damage == Damage::Heavy {
+            return Kind::Bad(FLAWS[random.below(FLAWS.len() as u64) as usize]);
+        }
+        if share >= 100 || row == 0 {
+            return Kind::Own;
+        }
+        match (0..TRIES_MAX).map(|_| random.below(row)).find(|&earlier| self.is_own(earlier)) {
+            Some(earlier) if share < 10 => Kind::Copy(earlier),
+            Some(earlier) => Kind::AgeOff(earlier, YEARS_OFF[random.below(YEARS_OFF.len() as u64) as usize]),
+            None => Kind::Own,
+        }
+    }
+
+    /// Whether a row is an admission of its own, without looking at the rows before it.
+    fn is_own(&self, row: u64) -> bool {
+        let share = Random::new(self.seed, 2 * row + 1).below(1000);
+        share >= 100 && (share < 980 || self.damage != Damage::Heavy)
+    }
+
+    fn push_admission(&self, row: u64, years_off: i64, flaw: Option<Flaw>, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut random = Random::new(self.seed, 2 * row);
+        let start = u128::from(Random::new(self.seed, u64::MAX).below(ADMISSIONS));
+        let admission = ((u128::from(row) * u128::from(STEP) + start) % u128::from(ADMISSIONS)) as u64;
+        let (people, day) = (admission / DAYS, admission % DAYS);
+        self.push_person(people, flaw, &mut random, out);
+        let age = 13 + random.below(77);
+        let age = if flaw == Some(Flaw::Age) { 200 } else { age.saturating_add_signed(years_off) };
+        write!(out, ",{age},{},", random.one_of(&GENDERS))?;
+        let blood_type = random.one_of(&BLOOD_TYPES);
+        push(if flaw == Some(Flaw::BloodType) { "C+" } else { blood_type }, out);
+        push(random.one_of(&CONDITIONS), out);
+        if flaw == Some(Flaw::MissingCells) {
+            out.extend_from_slice(b"2020-02-20\r\n");
+            return Ok(());
+        }
+        let stay_days = 1 + random.below(STAY_DAYS_MAX);
+        let (from, to) =
+            if flaw == Some(Flaw::DischargeFirst) { (day + stay_days, day) } else { (day, day + stay_days) };
+        out.extend_from_slice(&self.days[from as usize]);
+        out.push(b',');
+        push_doctor(&mut random, out);
+        out.push(b',');
+        self.push_hospital(&mut random, out);
+        push(random.one_of(&INSURERS), out);
+        write!(out, "{},{},", self.amount(&mut random), 101 + random.below(400))?;
+        push(random.one_of(&ADMISSION_TYPES), out);
+        out.extend_from_slice(&self.days[to as usize]);
+        out.push(b',');
+        push(random.one_of(&MEDICATIONS), out);
+        out.extend_from_slice(random.one_of(&TEST_RESULTS).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+
+    fn push_person(&self, people: u64, flaw: Option<Flaw>, random: &mut Random, out: &mut Vec<u8>) {
+        if flaw == Some(Flaw::EmptyName) {
+            return;
+        }
+        let start = out.len();
+        let is_damaged = self.damage != Damage::None;
+        if is_damaged && random.once_in(40) {
+            out.extend_from_slice(random.one_of(&TITLES).as_bytes());
+        }
+        push_name(people / NAMES, out);
+        out.push(b' ');
+        push_name(people % NAMES, out);
+        if is_damaged && random.once_in(40) {
+            out.extend_from_slice(random.one_of(&SUFFIXES).as_bytes());
+        }
+        if is_damaged {
+            mix_case(random, &mut out[start..]);
+        }
+        if flaw == Some(Flaw::Undecodable) {
+            // Neither UTF-8 nor windows-1252 has this byte here.
+            out.push(0x81);
+        }
+    }
+
+    /// Shares of damaged joins as in extracts that cut lists of partners at the wrong commas.
+    fn push_hospital(&self, random: &mut Random, out: &mut Vec<u8>) {
+        let share = if self.damage == Damage::None { 1000 } else { random.below(1000) };
+        match share {
+            0..104 => out.extend_from_slice(b"and "),
+            104..190 => out.push(b'"'),
+            _ => {}
+        }
+        push_hospital(random, out);
+        match share {
+            104..190 => out.extend_from_slice(b",\","),
+            190..291 => out.extend_from_slice(b" and,"),
+            _ => out.push(b','),
+        }
+    }
+
+    fn amount(&self, random: &mut Random) -> f64 {
+        let amount = 1000.0 + random.fraction() * 51_000.0;
+        if self.damage != Damage::None && random.once_in(500) { -amount / 20.0 } else { amount }
+    }
+}
+
+fn push(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(text.as_bytes());
+    out.push(b',');
+}
+
+/// `2024-01-31`, for days since 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// `civil_from_days`, for the era that began on 2000-03-01).
+fn iso_day(days: u64) -> [u8; 10] {
+    let day_of_era = days - 11_017;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = 2000 + year_of_era + u64::from(month <= 2);
+    let mut text = *b"0000-00-00";
+    for (places, mut number) in [(0..4, year), (5..7, month), (8..10, day)] {
+        for digit in text[places].iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use super::*;
+
+    const ROWS: u64 = 20_000;
+
+    fn generated(rows: u64, seed: u64, damage: Damage) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out, rows, seed, damage).unwrap();
+        out
+    }
+
+    fn lines(bytes: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(bytes);
+        assert!(text.ends_with("\r\n"));
+        text.split_terminator("\r\n").map(str::to_owned).collect()
+    }
+
+    /// The cells of a generated row: quotes stand around nothing but hospitals that end with a comma.
+    fn cells(line: &str) -> Vec<String> {
+        line.replace(",\",", " ,").replace(",\"", ",").split(',').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn days_are_written_after_the_calendar() {
+        for (days, expected) in
+            [(18_024, b"2019-05-08"), (18_321, b"2020-02-29"), (18_322, b"2020-03-01"), (19_753, b"2024-01-31")]
+        {
+            assert_eq!(&iso_day(days), expected);
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_and_a_longer_file_begins_like_a_shorter_one() {
+        let short = generated(1000, 1, Damage::Typical);
+        assert_eq!(short, generated(1000, 1, Damage::Typical));
+        assert!(generated(3000, 1, Damage::Typical).starts_with(&short));
+        assert_ne!(short, generated(1000, 2, Damage::Typical));
+        assert_eq!(lines(&short).len(), 1001);
+        assert_eq!(generated(0, 1, Damage::Typical), HEADER);
+    }
+
+    #[test]
+    fn clean_rows_are_unique_and_whole() {
+        let lines = lines(&generated(ROWS, 3, Damage::None));
+        let admissions: HashSet<(String, String)> =
+            lines[1..].iter().map(|line| (cells(line)[0].to_lowercase(), cells(line)[5].clone())).collect();
+        assert_eq!(admissions.len() as u64, ROWS, "name and day tell all rows apart");
+        assert!(lines[1..].iter().all(|line| cells(line).len() == 15 && !line.contains('"') && !line.contains(",-")));
+    }
+
+    #[test]
+    fn typical_rows_have_the_shares_of_damage_that_they_say() {
+        let lines = lines(&generated(ROWS, 4, Damage::Typical));
+        let rows: Vec<Vec<String>> = lines[1..].iter().map(|line| cells(line)).collect();
+        let share = |count: usize| count as f64 / ROWS as f64;
+        let check = |what: &str, share: f64, expected: std::ops::Range<f64>| {
+            assert!(expected.contains(&share), "{what}: {share}");
+        };
+        let unique: HashSet<&String> = lines[1..].iter().collect();
+        check("duplicates", 1.0 - share(unique.len()), 0.007..0.012);
+        let but_age = |cells: &Vec<String>| (cells[0].clone(), cells[2..].to_vec());
+        let admissions: HashSet<_> = rows.iter().map(but_age).collect();
+        check("ages off", share(unique.len() - admissions.len()), 0.08..0.10);
+        check("negative", share(rows.iter().filter(|row| row[9].starts_with('-')).count()), 0.001..0.004);
+        check("leading and", share(rows.iter().filter(|row| row[7].starts_with("and ")).count()), 0.09..0.12);
+        check("trailing and", share(rows.iter().filter(|row| row[7].ends_with(" and")).count()), 0.09..0.12);
+        check("trailing comma", share(rows.iter().filter(|row| row[7].ends_with(' ')).count()), 0.07..0.10);
+        assert!(rows.iter().all(|row| row.len() == 15 && row[12] > row[5]));
+    }
+
+    #[test]
+    fn duplicates_stand_far_apart() {
+        let mut first = HashMap::new();
+        let lines = lines(&generated(ROWS, 5, Damage::Typical));
+        let mut distances: Vec<usize> = Vec::new();
+        for (place, line) in lines.iter().enumerate() {
+            match first.get(line) {
+                Some(earlier) => distances.push(place - earlier),
+                None => _ = first.insert(line, place),
+            }
+        }
+        let mean = distances.iter().sum::<usize>() / distances.len();
+        assert!(mean > 3000, "{mean}");
+    }
+
+    #[test]
+    fn amounts_are_the_shortest_text_of_their_double() {
+        for line in &lines(&generated(2000, 6, Damage::Typical))[1..] {
+            let text = &cells(line)[9];
+            assert_eq!(*text, text.parse::<f64>().unwrap().to_string());
+        }
+    }
+
+    #[test]
+    fn heavy_rows_have_every_flaw() {
+        let bytes = generated(ROWS, 7, Damage::Heavy);
+        assert!(bytes.contains(&0x81));
+        let rows: Vec<Vec<String>> = lines(&bytes)[1..].iter().map(|line| cells(line)).collect();
+        let count = |is_flawed: &dyn Fn(&Vec<String>) -> bool| rows.iter().filter(|row| is_flawed(row)).count();
+        let flaws = [
+            count(&|row| row.len() < 15),
+            count(&|row| row[0].is_empty()),
+            count(&|row| row[1] == "200"),
+            count(&|row| row[3] == "C+"),
+            count(&|row| row.len() == 15 && row[12] < row[5]),
+            count(&|row| row[0].contains('\u{fffd}')),
+        ];
+        assert!(flaws.iter().all(|&rows| (35..110).contains(&rows)), "{flaws:?}");
+    }
 }

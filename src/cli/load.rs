@@ -59,6 +59,10 @@ pub struct LoadArgs {
     /// Documents in one bulk insert, at most 100000
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
+    /// Documents that are sorted by `_id` and written together, MiB; more keeps a large `_id` index faster, and takes
+    /// about three times as much memory
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    run_size: u16,
     /// majority, always with journal; given for who is used to it
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]
     write_concern: Option<String>,
@@ -76,14 +80,11 @@ enum LoadMode {
     Merge,
 }
 
-/// Bytes of documents that are sorted by `_id` and written together.
-const RUN_BYTES_MAX: usize = 96 << 20;
-
 /// Bytes of documents in one command: it must fit one BSON document of 16 MiB.
 const BATCH_BYTES_MAX: usize = 12 << 20;
 
-/// How often a batch is sent before the load stops; with pauses that grow to 5 s, about half a minute.
-const ATTEMPTS_MAX: u32 = 12;
+/// How often a batch is sent before the load stops; with pauses that grow to 5 s, longer than an election takes.
+const ATTEMPTS_MAX: u32 = 10;
 
 impl LoadArgs {
     /// Runs the command.
@@ -132,7 +133,7 @@ impl LoadArgs {
                 in_flight_max: self.num_insertion_workers.into(),
                 attempts_max: ATTEMPTS_MAX,
             },
-            run_bytes_max: RUN_BYTES_MAX,
+            run_bytes_max: usize::from(self.run_size) << 20,
         }
     }
 }

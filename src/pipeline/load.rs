@@ -82,8 +82,7 @@ pub async fn load(
     let started = Instant::now();
     let result = load.write(interrupt, progress).await;
     let seconds = started.elapsed().as_secs_f64();
-    load.end(&result, interrupt).await?;
-    let read = result?;
+    let read = load.end(result, interrupt).await?;
     let mut summary = load.summary(&read, "loaded");
     summary.seconds = seconds;
     summary.collection_notes = load.finish_collection().await?;
@@ -167,25 +166,26 @@ impl<'a> Load<'a> {
         read
     }
 
-    /// Keeps in the ledger how a load ended that did not come to its end.
-    async fn end(&mut self, result: &Result<ReadSide, Error>, interrupt: &Interrupt) -> Result<(), Error> {
-        let problem = match result {
-            Err(_) => None,
-            Ok(read) if self.is_over_limit(read) => Some(self.too_many_rejects(read)),
-            Ok(_) if interrupt.is_asked() => Some(Error::Interrupted),
+    /// Keeps in the ledger how the load ended, if it did not come to its end.
+    async fn end(&mut self, result: Result<ReadSide, Error>, interrupt: &Interrupt) -> Result<ReadSide, Error> {
+        let (state, cause) = match result {
+            Err(cause) => (State::Failed, cause),
+            Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
+            Ok(_) if interrupt.is_asked() => (State::Stopped, Error::Interrupted),
             Ok(read) if !self.run.counts.are_conserved() || self.run.counts.read != read.rows => {
-                Some(self.not_conserved(read))
+                (State::Failed, self.not_conserved(&read))
             }
-            Ok(_) => return self.account.close(),
+            Ok(read) => {
+                self.account.close()?;
+                return Ok(read);
+            }
         };
-        self.run.state = if problem.is_some() { State::Stopped } else { State::Failed };
-        let kept = self.ledger.put(&mut self.run).await;
-        self.account.sync()?;
-        match problem {
-            Some(problem) => Err(problem),
-            // The load's own error matters more than a ledger that the same failure keeps from being written.
-            None => Ok(drop(kept)),
-        }
+        self.run.state = state;
+        // The cause matters more than a ledger or a reject file that the same failure keeps from being written.
+        let _ = self.ledger.put(&mut self.run).await;
+        let _ = self.account.sync();
+        let Counts { written, read: settled, .. } = self.run.counts;
+        Err(Error::Unfinished { cause: Box::new(cause), written, settled })
     }
 
     fn is_over_limit(&self, read: &ReadSide) -> bool {
@@ -198,11 +198,7 @@ impl<'a> Load<'a> {
         let rejected = self.run.counts.rejected.max(read.rejected);
         Error::Rejects {
             problem: format!("{rejected} rows rejected of {} read, more than allowed", read.rows),
-            hint: format!(
-                "see {}; {} documents are written and durable",
-                self.account.files().join(", "),
-                self.run.counts.written
-            ),
+            hint: format!("see {}", self.account.files().join(", ")),
         }
     }
 

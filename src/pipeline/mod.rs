@@ -73,8 +73,20 @@ pub enum Error {
         /// Where they are, and what to do.
         hint: String,
     },
+    /// A load that ended before its end.
+    #[error(
+        "{cause}; {written} documents of {settled} rows are written and durable, and the same command goes on from there"
+    )]
+    Unfinished {
+        /// Why.
+        cause: Box<Error>,
+        /// Documents written by then.
+        written: u64,
+        /// Rows with a known end by then.
+        settled: u64,
+    },
     /// The user asked to stop.
-    #[error("interrupted; what was settled is durable, and the same command goes on from there")]
+    #[error("interrupted")]
     Interrupted,
     /// Rows were lost or counted twice: a defect of this program.
     #[error(
@@ -100,6 +112,7 @@ impl Error {
         match self {
             Self::Spec(_) | Self::Usage(_) => 2,
             Self::Access(error) => error.exit_code(),
+            Self::Unfinished { cause, .. } => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
             _ => 1,
         }

@@ -132,18 +132,14 @@ pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
 
 /// Rows that broke a rule which only warns, by rule; only what happened at all.
 pub fn warnings(tally: &Tally, spec: &Spec) -> Vec<Count> {
-    let rules = spec
-        .plausibility
-        .iter()
-        .zip(&tally.warned)
-        .filter(|(rule, count)| rule.severity == Severity::Warn && **count > 0);
-    rules
-        .map(|(rule, count)| Count {
-            what: rule.name.clone(),
-            field: spec.fields[rule.left].name.clone(),
-            count: *count,
-        })
-        .collect()
+    let warning = spec.plausibility.iter().filter(|rule| rule.severity == Severity::Warn);
+    let counted = warning.zip(&tally.warned).filter(|(_, count)| **count > 0);
+    let count = |(rule, &count): (&crate::spec::Plausibility, &u64)| Count {
+        what: rule.name.clone(),
+        field: spec.fields[rule.left].name.clone(),
+        count,
+    };
+    counted.map(count).collect()
 }
 
 impl fmt::Display for LoadSummary {

@@ -13,7 +13,8 @@ use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
 
 use super::batch::Step;
-use super::machine::{Reply, Verdict};
+use super::codes;
+use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
 use crate::access::Failure;
 use crate::encode::{Entry, Id, Stored, same_fields};
@@ -182,17 +183,27 @@ fn push_decimal(key: &mut String, number: usize) {
     write!(key, "{number}").expect("a String takes all that is written to it");
 }
 
-/// Keeps index and code of each error: the texts, `keyValue` and `errInfo` quote patients and end here.
+/// Keeps position and code of each error: the texts, `keyValue` and `errInfo` quote patients and end here.
 fn reply_of(answer: &Document) -> Reply {
-    let number = |document: &Document, name: &str| {
-        document.get_i32(name).or_else(|_| document.get_i64(name).map(|wide| wide as i32)).unwrap_or_default()
-    };
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);
     Reply {
-        errors: errors.map(|error| (number(error, "index").cast_unsigned(), number(error, "code"))).collect(),
+        errors: errors.map(|error| (number(error, "index").cast_unsigned(), complaint(error))).collect(),
         durable: !answer.contains_key("writeConcernError"),
     }
+}
+
+/// A duplicate key is a taken `_id` unless the server names another index; `keyPattern` holds names of fields only.
+fn complaint(error: &Document) -> Complaint {
+    let on_id = || error.get_document("keyPattern").map_or(true, |pattern| pattern.keys().eq(["_id"]));
+    match number(error, "code") {
+        codes::DUPLICATE_KEY if on_id() => Complaint::Taken,
+        code => Complaint::Code(code),
+    }
+}
+
+fn number(document: &Document, name: &str) -> i32 {
+    document.get_i32(name).or_else(|_| document.get_i64(name).map(|wide| wide as i32)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -209,8 +220,10 @@ mod tests {
             "ok": 1.0,
         };
         let reply = reply_of(&answer);
-        assert_eq!(reply.errors, [(3, 11000)]);
+        assert_eq!(reply.errors, [(3, Complaint::Taken)]);
         assert!(!reply.durable);
+        let other = doc! { "writeErrors": [{ "index": 0, "code": 11000, "keyPattern": { "Hospital": 1 } }] };
+        assert_eq!(reply_of(&other).errors, [(0, Complaint::Code(11000))]);
         assert!(reply_of(&doc! { "n": 4, "ok": 1.0 }).durable);
     }
 }

@@ -43,10 +43,19 @@ pub enum Event {
 /// A server's answer to one bulk command.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
-    /// Documents it did not take: position in the batch and code.
-    pub errors: Vec<(u32, i32)>,
+    /// Documents it did not take: position in the batch, and why.
+    pub errors: Vec<(u32, Complaint)>,
     /// Whether the rest is on disk at a majority: false when the answer carried a `writeConcernError`, alone or beside errors.
     pub durable: bool,
+}
+
+/// Why the server did not take a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint {
+    /// Its `_id` is taken.
+    Taken,
+    /// Anything else, by its code; 11000 is another unique index.
+    Code(i32),
 }
 
 /// What is stored under a record's `_id`.
@@ -165,17 +174,19 @@ impl Machine {
 
     fn replied(&mut self, id: BatchId, reply: &Reply, actions: &mut Vec<Action>) {
         let Some(batch) = self.take(id) else { return };
-        let mut code_of: HashMap<u32, i32> = reply.errors.iter().copied().collect();
+        let mut complaints: HashMap<u32, Complaint> = reply.errors.iter().copied().collect();
         let mut applied = Vec::new();
         let mut taken = Vec::new();
         let mut again = Vec::new();
         for (position, &member) in batch.members.iter().enumerate() {
-            match code_of.remove(&(position as u32)) {
+            match complaints.remove(&(position as u32)) {
                 None if reply.durable => self.settle_one(batch.run, member, batch.when_applied()),
                 None => applied.push(member),
-                Some(codes::DUPLICATE_KEY) => taken.push(member),
-                Some(code) if codes::is_transient(code) => again.push(member),
-                Some(code) => self.settle_one(batch.run, member, Outcome::Refused(Refusal::from_code(code))),
+                Some(Complaint::Taken) => taken.push(member),
+                Some(Complaint::Code(code)) if codes::is_transient(code) => again.push(member),
+                Some(Complaint::Code(code)) => {
+                    self.settle_one(batch.run, member, Outcome::Refused(Refusal::from_code(code)));
+                }
             }
         }
         // A write concern that was not met says nothing of what happens to the documents: they are read at majority.

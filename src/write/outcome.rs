@@ -51,6 +51,9 @@ impl Refusal {
             Self::Validation => {
                 (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into())
             }
+            Self::Server(codes::DUPLICATE_KEY) => {
+                (Reason::RefusedByServer, "another document has the same key in a unique index (code 11000)".into())
+            }
             Self::Server(code) => {
                 (Reason::RefusedByServer, format!("the server refused the document with code {code}"))
             }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use proptest::prelude::*;
 
 use super::batch::{BatchId, Step};
-use super::machine::{Action, Event, Limits, Machine, Planned, Reply, Verdict};
+use super::machine::{Action, Complaint, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use crate::spec::OnConflict;
 
@@ -42,13 +42,13 @@ impl Server {
         self.applied.get(&id).or_else(|| self.durable.get(&id)).copied()
     }
 
-    fn write(&mut self, step: Step, records: &[Record]) -> Vec<(u32, i32)> {
+    fn write(&mut self, step: Step, records: &[Record]) -> Vec<(u32, Complaint)> {
         let mut errors = Vec::new();
         for (position, &(id, content)) in records.iter().enumerate() {
             if id == REFUSED {
-                errors.push((position as u32, 121));
+                errors.push((position as u32, Complaint::Code(121)));
             } else if step == Step::Insert && self.current(id).is_some() {
-                errors.push((position as u32, 11000));
+                errors.push((position as u32, Complaint::Taken));
             } else {
                 self.applied.insert(id, content);
             }

@@ -1,6 +1,7 @@
 //! What a user meets, tried on the built binary and a real mongod.
 
 mod access;
+mod bad_days;
 mod certificates;
 mod export;
 mod leftovers;

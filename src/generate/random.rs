@@ -1,0 +1,70 @@
+//! A small generator of random numbers: `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+//! Generators", OOPSLA 2014), with the constants of Vigna's reference implementation. Not for secrets.
+
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A stream of random numbers; the same seed and stream number give the same stream.
+pub(super) struct Random(u64);
+
+impl Random {
+    /// Stream `stream` of `seed`.
+    pub(super) fn new(seed: u64, stream: u64) -> Self {
+        Self(mix(seed.wrapping_add(GAMMA)) ^ mix(stream.wrapping_mul(GAMMA)))
+    }
+
+    /// 64 random bits.
+    pub(super) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GAMMA);
+        mix(self.0)
+    }
+
+    /// A number below `bound` (Lemire, "Fast Random Integer Generation in an Interval", 2019, without its rejection step:
+    /// the bias is below one in a billion for the bounds used here).
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// A number of `[0, 1)`, of all 53 bits that a double of that range has evenly spaced.
+    pub(super) fn fraction(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// True once in `times`.
+    pub(super) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of `choices`.
+    pub(super) fn one_of<'c>(&mut self, choices: &[&'c str]) -> &'c str {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+}
+
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_reference_implementation() {
+        let mut random = Random(1_234_567);
+        let expected = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!([random.bits(), random.bits(), random.bits()], expected);
+    }
+
+    #[test]
+    fn bounds_hold_and_all_numbers_come() {
+        let mut random = Random::new(1, 2);
+        let mut seen = [0; 7];
+        for _ in 0..7000 {
+            seen[random.below(7) as usize] += 1;
+        }
+        assert!(seen.iter().all(|&times| (800..1200).contains(&times)), "{seen:?}");
+        assert!((0..1000).all(|_| (0.0..1.0).contains(&random.fraction())));
+    }
+}

@@ -1,0 +1,240 @@
+//! Bad days: servers that are not there or go away, programs that are killed, collections with foreign documents; and no
+//! value of a patient in anything that is said about it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use mongodb::{Client, Collection};
+use serde_json::Value as Json;
+use xtask::mongod::Server;
+
+use crate::load::{Place, block_on, counts, text};
+use crate::program::{Run, medlift};
+
+/// Small runs and batches, so that a load takes long enough to be met in the middle.
+const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "50", "-j", "1"];
+
+fn client(server: &Server) -> Client {
+    let uri = format!("{}&serverSelectionTimeoutMS=5000", server.uri());
+    block_on(async move { Client::with_uri_str(uri).await.expect("connected") })
+}
+
+fn documents(server: &Server, database: &str) -> Collection<Document> {
+    client(server).database(database).collection("admissions")
+}
+
+fn count(documents: &Collection<Document>) -> u64 {
+    let documents = documents.clone();
+    block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
+}
+
+/// Waits until the ledger has a checkpoint with something before it.
+fn wait_for_checkpoint(server: &Server, database: &str) {
+    let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until {
+        let runs = runs.clone();
+        let found = block_on(async move { runs.find_one(doc! { "checkpoint.blocks": { "$gt": 0 } }).await });
+        if found.is_ok_and(|run| run.is_some()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no checkpoint within a minute");
+}
+
+fn summary(run: &Run) -> Json {
+    serde_json::from_str(&run.stdout).expect("the summary is JSON")
+}
+
+fn load<'a>(server: &Server, place: &'a Place, file: &'a str, options: &[&'a str]) -> crate::program::Medlift {
+    let arguments = ["load", file, "--db", &place.database, "--json", "--quiet"];
+    medlift(arguments.iter().chain(options)).env("MONGODB_URI", server.uri())
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_and_nothing_is_left_behind() {
+    let place = Place::new("nowhere");
+    let path = place.sample("a.csv", 10, "none");
+    let run =
+        medlift(["load", text(&path), "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=300"]).run().expect_code(3);
+    assert!(run.stderr.contains("127.0.0.1:9"), "{}", run.stderr);
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_killed_load_is_gone_on_with_and_counts_as_if_it_had_never_been_killed() {
+    let place = Place::new("killed");
+    let path = place.sample("a.csv", 40_000, "heavy");
+    let whole = place.load(&path, &["--no-verify", "-c", "whole"], 4);
+    let rejects = fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap();
+    for signal in ["KILL", "INT"] {
+        let server = Server::builder().start().expect("a mongod");
+        let running = load(&server, &place, text(&path), &SLOWLY).start();
+        wait_for_checkpoint(&server, &place.database);
+        running.signal(signal);
+        let stopped = running.wait();
+        if signal == "INT" {
+            assert_eq!(stopped.code, Some(1), "{}", stopped.stderr);
+            assert!(stopped.stderr.contains("durable"), "{}", stopped.stderr);
+        }
+        let before = count(&documents(&server, &place.database));
+        let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(4);
+        let summary = summary(&run);
+        assert!(
+            before > 0 && before < summary["counts"]["written"].as_u64().unwrap(),
+            "{signal}: {before} documents before"
+        );
+        for name in ["read", "duplicates", "rejected"] {
+            assert_eq!(summary["counts"][name], whole["counts"][name], "{signal}: {name}");
+        }
+        let of = |summary: &Json| counts(summary, &["written", "already_present"]).iter().sum::<u64>();
+        assert_eq!(of(&summary), of(&whole), "{signal}");
+        assert_eq!(summary["digest"], whole["digest"], "{signal}");
+        assert_eq!(summary["changes"], whole["changes"], "{signal}");
+        assert_eq!(fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap(), rejects, "{signal}");
+        assert!(summary["verification"]["missing"] == 0, "{summary}");
+    }
+}
+
+#[test]
+fn a_server_that_restarts_in_the_middle_costs_nothing() {
+    let place = Place::new("restart");
+    let path = place.sample("a.csv", 40_000, "typical");
+    let mut server = Server::builder().start().expect("a mongod");
+    let running = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    server.kill().expect("killed");
+    server.restart().expect("started again");
+    let run = running.wait().expect_code(0);
+    let summary = summary(&run);
+    assert_eq!(summary["verification"]["equal"], summary["counts"]["written"], "{summary}");
+    assert_eq!(counts(&summary, &["already_present"]), [0]);
+}
+
+#[test]
+fn a_server_that_goes_away_for_good_is_said_with_what_is_durable() {
+    let place = Place::new("gone");
+    let path = place.sample("a.csv", 40_000, "typical");
+    let mut server = Server::builder().start().expect("a mongod");
+    let uri = format!("{}&serverSelectionTimeoutMS=200", server.uri());
+    let running = load(&server, &place, text(&path), &SLOWLY).env("MONGODB_URI", uri).start();
+    wait_for_checkpoint(&server, &place.database);
+    server.kill().expect("killed");
+    let run = running.wait().expect_code(3);
+    assert!(run.stderr.contains("durable") && run.stderr.contains("same command"), "{}", run.stderr);
+    server.restart().expect("started again");
+    let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(0);
+    assert_eq!(summary(&run)["verification"]["missing"], 0);
+}
+
+#[test]
+fn an_answer_with_a_missed_write_concern_beside_duplicates_settles_nothing() {
+    let place = Place::new("concern");
+    let path = place.sample("a.csv", 2_000, "none");
+    let server =
+        Server::builder().argument("--setParameter").argument("enableTestCommands=1").start().expect("a mongod");
+    load(&server, &place, text(&path), &["--batch-size", "500"]).run().expect_code(0);
+    let stored = documents(&server, &place.database);
+    block_on(async move { stored.delete_many(doc! { "Age": { "$gt": 50 } }).await.unwrap() });
+    let admin = client(&server).database("admin");
+    block_on(async move {
+        let error = doc! { "code": 64, "errmsg": "waiting for replication timed out", "errInfo": { "wtimeout": true } };
+        let data = doc! { "failCommands": ["insert"], "writeConcernError": error };
+        admin
+            .run_command(doc! { "configureFailPoint": "failCommand", "mode": { "times": 3 }, "data": data })
+            .await
+            .unwrap();
+    });
+    let run = load(&server, &place, text(&path), &["--batch-size", "500", "--reload"]).run().expect_code(0);
+    let summary = summary(&run);
+    let [read, written, present] = counts(&summary, &["read", "written", "already_present"])[..] else {
+        unreachable!()
+    };
+    assert_eq!(read, written + present);
+    assert!(written > 0 && present > 0, "{summary}");
+    assert_eq!(summary["verification"]["equal"], 2_000);
+}
+
+#[test]
+fn foreign_documents_are_left_alone_and_found_by_the_proof() {
+    let place = Place::new("foreign");
+    let path = place.sample("a.csv", 100, "none");
+    let documents = place.documents();
+    block_on(async move { documents.insert_one(doc! { "_id": "somebody else's" }).await.unwrap() });
+    let summary = place.load(&path, &[], 0);
+    assert_eq!(summary["verification"]["others"], 1);
+    let run = place.run(&["verify", text(&path)]).expect_code(5);
+    assert!(run.stdout.contains("foreign") && !run.stdout.contains("somebody"), "{}", run.stdout);
+    assert_eq!(place.count(doc! {}), 101);
+}
+
+/// Values that stand in no error, log, summary or proof, whatever goes wrong.
+const CANARIES: [&str; 4] = ["Canaria Tweetwell", "Canaria TWEETWELL", "31337.125", "Birdcage Clinic"];
+
+#[test]
+fn no_value_of_a_patient_is_said_whatever_goes_wrong() {
+    let place = Place::new("canary");
+    let header = fs::read_to_string(place.sample("h.csv", 0, "none")).unwrap();
+    let row = |name: &str, age: &str, admitted: &str, amount: &str| {
+        format!(
+            "{name},{age},Male,O+,Asthma,{admitted},Jo Kim,Birdcage Clinic,Aetna,{amount},101,Urgent,2024-02-02,Aspirin,Normal"
+        )
+    };
+    let good = row("Canaria TWEETWELL", "30", "2024-01-31", "31337.125");
+    let bad = [
+        row("Canaria TWEETWELL", "Canaria", "2024-01-31", "31337.125"),
+        row("Canaria TWEETWELL", "30", "31337.125", "31337.125"),
+        row("Canaria TWEETWELL", "30", "2025-01-31", "31337.125"),
+        row("\"Canaria TWEETWELL\" x", "30", "2024-01-31", "31337.125x"),
+        "Canaria TWEETWELL,31337.125".into(),
+        format!("\"Canaria TWEETWELL,{good}"),
+    ];
+    let mixed = place.write("a.csv", format!("{}\n{good}\n{}\n", header.trim_end(), bad.join("\n")));
+    let alone = place.write("b.csv", format!("{}\n{good}\n", header.trim_end()));
+    let latin = place.write("c.csv", [header.as_bytes(), b"Canaria TWEETWELL\xff,30\n"].concat());
+    let mut said = Vec::new();
+    let mut tell = |arguments: &[&str]| {
+        let run = place.run(arguments);
+        said.push(format!("{arguments:?}\n{}\n{}", run.stdout, run.stderr));
+    };
+    tell(&["load", "--dry-run", text(&mixed), "--encoding", "utf-8"]);
+    tell(&["load", text(&mixed)]);
+    tell(&["load", text(&mixed), "--stop-on-error"]);
+    tell(&["load", text(&latin), "--encoding", "utf-8", "-v"][..4].as_ref());
+    tell(&["load", text(&mixed), "--date-format", "DD/MM/YYYY"]);
+    let documents = place.documents();
+    block_on(async move {
+        documents.update_many(doc! {}, doc! { "$set": { "Age": 31 } }).await.unwrap();
+    });
+    tell(&["verify", text(&alone)]);
+    tell(&["verify", "--json", text(&alone)]);
+    tell(&["load", "--reload", text(&alone)]);
+    tell(&["load", "--json", "--reload", "--mode", "upsert", text(&alone)]);
+    let (documents, database) = (place.documents(), place.collection("admissions"));
+    block_on(async move {
+        documents.delete_many(doc! {}).await.unwrap();
+        let client = database.client().clone();
+        let validator = doc! { "collMod": "admissions", "validator": { "Age": { "$gt": 1000 } } };
+        client.database(&database.namespace().db).run_command(validator).await.unwrap();
+    });
+    tell(&["load", "--reload", "--no-verify", text(&alone)]);
+    block_on({
+        let documents = place.documents();
+        async move {
+            let unique = mongodb::IndexModel::builder().keys(doc! { "Hospital": 1 });
+            let unique = unique.options(mongodb::options::IndexOptions::builder().unique(true).build()).build();
+            documents.create_index(unique).await.unwrap();
+            let other = doc! { "Hospital": "Birdcage Clinic" };
+            documents.insert_one(other).bypass_document_validation(true).await.unwrap();
+        }
+    });
+    tell(&["load", "--reload", "--no-verify", text(&alone)]);
+    assert!(said.iter().any(|said| said.contains("failed_validation")), "the validator was met: {said:#?}");
+    for said in &said {
+        for canary in CANARIES {
+            assert!(!said.contains(canary), "{canary} in\n{said}");
+        }
+    }
+}
