@@ -3,14 +3,15 @@
 use std::env;
 use std::process::ExitCode;
 
-use xtask::{Error, Result, ci, demo, deny, mongod, tidy};
+use xtask::{Error, Result, bench, ci, demo, deny, mongod, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
   test, ci        everything that CI runs: format, tidy, clippy, tests, docs, deny
   mongod          print the path of a mongod, fetched if there is none
   tidy            hold the source to the rules of the house
-  deny            hold the dependencies to deny.toml";
+  deny            hold the dependencies to deny.toml
+  bench [OPTION]  measure loads beside the server's floor and other tools; bench --help lists the options";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -31,6 +32,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["mongod"] => mongod::find().map(|path| println!("{}", path.display())),
         ["tidy"] => tidy::run(),
         ["deny"] => deny::run(),
+        ["bench", arguments @ ..] => bench::run(arguments),
         _ => Err(Error::failed(USAGE)),
     }
 }
