@@ -36,7 +36,7 @@ pub struct LoadArgs {
     #[arg(short, long)]
     yes: bool,
     /// File for rejected rows [default: beside each source, with .rejects.csv at the end]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS")]
     rejects: Option<PathBuf>,
     /// Stop when more rows than this are rejected, or more than this share
     #[arg(long, value_name = "N|N%", value_parser = rejects_max)]

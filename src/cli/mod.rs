@@ -1,10 +1,12 @@
 //! The commands as they are typed, one file a command. No logic: each turns its words into the library's terms.
 
 mod connection;
+mod doctor;
 mod export;
 mod generate;
 mod load;
 mod output;
+mod provision;
 mod reading;
 mod spec;
 mod verify;
@@ -36,6 +38,10 @@ enum Command {
     Export(Box<export::ExportArgs>),
     /// Make synthetic admissions with the usual kinds of damage
     Generate(generate::GenerateArgs),
+    /// Bring a deployment to its wanted state: collection, validator, indexes, view, roles and users
+    Provision(Box<provision::ProvisionArgs>),
+    /// Examine a deployment step by step, and say what is wrong and how to mend it
+    Doctor(Box<doctor::DoctorArgs>),
     /// Show the dataset spec in force, check one, or list its fields
     #[command(subcommand)]
     Spec(spec::SpecCommand),
@@ -49,6 +55,8 @@ pub fn run() -> Result<ExitCode, Error> {
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Generate(args) => args.run(),
+        Command::Provision(args) => args.run(),
+        Command::Doctor(args) => args.run(),
         Command::Spec(command) => command.run(),
     }
 }

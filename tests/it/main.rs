@@ -3,6 +3,7 @@
 mod access;
 mod bad_days;
 mod certificates;
+mod doctor;
 mod export;
 mod leftovers;
 mod load;

@@ -1,0 +1,46 @@
+# Medlift in a container: the binary, the authorities that TLS trusts, and nothing else of ours.
+#
+#   docker build -t medlift .                        the program
+#   docker build -t medlift-tests --target tests .   its integration tests, with the mongod they start
+
+ARG MONGO_IMAGE=mongo:8.0
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+# Dependencies first, against empty sources: a change of the source rebuilds only what comes after.
+COPY Cargo.toml Cargo.lock ./
+COPY xtask/Cargo.toml xtask/
+RUN mkdir -p src tests/it xtask/src \
+ && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs xtask/src/main.rs >/dev/null \
+ && touch src/lib.rs xtask/src/lib.rs \
+ && cargo build --release --locked --package medlift --bin medlift
+COPY specs specs
+COPY src src
+# Docker keeps the files' old times; cargo goes by them.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --package medlift --bin medlift
+
+FROM ${MONGO_IMAGE} AS mongo
+
+# Not built unless asked for: `docker compose run --rm tests`.
+FROM build AS tests
+RUN apt-get update && apt-get install -y --no-install-recommends libcurl4 libssl3 liblzma5 procps \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=mongo /usr/bin/mongod /usr/local/bin/mongod
+COPY . .
+RUN touch src/main.rs src/lib.rs xtask/src/main.rs xtask/src/lib.rs tests/it/main.rs \
+ && cargo test --locked --package medlift --test it --no-run
+CMD ["cargo", "test", "--locked", "--offline", "--package", "medlift", "--test", "it"]
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin medlift \
+ && install -d -o medlift -g medlift /var/lib/medlift
+COPY --from=build /src/target/release/medlift /usr/local/bin/medlift
+USER medlift
+# Reject files and reports go here; the rest of the root file system may be read-only.
+WORKDIR /var/lib/medlift
+VOLUME /var/lib/medlift
+HEALTHCHECK --interval=30s --timeout=15s --start-period=10s --retries=3 CMD ["medlift", "doctor"]
+ENTRYPOINT ["medlift"]
+CMD ["--help"]

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Puts each service's passwords into the volume that only this service mounts. A password that .env holds is taken from
+# there at every start, so that a changed one arrives; one that it does not hold is made up once and kept.
+set -eu
+umask 077
+
+readonly_by() { # FILE USER_ID: readable by that user alone
+  chmod 0400 "$1"
+  chown "$2:$2" "$1"
+}
+
+from_env_file() { # NAME: its value in .env, without surrounding quotes
+  [ -f /project/.env ] || return 0
+  sed -n "s/^[[:space:]]*$1=//p" /project/.env | tail -n 1 | tr -d '\r' |
+    sed -e "s/^'\(.*\)'[[:space:]]*\$/\1/" -e 's/^"\(.*\)"[[:space:]]*$/\1/'
+}
+
+random() { # BYTES: about that many random bytes as letters and digits, which need quoting nowhere
+  head -c "$1" /dev/urandom | base64 | tr -dc 'A-Za-z0-9'
+}
+
+keep() { # NAME: puts the password into the volume of all
+  given=$(from_env_file "$1")
+  if [ -n "$given" ]; then
+    printf '%s' "$given" >"/secrets/all/$1.new"
+  elif [ ! -s "/secrets/all/$1" ]; then
+    random 24 >"/secrets/all/$1.new"
+  else
+    return 0
+  fi
+  mv "/secrets/all/$1.new" "/secrets/all/$1"
+}
+
+hand_out() { # NAME SERVICE USER_ID
+  cp "/secrets/all/$1" "/secrets/$2/$1.new"
+  readonly_by "/secrets/$2/$1.new" "$3"
+  mv "/secrets/$2/$1.new" "/secrets/$2/$1"
+}
+
+medlift=10001 # the user in Medlift's image
+mongodb=999   # the user in the official mongo image
+
+for name in MONGO_ROOT_PASS ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS; do
+  keep "$name"
+  readonly_by "/secrets/all/$name" "$medlift"
+done
+hand_out MONGO_ROOT_PASS mongo "$mongodb"
+hand_out LOADER_PASS app "$medlift"
+hand_out READER_PASS app "$medlift"
+
+# Members of a replica set know each other by this; mongod refuses one that others can read.
+if [ ! -s /secrets/mongo/replica-set-key ]; then
+  random 512 >/secrets/mongo/replica-set-key
+fi
+readonly_by /secrets/mongo/replica-set-key "$mongodb"
+for service in all app; do chmod 0755 "/secrets/$service"; done
+chmod 0755 /secrets/mongo

@@ -1,0 +1,46 @@
+//! `medlift doctor`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use medlift::access::doctor::examine;
+use medlift::access::{Destination, Purpose, Settings};
+use medlift::ledger::LEDGER_COLLECTION;
+use medlift::pipeline::Error;
+
+use super::connection::ConnectionArgs;
+use super::output;
+use super::reading::load_spec;
+
+/// Examine a deployment step by step, and say what is wrong and how to mend it.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Connection string, if not given with --uri
+    #[arg(value_name = "URI")]
+    positional: Vec<String>,
+    /// Dataset spec [default: the built-in admissions]
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl DoctorArgs {
+    /// Runs the command.
+    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+        let spec = load_spec(self.spec.as_deref())?;
+        self.connection.take_uri(&mut self.positional);
+        if let Some(other) = self.positional.first() {
+            return Err(Error::Usage(format!("`{other}` is no connection string; it begins with mongodb://")));
+        }
+        let connection = self.connection.into_connection(Purpose::Load)?;
+        let destination = Destination::settle(&connection, &Settings::load()?, &spec.collection)?;
+        let examination = super::run_async(async |_| Ok(examine(&destination, &spec, LEDGER_COLLECTION).await))?;
+        output::print(&examination, self.json)?;
+        Ok(ExitCode::from(examination.exit_code()))
+    }
+}

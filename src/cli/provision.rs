@@ -1,0 +1,112 @@
+//! `medlift provision`.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use medlift::access::provision::{Plan, Wanted, WantedUser, init_js};
+use medlift::access::{Destination, Purpose, Secret, Settings};
+use medlift::ledger::LEDGER_COLLECTION;
+use medlift::pipeline::Error;
+use medlift::spec::Spec;
+use serde::Serialize;
+
+use super::connection::ConnectionArgs;
+use super::output;
+use super::reading::load_spec;
+
+/// Bring a deployment to its wanted state: collection, validator, indexes, view, roles and users.
+#[derive(Debug, Args)]
+pub struct ProvisionArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Connection string, if not given with --uri
+    #[arg(value_name = "URI")]
+    positional: Vec<String>,
+    /// Dataset spec [default: the built-in admissions]
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+    /// Print what would be changed, and change nothing
+    #[arg(long)]
+    plan: bool,
+    /// Print the script that makes the same state at the first start of the database's container
+    #[arg(long, conflicts_with = "plan")]
+    emit_init_js: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a run found and did.
+#[derive(Debug, Serialize)]
+struct Provisioned {
+    /// Whether the steps were carried out.
+    carried_out: bool,
+    /// The steps, in order.
+    steps: Vec<String>,
+    /// What somebody else made where ours should stand.
+    left_alone: Vec<String>,
+}
+
+impl ProvisionArgs {
+    /// Runs the command.
+    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+        let spec = load_spec(self.spec.as_deref())?;
+        if self.emit_init_js {
+            output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.connection.take_uri(&mut self.positional);
+        if let Some(other) = self.positional.first() {
+            return Err(Error::Usage(format!("`{other}` is no connection string; it begins with mongodb://")));
+        }
+        let json = self.json;
+        let provisioned = self.provision(&spec)?;
+        output::print(&provisioned, json)?;
+        Ok(if provisioned.left_alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn provision(self, spec: &Spec) -> Result<Provisioned, Error> {
+        let settings = Settings::load()?;
+        let users = WantedUser::all(&settings, ask)?;
+        let connection = self.connection.into_connection(Purpose::Administer)?;
+        let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+        let (database, collection) = (destination.database.clone(), destination.collection.clone());
+        let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
+        super::run_async(async |_| {
+            let target = destination.connect().await?;
+            let plan = Plan::make(&target, &destination, &wanted).await?;
+            if !self.plan {
+                plan.carry_out(&target, |step| eprintln!("medlift: done: {step}")).await?;
+            }
+            Ok(Provisioned {
+                carried_out: !self.plan,
+                steps: plan.steps.iter().map(ToString::to_string).collect(),
+                left_alone: plan.left_alone,
+            })
+        })
+    }
+}
+
+impl fmt::Display for Provisioned {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.steps.len(), self.carried_out) {
+            (0, _) => writeln!(formatter, "nothing to do: the deployment is as wanted")?,
+            (count, true) => writeln!(formatter, "{count} steps carried out:")?,
+            (count, false) => writeln!(formatter, "{count} steps to do; run without --plan to carry them out:")?,
+        }
+        self.steps.iter().try_for_each(|step| writeln!(formatter, "  {step}"))?;
+        self.left_alone.iter().try_for_each(|left| writeln!(formatter, "left alone: {left}"))
+    }
+}
+
+/// Asks for the password that `variable` should hold, where somebody can be asked.
+fn ask(variable: &str) -> Option<Secret> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    let typed = rpassword::prompt_password(format!("{variable}: ")).ok()?;
+    (!typed.is_empty()).then(|| typed.into())
+}
