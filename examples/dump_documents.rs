@@ -34,8 +34,7 @@ struct Dump {
 
 impl Dump {
     fn write_all(&mut self, plan: &Plan) -> Result<(), Box<dyn Error>> {
-        let policy =
-            Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
+        let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
         let mut builder = RunBuilder::new(policy, RUN_BYTES_MAX, 0);
         let mut bench = Bench::new(plan, 0, None);
         let mut reader = Reader::open(&plan.sources[0].source, 0, &ReadOptions::default())?;

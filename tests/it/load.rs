@@ -18,7 +18,7 @@ use crate::server::{fresh_database, shared};
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"));
-    let bounded = async { tokio::time::timeout(Duration::from_secs(120), work).await.expect("done in time") };
+    let bounded = async { tokio::time::timeout(Duration::from_mins(2), work).await.expect("done in time") };
     runtime.block_on(bounded)
 }
 

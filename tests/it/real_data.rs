@@ -122,7 +122,8 @@ fn types_and_values_are_exact() {
         block_on(async move { documents.find(doc! {}).await.unwrap().try_collect().await.unwrap() });
     assert_eq!(stored.len(), 54_966);
     for document in &stored {
-        let row = &rows[document.get_document("_medlift").unwrap().get_i64("row").unwrap() as usize - 1];
+        let row =
+            &rows[document.get_document("_medlift").unwrap().get_i64("row").unwrap().cast_unsigned() as usize - 1];
         let amount: f64 = row["Billing Amount"].parse().unwrap();
         let expected = if amount < 0.0 { Bson::Null } else { Bson::Double(amount) };
         match (document.get("Billing Amount").unwrap(), expected) {
@@ -157,8 +158,12 @@ fn categories_are_counted_as_in_the_file(rows: &[BTreeMap<String, String>], stor
     let unique: std::collections::BTreeSet<&BTreeMap<String, String>> = rows.iter().collect();
     for name in CATEGORIES {
         let (mut file, mut database) = (BTreeMap::new(), BTreeMap::new());
-        unique.iter().for_each(|row| *file.entry(row[*name].as_str()).or_insert(0) += 1);
-        stored.iter().for_each(|document| *database.entry(document.get_str(name).unwrap()).or_insert(0) += 1);
+        for row in &unique {
+            *file.entry(row[*name].as_str()).or_insert(0) += 1;
+        }
+        for document in stored {
+            *database.entry(document.get_str(name).unwrap()).or_insert(0) += 1;
+        }
         assert_eq!(file, database, "{name}");
     }
 }
