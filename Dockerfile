@@ -1,9 +1,6 @@
 # Medlift in a container: the binary, the authorities that TLS trusts, and nothing else of ours.
 #
-#   docker build -t medlift .                        the program
-#   docker build -t medlift-tests --target tests .   its integration tests, with the mongod they start
-
-ARG MONGO_IMAGE=mongo:8.0
+#   docker build -t medlift .
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
@@ -18,18 +15,6 @@ COPY specs specs
 COPY src src
 # Docker keeps the files' old times; cargo goes by them.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --package medlift --bin medlift
-
-FROM ${MONGO_IMAGE} AS mongo
-
-# Not built unless asked for: `docker compose run --rm tests`.
-FROM build AS tests
-RUN apt-get update && apt-get install -y --no-install-recommends libcurl4 libssl3 liblzma5 procps \
- && rm -rf /var/lib/apt/lists/*
-COPY --from=mongo /usr/bin/mongod /usr/local/bin/mongod
-COPY . .
-RUN touch src/main.rs src/lib.rs xtask/src/main.rs xtask/src/lib.rs tests/it/main.rs \
- && cargo test --locked --package medlift --test it --no-run
-CMD ["cargo", "test", "--locked", "--offline", "--package", "medlift", "--test", "it"]
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \

@@ -5,6 +5,7 @@
 mod access;
 mod bad_days;
 mod certificates;
+mod deployment;
 mod doctor;
 mod export;
 mod leftovers;

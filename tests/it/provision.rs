@@ -109,23 +109,23 @@ impl Tried {
     }
 }
 
-fn find(collection: &str) -> Document {
+pub fn find(collection: &str) -> Document {
     doc! { "find": collection, "limit": 1 }
 }
 
-fn insert(collection: &str) -> Document {
+pub fn insert(collection: &str) -> Document {
     doc! { "insert": collection, "documents": [admission()] }
 }
 
-fn update(collection: &str) -> Document {
+pub fn update(collection: &str) -> Document {
     doc! { "update": collection, "updates": [{ "q": { "Age": 44 }, "u": { "$set": { "Age": 44 } } }] }
 }
 
-fn delete(collection: &str) -> Document {
+pub fn delete(collection: &str) -> Document {
     doc! { "delete": collection, "deletes": [{ "q": { "Name": "nobody" }, "limit": 1 }] }
 }
 
-fn create_user() -> Document {
+pub fn create_user() -> Document {
     doc! { "createUser": "intruder", "pwd": "k4Tz-9pLmw2x-i", "roles": ["readWrite"] }
 }
 

@@ -5,11 +5,13 @@
 
 pub mod bench;
 pub mod ci;
+pub mod compose_test;
 pub mod demo;
 pub mod deny;
 mod error;
 pub mod mongod;
 mod pypi;
+pub mod sbom;
 pub mod tidy;
 mod watchdog;
 pub mod wire;

@@ -1,0 +1,24 @@
+# The integration tests in a container, with the mongod that they start. A file of its own: an engine without BuildKit
+# builds every stage of a file, wanted or not.
+#
+#   docker build -t medlift-tests -f deploy/tests.Dockerfile .
+
+ARG MONGO_IMAGE=mongo:8.0
+FROM ${MONGO_IMAGE} AS mongo
+
+FROM rust:1.95-bookworm
+RUN apt-get update && apt-get install -y --no-install-recommends libcurl4 libssl3 liblzma5 procps \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# Dependencies first, as in the program's own image.
+COPY Cargo.toml Cargo.lock ./
+COPY xtask/Cargo.toml xtask/
+RUN mkdir -p src tests/it xtask/src \
+ && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs xtask/src/main.rs >/dev/null \
+ && touch src/lib.rs xtask/src/lib.rs \
+ && cargo test --locked --package medlift --test it --no-run
+COPY --from=mongo /usr/bin/mongod /usr/local/bin/mongod
+COPY . .
+RUN touch src/main.rs src/lib.rs xtask/src/lib.rs tests/it/main.rs \
+ && cargo test --locked --package medlift --test it --no-run
+CMD ["cargo", "test", "--locked", "--offline", "--package", "medlift", "--test", "it"]

@@ -1,0 +1,168 @@
+//! The stack of compose.yaml, tested for real: built, brought up, loaded, asked from outside, restarted, taken down.
+
+mod secrets;
+mod stack;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::error::Doing;
+use crate::{Error, Result, root};
+use stack::{Stack, outcome};
+
+/// Documents and rows of the seed's file.
+const REAL_FILE: &str = "healthcare_dataset.csv";
+const REAL_DOCUMENTS: u64 = 54_966;
+/// The runtime image holds the binary, the authorities and Debian's minimal root; more would be a mistake.
+const IMAGE_BYTES_MAX: u64 = 200_000_000;
+const FORBIDDEN: &str = "Unauthorized";
+
+/// Tests the stack where there is an engine, and says loudly where there is none.
+pub fn run() -> Result<()> {
+    let Some(mongo_image) = engine()? else {
+        eprintln!("WARNING: the containers were NOT tested: no container engine answers on this machine");
+        return Ok(());
+    };
+    let stack = Stack::copy_of_tree(&mongo_image, &real_file())?;
+    let tested = test(&stack);
+    if tested.is_err() {
+        stack.show_logs();
+    }
+    stack.down()?;
+    tested
+}
+
+/// The image of the database to use, or `None` where no engine can be had. Where images cannot be fetched, the project's
+/// neighbour brings an engine with stand-ins of its own.
+fn engine() -> Result<Option<String>> {
+    let named = std::env::var("MONGO_IMAGE").ok();
+    let neighbour = root().join("../shared/docker/engine");
+    if neighbour.is_file() {
+        let status = Command::new(&neighbour).status().doing(|| "starting a container engine".to_owned())?;
+        if !status.success() {
+            return Err(Error::failed(format!("{} could not start a container engine", neighbour.display())));
+        }
+        return Ok(Some(named.unwrap_or_else(|| "mongo:6.0".to_owned())));
+    }
+    let answers = Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"]).output();
+    let answers = answers.is_ok_and(|output| output.status.success());
+    Ok(answers.then(|| named.unwrap_or_else(|| "mongo:8.0".to_owned())))
+}
+
+fn real_file() -> PathBuf {
+    root().join("../shared/data").join(REAL_FILE)
+}
+
+fn test(stack: &Stack) -> Result<()> {
+    step("build the image");
+    stack.compose(&["build", "app"])?;
+    check_image(stack)?;
+    step("bring the stack up: the sample is loaded and verified");
+    stack.compose(&["up", "-d"])?;
+    stack.wait_for("app")?;
+    let passwords = stack.passwords()?;
+    let sample = stored(stack, &passwords)?;
+    let again = load(stack, "sample.csv")?;
+    expect(count(&again, "written")? == 0 && sample > 0, "the sample is loaded once and once only")?;
+    let total = sample + load_real_file(stack)?;
+    expect(stored(stack, &passwords)? == total, "the reader counts what was loaded")?;
+    step("sign in from outside as each user");
+    check_rights(stack, &passwords)?;
+    step("look for passwords where none may be");
+    secrets::check(stack, &passwords)?;
+    step("restart: the data is still there, and nothing is written again");
+    stack.compose(&["restart", "mongo"])?;
+    stack.wait_until_healthy("mongo")?;
+    expect(stored(stack, &passwords)? == total, "the data is still there")?;
+    expect(count(&load(stack, "sample.csv")?, "written")? == 0, "nothing is written again")?;
+    let plan = stack.compose(&["run", "--rm", "provision", "provision", "--plan"])?;
+    expect(plan.contains("nothing to do"), "provisioning has nothing left to do")?;
+    step("run the integration tests in the stack's network");
+    stack.compose(&["build", "tests"])?;
+    stack.compose(&["run", "--rm", "tests"])?;
+    eprintln!("==> the containers passed");
+    Ok(())
+}
+
+fn step(what: &str) {
+    eprintln!("==> {what}");
+}
+
+fn expect(holds: bool, what: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::failed(format!("not so: {what}"))) }
+}
+
+fn check_image(stack: &Stack) -> Result<()> {
+    let format = "{{.Size}} {{.Config.User}}";
+    let inspected = stack.docker(&["image", "inspect", "--format", format, stack.image()])?;
+    let mut parts = inspected.split_whitespace();
+    let bytes: u64 = parts.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(u64::MAX);
+    eprintln!("    image {}: {} MB", stack.image(), bytes / 1_000_000);
+    expect(bytes <= IMAGE_BYTES_MAX, "the image is small")?;
+    expect(parts.next() == Some("medlift"), "the image runs as a user of its own")
+}
+
+/// Loads a file of data/ and gives the summary.
+fn load(stack: &Stack, file: &str) -> Result<Value> {
+    let summary = stack.compose(&["run", "--rm", "app", "load", &format!("/data/{file}"), "--json"])?;
+    let from = summary.find('{').unwrap_or_default();
+    serde_json::from_str(&summary[from..]).map_err(|error| Error::failed(format!("the summary is no JSON: {error}")))
+}
+
+fn count(summary: &Value, name: &str) -> Result<u64> {
+    let counts = &summary["counts"];
+    counts[name].as_u64().ok_or_else(|| Error::failed(format!("the summary has no count {name}: {counts}")))
+}
+
+/// Loads the seed's file where it is; how many documents that adds.
+fn load_real_file(stack: &Stack) -> Result<u64> {
+    if !real_file().is_file() {
+        eprintln!("    skipped: {REAL_FILE} is not on this machine");
+        return Ok(0);
+    }
+    step("load the seed's file");
+    let summary = load(stack, REAL_FILE)?;
+    let written = count(&summary, "written")?;
+    expect(written == REAL_DOCUMENTS, "all documents of the seed's file are written")?;
+    Ok(written)
+}
+
+/// How many documents the reader sees, by the seed's own way to connect.
+fn stored(stack: &Stack, passwords: &secrets::Passwords) -> Result<u64> {
+    let counted = mongosh(stack, passwords, "reader", "db.getSiblingDB('hospital').admissions.countDocuments()")?;
+    counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is no number: {counted}")))
+}
+
+/// The seed: `mongosh --host mongo --port 27017 -u <username> -p <password> --authenticationDatabase <db>`.
+fn mongosh(stack: &Stack, passwords: &secrets::Passwords, user: &str, script: &str) -> Result<String> {
+    let password = passwords.of(user)?;
+    let mut line = vec!["exec", "-T", "mongo", "mongosh", "--host", "mongo", "--port", "27017", "-u", user, "-p"];
+    line.extend([password, "--authenticationDatabase", "hospital", "--quiet", "--eval", script]);
+    outcome(&mut stack.compose_command(&line), &format!("mongosh as {user}"))
+}
+
+fn check_rights(stack: &Stack, passwords: &secrets::Passwords) -> Result<()> {
+    let tried = |code: &str| {
+        format!(
+            "const h = db.getSiblingDB('hospital'); try {{ {code}; print('allowed') }} catch (e) {{ print(e.codeName) }}"
+        )
+    };
+    for (user, code, expected) in [
+        ("admin", "h.admissions.stats()", "allowed"),
+        ("admin", "h.admissions.findOne()", FORBIDDEN),
+        ("writer", "h.admissions.updateOne({_id: 0}, {$set: {Age: 1}})", "allowed"),
+        ("writer", "h.dropDatabase()", FORBIDDEN),
+        ("reader", "h.admissions.insertOne({})", FORBIDDEN),
+        ("loader", "h.admissions.findOne()", "allowed"),
+        ("loader", "h.admissions.deleteOne({_id: 0})", FORBIDDEN),
+        ("loader", "h.admissions.drop()", FORBIDDEN),
+        ("analyst", "h.admissions_deidentified.aggregate([{$count: 'n'}]).toArray()", "allowed"),
+        ("analyst", "h.admissions.findOne()", FORBIDDEN),
+    ] {
+        let said = mongosh(stack, passwords, user, &tried(code))?;
+        expect(said.trim() == expected, &format!("{user}: {code} is {expected}, but {}", said.trim()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! The stack's passwords, and the search for them in every place where anybody could read them.
+
+use super::stack::Stack;
+use crate::{Error, Result};
+
+/// The passwords that the stack has made for itself, by the name of their variable.
+#[derive(Debug)]
+pub(super) struct Passwords(Vec<(String, String)>);
+
+impl Passwords {
+    /// From lines of a name and a password.
+    pub(super) fn parse(lines: &str) -> Self {
+        let pairs = lines.lines().filter_map(|line| line.trim().split_once(' '));
+        Self(pairs.filter(|(name, _)| name.ends_with("_PASS")).map(|(name, word)| (name.into(), word.into())).collect())
+    }
+
+    /// The password of a user who bears its default name.
+    pub(super) fn of(&self, user: &str) -> Result<&str> {
+        let variable = format!("{}_PASS", user.to_uppercase());
+        let found = self.0.iter().find(|(name, _)| *name == variable).map(|(_, password)| password.as_str());
+        found.ok_or_else(|| Error::failed(format!("the stack has made no {variable}")))
+    }
+}
+
+/// Searches the containers' settings, their command lines and processes, all logs, and the layers of the image.
+pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
+    let containers = stack.containers()?;
+    let mut places = vec![
+        ("the logs", stack.compose(&["logs", "--no-color"])?),
+        ("the image's layers", stack.docker(&["history", "--no-trunc", stack.image()])?),
+        ("the image's settings", stack.docker(&["image", "inspect", stack.image()])?),
+    ];
+    for container in &containers {
+        places.push(("a container's settings", stack.docker(&["inspect", container])?));
+        // Only a running container has processes.
+        places.push(("a process list", stack.docker(&["top", container]).unwrap_or_default()));
+    }
+    for (place, text) in places {
+        if let Some((name, _)) = passwords.0.iter().find(|(_, password)| text.contains(password)) {
+            return Err(Error::failed(format!("{name} stands in {place}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_found_by_the_users_name() {
+        let passwords = Passwords::parse("READER_PASS abc\nsomething else\nADMIN_PASS def\n");
+        assert_eq!(passwords.of("reader").ok(), Some("abc"));
+        assert!(passwords.of("writer").is_err());
+        assert_eq!(passwords.0.len(), 2);
+    }
+}

@@ -1,0 +1,170 @@
+//! One stack under a project name of its own, in a copy of the tree, as if freshly cloned.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::secrets::Passwords;
+use crate::error::Doing;
+use crate::{Error, Result, root};
+
+const START_TIMEOUT: Duration = Duration::from_mins(5);
+const POLL: Duration = Duration::from_millis(500);
+
+/// The stack. It is taken down when dropped, with its volumes.
+#[derive(Debug)]
+pub(super) struct Stack {
+    dir: TempDir,
+    project: String,
+    image: String,
+    mongo_image: String,
+    compose: &'static [&'static str],
+}
+
+impl Stack {
+    /// Copies what git would clone, uncommitted changes included, and the seed's file where it is.
+    pub(super) fn copy_of_tree(mongo_image: &str, real_file: &Path) -> Result<Self> {
+        let dir = tempfile::tempdir().doing(|| "creating a directory".to_owned())?;
+        let listed = outcome(
+            Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root()),
+            "listing the tree",
+        )?;
+        for file in listed.lines().filter(|file| root().join(file).is_file()) {
+            copy(&root().join(file), &dir.path().join(file))?;
+        }
+        if let (true, Some(name)) = (real_file.is_file(), real_file.file_name()) {
+            copy(real_file, &dir.path().join("data").join(name))?;
+        }
+        let project = format!("medlift-test-{}", std::process::id());
+        let compose = compose_program()?;
+        Ok(Self { dir, image: "medlift:test".to_owned(), project, mongo_image: mongo_image.to_owned(), compose })
+    }
+
+    /// The name of Medlift's image.
+    pub(super) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// A command of Docker Compose on this stack; a port of the engine's choice, so that stacks can stand side by side.
+    pub(super) fn compose_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.compose[0]);
+        command.args(&self.compose[1..]).args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.env("COMPOSE_PROJECT_NAME", &self.project).env("MEDLIFT_IMAGE", &self.image);
+        command.env("MONGO_IMAGE", &self.mongo_image).env("MONGO_PORT", "0");
+        // Classic builds are what every engine can do.
+        command.env("DOCKER_BUILDKIT", "0").env("COMPOSE_DOCKER_CLI_BUILD", "0");
+        command
+    }
+
+    /// Runs a command of Docker Compose and gives its standard output.
+    pub(super) fn compose(&self, arguments: &[&str]) -> Result<String> {
+        outcome(&mut self.compose_command(arguments), &format!("docker compose {}", arguments.join(" ")))
+    }
+
+    /// Runs a command of the engine and gives its standard output.
+    pub(super) fn docker(&self, arguments: &[&str]) -> Result<String> {
+        outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
+    }
+
+    /// The ids of all containers of the stack, those that have ended included.
+    pub(super) fn containers(&self) -> Result<Vec<String>> {
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        Ok(self.docker(&["ps", "-aq", "--filter", &project])?.lines().map(str::to_owned).collect())
+    }
+
+    fn container(&self, service: &str) -> Result<String> {
+        let found = self.compose(&["ps", "-q", service])?;
+        let id = found.lines().next().map(str::to_owned);
+        id.ok_or_else(|| Error::failed(format!("service {service} has no container")))
+    }
+
+    /// Waits for the end of a service that does one job; its exit code must be 0.
+    pub(super) fn wait_for(&self, service: &str) -> Result<()> {
+        let container = self.container(service)?;
+        let ended =
+            || self.docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
+        wait_until(&format!("service {service} ends"), ended)?;
+        let code = self.docker(&["inspect", "--format", "{{.State.ExitCode}}", &container])?;
+        if code.trim() == "0" {
+            Ok(())
+        } else {
+            Err(Error::failed(format!("service {service} ended with {}", code.trim())))
+        }
+    }
+
+    /// Waits until a service's health check passes.
+    pub(super) fn wait_until_healthy(&self, service: &str) -> Result<()> {
+        let container = self.container(service)?;
+        let format = "{{.State.Health.Status}}";
+        let healthy = || self.docker(&["inspect", "--format", format, &container]).map(|s| s.trim() == "healthy");
+        wait_until(&format!("service {service} is healthy"), healthy)
+    }
+
+    /// The passwords that were made up at the first start, from the volume that only provisioning mounts.
+    pub(super) fn passwords(&self) -> Result<Passwords> {
+        let script = "cd /run/medlift && for name in *; do echo \"$name $(cat \"$name\")\"; done";
+        let lines = self.compose(&["run", "--rm", "--no-deps", "--entrypoint", "sh", "provision", "-c", script])?;
+        Ok(Passwords::parse(&lines))
+    }
+
+    /// Shows what the containers said last.
+    pub(super) fn show_logs(&self) {
+        let _ = self.compose_command(&["logs", "--no-color", "--tail", "40"]).status();
+    }
+
+    /// Takes everything down, volumes included.
+    pub(super) fn down(&self) -> Result<()> {
+        self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "20"]).map(drop)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = self.down();
+    }
+}
+
+/// Today's `docker compose`, else the older program of its own.
+fn compose_program() -> Result<&'static [&'static str]> {
+    let candidates: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
+    let answers = |program: &&[&str]| {
+        let output = Command::new(program[0]).args(&program[1..]).arg("version").output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    candidates
+        .into_iter()
+        .find(|program| answers(program))
+        .ok_or_else(|| Error::failed("Docker Compose is not installed"))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let doing = || format!("copying {}", from.display());
+    to.parent().map_or(Ok(()), fs::create_dir_all).doing(doing)?;
+    fs::copy(from, to).doing(doing).map(drop)
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while !holds()? {
+        if Instant::now() > deadline {
+            return Err(Error::failed(format!("gave up waiting until {what}")));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// The standard output of a command that must succeed; what it said otherwise is in the error.
+pub(super) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
+    let output = command.output().doing(|| doing.to_owned())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    Err(Error::failed(format!("{doing}: {}\n{}", output.status, lines[lines.len().saturating_sub(30)..].join("\n"))))
+}
