@@ -163,7 +163,7 @@ impl<'a> Load<'a> {
             ledger.put(run).await.map_err(keeping)?;
             let Counts { read, written, .. } = run.counts;
             progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
-            Ok(())
+            Ok::<(), Error>(())
         };
         let stop = interrupt.clone();
         let reading = move || read(plan, lineage, builder, &to_writer, rejects_max, &stop, progress);
