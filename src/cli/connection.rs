@@ -10,19 +10,19 @@ use medlift::pipeline::Error;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Connection string, mongodb:// or mongodb+srv://; may also stand as a positional argument [env: MONGODB_URI]
+    /// Connection string, mongodb:// or mongodb+srv://; may also stand as a positional argument [env: `MONGODB_URI`]
     #[arg(long, value_name = "URI")]
     uri: Option<String>,
-    /// Database [env: DB_NAME] [default: hospital]
+    /// Database [env: `DB_NAME`] [default: hospital]
     #[arg(short, long, value_name = "NAME")]
     db: Option<String>,
-    /// Collection [env: COLLECTION_NAME] [default: the spec's]
+    /// Collection [env: `COLLECTION_NAME`] [default: the spec's]
     #[arg(short, long, value_name = "NAME")]
     collection: Option<String>,
     /// User to sign in as
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
-    /// Password; without a value, asks for it. Better kept in a file that WRITER_PASS_FILE names
+    /// Password; without a value, asks for it. Better kept in a file that `WRITER_PASS_FILE` names
     #[arg(short, long, value_name = "PASSWORD", num_args = 0..=1, default_missing_value = "")]
     password: Option<String>,
     /// Database the user is kept in

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use medlift::access::{Purpose, Target};
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
+use medlift::report::Bar;
 use medlift::report::summary::LoadSummary;
-use medlift::report::{Bar, Progress};
 use medlift::write::{Limits, Mode};
 
 use super::connection::ConnectionArgs;
@@ -99,20 +99,19 @@ impl LoadArgs {
     }
 
     fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
-        let progress = Progress::default();
+        let progress = self.reading.progress();
         let _bar = Bar::start("dry run", &progress, self.reading.quiet);
         dry_run::dry_run(plan, self.mode.into(), self.rejects.as_deref(), &Interrupt::default(), &progress)
     }
 
     fn load(self, plan: &Plan) -> Result<LoadSummary, Error> {
         let options = self.options();
-        let (quiet, yes) = (self.reading.quiet, self.yes);
+        let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress());
         super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Load, &plan.spec.collection).await?;
             if options.drop && !yes {
                 ask_to_drop(&target)?;
             }
-            let progress = Progress::default();
             let _bar = Bar::start("load", &progress, quiet);
             load::load(plan, &target, &options, interrupt, &progress).await
         })

@@ -8,6 +8,7 @@ use medlift::encode::IdentityKey;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Error, Plan, Wishes};
 use medlift::read::Encoding;
+use medlift::report::Progress;
 use medlift::spec::Spec;
 
 /// Source options.
@@ -41,6 +42,9 @@ pub struct ReadingArgs {
     /// Show no progress
     #[arg(long)]
     pub quiet: bool,
+    /// Tell each step on standard error
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
@@ -61,6 +65,11 @@ impl ReadingArgs {
     /// What stands without an option's name; a connection string is among it where the user put it there.
     pub fn positional(&mut self) -> &mut Vec<String> {
         &mut self.sources
+    }
+
+    /// A count of progress that tells as much as was asked for.
+    pub fn progress(&self) -> Progress {
+        Progress { verbose: self.verbose, ..Progress::default() }
     }
 
     /// The dataset spec that was named, or the built-in one.

@@ -6,7 +6,7 @@ use clap::Args;
 use medlift::access::Purpose;
 use medlift::pipeline::Error;
 use medlift::pipeline::verify::{VerifyOptions, verify};
-use medlift::report::{Bar, Progress};
+use medlift::report::Bar;
 
 use super::connection::ConnectionArgs;
 use super::output;
@@ -42,9 +42,9 @@ impl VerifyArgs {
             ..VerifyOptions::default()
         };
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
+        let progress = self.reading.progress();
         let proof = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.spec.collection).await?;
-            let progress = Progress::default();
             let _bar = Bar::start("verify", &progress, quiet);
             verify(&plan, &target, &options, interrupt, &progress).await
         })?;

@@ -21,3 +21,6 @@ pub use layout::{Layout, LayoutOptions};
 pub use parser::Parser;
 
 pub use crate::read::{Dialect, Format};
+
+#[cfg(test)]
+mod tests;

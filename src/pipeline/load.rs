@@ -76,6 +76,10 @@ pub async fn load(
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
     let mut load = Load::begin(plan, target, options).await?;
+    let blocks = load.run.checkpoint.blocks;
+    progress.tell(|| {
+        format!("load {} into {}.{}, {blocks} blocks settled before", load.run.id, target.database, target.collection)
+    });
     if load.run.state == State::Complete {
         return load.verify_only(interrupt, progress).await;
     }
@@ -156,7 +160,10 @@ impl<'a> Load<'a> {
         let settled = async |settled: crate::write::Settled| {
             progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
             account.settle(&settled, run)?;
-            ledger.put(run).await.map_err(keeping)
+            ledger.put(run).await.map_err(keeping)?;
+            let Counts { read, written, .. } = run.counts;
+            progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
+            Ok::<(), Error>(())
         };
         let stop = interrupt.clone();
         let reading = move || read(plan, lineage, builder, &to_writer, rejects_max, &stop, progress);

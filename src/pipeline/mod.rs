@@ -18,7 +18,7 @@ use crate::spec::SpecError;
 use crate::write::WriteError;
 
 pub use plan::{Plan, SourcePlan, Wishes};
-pub use stages::Interrupt;
+pub use stages::{Bench, Interrupt};
 
 /// Why a command stopped. Every variant says what was being done and what to do next; none holds a patient's value.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! Inside quotes a doubled quote is a quote, and line ends are text. Empty lines are no records; a line of nothing but spaces
 //! is one.
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr2};
 
 use super::block::{Ending, RowSpan};
 use super::format::Format;
@@ -117,7 +117,7 @@ impl Splitter {
     fn find_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let Some(delimiter) = self.delimiter else { return self.find_any_line_end(bytes) };
         loop {
-            if self.is_quoted && !self.close_quote(bytes) {
+            if self.is_quoted && !self.close_quote(bytes, delimiter) {
                 return None;
             }
             let Some(found) = memchr2(self.line_end, b'"', &bytes[self.at..]) else {
@@ -141,23 +141,28 @@ impl Splitter {
 
     /// Goes past the closing quote, if it has come. A quote at the very end may be half of a doubled one: it is looked at
     /// again when more has come.
-    fn close_quote(&mut self, bytes: &[u8]) -> bool {
+    fn close_quote(&mut self, bytes: &[u8], delimiter: u8) -> bool {
         loop {
-            let found = memchr(b'"', &bytes[self.at..]).map(|found| self.at + found);
-            let inside = &bytes[self.at..found.unwrap_or(bytes.len())];
-            self.lines_inside += memchr_iter(self.line_end, inside).count() as u64;
-            let Some(quote) = found else {
+            let Some(found) = memchr2(self.line_end, b'"', &bytes[self.at..]) else {
                 self.at = bytes.len();
                 return false;
             };
-            match bytes.get(quote + 1) {
-                None => {
-                    self.at = quote;
+            let place = self.at + found;
+            if bytes[place] == self.line_end {
+                self.lines_inside += 1;
+                self.at = place + 1;
+                continue;
+            }
+            match (bytes.get(place + 1), bytes.get(place + 2)) {
+                (None, _) => {
+                    self.at = place;
                     return false;
                 }
-                Some(b'"') => self.at = quote + 2,
-                Some(_) => {
-                    (self.is_quoted, self.at) = (false, quote + 1);
+                (Some(b'"'), _) => self.at = place + 2,
+                // The next cell is quoted too, as all are where all are: no need to search for its quote.
+                (Some(&next), Some(b'"')) if next == delimiter => self.at = place + 3,
+                _ => {
+                    (self.is_quoted, self.at) = (false, place + 1);
                     return true;
                 }
             }

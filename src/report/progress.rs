@@ -16,6 +16,17 @@ pub struct Progress {
     pub rows_settled: Arc<AtomicU64>,
     /// Bytes read of the sources' text.
     pub bytes: Arc<AtomicU64>,
+    /// Whether each step is told in a line of its own on standard error.
+    pub verbose: bool,
+}
+
+impl Progress {
+    /// Tells a step, if the user wants to hear of steps. `what` holds no value of any row.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            eprintln!("medlift: {}", what());
+        }
+    }
 }
 
 /// A line on the terminal that tells how far a command is, until it is dropped.

@@ -1,5 +1,7 @@
 //! What a user meets, tried on the built binary and a real mongod.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test panics like the test itself")]
+
 mod access;
 mod bad_days;
 mod certificates;

@@ -3,6 +3,7 @@
 //! This crate knows no row, record or document of Medlift: it starts servers, runs tools and reads source text. It stays
 //! light, because every test binary links it and every `cargo xtask` builds it.
 
+pub mod bench;
 pub mod ci;
 pub mod compose_test;
 pub mod demo;

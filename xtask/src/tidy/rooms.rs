@@ -35,12 +35,12 @@ const ROOMS: &[Room] = &[
     Room {
         name: "pipeline",
         uses: &[
-            "access", "clean", "encode", "ledger", "parse", "read", "reject", "report", "spec", "spill", "verify",
-            "write",
+            "access", "clean", "encode", "export", "ledger", "parse", "read", "reject", "report", "spec", "spill",
+            "verify", "write",
         ],
     },
     Room { name: "generate", uses: &["spec"] },
-    Room { name: "export", uses: &["access", "clean", "encode", "spec"] },
+    Room { name: "export", uses: &["access", "clean", "encode", "parse", "spec", "verify"] },
     Room { name: "serve", uses: &["access", "ledger", "report", "spec"] },
     Room { name: "listen", uses: &["parse", "read", "spec"] },
 ];

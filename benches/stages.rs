@@ -1,0 +1,192 @@
+//! What each stage of the processor's path costs, in rows per second of one core. `cargo bench` runs it.
+//!
+//! Parsing, cleaning and encoding take turns over a few rows at a time, as they do in a load, so that each finds its
+//! input in the nearest cache. A turn is timed alone and the medians over all rounds are added up: what else the machine
+//! does then hardly matters. Stages that work on whole blocks are timed by the thread's processor time.
+
+use std::error::Error;
+use std::fs;
+use std::io::{Cursor, Write};
+use std::time::Instant;
+
+use medlift::clean::{Cleaner, Record, Tally};
+use medlift::encode::{EncodedBlock, Encoder, IdentityKey};
+use medlift::generate::{self, Damage};
+use medlift::parse::{Cells, Parser};
+use medlift::pipeline::{Bench, Plan, Wishes};
+use medlift::read::{Block, ReadError, ReadOptions, Reader};
+use medlift::spec::Spec;
+use medlift::write::{EncodedRun, Mode, Policy, RunBuilder};
+
+const ROWS: u64 = 100_000;
+const ROUNDS: usize = 15;
+/// Rows a turn: their cells and records fit the nearest cache.
+const TURN_ROWS: usize = 32;
+/// Splitting is so fast that one pass is too short for the clock of processor time.
+const SPLIT_PASSES: usize = 10;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut rows = Vec::new();
+    generate::write(&mut rows, ROWS, 1, Damage::Typical)?;
+    let plan = plan(&rows)?;
+    let blocks = split(&plan, &rows)?;
+    println!("{ROWS} rows, {:.1} MB, {ROUNDS} rounds, one thread", rows.len() as f64 / 1e6);
+    println!("{:<24}{:>10}{:>16}", "stage", "ns/row", "rows/s a core");
+    let seconds = rounds(|| {
+        let split_all = || (0..SPLIT_PASSES).try_for_each(|_| split_only(&plan, &rows));
+        processor_seconds(split_all).map(|seconds| seconds / SPLIT_PASSES as f64)
+    })?;
+    tell("split", seconds);
+    let [parse, clean, encode] = turns(&plan, &blocks);
+    tell("parse", parse);
+    tell("clean", clean);
+    tell("encode and hash", encode);
+    tell("sort", rounds(|| sort(&plan, &blocks))?);
+    tell("split to encoded, hashed", rounds(|| processor_seconds(|| whole_path(&plan, &rows)))?);
+    Ok(())
+}
+
+fn tell(stage: &str, seconds: f64) {
+    println!("{stage:<24}{:>10.0}{:>16.0}", seconds / ROWS as f64 * 1e9, ROWS as f64 / seconds);
+}
+
+/// A plan looks at a file, so the rows become one for a moment.
+fn plan(rows: &[u8]) -> Result<Plan, Box<dyn Error>> {
+    let mut file = tempfile::Builder::new().suffix(".csv").tempfile()?;
+    file.write_all(rows)?;
+    let wishes = Wishes { sources: vec![file.path().display().to_string()], ..Wishes::default() };
+    Ok(Plan::new(Spec::built_in(), IdentityKey::default(), &wishes)?)
+}
+
+fn reader(plan: &Plan, rows: &[u8]) -> Result<Reader, ReadError> {
+    let mut reader = Reader::from_read("rows", Box::new(Cursor::new(rows.to_vec())), 0, &ReadOptions::default())?;
+    reader.start(&plan.sources[0].layout.format);
+    Ok(reader)
+}
+
+fn split(plan: &Plan, rows: &[u8]) -> Result<Vec<Block>, ReadError> {
+    let mut reader = reader(plan, rows)?;
+    let mut blocks = Vec::new();
+    while let Some(block) = reader.next_block(Block::default())? {
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+fn split_only(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
+    let mut reader = reader(plan, rows)?;
+    let mut block = Block::default();
+    while let Some(next) = reader.next_block(block)? {
+        block = next;
+    }
+    Ok(())
+}
+
+fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
+    let mut reader = reader(plan, rows)?;
+    let mut bench = Bench::new(plan, 0, None);
+    while let Some(block) = reader.next_block(Block::default())? {
+        std::hint::black_box(bench.encode(&block));
+    }
+    Ok(())
+}
+
+/// Seconds to sort and deduplicate all rows as one run.
+fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
+    let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
+    let mut builder = RunBuilder::new(policy, usize::MAX, 0);
+    let mut bench = Bench::new(plan, 0, None);
+    let encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block)).collect();
+    encoded.into_iter().for_each(|block| assert!(builder.push(block).is_none(), "one run holds all"));
+    let mut run: Option<EncodedRun> = None;
+    let seconds = processor_seconds(|| {
+        run = builder.finish();
+        Ok(())
+    })?;
+    Ok(seconds)
+}
+
+/// The tools of one worker, and the turns of rows they work on.
+struct Turns<'a> {
+    parser: Parser,
+    cleaner: Cleaner,
+    encoder: Encoder,
+    cells: Vec<Cells>,
+    records: Vec<Record>,
+    tally: Tally,
+    out: Vec<u8>,
+    turns: Vec<(&'a Block, usize)>,
+}
+
+/// Seconds for parsing, cleaning and encoding all rows.
+fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
+    let turns = blocks.iter().flat_map(|block| (0..block.rows.len()).step_by(TURN_ROWS).map(move |at| (block, at)));
+    let layout = &plan.sources[0].layout;
+    let mut work = Turns {
+        parser: Parser::new(layout, &plan.spec),
+        cleaner: Cleaner::new(&plan.spec, layout),
+        encoder: Encoder::new(&plan.spec, plan.key.clone()),
+        cells: (0..TURN_ROWS).map(|_| Cells::default()).collect(),
+        records: vec![Record::default(); TURN_ROWS],
+        tally: Tally::default(),
+        out: Vec::new(),
+        turns: turns.collect(),
+    };
+    let mut seconds = vec![[const { Vec::new() }; 3]; work.turns.len()];
+    for _ in 0..ROUNDS {
+        for (turn, seconds) in seconds.iter_mut().enumerate() {
+            work.turn(turn).into_iter().zip(seconds).for_each(|(stage, all)| all.push(stage));
+        }
+    }
+    let total = |stage: usize| seconds.iter().map(|turn: &[Vec<f64>; 3]| median(turn[stage].clone())).sum();
+    [total(0), total(1), total(2)]
+}
+
+impl Turns<'_> {
+    /// Seconds of each stage for the rows of one turn. A row that a stage refuses costs the next stages what the row
+    /// before it does.
+    fn turn(&mut self, turn: usize) -> [f64; 3] {
+        let (block, at) = self.turns[turn];
+        let spans = &block.rows[at..block.rows.len().min(at + TURN_ROWS)];
+        if at == 0 {
+            self.out.clear();
+        }
+        let parse = Instant::now();
+        for (&span, cells) in spans.iter().zip(&mut self.cells) {
+            let _ = std::hint::black_box(self.parser.parse(block.row(span), span, cells));
+        }
+        let clean = Instant::now();
+        for ((&span, cells), record) in spans.iter().zip(&self.cells).zip(&mut self.records) {
+            let _ = std::hint::black_box(self.cleaner.clean(block.row(span), cells, record, &mut self.tally));
+        }
+        let encode = Instant::now();
+        for (_, record) in spans.iter().zip(&self.records) {
+            let _ = std::hint::black_box(self.encoder.encode(record, None, &mut self.out));
+        }
+        let end = Instant::now();
+        [clean - parse, encode - clean, end - encode].map(|time| time.as_secs_f64())
+    }
+}
+
+fn rounds(mut round: impl FnMut() -> Result<f64, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
+    (0..ROUNDS).map(|_| round()).collect::<Result<_, _>>().map(median)
+}
+
+/// Processor time that `work` takes on this thread.
+fn processor_seconds(work: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
+    let before = spent_seconds()?;
+    work()?;
+    Ok(spent_seconds()? - before)
+}
+
+/// The first number of `schedstat`: nanoseconds this thread has run.
+fn spent_seconds() -> Result<f64, Box<dyn Error>> {
+    let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanoseconds: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;
+    Ok(nanoseconds / 1e9)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

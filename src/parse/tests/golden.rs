@@ -1,0 +1,86 @@
+//! Golden cases: each directory of `tests/data/csv` holds an `input` as it may come, and in `expected.txt` what is to become
+//! of it: encoding and dialect, then each row with its line and offset, as cells or as the reason why it is refused.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::read::{Block, ReadOptions, Reader, Source};
+
+/// Set to write what is found to the files instead of comparing with them.
+const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
+
+/// A spec with a string field a column, so that every cell is seen.
+fn spec_of_header(format: Format, sample: &[u8]) -> Spec {
+    let span = records(sample, &format).next().unwrap();
+    let row = &sample[span.start as usize..span.end as usize];
+    let Format::Csv(dialect) = format else { panic!("a CSV is expected") };
+    let mut cells = Cells::default();
+    csv::split_row(row, dialect.delimiter, &mut cells).unwrap();
+    let name = |index| String::from_utf8(cells.get(row, index).to_vec()).unwrap();
+    spec_of((0..cells.len()).map(|index| field(&name(index), FieldType::String, Presence::Required)).collect())
+}
+
+fn outcome(input: &Path) -> String {
+    let mut text = String::new();
+    let report = describe(input, &mut text);
+    report
+        .map_or_else(|error| format!("error: {}\n", error.replace(&format!("{}", input.display()), "input")), |()| text)
+}
+
+fn describe(input: &Path, out: &mut String) -> Result<(), String> {
+    let source = Source::file(input).map_err(|error| error.to_string())?;
+    let mut reader = Reader::open(&source, 0, &ReadOptions::default()).map_err(|error| error.to_string())?;
+    let options = LayoutOptions::default();
+    let format = detect_format(reader.sample(), &options).map_err(|error| error.to_string())?;
+    let spec = spec_of_header(format, reader.sample());
+    let layout = Layout::bind(&spec, format, reader.sample(), &options).map_err(|error| error.to_string())?;
+    let Format::Csv(dialect) = format else { panic!("a CSV is expected") };
+    let delimiter = char::from(dialect.delimiter);
+    writeln!(out, "{} delimiter {delimiter:?} line end {:?}", reader.encoding().name(), char::from(dialect.line_end))
+        .unwrap();
+    writeln!(out, "columns {:?}", layout.header).unwrap();
+    reader.start(&format);
+    let mut parser = Parser::new(&layout, &spec);
+    while let Some(block) = reader.next_block(Block::default()).map_err(|error| error.to_string())? {
+        block.rows.iter().for_each(|&span| describe_row(&block, span, &mut parser, out));
+    }
+    Ok(())
+}
+
+fn describe_row(block: &Block, span: RowSpan, parser: &mut Parser, out: &mut String) {
+    let mut cells = Cells::default();
+    let row = block.row(span);
+    write!(out, "line {} offset {}: ", span.line, span.offset).unwrap();
+    if let Err(reject) = parser.parse(row, span, &mut cells) {
+        write!(out, "{} ", reject.reason.code()).unwrap();
+    }
+    if let Some(offset) = block.undecodable_offset(span) {
+        write!(out, "{} at {offset} ", Reason::Undecodable.code()).unwrap();
+    }
+    let texts: Vec<_> =
+        (0..cells.len()).map(|index| String::from_utf8_lossy(cells.get(row, index)).into_owned()).collect();
+    writeln!(out, "{texts:?}").unwrap();
+}
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/csv");
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn sources_as_they_come_are_read_as_expected() {
+    let cases = cases();
+    assert!(cases.len() >= 15, "only {} cases were found", cases.len());
+    for case in cases {
+        let (seen, expected) = (outcome(&case.join("input")), case.join("expected.txt"));
+        if std::env::var_os(WRITE_VARIABLE).is_some() {
+            fs::write(&expected, &seen).unwrap();
+        }
+        assert_eq!(seen, fs::read_to_string(&expected).unwrap_or_default(), "{}", case.display());
+    }
+}

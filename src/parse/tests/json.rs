@@ -1,0 +1,103 @@
+//! NDJSON: keys to fields, values to the text of cells.
+
+use super::*;
+
+fn nested_spec() -> Spec {
+    spec_of(vec![
+        field("id", FieldType::String, Presence::Required),
+        field("result.value", FieldType::String, Presence::Nullable),
+        field("result.unit", FieldType::String, Presence::Optional),
+        field("taken", FieldType::Datetime, Presence::Optional),
+    ])
+}
+
+fn check(line: &str, expected: &[&str]) {
+    let spec = nested_spec();
+    let layout = bind_with(&spec, "{\"id\":1,\"result\":{\"value\":1}}", &LayoutOptions::default()).unwrap();
+    let rows = rows(&spec, &layout, line.as_bytes());
+    assert_eq!(rows, [(Ok(()), expected.iter().map(|&cell| cell.to_owned()).collect())], "{line}");
+}
+
+fn check_refused(line: &[u8], reason: Reason, field: Option<usize>, cells: &[&str]) {
+    let spec = nested_spec();
+    let layout = bind_with(&spec, "{\"id\":1,\"result\":{\"value\":1}}", &LayoutOptions::default()).unwrap();
+    let [(Err(reject), left)] = &rows(&spec, &layout, line)[..] else { panic!("not refused") };
+    assert_eq!((reject.reason, reject.field), (reason, field), "{}", reject.message);
+    assert_eq!(left, cells);
+}
+
+#[test]
+fn values_become_cells_in_the_order_of_the_fields() {
+    check(r#"{"id":"a","result":{"value":1.50,"unit":"mg"}}"#, &["a", "1.50", "mg", ""]);
+    check(r#"{"result":{"UNIT":null,"Value":-1e400},"ID":true,"x":[{"id":2}]}"#, &["true", "-1e400", "", ""]);
+    check(r#" { "result.value" : 12345678901234567890.10 , "id" : "" } "#, &["", "12345678901234567890.10", "", ""]);
+    check(r#"{"id":"say \"hi\" \u00e9\ud83d\ude00\n"}"#, &["say \"hi\" é😀\n", "", "", ""]);
+    check(r#"{"_id":{"$oid":"65b9"},"id":"Zoë"}"#, &["Zoë", "", "", ""]);
+    check(
+        r#"{"i\u0064":"a","result":{"value":{"deep":1},"x":{"y":{}}}}"#.replace("{\"deep\":1}", "2").as_str(),
+        &["a", "2", "", ""],
+    );
+    check("{}", &["", "", "", ""]);
+}
+
+#[test]
+fn extended_json_is_read_relaxed_and_canonical() {
+    let value =
+        |json: &str, expected| check(&format!(r#"{{"id":1,"result":{{"value":{json}}}}}"#), &["1", expected, "", ""]);
+    value(r#"{"$numberInt":"42"}"#, "42");
+    value(r#"{ "$numberLong" : "9007199254740993" }"#, "9007199254740993");
+    value(r#"{"$numberDouble":"0.1"}"#, "0.1");
+    value(r#"{"$numberDecimal":"1.10"}"#, "1.10");
+    let date = |json: &str, expected| check(&format!(r#"{{"id":1,"taken":{json}}}"#), &["1", "", "", expected]);
+    date(r#"{"$date":"2024-01-31T09:05:07Z"}"#, "2024-01-31T09:05:07Z");
+    date(r#"{"$date":{"$numberLong":"1706691907123"}}"#, "2024-01-31T09:05:07.123Z");
+    date(r#"{"$date":{"$numberLong":"-1"}}"#, "1969-12-31T23:59:59.999Z");
+    date(r#"{"$date":0}"#, "1970-01-01T00:00:00.000Z");
+}
+
+#[test]
+fn what_is_no_row_is_refused_without_a_word_of_it() {
+    for line in
+        ["canary", "[1]", "{\"id\":1", "{\"id\":canary}", "{\"id\":1} canary", "\"canary\"", "{\"id\":1}{\"id\":2}"]
+    {
+        check_refused(line.as_bytes(), Reason::NotJson, None, &[line]);
+    }
+    check_refused(b"{\"id\":\"a\xff\"}", Reason::Undecodable, None, &["{\"id\":\"a\u{fffd}\"}"]);
+    let deep = format!("{}1{}", "{\"a\":".repeat(120), "}".repeat(120));
+    check_refused(deep.as_bytes(), Reason::NotJson, None, &[&deep]);
+}
+
+#[test]
+fn a_value_that_is_no_cell_is_refused_and_the_others_kept() {
+    let object = r#"{"id":{"a":1},"result":{"unit":"mg"}}"#;
+    check_refused(object.as_bytes(), Reason::NotJson, Some(0), &["{\"a\":1}", "", "mg", ""]);
+    check_refused(br#"{"result":{"value":[1]},"id":"b"}"#, Reason::NotJson, Some(1), &["b", "[1]", "", ""]);
+    check_refused(br#"{"id":"a","ID":"b"}"#, Reason::NotJson, Some(0), &["a", "", "", ""]);
+    check_refused(br#"{"id":{"$oid":"1"}}"#, Reason::NotJson, Some(0), &["{\"$oid\":\"1\"}", "", "", ""]);
+    check_refused(br#"{"id":"\ud800"}"#, Reason::NotJson, Some(0), &["\"\\ud800\"", "", "", ""]);
+    let late = r#"{"taken":{"$date":{"$numberLong":"999999999999999999"}}}"#;
+    check_refused(late.as_bytes(), Reason::NotADate, Some(3), &["", "", "", &late[9..late.len() - 1]]);
+}
+
+#[test]
+fn the_keys_of_all_rows_of_the_sample_are_its_columns() {
+    let sample =
+        "{\"ID\":1,\"x\":{\"y\":1,\"z\":{\"$date\":0}},\"_id\":7}\n{\"result\":{\"value\":1}}\nnot json\n{\"w\":[1]}\n";
+    let layout = bind_with(&nested_spec(), sample, &LayoutOptions::default()).unwrap();
+    assert_eq!(layout.unknown, ["x.y", "x.z", "w"]);
+    assert_eq!(layout.header, ["id", "result.value", "result.unit", "taken"]);
+    assert_eq!((layout.columns, layout.cell_of_field), (0, (0..4).map(Some).collect()));
+    let missing = bind_with(&nested_spec(), "{\"id\":1}\n", &LayoutOptions::default()).unwrap_err();
+    assert_eq!(missing, LayoutError::MissingColumns { missing: vec!["result.value".into()], seen: vec!["id".into()] });
+}
+
+#[test]
+fn date_formats_are_decided_for_ndjson_too() {
+    let bind = |date: &str| {
+        let sample = format!("{{\"id\":1,\"result\":{{\"value\":1}},\"taken\":{date}}}\n");
+        bind_with(&nested_spec(), &sample, &LayoutOptions::default()).map(|layout| layout.dates[3])
+    };
+    assert_eq!(bind("\"31/01/2024\""), Ok(Some(DateFormat::DayMonthYear(b'/'))));
+    assert_eq!(bind("{\"$date\":{\"$numberLong\":\"0\"}}"), Ok(Some(DateFormat::Iso)));
+    assert!(matches!(bind("\"01/02/2024\""), Err(LayoutError::AmbiguousDate { column, .. }) if column == "taken"));
+}

@@ -1,0 +1,127 @@
+//! Who is measured: each contender as the command line that is run, and what is set up before.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use bson::{Document, doc};
+
+use super::inputs::{self, Inputs};
+use super::replay::Pace;
+use super::stand::{COLLECTION, DATABASE};
+
+const DURABLE: &str = "{w: \"majority\", j: true}";
+
+/// One of those that are measured.
+#[derive(Debug)]
+pub(super) struct Contender {
+    pub(super) name: String,
+    /// Done before each run and not measured.
+    pub(super) prepare: Vec<Step>,
+    pub(super) command: Vec<String>,
+    /// Exit statuses of a run that did its job.
+    pub(super) accepted: &'static [i64],
+}
+
+/// Something to do before a measurement.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// Drop the database.
+    Drop,
+    /// Run a program.
+    Run(Vec<String>),
+    /// Run a command of the server.
+    Command(Document),
+}
+
+/// Where contenders find their tools and the server.
+#[derive(Debug, Clone)]
+pub(super) struct Tools<'a> {
+    pub(super) inputs: &'a Inputs,
+    pub(super) uri: String,
+    pub(super) address: SocketAddr,
+}
+
+impl Contender {
+    fn new(name: impl Into<String>, command: Vec<String>) -> Self {
+        Self { name: name.into(), prepare: vec![Step::Drop], command, accepted: &[0] }
+    }
+
+    /// With these steps in place of a mere drop.
+    pub(super) fn after(mut self, prepare: Vec<Step>) -> Self {
+        self.prepare = prepare;
+        self
+    }
+}
+
+impl Tools<'_> {
+    /// The documents of a file, sent as they are.
+    pub(super) fn floor(&self, name: &str, documents: &Path, pace: Pace) -> Contender {
+        let mut command = vec![text(&self.inputs.replay)];
+        command.extend(pace.arguments(self.address, documents));
+        Contender::new(name, command)
+    }
+
+    /// `medlift load` with further arguments. Status 4 says that there were rejects.
+    pub(super) fn medlift(&self, name: &str, csv: &Path, arguments: &[&str]) -> Contender {
+        let command = self.medlift_command("load", csv, &[&["--yes", "--no-verify"], arguments].concat());
+        Contender { accepted: &[0, 4], ..Contender::new(name, command) }
+    }
+
+    /// `medlift verify` of what the contender before it loaded.
+    pub(super) fn verify(&self, csv: &Path, arguments: &[&str]) -> Contender {
+        Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())
+    }
+
+    fn medlift_command(&self, verb: &str, csv: &Path, arguments: &[&str]) -> Vec<String> {
+        let mut command = vec![text(&self.inputs.medlift), verb.to_owned(), text(csv)];
+        command.extend(["--uri", &self.uri, "--db", DATABASE, "--collection", COLLECTION].map(str::to_owned));
+        command.extend(["--json", "--quiet"].map(str::to_owned));
+        command.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        command
+    }
+
+    /// One of the Python programs in `benches/`.
+    pub(super) fn python(&self, name: &str, program: &str, csv: &Path) -> Contender {
+        let program = inputs::program(program);
+        let arguments = [text(&self.inputs.python), text(&program), text(csv), self.uri.clone()];
+        let target = [DATABASE, COLLECTION].map(str::to_owned);
+        Contender::new(name, arguments.into_iter().chain(target).collect())
+    }
+
+    /// `mongoimport` of a file without header, its columns typed, with so many workers.
+    pub(super) fn mongoimport(&self, name: &str, program: &Path, file: &Path, fields: &str, workers: u32) -> Contender {
+        let workers = workers.to_string();
+        let file = text(file);
+        let pairs = [
+            ("--uri", self.uri.as_str()),
+            ("--db", DATABASE),
+            ("--collection", COLLECTION),
+            ("--type", "csv"),
+            ("--fields", fields),
+            ("--file", &file),
+            ("--numInsertionWorkers", &workers),
+            ("--writeConcern", DURABLE),
+        ];
+        let mut command = vec![text(program), "--quiet".to_owned(), "--columnsHaveTypes".to_owned()];
+        command.extend(pairs.iter().flat_map(|&(option, value)| [option.to_owned(), value.to_owned()]));
+        Contender::new(name, command)
+    }
+}
+
+/// Removes every document and leaves indexes and validator.
+pub(super) fn empty_collection() -> Step {
+    Step::Command(doc! { "delete": COLLECTION, "deletes": [{ "q": {}, "limit": 0 }], "$db": DATABASE })
+}
+
+/// The index without which an upsert on these fields scans the collection for each row.
+pub(super) fn index_on(fields: &[&str]) -> Step {
+    let key: Document = fields.iter().map(|&field| (field.to_owned(), 1.into())).collect();
+    Step::Command(doc! {
+        "createIndexes": COLLECTION, "indexes": [{ "key": key, "name": "by_upsert_fields" }], "$db": DATABASE,
+    })
+}
+
+/// `path` as an argument; every path here is made of names this program chose, below the repository.
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

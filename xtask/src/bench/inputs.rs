@@ -1,0 +1,216 @@
+//! What a benchmark needs before it can start: release builds, a Python environment, source files, encoded documents.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::error::Doing;
+use crate::{Error, Result, root, target_dir};
+
+/// Column types as mongoimport spells them; every other column is a string.
+const TYPED_COLUMNS: &[(&str, &str)] = &[
+    ("Age", "int32()"),
+    ("Room Number", "int32()"),
+    ("Billing Amount", "double()"),
+    ("Date of Admission", "date(2006-01-02)"),
+    ("Discharge Date", "date(2006-01-02)"),
+];
+
+/// Programs and files, all below `target/`.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) dir: PathBuf,
+    pub(super) medlift: PathBuf,
+    /// This program, built for release: it replays the floor.
+    pub(super) replay: PathBuf,
+    dump: PathBuf,
+    pub(super) python: PathBuf,
+    pub(super) measure: PathBuf,
+    pub(super) mongoimport: Option<PathBuf>,
+    pub(super) versions: Value,
+}
+
+impl Inputs {
+    /// Builds what is measured, and fetches what it is measured against.
+    pub(super) fn prepare() -> Result<Self> {
+        let dir = target_dir().join("bench");
+        fs::create_dir_all(&dir).doing(|| format!("creating {}", dir.display()))?;
+        let build = "build --release --locked --package medlift --package xtask --bins --examples";
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        run("building for release", Command::new(cargo).args(build.split(' ')).current_dir(root()))?;
+        let release = target_dir().join("release");
+        let inputs = Self {
+            medlift: release.join("medlift"),
+            replay: release.join("xtask"),
+            dump: release.join("examples/dump_documents"),
+            python: python(&dir)?,
+            measure: root().join("benches/measure.py"),
+            mongoimport: on_path("mongoimport"),
+            versions: versions()?,
+            dir,
+        };
+        for left_out in inputs.left_out() {
+            eprintln!("LEFT OUT: {left_out}");
+        }
+        Ok(inputs)
+    }
+
+    /// Contenders that cannot take part here, and why.
+    pub(super) fn left_out(&self) -> Vec<&'static str> {
+        let missing =
+            "mongoimport: none on PATH (MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
+        self.mongoimport.is_none().then_some(missing).into_iter().collect()
+    }
+
+    /// Synthetic admissions, made anew by the build that is measured.
+    pub(super) fn csv(&self, rows: u64) -> Result<PathBuf> {
+        let path = self.dir.join(format!("rows-{rows}.csv"));
+        let mut generate = Command::new(&self.medlift);
+        generate.args(["generate", "--rows", &rows.to_string(), "--seed", "1", "--out"]).arg(&path);
+        run("generating rows", &mut generate).map(|()| path)
+    }
+
+    /// The very documents that a load of `csv` writes, in its order.
+    pub(super) fn documents(&self, csv: &Path) -> Result<PathBuf> {
+        let path = csv.with_extension("bson");
+        run("encoding documents", Command::new(&self.dump).arg(csv).arg(&path)).map(|()| path)
+    }
+
+    /// The built-in spec without its indexes, so that a load does what its floor does.
+    pub(super) fn plain_spec(&self) -> Result<PathBuf> {
+        let source = root().join("specs/admissions.toml");
+        let text = fs::read_to_string(&source).doing(|| format!("reading {}", source.display()))?;
+        let path = self.dir.join("plain.toml");
+        fs::write(&path, without_indexes(&text)).doing(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// A Python program of `benches/`.
+pub(super) fn program(name: &str) -> PathBuf {
+    root().join("benches").join(name)
+}
+
+/// The file without its header, and the header as mongoimport wants it: with types.
+pub(super) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
+    let path = csv.with_extension("headless.csv");
+    let header = filter_lines(csv, &path, |line| line > 0)?;
+    Ok((path, header.split(',').map(typed).collect::<Vec<_>>().join(",")))
+}
+
+/// The file with its header and every second row.
+pub(super) fn half(csv: &Path) -> Result<PathBuf> {
+    let path = csv.with_extension("half.csv");
+    filter_lines(csv, &path, |line| line == 0 || line % 2 == 1).map(|_| path)
+}
+
+fn typed(column: &str) -> String {
+    let kind = TYPED_COLUMNS.iter().find(|(name, _)| *name == column).map_or("string()", |(_, kind)| kind);
+    format!("{column}.{kind}")
+}
+
+/// Leaves out every `[[index]]` table: from its head to the next one.
+fn without_indexes(spec: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in spec.lines() {
+        if line.starts_with('[') {
+            inside = line.trim() == "[[index]]";
+        }
+        if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Copies the lines whose number, from 0, is wanted, and returns the first one. Synthetic rows hold no line ends.
+fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<String> {
+    let doing = || format!("copying lines of {} to {}", from.display(), to.display());
+    let mut reader = BufReader::new(File::open(from).doing(doing)?);
+    let mut writer = BufWriter::new(File::create(to).doing(doing)?);
+    let (mut header, mut line, mut number) = (String::new(), String::new(), 0);
+    while reader.read_line(&mut line).doing(doing)? > 0 {
+        if number == 0 {
+            line.trim_end().clone_into(&mut header);
+        }
+        if wanted(number) {
+            writer.write_all(line.as_bytes()).doing(doing)?;
+        }
+        line.clear();
+        number += 1;
+    }
+    writer.flush().doing(doing).map(|()| header)
+}
+
+/// The interpreter of an environment with exactly the packages that `benches/requirements.txt` pins.
+fn python(dir: &Path) -> Result<PathBuf> {
+    let venv = dir.join("venv");
+    let python = venv.join("bin/python");
+    if !python.is_file() {
+        run("making a Python environment", Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    }
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    run("installing Python packages", pip.arg(root().join("benches/requirements.txt")))?;
+    Ok(python)
+}
+
+fn versions() -> Result<Value> {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(root()).output();
+        output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let pins = root().join("benches/requirements.txt");
+    let pins = fs::read_to_string(&pins).doing(|| format!("reading {}", pins.display()))?;
+    Ok(json!({
+        "medlift": said("git", &["describe", "--always", "--dirty"]),
+        "rustc": said("rustc", &["--version"]),
+        "python": said("python3", &["--version"]),
+        "packages": pins.lines().filter(|line| line.contains("==")).collect::<Vec<_>>(),
+    }))
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+fn run(doing: &str, command: &mut Command) -> Result<()> {
+    eprintln!("{doing}");
+    let status = command.status().doing(|| doing.to_owned())?;
+    if status.success() { Ok(()) } else { Err(Error::failed(format!("{doing}: {status}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_loses_its_indexes_and_nothing_else() {
+        let check = |spec: &str, expected: &str| assert_eq!(without_indexes(spec), expected);
+        check("a = 1\n[[index]]\nname = \"i\"\n\n[[field]]\nname = \"f\"\n", "a = 1\n[[field]]\nname = \"f\"\n");
+        check("[[field]]\nb = [\n]\n[[index]]\nc = 1\n[[index]]\nc = 2\n", "[[field]]\nb = [\n]\n");
+    }
+
+    #[test]
+    fn columns_get_mongoimports_types() {
+        let check = |column: &str, expected: &str| assert_eq!(typed(column), expected);
+        check("Age", "Age.int32()");
+        check("Discharge Date", "Discharge Date.date(2006-01-02)");
+        check("Name", "Name.string()");
+    }
+
+    #[test]
+    fn lines_are_chosen_by_number() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "h\r\n1\r\n2\r\n3\r\n").expect("writes");
+        assert_eq!(filter_lines(&from, &to, |line| line == 0 || line % 2 == 1).expect("copies"), "h");
+        assert_eq!(fs::read_to_string(&to).expect("reads"), "h\r\n1\r\n3\r\n");
+    }
+}

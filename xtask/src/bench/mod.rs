@@ -1,0 +1,59 @@
+//! The benchmark: Medlift, the server's own floor, and what people use today, side by side against one fresh server.
+//!
+//! Every contender is a whole process, measured from its start to its end, into a collection of its own that was dropped
+//! before. Contenders take turns, so that what the machine does beside them meets all of them alike.
+
+mod contender;
+mod inputs;
+mod machine;
+mod options;
+mod outcome;
+mod replay;
+mod scenario;
+mod stand;
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::error::Doing;
+use crate::{Error, Result};
+use inputs::Inputs;
+use options::Options;
+use outcome::Outcome;
+use scenario::Scenario;
+
+/// Runs what the arguments ask for, prints a table a scenario, and keeps everything as JSON.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    if let ["replay", arguments @ ..] = arguments {
+        return replay::run(arguments);
+    }
+    let options = Options::parse(arguments)?;
+    let inputs = Inputs::prepare()?;
+    let mut outcomes = Vec::new();
+    for (scenario, rows) in options.plan() {
+        let outcome = scenario::run(scenario, rows, &options, &inputs)?;
+        println!("\n{}", outcome.table());
+        outcomes.push(outcome);
+        // After each scenario: the large ones take long, and what is measured shall not be lost.
+        keep(&options, &inputs, &outcomes)?;
+    }
+    println!("\nkept in {}", options.out.display());
+    Ok(())
+}
+
+fn keep(options: &Options, inputs: &Inputs, outcomes: &[Outcome]) -> Result<()> {
+    let result = json!({
+        "machine": machine::facts()?,
+        "versions": inputs.versions,
+        "settings": { "runs": options.runs, "write_concern": "w: majority, j: true", "topology": "one-node replica set" },
+        "left_out": inputs.left_out(),
+        "scenarios": outcomes.iter().map(Outcome::json).collect::<Vec<_>>(),
+    });
+    let doing = || format!("writing {}", options.out.display());
+    if let Some(dir) = options.out.parent() {
+        fs::create_dir_all(dir).doing(doing)?;
+    }
+    let text = serde_json::to_string_pretty(&result).map_err(|error| Error::failed(format!("{}: {error}", doing())))?;
+    fs::write(&options.out, text + "\n").doing(doing)
+}

@@ -1,0 +1,109 @@
+//! What `cargo xtask bench` was asked to do.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::Scenario;
+use crate::error::Doing;
+use crate::{Error, Result, root};
+
+const USAGE: &str = "usage: cargo xtask bench [OPTION…]
+  --rows N,…         rows of the source [55500,1000000]; the scenario cache has a size of its own
+  --runs N           turns of each contender [3]
+  --only NAME,…      scenarios: load, upsert, ready, cache [all]
+  --contenders N,…   contenders whose names begin so [all]
+  --cache-mb N       the server's cache, 256 at least [1024]; the scenario cache has one of its own
+  --out FILE         result as JSON [benches/results/DATE.json]";
+
+/// Checked options.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) rows: Vec<u64>,
+    pub(super) runs: usize,
+    pub(super) scenarios: Vec<Scenario>,
+    pub(super) contenders: Vec<String>,
+    pub(super) cache_mb: u32,
+    pub(super) out: PathBuf,
+}
+
+impl Options {
+    pub(super) fn parse(arguments: &[&str]) -> Result<Self> {
+        let mut options = Self {
+            rows: vec![55_500, 1_000_000],
+            runs: 3,
+            scenarios: Scenario::ALL.into(),
+            contenders: Vec::new(),
+            cache_mb: 1024,
+            out: PathBuf::new(),
+        };
+        for pair in arguments.chunks(2) {
+            let &[name, value] = pair else { return Err(Error::failed(USAGE)) };
+            match name {
+                "--rows" => options.rows = list(value, number)?,
+                "--runs" => options.runs = number(value)?,
+                "--only" => options.scenarios = list(value, scenario)?,
+                "--contenders" => options.contenders = list(value, |name| Ok(name.to_owned()))?,
+                "--cache-mb" => options.cache_mb = number(value)?,
+                "--out" => options.out = PathBuf::from(value),
+                _ => return Err(Error::failed(USAGE)),
+            }
+        }
+        if options.runs == 0 || options.cache_mb < 256 {
+            return Err(Error::failed(USAGE));
+        }
+        if options.out.as_os_str().is_empty() {
+            options.out = root().join("benches/results").join(format!("{}.json", today()?));
+        }
+        Ok(options)
+    }
+
+    /// Scenarios with their sizes, the small sizes first.
+    pub(super) fn plan(&self) -> Vec<(Scenario, u64)> {
+        let sized = |scenario: &Scenario| match scenario.own_rows() {
+            Some(rows) => vec![(*scenario, rows)],
+            None => self.rows.iter().map(|rows| (*scenario, *rows)).collect(),
+        };
+        self.scenarios.iter().flat_map(sized).collect()
+    }
+
+    /// Whether a contender takes part.
+    pub(super) fn admits(&self, name: &str) -> bool {
+        self.contenders.is_empty() || self.contenders.iter().any(|wanted| name.starts_with(wanted.as_str()))
+    }
+}
+
+fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
+    text.split(',').map(parse).collect()
+}
+
+/// A whole number, with underscores as in Rust if they help.
+fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.replace('_', "").parse().map_err(|_| Error::failed(format!("{text} is no such number\n{USAGE}")))
+}
+
+fn scenario(name: &str) -> Result<Scenario> {
+    let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+    found.ok_or_else(|| Error::failed(format!("no scenario is called {name}\n{USAGE}")))
+}
+
+fn today() -> Result<String> {
+    let output =
+        Command::new("date").args(["-u", "+%Y-%m-%d-%H%M"]).output().doing(|| "asking for the date".to_owned())?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_checked() {
+        let options = Options::parse(&["--rows", "1_000,20", "--only", "load,cache", "--contenders", "mongo"]);
+        let options = options.expect("valid");
+        assert_eq!(options.plan(), [(Scenario::Load, 1000), (Scenario::Load, 20), (Scenario::Cache, 4_000_000)]);
+        assert!(options.admits("mongoimport -j 4") && !options.admits("medlift"));
+        for wrong in [&["--rows"][..], &["--rows", "many"], &["--only", "x"], &["--runs", "0"], &["--nonsense", "1"]] {
+            assert!(Options::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What was measured, as a table for people and as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+/// What one run of a contender cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    /// From the start of the process to its end.
+    pub(super) seconds: f64,
+    /// Processor time of the process, user and system.
+    pub(super) cpu_seconds: f64,
+    /// The most memory that was resident at once, megabytes of a million bytes.
+    pub(super) peak_mb: f64,
+    /// Processor time of the server in the meantime.
+    pub(super) server_cpu_seconds: f64,
+    /// Processor time of everything else on the machine in the meantime: what disturbed the measurement.
+    pub(super) other_cpu_seconds: f64,
+    /// From the first byte read to the last acknowledgement, where the contender says so.
+    pub(super) writing_seconds: Option<f64>,
+    /// Documents in the collection afterwards.
+    pub(super) documents: i64,
+}
+
+/// All runs of one contender.
+#[derive(Debug)]
+pub(super) struct Result {
+    pub(super) name: String,
+    pub(super) command: Vec<String>,
+    pub(super) samples: Vec<Sample>,
+}
+
+/// All contenders of one scenario; the first one is what the others are compared with.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) scenario: &'static str,
+    pub(super) rows: u64,
+    pub(super) cache_mb: u32,
+    pub(super) server: String,
+    /// What else a reader must know, such as the pace of the floor.
+    pub(super) note: String,
+    pub(super) results: Vec<Result>,
+}
+
+const HEAD: &str = "\
+| contender | s, median | s, range | rows/s | times the first | writing s | CPU s | peak MB | server CPU s | other CPU s | documents |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+";
+
+impl Result {
+    fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.samples.iter().map(of).collect())
+    }
+
+    fn range(&self) -> (f64, f64) {
+        let seconds = self.samples.iter().map(|sample| sample.seconds);
+        (seconds.clone().fold(f64::INFINITY, f64::min), seconds.fold(0.0, f64::max))
+    }
+
+    fn writing_seconds(&self) -> Option<f64> {
+        let seconds: Option<Vec<f64>> = self.samples.iter().map(|sample| sample.writing_seconds).collect();
+        seconds.filter(|seconds| !seconds.is_empty()).map(median)
+    }
+}
+
+impl Outcome {
+    /// A Markdown table.
+    pub(super) fn table(&self) -> String {
+        let runs = self.results.first().map_or(0, |result| result.samples.len());
+        let Self { scenario, rows, cache_mb, server, note, .. } = self;
+        let mut table =
+            format!("{scenario}: {rows} rows, mongod {server}, cache of {cache_mb} MB, {runs} runs; {note}\n\n{HEAD}");
+        for result in &self.results {
+            self.write_line(result, &mut table);
+        }
+        table
+    }
+
+    fn write_line(&self, result: &Result, table: &mut String) {
+        let (least, most) = result.range();
+        let seconds = result.median(|sample| sample.seconds);
+        let writing = result.writing_seconds().map_or_else(String::new, |seconds| format!("{seconds:.2}"));
+        let documents = result.samples.last().map_or(0, |sample| sample.documents);
+        writeln!(
+            table,
+            "| {} | {seconds:.2} | {least:.2}–{most:.2} | {:.0} | {:.2} | {writing} | {:.2} | {:.0} | {:.2} | {:.2} | {documents} |",
+            result.name,
+            self.rows as f64 / seconds,
+            seconds / self.first_seconds(),
+            result.median(|sample| sample.cpu_seconds),
+            result.median(|sample| sample.peak_mb),
+            result.median(|sample| sample.server_cpu_seconds),
+            result.median(|sample| sample.other_cpu_seconds),
+        )
+        .expect("a String takes all that is written to it");
+    }
+
+    fn first_seconds(&self) -> f64 {
+        self.results.first().map_or(f64::NAN, |first| first.median(|sample| sample.seconds))
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let results = self.results.iter().map(|result| {
+            json!({
+                "contender": result.name,
+                "command": result.command,
+                "median_seconds": result.median(|sample| sample.seconds),
+                "times_the_first": result.median(|sample| sample.seconds) / self.first_seconds(),
+                "runs": result.samples.iter().map(Sample::json).collect::<Vec<_>>(),
+            })
+        });
+        json!({
+            "scenario": self.scenario,
+            "rows": self.rows,
+            "server": { "mongod": self.server, "cache_mb": self.cache_mb },
+            "note": self.note,
+            "results": results.collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Sample {
+    fn json(&self) -> Value {
+        json!({
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_mb": self.peak_mb,
+            "server_cpu_seconds": self.server_cpu_seconds,
+            "other_cpu_seconds": self.other_cpu_seconds,
+            "writing_seconds": self.writing_seconds,
+            "documents": self.documents,
+        })
+    }
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let check = |values: &[f64], expected: f64| assert!((median(values.into()) - expected).abs() < 1e-12);
+        check(&[3.0, 1.0, 2.0], 2.0);
+        check(&[4.0, 1.0, 2.0, 3.0], 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn the_table_compares_with_the_first() {
+        let result = |name: &str, seconds: f64| {
+            let sample = Sample {
+                seconds,
+                cpu_seconds: 1.0,
+                peak_mb: 2.0,
+                server_cpu_seconds: 3.0,
+                other_cpu_seconds: 0.0,
+                writing_seconds: None,
+                documents: 9,
+            };
+            Result { name: name.into(), command: Vec::new(), samples: vec![sample] }
+        };
+        let results = vec![result("floor", 2.0), result("load", 2.5)];
+        let note = String::new();
+        let outcome = Outcome { scenario: "load", rows: 1000, cache_mb: 1, server: "6".into(), note, results };
+        assert!(
+            outcome.table().ends_with("| load | 2.50 | 2.50–2.50 | 400 | 1.25 |  | 1.00 | 2 | 3.00 | 0.00 | 9 |\n")
+        );
+        assert_eq!(outcome.json()["results"][1]["times_the_first"], 1.25);
+    }
+}

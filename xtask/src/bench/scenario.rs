@@ -1,0 +1,181 @@
+//! What is measured: each scenario as its contenders, who then take turns.
+
+use std::path::Path;
+
+use super::contender::{Contender, Step, Tools, empty_collection, index_on};
+use super::inputs::{self, Inputs};
+use super::options::Options;
+use super::outcome::{self, Outcome};
+use super::replay::Pace;
+use super::stand::{DATABASE, Stand};
+use crate::Result;
+
+/// What mongoimport finds a row's document by: the fields that no two admissions of the source share.
+const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
+/// The pace is searched with so many documents, each candidate this often.
+const SEARCH_DOCS_MAX: u64 = 300_000;
+const SEARCH_RUNS: usize = 3;
+const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
+const CONNECTIONS: &[usize] = &[1, 2, 4];
+/// Pandas and pymongo take about 2 GB for each million rows.
+const PYTHON_ROWS_MAX: u64 = 2_000_000;
+const CACHE_SCENARIO_ROWS: u64 = 4_000_000;
+const CACHE_SCENARIO_MB: u32 = 256;
+/// Rows whose load brings indexes and validator, to be emptied again.
+const FORERUNNER_ROWS: u64 = 1_000;
+
+/// Something to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scenario {
+    /// A first load into an empty collection, without indexes.
+    Load,
+    /// A load over a collection that has half of the rows.
+    Upsert,
+    /// A first load to indexes and validator in place.
+    Ready,
+    /// A load whose index outgrows the server's cache.
+    Cache,
+}
+
+impl Scenario {
+    pub(super) const ALL: [Self; 4] = [Self::Load, Self::Upsert, Self::Ready, Self::Cache];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Upsert => "upsert",
+            Self::Ready => "ready",
+            Self::Cache => "cache",
+        }
+    }
+
+    /// The size of a scenario that makes sense in one size only.
+    pub(super) fn own_rows(self) -> Option<u64> {
+        (self == Self::Cache).then_some(CACHE_SCENARIO_ROWS)
+    }
+}
+
+/// Measures one scenario on a server of its own.
+pub(super) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inputs) -> Result<Outcome> {
+    eprintln!("== {}, {rows} rows", scenario.name());
+    let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
+    let mut stand = Stand::start(cache_mb, inputs)?;
+    let tools = Tools { inputs, uri: stand.uri(), address: stand.address() };
+    let csv = inputs.csv(rows)?;
+    let mut note = String::new();
+    let mut contenders = match scenario {
+        Scenario::Load => {
+            let documents = inputs.documents(&csv)?;
+            let pace = best_pace(&mut stand, &tools, &documents)?;
+            note = format!("floor in batches of {} over {} connections", pace.batch_docs, pace.connections);
+            loads(&tools, rows, &csv, &documents, pace)?
+        }
+        Scenario::Upsert => upserts(&tools, &csv)?,
+        Scenario::Ready => readies(&tools, &csv)?,
+        Scenario::Cache => outgrown(&tools, &csv)?,
+    };
+    contenders.retain(|contender| options.admits(&contender.name));
+    let results = take_turns(&mut stand, &contenders, options.runs)?;
+    Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results })
+}
+
+/// A, B, C, A, B, C, …: what disturbs the machine for a while then disturbs all.
+fn take_turns(stand: &mut Stand<'_>, contenders: &[Contender], runs: usize) -> Result<Vec<outcome::Result>> {
+    let result = |contender: &Contender| outcome::Result {
+        name: contender.name.clone(),
+        command: contender.command.clone(),
+        samples: Vec::new(),
+    };
+    let mut results: Vec<_> = contenders.iter().map(result).collect();
+    for turn in 1..=runs {
+        for (contender, result) in contenders.iter().zip(&mut results) {
+            let sample = stand.measure(contender)?;
+            eprintln!("{turn}/{runs} {}: {:.2} s, {} documents", contender.name, sample.seconds, sample.documents);
+            result.samples.push(sample);
+        }
+    }
+    Ok(results)
+}
+
+/// The batch size and number of connections with which the server takes these documents fastest.
+fn best_pace(stand: &mut Stand<'_>, tools: &Tools<'_>, documents: &Path) -> Result<Pace> {
+    let mut best = (f64::INFINITY, pace(0, 0));
+    for &batch_docs in BATCHES {
+        for &connections in CONNECTIONS {
+            let pace = Pace { docs_max: SEARCH_DOCS_MAX, ..pace(batch_docs, connections) };
+            let contender = tools.floor("floor", documents, pace);
+            let samples = (0..SEARCH_RUNS).map(|_| stand.measure(&contender).map(|sample| sample.seconds));
+            let seconds = samples.collect::<Result<Vec<f64>>>()?.into_iter().fold(f64::INFINITY, f64::min);
+            eprintln!("batches of {batch_docs} over {connections} connections: {seconds:.2} s");
+            if seconds < best.0 {
+                best = (seconds, Pace { docs_max: u64::MAX, ..pace });
+            }
+        }
+    }
+    Ok(best.1)
+}
+
+fn pace(batch_docs: usize, connections: usize) -> Pace {
+    Pace { batch_docs, connections, growing_id: false, docs_max: u64::MAX }
+}
+
+fn loads(tools: &Tools<'_>, rows: u64, csv: &Path, documents: &Path, pace: Pace) -> Result<Vec<Contender>> {
+    let spec = tools.inputs.plain_spec()?.display().to_string();
+    let mut contenders = vec![
+        tools.floor("floor", documents, pace),
+        tools.medlift("medlift load", csv, &["--spec", &spec]),
+        tools.verify(csv, &["--spec", &spec]),
+    ];
+    if rows <= PYTHON_ROWS_MAX {
+        contenders.push(tools.python("script (pandas, pymongo)", "script.py", csv));
+        contenders.push(tools.python("pymongoarrow", "arrow.py", csv));
+    } else {
+        eprintln!("LEFT OUT: script and pymongoarrow, which hold all of {rows} rows in memory");
+    }
+    if let Some(program) = &tools.inputs.mongoimport {
+        let (file, fields) = inputs::for_mongoimport(csv)?;
+        let with = |workers| tools.mongoimport(&format!("mongoimport -j {workers}"), program, &file, &fields, workers);
+        contenders.extend([1, 2, 4].map(with));
+    }
+    Ok(contenders)
+}
+
+fn upserts(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
+    let spec = tools.inputs.plain_spec()?.display().to_string();
+    let half = inputs::half(csv)?;
+    let load_half = tools.medlift("half", &half, &["--spec", &spec]).command;
+    let upsert = tools.medlift("medlift load --mode upsert", csv, &["--spec", &spec, "--mode", "upsert"]);
+    let mut contenders = vec![upsert.after(vec![Step::Drop, Step::Run(load_half)])];
+    if let Some(program) = &tools.inputs.mongoimport {
+        let (file, fields) = inputs::for_mongoimport(&half)?;
+        let load_half = tools.mongoimport("half", program, &file, &fields, 2).command;
+        let (file, fields) = inputs::for_mongoimport(csv)?;
+        let mut upsert = tools.mongoimport("mongoimport --mode upsert -j 2", program, &file, &fields, 2);
+        upsert.command.extend(["--mode", "upsert", "--upsertFields"].map(str::to_owned));
+        upsert.command.push(UPSERT_FIELDS.join(","));
+        contenders.push(upsert.after(vec![Step::Drop, Step::Run(load_half), index_on(UPSERT_FIELDS)]));
+    }
+    Ok(contenders)
+}
+
+fn readies(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
+    let spec = tools.inputs.plain_spec()?.display().to_string();
+    let forerunner = tools.medlift("forerunner", &tools.inputs.csv(FORERUNNER_ROWS)?, &[]).command;
+    let forget = Step::Command(bson::doc! { "drop": "medlift_runs", "$db": DATABASE });
+    let kept = vec![Step::Drop, Step::Run(forerunner), empty_collection(), forget];
+    Ok(vec![
+        tools.medlift("load without indexes", csv, &["--spec", &spec]),
+        tools.medlift("load, then indexes and validator", csv, &[]),
+        tools.medlift("indexes and validator kept during the load", csv, &[]).after(kept),
+    ])
+}
+
+fn outgrown(tools: &Tools<'_>, csv: &Path) -> Result<Vec<Contender>> {
+    let spec = tools.inputs.plain_spec()?.display().to_string();
+    let documents = tools.inputs.documents(csv)?;
+    let growing = Pace { growing_id: true, ..pace(10_000, 2) };
+    Ok(vec![
+        tools.floor("floor, growing _id", &documents, growing),
+        tools.medlift("medlift load", csv, &["--spec", &spec]),
+    ])
+}

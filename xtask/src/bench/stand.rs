@@ -1,0 +1,133 @@
+//! The stand on which contenders are measured: one fresh server, and the cost of a process on it.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use bson::{Document, doc};
+use serde_json::Value;
+
+use super::contender::{Contender, Step};
+use super::inputs::Inputs;
+use super::machine::Busy;
+use super::outcome::Sample;
+use crate::error::Doing;
+use crate::mongod::Server;
+use crate::wire::Wire;
+use crate::{Error, Result};
+
+pub(super) const DATABASE: &str = "bench";
+pub(super) const COLLECTION: &str = "admissions";
+/// Dropping, counting and checkpoints of large collections take their time.
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// A running server and the tools to measure beside it.
+#[derive(Debug)]
+pub(super) struct Stand<'a> {
+    server: Server,
+    wire: Wire,
+    inputs: &'a Inputs,
+}
+
+impl<'a> Stand<'a> {
+    pub(super) fn start(cache_mb: u32, inputs: &'a Inputs) -> Result<Self> {
+        let server = Server::builder().cache_gb(f64::from(cache_mb) / 1024.0).start()?;
+        let wire = Wire::connect(address(&server), TIMEOUT)?;
+        Ok(Self { server, wire, inputs })
+    }
+
+    pub(super) fn uri(&self) -> String {
+        self.server.uri()
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        address(&self.server)
+    }
+
+    /// The server's version.
+    pub(super) fn version(&mut self) -> Result<String> {
+        let info = self.wire.command(&doc! { "buildInfo": 1, "$db": "admin" })?;
+        Ok(info.get_str("version").unwrap_or("unknown").to_owned())
+    }
+
+    /// Sets the collection up for the contender, runs it, and says what it cost.
+    pub(super) fn measure(&mut self, contender: &Contender) -> Result<Sample> {
+        contender.prepare.iter().try_for_each(|step| self.prepare(step))?;
+        // A checkpoint, so that nobody pays for what the one before left in memory.
+        self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;
+        let pid = self.server.pid().unwrap_or_default();
+        let before = Busy::read(pid)?;
+        let (cost, output) = self.run(&contender.command)?;
+        let busy = Busy::read(pid)?.since(before);
+        let number = |name: &str| cost[name].as_f64().unwrap_or_default();
+        let status = cost["status"].as_i64();
+        if !status.is_some_and(|status| contender.accepted.contains(&status)) {
+            let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+            return Err(Error::failed(format!("{} ended with status {status:?}\n{said}", contender.name)));
+        }
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Ok(Sample {
+            seconds: number("seconds"),
+            cpu_seconds: number("cpu_seconds"),
+            peak_mb: number("peak_bytes") / 1e6,
+            server_cpu_seconds: busy.server,
+            other_cpu_seconds: (busy.all - busy.server - number("cpu_seconds")).max(0.0),
+            writing_seconds: summary["seconds"].as_f64(),
+            documents: self.count()?,
+        })
+    }
+
+    fn prepare(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Drop => self.drop_database(),
+            Step::Command(command) => self.wire.command(command).map(drop),
+            Step::Run(command) => {
+                let (cost, output) = self.run(command)?;
+                if matches!(cost["status"].as_i64(), Some(0 | 4)) {
+                    return Ok(());
+                }
+                Err(Error::failed(format!("preparing: {}", String::from_utf8_lossy(&output.stderr).trim_end())))
+            }
+        }
+    }
+
+    fn drop_database(&mut self) -> Result<()> {
+        let durable = doc! { "w": "majority", "j": true };
+        self.wire.command(&doc! { "dropDatabase": 1, "writeConcern": durable, "$db": DATABASE }).map(drop)
+    }
+
+    fn count(&mut self) -> Result<i64> {
+        let reply: Document = self.wire.command(&doc! { "count": COLLECTION, "$db": DATABASE })?;
+        Ok(reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or_default())
+    }
+
+    /// Runs a command under `measure.py` and returns its cost and what it said.
+    fn run(&self, command: &[String]) -> Result<(Value, Output)> {
+        let cost = self.inputs.dir.join("cost.json");
+        let mut python = Command::new("python3");
+        python.args(["-I", "-S"]).arg(&self.inputs.measure).arg(&cost).args(command);
+        // The developer's own settings must not lead a contender to another database.
+        for variable in ["MONGODB_URI", "DB_NAME", "COLLECTION_NAME"] {
+            python.env_remove(variable);
+        }
+        let output = python.current_dir(&self.inputs.dir).stdin(Stdio::null()).output();
+        let output = output.doing(|| format!("running {}", command[0]))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(Error::failed(format!("measuring {}: {}", command[0], said.trim_end())));
+        }
+        Ok((read_json(&cost)?, output))
+    }
+}
+
+fn address(server: &Server) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, server.port()))
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let doing = || format!("reading {}", path.display());
+    let text = fs::read_to_string(path).doing(doing)?;
+    serde_json::from_str(&text).map_err(|error| Error::failed(format!("{}: {error}", doing())))
+}
