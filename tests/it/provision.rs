@@ -10,6 +10,7 @@ use medlift::spec::Spec;
 use xtask::mongod::Server;
 
 use crate::access::{block_on, settings, wishes};
+use crate::program::medlift;
 use crate::schema::admission;
 
 const LEDGER: &str = "medlift_runs";
@@ -374,4 +375,59 @@ fn a_missing_password_is_asked_for_and_the_seeds_root_user_serves_as_admin() {
     let names: Vec<String> = users.expect("users").into_iter().map(|user| user.name).collect();
     assert_eq!(names, ["chief", "writer", "viewer", "loader", "analyst"]);
     assert_eq!(asked, ["WRITER_PASS", "READER_PASS", "LOADER_PASS", "ANALYST_PASS"]);
+}
+
+/// A program with all passwords in its environment, and what it said; no password is in it.
+fn run_with_passwords(deployment: &Deployment, arguments: &[&str], root_password: &str, code: i32) -> String {
+    let mut program = medlift(arguments).env("MONGODB_URI", deployment.server.uri_anonymous());
+    for (name, password) in USERS.into_iter().chain([("MONGO_ROOT_USER", "root"), ("MONGO_ROOT_PASS", root_password)]) {
+        program = program.env(name, password);
+    }
+    let run = program.run().expect_code(code);
+    let said = run.stdout + &run.stderr;
+    for password in USERS.iter().map(|(_, password)| *password).chain([root_password]) {
+        assert!(!said.contains(password), "a password in the output of {arguments:?}:\n{said}");
+    }
+    said
+}
+
+#[test]
+fn the_command_plans_then_carries_out_and_shows_no_password() {
+    let deployment = Deployment::start();
+    let root = deployment.server.root_password().expect("a password");
+    let run = |arguments: &[&str]| run_with_passwords(&deployment, arguments, root, 0);
+    assert!(run(&["provision", "--plan"]).contains("13 steps to do"));
+    assert!(run(&["provision", "--plan", "--json"]).contains("\"carried_out\": false"));
+    assert!(run(&["provision"]).contains("13 steps carried out"));
+    assert!(run(&["provision", "--plan"]).contains("nothing to do"));
+    let doctor = run(&["doctor"]);
+    assert!(
+        doctor.contains("as loader") && doctor.contains("may load into and verify hospital.admissions"),
+        "{doctor}"
+    );
+    let refused = run_with_passwords(&deployment, &["provision"], "a-wrong-root-pa55", 3);
+    assert!(refused.contains("wrong password for user `root` of database `admin`"), "{refused}");
+}
+
+#[test]
+fn no_error_of_a_connection_shows_a_password() {
+    let server = &shared().server;
+    let port = server.port();
+    for uri in [
+        format!("mongodb://root:pa55-w0rd-x@127.0.0.1:{port}/"),
+        "mongodb://root:pa55-w0rd-x@127.0.0.1:notaport/".to_owned(),
+        "mongodb://root:pa55-w0rd-x/y@127.0.0.1/".to_owned(),
+        format!("mongodb://root:pa55-w0rd-x@127.0.0.1:{port}/?w=1"),
+        format!("mongodb://root:pa55-w0rd-x@127.0.0.1:{port}/?nonsense=pa55-w0rd-x"),
+    ] {
+        let run = medlift(["doctor", "--uri", &uri]).run();
+        assert!(matches!(run.code, Some(2 | 3)), "{run:?}");
+        assert!(!(run.stdout + &run.stderr).contains("pa55"), "{uri}");
+    }
+}
+
+#[test]
+fn the_emitted_script_is_the_checked_in_one() {
+    let emitted = medlift(["provision", "--emit-init-js"]).run().expect_code(0).stdout;
+    assert_eq!(emitted, include_str!("../../deploy/init-mongo.js"));
 }

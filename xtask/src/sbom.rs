@@ -1,4 +1,4 @@
-//! A software bill of materials of the image, in CycloneDX 1.5, from the lock file.
+//! A software bill of materials of the image, in `CycloneDX` 1.5, from the lock file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -106,7 +106,7 @@ fn component(package: &Value, checksums: &BTreeMap<(String, String), String>) ->
         "type": "library", "bom-ref": reference(package), "purl": reference(package),
         "name": package["name"], "version": package["version"],
     });
-    // CycloneDX wants an SPDX expression; a few packages still separate alternatives by a slash.
+    // The format wants an SPDX expression; a few packages still separate alternatives by a slash.
     if let Some(license) = package["license"].as_str() {
         component["licenses"] = json!([{ "expression": license.replace('/', " OR ") }]);
     }

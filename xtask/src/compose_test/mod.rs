@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::Doing;
 use crate::{Error, Result, root};
-use stack::{Stack, outcome};
+use stack::{Stack, docker, outcome};
 
 /// Documents and rows of the seed's file.
 const REAL_FILE: &str = "healthcare_dataset.csv";
@@ -96,7 +96,7 @@ fn expect(holds: bool, what: &str) -> Result<()> {
 
 fn check_image(stack: &Stack) -> Result<()> {
     let format = "{{.Size}} {{.Config.User}}";
-    let inspected = stack.docker(&["image", "inspect", "--format", format, stack.image()])?;
+    let inspected = docker(&["image", "inspect", "--format", format, stack.image()])?;
     let mut parts = inspected.split_whitespace();
     let bytes: u64 = parts.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(u64::MAX);
     eprintln!("    image {}: {} MB", stack.image(), bytes / 1_000_000);

@@ -1,6 +1,6 @@
 //! The stack's passwords, and the search for them in every place where anybody could read them.
 
-use super::stack::Stack;
+use super::stack::{Stack, docker};
 use crate::{Error, Result};
 
 /// The passwords that the stack has made for itself, by the name of their variable.
@@ -27,13 +27,13 @@ pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
     let containers = stack.containers()?;
     let mut places = vec![
         ("the logs", stack.compose(&["logs", "--no-color"])?),
-        ("the image's layers", stack.docker(&["history", "--no-trunc", stack.image()])?),
-        ("the image's settings", stack.docker(&["image", "inspect", stack.image()])?),
+        ("the image's layers", docker(&["history", "--no-trunc", stack.image()])?),
+        ("the image's settings", docker(&["image", "inspect", stack.image()])?),
     ];
     for container in &containers {
-        places.push(("a container's settings", stack.docker(&["inspect", container])?));
+        places.push(("a container's settings", docker(&["inspect", container])?));
         // Only a running container has processes.
-        places.push(("a process list", stack.docker(&["top", container]).unwrap_or_default()));
+        places.push(("a process list", docker(&["top", container]).unwrap_or_default()));
     }
     for (place, text) in places {
         if let Some((name, _)) = passwords.0.iter().find(|(_, password)| text.contains(password)) {

@@ -65,15 +65,10 @@ impl Stack {
         outcome(&mut self.compose_command(arguments), &format!("docker compose {}", arguments.join(" ")))
     }
 
-    /// Runs a command of the engine and gives its standard output.
-    pub(super) fn docker(&self, arguments: &[&str]) -> Result<String> {
-        outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
-    }
-
     /// The ids of all containers of the stack, those that have ended included.
     pub(super) fn containers(&self) -> Result<Vec<String>> {
         let project = format!("label=com.docker.compose.project={}", self.project);
-        Ok(self.docker(&["ps", "-aq", "--filter", &project])?.lines().map(str::to_owned).collect())
+        Ok(docker(&["ps", "-aq", "--filter", &project])?.lines().map(str::to_owned).collect())
     }
 
     fn container(&self, service: &str) -> Result<String> {
@@ -86,9 +81,9 @@ impl Stack {
     pub(super) fn wait_for(&self, service: &str) -> Result<()> {
         let container = self.container(service)?;
         let ended =
-            || self.docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
+            || docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
         wait_until(&format!("service {service} ends"), ended)?;
-        let code = self.docker(&["inspect", "--format", "{{.State.ExitCode}}", &container])?;
+        let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &container])?;
         if code.trim() == "0" {
             Ok(())
         } else {
@@ -100,7 +95,7 @@ impl Stack {
     pub(super) fn wait_until_healthy(&self, service: &str) -> Result<()> {
         let container = self.container(service)?;
         let format = "{{.State.Health.Status}}";
-        let healthy = || self.docker(&["inspect", "--format", format, &container]).map(|s| s.trim() == "healthy");
+        let healthy = || docker(&["inspect", "--format", format, &container]).map(|s| s.trim() == "healthy");
         wait_until(&format!("service {service} is healthy"), healthy)
     }
 
@@ -126,6 +121,11 @@ impl Drop for Stack {
     fn drop(&mut self) {
         let _ = self.down();
     }
+}
+
+/// Runs a command of the engine and gives its standard output.
+pub(super) fn docker(arguments: &[&str]) -> Result<String> {
+    outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
 }
 
 /// Today's `docker compose`, else the older program of its own.
