@@ -151,7 +151,7 @@ impl<'a> Load<'a> {
             on_conflict: self.plan.spec.identity.on_conflict,
             empty_at_start: self.run.first_load,
         };
-        let mut writer = Writer::new(self.bulk.clone(), self.options.limits, policy);
+        let mut writer = Writer::new(self.bulk.clone(), self.options.limits, policy, self.plan.key.clone());
         let builder = RunBuilder::new(policy, self.options.run_bytes_max, self.run.checkpoint.blocks);
         let (to_writer, runs) = mpsc::channel(1);
         let lineage = self.options.lineage.then(|| self.run.id.bytes());

@@ -65,13 +65,13 @@ impl<'a> Account<'a> {
     pub(super) fn settle(&mut self, settled: &Settled, load: &mut LoadRun) -> Result<(), Error> {
         let run = &settled.run;
         load.counts.read += run.rows();
-        load.counts.duplicates += run.duplicates;
-        load.counts.conflicts += run.conflicts;
+        load.counts.duplicates += settled.losers.duplicates;
+        load.counts.conflicts += settled.losers.conflicts;
         for row in run.blocks.iter().flat_map(|block| &block.rejects) {
             load.counts.rejected += 1;
             self.write_reject(row)?;
         }
-        for entry in &run.refused {
+        for entry in &settled.losers.refused {
             self.refuse(run, entry, Refusal::Conflict, load)?;
         }
         for (entry, outcome) in run.entries.iter().zip(&settled.outcomes) {
