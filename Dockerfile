@@ -14,11 +14,13 @@ RUN mkdir -p src tests/it xtask/src \
 COPY specs specs
 COPY src src
 # Docker keeps the files' old times; cargo goes by them.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --package medlift --bin medlift
+RUN touch src/main.rs src/lib.rs \
+ && cargo build --release --locked --package medlift --bin medlift \
+ && strip --strip-debug target/release/medlift
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates \
- && rm -rf /var/lib/apt/lists/* \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
  && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin medlift \
  && install -d -o medlift -g medlift /var/lib/medlift
 COPY --from=build /src/target/release/medlift /usr/local/bin/medlift

@@ -94,10 +94,13 @@ impl fmt::Display for Provisioned {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.steps.len(), self.carried_out) {
             (0, _) => writeln!(formatter, "nothing to do: the deployment is as wanted")?,
-            (count, true) => writeln!(formatter, "{count} steps carried out:")?,
+            // Each was told when it was done.
+            (count, true) => writeln!(formatter, "{count} steps carried out")?,
             (count, false) => writeln!(formatter, "{count} steps to do; run without --plan to carry them out:")?,
         }
-        self.steps.iter().try_for_each(|step| writeln!(formatter, "  {step}"))?;
+        if !self.carried_out {
+            self.steps.iter().try_for_each(|step| writeln!(formatter, "  {step}"))?;
+        }
         self.left_alone.iter().try_for_each(|left| writeln!(formatter, "left alone: {left}"))
     }
 }
