@@ -20,9 +20,6 @@ use super::seen::Seen;
 use crate::access::Failure;
 use crate::encode::{Digest, IdentityKey};
 
-/// Runs the writer holds at once: one whose last commands are under way, and the next.
-const RUNS_OPEN_MAX: usize = 2;
-
 /// What stops a writer.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -122,7 +119,7 @@ impl Writer {
         let mut open = true;
         while open || !self.machine.is_idle() {
             let actions = tokio::select! {
-                run = runs.recv(), if open && self.machine.runs_open() < RUNS_OPEN_MAX => {
+                run = runs.recv(), if open && self.machine.is_hungry() => {
                     open = run.is_some();
                     run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
                 }
@@ -134,16 +131,22 @@ impl Writer {
                     self.machine.on(finished.event)
                 }
             };
+            // What is to be sent goes out first: the server then works while a settled run is put on record.
+            let (mut ended, mut given_up) = (Vec::new(), None);
             for action in actions {
                 match action {
-                    Action::Settle(run, outcomes) => {
-                        let open = self.runs.remove(&run).expect("a run is held until it is settled");
-                        settled(open.settle(outcomes, self.policy)).await?;
-                    }
-                    Action::Stop(batch) => return Err(WriteError::Server(self.why(batch)).into()),
-                    Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                     Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
+                    Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
+                    Action::Settle(run, outcomes) => ended.push((run, outcomes)),
+                    Action::Stop(batch) => given_up = Some(batch),
                 }
+            }
+            for (run, outcomes) in ended {
+                let open = self.runs.remove(&run).expect("a run is held until it is settled");
+                settled(open.settle(outcomes, self.policy)).await?;
+            }
+            if let Some(batch) = given_up {
+                return Err(WriteError::Server(self.why(batch)).into());
             }
         }
         Ok(())
