@@ -7,9 +7,10 @@ WORKDIR /src
 # Dependencies first, against empty sources: a change of the source rebuilds only what comes after.
 COPY Cargo.toml Cargo.lock ./
 COPY xtask/Cargo.toml xtask/
-RUN mkdir -p src tests/it xtask/src \
+RUN mkdir -p src tests/it benches xtask/src \
  && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs xtask/src/main.rs >/dev/null \
  && touch src/lib.rs xtask/src/lib.rs \
+ && for bench in $(sed -n '/^\[\[bench]]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \
  && cargo build --release --locked --package medlift --bin medlift
 COPY specs specs
 COPY src src

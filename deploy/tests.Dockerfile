@@ -13,9 +13,10 @@ WORKDIR /src
 # Dependencies first, as in the program's own image.
 COPY Cargo.toml Cargo.lock ./
 COPY xtask/Cargo.toml xtask/
-RUN mkdir -p src tests/it xtask/src \
+RUN mkdir -p src tests/it benches xtask/src \
  && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs xtask/src/main.rs >/dev/null \
  && touch src/lib.rs xtask/src/lib.rs \
+ && for bench in $(sed -n '/^\[\[bench]]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \
  && cargo test --locked --package medlift --test it --no-run
 COPY --from=mongo /usr/bin/mongod /usr/local/bin/mongod
 COPY . .
