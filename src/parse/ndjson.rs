@@ -13,7 +13,7 @@ use super::dates::iso_text;
 use super::{Cells, Format};
 use crate::read::records;
 use crate::reject::{Reason, Reject};
-use crate::spec::Spec;
+use crate::spec::{Field, FieldType, Spec};
 
 /// Objects inside objects, as deep as `MongoDB` lets a document be.
 const DEPTH_MAX: usize = 100;
@@ -25,17 +25,65 @@ const KEYS_MAX: usize = 10_000;
 pub(super) struct Ndjson {
     columns: Columns,
     known: HashMap<String, Vec<usize>>,
-    fields: usize,
+    spellings: Vec<Spelling>,
+}
+
+/// How a field's column spells what JSON has a form of its own for: cells are read by the spec, wherever they come from.
+#[derive(Debug, Clone)]
+enum Spelling {
+    AsJson,
+    /// Numbers have a decimal comma.
+    Comma,
+    /// The words for true and false.
+    Words(String, String),
+}
+
+impl Spelling {
+    fn of(field: &Field) -> Self {
+        let word = |words: &[String]| words.first().cloned().unwrap_or_default();
+        match &field.kind {
+            FieldType::Int32(format)
+            | FieldType::Int64(format)
+            | FieldType::Double(format)
+            | FieldType::Decimal128(format)
+                if format.decimal_comma =>
+            {
+                Self::Comma
+            }
+            FieldType::Bool { truthy, falsy } => Self::Words(word(truthy), word(falsy)),
+            _ => Self::AsJson,
+        }
+    }
+
+    /// The text of the JSON value `value` as the column has it; `text` is what it has in JSON.
+    fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
+        match self {
+            Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
+            Self::Words(_, falsy) if value == "false" => Text::Owned(falsy.clone()),
+            Self::Comma if is_number(value) => Text::Owned(text.as_str().replace('.', ",")),
+            _ => text,
+        }
+    }
+}
+
+/// Whether a value is a number of JSON or of Extended JSON.
+fn is_number(value: &str) -> bool {
+    let inside = value.trim_start_matches(|letter: char| letter == '{' || letter.is_ascii_whitespace());
+    value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
 }
 
 impl Ndjson {
     pub(super) fn new(spec: &Spec) -> Self {
-        Self { columns: Columns::new(spec), known: HashMap::new(), fields: spec.fields.len() }
+        Self {
+            columns: Columns::new(spec),
+            known: HashMap::new(),
+            spellings: spec.fields.iter().map(Spelling::of).collect(),
+        }
     }
 
     /// Takes the values of `row` into `cells`, one a field. Of a row that is no JSON, its whole text is the only cell.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
-        cells.clear_for(self.fields);
+        cells.clear_for(self.spellings.len());
         let parsed = self.fill(row, cells);
         if matches!(parsed, Err(Reject { field: None, .. })) {
             cells.end_with(0, &(0..row.len()));
@@ -144,9 +192,19 @@ struct Filling<'f> {
 }
 
 /// The text of a value, as a cell has it.
+#[derive(Clone)]
 enum Text<'t> {
     Borrowed(&'t str),
     Owned(String),
+}
+
+impl Text<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Owned(text) => text,
+        }
+    }
 }
 
 impl<'f> Filling<'f> {
@@ -163,6 +221,7 @@ impl<'f> Filling<'f> {
         });
         for place in 0..self.ndjson.fields_of(path).len() {
             let field = self.ndjson.fields_of(path)[place];
+            let text = self.ndjson.spellings[field].spell(value, text.clone());
             self.set(field, &text);
         }
         Ok(())

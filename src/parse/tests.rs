@@ -24,6 +24,7 @@ fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
 
 fn spec_of(fields: Vec<Field>) -> Spec {
     Spec {
+        text: String::new(),
         name: "test".to_owned(),
         collection: "test".to_owned(),
         origin: "test".to_owned(),

@@ -46,7 +46,7 @@ pub fn dry_run(
     let mut summary = summarize(plan, &side, &expected)?;
     summary.seconds = started.elapsed().as_secs_f64();
     if let Some(account) = &mut account {
-        account.close()?;
+        account.sync()?;
         summary.reject_files = account.files();
     }
     Ok(summary)

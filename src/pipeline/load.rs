@@ -151,7 +151,7 @@ impl<'a> Load<'a> {
             on_conflict: self.plan.spec.identity.on_conflict,
             empty_at_start: self.run.first_load,
         };
-        let mut writer = Writer::new(self.bulk.clone(), self.options.limits, policy);
+        let mut writer = Writer::new(self.bulk.clone(), self.options.limits, policy, self.plan.key.clone());
         let builder = RunBuilder::new(policy, self.options.run_bytes_max, self.run.checkpoint.blocks);
         let (to_writer, runs) = mpsc::channel(1);
         let lineage = self.options.lineage.then(|| self.run.id.bytes());
@@ -183,7 +183,7 @@ impl<'a> Load<'a> {
                 (State::Failed, self.not_conserved(&read))
             }
             Ok(read) => {
-                self.account.close()?;
+                self.account.sync()?;
                 return Ok(read);
             }
         };
@@ -261,8 +261,7 @@ impl<'a> Load<'a> {
     }
 
     /// A load that the ledger knows as complete is proven, not written again.
-    async fn verify_only(mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
-        self.account.close()?;
+    async fn verify_only(self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         summary.run = Some(self.run.id.to_string());
         let counts = self.run.counts;
@@ -279,7 +278,7 @@ impl<'a> Load<'a> {
         } else if self.options.mode == Mode::Merge {
             summary.unverified =
                 Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
-        } else if self.plan.sources.iter().any(|plan| plan.source.path.is_none()) {
+        } else if self.plan.is_read_once() {
             summary.unverified = Some("standard input cannot be read again; verify against a file".into());
         } else {
             let started = Instant::now();

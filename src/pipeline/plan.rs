@@ -87,6 +87,11 @@ impl Plan {
         self.sources.iter().map(|plan| plan.source.size_bytes).sum()
     }
 
+    /// Whether some source comes only once, so that nothing can be proven by reading it again.
+    pub fn is_read_once(&self) -> bool {
+        self.sources.iter().any(|plan| plan.source.is_read_once())
+    }
+
     /// A reader at the first row of source `index`.
     pub(super) fn open(&self, index: usize) -> Result<Reader, Error> {
         let plan = &self.sources[index];
@@ -113,7 +118,7 @@ impl SourcePlan {
         let format = detect_format(reader.sample(), wishes).map_err(wrong)?;
         let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
         let encoding = reader.encoding();
-        let opened = Mutex::new(source.path.is_none().then_some(reader));
+        let opened = Mutex::new(source.is_read_once().then_some(reader));
         Ok(Self { source, encoding, layout, opened })
     }
 }

@@ -39,6 +39,10 @@ impl<'a> Account<'a> {
         let sources = if named.is_some() { &plan.sources[..1] } else { &plan.sources[..] };
         let open = |source: &SourcePlan| {
             let path = named.map_or_else(|| beside(source), Path::to_owned);
+            if plan.sources.iter().any(|source| is_same(&path, source)) {
+                let problem = format!("--rejects {} names a source; rejects would take its place", path.display());
+                return Err(Error::Usage(problem));
+            }
             RejectFile::open(&path, &source.layout.header, delimiter(source)).map_err(|error| output(&path, error))
         };
         let files = sources.iter().map(open).collect::<Result<_, _>>()?;
@@ -65,13 +69,13 @@ impl<'a> Account<'a> {
     pub(super) fn settle(&mut self, settled: &Settled, load: &mut LoadRun) -> Result<(), Error> {
         let run = &settled.run;
         load.counts.read += run.rows();
-        load.counts.duplicates += run.duplicates;
-        load.counts.conflicts += run.conflicts;
+        load.counts.duplicates += settled.losers.duplicates;
+        load.counts.conflicts += settled.losers.conflicts;
         for row in run.blocks.iter().flat_map(|block| &block.rejects) {
             load.counts.rejected += 1;
             self.write_reject(row)?;
         }
-        for entry in &run.refused {
+        for entry in &settled.losers.refused {
             self.refuse(run, entry, Refusal::Conflict, load)?;
         }
         for (entry, outcome) in run.entries.iter().zip(&settled.outcomes) {
@@ -153,11 +157,6 @@ impl<'a> Account<'a> {
     pub(super) fn files(&self) -> Vec<String> {
         self.files.iter().filter(|file| !file.is_empty()).map(|file| file.path().display().to_string()).collect()
     }
-
-    /// Closes the reject files; those that stayed empty go away.
-    pub(super) fn close(&mut self) -> Result<(), Error> {
-        self.files.iter_mut().try_for_each(|file| file.close().map_err(|error| output(file.path(), error)))
-    }
 }
 
 /// Beside the source; in the working directory for standard input.
@@ -165,6 +164,11 @@ fn beside(source: &SourcePlan) -> PathBuf {
     let mut name = source.source.path.clone().unwrap_or_else(|| "stdin".into()).into_os_string();
     name.push(".rejects.csv");
     name.into()
+}
+
+fn is_same(path: &Path, source: &SourcePlan) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(path).is_some() && real(path) == source.source.path.as_deref().and_then(real)
 }
 
 fn delimiter(source: &SourcePlan) -> u8 {

@@ -83,6 +83,7 @@ fn read_all(
                 return Ok(());
             }
         }
+        plan.sources[index].source.check_unchanged()?;
     }
     Ok(())
 }

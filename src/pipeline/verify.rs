@@ -52,7 +52,7 @@ pub async fn verify(
     };
     let mut verification = verify::compare(&scan, &expected, &settings).await?;
     let mut wanted = verification.wanted();
-    if !wanted.is_complete() {
+    if !wanted.is_complete() && !plan.is_read_once() {
         tokio::task::block_in_place(|| find(plan, &mut wanted, interrupt))?;
         verify::name_fields(&scan, &mut verification, &wanted, options.show_values)
             .await
@@ -98,5 +98,9 @@ fn find(plan: &Plan, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), E
 }
 
 pub(super) fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
-    if interrupt.is_asked() { Err(Error::Stopped("interrupted; nothing was changed".into())) } else { Ok(()) }
+    if interrupt.is_asked() {
+        Err(Error::Stopped("interrupted before all sources were read; the proof is not complete".into()))
+    } else {
+        Ok(())
+    }
 }

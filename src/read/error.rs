@@ -46,6 +46,12 @@ pub enum ReadError {
         /// The source as it was named.
         name: String,
     },
+    /// Somebody wrote to it while it was read.
+    #[error("`{name}` was changed while it was read; wait until it is written whole, and run the same command again")]
+    Changed {
+        /// The source as it was named.
+        name: String,
+    },
     /// Nothing in it.
     #[error("cannot read `{name}`: it is empty, not even a header")]
     Empty {

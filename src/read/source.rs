@@ -3,6 +3,7 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::ReadError;
 
@@ -19,6 +20,8 @@ pub struct Source {
     pub path: Option<PathBuf>,
     /// Size of the file as it lies there, compressed or not; `None` for standard input, pipes and devices.
     pub size_bytes: Option<u64>,
+    /// When the file was last changed, as far as its system tells.
+    modified: Option<SystemTime>,
 }
 
 /// The sources that the arguments name, in the order given; the matches of a pattern in the order of their names.
@@ -74,7 +77,7 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Source>, ReadError> {
 impl Source {
     /// Standard input.
     pub fn stdin() -> Self {
-        Self { name: "standard input".to_owned(), path: None, size_bytes: None }
+        Self { name: "standard input".to_owned(), path: None, size_bytes: None, modified: None }
     }
 
     /// A file that exists, may be read, and is neither a directory nor empty.
@@ -91,7 +94,12 @@ impl Source {
                 return Err(ReadError::Empty { name });
             }
         }
-        Ok(Self { size_bytes: size_of(&metadata), path: Some(path.to_owned()), name })
+        Ok(Self {
+            size_bytes: size_of(&metadata),
+            modified: metadata.modified().ok(),
+            path: Some(path.to_owned()),
+            name,
+        })
     }
 
     /// BLAKE3 of the file's bytes as they lie there; `None` for standard input, pipes and devices, which can be read only once.
@@ -109,6 +117,19 @@ impl Source {
                 Err(error) => return Err(failed(hasher.count(), error)),
             };
         }
+    }
+
+    /// Whether its bytes come only once: standard input, pipes and devices.
+    pub fn is_read_once(&self) -> bool {
+        self.size_bytes.is_none()
+    }
+
+    /// Refuses a file that was changed since it was first looked at: what was read of it is of two minds.
+    pub fn check_unchanged(&self) -> Result<(), ReadError> {
+        let Some(path) = self.path.as_ref().filter(|_| !self.is_read_once()) else { return Ok(()) };
+        let now = fs::metadata(path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
+        let unchanged = size_of(&now) == self.size_bytes && now.modified().ok() == self.modified;
+        if unchanged { Ok(()) } else { Err(ReadError::Changed { name: self.name.clone() }) }
     }
 
     /// The source's bytes from their beginning.

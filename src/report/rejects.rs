@@ -120,21 +120,18 @@ impl RejectFile {
         &self.path
     }
 
-    /// Closes the file and removes it if it is empty and was not there before.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn close(&mut self) -> io::Result<()> {
-        self.sync()?;
-        if self.is_empty() && !self.was_there {
-            std::fs::remove_file(&self.path)?;
-        }
-        Ok(())
-    }
-
     /// Whether no reject was written.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+}
+
+/// A file that was made for rejects that never came goes away, however the load ends.
+impl Drop for RejectFile {
+    fn drop(&mut self) {
+        if self.is_empty() && !self.was_there {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

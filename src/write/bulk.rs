@@ -17,7 +17,25 @@ use super::codes;
 use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
 use crate::access::Failure;
-use crate::encode::{Entry, Id, Stored, same_fields};
+use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, same_fields};
+
+/// When stored content counts as equal.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// Whether other fields than ours do not matter.
+    pub merge: bool,
+    /// The key that digests are made with.
+    pub key: IdentityKey,
+}
+
+/// What a comparison found.
+#[derive(Debug)]
+pub struct Compared {
+    /// One verdict a member.
+    pub verdicts: Vec<Verdict>,
+    /// Digests of other content that is stored, for members that stand for several records.
+    pub stored: Vec<(u32, Digest)>,
+}
 
 /// The collection a load writes to.
 #[derive(Debug, Clone)]
@@ -85,10 +103,10 @@ impl Bulk {
     ///
     /// # Errors
     /// When the read fails.
-    pub async fn compare(&self, run: &EncodedRun, members: &[u32], merge: bool) -> Result<Vec<Verdict>, Failure> {
+    pub async fn compare(&self, run: &EncodedRun, members: &[u32], rule: &Comparison) -> Result<Compared, Failure> {
         let entries: Vec<&Entry> = members.iter().map(|&member| &run.entries[member as usize]).collect();
         let position: HashMap<Id, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
-        let mut verdicts = vec![Verdict::Absent; entries.len()];
+        let mut compared = Compared { verdicts: vec![Verdict::Absent; entries.len()], stored: Vec::new() };
         let mut cursor = self
             .documents
             .find(bson::doc! { "_id": { "$in": entries.iter().map(|entry| uuid(entry.id)).collect::<Vec<_>>() } })
@@ -99,9 +117,13 @@ impl Bulk {
         while let Some(stored) = cursor.try_next().await.map_err(|error| Failure::of(&error))? {
             let Some(theirs) = Stored::parse(stored.as_bytes()) else { continue };
             let Some(&at) = position.get(&theirs.id) else { continue };
-            verdicts[at] = verdict(run.document(entries[at]), &theirs, stored.as_bytes(), merge);
+            let found = verdict(run.document(entries[at]), &theirs, stored.as_bytes(), rule.merge);
+            compared.verdicts[at] = found;
+            if found == Verdict::Different && run.groups.contains_key(&members[at]) {
+                compared.stored.push((members[at], theirs.digest(&rule.key)));
+            }
         }
-        Ok(verdicts)
+        Ok(compared)
     }
 }
 

@@ -153,9 +153,9 @@ impl Machine {
         self.runs.is_empty()
     }
 
-    /// How many runs it holds that are not settled.
-    pub fn runs_open(&self) -> usize {
-        self.runs.len()
+    /// Whether all that it can send is sent: the next run may come.
+    pub fn is_hungry(&self) -> bool {
+        self.ready.is_empty() && self.runs.iter().all(Run::is_cut_up)
     }
 
     /// Takes in what happened and says what to do next. An answer to a batch it does not know is ignored.
@@ -311,6 +311,10 @@ impl Run {
         let repeats = records.iter().filter(|record| record.repeat).count();
         let outcomes = vec![Outcome::Pending; records.len()];
         Self { unsettled: [records.len() - repeats, repeats], next: [0, 0], outcomes, records }
+    }
+
+    fn is_cut_up(&self) -> bool {
+        self.next[0] == self.records.len()
     }
 
     /// The next members of one kind that fit one command, at least one; `None` when all have been sent.

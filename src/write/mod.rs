@@ -6,6 +6,7 @@
 mod batch;
 mod bulk;
 mod codes;
+mod group;
 pub mod machine;
 mod outcome;
 mod run;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use batch::{BatchId, Step};
 pub use bulk::Bulk;
+pub use group::Losers;
 pub use machine::Limits;
 pub use outcome::{Mode, Outcome, Policy, Refusal};
 pub use run::{EncodedRun, RunBuilder};

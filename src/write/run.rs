@@ -3,11 +3,11 @@
 //! Inserting in `_id` order keeps the server's `_id` index in its cache: a random order costs up to five times as much
 //! once the index outgrows it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
-use crate::spec::OnConflict;
 
 /// Collects blocks until a run is full. Run boundaries depend on the blocks alone, never on timing.
 #[derive(Debug)]
@@ -27,12 +27,8 @@ pub struct EncodedRun {
     pub blocks: Vec<EncodedBlock>,
     /// The records, one an `_id`, ascending.
     pub entries: Vec<Entry>,
-    /// Records that equal another one of the run.
-    pub duplicates: u64,
-    /// Records left out because another one of the run has their identity and other content.
-    pub conflicts: u64,
-    /// Such records where the spec says to reject them.
-    pub refused: Vec<Entry>,
+    /// Where several records share an identity: all of them in source order, by the position of the one that goes out.
+    pub groups: BTreeMap<u32, Vec<Entry>>,
     /// Whether an earlier, interrupted load has settled all of it: then only its identities count.
     pub is_settled: bool,
 }
@@ -69,7 +65,7 @@ impl EncodedRun {
             entries.extend(moved.into_iter().map(|entry| Entry { chunk: chunk as u32, ..entry }));
         }
         entries.sort_unstable_by_key(|entry| (entry.id, entry.chunk, entry.row));
-        let mut run = Self { blocks, entries, duplicates: 0, conflicts: 0, refused: Vec::new(), is_settled };
+        let mut run = Self { blocks, entries, groups: BTreeMap::new(), is_settled };
         run.keep_one_an_identity(policy);
         run
     }
@@ -80,29 +76,16 @@ impl EncodedRun {
         while next < self.entries.len() {
             let first = self.entries[next];
             let group = self.entries[next..].iter().take_while(|entry| entry.id == first.id).count();
-            self.entries[kept] = if group == 1 { first } else { self.settle_group(next, group, policy) };
+            self.entries[kept] = if policy.later_wins() { self.entries[next + group - 1] } else { first };
+            if group > 1 {
+                // The place of the first is the only one that may be overwritten: what goes out is never before it.
+                let rest = &self.entries[next + 1..next + group];
+                self.groups.insert(kept as u32, std::iter::once(first).chain(rest.iter().copied()).collect());
+            }
             kept += 1;
             next += group;
         }
         self.entries.truncate(kept);
-    }
-
-    /// Goes through records of one identity in the order of the source, as if each met what the ones before it left.
-    fn settle_group(&mut self, start: usize, len: usize, policy: Policy) -> Entry {
-        let mut current = self.entries[start];
-        for later in self.entries[start + 1..start + len].iter().copied() {
-            if later.digest == current.digest {
-                self.duplicates += 1;
-            } else if policy.later_wins() {
-                self.conflicts += 1;
-                current = later;
-            } else if policy.on_conflict == OnConflict::Reject {
-                self.refused.push(later);
-            } else {
-                self.conflicts += 1;
-            }
-        }
-        current
     }
 
     /// The bytes of a record's document.

@@ -11,15 +11,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::batch::{BatchId, Step};
-use super::bulk::Bulk;
+use super::bulk::{Bulk, Comparison};
+use super::group::Losers;
 use super::machine::{Action, Event, Limits, Machine, Planned};
 use super::outcome::{Mode, Outcome, Policy};
 use super::run::EncodedRun;
 use super::seen::Seen;
 use crate::access::Failure;
-
-/// Runs the writer holds at once: one whose last commands are under way, and the next.
-const RUNS_OPEN_MAX: usize = 2;
+use crate::encode::{Digest, IdentityKey};
 
 /// What stops a writer.
 #[derive(Debug, thiserror::Error)]
@@ -39,32 +38,66 @@ pub struct Settled {
     pub run: Arc<EncodedRun>,
     /// One outcome an entry of the run.
     pub outcomes: Vec<Outcome>,
+    /// Records of the run that share their identity with an entry.
+    pub losers: Losers,
+}
+
+/// A run that is not settled.
+struct Open {
+    run: Arc<EncodedRun>,
+    /// Whether an earlier run of this load had the identity of an entry.
+    repeats: Vec<bool>,
+    /// Digests of other content found under identities that several records of the run share.
+    stored: HashMap<u32, Digest>,
 }
 
 /// What came of an action; the failure is kept for the message, the machine needs to know only whether it passes.
 struct Finished {
     event: Event,
     failure: Option<(BatchId, Failure)>,
+    stored: Vec<(u64, u32, Digest)>,
 }
 
 /// Writes runs to a collection.
 pub struct Writer {
     bulk: Bulk,
-    merge: bool,
+    policy: Policy,
+    comparison: Comparison,
     machine: Machine,
     seen: Seen,
-    runs: HashMap<u64, Arc<EncodedRun>>,
+    runs: HashMap<u64, Open>,
     runs_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
 }
 
+impl Finished {
+    fn failed(batch: BatchId, failure: Failure) -> Self {
+        let event = Event::Failed { batch, transient: failure.is_retryable() };
+        Self { event, failure: Some((batch, failure)), stored: Vec::new() }
+    }
+}
+
+impl Open {
+    fn settle(self, mut outcomes: Vec<Outcome>, policy: Policy) -> Settled {
+        let mut losers = Losers::default();
+        for (&member, group) in &self.run.groups {
+            let outcome = &mut outcomes[member as usize];
+            let winner = &self.run.entries[member as usize];
+            let stored = self.stored.get(&member).copied().filter(|_| self.repeats[member as usize]);
+            losers.add(Losers::beside(winner, group, outcome, stored, policy));
+        }
+        Settled { run: self.run, outcomes, losers }
+    }
+}
+
 impl Writer {
-    /// A writer to one collection.
-    pub fn new(bulk: Bulk, limits: Limits, policy: Policy) -> Self {
+    /// A writer to one collection; `key` is the one that `_id`s and digests are made with.
+    pub fn new(bulk: Bulk, limits: Limits, policy: Policy, key: IdentityKey) -> Self {
         Self {
             bulk,
-            merge: policy.mode == Mode::Merge,
+            policy,
+            comparison: Comparison { merge: policy.mode == Mode::Merge, key },
             machine: Machine::new(limits, policy),
             seen: Seen::default(),
             runs: HashMap::new(),
@@ -86,25 +119,34 @@ impl Writer {
         let mut open = true;
         while open || !self.machine.is_idle() {
             let actions = tokio::select! {
-                run = runs.recv(), if open && self.machine.runs_open() < RUNS_OPEN_MAX => {
+                run = runs.recv(), if open && self.machine.is_hungry() => {
                     open = run.is_some();
                     run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
                 }
                 Some(finished) = self.under_way.next() => {
                     self.failures.extend(finished.failure);
+                    for (run, member, digest) in finished.stored {
+                        self.runs.get_mut(&run).map(|open| open.stored.insert(member, digest));
+                    }
                     self.machine.on(finished.event)
                 }
             };
+            // What is to be sent goes out first: the server then works while a settled run is put on record.
+            let (mut ended, mut given_up) = (Vec::new(), None);
             for action in actions {
                 match action {
-                    Action::Settle(run, outcomes) => {
-                        let run = self.runs.remove(&run).expect("a run is held until it is settled");
-                        settled(Settled { run, outcomes }).await?;
-                    }
-                    Action::Stop(batch) => return Err(WriteError::Server(self.why(batch)).into()),
-                    Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                     Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
+                    Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
+                    Action::Settle(run, outcomes) => ended.push((run, outcomes)),
+                    Action::Stop(batch) => given_up = Some(batch),
                 }
+            }
+            for (run, outcomes) in ended {
+                let open = self.runs.remove(&run).expect("a run is held until it is settled");
+                settled(open.settle(outcomes, self.policy)).await?;
+            }
+            if let Some(batch) = given_up {
+                return Err(WriteError::Server(self.why(batch)).into());
             }
         }
         Ok(())
@@ -115,29 +157,35 @@ impl Writer {
         if run.is_settled {
             return Ok(Vec::new());
         }
-        let planned =
-            run.entries.iter().zip(repeats).map(|(entry, repeat)| Planned { bytes: entry.len, repeat }).collect();
-        self.runs.insert(self.runs_taken, Arc::new(run));
+        let planned = run
+            .entries
+            .iter()
+            .zip(&repeats)
+            .map(|(entry, repeat)| Planned { bytes: entry.len, repeat: *repeat })
+            .collect();
+        self.runs.insert(self.runs_taken, Open { run: Arc::new(run), repeats, stored: HashMap::new() });
         self.runs_taken += 1;
         Ok(self.machine.on(Event::Run(planned)))
     }
 
-    fn send(&self, batch: BatchId, run: u64, step: Step, members: Vec<u32>) {
-        let (bulk, run, merge) = (self.bulk.clone(), Arc::clone(&self.runs[&run]), self.merge);
+    fn send(&self, batch: BatchId, run_number: u64, step: Step, members: Vec<u32>) {
+        let (bulk, run, rule) = (self.bulk.clone(), Arc::clone(&self.runs[&run_number].run), self.comparison.clone());
         let call = async move {
-            match step {
-                Step::Compare => bulk.compare(&run, &members, merge).await.map(|found| Event::Compared(batch, found)),
-                _ => bulk.send(step, &run, &members).await.map(|reply| Event::Replied(batch, reply)),
+            if step == Step::Compare {
+                let compared = bulk.compare(&run, &members, &rule).await?;
+                return Ok((Event::Compared(batch, compared.verdicts), compared.stored));
             }
+            let reply = bulk.send(step, &run, &members).await?;
+            Ok((Event::Replied(batch, reply), Vec::new()))
         };
         self.under_way.push(Box::pin(async move {
             // A task of its own, so that one command is built while another waits for its answer.
             match tokio::spawn(call).await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic())) {
-                Ok(event) => Finished { event, failure: None },
-                Err(failure) => {
-                    let event = Event::Failed { batch, transient: failure.is_retryable() };
-                    Finished { event, failure: Some((batch, failure)) }
+                Ok((event, stored)) => {
+                    let stored = stored.into_iter().map(|(member, digest)| (run_number, member, digest)).collect();
+                    Finished { event, failure: None, stored }
                 }
+                Err(failure) => Finished::failed(batch, failure),
             }
         }));
     }
@@ -145,7 +193,7 @@ impl Writer {
     fn wait(&self, batch: BatchId, delay_ms: u64) {
         self.under_way.push(Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            Finished { event: Event::Elapsed(batch), failure: None }
+            Finished { event: Event::Elapsed(batch), failure: None, stored: Vec::new() }
         }));
     }
 

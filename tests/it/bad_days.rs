@@ -171,6 +171,28 @@ fn foreign_documents_are_left_alone_and_found_by_the_proof() {
     assert_eq!(place.count(doc! {}), 101);
 }
 
+#[test]
+fn a_user_who_may_not_is_told_and_a_wrong_password_is_told_from_it() {
+    let place = Place::new("privilege");
+    let path = place.sample("a.csv", 10, "none");
+    let server = Server::builder().access_control().start().expect("a mongod");
+    let hospital = client(&server).database("hospital");
+    block_on(async move {
+        let reader = doc! { "createUser": "reader", "pwd": "Reader-pass-1", "roles": ["read"] };
+        hospital.run_command(reader).await.unwrap();
+    });
+    let load_as = |password: &str, auth_database: &str| {
+        let uri = server.uri_as("reader", password, auth_database);
+        medlift(["load", text(&path), &uri, "--quiet"]).run()
+    };
+    let refused = load_as("Reader-pass-1", "hospital").expect_code(1);
+    assert!(refused.stderr.contains("may not run") && refused.stderr.contains("grant a role"), "{}", refused.stderr);
+    let wrong = load_as("another", "hospital").expect_code(3);
+    assert!(wrong.stderr.contains("password") && !wrong.stderr.contains("another"), "{}", wrong.stderr);
+    let elsewhere = load_as("Reader-pass-1", "admin").expect_code(3);
+    assert!(elsewhere.stderr.contains("hospital"), "{}", elsewhere.stderr);
+}
+
 /// Values that stand in no error, log, summary or proof, whatever goes wrong.
 const CANARIES: [&str; 4] = ["Canaria Tweetwell", "Canaria TWEETWELL", "31337.125", "Birdcage Clinic"];
 

@@ -204,6 +204,16 @@ fn rejects_are_named_can_be_corrected_and_loaded_as_they_are() {
 }
 
 #[test]
+fn a_reject_file_never_takes_the_place_of_a_source() {
+    let place = Place::new("place");
+    let path = place.sample("a.csv", 50, "heavy");
+    let before = fs::read(&path).unwrap();
+    let refused = place.run(&["load", text(&path), "--rejects", text(&path)]).expect_code(2);
+    assert!(refused.stderr.contains("--rejects"));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
 fn limits_on_rejects_stop_a_load() {
     let place = Place::new("limits");
     let path = place.sample("a.csv", 2_000, "heavy");

@@ -8,6 +8,7 @@ mod certificates;
 mod deployment;
 mod doctor;
 mod export;
+mod laboratory;
 mod leftovers;
 mod load;
 mod program;

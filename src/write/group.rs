@@ -1,0 +1,125 @@
+//! Records of one identity within a run: one goes out for all, and each is counted as if it had gone out alone.
+
+use super::outcome::{Outcome, Policy, Refusal};
+use crate::encode::{Digest, Entry};
+use crate::spec::OnConflict;
+
+/// What became of the records of a group that did not go out.
+#[derive(Debug, Default)]
+pub struct Losers {
+    /// Equal to what was there before them.
+    pub duplicates: u64,
+    /// Different from it.
+    pub conflicts: u64,
+    /// Different from it, where the spec says to reject.
+    pub refused: Vec<Entry>,
+}
+
+impl Losers {
+    /// Goes through a group in the order of the source. `stored` is the content that an earlier run of this load left
+    /// under the identity; without one, the first record of the group is the one that is written.
+    fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
+        let mut losers = Self::default();
+        let mut current = stored;
+        for entry in group {
+            match current {
+                None => current = Some(entry.digest),
+                Some(digest) if digest == entry.digest => losers.duplicates += 1,
+                Some(_) if policy.later_wins() => {
+                    losers.conflicts += 1;
+                    current = Some(entry.digest);
+                }
+                Some(_) if policy.on_conflict == OnConflict::Reject => losers.refused.push(*entry),
+                Some(_) => losers.conflicts += 1,
+            }
+        }
+        losers
+    }
+
+    /// The group without the record that went out, which `outcome` counts. That becomes a conflict where the last record
+    /// is what was stored all along, and others came between.
+    pub(super) fn beside(
+        winner: &Entry,
+        group: &[Entry],
+        outcome: &mut Outcome,
+        stored: Option<Digest>,
+        policy: Policy,
+    ) -> Self {
+        let stored = if *outcome == Outcome::Duplicate { Some(winner.digest) } else { stored };
+        let mut losers = Self::of(group, stored, policy);
+        if stored.is_none() {
+            return losers;
+        }
+        match outcome {
+            Outcome::Duplicate if losers.duplicates > 0 => losers.duplicates -= 1,
+            Outcome::Duplicate => {
+                losers.conflicts -= 1;
+                *outcome = Outcome::Conflict;
+            }
+            Outcome::Refused(Refusal::Conflict) => {
+                losers.refused.retain(|entry| (entry.chunk, entry.row) != (winner.chunk, winner.row));
+            }
+            _ => losers.conflicts -= 1,
+        }
+        losers
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.duplicates += other.duplicates;
+        self.conflicts += other.conflicts;
+        self.refused.extend(other.refused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::Id;
+    use crate::write::Mode;
+
+    /// Contents in source order, cut into two runs at any place, give the counts of one run.
+    #[track_caller]
+    fn check(contents: &str, rule: OnConflict, duplicates: u64, conflicts: u64, refused: usize) {
+        let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true };
+        let entries: Vec<Entry> = contents.bytes().zip(0..).map(|(content, row)| entry(content, row)).collect();
+        for cut in 1..=entries.len() {
+            let (first, second) = entries.split_at(cut);
+            let mut all = Losers::of(first, None, policy);
+            let mut of_winner = (0, 0, 0);
+            if !second.is_empty() {
+                let stored = if policy.later_wins() { first[cut - 1] } else { first[0] }.digest;
+                let winner = if policy.later_wins() { second[second.len() - 1] } else { second[0] };
+                let mut outcome = match (winner.digest == stored, policy.on_different()) {
+                    (true, _) => Outcome::Duplicate,
+                    (_, Ok(_)) => Outcome::ReplacedOwn,
+                    (_, Err(outcome)) => outcome,
+                };
+                all.add(Losers::beside(&winner, second, &mut outcome, Some(stored), policy));
+                of_winner = match outcome {
+                    Outcome::Duplicate => (1, 0, 0),
+                    Outcome::Refused(_) => (0, 0, 1),
+                    _ => (0, 1, 0),
+                };
+            }
+            let counted = (all.duplicates + of_winner.0, all.conflicts + of_winner.1, all.refused.len() + of_winner.2);
+            assert_eq!(counted, (duplicates, conflicts, refused), "{contents} cut at {cut}, {rule:?}");
+        }
+    }
+
+    fn entry(content: u8, row: u32) -> Entry {
+        let (id, digest) = (Id([0; 16]), Digest(content.into()));
+        Entry { id, digest, start: 0, len: 0, row, line: row, offset: 0, chunk: 0 }
+    }
+
+    #[test]
+    fn a_group_is_counted_the_same_wherever_runs_are_cut() {
+        check("a", OnConflict::KeepFirst, 0, 0, 0);
+        check("aab", OnConflict::KeepFirst, 1, 1, 0);
+        check("abba", OnConflict::KeepFirst, 1, 2, 0);
+        check("abba", OnConflict::Reject, 1, 0, 2);
+        check("abba", OnConflict::KeepLast, 1, 2, 0);
+        check("abab", OnConflict::KeepLast, 0, 3, 0);
+        check("abcbaa", OnConflict::KeepLast, 1, 4, 0);
+        check("abcbaa", OnConflict::Reject, 2, 0, 3);
+    }
+}
