@@ -204,7 +204,7 @@ run({
       "db": database,
       "collection": ""
     },
-    "actions": ["listCollections"]
+    "actions": ["dbStats", "listCollections"]
   }, {
     "resource": {
       "db": database,
