@@ -366,3 +366,68 @@ pub(super) fn with_heartbeats(
     options.sdam_event_handler = Some(heartbeats.handler());
     Client::with_options(options)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, AccessError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = Settings::from_parts(pairs, Path::new("/nonexistent"))?;
+        Destination::settle(wishes, &settings, "admissions")
+    }
+
+    fn uri(uri: &str) -> Connection {
+        Connection { uri: Some(uri.into()), ..Connection::default() }
+    }
+
+    #[test]
+    fn the_command_line_comes_before_the_uri_and_the_uri_before_the_environment() {
+        let check = |wishes: &Connection, pairs: &[(&str, &str)], expected: &str| {
+            assert_eq!(settle(wishes, pairs).expect("settles").database, expected);
+        };
+        let named = |path: &str| Connection { database: Some("ward".to_owned()), ..uri(path) };
+        check(&named("mongodb://h/clinic"), &[("DB_NAME", "env")], "ward");
+        check(&uri("mongodb://h/clinic"), &[("DB_NAME", "env")], "clinic");
+        check(&uri("mongodb://h/"), &[("DB_NAME", "env")], "env");
+        check(&uri("mongodb://h/admin"), &[], "hospital");
+        check(&uri("mongodb://h/"), &[("DB_NAME", "")], "hospital");
+        for reserved in ["admin", "local", "config", "a.b", ""] {
+            let wishes = Connection { database: Some(reserved.to_owned()), ..uri("mongodb://h/") };
+            assert!(settle(&wishes, &[]).is_err(), "{reserved}");
+        }
+    }
+
+    #[test]
+    fn who_signs_in_is_settled_by_what_is_named_first() {
+        let environment =
+            [("WRITER_USER", "scribe"), ("WRITER_PASS", "w"), ("READER_PASS", "r"), ("MONGO_ROOT_PASS", "m")];
+        let check = |wishes: &Connection, user: &str, password: &str, source: Option<&str>| {
+            let credential = settle(wishes, &environment).expect("settles").uri.credential.expect("a sign-in");
+            let shown = |text: Option<String>| text.unwrap_or_default();
+            assert_eq!((shown(credential.username).as_str(), shown(credential.password).as_str()), (user, password));
+            assert_eq!(credential.source.as_deref(), source);
+        };
+        let purpose = |purpose| Connection { purpose, ..uri("mongodb://h/") };
+        check(&purpose(Purpose::Load), "scribe", "w", Some("hospital"));
+        check(&purpose(Purpose::Read), "reader", "r", Some("hospital"));
+        check(&purpose(Purpose::Administer), "admin", "m", Some("admin"));
+        check(&uri("mongodb://u:p@h/?authSource=x"), "u", "p", Some("x"));
+        let named = |name: &str| Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
+        check(&named("scribe"), "scribe", "w", Some("hospital"));
+        check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
+        assert!(settle(&named("stranger"), &environment).is_err());
+        assert!(settle(&uri("mongodb://h/"), &[]).expect("settles").uri.credential.is_none());
+    }
+
+    #[test]
+    fn files_of_certificates_are_looked_into() {
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        let wishes = Connection { tls_ca_file: Some(empty.path().to_owned()), ..uri("mongodb://h/") };
+        let problem = settle(&wishes, &[]).err().expect("refused").to_string();
+        assert!(problem.contains("holds no PEM section CERTIFICATE"), "{problem}");
+        let missing = Connection { tls_ca_file: Some("/nonexistent/ca.pem".into()), ..uri("mongodb://h/") };
+        let problem = settle(&missing, &[]).err().expect("refused").to_string();
+        assert!(problem.contains("cannot read /nonexistent/ca.pem"), "{problem}");
+    }
+}

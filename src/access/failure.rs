@@ -348,3 +348,56 @@ impl fmt::Display for CertificateFault {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart_and_names_are_identifiers() {
+        let check = |code: i32, name: &str, expected: Failure| assert_eq!(Failure::of_code(code, name, None), expected);
+        check(13, "Unauthorized", Failure::NotAuthorized { command: None });
+        check(18, "AuthenticationFailed", Failure::SignIn(SignIn::Refused));
+        check(64, "WriteConcernFailed", Failure::WriteConcern { code: 64 });
+        check(10107, "NotWritablePrimary", Failure::NotPrimary { code: 10107 });
+        check(11000, "DuplicateKey", Failure::Other { code: Some(11000), name: "DuplicateKey".to_owned() });
+        let quoting = "dup key: { Name: \"Canary Carter\" }";
+        check(11000, quoting, Failure::Other { code: Some(11000), name: "UnknownError".to_owned() });
+    }
+
+    #[test]
+    fn only_the_commands_name_is_taken_from_a_refusal() {
+        let check = |message: &str, expected: Option<&str>| assert_eq!(refused_command(message).as_deref(), expected);
+        check("not authorized on hospital to execute command { insert: \"admissions\", x: 1 }", Some("insert"));
+        check("not authorized on hospital to execute command { \"Canary Carter\": 1 }", None);
+        check("not authorized", None);
+    }
+
+    #[test]
+    fn what_may_pass_is_retried_and_what_cannot_is_not() {
+        let check = |failure: &Failure, retryable: bool, code: u8| {
+            assert_eq!((failure.is_retryable(), failure.exit_code()), (retryable, code), "{failure}");
+        };
+        check(&Failure::Unreachable(Unreachable::Lost), true, 3);
+        check(&Failure::Unreachable(Unreachable::Name), false, 3);
+        check(&Failure::NotPrimary { code: 91 }, true, 1);
+        check(&Failure::SignIn(SignIn::Missing), false, 3);
+        check(&Failure::Certificate(CertificateFault::Expired), false, 3);
+        check(&Failure::NotAuthorized { command: None }, false, 1);
+    }
+
+    #[test]
+    fn the_faults_of_a_certificate_are_told_by_what_the_tls_library_says() {
+        let check = |text: &str, expected: Failure| assert_eq!(Failure::of_tls_text(text), expected, "{text}");
+        let fault = Failure::Certificate;
+        check("invalid peer certificate: certificate expired: verification time 2", fault(CertificateFault::Expired));
+        check("invalid peer certificate: Expired", fault(CertificateFault::Expired));
+        check("invalid peer certificate: certificate not valid yet: 1", fault(CertificateFault::NotYetValid));
+        check("invalid peer certificate: certificate not valid for name \"h\"", fault(CertificateFault::WrongHost));
+        check("invalid peer certificate: UnknownIssuer", fault(CertificateFault::UnknownIssuer));
+        check("invalid peer certificate: BadSignature", fault(CertificateFault::UnknownIssuer));
+        check("invalid peer certificate: Revoked", fault(CertificateFault::Invalid));
+        check("received fatal alert: CertificateRequired", Failure::ClientCertificate);
+        check("tls handshake eof", Failure::Unreachable(Unreachable::Lost));
+    }
+}

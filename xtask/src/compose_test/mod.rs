@@ -1,5 +1,6 @@
 //! The stack of compose.yaml, tested for real: built, brought up, loaded, asked from outside, restarted, taken down.
 
+mod first_start;
 mod secrets;
 mod stack;
 
@@ -59,6 +60,8 @@ fn test(stack: &Stack) -> Result<()> {
     step("build the image");
     stack.compose(&["build", "app"])?;
     check_image(stack)?;
+    step("start a database with init-mongo.js alone");
+    first_start::check(stack)?;
     step("bring the stack up: the sample is loaded and verified");
     stack.compose(&["up", "-d"])?;
     stack.wait_for("app")?;

@@ -49,6 +49,16 @@ impl Stack {
         &self.image
     }
 
+    /// The image of the database.
+    pub(super) fn mongo_image(&self) -> &str {
+        &self.mongo_image
+    }
+
+    /// The path of a file of the tree's copy.
+    pub(super) fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
     /// A command of Docker Compose on this stack; a port of the engine's choice, so that stacks can stand side by side.
     pub(super) fn compose_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.compose[0]);
@@ -80,8 +90,7 @@ impl Stack {
     /// Waits for the end of a service that does one job; its exit code must be 0.
     pub(super) fn wait_for(&self, service: &str) -> Result<()> {
         let container = self.container(service)?;
-        let ended =
-            || docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
+        let ended = || docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
         wait_until(&format!("service {service} ends"), ended)?;
         let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &container])?;
         if code.trim() == "0" {

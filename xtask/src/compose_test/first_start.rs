@@ -1,0 +1,51 @@
+//! deploy/init-mongo.js in the database's container, for who starts it without provisioning.
+
+use std::time::{Duration, Instant};
+
+use super::stack::{Stack, docker};
+use crate::{Error, Result};
+
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+/// Passwords for a container that lives for seconds and that nobody can reach.
+const ENVIRONMENT: [&str; 8] = [
+    "MONGO_INITDB_ROOT_USERNAME=chief",
+    "MONGO_INITDB_ROOT_PASSWORD=first-start-root",
+    "MONGO_ROOT_USER=chief",
+    "MONGO_ROOT_PASS=first-start-root",
+    "WRITER_PASS=first-start-w",
+    "READER_PASS=first-start-r",
+    "LOADER_PASS=first-start-l",
+    "ANALYST_PASS=first-start-a",
+];
+
+/// Starts a database with the script and lets provisioning say that nothing is left to do.
+pub(super) fn check(stack: &Stack) -> Result<()> {
+    let script = format!("{}:/docker-entrypoint-initdb.d/init-mongo.js:ro", stack.file("deploy/init-mongo.js"));
+    let mut line = vec!["run", "--detach", "--rm", "--network", "none", "--volume", &script];
+    ENVIRONMENT.iter().for_each(|setting| line.extend(["--env", setting]));
+    line.extend([stack.mongo_image(), "mongod", "--auth"]);
+    let container = docker(&line)?.trim().to_owned();
+    let planned = plan_until_it_answers(stack, &container);
+    docker(&["rm", "--force", "--volumes", &container])?;
+    let planned = planned?;
+    if planned.contains("nothing to do") {
+        return Ok(());
+    }
+    Err(Error::failed(format!("init-mongo.js does not make what provisioning wants:\n{planned}")))
+}
+
+fn plan_until_it_answers(stack: &Stack, container: &str) -> Result<String> {
+    let network = format!("container:{container}");
+    let mut line = vec!["run", "--rm", "--network", &network, "--read-only"];
+    ENVIRONMENT.iter().for_each(|setting| line.extend(["--env", setting]));
+    line.extend([stack.image(), "provision", "--plan", "--uri", "mongodb://127.0.0.1:27017/?directConnection=true"]);
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        // During the first start the server runs, is set up, and starts again: until then the sign-in fails.
+        match docker(&line) {
+            Ok(planned) if planned.contains("nothing to do") => return Ok(planned),
+            answer if Instant::now() > deadline => return answer,
+            _ => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}
