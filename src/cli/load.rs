@@ -99,14 +99,14 @@ impl LoadArgs {
     }
 
     fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
-        let progress = self.reading.progress();
+        let progress = self.reading.progress(plan);
         let _bar = Bar::start("dry run", &progress, self.reading.quiet);
         dry_run::dry_run(plan, self.mode.into(), self.rejects.as_deref(), &Interrupt::default(), &progress)
     }
 
     fn load(self, plan: &Plan) -> Result<LoadSummary, Error> {
         let options = self.options();
-        let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress());
+        let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
         super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Load, &plan.spec.collection).await?;
             if options.drop && !yes {

@@ -68,8 +68,8 @@ impl ReadingArgs {
     }
 
     /// A count of progress that tells as much as was asked for.
-    pub fn progress(&self) -> Progress {
-        Progress { verbose: self.verbose, ..Progress::default() }
+    pub fn progress(&self, plan: &Plan) -> Progress {
+        Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
     /// The dataset spec that was named, or the built-in one.

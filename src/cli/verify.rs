@@ -42,7 +42,7 @@ impl VerifyArgs {
             ..VerifyOptions::default()
         };
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
-        let progress = self.reading.progress();
+        let progress = self.reading.progress(&plan);
         let proof = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.spec.collection).await?;
             let _bar = Bar::start("verify", &progress, quiet);

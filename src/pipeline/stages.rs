@@ -72,13 +72,14 @@ fn read_all(
     let mut sequence = 0;
     for index in 0..plan.sources.len() {
         let mut reader = plan.open(index)?;
+        let read_before = plan.sources[..index].iter().filter_map(|plan| plan.source.size_bytes).sum::<u64>();
         while let Some(mut block) = reader.next_block(Block::default())? {
             if interrupt.is_asked() {
                 return Ok(());
             }
             block.sequence = sequence;
             sequence += 1;
-            progress.bytes.fetch_add(block.bytes.len() as u64, Ordering::Relaxed);
+            progress.bytes.store(read_before + reader.consumed_bytes(), Ordering::Relaxed);
             if to_workers.send(block).is_err() {
                 return Ok(());
             }

@@ -80,8 +80,7 @@ impl Stack {
     /// Waits for the end of a service that does one job; its exit code must be 0.
     pub(super) fn wait_for(&self, service: &str) -> Result<()> {
         let container = self.container(service)?;
-        let ended =
-            || docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
+        let ended = || docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
         wait_until(&format!("service {service} ends"), ended)?;
         let code = docker(&["inspect", "--format", "{{.State.ExitCode}}", &container])?;
         if code.trim() == "0" {
