@@ -128,6 +128,10 @@ impl<'a> Account<'a> {
         let (reason, message) = refusal.explain();
         self.refused.add(reason, None);
         load.counts.rejected += 1;
+        match refusal {
+            Refusal::Conflict => load.counts.refused_for_conflict += 1,
+            _ => load.counts.refused_by_server += 1,
+        }
         self.write_reject(&RejectedRow {
             source: block.source,
             line: block.first_line + u64::from(entry.line),
