@@ -16,14 +16,14 @@ fn spec_of_rule(rule: &str) -> String {
 fn a_reject_that_nobody_corrected_is_rejected_again() {
     let place = Place::new("again");
     let good = row("Zo\u{eb} Lee", "30", "O+", "2024-01-31", "2024-02-02");
-    for (name, bad) in [("utf8", b"Ann\xff\xfeLee"), ("1252", b"Ann\x81\x8dLee")] {
+    for (name, encoding, bad) in [("utf8", "utf-8", b"Ann\xff\xfeLee"), ("1252", "windows-1252", b"Ann\x81\x8dLee")] {
         let mut bytes = format!("{HEADER}\n").into_bytes();
         let encoded: Vec<u8> = good.chars().map(|letter| letter as u8).collect();
         bytes.extend_from_slice(if name == "utf8" { good.as_bytes() } else { &encoded });
         bytes.push(b'\n');
         bytes.extend_from_slice(bad);
         bytes.extend_from_slice(&good.as_bytes()["Zo\u{eb} Lee".len()..]);
-        let summary = place.load(&place.write(name, bytes), &["-c", name], 4);
+        let summary = place.load(&place.write(name, bytes), &["-c", name, "--encoding", encoding], 4);
         assert_eq!(counts(&summary, &ENDS)[4], 1, "{summary}");
         let rejects = place.dir.path().join(format!("{name}.rejects.csv"));
         let summary = place.load(&rejects, &["-c", name], 4);
