@@ -183,5 +183,6 @@ fn delimiter(source: &SourcePlan) -> u8 {
 }
 
 fn output(path: &Path, error: std::io::Error) -> Error {
-    Error::Output { path: path.display().to_string(), error }
+    let path = format!("the reject file {}", path.display());
+    Error::Output { path, hint: "; make room for it, or name another with --rejects", error }
 }
