@@ -237,3 +237,45 @@ fn write_lineage(lineage: Lineage, out: &mut Vec<u8>) {
     let len = (out.len() - start) as u32;
     out[start..start + 4].copy_from_slice(&len.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(spec: &Spec, text_bytes: usize) -> Record {
+        let mut record = Record::default();
+        for _ in &spec.fields {
+            record.push_text(&"x".repeat(text_bytes));
+        }
+        record
+    }
+
+    /// Encodes records of many lengths, one of them too large, together and one by one.
+    fn check(spec: &Spec, lineage: Option<Lineage>) {
+        let mut encoder = Encoder::new(spec, IdentityKey::from_secret("a deployment's secret"));
+        let (mut together, mut alone) = (b"before".to_vec(), b"before".to_vec());
+        let (mut lens, mut expected) = (Vec::new(), Vec::new());
+        for text_bytes in (0..150).chain([DOCUMENT_BYTES_MAX, 3]) {
+            let record = record(spec, text_bytes);
+            lens.extend(encoder.write(&record, lineage, &mut together));
+            expected.extend(encoder.encode(&record, lineage, &mut alone));
+        }
+        let names = encoder.name_all(&mut together).to_vec();
+        let named = |(&len, (id, digest))| Encoded { id, digest, len };
+        assert_eq!(lens.iter().zip(names).map(named).collect::<Vec<_>>(), expected);
+        assert_eq!(expected.len(), 151, "one record is too large");
+        assert_eq!(together, alone);
+        assert!(encoder.name_all(&mut together).is_empty());
+    }
+
+    #[test]
+    fn documents_come_out_together_as_they_do_alone() {
+        let laboratory = include_str!("../../tests/data/spec/laboratory.toml");
+        let nested = Spec::from_toml(laboratory, "laboratory.toml").expect("a valid spec");
+        let lineage = Lineage { run: [7; 16], row: 5 };
+        for spec in [&Spec::built_in(), &nested] {
+            check(spec, None);
+            check(spec, Some(lineage));
+        }
+    }
+}

@@ -114,12 +114,18 @@ mod tests {
             number in any::<i64>(),
         ) {
             let mut record = Record::default();
-            texts.iter().for_each(|text| record.push_text(text));
+            for text in &texts {
+                record.push_text(text);
+            }
             record.values.extend([Value::Int64(number), Value::Int32(7), Value::Null, Value::Datetime(number)]);
             let name_ready = Name::new(&name);
             let (mut fast, mut slow) = (b"before".to_vec(), b"before".to_vec());
-            record.values.iter().for_each(|value| write_element(&record, value, &name_ready, &mut fast));
-            texts.iter().for_each(|text| slow.extend(write_slowly(0x02, &name, &text_value(text))));
+            for value in &record.values {
+                write_element(&record, value, &name_ready, &mut fast);
+            }
+            for text in &texts {
+                slow.extend(write_slowly(0x02, &name, &text_value(text)));
+            }
             slow.extend(write_slowly(0x12, &name, &number.to_le_bytes()));
             slow.extend(write_slowly(0x10, &name, &7_i32.to_le_bytes()));
             slow.extend(write_slowly(0x0a, &name, &[]));

@@ -191,8 +191,8 @@ impl Bench {
     /// Gives the latest documents their `_id`s.
     fn name(&mut self, encoded: &mut EncodedBlock) {
         let names = self.encoder.name_all(&mut encoded.documents);
-        let named = encoded.entries.len() - names.len();
-        for (entry, &(id, digest)) in encoded.entries[named..].iter_mut().zip(names) {
+        let first = encoded.entries.len() - names.len();
+        for (entry, &(id, digest)) in encoded.entries[first..].iter_mut().zip(names) {
             (entry.id, entry.digest) = (id, digest);
         }
     }
