@@ -1,5 +1,6 @@
 //! The way of a row through the rules: every cell in the spec's order, the first failure wins.
 
+use super::short_text::ShortText;
 use super::tally::{NULL_MARKER, RULES, TRIM};
 use super::whitespace::{is_single_spaced, trim};
 use super::{Record, Tally, Value, constraints, convert, slot_names};
@@ -29,6 +30,8 @@ struct Plan {
     marker_bytes_max: usize,
     /// Whether a rule may change text that is printable, single-spaced ASCII.
     acts_on_plain: bool,
+    /// The values of an enum that are short.
+    short_values: Vec<ShortText>,
 }
 
 /// Two buffers that rules write to in turn.
@@ -55,6 +58,10 @@ impl Cleaner {
             date: layout.dates[index].unwrap_or(DateFormat::Iso),
             marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
             acts_on_plain: !field.clean.iter().all(|rule| matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)),
+            short_values: match &field.kind {
+                FieldType::Enum { values, .. } => values.iter().filter_map(|value| ShortText::new(value)).collect(),
+                _ => Vec::new(),
+            },
         };
         Self {
             plans: spec.fields.iter().enumerate().map(plan).collect(),
@@ -161,6 +168,10 @@ impl Plan {
             FieldType::String => self.push_string(text, plain, scratch, marks, record),
             FieldType::Enum { values, synonyms } => {
                 let text = scratch.apply(self, text, plain, marks);
+                if self.is_listed(text) {
+                    record.push_text(text);
+                    return Ok(());
+                }
                 let value = convert::listed(text, values, synonyms).ok_or(Reason::NotAllowed)?;
                 if value != text {
                     marks.change(self.index, RULES + self.field.clean.len());
@@ -170,6 +181,11 @@ impl Plan {
             }
             _ => self.push_typed(text, scratch, marks, record),
         }
+    }
+
+    /// Whether a short text is one of the enum's values as it stands; `false` says nothing.
+    fn is_listed(&self, text: &str) -> bool {
+        ShortText::new(text).is_some_and(|short| self.short_values.contains(&short))
     }
 
     fn is_null_marker(&self, text: &str) -> bool {

@@ -14,6 +14,7 @@ mod number;
 mod organisation_name;
 mod person_name;
 mod record;
+mod short_text;
 mod tally;
 mod whitespace;
 

@@ -1,11 +1,12 @@
 //! `medlift export`.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use medlift::access::Purpose;
-use medlift::export::{ExportFormat, ExportOptions, Output, export};
+use medlift::export::{ExportError, ExportFormat, ExportOptions, Output, export};
 use medlift::pipeline::Error;
 use medlift::verify::Scan;
 
@@ -70,8 +71,13 @@ impl ExportArgs {
         let exported = super::run_async(async |_| {
             let target = connection.connect(Purpose::Read, &spec.collection).await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), Output::file)?;
-            Ok(export(&Scan::new(&target.documents()), &spec, &options, output).await?)
+            match export(&Scan::new(&target.documents()), &spec, &options, output).await {
+                // A reader that went away, as `head` does, has what it wanted.
+                Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
+                exported => Ok(Some(exported?)),
+            }
         })?;
+        let Some(exported) = exported else { return Ok(ExitCode::SUCCESS) };
         if !quiet {
             eprintln!("medlift: {} documents exported", exported.written);
         }

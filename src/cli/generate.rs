@@ -53,7 +53,9 @@ impl GenerateArgs {
             None => generate::write(&mut BufWriter::new(std::io::stdout().lock()), self.rows, self.seed, damage),
         };
         match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Output { path: name, error }),
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::Output { path: name, hint: "", error })
+            }
             _ => Ok(ExitCode::SUCCESS),
         }
     }

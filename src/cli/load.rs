@@ -41,7 +41,7 @@ pub struct LoadArgs {
     /// Stop when more rows than this are rejected, or more than this share
     #[arg(long, value_name = "N|N%", value_parser = rejects_max)]
     max_rejects: Option<RejectsMax>,
-    /// Stop at the first rejected row
+    /// Stop at the first rejected row; what was read by then is still written
     #[arg(long, conflicts_with = "max_rejects")]
     stop_on_error: bool,
     /// Keep the load's id and the row number inside each document
@@ -70,7 +70,7 @@ pub struct LoadArgs {
 
 /// How stored documents are treated.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum LoadMode {
+pub enum LoadMode {
     /// Keep what is stored, or as the spec's identity rule says
     #[default]
     Insert,
@@ -99,14 +99,15 @@ impl LoadArgs {
     }
 
     fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
-        let progress = self.reading.progress();
+        let progress = self.reading.progress(plan);
         let _bar = Bar::start("dry run", &progress, self.reading.quiet);
-        dry_run::dry_run(plan, self.mode.into(), self.rejects.as_deref(), &Interrupt::default(), &progress)
+        let (mode, rejects_max) = (self.mode.into(), self.rejects_max());
+        dry_run::dry_run(plan, mode, self.rejects.as_deref(), rejects_max, &Interrupt::default(), &progress)
     }
 
     fn load(self, plan: &Plan) -> Result<LoadSummary, Error> {
         let options = self.options();
-        let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress());
+        let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
         super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Load, &plan.spec.collection).await?;
             if options.drop && !yes {
@@ -117,13 +118,17 @@ impl LoadArgs {
         })
     }
 
+    fn rejects_max(&self) -> Option<RejectsMax> {
+        self.max_rejects.or(self.stop_on_error.then_some(RejectsMax::Rows(0)))
+    }
+
     fn options(&self) -> LoadOptions {
         LoadOptions {
             mode: self.mode.into(),
             drop: self.drop,
             lineage: self.lineage,
             rejects: self.rejects.clone(),
-            rejects_max: self.max_rejects.or(self.stop_on_error.then_some(RejectsMax::Rows(0))),
+            rejects_max: self.rejects_max(),
             reload: self.reload,
             verify: !self.no_verify,
             limits: Limits {

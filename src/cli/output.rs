@@ -29,7 +29,7 @@ pub fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::Output { path: "standard output".into(), error })
+            Err(Error::Output { path: "standard output".into(), hint: "", error })
         }
         _ => Ok(()),
     }

@@ -37,8 +37,8 @@ pub struct ReadingArgs {
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// Threads that parse, clean and encode [default: half of the cores]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256))]
+    workers: u16,
     /// Show no progress
     #[arg(long)]
     pub quiet: bool,
@@ -68,8 +68,8 @@ impl ReadingArgs {
     }
 
     /// A count of progress that tells as much as was asked for.
-    pub fn progress(&self) -> Progress {
-        Progress { verbose: self.verbose, ..Progress::default() }
+    pub fn progress(&self, plan: &Plan) -> Progress {
+        Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
     /// The dataset spec that was named, or the built-in one.
@@ -91,7 +91,11 @@ impl ReadingArgs {
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
         };
-        Plan::new(spec, identity_key()?, &Wishes { sources, encoding: self.encoding, layout, workers: self.workers })
+        Plan::new(
+            spec,
+            identity_key()?,
+            &Wishes { sources, encoding: self.encoding, layout, workers: self.workers.into() },
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::report::Bar;
 
 use super::connection::ConnectionArgs;
+use super::load::LoadMode;
 use super::output;
 use super::reading::ReadingArgs;
 
@@ -28,6 +29,9 @@ pub struct VerifyArgs {
     /// Count documents that the source does not ask for as no difference
     #[arg(long)]
     ignore_extra: bool,
+    /// The mode that the source was loaded with: it says which of two rows with one identity counts
+    #[arg(long, value_enum, default_value_t)]
+    mode: LoadMode,
 }
 
 impl VerifyArgs {
@@ -39,10 +43,10 @@ impl VerifyArgs {
             differences_max: self.max_differences,
             show_values: self.show_values,
             only_source: self.ignore_extra,
-            ..VerifyOptions::default()
+            mode: self.mode.into(),
         };
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
-        let progress = self.reading.progress();
+        let progress = self.reading.progress(&plan);
         let proof = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.spec.collection).await?;
             let _bar = Bar::start("verify", &progress, quiet);

@@ -19,6 +19,11 @@ impl IdentityKey {
         self.0.map_or_else(|| "none".into(), |_| self.hash(b"fingerprint").to_hex()[..16].to_owned())
     }
 
+    /// The key itself, where there is one.
+    pub(super) fn bytes(&self) -> Option<&[u8; blake3::KEY_LEN]> {
+        self.0.as_ref()
+    }
+
     pub(super) fn hash(&self, bytes: &[u8]) -> blake3::Hash {
         match &self.0 {
             Some(key) => blake3::keyed_hash(key, bytes),

@@ -5,7 +5,9 @@
 
 mod block;
 mod document;
+mod element;
 pub mod extended_json;
+mod hash_many;
 mod identity;
 mod stored;
 pub mod text;

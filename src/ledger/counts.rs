@@ -18,6 +18,10 @@ pub struct Counts {
     pub duplicates: u64,
     /// Rows that cleaning, the spec's conflict rule or the server refused.
     pub rejected: u64,
+    /// Of those, the ones that the server refused: the collection lacks them.
+    pub refused_by_server: u64,
+    /// Of those, the ones that the conflict rule refused: the collection holds other content under their identity.
+    pub refused_for_conflict: u64,
     /// Records left out because other content under their identity was kept.
     pub conflicts: u64,
 }

@@ -39,6 +39,7 @@ impl Cells {
     }
 
     /// Adds a cell that stands in the row as it is.
+    #[inline]
     pub fn push_borrowed(&mut self, range: Range<usize>) {
         self.spans.push(borrowed(&range));
     }
@@ -78,6 +79,7 @@ impl Cells {
 
     /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
     /// whole characters.
+    #[inline]
     pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
         let span = self.spans[index];
         let range = span.start as usize..span.end as usize;

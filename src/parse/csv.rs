@@ -9,6 +9,7 @@ use super::Cells;
 use crate::reject::Reason;
 
 const QUOTE: u8 = b'"';
+const GROUP_BYTES: usize = 64;
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
@@ -31,36 +32,47 @@ pub(super) fn split_row(row: &[u8], delimiter: u8, cells: &mut Cells) -> Result<
     Ok(())
 }
 
-/// A row without quotes, eight bytes at a time.
+/// A row without quotes, 64 bytes at a time: a loop over the delimiters of so many bytes ends often enough as foreseen.
 fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     let pattern = EVERY_BYTE * u64::from(delimiter);
     let (mut start, mut base) = (0, 0);
     let mut push_found = |mut found: u64, base: usize| {
         while found != 0 {
-            let place = base + found.trailing_zeros() as usize / 8;
+            let place = base + found.trailing_zeros() as usize;
             cells.push_borrowed(start..place);
             start = place + 1;
             found &= found - 1;
         }
     };
-    let (words, rest) = row.as_chunks::<8>();
-    for word in words {
-        push_found(zero_bytes(u64::from_le_bytes(*word) ^ pattern), base);
-        base += 8;
+    let (groups, rest) = row.as_chunks();
+    for group in groups {
+        push_found(places(group, pattern), base);
+        base += GROUP_BYTES;
     }
     if !rest.is_empty() {
-        // What fills the last word up must not be a delimiter: its complement is none.
-        let mut word = [!delimiter; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        push_found(zero_bytes(u64::from_le_bytes(word) ^ pattern), base);
+        // What fills the last group up must not be a delimiter: its complement is none.
+        let mut group = [!delimiter; GROUP_BYTES];
+        group[..rest.len()].copy_from_slice(rest);
+        push_found(places(&group, pattern), base);
     }
     cells.push_borrowed(start..row.len());
+}
+
+/// One bit a byte of `group`, the lowest for the first: whether it is the byte that `pattern` repeats.
+fn places(group: &[u8; GROUP_BYTES], pattern: u64) -> u64 {
+    let words = group.as_chunks().0.iter().rev();
+    words.fold(0, |found, word| found << 8 | high_bits(zero_bytes(u64::from_le_bytes(*word) ^ pattern)))
 }
 
 /// The high bit of every byte of `word` that is zero, and no other bit (Hacker's Delight, 6-1, the form without carries
 /// between bytes).
 fn zero_bytes(word: u64) -> u64 {
     !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS)
+}
+
+/// The high bits of the eight bytes, which have no other, as one byte: the product brings bit 8n + 7 to place 56 + n.
+fn high_bits(word: u64) -> u64 {
+    (word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 /// A row with quotes, cell by cell.
@@ -186,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_fast_way_agrees_with_the_slow_one(
-            row in proptest::collection::vec(prop_oneof![3 => Just(b','), 2 => Just(QUOTE), 1 => Just(0xac), 3 => any::<u8>()], 0..70),
+            row in proptest::collection::vec(prop_oneof![3 => Just(b','), 2 => Just(QUOTE), 1 => Just(0xac), 3 => any::<u8>()], 0..150),
         ) {
             prop_assert_eq!(split(&row, b','), split_slowly(&row, b','));
             prop_assert_eq!(split(&row, b'|'), split_slowly(&row, b'|'));

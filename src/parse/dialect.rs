@@ -71,11 +71,14 @@ fn detect_line_end(sample: &[u8]) -> u8 {
 
 fn detect_delimiter(sample: &[u8], line_end: u8) -> Result<u8, LayoutError> {
     let fit = |delimiter| Fit::measure(sample, Dialect { delimiter, line_end });
-    let mut fits: Vec<Fit> = DELIMITERS.into_iter().map(fit).filter(|fit| fit.columns > 1).collect();
+    let (mut fits, others): (Vec<Fit>, Vec<Fit>) = DELIMITERS.into_iter().map(fit).partition(|fit| fit.columns > 1);
     fits.sort_by(|left, right| right.share().total_cmp(&left.share()));
     match fits.as_slice() {
         [] => Ok(DELIMITERS[0]),
-        [only] => Ok(only.delimiter),
+        [only] => match others.iter().find(|other| only.divides_none() && other.divides_all()) {
+            Some(other) => Err(LayoutError::OtherDelimiterInRows { header: only.delimiter, rows: other.delimiter }),
+            None => Ok(only.delimiter),
+        },
         [first, second, ..] if second.share() <= first.share() / 2.0 => Ok(first.delimiter),
         [first, second, ..] => {
             Err(LayoutError::AmbiguousDelimiter { first: first.delimiter, second: second.delimiter })
@@ -89,12 +92,14 @@ struct Fit {
     columns: usize,
     rows: usize,
     fitting_rows: usize,
+    /// Rows of more than one cell.
+    divided_rows: usize,
 }
 
 impl Fit {
     fn measure(sample: &[u8], dialect: Dialect) -> Self {
         let mut cells = Cells::default();
-        let mut fit = Self { delimiter: dialect.delimiter, columns: 0, rows: 0, fitting_rows: 0 };
+        let mut fit = Self { delimiter: dialect.delimiter, columns: 0, rows: 0, fitting_rows: 0, divided_rows: 0 };
         for span in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED) {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = span.ending == Ending::Whole && split_row(row, dialect.delimiter, &mut cells).is_ok();
@@ -103,9 +108,18 @@ impl Fit {
             } else {
                 fit.rows += 1;
                 fit.fitting_rows += usize::from(is_row && cells.len() == fit.columns);
+                fit.divided_rows += usize::from(is_row && cells.len() > 1);
             }
         }
         fit
+    }
+
+    const fn divides_none(&self) -> bool {
+        self.divided_rows == 0
+    }
+
+    const fn divides_all(&self) -> bool {
+        self.rows > 0 && self.divided_rows == self.rows
     }
 
     /// The share of the rows that fit. Without rows nothing speaks against it.
@@ -144,6 +158,14 @@ mod tests {
         assert!(message.contains("`,` and `;`") && message.contains("--delimiter"), "{message}");
         assert_eq!(detect_dialect(b"a,b;c\n", Some(b';')).unwrap().delimiter, b';');
         assert_eq!(detect_dialect(b"a", Some(b'"')), Err(LayoutError::BadDelimiter { delimiter: b'"' }));
+    }
+
+    #[test]
+    fn rows_with_another_delimiter_than_their_header_are_not_loaded() {
+        let other = LayoutError::OtherDelimiterInRows { header: b';', rows: b',' };
+        check("a;b\n1,2\n3,4\n", Err(other));
+        check("a;b\n1,2\n3;4\n", Ok((b';', b'\n')));
+        check("a;b\n1\n", Ok((b';', b'\n')));
     }
 
     #[test]

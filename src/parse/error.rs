@@ -9,6 +9,17 @@ pub enum LayoutError {
     /// Not a single record.
     #[error("there is no header, only blank lines")]
     NoHeader,
+    /// A header, and nothing below it.
+    #[error("there is a header and no row below it; is the export complete?")]
+    NoRows,
+    /// More columns than any table has.
+    #[error("the header has {columns} columns, more than {max}; is the first line a header, and the delimiter right?")]
+    TooManyColumns {
+        /// How many there are.
+        columns: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// The first record is not a row of cells.
     #[error("the header cannot be read: {reason}")]
     BadHeader {
@@ -22,6 +33,14 @@ pub enum LayoutError {
         first: u8,
         /// The other.
         second: u8,
+    },
+    /// The header is divided by one sign, the rows by another.
+    #[error("the header is divided by {}, but the rows by {}; correct the header", name(*.header), name(*.rows))]
+    OtherDelimiterInRows {
+        /// The header's.
+        header: u8,
+        /// The rows'.
+        rows: u8,
     },
     /// A delimiter that cannot be one.
     #[error("{} cannot be a delimiter; --delimiter takes one of `,` `;` `|` and `tab`", name(*.delimiter))]

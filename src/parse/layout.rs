@@ -8,6 +8,9 @@ use super::{Cells, Dialect, Format, LayoutError, Parser, ndjson};
 use crate::read::{Ending, RowSpan, records};
 use crate::spec::{Field, FieldType, Presence, Spec, column_key};
 
+/// Columns that a source may have: more than any table, few enough that each may have a name.
+const COLUMNS_MAX: usize = 10_000;
+
 /// Which cell feeds which field, and how its dates read.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -132,6 +135,9 @@ fn read_header(dialect: Dialect, sample: &[u8]) -> Result<Vec<String>, LayoutErr
     let mut cells = Cells::default();
     split_row(row, dialect.delimiter, &mut cells)
         .map_err(|_| bad("text stands between a closing quote and the next delimiter"))?;
+    if cells.len() > COLUMNS_MAX {
+        return Err(LayoutError::TooManyColumns { columns: cells.len(), max: COLUMNS_MAX });
+    }
     let name = |cell| std::str::from_utf8(cells.get(row, cell)).map(|name| name.trim().to_owned());
     (0..cells.len())
         .map(name)

@@ -1,6 +1,7 @@
 //! One row to its cells, whatever the format.
 
 use super::Cells;
+use super::columns::REJECT_COLUMNS;
 use super::csv::{BadCell, split_row};
 use super::ndjson::Ndjson;
 use super::{Format, Layout};
@@ -8,12 +9,17 @@ use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
+/// U+FFFD, as UTF-8.
+const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
+
 /// Divides the rows of a source into cells, as its layout says. What a row leaves behind never changes how the next is read.
 #[derive(Debug, Clone)]
 pub struct Parser {
     plan: Plan,
     /// Cells a row must have.
     columns: usize,
+    /// Whether the rows come from a reject file: a U+FFFD in them stands for bytes that nobody could decode.
+    is_from_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
 }
 
@@ -30,7 +36,8 @@ impl Parser {
             Format::Csv(dialect) => Plan::Csv { delimiter: dialect.delimiter },
             Format::Ndjson => Plan::Ndjson(Box::new(Ndjson::new(spec))),
         };
-        Self { plan, columns: layout.columns, cell_of_field: layout.cell_of_field.clone() }
+        let is_from_rejects = REJECT_COLUMNS.iter().all(|name| layout.header.iter().any(|column| column == name));
+        Self { plan, columns: layout.columns, is_from_rejects, cell_of_field: layout.cell_of_field.clone() }
     }
 
     /// Divides `row`, whose span is `span`, into `cells`: [`Layout::columns`] of them, or for NDJSON one a field.
@@ -47,7 +54,21 @@ impl Parser {
         };
         check_ending(span.ending)?;
         parsed?;
-        if self.columns > 0 { self.check_count(cells.len()) } else { Ok(()) }
+        if self.columns > 0 {
+            self.check_count(cells.len())?;
+        }
+        if self.is_from_rejects { self.check_corrected(row, cells) } else { Ok(()) }
+    }
+
+    /// A reject that was undecodable is no better as long as U+FFFD stands where its bytes could not be read.
+    fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
+        let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
+        let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));
+        let message = "a character that could not be decoded still stands as U+FFFD; put in what the source means";
+        match lost {
+            Some(field) => Err(Reject { field: Some(field), reason: Reason::Undecodable, message: message.into() }),
+            None => Ok(()),
+        }
     }
 
     fn bad_cell(&self, BadCell { cell, reason, .. }: BadCell) -> Reject {
@@ -75,7 +96,10 @@ fn check_ending(ending: Ending) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole => return Ok(()),
         Ending::OpenQuote => (Reason::UnterminatedQuote, "the source ends inside a quoted cell"),
-        Ending::TooLong => (Reason::RowTooLong, "the row is longer than a row may be; only its beginning is kept"),
+        Ending::TooLong => (
+            Reason::RowTooLong,
+            "the row is longer than any that fits a document of 16 MiB, so only its beginning is kept; perhaps a quote in it is never closed",
+        ),
     };
     Err(Reject { field: None, reason, message: message.to_owned() })
 }

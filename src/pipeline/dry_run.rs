@@ -4,15 +4,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Error;
-use super::load::{ReadSide, source_notes};
+use super::load::{ReadSide, RejectsMax, source_notes};
 use super::plan::Plan;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_all};
 use super::verify::{push, stop_if_asked};
 use crate::encode::Id;
 use crate::ledger::Counts;
+use crate::reject::Reason;
 use crate::report::Progress;
-use crate::report::summary::{self, LoadSummary};
+use crate::report::summary::{self, Count, LoadSummary};
 use crate::spec::OnConflict;
 use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
@@ -26,6 +27,7 @@ pub fn dry_run(
     plan: &Plan,
     mode: Mode,
     rejects: Option<&Path>,
+    rejects_max: Option<RejectsMax>,
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
@@ -43,7 +45,10 @@ pub fn dry_run(
     stop_if_asked(interrupt)?;
     let rule = if mode == Mode::Insert { plan.spec.identity.on_conflict } else { OnConflict::KeepLast };
     let expected = expectation.settle(rule).map_err(VerifyError::from)?;
-    let mut summary = summarize(plan, &side, &expected)?;
+    let mut summary = summarize(plan, &side, &expected, rule)?;
+    if rejects_max.is_some_and(|max| max.is_exceeded(summary.counts.rejected, summary.counts.read, true)) {
+        summary.outcome.push_str("; a load would stop: more rows are rejected than allowed");
+    }
     summary.seconds = started.elapsed().as_secs_f64();
     if let Some(account) = &mut account {
         account.sync()?;
@@ -52,14 +57,20 @@ pub fn dry_run(
     Ok(summary)
 }
 
-fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected) -> Result<LoadSummary, Error> {
-    let (counts, digest) = count(plan, side, expected)?;
+fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected, rule: OnConflict) -> Result<LoadSummary, Error> {
+    let (mut counts, digest) = count(side, expected)?;
+    let mut rejects = side.rejects.list(&plan.spec);
+    if rule == OnConflict::Reject && counts.conflicts > 0 {
+        let refused = std::mem::take(&mut counts.conflicts);
+        (counts.rejected, counts.refused_for_conflict) = (counts.rejected + refused, refused);
+        rejects.push(Count { what: Reason::Conflict.code().into(), field: String::new(), count: refused });
+    }
     Ok(LoadSummary {
         outcome: "dry run, nothing was written".into(),
         sources: source_notes(plan),
         counts,
         digest,
-        rejects: side.rejects.list(&plan.spec),
+        rejects,
         changes: summary::changes(&side.tally, &plan.spec),
         warnings: summary::warnings(&side.tally, &plan.spec),
         ..LoadSummary::default()
@@ -67,7 +78,7 @@ fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected) -> Result<LoadSu
 }
 
 /// Walks the expected documents in `_id` order, as a verification does.
-fn count(plan: &Plan, side: &ReadSide, expected: &Expected) -> Result<(Counts, String), Error> {
+fn count(side: &ReadSide, expected: &Expected) -> Result<(Counts, String), Error> {
     let mut counts = Counts { read: side.rows, rejected: side.rejected, ..Counts::default() };
     let mut digest = crate::encode::Digest::default();
     for document in expected.range(Id([0; 16]), None).map_err(VerifyError::from)? {
@@ -76,9 +87,6 @@ fn count(plan: &Plan, side: &ReadSide, expected: &Expected) -> Result<(Counts, S
         counts.duplicates += document.duplicates;
         counts.conflicts += document.conflicts;
         digest.add(document.digest);
-    }
-    if plan.spec.identity.on_conflict == OnConflict::Reject {
-        counts.rejected += std::mem::take(&mut counts.conflicts);
     }
     Ok((counts, digest.to_string()))
 }

@@ -15,7 +15,7 @@ use super::verify::{self, VerifyOptions};
 use crate::access::{AccessError, Failure, Target, schema};
 use crate::clean::Tally;
 use crate::encode::{Digest, EncodedBlock};
-use crate::ledger::{Checkpoint, Counts, Ledger, LoadRun, Options, SourceIdentity, State};
+use crate::ledger::{Checkpoint, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State};
 use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary, RejectCounts, SourceNote};
 use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RunBuilder, WriteError, Writer};
@@ -56,7 +56,7 @@ impl RejectsMax {
     /// Rows after which a share means something.
     const ROWS_MIN: u64 = 10_000;
 
-    fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
+    pub(super) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
         match self {
             Self::Rows(rows) => rejected > rows,
             Self::Percent(share) => (at_end || read >= Self::ROWS_MIN) && rejected as f64 * 100.0 > share * read as f64,
@@ -120,6 +120,10 @@ pub(super) struct ReadSide {
 impl<'a> Load<'a> {
     /// Finds out what is there: an empty collection, a load of the same sources that is complete or can be gone on with.
     async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
+        if target.collection == LEDGER_COLLECTION {
+            let problem = format!("`{LEDGER_COLLECTION}` is where loads are recorded; give another --collection");
+            return Err(Error::Usage(problem));
+        }
         let ledger = Ledger::new(&target.db(), &target.collection);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
@@ -205,7 +209,7 @@ impl<'a> Load<'a> {
         let rejected = self.run.counts.rejected.max(read.rejected);
         Error::Rejects {
             problem: format!("{rejected} rows rejected of {} read, more than allowed", read.rows),
-            hint: format!("see {}", self.account.files().join(", ")),
+            hint: format!("see {}; correct them, or allow more with --max-rejects", self.account.files().join(", ")),
         }
     }
 

@@ -52,10 +52,12 @@ pub enum Error {
         failure: Failure,
     },
     /// A file cannot be written.
-    #[error("cannot write {path}: {error}")]
+    #[error("cannot write {path}: {error}{hint}")]
     Output {
         /// The file.
         path: String,
+        /// What to do, after a semicolon; empty where it goes without saying.
+        hint: &'static str,
         /// Why.
         error: std::io::Error,
     },
@@ -75,7 +77,7 @@ pub enum Error {
     },
     /// A load that ended before its end.
     #[error(
-        "{cause}; {written} documents of {settled} rows are written and durable, and the same command goes on from there"
+        "{cause}; {written} documents of {settled} rows are written and durable, and {}", .cause.afterwards()
     )]
     Unfinished {
         /// Why.
@@ -107,6 +109,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a load that this stopped can count on the next time.
+    const fn afterwards(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "the next load finds them",
+            _ => "the same command goes on from there",
+        }
+    }
+
     /// The exit code: 2 for what was typed, 3 where there is no connection or no sign-in, 1 for all else.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::SourceIdentity;
-use crate::parse::{Layout, LayoutOptions, detect_format};
-use crate::read::{self, Encoding, ReadOptions, Reader, Source};
+use crate::parse::{Format, Layout, LayoutError, LayoutOptions, detect_format};
+use crate::read::{self, Encoding, ReadOptions, Reader, Source, records};
 use crate::spec::Spec;
 
 use super::Error;
@@ -117,6 +117,12 @@ impl SourcePlan {
         let wrong = |problem| Error::Layout { source_name: source.name.clone(), problem };
         let format = detect_format(reader.sample(), wishes).map_err(wrong)?;
         let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
+        if reader.sample_is_whole()
+            && matches!(format, Format::Csv(_))
+            && records(reader.sample(), &format).nth(1).is_none()
+        {
+            return Err(wrong(LayoutError::NoRows));
+        }
         let encoding = reader.encoding();
         let opened = Mutex::new(source.is_read_once().then_some(reader));
         Ok(Self { source, encoding, layout, opened })

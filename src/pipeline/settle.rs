@@ -128,6 +128,10 @@ impl<'a> Account<'a> {
         let (reason, message) = refusal.explain();
         self.refused.add(reason, None);
         load.counts.rejected += 1;
+        match refusal {
+            Refusal::Conflict => load.counts.refused_for_conflict += 1,
+            _ => load.counts.refused_by_server += 1,
+        }
         self.write_reject(&RejectedRow {
             source: block.source,
             line: block.first_line + u64::from(entry.line),
@@ -179,5 +183,6 @@ fn delimiter(source: &SourcePlan) -> u8 {
 }
 
 fn output(path: &Path, error: std::io::Error) -> Error {
-    Error::Output { path: path.display().to_string(), error }
+    let path = format!("the reject file {}", path.display());
+    Error::Output { path, hint: "; make room for it, or name another with --rejects", error }
 }

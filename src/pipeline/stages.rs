@@ -9,7 +9,7 @@ use std::thread;
 use super::Error;
 use super::plan::Plan;
 use crate::clean::{Cleaner, Record};
-use crate::encode::{EncodedBlock, Encoder, Entry, Lineage};
+use crate::encode::{Digest, EncodedBlock, Encoder, Entry, Id, Lineage};
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
@@ -17,6 +17,10 @@ use crate::report::Progress;
 
 /// Blocks between two stages: enough to keep both busy, few enough to bound memory.
 const BLOCKS_WAITING_MAX: usize = 4;
+
+/// Rows whose documents are hashed together: enough to fill the hash's lanes with documents of equally many blocks, few
+/// enough to be in the nearest cache still.
+const NAMED_TOGETHER: usize = 64;
 
 /// A wish to stop that any thread may look at.
 #[derive(Debug, Clone, Default)]
@@ -72,13 +76,14 @@ fn read_all(
     let mut sequence = 0;
     for index in 0..plan.sources.len() {
         let mut reader = plan.open(index)?;
+        let read_before = plan.sources[..index].iter().filter_map(|plan| plan.source.size_bytes).sum::<u64>();
         while let Some(mut block) = reader.next_block(Block::default())? {
             if interrupt.is_asked() {
                 return Ok(());
             }
             block.sequence = sequence;
             sequence += 1;
-            progress.bytes.fetch_add(block.bytes.len() as u64, Ordering::Relaxed);
+            progress.bytes.store(read_before + reader.consumed_bytes(), Ordering::Relaxed);
             if to_workers.send(block).is_err() {
                 return Ok(());
             }
@@ -175,10 +180,24 @@ impl Bench {
                 Ok(entry) => encoded.entries.push(entry),
                 Err(reject) => encoded.rejects.push(self.rejected(block, span, reject)),
             }
+            if row % NAMED_TOGETHER == NAMED_TOGETHER - 1 {
+                self.name(&mut encoded);
+            }
         }
+        self.name(&mut encoded);
         encoded
     }
 
+    /// Gives the latest documents their `_id`s.
+    fn name(&mut self, encoded: &mut EncodedBlock) {
+        let names = self.encoder.name_all(&mut encoded.documents);
+        let first = encoded.entries.len() - names.len();
+        for (entry, &(id, digest)) in encoded.entries[first..].iter_mut().zip(names) {
+            (entry.id, entry.digest) = (id, digest);
+        }
+    }
+
+    /// Appends the row's document, whose `_id` is still to come (see [`name`](Self::name)).
     fn encode_row(
         &mut self,
         block: &Block,
@@ -194,12 +213,12 @@ impl Bench {
         self.cleaner.clean(bytes, &self.cells, &mut self.record, &mut into.tally)?;
         let lineage = self.run.map(|run| Lineage { run, row: block.first_row + row as u64 });
         let start = into.documents.len() as u32;
-        let encoded = self.encoder.encode(&self.record, lineage, &mut into.documents)?;
+        let len = self.encoder.write(&self.record, lineage, &mut into.documents)? as u32;
         Ok(Entry {
-            id: encoded.id,
-            digest: encoded.digest,
+            id: Id([0; 16]),
+            digest: Digest::default(),
             start,
-            len: encoded.len as u32,
+            len,
             row: row as u32,
             line: (span.line - into.first_line) as u32,
             offset: (span.offset - into.first_offset) as u32,

@@ -116,6 +116,10 @@ fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
 }
 
 fn utf8_or_1252(raw: &[u8]) -> Encoding {
+    // Nearly every source is UTF-8 without a flaw, and known for it faster than flaws are counted.
+    if std::str::from_utf8(raw).is_ok() {
+        return Encoding::Utf8;
+    }
     let (mut characters, mut errors) = (0_usize, 0_usize);
     for chunk in raw.utf8_chunks() {
         characters += chunk.valid().bytes().filter(|&byte| byte >= 0xc0).count();

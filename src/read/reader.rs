@@ -92,6 +92,11 @@ impl Reader {
         self.text.sample()
     }
 
+    /// Whether the sample is the whole source.
+    pub fn sample_is_whole(&self) -> bool {
+        self.text.sample_is_whole()
+    }
+
     /// The encoding that was given or detected.
     pub fn encoding(&self) -> Encoding {
         self.text.encoding()

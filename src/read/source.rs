@@ -9,6 +9,8 @@ use super::ReadError;
 
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
+/// How the names of reject files end, which a pattern finds only where it asks for them.
+const REJECTS_SUFFIX: &str = ".rejects.csv";
 const HASH_CHUNK_BYTES: usize = 256 * 1024;
 
 /// One input of a load.
@@ -57,13 +59,14 @@ fn is_pattern(arg: &str) -> bool {
 
 fn expand_pattern(pattern: &str) -> Result<Vec<Source>, ReadError> {
     let bad = |error: glob::PatternError| ReadError::BadPattern { pattern: pattern.to_owned(), reason: error.msg };
+    let wants_rejects = pattern.ends_with(REJECTS_SUFFIX);
     let mut paths = Vec::new();
     for entry in glob::glob(pattern).map_err(bad)? {
         let path = entry.map_err(|error| {
             let name = error.path().display().to_string();
             ReadError::from_io(&name, 0, error.into())
         })?;
-        if !path.is_dir() {
+        if !path.is_dir() && (wants_rejects || !is_reject_file(&path)) {
             paths.push(path);
         }
     }
@@ -72,6 +75,11 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Source>, ReadError> {
     }
     paths.sort();
     paths.iter().map(|path| Source::file(path)).collect()
+}
+
+/// A load leaves its rejects beside its sources; the same pattern must find the same sources the next time.
+fn is_reject_file(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }
 
 impl Source {
@@ -167,7 +175,7 @@ mod tests {
 
     fn directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv"] {
+        for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv", "a.csv.rejects.csv"] {
             fs::write(directory.path().join(name), "x\n").unwrap();
         }
         fs::write(directory.path().join("nothing.dat"), "").unwrap();
@@ -181,6 +189,9 @@ mod tests {
         let check = |args: &[&str], expected: &[&str]| assert_eq!(names(directory.path(), args).unwrap(), expected);
         check(&["c.txt", "a.csv"], &["c.txt", "a.csv"]);
         check(&["?.csv"], &["a.csv", "b.csv"]);
+        check(&["[ab].csv*"], &["a.csv", "b.csv"]);
+        check(&["*.rejects.csv"], &["a.csv.rejects.csv"]);
+        check(&["a.csv.rejects.csv"], &["a.csv.rejects.csv"]);
         check(&["odd[1].csv"], &["odd[1].csv"]);
         check(&["odd[0-9].csv"], &["odd1.csv"]);
         check(&["-", "a.csv"], &["standard input", "a.csv"]);

@@ -68,6 +68,11 @@ impl Text {
         &text[..last_line_end.map_or(text.len(), |place| place + 1)]
     }
 
+    /// Whether nothing follows the sample. To be asked before the first text is handed on.
+    pub(super) fn sample_is_whole(&self) -> bool {
+        self.sample.is_whole
+    }
+
     /// Adds up to `bytes_max` bytes of text to `out`: whether there may be more.
     pub(super) fn append(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
         if self.sample.is_left() {

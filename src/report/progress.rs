@@ -14,8 +14,10 @@ pub struct Progress {
     pub rows: Arc<AtomicU64>,
     /// Rows settled at the server.
     pub rows_settled: Arc<AtomicU64>,
-    /// Bytes read of the sources' text.
+    /// Bytes read of the sources as they lie on disk.
     pub bytes: Arc<AtomicU64>,
+    /// Bytes of all sources, where they are known.
+    pub bytes_total: Option<u64>,
     /// Whether each step is told in a line of its own on standard error.
     pub verbose: bool,
 }
@@ -60,8 +62,13 @@ impl Bar {
 fn message(doing: &str, progress: &Progress) -> String {
     let rows = progress.rows.load(Ordering::Relaxed);
     let settled = progress.rows_settled.load(Ordering::Relaxed);
-    let bytes = HumanBytes(progress.bytes.load(Ordering::Relaxed));
-    format!("{doing}: {} rows, {bytes} read, {} settled", HumanCount(rows), HumanCount(settled))
+    let bytes = progress.bytes.load(Ordering::Relaxed);
+    let share = match progress.bytes_total {
+        Some(total) if total > 0 => format!(" ({} %)", (bytes * 100 / total).min(100)),
+        _ => String::new(),
+    };
+    let bytes = HumanBytes(bytes);
+    format!("{doing}: {} rows, {bytes} read{share}, {} settled", HumanCount(rows), HumanCount(settled))
 }
 
 impl Drop for Bar {

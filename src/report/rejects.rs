@@ -83,7 +83,9 @@ impl RejectFile {
         }
         let start = [row.line.to_string(), row.offset.to_string(), row.column.to_owned()];
         let rule = [row.reject.reason.code().to_owned(), row.reject.message.clone()];
-        let cells = start.iter().chain(&rule).map(String::as_bytes).chain(row.cells.iter().map(Vec::as_slice));
+        // What is no UTF-8 becomes U+FFFD: the file is UTF-8 whatever the source was, and is never taken for another encoding.
+        let own: Vec<_> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
+        let cells = start.iter().chain(&rule).map(String::as_bytes).chain(own.iter().map(|cell| cell.as_bytes()));
         let line = csv_line(cells, self.delimiter);
         self.put(&line)
     }

@@ -47,6 +47,9 @@ pub struct LoadSummary {
     pub unverified: Option<String>,
 }
 
+/// Unknown columns that are named; the others are counted.
+const COLUMNS_NAMED_MAX: usize = 50;
+
 /// How a source was read.
 #[derive(Debug, Serialize)]
 pub struct SourceNote {
@@ -144,8 +147,8 @@ pub fn warnings(tally: &Tally, spec: &Spec) -> Vec<Count> {
 
 impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let into = self.target.as_ref().map_or_else(String::new, |target| format!(" into {target}"));
-        writeln!(f, "{}{into}", self.outcome)?;
+        let target = self.target.as_ref().map_or_else(String::new, |target| format!(": {target}"));
+        writeln!(f, "{}{target}", self.outcome)?;
         self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
         f.write_str(&self.counts_table())?;
         list(f, "rejected, by reason", &self.rejects)?;
@@ -160,13 +163,9 @@ impl fmt::Display for LoadSummary {
 impl LoadSummary {
     /// Whether the proof finds what the counts say: what was refused or kept back is missing or different, and nothing else.
     pub fn is_proven(&self, proof: &Verification) -> bool {
-        let of = |reasons: &[Reason]| {
-            let counted = self.rejects.iter().filter(|count| reasons.iter().any(|reason| reason.code() == count.what));
-            counted.map(|count| count.count).sum::<u64>()
-        };
-        let refused = of(&[Reason::FailedValidation, Reason::RefusedByServer]);
-        let kept_back = self.counts.conflicts + of(&[Reason::Conflict]);
-        proof.missing <= refused && proof.different <= kept_back && proof.extra == 0
+        let Counts { conflicts, refused_by_server, refused_for_conflict, .. } = self.counts;
+        let kept_back = conflicts + refused_for_conflict;
+        proof.missing <= refused_by_server && proof.different <= kept_back && proof.extra == 0
     }
 
     fn counts_table(&self) -> String {
@@ -197,13 +196,32 @@ impl LoadSummary {
         if let Some(run) = &self.run {
             writeln!(f, "  run               {run}")?;
         }
-        let rate = if self.seconds > 0.0 { self.counts.read as f64 / self.seconds } else { 0.0 };
-        writeln!(f, "  {:.2} s, {rate:.0} rows/s", self.seconds)?;
+        if self.seconds > 0.0 {
+            writeln!(f, "  {:.2} s, {:.0} rows/s", self.seconds, self.counts.read as f64 / self.seconds)?;
+        }
         match (&self.verification, &self.unverified) {
-            (Some(proof), _) => write!(f, "{proof}  verified in {:.2} s", self.verification_seconds),
+            (Some(proof), _) => self.proof(f, proof),
             (None, Some(why)) => write!(f, "  not verified: {why}"),
             (None, None) => Ok(()),
         }
+    }
+}
+
+impl LoadSummary {
+    fn proof(&self, f: &mut fmt::Formatter<'_>, proof: &Verification) -> fmt::Result {
+        if proof.is_clean() || !self.is_proven(proof) {
+            write!(f, "{proof}")?;
+        } else {
+            writeln!(f, "verified: the collection differs from the source only in what was kept or refused")?;
+            proof.write_details(f)?;
+        }
+        if !self.is_proven(proof) && proof.missing > 0 {
+            writeln!(f, "  to write what is missing, load with --reload")?;
+        }
+        if !self.is_proven(proof) && proof.different > 0 {
+            writeln!(f, "  to put the source's records in place of what differs, load with --mode upsert")?;
+        }
+        write!(f, "  verified in {:.2} s", self.verification_seconds)
     }
 }
 
@@ -214,7 +232,11 @@ impl fmt::Display for SourceNote {
             writeln!(f, "    {field}: {format}")?;
         }
         if !self.unknown_columns.is_empty() {
-            writeln!(f, "    notice: columns not in the spec, ignored: {}", self.unknown_columns.join(", "))?;
+            let named: Vec<String> =
+                self.unknown_columns.iter().take(COLUMNS_NAMED_MAX).map(|name| format!("`{name}`")).collect();
+            let more = self.unknown_columns.len() - named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            writeln!(f, "    notice: columns not in the spec, ignored: {}{more}", named.join(", "))?;
         }
         Ok(())
     }

@@ -12,6 +12,13 @@ impl fmt::Display for Verification {
             "verification found differences"
         };
         writeln!(f, "{clean}")?;
+        self.write_details(f)
+    }
+}
+
+impl Verification {
+    /// The counts and the differences, without the headline.
+    pub(super) fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count, shown) in [
             ("documents expected", self.expected, true),
             ("documents found", self.found, true),

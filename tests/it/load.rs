@@ -87,11 +87,11 @@ pub fn counts(summary: &Json, names: &[&str]) -> Vec<u64> {
         .collect()
 }
 
-const ENDS: [&str; 5] = ["read", "written", "already_present", "duplicates", "rejected"];
+pub const ENDS: [&str; 5] = ["read", "written", "already_present", "duplicates", "rejected"];
 
-const HEADER: &str = "Name,Age,Gender,Blood Type,Medical Condition,Date of Admission,Doctor,Hospital,Insurance Provider,Billing Amount,Room Number,Admission Type,Discharge Date,Medication,Test Results";
+pub const HEADER: &str = "Name,Age,Gender,Blood Type,Medical Condition,Date of Admission,Doctor,Hospital,Insurance Provider,Billing Amount,Room Number,Admission Type,Discharge Date,Medication,Test Results";
 
-fn row(name: &str, age: &str, blood: &str, admitted: &str, discharged: &str) -> String {
+pub fn row(name: &str, age: &str, blood: &str, admitted: &str, discharged: &str) -> String {
     format!(
         "{name},{age},Male,{blood},Asthma,{admitted},Jo Kim,Kim Inc,Aetna,10.5,101,Urgent,{discharged},Aspirin,Normal"
     )

@@ -14,6 +14,7 @@ mod load;
 mod program;
 mod provision;
 mod real_data;
+mod rejects;
 mod schema;
 mod server;
 mod verify;

@@ -1,0 +1,182 @@
+//! BLAKE3 of many short texts at a time.
+//!
+//! A short text is hashed block by block, and each block waits for the one before: alone, it leaves most of a vector unit
+//! idle. So texts go through their first blocks side by side, up to [`LANES`] of them; each ends on its own, since the
+//! last block is as long as it happens to be. What comes out is the same hash.
+//!
+//! The crate offers this only in its module `platform`, which it does not document; a test here holds the result against
+//! the documented function.
+
+use std::ops::Range;
+
+use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32};
+use blake3::{Hash, IncrementCounter, KEY_LEN};
+
+use super::identity::IdentityKey;
+
+/// Texts side by side: as many 32-bit words as the widest vector holds.
+const LANES: usize = 16;
+const BLOCK_BYTES: usize = 64;
+/// Texts that are longer are trees of chunks; shorter than two blocks there is nothing to share.
+const CHAINED_BYTES: std::ops::RangeInclusive<usize> = BLOCK_BYTES + 1..=16 * BLOCK_BYTES;
+
+/// Flags and initial value after the BLAKE3 paper, section 2.2 (tables 1 and 3).
+const CHUNK_START: u8 = 1;
+const CHUNK_END: u8 = 2;
+const ROOT: u8 = 8;
+const KEYED_HASH: u8 = 16;
+const INITIAL_VALUE: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// Hashes texts under one key, many at a time.
+#[derive(Debug)]
+pub(super) struct Hasher {
+    key: IdentityKey,
+    platform: Platform,
+    initial: [u32; 8],
+    flags: u8,
+    /// Texts that share lanes, those with the fewest blocks first.
+    chained: Vec<usize>,
+}
+
+/// What chaining leaves of each lane.
+type Heads = [u8; LANES * KEY_LEN];
+
+impl Hasher {
+    pub(super) fn new(key: IdentityKey) -> Self {
+        let (initial, flags) =
+            key.bytes().map_or((INITIAL_VALUE, 0), |bytes| (words_from_le_bytes_32(bytes), KEYED_HASH));
+        Self { key, platform: Platform::detect(), initial, flags, chained: Vec::new() }
+    }
+
+    /// The hash of one text.
+    pub(super) fn hash(&self, text: &[u8]) -> Hash {
+        self.key.hash(text)
+    }
+
+    /// The hashes of the `texts` in `bytes`, in their order.
+    pub(super) fn hash_all(&mut self, bytes: &[u8], texts: &[Range<usize>], hashes: &mut Vec<Hash>) {
+        hashes.clear();
+        hashes.resize(texts.len(), Hash::from_bytes([0; KEY_LEN]));
+        let mut chained = std::mem::take(&mut self.chained);
+        chained.clear();
+        for (index, text) in texts.iter().enumerate() {
+            if CHAINED_BYTES.contains(&text.len()) {
+                chained.push(index);
+            } else {
+                hashes[index] = self.hash(&bytes[text.clone()]);
+            }
+        }
+        chained.sort_unstable_by_key(|&index| blocks_before_last(texts[index].len()));
+        for group in chained.chunks(LANES) {
+            self.hash_group(bytes, texts, group, hashes);
+        }
+        self.chained = chained;
+    }
+
+    /// Hashes up to [`LANES`] texts, the first of which has the fewest blocks.
+    fn hash_group(&self, bytes: &[u8], texts: &[Range<usize>], group: &[usize], hashes: &mut [Hash]) {
+        let mut lanes = [&bytes[..0]; LANES];
+        for (lane, &index) in lanes.iter_mut().zip(group) {
+            *lane = &bytes[texts[index].clone()];
+        }
+        let shared = blocks_before_last(lanes[0].len());
+        let mut heads: Heads = [0; LANES * KEY_LEN];
+        CHAIN[shared - 1](self, &lanes[..group.len()], &mut heads);
+        for ((&index, lane), head) in group.iter().zip(lanes).zip(heads.as_chunks().0) {
+            hashes[index] = self.end(head, &lane[shared * BLOCK_BYTES..]);
+        }
+    }
+
+    /// Takes all lanes through their first `BYTES`, which are whole blocks.
+    fn chain<const BYTES: usize>(&self, lanes: &[&[u8]], heads: &mut Heads) {
+        let mut inputs = [first::<BYTES>(lanes[0]); LANES];
+        for (input, lane) in inputs.iter_mut().zip(lanes) {
+            *input = first(lane);
+        }
+        let inputs = &inputs[..lanes.len()];
+        self.platform.hash_many(inputs, &self.initial, 0, IncrementCounter::No, self.flags, CHUNK_START, 0, heads);
+    }
+
+    /// Goes on from `head` alone, to the end of the text: `rest` is not empty.
+    fn end(&self, head: &[u8; KEY_LEN], rest: &[u8]) -> Hash {
+        let mut words = words_from_le_bytes_32(head);
+        let blocks = blocks_before_last(rest.len());
+        for block in &rest.as_chunks().0[..blocks] {
+            self.platform.compress_in_place(&mut words, block, BLOCK_BYTES as u8, 0, self.flags);
+        }
+        let last = &rest[blocks * BLOCK_BYTES..];
+        let mut block = [0; BLOCK_BYTES];
+        block[..last.len()].copy_from_slice(last);
+        self.platform.compress_in_place(&mut words, &block, last.len() as u8, 0, self.flags | CHUNK_END | ROOT);
+        Hash::from_bytes(le_bytes_from_words_32(&words))
+    }
+}
+
+type Chain = fn(&Hasher, &[&[u8]], &mut Heads);
+
+/// [`Hasher::chain`] for one to fifteen blocks: the crate wants to know how many when it is compiled.
+const CHAIN: [Chain; 15] = [
+    Hasher::chain::<64>,
+    Hasher::chain::<128>,
+    Hasher::chain::<192>,
+    Hasher::chain::<256>,
+    Hasher::chain::<320>,
+    Hasher::chain::<384>,
+    Hasher::chain::<448>,
+    Hasher::chain::<512>,
+    Hasher::chain::<576>,
+    Hasher::chain::<640>,
+    Hasher::chain::<704>,
+    Hasher::chain::<768>,
+    Hasher::chain::<832>,
+    Hasher::chain::<896>,
+    Hasher::chain::<960>,
+];
+
+fn first<const BYTES: usize>(lane: &[u8]) -> &[u8; BYTES] {
+    lane.first_chunk().expect("every lane has as many blocks as the first, and one more")
+}
+
+/// Whole blocks before the last one, which ends a text and is never empty.
+fn blocks_before_last(len: usize) -> usize {
+    (len - 1) / BLOCK_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(key: &IdentityKey, lens: &[usize]) {
+        let bytes: Vec<u8> = (0..lens.iter().sum()).map(|place: usize| (place * 31 % 251) as u8).collect();
+        let mut start = 0;
+        let next = |len: &usize| {
+            start += len;
+            start - len..start
+        };
+        let texts: Vec<Range<usize>> = lens.iter().map(next).collect();
+        let mut hashes = Vec::new();
+        Hasher::new(key.clone()).hash_all(&bytes, &texts, &mut hashes);
+        let one_by_one: Vec<Hash> = texts.into_iter().map(|text| key.hash(&bytes[text])).collect();
+        assert_eq!(hashes, one_by_one);
+    }
+
+    #[test]
+    fn every_length_hashes_to_what_it_hashes_to_alone() {
+        let lens: Vec<usize> = (0..1100).collect();
+        check(&IdentityKey::default(), &lens);
+        check(&IdentityKey::from_secret("a secret"), &lens);
+    }
+
+    proptest! {
+        #[test]
+        fn any_company_leaves_a_hash_as_it_is(
+            lens in proptest::collection::vec(prop_oneof![0..1100_usize, 380..460_usize], 0..70),
+            secret in proptest::option::of("[a-z]{1,8}"),
+        ) {
+            check(&secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(&secret)), &lens);
+        }
+    }
+}
