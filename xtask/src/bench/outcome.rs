@@ -38,7 +38,7 @@ pub(super) struct Outcome {
     pub(super) rows: u64,
     pub(super) cache_mb: u32,
     pub(super) server: String,
-    /// What else a reader must know, such as the pace of the floor.
+    /// What else a reader must know, such as the pace of the floor; begins with a separator.
     pub(super) note: String,
     pub(super) results: Vec<Result>,
 }
@@ -70,7 +70,7 @@ impl Outcome {
         let runs = self.results.first().map_or(0, |result| result.samples.len());
         let Self { scenario, rows, cache_mb, server, note, .. } = self;
         let mut table =
-            format!("{scenario}: {rows} rows, mongod {server}, cache of {cache_mb} MB, {runs} runs; {note}\n\n{HEAD}");
+            format!("{scenario}: {rows} rows, mongod {server}, cache of {cache_mb} MB, {runs} runs{note}\n\n{HEAD}");
         for result in &self.results {
             self.write_line(result, &mut table);
         }
