@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::root;
+
 /// What one run of a contender cost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
@@ -38,7 +40,7 @@ pub(super) struct Outcome {
     pub(super) rows: u64,
     pub(super) cache_mb: u32,
     pub(super) server: String,
-    /// What else a reader must know, such as the pace of the floor.
+    /// What else a reader must know, such as the pace of the floor; begins with a separator.
     pub(super) note: String,
     pub(super) results: Vec<Result>,
 }
@@ -70,7 +72,7 @@ impl Outcome {
         let runs = self.results.first().map_or(0, |result| result.samples.len());
         let Self { scenario, rows, cache_mb, server, note, .. } = self;
         let mut table =
-            format!("{scenario}: {rows} rows, mongod {server}, cache of {cache_mb} MB, {runs} runs; {note}\n\n{HEAD}");
+            format!("{scenario}: {rows} rows, mongod {server}, cache of {cache_mb} MB, {runs} runs{note}\n\n{HEAD}");
         for result in &self.results {
             self.write_line(result, &mut table);
         }
@@ -104,7 +106,7 @@ impl Outcome {
         let results = self.results.iter().map(|result| {
             json!({
                 "contender": result.name,
-                "command": result.command,
+                "command": result.command.iter().map(|argument| below_root(argument)).collect::<Vec<_>>(),
                 "median_seconds": result.median(|sample| sample.seconds),
                 "times_the_first": result.median(|sample| sample.seconds) / self.first_seconds(),
                 "runs": result.samples.iter().map(Sample::json).collect::<Vec<_>>(),
@@ -134,6 +136,11 @@ impl Sample {
     }
 }
 
+/// The argument without the place of the repository on this machine, which is nobody else's business.
+fn below_root(argument: &str) -> String {
+    argument.replace(&format!("{}/", root().display()), "")
+}
+
 /// The middle value, or the mean of the two in the middle.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -155,6 +162,13 @@ mod tests {
         check(&[3.0, 1.0, 2.0], 2.0);
         check(&[4.0, 1.0, 2.0, 3.0], 2.5);
         assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn results_do_not_tell_where_the_repository_is() {
+        let program = root().join("target/release/medlift").display().to_string();
+        assert_eq!(below_root(&program), "target/release/medlift");
+        assert_eq!(below_root("--json"), "--json");
     }
 
     #[test]

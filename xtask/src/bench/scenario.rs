@@ -67,7 +67,7 @@ pub(super) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
         Scenario::Load => {
             let documents = inputs.documents(&csv)?;
             let pace = best_pace(&mut stand, &tools, &documents)?;
-            note = format!("floor in batches of {} over {} connections", pace.batch_docs, pace.connections);
+            note = format!("; floor in batches of {} over {} connections", pace.batch_docs, pace.connections);
             loads(&tools, rows, &csv, &documents, pace)?
         }
         Scenario::Upsert => upserts(&tools, &csv)?,
