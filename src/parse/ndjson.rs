@@ -85,8 +85,11 @@ impl Ndjson {
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_for(self.spellings.len());
         let parsed = self.fill(row, cells);
-        if matches!(parsed, Err(Reject { field: None, .. })) {
-            cells.end_with(0, &(0..row.len()));
+        match &parsed {
+            Err(Reject { field: None, .. }) => cells.end_with(0, &(0..row.len())),
+            // What is no value of the field must not come back as one when the reject is loaded again.
+            Err(Reject { field: Some(field), .. }) => cells.set_borrowed(*field, &(0..0)),
+            Ok(()) => {}
         }
         parsed
     }

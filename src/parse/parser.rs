@@ -52,7 +52,7 @@ impl Parser {
             }),
             Plan::Ndjson(ndjson) => ndjson.parse(row, cells),
         };
-        check_ending(span.ending)?;
+        check_ending(span.ending, row)?;
         parsed?;
         if self.columns > 0 {
             self.check_count(cells.len())?;
@@ -92,14 +92,19 @@ impl Parser {
     }
 }
 
-fn check_ending(ending: Ending) -> Result<(), Reject> {
+fn check_ending(ending: Ending, row: &[u8]) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole => return Ok(()),
-        Ending::OpenQuote => (Reason::UnterminatedQuote, "the source ends inside a quoted cell"),
+        Ending::OpenQuote => {
+            let lines = memchr::memchr_iter(b'\n', row).count() + 1;
+            (Reason::UnterminatedQuote, format!("the source ends inside a quoted cell, which takes {lines} lines with it"))
+        }
         Ending::TooLong => (
             Reason::RowTooLong,
-            "the row is longer than any that fits a document of 16 MiB, so only its beginning is kept; perhaps a quote in it is never closed",
+            "the row is longer than any that fits a document of 16 MiB, so only its beginning is kept; perhaps a quote \
+             in it is never closed, and takes all lines up to the next row with it"
+                .to_owned(),
         ),
     };
-    Err(Reject { field: None, reason, message: message.to_owned() })
+    Err(Reject { field: None, reason, message })
 }
