@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::columns::Columns;
 use super::dates::iso_text;
+use super::parser::LOST_CHARACTER;
 use super::{Cells, Format};
 use crate::read::records;
 use crate::reject::{Reason, Reject};
@@ -87,8 +88,11 @@ impl Ndjson {
         let parsed = self.fill(row, cells);
         match &parsed {
             Err(Reject { field: None, .. }) => cells.end_with(0, &(0..row.len())),
-            // What is no value of the field must not come back as one when the reject is loaded again.
-            Err(Reject { field: Some(field), .. }) => cells.set_borrowed(*field, &(0..0)),
+            // What is no value of the field must not come back as one when the reject is loaded as it is.
+            Err(Reject { field: Some(field), .. }) => {
+                let marked = [LOST_CHARACTER, cells.get(row, *field)].concat();
+                cells.set_owned(*field, &marked);
+            }
             Ok(()) => {}
         }
         parsed

@@ -9,8 +9,8 @@ use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// U+FFFD, as UTF-8.
-const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
+/// U+FFFD, as UTF-8: in a reject file it stands for what could not be read.
+pub(super) const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
 
 /// Divides the rows of a source into cells, as its layout says. What a row leaves behind never changes how the next is read.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl Parser {
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));
-        let message = "a character that could not be decoded still stands as U+FFFD; put in what the source means";
+        let message = "U+FFFD still stands for what could not be read; put in what the source means";
         match lost {
             Some(field) => Err(Reject { field: Some(field), reason: Reason::Undecodable, message: message.into() }),
             None => Ok(()),

@@ -31,13 +31,16 @@ pub(super) struct Batch {
     pub(super) attempts: u32,
     /// Whether an earlier attempt may have been carried out without our hearing of it.
     pub(super) reply_lost: bool,
+    /// Whether it only looks: nothing was written yet, so what is absent was not rolled back.
+    pub(super) is_first_look: bool,
     /// The name under which it was last sent.
     pub(super) sent_as: Option<BatchId>,
 }
 
 impl Batch {
     pub(super) fn new(run: u64, step: Step, members: Vec<u32>, when_equal: Outcome) -> Self {
-        Self { run, step, members, when_equal, attempts: 0, reply_lost: false, sent_as: None }
+        let is_first_look = step == Step::Compare;
+        Self { run, step, members, when_equal, attempts: 0, reply_lost: false, is_first_look, sent_as: None }
     }
 
     /// The batch that takes some of these members a step further.
@@ -49,6 +52,7 @@ impl Batch {
             when_equal,
             attempts: self.attempts,
             reply_lost: false,
+            is_first_look: false,
             sent_as: self.sent_as,
         }
     }

@@ -104,6 +104,9 @@ pub struct Limits {
     pub attempts_max: u32,
 }
 
+/// One in so many records that is stored already makes looking first the cheaper way.
+const LOOK_SHARE: usize = 20;
+
 /// Longest pause before a batch is sent again, milliseconds.
 const DELAY_MS_MAX: u64 = 5_000;
 
@@ -118,6 +121,9 @@ pub struct Machine {
     ready: VecDeque<Batch>,
     next_batch: u64,
     in_flight: usize,
+    /// Whether new records are looked up before they are inserted: the server pays several times for an insert that meets
+    /// a taken `_id`.
+    looks_first: bool,
     stopped: bool,
 }
 
@@ -144,6 +150,7 @@ impl Machine {
             ready: VecDeque::new(),
             next_batch: 0,
             in_flight: 0,
+            looks_first: false,
             stopped: false,
         }
     }
@@ -189,6 +196,7 @@ impl Machine {
                 }
             }
         }
+        self.looks_first |= batch.step == Step::Insert && taken.len() * LOOK_SHARE > batch.members.len();
         // A write concern that was not met says nothing of what happens to the documents: they are read at majority.
         let when_applied = batch.when_applied();
         self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
@@ -213,9 +221,11 @@ impl Machine {
                 Verdict::Different => different.push(member),
             }
         }
+        if batch.is_first_look && batch.when_equal == Outcome::Present {
+            self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
+        }
         // What was acknowledged or taken and is not there was rolled back: inserted again, after a pause.
-        let rolled_back = batch.when_equal != Outcome::Duplicate;
-        self.follow(batch.follow(Step::Insert, absent, Outcome::Present), rolled_back, actions);
+        self.follow(batch.follow(Step::Insert, absent, Outcome::Present), !batch.is_first_look, actions);
         match self.policy.on_different() {
             Ok(step) => {
                 let own = batch.when_equal == Outcome::Duplicate;
@@ -302,7 +312,8 @@ impl Machine {
         }
         let (ahead, members) =
             self.runs.iter_mut().enumerate().find_map(|(ahead, run)| Some((ahead, run.cut(false, limits)?)))?;
-        Some(Batch::new(self.settled + ahead as u64, Step::Insert, members, Outcome::Present))
+        let step = if self.looks_first { Step::Compare } else { Step::Insert };
+        Some(Batch::new(self.settled + ahead as u64, step, members, Outcome::Present))
     }
 }
 

@@ -9,11 +9,17 @@ use std::ops::Range;
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
+/// Bytes of the first run.
+const RUN_BYTES_FIRST: usize = 4 << 20;
+
 /// Collects blocks until a run is full. Run boundaries depend on the blocks alone, never on timing.
 #[derive(Debug)]
 pub struct RunBuilder {
     policy: Policy,
     bytes_max: usize,
+    /// Bytes at which the run under way is full: the first runs are small, so that writing begins early, and each is twice
+    /// the one before.
+    bytes_full: usize,
     /// Blocks that an earlier, interrupted load has settled: all before this one.
     settled_blocks: u64,
     bytes: usize,
@@ -36,7 +42,14 @@ pub struct EncodedRun {
 impl RunBuilder {
     /// A builder of runs of at most about `bytes_max` bytes. No run holds blocks on both sides of `settled_blocks`.
     pub fn new(policy: Policy, bytes_max: usize, settled_blocks: u64) -> Self {
-        Self { policy, bytes_max, settled_blocks, bytes: 0, blocks: Vec::new() }
+        Self {
+            policy,
+            bytes_max,
+            bytes_full: bytes_max.min(RUN_BYTES_FIRST),
+            settled_blocks,
+            bytes: 0,
+            blocks: Vec::new(),
+        }
     }
 
     /// Adds the next block in source order; a run comes back when it is full.
@@ -45,12 +58,13 @@ impl RunBuilder {
         self.bytes += block.documents.len() + rejected;
         let is_last_settled = block.sequence + 1 == self.settled_blocks;
         self.blocks.push(block);
-        if self.bytes >= self.bytes_max || is_last_settled { self.finish() } else { None }
+        if self.bytes >= self.bytes_full || is_last_settled { self.finish() } else { None }
     }
 
     /// What is left, sorted and freed of duplicates; `None` when there is nothing.
     pub fn finish(&mut self) -> Option<EncodedRun> {
         self.bytes = 0;
+        self.bytes_full = (self.bytes_full * 2).min(self.bytes_max);
         let blocks = std::mem::take(&mut self.blocks);
         let is_settled = blocks.last()?.sequence < self.settled_blocks;
         Some(EncodedRun::new(blocks, self.policy, is_settled))

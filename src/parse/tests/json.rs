@@ -70,13 +70,18 @@ fn what_is_no_row_is_refused_without_a_word_of_it() {
 #[test]
 fn a_value_that_is_no_cell_is_refused_and_the_others_kept() {
     let object = r#"{"id":{"a":1},"result":{"unit":"mg"}}"#;
-    check_refused(object.as_bytes(), Reason::NotJson, Some(0), &["{\"a\":1}", "", "mg", ""]);
-    check_refused(br#"{"result":{"value":[1]},"id":"b"}"#, Reason::NotJson, Some(1), &["b", "[1]", "", ""]);
-    check_refused(br#"{"id":"a","ID":"b"}"#, Reason::NotJson, Some(0), &["a", "", "", ""]);
-    check_refused(br#"{"id":{"$oid":"1"}}"#, Reason::NotJson, Some(0), &["{\"$oid\":\"1\"}", "", "", ""]);
-    check_refused(br#"{"id":"\ud800"}"#, Reason::NotJson, Some(0), &["\"\\ud800\"", "", "", ""]);
+    check_refused(object.as_bytes(), Reason::NotJson, Some(0), &["\u{fffd}{\"a\":1}", "", "mg", ""]);
+    check_refused(br#"{"result":{"value":[1]},"id":"b"}"#, Reason::NotJson, Some(1), &["b", "\u{fffd}[1]", "", ""]);
+    check_refused(br#"{"id":"a","ID":"b"}"#, Reason::NotJson, Some(0), &["\u{fffd}a", "", "", ""]);
+    check_refused(br#"{"id":{"$oid":"1"}}"#, Reason::NotJson, Some(0), &["\u{fffd}{\"$oid\":\"1\"}", "", "", ""]);
+    check_refused(br#"{"id":"\ud800"}"#, Reason::NotJson, Some(0), &["\u{fffd}\"\\ud800\"", "", "", ""]);
     let late = r#"{"taken":{"$date":{"$numberLong":"999999999999999999"}}}"#;
-    check_refused(late.as_bytes(), Reason::NotADate, Some(3), &["", "", "", &late[9..late.len() - 1]]);
+    check_refused(
+        late.as_bytes(),
+        Reason::NotADate,
+        Some(3),
+        &["", "", "", &format!("\u{fffd}{}", &late[9..late.len() - 1])],
+    );
 }
 
 #[test]
