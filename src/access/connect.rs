@@ -424,10 +424,10 @@ mod tests {
     fn files_of_certificates_are_looked_into() {
         let empty = tempfile::NamedTempFile::new().expect("a file");
         let wishes = Connection { tls_ca_file: Some(empty.path().to_owned()), ..uri("mongodb://h/") };
-        let problem = settle(&wishes, &[]).err().expect("refused").to_string();
+        let problem = settle(&wishes, &[]).expect_err("refused").to_string();
         assert!(problem.contains("holds no PEM section CERTIFICATE"), "{problem}");
         let missing = Connection { tls_ca_file: Some("/nonexistent/ca.pem".into()), ..uri("mongodb://h/") };
-        let problem = settle(&missing, &[]).err().expect("refused").to_string();
+        let problem = settle(&missing, &[]).expect_err("refused").to_string();
         assert!(problem.contains("cannot read /nonexistent/ca.pem"), "{problem}");
     }
 }

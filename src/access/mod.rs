@@ -84,6 +84,15 @@ pub enum AccessError {
         /// What is wrong and what to do.
         failure: Failure,
     },
+    /// The collection's validator has the action `warn`.
+    #[error(
+        "the validator of {collection} only warns: the server would write documents that break it, whole, into its log; \
+         set it to refuse them with `medlift provision`, or db.runCommand({{ collMod: …, validationAction: \"error\" }})"
+    )]
+    ValidatorWarns {
+        /// Database and collection.
+        collection: String,
+    },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
@@ -105,6 +114,7 @@ impl AccessError {
         match self {
             Self::Connect { .. } => 3,
             Self::Command { failure, .. } => failure.exit_code(),
+            Self::ValidatorWarns { .. } => 1,
             _ => 2,
         }
     }

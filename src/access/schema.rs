@@ -3,7 +3,7 @@
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 
-use super::{AccessError, Target};
+use super::{AccessError, Failure, Target};
 use crate::spec::{Field, FieldType, Index, Presence, Spec};
 
 /// What the server has for the target's collection.
@@ -150,6 +150,18 @@ pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
         validation_level: word("validationLevel"),
         indexes: if is_view { Vec::new() } else { indexes(target).await? },
     })
+}
+
+/// Refuses a collection whose validator only warns: the server would write every document that breaks it into its log,
+/// whole. A user who may not look at the validator is let through; `medlift doctor` tells as another user.
+pub async fn refuse_warning(target: &Target) -> Result<(), AccessError> {
+    match read(target).await {
+        Ok(state) if state.logs_documents() => {
+            Err(AccessError::ValidatorWarns { collection: format!("{}.{}", target.database, target.collection) })
+        }
+        Ok(_) | Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
+        Err(other) => Err(other),
+    }
 }
 
 /// The server's listing of one collection or view of the target's database.

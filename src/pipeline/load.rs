@@ -138,6 +138,7 @@ impl<'a> Load<'a> {
             let problem = format!("`{LEDGER_COLLECTION}` is where loads are recorded; give another --collection");
             return Err(Error::Usage(problem));
         }
+        schema::refuse_warning(target).await?;
         let ledger = Ledger::new(&target.db(), &target.collection);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));

@@ -6,6 +6,7 @@ use medlift::spec::Spec;
 use xtask::mongod::Server;
 
 use crate::access::{block_on, connect, wishes};
+use crate::program::medlift;
 
 pub fn admission() -> Document {
     doc! {
@@ -92,6 +93,27 @@ fn a_validator_that_only_warns_is_seen_and_corrected() {
         schema::attach(&target, &spec).await.expect("attaches");
         assert!(!schema::read(&target).await.expect("reads").logs_documents());
     });
+}
+
+#[test]
+fn a_load_into_a_collection_whose_validator_only_warns_is_refused() {
+    let server = Server::builder().start().expect("starts");
+    block_on(async {
+        let target = connect(&wishes(&server.uri())).await.expect("connects");
+        schema::attach(&target, &Spec::built_in()).await.expect("attaches");
+        let warn = doc! { "collMod": &target.collection, "validationAction": "warn" };
+        target.db().run_command(warn).await.expect("warns");
+    });
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample.csv");
+    let load = || medlift(["load", sample, "--uri", &server.uri()]).run();
+    let refused = load().expect_code(1).stderr;
+    assert!(refused.contains("the validator of hospital.admissions only warns"), "{refused}");
+    block_on(async {
+        let target = connect(&wishes(&server.uri())).await.expect("connects");
+        assert_eq!(target.documents().count_documents(doc! {}).await.expect("counts"), 0);
+        schema::attach(&target, &Spec::built_in()).await.expect("attaches");
+    });
+    load().expect_code(0);
 }
 
 /// Cleaning and the validator must agree on what `\d`, `\w`, lengths and nested names mean.

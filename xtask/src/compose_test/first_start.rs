@@ -22,7 +22,7 @@ const ENVIRONMENT: [&str; 8] = [
 pub(super) fn check(stack: &Stack) -> Result<()> {
     let script = format!("{}:/docker-entrypoint-initdb.d/init-mongo.js:ro", stack.file("deploy/init-mongo.js"));
     let mut line = vec!["run", "--detach", "--rm", "--network", "none", "--volume", &script];
-    ENVIRONMENT.iter().for_each(|setting| line.extend(["--env", setting]));
+    line.extend(ENVIRONMENT.iter().flat_map(|setting| ["--env", setting]));
     line.extend([stack.mongo_image(), "mongod", "--auth"]);
     let container = docker(&line)?.trim().to_owned();
     let planned = plan_until_it_answers(stack, &container);
@@ -37,7 +37,7 @@ pub(super) fn check(stack: &Stack) -> Result<()> {
 fn plan_until_it_answers(stack: &Stack, container: &str) -> Result<String> {
     let network = format!("container:{container}");
     let mut line = vec!["run", "--rm", "--network", &network, "--read-only"];
-    ENVIRONMENT.iter().for_each(|setting| line.extend(["--env", setting]));
+    line.extend(ENVIRONMENT.iter().flat_map(|setting| ["--env", setting]));
     line.extend([stack.image(), "provision", "--plan", "--uri", "mongodb://127.0.0.1:27017/?directConnection=true"]);
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
