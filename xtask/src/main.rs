@@ -3,7 +3,7 @@
 use std::env;
 use std::process::ExitCode;
 
-use xtask::{Error, Result, bench, ci, demo, deny, mongod, tidy};
+use xtask::{Error, Result, bench, ci, compose_test, demo, deny, mongod, sbom, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
@@ -11,6 +11,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   mongod          print the path of a mongod, fetched if there is none
   tidy            hold the source to the rules of the house
   deny            hold the dependencies to deny.toml
+  sbom            write what the image holds to target/medlift.cdx.json (CycloneDX)
+  compose-test    build the containers, bring the stack up, test it and take it down
   bench [OPTION]  measure loads beside the server's floor and other tools; bench --help lists the options";
 
 fn main() -> ExitCode {
@@ -32,6 +34,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["mongod"] => mongod::find().map(|path| println!("{}", path.display())),
         ["tidy"] => tidy::run(),
         ["deny"] => deny::run(),
+        ["sbom"] => sbom::run(),
+        ["compose-test"] => compose_test::run(),
         ["bench", arguments @ ..] => bench::run(arguments),
         _ => Err(Error::failed(USAGE)),
     }
