@@ -184,8 +184,9 @@ impl<'a> Load<'a> {
             progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
             Ok::<(), Error>(())
         };
+        let outlet = Outlet { builder, to_writer, runtime: Handle::current(), place: None };
         let stop = interrupt.clone();
-        let reading = move || read(plan, lineage, builder, &to_writer, rejects_max, &stop, progress);
+        let reading = move || read(plan, lineage, outlet, rejects_max, &stop, progress);
         let (read, written) = beside(reading, writer.write_all(runs, settled));
         // The writer's error is the cause where both have one: the reader then only finds nobody listening.
         written?;
@@ -313,27 +314,59 @@ impl<'a> Load<'a> {
     }
 }
 
+/// Collects blocks into runs and hands them to the writer. A run is begun only when the one before it has been taken: that
+/// bounds how many are in memory.
+struct Outlet {
+    builder: RunBuilder,
+    to_writer: mpsc::Sender<EncodedRun>,
+    runtime: Handle,
+    place: Option<mpsc::OwnedPermit<EncodedRun>>,
+}
+
+impl Outlet {
+    fn push(&mut self, block: EncodedBlock) -> Result<(), Error> {
+        if self.place.is_none() {
+            let reserved = self.runtime.block_on(self.to_writer.clone().reserve_owned());
+            self.place = Some(reserved.map_err(|_| Error::Stopped("the writer ended early".into()))?);
+        }
+        let run = self.builder.push(block);
+        self.send(run);
+        Ok(())
+    }
+
+    fn finish(mut self) {
+        let run = self.builder.finish();
+        self.send(run);
+    }
+
+    fn send(&mut self, run: Option<EncodedRun>) {
+        if let Some(run) = run
+            && let Some(place) = self.place.take()
+        {
+            place.send(run);
+        }
+    }
+}
+
 /// Reads, parses, cleans and encodes everything, and sends it on run by run.
 fn read(
     plan: &Plan,
     lineage: Option<[u8; 16]>,
-    mut builder: RunBuilder,
-    to_writer: &mpsc::Sender<EncodedRun>,
+    mut outlet: Outlet,
     rejects_max: Option<RejectsMax>,
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<ReadSide, Error> {
     let mut side = ReadSide::default();
-    let send = |run| to_writer.blocking_send(run).map_err(|_| Error::Stopped("the writer ended early".into()));
     encode_all(plan, lineage, interrupt, progress, |block| {
         side.count(&block);
         if rejects_max.is_some_and(|max| max.is_exceeded(side.rejected, side.rows, false)) {
             side.over_limit = true;
             interrupt.ask();
         }
-        builder.push(block).map_or(Ok(()), &send)
+        outlet.push(block)
     })?;
-    builder.finish().map_or(Ok(()), &send)?;
+    outlet.finish();
     Ok(side)
 }
 
