@@ -16,7 +16,7 @@ use medlift::parse::{Cells, Parser};
 use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadError, ReadOptions, Reader};
 use medlift::spec::Spec;
-use medlift::write::{EncodedRun, Mode, Policy, RunBuilder};
+use medlift::write::{EncodedRun, Mode, Policy};
 
 const ROWS: u64 = 100_000;
 const ROUNDS: usize = 15;
@@ -94,13 +94,11 @@ fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
 /// Seconds to sort and deduplicate all rows as one run.
 fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
-    let mut builder = RunBuilder::new(policy, usize::MAX, 0);
     let mut bench = Bench::new(plan, 0, None);
-    let encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block)).collect();
-    encoded.into_iter().for_each(|block| assert!(builder.push(block).is_none(), "one run holds all"));
+    let mut encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block)).collect();
     let mut run: Option<EncodedRun> = None;
     let seconds = processor_seconds(|| {
-        run = builder.finish();
+        run = Some(EncodedRun::new(std::mem::take(&mut encoded), policy, false));
         Ok(())
     })?;
     Ok(seconds)
@@ -115,7 +113,7 @@ struct Turns<'a> {
     records: Vec<Record>,
     tally: Tally,
     out: Vec<u8>,
-    turns: Vec<(&'a Block, usize)>,
+    rows: Vec<(&'a Block, usize)>,
 }
 
 /// Seconds for parsing, cleaning and encoding all rows.
@@ -130,9 +128,9 @@ fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
         records: vec![Record::default(); TURN_ROWS],
         tally: Tally::default(),
         out: Vec::new(),
-        turns: turns.collect(),
+        rows: turns.collect(),
     };
-    let mut seconds = vec![[const { Vec::new() }; 3]; work.turns.len()];
+    let mut seconds = vec![[const { Vec::new() }; 3]; work.rows.len()];
     for _ in 0..ROUNDS {
         for (turn, seconds) in seconds.iter_mut().enumerate() {
             work.turn(turn).into_iter().zip(seconds).for_each(|(stage, all)| all.push(stage));
@@ -146,7 +144,7 @@ impl Turns<'_> {
     /// Seconds of each stage for the rows of one turn. A row that a stage refuses costs the next stages what the row
     /// before it does.
     fn turn(&mut self, turn: usize) -> [f64; 3] {
-        let (block, at) = self.turns[turn];
+        let (block, at) = self.rows[turn];
         let spans = &block.rows[at..block.rows.len().min(at + TURN_ROWS)];
         if at == 0 {
             self.out.clear();

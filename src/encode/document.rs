@@ -261,8 +261,8 @@ mod tests {
             expected.extend(encoder.encode(&record, lineage, &mut alone));
         }
         let names = encoder.name_all(&mut together).to_vec();
-        let named = |(&len, (id, digest))| Encoded { id, digest, len };
-        assert_eq!(lens.iter().zip(names).map(named).collect::<Vec<_>>(), expected);
+        let whole = |(&len, (id, digest))| Encoded { id, digest, len };
+        assert_eq!(lens.iter().zip(names).map(whole).collect::<Vec<_>>(), expected);
         assert_eq!(expected.len(), 151, "one record is too large");
         assert_eq!(together, alone);
         assert!(encoder.name_all(&mut together).is_empty());

@@ -72,7 +72,8 @@ impl RunBuilder {
 }
 
 impl EncodedRun {
-    fn new(mut blocks: Vec<EncodedBlock>, policy: Policy, is_settled: bool) -> Self {
+    /// Sorts the blocks' records by `_id` and keeps one an identity. `is_settled`: nothing of it is to be written.
+    pub fn new(mut blocks: Vec<EncodedBlock>, policy: Policy, is_settled: bool) -> Self {
         let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.entries.len()).sum());
         for (chunk, block) in blocks.iter_mut().enumerate() {
             let moved = std::mem::take(&mut block.entries);

@@ -47,6 +47,7 @@ fn steps() -> Result<Vec<Step>> {
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
         step("deny", 5, with_argument(Command::new(&own), "deny")),
+        step("containers", 45, with_argument(Command::new(&own), "compose-test")),
     ])
 }
 
