@@ -73,13 +73,15 @@ fn with_kebab_case(args: impl Iterator<Item = std::ffi::OsString>) -> Vec<std::f
 /// Only the option's name changes, not what follows its `=`.
 fn kebab_case(option: &str) -> String {
     let (name, value) = option.split_at(option.find('=').unwrap_or(option.len()));
+    let letters: Vec<char> = name.chars().collect();
     let mut kebab = String::with_capacity(option.len() + 4);
-    let mut after_capital = false;
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !after_capital {
+    for (at, letter) in letters.iter().enumerate() {
+        // A word begins at a capital behind a small letter, and at the last of several capitals: tlsCAFile is tls-ca-file.
+        let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
+        let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
+        if letter.is_ascii_uppercase() && (follows_small || begins_word) {
             kebab.push('-');
         }
-        after_capital = letter.is_ascii_uppercase();
         kebab.push(letter.to_ascii_lowercase());
     }
     kebab + value
