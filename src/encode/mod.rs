@@ -1,6 +1,6 @@
 //! Records to BSON bytes: the document as MongoDB will hold it, its `_id`, its digest and the size limit.
 //!
-//! Pure functions of a record and a spec. [`document`] writes, [`stored`] reads what the server gives back, and both
+//! Pure functions of a record and a spec. `document` writes, `stored` reads what the server gives back, and both
 //! agree on one layout, so that two documents are equal exactly when their bodies are equal byte for byte.
 
 mod block;

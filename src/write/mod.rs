@@ -1,6 +1,6 @@
 //! Encoded runs into MongoDB: runs, batches, and the outcome of every document.
 //!
-//! [`machine`] decides and does no I/O; [`bulk`] talks to the server; [`writer`] carries out the one with the other.
+//! [`machine`] decides and does no I/O; `bulk` talks to the server; `writer` carries out the one with the other.
 //! This room never parses a source and never decides what a record is.
 
 mod batch;
