@@ -1,6 +1,6 @@
 //! The ledger's collection.
 
-use bson::{DateTime, Document, Uuid, doc};
+use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
 use mongodb::{Collection, Database};
@@ -81,14 +81,6 @@ impl Ledger {
             .await
             .map_err(|error| Failure::of(&error))?;
         Ok(())
-    }
-
-    /// The load with this id.
-    ///
-    /// # Errors
-    /// When the server cannot be read.
-    pub async fn get(&self, id: Uuid) -> Result<Option<LoadRun>, Failure> {
-        self.runs.find_one(doc! { "_id": id }).await.map_err(|error| Failure::of(&error))
     }
 
     /// How many loads the ledger holds for the collection.

@@ -15,6 +15,7 @@ use crate::reject::Reason;
 use crate::report::Progress;
 use crate::report::summary::{self, Count, LoadSummary};
 use crate::spec::OnConflict;
+use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
 
@@ -33,7 +34,7 @@ pub fn dry_run(
 ) -> Result<LoadSummary, Error> {
     let started = Instant::now();
     let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
-    let mut expectation = Expectation::new(64 << 20);
+    let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     let mut side = ReadSide::default();
     encode_all(plan, None, interrupt, progress, |block| {
         side.count(&block);
@@ -43,7 +44,7 @@ pub fn dry_run(
         push(&mut expectation, &block)
     })?;
     stop_if_asked(interrupt)?;
-    let rule = if mode == Mode::Insert { plan.spec.identity.on_conflict } else { OnConflict::KeepLast };
+    let rule = mode.rule(plan.spec.identity.on_conflict);
     let expected = expectation.settle(rule).map_err(VerifyError::from)?;
     let mut summary = summarize(plan, &side, &expected, rule)?;
     if rejects_max.is_some_and(|max| max.is_exceeded(summary.counts.rejected, summary.counts.read, true)) {

@@ -6,12 +6,9 @@ use super::stages::{Interrupt, encode_all};
 use crate::access::Target;
 use crate::encode::{Encoded, EncodedBlock};
 use crate::report::Progress;
-use crate::spec::OnConflict;
+use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Expectation, Expected, Scan, Verification, Wanted};
 use crate::write::Mode;
-
-/// Bytes of expected identities and digests kept in memory; the rest goes to a temporary file.
-const EXPECTATION_BYTES_MAX: usize = 64 << 20;
 
 /// What a verification was asked to do.
 #[derive(Debug, Clone)]
@@ -64,15 +61,15 @@ pub async fn verify(
     Ok(verification)
 }
 
-/// Reads the sources and settles which document each record asks for. Needs no database: a dry run counts with it.
+/// Reads the sources and settles which document each record asks for. Needs no database.
 ///
 /// # Errors
 /// When a source cannot be read to its end, or the temporary file cannot be used.
-pub(super) fn expect(plan: &Plan, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
-    let mut expectation = Expectation::new(EXPECTATION_BYTES_MAX);
+fn expect(plan: &Plan, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
+    let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     encode_all(plan, None, interrupt, progress, |block| push(&mut expectation, &block))?;
     stop_if_asked(interrupt)?;
-    let rule = if mode == Mode::Insert { plan.spec.identity.on_conflict } else { OnConflict::KeepLast };
+    let rule = mode.rule(plan.spec.identity.on_conflict);
     Ok(expectation.settle(rule).map_err(verify::VerifyError::from)?)
 }
 

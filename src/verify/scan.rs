@@ -45,7 +45,6 @@ impl ScanError {
 #[derive(Debug, Clone)]
 pub struct Scan {
     collection: Collection<RawDocumentBuf>,
-    filter: Document,
 }
 
 /// A half-open range of `_id`s in the server's order over all BSON types; an end that is `None` is open.
@@ -60,14 +59,7 @@ pub struct Range {
 impl Scan {
     /// All documents of `collection`.
     pub fn new(collection: &Collection<RawDocumentBuf>) -> Self {
-        Self { collection: collection.clone(), filter: Document::new() }
-    }
-
-    /// Only the documents that match `filter`, a query in MongoDB's own language.
-    #[must_use]
-    pub fn filtered(mut self, filter: Document) -> Self {
-        self.filter = filter;
-        self
+        Self { collection: collection.clone() }
     }
 
     /// Starts to read a range. Nothing is sent before the first batch is asked for.
@@ -98,9 +90,9 @@ impl Scan {
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
-        let mut filter = self.filter.clone();
+        let mut filter = Document::new();
         if range.from == Some(Bson::MaxKey) {
-            filter = doc! { "$and": [filter, { "_id": Bson::MaxKey }] };
+            filter = doc! { "_id": Bson::MaxKey };
         } else {
             options.min = bound(&range.from);
             options.max = bound(&range.to);

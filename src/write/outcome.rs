@@ -74,6 +74,14 @@ pub enum Mode {
     Merge,
 }
 
+impl Mode {
+    /// The rule among records of one load, where the spec's own is `on_conflict`: where stored content gives way, earlier
+    /// records do too.
+    pub fn rule(self, on_conflict: OnConflict) -> OnConflict {
+        if self == Self::Insert { on_conflict } else { OnConflict::KeepLast }
+    }
+}
+
 /// What settles a conflict.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
@@ -98,6 +106,6 @@ impl Policy {
 
     /// Which of two records of one load with the same identity and other content goes out.
     pub fn later_wins(self) -> bool {
-        self.mode != Mode::Insert || self.on_conflict == OnConflict::KeepLast
+        self.mode.rule(self.on_conflict) == OnConflict::KeepLast
     }
 }
