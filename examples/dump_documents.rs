@@ -40,7 +40,7 @@ impl Dump {
         let mut reader = Reader::open(&plan.sources[0].source, 0, &ReadOptions::default())?;
         reader.start(&plan.sources[0].layout.format);
         while let Some(block) = reader.next_block(Block::default())? {
-            if let Some(run) = builder.push(bench.encode(&block)) {
+            if let Some(run) = builder.push(bench.encode(&block, Vec::new())) {
                 self.write(&run)?;
             }
         }

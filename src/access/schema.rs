@@ -1,7 +1,7 @@
 //! The collection's validator and indexes: what the spec wants, what the server has, and how one becomes the other.
 
 use bson::{Bson, Document, doc};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, stream};
 
 use super::{AccessError, Failure, Target};
 use crate::spec::{Field, FieldType, Index, Presence, Spec};
@@ -219,16 +219,22 @@ pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Do
     }
 }
 
-/// Builds the spec's indexes that are missing; all in one scan of the collection.
+/// Indexes that the server builds at once for clients: its parameter `maxNumActiveUserIndexBuilds`; further ones wait.
+const INDEX_BUILDS_MAX: usize = 3;
+
+/// Builds the spec's indexes that are missing, each by a command of its own: the server scans the collection and sorts for
+/// one command on one core.
 pub async fn build_indexes(target: &Target, spec: &Spec) -> Result<(), AccessError> {
     let state = read(target).await?;
-    let missing = state.missing_indexes(spec);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let command = create_indexes_command(&target.collection, &missing);
-    let doing = || format!("build the indexes of {}.{}", target.database, target.collection);
-    target.run(&target.database, command, doing).await.map(drop)
+    let missing = state.missing_indexes(spec).into_iter();
+    let builds = missing.map(|index| {
+        Ok(async {
+            let command = create_indexes_command(&target.collection, &[index]);
+            let doing = || format!("build the index {} of {}.{}", index.name, target.database, target.collection);
+            target.run(&target.database, command, doing).await.map(drop)
+        })
+    });
+    stream::iter(builds).try_for_each_concurrent(INDEX_BUILDS_MAX, |build| build).await
 }
 
 pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {

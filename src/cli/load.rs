@@ -57,7 +57,7 @@ pub struct LoadArgs {
     #[arg(short = 'j', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     num_insertion_workers: u16,
     /// Documents in one bulk insert, at most 100000
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
     /// Documents that are sorted by `_id` and written together, MiB; more keeps a large `_id` index faster, and takes
     /// about three times as much memory

@@ -122,11 +122,12 @@ impl Encoder {
     /// those and the digests, in the documents' order.
     pub fn name_all(&mut self, out: &mut [u8]) -> &[(Id, Digest)] {
         let Self { hasher, unnamed, names, hashes, .. } = self;
-        hasher.hash_all(out, &unnamed.bodies, hashes);
+        hasher.hash_all(unnamed.bodies.len(), |index| &out[unnamed.bodies[index].clone()], hashes);
         names.clear();
         names.extend(hashes.iter().map(|hash| (Id::from_hash(hash), Digest::from_hash(hash))));
         if self.identity.is_some() {
-            hasher.hash_all(&unnamed.elements, &unnamed.identities, hashes);
+            let Unnamed { elements, identities, .. } = &*unnamed;
+            hasher.hash_all(identities.len(), |index| &elements[identities[index].clone()], hashes);
             names.iter_mut().zip(&*hashes).for_each(|((id, _), hash)| *id = Id::from_hash(hash));
             unnamed.elements.clear();
             unnamed.identities.clear();

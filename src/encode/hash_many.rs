@@ -7,8 +7,6 @@
 //! The crate offers this only in its module `platform`, which it does not document; a test here holds the result against
 //! the documented function.
 
-use std::ops::Range;
-
 use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32};
 use blake3::{Hash, IncrementCounter, KEY_LEN};
 
@@ -54,31 +52,31 @@ impl Hasher {
         self.key.hash(text)
     }
 
-    /// The hashes of the `texts` in `bytes`, in their order.
-    pub(super) fn hash_all(&mut self, bytes: &[u8], texts: &[Range<usize>], hashes: &mut Vec<Hash>) {
+    /// The hashes of `count` texts, in their order.
+    pub(super) fn hash_all<'a>(&mut self, count: usize, text: impl Fn(usize) -> &'a [u8], hashes: &mut Vec<Hash>) {
         hashes.clear();
-        hashes.resize(texts.len(), Hash::from_bytes([0; KEY_LEN]));
+        hashes.resize(count, Hash::from_bytes([0; KEY_LEN]));
         let mut chained = std::mem::take(&mut self.chained);
         chained.clear();
-        for (index, text) in texts.iter().enumerate() {
-            if CHAINED_BYTES.contains(&text.len()) {
+        for (index, hash) in hashes.iter_mut().enumerate() {
+            if CHAINED_BYTES.contains(&text(index).len()) {
                 chained.push(index);
             } else {
-                hashes[index] = self.hash(&bytes[text.clone()]);
+                *hash = self.hash(text(index));
             }
         }
-        chained.sort_unstable_by_key(|&index| blocks_before_last(texts[index].len()));
+        chained.sort_unstable_by_key(|&index| blocks_before_last(text(index).len()));
         for group in chained.chunks(LANES) {
-            self.hash_group(bytes, texts, group, hashes);
+            self.hash_group(&text, group, hashes);
         }
         self.chained = chained;
     }
 
     /// Hashes up to [`LANES`] texts, the first of which has the fewest blocks.
-    fn hash_group(&self, bytes: &[u8], texts: &[Range<usize>], group: &[usize], hashes: &mut [Hash]) {
-        let mut lanes = [&bytes[..0]; LANES];
+    fn hash_group<'a>(&self, text: &impl Fn(usize) -> &'a [u8], group: &[usize], hashes: &mut [Hash]) {
+        let mut lanes = [&[][..]; LANES];
         for (lane, &index) in lanes.iter_mut().zip(group) {
-            *lane = &bytes[texts[index].clone()];
+            *lane = text(index);
         }
         let shared = blocks_before_last(lanes[0].len());
         let mut heads: Heads = [0; LANES * KEY_LEN];
@@ -156,10 +154,10 @@ mod tests {
             start += len;
             start - len..start
         };
-        let texts: Vec<Range<usize>> = lens.iter().map(next).collect();
+        let texts: Vec<&[u8]> = lens.iter().map(next).map(|range| &bytes[range]).collect();
         let mut hashes = Vec::new();
-        Hasher::new(key.clone()).hash_all(&bytes, &texts, &mut hashes);
-        let one_by_one: Vec<Hash> = texts.into_iter().map(|text| key.hash(&bytes[text])).collect();
+        Hasher::new(key.clone()).hash_all(texts.len(), |index| texts[index], &mut hashes);
+        let one_by_one: Vec<Hash> = texts.into_iter().map(|text| key.hash(text)).collect();
         assert_eq!(hashes, one_by_one);
     }
 

@@ -3,6 +3,7 @@
 use bson::raw::cstr;
 use bson::{RawBsonRef, RawDocument};
 
+use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
 
 /// The field that carries lineage where it was asked for. Specs may not use the name.
@@ -33,6 +34,29 @@ impl<'a> Stored<'a> {
     /// The digest of the body, as the encoder computes it.
     pub fn digest(&self, key: &IdentityKey) -> Digest {
         Digest::from_hash(&key.hash(self.body))
+    }
+}
+
+/// Takes stored documents apart and digests them, many at a time.
+#[derive(Debug)]
+pub struct Digester {
+    hasher: Hasher,
+    hashes: Vec<blake3::Hash>,
+}
+
+impl Digester {
+    /// Makes digests with this key.
+    pub fn new(key: IdentityKey) -> Self {
+        Self { hasher: Hasher::new(key), hashes: Vec::new() }
+    }
+
+    /// Each document with its digest, in their order; `None` for those that [`Stored::parse`] calls foreign.
+    pub fn digest_all<'a>(&mut self, documents: &[&'a [u8]]) -> impl Iterator<Item = Option<(Stored<'a>, Digest)>> {
+        let stored: Vec<Option<Stored<'a>>> = documents.iter().map(|document| Stored::parse(document)).collect();
+        let body = |index: usize| stored[index].as_ref().map_or(&[][..], |stored| stored.body);
+        self.hasher.hash_all(stored.len(), body, &mut self.hashes);
+        let digests = self.hashes.iter().map(Digest::from_hash);
+        stored.into_iter().zip(digests).map(|(stored, digest)| stored.map(|stored| (stored, digest)))
     }
 }
 

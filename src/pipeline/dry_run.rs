@@ -7,7 +7,7 @@ use super::Error;
 use super::load::{ReadSide, RejectsMax, source_notes};
 use super::plan::Plan;
 use super::settle::Account;
-use super::stages::{Interrupt, encode_all};
+use super::stages::{Interrupt, encode_alone};
 use super::verify::{push, stop_if_asked};
 use crate::encode::Id;
 use crate::ledger::Counts;
@@ -36,12 +36,12 @@ pub fn dry_run(
     let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     let mut side = ReadSide::default();
-    encode_all(plan, None, interrupt, progress, |block| {
-        side.count(&block);
+    encode_alone(plan, interrupt, progress, |block| {
+        side.count(block);
         if let Some(account) = &mut account {
             block.rejects.iter().try_for_each(|row| account.write_reject(row))?;
         }
-        push(&mut expectation, &block)
+        push(&mut expectation, block)
     })?;
     stop_if_asked(interrupt)?;
     let rule = mode.rule(plan.spec.identity.on_conflict);

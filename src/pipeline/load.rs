@@ -1,17 +1,19 @@
 //! The load: encoded blocks into runs, runs into the collection, outcomes into the ledger.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bson::{DateTime, Uuid};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::Error;
 use super::plan::Plan;
 use super::settle::Account;
-use super::stages::{Interrupt, encode_all};
+use super::spares::Spares;
+use super::stages::{Interrupt, Stages};
 use super::verify::{self, VerifyOptions};
 use crate::access::{AccessError, Failure, Target, schema};
 use crate::clean::Tally;
@@ -170,24 +172,35 @@ impl<'a> Load<'a> {
             on_conflict: self.plan.spec.identity.on_conflict,
             empty_at_start: self.run.first_load,
         };
-        let mut writer = Writer::new(self.bulk.clone(), self.options.limits, policy, self.plan.key.clone());
+        let (bulk, key, guess) = (self.bulk.clone(), self.plan.key.clone(), self.plan.records_guess());
+        let mut writer = Writer::new(bulk, self.options.limits, policy, key, guess);
         let builder = RunBuilder::new(policy, self.options.run_bytes_max, self.run.checkpoint.blocks);
         let (to_writer, runs) = mpsc::channel(1);
-        let lineage = self.options.lineage.then(|| self.run.id.bytes());
-        let (plan, rejects_max) = (self.plan, self.options.rejects_max);
+        let (plan, lineage) = (self.plan, self.options.lineage.then(|| self.run.id.bytes()));
+        let (spares, places) = (Spares::default(), Arc::new(Semaphore::new(RUNS_MAX)));
+        let stages = Stages { plan, lineage, workers: plan.workers(true), interrupt, progress, spares: &spares };
+        let rejects_max = self.options.rejects_max;
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
         let settled = async |settled: crate::write::Settled| {
             progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
             account.settle(&settled, run)?;
+            if let Ok(run) = Arc::try_unwrap(settled.run) {
+                run.blocks.into_iter().for_each(|block| spares.give_encoded(block));
+            }
+            places.add_permits(1);
             ledger.put(run).await.map_err(keeping)?;
             let Counts { read, written, .. } = run.counts;
             progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
             Ok::<(), Error>(())
         };
-        let outlet = Outlet { builder, to_writer, runtime: Handle::current(), place: None };
-        let stop = interrupt.clone();
-        let reading = move || read(plan, lineage, outlet, rejects_max, &stop, progress);
-        let (read, written) = beside(reading, writer.write_all(runs, settled));
+        let outlet =
+            Outlet { builder, to_writer, runtime: Handle::current(), places: Arc::clone(&places), is_placed: false };
+        let writing = async {
+            let written = writer.write_all(runs, settled).await;
+            places.close();
+            written
+        };
+        let (read, written) = beside(|| read(&stages, outlet, rejects_max), writing);
         // The writer's error is the cause where both have one: the reader then only finds nobody listening.
         written?;
         read
@@ -314,59 +327,62 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Collects blocks into runs and hands them to the writer. A run is begun only when the one before it has been taken: that
-/// bounds how many are in memory.
+/// Runs in memory: one is written while the next one is made. The server is slower than we are, so a third gives nothing.
+const RUNS_MAX: usize = 2;
+
+/// Collects blocks into runs and hands them to the writer.
 struct Outlet {
     builder: RunBuilder,
     to_writer: mpsc::Sender<EncodedRun>,
     runtime: Handle,
-    place: Option<mpsc::OwnedPermit<EncodedRun>>,
+    /// One for each run there may still be in memory; whoever is done with a run puts its place back.
+    places: Arc<Semaphore>,
+    /// Whether the run under way has its place.
+    is_placed: bool,
 }
 
 impl Outlet {
     fn push(&mut self, block: EncodedBlock) -> Result<(), Error> {
-        if self.place.is_none() {
-            let reserved = self.runtime.block_on(self.to_writer.clone().reserve_owned());
-            self.place = Some(reserved.map_err(|_| Error::Stopped("the writer ended early".into()))?);
+        if !self.is_placed {
+            self.runtime.block_on(self.places.acquire()).map_err(|_| writer_ended())?.forget();
+            self.is_placed = true;
         }
         let run = self.builder.push(block);
-        self.send(run);
-        Ok(())
+        self.send(run)
     }
 
-    fn finish(mut self) {
+    fn finish(mut self) -> Result<(), Error> {
         let run = self.builder.finish();
-        self.send(run);
+        self.send(run)
     }
 
-    fn send(&mut self, run: Option<EncodedRun>) {
-        if let Some(run) = run
-            && let Some(place) = self.place.take()
-        {
-            place.send(run);
+    fn send(&mut self, run: Option<EncodedRun>) -> Result<(), Error> {
+        let Some(run) = run else { return Ok(()) };
+        self.is_placed = false;
+        if run.is_settled {
+            // The writer only looks at its identities.
+            self.places.add_permits(1);
         }
+        self.to_writer.blocking_send(run).map_err(|_| writer_ended())
     }
 }
 
+fn writer_ended() -> Error {
+    Error::Stopped("the writer ended early".into())
+}
+
 /// Reads, parses, cleans and encodes everything, and sends it on run by run.
-fn read(
-    plan: &Plan,
-    lineage: Option<[u8; 16]>,
-    mut outlet: Outlet,
-    rejects_max: Option<RejectsMax>,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<ReadSide, Error> {
+fn read(stages: &Stages<'_>, mut outlet: Outlet, rejects_max: Option<RejectsMax>) -> Result<ReadSide, Error> {
     let mut side = ReadSide::default();
-    encode_all(plan, lineage, interrupt, progress, |block| {
+    stages.encode_all(|block| {
         side.count(&block);
         if rejects_max.is_some_and(|max| max.is_exceeded(side.rejected, side.rows, false)) {
             side.over_limit = true;
-            interrupt.ask();
+            stages.interrupt.ask();
         }
         outlet.push(block)
     })?;
-    outlet.finish();
+    outlet.finish()?;
     Ok(side)
 }
 

@@ -8,6 +8,7 @@ pub mod dry_run;
 pub mod load;
 mod plan;
 mod settle;
+mod spares;
 mod stages;
 pub mod verify;
 

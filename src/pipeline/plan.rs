@@ -31,8 +31,8 @@ pub struct Plan {
     pub key: IdentityKey,
     /// The sources in order.
     pub sources: Vec<SourcePlan>,
-    /// Worker threads.
-    pub workers: usize,
+    /// Worker threads, as typed.
+    workers: usize,
     /// How the sources are read, in words, as far as the user said so: part of a load's identity.
     pub reading: String,
     options: ReadOptions,
@@ -63,10 +63,7 @@ impl Plan {
             .map(|(index, source)| SourcePlan::new(source, index, &spec, &options, &wishes.layout))
             .collect::<Result<_, _>>()?;
         let reading = format!("{:?} {:?}", wishes.encoding, wishes.layout);
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        // The server needs its share of the machine where it runs beside us, and one thread reads and one writes.
-        let workers = if wishes.workers == 0 { (cores / 2).max(1) } else { wishes.workers };
-        Ok(Self { spec, key, sources, workers, reading, options })
+        Ok(Self { spec, key, sources, workers: wishes.workers, reading, options })
     }
 
     /// What makes these sources the same again: their hashes. Reads every file once.
@@ -87,9 +84,27 @@ impl Plan {
         self.sources.iter().map(|plan| plan.source.size_bytes).sum()
     }
 
+    /// How many records the sources may well hold, as a guess.
+    pub(super) fn records_guess(&self) -> u64 {
+        /// Bytes on disk of a record that is short, or compressed.
+        const RECORD_BYTES: u64 = 64;
+        self.size_bytes().map_or(u64::MAX, |bytes| bytes / RECORD_BYTES)
+    }
+
     /// Whether some source comes only once, so that nothing can be proven by reading it again.
     pub fn is_read_once(&self) -> bool {
         self.sources.iter().any(|plan| plan.source.is_read_once())
+    }
+
+    /// How many threads encode, unless the user said so: all cores, or half of them while a server is kept busy, which may
+    /// be on this machine; then one thread reads and one writes beside them.
+    pub(super) fn workers(&self, is_server_busy: bool) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        match self.workers {
+            0 if is_server_busy => (cores / 2).max(1),
+            0 => cores,
+            wished => wished,
+        }
     }
 
     /// A reader at the first row of source `index`.

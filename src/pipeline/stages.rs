@@ -8,15 +8,13 @@ use std::thread;
 
 use super::Error;
 use super::plan::Plan;
+use super::spares::Spares;
 use crate::clean::{Cleaner, Record};
 use crate::encode::{Digest, EncodedBlock, Encoder, Entry, Id, Lineage};
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
-
-/// Blocks between two stages: enough to keep both busy, few enough to bound memory.
-const BLOCKS_WAITING_MAX: usize = 4;
 
 /// Rows whose documents are hashed together: enough to fill the hash's lanes with documents of equally many blocks, few
 /// enough to be in the nearest cache still.
@@ -38,83 +36,101 @@ impl Interrupt {
     }
 }
 
-/// Turns the plan's sources into encoded blocks, in order, and gives each to `take`.
-///
-/// # Errors
-/// What a reader or `take` met first; all threads have ended by then.
-pub(super) fn encode_all(
+/// What turns a plan's sources into encoded blocks.
+pub(super) struct Stages<'a> {
+    pub(super) plan: &'a Plan,
+    /// Keeps its id and the row inside each document, if given.
+    pub(super) lineage: Option<[u8; 16]>,
+    /// Threads that encode.
+    pub(super) workers: usize,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) progress: &'a Progress,
+    pub(super) spares: &'a Spares,
+}
+
+impl Stages<'_> {
+    /// Gives each encoded block to `take`, in order; `take` gives it to the spares when it is done with.
+    ///
+    /// # Errors
+    /// What a reader or `take` met first; all threads have ended by then.
+    pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
+        thread::scope(|scope| {
+            // Enough between two stages to keep both busy, and few enough to bound memory.
+            let waiting_max = self.workers + 1;
+            let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
+            let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
+            let blocks = Arc::new(Mutex::new(blocks));
+            let reading = scope.spawn(move || self.read_all(&to_workers));
+            for _ in 0..self.workers {
+                let (blocks, to_order) = (Arc::clone(&blocks), to_order.clone());
+                scope.spawn(move || self.work(&blocks, &to_order));
+            }
+            drop((blocks, to_order));
+            let taken = in_order(&encoded, &mut take);
+            drop(encoded);
+            let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            taken.and(read)
+        })
+    }
+
+    /// Reads all sources in order and numbers their blocks through. Ends early, without error, when nobody listens any more.
+    fn read_all(&self, to_workers: &SyncSender<Block>) -> Result<(), Error> {
+        let sources = &self.plan.sources;
+        let mut sequence = 0;
+        for index in 0..sources.len() {
+            let mut reader = self.plan.open(index)?;
+            let read_before = sources[..index].iter().filter_map(|plan| plan.source.size_bytes).sum::<u64>();
+            while let Some(mut block) = reader.next_block(self.spares.block())? {
+                if self.interrupt.is_asked() {
+                    return Ok(());
+                }
+                block.sequence = sequence;
+                sequence += 1;
+                self.progress.bytes.store(read_before + reader.consumed_bytes(), Ordering::Relaxed);
+                if to_workers.send(block).is_err() {
+                    return Ok(());
+                }
+            }
+            sources[index].source.check_unchanged()?;
+        }
+        Ok(())
+    }
+
+    /// One worker: takes blocks until there are none, and turns each into documents and rejects.
+    fn work(&self, blocks: &Mutex<Receiver<Block>>, to_order: &SyncSender<EncodedBlock>) {
+        let mut bench: Option<Bench> = None;
+        loop {
+            let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(block) = next else { return };
+            let bench = match &mut bench {
+                Some(bench) if bench.source == block.source => bench,
+                other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
+            };
+            let encoded = bench.encode(&block, self.spares.documents());
+            self.spares.give(block);
+            self.progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
+            if to_order.send(encoded).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Encodes the sources while the server is idle, and gives each block to `take`.
+pub(super) fn encode_alone(
     plan: &Plan,
-    run: Option<[u8; 16]>,
     interrupt: &Interrupt,
     progress: &Progress,
-    mut take: impl FnMut(EncodedBlock) -> Result<(), Error>,
+    mut take: impl FnMut(&EncodedBlock) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    thread::scope(|scope| {
-        let (to_workers, blocks) = sync_channel::<Block>(BLOCKS_WAITING_MAX);
-        let (to_order, encoded) = sync_channel::<EncodedBlock>(BLOCKS_WAITING_MAX);
-        let blocks = Arc::new(Mutex::new(blocks));
-        let reading = scope.spawn(move || read_all(plan, &to_workers, interrupt, progress));
-        for _ in 0..plan.workers {
-            let (blocks, to_order) = (Arc::clone(&blocks), to_order.clone());
-            scope.spawn(move || work(plan, run, &blocks, &to_order, progress));
-        }
-        drop((blocks, to_order));
-        let taken = in_order(&encoded, &mut take);
-        drop(encoded);
-        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        taken.and(read)
+    let spares = Spares::default();
+    let workers = plan.workers(false);
+    let stages = Stages { plan, lineage: None, workers, interrupt, progress, spares: &spares };
+    stages.encode_all(|block| {
+        take(&block)?;
+        spares.give_encoded(block);
+        Ok(())
     })
-}
-
-/// Reads all sources in order and numbers their blocks through. Ends early, without error, when nobody listens any more.
-fn read_all(
-    plan: &Plan,
-    to_workers: &SyncSender<Block>,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> Result<(), Error> {
-    let mut sequence = 0;
-    for index in 0..plan.sources.len() {
-        let mut reader = plan.open(index)?;
-        let read_before = plan.sources[..index].iter().filter_map(|plan| plan.source.size_bytes).sum::<u64>();
-        while let Some(mut block) = reader.next_block(Block::default())? {
-            if interrupt.is_asked() {
-                return Ok(());
-            }
-            block.sequence = sequence;
-            sequence += 1;
-            progress.bytes.store(read_before + reader.consumed_bytes(), Ordering::Relaxed);
-            if to_workers.send(block).is_err() {
-                return Ok(());
-            }
-        }
-        plan.sources[index].source.check_unchanged()?;
-    }
-    Ok(())
-}
-
-/// One worker: takes blocks until there are none, and turns each into documents and rejects.
-fn work(
-    plan: &Plan,
-    run: Option<[u8; 16]>,
-    blocks: &Mutex<Receiver<Block>>,
-    to_order: &SyncSender<EncodedBlock>,
-    progress: &Progress,
-) {
-    let mut bench: Option<Bench> = None;
-    loop {
-        let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(block) = next else { return };
-        let bench = match &mut bench {
-            Some(bench) if bench.source == block.source => bench,
-            other => other.insert(Bench::new(plan, block.source, run)),
-        };
-        let encoded = bench.encode(&block);
-        progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
-        if to_order.send(encoded).is_err() {
-            return;
-        }
-    }
 }
 
 /// Hands blocks on in the order of their numbers.
@@ -160,9 +176,14 @@ impl Bench {
         }
     }
 
-    /// Parses, cleans, encodes and hashes a block's rows in one pass.
-    pub fn encode(&mut self, block: &Block) -> EncodedBlock {
+    /// Parses, cleans, encodes and hashes a block's rows in one pass. `documents` is memory to use; what is in it is dropped.
+    pub fn encode(&mut self, block: &Block, mut documents: Vec<u8>) -> EncodedBlock {
         let first = block.rows.first().copied();
+        documents.clear();
+        // A document is about three times its row: names of fields, types and lengths come to it. Blocks are not quite of
+        // one length, and memory for one should do for the next; `reserve` alone would double it.
+        let room = (block.bytes.len() * 3).next_multiple_of(1 << 18);
+        documents.reserve_exact(room);
         let mut encoded = EncodedBlock {
             source: block.source,
             sequence: block.sequence,
@@ -170,8 +191,7 @@ impl Bench {
             first_row: block.first_row,
             first_line: first.map_or(0, |span| span.line),
             first_offset: first.map_or(0, |span| span.offset),
-            // A document is about three times its row: names of fields, types and lengths come to it.
-            documents: Vec::with_capacity(block.bytes.len() * 3 + 1024),
+            documents,
             entries: Vec::with_capacity(block.rows.len()),
             ..EncodedBlock::default()
         };

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::plan::Plan;
-use super::stages::{Interrupt, encode_all};
+use super::stages::{Interrupt, encode_alone};
 use crate::access::Target;
 use crate::encode::{Encoded, EncodedBlock};
 use crate::report::Progress;
@@ -67,7 +67,7 @@ pub async fn verify(
 /// When a source cannot be read to its end, or the temporary file cannot be used.
 fn expect(plan: &Plan, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
-    encode_all(plan, None, interrupt, progress, |block| push(&mut expectation, &block))?;
+    encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block))?;
     stop_if_asked(interrupt)?;
     let rule = mode.rule(plan.spec.identity.on_conflict);
     Ok(expectation.settle(rule).map_err(verify::VerifyError::from)?)
@@ -83,7 +83,7 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock) -> Resul
 
 /// Reads the sources once more for the documents of which only the digest is known to differ.
 fn find(plan: &Plan, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
-    encode_all(plan, None, interrupt, &Progress::default(), |block| {
+    encode_alone(plan, interrupt, &Progress::default(), |block| {
         for entry in &block.entries {
             let document = &block.documents[entry.start as usize..(entry.start + entry.len) as usize];
             let encoded = Encoded { id: entry.id, digest: entry.digest, len: document.len() };

@@ -9,16 +9,20 @@ use std::os::unix::fs::FileExt;
 
 use crate::encode::Id;
 
-/// Words of the filter: 32 MiB, so that 20 million records leave about one doubt in a hundred.
-const FILTER_WORDS: usize = 1 << 22;
+/// Most words of the filter: 32 MiB, so that 20 million records leave about one doubt in a hundred.
+const FILTER_WORDS_MAX: usize = 1 << 22;
+/// Bits of the filter that a record is given as long as that bound allows.
+const BITS_PER_RECORD: u64 = 13;
 const WORDS_PER_BLOCK: usize = 8;
 /// `_id`s between two fences: a page of 4 KiB.
 const PAGE_IDS: usize = 256;
 const ID_BYTES: usize = 16;
 
 /// The identities of a load so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seen {
+    /// A bit that is set says "never". Zeroed memory would be the kernel's one zero page, and the first write to each page of
+    /// it would interrupt the other cores.
     filter: Vec<u64>,
     latest: Vec<Id>,
     spilled: Option<File>,
@@ -35,14 +39,18 @@ struct Segment {
 }
 
 impl Seen {
+    /// Nothing seen yet. More records than `records_guess` cost time, never a wrong answer.
+    pub fn new(records_guess: u64) -> Self {
+        let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
+        let words = words.max(2 * WORDS_PER_BLOCK).next_power_of_two();
+        Self { filter: vec![u64::MAX; words], latest: Vec::new(), spilled: None, segments: Vec::new() }
+    }
+
     /// Says of each of a run's `_id`s (ascending, unique) whether an earlier run had it, and remembers them all.
     ///
     /// # Errors
     /// When the temporary file cannot be made, written or read.
     pub fn note(&mut self, ids: Vec<Id>) -> io::Result<Vec<bool>> {
-        if self.filter.is_empty() {
-            self.filter = vec![0; FILTER_WORDS];
-        }
         let mut repeats = Vec::with_capacity(ids.len());
         for id in &ids {
             let doubtful = !self.mark(id);
@@ -53,20 +61,20 @@ impl Seen {
         Ok(repeats)
     }
 
-    /// Sets the `_id`'s bits; true if one of them was not set.
+    /// Takes the `_id`'s bits away; true if one of them was still there.
     ///
     /// The block comes from the leading bytes, so that sorted `_id`s walk through memory in order; the bits from the last.
     fn mark(&mut self, id: &Id) -> bool {
         let lead = u64::from_be_bytes(*id.0.first_chunk().expect("an _id has 16 bytes"));
         let tail = u64::from_be_bytes(*id.0.last_chunk().expect("an _id has 16 bytes"));
-        let blocks = FILTER_WORDS / WORDS_PER_BLOCK;
+        let blocks = self.filter.len() / WORDS_PER_BLOCK;
         let block = (lead >> (64 - blocks.trailing_zeros())) as usize * WORDS_PER_BLOCK;
         let mut new = false;
         for step in 0..4 {
             let bit = (tail >> (step * 9)) as usize % (WORDS_PER_BLOCK * 64);
             let word = &mut self.filter[block + bit / 64];
-            new |= *word & (1 << (bit % 64)) == 0;
-            *word |= 1 << (bit % 64);
+            new |= *word & (1 << (bit % 64)) != 0;
+            *word &= !(1 << (bit % 64));
         }
         new
     }
@@ -117,9 +125,9 @@ mod tests {
         ids
     }
 
-    #[test]
-    fn finds_every_repeat_and_no_other() {
-        let mut seen = Seen::default();
+    #[track_caller]
+    fn check(records_guess: u64) {
+        let mut seen = Seen::new(records_guess);
         for start in [0, 10_000, 20_000] {
             assert!(!seen.note(run(start..start + 10_000)).unwrap().contains(&true));
         }
@@ -129,5 +137,13 @@ mod tests {
         for (id, repeat) in mixed.iter().zip(repeats) {
             assert_eq!(repeat, old.binary_search(id).is_ok());
         }
+    }
+
+    #[test]
+    fn finds_every_repeat_and_no_other() {
+        check(60_000);
+        check(u64::MAX);
+        // Every answer of the filter is a doubt.
+        check(0);
     }
 }

@@ -92,14 +92,15 @@ impl Open {
 }
 
 impl Writer {
-    /// A writer to one collection; `key` is the one that `_id`s and digests are made with.
-    pub fn new(bulk: Bulk, limits: Limits, policy: Policy, key: IdentityKey) -> Self {
+    /// A writer to one collection; `key` is the one that `_id`s and digests are made with, `records_guess` how many
+    /// records there may be.
+    pub fn new(bulk: Bulk, limits: Limits, policy: Policy, key: IdentityKey, records_guess: u64) -> Self {
         Self {
             bulk,
             policy,
             comparison: Comparison { merge: policy.mode == Mode::Merge, key },
             machine: Machine::new(limits, policy),
-            seen: Seen::default(),
+            seen: Seen::new(records_guess),
             runs: HashMap::new(),
             runs_taken: 0,
             under_way: FuturesUnordered::new(),
