@@ -14,7 +14,7 @@ use medlift::spec::Spec;
 use medlift::write::{EncodedRun, Mode, Policy, RunBuilder};
 
 /// As `medlift load` has it.
-const RUN_BYTES_MAX: usize = 64 << 20;
+const RUN_BYTES_MAX: usize = 56 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

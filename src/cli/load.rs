@@ -60,8 +60,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
     /// Documents that are sorted by `_id` and written together, MiB; more keeps a large `_id` index faster, and takes
-    /// about three times as much memory
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    /// about two and a half times as much memory
+    #[arg(long, value_name = "MIB", default_value_t = 56, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
     /// majority, always with journal; given for who is used to it
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]

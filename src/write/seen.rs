@@ -1,10 +1,12 @@
 //! Which identities this load has seen: exact, in bounded memory.
 //!
 //! A blocked Bloom filter says "never" for nearly every record. What it cannot rule out is looked up among the sorted
-//! `_id`s of earlier runs, which lie in an unlinked temporary file and are read a page at a time.
+//! `_id`s of earlier runs, which lie in unlinked temporary files and are read a page at a time. Files are merged as they
+//! become many, so that even a load of a thousand runs asks only a few.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
+use std::iter::Peekable;
 use std::os::unix::fs::FileExt;
 
 use crate::encode::Id;
@@ -17,6 +19,10 @@ const WORDS_PER_BLOCK: usize = 8;
 /// `_id`s between two fences: a page of 4 KiB.
 const PAGE_IDS: usize = 256;
 const ID_BYTES: usize = 16;
+/// Files of one level that become one of the next.
+const MERGED_AT_ONCE: usize = 8;
+/// Bytes read ahead from each file that is merged, and written at once.
+const BUFFER_BYTES: usize = 1 << 17;
 
 /// The identities of a load so far.
 #[derive(Debug)]
@@ -25,17 +31,19 @@ pub struct Seen {
     /// it would interrupt the other cores.
     filter: Vec<u64>,
     latest: Vec<Id>,
-    spilled: Option<File>,
+    /// Earlier runs, those that were merged most often first.
     segments: Vec<Segment>,
 }
 
-/// The sorted `_id`s of one run, in the file.
+/// Sorted `_id`s of runs, in a file.
 #[derive(Debug)]
 struct Segment {
-    start: u64,
+    file: File,
     len: usize,
     /// The first `_id` of each page.
     fences: Vec<Id>,
+    /// How often they were merged.
+    level: u32,
 }
 
 impl Seen {
@@ -43,7 +51,7 @@ impl Seen {
     pub fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
         let words = words.max(2 * WORDS_PER_BLOCK).next_power_of_two();
-        Self { filter: vec![u64::MAX; words], latest: Vec::new(), spilled: None, segments: Vec::new() }
+        Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
     /// Says of each of a run's `_id`s (ascending, unique) whether an earlier run had it, and remembers them all.
@@ -57,7 +65,10 @@ impl Seen {
             repeats.push(doubtful && (self.latest.binary_search(id).is_ok() || self.is_spilled(id)?));
         }
         let latest = std::mem::replace(&mut self.latest, ids);
-        self.spill(&latest)?;
+        if !latest.is_empty() {
+            self.segments.push(Segment::write(latest.into_iter().map(Ok), 0)?);
+            self.merge()?;
+        }
         Ok(repeats)
     }
 
@@ -80,34 +91,79 @@ impl Seen {
     }
 
     fn is_spilled(&self, id: &Id) -> io::Result<bool> {
-        let Some(file) = &self.spilled else { return Ok(false) };
         for segment in &self.segments {
-            let Some(page) = segment.fences.partition_point(|fence| fence <= id).checked_sub(1) else { continue };
-            let first = page * PAGE_IDS;
-            let mut bytes = [0; PAGE_IDS * ID_BYTES];
-            let bytes = &mut bytes[..(segment.len - first).min(PAGE_IDS) * ID_BYTES];
-            file.read_exact_at(bytes, segment.start + (first * ID_BYTES) as u64)?;
-            if bytes.as_chunks::<ID_BYTES>().0.binary_search(&id.0).is_ok() {
+            if segment.holds(id)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn spill(&mut self, ids: &[Id]) -> io::Result<()> {
-        if ids.is_empty() {
-            return Ok(());
+    /// Makes one segment of those of the last level while they are many.
+    fn merge(&mut self) -> io::Result<()> {
+        while let Some(last) = self.segments.last() {
+            let level = last.level;
+            let first = self.segments.partition_point(|segment| segment.level > level);
+            if self.segments.len() - first < MERGED_AT_ONCE {
+                break;
+            }
+            let merged = self.segments.split_off(first);
+            let runs = merged.iter().map(Segment::ids).collect::<io::Result<Vec<_>>>()?;
+            self.segments.push(Segment::write(merge(runs), level + 1)?);
         }
-        let file = match &mut self.spilled {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile()?),
-        };
-        let start = self.segments.last().map_or(0, |last| last.start + (last.len * ID_BYTES) as u64);
-        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.0).collect();
-        file.write_all_at(&bytes, start)?;
-        self.segments.push(Segment { start, len: ids.len(), fences: ids.iter().step_by(PAGE_IDS).copied().collect() });
         Ok(())
     }
+}
+
+impl Segment {
+    /// Writes `_id`s, which come in order, to a file of their own.
+    fn write(ids: impl Iterator<Item = io::Result<Id>>, level: u32) -> io::Result<Self> {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile()?);
+        let (mut len, mut fences) = (0, Vec::new());
+        for id in ids {
+            let id = id?;
+            if len % PAGE_IDS == 0 {
+                fences.push(id);
+            }
+            out.write_all(&id.0)?;
+            len += 1;
+        }
+        Ok(Self { file: out.into_inner().map_err(io::IntoInnerError::into_error)?, len, fences, level })
+    }
+
+    fn holds(&self, id: &Id) -> io::Result<bool> {
+        let Some(page) = self.fences.partition_point(|fence| fence <= id).checked_sub(1) else { return Ok(false) };
+        let first = page * PAGE_IDS;
+        let mut bytes = [0; PAGE_IDS * ID_BYTES];
+        let bytes = &mut bytes[..(self.len - first).min(PAGE_IDS) * ID_BYTES];
+        self.file.read_exact_at(bytes, (first * ID_BYTES) as u64)?;
+        Ok(bytes.as_chunks::<ID_BYTES>().0.binary_search(&id.0).is_ok())
+    }
+
+    /// All of them, from the first.
+    fn ids(&self) -> io::Result<impl Iterator<Item = io::Result<Id>>> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
+        Ok(std::iter::from_fn(move || {
+            let mut id = Id([0; ID_BYTES]);
+            match file.read_exact(&mut id.0) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
+                read => Some(read.map(|()| id)),
+            }
+        }))
+    }
+}
+
+/// Several sorted sequences as one. A sequence that cannot be read on comes first, with its error.
+fn merge<I: Iterator<Item = io::Result<Id>>>(runs: Vec<I>) -> impl Iterator<Item = io::Result<Id>> {
+    let mut runs: Vec<Peekable<I>> = runs.into_iter().map(Iterator::peekable).collect();
+    std::iter::from_fn(move || {
+        let heads =
+            runs.iter_mut().enumerate().filter_map(|(run, ids)| Some((ids.peek()?.as_ref().ok().copied(), run)));
+        let (_, least) = heads.min()?;
+        runs[least].next()
+    })
 }
 
 #[cfg(test)]
@@ -128,12 +184,14 @@ mod tests {
     #[track_caller]
     fn check(records_guess: u64) {
         let mut seen = Seen::new(records_guess);
-        for start in [0, 10_000, 20_000] {
-            assert!(!seen.note(run(start..start + 10_000)).unwrap().contains(&true));
+        // Enough runs that the files are merged, and merged ones with others.
+        for start in (0..MERGED_AT_ONCE as u64 * 10).map(|run| run * 500) {
+            assert!(!seen.note(run(start..start + 500)).unwrap().contains(&true));
         }
+        assert!(seen.segments.len() < 2 * MERGED_AT_ONCE);
         let mixed = run(5_000..45_000);
         let repeats = seen.note(mixed.clone()).unwrap();
-        let old = run(5_000..30_000);
+        let old = run(5_000..40_000);
         for (id, repeat) in mixed.iter().zip(repeats) {
             assert_eq!(repeat, old.binary_search(id).is_ok());
         }
