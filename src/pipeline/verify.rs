@@ -1,5 +1,7 @@
 //! The proof: the source is read again, the collection is streamed, and the two are joined by `_id`.
 
+use std::time::Instant;
+
 use super::Error;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
@@ -40,14 +42,19 @@ pub async fn verify(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<Verification, Error> {
+    let started = Instant::now();
     let expected = tokio::task::block_in_place(|| expect(plan, options.mode, interrupt, progress))?;
+    progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
     let scan = Scan::new(&target.documents());
     let settings = verify::Options {
         differences_max: options.differences_max,
         show_values: options.show_values,
         ..verify::Options::new(plan.key.clone())
     };
+    let started = Instant::now();
     let mut verification = verify::compare(&scan, &expected, &settings).await?;
+    let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
+    progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
     if !wanted.is_complete() && !plan.is_read_once() {
         tokio::task::block_in_place(|| find(plan, &mut wanted, interrupt))?;
