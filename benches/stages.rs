@@ -85,8 +85,11 @@ fn split_only(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
 fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut reader = reader(plan, rows)?;
     let mut bench = Bench::new(plan, 0, None);
-    while let Some(block) = reader.next_block(Block::default())? {
-        std::hint::black_box(bench.encode(&block, Vec::new()));
+    let (mut block, mut documents) = (Block::default(), Vec::new());
+    while let Some(next) = reader.next_block(block)? {
+        EncodedBlock { documents, .. } = std::hint::black_box(bench.encode(&next, documents));
+        documents.clear();
+        block = next;
     }
     Ok(())
 }

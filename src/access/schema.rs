@@ -1,7 +1,8 @@
 //! The collection's validator and indexes: what the spec wants, what the server has, and how one becomes the other.
 
 use bson::{Bson, Document, doc};
-use futures_util::{TryStreamExt, stream};
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
 
 use super::{AccessError, Failure, Target};
 use crate::spec::{Field, FieldType, Index, Presence, Spec};
@@ -219,22 +220,21 @@ pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Do
     }
 }
 
-/// Indexes that the server builds at once for clients: its parameter `maxNumActiveUserIndexBuilds`; further ones wait.
+/// Commands that build indexes at once: as many as the server's `maxNumActiveUserIndexBuilds` lets; further ones would wait.
 const INDEX_BUILDS_MAX: usize = 3;
 
-/// Builds the spec's indexes that are missing, each by a command of its own: the server scans the collection and sorts for
-/// one command on one core.
+/// Builds the spec's indexes that are missing, by several commands at once: the server scans the collection and sorts on one
+/// core for each. All have ended when this returns, the first failure among them with an error.
 pub async fn build_indexes(target: &Target, spec: &Spec) -> Result<(), AccessError> {
     let state = read(target).await?;
-    let missing = state.missing_indexes(spec).into_iter();
-    let builds = missing.map(|index| {
-        Ok(async {
-            let command = create_indexes_command(&target.collection, &[index]);
-            let doing = || format!("build the index {} of {}.{}", index.name, target.database, target.collection);
-            target.run(&target.database, command, doing).await.map(drop)
-        })
+    let missing = state.missing_indexes(spec);
+    let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
+        let names: Vec<&str> = indexes.iter().map(|index| index.name.as_str()).collect();
+        let doing = || format!("build the indexes {} of {}.{}", names.join(", "), target.database, target.collection);
+        let command = create_indexes_command(&target.collection, indexes);
+        target.run(&target.database, command, doing).await.map(drop)
     });
-    stream::iter(builds).try_for_each_concurrent(INDEX_BUILDS_MAX, |build| build).await
+    join_all(builds).await.into_iter().collect()
 }
 
 pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {

@@ -36,7 +36,7 @@ pub struct ReadingArgs {
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Threads that parse, clean and encode [default: half of the cores]
+    /// Threads that parse, clean and encode [default: half of the cores while loading, else all]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256))]
     workers: u16,
     /// Show no progress

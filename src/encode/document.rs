@@ -241,6 +241,7 @@ fn write_lineage(lineage: Lineage, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::Digester;
     use super::*;
 
     fn record(spec: &Spec, text_bytes: usize) -> Record {
@@ -267,6 +268,22 @@ mod tests {
         assert_eq!(expected.len(), 151, "one record is too large");
         assert_eq!(together, alone);
         assert!(encoder.name_all(&mut together).is_empty());
+        check_read_back(&together["before".len()..], &expected);
+    }
+
+    /// What was written is read back with its digests, also between foreign documents.
+    fn check_read_back(mut bytes: &[u8], expected: &[Encoded]) {
+        let mut documents = Vec::new();
+        for encoded in expected {
+            let (document, rest) = bytes.split_at(encoded.len);
+            documents.extend([document, b"\x05\0\0\0\0"]);
+            bytes = rest;
+        }
+        let mut digester = Digester::new(IdentityKey::from_secret("a deployment's secret"));
+        let read = digester.digest_all(&documents);
+        let named = read.map(|found| found.map(|(stored, digest)| (stored.id, digest))).collect::<Vec<_>>();
+        let wanted = expected.iter().flat_map(|encoded| [Some((encoded.id, encoded.digest)), None]);
+        assert_eq!(named, wanted.collect::<Vec<_>>());
     }
 
     #[test]

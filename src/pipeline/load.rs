@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use bson::{DateTime, Uuid};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Error;
@@ -21,7 +22,7 @@ use crate::encode::{Digest, EncodedBlock};
 use crate::ledger::{Checkpoint, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State};
 use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary, RejectCounts, SourceNote};
-use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RunBuilder, WriteError, Writer};
+use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RunBuilder, Settled, WriteError, Writer};
 
 /// What a load was asked to do beside its sources and its target.
 #[derive(Debug, Clone)]
@@ -177,30 +178,26 @@ impl<'a> Load<'a> {
         let builder = RunBuilder::new(policy, self.options.run_bytes_max, self.run.checkpoint.blocks);
         let (to_writer, runs) = mpsc::channel(1);
         let (plan, lineage) = (self.plan, self.options.lineage.then(|| self.run.id.bytes()));
-        let (spares, places) = (Spares::default(), Arc::new(Semaphore::new(RUNS_MAX)));
-        let stages = Stages { plan, lineage, workers: plan.workers(true), interrupt, progress, spares: &spares };
+        let spares = &Spares::default();
+        let (free, places) = channel();
+        (0..RUNS_MAX).for_each(|_| put_back(&free));
+        let stages = Stages { plan, lineage, workers: plan.workers(true), interrupt, progress, spares };
         let rejects_max = self.options.rejects_max;
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
-        let settled = async |settled: crate::write::Settled| {
+        let settle = async move |settled: Settled| {
             progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
             account.settle(&settled, run)?;
-            if let Ok(run) = Arc::try_unwrap(settled.run) {
-                run.blocks.into_iter().for_each(|block| spares.give_encoded(block));
+            if let Ok(done) = Arc::try_unwrap(settled.run) {
+                done.blocks.into_iter().for_each(|block| spares.give_documents(block));
             }
-            places.add_permits(1);
+            put_back(&free);
             ledger.put(run).await.map_err(keeping)?;
             let Counts { read, written, .. } = run.counts;
             progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
             Ok::<(), Error>(())
         };
-        let outlet =
-            Outlet { builder, to_writer, runtime: Handle::current(), places: Arc::clone(&places), is_placed: false };
-        let writing = async {
-            let written = writer.write_all(runs, settled).await;
-            places.close();
-            written
-        };
-        let (read, written) = beside(|| read(&stages, outlet, rejects_max), writing);
+        let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
+        let (read, written) = beside(move || read(&stages, outlet, rejects_max), writer.write_all(runs, settle));
         // The writer's error is the cause where both have one: the reader then only finds nobody listening.
         written?;
         read
@@ -331,20 +328,20 @@ impl<'a> Load<'a> {
 const RUNS_MAX: usize = 2;
 
 /// Collects blocks into runs and hands them to the writer.
-struct Outlet {
+struct Outlet<'a> {
     builder: RunBuilder,
     to_writer: mpsc::Sender<EncodedRun>,
-    runtime: Handle,
-    /// One for each run there may still be in memory; whoever is done with a run puts its place back.
-    places: Arc<Semaphore>,
+    /// One for each run there may be in memory; a settled run puts its own back. Ends when the writer ends.
+    places: Receiver<()>,
     /// Whether the run under way has its place.
     is_placed: bool,
+    spares: &'a Spares,
 }
 
-impl Outlet {
+impl Outlet<'_> {
     fn push(&mut self, block: EncodedBlock) -> Result<(), Error> {
         if !self.is_placed {
-            self.runtime.block_on(self.places.acquire()).map_err(|_| writer_ended())?.forget();
+            self.places.recv().map_err(|_| writer_ended())?;
             self.is_placed = true;
         }
         let run = self.builder.push(block);
@@ -357,14 +354,19 @@ impl Outlet {
     }
 
     fn send(&mut self, run: Option<EncodedRun>) -> Result<(), Error> {
-        let Some(run) = run else { return Ok(()) };
-        self.is_placed = false;
+        let Some(mut run) = run else { return Ok(()) };
         if run.is_settled {
-            // The writer only looks at its identities.
-            self.places.add_permits(1);
+            // Only its identities count: its memory is free, and its place is the next one's.
+            run.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
         }
+        self.is_placed = run.is_settled;
         self.to_writer.blocking_send(run).map_err(|_| writer_ended())
     }
+}
+
+/// Whoever made runs has ended when nobody takes the place.
+fn put_back(free: &Sender<()>) {
+    let _ = free.send(());
 }
 
 fn writer_ended() -> Error {

@@ -86,8 +86,8 @@ impl Plan {
 
     /// How many records the sources may well hold, as a guess.
     pub(super) fn records_guess(&self) -> u64 {
-        /// Bytes on disk of a record that is short, or compressed.
-        const RECORD_BYTES: u64 = 64;
+        /// Bytes on disk of a record that is short, or compressed well.
+        const RECORD_BYTES: u64 = 8;
         self.size_bytes().map_or(u64::MAX, |bytes| bytes / RECORD_BYTES)
     }
 
@@ -96,8 +96,8 @@ impl Plan {
         self.sources.iter().any(|plan| plan.source.is_read_once())
     }
 
-    /// How many threads encode, unless the user said so: all cores, or half of them while a server is kept busy, which may
-    /// be on this machine; then one thread reads and one writes beside them.
+    /// How many threads encode, unless the user said so: all cores, or half of them where the server is kept busy by
+    /// what they make: it may be on this machine, and one thread reads and one writes beside them.
     pub(super) fn workers(&self, is_server_busy: bool) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         match self.workers {

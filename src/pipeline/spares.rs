@@ -5,6 +5,18 @@ use std::sync::{Mutex, PoisonError};
 use crate::encode::EncodedBlock;
 use crate::read::Block;
 
+/// Blocks of less text, the ends of sources and small sources, get memory of their own: many of them fit one run.
+const POOLED_BYTES_MIN: usize = 1 << 19;
+
+/// Documents for a block's text: names of fields, types and lengths come to it.
+const GROWTH: usize = 3;
+
+/// Blocks are not quite of one length; what one needed shall do for the next.
+const ROOM_STEP: usize = 1 << 18;
+
+/// Memory that grew beyond this, for one long row, is not kept.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+
 /// Buffers that are done with, for whoever needs one next: never more than were in use at once.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
@@ -17,23 +29,32 @@ struct Pile<T>(Mutex<Vec<T>>);
 
 impl Spares {
     /// A block for the reader to fill; what is in it is old.
-    pub(super) fn block(&self) -> Block {
+    pub(super) fn take_block(&self) -> Block {
         self.blocks.take()
     }
 
-    /// Room for a block's documents; what is in it is old.
-    pub(super) fn documents(&self) -> Vec<u8> {
-        self.documents.take()
-    }
-
     /// Takes a block back that is encoded.
-    pub(super) fn give(&self, block: Block) {
+    pub(super) fn give_block(&self, block: Block) {
         self.blocks.give(block);
     }
 
+    /// Room for the documents of so much text, empty.
+    pub(super) fn take_documents(&self, text_bytes: usize) -> Vec<u8> {
+        let room = text_bytes * GROWTH + 1024;
+        if text_bytes < POOLED_BYTES_MIN {
+            return Vec::with_capacity(room);
+        }
+        let mut documents = self.documents.take();
+        documents.clear();
+        documents.reserve_exact(room.next_multiple_of(ROOM_STEP));
+        documents
+    }
+
     /// Takes back what is left of a block of which every record is accounted for.
-    pub(super) fn give_encoded(&self, block: EncodedBlock) {
-        self.documents.give(block.documents);
+    pub(super) fn give_documents(&self, block: EncodedBlock) {
+        if (POOLED_BYTES_MIN * GROWTH..=KEPT_BYTES_MAX).contains(&block.documents.capacity()) {
+            self.documents.give(block.documents);
+        }
     }
 }
 
@@ -44,5 +65,35 @@ impl<T: Default> Pile<T> {
 
     fn give(&self, spare: T) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spent(documents: Vec<u8>) -> EncodedBlock {
+        EncodedBlock { documents, ..EncodedBlock::default() }
+    }
+
+    #[test]
+    fn memory_comes_back_empty() {
+        let spares = Spares::default();
+        let mut documents = spares.take_documents(1 << 20);
+        documents.push(1);
+        let place = documents.as_ptr();
+        spares.give_documents(spent(documents));
+        let again = spares.take_documents((1 << 20) + 100);
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+    }
+
+    #[test]
+    fn neither_small_nor_swollen_memory_is_kept() {
+        let spares = Spares::default();
+        spares.give_documents(spent(spares.take_documents(1 << 10)));
+        spares.give_documents(spent(Vec::with_capacity(KEPT_BYTES_MAX + 1)));
+        assert!(spares.documents.0.lock().unwrap().is_empty());
+        spares.give_documents(spent(spares.take_documents(1 << 20)));
+        assert!(spares.take_documents(1 << 10).capacity() < 1 << 13);
     }
 }

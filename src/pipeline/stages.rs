@@ -16,6 +16,9 @@ use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
 
+/// Blocks between two stages, however many workers there are.
+const WAITING_MAX: usize = 4;
+
 /// Rows whose documents are hashed together: enough to fill the hash's lanes with documents of equally many blocks, few
 /// enough to be in the nearest cache still.
 const NAMED_TOGETHER: usize = 64;
@@ -39,7 +42,7 @@ impl Interrupt {
 /// What turns a plan's sources into encoded blocks.
 pub(super) struct Stages<'a> {
     pub(super) plan: &'a Plan,
-    /// Keeps its id and the row inside each document, if given.
+    /// The run whose id is kept inside each document, with the row, if any.
     pub(super) lineage: Option<[u8; 16]>,
     /// Threads that encode.
     pub(super) workers: usize,
@@ -56,7 +59,7 @@ impl Stages<'_> {
     pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
         thread::scope(|scope| {
             // Enough between two stages to keep both busy, and few enough to bound memory.
-            let waiting_max = self.workers + 1;
+            let waiting_max = (self.workers + 1).min(WAITING_MAX);
             let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
             let blocks = Arc::new(Mutex::new(blocks));
@@ -80,7 +83,7 @@ impl Stages<'_> {
         for index in 0..sources.len() {
             let mut reader = self.plan.open(index)?;
             let read_before = sources[..index].iter().filter_map(|plan| plan.source.size_bytes).sum::<u64>();
-            while let Some(mut block) = reader.next_block(self.spares.block())? {
+            while let Some(mut block) = reader.next_block(self.spares.take_block())? {
                 if self.interrupt.is_asked() {
                     return Ok(());
                 }
@@ -106,8 +109,8 @@ impl Stages<'_> {
                 Some(bench) if bench.source == block.source => bench,
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
             };
-            let encoded = bench.encode(&block, self.spares.documents());
-            self.spares.give(block);
+            let encoded = bench.encode(&block, self.spares.take_documents(block.bytes.len()));
+            self.spares.give_block(block);
             self.progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
             if to_order.send(encoded).is_err() {
                 return;
@@ -116,7 +119,7 @@ impl Stages<'_> {
     }
 }
 
-/// Encodes the sources while the server is idle, and gives each block to `take`.
+/// Encodes the sources for somebody who sends nothing to the server meanwhile, and gives each block to `take`.
 pub(super) fn encode_alone(
     plan: &Plan,
     interrupt: &Interrupt,
@@ -128,7 +131,7 @@ pub(super) fn encode_alone(
     let stages = Stages { plan, lineage: None, workers, interrupt, progress, spares: &spares };
     stages.encode_all(|block| {
         take(&block)?;
-        spares.give_encoded(block);
+        spares.give_documents(block);
         Ok(())
     })
 }
@@ -176,14 +179,10 @@ impl Bench {
         }
     }
 
-    /// Parses, cleans, encodes and hashes a block's rows in one pass. `documents` is memory to use; what is in it is dropped.
-    pub fn encode(&mut self, block: &Block, mut documents: Vec<u8>) -> EncodedBlock {
+    /// Parses, cleans, encodes and hashes a block's rows in one pass. `documents` is memory to use, empty.
+    pub fn encode(&mut self, block: &Block, documents: Vec<u8>) -> EncodedBlock {
+        debug_assert!(documents.is_empty());
         let first = block.rows.first().copied();
-        documents.clear();
-        // A document is about three times its row: names of fields, types and lengths come to it. Blocks are not quite of
-        // one length, and memory for one should do for the next; `reserve` alone would double it.
-        let room = (block.bytes.len() * 3).next_multiple_of(1 << 18);
-        documents.reserve_exact(room);
         let mut encoded = EncodedBlock {
             source: block.source,
             sequence: block.sequence,

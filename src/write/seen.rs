@@ -5,7 +5,7 @@
 //! become many, so that even a load of a thousand runs asks only a few.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::iter::Peekable;
 use std::os::unix::fs::FileExt;
 
@@ -99,7 +99,7 @@ impl Seen {
         Ok(false)
     }
 
-    /// Makes one segment of those of the last level while they are many.
+    /// Makes one segment of those of the last level while they are many. Every `_id` is written again once a level.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;
@@ -109,7 +109,7 @@ impl Seen {
             }
             let merged = self.segments.split_off(first);
             let runs = merged.iter().map(Segment::ids).collect::<io::Result<Vec<_>>>()?;
-            self.segments.push(Segment::write(merge(runs), level + 1)?);
+            self.segments.push(Segment::write(in_order(runs), level + 1)?);
         }
         Ok(())
     }
@@ -145,18 +145,15 @@ impl Segment {
         let mut file = &self.file;
         file.rewind()?;
         let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-        Ok(std::iter::from_fn(move || {
+        Ok((0..self.len).map(move |_| {
             let mut id = Id([0; ID_BYTES]);
-            match file.read_exact(&mut id.0) {
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => None,
-                read => Some(read.map(|()| id)),
-            }
+            file.read_exact(&mut id.0).map(|()| id)
         }))
     }
 }
 
 /// Several sorted sequences as one. A sequence that cannot be read on comes first, with its error.
-fn merge<I: Iterator<Item = io::Result<Id>>>(runs: Vec<I>) -> impl Iterator<Item = io::Result<Id>> {
+fn in_order<I: Iterator<Item = io::Result<Id>>>(runs: Vec<I>) -> impl Iterator<Item = io::Result<Id>> {
     let mut runs: Vec<Peekable<I>> = runs.into_iter().map(Iterator::peekable).collect();
     std::iter::from_fn(move || {
         let heads =
@@ -179,6 +176,18 @@ mod tests {
         let mut ids: Vec<Id> = numbers.map(id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    #[test]
+    fn an_identity_of_many_runs_is_found_after_they_were_merged() {
+        let mut seen = Seen::new(0);
+        for round in 0..MERGED_AT_ONCE * MERGED_AT_ONCE {
+            // More than a page, so that copies of one lie on both sides of its end.
+            assert_eq!(seen.note(run(0..300)).unwrap().contains(&false), round == 0);
+        }
+        assert!(seen.segments.iter().any(|segment| segment.level == 1));
+        assert!(seen.note(run(0..300)).unwrap().iter().all(|repeat| *repeat));
+        assert!(!seen.note(run(300..600)).unwrap().contains(&true));
     }
 
     #[track_caller]

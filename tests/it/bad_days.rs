@@ -30,12 +30,13 @@ fn count(documents: &Collection<Document>) -> u64 {
 }
 
 /// Waits until the ledger has a checkpoint with something before it.
+/// Several runs are settled then, so that a resumed load passes over several.
 fn wait_for_checkpoint(server: &Server, database: &str) {
     let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
     let until = Instant::now() + Duration::from_mins(1);
     while Instant::now() < until {
         let runs = runs.clone();
-        let found = block_on(async move { runs.find_one(doc! { "checkpoint.blocks": { "$gt": 0 } }).await });
+        let found = block_on(async move { runs.find_one(doc! { "checkpoint.blocks": { "$gt": 3 } }).await });
         if found.is_ok_and(|run| run.is_some()) {
             return;
         }
