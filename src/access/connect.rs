@@ -109,6 +109,8 @@ pub struct Target {
     pub user: Option<String>,
     /// Whether a client certificate signed in.
     pub is_certificate_sign_in: bool,
+    /// Whether the deployment runs on this machine, as far as its addresses tell.
+    pub is_local: bool,
 }
 
 impl Target {
@@ -178,7 +180,7 @@ impl Destination {
     /// Connects, signs in and runs one harmless command.
     pub async fn connect(&self) -> Result<Target, AccessError> {
         let options = self.options().await?;
-        let address = address(&options);
+        let (address, is_local) = (address(&options), options.hosts.iter().all(is_loopback));
         let connected = diagnose::open(options, &self.database).await;
         let client = connected.map_err(|failure| AccessError::Connect { address: address.clone(), failure })?;
         let credential = self.uri.credential.as_ref();
@@ -189,6 +191,7 @@ impl Destination {
             address,
             user: credential.and_then(|credential| credential.username.clone()),
             is_certificate_sign_in: credential.is_some_and(|credential| credential.username.is_none()),
+            is_local,
         })
     }
 

@@ -7,7 +7,7 @@ use medlift::access::{Connection, Purpose, Secret, Target};
 use medlift::pipeline::Error;
 
 /// Connection options.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Connection string, mongodb:// or mongodb+srv://; may also stand as a positional argument [env: `MONGODB_URI`]

@@ -53,9 +53,9 @@ pub struct LoadArgs {
     /// Leave out the proof of the content at the end
     #[arg(long)]
     no_verify: bool,
-    /// Bulk inserts under way at once
-    #[arg(short = 'j', long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    num_insertion_workers: u16,
+    /// Bulk inserts under way at once [default: 4, or the cores if the server is on this machine and they are fewer]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    num_insertion_workers: Option<u16>,
     /// Documents in one bulk insert, at most 100000
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
@@ -105,11 +105,12 @@ impl LoadArgs {
         dry_run::dry_run(plan, mode, self.rejects.as_deref(), rejects_max, &Interrupt::default(), &progress)
     }
 
-    fn load(self, plan: &Plan) -> Result<LoadSummary, Error> {
-        let options = self.options();
+    fn load(mut self, plan: &Plan) -> Result<LoadSummary, Error> {
+        let connection = std::mem::take(&mut self.connection);
         let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
         super::run_async(async |interrupt| {
-            let target = self.connection.connect(Purpose::Load, &plan.spec.collection).await?;
+            let target = connection.connect(Purpose::Load, &plan.spec.collection).await?;
+            let options = self.options(&target);
             if options.drop && !yes {
                 ask_to_drop(&target)?;
             }
@@ -122,7 +123,7 @@ impl LoadArgs {
         self.max_rejects.or(self.stop_on_error.then_some(RejectsMax::Rows(0)))
     }
 
-    fn options(&self) -> LoadOptions {
+    fn options(&self, target: &Target) -> LoadOptions {
         LoadOptions {
             mode: self.mode.into(),
             drop: self.drop,
@@ -134,12 +135,18 @@ impl LoadArgs {
             limits: Limits {
                 batch_docs_max: self.batch_size as usize,
                 batch_bytes_max: BATCH_BYTES_MAX,
-                in_flight_max: self.num_insertion_workers.into(),
+                in_flight_max: self.num_insertion_workers.map_or_else(|| in_flight(target), usize::from),
                 attempts_max: ATTEMPTS_MAX,
             },
             run_bytes_max: usize::from(self.run_size) << 20,
         }
     }
+}
+
+/// Commands under way unless the user says so: more than the server's cores only make it switch between them.
+fn in_flight(target: &Target) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    if target.is_local { cores.clamp(2, 4) } else { 4 }
 }
 
 impl From<LoadMode> for Mode {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
@@ -108,15 +108,34 @@ impl Writer {
         }
     }
 
-    /// Writes all runs that come until the channel closes; hands each to `settled` once all its outcomes are known.
+    /// Writes all runs that come until the channel closes; hands each to `settle` once all its outcomes are known, one after
+    /// the other, while others are written.
     ///
     /// # Errors
-    /// At the first batch that cannot be brought to an end; what was settled before stays so.
+    /// At the first batch that cannot be brought to an end; what was settled before stays so. What `settle` meets.
     pub async fn write_all<E: From<WriteError>>(
         &mut self,
-        mut runs: mpsc::Receiver<EncodedRun>,
-        mut settled: impl AsyncFnMut(Settled) -> Result<(), E>,
+        runs: mpsc::Receiver<EncodedRun>,
+        mut settle: impl AsyncFnMut(Settled) -> Result<(), E>,
     ) -> Result<(), E> {
+        let (to_settle, mut settled) = mpsc::unbounded_channel();
+        let settling = async move {
+            while let Some(run) = settled.recv().await {
+                settle(run).await?;
+            }
+            Ok(())
+        };
+        let (written, settled) = future::join(self.send_all(runs, to_settle), settling).await;
+        // The writer's error is the cause where both have one.
+        written.map_err(E::from).and(settled)
+    }
+
+    /// Ends early, without error, when nobody takes a settled run any more.
+    async fn send_all(
+        &mut self,
+        mut runs: mpsc::Receiver<EncodedRun>,
+        to_settle: mpsc::UnboundedSender<Settled>,
+    ) -> Result<(), WriteError> {
         let mut open = true;
         while open || !self.machine.is_idle() {
             let actions = tokio::select! {
@@ -131,26 +150,32 @@ impl Writer {
                     }
                     self.machine.on(finished.event)
                 }
+                () = to_settle.closed() => return Ok(()),
             };
-            // What is to be sent goes out first: the server then works while a settled run is put on record.
-            let (mut ended, mut given_up) = (Vec::new(), None);
-            for action in actions {
-                match action {
-                    Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
-                    Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
-                    Action::Settle(run, outcomes) => ended.push((run, outcomes)),
-                    Action::Stop(batch) => given_up = Some(batch),
-                }
-            }
-            for (run, outcomes) in ended {
-                let open = self.runs.remove(&run).expect("a run is held until it is settled");
-                settled(open.settle(outcomes, self.policy)).await?;
-            }
-            if let Some(batch) = given_up {
-                return Err(WriteError::Server(self.why(batch)).into());
-            }
+            self.carry_out(actions, &to_settle)?;
         }
         Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        actions: Vec<Action>,
+        to_settle: &mpsc::UnboundedSender<Settled>,
+    ) -> Result<(), WriteError> {
+        let mut given_up = None;
+        for action in actions {
+            match action {
+                Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
+                Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
+                Action::Settle(run, outcomes) => {
+                    let open = self.runs.remove(&run).expect("a run is held until it is settled");
+                    // If nobody takes it, the next turn of the loop ends it.
+                    let _ = to_settle.send(open.settle(outcomes, self.policy));
+                }
+                Action::Stop(batch) => given_up = Some(batch),
+            }
+        }
+        given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
     }
 
     fn take(&mut self, run: EncodedRun) -> Result<Vec<Action>, WriteError> {
