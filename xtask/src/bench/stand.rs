@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -20,6 +21,10 @@ use crate::{Error, Result};
 
 pub(super) const DATABASE: &str = "bench";
 pub(super) const COLLECTION: &str = "admissions";
+/// A server is idle that spends at most this much processor time in a round.
+const SETTLED_CPU_SECONDS: f64 = 0.02;
+const SETTLE_ROUND: Duration = Duration::from_millis(500);
+const SETTLE_ROUNDS_MAX: usize = 20;
 /// Dropping, counting and checkpoints of large collections take their time.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -58,6 +63,7 @@ impl<'a> Stand<'a> {
         // A checkpoint, so that nobody pays for what the one before left in memory.
         self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;
         let pid = self.server.pid().unwrap_or_default();
+        settle(pid)?;
         let before = Busy::read(pid)?;
         let (cost, output) = self.run(&contender.command)?;
         let busy = Busy::read(pid)?.since(before);
@@ -120,6 +126,18 @@ impl<'a> Stand<'a> {
         }
         Ok((read_json(&cost)?, output))
     }
+}
+
+/// Waits until the server has nothing left to do of what came before, 10 s at most.
+fn settle(pid: u32) -> Result<()> {
+    for _ in 0..SETTLE_ROUNDS_MAX {
+        let before = Busy::read(pid)?;
+        thread::sleep(SETTLE_ROUND);
+        if Busy::read(pid)?.since(before).server <= SETTLED_CPU_SECONDS {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn address(server: &Server) -> SocketAddr {
