@@ -1,5 +1,7 @@
 //! The ledger's collection.
 
+use std::time::Duration;
+
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
@@ -68,6 +70,24 @@ impl Ledger {
         let filter = doc! { "_id": run.id };
         self.runs.replace_one(filter, &*run).upsert(true).await.map_err(|error| Failure::of(&error))?;
         Ok(())
+    }
+
+    /// As [`put`](Self::put), up to `attempts_max` times where trying again may help, with pauses that grow to 5 s: the same
+    /// document under the same `_id` may be written twice.
+    ///
+    /// # Errors
+    /// What the last attempt met.
+    pub async fn put_patiently(&self, run: &mut LoadRun, attempts_max: u32) -> Result<(), Failure> {
+        let mut attempt = 1;
+        loop {
+            match self.put(run).await {
+                Err(failure) if failure.is_retryable() && attempt < attempts_max => {
+                    tokio::time::sleep(Duration::from_millis((50 << attempt.min(10)).min(5_000))).await;
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Marks all loads into the collection as dropped.

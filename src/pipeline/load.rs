@@ -182,7 +182,7 @@ impl<'a> Load<'a> {
         let (free, places) = channel();
         (0..RUNS_MAX).for_each(|_| put_back(&free));
         let stages = Stages { plan, lineage, workers: plan.workers(true), interrupt, progress, spares };
-        let rejects_max = self.options.rejects_max;
+        let (rejects_max, attempts_max) = (self.options.rejects_max, self.options.limits.attempts_max);
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
         let settle = async move |settled: Settled| {
             progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
@@ -191,7 +191,7 @@ impl<'a> Load<'a> {
                 done.blocks.into_iter().for_each(|block| spares.give_documents(block));
             }
             put_back(&free);
-            ledger.put(run).await.map_err(keeping)?;
+            ledger.put_patiently(run, attempts_max).await.map_err(keeping)?;
             let Counts { read, written, .. } = run.counts;
             progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
             Ok::<(), Error>(())
