@@ -11,10 +11,7 @@ use medlift::encode::{Id, IdentityKey};
 use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
 use medlift::spec::Spec;
-use medlift::write::{EncodedRun, Mode, Policy, RunBuilder};
-
-/// As `medlift load` has it.
-const RUN_BYTES_MAX: usize = 56 << 20;
+use medlift::write::{EncodedRun, Mode, Policy, RUN_BYTES_DEFAULT, RunBuilder};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +32,7 @@ struct Dump {
 impl Dump {
     fn write_all(&mut self, plan: &Plan) -> Result<(), Box<dyn Error>> {
         let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
-        let mut builder = RunBuilder::new(policy, RUN_BYTES_MAX, 0);
+        let mut builder = RunBuilder::new(policy, RUN_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
         let mut reader = Reader::open(&plan.sources[0].source, 0, &ReadOptions::default())?;
         reader.start(&plan.sources[0].layout.format);

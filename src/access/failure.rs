@@ -4,8 +4,15 @@
 //! those of MongoDB's `error_codes.yml`.
 
 use std::fmt;
+use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
+
+/// How long to wait before a call is made again that failed so many times before: 50 ms, then twice as long each time, up
+/// to 5 s.
+pub fn pause(failures: u32) -> Duration {
+    Duration::from_millis((50 << failures.min(10)).min(5_000))
+}
 
 /// Why a call to the server failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

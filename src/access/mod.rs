@@ -17,7 +17,7 @@ mod uri;
 use std::path::PathBuf;
 
 pub use connect::{Connection, Destination, Purpose, Target};
-pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
+pub use failure::{CertificateFault, Failure, SignIn, Unreachable, pause};
 pub use secret::Secret;
 pub use settings::{Account, Settings};
 

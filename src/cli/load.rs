@@ -10,7 +10,7 @@ use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
 use medlift::report::Bar;
 use medlift::report::summary::LoadSummary;
-use medlift::write::{Limits, Mode};
+use medlift::write::{Limits, Mode, RUN_BYTES_DEFAULT};
 
 use super::connection::ConnectionArgs;
 use super::output;
@@ -61,7 +61,7 @@ pub struct LoadArgs {
     batch_size: u32,
     /// Documents that are sorted by `_id` and written together, MiB; more keeps a large `_id` index faster, and takes
     /// about two and a half times as much memory
-    #[arg(long, value_name = "MIB", default_value_t = 56, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "MIB", default_value_t = (RUN_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
     /// majority, always with journal; given for who is used to it
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]

@@ -12,6 +12,10 @@ use blake3::{Hash, IncrementCounter, KEY_LEN};
 
 use super::identity::IdentityKey;
 
+/// Documents that are worth hashing together: enough to fill the lanes with documents of equally many blocks, few enough to
+/// be in the nearest cache still.
+pub const HASHED_TOGETHER: usize = 64;
+
 /// Texts side by side: as many 32-bit words as the widest vector holds.
 const LANES: usize = 16;
 const BLOCK_BYTES: usize = 64;

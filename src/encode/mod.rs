@@ -14,5 +14,6 @@ pub mod text;
 
 pub use block::{EncodedBlock, Entry};
 pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
+pub use hash_many::HASHED_TOGETHER;
 pub use identity::{Digest, Id, IdentityKey};
 pub use stored::{Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, fields_that_differ, same_fields};

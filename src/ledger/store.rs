@@ -1,14 +1,12 @@
 //! The ledger's collection.
 
-use std::time::Duration;
-
 use bson::{DateTime, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
 use mongodb::{Collection, Database};
 
 use super::run::{LoadRun, Options, SourceIdentity, State};
-use crate::access::Failure;
+use crate::access::{Failure, pause};
 
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
@@ -82,7 +80,7 @@ impl Ledger {
         loop {
             match self.put(run).await {
                 Err(failure) if failure.is_retryable() && attempt < attempts_max => {
-                    tokio::time::sleep(Duration::from_millis((50 << attempt.min(10)).min(5_000))).await;
+                    tokio::time::sleep(pause(attempt)).await;
                     attempt += 1;
                 }
                 done => return done,

@@ -10,7 +10,7 @@ use super::Error;
 use super::plan::Plan;
 use super::spares::Spares;
 use crate::clean::{Cleaner, Record};
-use crate::encode::{Digest, EncodedBlock, Encoder, Entry, Id, Lineage};
+use crate::encode::{Digest, EncodedBlock, Encoder, Entry, HASHED_TOGETHER, Id, Lineage};
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
@@ -18,10 +18,6 @@ use crate::report::Progress;
 
 /// Blocks between two stages, however many workers there are.
 const WAITING_MAX: usize = 4;
-
-/// Rows whose documents are hashed together: enough to fill the hash's lanes with documents of equally many blocks, few
-/// enough to be in the nearest cache still.
-const NAMED_TOGETHER: usize = 64;
 
 /// A wish to stop that any thread may look at.
 #[derive(Debug, Clone, Default)]
@@ -199,7 +195,7 @@ impl Bench {
                 Ok(entry) => encoded.entries.push(entry),
                 Err(reject) => encoded.rejects.push(self.rejected(block, span, reject)),
             }
-            if row % NAMED_TOGETHER == NAMED_TOGETHER - 1 {
+            if row % HASHED_TOGETHER == HASHED_TOGETHER - 1 {
                 self.name(&mut encoded);
             }
         }

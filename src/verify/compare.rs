@@ -10,13 +10,10 @@ use super::VerifyError;
 use super::expected::{Expected, ExpectedDocument, ExpectedRange};
 use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan, uuid};
-use crate::encode::{Digest, Digester, Id, IdentityKey, extended_json};
+use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json};
 
 /// Ranges that the space of `_id`s is cut into. `_id`s are hashes, so the ranges hold alike many documents.
 const RANGES: u8 = 16;
-
-/// Stored documents that are digested side by side: their bodies stay in the nearest cache meanwhile.
-const DIGESTED_TOGETHER: usize = 64;
 
 /// How to compare.
 #[derive(Debug, Clone)]
@@ -102,7 +99,7 @@ async fn compare_range(
     let mut digester = Digester::new(options.key.clone());
     while let Some(batch) = scan.next_batch().await? {
         let documents: Vec<&[u8]> = batch.documents().collect();
-        for together in documents.chunks(DIGESTED_TOGETHER) {
+        for together in documents.chunks(HASHED_TOGETHER) {
             for (stored, document) in digester.digest_all(together).zip(together) {
                 match stored {
                     Some((stored, digest)) => join.take(stored.id, digest)?,

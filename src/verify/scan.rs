@@ -3,8 +3,6 @@
 //! Every query is bounded by `min` and `max` on the index `_id_`. A `$gt` in a filter would only see values of its own
 //! BSON type; index bounds see every document, also one whose `_id` is of a type that this program never writes.
 
-use std::time::Duration;
-
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
@@ -12,7 +10,7 @@ use mongodb::Collection;
 use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
-use crate::access::Failure;
+use crate::access::{Failure, pause};
 use crate::encode::Id;
 
 /// Documents that one reply brings at most; the server ends a reply at 16 MiB anyway. Measured with documents of 430
@@ -21,10 +19,6 @@ const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
 /// Failures in a row, without a document between them, after which a scan gives up.
 const ATTEMPTS_MAX: u32 = 8;
-
-/// Wait before the second attempt; it doubles up to [`BACKOFF_MAX`].
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Reading the collection failed.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +123,7 @@ impl RangeScan {
                     if attempt == ATTEMPTS_MAX || !is_resumable(&failure) {
                         return Err(self.scan.error(failure));
                     }
-                    tokio::time::sleep(backoff(attempt)).await;
+                    tokio::time::sleep(pause(attempt)).await;
                 }
             }
         }
@@ -165,10 +159,6 @@ impl RangeScan {
         self.range.from = Some(Bson::MaxKey);
         (self.cursor, self.last) = (None, None);
     }
-}
-
-fn backoff(attempt: u32) -> Duration {
-    BACKOFF_FIRST.saturating_mul(1 << (attempt - 1)).min(BACKOFF_MAX)
 }
 
 /// Whether a scan may go on with a new cursor. Beside what any call may be tried again for: `CursorNotFound`,

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use super::batch::{Batch, BatchId, Step};
 use super::codes;
 use super::outcome::{Outcome, Policy, Refusal};
+use crate::access::pause;
 
 /// A record of a run, as far as batches depend on it.
 #[derive(Debug, Clone, Copy)]
@@ -106,9 +107,6 @@ pub struct Limits {
 
 /// One in so many records that is stored already makes looking first the cheaper way.
 const LOOK_SHARE: usize = 20;
-
-/// Longest pause before a batch is sent again, milliseconds.
-const DELAY_MS_MAX: u64 = 5_000;
 
 /// The writer's decisions. See the module.
 #[derive(Debug)]
@@ -246,11 +244,11 @@ impl Machine {
     }
 
     /// Sends a batch that came out of another one, after a pause where the same thing is tried again.
-    fn follow(&mut self, mut batch: Batch, pause: bool, actions: &mut Vec<Action>) {
+    fn follow(&mut self, mut batch: Batch, pauses: bool, actions: &mut Vec<Action>) {
         if batch.members.is_empty() {
             return;
         }
-        if !pause {
+        if !pauses {
             self.ready.push_back(batch);
             return;
         }
@@ -260,7 +258,7 @@ impl Machine {
             actions.push(Action::Stop(batch.sent_as.unwrap_or(id)));
             return;
         }
-        let delay_ms = (50 << batch.attempts.min(10)).min(DELAY_MS_MAX);
+        let delay_ms = pause(batch.attempts).as_millis() as u64;
         batch.attempts += 1;
         self.batches.insert(id, batch);
         actions.push(Action::Delay(id, delay_ms));

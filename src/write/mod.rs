@@ -20,5 +20,5 @@ pub use bulk::Bulk;
 pub use group::Losers;
 pub use machine::Limits;
 pub use outcome::{Mode, Outcome, Policy, Refusal};
-pub use run::{EncodedRun, RunBuilder};
+pub use run::{EncodedRun, RUN_BYTES_DEFAULT, RunBuilder};
 pub use writer::{Settled, WriteError, Writer};

@@ -9,6 +9,9 @@ use std::ops::Range;
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
+/// Bytes of a run unless the user says otherwise: two of them fit the memory a load may take.
+pub const RUN_BYTES_DEFAULT: usize = 56 << 20;
+
 /// Bytes of the first run.
 const RUN_BYTES_FIRST: usize = 4 << 20;
 
