@@ -2,52 +2,99 @@
 //!
 //! `dump_documents SOURCE FILE`. The benchmark replays the file to find what the server alone costs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
 use medlift::encode::{Id, IdentityKey};
 use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
 use medlift::spec::Spec;
-use medlift::write::{EncodedRun, Mode, Policy, RUN_BYTES_DEFAULT, RunBuilder};
+use medlift::write::machine::{Action, Event, Machine, Reply};
+use medlift::write::{BatchId, EncodedRun, Limits, Mode, Policy, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
+
+/// One batch after the other. Their size matters to nobody: they are written back to back.
+const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [source, out] = arguments.as_slice() else { return Err("usage: dump_documents SOURCE FILE".into()) };
     let wishes = Wishes { sources: vec![source.clone()], ..Wishes::default() };
     let plan = Plan::new(Spec::built_in(), IdentityKey::default(), &wishes)?;
-    let mut dump = Dump { out: BufWriter::with_capacity(1 << 20, File::create(out)?), seen: HashSet::new() };
-    dump.write_all(&plan)?;
+    let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
+    let mut dump = Dump {
+        out: BufWriter::with_capacity(1 << 20, File::create(out)?),
+        machine: Machine::new(LIMITS, policy),
+        runs: HashMap::new(),
+        runs_taken: 0,
+        sent: None,
+        seen: HashSet::new(),
+    };
+    dump.write_all(&plan, policy)?;
     dump.out.flush()?;
     Ok(())
 }
 
+/// The load's own writer, with a server that takes everything at once.
 struct Dump {
     out: BufWriter<File>,
+    machine: Machine,
+    runs: HashMap<u64, EncodedRun>,
+    runs_taken: u64,
+    sent: Option<BatchId>,
     seen: HashSet<Id>,
 }
 
 impl Dump {
-    fn write_all(&mut self, plan: &Plan) -> Result<(), Box<dyn Error>> {
-        let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
+    fn write_all(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
         let mut builder = RunBuilder::new(policy, RUN_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
         let mut reader = Reader::open(&plan.sources[0].source, 0, &ReadOptions::default())?;
         reader.start(&plan.sources[0].layout.format);
         while let Some(block) = reader.next_block(Block::default())? {
             if let Some(run) = builder.push(bench.encode(&block, Vec::new())) {
-                self.write(&run)?;
+                self.take(run)?;
             }
         }
-        builder.finish().map_or(Ok(()), |run| self.write(&run))
+        builder.finish().map_or(Ok(()), |run| self.take(run))?;
+        self.answer_until(0)
     }
 
-    /// Of a record that an earlier run held, the load writes nothing.
-    fn write(&mut self, run: &EncodedRun) -> Result<(), Box<dyn Error>> {
-        for entry in run.entries.iter().filter(|entry| self.seen.insert(entry.id)) {
-            self.out.write_all(run.document(entry))?;
+    /// A run comes as soon as there is a place for it beside the one that is made next.
+    fn take(&mut self, mut run: EncodedRun) -> Result<(), Box<dyn Error>> {
+        self.answer_until(RUNS_MAX - 2)?;
+        // Of a record that an earlier run held, the load writes nothing.
+        run.entries.retain(|entry| self.seen.insert(entry.id));
+        let planned = run.planned(&vec![false; run.entries.len()]);
+        self.runs.insert(self.runs_taken, run);
+        self.runs_taken += 1;
+        let actions = self.machine.on(Event::Run(planned));
+        Ok(self.carry_out(actions)?)
+    }
+
+    fn answer_until(&mut self, open_max: usize) -> Result<(), Box<dyn Error>> {
+        while self.runs.len() > open_max {
+            let batch = self.sent.take().ok_or("a run is open and no batch is under way")?;
+            let actions = self.machine.on(Event::Replied(batch, Reply { errors: Vec::new(), durable: true }));
+            self.carry_out(actions)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) -> io::Result<()> {
+        for action in actions {
+            match action {
+                Action::Send { batch, members, .. } => {
+                    self.sent = Some(batch);
+                    for member in members {
+                        let run = &self.runs[&member.run];
+                        self.out.write_all(run.document(&run.entries[member.at as usize]))?;
+                    }
+                }
+                Action::Settle(run, _) => drop(self.runs.remove(&run)),
+                Action::Delay(..) | Action::Stop(_) => unreachable!("nothing goes wrong here"),
+            }
         }
         Ok(())
     }

@@ -59,8 +59,8 @@ pub struct LoadArgs {
     /// Documents in one bulk insert, at most 100000
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
-    /// Documents that are sorted by `_id` and written together, MiB; more keeps a large `_id` index faster, and takes
-    /// about two and a half times as much memory
+    /// Documents in one run, MiB; up to eight runs are sorted by `_id` and written side by side. More keeps a large `_id`
+    /// index faster, and takes about ten times as much memory
     #[arg(long, value_name = "MIB", default_value_t = (RUN_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
     /// majority, always with journal; given for who is used to it

@@ -49,6 +49,11 @@ impl Id {
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Self(bytes)
     }
+
+    /// Its leading bytes, which order it among nearly all others.
+    pub fn lead(&self) -> u64 {
+        u64::from_be_bytes(*self.0.first_chunk().expect("an _id has 16 bytes"))
+    }
 }
 
 impl fmt::Display for Id {

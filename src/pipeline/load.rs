@@ -22,7 +22,7 @@ use crate::encode::{Digest, EncodedBlock};
 use crate::ledger::{Checkpoint, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State};
 use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary, RejectCounts, SourceNote};
-use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RunBuilder, Settled, WriteError, Writer};
+use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RUNS_MAX, RunBuilder, Settled, WriteError, Writer};
 
 /// What a load was asked to do beside its sources and its target.
 #[derive(Debug, Clone)]
@@ -323,9 +323,6 @@ impl<'a> Load<'a> {
         Ok(())
     }
 }
-
-/// Runs in memory: one is written while the next one is made. The server is slower than we are, so a third gives nothing.
-const RUNS_MAX: usize = 2;
 
 /// Collects blocks into runs and hands them to the writer.
 struct Outlet<'a> {

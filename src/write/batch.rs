@@ -1,4 +1,4 @@
-//! A batch: the records that go to the server in one command.
+//! A batch: the records, of one run or several, that go to the server in one command.
 
 use super::outcome::Outcome;
 
@@ -19,12 +19,20 @@ pub enum Step {
     Merge,
 }
 
-/// Some records of one run on their way.
+/// A record on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Number of its run, from 0.
+    pub run: u64,
+    /// Its position in the run.
+    pub at: u32,
+}
+
+/// Some records on their way.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) run: u64,
     pub(super) step: Step,
-    pub(super) members: Vec<u32>,
+    pub(super) members: Vec<Member>,
     /// What it means if the stored content turns out to be equal.
     pub(super) when_equal: Outcome,
     /// How often it failed.
@@ -38,15 +46,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(run: u64, step: Step, members: Vec<u32>, when_equal: Outcome) -> Self {
+    pub(super) fn new(step: Step, members: Vec<Member>, when_equal: Outcome) -> Self {
         let is_first_look = step == Step::Compare;
-        Self { run, step, members, when_equal, attempts: 0, reply_lost: false, is_first_look, sent_as: None }
+        Self { step, members, when_equal, attempts: 0, reply_lost: false, is_first_look, sent_as: None }
     }
 
     /// The batch that takes some of these members a step further.
-    pub(super) fn follow(&self, step: Step, members: Vec<u32>, when_equal: Outcome) -> Self {
+    pub(super) fn follow(&self, step: Step, members: Vec<Member>, when_equal: Outcome) -> Self {
         Self {
-            run: self.run,
             step,
             members,
             when_equal,

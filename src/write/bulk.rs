@@ -4,6 +4,7 @@
 //! document a second time and keeps a map of their `_id`s. One call is one wire command, so every outcome is known.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bson::raw::cstr;
 use bson::{Document, RawDocumentBuf, rawdoc};
@@ -12,7 +13,7 @@ use mongodb::options::ReadPreference;
 use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
 
-use super::batch::Step;
+use super::batch::{Member, Step};
 use super::codes;
 use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
@@ -34,7 +35,41 @@ pub struct Compared {
     /// One verdict a member.
     pub verdicts: Vec<Verdict>,
     /// Digests of other content that is stored, for members that stand for several records.
-    pub stored: Vec<(u32, Digest)>,
+    pub stored: Vec<(Member, Digest)>,
+}
+
+/// The records of a batch, with the runs that hold them.
+#[derive(Debug)]
+pub struct Parcel {
+    members: Vec<Member>,
+    /// Number of the first run.
+    first: u64,
+    /// From the first run to the last; runs between that hold none of the records are not kept from their end.
+    runs: Vec<Option<Arc<EncodedRun>>>,
+}
+
+impl Parcel {
+    /// These records; `run` gives a run by its number.
+    pub fn new(members: Vec<Member>, run: impl Fn(u64) -> Arc<EncodedRun>) -> Self {
+        let first = members.iter().map(|member| member.run).min().unwrap_or_default();
+        let mut runs = Vec::new();
+        for member in &members {
+            let index = (member.run - first) as usize;
+            if index >= runs.len() {
+                runs.resize(index + 1, None);
+            }
+            runs[index].get_or_insert_with(|| run(member.run));
+        }
+        Self { members, first, runs }
+    }
+
+    /// Each record with its run.
+    fn records(&self) -> impl Iterator<Item = (&EncodedRun, &Entry)> {
+        self.members.iter().map(|member| {
+            let run = self.runs[(member.run - self.first) as usize].as_deref().expect("every record's run is kept");
+            (run, &run.entries[member.at as usize])
+        })
+    }
 }
 
 /// The collection a load writes to.
@@ -68,17 +103,17 @@ impl Bulk {
         self.documents.drop().await.map_err(|error| Failure::of(&error))
     }
 
-    /// Sends the documents of `members` as one command and reduces the answer.
+    /// Sends a batch's documents as one command and reduces the answer.
     ///
     /// # Errors
     /// When there is no answer, or the server refused the command as a whole.
-    pub async fn send(&self, step: Step, run: &EncodedRun, members: &[u32]) -> Result<Reply, Failure> {
-        let command = self.command(step, run, members);
+    pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
+        let command = self.command(step, parcel);
         let answer = self.database.run_raw_command(command).await.map_err(|error| Failure::of(&error))?;
         Ok(reply_of(&answer))
     }
 
-    fn command(&self, step: Step, run: &EncodedRun, members: &[u32]) -> RawDocumentBuf {
+    fn command(&self, step: Step, parcel: &Parcel) -> RawDocumentBuf {
         let name = self.documents.name();
         let mut concern = rawdoc! { "w": "majority", "j": true };
         if let Some(wtimeout_ms) = self.wtimeout_ms {
@@ -89,11 +124,11 @@ impl Bulk {
         } else {
             (rawdoc! { "update": name, "ordered": false, "writeConcern": concern }, "updates")
         };
-        let documents: usize = members.iter().map(|&member| run.entries[member as usize].len as usize + 64).sum();
+        let documents: usize = parcel.records().map(|(_, entry)| entry.len as usize + 64).sum();
         let mut bytes = Vec::with_capacity(head.as_bytes().len() + documents + 64);
         bytes.extend_from_slice(head.as_bytes());
         bytes.pop();
-        append_list(&mut bytes, list, members.iter().map(|&member| &run.entries[member as usize]), step, run);
+        append_list(&mut bytes, list, parcel, step);
         bytes.push(0);
         close(&mut bytes, 0);
         RawDocumentBuf::from_bytes(bytes).expect("a command is built with right lengths")
@@ -103,13 +138,13 @@ impl Bulk {
     ///
     /// # Errors
     /// When the read fails.
-    pub async fn compare(&self, run: &EncodedRun, members: &[u32], rule: &Comparison) -> Result<Compared, Failure> {
-        let entries: Vec<&Entry> = members.iter().map(|&member| &run.entries[member as usize]).collect();
-        let position: HashMap<Id, usize> = entries.iter().enumerate().map(|(at, entry)| (entry.id, at)).collect();
-        let mut compared = Compared { verdicts: vec![Verdict::Absent; entries.len()], stored: Vec::new() };
+    pub async fn compare(&self, parcel: &Parcel, rule: &Comparison) -> Result<Compared, Failure> {
+        let records: Vec<_> = parcel.records().collect();
+        let position: HashMap<Id, usize> = records.iter().enumerate().map(|(at, (_, entry))| (entry.id, at)).collect();
+        let mut compared = Compared { verdicts: vec![Verdict::Absent; records.len()], stored: Vec::new() };
         let mut cursor = self
             .documents
-            .find(bson::doc! { "_id": { "$in": entries.iter().map(|entry| uuid(entry.id)).collect::<Vec<_>>() } })
+            .find(bson::doc! { "_id": { "$in": records.iter().map(|(_, entry)| uuid(entry.id)).collect::<Vec<_>>() } })
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .await
@@ -117,10 +152,12 @@ impl Bulk {
         while let Some(stored) = cursor.try_next().await.map_err(|error| Failure::of(&error))? {
             let Some(theirs) = Stored::parse(stored.as_bytes()) else { continue };
             let Some(&at) = position.get(&theirs.id) else { continue };
-            let found = verdict(run.document(entries[at]), &theirs, stored.as_bytes(), rule.merge);
+            let (run, entry) = records[at];
+            let found = verdict(run.document(entry), &theirs, stored.as_bytes(), rule.merge);
             compared.verdicts[at] = found;
-            if found == Verdict::Different && run.groups.contains_key(&members[at]) {
-                compared.stored.push((members[at], theirs.digest(&rule.key)));
+            let member = parcel.members[at];
+            if found == Verdict::Different && run.groups.contains_key(&member.at) {
+                compared.stored.push((member, theirs.digest(&rule.key)));
             }
         }
         Ok(compared)
@@ -137,17 +174,11 @@ fn uuid(id: Id) -> bson::Binary {
 }
 
 /// Appends an array of documents, or of update statements, as BSON stores arrays: under the keys "0", "1", ….
-fn append_list<'a>(
-    bytes: &mut Vec<u8>,
-    name: &str,
-    entries: impl Iterator<Item = &'a Entry>,
-    step: Step,
-    run: &EncodedRun,
-) {
+fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     open(bytes, 0x04, name);
     let start = bytes.len() - 4;
     let mut key = String::new();
-    for (at, entry) in entries.enumerate() {
+    for (at, (run, entry)) in parcel.records().enumerate() {
         key.clear();
         push_decimal(&mut key, at);
         let document = run.document(entry);
@@ -232,6 +263,33 @@ fn number(document: &Document, name: &str) -> i32 {
 mod tests {
     use super::*;
     use bson::doc;
+
+    #[test]
+    fn a_parcel_finds_each_record_in_its_run() {
+        let entry = |row| Entry {
+            id: Id([0; 16]),
+            digest: Digest::default(),
+            start: 0,
+            len: 0,
+            row,
+            line: 0,
+            offset: 0,
+            chunk: 0,
+        };
+        let run = |rows: std::ops::Range<u32>| {
+            let entries = rows.map(entry).collect();
+            Arc::new(EncodedRun {
+                blocks: Vec::new(),
+                entries,
+                groups: std::collections::BTreeMap::new(),
+                is_settled: false,
+            })
+        };
+        let runs = HashMap::from([(5, run(10..13)), (7, run(20..22))]);
+        let members = [(7, 1), (5, 2), (5, 0)].map(|(run, at)| Member { run, at });
+        let parcel = Parcel::new(members.into(), |number| Arc::clone(&runs[&number]));
+        assert_eq!(parcel.records().map(|(_, entry)| entry.row).collect::<Vec<_>>(), [21, 12, 10]);
+    }
 
     #[test]
     fn a_reply_keeps_index_and_code_and_the_missed_write_concern() {

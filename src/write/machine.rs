@@ -6,9 +6,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::batch::{Batch, BatchId, Step};
+use super::batch::{Batch, BatchId, Member, Step};
 use super::codes;
 use super::outcome::{Outcome, Policy, Refusal};
+use super::sweep::{self, Cut};
 use crate::access::pause;
 
 /// A record of a run, as far as batches depend on it.
@@ -19,6 +20,8 @@ pub struct Planned {
     /// Whether an earlier run of this load held the same identity. Such a record is compared with what is stored, after
     /// everything before it is settled, and inserted only if nothing is.
     pub repeat: bool,
+    /// The leading bytes of its `_id`: where in the server's `_id` index it goes.
+    pub place: u32,
 }
 
 /// What the machine is told.
@@ -73,16 +76,14 @@ pub enum Verdict {
 /// What the writer shall do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send these records of the run (positions) as one command of this kind.
+    /// Send these records as one command of this kind.
     Send {
         /// Comes back with the answer.
         batch: BatchId,
-        /// Number of the run, from 0.
-        run: u64,
         /// What to do with the records.
         step: Step,
-        /// Positions in the run, ascending.
-        members: Vec<u32>,
+        /// In the order in which they shall be sent.
+        members: Vec<Member>,
     },
     /// Come back with [`Event::Elapsed`] after this time.
     Delay(BatchId, u64),
@@ -122,6 +123,8 @@ pub struct Machine {
     /// Whether new records are looked up before they are inserted: the server pays several times for an insert that meets
     /// a taken `_id`.
     looks_first: bool,
+    /// How far the sweep through the `_id`s has come (see [`sweep`](super::sweep)).
+    place: u32,
     stopped: bool,
 }
 
@@ -132,8 +135,8 @@ struct Run {
     outcomes: Vec<Outcome>,
     /// Records without an outcome: new ones, and repeats.
     unsettled: [usize; 2],
-    /// Where the next batch of new ones, and of repeats, begins.
-    next: [usize; 2],
+    new: Cut,
+    repeats: Cut,
 }
 
 impl Machine {
@@ -149,6 +152,7 @@ impl Machine {
             next_batch: 0,
             in_flight: 0,
             looks_first: false,
+            place: 0,
             stopped: false,
         }
     }
@@ -158,16 +162,11 @@ impl Machine {
         self.runs.is_empty()
     }
 
-    /// Whether all that it can send is sent: the next run may come.
-    pub fn is_hungry(&self) -> bool {
-        self.ready.is_empty() && self.runs.iter().all(Run::is_cut_up)
-    }
-
     /// Takes in what happened and says what to do next. An answer to a batch it does not know is ignored.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Run(records) => self.runs.push_back(Run::new(records)),
+            Event::Run(records) => self.runs.push_back(Run::new(records, self.place)),
             Event::Replied(id, reply) => self.replied(id, &reply, &mut actions),
             Event::Compared(id, verdicts) => self.compared(id, &verdicts, &mut actions),
             Event::Failed { batch, transient } => self.failed(batch, transient, &mut actions),
@@ -185,12 +184,12 @@ impl Machine {
         let mut again = Vec::new();
         for (position, &member) in batch.members.iter().enumerate() {
             match complaints.remove(&(position as u32)) {
-                None if reply.durable => self.settle_one(batch.run, member, batch.when_applied()),
+                None if reply.durable => self.settle_one(member, batch.when_applied()),
                 None => applied.push(member),
                 Some(Complaint::Taken) => taken.push(member),
                 Some(Complaint::Code(code)) if codes::is_transient(code) => again.push(member),
                 Some(Complaint::Code(code)) => {
-                    self.settle_one(batch.run, member, Outcome::Refused(Refusal::from_code(code)));
+                    self.settle_one(member, Outcome::Refused(Refusal::from_code(code)));
                 }
             }
         }
@@ -214,7 +213,7 @@ impl Machine {
         let mut different = Vec::new();
         for (&member, verdict) in batch.members.iter().zip(verdicts) {
             match verdict {
-                Verdict::Equal => self.settle_one(batch.run, member, batch.when_equal),
+                Verdict::Equal => self.settle_one(member, batch.when_equal),
                 Verdict::Absent => absent.push(member),
                 Verdict::Different => different.push(member),
             }
@@ -230,7 +229,7 @@ impl Machine {
                 let when_applied = if own { Outcome::ReplacedOwn } else { Outcome::Replaced };
                 self.follow(batch.follow(step, different, when_applied), false, actions);
             }
-            Err(outcome) => different.into_iter().for_each(|member| self.settle_one(batch.run, member, outcome)),
+            Err(outcome) => different.into_iter().for_each(|member| self.settle_one(member, outcome)),
         }
     }
 
@@ -275,11 +274,12 @@ impl Machine {
         BatchId(self.next_batch)
     }
 
-    fn settle_one(&mut self, run: u64, member: u32, outcome: Outcome) {
-        let run = &mut self.runs[(run - self.settled) as usize];
-        debug_assert_eq!(run.outcomes[member as usize], Outcome::Pending);
-        run.outcomes[member as usize] = outcome;
-        run.unsettled[usize::from(run.records[member as usize].repeat)] -= 1;
+    fn settle_one(&mut self, member: Member, outcome: Outcome) {
+        let run = &mut self.runs[(member.run - self.settled) as usize];
+        let at = member.at as usize;
+        debug_assert_eq!(run.outcomes[at], Outcome::Pending);
+        run.outcomes[at] = outcome;
+        run.unsettled[usize::from(run.records[at].repeat)] -= 1;
     }
 
     fn dispatch(&mut self, actions: &mut Vec<Action>) {
@@ -292,55 +292,40 @@ impl Machine {
             let Some(mut batch) = self.ready.pop_front().or_else(|| self.cut()) else { break };
             let id = self.new_id();
             batch.sent_as = Some(id);
-            let (run, step, members) = (batch.run, batch.step, batch.members.clone());
+            let (step, members) = (batch.step, batch.members.clone());
             self.batches.insert(id, batch);
             self.in_flight += 1;
-            actions.push(Action::Send { batch: id, run, step, members });
+            actions.push(Action::Send { batch: id, step, members });
         }
     }
 
-    /// The next batch: repeats of the first run once all else in it is settled, else new records of the earliest run that has some.
+    /// The next batch: repeats of the first run once all else in it is settled, else what the sweep meets next.
     fn cut(&mut self) -> Option<Batch> {
-        let limits = self.limits;
         let front = self.runs.front_mut()?;
-        if front.unsettled[0] == 0
-            && let Some(members) = front.cut(true, limits)
-        {
-            return Some(Batch::new(self.settled, Step::Compare, members, Outcome::Duplicate));
+        if front.unsettled[0] == 0 {
+            let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.repeats)], &mut 0, self.limits);
+            if !members.is_empty() {
+                return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
+            }
         }
-        let (ahead, members) =
-            self.runs.iter_mut().enumerate().find_map(|(ahead, run)| Some((ahead, run.cut(false, limits)?)))?;
+        let runs = (self.settled..).zip(&mut self.runs);
+        let mut runs: Vec<_> = runs.map(|(number, run)| (number, &run.records[..], &mut run.new)).collect();
+        let members = sweep::cut(&mut runs, &mut self.place, self.limits);
         let step = if self.looks_first { Step::Compare } else { Step::Insert };
-        Some(Batch::new(self.settled + ahead as u64, step, members, Outcome::Present))
+        (!members.is_empty()).then(|| Batch::new(step, members, Outcome::Present))
     }
 }
 
 impl Run {
-    fn new(records: Vec<Planned>) -> Self {
+    /// A run that joins the sweep at `place`.
+    fn new(records: Vec<Planned>, place: u32) -> Self {
         let repeats = records.iter().filter(|record| record.repeat).count();
-        let outcomes = vec![Outcome::Pending; records.len()];
-        Self { unsettled: [records.len() - repeats, repeats], next: [0, 0], outcomes, records }
-    }
-
-    fn is_cut_up(&self) -> bool {
-        self.next[0] == self.records.len()
-    }
-
-    /// The next members of one kind that fit one command, at least one; `None` when all have been sent.
-    fn cut(&mut self, repeat: bool, limits: Limits) -> Option<Vec<u32>> {
-        let mut members = Vec::new();
-        let mut bytes = 0;
-        let next = &mut self.next[usize::from(repeat)];
-        while let Some(record) = self.records.get(*next) {
-            if record.repeat == repeat {
-                bytes += record.bytes as usize;
-                if !members.is_empty() && (members.len() == limits.batch_docs_max || bytes > limits.batch_bytes_max) {
-                    break;
-                }
-                members.push(*next as u32);
-            }
-            *next += 1;
+        Self {
+            outcomes: vec![Outcome::Pending; records.len()],
+            unsettled: [records.len() - repeats, repeats],
+            new: Cut::new(false, &records, place),
+            repeats: Cut::new(true, &records, 0),
+            records,
         }
-        (!members.is_empty()).then_some(members)
     }
 }

@@ -13,12 +13,13 @@ mod run;
 mod seen;
 #[cfg(test)]
 mod simulation;
+mod sweep;
 mod writer;
 
-pub use batch::{BatchId, Step};
+pub use batch::{BatchId, Member, Step};
 pub use bulk::Bulk;
 pub use group::Losers;
 pub use machine::Limits;
 pub use outcome::{Mode, Outcome, Policy, Refusal};
-pub use run::{EncodedRun, RUN_BYTES_DEFAULT, RunBuilder};
+pub use run::{EncodedRun, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
 pub use writer::{Settled, WriteError, Writer};

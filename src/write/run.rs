@@ -1,16 +1,21 @@
-//! A run: the blocks that are sorted by `_id`, freed of duplicates and written together.
+//! A run: the blocks that are sorted by `_id`, freed of duplicates and settled together.
 //!
 //! Inserting in `_id` order keeps the server's `_id` index in its cache: a random order costs up to five times as much
-//! once the index outgrows it.
+//! once the index outgrows it. `sweep` merges the runs that are open.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::machine::Planned;
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
-/// Bytes of a run unless the user says otherwise: two of them fit the memory a load may take.
-pub const RUN_BYTES_DEFAULT: usize = 56 << 20;
+/// Bytes of a run unless the user says otherwise: as many as there may be fit the memory a load may take.
+pub const RUN_BYTES_DEFAULT: usize = 18 << 20;
+
+/// Runs in memory: one is made while the others are written side by side. Together they are what one sweep through the `_id`s
+/// writes (see [`sweep`](super::sweep)); the more they are, the less of that waits for one to be full or settled.
+pub const RUNS_MAX: usize = 8;
 
 /// Bytes of the first run.
 const RUN_BYTES_FIRST: usize = 4 << 20;
@@ -104,6 +109,16 @@ impl EncodedRun {
             next += group;
         }
         self.entries.truncate(kept);
+    }
+
+    /// What the machine is told of the records; `repeats` says which of them an earlier run had.
+    pub fn planned(&self, repeats: &[bool]) -> Vec<Planned> {
+        let planned = |(entry, &repeat): (&Entry, &bool)| Planned {
+            bytes: entry.len,
+            repeat,
+            place: (entry.id.lead() >> 32) as u32,
+        };
+        self.entries.iter().zip(repeats).map(planned).collect()
     }
 
     /// The bytes of a record's document.

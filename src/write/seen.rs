@@ -50,7 +50,7 @@ impl Seen {
     /// Nothing seen yet. More records than `records_guess` cost time, never a wrong answer.
     pub fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
-        let words = words.max(2 * WORDS_PER_BLOCK).next_power_of_two();
+        let words = words.next_multiple_of(WORDS_PER_BLOCK).max(WORDS_PER_BLOCK);
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
@@ -76,10 +76,9 @@ impl Seen {
     ///
     /// The block comes from the leading bytes, so that sorted `_id`s walk through memory in order; the bits from the last.
     fn mark(&mut self, id: &Id) -> bool {
-        let lead = u64::from_be_bytes(*id.0.first_chunk().expect("an _id has 16 bytes"));
         let tail = u64::from_be_bytes(*id.0.last_chunk().expect("an _id has 16 bytes"));
         let blocks = self.filter.len() / WORDS_PER_BLOCK;
-        let block = (lead >> (64 - blocks.trailing_zeros())) as usize * WORDS_PER_BLOCK;
+        let block = ((u128::from(id.lead()) * blocks as u128) >> 64) as usize * WORDS_PER_BLOCK;
         let mut new = false;
         for step in 0..4 {
             let bit = (tail >> (step * 9)) as usize % (WORDS_PER_BLOCK * 64);

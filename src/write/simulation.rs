@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
-use super::batch::{BatchId, Step};
+use super::batch::{BatchId, Member, Step};
 use super::machine::{Action, Complaint, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use crate::spec::OnConflict;
@@ -109,7 +109,10 @@ impl Simulation {
             Self { machine, server, runs, settled: Vec::new(), waiting: VecDeque::new(), faults: faults.into() };
         let mut seen = std::collections::BTreeSet::new();
         for run in this.runs.clone() {
-            let planned = run.iter().map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id) }).collect();
+            let planned = run
+                .iter()
+                .map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id), place: u32::from(id) << 27 })
+                .collect();
             seen.extend(run.iter().map(|&(id, _)| id));
             this.tell(Event::Run(planned));
         }
@@ -125,9 +128,10 @@ impl Simulation {
     fn tell(&mut self, event: Event) {
         for action in self.machine.on(event) {
             match action {
-                Action::Send { batch, run, step, members } => {
+                Action::Send { batch, step, members } => {
                     assert!(!members.is_empty() && members.len() <= 3);
-                    let records: Vec<Record> = members.iter().map(|&at| self.runs[run as usize][at as usize]).collect();
+                    let record = |member: &Member| self.runs[member.run as usize][member.at as usize];
+                    let records: Vec<Record> = members.iter().map(record).collect();
                     let fault = self.faults.pop_front().unwrap_or(Fault::None);
                     let event = self.server.event(batch, step, &records, fault);
                     self.waiting.push_back(event);
@@ -218,7 +222,8 @@ fn a_batch_that_never_succeeds_stops_the_load() {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 2, attempts_max: 3 };
     let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
     let mut machine = Machine::new(limits, policy);
-    let mut actions: VecDeque<Action> = machine.on(Event::Run(vec![Planned { bytes: 10, repeat: false }])).into();
+    let mut actions: VecDeque<Action> =
+        machine.on(Event::Run(vec![Planned { bytes: 10, repeat: false, place: 0 }])).into();
     let mut sent = 0;
     while let Some(action) = actions.pop_front() {
         match action {
@@ -242,11 +247,12 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
     let limits = Limits { batch_docs_max: 4, batch_bytes_max: 100, in_flight_max: 100, attempts_max: 3 };
     let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
     let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
-    let run = sizes.iter().map(|&bytes| Planned { bytes, repeat: false }).collect();
+    let run = sizes.iter().map(|&bytes| Planned { bytes, repeat: false, place: 0 }).collect();
     let actions = Machine::new(limits, policy).on(Event::Run(run));
     let batches: Vec<Vec<u32>> = actions
         .into_iter()
         .filter_map(|action| if let Action::Send { members, .. } = action { Some(members) } else { None })
+        .map(|members| members.iter().map(|member| member.at).collect())
         .collect();
     assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4, 5, 6, 7], vec![8]]);
 }

@@ -10,10 +10,10 @@ use futures_util::future::{self, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::batch::{BatchId, Step};
-use super::bulk::{Bulk, Comparison};
+use super::batch::{BatchId, Member, Step};
+use super::bulk::{Bulk, Comparison, Parcel};
 use super::group::Losers;
-use super::machine::{Action, Event, Limits, Machine, Planned};
+use super::machine::{Action, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy};
 use super::run::EncodedRun;
 use super::seen::Seen;
@@ -55,7 +55,7 @@ struct Open {
 struct Finished {
     event: Event,
     failure: Option<(BatchId, Failure)>,
-    stored: Vec<(u64, u32, Digest)>,
+    stored: Vec<(Member, Digest)>,
 }
 
 /// Writes runs to a collection.
@@ -139,14 +139,14 @@ impl Writer {
         let mut open = true;
         while open || !self.machine.is_idle() {
             let actions = tokio::select! {
-                run = runs.recv(), if open && self.machine.is_hungry() => {
+                run = runs.recv(), if open => {
                     open = run.is_some();
                     run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
                 }
                 Some(finished) = self.under_way.next() => {
                     self.failures.extend(finished.failure);
-                    for (run, member, digest) in finished.stored {
-                        self.runs.get_mut(&run).map(|open| open.stored.insert(member, digest));
+                    for (member, digest) in finished.stored {
+                        self.runs.get_mut(&member.run).map(|open| open.stored.insert(member.at, digest));
                     }
                     self.machine.on(finished.event)
                 }
@@ -165,7 +165,7 @@ impl Writer {
         let mut given_up = None;
         for action in actions {
             match action {
-                Action::Send { batch, run, step, members } => self.send(batch, run, step, members),
+                Action::Send { batch, step, members } => self.send(batch, step, members),
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                 Action::Settle(run, outcomes) => {
                     let open = self.runs.remove(&run).expect("a run is held until it is settled");
@@ -183,34 +183,27 @@ impl Writer {
         if run.is_settled {
             return Ok(Vec::new());
         }
-        let planned = run
-            .entries
-            .iter()
-            .zip(&repeats)
-            .map(|(entry, repeat)| Planned { bytes: entry.len, repeat: *repeat })
-            .collect();
+        let planned = run.planned(&repeats);
         self.runs.insert(self.runs_taken, Open { run: Arc::new(run), repeats, stored: HashMap::new() });
         self.runs_taken += 1;
         Ok(self.machine.on(Event::Run(planned)))
     }
 
-    fn send(&self, batch: BatchId, run_number: u64, step: Step, members: Vec<u32>) {
-        let (bulk, run, rule) = (self.bulk.clone(), Arc::clone(&self.runs[&run_number].run), self.comparison.clone());
+    fn send(&self, batch: BatchId, step: Step, members: Vec<Member>) {
+        let (bulk, rule) = (self.bulk.clone(), self.comparison.clone());
+        let parcel = Parcel::new(members, |run| Arc::clone(&self.runs[&run].run));
         let call = async move {
             if step == Step::Compare {
-                let compared = bulk.compare(&run, &members, &rule).await?;
+                let compared = bulk.compare(&parcel, &rule).await?;
                 return Ok((Event::Compared(batch, compared.verdicts), compared.stored));
             }
-            let reply = bulk.send(step, &run, &members).await?;
+            let reply = bulk.send(step, &parcel).await?;
             Ok((Event::Replied(batch, reply), Vec::new()))
         };
         self.under_way.push(Box::pin(async move {
             // A task of its own, so that one command is built while another waits for its answer.
             match tokio::spawn(call).await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic())) {
-                Ok((event, stored)) => {
-                    let stored = stored.into_iter().map(|(member, digest)| (run_number, member, digest)).collect();
-                    Finished { event, failure: None, stored }
-                }
+                Ok((event, stored)) => Finished { event, failure: None, stored },
                 Err(failure) => Finished::failed(batch, failure),
             }
         }));

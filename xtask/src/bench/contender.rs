@@ -92,8 +92,10 @@ impl Tools<'_> {
     pub(super) fn mongoimport(&self, name: &str, program: &Path, file: &Path, fields: &str, workers: u32) -> Contender {
         let workers = workers.to_string();
         let file = text(file);
+        // Not the connection string: together with a database, only some versions take one.
+        let host = self.address.to_string();
         let pairs = [
-            ("--uri", self.uri.as_str()),
+            ("--host", host.as_str()),
             ("--db", DATABASE),
             ("--collection", COLLECTION),
             ("--type", "csv"),

@@ -172,6 +172,7 @@ fn versions() -> Result<Value> {
         "medlift": said("git", &["describe", "--always", "--dirty"]),
         "rustc": said("rustc", &["--version"]),
         "python": said("python3", &["--version"]),
+        "mongoimport": said("mongoimport", &["--version"]),
         "packages": pins.lines().filter(|line| line.contains("==")).collect::<Vec<_>>(),
     }))
 }
