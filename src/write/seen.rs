@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::iter::Peekable;
 use std::os::unix::fs::FileExt;
 
 use crate::encode::Id;
@@ -66,7 +65,9 @@ impl Seen {
         }
         let latest = std::mem::replace(&mut self.latest, ids);
         if !latest.is_empty() {
-            self.segments.push(Segment::write(latest.into_iter().map(Ok), 0)?);
+            let mut segment = SegmentWriter::new()?;
+            latest.into_iter().try_for_each(|id| segment.push(id))?;
+            self.segments.push(segment.finish(0)?);
             self.merge()?;
         }
         Ok(repeats)
@@ -107,27 +108,27 @@ impl Seen {
                 break;
             }
             let merged = self.segments.split_off(first);
-            let runs = merged.iter().map(Segment::ids).collect::<io::Result<Vec<_>>>()?;
-            self.segments.push(Segment::write(in_order(runs), level + 1)?);
+            self.segments.push(Segment::merge(&merged, level + 1)?);
         }
         Ok(())
     }
 }
 
 impl Segment {
-    /// Writes `_id`s, which come in order, to a file of their own.
-    fn write(ids: impl Iterator<Item = io::Result<Id>>, level: u32) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile()?);
-        let (mut len, mut fences) = (0, Vec::new());
-        for id in ids {
-            let id = id?;
-            if len % PAGE_IDS == 0 {
-                fences.push(id);
-            }
-            out.write_all(&id.0)?;
-            len += 1;
+    /// Several segments as one.
+    fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
+        let mut runs = segments.iter().map(Segment::ids).collect::<io::Result<Vec<_>>>()?;
+        let mut merged = SegmentWriter::new()?;
+        // The next `_id` of each, as a number: the comparison is what a merge costs.
+        let number = |id: Id| u128::from_be_bytes(id.0);
+        let next =
+            |ids: &mut dyn Iterator<Item = io::Result<Id>>| Ok::<_, io::Error>(ids.next().transpose()?.map(number));
+        let mut heads = runs.iter_mut().map(|ids| next(ids)).collect::<io::Result<Vec<_>>>()?;
+        while let Some((least, run)) = heads.iter().zip(0..).filter_map(|(head, run)| Some(((*head)?, run))).min() {
+            merged.push(Id(least.to_be_bytes()))?;
+            heads[run] = next(&mut runs[run])?;
         }
-        Ok(Self { file: out.into_inner().map_err(io::IntoInnerError::into_error)?, len, fences, level })
+        merged.finish(level)
     }
 
     fn holds(&self, id: &Id) -> io::Result<bool> {
@@ -151,15 +152,31 @@ impl Segment {
     }
 }
 
-/// Several sorted sequences as one. A sequence that cannot be read on comes first, with its error.
-fn in_order<I: Iterator<Item = io::Result<Id>>>(runs: Vec<I>) -> impl Iterator<Item = io::Result<Id>> {
-    let mut runs: Vec<Peekable<I>> = runs.into_iter().map(Iterator::peekable).collect();
-    std::iter::from_fn(move || {
-        let heads =
-            runs.iter_mut().enumerate().filter_map(|(run, ids)| Some((ids.peek()?.as_ref().ok().copied(), run)));
-        let (_, least) = heads.min()?;
-        runs[least].next()
-    })
+/// Writes `_id`s, which come in order, to a file of their own.
+struct SegmentWriter {
+    out: BufWriter<File>,
+    len: usize,
+    fences: Vec<Id>,
+}
+
+impl SegmentWriter {
+    fn new() -> io::Result<Self> {
+        let out = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile()?);
+        Ok(Self { out, len: 0, fences: Vec::new() })
+    }
+
+    fn push(&mut self, id: Id) -> io::Result<()> {
+        if self.len.is_multiple_of(PAGE_IDS) {
+            self.fences.push(id);
+        }
+        self.len += 1;
+        self.out.write_all(&id.0)
+    }
+
+    fn finish(self, level: u32) -> io::Result<Segment> {
+        let file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(Segment { file, len: self.len, fences: self.fences, level })
+    }
 }
 
 #[cfg(test)]
