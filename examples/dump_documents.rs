@@ -61,7 +61,7 @@ impl Dump {
         self.answer_until(0)
     }
 
-    /// A run comes as soon as there is a place for it beside the one that is made next.
+    /// A run comes when there is a place for it beside the one that is made next: the load's order, but for its timing.
     fn take(&mut self, mut run: EncodedRun) -> Result<(), Box<dyn Error>> {
         self.answer_until(RUNS_MAX - 2)?;
         // Of a record that an earlier run held, the load writes nothing.

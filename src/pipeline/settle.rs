@@ -49,10 +49,14 @@ impl<'a> Account<'a> {
         Ok(Self { plan, files, digest: Some(Digest::default()), refused: RejectCounts::default() })
     }
 
-    /// Goes on where an interrupted load was settled; false where that cannot be, because its reject files are gone.
+    /// Goes on where an interrupted load was settled, from its beginning if nothing was; false where that cannot be, because
+    /// its reject files are gone.
     pub(super) fn resume(&mut self, run: &LoadRun) -> Result<bool, Error> {
         let lengths = &run.checkpoint.rejects_bytes;
-        if run.checkpoint.blocks == 0 || lengths.len() != self.files.len() {
+        if run.checkpoint.blocks == 0 {
+            return Ok(true);
+        }
+        if lengths.len() != self.files.len() {
             return Ok(false);
         }
         if !self.files.iter().zip(lengths).all(|(file, &bytes)| file.can_resume(bytes)) {

@@ -44,7 +44,7 @@ pub struct Parcel {
     members: Vec<Member>,
     /// Number of the first run.
     first: u64,
-    /// From the first run to the last; runs between that hold none of the records are not kept from their end.
+    /// From the first run to the last; `None` for one between that holds none of the records.
     runs: Vec<Option<Arc<EncodedRun>>>,
 }
 

@@ -21,7 +21,7 @@ pub struct Planned {
     /// everything before it is settled, and inserted only if nothing is.
     pub repeat: bool,
     /// The leading bytes of its `_id`: where in the server's `_id` index it goes.
-    pub place: u32,
+    pub lead: u32,
 }
 
 /// What the machine is told.
@@ -123,8 +123,8 @@ pub struct Machine {
     /// Whether new records are looked up before they are inserted: the server pays several times for an insert that meets
     /// a taken `_id`.
     looks_first: bool,
-    /// How far the sweep through the `_id`s has come (see [`sweep`](super::sweep)).
-    place: u32,
+    /// How far the sweep through the `_id`s has come: leading bytes (see [`sweep`](super::sweep)).
+    sweep: u32,
     stopped: bool,
 }
 
@@ -152,7 +152,7 @@ impl Machine {
             next_batch: 0,
             in_flight: 0,
             looks_first: false,
-            place: 0,
+            sweep: 0,
             stopped: false,
         }
     }
@@ -166,7 +166,7 @@ impl Machine {
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Run(records) => self.runs.push_back(Run::new(records, self.place)),
+            Event::Run(records) => self.runs.push_back(Run::new(records, self.sweep)),
             Event::Replied(id, reply) => self.replied(id, &reply, &mut actions),
             Event::Compared(id, verdicts) => self.compared(id, &verdicts, &mut actions),
             Event::Failed { batch, transient } => self.failed(batch, transient, &mut actions),
@@ -303,6 +303,7 @@ impl Machine {
     fn cut(&mut self) -> Option<Batch> {
         let front = self.runs.front_mut()?;
         if front.unsettled[0] == 0 {
+            // They are few and only read: from the least on, beside the sweep.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.repeats)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
@@ -310,20 +311,20 @@ impl Machine {
         }
         let runs = (self.settled..).zip(&mut self.runs);
         let mut runs: Vec<_> = runs.map(|(number, run)| (number, &run.records[..], &mut run.new)).collect();
-        let members = sweep::cut(&mut runs, &mut self.place, self.limits);
+        let members = sweep::cut(&mut runs, &mut self.sweep, self.limits);
         let step = if self.looks_first { Step::Compare } else { Step::Insert };
         (!members.is_empty()).then(|| Batch::new(step, members, Outcome::Present))
     }
 }
 
 impl Run {
-    /// A run that joins the sweep at `place`.
-    fn new(records: Vec<Planned>, place: u32) -> Self {
+    /// A run that joins the sweep where it is.
+    fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let repeats = records.iter().filter(|record| record.repeat).count();
         Self {
             outcomes: vec![Outcome::Pending; records.len()],
             unsettled: [records.len() - repeats, repeats],
-            new: Cut::new(false, &records, place),
+            new: Cut::new(false, &records, sweep),
             repeats: Cut::new(true, &records, 0),
             records,
         }

@@ -11,7 +11,7 @@ use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
 /// Bytes of a run unless the user says otherwise: as many as there may be fit the memory a load may take.
-pub const RUN_BYTES_DEFAULT: usize = 18 << 20;
+pub const RUN_BYTES_DEFAULT: usize = 22 << 20;
 
 /// Runs in memory: one is made while the others are written side by side. Together they are what one sweep through the `_id`s
 /// writes (see [`sweep`](super::sweep)); the more they are, the less of that waits for one to be full or settled.
@@ -116,7 +116,7 @@ impl EncodedRun {
         let planned = |(entry, &repeat): (&Entry, &bool)| Planned {
             bytes: entry.len,
             repeat,
-            place: (entry.id.lead() >> 32) as u32,
+            lead: (entry.id.lead() >> 32) as u32,
         };
         self.entries.iter().zip(repeats).map(planned).collect()
     }

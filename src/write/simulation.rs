@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::batch::{BatchId, Member, Step};
 use super::machine::{Action, Complaint, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
+use super::run::RUNS_MAX;
 use crate::spec::OnConflict;
 
 /// A record of the simulated source: identity and content.
@@ -108,19 +109,27 @@ impl Simulation {
         let mut this =
             Self { machine, server, runs, settled: Vec::new(), waiting: VecDeque::new(), faults: faults.into() };
         let mut seen = std::collections::BTreeSet::new();
-        for run in this.runs.clone() {
+        let mut coming = VecDeque::new();
+        for run in &this.runs {
             let planned = run
                 .iter()
-                .map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id), place: u32::from(id) << 27 })
+                .map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id), lead: u32::from(id / 3) << 29 })
                 .collect();
             seen.extend(run.iter().map(|&(id, _)| id));
-            this.tell(Event::Run(planned));
+            coming.push_back(planned);
         }
         let mut order = order.iter().cycle();
-        while !this.waiting.is_empty() {
-            let at = usize::from(*order.next().expect("the order is not empty")) % this.waiting.len();
-            let event = this.waiting.remove(at).expect("the index is in range");
-            this.tell(event);
+        let mut taken = 0;
+        loop {
+            let may_come = !coming.is_empty() && taken - this.settled.len() < RUNS_MAX;
+            let choices = this.waiting.len() + usize::from(may_come);
+            if choices == 0 {
+                break;
+            }
+            let at = usize::from(*order.next().expect("the order is not empty")) % choices;
+            let event = this.waiting.remove(at).or_else(|| coming.pop_front().map(Event::Run));
+            taken = this.runs.len() - coming.len();
+            this.tell(event.expect("the choice is among what there is"));
         }
         this
     }
@@ -182,7 +191,7 @@ proptest! {
 
     #[test]
     fn every_history_ends_with_the_right_documents_and_an_outcome_each(
-        runs in prop::collection::vec(prop::collection::btree_map(0u16..20, 0u8..3, 0..9), 0..4),
+        runs in prop::collection::vec(prop::collection::btree_map(0u16..20, 0u8..3, 0..9), 0..10),
         stored in prop::collection::btree_map(0u16..20, 0u8..3, 0..6),
         (mode, on_conflict) in policy(),
         faults in prop::collection::vec(fault(), 0..30),
@@ -223,7 +232,7 @@ fn a_batch_that_never_succeeds_stops_the_load() {
     let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
     let mut machine = Machine::new(limits, policy);
     let mut actions: VecDeque<Action> =
-        machine.on(Event::Run(vec![Planned { bytes: 10, repeat: false, place: 0 }])).into();
+        machine.on(Event::Run(vec![Planned { bytes: 10, repeat: false, lead: 0 }])).into();
     let mut sent = 0;
     while let Some(action) = actions.pop_front() {
         match action {
@@ -247,7 +256,7 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
     let limits = Limits { batch_docs_max: 4, batch_bytes_max: 100, in_flight_max: 100, attempts_max: 3 };
     let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
     let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
-    let run = sizes.iter().map(|&bytes| Planned { bytes, repeat: false, place: 0 }).collect();
+    let run = sizes.iter().map(|&bytes| Planned { bytes, repeat: false, lead: 0 }).collect();
     let actions = Machine::new(limits, policy).on(Event::Run(run));
     let batches: Vec<Vec<u32>> = actions
         .into_iter()

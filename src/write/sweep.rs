@@ -18,9 +18,10 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Nothing is cut yet; begins with the first record that is not before `place`.
-    pub(super) fn new(repeats: bool, records: &[Planned], place: u32) -> Self {
-        Self { repeats, first: records.partition_point(|record| record.place < place), passed: 0 }
+    /// Nothing is cut yet of a run's sorted records; begins with the first that is not before `sweep`.
+    pub(super) fn new(repeats: bool, records: &[Planned], sweep: u32) -> Self {
+        debug_assert!(records.is_sorted_by_key(|record| record.lead));
+        Self { repeats, first: records.partition_point(|record| record.lead < sweep), passed: 0 }
     }
 
     /// Position of the next record of this kind; `None` when there are no more.
@@ -36,14 +37,14 @@ impl Cut {
     }
 }
 
-/// The next batch from these runs, each with its number, in the order in which a sweep that is at `place` meets them;
-/// moves the sweep to the last one. Empty when there are no more.
-pub(super) fn cut(runs: &mut [(u64, &[Planned], &mut Cut)], place: &mut u32, limits: Limits) -> Vec<Member> {
+/// The next batch from these runs, each with its number: their records in the order in which the sweep meets them, which moves
+/// to the last one. Empty when there are no more.
+pub(super) fn cut(runs: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32, limits: Limits) -> Vec<Member> {
     let (mut members, mut bytes) = (Vec::new(), 0);
     let mut heads: Vec<_> = runs.iter_mut().map(|(_, records, cut)| cut.peek(records)).collect();
     loop {
         let ahead =
-            |(index, head): (usize, &Option<usize>)| Some((runs[index].1[(*head)?].place.wrapping_sub(*place), index));
+            |(index, head): (usize, &Option<usize>)| Some((runs[index].1[(*head)?].lead.wrapping_sub(*sweep), index));
         let Some((distance, index)) = heads.iter().enumerate().filter_map(ahead).min() else { break };
         let (run, records, cut) = &mut runs[index];
         let Some(position) = heads[index] else { break };
@@ -53,7 +54,7 @@ pub(super) fn cut(runs: &mut [(u64, &[Planned], &mut Cut)], place: &mut u32, lim
             break;
         }
         members.push(Member { run: *run, at: position as u32 });
-        *place = place.wrapping_add(distance);
+        *sweep = sweep.wrapping_add(distance);
         cut.passed += 1;
         heads[index] = cut.peek(records);
     }
@@ -64,34 +65,47 @@ pub(super) fn cut(runs: &mut [(u64, &[Planned], &mut Cut)], place: &mut u32, lim
 mod tests {
     use super::*;
 
-    fn records(places: &[u32]) -> Vec<Planned> {
-        places.iter().map(|&place| Planned { bytes: 10, repeat: place % 10 == 9, place }).collect()
+    const LIMITS: Limits = Limits { batch_docs_max: 3, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 1 };
+
+    /// Records with these leading bytes; those that end in 9 are repeats.
+    fn records(leads: &[u32]) -> Vec<Planned> {
+        leads.iter().map(|&lead| Planned { bytes: 10, repeat: lead % 10 == 9, lead }).collect()
+    }
+
+    fn next(runs: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32) -> Vec<(u64, u32)> {
+        cut(runs, sweep, LIMITS).iter().map(|member| (member.run, member.at)).collect()
     }
 
     #[test]
     fn a_sweep_takes_from_every_run_and_goes_round() {
-        let limits = Limits { batch_docs_max: 3, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 1 };
         let (first, second) = (records(&[10, 20, 29, 30]), records(&[5, 20, 40]));
-        let check = |mut place: u32, expected: &[&[(u64, u32)]]| {
-            let mut cuts = [Cut::new(false, &first, place), Cut::new(false, &second, place)];
-            let [one, two] = &mut cuts;
-            let mut runs = [(7, &first[..], one), (8, &second[..], two)];
-            for &batch in expected.iter().chain([&[][..]].iter()) {
-                let members = cut(&mut runs, &mut place, limits);
-                assert_eq!(members.iter().map(|member| (member.run, member.at)).collect::<Vec<_>>(), batch);
-            }
+        let check = |mut sweep: u32, expected: [&[(u64, u32)]; 2]| {
+            let (mut one, mut two) = (Cut::new(false, &first, sweep), Cut::new(false, &second, sweep));
+            let mut runs = [(7, &first[..], &mut one), (8, &second[..], &mut two)];
+            assert_eq!(next(&mut runs, &mut sweep), expected[0]);
+            assert_eq!(next(&mut runs, &mut sweep), expected[1]);
+            assert_eq!(next(&mut runs, &mut sweep), []);
         };
-        check(0, &[&[(8, 0), (7, 0), (7, 1)], &[(8, 1), (7, 3), (8, 2)]]);
-        check(25, &[&[(7, 3), (8, 2), (8, 0)], &[(7, 0), (7, 1), (8, 1)]]);
-        check(41, &[&[(8, 0), (7, 0), (7, 1)], &[(8, 1), (7, 3), (8, 2)]]);
+        check(0, [&[(8, 0), (7, 0), (7, 1)], &[(8, 1), (7, 3), (8, 2)]]);
+        check(25, [&[(7, 3), (8, 2), (8, 0)], &[(7, 0), (7, 1), (8, 1)]]);
+        check(41, [&[(8, 0), (7, 0), (7, 1)], &[(8, 1), (7, 3), (8, 2)]]);
+    }
+
+    #[test]
+    fn a_run_joins_where_the_sweep_is() {
+        let (first, second, none) = (records(&[10, 10, 10, 20]), records(&[10, 20, 30]), records(&[]));
+        let (mut sweep, mut one) = (0, Cut::new(false, &first, 0));
+        assert_eq!(next(&mut [(0, &first, &mut one)], &mut sweep), [(0, 0), (0, 1), (0, 2)]);
+        let (mut two, mut three) = (Cut::new(false, &second, sweep), Cut::new(false, &none, sweep));
+        let mut runs = [(0, &first[..], &mut one), (1, &second[..], &mut two), (2, &none[..], &mut three)];
+        assert_eq!(next(&mut runs, &mut sweep), [(1, 0), (0, 3), (1, 1)]);
+        assert_eq!(next(&mut runs, &mut sweep), [(1, 2)]);
     }
 
     #[test]
     fn repeats_are_cut_by_themselves() {
-        let limits = Limits { batch_docs_max: 3, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 1 };
         let records = records(&[9, 10, 19]);
-        let mut cuts = Cut::new(true, &records, 0);
-        let members = cut(&mut [(0, &records, &mut cuts)], &mut 0, limits);
-        assert_eq!(members, [Member { run: 0, at: 0 }, Member { run: 0, at: 2 }]);
+        let mut repeats = Cut::new(true, &records, 0);
+        assert_eq!(next(&mut [(0, &records, &mut repeats)], &mut 0), [(0, 0), (0, 2)]);
     }
 }

@@ -139,10 +139,8 @@ impl Writer {
         let mut open = true;
         while open || !self.machine.is_idle() {
             let actions = tokio::select! {
-                run = runs.recv(), if open => {
-                    open = run.is_some();
-                    run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
-                }
+                biased;
+                () = to_settle.closed() => return Ok(()),
                 Some(finished) = self.under_way.next() => {
                     self.failures.extend(finished.failure);
                     for (member, digest) in finished.stored {
@@ -150,7 +148,11 @@ impl Writer {
                     }
                     self.machine.on(finished.event)
                 }
-                () = to_settle.closed() => return Ok(()),
+                // Last: taking a run costs time that an answered command's successor would wait.
+                run = runs.recv(), if open => {
+                    open = run.is_some();
+                    run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
+                }
             };
             self.carry_out(actions, &to_settle)?;
         }

@@ -68,7 +68,7 @@ fn a_server_that_is_not_there_is_said_and_nothing_is_left_behind() {
 fn a_killed_load_is_gone_on_with_and_counts_as_if_it_had_never_been_killed() {
     // Long enough that an interrupted load, which drains what it has read, is still in the middle.
     let place = Place::new("killed");
-    let path = place.sample("a.csv", 160_000, "heavy");
+    let path = place.sample("a.csv", 240_000, "heavy");
     let whole = place.load(&path, &["--no-verify", "-c", "whole"], 4);
     let rejects = fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap();
     for signal in ["KILL", "INT"] {
@@ -103,7 +103,7 @@ fn a_killed_load_is_gone_on_with_and_counts_as_if_it_had_never_been_killed() {
 #[test]
 fn a_server_that_restarts_in_the_middle_costs_nothing() {
     let place = Place::new("restart");
-    let path = place.sample("a.csv", 40_000, "typical");
+    let path = place.sample("a.csv", 120_000, "typical");
     let mut server = Server::builder().start().expect("a mongod");
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
@@ -118,7 +118,7 @@ fn a_server_that_restarts_in_the_middle_costs_nothing() {
 #[test]
 fn a_server_that_goes_away_for_good_is_said_with_what_is_durable() {
     let place = Place::new("gone");
-    let path = place.sample("a.csv", 40_000, "typical");
+    let path = place.sample("a.csv", 120_000, "typical");
     let mut server = Server::builder().start().expect("a mongod");
     let uri = format!("{}&serverSelectionTimeoutMS=200", server.uri());
     let running = load(&server, &place, text(&path), &SLOWLY).env("MONGODB_URI", uri).start();
@@ -129,6 +129,32 @@ fn a_server_that_goes_away_for_good_is_said_with_what_is_durable() {
     server.restart().expect("started again");
     let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(0);
     assert_eq!(summary(&run)["verification"]["missing"], 0);
+}
+
+#[test]
+fn a_first_load_that_was_killed_before_anything_was_settled_is_still_the_first() {
+    let place = Place::new("unsettled");
+    let path = place.sample("a.csv", 1_000, "none");
+    let server = Server::builder().start().expect("a mongod");
+    load(&server, &place, text(&path), &[]).run().expect_code(0);
+    // What a load leaves that was killed before its first checkpoint: documents, neither index nor validator, no counts.
+    let database = client(&server).database(&place.database);
+    block_on(async {
+        let runs: Collection<Document> = database.collection("medlift_runs");
+        let mut run = runs.find_one(doc! {}).await.unwrap().expect("the load is in the ledger");
+        let zero =
+            run.get_document("counts").unwrap().keys().map(|name| (name.clone(), 0_i64.into())).collect::<Document>();
+        let checkpoint = doc! { "blocks": 0_i64, "rejects_bytes": [] };
+        run.extend(doc! { "state": "running", "counts": zero, "checkpoint": checkpoint, "digest": "0".repeat(32) });
+        runs.replace_one(doc! {}, run).await.unwrap();
+        let admissions: Collection<Document> = database.collection("admissions");
+        admissions.drop_indexes().await.unwrap();
+        database.run_command(doc! { "collMod": "admissions", "validator": {} }).await.unwrap();
+    });
+    let run = load(&server, &place, text(&path), &[]).run().expect_code(0);
+    assert_eq!(counts(&summary(&run), &["read", "written", "already_present"]), [1_000, 0, 1_000]);
+    let admissions = documents(&server, &place.database);
+    assert_eq!(block_on(async move { admissions.list_index_names().await.unwrap() }).len(), 4);
 }
 
 #[test]
