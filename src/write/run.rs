@@ -11,7 +11,7 @@ use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
 /// Bytes of a run unless the user says otherwise: as many as there may be fit the memory a load may take.
-pub const RUN_BYTES_DEFAULT: usize = 22 << 20;
+pub const RUN_BYTES_DEFAULT: usize = 20 << 20;
 
 /// Runs in memory: one is made while the others are written side by side. Together they are what one sweep through the `_id`s
 /// writes (see [`sweep`](super::sweep)); the more they are, the less of that waits for one to be full or settled.
