@@ -14,7 +14,7 @@ use crate::encode::{EncodedBlock, Entry};
 pub const RUN_BYTES_DEFAULT: usize = 20 << 20;
 
 /// Runs in memory: one is made while the others are written side by side. Together they are what one sweep through the `_id`s
-/// writes (see [`sweep`](super::sweep)); the more they are, the less of that waits for one to be full or settled.
+/// writes (`write/sweep.rs`); the more they are, the less of that waits for one to be full or settled.
 pub const RUNS_MAX: usize = 8;
 
 /// Bytes of the first run.
