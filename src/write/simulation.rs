@@ -119,8 +119,8 @@ impl Simulation {
             coming.push_back(planned);
         }
         let mut order = order.iter().cycle();
-        let mut taken = 0;
         loop {
+            let taken = this.runs.len() - coming.len();
             let may_come = !coming.is_empty() && taken - this.settled.len() < RUNS_MAX;
             let choices = this.waiting.len() + usize::from(may_come);
             if choices == 0 {
@@ -128,7 +128,6 @@ impl Simulation {
             }
             let at = usize::from(*order.next().expect("the order is not empty")) % choices;
             let event = this.waiting.remove(at).or_else(|| coming.pop_front().map(Event::Run));
-            taken = this.runs.len() - coming.len();
             this.tell(event.expect("the choice is among what there is"));
         }
         this

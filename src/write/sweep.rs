@@ -43,18 +43,19 @@ pub(super) fn cut(runs: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32, lim
     let (mut members, mut bytes) = (Vec::new(), 0);
     let mut heads: Vec<_> = runs.iter_mut().map(|(_, records, cut)| cut.peek(records)).collect();
     loop {
-        let ahead =
-            |(index, head): (usize, &Option<usize>)| Some((runs[index].1[(*head)?].lead.wrapping_sub(*sweep), index));
-        let Some((distance, index)) = heads.iter().enumerate().filter_map(ahead).min() else { break };
+        let ahead = |(index, head): (usize, &Option<usize>)| {
+            head.map(|position| (runs[index].1[position].lead.wrapping_sub(*sweep), index, position))
+        };
+        let Some((_, index, position)) = heads.iter().enumerate().filter_map(ahead).min() else { break };
         let (run, records, cut) = &mut runs[index];
-        let Some(position) = heads[index] else { break };
-        bytes += records[position].bytes as usize;
+        let record = records[position];
+        bytes += record.bytes as usize;
         let is_full = members.len() == limits.batch_docs_max || bytes > limits.batch_bytes_max;
         if is_full && !members.is_empty() {
             break;
         }
         members.push(Member { run: *run, at: position as u32 });
-        *sweep = sweep.wrapping_add(distance);
+        *sweep = record.lead;
         cut.passed += 1;
         heads[index] = cut.peek(records);
     }
