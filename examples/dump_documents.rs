@@ -11,7 +11,7 @@ use medlift::encode::{Id, IdentityKey};
 use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
 use medlift::spec::Spec;
-use medlift::write::machine::{Action, Event, Machine, Reply};
+use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
 use medlift::write::{BatchId, EncodedRun, Limits, Mode, Policy, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
 
 /// One batch after the other. Their size matters to nobody: they are written back to back.
@@ -66,7 +66,7 @@ impl Dump {
         self.answer_until(RUNS_MAX - 2)?;
         // Of a record that an earlier run held, the load writes nothing.
         run.entries.retain(|entry| self.seen.insert(entry.id));
-        let planned = run.planned(&vec![false; run.entries.len()]);
+        let planned = run.planned(&vec![Earlier::Nothing; run.entries.len()]);
         self.runs.insert(self.runs_taken, run);
         self.runs_taken += 1;
         let actions = self.machine.on(Event::Run(planned));

@@ -30,7 +30,7 @@ pub struct EncodedBlock {
 }
 
 /// One document of a block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Entry {
     /// Its `_id`.
     pub id: Id,

@@ -39,7 +39,7 @@ impl fmt::Debug for IdentityKey {
 }
 
 /// A document's `_id`: a UUID of version 8 (RFC 9562, section 5.8). Ordered as the server orders them: byte by byte.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id(pub [u8; 16]);
 
 impl Id {

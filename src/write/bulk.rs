@@ -266,16 +266,7 @@ mod tests {
 
     #[test]
     fn a_parcel_finds_each_record_in_its_run() {
-        let entry = |row| Entry {
-            id: Id([0; 16]),
-            digest: Digest::default(),
-            start: 0,
-            len: 0,
-            row,
-            line: 0,
-            offset: 0,
-            chunk: 0,
-        };
+        let entry = |row| Entry { row, ..Entry::default() };
         let run = |rows: std::ops::Range<u32>| {
             let entries = rows.map(entry).collect();
             Arc::new(EncodedRun {

@@ -74,7 +74,6 @@ impl Losers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Id;
     use crate::write::Mode;
 
     /// Contents in source order, cut into two runs at any place, give the counts of one run.
@@ -107,8 +106,7 @@ mod tests {
     }
 
     fn entry(content: u8, row: u32) -> Entry {
-        let (id, digest) = (Id([0; 16]), Digest(content.into()));
-        Entry { id, digest, start: 0, len: 0, row, line: row, offset: 0, chunk: 0 }
+        Entry { digest: Digest(content.into()), row, line: row, ..Entry::default() }
     }
 
     #[test]

@@ -17,11 +17,23 @@ use crate::access::pause;
 pub struct Planned {
     /// Length of its document, bytes.
     pub bytes: u32,
-    /// Whether an earlier run of this load held the same identity. Such a record is compared with what is stored, after
-    /// everything before it is settled, and inserted only if nothing is.
-    pub repeat: bool,
+    /// What an earlier run of this load held under the same identity.
+    pub earlier: Earlier,
     /// The leading bytes of its `_id`: where in the server's `_id` index it goes.
     pub lead: u32,
+}
+
+/// What the latest run before that had a record's identity held under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// No run had it: the record is new.
+    Nothing,
+    /// The same content. Once everything before is settled the record is a duplicate, and nobody is asked, unless something
+    /// came between the load and what it wrote.
+    Equal,
+    /// Other content. The record is compared with what is stored once everything before it is settled, and inserted only if
+    /// nothing is.
+    Other,
 }
 
 /// What the machine is told.
@@ -29,6 +41,8 @@ pub struct Planned {
 pub enum Event {
     /// A run is ready, its records unique and sorted by `_id`. Runs come in the order of their numbers.
     Run(Vec<Planned>),
+    /// A run came that an earlier, interrupted load has settled; what became of its records is not known here.
+    Passed,
     /// The server answered an insert or a replacement.
     Replied(BatchId, Reply),
     /// What a read at majority found, one verdict a member of the batch.
@@ -125,6 +139,9 @@ pub struct Machine {
     looks_first: bool,
     /// How far the sweep through the `_id`s has come: leading bytes (see [`sweep`](super::sweep)).
     sweep: u32,
+    /// Whether every record before is known to be stored as the latest run that had it held it: none was refused, kept out by
+    /// other content, or passed.
+    holds_all: bool,
     stopped: bool,
 }
 
@@ -133,10 +150,11 @@ pub struct Machine {
 struct Run {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
-    /// Records without an outcome: new ones, and repeats.
+    /// Records without an outcome: new ones, and those of which an earlier run held the identity.
     unsettled: [usize; 2],
     new: Cut,
-    repeats: Cut,
+    /// Those that are compared with what is stored.
+    asked: Cut,
 }
 
 impl Machine {
@@ -153,6 +171,7 @@ impl Machine {
             in_flight: 0,
             looks_first: false,
             sweep: 0,
+            holds_all: true,
             stopped: false,
         }
     }
@@ -167,6 +186,7 @@ impl Machine {
         let mut actions = Vec::new();
         match event {
             Event::Run(records) => self.runs.push_back(Run::new(records, self.sweep)),
+            Event::Passed => self.holds_all = false,
             Event::Replied(id, reply) => self.replied(id, &reply, &mut actions),
             Event::Compared(id, verdicts) => self.compared(id, &verdicts, &mut actions),
             Event::Failed { batch, transient } => self.failed(batch, transient, &mut actions),
@@ -275,15 +295,18 @@ impl Machine {
     }
 
     fn settle_one(&mut self, member: Member, outcome: Outcome) {
-        let run = &mut self.runs[(member.run - self.settled) as usize];
-        let at = member.at as usize;
-        debug_assert_eq!(run.outcomes[at], Outcome::Pending);
-        run.outcomes[at] = outcome;
-        run.unsettled[usize::from(run.records[at].repeat)] -= 1;
+        self.holds_all &= !matches!(outcome, Outcome::Conflict | Outcome::Refused(_));
+        self.runs[(member.run - self.settled) as usize].settle(member.at as usize, outcome);
     }
 
     fn dispatch(&mut self, actions: &mut Vec<Action>) {
-        while self.runs.front().is_some_and(|run| run.unsettled == [0, 0]) {
+        while let Some(run) = self.runs.front_mut() {
+            if run.unsettled[0] == 0 {
+                run.settle_equal(self.holds_all);
+            }
+            if run.unsettled != [0, 0] {
+                break;
+            }
             let run = self.runs.pop_front().expect("the front was just seen");
             actions.push(Action::Settle(self.settled, run.outcomes));
             self.settled += 1;
@@ -299,12 +322,12 @@ impl Machine {
         }
     }
 
-    /// The next batch: repeats of the first run once all else in it is settled, else what the sweep meets next.
+    /// The next batch: what is to be asked of the first run once all else in it is settled, else what the sweep meets next.
     fn cut(&mut self) -> Option<Batch> {
         let front = self.runs.front_mut()?;
         if front.unsettled[0] == 0 {
             // They are few and only read: from the least on, beside the sweep.
-            let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.repeats)], &mut 0, self.limits);
+            let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
             }
@@ -320,13 +343,33 @@ impl Machine {
 impl Run {
     /// A run that joins the sweep where it is.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
-        let repeats = records.iter().filter(|record| record.repeat).count();
+        let new = records.iter().filter(|record| record.earlier == Earlier::Nothing).count();
         Self {
             outcomes: vec![Outcome::Pending; records.len()],
-            unsettled: [records.len() - repeats, repeats],
-            new: Cut::new(false, &records, sweep),
-            repeats: Cut::new(true, &records, 0),
+            unsettled: [new, records.len() - new],
+            new: Cut::new(Earlier::Nothing, &records, sweep),
+            asked: Cut::new(Earlier::Other, &records, 0),
             records,
+        }
+    }
+
+    fn settle(&mut self, at: usize, outcome: Outcome) {
+        debug_assert_eq!(self.outcomes[at], Outcome::Pending);
+        self.outcomes[at] = outcome;
+        self.unsettled[usize::from(self.records[at].earlier != Earlier::Nothing)] -= 1;
+    }
+
+    /// Everything before is settled: `holds_all` says whether that alone tells what is stored under the identity of a record
+    /// whose content came before. If not, it is asked like one of other content.
+    fn settle_equal(&mut self, holds_all: bool) {
+        for at in 0..self.records.len() {
+            if self.records[at].earlier == Earlier::Equal && self.outcomes[at] == Outcome::Pending {
+                if holds_all {
+                    self.settle(at, Outcome::Duplicate);
+                } else {
+                    self.records[at].earlier = Earlier::Other;
+                }
+            }
         }
     }
 }

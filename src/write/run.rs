@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::machine::Planned;
+use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
@@ -111,14 +111,14 @@ impl EncodedRun {
         self.entries.truncate(kept);
     }
 
-    /// What the machine is told of the records; `repeats` says which of them an earlier run had.
-    pub fn planned(&self, repeats: &[bool]) -> Vec<Planned> {
-        let planned = |(entry, &repeat): (&Entry, &bool)| Planned {
+    /// What the machine is told of the records; `earlier` says what earlier runs held under their identities.
+    pub fn planned(&self, earlier: &[Earlier]) -> Vec<Planned> {
+        let planned = |(entry, &earlier): (&Entry, &Earlier)| Planned {
             bytes: entry.len,
-            repeat,
+            earlier,
             lead: (entry.id.lead() >> 32) as u32,
         };
-        self.entries.iter().zip(repeats).map(planned).collect()
+        self.entries.iter().zip(earlier).map(planned).collect()
     }
 
     /// The bytes of a record's document.

@@ -1,27 +1,36 @@
-//! Which identities this load has seen: exact, in bounded memory.
+//! Which identities this load has seen, and with what content: exact, in bounded memory.
 //!
 //! A blocked Bloom filter says "never" for nearly every record. What it cannot rule out is looked up among the sorted
-//! `_id`s of earlier runs, which lie in unlinked temporary files and are read a page at a time. Files are merged as they
+//! records of earlier runs, which lie in unlinked temporary files and are read a page at a time. Files are merged as they
 //! become many, so that even a load of a thousand runs asks only a few.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 
-use crate::encode::Id;
+use super::machine::Earlier;
+use crate::encode::{Digest, Entry, Id};
 
 /// Most words of the filter: 32 MiB, so that 20 million records leave about one doubt in a hundred.
 const FILTER_WORDS_MAX: usize = 1 << 22;
 /// Bits of the filter that a record is given as long as that bound allows.
 const BITS_PER_RECORD: u64 = 13;
 const WORDS_PER_BLOCK: usize = 8;
-/// `_id`s between two fences: a page of 4 KiB.
-const PAGE_IDS: usize = 256;
-const ID_BYTES: usize = 16;
+/// Records between two fences: a page of 4 KiB.
+const PAGE_RECORDS: usize = 128;
+/// An `_id` and a digest.
+const RECORD_BYTES: usize = 32;
 /// Files of one level that become one of the next.
 const MERGED_AT_ONCE: usize = 8;
 /// Bytes read ahead from each file that is merged, and written at once.
 const BUFFER_BYTES: usize = 1 << 17;
+
+/// What is remembered of a record.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    id: Id,
+    digest: Digest,
+}
 
 /// The identities of a load so far.
 #[derive(Debug)]
@@ -29,12 +38,12 @@ pub struct Seen {
     /// A bit that is set says "never". Zeroed memory would be the kernel's one zero page, and the first write to each page of
     /// it would interrupt the other cores.
     filter: Vec<u64>,
-    latest: Vec<Id>,
+    latest: Vec<Record>,
     /// Earlier runs, those that were merged most often first.
     segments: Vec<Segment>,
 }
 
-/// Sorted `_id`s of runs, in a file.
+/// The records of runs in a file, sorted by `_id`, those of one `_id` in the order of their runs.
 #[derive(Debug)]
 struct Segment {
     file: File,
@@ -53,24 +62,31 @@ impl Seen {
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
-    /// Says of each of a run's `_id`s (ascending, unique) whether an earlier run had it, and remembers them all.
+    /// Says of each of a run's records (by `_id` ascending, unique) what the latest run before it that had its `_id` held
+    /// under it, and remembers them all.
     ///
     /// # Errors
     /// When the temporary file cannot be made, written or read.
-    pub fn note(&mut self, ids: Vec<Id>) -> io::Result<Vec<bool>> {
-        let mut repeats = Vec::with_capacity(ids.len());
-        for id in &ids {
-            let doubtful = !self.mark(id);
-            repeats.push(doubtful && (self.latest.binary_search(id).is_ok() || self.is_spilled(id)?));
+    pub fn note(&mut self, run: &[Entry]) -> io::Result<Vec<Earlier>> {
+        let mut earlier = Vec::with_capacity(run.len());
+        for entry in run {
+            let is_new = self.mark(&entry.id);
+            let before = if is_new { None } else { self.find(&entry.id)? };
+            earlier.push(match before {
+                None => Earlier::Nothing,
+                Some(digest) if digest == entry.digest => Earlier::Equal,
+                Some(_) => Earlier::Other,
+            });
         }
-        let latest = std::mem::replace(&mut self.latest, ids);
+        let records = run.iter().map(|entry| Record { id: entry.id, digest: entry.digest }).collect();
+        let latest = std::mem::replace(&mut self.latest, records);
         if !latest.is_empty() {
             let mut segment = SegmentWriter::new()?;
-            latest.into_iter().try_for_each(|id| segment.push(id))?;
+            latest.iter().try_for_each(|record| segment.push(record))?;
             self.segments.push(segment.finish(0)?);
             self.merge()?;
         }
-        Ok(repeats)
+        Ok(earlier)
     }
 
     /// Takes the `_id`'s bits away; true if one of them was still there.
@@ -90,16 +106,21 @@ impl Seen {
         new
     }
 
-    fn is_spilled(&self, id: &Id) -> io::Result<bool> {
-        for segment in &self.segments {
-            if segment.holds(id)? {
-                return Ok(true);
+    /// The content of the latest record with this `_id`.
+    fn find(&self, id: &Id) -> io::Result<Option<Digest>> {
+        if let Ok(at) = self.latest.binary_search_by_key(id, |record| record.id) {
+            return Ok(Some(self.latest[at].digest));
+        }
+        for segment in self.segments.iter().rev() {
+            let found = segment.find(id)?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
-    /// Makes one segment of those of the last level while they are many. Every `_id` is written again once a level.
+    /// Makes one segment of those of the last level while they are many. Every record is written again once a level.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;
@@ -115,44 +136,59 @@ impl Seen {
 }
 
 impl Segment {
-    /// Several segments as one.
+    /// Several segments as one; the first has the earliest runs.
     fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
-        let mut runs = segments.iter().map(Segment::ids).collect::<io::Result<Vec<_>>>()?;
+        let mut runs = segments.iter().map(Segment::records).collect::<io::Result<Vec<_>>>()?;
         let mut merged = SegmentWriter::new()?;
         // The next `_id` of each, as a number: the comparison is what a merge costs.
-        let number = |id: Id| u128::from_be_bytes(id.0);
-        let next =
-            |ids: &mut dyn Iterator<Item = io::Result<Id>>| Ok::<_, io::Error>(ids.next().transpose()?.map(number));
-        let mut heads = runs.iter_mut().map(|ids| next(ids)).collect::<io::Result<Vec<_>>>()?;
-        while let Some((least, run)) = heads.iter().zip(0..).filter_map(|(head, run)| Some(((*head)?, run))).min() {
-            merged.push(Id(least.to_be_bytes()))?;
+        let numbered = |record: Record| (u128::from_be_bytes(record.id.0), record);
+        let next = |records: &mut dyn Iterator<Item = io::Result<Record>>| {
+            Ok::<_, io::Error>(records.next().transpose()?.map(numbered))
+        };
+        let mut heads = runs.iter_mut().map(|records| next(records)).collect::<io::Result<Vec<_>>>()?;
+        let ahead = |(head, run): (&Option<(u128, Record)>, usize)| head.map(|(number, record)| (number, run, record));
+        while let Some((_, run, record)) =
+            heads.iter().zip(0..).filter_map(ahead).min_by_key(|(number, run, _)| (*number, *run))
+        {
+            merged.push(&record)?;
             heads[run] = next(&mut runs[run])?;
         }
         merged.finish(level)
     }
 
-    fn holds(&self, id: &Id) -> io::Result<bool> {
-        let Some(page) = self.fences.partition_point(|fence| fence <= id).checked_sub(1) else { return Ok(false) };
-        let first = page * PAGE_IDS;
-        let mut bytes = [0; PAGE_IDS * ID_BYTES];
-        let bytes = &mut bytes[..(self.len - first).min(PAGE_IDS) * ID_BYTES];
-        self.file.read_exact_at(bytes, (first * ID_BYTES) as u64)?;
-        Ok(bytes.as_chunks::<ID_BYTES>().0.binary_search(&id.0).is_ok())
+    /// The content of the last record with this `_id`.
+    fn find(&self, id: &Id) -> io::Result<Option<Digest>> {
+        let Some(page) = self.fences.partition_point(|fence| fence <= id).checked_sub(1) else { return Ok(None) };
+        let first = page * PAGE_RECORDS;
+        let mut bytes = [0; PAGE_RECORDS * RECORD_BYTES];
+        let bytes = &mut bytes[..(self.len - first).min(PAGE_RECORDS) * RECORD_BYTES];
+        self.file.read_exact_at(bytes, (first * RECORD_BYTES) as u64)?;
+        let records = bytes.as_chunks().0;
+        let after = records.partition_point(|record| Record::from_bytes(record).id <= *id);
+        let last = after.checked_sub(1).map(|at| Record::from_bytes(&records[at]));
+        Ok(last.filter(|record| record.id == *id).map(|record| record.digest))
     }
 
     /// All of them, from the first.
-    fn ids(&self) -> io::Result<impl Iterator<Item = io::Result<Id>>> {
+    fn records(&self) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
         let mut file = &self.file;
         file.rewind()?;
         let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
         Ok((0..self.len).map(move |_| {
-            let mut id = Id([0; ID_BYTES]);
-            file.read_exact(&mut id.0).map(|()| id)
+            let mut bytes = [0; RECORD_BYTES];
+            file.read_exact(&mut bytes).map(|()| Record::from_bytes(&bytes))
         }))
     }
 }
 
-/// Writes `_id`s, which come in order, to a file of their own.
+impl Record {
+    fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
+        let half = |from: usize| *bytes[from..].first_chunk().expect("a record is two halves");
+        Self { id: Id(half(0)), digest: Digest(u128::from_le_bytes(half(RECORD_BYTES / 2))) }
+    }
+}
+
+/// Writes records, which come in order, to a file of their own.
 struct SegmentWriter {
     out: BufWriter<File>,
     len: usize,
@@ -165,12 +201,13 @@ impl SegmentWriter {
         Ok(Self { out, len: 0, fences: Vec::new() })
     }
 
-    fn push(&mut self, id: Id) -> io::Result<()> {
-        if self.len.is_multiple_of(PAGE_IDS) {
-            self.fences.push(id);
+    fn push(&mut self, record: &Record) -> io::Result<()> {
+        if self.len.is_multiple_of(PAGE_RECORDS) {
+            self.fences.push(record.id);
         }
         self.len += 1;
-        self.out.write_all(&id.0)
+        self.out.write_all(&record.id.0)?;
+        self.out.write_all(&record.digest.0.to_le_bytes())
     }
 
     fn finish(self, level: u32) -> io::Result<Segment> {
@@ -183,27 +220,30 @@ impl SegmentWriter {
 mod tests {
     use super::*;
 
-    fn id(number: u64) -> Id {
-        let hash = blake3::hash(&number.to_le_bytes());
-        Id(*hash.as_bytes().first_chunk().unwrap())
+    fn record(number: u64, content: u64) -> Entry {
+        let id = Id(*blake3::hash(&number.to_le_bytes()).as_bytes().first_chunk().unwrap());
+        Entry { id, digest: Digest(content.into()), ..Entry::default() }
     }
 
-    fn run(numbers: std::ops::Range<u64>) -> Vec<Id> {
-        let mut ids: Vec<Id> = numbers.map(id).collect();
-        ids.sort_unstable();
-        ids
+    fn run(numbers: std::ops::Range<u64>, content: u64) -> Vec<Entry> {
+        let mut records: Vec<Entry> = numbers.map(|number| record(number, content)).collect();
+        records.sort_unstable_by_key(|record| record.id);
+        records
     }
 
     #[test]
-    fn an_identity_of_many_runs_is_found_after_they_were_merged() {
+    fn the_latest_content_of_an_identity_is_found_after_runs_were_merged() {
         let mut seen = Seen::new(0);
-        for round in 0..MERGED_AT_ONCE * MERGED_AT_ONCE {
+        let rounds = (MERGED_AT_ONCE * MERGED_AT_ONCE) as u64;
+        for round in 0..rounds {
             // More than a page, so that copies of one lie on both sides of its end.
-            assert_eq!(seen.note(run(0..300)).unwrap().contains(&false), round == 0);
+            let expected = if round == 0 { Earlier::Nothing } else { Earlier::Other };
+            assert!(seen.note(&run(0..300, round)).unwrap().iter().all(|earlier| *earlier == expected));
         }
         assert!(seen.segments.iter().any(|segment| segment.level == 1));
-        assert!(seen.note(run(0..300)).unwrap().iter().all(|repeat| *repeat));
-        assert!(!seen.note(run(300..600)).unwrap().contains(&true));
+        assert!(seen.note(&run(300..600, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Nothing));
+        assert!(seen.note(&run(0..300, rounds - 1)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
+        assert!(seen.note(&run(0..300, rounds - 2)).unwrap().iter().all(|earlier| *earlier == Earlier::Other));
     }
 
     #[track_caller]
@@ -211,14 +251,17 @@ mod tests {
         let mut seen = Seen::new(records_guess);
         // Enough runs that the files are merged, and merged ones with others.
         for start in (0..MERGED_AT_ONCE as u64 * 10).map(|run| run * 500) {
-            assert!(!seen.note(run(start..start + 500)).unwrap().contains(&true));
+            let earlier = seen.note(&run(start..start + 500, start)).unwrap();
+            assert!(earlier.iter().all(|earlier| *earlier == Earlier::Nothing));
         }
         assert!(seen.segments.len() < 2 * MERGED_AT_ONCE);
-        let mixed = run(5_000..45_000);
-        let repeats = seen.note(mixed.clone()).unwrap();
-        let old = run(5_000..40_000);
-        for (id, repeat) in mixed.iter().zip(repeats) {
-            assert_eq!(repeat, old.binary_search(id).is_ok());
+        let mixed = run(5_000..45_000, 20_000);
+        let earlier = seen.note(&mixed).unwrap();
+        let (equal, old) = (run(20_000..20_500, 0), run(5_000..40_000, 0));
+        let holds = |run: &[Entry], id: Id| run.binary_search_by_key(&id, |record| record.id).is_ok();
+        for (record, earlier) in mixed.iter().zip(earlier) {
+            assert_eq!(earlier != Earlier::Nothing, holds(&old, record.id));
+            assert_eq!(earlier == Earlier::Equal, holds(&equal, record.id));
         }
     }
 

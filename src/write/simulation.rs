@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use proptest::prelude::*;
 
 use super::batch::{BatchId, Member, Step};
-use super::machine::{Action, Complaint, Event, Limits, Machine, Planned, Reply, Verdict};
+use super::machine::{Action, Complaint, Earlier, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::RUNS_MAX;
 use crate::spec::OnConflict;
@@ -108,15 +108,11 @@ impl Simulation {
         let machine = Machine::new(limits, policy);
         let mut this =
             Self { machine, server, runs, settled: Vec::new(), waiting: VecDeque::new(), faults: faults.into() };
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeMap::new();
         let mut coming = VecDeque::new();
         for run in &this.runs {
-            let planned = run
-                .iter()
-                .map(|&(id, _)| Planned { bytes: 10, repeat: seen.contains(&id), lead: u32::from(id / 3) << 29 })
-                .collect();
-            seen.extend(run.iter().map(|&(id, _)| id));
-            coming.push_back(planned);
+            coming.push_back(run.iter().map(|record| planned(record, &seen)).collect());
+            seen.extend(run.iter().copied());
         }
         let mut order = order.iter().cycle();
         loop {
@@ -156,6 +152,15 @@ impl Simulation {
             }
         }
     }
+}
+
+fn planned(&(id, content): &Record, seen: &BTreeMap<u16, u8>) -> Planned {
+    let earlier = match seen.get(&id) {
+        None => Earlier::Nothing,
+        Some(&before) if before == content => Earlier::Equal,
+        Some(_) => Earlier::Other,
+    };
+    Planned { bytes: 10, earlier, lead: u32::from(id / 3) << 29 }
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -231,7 +236,7 @@ fn a_batch_that_never_succeeds_stops_the_load() {
     let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
     let mut machine = Machine::new(limits, policy);
     let mut actions: VecDeque<Action> =
-        machine.on(Event::Run(vec![Planned { bytes: 10, repeat: false, lead: 0 }])).into();
+        machine.on(Event::Run(vec![Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 }])).into();
     let mut sent = 0;
     while let Some(action) = actions.pop_front() {
         match action {
@@ -255,7 +260,7 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
     let limits = Limits { batch_docs_max: 4, batch_bytes_max: 100, in_flight_max: 100, attempts_max: 3 };
     let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
     let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
-    let run = sizes.iter().map(|&bytes| Planned { bytes, repeat: false, lead: 0 }).collect();
+    let run = sizes.iter().map(|&bytes| Planned { bytes, earlier: Earlier::Nothing, lead: 0 }).collect();
     let actions = Machine::new(limits, policy).on(Event::Run(run));
     let batches: Vec<Vec<u32>> = actions
         .into_iter()

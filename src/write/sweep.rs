@@ -5,30 +5,30 @@
 //! the sweep is there again.
 
 use super::batch::Member;
-use super::machine::{Limits, Planned};
+use super::machine::{Earlier, Limits, Planned};
 
-/// How far the records of one kind in a run, new ones or repeats, have been cut into batches.
+/// How far the records of one kind in a run have been cut into batches.
 #[derive(Debug)]
 pub(super) struct Cut {
-    repeats: bool,
+    kind: Earlier,
     /// Position of the record with which the run joined the sweep.
     first: usize,
-    /// Records passed since, of both kinds.
+    /// Records passed since, of any kind.
     passed: usize,
 }
 
 impl Cut {
     /// Nothing is cut yet of a run's sorted records; begins with the first that is not before `sweep`.
-    pub(super) fn new(repeats: bool, records: &[Planned], sweep: u32) -> Self {
+    pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
-        Self { repeats, first: records.partition_point(|record| record.lead < sweep), passed: 0 }
+        Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }
     }
 
     /// Position of the next record of this kind; `None` when there are no more.
     fn peek(&mut self, records: &[Planned]) -> Option<usize> {
         while self.passed < records.len() {
             let position = (self.first + self.passed) % records.len();
-            if records[position].repeat == self.repeats {
+            if records[position].earlier == self.kind {
                 return Some(position);
             }
             self.passed += 1;
@@ -68,9 +68,10 @@ mod tests {
 
     const LIMITS: Limits = Limits { batch_docs_max: 3, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 1 };
 
-    /// Records with these leading bytes; those that end in 9 are repeats.
+    /// Records with these leading bytes; of those that end in 9 an earlier run held other content.
     fn records(leads: &[u32]) -> Vec<Planned> {
-        leads.iter().map(|&lead| Planned { bytes: 10, repeat: lead % 10 == 9, lead }).collect()
+        let earlier = |lead: u32| if lead % 10 == 9 { Earlier::Other } else { Earlier::Nothing };
+        leads.iter().map(|&lead| Planned { bytes: 10, earlier: earlier(lead), lead }).collect()
     }
 
     fn next(runs: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32) -> Vec<(u64, u32)> {
@@ -81,7 +82,7 @@ mod tests {
     fn a_sweep_takes_from_every_run_and_goes_round() {
         let (first, second) = (records(&[10, 20, 29, 30]), records(&[5, 20, 40]));
         let check = |mut sweep: u32, expected: [&[(u64, u32)]; 2]| {
-            let (mut one, mut two) = (Cut::new(false, &first, sweep), Cut::new(false, &second, sweep));
+            let (mut one, mut two) = (Cut::new(Earlier::Nothing, &first, sweep), Cut::new(Earlier::Nothing, &second, sweep));
             let mut runs = [(7, &first[..], &mut one), (8, &second[..], &mut two)];
             assert_eq!(next(&mut runs, &mut sweep), expected[0]);
             assert_eq!(next(&mut runs, &mut sweep), expected[1]);
@@ -95,18 +96,18 @@ mod tests {
     #[test]
     fn a_run_joins_where_the_sweep_is() {
         let (first, second, none) = (records(&[10, 10, 10, 20]), records(&[10, 20, 30]), records(&[]));
-        let (mut sweep, mut one) = (0, Cut::new(false, &first, 0));
+        let (mut sweep, mut one) = (0, Cut::new(Earlier::Nothing, &first, 0));
         assert_eq!(next(&mut [(0, &first, &mut one)], &mut sweep), [(0, 0), (0, 1), (0, 2)]);
-        let (mut two, mut three) = (Cut::new(false, &second, sweep), Cut::new(false, &none, sweep));
+        let (mut two, mut three) = (Cut::new(Earlier::Nothing, &second, sweep), Cut::new(Earlier::Nothing, &none, sweep));
         let mut runs = [(0, &first[..], &mut one), (1, &second[..], &mut two), (2, &none[..], &mut three)];
         assert_eq!(next(&mut runs, &mut sweep), [(1, 0), (0, 3), (1, 1)]);
         assert_eq!(next(&mut runs, &mut sweep), [(1, 2)]);
     }
 
     #[test]
-    fn repeats_are_cut_by_themselves() {
+    fn what_came_earlier_is_cut_by_itself() {
         let records = records(&[9, 10, 19]);
-        let mut repeats = Cut::new(true, &records, 0);
-        assert_eq!(next(&mut [(0, &records, &mut repeats)], &mut 0), [(0, 0), (0, 2)]);
+        let mut others = Cut::new(Earlier::Other, &records, 0);
+        assert_eq!(next(&mut [(0, &records, &mut others)], &mut 0), [(0, 0), (0, 2)]);
     }
 }

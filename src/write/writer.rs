@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::batch::{BatchId, Member, Step};
 use super::bulk::{Bulk, Comparison, Parcel};
 use super::group::Losers;
-use super::machine::{Action, Event, Limits, Machine};
+use super::machine::{Action, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy};
 use super::run::EncodedRun;
 use super::seen::Seen;
@@ -45,8 +45,8 @@ pub struct Settled {
 /// A run that is not settled.
 struct Open {
     run: Arc<EncodedRun>,
-    /// Whether an earlier run of this load had the identity of an entry.
-    repeats: Vec<bool>,
+    /// What an earlier run of this load held under the identity of each entry.
+    earlier: Vec<Earlier>,
     /// Digests of other content found under identities that several records of the run share.
     stored: HashMap<u32, Digest>,
 }
@@ -84,7 +84,8 @@ impl Open {
         for (&member, group) in &self.run.groups {
             let outcome = &mut outcomes[member as usize];
             let winner = &self.run.entries[member as usize];
-            let stored = self.stored.get(&member).copied().filter(|_| self.repeats[member as usize]);
+            let came_before = self.earlier[member as usize] != Earlier::Nothing;
+            let stored = self.stored.get(&member).copied().filter(|_| came_before);
             losers.add(Losers::beside(winner, group, outcome, stored, policy));
         }
         Settled { run: self.run, outcomes, losers }
@@ -181,12 +182,12 @@ impl Writer {
     }
 
     fn take(&mut self, run: EncodedRun) -> Result<Vec<Action>, WriteError> {
-        let repeats = self.seen.note(run.entries.iter().map(|entry| entry.id).collect())?;
+        let earlier = self.seen.note(&run.entries)?;
         if run.is_settled {
-            return Ok(Vec::new());
+            return Ok(self.machine.on(Event::Passed));
         }
-        let planned = run.planned(&repeats);
-        self.runs.insert(self.runs_taken, Open { run: Arc::new(run), repeats, stored: HashMap::new() });
+        let planned = run.planned(&earlier);
+        self.runs.insert(self.runs_taken, Open { run: Arc::new(run), earlier, stored: HashMap::new() });
         self.runs_taken += 1;
         Ok(self.machine.on(Event::Run(planned)))
     }
