@@ -4,7 +4,7 @@ use super::identity::{Digest, Id};
 use crate::clean::Tally;
 use crate::reject::RejectedRow;
 
-/// The documents and rejects of one block, in the order of its rows.
+/// The documents and rejects of one block, in the order of its rows until they are [sorted](EncodedBlock::sort).
 #[derive(Debug, Default)]
 pub struct EncodedBlock {
     /// Index of the source.
@@ -27,6 +27,22 @@ pub struct EncodedBlock {
     pub rejects: Vec<RejectedRow>,
     /// What cleaning changed.
     pub tally: Tally,
+}
+
+impl EncodedBlock {
+    /// Puts entries and documents in the order of `_id`s, so that documents that go out together come from one place.
+    /// `room` is memory for the documents, empty; the memory in which they were comes back.
+    #[must_use]
+    pub fn sort(&mut self, mut room: Vec<u8>) -> Vec<u8> {
+        debug_assert!(room.is_empty());
+        self.entries.sort_unstable_by_key(|entry| (entry.id, entry.row));
+        for entry in &mut self.entries {
+            let start = room.len() as u32;
+            room.extend_from_slice(&self.documents[entry.start as usize..][..entry.len as usize]);
+            entry.start = start;
+        }
+        std::mem::replace(&mut self.documents, room)
+    }
 }
 
 /// One document of a block.

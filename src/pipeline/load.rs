@@ -181,7 +181,7 @@ impl<'a> Load<'a> {
         let spares = &Spares::default();
         let (free, places) = channel();
         (0..RUNS_MAX).for_each(|_| put_back(&free));
-        let stages = Stages { plan, lineage, workers: plan.workers(true), interrupt, progress, spares };
+        let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let (rejects_max, attempts_max) = (self.options.rejects_max, self.options.limits.attempts_max);
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
         let settle = async move |settled: Settled| {

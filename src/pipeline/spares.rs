@@ -5,11 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::encode::EncodedBlock;
 use crate::read::Block;
 
-/// Blocks of less text, the ends of sources and small sources, get memory of their own: many of them fit one run.
-const POOLED_BYTES_MIN: usize = 1 << 19;
-
-/// Documents for a block's text: names of fields, types and lengths come to it.
-const GROWTH: usize = 3;
+/// Smaller blocks, the ends of sources and small sources, get memory of their own: many of them fit one run.
+const POOLED_BYTES_MIN: usize = 3 << 19;
 
 /// Blocks are not quite of one length; what one needed shall do for the next.
 const ROOM_STEP: usize = 1 << 18;
@@ -38,21 +35,20 @@ impl Spares {
         self.blocks.give(block);
     }
 
-    /// Room for the documents of so much text, empty.
-    pub(super) fn take_documents(&self, text_bytes: usize) -> Vec<u8> {
-        let room = text_bytes * GROWTH + 1024;
-        if text_bytes < POOLED_BYTES_MIN {
-            return Vec::with_capacity(room);
+    /// Room for so many bytes of documents, empty.
+    pub(super) fn take_documents(&self, bytes: usize) -> Vec<u8> {
+        if bytes < POOLED_BYTES_MIN {
+            return Vec::with_capacity(bytes);
         }
         let mut documents = self.documents.take();
         documents.clear();
-        documents.reserve_exact(room.next_multiple_of(ROOM_STEP));
+        documents.reserve_exact(bytes.next_multiple_of(ROOM_STEP));
         documents
     }
 
     /// Takes back what is left of a block of which every record is accounted for.
     pub(super) fn give_documents(&self, block: EncodedBlock) {
-        if (POOLED_BYTES_MIN * GROWTH..=KEPT_BYTES_MAX).contains(&block.documents.capacity()) {
+        if (POOLED_BYTES_MIN..=KEPT_BYTES_MAX).contains(&block.documents.capacity()) {
             self.documents.give(block.documents);
         }
     }
@@ -79,11 +75,11 @@ mod tests {
     #[test]
     fn memory_comes_back_empty() {
         let spares = Spares::default();
-        let mut documents = spares.take_documents(1 << 20);
+        let mut documents = spares.take_documents(3 << 20);
         documents.push(1);
         let place = documents.as_ptr();
         spares.give_documents(spent(documents));
-        let again = spares.take_documents((1 << 20) + 100);
+        let again = spares.take_documents((3 << 20) - 100);
         assert_eq!((again.as_ptr(), again.len()), (place, 0));
     }
 
@@ -93,7 +89,7 @@ mod tests {
         spares.give_documents(spent(spares.take_documents(1 << 10)));
         spares.give_documents(spent(Vec::with_capacity(KEPT_BYTES_MAX + 1)));
         assert!(spares.documents.0.lock().unwrap().is_empty());
-        spares.give_documents(spent(spares.take_documents(1 << 20)));
+        spares.give_documents(spent(spares.take_documents(3 << 20)));
         assert!(spares.take_documents(1 << 10).capacity() < 1 << 13);
     }
 }

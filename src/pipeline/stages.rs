@@ -16,6 +16,9 @@ use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
 
+/// Documents for a block's text: names of fields, types and lengths come to it.
+const GROWTH: usize = 3;
+
 /// Blocks between two stages, however many workers there are.
 const WAITING_MAX: usize = 4;
 
@@ -42,6 +45,8 @@ pub(super) struct Stages<'a> {
     pub(super) lineage: Option<[u8; 16]>,
     /// Threads that encode.
     pub(super) workers: usize,
+    /// Whether blocks shall be sorted by `_id`.
+    pub(super) sorts: bool,
     pub(super) interrupt: &'a Interrupt,
     pub(super) progress: &'a Progress,
     pub(super) spares: &'a Spares,
@@ -98,6 +103,8 @@ impl Stages<'_> {
     /// One worker: takes blocks until there are none, and turns each into documents and rejects.
     fn work(&self, blocks: &Mutex<Receiver<Block>>, to_order: &SyncSender<EncodedBlock>) {
         let mut bench: Option<Bench> = None;
+        // Where documents are until they are sorted: near the processor, since it is used again for each block.
+        let mut unsorted = Vec::new();
         loop {
             let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(block) = next else { return };
@@ -105,7 +112,14 @@ impl Stages<'_> {
                 Some(bench) if bench.source == block.source => bench,
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
             };
-            let encoded = bench.encode(&block, self.spares.take_documents(block.bytes.len()));
+            let encoded = if self.sorts {
+                let mut encoded = bench.encode(&block, unsorted);
+                unsorted = encoded.sort(self.spares.take_documents(encoded.documents.len()));
+                unsorted.clear();
+                encoded
+            } else {
+                bench.encode(&block, self.spares.take_documents(block.bytes.len() * GROWTH))
+            };
             self.spares.give_block(block);
             self.progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
             if to_order.send(encoded).is_err() {
@@ -124,7 +138,7 @@ pub(super) fn encode_alone(
 ) -> Result<(), Error> {
     let spares = Spares::default();
     let workers = plan.workers(false);
-    let stages = Stages { plan, lineage: None, workers, interrupt, progress, spares: &spares };
+    let stages = Stages { plan, lineage: None, workers, sorts: false, interrupt, progress, spares: &spares };
     stages.encode_all(|block| {
         take(&block)?;
         spares.give_documents(block);

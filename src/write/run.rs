@@ -87,7 +87,8 @@ impl EncodedRun {
             let moved = std::mem::take(&mut block.entries);
             entries.extend(moved.into_iter().map(|entry| Entry { chunk: chunk as u32, ..entry }));
         }
-        entries.sort_unstable_by_key(|entry| (entry.id, entry.chunk, entry.row));
+        // Each block is sorted: a stable sort merges them.
+        entries.sort_by_key(|entry| (entry.id, entry.chunk, entry.row));
         let mut run = Self { blocks, entries, groups: BTreeMap::new(), is_settled };
         run.keep_one_an_identity(policy);
         run
