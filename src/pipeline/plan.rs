@@ -46,6 +46,8 @@ pub struct SourcePlan {
     pub encoding: Encoding,
     /// Its columns and date formats.
     pub layout: Layout,
+    /// Records for each byte as it lies on disk, by the look of the first ones.
+    records_per_byte: f64,
     /// The reader, for a source that can be opened only once.
     opened: Mutex<Option<Reader>>,
 }
@@ -86,9 +88,8 @@ impl Plan {
 
     /// How many records the sources may well hold, as a guess.
     pub(super) fn records_guess(&self) -> u64 {
-        /// Bytes on disk of a record that is short, or compressed well.
-        const RECORD_BYTES: u64 = 8;
-        self.size_bytes().map_or(u64::MAX, |bytes| bytes / RECORD_BYTES)
+        let records = |plan: &SourcePlan| Some((plan.source.size_bytes? as f64 * plan.records_per_byte) as u64);
+        self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
     /// Whether some source comes only once, so that nothing can be proven by reading it again.
@@ -139,7 +140,17 @@ impl SourcePlan {
             return Err(wrong(LayoutError::NoRows));
         }
         let encoding = reader.encoding();
+        let records_per_byte = records_per_byte(&reader, &format);
         let opened = Mutex::new(source.is_read_once().then_some(reader));
-        Ok(Self { source, encoding, layout, opened })
+        Ok(Self { source, encoding, layout, records_per_byte, opened })
     }
+}
+
+/// Measured on the first records of a reader that has read its sample and no more.
+fn records_per_byte(reader: &Reader, format: &Format) -> f64 {
+    const LOOKED_AT: usize = 1000;
+    let Some((before, last)) = records(reader.sample(), format).take(LOOKED_AT).enumerate().last() else { return 0.0 };
+    let records_per_text = (before + 1) as f64 / f64::from(last.end.max(1));
+    let text_per_byte = reader.sample().len() as f64 / reader.consumed_bytes().max(1) as f64;
+    records_per_text * text_per_byte
 }

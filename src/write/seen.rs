@@ -5,7 +5,7 @@
 //! become many, so that even a load of a thousand runs asks only a few.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 
 use super::machine::Earlier;
@@ -14,7 +14,7 @@ use crate::encode::{Digest, Entry, Id};
 /// Most words of the filter: 32 MiB, so that 20 million records leave about one doubt in a hundred.
 const FILTER_WORDS_MAX: usize = 1 << 22;
 /// Bits of the filter that a record is given as long as that bound allows.
-const BITS_PER_RECORD: u64 = 13;
+const BITS_PER_RECORD: u64 = 24;
 const WORDS_PER_BLOCK: usize = 8;
 /// Records between two fences: a page of 4 KiB.
 const PAGE_RECORDS: usize = 128;
@@ -22,8 +22,8 @@ const PAGE_RECORDS: usize = 128;
 const RECORD_BYTES: usize = 32;
 /// Files of one level that become one of the next.
 const MERGED_AT_ONCE: usize = 8;
-/// Bytes read ahead from each file that is merged, and written at once.
-const BUFFER_BYTES: usize = 1 << 17;
+/// Records read ahead from each file that is merged, and written at once.
+const BUFFER_RECORDS: usize = 1 << 12;
 
 /// What is remembered of a record.
 #[derive(Debug, Clone, Copy)]
@@ -138,20 +138,18 @@ impl Seen {
 impl Segment {
     /// Several segments as one; the first has the earliest runs.
     fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
-        let mut runs = segments.iter().map(Segment::records).collect::<io::Result<Vec<_>>>()?;
         let mut merged = SegmentWriter::new()?;
-        // The next `_id` of each, as a number: the comparison is what a merge costs.
-        let numbered = |record: Record| (u128::from_be_bytes(record.id.0), record);
-        let next = |records: &mut dyn Iterator<Item = io::Result<Record>>| {
-            Ok::<_, io::Error>(records.next().transpose()?.map(numbered))
-        };
-        let mut heads = runs.iter_mut().map(|records| next(records)).collect::<io::Result<Vec<_>>>()?;
-        let ahead = |(head, run): (&Option<(u128, Record)>, usize)| head.map(|(number, record)| (number, run, record));
-        while let Some((_, run, record)) =
-            heads.iter().zip(0..).filter_map(ahead).min_by_key(|(number, run, _)| (*number, *run))
-        {
-            merged.push(&record)?;
-            heads[run] = next(&mut runs[run])?;
+        let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
+        let mut heads = Vec::with_capacity(readers.len());
+        readers.iter_mut().try_for_each(|reader| reader.read().map(|head| heads.extend(head)))?;
+        while let Some(least) = first_of_least(&heads) {
+            merged.push(&heads[least].1)?;
+            if let Some(head) = readers[least].read()? {
+                heads[least] = head;
+            } else {
+                heads.remove(least);
+                readers.remove(least);
+            }
         }
         merged.finish(level)
     }
@@ -168,17 +166,6 @@ impl Segment {
         let last = after.checked_sub(1).map(|at| Record::from_bytes(&records[at]));
         Ok(last.filter(|record| record.id == *id).map(|record| record.digest))
     }
-
-    /// All of them, from the first.
-    fn records(&self) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
-        let mut file = &self.file;
-        file.rewind()?;
-        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
-        Ok((0..self.len).map(move |_| {
-            let mut bytes = [0; RECORD_BYTES];
-            file.read_exact(&mut bytes).map(|()| Record::from_bytes(&bytes))
-        }))
-    }
 }
 
 impl Record {
@@ -186,6 +173,49 @@ impl Record {
         let half = |from: usize| *bytes[from..].first_chunk().expect("a record is two halves");
         Self { id: Id(half(0)), digest: Digest(u128::from_le_bytes(half(RECORD_BYTES / 2))) }
     }
+}
+
+/// Reads a segment from its first record to its last.
+struct SegmentReader<'a> {
+    segment: &'a Segment,
+    bytes: Vec<u8>,
+    /// Position of the next record in the segment.
+    next: usize,
+}
+
+/// A record, and its `_id` as a number: the comparison is what a merge costs.
+type Head = (u128, Record);
+
+impl<'a> SegmentReader<'a> {
+    fn new(segment: &'a Segment) -> Self {
+        Self { segment, bytes: vec![0; BUFFER_RECORDS * RECORD_BYTES], next: 0 }
+    }
+
+    fn read(&mut self) -> io::Result<Option<Head>> {
+        let left = self.segment.len - self.next;
+        if left == 0 {
+            return Ok(None);
+        }
+        let at = self.next % BUFFER_RECORDS;
+        if at == 0 {
+            self.bytes.truncate(left * RECORD_BYTES);
+            self.segment.file.read_exact_at(&mut self.bytes, (self.next * RECORD_BYTES) as u64)?;
+        }
+        self.next += 1;
+        let record = Record::from_bytes(&self.bytes.as_chunks().0[at]);
+        Ok(Some((u128::from_be_bytes(record.id.0), record)))
+    }
+}
+
+/// The first of the least ones.
+fn first_of_least(heads: &[Head]) -> Option<usize> {
+    let (mut least, mut number) = (0, heads.first()?.0);
+    for (at, head) in heads.iter().enumerate().skip(1) {
+        if head.0 < number {
+            (least, number) = (at, head.0);
+        }
+    }
+    Some(least)
 }
 
 /// Writes records, which come in order, to a file of their own.
@@ -197,7 +227,7 @@ struct SegmentWriter {
 
 impl SegmentWriter {
     fn new() -> io::Result<Self> {
-        let out = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile()?);
+        let out = BufWriter::with_capacity(BUFFER_RECORDS * RECORD_BYTES, tempfile::tempfile()?);
         Ok(Self { out, len: 0, fences: Vec::new() })
     }
 
