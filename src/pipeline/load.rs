@@ -145,7 +145,6 @@ impl<'a> Load<'a> {
         let ledger = Ledger::new(&target.db(), &target.collection);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
-        let sources = plan.identities()?;
         let mut account = Account::open(plan, options.rejects.as_deref())?;
         if options.drop {
             bulk.drop_collection().await.map_err(writing)?;
@@ -153,8 +152,14 @@ impl<'a> Load<'a> {
         }
         let empty = bulk.is_empty().await.map_err(writing)?;
         let wanted = wanted_options(plan, options);
-        let prior =
-            if empty { None } else { ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)? };
+        // Into an empty collection nothing can have been loaded before; what the sources are is then found out beside the work.
+        let (sources, prior) = if empty {
+            (Vec::new(), None)
+        } else {
+            let sources = plan.identities()?;
+            let prior = ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)?;
+            (sources, prior)
+        };
         let run = match prior {
             Some(run) if run.state == State::Complete && !options.reload && options.mode == Mode::Insert => run,
             Some(run) if run.state != State::Complete && account.resume(&run)? => {
@@ -167,7 +172,6 @@ impl<'a> Load<'a> {
 
     /// Reads and writes everything that is not settled yet.
     async fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
-        self.ledger.put(&mut self.run).await.map_err(keeping)?;
         let policy = Policy {
             mode: self.options.mode,
             on_conflict: self.plan.spec.identity.on_conflict,
@@ -184,7 +188,7 @@ impl<'a> Load<'a> {
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let (rejects_max, attempts_max) = (self.options.rejects_max, self.options.limits.attempts_max);
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
-        let settle = async move |settled: Settled| {
+        let mut settle = async move |settled: Settled, run: &mut LoadRun| {
             progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
             account.settle(&settled, run)?;
             if let Ok(done) = Arc::try_unwrap(settled.run) {
@@ -196,8 +200,15 @@ impl<'a> Load<'a> {
             progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
             Ok::<(), Error>(())
         };
+        let write = async move {
+            if run.sources.is_empty() {
+                run.sources = plan.identities()?;
+            }
+            ledger.put(run).await.map_err(keeping)?;
+            writer.write_all(runs, async |settled| settle(settled, run).await).await
+        };
         let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
-        let (read, written) = beside(move || read(&stages, outlet, rejects_max), writer.write_all(runs, settle));
+        let (read, written) = beside(move || read(&stages, outlet, rejects_max), write);
         // The writer's error is the cause where both have one: the reader then only finds nobody listening.
         written?;
         read
@@ -219,7 +230,9 @@ impl<'a> Load<'a> {
         };
         self.run.state = state;
         // The cause matters more than a ledger or a reject file that the same failure keeps from being written.
-        let _ = self.ledger.put(&mut self.run).await;
+        if !self.run.sources.is_empty() {
+            let _ = self.ledger.put(&mut self.run).await;
+        }
         let _ = self.account.sync();
         let Counts { written, read: settled, .. } = self.run.counts;
         Err(Error::Unfinished { cause: Box::new(cause), written, settled })

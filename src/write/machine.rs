@@ -43,6 +43,8 @@ pub enum Event {
     Run(Vec<Planned>),
     /// A run came that an earlier, interrupted load has settled; what became of its records is not known here.
     Passed,
+    /// No run comes any more.
+    Ended,
     /// The server answered an insert or a replacement.
     Replied(BatchId, Reply),
     /// What a read at majority found, one verdict a member of the batch.
@@ -120,6 +122,10 @@ pub struct Limits {
     pub attempts_max: u32,
 }
 
+/// What is left in the end is shared among the commands under way, so that none of them is the last for long, but not in
+/// batches of fewer documents than this.
+const LAST_BATCH_DOCS: usize = 500;
+
 /// One in so many records that is stored already makes looking first the cheaper way.
 const LOOK_SHARE: usize = 20;
 
@@ -139,6 +145,9 @@ pub struct Machine {
     looks_first: bool,
     /// How far the sweep through the `_id`s has come: leading bytes (see [`sweep`](super::sweep)).
     sweep: u32,
+    /// New records that are in no batch yet.
+    uncut: usize,
+    has_ended: bool,
     /// Whether every record before is known to be stored as the latest run that had it held it: none was refused, kept out by
     /// other content, or passed.
     holds_all: bool,
@@ -171,6 +180,8 @@ impl Machine {
             in_flight: 0,
             looks_first: false,
             sweep: 0,
+            uncut: 0,
+            has_ended: false,
             holds_all: true,
             stopped: false,
         }
@@ -185,8 +196,13 @@ impl Machine {
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Run(records) => self.runs.push_back(Run::new(records, self.sweep)),
+            Event::Run(records) => {
+                let run = Run::new(records, self.sweep);
+                self.uncut += run.unsettled[0];
+                self.runs.push_back(run);
+            }
             Event::Passed => self.holds_all = false,
+            Event::Ended => self.has_ended = true,
             Event::Replied(id, reply) => self.replied(id, &reply, &mut actions),
             Event::Compared(id, verdicts) => self.compared(id, &verdicts, &mut actions),
             Event::Failed { batch, transient } => self.failed(batch, transient, &mut actions),
@@ -322,8 +338,15 @@ impl Machine {
         }
     }
 
+    fn limits_for_new(&self) -> Limits {
+        let share = self.uncut.div_ceil(self.limits.in_flight_max).max(LAST_BATCH_DOCS);
+        let docs_max = self.limits.batch_docs_max;
+        Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
+    }
+
     /// The next batch: what is to be asked of the first run once all else in it is settled, else what the sweep meets next.
     fn cut(&mut self) -> Option<Batch> {
+        let limits = self.limits_for_new();
         let front = self.runs.front_mut()?;
         if front.unsettled[0] == 0 {
             // They are few and only read: from the least on, beside the sweep.
@@ -334,7 +357,8 @@ impl Machine {
         }
         let runs = (self.settled..).zip(&mut self.runs);
         let mut runs: Vec<_> = runs.map(|(number, run)| (number, &run.records[..], &mut run.new)).collect();
-        let members = sweep::cut(&mut runs, &mut self.sweep, self.limits);
+        let members = sweep::cut(&mut runs, &mut self.sweep, limits);
+        self.uncut -= members.len();
         let step = if self.looks_first { Step::Compare } else { Step::Insert };
         (!members.is_empty()).then(|| Batch::new(step, members, Outcome::Present))
     }

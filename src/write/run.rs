@@ -18,7 +18,7 @@ pub const RUN_BYTES_DEFAULT: usize = 20 << 20;
 pub const RUNS_MAX: usize = 8;
 
 /// Bytes of the first run.
-const RUN_BYTES_FIRST: usize = 4 << 20;
+const RUN_BYTES_FIRST: usize = 1 << 20;
 
 /// Collects blocks until a run is full. Run boundaries depend on the blocks alone, never on timing.
 #[derive(Debug)]

@@ -125,6 +125,9 @@ impl Simulation {
             let at = usize::from(*order.next().expect("the order is not empty")) % choices;
             let event = this.waiting.remove(at).or_else(|| coming.pop_front().map(Event::Run));
             this.tell(event.expect("the choice is among what there is"));
+            if coming.is_empty() {
+                this.tell(Event::Ended);
+            }
         }
         this
     }
@@ -268,4 +271,20 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
         .map(|members| members.iter().map(|member| member.at).collect())
         .collect();
     assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4, 5, 6, 7], vec![8]]);
+}
+
+#[test]
+fn what_is_left_in_the_end_is_shared_by_the_commands_under_way() {
+    let limits = Limits { batch_docs_max: 4_000, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let mut machine = Machine::new(limits, policy);
+    let record = Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 };
+    let mut waiting: VecDeque<Action> = machine.on(Event::Run(vec![record; 14_000])).into();
+    machine.on(Event::Ended);
+    let mut lengths = Vec::new();
+    while let Some(Action::Send { batch, members, .. }) = waiting.pop_front() {
+        lengths.push(members.len());
+        waiting.extend(machine.on(Event::Replied(batch, Reply { errors: Vec::new(), durable: true })));
+    }
+    assert_eq!(lengths, [4_000, 4_000, 3_000, 1_500, 750, 500, 250]);
 }

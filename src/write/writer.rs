@@ -152,7 +152,10 @@ impl Writer {
                 // Last: taking a run costs time that an answered command's successor would wait.
                 run = runs.recv(), if open => {
                     open = run.is_some();
-                    run.map_or_else(|| Ok(Vec::new()), |run| self.take(run))?
+                    match run {
+                        Some(run) => self.take(run)?,
+                        None => self.machine.on(Event::Ended),
+                    }
                 }
             };
             self.carry_out(actions, &to_settle)?;
