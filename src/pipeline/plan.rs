@@ -48,7 +48,7 @@ pub struct SourcePlan {
     pub layout: Layout,
     /// Records for each byte as it lies on disk, by the look of the first ones.
     records_per_byte: f64,
-    /// The reader, for a source that can be opened only once.
+    /// The reader that looked at it, for the first source and for one that can be opened only once.
     opened: Mutex<Option<Reader>>,
 }
 
@@ -141,7 +141,9 @@ impl SourcePlan {
         }
         let encoding = reader.encoding();
         let records_per_byte = records_per_byte(&reader, &format);
-        let opened = Mutex::new(source.is_read_once().then_some(reader));
+        // The others' samples would take memory until their turn comes.
+        let is_kept = source.is_read_once() || index == 0;
+        let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { source, encoding, layout, records_per_byte, opened })
     }
 }

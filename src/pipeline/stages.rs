@@ -113,6 +113,7 @@ impl Stages<'_> {
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
             };
             let encoded = if self.sorts {
+                unsorted.reserve(block.bytes.len() * GROWTH);
                 let mut encoded = bench.encode(&block, unsorted);
                 unsorted = encoded.sort(self.spares.take_documents(encoded.documents.len()));
                 unsorted.clear();
