@@ -65,3 +65,20 @@ pub struct Entry {
     /// Which block of a run it is in; 0 in a block.
     pub chunk: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorted_documents_keep_their_entries() {
+        let entry = |id, start, len, row| Entry { id: Id([id; 16]), start, len, row, ..Entry::default() };
+        let entries = vec![entry(2, 0, 2, 0), entry(1, 2, 1, 1), entry(2, 3, 3, 2), entry(0, 6, 0, 3)];
+        let mut block = EncodedBlock { documents: b"bbaBBB".to_vec(), entries, ..EncodedBlock::default() };
+        assert_eq!(block.sort(Vec::new()), b"bbaBBB");
+        let document = |entry: &Entry| &block.documents[entry.start as usize..(entry.start + entry.len) as usize];
+        let sorted: Vec<_> = block.entries.iter().map(|entry| (entry.id.0[0], document(entry), entry.row)).collect();
+        assert_eq!(sorted, [(0, &b""[..], 3), (1, b"a", 1), (2, b"bb", 0), (2, b"BBB", 2)]);
+        assert_eq!(block.documents, b"abbBBB");
+    }
+}

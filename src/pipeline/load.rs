@@ -88,7 +88,7 @@ pub async fn load(
         return load.verify_only(interrupt, progress).await;
     }
     let started = Instant::now();
-    let result = load.write(interrupt, progress).await;
+    let result = load.write(interrupt, progress);
     let seconds = started.elapsed().as_secs_f64();
     let read = load.end(result, interrupt).await?;
     let mut summary = load.summary(&read, "loaded");
@@ -171,7 +171,7 @@ impl<'a> Load<'a> {
     }
 
     /// Reads and writes everything that is not settled yet.
-    async fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
+    fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
         let policy = Policy {
             mode: self.options.mode,
             on_conflict: self.plan.spec.identity.on_conflict,

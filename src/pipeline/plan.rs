@@ -140,7 +140,7 @@ impl SourcePlan {
             return Err(wrong(LayoutError::NoRows));
         }
         let encoding = reader.encoding();
-        let records_per_byte = records_per_byte(&reader, &format);
+        let records_per_byte = records_per_byte(&reader, format);
         // The others' samples would take memory until their turn comes.
         let is_kept = source.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
@@ -149,10 +149,34 @@ impl SourcePlan {
 }
 
 /// Measured on the first records of a reader that has read its sample and no more.
-fn records_per_byte(reader: &Reader, format: &Format) -> f64 {
+fn records_per_byte(reader: &Reader, format: Format) -> f64 {
     const LOOKED_AT: usize = 1000;
-    let Some((before, last)) = records(reader.sample(), format).take(LOOKED_AT).enumerate().last() else { return 0.0 };
+    let Some((before, last)) = records(reader.sample(), &format).take(LOOKED_AT).enumerate().last() else { return 0.0 };
     let records_per_text = (before + 1) as f64 / f64::from(last.end.max(1));
     let text_per_byte = reader.sample().len() as f64 / reader.consumed_bytes().max(1) as f64;
     records_per_text * text_per_byte
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: Vec<u8>, records: f64) {
+        let size = bytes.len() as f64;
+        let reader = Reader::from_read("a source", Box::new(std::io::Cursor::new(bytes)), 0, &ReadOptions::default());
+        let guess = records_per_byte(&reader.unwrap(), Format::Ndjson) * size;
+        assert!((records / 2.0..=records * 2.0).contains(&guess), "{guess} for {records}");
+    }
+
+    #[test]
+    fn the_guess_of_the_records_is_near_compressed_or_not() {
+        let text = "{\"number\": 1}\n".repeat(200_000);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        check(gzip.finish().unwrap(), 200_000.0);
+        check(text.into_bytes(), 200_000.0);
+    }
 }

@@ -82,7 +82,8 @@ mod tests {
     fn a_sweep_takes_from_every_run_and_goes_round() {
         let (first, second) = (records(&[10, 20, 29, 30]), records(&[5, 20, 40]));
         let check = |mut sweep: u32, expected: [&[(u64, u32)]; 2]| {
-            let (mut one, mut two) = (Cut::new(Earlier::Nothing, &first, sweep), Cut::new(Earlier::Nothing, &second, sweep));
+            let (mut one, mut two) =
+                (Cut::new(Earlier::Nothing, &first, sweep), Cut::new(Earlier::Nothing, &second, sweep));
             let mut runs = [(7, &first[..], &mut one), (8, &second[..], &mut two)];
             assert_eq!(next(&mut runs, &mut sweep), expected[0]);
             assert_eq!(next(&mut runs, &mut sweep), expected[1]);
@@ -98,7 +99,8 @@ mod tests {
         let (first, second, none) = (records(&[10, 10, 10, 20]), records(&[10, 20, 30]), records(&[]));
         let (mut sweep, mut one) = (0, Cut::new(Earlier::Nothing, &first, 0));
         assert_eq!(next(&mut [(0, &first, &mut one)], &mut sweep), [(0, 0), (0, 1), (0, 2)]);
-        let (mut two, mut three) = (Cut::new(Earlier::Nothing, &second, sweep), Cut::new(Earlier::Nothing, &none, sweep));
+        let (mut two, mut three) =
+            (Cut::new(Earlier::Nothing, &second, sweep), Cut::new(Earlier::Nothing, &none, sweep));
         let mut runs = [(0, &first[..], &mut one), (1, &second[..], &mut two), (2, &none[..], &mut three)];
         assert_eq!(next(&mut runs, &mut sweep), [(1, 0), (0, 3), (1, 1)]);
         assert_eq!(next(&mut runs, &mut sweep), [(1, 2)]);
