@@ -109,7 +109,9 @@ impl Simulation {
         let machine = Machine::new(limits, policy);
         let (runs, settled, waiting) = (runs.to_vec(), Vec::new(), VecDeque::new());
         let mut this = Self { machine, server, runs, settled, waiting, faults: faults.into() };
-        passed.iter().for_each(|_| this.tell(Event::Passed));
+        for _ in passed {
+            this.tell(Event::Passed);
+        }
         let mut seen: BTreeMap<u16, u8> = passed.iter().flatten().copied().collect();
         let mut coming = VecDeque::new();
         for run in &this.runs {
