@@ -94,13 +94,18 @@ fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Seconds to sort and deduplicate all rows as one run.
+/// Seconds to sort all rows block by block, and to make one run without duplicates of the blocks.
 fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true };
     let mut bench = Bench::new(plan, 0, None);
     let mut encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block, Vec::new())).collect();
     let mut run: Option<EncodedRun> = None;
+    let mut room = Vec::with_capacity(encoded.iter().map(|block| block.documents.len()).max().unwrap_or_default());
     let seconds = processor_seconds(|| {
+        for block in &mut encoded {
+            room = block.sort(std::mem::take(&mut room));
+            room.clear();
+        }
         run = Some(EncodedRun::new(std::mem::take(&mut encoded), policy, false));
         Ok(())
     })?;

@@ -146,19 +146,20 @@ impl<'a> Load<'a> {
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
         let mut account = Account::open(plan, options.rejects.as_deref())?;
+        // What is dropped is gone: every source is read once before.
+        let mut sources = if options.drop { plan.identities()? } else { Vec::new() };
         if options.drop {
             bulk.drop_collection().await.map_err(writing)?;
             ledger.mark_dropped().await.map_err(keeping)?;
         }
         let empty = bulk.is_empty().await.map_err(writing)?;
         let wanted = wanted_options(plan, options);
-        // Into an empty collection nothing can have been loaded before; what the sources are is then found out beside the work.
-        let (sources, prior) = if empty {
-            (Vec::new(), None)
+        // No earlier load counts where the collection is empty; what the sources are is then found out beside the work.
+        let prior = if empty {
+            None
         } else {
-            let sources = plan.identities()?;
-            let prior = ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)?;
-            (sources, prior)
+            sources = plan.identities()?;
+            ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)?
         };
         let run = match prior {
             Some(run) if run.state == State::Complete && !options.reload && options.mode == Mode::Insert => run,

@@ -38,6 +38,13 @@ pub struct Plan {
     options: ReadOptions,
 }
 
+/// How many records lie in how many bytes on disk, by the look of the first ones.
+#[derive(Debug, Clone, Copy)]
+struct Density {
+    records: u64,
+    bytes: u64,
+}
+
 /// One source, looked at but not read.
 pub struct SourcePlan {
     /// Where it is.
@@ -46,8 +53,7 @@ pub struct SourcePlan {
     pub encoding: Encoding,
     /// Its columns and date formats.
     pub layout: Layout,
-    /// Bytes of a record as it lies on disk, by the look of the first ones; 1 at least.
-    record_bytes: u64,
+    density: Density,
     /// The reader that looked at it, for the first source and for one that can be opened only once.
     opened: Mutex<Option<Reader>>,
 }
@@ -71,10 +77,11 @@ impl Plan {
     /// What makes these sources the same again: their hashes. Reads every file once.
     ///
     /// # Errors
-    /// When a source cannot be read.
+    /// When a source cannot be read, or is not what it was when the plan was made.
     pub fn identities(&self) -> Result<Vec<SourceIdentity>, Error> {
         let identity = |plan: &SourcePlan| {
             let hash = plan.source.hash()?;
+            plan.source.check_unchanged()?;
             let blake3 = hash.map(|hash| blake3::Hash::from(hash).to_hex().to_string());
             Ok(SourceIdentity { name: plan.source.name.clone(), size_bytes: plan.source.size_bytes, blake3 })
         };
@@ -88,7 +95,7 @@ impl Plan {
 
     /// How many records the sources may well hold, as a guess.
     pub(super) fn records_guess(&self) -> u64 {
-        let records = |plan: &SourcePlan| Some(plan.source.size_bytes? / plan.record_bytes);
+        let records = |plan: &SourcePlan| Some(plan.density.records(plan.source.size_bytes?));
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
@@ -140,21 +147,29 @@ impl SourcePlan {
             return Err(wrong(LayoutError::NoRows));
         }
         let encoding = reader.encoding();
-        let record_bytes = record_bytes(&reader, format);
+        let density = Density::of(&reader, format);
         // The others' samples would take memory until their turn comes.
         let is_kept = source.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { source, encoding, layout, record_bytes, opened })
+        Ok(Self { source, encoding, layout, density, opened })
     }
 }
 
-/// Measured on the first records of a reader that has read its sample and no more.
-fn record_bytes(reader: &Reader, format: Format) -> u64 {
-    const LOOKED_AT: usize = 1000;
-    let sample = reader.sample();
-    let Some((before, last)) = (0..).zip(records(sample, &format).take(LOOKED_AT)).last() else { return 1 };
-    let text_bytes = u64::from(last.end) / (before + 1);
-    (text_bytes * reader.consumed_bytes() / sample.len() as u64).max(1)
+impl Density {
+    /// Measured on the first records of a reader that has read its sample and no more.
+    fn of(reader: &Reader, format: Format) -> Self {
+        const LOOKED_AT: usize = 1000;
+        let sample = reader.sample();
+        let last = (1..).zip(records(sample, &format).take(LOOKED_AT)).last();
+        let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
+        // What the sample's share of the compressed source holds.
+        let text_bytes = u64::from(last.end).max(1);
+        Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
+    }
+
+    fn records(self, bytes: u64) -> u64 {
+        (u128::from(bytes) * u128::from(self.records) / u128::from(self.bytes)) as u64
+    }
 }
 
 #[cfg(test)]
@@ -167,17 +182,32 @@ mod tests {
     fn check(bytes: Vec<u8>, records: u64) {
         let size = bytes.len() as u64;
         let reader = Reader::from_read("a source", Box::new(std::io::Cursor::new(bytes)), 0, &ReadOptions::default());
-        let guess = size / record_bytes(&reader.unwrap(), Format::Ndjson);
-        assert!((records / 2..=records * 2).contains(&guess), "{guess} for {records}");
+        let guess = Density::of(&reader.unwrap(), Format::Ndjson).records(size);
+        assert!((records * 3 / 4..=records * 5 / 4).contains(&guess), "{guess} for {records}");
     }
 
     #[test]
     fn the_guess_of_the_records_is_near_compressed_or_not() {
-        let text: Vec<u8> =
-            (0..200_000_u32).flat_map(|i| format!("{i},{}\n", i.wrapping_mul(2_654_435_761)).into_bytes()).collect();
+        let row = |number: u32| format!("{:010},{}\n", number.wrapping_mul(2_654_435_761), "x".repeat(80)).into_bytes();
+        let text: Vec<u8> = (0..200_000).flat_map(row).collect();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&text).unwrap();
-        check(gzip.finish().unwrap(), 200_000);
+        let gzip = gzip.finish().unwrap();
+        assert!(gzip.len() < text.len() / 4);
+        check(gzip, 200_000);
         check(text, 200_000);
+    }
+
+    #[test]
+    fn a_source_that_is_another_by_now_has_no_identity() {
+        let mut file = tempfile::NamedTempFile::with_suffix(".ndjson").unwrap();
+        file.write_all(b"{\"Age\": 1}\n").unwrap();
+        let spec = "name = 'a'\ncollection = 'a'\n[identity]\nfields = 'all'\n[[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
+        let spec = Spec::from_toml(spec, "a test").unwrap();
+        let wishes = Wishes { sources: vec![file.path().display().to_string()], ..Wishes::default() };
+        let plan = Plan::new(spec, IdentityKey::default(), &wishes).unwrap();
+        assert_eq!(plan.identities().unwrap().len(), 1);
+        file.write_all(b"{\"Age\": 2}\n").unwrap();
+        assert!(plan.identities().is_err());
     }
 }

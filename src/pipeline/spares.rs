@@ -6,7 +6,7 @@ use crate::encode::EncodedBlock;
 use crate::read::Block;
 
 /// Smaller blocks, the ends of sources and small sources, get memory of their own: many of them fit one run.
-const POOLED_BYTES_MIN: usize = 3 << 19;
+const POOLED_BYTES_MIN: usize = 1 << 19;
 
 /// Blocks are not quite of one length; what one needed shall do for the next.
 const ROOM_STEP: usize = 1 << 18;
@@ -23,6 +23,14 @@ pub(super) struct Spares {
 
 #[derive(Debug, Default)]
 struct Pile<T>(Mutex<Vec<T>>);
+
+/// Empties memory that is used again, and lets go of it where one long row made it grow.
+pub(super) fn empty(memory: &mut Vec<u8>) {
+    if memory.capacity() > KEPT_BYTES_MAX {
+        *memory = Vec::new();
+    }
+    memory.clear();
+}
 
 impl Spares {
     /// A block for the reader to fill; what is in it is old.

@@ -8,9 +8,9 @@ use std::thread;
 
 use super::Error;
 use super::plan::Plan;
-use super::spares::Spares;
+use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
-use crate::encode::{Digest, EncodedBlock, Encoder, Entry, HASHED_TOGETHER, Id, Lineage};
+use crate::encode::{EncodedBlock, Encoder, Entry, HASHED_TOGETHER, Lineage};
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
@@ -116,7 +116,7 @@ impl Stages<'_> {
                 unsorted.reserve(block.bytes.len() * GROWTH);
                 let mut encoded = bench.encode(&block, unsorted);
                 unsorted = encoded.sort(self.spares.take_documents(encoded.documents.len()));
-                unsorted.clear();
+                empty(&mut unsorted);
                 encoded
             } else {
                 bench.encode(&block, self.spares.take_documents(block.bytes.len() * GROWTH))
@@ -245,14 +245,12 @@ impl Bench {
         let start = into.documents.len() as u32;
         let len = self.encoder.write(&self.record, lineage, &mut into.documents)? as u32;
         Ok(Entry {
-            id: Id([0; 16]),
-            digest: Digest::default(),
             start,
             len,
             row: row as u32,
             line: (span.line - into.first_line) as u32,
             offset: (span.offset - into.first_offset) as u32,
-            chunk: 0,
+            ..Entry::default()
         })
     }
 

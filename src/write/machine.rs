@@ -23,13 +23,13 @@ pub struct Planned {
     pub lead: u32,
 }
 
-/// What the latest run before that had a record's identity held under it.
+/// What came earlier in the load under a record's identity; where several runs had it, the latest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Earlier {
     /// No run had it: the record is new.
     Nothing,
-    /// The same content. Once everything before is settled the record is a duplicate, and nobody is asked, unless something
-    /// came between the load and what it wrote.
+    /// The same content. Once everything before is settled the record is a duplicate, and the server is asked only if a record
+    /// of this load was refused or kept out, or runs were passed over. What others change meanwhile is for the proof to find.
     Equal,
     /// Other content. The record is compared with what is stored once everything before it is settled, and inserted only if
     /// nothing is.
@@ -124,7 +124,7 @@ pub struct Limits {
 
 /// What is left in the end is shared among the commands under way, so that none of them is the last for long, but not in
 /// batches of fewer documents than this.
-const LAST_BATCH_DOCS: usize = 500;
+const LAST_BATCH_DOCS_MIN: usize = 500;
 
 /// One in so many records that is stored already makes looking first the cheaper way.
 const LOOK_SHARE: usize = 20;
@@ -339,7 +339,7 @@ impl Machine {
     }
 
     fn limits_for_new(&self) -> Limits {
-        let share = self.uncut.div_ceil(self.limits.in_flight_max).max(LAST_BATCH_DOCS);
+        let share = self.uncut.div_ceil(self.limits.in_flight_max).max(LAST_BATCH_DOCS_MIN);
         let docs_max = self.limits.batch_docs_max;
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }

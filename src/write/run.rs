@@ -87,8 +87,9 @@ impl EncodedRun {
             let moved = std::mem::take(&mut block.entries);
             entries.extend(moved.into_iter().map(|entry| Entry { chunk: chunk as u32, ..entry }));
         }
-        // Each block is sorted: a stable sort merges them.
-        entries.sort_by_key(|entry| (entry.id, entry.chunk, entry.row));
+        // Records of one identity stay in source order: blocks come in it, and each is in the order of its rows or sorted. Of
+        // sorted blocks a stable sort has only to merge them.
+        entries.sort_by_key(|entry| entry.id);
         let mut run = Self { blocks, entries, groups: BTreeMap::new(), is_settled };
         run.keep_one_an_identity(policy);
         run

@@ -138,6 +138,7 @@ impl Seen {
 impl Segment {
     /// Several segments as one; the first has the earliest runs.
     fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
+        debug_assert!(segments.iter().all(|segment| segment.len > 0));
         let mut merged = SegmentWriter::new()?;
         let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
         let mut heads = Vec::with_capacity(readers.len());

@@ -8,7 +8,7 @@ use crate::error::Doing;
 use crate::{Error, Result, root};
 
 const USAGE: &str = "usage: cargo xtask bench [OPTION…]
-  --rows N,…         rows of the source [55500,1000000]; the scenario cache has a size of its own
+  --rows N,…         rows of the source [load: 55500,1000000,10000000; upsert, ready: 1000000]; cache has 4000000 always
   --runs N           turns of each contender [3]
   --only NAME,…      scenarios: load, upsert, ready, cache [all]
   --contenders N,…   contenders whose names begin so [all]
@@ -18,7 +18,8 @@ const USAGE: &str = "usage: cargo xtask bench [OPTION…]
 /// Checked options.
 #[derive(Debug)]
 pub(super) struct Options {
-    pub(super) rows: Vec<u64>,
+    /// Sizes, if not each scenario's own.
+    pub(super) rows: Option<Vec<u64>>,
     pub(super) runs: usize,
     pub(super) scenarios: Vec<Scenario>,
     pub(super) contenders: Vec<String>,
@@ -29,7 +30,7 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn parse(arguments: &[&str]) -> Result<Self> {
         let mut options = Self {
-            rows: vec![55_500, 1_000_000],
+            rows: None,
             runs: 3,
             scenarios: Scenario::ALL.into(),
             contenders: Vec::new(),
@@ -39,7 +40,7 @@ impl Options {
         for pair in arguments.chunks(2) {
             let &[name, value] = pair else { return Err(Error::failed(USAGE)) };
             match name {
-                "--rows" => options.rows = list(value, number)?,
+                "--rows" => options.rows = Some(list(value, number)?),
                 "--runs" => options.runs = number(value)?,
                 "--only" => options.scenarios = list(value, scenario)?,
                 "--contenders" => options.contenders = list(value, |name| Ok(name.to_owned()))?,
@@ -59,11 +60,12 @@ impl Options {
 
     /// Scenarios with their sizes, the small sizes first.
     pub(super) fn plan(&self) -> Vec<(Scenario, u64)> {
-        let sized = |scenario: &Scenario| match scenario.own_rows() {
-            Some(rows) => vec![(*scenario, rows)],
-            None => self.rows.iter().map(|rows| (*scenario, *rows)).collect(),
+        let sizes = |scenario: Scenario| match &self.rows {
+            Some(rows) if scenario.has_any_size() => rows,
+            _ => scenario.rows(),
         };
-        self.scenarios.iter().flat_map(sized).collect()
+        let planned = |&scenario: &Scenario| sizes(scenario).iter().map(move |&rows| (scenario, rows));
+        self.scenarios.iter().flat_map(planned).collect()
     }
 
     /// Whether a contender takes part.
@@ -101,6 +103,10 @@ mod tests {
         let options = Options::parse(&["--rows", "1_000,20", "--only", "load,cache", "--contenders", "mongo"]);
         let options = options.expect("valid");
         assert_eq!(options.plan(), [(Scenario::Load, 1000), (Scenario::Load, 20), (Scenario::Cache, 4_000_000)]);
+        let plan = Options::parse(&[]).expect("valid").plan();
+        assert!(
+            [(Scenario::Load, 10_000_000), (Scenario::Ready, 1_000_000)].iter().all(|wanted| plan.contains(wanted))
+        );
         assert!(options.admits("mongoimport -j 4") && !options.admits("medlift"));
         for wrong in [&["--rows"][..], &["--rows", "many"], &["--only", "x"], &["--runs", "0"], &["--nonsense", "1"]] {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");

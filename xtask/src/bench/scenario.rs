@@ -19,7 +19,6 @@ const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
 const CONNECTIONS: &[usize] = &[1, 2, 4];
 /// Pandas and pymongo take about 2 GB for each million rows.
 const PYTHON_ROWS_MAX: u64 = 2_000_000;
-const CACHE_SCENARIO_ROWS: u64 = 4_000_000;
 const CACHE_SCENARIO_MB: u32 = 256;
 /// Rows whose load brings indexes and validator, to be emptied again.
 const FORERUNNER_ROWS: u64 = 1_000;
@@ -49,9 +48,18 @@ impl Scenario {
         }
     }
 
-    /// The size of a scenario that makes sense in one size only.
-    pub(super) fn own_rows(self) -> Option<u64> {
-        (self == Self::Cache).then_some(CACHE_SCENARIO_ROWS)
+    /// The sizes it is measured in unless the user says otherwise.
+    pub(super) fn rows(self) -> &'static [u64] {
+        match self {
+            Self::Load => &[55_500, 1_000_000, 10_000_000],
+            Self::Upsert | Self::Ready => &[1_000_000],
+            Self::Cache => &[4_000_000],
+        }
+    }
+
+    /// Whether it makes sense in other sizes.
+    pub(super) fn has_any_size(self) -> bool {
+        self != Self::Cache
     }
 }
 
