@@ -147,11 +147,17 @@ fn an_unreachable_member_and_a_majority_that_cannot_be_had_are_told() {
         config.get_array_mut("members").expect("members").push(member.into());
         config.insert("settings", doc! { "electionTimeoutMillis": 120_000 });
     }));
+    // After a forced configuration, what changes nothing waits for a majority until some write has had one.
+    let durable = doc! { "w": "majority", "j": true, "wtimeout": 60_000 };
+    let write = doc! { "insert": "settled", "documents": [{ "_id": 1 }], "writeConcern": durable };
+    let reply = block_on(run(&server, "other", write));
+    assert!(!reply.contains_key("writeConcernError"), "{reply}");
     let examination = examined(&wishes(&server.uri()));
     let topology = at(&examination, Step::Topology);
     assert!(topology.state == State::Warning, "{examination}");
     assert!(topology.message.contains("member 127.0.0.1:1 of replica set rs0 cannot be reached"), "{examination}");
     assert_eq!(at(&examination, Step::WriteConcern).state, State::Ok, "{examination}");
+    assert_eq!(at(&examination, Step::Disk).message, "the server does not tell", "no such database yet: {examination}");
     block_on(reconfigure(&|config| {
         let members = config.get_array_mut("members").expect("members");
         members[1].as_document_mut().expect("a member").insert("votes", 1);

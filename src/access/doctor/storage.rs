@@ -73,7 +73,9 @@ pub(super) async fn disk(target: &Target) -> Finding {
         Ok(stats) => stats,
         Err(error) => return Finding::unseen(Step::Disk, &Failure::of(&error)),
     };
-    let (Some(used), Some(total)) = (number(&stats, "fsUsedSize"), number(&stats, "fsTotalSize")) else {
+    // Of a database that does not exist yet the server says 0.
+    let total = number(&stats, "fsTotalSize").filter(|total| *total > 0.0);
+    let (Some(used), Some(total)) = (number(&stats, "fsUsedSize"), total) else {
         return Finding::new(Step::Disk, super::State::Skipped, "the server does not tell");
     };
     let free = total - used;
