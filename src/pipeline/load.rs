@@ -146,9 +146,10 @@ impl<'a> Load<'a> {
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
         let mut account = Account::open(plan, options.rejects.as_deref())?;
-        // What is dropped is gone: every source is read once before.
-        let mut sources = if options.drop { plan.identities()? } else { Vec::new() };
+        let mut sources = Vec::new();
         if options.drop {
+            // What is dropped is gone: every source is read once before.
+            sources = plan.identities()?;
             bulk.drop_collection().await.map_err(writing)?;
             ledger.mark_dropped().await.map_err(keeping)?;
         }
@@ -158,7 +159,9 @@ impl<'a> Load<'a> {
         let prior = if empty {
             None
         } else {
-            sources = plan.identities()?;
+            if sources.is_empty() {
+                sources = plan.identities()?;
+            }
             ledger.find(&sources, &plan.spec.hash, &wanted).await.map_err(reading)?
         };
         let run = match prior {
@@ -189,24 +192,24 @@ impl<'a> Load<'a> {
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let (rejects_max, attempts_max) = (self.options.rejects_max, self.options.limits.attempts_max);
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
-        let mut settle = async move |settled: Settled, run: &mut LoadRun| {
-            progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
-            account.settle(&settled, run)?;
-            if let Ok(done) = Arc::try_unwrap(settled.run) {
-                done.blocks.into_iter().for_each(|block| spares.give_documents(block));
-            }
-            put_back(&free);
-            ledger.put_patiently(run, attempts_max).await.map_err(keeping)?;
-            let Counts { read, written, .. } = run.counts;
-            progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
-            Ok::<(), Error>(())
-        };
         let write = async move {
             if run.sources.is_empty() {
                 run.sources = plan.identities()?;
             }
             ledger.put(run).await.map_err(keeping)?;
-            writer.write_all(runs, async |settled| settle(settled, run).await).await
+            let settle = async move |settled: Settled| {
+                progress.rows_settled.fetch_add(settled.run.rows(), std::sync::atomic::Ordering::Relaxed);
+                account.settle(&settled, run)?;
+                if let Ok(done) = Arc::try_unwrap(settled.run) {
+                    done.blocks.into_iter().for_each(|block| spares.give_documents(block));
+                }
+                put_back(&free);
+                ledger.put_patiently(run, attempts_max).await.map_err(keeping)?;
+                let Counts { read, written, .. } = run.counts;
+                progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
+                Ok::<(), Error>(())
+            };
+            writer.write_all(runs, settle).await
         };
         let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
         let (read, written) = beside(move || read(&stages, outlet, rejects_max), write);
@@ -230,7 +233,8 @@ impl<'a> Load<'a> {
             }
         };
         self.run.state = state;
-        // The cause matters more than a ledger or a reject file that the same failure keeps from being written.
+        // The cause matters more than a ledger or a reject file that the same failure keeps from being written. A load whose
+        // sources could not be hashed was never in the ledger.
         if !self.run.sources.is_empty() {
             let _ = self.ledger.put(&mut self.run).await;
         }

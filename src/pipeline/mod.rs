@@ -1,8 +1,8 @@
 //! The one place where stages are wired, with bounded channels.
 //!
 //! One thread reads and splits, workers parse, clean, encode and hash a block in one pass, and the blocks come out in
-//! the order of the source whatever the number of workers. What is done with them differs: [`load`] has them sorted and writes them,
-//! [`dry_run`] only counts, [`verify`] compares them with what the collection holds.
+//! the order of the source whatever the number of workers. What is done with them differs: [`load`] has them sorted and
+//! writes them, [`dry_run`] only counts, [`verify`] compares them with what the collection holds.
 
 pub mod dry_run;
 pub mod load;

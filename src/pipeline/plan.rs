@@ -162,8 +162,8 @@ impl Density {
         let sample = reader.sample();
         let last = (1..).zip(records(sample, &format).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
-        // What the sample's share of the compressed source holds.
         let text_bytes = u64::from(last.end).max(1);
+        // What the whole sample holds, and what of a perhaps compressed source it is.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
     }
 

@@ -159,8 +159,8 @@ pub struct Machine {
 struct Run {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
-    /// Records without an outcome: new ones, and those of which an earlier run held the identity.
-    unsettled: [usize; 2],
+    /// Records without an outcome, by what came earlier.
+    unsettled: [usize; 3],
     new: Cut,
     /// Those that are compared with what is stored.
     asked: Cut,
@@ -198,7 +198,7 @@ impl Machine {
         match event {
             Event::Run(records) => {
                 let run = Run::new(records, self.sweep);
-                self.uncut += run.unsettled[0];
+                self.uncut += run.unsettled(Earlier::Nothing);
                 self.runs.push_back(run);
             }
             Event::Passed => self.holds_all = false,
@@ -317,10 +317,10 @@ impl Machine {
 
     fn dispatch(&mut self, actions: &mut Vec<Action>) {
         while let Some(run) = self.runs.front_mut() {
-            if run.unsettled[0] == 0 {
+            if run.unsettled(Earlier::Nothing) == 0 && run.unsettled(Earlier::Equal) > 0 {
                 run.settle_equal(self.holds_all);
             }
-            if run.unsettled != [0, 0] {
+            if run.unsettled != [0; 3] {
                 break;
             }
             let run = self.runs.pop_front().expect("the front was just seen");
@@ -346,15 +346,15 @@ impl Machine {
 
     /// The next batch: what is to be asked of the first run once all else in it is settled, else what the sweep meets next.
     fn cut(&mut self) -> Option<Batch> {
-        let limits = self.limits_for_new();
         let front = self.runs.front_mut()?;
-        if front.unsettled[0] == 0 {
+        if front.unsettled(Earlier::Nothing) == 0 {
             // They are few and only read: from the least on, beside the sweep.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
             }
         }
+        let limits = self.limits_for_new();
         let runs = (self.settled..).zip(&mut self.runs);
         let mut runs: Vec<_> = runs.map(|(number, run)| (number, &run.records[..], &mut run.new)).collect();
         let members = sweep::cut(&mut runs, &mut self.sweep, limits);
@@ -367,33 +367,42 @@ impl Machine {
 impl Run {
     /// A run that joins the sweep where it is.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
-        let new = records.iter().filter(|record| record.earlier == Earlier::Nothing).count();
+        let mut unsettled = [0; 3];
+        for record in &records {
+            unsettled[record.earlier as usize] += 1;
+        }
         Self {
             outcomes: vec![Outcome::Pending; records.len()],
-            unsettled: [new, records.len() - new],
+            unsettled,
             new: Cut::new(Earlier::Nothing, &records, sweep),
             asked: Cut::new(Earlier::Other, &records, 0),
             records,
         }
     }
 
+    fn unsettled(&self, kind: Earlier) -> usize {
+        self.unsettled[kind as usize]
+    }
+
     fn settle(&mut self, at: usize, outcome: Outcome) {
         debug_assert_eq!(self.outcomes[at], Outcome::Pending);
         self.outcomes[at] = outcome;
-        self.unsettled[usize::from(self.records[at].earlier != Earlier::Nothing)] -= 1;
+        self.unsettled[self.records[at].earlier as usize] -= 1;
     }
 
     /// Everything before is settled: `holds_all` says whether that alone tells what is stored under the identity of a record
     /// whose content came before. If not, it is asked like one of other content.
     fn settle_equal(&mut self, holds_all: bool) {
         for at in 0..self.records.len() {
-            if self.records[at].earlier == Earlier::Equal && self.outcomes[at] == Outcome::Pending {
-                if holds_all {
-                    self.settle(at, Outcome::Duplicate);
-                } else {
-                    self.records[at].earlier = Earlier::Other;
-                }
+            if self.records[at].earlier != Earlier::Equal {
+                continue;
+            }
+            if holds_all {
+                self.settle(at, Outcome::Duplicate);
+            } else {
+                self.records[at].earlier = Earlier::Other;
             }
         }
+        self.unsettled[Earlier::Other as usize] += std::mem::take(&mut self.unsettled[Earlier::Equal as usize]);
     }
 }

@@ -141,10 +141,11 @@ impl Segment {
         debug_assert!(segments.iter().all(|segment| segment.len > 0));
         let mut merged = SegmentWriter::new()?;
         let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
-        let mut heads = Vec::with_capacity(readers.len());
+        let mut heads: Vec<Head> = Vec::with_capacity(readers.len());
         readers.iter_mut().try_for_each(|reader| reader.read().map(|head| heads.extend(head)))?;
-        while let Some(least) = first_of_least(&heads) {
-            merged.push(&heads[least].1)?;
+        // Of equal ones the first, which is of the earliest run.
+        while let Some((least, (_, record))) = heads.iter().enumerate().min_by_key(|(_, (number, _))| *number) {
+            merged.push(record)?;
             if let Some(head) = readers[least].read()? {
                 heads[least] = head;
             } else {
@@ -206,17 +207,6 @@ impl<'a> SegmentReader<'a> {
         let record = Record::from_bytes(&self.bytes.as_chunks().0[at]);
         Ok(Some((u128::from_be_bytes(record.id.0), record)))
     }
-}
-
-/// The first of the least ones.
-fn first_of_least(heads: &[Head]) -> Option<usize> {
-    let (mut least, mut number) = (0, heads.first()?.0);
-    for (at, head) in heads.iter().enumerate().skip(1) {
-        if head.0 < number {
-            (least, number) = (at, head.0);
-        }
-    }
-    Some(least)
 }
 
 /// Writes records, which come in order, to a file of their own.
