@@ -165,6 +165,18 @@ pub async fn refuse_warning(target: &Target) -> Result<(), AccessError> {
     }
 }
 
+/// The server's UUID of the target's collection, by which a collection that was dropped and made again is told from the first.
+/// `None` if it does not exist, or if the user may not look.
+pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
+    let listed = match listing(target, &target.collection).await {
+        Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
+        listed => listed?,
+    };
+    let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
+    let uuid = info.and_then(|info| info.get("uuid"));
+    Ok(uuid.and_then(|uuid| if let Bson::Binary(binary) = uuid { binary.to_uuid().ok() } else { None }))
+}
+
 /// The server's listing of one collection or view of the target's database.
 pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
     let listed = target.db().run_command(doc! { "listCollections": 1, "filter": { "name": name } }).await;

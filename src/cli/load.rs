@@ -3,9 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use medlift::access::{Purpose, Target};
+use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
 use medlift::report::Bar;
@@ -63,7 +65,10 @@ pub struct LoadArgs {
     /// index faster, and takes about ten times as much memory
     #[arg(long, value_name = "MIB", default_value_t = (RUN_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
-    /// majority, always with journal; given for who is used to it
+    /// After so many seconds another process may take over a load whose process has gone silent
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    lease_seconds: u32,
+    /// majority, always with journal; accepted for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]
     write_concern: Option<String>,
 }
@@ -94,7 +99,7 @@ impl LoadArgs {
         let json = self.reading.json;
         let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
         output::print(&summary, json)?;
-        let differs = summary.verification.as_ref().is_some_and(|proof| !summary.is_proven(proof));
+        let differs = summary.verification.as_ref().is_some_and(|proof| !proof.is_clean());
         Ok(output::exit_code(differs, summary.counts.rejected > 0))
     }
 
@@ -139,6 +144,7 @@ impl LoadArgs {
                 attempts_max: ATTEMPTS_MAX,
             },
             run_bytes_max: usize::from(self.run_size) << 20,
+            lease: Duration::from_secs(self.lease_seconds.into()),
         }
     }
 }

@@ -25,7 +25,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 clean, 1 failed, 2 usage, 3 cannot connect or sign in, 4 loaded with rejects, \
-                          5 verification found a difference.\nSettings are also read from the environment and from .env: \
+                          5 verification found a difference, 6 another process has the load.\nSettings are also read from the environment and from .env: \
                           MONGODB_URI, DB_NAME, COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
 
 #[derive(Debug, Subcommand)]

@@ -69,7 +69,7 @@ impl ReadingArgs {
 
     /// A count of progress that tells as much as was asked for.
     pub fn progress(&self, plan: &Plan) -> Progress {
-        Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
+        Progress { verbose: self.verbose, quiet: self.quiet, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
     /// The dataset spec that was named, or the built-in one.

@@ -44,6 +44,7 @@ impl VerifyArgs {
             show_values: self.show_values,
             only_source: self.ignore_extra,
             mode: self.mode.into(),
+            excused: None,
         };
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
         let progress = self.reading.progress(&plan);

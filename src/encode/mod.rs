@@ -16,4 +16,4 @@ pub use block::{EncodedBlock, Entry};
 pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
 pub use hash_many::HASHED_TOGETHER;
 pub use identity::{Digest, Id, IdentityKey};
-pub use stored::{Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, fields_that_differ, same_fields};
+pub use stored::{Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, dotted_fields, fields_that_differ, same_fields};

@@ -1,7 +1,7 @@
 //! Reads documents as the server holds them: `_id`, body, lineage; and what differs between two of them.
 
-use bson::raw::cstr;
-use bson::{RawBsonRef, RawDocument};
+use bson::raw::{CString, cstr};
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
@@ -91,6 +91,26 @@ pub fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
 pub fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
     let stored = leaves(stored);
     leaves(ours).iter().all(|leaf| stored.contains(leaf))
+}
+
+/// The fields of a document that the encoder wrote, each under its dotted path, without `_id`. Lineage stays one field.
+pub fn dotted_fields(document: &[u8]) -> RawDocumentBuf {
+    let mut fields = RawDocumentBuf::new();
+    if let Ok(document) = RawDocument::from_bytes(document) {
+        append_dotted(document, "", &mut fields);
+    }
+    fields
+}
+
+fn append_dotted(document: &RawDocument, prefix: &str, fields: &mut RawDocumentBuf) {
+    for (name, value) in document.iter().flatten() {
+        let path = format!("{prefix}{}", name.as_str());
+        match value {
+            _ if path == "_id" => {}
+            RawBsonRef::Document(inner) if path != LINEAGE_FIELD => append_dotted(inner, &format!("{path}."), fields),
+            value => fields.append(CString::try_from(path).expect("names of BSON have no NUL"), value),
+        }
+    }
 }
 
 /// Leaf elements of a document with dotted names: type byte and value bytes, so that -0.0 is not 0.0 and an int no long.

@@ -24,6 +24,8 @@ pub struct Counts {
     pub refused_for_conflict: u64,
     /// Records left out because other content under their identity was kept.
     pub conflicts: u64,
+    /// Records for which a lost reply or a killed process hides whether this load wrote them or found them there.
+    pub in_doubt: u64,
 }
 
 impl Counts {

@@ -4,6 +4,7 @@ use bson::{DateTime, Uuid};
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use crate::encode::Id;
 
 /// One load, from its start to its end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -11,6 +12,10 @@ pub struct LoadRun {
     /// The load's id; lineage inside documents refers to it.
     #[serde(rename = "_id")]
     pub id: Uuid,
+    /// Tells loads of the same sources, with the same spec and options, into the same collection: see [`LoadRun::key`].
+    pub key: String,
+    /// The fence of the lease under which this document was last written (see [`Lease`](super::Lease)).
+    pub fence: i64,
     /// The collection it writes to.
     pub collection: String,
     /// Name of the dataset spec.
@@ -25,9 +30,11 @@ pub struct LoadRun {
     pub state: State,
     /// Whether the collection held nothing when it began: then indexes and validator follow at the end.
     pub first_load: bool,
-    /// When it began.
+    /// The server's UUID of the collection; `None` until the collection exists, or if the user may not see it.
+    pub collection_uuid: Option<Uuid>,
+    /// When it began, by the server's clock.
     pub started: DateTime,
-    /// When this document was last changed.
+    /// When this document was last changed, by the server's clock.
     pub updated: DateTime,
     /// When it ended.
     pub finished: Option<DateTime>,
@@ -38,8 +45,43 @@ pub struct LoadRun {
     /// Order-independent sum of the digests of all records the collection holds of this load, 32 hex digits; empty where a
     /// record replaced an earlier one of the same load, because the sum then cannot be told from the records alone.
     pub digest: String,
+    /// Documents of the ledger that list the load's refused and kept-out records (see [`Exceptions`]).
+    pub exceptions: u64,
     /// Version of the program.
     pub version: String,
+}
+
+impl LoadRun {
+    /// The key of loads of these sources with this spec and these options into this collection. A source that cannot be read
+    /// twice makes every load another one.
+    pub fn key(collection: &str, spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {
+        let Some(hashes) = sources.iter().map(|source| source.blake3.as_deref()).collect::<Option<Vec<_>>>() else {
+            return format!("once {}", Uuid::new());
+        };
+        let mut hasher = blake3::Hasher::new();
+        let options = format!("{options:?}");
+        for part in [collection, spec_hash, &options].into_iter().chain(hashes) {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+/// Records that a load's own proof may miss or find different, by `_id`. Nothing else may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exceptions {
+    /// The server refused them: they may be missing, or stored with earlier content.
+    pub refused: Vec<Id>,
+    /// They were kept out by other content that was stored before the load: stored with other content, but not missing.
+    pub kept_out: Vec<Id>,
+}
+
+impl Exceptions {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.refused.is_empty() && self.kept_out.is_empty()
+    }
 }
 
 /// What makes a source the same source.
@@ -78,8 +120,10 @@ pub enum State {
     Failed,
     /// Loaded whole.
     Complete,
-    /// Loaded whole, and its documents dropped since by a load with `--drop`.
+    /// Its documents were dropped since by a load with `--drop`.
     Dropped,
+    /// Not finished, and given up for a later load of the same sources that began anew.
+    Superseded,
 }
 
 /// Up to where everything is durable at a majority.
@@ -87,6 +131,19 @@ pub enum State {
 pub struct Checkpoint {
     /// Blocks of the source that are settled: all before this one.
     pub blocks: u64,
-    /// Length of each reject file up to there, bytes.
-    pub rejects_bytes: Vec<u64>,
+    /// The reject files that were begun, as they are up to there.
+    pub rejects: Vec<RejectsState>,
+}
+
+/// A reject file up to a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectsState {
+    /// The first source whose rejects it holds, in the order in which sources are read.
+    pub source: u32,
+    /// Name of the file, without its directory.
+    pub name: String,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// BLAKE3 of that many bytes, hex.
+    pub blake3: String,
 }

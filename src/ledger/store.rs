@@ -1,112 +1,447 @@
 //! The ledger's collection.
 
-use bson::{DateTime, Document, doc};
+use std::time::Duration;
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, DateTime, Document, Uuid, doc};
 use futures_util::TryStreamExt;
-use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
+use mongodb::error::ErrorKind;
+use mongodb::options::{Acknowledgment, CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Collection, Database};
 
-use super::run::{LoadRun, Options, SourceIdentity, State};
+use super::identity::CollectionIdentity;
+use super::lease::Lease;
+use super::owner::Owner;
+use super::run::{Exceptions, LoadRun};
 use crate::access::{Failure, pause};
+use crate::encode::Id;
 
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
 
+/// How long a lease runs unless it is renewed: longer than an election or a pause of the machine takes.
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How often a call is made before it is given up.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// The server's code for a key that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// States of a load that was neither finished nor given up.
+const UNFINISHED: [&str; 3] = ["running", "stopped", "failed"];
+
+/// Why the ledger cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The server cannot be read or written.
+    #[error("{0}")]
+    Server(Failure),
+    /// A document that the load counts on is gone.
+    #[error("a list of refused records is missing; load again with --reload")]
+    Incomplete,
+    /// Another process has taken the load over: its fence is higher.
+    #[error("another process has taken the load over")]
+    TakenOver,
+}
+
+/// A lease that another owner holds.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The lease.
+    pub lease: Lease,
+    /// How long it has still to run, by the server's clock.
+    pub left: Duration,
+}
+
 /// The ledger of one collection of data.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    runs: Collection<LoadRun>,
+    documents: Collection<Document>,
     collection: String,
+    owner: Owner,
+    lease_ms: i64,
 }
 
 impl Ledger {
-    /// The ledger for `collection`. Reads at majority, writes to a journaled majority.
-    pub fn new(database: &Database, collection: &str) -> Self {
+    /// The ledger for `collection`; a lease that is not renewed runs out after `lease`. Reads at majority, writes to a
+    /// journaled majority.
+    pub fn new(database: &Database, collection: &str, lease: Duration) -> Self {
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
-        let options = mongodb::options::CollectionOptions::builder()
-            .write_concern(concern)
-            .read_concern(ReadConcern::majority())
-            .build();
-        Self { runs: database.collection_with_options(LEDGER_COLLECTION, options), collection: collection.to_owned() }
+        let options =
+            CollectionOptions::builder().write_concern(concern).read_concern(ReadConcern::majority()).build();
+        Self {
+            documents: database.collection_with_options(LEDGER_COLLECTION, options),
+            collection: collection.to_owned(),
+            owner: Owner::this_process(),
+            lease_ms: lease.as_millis() as i64,
+        }
     }
 
-    /// The latest load of the same sources with the same spec and options that is not dropped.
+    /// The lease length.
+    pub const fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.unsigned_abs())
+    }
+
+    /// Takes the lease of the loads with this key; the fence comes back. Takes it over from a process that is known to have
+    /// ended.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn take_lease(&self, key: &str) -> Result<Result<i64, Held>, LedgerError> {
+        let mut ended = None;
+        loop {
+            if let Some(fence) = patiently(|| self.try_lease(key, ended)).await? {
+                return Ok(Ok(fence));
+            }
+            let Some(held) = patiently(|| self.held(key)).await? else { continue };
+            if !held.lease.owner.has_ended() || ended == Some(held.lease.fence) {
+                return Ok(Err(held));
+            }
+            ended = Some(held.lease.fence);
+        }
+    }
+
+    /// [`Lease::take`] as one update of the server; `None` if another owner holds the lease.
+    async fn try_lease(&self, key: &str, ended: Option<i64>) -> Result<Option<i64>, mongodb::error::Error> {
+        let is_over = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
+        let mut free = vec![is_over, doc! { "owner.id": self.owner.id }];
+        free.extend(ended.map(|fence| doc! { "fence": fence }));
+        let owner = bson::serialize_to_bson(&self.owner).expect("an owner is a document");
+        let change = doc! { "$set": {
+            "target": { "$literal": &self.collection },
+            "owner": { "$literal": owner },
+            "fence": { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] },
+            "since": "$$NOW",
+            "until": { "$add": ["$$NOW", self.lease_ms] },
+        } };
+        let taken = self
+            .documents
+            .find_one_and_update(doc! { "_id": lease_id(key), "$or": free }, vec![change])
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await;
+        match taken {
+            Ok(lease) => Ok(lease.and_then(|lease| lease.get_i64("fence").ok())),
+            Err(error) if is_duplicate_key(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn held(&self, key: &str) -> Result<Option<Held>, mongodb::error::Error> {
+        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
+        let found = self.documents.find_one(doc! { "_id": lease_id(key) }).projection(shown).await?;
+        Ok(found.as_ref().and_then(held_of))
+    }
+
+    /// A load into the collection that another process has under way, if there is one. `key` is the caller's own.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn other_load(&self, key: &str) -> Result<Option<Held>, LedgerError> {
+        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
+        let filter = doc! {
+            "target": &self.collection,
+            "_id": { "$ne": lease_id(key) },
+            "$expr": { "$gt": ["$until", "$$NOW"] },
+        };
+        let found = patiently(|| async {
+            let found = self.documents.find(filter.clone()).projection(shown.clone()).await?;
+            found.try_collect::<Vec<Document>>().await
+        });
+        Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
+    }
+
+    /// Moves the end of the lease on; false if another process has taken it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, LedgerError> {
+        self.set_lease_end(key, fence, doc! { "$add": ["$$NOW", self.lease_ms] }.into()).await
+    }
+
+    /// Gives the lease back.
+    ///
+    /// # Errors
+    /// When the server cannot be reached; the lease then runs out by itself.
+    pub async fn release(&self, key: &str, fence: i64) -> Result<(), LedgerError> {
+        self.set_lease_end(key, fence, "$$NOW".into()).await.map(drop)
+    }
+
+    async fn set_lease_end(&self, key: &str, fence: i64, until: Bson) -> Result<bool, LedgerError> {
+        let filter = doc! { "_id": lease_id(key), "fence": fence };
+        let change = vec![doc! { "$set": { "until": until } }];
+        let done = patiently(|| async { self.documents.update_one(filter.clone(), change.clone()).await });
+        Ok(done.await?.matched_count == 1)
+    }
+
+    /// The latest load with this key that was neither dropped nor superseded.
     ///
     /// # Errors
     /// When the server cannot be read.
-    pub async fn find(
-        &self,
-        sources: &[SourceIdentity],
-        spec_hash: &str,
-        options: &Options,
-    ) -> Result<Option<LoadRun>, Failure> {
-        if sources.iter().any(|source| source.blake3.is_none()) {
-            return Ok(None);
-        }
-        let hashes: Vec<&str> = sources.iter().filter_map(|source| source.blake3.as_deref()).collect();
-        let filter =
-            doc! { "collection": &self.collection, "spec_hash": spec_hash, "sources.blake3": { "$all": hashes } };
-        let same = |run: &LoadRun| {
-            let hashes = |sources: &[SourceIdentity]| sources.iter().map(|s| s.blake3.clone()).collect::<Vec<_>>();
-            run.state != State::Dropped && run.options == *options && hashes(&run.sources) == hashes(sources)
-        };
-        let mut runs =
-            self.runs.find(filter).sort(doc! { "started": -1 }).await.map_err(|error| Failure::of(&error))?;
-        while let Some(run) = runs.try_next().await.map_err(|error| Failure::of(&error))? {
-            if same(&run) {
-                return Ok(Some(run));
-            }
-        }
-        Ok(None)
+    pub async fn find(&self, key: &str) -> Result<Option<LoadRun>, LedgerError> {
+        let filter = doc! { "collection": &self.collection, "key": key, "state": { "$nin": ["dropped", "superseded"] } };
+        let latest = doc! { "started": -1 };
+        let loads = self.documents.clone_with_type::<LoadRun>();
+        patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
     }
 
-    /// Writes the load's document, new or changed.
+    /// The reject files that loads with this key left, by length and hash.
     ///
     /// # Errors
-    /// When the write is not acknowledged by a journaled majority.
-    pub async fn put(&self, run: &mut LoadRun) -> Result<(), Failure> {
-        run.updated = DateTime::now();
-        let filter = doc! { "_id": run.id };
-        self.runs.replace_one(filter, &*run).upsert(true).await.map_err(|error| Failure::of(&error))?;
+    /// When the server cannot be read.
+    pub async fn reject_files(&self, key: &str) -> Result<Vec<(u64, String)>, LedgerError> {
+        let filter = doc! { "collection": &self.collection, "key": key };
+        let loads = self.documents.clone_with_type::<LoadRun>();
+        let found = patiently(|| async { loads.find(filter.clone()).await?.try_collect::<Vec<LoadRun>>().await });
+        let states = found.await?.into_iter().flat_map(|load| load.checkpoint.rejects);
+        Ok(states.map(|state| (state.bytes, state.blake3)).collect())
+    }
+
+    /// Writes the load's document, new or changed, in the name of its fence. Both times are the server's. Tries again while
+    /// that may help: the same document may be written twice.
+    ///
+    /// # Errors
+    /// When the write is not acknowledged by a journaled majority, or the document has a higher fence.
+    pub async fn put(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
+        let mut fields = bson::serialize_to_document(load).expect("a load is a document");
+        for name in ["_id", "started", "updated"] {
+            fields.remove(name);
+        }
+        let mut values: Document =
+            fields.into_iter().map(|(name, value)| (name, doc! { "$literal": value }.into())).collect();
+        values.insert("started", doc! { "$ifNull": ["$started", "$$NOW"] });
+        values.insert("updated", "$$NOW");
+        let (filter, change) = (admitting(load.id.into(), load.fence), vec![doc! { "$set": values }]);
+        let written = patiently(|| async {
+            self.documents
+                .find_one_and_update(filter.clone(), change.clone())
+                .upsert(true)
+                .return_document(ReturnDocument::After)
+                .projection(doc! { "started": 1, "updated": 1 })
+                .await
+        });
+        let written = written.await.map_err(LedgerError::fenced)?.unwrap_or_default();
+        let time = |name: &str| written.get_datetime(name).copied().unwrap_or(DateTime::MIN);
+        (load.started, load.updated) = (time("started"), time("updated"));
         Ok(())
     }
 
-    /// As [`put`](Self::put), up to `attempts_max` times where trying again may help, with pauses that grow to 5 s: the same
-    /// document under the same `_id` may be written twice.
+    /// Writes list number `number` of a load's exceptions. The load's document says how many of them count.
     ///
     /// # Errors
-    /// What the last attempt met.
-    pub async fn put_patiently(&self, run: &mut LoadRun, attempts_max: u32) -> Result<(), Failure> {
-        let mut attempt = 1;
-        loop {
-            match self.put(run).await {
-                Err(failure) if failure.is_retryable() && attempt < attempts_max => {
-                    tokio::time::sleep(pause(attempt)).await;
-                    attempt += 1;
-                }
-                done => return done,
-            }
-        }
+    /// As [`put`](Self::put).
+    pub async fn put_exceptions(&self, load: &LoadRun, number: u64, found: &Exceptions) -> Result<(), LedgerError> {
+        let id = exceptions_id(load.id, number);
+        let filter = admitting(id.into(), load.fence);
+        let list = doc! {
+            "fence": load.fence, "load": load.id, "number": number as i64,
+            "refused": ids_to_binary(&found.refused), "kept_out": ids_to_binary(&found.kept_out),
+        };
+        let written = patiently(|| async {
+            self.documents.update_one(filter.clone(), doc! { "$set": list.clone() }).upsert(true).await
+        });
+        written.await.map_err(LedgerError::fenced).map(drop)
+    }
+
+    /// List number `number` of a load's exceptions.
+    ///
+    /// # Errors
+    /// When the server cannot be read, or the list is missing.
+    pub async fn exceptions(&self, load: Uuid, number: u64) -> Result<Exceptions, LedgerError> {
+        let filter = doc! { "_id": exceptions_id(load, number) };
+        let list = patiently(|| async { self.documents.find_one(filter.clone()).await }).await?;
+        let list = list.ok_or(LedgerError::Incomplete)?;
+        Ok(Exceptions { refused: ids_of(&list, "refused"), kept_out: ids_of(&list, "kept_out") })
+    }
+
+    /// Gives up the unfinished loads with this key, all but `kept`, in the name of a fence: whoever still works on one of
+    /// them finds its next write refused.
+    ///
+    /// # Errors
+    /// When the write is not acknowledged by a journaled majority.
+    pub async fn supersede(&self, key: &str, kept: Uuid, fence: i64) -> Result<(), LedgerError> {
+        let filter = doc! { "key": key, "_id": { "$ne": kept }, "state": { "$in": UNFINISHED.to_vec() } };
+        let change = vec![doc! { "$set": { "state": "superseded", "fence": fence, "updated": "$$NOW" } }];
+        patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
     /// Marks all loads into the collection as dropped.
     ///
     /// # Errors
     /// When the write is not acknowledged by a journaled majority.
-    pub async fn mark_dropped(&self) -> Result<(), Failure> {
-        let change = doc! { "$set": { "state": "dropped", "updated": DateTime::now() } };
-        self.runs
-            .update_many(doc! { "collection": &self.collection }, change)
-            .await
-            .map_err(|error| Failure::of(&error))?;
-        Ok(())
+    pub async fn mark_dropped(&self) -> Result<(), LedgerError> {
+        let change = vec![doc! { "$set": { "state": "dropped", "updated": "$$NOW" } }];
+        let filter = doc! { "collection": &self.collection };
+        patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
-    /// How many loads the ledger holds for the collection.
+    /// Whether another load than `load` has brought documents to the collection that is there now.
     ///
     /// # Errors
     /// When the server cannot be read.
-    pub async fn count(&self) -> Result<u64, Failure> {
-        let filter: Document = doc! { "collection": &self.collection };
-        self.runs.count_documents(filter).await.map_err(|error| Failure::of(&error))
+    pub async fn has_other_loads(&self, load: &LoadRun) -> Result<bool, LedgerError> {
+        let of_uuid = doc! { "$in": [Bson::from(load.collection_uuid), Bson::Null] };
+        self.any(doc! { "_id": { "$ne": load.id }, "collection_uuid": of_uuid }).await
     }
+
+    /// Whether another load into the collection was at work after `load` had begun.
+    ///
+    /// # Errors
+    /// When the server cannot be read.
+    pub async fn has_overlapping_loads(&self, load: &LoadRun) -> Result<bool, LedgerError> {
+        self.any(doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started } }).await
+    }
+
+    /// Whether a first load into the collection with this UUID never came to its end.
+    ///
+    /// # Errors
+    /// When the server cannot be read.
+    pub async fn has_unfinished_first_load(&self, uuid: Option<Uuid>) -> Result<bool, LedgerError> {
+        let states = [&UNFINISHED[..], &["superseded"]].concat();
+        let uuids: [Option<Uuid>; 2] = [uuid, None];
+        let of_uuid = doc! { "$in": uuids.map(Bson::from).to_vec() };
+        self.any(doc! { "first_load": true, "state": { "$in": states }, "collection_uuid": of_uuid }).await
+    }
+
+    async fn any(&self, mut filter: Document) -> Result<bool, LedgerError> {
+        filter.insert("collection", &self.collection);
+        if !filter.contains_key("state") {
+            filter.insert("state", doc! { "$ne": "dropped" });
+        }
+        patiently(|| async { self.documents.find_one(filter.clone()).projection(doc! { "_id": 1 }).await })
+            .await
+            .map(|found| found.is_some())
+    }
+
+    /// The identity of the collection with this UUID, if the ledger has it. One of another UUID was of a collection that is
+    /// gone.
+    ///
+    /// # Errors
+    /// When the server cannot be read.
+    pub async fn identity(&self, uuid: Option<Uuid>) -> Result<Option<CollectionIdentity>, LedgerError> {
+        let filter = doc! { "_id": self.collection_id() };
+        let found = patiently(|| async { self.documents.find_one(filter.clone()).await }).await?;
+        Ok(found.and_then(|record| identity_of(&record, uuid)))
+    }
+
+    /// Settles the identity of the collection: the given one, unless the ledger has one. With `anew` the given one replaces
+    /// it. The settled one comes back.
+    ///
+    /// # Errors
+    /// When the write is not acknowledged by a journaled majority.
+    pub async fn settle_identity(
+        &self,
+        wanted: &CollectionIdentity,
+        uuid: Option<Uuid>,
+        anew: bool,
+    ) -> Result<CollectionIdentity, LedgerError> {
+        if !anew && let Some(settled) = self.identity(uuid).await? {
+            return Ok(settled);
+        }
+        let is_same = doc! { "$in": [{ "$ifNull": ["$uuid", Bson::Null] }, [Bson::from(uuid), Bson::Null]] };
+        let keeps = if anew { false.into() } else { Bson::from(doc! { "$and": [{ "$ne": [{ "$type": "$identity" }, "missing"] }, is_same] }) };
+        let wanted_value = bson::serialize_to_bson(wanted).expect("an identity is a document");
+        let change = doc! { "$set": {
+            "of": { "$literal": &self.collection },
+            "identity": { "$cond": [keeps, "$identity", { "$literal": wanted_value }] },
+            "uuid": uuid,
+        } };
+        let filter = doc! { "_id": self.collection_id() };
+        let settled = patiently(|| async {
+            self.documents
+                .find_one_and_update(filter.clone(), vec![change.clone()])
+                .upsert(true)
+                .return_document(ReturnDocument::After)
+                .await
+        });
+        let settled = settled.await?.and_then(|record| identity_of(&record, uuid));
+        Ok(settled.unwrap_or_else(|| wanted.clone()))
+    }
+
+    /// Records the UUID of a collection that did not exist when its identity was settled.
+    ///
+    /// # Errors
+    /// When the write is not acknowledged by a journaled majority.
+    pub async fn note_uuid(&self, uuid: Uuid) -> Result<(), LedgerError> {
+        let filter = doc! { "_id": self.collection_id(), "uuid": Bson::Null };
+        let change = doc! { "$set": { "uuid": uuid } };
+        patiently(|| async { self.documents.update_one(filter.clone(), change.clone()).await }).await.map(drop)
+    }
+
+    fn collection_id(&self) -> String {
+        format!("collection {}", self.collection)
+    }
+}
+
+impl LedgerError {
+    /// A filter that names a fence finds no document with a higher one, so that the insert meets the document.
+    fn fenced(self) -> Self {
+        match self {
+            Self::Server(Failure::Other { code: Some(DUPLICATE_KEY), .. }) => Self::TakenOver,
+            other => other,
+        }
+    }
+}
+
+/// Makes a call until it succeeds, as long as trying again may help, with pauses that grow to 5 s. The calls of this module
+/// may be carried out twice.
+async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, LedgerError>
+where
+    F: Future<Output = Result<T, mongodb::error::Error>>,
+{
+    let mut attempt = 1;
+    loop {
+        let failure = match call().await {
+            Ok(done) => return Ok(done),
+            Err(error) => Failure::of(&error),
+        };
+        if !failure.is_retryable() || attempt == ATTEMPTS_MAX {
+            return Err(LedgerError::Server(failure));
+        }
+        tokio::time::sleep(pause(attempt)).await;
+        attempt += 1;
+    }
+}
+
+fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
+}
+
+/// Finds the document unless it was written under a higher fence (see [`Lease::admits`]).
+fn admitting(id: Bson, fence: i64) -> Document {
+    doc! { "_id": id, "fence": { "$lte": fence } }
+}
+
+fn lease_id(key: &str) -> String {
+    format!("lease {key}")
+}
+
+fn exceptions_id(load: Uuid, number: u64) -> String {
+    format!("exceptions {load} {number}")
+}
+
+fn held_of(lease: &Document) -> Option<Held> {
+    let time = |name: &str| lease.get_datetime(name).ok().map(|time| time.timestamp_millis());
+    let owner = bson::deserialize_from_bson(lease.get("owner")?.clone()).ok()?;
+    let (since_ms, until_ms) = (time("since")?, time("until")?);
+    let left = Duration::from_millis((until_ms - time("now")?).max(0).unsigned_abs());
+    Some(Held { lease: Lease { owner, fence: lease.get_i64("fence").ok()?, since_ms, until_ms }, left })
+}
+
+fn identity_of(record: &Document, uuid: Option<Uuid>) -> Option<CollectionIdentity> {
+    let recorded = record.get("uuid").cloned().and_then(|uuid| bson::deserialize_from_bson::<Option<Uuid>>(uuid).ok()).flatten();
+    if recorded.is_some() && uuid.is_some() && recorded != uuid {
+        return None;
+    }
+    bson::deserialize_from_bson(record.get("identity")?.clone()).ok()
+}
+
+fn ids_to_binary(ids: &[Id]) -> Binary {
+    Binary { subtype: BinarySubtype::Generic, bytes: ids.iter().flat_map(|id| id.0).collect() }
+}
+
+fn ids_of(list: &Document, name: &str) -> Vec<Id> {
+    let bytes = list.get_binary_generic(name).map(Vec::as_slice).unwrap_or_default();
+    bytes.as_chunks().0.iter().map(|id| Id(*id)).collect()
 }

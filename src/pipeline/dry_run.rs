@@ -39,7 +39,7 @@ pub fn dry_run(
     encode_alone(plan, interrupt, progress, |block| {
         side.count(block);
         if let Some(account) = &mut account {
-            block.rejects.iter().try_for_each(|row| account.write_reject(row))?;
+            account.write_rejects(&block.rejects)?;
         }
         push(&mut expectation, block)
     })?;
@@ -52,8 +52,8 @@ pub fn dry_run(
     }
     summary.seconds = started.elapsed().as_secs_f64();
     if let Some(account) = &mut account {
-        account.sync()?;
-        summary.reject_files = account.files();
+        account.rejects.finish()?;
+        summary.reject_files = account.rejects.paths();
     }
     Ok(summary)
 }

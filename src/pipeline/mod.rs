@@ -7,12 +7,14 @@
 pub mod dry_run;
 pub mod load;
 mod plan;
+mod rejects;
 mod settle;
 mod spares;
 mod stages;
 pub mod verify;
 
-use crate::access::{AccessError, Failure};
+use crate::access::{AccessError, Failure, Target};
+use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
 use crate::read::ReadError;
 use crate::spec::SpecError;
@@ -51,6 +53,37 @@ pub enum Error {
         doing: &'static str,
         /// Why.
         failure: Failure,
+    },
+    /// Another process has the load under way.
+    #[error(
+        "these sources are being loaded into the collection by {}; wait until that load has ended, then run the same command again",
+        load::describe(.0)
+    )]
+    Held(Box<Held>),
+    /// The lease ran out while this process did not run, and another one has taken the load over.
+    #[error(
+        "another process has taken this load over, because the lease of this one ran out; nothing is lost, and the other \
+         process goes on"
+    )]
+    TakenOver,
+    /// The collection's documents were made with other identity fields or another key.
+    #[error(
+        "{collection} has documents whose _id is made with {stored}; with two kinds of _id every record would be there twice; \
+         use the spec and the MEDLIFT_IDENTITY_KEY of the earlier loads, name another collection, or load with --drop"
+    )]
+    OtherIdentity {
+        /// Database and collection.
+        collection: String,
+        /// How the stored identity differs from the wanted one.
+        stored: String,
+    },
+    /// A reject file may not be written.
+    #[error("cannot write the reject file {path}: {problem}")]
+    RejectFile {
+        /// The file.
+        path: String,
+        /// Why, and what to do.
+        problem: &'static str,
     },
     /// A file cannot be written.
     #[error("cannot write {path}: {error}{hint}")]
@@ -118,10 +151,31 @@ impl Error {
         }
     }
 
-    /// The exit code: 2 for what was typed, 3 where there is no connection or no sign-in, 1 for all else.
+    /// A failed call for the ledger, while `doing` it: `read` or `write`.
+    fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
+        match error {
+            LedgerError::TakenOver => Self::TakenOver,
+            LedgerError::Server(failure) => Self::Ledger { doing, failure },
+            LedgerError::Incomplete => Self::Stopped(format!("cannot {doing} the ledger `medlift_runs`: {error}")),
+        }
+    }
+
+    /// Refuses to mix two identities in the target's collection.
+    fn if_identities_differ(
+        target: &Target,
+        stored: &CollectionIdentity,
+        wanted: &CollectionIdentity,
+    ) -> Result<(), Self> {
+        let Some(stored) = stored.difference(wanted) else { return Ok(()) };
+        Err(Self::OtherIdentity { collection: format!("{}.{}", target.database, target.collection), stored })
+    }
+
+    /// The exit code: 2 for what was typed, 3 where there is no connection or no sign-in, 6 where another process has the load,
+    /// 1 for all else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Spec(_) | Self::Usage(_) => 2,
+            Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
+            Self::Held(_) | Self::TakenOver => 6,
             Self::Access(error) => error.exit_code(),
             Self::Unfinished { cause, .. } => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),

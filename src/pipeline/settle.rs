@@ -1,98 +1,144 @@
-//! What a settled run means: counts, digest, reject files and the checkpoint move together.
+//! The account of a load: counts, digest, reject files and checkpoint, which move together or not at all.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::Error;
-use super::plan::{Plan, SourcePlan};
+use super::plan::Plan;
+use super::rejects::{Rejects, Resumed, delimiter};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry};
-use crate::ledger::LoadRun;
-use crate::parse::Format;
+use crate::ledger::{Counts, LoadRun};
 use crate::reject::{Reject, RejectedRow};
-use crate::report::rejects::{Line, RejectFile};
+use crate::report::rejects::{Line, reject_line};
 use crate::report::summary::RejectCounts;
 use crate::write::{EncodedRun, Outcome, Refusal, Settled};
 
 /// The reject files and sums of one load.
 pub(super) struct Account<'a> {
     plan: &'a Plan,
-    files: Vec<RejectFile>,
+    pub(super) rejects: Rejects<'a>,
     /// Sum over the records the collection holds of this load; `None` once one of them was replaced by a later one.
     digest: Option<Digest>,
     /// Rows that the server or the conflict rule refused, in this process.
     pub(super) refused: RejectCounts,
 }
 
+/// Counts, digest and lines of one settled run, before any of it is taken over.
+struct Entries<'a> {
+    plan: &'a Plan,
+    counts: Counts,
+    digest: Option<Digest>,
+    refused: RejectCounts,
+    /// Lines of the reject files, by source.
+    lines: BTreeMap<usize, Vec<u8>>,
+}
+
 impl<'a> Account<'a> {
-    /// Opens a reject file a source, or the one that was named.
+    /// Opens the reject files: one for each source, or the one that was named.
     ///
     /// # Errors
-    /// When one cannot be written, or one file shall take the rejects of sources with different columns.
+    /// As [`Rejects::open`].
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
-        let first = plan.sources.first();
-        if named.is_some()
-            && plan.sources.iter().any(|source| Some(&source.layout.header) != first.map(|f| &f.layout.header))
-        {
-            let problem = "the sources have different columns, so their rejects cannot share one file; leave out --rejects, or load them one by one";
-            return Err(Error::Stopped(problem.into()));
-        }
-        let sources = if named.is_some() { &plan.sources[..1] } else { &plan.sources[..] };
-        let open = |source: &SourcePlan| {
-            let path = named.map_or_else(|| beside(source), Path::to_owned);
-            if plan.sources.iter().any(|source| is_same(&path, source)) {
-                let problem = format!("--rejects {} names a source; rejects would take its place", path.display());
-                return Err(Error::Usage(problem));
-            }
-            RejectFile::open(&path, &source.layout.header, delimiter(source)).map_err(|error| output(&path, error))
-        };
-        let files = sources.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { plan, files, digest: Some(Digest::default()), refused: RejectCounts::default() })
+        let rejects = Rejects::open(plan, named)?;
+        Ok(Self { plan, rejects, digest: Some(Digest::default()), refused: RejectCounts::default() })
     }
 
-    /// Goes on where an interrupted load was settled, from its beginning if nothing was; false where that cannot be, because
-    /// its reject files are gone.
-    pub(super) fn resume(&mut self, run: &LoadRun) -> Result<bool, Error> {
-        let lengths = &run.checkpoint.rejects_bytes;
-        if run.checkpoint.blocks == 0 {
-            return Ok(true);
+    /// Goes on where an interrupted load was settled.
+    ///
+    /// # Errors
+    /// As [`Rejects::resume`].
+    pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
+        let resumed = self.rejects.resume(load)?;
+        if matches!(resumed, Resumed::Yes) {
+            self.digest = u128::from_str_radix(&load.digest, 16).ok().map(Digest);
         }
-        if lengths.len() != self.files.len() {
-            return Ok(false);
-        }
-        if !self.files.iter().zip(lengths).all(|(file, &bytes)| file.can_resume(bytes)) {
-            return Ok(false);
-        }
-        self.digest = u128::from_str_radix(&run.digest, 16).ok().map(Digest);
-        for (file, &bytes) in self.files.iter_mut().zip(lengths) {
-            file.resume(bytes).map_err(|error| output(file.path(), error))?;
-        }
-        Ok(true)
+        Ok(resumed)
     }
 
-    /// Takes a settled run into the counts, the digest, the reject files (on disk first) and then the checkpoint.
-    pub(super) fn settle(&mut self, settled: &Settled, load: &mut LoadRun) -> Result<(), Error> {
+    /// Opens the files that a settled run has rejects for. True if the load has written nothing to one of them before.
+    ///
+    /// # Errors
+    /// As [`Rejects::prepare`].
+    pub(super) fn prepare(&mut self, settled: &Settled) -> Result<bool, Error> {
         let run = &settled.run;
-        load.counts.read += run.rows();
-        load.counts.duplicates += settled.losers.duplicates;
-        load.counts.conflicts += settled.losers.conflicts;
-        for row in run.blocks.iter().flat_map(|block| &block.rejects) {
-            load.counts.rejected += 1;
-            self.write_reject(row)?;
+        let source = |entry: &Entry| run.blocks[entry.chunk as usize].source;
+        let rejected = run.blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);
+        let lost = settled.losers.refused.iter().map(source);
+        let outcomes = run.entries.iter().zip(&settled.outcomes);
+        let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
+        let mut slots: Vec<usize> = rejected.chain(lost).chain(refused.map(|(entry, _)| source(entry))).collect();
+        slots.iter_mut().for_each(|slot| *slot = self.rejects.slot_of(*slot));
+        slots.sort_unstable();
+        slots.dedup();
+        let mut is_new = false;
+        for slot in slots {
+            is_new |= self.rejects.prepare(slot)?;
         }
-        for entry in &settled.losers.refused {
-            self.refuse(run, entry, Refusal::Conflict, load)?;
+        Ok(is_new)
+    }
+
+    /// Adds a settled run to the account: reject files on disk first. The load as it is then comes back; after an error the
+    /// load is as it was.
+    ///
+    /// # Errors
+    /// When a reject file cannot be written.
+    pub(super) fn settle(&mut self, settled: &Settled, load: &LoadRun) -> Result<LoadRun, Error> {
+        let entries = Entries::of(self.plan, settled, load.counts, self.digest);
+        for (source, lines) in &entries.lines {
+            self.rejects.append(self.rejects.slot_of(*source), lines)?;
         }
-        for (entry, outcome) in run.entries.iter().zip(&settled.outcomes) {
-            self.take(run, entry, *outcome, load)?;
+        self.digest = entries.digest;
+        self.refused.add_all(&entries.refused);
+        let mut after = load.clone();
+        after.counts = entries.counts;
+        after.digest = self.digest.map_or_else(String::new, |sum| sum.to_string());
+        after.checkpoint.rejects = self.rejects.states();
+        after.checkpoint.blocks = settled.run.blocks_end();
+        if let Some(last) = settled.run.blocks.last() {
+            self.rejects.close_before(last.source);
         }
-        load.digest = self.digest.map_or_else(String::new, |sum| sum.to_string());
-        load.checkpoint.rejects_bytes = self.sync()?;
-        load.checkpoint.blocks = run.blocks_end();
+        Ok(after)
+    }
+
+    /// Writes rejected rows that belong to no load, as a dry run does.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn write_rejects(&mut self, rows: &[RejectedRow]) -> Result<(), Error> {
+        for row in rows {
+            let slot = self.rejects.slot_of(row.source);
+            self.rejects.prepare(slot)?;
+            self.rejects.append(slot, &line_of(self.plan, row))?;
+        }
         Ok(())
     }
+}
 
-    fn take(&mut self, run: &EncodedRun, entry: &Entry, outcome: Outcome, load: &mut LoadRun) -> Result<(), Error> {
-        let counts = &mut load.counts;
+impl<'a> Entries<'a> {
+    fn of(plan: &'a Plan, settled: &Settled, counts: Counts, digest: Option<Digest>) -> Self {
+        let run = &settled.run;
+        let (refused, lines) = (RejectCounts::default(), BTreeMap::new());
+        let mut entries = Self { plan, counts, digest, refused, lines };
+        entries.counts.read += run.rows();
+        entries.counts.duplicates += settled.losers.duplicates;
+        entries.counts.conflicts += settled.losers.conflicts;
+        entries.counts.in_doubt += settled.in_doubt;
+        for row in run.blocks.iter().flat_map(|block| &block.rejects) {
+            entries.counts.rejected += 1;
+            entries.add_line(row);
+        }
+        for entry in &settled.losers.refused {
+            entries.refuse(run, entry, Refusal::Conflict);
+        }
+        for (entry, outcome) in run.entries.iter().zip(&settled.outcomes) {
+            entries.take(run, entry, *outcome);
+        }
+        entries
+    }
+
+    fn take(&mut self, run: &EncodedRun, entry: &Entry, outcome: Outcome) {
+        let counts = &mut self.counts;
         match outcome {
             Outcome::Written => counts.written += 1,
             Outcome::Replaced => {
@@ -104,21 +150,20 @@ impl<'a> Account<'a> {
             Outcome::Conflict => counts.conflicts += 1,
             Outcome::ReplacedOwn => {
                 counts.conflicts += 1;
-                // What it replaced is in the sum and cannot be told any more.
+                // The replaced record is in the sum and cannot be told from the others any more.
                 self.digest = None;
             }
-            Outcome::Refused(refusal) => self.refuse(run, entry, refusal, load)?,
+            Outcome::Refused(refusal) => self.refuse(run, entry, refusal),
             // The counts then do not add up, and the load fails.
             Outcome::Pending => {}
         }
         if let (Some(sum), Outcome::Written | Outcome::Replaced | Outcome::Present) = (&mut self.digest, outcome) {
             sum.add(entry.digest);
         }
-        Ok(())
     }
 
     /// A row that is refused after encoding: its cells are made again from its document, in the source's columns and formats.
-    fn refuse(&mut self, run: &EncodedRun, entry: &Entry, refusal: Refusal, load: &mut LoadRun) -> Result<(), Error> {
+    fn refuse(&mut self, run: &EncodedRun, entry: &Entry, refusal: Refusal) {
         let block = &run.blocks[entry.chunk as usize];
         let layout = &self.plan.sources[block.source].layout;
         let texts = cell_texts(run.document(entry), &self.plan.spec, &layout.dates)
@@ -131,62 +176,30 @@ impl<'a> Account<'a> {
         }
         let (reason, message) = refusal.explain();
         self.refused.add(reason, None);
-        load.counts.rejected += 1;
+        self.counts.rejected += 1;
         match refusal {
-            Refusal::Conflict => load.counts.refused_for_conflict += 1,
-            _ => load.counts.refused_by_server += 1,
+            Refusal::Conflict => self.counts.refused_for_conflict += 1,
+            _ => self.counts.refused_by_server += 1,
         }
-        self.write_reject(&RejectedRow {
+        self.add_line(&RejectedRow {
             source: block.source,
             line: block.first_line + u64::from(entry.line),
             offset: block.first_offset + u64::from(entry.offset),
             reject: Reject { field: None, reason, message },
             cells,
-        })
+        });
     }
 
-    /// Adds a rejected row to the file of its source.
-    pub(super) fn write_reject(&mut self, row: &RejectedRow) -> Result<(), Error> {
-        let layout = &self.plan.sources[row.source].layout;
-        let cell = row.reject.field.and_then(|field| layout.cell_of_field[field]);
-        let column = cell.and_then(|cell| layout.header.get(cell)).map_or("", String::as_str);
-        let line = Line { line: row.line, offset: row.offset, column, reject: &row.reject, cells: &row.cells };
-        let last = self.files.len() - 1;
-        let file = &mut self.files[row.source.min(last)];
-        file.write(&line).map_err(|error| output(file.path(), error))
-    }
-
-    /// Puts the reject files on disk and says how long they are.
-    pub(super) fn sync(&mut self) -> Result<Vec<u64>, Error> {
-        self.files.iter_mut().map(|file| file.sync().map_err(|error| output(file.path(), error))).collect()
-    }
-
-    /// The reject files that hold rejects.
-    pub(super) fn files(&self) -> Vec<String> {
-        self.files.iter().filter(|file| !file.is_empty()).map(|file| file.path().display().to_string()).collect()
+    fn add_line(&mut self, row: &RejectedRow) {
+        self.lines.entry(row.source).or_default().extend(line_of(self.plan, row));
     }
 }
 
-/// Beside the source; in the working directory for standard input.
-fn beside(source: &SourcePlan) -> PathBuf {
-    let mut name = source.source.path.clone().unwrap_or_else(|| "stdin".into()).into_os_string();
-    name.push(".rejects.csv");
-    name.into()
-}
-
-fn is_same(path: &Path, source: &SourcePlan) -> bool {
-    let real = |path: &Path| path.canonicalize().ok();
-    real(path).is_some() && real(path) == source.source.path.as_deref().and_then(real)
-}
-
-fn delimiter(source: &SourcePlan) -> u8 {
-    match &source.layout.format {
-        Format::Csv(dialect) => dialect.delimiter,
-        Format::Ndjson => b',',
-    }
-}
-
-fn output(path: &Path, error: std::io::Error) -> Error {
-    let path = format!("the reject file {}", path.display());
-    Error::Output { path, hint: "; make room for it, or name another with --rejects", error }
+fn line_of(plan: &Plan, row: &RejectedRow) -> Vec<u8> {
+    let source = &plan.sources[row.source];
+    let layout = &source.layout;
+    let cell = row.reject.field.and_then(|field| layout.cell_of_field[field]);
+    let column = cell.and_then(|cell| layout.header.get(cell)).map_or("", String::as_str);
+    let line = Line { line: row.line, offset: row.offset, column, reject: &row.reject, cells: &row.cells };
+    reject_line(&line, delimiter(source))
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 use super::Error;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
-use crate::access::Target;
+use crate::access::{Failure, Target, schema};
 use crate::encode::{Encoded, EncodedBlock};
+use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
 use crate::report::Progress;
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{self, Expectation, Expected, Scan, Verification, Wanted};
+use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
 use crate::write::Mode;
 
 /// What a verification was asked to do.
@@ -23,11 +24,13 @@ pub struct VerifyOptions {
     pub only_source: bool,
     /// The mode the source was loaded with: it settles conflicts within the source.
     pub mode: Mode,
+    /// Records that may be missing or different, as a load's own proof knows them.
+    pub excused: Option<Excused>,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { differences_max: 100, show_values: false, only_source: false, mode: Mode::Insert }
+        Self { differences_max: 100, show_values: false, only_source: false, mode: Mode::Insert, excused: None }
     }
 }
 
@@ -42,6 +45,7 @@ pub async fn verify(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<Verification, Error> {
+    refuse_other_identity(plan, target).await?;
     let started = Instant::now();
     let expected = tokio::task::block_in_place(|| expect(plan, options.mode, interrupt, progress))?;
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
@@ -49,6 +53,7 @@ pub async fn verify(
     let settings = verify::Options {
         differences_max: options.differences_max,
         show_values: options.show_values,
+        excused: options.excused.clone(),
         ..verify::Options::new(plan.key.clone())
     };
     let started = Instant::now();
@@ -66,6 +71,19 @@ pub async fn verify(
         verification.leave_extra();
     }
     Ok(verification)
+}
+
+/// Records of another identity would all be told missing. A user who may not read the ledger is let through.
+async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error> {
+    let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
+    let uuid = schema::uuid(target).await?;
+    match ledger.identity(uuid).await {
+        Ok(Some(stored)) => {
+            Error::if_identities_differ(target, &stored, &CollectionIdentity::of(&plan.spec, &plan.key))
+        }
+        Ok(None) | Err(LedgerError::Server(Failure::NotAuthorized { .. })) => Ok(()),
+        Err(error) => Err(Error::of_ledger("read", error)),
+    }
 }
 
 /// Reads the sources and settles which document each record asks for. Needs no database.

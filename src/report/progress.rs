@@ -20,12 +20,21 @@ pub struct Progress {
     pub bytes_total: Option<u64>,
     /// Whether each step is told in a line of its own on standard error.
     pub verbose: bool,
+    /// Whether nothing but results and errors is told.
+    pub quiet: bool,
 }
 
 impl Progress {
     /// Tells a step, if the user wants to hear of steps. `what` holds no value of any row.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.verbose {
+            eprintln!("medlift: {}", what());
+        }
+    }
+
+    /// Tells something that the user should know while it lasts. `what` holds no value of any row.
+    pub fn notice(&self, what: impl FnOnce() -> String) {
+        if !self.quiet {
             eprintln!("medlift: {}", what());
         }
     }

@@ -1,23 +1,52 @@
 //! The reject file: a CSV with line, byte offset, column, rule and message before the row's own columns, so that it can
 //! be corrected and loaded as it is.
+//!
+//! A load locks the file while it writes, and the lock ends with its process. It knows the hash of what it wrote, so that a
+//! resumed load can tell its own rows from those of others and from corrections by hand, and overwrites neither.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::outputs;
 use crate::parse::REJECT_COLUMNS;
 use crate::reject::Reject;
+
+/// Bytes of a file that are compared, hashed or copied at once.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A reject file that is being written.
 #[derive(Debug)]
 pub struct RejectFile {
     path: PathBuf,
-    file: BufWriter<File>,
-    header: Vec<String>,
-    delimiter: u8,
+    file: File,
+    /// Length of what the load has written and is sure of.
     bytes: u64,
-    was_there: bool,
+    /// Hash of that.
+    hasher: blake3::Hasher,
+    /// A device or a pipe: it can be neither locked nor read again.
+    is_special: bool,
+    /// Whether the file was made here.
+    is_new: bool,
+}
+
+/// Why a reject file cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process writes to it.
+    InUse,
+    /// It cannot be opened for writing.
+    Io(io::Error),
+}
+
+/// How a file on disk compares with what a load left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// It begins with exactly that.
+    Same,
+    /// It is shorter, or holds something else.
+    Changed,
 }
 
 /// A rejected row, ready to be written.
@@ -36,105 +65,207 @@ pub struct Line<'a> {
 }
 
 impl RejectFile {
-    /// Opens the file so that it can be written when the first reject comes; what an earlier load left in it stays until then.
+    /// Opens and locks the file. Its content stays as it is until [`append`](Self::append).
     ///
     /// # Errors
-    /// When the file cannot be opened for writing.
-    pub fn open(path: &Path, header: &[String], delimiter: u8) -> io::Result<Self> {
-        let was_there = path.exists();
-        let file = OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(path)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        let file = BufWriter::new(file);
-        Ok(Self { path: path.to_owned(), file, header: header.to_vec(), delimiter, bytes: 0, was_there })
+    /// When another process has locked it, or it cannot be opened for writing.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let is_new = !path.exists();
+        let file = outputs::open_private(path).map_err(OpenError::Io)?;
+        let found = file.metadata().map_err(OpenError::Io)?;
+        let is_special = !found.is_file();
+        if !is_special {
+            lock(&file)?;
+            // Its last owner may have removed it between our opening and our lock.
+            if fs::metadata(path).map_or(0, |now| now.ino()) != found.ino() {
+                return Err(OpenError::InUse);
+            }
+        }
+        Ok(Self { path: path.to_owned(), file, bytes: 0, hasher: blake3::Hasher::new(), is_special, is_new })
     }
 
-    /// Goes on after `bytes`, as a resumed load does; what follows was never settled and is cut off.
+    /// Goes on after the first `bytes` bytes if their hash is `blake3`, hex.
     ///
     /// # Errors
-    /// When the file is shorter than that: it is not the one that the load left.
-    pub fn resume(&mut self, bytes: u64) -> io::Result<()> {
-        let file = self.file.get_mut();
-        if file.metadata()?.len() < bytes {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "it is shorter than the interrupted load left it",
-            ));
+    /// When the file cannot be read.
+    pub fn resume(&mut self, bytes: u64, blake3: &str) -> io::Result<Content> {
+        if self.is_special {
+            self.bytes = bytes;
+            return Ok(Content::Same);
         }
-        if bytes > 0 {
-            file.set_len(bytes)?;
-            file.seek(SeekFrom::Start(bytes))?;
+        if self.len()? < bytes {
+            return Ok(Content::Changed);
         }
-        self.bytes = bytes;
+        let mut hasher = blake3::Hasher::new();
+        self.read(0, bytes, |chunk| {
+            hasher.update(chunk);
+            Ok(())
+        })?;
+        if hasher.finalize().to_hex().as_str() != blake3 {
+            return Ok(Content::Changed);
+        }
+        (self.bytes, self.hasher) = (bytes, hasher);
+        Ok(Content::Same)
+    }
+
+    /// Length and hash of the whole file on disk; nothing for a device or a pipe.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn on_disk(&self) -> io::Result<Option<(u64, String)>> {
+        if self.is_special {
+            return Ok(None);
+        }
+        let (len, mut hasher) = (self.len()?, blake3::Hasher::new());
+        self.read(0, len, |chunk| {
+            hasher.update(chunk);
+            Ok(())
+        })?;
+        Ok(Some((len, hasher.finalize().to_hex().to_string())))
+    }
+
+    /// Forgets what is in the file.
+    ///
+    /// # Errors
+    /// When the file cannot be cut.
+    pub fn clear(&mut self) -> io::Result<()> {
+        (self.bytes, self.hasher) = (0, blake3::Hasher::new());
+        if self.is_special { Ok(()) } else { self.file.set_len(0) }
+    }
+
+    /// Adds these bytes and puts them on disk, all or none. Bytes that stand there already, as a load leaves them that was
+    /// killed after it wrote them and before it could record them, are compared: the same stay, others are moved to the file
+    /// that `spare` names, and its path comes back.
+    ///
+    /// # Errors
+    /// When the file cannot be written. Then it is as long as before.
+    pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
+        let moved = if self.tail()?.is_none_or(|tail| self.matches(tail, bytes)) { None } else { self.move_tail(spare)? };
+        let written = self.put(bytes);
+        if written.is_err() && !self.is_special && self.tail().is_ok_and(|tail| tail.is_some()) {
+            // The first error is the one to report.
+            let _ = self.file.set_len(self.bytes);
+        }
+        written?;
+        self.bytes += bytes.len() as u64;
+        self.hasher.update(bytes);
+        Ok(moved)
+    }
+
+    /// Moves whatever stands in the file after the load's own rows to the file that `spare` names; its path comes back.
+    ///
+    /// # Errors
+    /// When the other file cannot be written; this one is then unchanged.
+    pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
+        let Some(tail) = self.tail()? else { return Ok(None) };
+        let path = spare();
+        let other = outputs::open_private(&path)?;
+        let mut at = 0;
+        self.read(self.bytes, tail, |chunk| {
+            other.write_all_at(chunk, at)?;
+            at += chunk.len() as u64;
+            Ok(())
+        })?;
+        other.sync_data()?;
+        self.file.set_len(self.bytes)?;
+        Ok(Some(path))
+    }
+
+    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_special {
+            return io::Write::write_all(&mut &self.file, bytes);
+        }
+        self.file.write_all_at(bytes, self.bytes)?;
+        self.file.sync_data()
+    }
+
+    /// Bytes on disk after the load's own; `None` for none.
+    fn tail(&self) -> io::Result<Option<u64>> {
+        if self.is_special {
+            return Ok(None);
+        }
+        Ok(self.len()?.checked_sub(self.bytes).filter(|tail| *tail > 0))
+    }
+
+    /// Whether the tail begins with `bytes`, or they with it.
+    fn matches(&self, tail: u64, bytes: &[u8]) -> bool {
+        let mut rest = &bytes[..(bytes.len() as u64).min(tail) as usize];
+        let compared = self.read(self.bytes, rest.len() as u64, |chunk| {
+            let (same, after) = rest.split_at(chunk.len());
+            rest = after;
+            if same == chunk { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+        });
+        compared.is_ok()
+    }
+
+    fn read(&self, mut from: u64, mut len: u64, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK_BYTES.min(len as usize)];
+        while len > 0 {
+            let part = &mut chunk[..(len as usize).min(CHUNK_BYTES)];
+            self.file.read_exact_at(part, from)?;
+            take(part)?;
+            (from, len) = (from + part.len() as u64, len - part.len() as u64);
+        }
         Ok(())
     }
 
-    /// Whether the file on disk can be resumed at `bytes`.
-    pub fn can_resume(&self, bytes: u64) -> bool {
-        self.file.get_ref().metadata().is_ok_and(|meta| meta.len() >= bytes)
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
-    /// Adds a row.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write(&mut self, row: &Line<'_>) -> io::Result<()> {
-        if self.bytes == 0 {
-            self.begin()?;
-        }
-        let start = [row.line.to_string(), row.offset.to_string(), row.column.to_owned()];
-        let rule = [row.reject.reason.code().to_owned(), row.reject.message.clone()];
-        // What is no UTF-8 becomes U+FFFD: the file is UTF-8 whatever the source was, and is never taken for another encoding.
-        let own: Vec<_> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
-        let cells = start.iter().chain(&rule).map(String::as_bytes).chain(own.iter().map(|cell| cell.as_bytes()));
-        let line = csv_line(cells, self.delimiter);
-        self.put(&line)
+    /// Whether the load has written nothing to it.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
     }
 
-    fn begin(&mut self) -> io::Result<()> {
-        let file = self.file.get_mut();
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
-        let names = REJECT_COLUMNS.iter().map(|name| name.as_bytes());
-        let line = csv_line(names.chain(self.header.iter().map(String::as_bytes)), self.delimiter);
-        self.put(&line)
+    /// Whether something stands in the file.
+    pub fn holds_something(&self) -> bool {
+        !self.is_special && self.len().is_ok_and(|len| len > 0)
     }
 
-    fn put(&mut self, line: &[u8]) -> io::Result<()> {
-        self.file.write_all(line)?;
-        self.bytes += line.len() as u64;
-        Ok(())
-    }
-
-    /// Puts everything on disk, and says how long the file is. 0 until the first reject.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn sync(&mut self) -> io::Result<u64> {
-        if self.bytes > 0 {
-            self.file.flush()?;
-            self.file.get_ref().sync_data()?;
-        }
-        Ok(self.bytes)
+    /// Length and hash, hex, of what the load has written.
+    pub fn state(&self) -> (u64, String) {
+        (self.bytes, self.hasher.finalize().to_hex().to_string())
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// Whether no reject was written.
-    pub const fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
 }
 
 /// A file that was made for rejects that never came goes away, however the load ends.
 impl Drop for RejectFile {
     fn drop(&mut self) {
-        if self.is_empty() && !self.was_there {
+        if self.is_new && self.len().is_ok_and(|len| len == 0) && !self.is_special {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+fn lock(file: &File) -> Result<(), OpenError> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(OpenError::Io(error)),
+        // On a file system without locks the hash still tells whose rows are in the file.
+        _ => Ok(()),
+    }
+}
+
+/// The first line of a reject file for a source with this header.
+pub fn header_line(header: &[String], delimiter: u8) -> Vec<u8> {
+    let names = REJECT_COLUMNS.iter().map(|name| name.as_bytes());
+    csv_line(names.chain(header.iter().map(String::as_bytes)), delimiter)
+}
+
+/// A rejected row as a line of the reject file.
+pub fn reject_line(row: &Line<'_>, delimiter: u8) -> Vec<u8> {
+    let start = [row.line.to_string(), row.offset.to_string(), row.column.to_owned()];
+    let rule = [row.reject.reason.code().to_owned(), row.reject.message.clone()];
+    // Bytes that are not UTF-8 become U+FFFD: the file is UTF-8 whatever the source was, and is never taken for another
+    // encoding.
+    let own: Vec<_> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
+    csv_line(start.iter().chain(&rule).map(String::as_bytes).chain(own.iter().map(|cell| cell.as_bytes())), delimiter)
 }
 
 /// One line after RFC 4180, ended by `\n`.
@@ -156,4 +287,106 @@ pub fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec
     }
     line.push(b'\n');
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            Self { dir: tempfile::tempdir().unwrap() }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn open(&self) -> RejectFile {
+            RejectFile::open(&self.path("r")).unwrap()
+        }
+
+        fn content(&self, name: &str) -> String {
+            fs::read_to_string(self.path(name)).unwrap_or_default()
+        }
+
+        #[track_caller]
+        fn append(&self, file: &mut RejectFile, bytes: &str) -> bool {
+            file.append(bytes.as_bytes(), || self.path("spare")).unwrap().is_some()
+        }
+    }
+
+    #[test]
+    fn only_one_may_write_and_an_unused_file_goes_away() {
+        let place = Place::new();
+        let file = place.open();
+        assert!(matches!(RejectFile::open(&place.path("r")), Err(OpenError::InUse)));
+        drop(file);
+        assert!(!place.path("r").exists());
+        let mut file = place.open();
+        place.append(&mut file, "a\n");
+        drop(file);
+        assert_eq!(place.content("r"), "a\n");
+        drop(place.open());
+        assert_eq!(place.content("r"), "a\n", "a file that was there stays");
+    }
+
+    /// A file is resumed after "1\n2\n"; `then` stands in it after that, and `rows` are appended.
+    #[track_caller]
+    fn check_tail(then: &str, rows: &[&str], expected: &str, spare: &str) {
+        let place = Place::new();
+        let mut file = place.open();
+        place.append(&mut file, "1\n");
+        place.append(&mut file, "2\n");
+        let (bytes, hash) = file.state();
+        drop(file);
+        fs::write(place.path("r"), format!("1\n2\n{then}")).unwrap();
+        let mut file = place.open();
+        assert_eq!(file.resume(bytes, &hash).unwrap(), Content::Same);
+        for row in rows {
+            place.append(&mut file, row);
+        }
+        file.move_tail(|| place.path("spare")).unwrap();
+        assert_eq!(place.content("r"), expected);
+        assert_eq!(place.content("spare"), spare);
+        let on_disk = file.on_disk().unwrap().unwrap();
+        assert_eq!(on_disk, file.state());
+    }
+
+    #[test]
+    fn rows_that_a_killed_load_wrote_are_written_again_and_others_are_moved() {
+        check_tail("", &["3\n"], "1\n2\n3\n", "");
+        check_tail("3\n", &["3\n", "4\n"], "1\n2\n3\n4\n", "");
+        check_tail("3\n4", &["3\n", "4\n"], "1\n2\n3\n4\n", "");
+        check_tail("3\n4\n", &["3\n", "5\n"], "1\n2\n3\n5\n", "4\n");
+        check_tail("by hand\n", &["3\n"], "1\n2\n3\n", "by hand\n");
+        check_tail("by hand\n", &[], "1\n2\n", "by hand\n");
+    }
+
+    #[test]
+    fn a_file_that_was_changed_is_not_resumed() {
+        let place = Place::new();
+        let mut file = place.open();
+        place.append(&mut file, "1\n2\n");
+        let (bytes, hash) = file.state();
+        drop(file);
+        for changed in ["1\n3\n", "1\n", "", "x\n1\n2\n"] {
+            fs::write(place.path("r"), changed).unwrap();
+            assert_eq!(place.open().resume(bytes, &hash).unwrap(), Content::Changed, "{changed:?}");
+            assert_eq!(place.content("r"), changed);
+        }
+    }
+
+    #[test]
+    fn a_device_takes_rows_and_is_not_read() {
+        let mut file = RejectFile::open(Path::new("/dev/null")).unwrap();
+        assert_eq!(file.resume(7, "any").unwrap(), Content::Same);
+        assert!(!file.holds_something() && file.on_disk().unwrap().is_none());
+        file.append(b"1\n", || unreachable!("a device has no tail")).unwrap();
+        assert_eq!(file.state().0, 9);
+    }
 }

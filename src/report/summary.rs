@@ -25,14 +25,18 @@ pub struct LoadSummary {
     pub sources: Vec<SourceNote>,
     /// What became of the rows.
     pub counts: Counts,
+    /// Whether `written`, `replaced` and `already_present` may each be wrong by up to `in_doubt`. Their sum is exact.
+    pub counts_are_estimates: bool,
     /// Rejected rows by reason and field.
     pub rejects: Vec<Count>,
     /// Cells that cleaning changed, by rule and field.
     pub changes: Vec<Count>,
     /// Rows that broke a plausibility rule which only warns.
     pub warnings: Vec<Count>,
-    /// Reject files that were written.
+    /// Reject files of the load.
     pub reject_files: Vec<String>,
+    /// What the user should know of the ledger and of files: why a load began anew, which file was left alone.
+    pub notes: Vec<String>,
     /// Order-independent sum over the digests of all records that the collection holds of this load.
     pub digest: String,
     /// What was done to indexes and validator, or why not.
@@ -107,6 +111,11 @@ impl RejectCounts {
         *self.0.entry((reason.code(), field)).or_default() += 1;
     }
 
+    /// Adds other counts.
+    pub fn add_all(&mut self, other: &Self) {
+        other.0.iter().for_each(|(key, count)| *self.0.entry(*key).or_default() += count);
+    }
+
     /// The counts by reason, then field.
     pub fn list(&self, spec: &Spec) -> Vec<Count> {
         let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
@@ -155,19 +164,12 @@ impl fmt::Display for LoadSummary {
         self.reject_files.iter().try_for_each(|file| writeln!(f, "  rejects are in    {file}"))?;
         list(f, "cells changed, by rule", &self.changes)?;
         list(f, "rows that break a rule which only warns", &self.warnings)?;
-        self.collection_notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
+        self.notes.iter().chain(&self.collection_notes).try_for_each(|note| writeln!(f, "  {note}"))?;
         self.end(f)
     }
 }
 
 impl LoadSummary {
-    /// Whether the proof finds what the counts say: what was refused or kept back is missing or different, and nothing else.
-    pub fn is_proven(&self, proof: &Verification) -> bool {
-        let Counts { conflicts, refused_by_server, refused_for_conflict, .. } = self.counts;
-        let kept_back = conflicts + refused_for_conflict;
-        proof.missing <= refused_by_server && proof.different <= kept_back && proof.extra == 0
-    }
-
     fn counts_table(&self) -> String {
         let counts = &self.counts;
         let dry = self.target.is_none();
@@ -185,6 +187,13 @@ impl LoadSummary {
             if shown {
                 let _ = writeln!(table, "  {name:<20}{count:>12}");
             }
+        }
+        if self.counts_are_estimates {
+            let in_doubt = counts.in_doubt;
+            let _ = writeln!(
+                table,
+                "  written and already present are estimates: for {in_doubt} records a lost reply or a killed process hides which"
+            );
         }
         table
     }
@@ -209,16 +218,11 @@ impl LoadSummary {
 
 impl LoadSummary {
     fn proof(&self, f: &mut fmt::Formatter<'_>, proof: &Verification) -> fmt::Result {
-        if proof.is_clean() || !self.is_proven(proof) {
-            write!(f, "{proof}")?;
-        } else {
-            writeln!(f, "verified: the collection differs from the source only in what was kept or refused")?;
-            proof.write_details(f)?;
-        }
-        if !self.is_proven(proof) && proof.missing > 0 {
+        write!(f, "{proof}")?;
+        if proof.missing > 0 {
             writeln!(f, "  to write what is missing, load with --reload")?;
         }
-        if !self.is_proven(proof) && proof.different > 0 {
+        if proof.different > 0 {
             writeln!(f, "  to put the source's records in place of what differs, load with --mode upsert")?;
         }
         write!(f, "  verified in {:.2} s", self.verification_seconds)

@@ -6,10 +6,10 @@ use crate::verify::{Difference, Kind, RowOfSource, Verification};
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clean = if self.is_clean() {
-            "verified: the collection holds what the source says"
-        } else {
-            "verification found differences"
+        let clean = match (self.is_clean(), self.refused + self.kept_out) {
+            (true, 0) => "verified: the collection holds what the source says",
+            (true, _) => "verified: the collection differs from the source only in what was kept or refused",
+            (false, _) => "verification found differences",
         };
         writeln!(f, "{clean}")?;
         self.write_details(f)
@@ -25,6 +25,8 @@ impl Verification {
             ("equal", self.equal, true),
             ("missing", self.missing, true),
             ("different", self.different, true),
+            ("refused by server", self.refused, self.refused > 0),
+            ("kept as stored", self.kept_out, self.kept_out > 0),
             ("extra", self.extra, true),
             ("  of which foreign", self.foreign, self.foreign > 0 && self.extra > 0),
             ("other documents", self.others, self.others > 0),

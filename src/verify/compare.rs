@@ -7,6 +7,7 @@ use bson::{Binary, Bson, RawBsonRef, RawDocument};
 use tokio::task::JoinSet;
 
 use super::VerifyError;
+use super::excused::{Excused, ExcusedRange};
 use super::expected::{Expected, ExpectedDocument, ExpectedRange};
 use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan, uuid};
@@ -26,13 +27,15 @@ pub struct Options {
     pub show_values: bool,
     /// Ranges that are read at the same time, each with a cursor of its own and up to 16 MiB of documents.
     pub cursors: usize,
+    /// Records that may be missing or different, if any.
+    pub excused: Option<Excused>,
 }
 
 impl Options {
     /// Lists 100 differences of each kind without values, and reads with three cursors: on a machine whose two cores the
     /// server shares, one keeps a core idle while its reply is compared, and a fourth gives next to nothing.
     pub fn new(key: IdentityKey) -> Self {
-        Self { key, differences_max: 100, show_values: false, cursors: 3 }
+        Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None }
     }
 }
 
@@ -93,8 +96,10 @@ async fn compare_range(
     range: &IdRange,
     options: &Options,
 ) -> Result<Verification, VerifyError> {
+    let excused = options.excused.as_ref().zip(range.expected);
+    let excused = excused.map(|(excused, (from, to))| excused.range(from, to)).transpose()?;
     let expected = range.expected.map(|(from, to)| expected.range(from, to)).transpose()?;
-    let mut join = Join::new(expected, options)?;
+    let mut join = Join::new(expected, excused, options)?;
     let mut scan = scan.range(range.scan.clone());
     let mut digester = Digester::new(options.key.clone());
     while let Some(batch) = scan.next_batch().await? {
@@ -115,13 +120,18 @@ async fn compare_range(
 struct Join<'a> {
     expected: Option<ExpectedRange>,
     next: Option<ExpectedDocument>,
+    excused: Option<ExcusedRange>,
     found: Verification,
     options: &'a Options,
 }
 
 impl<'a> Join<'a> {
-    fn new(expected: Option<ExpectedRange>, options: &'a Options) -> Result<Self, VerifyError> {
-        let mut join = Self { expected, next: None, found: Verification::default(), options };
+    fn new(
+        expected: Option<ExpectedRange>,
+        excused: Option<ExcusedRange>,
+        options: &'a Options,
+    ) -> Result<Self, VerifyError> {
+        let mut join = Self { expected, next: None, excused, found: Verification::default(), options };
         join.advance()?;
         Ok(join)
     }
@@ -153,6 +163,8 @@ impl<'a> Join<'a> {
         } else if let Some(expected) = self.advance()? {
             if expected.digest == digest {
                 self.found.equal += 1;
+            } else if self.is_excused(id, Kind::Different)? {
+                self.found.kept_out += 1;
             } else {
                 self.found.different += 1;
                 self.list(self.found.different, Kind::Different, &expected);
@@ -169,11 +181,19 @@ impl<'a> Join<'a> {
     fn miss_while(&mut self, is_missing: impl Fn(Id) -> bool) -> Result<(), VerifyError> {
         while self.next.as_ref().is_some_and(|expected| is_missing(expected.id)) {
             if let Some(expected) = self.advance()? {
+                if self.is_excused(expected.id, Kind::Missing)? {
+                    self.found.refused += 1;
+                    continue;
+                }
                 self.found.missing += 1;
                 self.list(self.found.missing, Kind::Missing, &expected);
             }
         }
         Ok(())
+    }
+
+    fn is_excused(&mut self, id: Id, kind: Kind) -> Result<bool, VerifyError> {
+        Ok(self.excused.as_mut().map_or(Ok(false), |excused| excused.excuses(id, kind))?)
     }
 
     fn extra(&mut self, id: impl FnOnce(&Options) -> String) {

@@ -5,12 +5,14 @@
 //! counted comes in here. No value of a document leaves this room unless the user asked for it.
 
 mod compare;
+mod excused;
 mod expected;
 mod fields;
 mod report;
 mod scan;
 
 pub use compare::{Options, compare};
+pub use excused::{Excused, Excuses};
 pub use expected::{Expectation, Expected, ExpectedDocument, ExpectedRange, ROWS_LISTED_MAX};
 pub use fields::{Wanted, name_fields};
 pub use report::{Difference, DifferingField, Kind, RowOfSource, Verification};

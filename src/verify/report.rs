@@ -29,6 +29,11 @@ pub struct Verification {
     pub foreign: u64,
     /// Documents with an `_id` of the source and another content.
     pub different: u64,
+    /// Documents that the collection lacks because the server refused them during the load. Only a load's own proof knows.
+    pub refused: u64,
+    /// Documents with other content than the source's because the load left that content, or the server refused the new one.
+    /// Only a load's own proof knows.
+    pub kept_out: u64,
     /// The first differences of each kind, in `_id` order.
     pub listed: Vec<Difference>,
     /// Sum of the digests of all expected documents.
@@ -120,6 +125,8 @@ impl Verification {
         self.extra += part.extra;
         self.foreign += part.foreign;
         self.different += part.different;
+        self.refused += part.refused;
+        self.kept_out += part.kept_out;
         self.source_digest.add(part.source_digest);
         self.collection_digest.add(part.collection_digest);
         for difference in part.listed {

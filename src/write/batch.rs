@@ -37,8 +37,8 @@ pub(super) struct Batch {
     pub(super) when_equal: Outcome,
     /// How often it failed.
     pub(super) attempts: u32,
-    /// Whether an earlier attempt may have been carried out without our hearing of it.
-    pub(super) reply_lost: bool,
+    /// Whether the reply to an earlier attempt was lost, which may have stored its records.
+    pub(super) in_doubt: bool,
     /// Whether it only looks: nothing was written yet, so what is absent was not rolled back.
     pub(super) is_first_look: bool,
     /// The name under which it was last sent.
@@ -48,7 +48,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new(step: Step, members: Vec<Member>, when_equal: Outcome) -> Self {
         let is_first_look = step == Step::Compare;
-        Self { step, members, when_equal, attempts: 0, reply_lost: false, is_first_look, sent_as: None }
+        Self { step, members, when_equal, attempts: 0, in_doubt: false, is_first_look, sent_as: None }
     }
 
     /// The batch that takes some of these members a step further.
@@ -58,7 +58,7 @@ impl Batch {
             members,
             when_equal,
             attempts: self.attempts,
-            reply_lost: false,
+            in_doubt: self.in_doubt,
             is_first_look: false,
             sent_as: self.sent_as,
         }

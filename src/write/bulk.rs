@@ -18,7 +18,7 @@ use super::codes;
 use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
 use crate::access::Failure;
-use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, same_fields};
+use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
 
 /// When stored content counts as equal.
 #[derive(Debug, Clone)]
@@ -93,6 +93,14 @@ impl Bulk {
     pub async fn is_empty(&self) -> Result<bool, Failure> {
         let first = self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority());
         Ok(first.await.map_err(|error| Failure::of(&error))?.is_none())
+    }
+
+    /// How many documents the collection holds, by its metadata: after a crash of the server it may be somewhat wrong.
+    ///
+    /// # Errors
+    /// When the read fails.
+    pub async fn count(&self) -> Result<u64, Failure> {
+        self.documents.estimated_document_count().await.map_err(|error| Failure::of(&error))
     }
 
     /// Drops the collection.
@@ -195,7 +203,8 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     close(bytes, start);
 }
 
-/// `{q: {_id}, u: document, upsert: true}`, or `u: {$set: fields}` to merge.
+/// `{q: {_id}, u: document, upsert: true}`. To merge, `u: {$set: …}` sets each field by its dotted path, so that other fields of
+/// a nested document stay.
 fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: Step) {
     open(bytes, 0x03, key);
     let statement = bytes.len() - 4;
@@ -207,11 +216,7 @@ fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: 
     };
     put("q", rawdoc! { "_id": uuid(id) }.as_bytes());
     if step == Step::Merge {
-        let mut fields = document[..4].to_vec();
-        fields.extend_from_slice(&document[4 + crate::encode::ID_ELEMENT_BYTES..]);
-        close(&mut fields, 0);
-        let fields = RawDocumentBuf::from_bytes(fields).expect("a document without its _id is a document");
-        put("u", rawdoc! { "$set": fields }.as_bytes());
+        put("u", rawdoc! { "$set": dotted_fields(document) }.as_bytes());
     } else {
         put("u", document);
     }

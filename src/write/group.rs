@@ -79,7 +79,7 @@ mod tests {
     /// Contents in source order, cut into two runs at any place, give the counts of one run.
     #[track_caller]
     fn check(contents: &str, rule: OnConflict, duplicates: u64, conflicts: u64, refused: usize) {
-        let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true };
+        let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true, is_resumed: false };
         let entries: Vec<Entry> = contents.bytes().zip(0..).map(|(content, row)| entry(content, row)).collect();
         for cut in 1..=entries.len() {
             let (first, second) = entries.split_at(cut);

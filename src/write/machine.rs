@@ -104,7 +104,14 @@ pub enum Action {
     /// Come back with [`Event::Elapsed`] after this time.
     Delay(BatchId, u64),
     /// Every record of the run has its outcome, and so has every run before it. The checkpoint may move.
-    Settle(u64, Vec<Outcome>),
+    Settle {
+        /// Number of the run.
+        run: u64,
+        /// One outcome for each of its records.
+        outcomes: Vec<Outcome>,
+        /// Records of which a lost reply or a killed process hides whether this load wrote them or found them there.
+        in_doubt: u64,
+    },
     /// A batch cannot be brought to an end: stop. What was settled stays settled.
     Stop(BatchId),
 }
@@ -159,6 +166,8 @@ pub struct Machine {
 struct Run {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
+    /// See [`Action::Settle`].
+    in_doubt: u64,
     /// Records without an outcome, by what came earlier.
     unsettled: [usize; 3],
     new: Cut,
@@ -220,7 +229,10 @@ impl Machine {
         let mut again = Vec::new();
         for (position, &member) in batch.members.iter().enumerate() {
             match complaints.remove(&(position as u32)) {
-                None if reply.durable => self.settle_one(member, batch.when_applied()),
+                None if reply.durable => {
+                    let is_in_doubt = self.policy.is_resumed && batch.step != Step::Insert;
+                    self.settle_stored(member, batch.when_applied(), is_in_doubt);
+                }
                 None => applied.push(member),
                 Some(Complaint::Taken) => taken.push(member),
                 Some(Complaint::Code(code)) if codes::is_transient(code) => again.push(member),
@@ -233,14 +245,22 @@ impl Machine {
         // A write concern that was not met says nothing of what happens to the documents: they are read at majority.
         let when_applied = batch.when_applied();
         self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
-        let when_taken = self.when_taken(&batch);
-        self.follow(batch.follow(Step::Compare, taken, when_taken), !reply.durable, actions);
+        self.follow(batch.follow(Step::Compare, taken, Outcome::Present), !reply.durable, actions);
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// An `_id` that is taken after a lost reply was taken by that very insert if the collection was empty before.
-    fn when_taken(&self, batch: &Batch) -> Outcome {
-        if batch.reply_lost && self.policy.empty_at_start { Outcome::Written } else { Outcome::Present }
+    /// Settles a record that was found stored, or was put in place of what was. After a lost reply, or in a load that an
+    /// earlier process began, this load may have stored it itself. It did if the collection was empty when it began.
+    fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
+        let run = &mut self.runs[(member.run - self.settled) as usize];
+        let is_new = run.records[member.at as usize].earlier == Earlier::Nothing;
+        let is_others = matches!(outcome, Outcome::Present | Outcome::Replaced);
+        if is_in_doubt && is_new && is_others {
+            run.in_doubt += 1;
+            let is_own = self.policy.empty_at_start;
+            return self.settle_one(member, if is_own { Outcome::Written } else { outcome });
+        }
+        self.settle_one(member, outcome);
     }
 
     fn compared(&mut self, id: BatchId, verdicts: &[Verdict], actions: &mut Vec<Action>) {
@@ -249,7 +269,7 @@ impl Machine {
         let mut different = Vec::new();
         for (&member, verdict) in batch.members.iter().zip(verdicts) {
             match verdict {
-                Verdict::Equal => self.settle_one(member, batch.when_equal),
+                Verdict::Equal => self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed),
                 Verdict::Absent => absent.push(member),
                 Verdict::Different => different.push(member),
             }
@@ -257,8 +277,11 @@ impl Machine {
         if batch.is_first_look && batch.when_equal == Outcome::Present {
             self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
         }
-        // What was acknowledged or taken and is not there was rolled back: inserted again, after a pause.
-        self.follow(batch.follow(Step::Insert, absent, Outcome::Present), !batch.is_first_look, actions);
+        // A record that was acknowledged or taken and is not there was rolled back, or is not yet at a majority: it is inserted
+        // again, after a pause.
+        let mut again = batch.follow(Step::Insert, absent, Outcome::Present);
+        again.in_doubt |= !batch.is_first_look;
+        self.follow(again, !batch.is_first_look, actions);
         match self.policy.on_different() {
             Ok(step) => {
                 let own = batch.when_equal == Outcome::Duplicate;
@@ -274,7 +297,7 @@ impl Machine {
         if !transient {
             batch.attempts = self.limits.attempts_max;
         }
-        batch.reply_lost |= batch.step != Step::Compare;
+        batch.in_doubt |= batch.step != Step::Compare;
         self.follow(batch, true, actions);
     }
 
@@ -324,7 +347,7 @@ impl Machine {
                 break;
             }
             let run = self.runs.pop_front().expect("the front was just seen");
-            actions.push(Action::Settle(self.settled, run.outcomes));
+            actions.push(Action::Settle { run: self.settled, outcomes: run.outcomes, in_doubt: run.in_doubt });
             self.settled += 1;
         }
         while !self.stopped && self.in_flight < self.limits.in_flight_max {
@@ -373,6 +396,7 @@ impl Run {
         }
         Self {
             outcomes: vec![Outcome::Pending; records.len()],
+            in_doubt: 0,
             unsettled,
             new: Cut::new(Earlier::Nothing, &records, sweep),
             asked: Cut::new(Earlier::Other, &records, 0),

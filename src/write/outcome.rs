@@ -91,6 +91,8 @@ pub struct Policy {
     pub on_conflict: OnConflict,
     /// Whether the collection held nothing when the load began.
     pub empty_at_start: bool,
+    /// Whether an earlier process began the load: what that process wrote without settling it is stored already.
+    pub is_resumed: bool,
 }
 
 impl Policy {

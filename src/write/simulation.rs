@@ -151,7 +151,7 @@ impl Simulation {
                     assert!(delay_ms <= 5_000);
                     self.waiting.push_back(Event::Elapsed(batch));
                 }
-                Action::Settle(run, outcomes) => {
+                Action::Settle { run, outcomes, .. } => {
                     assert_eq!(run as usize, self.settled.len(), "runs settle in order");
                     self.settled.push(outcomes);
                 }
@@ -223,7 +223,7 @@ proptest! {
     ) {
         let stored: BTreeMap<u16, u8> = stored.into_iter().filter(|(id, _)| *id != REFUSED).collect();
         let runs: Vec<Vec<Record>> = runs.into_iter().map(|run| run.into_iter().collect()).collect();
-        let policy = Policy { mode, on_conflict, empty_at_start: stored.is_empty() };
+        let policy = Policy { mode, on_conflict, empty_at_start: stored.is_empty(), is_resumed: false };
         let faultless = faults.iter().all(|fault| *fault == Fault::None);
         let (before, after) = runs.split_at(passed.min(runs.len()));
         let done = Simulation::run([before, after], &stored, policy, faults, &order);
@@ -250,7 +250,7 @@ proptest! {
 /// A run of one record and another one of the same, with a server that takes everything: the steps that are sent.
 fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 3 };
-    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let mut machine = Machine::new(limits, policy);
     let record = |earlier| Event::Run(vec![Planned { bytes: 10, earlier, lead: 0 }]);
     let mut actions: VecDeque<Action> = machine.on(record(Earlier::Nothing)).into();
@@ -268,7 +268,7 @@ fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
                 let errors = if first == Outcome::Written { Vec::new() } else { vec![refused] };
                 actions.extend(machine.on(Event::Replied(batch, Reply { errors, durable: true })));
             }
-            Action::Settle(_, settled) => outcomes.extend(settled),
+            Action::Settle { outcomes: settled, .. } => outcomes.extend(settled),
             other => panic!("{other:?} has no reason here"),
         }
     }
@@ -287,7 +287,7 @@ fn the_server_is_not_asked_for_what_the_load_wrote_itself() {
 #[test]
 fn a_batch_that_never_succeeds_stops_the_load() {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 2, attempts_max: 3 };
-    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let mut machine = Machine::new(limits, policy);
     let mut actions: VecDeque<Action> =
         machine.on(Event::Run(vec![Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 }])).into();
@@ -303,7 +303,7 @@ fn a_batch_that_never_succeeds_stops_the_load() {
                 assert_eq!(sent, 4, "once, and three times again");
                 return;
             }
-            Action::Settle(..) => panic!("nothing was written"),
+            Action::Settle { .. } => panic!("nothing was written"),
         }
     }
     panic!("the machine waits for ever");
@@ -312,7 +312,7 @@ fn a_batch_that_never_succeeds_stops_the_load() {
 #[test]
 fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
     let limits = Limits { batch_docs_max: 4, batch_bytes_max: 100, in_flight_max: 100, attempts_max: 3 };
-    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
     let run = sizes.iter().map(|&bytes| Planned { bytes, earlier: Earlier::Nothing, lead: 0 }).collect();
     let actions = Machine::new(limits, policy).on(Event::Run(run));
@@ -327,7 +327,7 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
 #[test]
 fn what_is_left_in_the_end_is_shared_by_the_commands_under_way() {
     let limits = Limits { batch_docs_max: 4_000, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
-    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true };
+    let policy = Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let mut machine = Machine::new(limits, policy);
     let record = Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 };
     let mut waiting: VecDeque<Action> = machine.on(Event::Run(vec![record; 14_000])).into();

@@ -14,11 +14,12 @@ use super::batch::{BatchId, Member, Step};
 use super::bulk::{Bulk, Comparison, Parcel};
 use super::group::Losers;
 use super::machine::{Action, Earlier, Event, Limits, Machine};
-use super::outcome::{Mode, Outcome, Policy};
+use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::EncodedRun;
 use super::seen::Seen;
 use crate::access::Failure;
 use crate::encode::{Digest, IdentityKey};
+use crate::ledger::Exceptions;
 
 /// What stops a writer.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,10 @@ pub struct Settled {
     pub outcomes: Vec<Outcome>,
     /// Records of the run that share their identity with an entry.
     pub losers: Losers,
+    /// Records that the load's proof may miss or find different.
+    pub exceptions: Exceptions,
+    /// Records of which it is not known whether this load wrote them or found them there.
+    pub in_doubt: u64,
 }
 
 /// A run that is not settled.
@@ -79,7 +84,7 @@ impl Finished {
 }
 
 impl Open {
-    fn settle(self, mut outcomes: Vec<Outcome>, policy: Policy) -> Settled {
+    fn settle(self, mut outcomes: Vec<Outcome>, in_doubt: u64, policy: Policy) -> Settled {
         let mut losers = Losers::default();
         for (&member, group) in &self.run.groups {
             let outcome = &mut outcomes[member as usize];
@@ -88,7 +93,24 @@ impl Open {
             let stored = self.stored.get(&member).copied().filter(|_| came_before);
             losers.add(Losers::beside(winner, group, outcome, stored, policy));
         }
-        Settled { run: self.run, outcomes, losers }
+        let exceptions = self.exceptions(&outcomes);
+        Settled { run: self.run, outcomes, losers, exceptions, in_doubt }
+    }
+
+    /// A record that came earlier in the load with other content is not kept out by others: the proof knows which of the two
+    /// is expected.
+    fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
+        let mut exceptions = Exceptions::default();
+        for ((entry, outcome), earlier) in self.run.entries.iter().zip(outcomes).zip(&self.earlier) {
+            match outcome {
+                Outcome::Refused(Refusal::Conflict) | Outcome::Conflict if *earlier == Earlier::Nothing => {
+                    exceptions.kept_out.push(entry.id);
+                }
+                Outcome::Refused(Refusal::Validation | Refusal::Server(_)) => exceptions.refused.push(entry.id),
+                _ => {}
+            }
+        }
+        exceptions
     }
 }
 
@@ -173,10 +195,10 @@ impl Writer {
             match action {
                 Action::Send { batch, step, members } => self.send(batch, step, members),
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
-                Action::Settle(run, outcomes) => {
+                Action::Settle { run, outcomes, in_doubt } => {
                     let open = self.runs.remove(&run).expect("a run is held until it is settled");
                     // If nobody takes it, the next turn of the loop ends it.
-                    let _ = to_settle.send(open.settle(outcomes, self.policy));
+                    let _ = to_settle.send(open.settle(outcomes, in_doubt, self.policy));
                 }
                 Action::Stop(batch) => given_up = Some(batch),
             }

@@ -1,0 +1,98 @@
+//! What the `_id`s of a collection are made of.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::encode::IdentityKey;
+use crate::spec::Spec;
+
+/// The identity fields and the key of a collection's `_id`s. Documents of two identities in one collection would be the same
+/// records twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionIdentity {
+    /// The identity fields in the spec's order, each as `name: type`.
+    pub fields: Vec<String>,
+    /// Fingerprint of the identity key, or `none`.
+    pub key: String,
+}
+
+impl CollectionIdentity {
+    /// The identity of documents that are made with this spec and this key.
+    pub fn of(spec: &Spec, key: &IdentityKey) -> Self {
+        let named = |index: &usize| {
+            let field = &spec.fields[*index];
+            format!("{}: {}", field.name, field.kind.name())
+        };
+        Self { fields: spec.identity.fields.iter().map(named).collect(), key: key.fingerprint() }
+    }
+
+    /// In which way this identity differs from `other`, in words; `None` if they are the same.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        if self.key != other.key {
+            return Some(format!("{}, not {}", Key(&self.key), Key(&other.key)));
+        }
+        if self.fields == other.fields {
+            return None;
+        }
+        let only = |left: &Self, right: &Self| -> Vec<String> {
+            left.fields.iter().filter(|field| !right.fields.contains(field)).map(|field| format!("`{field}`")).collect()
+        };
+        Some(match (only(self, other), only(other, self)) {
+            (ours, theirs) if ours.is_empty() && theirs.is_empty() => "the identity fields in another order".to_owned(),
+            (ours, theirs) if theirs.is_empty() => format!("the identity field {} as well", ours.join(", ")),
+            (ours, theirs) if ours.is_empty() => format!("no identity field {}", theirs.join(", ")),
+            (ours, theirs) => format!("the identity field {}, not {}", ours.join(", "), theirs.join(", ")),
+        })
+    }
+}
+
+/// An identity key by its fingerprint.
+struct Key<'a>(&'a str);
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "none" => formatter.write_str("no identity key"),
+            fingerprint => write!(formatter, "the identity key with the fingerprint {fingerprint}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(fields: &[&str], key: &str) -> CollectionIdentity {
+        CollectionIdentity { fields: fields.iter().map(|field| (*field).to_owned()).collect(), key: key.to_owned() }
+    }
+
+    #[test]
+    fn a_difference_names_fields_and_keys() {
+        let stored = identity(&["a: string", "b: int32"], "none");
+        let check = |fields: &[&str], key: &str, expected: Option<&str>| {
+            assert_eq!(identity(fields, key).difference(&stored).as_deref(), expected);
+        };
+        check(&["a: string", "b: int32"], "none", None);
+        check(
+            &["a: string", "b: int32"],
+            "0123",
+            Some("the identity key with the fingerprint 0123, not no identity key"),
+        );
+        check(&["b: int32", "a: string"], "none", Some("the identity fields in another order"));
+        check(&["a: string"], "none", Some("no identity field `b: int32`"));
+        check(&["a: string", "b: int32", "c: date"], "none", Some("the identity field `c: date` as well"));
+        check(&["a: string", "b: int64"], "none", Some("the identity field `b: int64`, not `b: int32`"));
+    }
+
+    #[test]
+    fn the_identity_is_the_specs_identity_fields_with_their_types() {
+        let spec = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Age']\n\
+                    [[field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
+                    [[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
+        let spec = Spec::from_toml(spec, "a test").unwrap();
+        assert_eq!(CollectionIdentity::of(&spec, &IdentityKey::default()), identity(&["Age: int32"], "none"));
+        let keyed = CollectionIdentity::of(&spec, &IdentityKey::from_secret("secret"));
+        assert!(keyed.key.len() == 16 && !keyed.key.contains("secret"));
+    }
+}

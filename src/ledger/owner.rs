@@ -1,0 +1,106 @@
+//! Which process works on a load, and whether it still runs.
+
+use std::fmt;
+use std::fs;
+
+use bson::Uuid;
+use serde::{Deserialize, Serialize};
+
+/// One process of one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Drawn anew by every process: no two owners are equal by accident.
+    pub id: Uuid,
+    /// The machine's or the container's name.
+    pub host: String,
+    /// Process id.
+    pub process: u32,
+    /// The boot of the machine and the space of its process ids: only where both agree does `process` mean the same.
+    pub machine: String,
+    /// When the process was started, in ticks since the boot. Tells it from a later process with the same id.
+    pub ticks: String,
+}
+
+impl Owner {
+    /// This process.
+    pub fn this_process() -> Self {
+        let process = std::process::id();
+        Self {
+            id: Uuid::new(),
+            host: text_of("/proc/sys/kernel/hostname"),
+            process,
+            machine: machine(),
+            ticks: start_ticks(process).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the process is known to have ended. False if it runs, or if this machine cannot tell.
+    pub fn has_ended(&self) -> bool {
+        let is_here = !self.machine.is_empty() && !self.ticks.is_empty() && self.machine == machine();
+        is_here && start_ticks(self.process).is_none_or(|ticks| ticks != self.ticks)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "process {} on {}", self.process, if self.host.is_empty() { "another machine" } else { &self.host })
+    }
+}
+
+/// Identifies the boot and the space of process ids; empty where the system does not tell.
+fn machine() -> String {
+    let space = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
+    let boot = text_of("/proc/sys/kernel/random/boot_id");
+    if space.is_empty() || boot.is_empty() { String::new() } else { format!("{boot} {space}") }
+}
+
+fn text_of(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+/// The start time of a process that runs (proc(5), `/proc/pid/stat`, field 22). A zombie does not run.
+fn start_ticks(process: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, field 2, stands in parentheses and may hold anything.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next()?;
+    let ticks = fields.nth(18)?;
+    (!matches!(state, "Z" | "X")).then(|| ticks.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn of(process: u32) -> Owner {
+        Owner { process, ticks: start_ticks(process).unwrap_or_default(), ..Owner::this_process() }
+    }
+
+    #[test]
+    fn a_process_that_runs_has_not_ended_and_one_that_was_killed_has() {
+        assert!(!Owner::this_process().has_ended());
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        let owner = of(child.id());
+        assert!(!owner.has_ended());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(owner.has_ended());
+    }
+
+    #[test]
+    fn a_later_process_with_the_same_id_is_another_one() {
+        let reused = Owner { ticks: "1".into(), ..Owner::this_process() };
+        assert!(reused.has_ended());
+    }
+
+    #[test]
+    fn a_process_of_another_machine_is_not_judged() {
+        let other = Owner { machine: "another".into(), process: u32::MAX, ..Owner::this_process() };
+        assert!(!other.has_ended());
+        let untold = Owner { machine: String::new(), ..other };
+        assert!(!untold.has_ended());
+    }
+}

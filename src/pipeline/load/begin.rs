@@ -1,0 +1,167 @@
+//! What is there, and which load this is: a new one, an interrupted one, or one that was finished before.
+
+use bson::{DateTime, Uuid};
+
+use super::claim::Claim;
+use super::{Load, LoadOptions, keeping, reading, writing};
+use crate::access::{Target, schema};
+use crate::encode::Digest;
+use crate::ledger::{
+    Checkpoint, CollectionIdentity, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State,
+};
+use crate::pipeline::Error;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::rejects::Resumed;
+use crate::pipeline::settle::Account;
+use crate::write::{Bulk, Mode};
+
+impl<'a> Load<'a> {
+    /// Looks at the target and the reject files; with `--drop`, drops the collection once every source was read to its end.
+    pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
+        if target.collection == LEDGER_COLLECTION {
+            let problem = format!("`{LEDGER_COLLECTION}` is where loads are recorded; give another --collection");
+            return Err(Error::Usage(problem));
+        }
+        schema::refuse_warning(target).await?;
+        let ledger = Ledger::new(&target.db(), &target.collection, options.lease);
+        let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
+        let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
+        let account = Account::open(plan, options.rejects.as_deref())?;
+        let mut sources = Vec::new();
+        if options.drop {
+            // What is dropped is gone: every source is read once before.
+            sources = plan.identities()?;
+            if let Some(held) = ledger.other_load("").await.map_err(reading)? {
+                return Err(Error::Held(Box::new(held)));
+            }
+            bulk.drop_collection().await.map_err(writing)?;
+            ledger.mark_dropped().await.map_err(keeping)?;
+        }
+        let is_empty = bulk.is_empty().await.map_err(writing)?;
+        // No earlier load counts for an empty collection: the sources are then hashed beside the first blocks.
+        if !is_empty && sources.is_empty() {
+            sources = plan.identities()?;
+        }
+        let uuid = schema::uuid(target).await?;
+        let run = new_run(plan, target, sources, wanted_options(plan, options), is_empty, uuid);
+        let (claim, notes) = (None, Vec::new());
+        Ok(Self { plan, target, options, ledger, bulk, uuid, run, is_resumed: false, claim, account, notes })
+    }
+
+    /// Claims the load and finds out whether it was begun or finished before. True if there is nothing to write.
+    pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
+        if self.run.sources.is_empty() {
+            return Ok(false);
+        }
+        self.claim().await?;
+        if self.run.first_load {
+            return Ok(false);
+        }
+        let Some(prior) = self.ledger.find(&self.run.key).await.map_err(reading)? else { return Ok(false) };
+        if let Some(why) = self.is_invalid(&prior).await? {
+            self.notes.push(format!("load {} of these sources no longer counts, everything is written again: {why}", prior.id));
+            return Ok(false);
+        }
+        if prior.state == State::Complete {
+            let is_done = !self.options.reload && self.options.verify && self.options.mode == Mode::Insert;
+            if is_done {
+                self.run = LoadRun { fence: self.run.fence, ..prior };
+            }
+            return Ok(is_done);
+        }
+        match self.account.resume(&prior)? {
+            Resumed::Yes => {
+                self.is_resumed = true;
+                self.run = LoadRun { state: State::Running, fence: self.run.fence, ..prior };
+            }
+            Resumed::Gone(path) => {
+                self.notes.push(format!("load {} cannot be gone on with, everything is written again: {} is missing", prior.id, path.display()));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Why the collection cannot hold any more what an earlier load brought.
+    async fn is_invalid(&self, prior: &LoadRun) -> Result<Option<&'static str>, Error> {
+        if let (Some(then), Some(now)) = (prior.collection_uuid, self.uuid)
+            && then != now
+        {
+            return Ok(Some("the collection was dropped and made again since"));
+        }
+        let documents = self.bulk.count().await.map_err(writing)?;
+        let brought = prior.counts.written + prior.counts.already_present;
+        Ok((documents < brought).then_some("the collection holds fewer documents than the load brought"))
+    }
+
+    /// Takes the lease and the identity of the collection.
+    async fn claim(&mut self) -> Result<(), Error> {
+        let claim = Claim::take(&self.ledger, &self.run.key).await?;
+        self.run.fence = claim.fence;
+        self.claim = Some(claim);
+        self.agree_on_identity().await
+    }
+
+    async fn agree_on_identity(&self) -> Result<(), Error> {
+        let wanted = CollectionIdentity::of(&self.plan.spec, &self.plan.key);
+        let is_empty = self.run.first_load;
+        // Two loads of different identities into one empty collection: the later one sees the earlier one at work.
+        let anew = is_empty && self.ledger.other_load(&self.run.key).await.map_err(reading)?.is_none();
+        let settled = self.ledger.settle_identity(&wanted, self.uuid, anew).await.map_err(keeping)?;
+        Error::if_identities_differ(self.target, &settled, &wanted)
+    }
+
+    /// Puts the load into the ledger: from then on it may write.
+    pub(super) async fn register(&mut self) -> Result<(), Error> {
+        if self.run.sources.is_empty() {
+            self.run.sources = self.plan.identities()?;
+            let LoadRun { collection, spec_hash, sources, options, .. } = &self.run;
+            self.run.key = LoadRun::key(collection, spec_hash, sources, options);
+            self.claim().await?;
+        }
+        self.ledger.supersede(&self.run.key, self.run.id, self.run.fence).await.map_err(keeping)?;
+        self.ledger.put(&mut self.run).await.map_err(keeping)?;
+        self.account.rejects.replaceable = self.ledger.reject_files(&self.run.key).await.map_err(reading)?;
+        Ok(())
+    }
+}
+
+fn wanted_options(plan: &Plan, options: &LoadOptions) -> Options {
+    let mode = match options.mode {
+        Mode::Insert => "insert",
+        Mode::Upsert => "upsert",
+        Mode::Merge => "merge",
+    };
+    let (identity_key, reading) = (plan.key.fingerprint(), plan.reading.clone());
+    Options { mode: mode.into(), identity_key, lineage: options.lineage, reading }
+}
+
+fn new_run(
+    plan: &Plan,
+    target: &Target,
+    sources: Vec<SourceIdentity>,
+    options: Options,
+    first_load: bool,
+    collection_uuid: Option<Uuid>,
+) -> LoadRun {
+    LoadRun {
+        id: Uuid::new(),
+        key: LoadRun::key(&target.collection, &plan.spec.hash, &sources, &options),
+        fence: 0,
+        collection: target.collection.clone(),
+        spec: plan.spec.name.clone(),
+        spec_hash: plan.spec.hash.clone(),
+        sources,
+        options,
+        state: State::Running,
+        first_load,
+        collection_uuid,
+        started: DateTime::MIN,
+        updated: DateTime::MIN,
+        finished: None,
+        counts: Counts::default(),
+        checkpoint: Checkpoint::default(),
+        digest: Digest::default().to_string(),
+        exceptions: 0,
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}

@@ -1,0 +1,234 @@
+//! The end of a load: the collection finished, the ledger closed, the content proven.
+
+use std::time::Instant;
+
+use bson::DateTime;
+use tokio::task::JoinHandle;
+
+use super::feed::ReadSide;
+use super::{Load, keeping, reading, source_notes};
+use crate::access::{AccessError, Failure, schema};
+use crate::ledger::{Counts, State};
+use crate::pipeline::Error;
+use crate::pipeline::stages::Interrupt;
+use crate::pipeline::verify::{self, VerifyOptions};
+use crate::report::Progress;
+use crate::report::summary::{self, LoadSummary};
+use crate::spill::SORTER_BYTES_DEFAULT;
+use crate::verify::{Excused, Excuses, VerifyError};
+use crate::write::Mode;
+
+impl Load<'_> {
+    /// Keeps in the ledger how the load ended, if it did not come to its end.
+    pub(super) async fn end(&mut self, result: Result<ReadSide, Error>, interrupt: &Interrupt) -> Result<ReadSide, Error> {
+        let (state, cause) = match result {
+            // Whoever took the load over writes its ledger now.
+            Err(Error::TakenOver) => return Err(Error::TakenOver),
+            Err(Error::Held(held)) => return Err(Error::Held(held)),
+            Err(cause) => (State::Failed, cause),
+            Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
+            Ok(_) if interrupt.is_asked() => (State::Stopped, Error::Interrupted),
+            Ok(read) if !self.run.counts.are_conserved() || self.run.counts.read != read.rows => {
+                (State::Failed, self.not_conserved(&read))
+            }
+            Ok(read) => {
+                self.account.rejects.finish()?;
+                return Ok(read);
+            }
+        };
+        self.run.state = state;
+        // The cause matters more than a ledger that the same failure keeps from being written. A load that was never
+        // registered has no fence.
+        if self.run.fence > 0 {
+            let _ = self.ledger.put(&mut self.run).await;
+        }
+        let Counts { written, read: settled, .. } = self.run.counts;
+        Err(Error::Unfinished { cause: Box::new(cause), written, settled })
+    }
+
+    fn is_over_limit(&self, read: &ReadSide) -> bool {
+        let counts = &self.run.counts;
+        read.over_limit
+            || self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, true))
+    }
+
+    fn too_many_rejects(&self, read: &ReadSide) -> Error {
+        let rejected = self.run.counts.rejected.max(read.rejected);
+        let files = self.account.rejects.paths().join(", ");
+        Error::Rejects {
+            problem: format!("{rejected} rows rejected of {} read, more than allowed", read.rows),
+            hint: format!("see {files}; correct them, or allow more with --max-rejects"),
+        }
+    }
+
+    fn not_conserved(&self, read: &ReadSide) -> Error {
+        let counts = &self.run.counts;
+        let accounted =
+            counts.written + counts.already_present + counts.duplicates + counts.rejected + counts.conflicts;
+        Error::NotConserved { read: read.rows, accounted }
+    }
+
+    /// Indexes and validator, built when all documents are there: by a first load, and by the next load if the first never
+    /// came to its end. Any other load says which are missing.
+    pub(super) async fn finish_collection(&self) -> Result<Vec<String>, Error> {
+        let (target, spec) = (self.target, &self.plan.spec);
+        let state = match schema::read(target).await {
+            Ok(state) => state,
+            Err(error) if is_not_allowed(&error) => {
+                return Ok(vec!["indexes and validator not looked at: this user may not; see `medlift doctor`".into()]);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let missing: Vec<&str> = state.missing_indexes(spec).iter().map(|index| index.name.as_str()).collect();
+        let is_guarded = state.is_guarded_by(spec);
+        if missing.is_empty() && is_guarded && !self.run.first_load {
+            return Ok(Vec::new());
+        }
+        let uuid = self.run.collection_uuid;
+        let builds = self.run.first_load || self.ledger.has_unfinished_first_load(uuid).await.map_err(reading)?;
+        if !builds {
+            let provision = "run `medlift provision` as an administrator";
+            let indexes = (!missing.is_empty()).then(|| format!("indexes missing: {}; {provision}", missing.join(", ")));
+            let validator = (!is_guarded).then(|| format!("the collection lacks the spec's validator; {provision}"));
+            return Ok(indexes.into_iter().chain(validator).collect());
+        }
+        let names: Vec<&str> = spec.indexes.iter().map(|index| index.name.as_str()).collect();
+        let built = format!("indexes built: {}", names.join(", "));
+        Ok(vec![
+            note_of(schema::build_indexes(target, spec).await, built, "indexes not built")?,
+            note_of(schema::attach(target, spec).await, "validator attached".into(), "validator not attached")?,
+        ])
+    }
+
+    /// Asks the server how many documents break the validator, beside the proof: one keeps the server busy, the other us.
+    pub(super) fn ask_conformity(&self) -> Option<JoinHandle<Result<u64, AccessError>>> {
+        let (target, spec) = (self.target.clone(), self.plan.spec.clone());
+        let is_asked = self.run.first_load && self.options.verify;
+        is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
+    }
+
+    /// Closes the ledger: the load is whole if it is still ours, and if its collection is still the one it wrote to.
+    pub(super) async fn complete(&mut self) -> Result<(), Error> {
+        if let Some(claim) = &self.claim {
+            claim.confirm().await?;
+        }
+        let uuid = schema::uuid(self.target).await?;
+        if let (Some(then), Some(now)) = (self.run.collection_uuid, uuid)
+            && then != now
+        {
+            return Err(Error::Stopped(
+                "the collection was dropped and made again while the load ran, so documents are missing; run the same \
+                 command again"
+                    .into(),
+            ));
+        }
+        self.run.state = State::Complete;
+        self.run.finished = Some(DateTime::now());
+        self.run.checkpoint.rejects = self.account.rejects.states();
+        self.ledger.put(&mut self.run).await.map_err(keeping)
+    }
+
+    /// After a lost reply, or after a kill, a first load knows that it wrote what it finds, unless others loaded beside it. A
+    /// later load cannot know.
+    pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
+        if self.run.counts.in_doubt == 0 {
+            return Ok(false);
+        }
+        Ok(!self.run.first_load || self.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?)
+    }
+
+    pub(super) fn summary(&self, read: &ReadSide, outcome: &str) -> LoadSummary {
+        let spec = &self.plan.spec;
+        let mut rejects = read.rejects.list(spec);
+        rejects.extend(self.account.refused.list(spec));
+        LoadSummary {
+            outcome: outcome.to_owned(),
+            run: Some(self.run.id.to_string()),
+            target: Some(format!("{}.{} on {}", self.target.database, self.target.collection, self.target.address)),
+            sources: source_notes(self.plan),
+            counts: self.run.counts,
+            rejects,
+            changes: summary::changes(&read.tally, spec),
+            warnings: summary::warnings(&read.tally, spec),
+            reject_files: self.account.rejects.paths(),
+            notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
+            digest: self.run.digest.clone(),
+            ..LoadSummary::default()
+        }
+    }
+
+    /// A load that the ledger knows as complete is proven, not written again.
+    pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
+        let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
+        let counts = self.run.counts;
+        let already_present = counts.written + counts.already_present;
+        summary.counts = Counts { written: 0, replaced: 0, in_doubt: 0, already_present, ..counts };
+        summary.reject_files = self.account.rejects.left_by(&self.run);
+        self.prove(&mut summary, interrupt, progress).await?;
+        Ok(summary)
+    }
+
+    /// The proof: from the source, the collection, and the list of records that the load could not write.
+    pub(super) async fn prove(
+        &self,
+        summary: &mut LoadSummary,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        if !self.options.verify {
+            summary.unverified = Some("left out with --no-verify".into());
+        } else if self.options.mode == Mode::Merge {
+            summary.unverified =
+                Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
+        } else if self.plan.is_read_once() {
+            summary.unverified = Some("standard input cannot be read again; verify against a file".into());
+        } else {
+            let started = Instant::now();
+            // Other loads into the same collection have left other documents there, and rightly so.
+            let alone = self.run.first_load && !self.ledger.has_other_loads(&self.run).await.map_err(reading)?;
+            let excused = self.excused().await?;
+            let options =
+                VerifyOptions { only_source: !alone, mode: self.options.mode, excused, ..VerifyOptions::default() };
+            summary.verification = Some(verify::verify(self.plan, self.target, &options, interrupt, progress).await?);
+            summary.verification_seconds = started.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    async fn excused(&self) -> Result<Option<Excused>, Error> {
+        if self.run.exceptions == 0 {
+            return Ok(None);
+        }
+        let mut excuses = Excuses::new(SORTER_BYTES_DEFAULT);
+        for number in 0..self.run.exceptions {
+            let list = self.ledger.exceptions(self.run.id, number).await.map_err(reading)?;
+            excuses.add(&list).map_err(VerifyError::from)?;
+        }
+        Ok(Some(excuses.settle().map_err(VerifyError::from)?))
+    }
+}
+
+/// The server's word on documents that break the validator.
+pub(super) async fn conformity_note(asked: JoinHandle<Result<u64, AccessError>>) -> Result<String, Error> {
+    match asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))? {
+        0 => Ok("no document breaks the validator, says the server".into()),
+        count => Err(Error::Stopped(format!(
+            "{count} documents of the collection break the spec's validator; they are not of this load: see `medlift verify`"
+        ))),
+    }
+}
+
+fn is_not_allowed(error: &AccessError) -> bool {
+    matches!(error, AccessError::Command { failure: Failure::NotAuthorized { .. }, .. })
+}
+
+/// What a user may not do is left to `medlift provision` and said; any other failure stops.
+fn note_of(done: Result<(), AccessError>, note: String, undone: &str) -> Result<String, Error> {
+    match done {
+        Ok(()) => Ok(note),
+        Err(error) if is_not_allowed(&error) => {
+            Ok(format!("{undone}: this user may not; run `medlift provision` as an administrator"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,107 @@
+//! The reading side of a load: encoded blocks into runs, runs to the writer.
+
+use std::sync::mpsc::{Receiver, Sender};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::RejectsMax;
+use crate::clean::Tally;
+use crate::encode::EncodedBlock;
+use crate::pipeline::Error;
+use crate::pipeline::spares::Spares;
+use crate::pipeline::stages::Stages;
+use crate::report::summary::RejectCounts;
+use crate::write::{EncodedRun, RunBuilder};
+
+/// What the reading side counted: all blocks, also those that an earlier, interrupted load has settled.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct ReadSide {
+    pub(in crate::pipeline) rows: u64,
+    pub(in crate::pipeline) rejected: u64,
+    pub(in crate::pipeline) tally: Tally,
+    pub(in crate::pipeline) rejects: RejectCounts,
+    pub(super) over_limit: bool,
+}
+
+/// Collects blocks into runs and hands them to the writer.
+pub(super) struct Outlet<'a> {
+    pub(super) builder: RunBuilder,
+    pub(super) to_writer: mpsc::Sender<EncodedRun>,
+    /// One for each run there may be in memory; a settled run puts its own back. Ends when the writer ends.
+    pub(super) places: Receiver<()>,
+    /// Whether the run under way has its place.
+    pub(super) is_placed: bool,
+    pub(super) spares: &'a Spares,
+}
+
+impl Outlet<'_> {
+    fn push(&mut self, block: EncodedBlock) -> Result<(), Error> {
+        if !self.is_placed {
+            self.places.recv().map_err(|_| writer_ended())?;
+            self.is_placed = true;
+        }
+        let run = self.builder.push(block);
+        self.send(run)
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        let run = self.builder.finish();
+        self.send(run)
+    }
+
+    fn send(&mut self, run: Option<EncodedRun>) -> Result<(), Error> {
+        let Some(mut run) = run else { return Ok(()) };
+        if run.is_settled {
+            // Only its identities count: its memory is free, and its place is the next one's.
+            run.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
+        }
+        self.is_placed = run.is_settled;
+        self.to_writer.blocking_send(run).map_err(|_| writer_ended())
+    }
+}
+
+/// Whoever made runs has ended when nobody takes the place.
+pub(super) fn put_back(free: &Sender<()>) {
+    let _ = free.send(());
+}
+
+fn writer_ended() -> Error {
+    Error::Stopped("the writer ended early".into())
+}
+
+/// Reads, parses, cleans and encodes everything, and sends it on run by run.
+pub(super) fn read(stages: &Stages<'_>, mut outlet: Outlet, rejects_max: Option<RejectsMax>) -> Result<ReadSide, Error> {
+    let mut side = ReadSide::default();
+    stages.encode_all(|block| {
+        side.count(&block);
+        if rejects_max.is_some_and(|max| max.is_exceeded(side.rejected, side.rows, false)) {
+            side.over_limit = true;
+            stages.interrupt.ask();
+        }
+        outlet.push(block)
+    })?;
+    outlet.finish()?;
+    Ok(side)
+}
+
+impl ReadSide {
+    pub(in crate::pipeline) fn count(&mut self, block: &EncodedBlock) {
+        self.rows += block.rows;
+        self.rejected += block.rejects.len() as u64;
+        self.tally.add(&block.tally);
+        block.rejects.iter().for_each(|row| self.rejects.add(row.reject.reason, row.reject.field));
+    }
+}
+
+/// Runs blocking work on a thread of its own beside a future, and waits for both.
+pub(super) fn beside<A: Send, B>(blocking: impl FnOnce() -> A + Send, future: impl Future<Output = B>) -> (A, B) {
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let blocking = scope.spawn(blocking);
+            let done = Handle::current().block_on(future);
+            (blocking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done)
+        })
+    })
+}
+

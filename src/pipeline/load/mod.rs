@@ -1,0 +1,192 @@
+//! The load: encoded blocks into runs, runs into the collection, outcomes into the ledger.
+//!
+//! `begin` finds out what is there and which load this is, `feed` reads, `write` settles, `end` finishes the collection and
+//! proves it. A load has one owner at a time (`claim`).
+
+mod begin;
+mod claim;
+mod end;
+mod feed;
+mod write;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bson::Uuid;
+
+use super::Error;
+use super::plan::Plan;
+use super::settle::Account;
+use super::stages::Interrupt;
+use crate::access::{Failure, Target};
+use crate::ledger::{Ledger, LedgerError, LoadRun};
+use crate::report::Progress;
+use crate::report::summary::{LoadSummary, SourceNote};
+use crate::write::{Bulk, Limits, Mode, WriteError};
+
+pub(super) use claim::describe;
+use claim::Claim;
+pub(super) use feed::ReadSide;
+
+/// What a load was asked to do beside its sources and its target.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// How stored documents are treated.
+    pub mode: Mode,
+    /// Drop the collection first. Whoever asks the user for consent has done so.
+    pub drop: bool,
+    /// Keep run and row inside each document.
+    pub lineage: bool,
+    /// Where rejects go; beside each source unless given.
+    pub rejects: Option<PathBuf>,
+    /// How many rejects stop the load.
+    pub rejects_max: Option<RejectsMax>,
+    /// Load again what the ledger knows as loaded.
+    pub reload: bool,
+    /// Prove the content afterwards.
+    pub verify: bool,
+    /// Bounds of batches.
+    pub limits: Limits,
+    /// Bytes of documents that are sorted and written together.
+    pub run_bytes_max: usize,
+    /// After which time the lease of a load whose process is gone runs out.
+    pub lease: Duration,
+}
+
+/// How many rejects stop a load.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RejectsMax {
+    /// More than this many.
+    Rows(u64),
+    /// More than this share of the rows read, in percent; asked from the first 10,000 rows on, and at the end.
+    Percent(f64),
+}
+
+impl RejectsMax {
+    /// Rows after which a share means something.
+    const ROWS_MIN: u64 = 10_000;
+
+    pub(super) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
+        match self {
+            Self::Rows(rows) => rejected > rows,
+            Self::Percent(share) => (at_end || read >= Self::ROWS_MIN) && rejected as f64 * 100.0 > share * read as f64,
+        }
+    }
+}
+
+/// Loads the plan's sources into the target. Waits once for the lease of another process to run out.
+///
+/// # Errors
+/// When something stops the load. What was settled by then is durable, and the same command goes on from there.
+pub async fn load(
+    plan: &Plan,
+    target: &Target,
+    options: &LoadOptions,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<LoadSummary, Error> {
+    let mut waited_for = None;
+    loop {
+        let result = attempt(plan, target, options, interrupt, progress).await;
+        let Err(Error::Held(held)) = &result else { return result };
+        // A lease that did not run out was renewed: its owner is alive.
+        if waited_for == Some(held.lease.fence) || !is_patient(interrupt, held.left, progress, &describe(held)).await {
+            return result;
+        }
+        waited_for = Some(held.lease.fence);
+    }
+}
+
+/// Waits until a lease has run out; false if the user asked to stop.
+async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
+    const POLL: Duration = Duration::from_millis(200);
+    progress.notice(|| format!("waiting up to {} s: these sources are being loaded by {held_by}", left.as_secs() + 1));
+    let until = Instant::now() + left + POLL;
+    while Instant::now() < until && !interrupt.is_asked() {
+        tokio::time::sleep(POLL).await;
+    }
+    !interrupt.is_asked()
+}
+
+async fn attempt(
+    plan: &Plan,
+    target: &Target,
+    options: &LoadOptions,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<LoadSummary, Error> {
+    let mut load = Load::begin(plan, target, options).await?;
+    let result = load.run(interrupt, progress).await;
+    if let Some(claim) = load.claim.take() {
+        claim.release().await;
+    }
+    result
+}
+
+/// A load under way.
+struct Load<'a> {
+    plan: &'a Plan,
+    target: &'a Target,
+    options: &'a LoadOptions,
+    ledger: Ledger,
+    bulk: Bulk,
+    /// The server's UUID of the collection when the load began; `None` if it did not exist or may not be seen.
+    uuid: Option<Uuid>,
+    run: LoadRun,
+    /// Whether an earlier process began the load.
+    is_resumed: bool,
+    claim: Option<Claim>,
+    account: Account<'a>,
+    /// What the user should know of the ledger.
+    notes: Vec<String>,
+}
+
+impl Load<'_> {
+    async fn run(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
+        let is_complete = self.is_known().await?;
+        let blocks = self.run.checkpoint.blocks;
+        progress.tell(|| {
+            let Target { database, collection, .. } = self.target;
+            format!("load {} into {database}.{collection}, {blocks} blocks settled before", self.run.id)
+        });
+        if is_complete {
+            return self.verify_only(interrupt, progress).await;
+        }
+        let started = Instant::now();
+        let result = self.write(interrupt, progress);
+        let seconds = started.elapsed().as_secs_f64();
+        let read = self.end(result, interrupt).await?;
+        let collection_notes = self.finish_collection().await?;
+        self.complete().await?;
+        let mut summary = self.summary(&read, "loaded");
+        summary.seconds = seconds;
+        summary.collection_notes = collection_notes;
+        summary.counts_are_estimates = self.counts_are_estimates().await?;
+        let conformity = self.ask_conformity();
+        self.prove(&mut summary, interrupt, progress).await?;
+        if let Some(asked) = conformity {
+            summary.collection_notes.push(end::conformity_note(asked).await?);
+        }
+        Ok(summary)
+    }
+}
+
+/// How each source of the plan is read.
+pub(super) fn source_notes(plan: &Plan) -> Vec<SourceNote> {
+    let note = |source: &super::SourcePlan| {
+        SourceNote::new(&source.source.name, source.encoding.name(), &source.layout, &plan.spec)
+    };
+    plan.sources.iter().map(note).collect()
+}
+
+fn writing(failure: Failure) -> Error {
+    Error::Write(WriteError::Server(failure))
+}
+
+fn reading(error: LedgerError) -> Error {
+    Error::of_ledger("read", error)
+}
+
+fn keeping(error: LedgerError) -> Error {
+    Error::of_ledger("write", error)
+}

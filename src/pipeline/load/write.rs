@@ -1,0 +1,83 @@
+//! Everything that is not settled yet into the collection, run by run.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+
+use tokio::sync::mpsc;
+
+use super::feed::{Outlet, ReadSide, beside, put_back, read};
+use super::{Load, keeping};
+use crate::access::schema;
+use crate::ledger::Counts;
+use crate::pipeline::Error;
+use crate::pipeline::spares::Spares;
+use crate::pipeline::stages::{Interrupt, Stages};
+use crate::report::Progress;
+use crate::write::{Policy, RUNS_MAX, RunBuilder, Settled, Writer};
+
+impl Load<'_> {
+    /// Reads and writes everything that is not settled yet.
+    pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
+        let (plan, options) = (self.plan, self.options);
+        let policy = Policy {
+            mode: options.mode,
+            on_conflict: plan.spec.identity.on_conflict,
+            empty_at_start: self.run.first_load,
+            is_resumed: self.is_resumed,
+        };
+        let mut writer = Writer::new(self.bulk.clone(), options.limits, policy, plan.key.clone(), plan.records_guess());
+        let builder = RunBuilder::new(policy, options.run_bytes_max, self.run.checkpoint.blocks);
+        let (to_writer, runs) = mpsc::channel(1);
+        let lineage = options.lineage.then(|| self.run.id.bytes());
+        let spares = &Spares::default();
+        let (free, places) = channel();
+        (0..RUNS_MAX).for_each(|_| put_back(&free));
+        let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
+        let write = async move {
+            self.register().await?;
+            let settle = async |settled: Settled| {
+                progress.rows_settled.fetch_add(settled.run.rows(), Ordering::Relaxed);
+                self.settle(&settled).await?;
+                if let Ok(done) = Arc::try_unwrap(settled.run) {
+                    done.blocks.into_iter().for_each(|block| spares.give_documents(block));
+                }
+                put_back(&free);
+                let Counts { read, written, .. } = self.run.counts;
+                progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
+                Ok::<(), Error>(())
+            };
+            writer.write_all(runs, settle).await
+        };
+        let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
+        let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write);
+        // The writer's error is the cause where both have one: the reader then only finds nobody listening.
+        written?;
+        read
+    }
+
+    /// Takes a settled run into reject files and ledger. Counts and checkpoint move together, after everything they count.
+    async fn settle(&mut self, settled: &Settled) -> Result<(), Error> {
+        if let Some(claim) = &self.claim {
+            claim.check()?;
+        }
+        if self.account.prepare(settled)? {
+            // A reject file is in the ledger before anything is in the file: its rows are then known as this load's.
+            self.run.checkpoint.rejects = self.account.rejects.states();
+            self.ledger.put(&mut self.run).await.map_err(keeping)?;
+        }
+        let mut after = self.account.settle(settled, &self.run)?;
+        if !settled.exceptions.is_empty() {
+            self.ledger.put_exceptions(&after, after.exceptions, &settled.exceptions).await.map_err(keeping)?;
+            after.exceptions += 1;
+        }
+        if after.collection_uuid.is_none() {
+            after.collection_uuid = schema::uuid(self.target).await?;
+            if let Some(uuid) = after.collection_uuid {
+                self.ledger.note_uuid(uuid).await.map_err(keeping)?;
+            }
+        }
+        self.run = after;
+        self.ledger.put(&mut self.run).await.map_err(keeping)
+    }
+}

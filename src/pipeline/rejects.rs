@@ -1,0 +1,365 @@
+//! Which reject file a source has, and whose rows may be overwritten: nobody's but the load's own.
+
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::plan::{Plan, SourcePlan};
+use crate::ledger::{LoadRun, RejectsState};
+use crate::outputs::is_same_file;
+use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
+
+/// How the names of reject files end.
+const SUFFIX: &str = ".rejects.csv";
+
+/// Most files beside one source that are looked at for a free name.
+const NAMES_MAX: usize = 10_000;
+
+/// The reject files of a load: one for each source, or one for all.
+///
+/// A file is opened with its first reject and closed once the load has gone past its source, so that many sources need few
+/// open files. The first source's is opened at once, so that a place that cannot be written stops the load at its beginning.
+pub(super) struct Rejects<'a> {
+    plan: &'a Plan,
+    /// The one file for all, if the user named one.
+    named: Option<PathBuf>,
+    slots: Vec<Slot>,
+    /// Files that earlier loads with the same key left, by length and hash: this load writes their rows again.
+    pub(super) replaceable: Vec<(u64, String)>,
+    /// What was left alone or moved, in sentences.
+    pub(super) notes: Vec<String>,
+}
+
+/// The reject file of a source.
+enum Slot {
+    /// No reject came yet. The file may be open and locked, but whether it may be written is not settled.
+    Unused(Option<RejectFile>),
+    Open(RejectFile),
+    /// Its source is done. Length and hash are of the load's own rows.
+    Closed { path: PathBuf, bytes: u64, blake3: String },
+}
+
+/// Whether the reject files of an interrupted load are as it left them.
+pub(super) enum Resumed {
+    Yes,
+    /// A file is not there any more.
+    Gone(PathBuf),
+}
+
+impl<'a> Rejects<'a> {
+    /// Checks that rejects can be written beside each source, or to the file that was named.
+    ///
+    /// # Errors
+    /// When a file cannot be written or is a source, or one file shall take the rejects of sources with different columns.
+    pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
+        let first = plan.sources.first();
+        let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);
+        if named.is_some() && plan.sources.iter().any(has_other_columns) {
+            let problem = "the sources have different columns, so their rejects cannot share one file; leave out --rejects, or load them one by one";
+            return Err(Error::Stopped(problem.into()));
+        }
+        let slots = if named.is_some() { 1 } else { plan.sources.len() };
+        let slots = (0..slots).map(|_| Slot::Unused(None)).collect();
+        let mut rejects =
+            Self { plan, named: named.map(Path::to_owned), slots, replaceable: Vec::new(), notes: Vec::new() };
+        rejects.open_first()?;
+        (1..rejects.slots.len()).try_for_each(|slot| rejects.check_writable(slot))?;
+        Ok(rejects)
+    }
+
+    fn open_first(&mut self) -> Result<(), Error> {
+        let path = self.path(0, 1);
+        if let Some(named) = &self.named
+            && self.plan.sources.iter().any(|source| is_source(named, source))
+        {
+            let problem = format!("--rejects {} names a source; rejects would take its place", named.display());
+            return Err(Error::Usage(problem));
+        }
+        match RejectFile::open(&path) {
+            Ok(file) => self.slots[0] = Slot::Unused(Some(file)),
+            Err(OpenError::InUse) if self.named.is_none() => {}
+            Err(error) => return Err(cannot_open(&path, error)),
+        }
+        Ok(())
+    }
+
+    /// A file that exists must be writable, and a directory must take new files. Files of the first source's directory are
+    /// not looked at again.
+    fn check_writable(&self, slot: usize) -> Result<(), Error> {
+        let path = self.path(slot, 1);
+        let is_beside_first = path.parent() == self.path(0, 1).parent();
+        let checked = if path.exists() {
+            std::fs::OpenOptions::new().write(true).open(&path).map(drop)
+        } else if is_beside_first {
+            Ok(())
+        } else {
+            tempfile::tempfile_in(directory_of(&path)).map(drop)
+        };
+        checked.map_err(|error| cannot_open(&path, OpenError::Io(error)))
+    }
+
+    /// The slot for the rejects of a source.
+    pub(super) fn slot_of(&self, source: usize) -> usize {
+        source.min(self.slots.len() - 1)
+    }
+
+    /// Goes on with the files of an interrupted load.
+    ///
+    /// # Errors
+    /// When a file was changed since, or is in use, or cannot be read.
+    pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
+        for state in &load.checkpoint.rejects {
+            let slot = self.slot_of(state.source as usize);
+            let path = match &self.named {
+                Some(named) => named.clone(),
+                None => directory_of(&self.path(slot, 1)).join(&state.name),
+            };
+            if !path.exists() || self.named.is_some() && file_name(&path) != state.name {
+                return Ok(Resumed::Gone(path));
+            }
+            // The lock that this load itself may have taken on it.
+            self.slots[slot] = Slot::Unused(None);
+            let (bytes, blake3) = (state.bytes, state.blake3.clone());
+            reopen(&path, bytes, &blake3, Some(load))?;
+            self.slots[slot] = Slot::Closed { path, bytes, blake3 };
+        }
+        Ok(Resumed::Yes)
+    }
+
+    /// Makes a slot's file ready for its next rows. True if the load has written nothing to it before: the ledger must know
+    /// the file before rows are in it.
+    ///
+    /// # Errors
+    /// When no file can be opened, or the named one holds rows of others.
+    pub(super) fn prepare(&mut self, slot: usize) -> Result<bool, Error> {
+        let opened = match &mut self.slots[slot] {
+            Slot::Open(_) => return Ok(false),
+            Slot::Closed { path, bytes, blake3 } => {
+                self.slots[slot] = Slot::Open(reopen(path, *bytes, blake3, None)?);
+                return Ok(false);
+            }
+            Slot::Unused(file) => file.take(),
+        };
+        let file = self.choose(slot, opened)?;
+        self.slots[slot] = Slot::Open(file);
+        Ok(true)
+    }
+
+    /// The first file for a slot that is free, empty, or left by an earlier load that this one repeats.
+    fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
+        for number in 1..NAMES_MAX {
+            let path = self.path(slot, number);
+            if self.named.is_none() && self.plan.sources.iter().any(|source| is_source(&path, source)) {
+                continue;
+            }
+            let mut file = match opened.take().map_or_else(|| RejectFile::open(&path), Ok) {
+                Ok(file) => file,
+                Err(OpenError::InUse) if self.named.is_none() => {
+                    self.note_left(&path, "another load writes to it");
+                    continue;
+                }
+                Err(error) => return Err(cannot_open(&path, error)),
+            };
+            let on_disk = file.on_disk().map_err(|error| output(&path, error))?;
+            if on_disk.is_none_or(|left| left.0 == 0 || self.replaceable.contains(&left)) {
+                file.clear().map_err(|error| output(&path, error))?;
+                return Ok(file);
+            }
+            if self.named.is_some() {
+                return Err(Error::RejectFile {
+                    path: path.display().to_string(),
+                    problem: "it holds rows that this load did not write; move it away, or name another with --rejects",
+                });
+            }
+            self.note_left(&path, "it holds rows that this load did not write");
+        }
+        let path = self.path(slot, 1).display().to_string();
+        Err(Error::RejectFile { path, problem: "thousands of such files are there already; move them away" })
+    }
+
+    fn note_left(&mut self, path: &Path, why: &str) {
+        self.notes.push(format!("{} was left as it is: {why}", path.display()));
+    }
+
+    /// Adds lines to a slot's file, which is [prepared](Self::prepare), and puts them on disk.
+    ///
+    /// # Errors
+    /// When the file cannot be written; it is then as before.
+    pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
+        let spare = self.spare(slot);
+        let source = &self.plan.sources[slot];
+        let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("a file is prepared before it is written") };
+        let header = if file.is_empty() { header_line(&source.layout.header, delimiter(source)) } else { Vec::new() };
+        let bytes = [&header, lines].concat();
+        let moved = file.append(&bytes, spare).map_err(|error| output(file.path(), error))?;
+        self.note_moved(slot, moved);
+        Ok(())
+    }
+
+    /// Closes the files of the sources before this one.
+    pub(super) fn close_before(&mut self, source: usize) {
+        let slot = self.slot_of(source);
+        for before in &mut self.slots[..slot] {
+            if let Slot::Open(file) = before {
+                let (path, (bytes, blake3)) = (file.path().to_owned(), file.state());
+                *before = Slot::Closed { path, bytes, blake3 };
+            }
+        }
+    }
+
+    /// Ends the files: rows of others at their ends are moved away.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        for slot in 0..self.slots.len() {
+            let spare = self.spare(slot);
+            if let Slot::Closed { path, bytes, blake3 } = &self.slots[slot] {
+                let is_longer = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > *bytes);
+                if is_longer {
+                    self.slots[slot] = Slot::Open(reopen(path, *bytes, blake3, None)?);
+                }
+            }
+            if let Slot::Open(file) = &mut self.slots[slot] {
+                let moved = file.move_tail(spare).map_err(|error| output(file.path(), error))?;
+                self.note_moved(slot, moved);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_moved(&mut self, slot: usize, moved: Option<PathBuf>) {
+        let Some(to) = moved else { return };
+        let from = self.path_of(slot).unwrap_or_default();
+        self.notes.push(format!("rows in {} that this load did not write were moved to {}", from.display(), to.display()));
+    }
+
+    /// The files that the load has begun, as they are now.
+    pub(super) fn states(&self) -> Vec<RejectsState> {
+        let state = |(source, slot): (usize, &Slot)| {
+            let (path, (bytes, blake3)) = match slot {
+                Slot::Unused(_) => return None,
+                Slot::Open(file) => (file.path(), file.state()),
+                Slot::Closed { path, bytes, blake3 } => (path.as_path(), (*bytes, blake3.clone())),
+            };
+            Some(RejectsState { source: source as u32, name: file_name(path), bytes, blake3 })
+        };
+        self.slots.iter().enumerate().filter_map(state).collect()
+    }
+
+    /// The files that hold rejects of the load.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let is_used = |slot: &Slot| match slot {
+            Slot::Unused(_) => false,
+            Slot::Open(file) => !file.is_empty(),
+            Slot::Closed { bytes, .. } => *bytes > 0,
+        };
+        let used = (0..self.slots.len()).filter(|slot| is_used(&self.slots[*slot]));
+        used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
+    }
+
+    /// The files of a load that was finished before, as far as they are still there, unchanged.
+    pub(super) fn left_by(&self, load: &LoadRun) -> Vec<String> {
+        let path = |state: &RejectsState| match &self.named {
+            Some(named) => named.clone(),
+            None => directory_of(&self.path(self.slot_of(state.source as usize), 1)).join(&state.name),
+        };
+        let is_there = |path: &Path, state: &RejectsState| {
+            std::fs::read(path).is_ok_and(|found| blake3::hash(&found).to_hex().as_str() == state.blake3)
+        };
+        let found = load.checkpoint.rejects.iter().map(|state| (path(state), state));
+        found.filter(|(path, state)| is_there(path, state)).map(|(path, _)| path.display().to_string()).collect()
+    }
+
+    fn path_of(&self, slot: usize) -> Option<PathBuf> {
+        match &self.slots[slot] {
+            Slot::Unused(_) => None,
+            Slot::Open(file) => Some(file.path().to_owned()),
+            Slot::Closed { path, .. } => Some(path.clone()),
+        }
+    }
+
+    /// Name `number` for a slot's file: first the named file, or the one beside the source.
+    fn path(&self, slot: usize, number: usize) -> PathBuf {
+        match &self.named {
+            Some(named) if number == 1 => named.clone(),
+            _ => numbered(&self.base(slot), number),
+        }
+    }
+
+    /// The path that the names begin with; in the working directory for standard input.
+    fn base(&self, slot: usize) -> PathBuf {
+        let source = || self.plan.sources[slot].source.path.clone().unwrap_or_else(|| "stdin".into());
+        self.named.clone().unwrap_or_else(source)
+    }
+
+    /// Finds a name beside a slot's file that is not taken.
+    fn spare(&self, slot: usize) -> impl FnOnce() -> PathBuf + use<> {
+        let base = self.base(slot);
+        move || {
+            let mut names = (2..).map(|number| numbered(&base, number));
+            names.find(|path| !path.exists()).expect("there is no end of names")
+        }
+    }
+}
+
+/// `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, …
+fn numbered(base: &Path, number: usize) -> PathBuf {
+    let mut name = base.to_path_buf().into_os_string();
+    if number > 1 {
+        name.push(format!(".{number}"));
+    }
+    name.push(SUFFIX);
+    name.into()
+}
+
+fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadRun>) -> Result<RejectFile, Error> {
+    let mut file = RejectFile::open(path).map_err(|error| cannot_open(path, error))?;
+    match file.resume(bytes, blake3).map_err(|error| output(path, error))? {
+        Content::Same => Ok(file),
+        Content::Changed => Err(Error::RejectFile {
+            path: path.display().to_string(),
+            problem: match interrupted {
+                Some(_) => {
+                    "it was changed since this load was interrupted; put it back as it was, or move it away: the load then \
+                     begins anew and writes all rejects again"
+                }
+                None => "it was changed while the load ran; run the same command again",
+            },
+        }),
+    }
+}
+
+fn cannot_open(path: &Path, error: OpenError) -> Error {
+    match error {
+        OpenError::Io(error) => output(path, error),
+        OpenError::InUse => Error::RejectFile {
+            path: path.display().to_string(),
+            problem: "another load writes to it; wait until it has ended, or name another with --rejects",
+        },
+    }
+}
+
+fn output(path: &Path, error: std::io::Error) -> Error {
+    let path = format!("the reject file {}", path.display());
+    Error::Output { path, hint: "; make room for it, or name another with --rejects", error }
+}
+
+fn is_source(path: &Path, source: &SourcePlan) -> bool {
+    source.source.path.as_deref().is_some_and(|source| is_same_file(path, source))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The delimiter of a source's reject file.
+pub(super) fn delimiter(source: &SourcePlan) -> u8 {
+    match &source.layout.format {
+        crate::parse::Format::Csv(dialect) => dialect.delimiter,
+        crate::parse::Format::Ndjson => b',',
+    }
+}

@@ -1,0 +1,98 @@
+//! Records that a load's own proof may miss or find different, by `_id`: in memory, or in a temporary file if they are many.
+
+use super::report::Kind;
+use crate::encode::{Digest, Id};
+use crate::ledger::Exceptions;
+use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
+
+/// Marks a refused record in the place of an entry's source.
+const REFUSED: u32 = 0;
+/// Marks a record that other content kept out.
+const KEPT_OUT: u32 = 1;
+
+/// Collects the exceptions of a load.
+#[derive(Debug)]
+pub struct Excuses(Sorter);
+
+/// The exceptions in `_id` order.
+#[derive(Debug, Clone)]
+pub struct Excused(Sorted);
+
+/// The exceptions of a range of `_id`s, asked for in ascending order.
+#[derive(Debug)]
+pub(super) struct ExcusedRange {
+    entries: Merge,
+    next: Option<Entry>,
+}
+
+impl Excuses {
+    /// Holds `bytes_max` in memory and the rest in a temporary file, 44 bytes for each record.
+    pub fn new(bytes_max: usize) -> Self {
+        Self(Sorter::new(bytes_max))
+    }
+
+    /// Adds some.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be used.
+    pub fn add(&mut self, exceptions: &Exceptions) -> Result<(), SpillError> {
+        for (ids, source) in [(&exceptions.refused, REFUSED), (&exceptions.kept_out, KEPT_OUT)] {
+            for &id in ids {
+                self.0.push(Entry { id, source, row: 0, digest: Digest::default() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the input.
+    ///
+    /// # Errors
+    /// When the temporary file cannot be used.
+    pub fn settle(self) -> Result<Excused, SpillError> {
+        Ok(Excused(self.0.into_sorted()?))
+    }
+}
+
+impl Excused {
+    /// The exceptions with `from <= _id`, and `_id < to` where there is a `to`.
+    pub(super) fn range(&self, from: Id, to: Option<Id>) -> Result<ExcusedRange, SpillError> {
+        let mut entries = self.0.range(from, to)?;
+        let next = entries.next().transpose()?;
+        Ok(ExcusedRange { entries, next })
+    }
+}
+
+impl ExcusedRange {
+    /// Whether the record with this `_id`, which is greater than that of the call before, may show this kind of difference. A
+    /// refused record may be missing or stored with earlier content; one that was kept out must be there.
+    pub(super) fn excuses(&mut self, id: Id, kind: Kind) -> Result<bool, SpillError> {
+        let mut is_excused = false;
+        while let Some(entry) = self.next.filter(|entry| entry.id <= id) {
+            is_excused |= entry.id == id && (kind == Kind::Different || entry.source == REFUSED);
+            self.next = self.entries.next().transpose()?;
+        }
+        Ok(is_excused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_listed_records_are_excused_and_only_for_their_kind() {
+        let id = |byte| Id([byte; 16]);
+        let mut excuses = Excuses::new(0);
+        excuses.add(&Exceptions { refused: vec![id(9), id(2)], kept_out: vec![id(4)] }).unwrap();
+        excuses.add(&Exceptions { refused: vec![id(4)], kept_out: vec![id(6), id(6)] }).unwrap();
+        let excused = excuses.settle().unwrap();
+        let check = |kind, expected: [bool; 6]| {
+            let mut range = excused.range(id(1), Some(id(9))).unwrap();
+            assert_eq!([1, 2, 3, 4, 6, 8].map(|byte| range.excuses(id(byte), kind).unwrap()), expected);
+        };
+        check(Kind::Missing, [false, true, false, true, false, false]);
+        check(Kind::Different, [false, true, false, true, true, false]);
+        let mut whole = excused.range(id(0), None).unwrap();
+        assert!(whole.excuses(id(9), Kind::Missing).unwrap());
+    }
+}
