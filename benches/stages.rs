@@ -96,7 +96,12 @@ fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
 
 /// Seconds to sort all rows block by block, and to make one run without duplicates of the blocks.
 fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
-    let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true, is_resumed: false };
+    let policy = Policy {
+        mode: Mode::Insert,
+        on_conflict: plan.spec.identity.on_conflict,
+        empty_at_start: true,
+        is_resumed: false,
+    };
     let mut bench = Bench::new(plan, 0, None);
     let mut encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block, Vec::new())).collect();
     let mut run: Option<EncodedRun> = None;

@@ -32,7 +32,13 @@ impl Lease {
     ///
     /// # Errors
     /// The lease that is in the way.
-    pub fn take(held: Option<&Self>, owner: &Owner, now_ms: i64, length_ms: i64, ended: Option<i64>) -> Result<Self, Self> {
+    pub fn take(
+        held: Option<&Self>,
+        owner: &Owner,
+        now_ms: i64,
+        length_ms: i64,
+        ended: Option<i64>,
+    ) -> Result<Self, Self> {
         let fence = match held {
             Some(held) if !held.is_free_for(owner, now_ms, ended) => return Err(held.clone()),
             Some(held) => held.fence + 1,
@@ -73,7 +79,8 @@ mod tests {
 
     #[test]
     fn a_lower_fence_changes_nothing() {
-        for (written, fence, admitted) in [(None, 1, true), (Some(1), 1, true), (Some(1), 2, true), (Some(2), 1, false)] {
+        for (written, fence, admitted) in [(None, 1, true), (Some(1), 1, true), (Some(1), 2, true), (Some(2), 1, false)]
+        {
             assert_eq!(Lease::admits(written, fence), admitted, "{written:?} {fence}");
         }
     }

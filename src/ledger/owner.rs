@@ -43,7 +43,12 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "process {} on {}", self.process, if self.host.is_empty() { "another machine" } else { &self.host })
+        write!(
+            formatter,
+            "process {} on {}",
+            self.process,
+            if self.host.is_empty() { "another machine" } else { &self.host }
+        )
     }
 }
 

@@ -68,8 +68,7 @@ impl Ledger {
     /// journaled majority.
     pub fn new(database: &Database, collection: &str, lease: Duration) -> Self {
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
-        let options =
-            CollectionOptions::builder().write_concern(concern).read_concern(ReadConcern::majority()).build();
+        let options = CollectionOptions::builder().write_concern(concern).read_concern(ReadConcern::majority()).build();
         Self {
             documents: database.collection_with_options(LEDGER_COLLECTION, options),
             collection: collection.to_owned(),
@@ -180,7 +179,8 @@ impl Ledger {
     /// # Errors
     /// When the server cannot be read.
     pub async fn find(&self, key: &str) -> Result<Option<LoadRun>, LedgerError> {
-        let filter = doc! { "collection": &self.collection, "key": key, "state": { "$nin": ["dropped", "superseded"] } };
+        let filter =
+            doc! { "collection": &self.collection, "key": key, "state": { "$nin": ["dropped", "superseded"] } };
         let latest = doc! { "started": -1 };
         let loads = self.documents.clone_with_type::<LoadRun>();
         patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
@@ -340,7 +340,11 @@ impl Ledger {
             return Ok(settled);
         }
         let is_same = doc! { "$in": [{ "$ifNull": ["$uuid", Bson::Null] }, [Bson::from(uuid), Bson::Null]] };
-        let keeps = if anew { false.into() } else { Bson::from(doc! { "$and": [{ "$ne": [{ "$type": "$identity" }, "missing"] }, is_same] }) };
+        let keeps = if anew {
+            false.into()
+        } else {
+            Bson::from(doc! { "$and": [{ "$ne": [{ "$type": "$identity" }, "missing"] }, is_same] })
+        };
         let wanted_value = bson::serialize_to_bson(wanted).expect("an identity is a document");
         let change = doc! { "$set": {
             "of": { "$literal": &self.collection },
@@ -430,7 +434,8 @@ fn held_of(lease: &Document) -> Option<Held> {
 }
 
 fn identity_of(record: &Document, uuid: Option<Uuid>) -> Option<CollectionIdentity> {
-    let recorded = record.get("uuid").cloned().and_then(|uuid| bson::deserialize_from_bson::<Option<Uuid>>(uuid).ok()).flatten();
+    let recorded =
+        record.get("uuid").cloned().and_then(|uuid| bson::deserialize_from_bson::<Option<Uuid>>(uuid).ok()).flatten();
     if recorded.is_some() && uuid.is_some() && recorded != uuid {
         return None;
     }

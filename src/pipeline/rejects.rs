@@ -35,7 +35,11 @@ enum Slot {
     Unused(Option<RejectFile>),
     Open(RejectFile),
     /// Its source is done. Length and hash are of the load's own rows.
-    Closed { path: PathBuf, bytes: u64, blake3: String },
+    Closed {
+        path: PathBuf,
+        bytes: u64,
+        blake3: String,
+    },
 }
 
 /// Whether the reject files of an interrupted load are as it left them.
@@ -230,7 +234,11 @@ impl<'a> Rejects<'a> {
     fn note_moved(&mut self, slot: usize, moved: Option<PathBuf>) {
         let Some(to) = moved else { return };
         let from = self.path_of(slot).unwrap_or_default();
-        self.notes.push(format!("rows in {} that this load did not write were moved to {}", from.display(), to.display()));
+        self.notes.push(format!(
+            "rows in {} that this load did not write were moved to {}",
+            from.display(),
+            to.display()
+        ));
     }
 
     /// The files that the load has begun, as they are now.

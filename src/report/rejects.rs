@@ -140,7 +140,8 @@ impl RejectFile {
     /// # Errors
     /// When the file cannot be written. Then it is as long as before.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
-        let moved = if self.tail()?.is_none_or(|tail| self.matches(tail, bytes)) { None } else { self.move_tail(spare)? };
+        let moved =
+            if self.tail()?.is_none_or(|tail| self.matches(tail, bytes)) { None } else { self.move_tail(spare)? };
         let written = self.put(bytes);
         if written.is_err() && !self.is_special && self.tail().is_ok_and(|tail| tail.is_some()) {
             // The first error is the one to report.

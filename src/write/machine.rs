@@ -269,7 +269,9 @@ impl Machine {
         let mut different = Vec::new();
         for (&member, verdict) in batch.members.iter().zip(verdicts) {
             match verdict {
-                Verdict::Equal => self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed),
+                Verdict::Equal => {
+                    self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed)
+                }
                 Verdict::Absent => absent.push(member),
                 Verdict::Different => different.push(member),
             }

@@ -59,7 +59,10 @@ impl<'a> Load<'a> {
         }
         let Some(prior) = self.ledger.find(&self.run.key).await.map_err(reading)? else { return Ok(false) };
         if let Some(why) = self.is_invalid(&prior).await? {
-            self.notes.push(format!("load {} of these sources no longer counts, everything is written again: {why}", prior.id));
+            self.notes.push(format!(
+                "load {} of these sources no longer counts, everything is written again: {why}",
+                prior.id
+            ));
             return Ok(false);
         }
         if prior.state == State::Complete {
@@ -75,7 +78,11 @@ impl<'a> Load<'a> {
                 self.run = LoadRun { state: State::Running, fence: self.run.fence, ..prior };
             }
             Resumed::Gone(path) => {
-                self.notes.push(format!("load {} cannot be gone on with, everything is written again: {} is missing", prior.id, path.display()));
+                self.notes.push(format!(
+                    "load {} cannot be gone on with, everything is written again: {} is missing",
+                    prior.id,
+                    path.display()
+                ));
             }
         }
         Ok(false)

@@ -82,5 +82,10 @@ async fn renew(ledger: Ledger, key: String, fence: i64, is_lost: Arc<AtomicBool>
 pub(in crate::pipeline) fn describe(held: &Held) -> String {
     let time = |ms| DateTime::from_millis(ms).try_to_rfc3339_string().unwrap_or_default();
     let lease = &held.lease;
-    format!("{}, since {}; its lease ends at {} unless it is renewed", lease.owner, time(lease.since_ms), time(lease.until_ms))
+    format!(
+        "{}, since {}; its lease ends at {} unless it is renewed",
+        lease.owner,
+        time(lease.since_ms),
+        time(lease.until_ms)
+    )
 }

@@ -20,7 +20,11 @@ use crate::write::Mode;
 
 impl Load<'_> {
     /// Keeps in the ledger how the load ended, if it did not come to its end.
-    pub(super) async fn end(&mut self, result: Result<ReadSide, Error>, interrupt: &Interrupt) -> Result<ReadSide, Error> {
+    pub(super) async fn end(
+        &mut self,
+        result: Result<ReadSide, Error>,
+        interrupt: &Interrupt,
+    ) -> Result<ReadSide, Error> {
         let (state, cause) = match result {
             // Whoever took the load over writes its ledger now.
             Err(Error::TakenOver) => return Err(Error::TakenOver),
@@ -88,7 +92,8 @@ impl Load<'_> {
         let builds = self.run.first_load || self.ledger.has_unfinished_first_load(uuid).await.map_err(reading)?;
         if !builds {
             let provision = "run `medlift provision` as an administrator";
-            let indexes = (!missing.is_empty()).then(|| format!("indexes missing: {}; {provision}", missing.join(", ")));
+            let indexes =
+                (!missing.is_empty()).then(|| format!("indexes missing: {}; {provision}", missing.join(", ")));
             let validator = (!is_guarded).then(|| format!("the collection lacks the spec's validator; {provision}"));
             return Ok(indexes.into_iter().chain(validator).collect());
         }

@@ -71,7 +71,11 @@ fn writer_ended() -> Error {
 }
 
 /// Reads, parses, cleans and encodes everything, and sends it on run by run.
-pub(super) fn read(stages: &Stages<'_>, mut outlet: Outlet, rejects_max: Option<RejectsMax>) -> Result<ReadSide, Error> {
+pub(super) fn read(
+    stages: &Stages<'_>,
+    mut outlet: Outlet,
+    rejects_max: Option<RejectsMax>,
+) -> Result<ReadSide, Error> {
     let mut side = ReadSide::default();
     stages.encode_all(|block| {
         side.count(&block);
@@ -104,4 +108,3 @@ pub(super) fn beside<A: Send, B>(blocking: impl FnOnce() -> A + Send, future: im
         })
     })
 }
-

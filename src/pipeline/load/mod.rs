@@ -24,8 +24,8 @@ use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
 use crate::write::{Bulk, Limits, Mode, WriteError};
 
-pub(super) use claim::describe;
 use claim::Claim;
+pub(super) use claim::describe;
 pub(super) use feed::ReadSide;
 
 /// What a load was asked to do beside its sources and its target.

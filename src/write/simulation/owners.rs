@@ -1,0 +1,197 @@
+//! Loads that change hands: processes that are killed or frozen, leases that run out, and owners that come back too late.
+
+use super::*;
+use crate::ledger::{Lease, Owner};
+
+/// How long a lease runs, in ticks of the simulation.
+const LEASE: i64 = 20;
+
+/// The ledger's document of the load, and the lease.
+#[derive(Default)]
+struct Ledger {
+    lease: Option<Lease>,
+    fence: Option<i64>,
+    settled: Vec<Vec<Outcome>>,
+    in_doubt: u64,
+}
+
+/// A process with the lease it once had.
+struct Loader {
+    owner: Owner,
+    fence: i64,
+    /// Until when it may send, as far as it knows.
+    until: i64,
+    /// Runs that were settled when it began.
+    base: usize,
+    process: Process,
+    is_frozen: bool,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// A process lets one of its choices happen.
+    Step(u8),
+    /// A process dies; its commands have arrived or not.
+    Kill(u8),
+    /// A process stops running, or runs again.
+    Freeze(u8),
+    /// Another process starts. It may know that the owner has ended.
+    Start,
+    /// Time passes.
+    Wait(u8),
+}
+
+struct World {
+    runs: Vec<Vec<Record>>,
+    policy: Policy,
+    server: Server,
+    ledger: Ledger,
+    loaders: Vec<Loader>,
+    /// The owners whose processes have ended.
+    killed: Vec<Owner>,
+    now: i64,
+    faults: VecDeque<Fault>,
+}
+
+impl World {
+    fn start(&mut self) {
+        let owner = Owner::this_process();
+        let held = self.ledger.lease.as_ref();
+        let ended = held.filter(|held| self.killed.contains(&held.owner)).map(|held| held.fence);
+        let Ok(lease) = Lease::take(held, &owner, self.now, LEASE, ended) else { return };
+        let is_resumed = self.ledger.fence.is_some();
+        let (fence, until, base) = (lease.fence, lease.until_ms, self.ledger.settled.len());
+        assert!(Lease::admits(self.ledger.fence, fence), "a new owner has the highest fence");
+        (self.ledger.lease, self.ledger.fence) = (Some(lease), Some(fence));
+        let (passed, left) = self.runs.split_at(base);
+        let process = Process::new(passed, left, Policy { is_resumed, ..self.policy });
+        self.loaders.push(Loader { owner, fence, until, base, process, is_frozen: false });
+    }
+
+    /// Whether a process may still send: its lease runs, or the ledger confirms that nobody has taken it. It renews the lease
+    /// before it runs out.
+    fn confirms(&mut self, at: usize) -> bool {
+        let loader = &mut self.loaders[at];
+        if self.now < loader.until - LEASE / 2 {
+            return true;
+        }
+        match &mut self.ledger.lease {
+            Some(lease) if lease.fence == loader.fence => {
+                lease.until_ms = self.now + LEASE;
+                loader.until = lease.until_ms;
+                true
+            }
+            _ => self.now < loader.until,
+        }
+    }
+
+    fn step(&mut self, at: usize, choice: u8) {
+        if self.loaders[at].is_frozen || self.loaders[at].process.choices() == 0 {
+            return;
+        }
+        if !self.confirms(at) {
+            self.kill(at);
+            return;
+        }
+        let loader = &mut self.loaders[at];
+        let settled = loader.process.step(choice.into(), &mut self.server, &mut self.faults);
+        for (run, outcomes, in_doubt) in settled {
+            if !Lease::admits(self.ledger.fence, self.loaders[at].fence) {
+                self.kill(at);
+                return;
+            }
+            assert_eq!(
+                self.loaders[at].base as u64 + run,
+                self.ledger.settled.len() as u64,
+                "a checkpoint moves by one run"
+            );
+            self.ledger.fence = Some(self.loaders[at].fence);
+            self.ledger.settled.push(outcomes);
+            self.ledger.in_doubt += in_doubt;
+        }
+    }
+
+    fn kill(&mut self, at: usize) {
+        let loader = self.loaders.remove(at);
+        self.killed.push(loader.owner);
+    }
+
+    fn take(&mut self, turn: Turn) {
+        let count = self.loaders.len();
+        let chosen = |which: u8| usize::from(which) % count.max(1);
+        match turn {
+            Turn::Start => self.start(),
+            Turn::Wait(ticks) => self.now += i64::from(ticks),
+            _ if count == 0 => {}
+            Turn::Step(choice) => self.step(chosen(choice >> 5), choice & 31),
+            Turn::Kill(which) => self.kill(chosen(which)),
+            Turn::Freeze(which) => {
+                let loader = &mut self.loaders[chosen(which)];
+                loader.is_frozen = !loader.is_frozen;
+            }
+        }
+    }
+
+    /// Lets the load come to its end: whoever is left works, and the next process starts when nobody can.
+    fn finish(&mut self) {
+        let mut turns = 0;
+        while self.ledger.settled.len() < self.runs.len() {
+            self.loaders.iter_mut().for_each(|loader| loader.is_frozen = false);
+            self.now += 1;
+            let at = turns % (self.loaders.len() + 1);
+            if at == self.loaders.len() {
+                self.start()
+            } else {
+                self.step(at, turns as u8 & 31)
+            }
+            turns += 1;
+            assert!(turns < 10_000, "the load never comes to its end");
+        }
+    }
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        12 => any::<u8>().prop_map(Turn::Step),
+        1 => any::<u8>().prop_map(Turn::Kill),
+        1 => any::<u8>().prop_map(Turn::Freeze),
+        2 => Just(Turn::Start),
+        1 => (0..2 * LEASE as u8).prop_map(Turn::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_load_that_changes_hands_ends_as_if_one_process_had_done_it(
+        runs in runs(),
+        stored in stored(),
+        (mode, on_conflict) in policy(),
+        faults in prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(fault(), 0..30)],
+        turns in prop::collection::vec(turn(), 0..200),
+    ) {
+        let policy = Policy { mode, on_conflict, empty_at_start: stored.is_empty(), is_resumed: false };
+        let server = Server { durable: stored.clone(), applied: BTreeMap::new() };
+        let (ledger, loaders, killed) = (Ledger::default(), Vec::new(), Vec::new());
+        let mut world = World { runs: runs.clone(), policy, server, ledger, loaders, killed, now: 0, faults: faults.into() };
+        world.start();
+        for turn in turns {
+            world.take(turn);
+        }
+        world.finish();
+        let (held, expected) = model(&runs, &stored, policy);
+        let settled = &world.ledger.settled;
+        prop_assert_eq!(settled.iter().map(Vec::len).collect::<Vec<_>>(), runs.iter().map(Vec::len).collect::<Vec<_>>());
+        prop_assert!(!settled.iter().flatten().any(|outcome| *outcome == Outcome::Pending));
+        prop_assert_eq!(&world.server.durable, &held);
+        let written = |outcomes: &[Vec<Outcome>]| outcomes.iter().flatten().filter(|outcome| **outcome == Outcome::Written).count();
+        if stored.is_empty() {
+            prop_assert_eq!(written(settled), held.len(), "a first load counts exactly, however often it was killed");
+        } else {
+            let wrong = written(settled).abs_diff(written(&expected)) as u64;
+            prop_assert!(wrong <= world.ledger.in_doubt, "{} wrong, {} in doubt", wrong, world.ledger.in_doubt);
+        }
+    }
+}
