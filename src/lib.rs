@@ -13,6 +13,8 @@ pub mod clean;
 
 pub mod reject;
 
+pub mod outputs;
+
 pub mod encode;
 
 pub mod write;

@@ -17,12 +17,14 @@ const ROOMS: &[Room] = &[
     Room {
         name: "cli",
         uses: &[
-            "access", "export", "generate", "ledger", "pipeline", "read", "reject", "report", "spec", "verify", "write",
+            "access", "export", "generate", "ledger", "outputs", "pipeline", "read", "reject", "report", "spec",
+            "verify", "write",
         ],
     },
     Room { name: "spec", uses: &[] },
     Room { name: "read", uses: &[] },
     Room { name: "reject", uses: &[] },
+    Room { name: "outputs", uses: &[] },
     Room { name: "parse", uses: &["read", "reject", "spec"] },
     Room { name: "clean", uses: &["parse", "reject", "spec"] },
     Room { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
@@ -31,16 +33,16 @@ const ROOMS: &[Room] = &[
     Room { name: "verify", uses: &["access", "clean", "encode", "ledger", "parse", "read", "reject", "spec", "spill"] },
     Room { name: "access", uses: &["spec"] },
     Room { name: "spill", uses: &["encode"] },
-    Room { name: "report", uses: &["clean", "ledger", "parse", "reject", "spec", "verify", "write"] },
+    Room { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "spec", "verify", "write"] },
     Room {
         name: "pipeline",
         uses: &[
-            "access", "clean", "encode", "export", "ledger", "parse", "read", "reject", "report", "spec", "spill",
-            "verify", "write",
+            "access", "clean", "encode", "export", "ledger", "outputs", "parse", "read", "reject", "report", "spec",
+            "spill", "verify", "write",
         ],
     },
     Room { name: "generate", uses: &["spec"] },
-    Room { name: "export", uses: &["access", "clean", "encode", "parse", "spec", "verify"] },
+    Room { name: "export", uses: &["access", "clean", "encode", "outputs", "parse", "spec", "verify"] },
     Room { name: "serve", uses: &["access", "ledger", "report", "spec"] },
     Room { name: "listen", uses: &["parse", "read", "spec"] },
 ];
