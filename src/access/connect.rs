@@ -12,7 +12,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 
 use super::diagnose::{self, Heartbeats};
-use super::{AccessError, Account, Secret, Settings, uri};
+use super::{ATTEMPTS_MAX, AccessError, Account, Failure, Secret, Settings, patiently, pause, uri};
 
 /// Where the system keeps the authorities it trusts: Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -130,17 +130,62 @@ impl Target {
         self.db().collection(&self.collection)
     }
 
-    /// Runs a command that changes something, acknowledged by a journaled majority; `doing` names it for an error.
+    /// Runs a command on the database of the data that changes nothing. Tries again while the failure may pass.
+    pub(super) async fn look(&self, command: Document) -> Result<Document, Failure> {
+        let database = self.db();
+        patiently(|| database.run_command(command.clone()).into_future()).await
+    }
+
+    /// Runs a command that changes something, acknowledged by a journaled majority; `doing` names it for an error. Tries
+    /// again while the failure may pass.
     pub(super) async fn run(
         &self,
         database: &str,
         mut command: Document,
         doing: impl FnOnce() -> String,
     ) -> Result<Document, AccessError> {
-        command.insert("writeConcern", doc! { "w": "majority", "j": true });
-        let ran = self.client.database(database).run_command(command).await;
-        ran.map_err(|error| AccessError::of(doing(), &error))
+        let mut attempt = 1;
+        loop {
+            let failure = match self.run_once(database, command.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let is_done = attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code));
+            if attempt >= ATTEMPTS_MAX || !(is_done || failure.is_retryable()) {
+                return Err(AccessError::Command { doing: doing(), failure });
+            }
+            if is_done {
+                let Some(again) = acknowledged_again(&command) else { return Ok(Document::new()) };
+                command = again;
+            } else {
+                tokio::time::sleep(pause(attempt)).await;
+            }
+            attempt += 1;
+        }
     }
+
+    /// Runs a command that changes something once. An answer that a majority has not acknowledged is a failure.
+    pub(super) async fn run_once(&self, database: &str, mut command: Document) -> Result<Document, Failure> {
+        command.insert("writeConcern", doc! { "w": "majority", "j": true });
+        let answer = self.client.database(database).run_command(command).await?;
+        Failure::in_answer(&answer).map_or(Ok(answer), Err)
+    }
+}
+
+/// The server's codes for something that is there already: a collection, a role, a user; and for an index that is gone.
+const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
+
+/// The command that makes the same state once more, for a command that was carried out although its answer was lost or a
+/// majority did not acknowledge it; its answer is the acknowledgement. `None` for a command that has none.
+fn acknowledged_again(command: &Document) -> Option<Document> {
+    let (name, _) = command.iter().next()?;
+    let again = match name.as_str() {
+        "createUser" => "updateUser",
+        "createRole" => "updateRole",
+        "create" => "collMod",
+        _ => return None,
+    };
+    Some(command.iter().map(|(key, value)| (if key == name { again } else { key }.to_owned(), value.clone())).collect())
 }
 
 impl Destination {
@@ -373,6 +418,15 @@ pub(super) fn with_heartbeats(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_made_already_is_acknowledged_by_making_it_once_more() {
+        let check = |command: Document, expected: Option<Document>| assert_eq!(acknowledged_again(&command), expected);
+        check(doc! { "createUser": "u", "pwd": "p" }, Some(doc! { "updateUser": "u", "pwd": "p" }));
+        check(doc! { "createRole": "r", "roles": [] }, Some(doc! { "updateRole": "r", "roles": [] }));
+        check(doc! { "create": "c", "viewOn": "d" }, Some(doc! { "collMod": "c", "viewOn": "d" }));
+        check(doc! { "dropIndexes": "c", "index": "i" }, None);
+    }
 
     fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, AccessError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -4,10 +4,13 @@
 //! documents, and documents are patients. This room never writes patient data and never reads it, except for the count
 //! of documents that break the validator.
 
+pub mod codes;
 mod connect;
 mod diagnose;
 pub mod doctor;
 mod failure;
+mod indexes;
+mod patience;
 pub mod provision;
 pub mod schema;
 mod secret;
@@ -17,7 +20,8 @@ mod uri;
 use std::path::PathBuf;
 
 pub use connect::{Connection, Destination, Purpose, Target};
-pub use failure::{CertificateFault, Failure, SignIn, Unreachable, pause};
+pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
+pub use patience::{ATTEMPTS_MAX, patiently, pause};
 pub use secret::Secret;
 pub use settings::{Account, Settings};
 
@@ -107,6 +111,14 @@ impl AccessError {
     /// A command that failed while `doing` something, e.g. "read the indexes of hospital.admissions".
     pub fn of(doing: String, error: &mongodb::error::Error) -> Self {
         Self::Command { doing, failure: Failure::of(error) }
+    }
+
+    /// The failure of the command that was sent, if it was one.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Connect { failure, .. } | Self::Command { failure, .. } => Some(failure),
+            _ => None,
+        }
     }
 
     /// The exit code of a command that stops with this error: 2 for a wrong setting, else the failure's.

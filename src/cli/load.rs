@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use medlift::access::{Purpose, Target};
+use medlift::access::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
 use medlift::report::Bar;
@@ -82,9 +82,6 @@ pub enum LoadMode {
 
 /// Bytes of documents in one command: it must fit one BSON document of 16 MiB.
 const BATCH_BYTES_MAX: usize = 12 << 20;
-
-/// How often a batch is sent before the load stops; with pauses that grow to 5 s, longer than an election takes.
-const ATTEMPTS_MAX: u32 = 10;
 
 impl LoadArgs {
     /// Runs the command.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::access::provision::{Plan, Wanted, WantedUser, init_js};
+use medlift::access::provision::{Plan, Step, Wanted, WantedUser, init_js};
 use medlift::access::{Destination, Purpose, Secret, Settings};
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Error;
@@ -79,7 +79,8 @@ impl ProvisionArgs {
             let target = destination.connect().await?;
             let plan = Plan::make(&target, &destination, &wanted).await?;
             if !self.plan {
-                plan.carry_out(&target, |step| eprintln!("medlift: done: {step}")).await?;
+                let done = |step: &Step| eprintln!("medlift: done: {step}");
+                plan.carry_out(&target, done, |text| eprintln!("medlift: {text}")).await?;
             }
             Ok(Provisioned {
                 carried_out: !self.plan,

@@ -6,7 +6,7 @@ use mongodb::options::{Acknowledgment, ReadConcern, WriteConcern};
 use mongodb::{Collection, Database};
 
 use super::run::{LoadRun, Options, SourceIdentity, State};
-use crate::access::{Failure, pause};
+use crate::access::{Failure, patiently};
 
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
@@ -49,43 +49,35 @@ impl Ledger {
             let hashes = |sources: &[SourceIdentity]| sources.iter().map(|s| s.blake3.clone()).collect::<Vec<_>>();
             run.state != State::Dropped && run.options == *options && hashes(&run.sources) == hashes(sources)
         };
-        let mut runs =
-            self.runs.find(filter).sort(doc! { "started": -1 }).await.map_err(|error| Failure::of(&error))?;
-        while let Some(run) = runs.try_next().await.map_err(|error| Failure::of(&error))? {
-            if same(&run) {
-                return Ok(Some(run));
-            }
-        }
-        Ok(None)
+        let runs: Vec<LoadRun> = patiently(async || {
+            let runs = self.runs.find(filter.clone()).sort(doc! { "started": -1 }).await?;
+            runs.try_collect().await
+        })
+        .await?;
+        Ok(runs.into_iter().find(same))
     }
 
-    /// Writes the load's document, new or changed.
+    /// Writes the load's document, new or changed. Tries again while the failure may pass: writing the same document under
+    /// the same `_id` twice changes nothing.
     ///
     /// # Errors
     /// When the write is not acknowledged by a journaled majority.
     pub async fn put(&self, run: &mut LoadRun) -> Result<(), Failure> {
         run.updated = DateTime::now();
-        let filter = doc! { "_id": run.id };
-        self.runs.replace_one(filter, &*run).upsert(true).await.map_err(|error| Failure::of(&error))?;
+        let run = &*run;
+        patiently(|| self.runs.replace_one(doc! { "_id": run.id }, run).upsert(true).into_future()).await?;
         Ok(())
     }
 
-    /// As [`put`](Self::put), up to `attempts_max` times where trying again may help, with pauses that grow to 5 s: the same
-    /// document under the same `_id` may be written twice.
+    /// Writes the load's document, and tries only once.
     ///
     /// # Errors
-    /// What the last attempt met.
-    pub async fn put_patiently(&self, run: &mut LoadRun, attempts_max: u32) -> Result<(), Failure> {
-        let mut attempt = 1;
-        loop {
-            match self.put(run).await {
-                Err(failure) if failure.is_retryable() && attempt < attempts_max => {
-                    tokio::time::sleep(pause(attempt)).await;
-                    attempt += 1;
-                }
-                done => return done,
-            }
-        }
+    /// When the write is not acknowledged by a journaled majority.
+    pub async fn put_once(&self, run: &mut LoadRun) -> Result<(), Failure> {
+        run.updated = DateTime::now();
+        let filter = doc! { "_id": run.id };
+        self.runs.replace_one(filter, &*run).upsert(true).await.map_err(|error| Failure::of(&error))?;
+        Ok(())
     }
 
     /// Marks all loads into the collection as dropped.
@@ -94,10 +86,8 @@ impl Ledger {
     /// When the write is not acknowledged by a journaled majority.
     pub async fn mark_dropped(&self) -> Result<(), Failure> {
         let change = doc! { "$set": { "state": "dropped", "updated": DateTime::now() } };
-        self.runs
-            .update_many(doc! { "collection": &self.collection }, change)
-            .await
-            .map_err(|error| Failure::of(&error))?;
+        let filter = || doc! { "collection": &self.collection };
+        patiently(|| self.runs.update_many(filter(), change.clone()).into_future()).await?;
         Ok(())
     }
 
@@ -107,6 +97,6 @@ impl Ledger {
     /// When the server cannot be read.
     pub async fn count(&self) -> Result<u64, Failure> {
         let filter: Document = doc! { "collection": &self.collection };
-        self.runs.count_documents(filter).await.map_err(|error| Failure::of(&error))
+        patiently(|| self.runs.count_documents(filter.clone()).into_future()).await
     }
 }

@@ -93,7 +93,7 @@ pub async fn load(
     let read = load.end(result, interrupt).await?;
     let mut summary = load.summary(&read, "loaded");
     summary.seconds = seconds;
-    summary.collection_notes = load.finish_collection().await?;
+    summary.collection_notes = load.finish_collection(progress).await?;
     load.complete().await?;
     summary.run = Some(load.run.id.to_string());
     let conformity = load.ask_conformity();
@@ -190,7 +190,7 @@ impl<'a> Load<'a> {
         let (free, places) = channel();
         (0..RUNS_MAX).for_each(|_| put_back(&free));
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
-        let (rejects_max, attempts_max) = (self.options.rejects_max, self.options.limits.attempts_max);
+        let rejects_max = self.options.rejects_max;
         let (run, account, ledger) = (&mut self.run, &mut self.account, &self.ledger);
         let write = async move {
             if run.sources.is_empty() {
@@ -204,7 +204,7 @@ impl<'a> Load<'a> {
                     done.blocks.into_iter().for_each(|block| spares.give_documents(block));
                 }
                 put_back(&free);
-                ledger.put_patiently(run, attempts_max).await.map_err(keeping)?;
+                ledger.put(run).await.map_err(keeping)?;
                 let Counts { read, written, .. } = run.counts;
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
@@ -236,7 +236,7 @@ impl<'a> Load<'a> {
         // The cause matters more than a ledger or a reject file that the same failure keeps from being written. A load whose
         // sources could not be hashed was never in the ledger.
         if !self.run.sources.is_empty() {
-            let _ = self.ledger.put(&mut self.run).await;
+            let _ = self.ledger.put_once(&mut self.run).await;
         }
         let _ = self.account.sync();
         let Counts { written, read: settled, .. } = self.run.counts;
@@ -265,16 +265,17 @@ impl<'a> Load<'a> {
     }
 
     /// Indexes and validator of a first load, built when all documents are there.
-    async fn finish_collection(&self) -> Result<Vec<String>, Error> {
+    async fn finish_collection(&self, progress: &Progress) -> Result<Vec<String>, Error> {
         if !self.run.first_load {
             return Ok(Vec::new());
         }
         let (target, spec) = (self.target, &self.plan.spec);
         let names: Vec<&str> = spec.indexes.iter().map(|index| index.name.as_str()).collect();
         let built = format!("indexes built: {}", names.join(", "));
+        let waiting = |text: &str| progress.say(text);
         let notes = vec![
-            note_of(schema::build_indexes(target, spec).await, built, "indexes not built")?,
-            note_of(schema::attach(target, spec).await, "validator attached".into(), "validator not attached")?,
+            note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes not built")?,
+            note_of(schema::attach(target, spec, waiting).await, "validator attached".into(), "validator not attached")?,
         ];
         Ok(notes)
     }

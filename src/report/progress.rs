@@ -23,6 +23,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Tells on standard error why the command makes no progress for a while, even if the user asked for quiet.
+    #[expect(clippy::unused_self, reason = "called where progress is reported; a bar may be drawn again after it")]
+    pub fn say(&self, text: &str) {
+        eprintln!("medlift: {text}");
+    }
+
     /// Tells a step, if the user wants to hear of steps. `what` holds no value of any row.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.verbose {

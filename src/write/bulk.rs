@@ -14,10 +14,9 @@ use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
 
 use super::batch::{Member, Step};
-use super::codes;
 use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
-use crate::access::Failure;
+use crate::access::{Failure, codes, patiently};
 use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, same_fields};
 
 /// When stored content counts as equal.
@@ -91,8 +90,8 @@ impl Bulk {
     /// # Errors
     /// When the read fails.
     pub async fn is_empty(&self) -> Result<bool, Failure> {
-        let first = self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority());
-        Ok(first.await.map_err(|error| Failure::of(&error))?.is_none())
+        let first = || self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority()).into_future();
+        Ok(patiently(first).await?.is_none())
     }
 
     /// Drops the collection.
@@ -100,17 +99,20 @@ impl Bulk {
     /// # Errors
     /// When the server refuses, or a journaled majority does not confirm.
     pub async fn drop_collection(&self) -> Result<(), Failure> {
-        self.documents.drop().await.map_err(|error| Failure::of(&error))
+        patiently(|| self.documents.drop().into_future()).await
     }
 
     /// Sends a batch's documents as one command and reduces the answer.
     ///
     /// # Errors
-    /// When there is no answer, or the server refused the command as a whole.
+    /// When there is no answer, the server refused the command as a whole, or the deployment can never acknowledge it.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
         let command = self.command(step, parcel);
         let answer = self.database.run_raw_command(command).await.map_err(|error| Failure::of(&error))?;
-        Ok(reply_of(&answer))
+        match Failure::in_answer(&answer) {
+            Some(failure) if !failure.is_retryable() => Err(failure),
+            _ => Ok(reply_of(&answer)),
+        }
     }
 
     fn command(&self, step: Step, parcel: &Parcel) -> RawDocumentBuf {

@@ -17,7 +17,7 @@ use super::machine::{Action, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy};
 use super::run::EncodedRun;
 use super::seen::Seen;
-use crate::access::Failure;
+use crate::access::{Failure, codes};
 use crate::encode::{Digest, IdentityKey};
 
 /// What stops a writer.
@@ -224,6 +224,6 @@ impl Writer {
 
     /// Why a batch was given up: what its last command met, or a majority that never confirmed it.
     fn why(&mut self, batch: BatchId) -> Failure {
-        self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: 64 })
+        self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }
 }

@@ -56,7 +56,7 @@ impl Deployment {
     async fn provision(&self, settings: &Settings) -> Vec<String> {
         let plan = self.plan(settings).await;
         let mut steps = Vec::new();
-        plan.carry_out(&self.root().await, |step| steps.push(step.to_string())).await.expect("carries out");
+        plan.carry_out(&self.root().await, |step| steps.push(step.to_string()), |_| ()).await.expect("carries out");
         steps
     }
 
@@ -202,8 +202,8 @@ fn the_loader_loads_and_verifies_and_neither_deletes_nor_reads_anything_else() {
         loader.may(doc! { "listCollections": 1 }).await;
         loader.may(doc! { "listIndexes": "admissions" }).await;
         assert!(schema::read(&loader.0).await.expect("reads").is_guarded_by(&shared().spec));
-        schema::attach(&loader.0, &shared().spec).await.expect("is attached already");
-        schema::build_indexes(&loader.0, &shared().spec).await.expect("are built already");
+        schema::attach(&loader.0, &shared().spec, |_| ()).await.expect("is attached already");
+        schema::build_indexes(&loader.0, &shared().spec, |_| ()).await.expect("are built already");
         schema::nonconforming(&loader.0, &shared().spec).await.expect("counts");
         loader.may_not(doc! { "dropDatabase": 1 }).await;
         loader.may_not(doc! { "collMod": "admissions", "validationLevel": "off" }).await;
