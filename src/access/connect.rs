@@ -196,8 +196,11 @@ impl Destination {
         let mut uri = uri::parse(given.reveal())?;
         let database = database(wishes, settings, &uri)?;
         let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
+        refuse_connection_string("--collection", collection)?;
         uri.tls = tls(wishes, uri.tls.take())?;
         uri.credential = credential(wishes, settings, &uri, &database)?;
+        let user = uri.credential.as_ref().and_then(|credential| credential.username.as_deref());
+        refuse_connection_string("--username", user.unwrap_or_default())?;
         uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
         uri.read_concern = Some(ReadConcern::majority());
         uri.read_preference = Some(ReadPreference::Primary);
@@ -209,6 +212,14 @@ impl Destination {
             uri.compressors = None;
         }
         Ok(Self { uri, database, collection: collection.to_owned() })
+    }
+
+    /// The files that a connection reads: certificates and keys.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.uri.tls {
+            Some(Tls::Enabled(tls)) => tls.ca_file_path.iter().chain(&tls.cert_key_file_path).cloned().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The same destination for another user, who signs in with a password.
@@ -267,6 +278,7 @@ fn host_names(hosts: &HostInfo) -> String {
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, AccessError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
+    refuse_connection_string("--db", name)?;
     if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
         return Err(AccessError::Setting {
             setting: "--db".to_owned(),
@@ -274,6 +286,17 @@ fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) ->
         });
     }
     Ok(name.to_owned())
+}
+
+/// Names are shown in messages, and a connection string in the place of one may hold a password.
+fn refuse_connection_string(setting: &str, name: &str) -> Result<(), AccessError> {
+    if !uri::may_hold_password(name) {
+        return Ok(());
+    }
+    Err(AccessError::Setting {
+        setting: setting.to_owned(),
+        problem: "the name looks like a connection string, which belongs to --uri or MONGODB_URI".to_owned(),
+    })
 }
 
 fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
@@ -384,12 +407,17 @@ fn certificate_sign_in(mut credential: Credential) -> Credential {
 }
 
 fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, String, Secret)>, AccessError> {
+    let mut unset = None;
     for account in purpose.accounts() {
-        if let Some((name, password)) = settings.account(*account)? {
-            return Ok(Some((*account, name, password)));
+        match settings.account(*account) {
+            Ok(Some((name, password))) => return Ok(Some((*account, name, password))),
+            Ok(None) => {}
+            // A template names all users; one with a password is enough.
+            Err(error @ AccessError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
+            Err(other) => return Err(other),
         }
     }
-    Ok(None)
+    unset.map_or(Ok(None), Err)
 }
 
 /// A user named without a password has the one that the environment gives a user of that name.
@@ -474,7 +502,26 @@ mod tests {
         check(&named("scribe"), "scribe", "w", Some("hospital"));
         check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
         assert!(settle(&named("stranger"), &environment).is_err());
+        let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
+        let loads = settle(&purpose(Purpose::Load), &template).expect("settles").uri.credential.expect("a sign-in");
+        assert_eq!(loads.username.as_deref(), Some("writer"));
+        assert!(settle(&purpose(Purpose::Load), &template[..2]).is_err());
         assert!(settle(&uri("mongodb://h/"), &[]).expect("settles").uri.credential.is_none());
+    }
+
+    #[test]
+    fn names_that_hold_a_connection_string_are_refused_and_nothing_shows_a_password() {
+        let secret = "mongodb://u:pa55@h/";
+        let refused = |wishes: &Connection, pairs: &[(&str, &str)]| {
+            let problem = settle(wishes, pairs).expect_err("refused").to_string();
+            assert!(problem.contains("looks like a connection string") && !problem.contains("pa55"), "{problem}");
+        };
+        refused(&uri("mongodb://h/"), &[("COLLECTION_NAME", secret)]);
+        refused(&uri("mongodb://h/"), &[("DB_NAME", secret)]);
+        refused(&uri("mongodb://h/"), &[("WRITER_USER", secret), ("WRITER_PASS", "w")]);
+        let given = Connection { password: Some("pa55".into()), ..uri("mongodb://u:pa55@h/?authSource=x") };
+        let settled = settle(&given, &[]).expect("settles");
+        assert!(!format!("{given:?} {settled:?}").contains("pa55"));
     }
 
     #[test]

@@ -133,7 +133,7 @@ pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&st
         let (names, collection) = (building.join(", "), format!("{}.{}", target.database, target.collection));
         if look == 1 {
             waiting(&format!(
-                "waiting for the server to finish the indexes {names} of {collection}, whose build another load began"
+                "waiting for the server to finish the indexes {names} of {collection}, whose build is under way"
             ));
         }
         if begun.elapsed() > WAIT_MAX {

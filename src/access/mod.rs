@@ -24,6 +24,7 @@ pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
 pub use patience::{ATTEMPTS_MAX, patiently, pause};
 pub use secret::Secret;
 pub use settings::{Account, Settings};
+pub use uri::{is_connection_string, may_hold_password};
 
 /// Why the deployment cannot be used. No variant carries a password or a text of the server.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +52,12 @@ pub enum AccessError {
         problem: String,
     },
     /// A `…_FILE` secret cannot be read.
-    #[error("cannot read the file {} that {variable} names: {problem}", path.display())]
+    #[error(
+        "cannot read the file that {variable} names: {problem}; it must be the path of a file with the secret in it"
+    )]
     SecretFile {
-        /// The variable.
+        /// The variable. Its value is not shown: it may be the secret itself, by mistake.
         variable: String,
-        /// The file.
-        path: PathBuf,
         /// What is wrong.
         problem: String,
     },

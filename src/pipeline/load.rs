@@ -212,7 +212,7 @@ impl<'a> Load<'a> {
             writer.write_all(runs, settle).await
         };
         let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
-        let (read, written) = beside(move || read(&stages, outlet, rejects_max), write);
+        let (read, written) = beside(move || read(&stages, outlet, rejects_max), write)?;
         // The writer's error is the cause where both have one: the reader then only finds nobody listening.
         written?;
         read
@@ -275,7 +275,11 @@ impl<'a> Load<'a> {
         let waiting = |text: &str| progress.say(text);
         let notes = vec![
             note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes not built")?,
-            note_of(schema::attach(target, spec, waiting).await, "validator attached".into(), "validator not attached")?,
+            note_of(
+                schema::attach(target, spec, waiting).await,
+                "validator attached".into(),
+                "validator not attached",
+            )?,
         ];
         Ok(notes)
     }
@@ -414,12 +418,16 @@ impl ReadSide {
 }
 
 /// Runs blocking work on a thread of its own beside a future, and waits for both.
-fn beside<A: Send, B>(blocking: impl FnOnce() -> A + Send, future: impl Future<Output = B>) -> (A, B) {
+///
+/// # Errors
+/// When the system starts no further thread; nothing was done then.
+fn beside<A: Send, B>(blocking: impl FnOnce() -> A + Send, future: impl Future<Output = B>) -> Result<(A, B), Error> {
     tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
-            let blocking = scope.spawn(blocking);
+            let blocking = std::thread::Builder::new().spawn_scoped(scope, blocking);
+            let blocking = blocking.map_err(|error| Error::no_thread(&error))?;
             let done = Handle::current().block_on(future);
-            (blocking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done)
+            Ok((blocking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done))
         })
     })
 }

@@ -110,6 +110,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// The system starts no further thread.
+    pub fn no_thread(error: &std::io::Error) -> Self {
+        Self::Stopped(format!(
+            "cannot start a thread: {error}; raise the limit for processes (ulimit -u) or for memory (ulimit -v)"
+        ))
+    }
+
     /// What a load that this stopped can count on the next time.
     const fn afterwards(&self) -> &'static str {
         match self {

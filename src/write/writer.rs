@@ -19,6 +19,7 @@ use super::run::EncodedRun;
 use super::seen::Seen;
 use crate::access::{Failure, codes};
 use crate::encode::{Digest, IdentityKey};
+use crate::outputs::limit_hint;
 
 /// What stops a writer.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum WriteError {
     #[error("cannot write to the collection: {0}")]
     Server(Failure),
     /// The temporary file of identities cannot be used.
-    #[error("cannot keep the identities of this load in a temporary file (TMPDIR names its directory): {0}")]
+    #[error("cannot keep the identities of this load in a temporary file (TMPDIR names its directory): {0}{}", limit_hint(.0))]
     Seen(#[from] io::Error),
 }
 

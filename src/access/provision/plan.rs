@@ -56,10 +56,11 @@ impl Plan {
         for role in roles(wanted) {
             plan.steps.extend(role_step(target, &role).await?);
         }
+        let mut weak = Vec::new();
         for user in &wanted.users {
-            plan.add_user(target, destination, user).await?;
+            weak.extend(plan.add_user(target, destination, user).await?);
         }
-        Ok(plan)
+        if weak.is_empty() { Ok(plan) } else { Err(AccessError::Users { problems: weak.join("; ") }) }
     }
 
     /// The steps for an empty deployment.
@@ -94,16 +95,17 @@ impl Plan {
         Ok(())
     }
 
+    /// Returns what is wrong with a password that is too weak. The password of a user who is left alone is not judged.
     async fn add_user(
         &mut self,
         target: &Target,
         destination: &Destination,
         user: &WantedUser,
-    ) -> Result<(), AccessError> {
+    ) -> Result<Option<String>, AccessError> {
         let database = &target.database;
         let Some(actual) = user_info(target, &user.name).await? else {
             self.steps.push(create_user(user, database));
-            return Ok(());
+            return Ok(user.weakness());
         };
         if actual.get_document("customData").ok() != Some(&WantedUser::mark()) {
             self.left_alone.push(format!(
@@ -111,11 +113,14 @@ impl Plan {
                 user.name,
                 user.account.user_variable()
             ));
-            return Ok(());
+            return Ok(None);
         }
+        let weakness = user.weakness();
         self.steps.extend(role_change(&actual, user, database));
-        self.steps.extend(password_change(destination, user, database).await?);
-        Ok(())
+        if weakness.is_none() {
+            self.steps.extend(password_change(destination, user, database).await?);
+        }
+        Ok(weakness)
     }
 }
 
