@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("medlift: {error}");
+            cli::tell(&error);
             ExitCode::from(error.exit_code())
         }
     }

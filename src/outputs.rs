@@ -5,12 +5,20 @@
 //! compares files by device and inode. It never knows the content of an output.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Stdout, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Mode of an output: only its owner may read and write it.
-const PRIVATE_MODE: u32 = 0o600;
+use tempfile::{Builder, NamedTempFile};
+
+/// Mode of an output with patients' data: only its owner may read and write it.
+pub const PRIVATE_MODE: u32 = 0o600;
+
+/// Mode of an output without patients' data, before the process's umask is taken off.
+pub const SHARED_MODE: u32 = 0o666;
+
+/// Begins the names of temporary files beside an output.
+const TEMPORARY_PREFIX: &str = ".medlift-";
 
 /// Returns true if both paths lead to the same file: the same device and inode, after following links. Returns false if
 /// either does not exist or cannot be looked at.
@@ -34,6 +42,183 @@ fn make_private(file: &File) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(PRIVATE_MODE))?;
     }
     Ok(())
+}
+
+/// Says what to do about a write that failed because of a limit of the process, after a semicolon; empty for other errors.
+pub fn limit_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => "; the limit for the size of a file is too low: raise it with ulimit -f",
+        _ if is_out_of_files(error) => "; the limit for open files is too low: raise it with ulimit -n",
+        _ => "",
+    }
+}
+
+/// The system's codes for too many open files: of this process, of the whole system.
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23))
+}
+
+/// A sink for a command's result: standard output, a pipe or device, or a file that appears only when it is complete.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Stdout(Stdout),
+    /// Something that a file cannot replace: a pipe, a terminal, `/dev/null`.
+    InPlace(File),
+    /// A file without a name. The system removes it when the process ends, however it ends.
+    Unnamed(File),
+    /// A file under a temporary name, for systems without unnamed files.
+    Named(NamedTempFile),
+}
+
+impl Output {
+    /// Standard output.
+    pub fn stdout() -> Self {
+        Self { path: PathBuf::from("-"), sink: Sink::Stdout(io::stdout()) }
+    }
+
+    /// An output that is put at `path`, with this mode, when it is finished. Until then a file that is there already stays
+    /// as it is. A device or a pipe is written to directly.
+    ///
+    /// # Errors
+    /// When nothing can be written there.
+    pub fn file(path: &Path, mode: u32) -> io::Result<Self> {
+        if is_same_file(path, Path::new("/dev/stdout")) {
+            return Ok(Self { path: path.to_owned(), ..Self::stdout() });
+        }
+        // A link stays a link: the file that it leads to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let is_special = fs::metadata(&path).is_ok_and(|found| !found.is_file()) || is_open_file(&path);
+        let sink = if is_special {
+            Sink::InPlace(OpenOptions::new().write(true).open(&path)?)
+        } else {
+            match unnamed::create(directory_of(&path), mode) {
+                Ok(file) => Sink::Unnamed(file),
+                Err(_) => Sink::Named(temporary(mode).tempfile_in(directory_of(&path))?),
+            }
+        };
+        Ok(Self { path, sink })
+    }
+
+    /// Where the output goes; `-` for standard output.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts the file in its place, safe on disk.
+    ///
+    /// # Errors
+    /// When that fails; a file that was there before then stays as it was.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        match self.sink {
+            Sink::Stdout(_) | Sink::InPlace(_) => return Ok(()),
+            Sink::Unnamed(file) => {
+                file.sync_all()?;
+                name(&file, &self.path)?;
+            }
+            Sink::Named(file) => {
+                file.as_file().sync_all()?;
+                file.persist(&self.path)?;
+            }
+        }
+        // The file is there whether or not its directory can be put on disk.
+        let _ = File::open(directory_of(&self.path)).and_then(|directory| directory.sync_all());
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.sink {
+            Sink::Stdout(stdout) => stdout.write(bytes),
+            Sink::InPlace(file) | Sink::Unnamed(file) => file.write(bytes),
+            Sink::Named(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Stdout(stdout) => stdout.flush(),
+            Sink::InPlace(file) | Sink::Unnamed(file) => file.flush(),
+            Sink::Named(file) => file.flush(),
+        }
+    }
+}
+
+/// Gives an unnamed file its name. A link cannot replace a file, so over an existing file it is renamed from a temporary
+/// name, which exists only between these two calls.
+fn name(file: &File, path: &Path) -> io::Result<()> {
+    match unnamed::link(file, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let linked = temporary(PRIVATE_MODE).make_in(directory_of(path), |name| unnamed::link(file, name))?;
+            linked.persist(path)?;
+            Ok(())
+        }
+        linked => linked,
+    }
+}
+
+fn temporary(mode: u32) -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    builder.prefix(TEMPORARY_PREFIX).permissions(Permissions::from_mode(mode));
+    builder
+}
+
+/// Returns true for the path of a file that a process has open, such as `/dev/fd/3`: its content goes where that file is.
+fn is_open_file(path: &Path) -> bool {
+    path.starts_with("/proc") || path.starts_with("/dev/fd")
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Files without a name, which Linux has on most file systems.
+#[cfg(target_os = "linux")]
+mod unnamed {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+
+    /// A link to this leads to the open file, if the system has the directory.
+    const OPEN_FILES: &str = "/proc/self/fd";
+
+    pub(super) fn create(directory: &Path, mode: u32) -> io::Result<File> {
+        if !Path::new(OPEN_FILES).exists() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(openat(CWD, directory, flags, Mode::from_raw_mode(mode))?.into())
+    }
+
+    pub(super) fn link(file: &File, path: &Path) -> io::Result<()> {
+        let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
+        Ok(linkat(CWD, &open, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod unnamed {
+    use std::fs::File;
+    use std::io;
+    use std::path::Path;
+
+    pub(super) fn create(_: &Path, _: u32) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn link(_: &File, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +275,54 @@ mod tests {
         assert!(made.success());
         open_private(&pipe).expect("opened");
         assert_eq!(mode(&pipe), 0o644);
+    }
+
+    #[test]
+    fn a_file_appears_only_when_it_is_finished() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let names = || -> Vec<_> {
+            let entries = fs::read_dir(directory.path()).expect("listed");
+            entries.map(|entry| entry.expect("an entry").file_name()).collect()
+        };
+        let path = directory.path().join("out");
+        let mut output = Output::file(&path, PRIVATE_MODE).expect("opened");
+        output.write_all(b"first").expect("written");
+        assert!(!path.exists());
+        if matches!(output.sink, Sink::Unnamed(_)) {
+            assert!(names().is_empty(), "{:?}", names());
+        } else {
+            println!("this file system has no unnamed files");
+        }
+        output.finish().expect("finished");
+        assert_eq!((fs::read(&path).expect("read"), mode(&path)), (b"first".to_vec(), 0o600));
+        let mut output = Output::file(&path, PRIVATE_MODE).expect("opened");
+        output.write_all(b"second").expect("written");
+        assert_eq!(fs::read(&path).expect("read"), b"first");
+        output.finish().expect("finished");
+        assert_eq!((fs::read(&path).expect("read"), names()), (b"second".to_vec(), vec!["out".into()]));
+        Output::file(&path, PRIVATE_MODE).expect("opened").write_all(b"third").expect("written");
+        assert_eq!((fs::read(&path).expect("read"), names()), (b"second".to_vec(), vec!["out".into()]));
+    }
+
+    #[test]
+    fn a_named_temporary_file_does_as_well() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("out");
+        let sink = Sink::Named(temporary(PRIVATE_MODE).tempfile_in(directory.path()).expect("made"));
+        let mut output = Output { path: path.clone(), sink };
+        output.write_all(b"all").expect("written");
+        output.finish().expect("finished");
+        assert_eq!((fs::read(&path).expect("read"), mode(&path)), (b"all".to_vec(), 0o600));
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_stays_a_device() {
+        let before = mode(Path::new("/dev/null"));
+        let mut output = Output::file(Path::new("/dev/null"), PRIVATE_MODE).expect("opened");
+        output.write_all(b"gone").expect("written");
+        output.finish().expect("finished");
+        assert_eq!(mode(Path::new("/dev/null")), before);
+        assert!(!fs::metadata("/dev/null").expect("there").is_file());
     }
 
     /// Root alone can make a device and could change its mode.

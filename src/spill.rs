@@ -51,6 +51,8 @@ impl SpillError {
     fn new(doing: &'static str, cause: io::Error) -> Self {
         let remedy = if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             "free space there, or set TMPDIR to a directory with room for 44 bytes a row"
+        } else if cause.kind() == io::ErrorKind::FileTooLarge {
+            "raise the limit for the size of a file with ulimit -f"
         } else {
             "set TMPDIR to a directory that can be written"
         };
@@ -346,5 +348,7 @@ mod tests {
         assert!(full.starts_with("cannot write the temporary file") && full.contains("free space"), "{full}");
         let denied = SpillError::new("create", io::Error::from(io::ErrorKind::PermissionDenied)).to_string();
         assert!(denied.contains("set TMPDIR to a directory that can be written"), "{denied}");
+        let limited = SpillError::new("write", io::Error::from(io::ErrorKind::FileTooLarge)).to_string();
+        assert!(limited.contains("ulimit -f"), "{limited}");
     }
 }

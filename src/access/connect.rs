@@ -12,7 +12,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 
 use super::diagnose::{self, Heartbeats};
-use super::{AccessError, Account, Secret, Settings, uri};
+use super::{ATTEMPTS_MAX, AccessError, Account, Failure, Secret, Settings, patiently, pause, uri};
 
 /// Where the system keeps the authorities it trusts: Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -130,17 +130,62 @@ impl Target {
         self.db().collection(&self.collection)
     }
 
-    /// Runs a command that changes something, acknowledged by a journaled majority; `doing` names it for an error.
+    /// Runs a command on the database of the data that changes nothing. Tries again while the failure may pass.
+    pub(super) async fn look(&self, command: Document) -> Result<Document, Failure> {
+        let database = self.db();
+        patiently(|| database.run_command(command.clone()).into_future()).await
+    }
+
+    /// Runs a command that changes something, acknowledged by a journaled majority; `doing` names it for an error. Tries
+    /// again while the failure may pass.
     pub(super) async fn run(
         &self,
         database: &str,
         mut command: Document,
         doing: impl FnOnce() -> String,
     ) -> Result<Document, AccessError> {
-        command.insert("writeConcern", doc! { "w": "majority", "j": true });
-        let ran = self.client.database(database).run_command(command).await;
-        ran.map_err(|error| AccessError::of(doing(), &error))
+        let mut attempt = 1;
+        loop {
+            let failure = match self.run_once(database, command.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let is_done = attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code));
+            if attempt >= ATTEMPTS_MAX || !(is_done || failure.is_retryable()) {
+                return Err(AccessError::Command { doing: doing(), failure });
+            }
+            if is_done {
+                let Some(again) = acknowledged_again(&command) else { return Ok(Document::new()) };
+                command = again;
+            } else {
+                tokio::time::sleep(pause(attempt)).await;
+            }
+            attempt += 1;
+        }
     }
+
+    /// Runs a command that changes something once. An answer that a majority has not acknowledged is a failure.
+    pub(super) async fn run_once(&self, database: &str, mut command: Document) -> Result<Document, Failure> {
+        command.insert("writeConcern", doc! { "w": "majority", "j": true });
+        let answer = self.client.database(database).run_command(command).await?;
+        Failure::in_answer(&answer).map_or(Ok(answer), Err)
+    }
+}
+
+/// The server's codes for something that is there already: a collection, a role, a user; and for an index that is gone.
+const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
+
+/// The command that makes the same state once more, for a command that was carried out although its answer was lost or a
+/// majority did not acknowledge it; its answer is the acknowledgement. `None` for a command that has none.
+fn acknowledged_again(command: &Document) -> Option<Document> {
+    let (name, _) = command.iter().next()?;
+    let again = match name.as_str() {
+        "createUser" => "updateUser",
+        "createRole" => "updateRole",
+        "create" => "collMod",
+        _ => return None,
+    };
+    Some(command.iter().map(|(key, value)| (if key == name { again } else { key }.to_owned(), value.clone())).collect())
 }
 
 impl Destination {
@@ -151,8 +196,11 @@ impl Destination {
         let mut uri = uri::parse(given.reveal())?;
         let database = database(wishes, settings, &uri)?;
         let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
+        refuse_connection_string("--collection", collection)?;
         uri.tls = tls(wishes, uri.tls.take())?;
         uri.credential = credential(wishes, settings, &uri, &database)?;
+        let user = uri.credential.as_ref().and_then(|credential| credential.username.as_deref());
+        refuse_connection_string("--username", user.unwrap_or_default())?;
         uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
         uri.read_concern = Some(ReadConcern::majority());
         uri.read_preference = Some(ReadPreference::Primary);
@@ -164,6 +212,14 @@ impl Destination {
             uri.compressors = None;
         }
         Ok(Self { uri, database, collection: collection.to_owned() })
+    }
+
+    /// The files that a connection reads: certificates and keys.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.uri.tls {
+            Some(Tls::Enabled(tls)) => tls.ca_file_path.iter().chain(&tls.cert_key_file_path).cloned().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The same destination for another user, who signs in with a password.
@@ -222,6 +278,7 @@ fn host_names(hosts: &HostInfo) -> String {
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, AccessError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
+    refuse_connection_string("--db", name)?;
     if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
         return Err(AccessError::Setting {
             setting: "--db".to_owned(),
@@ -229,6 +286,17 @@ fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) ->
         });
     }
     Ok(name.to_owned())
+}
+
+/// Names are shown in messages, and a connection string in the place of one may hold a password.
+fn refuse_connection_string(setting: &str, name: &str) -> Result<(), AccessError> {
+    if !uri::may_hold_password(name) {
+        return Ok(());
+    }
+    Err(AccessError::Setting {
+        setting: setting.to_owned(),
+        problem: "the name looks like a connection string, which belongs to --uri or MONGODB_URI".to_owned(),
+    })
 }
 
 fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
@@ -339,12 +407,17 @@ fn certificate_sign_in(mut credential: Credential) -> Credential {
 }
 
 fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, String, Secret)>, AccessError> {
+    let mut unset = None;
     for account in purpose.accounts() {
-        if let Some((name, password)) = settings.account(*account)? {
-            return Ok(Some((*account, name, password)));
+        match settings.account(*account) {
+            Ok(Some((name, password))) => return Ok(Some((*account, name, password))),
+            Ok(None) => {}
+            // A template names all users; one with a password is enough.
+            Err(error @ AccessError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
+            Err(other) => return Err(other),
         }
     }
-    Ok(None)
+    unset.map_or(Ok(None), Err)
 }
 
 /// A user named without a password has the one that the environment gives a user of that name.
@@ -373,6 +446,15 @@ pub(super) fn with_heartbeats(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_made_already_is_acknowledged_by_making_it_once_more() {
+        let check = |command: Document, expected: Option<Document>| assert_eq!(acknowledged_again(&command), expected);
+        check(doc! { "createUser": "u", "pwd": "p" }, Some(doc! { "updateUser": "u", "pwd": "p" }));
+        check(doc! { "createRole": "r", "roles": [] }, Some(doc! { "updateRole": "r", "roles": [] }));
+        check(doc! { "create": "c", "viewOn": "d" }, Some(doc! { "collMod": "c", "viewOn": "d" }));
+        check(doc! { "dropIndexes": "c", "index": "i" }, None);
+    }
 
     fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, AccessError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -420,7 +502,26 @@ mod tests {
         check(&named("scribe"), "scribe", "w", Some("hospital"));
         check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
         assert!(settle(&named("stranger"), &environment).is_err());
+        let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
+        let loads = settle(&purpose(Purpose::Load), &template).expect("settles").uri.credential.expect("a sign-in");
+        assert_eq!(loads.username.as_deref(), Some("writer"));
+        assert!(settle(&purpose(Purpose::Load), &template[..2]).is_err());
         assert!(settle(&uri("mongodb://h/"), &[]).expect("settles").uri.credential.is_none());
+    }
+
+    #[test]
+    fn names_that_hold_a_connection_string_are_refused_and_nothing_shows_a_password() {
+        let secret = "mongodb://u:pa55@h/";
+        let refused = |wishes: &Connection, pairs: &[(&str, &str)]| {
+            let problem = settle(wishes, pairs).expect_err("refused").to_string();
+            assert!(problem.contains("looks like a connection string") && !problem.contains("pa55"), "{problem}");
+        };
+        refused(&uri("mongodb://h/"), &[("COLLECTION_NAME", secret)]);
+        refused(&uri("mongodb://h/"), &[("DB_NAME", secret)]);
+        refused(&uri("mongodb://h/"), &[("WRITER_USER", secret), ("WRITER_PASS", "w")]);
+        let given = Connection { password: Some("pa55".into()), ..uri("mongodb://u:pa55@h/?authSource=x") };
+        let settled = settle(&given, &[]).expect("settles");
+        assert!(!format!("{given:?} {settled:?}").contains("pa55"));
     }
 
     #[test]

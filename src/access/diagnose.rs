@@ -16,6 +16,7 @@ use mongodb::options::{AuthMechanism, ClientOptions, Tls, TlsOptions};
 use tokio::sync::Notify;
 
 use super::connect::with_heartbeats;
+use super::patience::patiently_while;
 use super::{Failure, SignIn, Unreachable};
 
 /// How long a second look may take.
@@ -109,7 +110,16 @@ async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Fa
     } else {
         doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true }
     };
-    client.database(database).run_command(command).await.map(|_| ()).map_err(|error| Failure::of(&error))
+    let database = client.database(database);
+    patiently_while(is_of_a_reached_server, || database.run_command(command.clone()).into_future()).await.map(drop)
+}
+
+/// A server was reached, and what it failed at may pass. Whether a server can be reached is for the driver's monitors.
+fn is_of_a_reached_server(failure: &Failure) -> bool {
+    match failure {
+        Failure::Unreachable(how) => *how == Unreachable::Lost,
+        other => other.is_retryable(),
+    }
 }
 
 async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOptions, database: &str) -> Failure {

@@ -1,18 +1,14 @@
 //! What a failed call means, reduced to a code and our own words.
 //!
-//! A server's message may quote a document (E11000 quotes the key, 121 the whole document), so it ends here. Codes are
-//! those of MongoDB's `error_codes.yml`.
+//! A server's message may quote a document (E11000 quotes the key, 121 the whole document), so it ends here. What a code
+//! means is in the table of [`codes`](super::codes).
 
 use std::fmt;
-use std::time::Duration;
 
+use bson::Document;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-/// How long to wait before a call is made again that failed so many times before: 50 ms, then twice as long each time, up
-/// to 5 s.
-pub fn pause(failures: u32) -> Duration {
-    Duration::from_millis((50 << failures.min(10)).min(5_000))
-}
+use super::codes::{self, Meaning};
 
 /// Why a call to the server failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,12 +127,12 @@ impl Failure {
             ErrorKind::Command(command) => {
                 Self::of_code(command.code, &command.code_name, refused_command(&command.message))
             }
-            ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => Self::WriteConcern { code: concern.code },
+            ErrorKind::Write(WriteFailure::WriteConcernError(concern)) => Self::of_write_concern(concern.code),
             ErrorKind::Write(WriteFailure::WriteError(write)) => {
                 Self::of_code(write.code, write.code_name.as_deref().unwrap_or_default(), None)
             }
             ErrorKind::InsertMany(many) => match (&many.write_concern_error, &many.write_errors) {
-                (Some(concern), _) => Self::WriteConcern { code: concern.code },
+                (Some(concern), _) => Self::of_write_concern(concern.code),
                 (None, Some(errors)) if !errors.is_empty() => {
                     Self::of_code(errors[0].code, errors[0].code_name.as_deref().unwrap_or_default(), None)
                 }
@@ -156,15 +152,34 @@ impl Failure {
 
     /// What a code of the server means. `name` is the server's name for it, `command` the command it refused.
     pub fn of_code(code: i32, name: &str, command: Option<String>) -> Self {
-        match code {
-            13 => Self::NotAuthorized { command },
-            18 | 11 => Self::SignIn(SignIn::Refused),
-            50 | 202 | 262 => Self::Timeout,
-            64 | 79 | 100 => Self::WriteConcern { code },
-            6 | 7 | 89 | 9001 => Self::Unreachable(Unreachable::Lost),
-            91 | 134 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436 => Self::NotPrimary { code },
-            _ => Self::Other { code: Some(code), name: identifier(name) },
+        match codes::meaning(code) {
+            Meaning::NotAuthorized => Self::NotAuthorized { command },
+            Meaning::SignIn => Self::SignIn(SignIn::Refused),
+            Meaning::Timeout => Self::Timeout,
+            Meaning::WriteConcernTimeout | Meaning::WriteConcernImpossible => Self::WriteConcern { code },
+            Meaning::NetworkLost => Self::Unreachable(Unreachable::Lost),
+            Meaning::NotPrimary => Self::NotPrimary { code },
+            _ => Self::Other {
+                code: Some(code),
+                name: codes::name(code).map_or_else(|| identifier(name), str::to_owned),
+            },
         }
+    }
+
+    /// What the code in an answer's `writeConcernError` means. The write was applied, but is not known to be durable.
+    pub fn of_write_concern(code: i32) -> Self {
+        match codes::meaning(code) {
+            Meaning::NotPrimary => Self::NotPrimary { code },
+            Meaning::NetworkLost => Self::Unreachable(Unreachable::Lost),
+            _ => Self::WriteConcern { code },
+        }
+    }
+
+    /// The failure that an answer with `ok: 1` reports in its `writeConcernError`, if it has one.
+    pub fn in_answer(answer: &Document) -> Option<Self> {
+        let error = answer.get_document("writeConcernError").ok()?;
+        let code = error.get_i32("code").or_else(|_| error.get_i64("code").map(|code| code as i32));
+        Some(Self::of_write_concern(code.unwrap_or(codes::WRITE_CONCERN_TIMEOUT)))
     }
 
     fn other(name: &str) -> Self {
@@ -199,14 +214,28 @@ impl Failure {
         Self::Unreachable(Unreachable::Lost)
     }
 
-    /// Whether the same call may succeed on a second try.
+    /// Returns true if the same call may succeed when it is made again.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(how) => !matches!(how, Unreachable::Name | Unreachable::OtherReplicaSet),
             Self::NotPrimary { .. } | Self::Timeout => true,
-            Self::Other { code, .. } => matches!(code, Some(112 | 246 | 251)),
+            Self::WriteConcern { code } | Self::Other { code: Some(code), .. } => codes::meaning(*code).is_passing(),
             _ => false,
         }
+    }
+
+    /// The server's code, if it gave one that the failure keeps.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::WriteConcern { code } | Self::NotPrimary { code } => Some(*code),
+            Self::Other { code, .. } => *code,
+            _ => None,
+        }
+    }
+
+    /// Returns true if an index build on the collection is in the way.
+    pub fn is_index_build(&self) -> bool {
+        self.code().is_some_and(|code| codes::meaning(code) == Meaning::IndexBuild)
     }
 
     /// The exit code of a command that stops with this: 3 where there is no connection or no sign-in, else 1.
@@ -220,6 +249,12 @@ impl Failure {
             | Self::ClientCertificate => 3,
             _ => 1,
         }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::of(&error)
     }
 }
 
@@ -275,6 +310,11 @@ impl fmt::Display for Failure {
             Self::ClientCertificate => formatter.write_str(
                 "the server wants a client certificate that it trusts; give one with --tls-certificate-key-file",
             ),
+            Self::WriteConcern { code } if codes::meaning(*code) == Meaning::WriteConcernImpossible => write!(
+                formatter,
+                "the deployment cannot give a journaled majority's acknowledgement (code {code}); see that it has enough \
+                 data-bearing members"
+            ),
             Self::WriteConcern { code } => write!(
                 formatter,
                 "no journaled majority acknowledged the write (code {code}); see that a majority of the data-bearing members is up"
@@ -288,6 +328,11 @@ impl fmt::Display for Failure {
             Self::Timeout => {
                 formatter.write_str("the server did not finish within the time; try again, or give it more time")
             }
+            Self::Other { code: Some(code), name } if self.is_index_build() => write!(
+                formatter,
+                "indexes of the collection are being built, or their build was aborted (code {code}, {name}); run the \
+                 command again when the builds have ended"
+            ),
             Self::Other { code: Some(code), name } => {
                 write!(formatter, "the server refused it with code {code} ({name})")
             }
@@ -369,7 +414,24 @@ mod tests {
         check(10107, "NotWritablePrimary", Failure::NotPrimary { code: 10107 });
         check(11000, "DuplicateKey", Failure::Other { code: Some(11000), name: "DuplicateKey".to_owned() });
         let quoting = "dup key: { Name: \"Canary Carter\" }";
-        check(11000, quoting, Failure::Other { code: Some(11000), name: "UnknownError".to_owned() });
+        check(11000, quoting, Failure::Other { code: Some(11000), name: "DuplicateKey".to_owned() });
+        check(2, quoting, Failure::Other { code: Some(2), name: "UnknownError".to_owned() });
+    }
+
+    /// The table, the failure of a command, the complaint about a document and the failure of a write concern agree.
+    #[test]
+    fn a_code_means_the_same_wherever_it_is_asked() {
+        for code in (0..500).chain(9_000..14_000).chain([46_841, 50_915, 56_846, 91_331, 10_045_600]) {
+            let passing = codes::meaning(code).is_passing();
+            let failure = Failure::of_code(code, "Any", None);
+            assert_eq!(failure.is_retryable(), passing, "{code} of a command");
+            assert_eq!(Failure::of_write_concern(code).is_retryable(), passing, "{code} of a write concern");
+            let answer = bson::doc! { "ok": 1, "writeConcernError": { "code": code } };
+            assert_eq!(Failure::in_answer(&answer), Some(Failure::of_write_concern(code)), "{code} in an answer");
+            let command = bson::doc! { "code": code, "codeName": "Any", "errmsg": "any" };
+            let command = bson::deserialize_from_document(command).expect("a command's error");
+            assert_eq!(Failure::from(Error::from(ErrorKind::Command(command))), failure, "{code} from the driver");
+        }
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! documents, and documents are patients. This room never writes patient data and never reads it, except for the count
 //! of documents that break the validator.
 
+pub mod codes;
 mod connect;
 mod diagnose;
 pub mod doctor;
 mod failure;
+mod indexes;
+mod patience;
 pub mod provision;
 pub mod schema;
 mod secret;
@@ -17,9 +20,11 @@ mod uri;
 use std::path::PathBuf;
 
 pub use connect::{Connection, Destination, Purpose, Target};
-pub use failure::{CertificateFault, Failure, SignIn, Unreachable, pause};
+pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
+pub use patience::{ATTEMPTS_MAX, patiently, pause};
 pub use secret::Secret;
 pub use settings::{Account, Settings};
+pub use uri::{is_connection_string, may_hold_password};
 
 /// Why the deployment cannot be used. No variant carries a password or a text of the server.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +52,12 @@ pub enum AccessError {
         problem: String,
     },
     /// A `…_FILE` secret cannot be read.
-    #[error("cannot read the file {} that {variable} names: {problem}", path.display())]
+    #[error(
+        "cannot read the file that {variable} names: {problem}; it must be the path of a file with the secret in it"
+    )]
     SecretFile {
-        /// The variable.
+        /// The variable. Its value is not shown: it may be the secret itself, by mistake.
         variable: String,
-        /// The file.
-        path: PathBuf,
         /// What is wrong.
         problem: String,
     },
@@ -107,6 +112,14 @@ impl AccessError {
     /// A command that failed while `doing` something, e.g. "read the indexes of hospital.admissions".
     pub fn of(doing: String, error: &mongodb::error::Error) -> Self {
         Self::Command { doing, failure: Failure::of(error) }
+    }
+
+    /// The failure of the command that was sent, if it was one.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Connect { failure, .. } | Self::Command { failure, .. } => Some(failure),
+            _ => None,
+        }
     }
 
     /// The exit code of a command that stops with this error: 2 for a wrong setting, else the failure's.

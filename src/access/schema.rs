@@ -1,10 +1,10 @@
 //! The collection's validator and indexes: what the spec wants, what the server has, and how one becomes the other.
 
 use bson::{Bson, Document, doc};
-use futures_util::TryStreamExt;
-use futures_util::future::join_all;
 
-use super::{AccessError, Failure, Target};
+pub use super::indexes::build_indexes;
+use super::indexes::{self, wait_for_builds};
+use super::{ATTEMPTS_MAX, AccessError, Failure, Target, patiently, pause};
 use crate::spec::{Field, FieldType, Index, Presence, Spec};
 
 /// What the server has for the target's collection.
@@ -20,8 +20,10 @@ pub struct CollectionState {
     pub validation_action: Option<String>,
     /// Which writes the validator looks at: `strict`, `moderate` or `off`.
     pub validation_level: Option<String>,
-    /// Its indexes besides the one on `_id`.
+    /// Its indexes besides the one on `_id`, if they are ready.
     pub indexes: Vec<Index>,
+    /// The names of indexes that are being built.
+    pub building: Vec<String>,
 }
 
 impl CollectionState {
@@ -143,13 +145,15 @@ pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
     let options = listed.get_document("options").cloned().unwrap_or_default();
     let word = |name: &str| options.get_str(name).ok().map(str::to_owned);
     let is_view = listed.get_str("type").ok() == Some("view");
+    let indexes = if is_view { indexes::Listed::default() } else { indexes::read(target).await? };
     Ok(CollectionState {
         exists: true,
         is_view,
         validator: options.get_document("validator").cloned().unwrap_or_default(),
         validation_action: word("validationAction"),
         validation_level: word("validationLevel"),
-        indexes: if is_view { Vec::new() } else { indexes(target).await? },
+        indexes: indexes.ready,
+        building: indexes.building,
     })
 }
 
@@ -179,47 +183,45 @@ pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
 
 /// The server's listing of one collection or view of the target's database.
 pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
-    let listed = target.db().run_command(doc! { "listCollections": 1, "filter": { "name": name } }).await;
-    let listed = listed.map_err(|error| AccessError::of(format!("look {}.{name} up", target.database), &error))?;
+    let command = doc! { "listCollections": 1, "filter": { "name": name } };
+    let listed = target.look(command).await;
+    let doing = || format!("look {}.{name} up", target.database);
+    let listed = listed.map_err(|failure| AccessError::Command { doing: doing(), failure })?;
     let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     Ok(batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document).cloned())
 }
 
-async fn indexes(target: &Target) -> Result<Vec<Index>, AccessError> {
-    let doing = || format!("read the indexes of {}.{}", target.database, target.collection);
-    let listed = target.documents().list_indexes().await.map_err(|error| AccessError::of(doing(), &error))?;
-    let models: Vec<mongodb::IndexModel> =
-        listed.try_collect().await.map_err(|error| AccessError::of(doing(), &error))?;
-    Ok(models.into_iter().filter_map(index).filter(|index| index.name != "_id_").collect())
-}
-
-/// Directions come back as any kind of number; a key of another kind (`text`, `hashed`) is no index of a spec.
-fn index(model: mongodb::IndexModel) -> Option<Index> {
-    let options = model.options.unwrap_or_default();
-    let direction = |value: &Bson| match value {
-        Bson::Int32(direction) => Some(*direction),
-        Bson::Int64(direction) => i32::try_from(*direction).ok(),
-        Bson::Double(direction) => Some(if *direction < 0.0 { -1 } else { 1 }),
-        _ => None,
-    };
-    let keys = model.keys.iter().map(|(name, value)| Some((name.clone(), direction(value)?))).collect::<Option<_>>()?;
-    Some(Index { name: options.name.unwrap_or_default(), keys, unique: options.unique.unwrap_or(false) })
-}
-
-/// Puts the spec's validator on the collection, which is made if it is missing. What breaks it is refused from then on;
-/// documents already there are not looked at: see [`nonconforming`].
-pub async fn attach(target: &Target, spec: &Spec) -> Result<(), AccessError> {
-    let state = read(target).await?;
-    if state.is_guarded_by(spec) {
-        return Ok(());
+/// Puts the spec's validator on the collection, which is made if it is missing. The server then refuses documents that
+/// break it; it does not look at documents that are already there: see [`nonconforming`]. Index builds that are in the way
+/// are waited for; `waiting` is told so.
+pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
+    let mut attempt = 1;
+    loop {
+        let state = read(target).await?;
+        if state.is_guarded_by(spec) {
+            return Ok(());
+        }
+        let command = attach_command(if state.exists { "collMod" } else { "create" }, &target.collection, spec);
+        match target.run_once(&target.database, command).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if attempt < ATTEMPTS_MAX && may_attach_later(&failure) => {
+                tokio::time::sleep(pause(attempt)).await;
+                wait_for_builds(target, &mut waiting).await?;
+            }
+            Err(failure) => {
+                let doing = format!("attach the validator to {}.{}", target.database, target.collection);
+                return Err(AccessError::Command { doing, failure });
+            }
+        }
+        attempt += 1;
     }
-    let command = if state.exists { "collMod" } else { "create" };
-    target
-        .run(&target.database, attach_command(command, &target.collection, spec), || {
-            format!("attach the validator to {}.{}", target.database, target.collection)
-        })
-        .await
-        .map(drop)
+}
+
+/// The server's code for a collection that somebody else has made meanwhile.
+const NAMESPACE_EXISTS: i32 = 48;
+
+fn may_attach_later(failure: &Failure) -> bool {
+    failure.is_retryable() || failure.code() == Some(NAMESPACE_EXISTS)
 }
 
 /// `command` is `create` or `collMod`.
@@ -232,46 +234,15 @@ pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Do
     }
 }
 
-/// Commands that build indexes at once: as many as the server's `maxNumActiveUserIndexBuilds` lets; further ones would wait.
-const INDEX_BUILDS_MAX: usize = 3;
-
-/// Builds the spec's indexes that are missing, by several commands at once: the server scans the collection and sorts on one
-/// core for each. All have ended when this returns, the first failure among them with an error.
-pub async fn build_indexes(target: &Target, spec: &Spec) -> Result<(), AccessError> {
-    let state = read(target).await?;
-    let missing = state.missing_indexes(spec);
-    let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
-        let names: Vec<&str> = indexes.iter().map(|index| index.name.as_str()).collect();
-        let doing = || format!("build the indexes {} of {}.{}", names.join(", "), target.database, target.collection);
-        let command = create_indexes_command(&target.collection, indexes);
-        target.run(&target.database, command, doing).await.map(drop)
-    });
-    join_all(builds).await.into_iter().collect()
-}
-
-pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {
-    let models: Vec<Document> = indexes.iter().map(|index| index_model(index)).collect();
-    doc! { "createIndexes": collection, "indexes": models }
-}
-
-fn index_model(index: &Index) -> Document {
-    let keys: Document = index.keys.iter().map(|(name, direction)| (name.clone(), Bson::Int32(*direction))).collect();
-    let mut model = doc! { "key": keys, "name": &index.name };
-    if index.unique {
-        model.insert("unique", true);
-    }
-    model
-}
-
 /// How many documents of the collection break the spec's validator: one scan on the server, at majority.
 pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, AccessError> {
     let filter = doc! { "$nor": [validator(spec)] };
-    let counted = target.documents().count_documents(filter).await;
-    counted.map_err(|error| {
-        AccessError::of(
-            format!("count the documents of {}.{} that break the validator", target.database, target.collection),
-            &error,
-        )
+    let documents = target.documents();
+    let counted = patiently(|| documents.count_documents(filter.clone()).into_future()).await;
+    counted.map_err(|failure| {
+        let doing =
+            format!("count the documents of {}.{} that break the validator", target.database, target.collection);
+        AccessError::Command { doing, failure }
     })
 }
 

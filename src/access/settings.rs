@@ -112,6 +112,14 @@ impl Settings {
         Ok(None)
     }
 
+    /// The files that the settings are read from: `.env` and the files of secrets.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let secrets = [&self.environment, &self.file].into_iter().flatten();
+        let secrets = secrets.filter(|(name, value)| name.ends_with("_FILE") && !value.is_empty());
+        let named = secrets.map(|(_, value)| self.directory.join(value));
+        std::iter::once(self.directory.join(".env")).chain(named).collect()
+    }
+
     /// The name of an account's user.
     pub fn user_name(&self, account: Account) -> &str {
         self.get(account.user_variable()).unwrap_or(account.default_name())
@@ -177,7 +185,6 @@ fn is_variable_name(text: &str) -> bool {
 fn read_secret(variable: &str, path: &Path) -> Result<Secret, AccessError> {
     let text = std::fs::read_to_string(path).map_err(|error| AccessError::SecretFile {
         variable: variable.to_owned(),
-        path: path.to_owned(),
         problem: error.kind().to_string(),
     })?;
     let text = text.strip_suffix('\n').unwrap_or(&text);

@@ -4,12 +4,55 @@ use mongodb::options::{Acknowledgment, ConnectionString, ReadConcernLevel, ReadP
 
 use super::AccessError;
 
+/// The schemes of a connection string.
+const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
+
+/// Returns true if `text` begins like a connection string, in any letter case and after blanks.
+pub fn is_connection_string(text: &str) -> bool {
+    SCHEMES.iter().any(|scheme| begins_with(text.trim_start(), scheme))
+}
+
+fn begins_with(text: &str, scheme: &str) -> bool {
+    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+/// Returns true if `text` may hold a password: it is or resembles a connection string or another URL, or has a user, a
+/// colon and a password before an `@`. Such a text must not be shown.
+pub fn may_hold_password(text: &str) -> bool {
+    let text = text.trim();
+    let before_at = text.rfind('@').map_or("", |at| &text[..at]);
+    text.contains("://")
+        || before_at.contains(':')
+        || begins_with(text, "mongodb:")
+        || begins_with(text, "mongodb+srv:")
+}
+
 /// Parses a connection string and refuses what would make a load less than proven.
 pub(super) fn parse(uri: &str) -> Result<ConnectionString, AccessError> {
+    let uri = &with_lower_scheme(uri.trim());
     refuse_blind_trust(uri)?;
+    refuse_unescaped(uri)?;
     let parsed = ConnectionString::parse(uri).map_err(|error| refuse(driver_problem(&error.to_string())))?;
     refuse_weak_concerns(&parsed)?;
     Ok(parsed)
+}
+
+fn with_lower_scheme(uri: &str) -> String {
+    match SCHEMES.into_iter().find(|scheme| begins_with(uri, scheme)) {
+        Some(scheme) => scheme.to_owned() + &uri[scheme.len()..],
+        None => uri.to_owned(),
+    }
+}
+
+/// A `/` or `?` in a password ends the host for the driver; the rest of the password would then be a database's name, and
+/// the user and the password's beginning a host and a port, which messages show.
+fn refuse_unescaped(uri: &str) -> Result<(), AccessError> {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let (hosts, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !hosts.contains('@') && after.contains('@') {
+        return Err(refuse(driver_problem("URL encoded")));
+    }
+    Ok(())
 }
 
 fn refuse(problem: impl Into<String>) -> AccessError {
@@ -107,7 +150,31 @@ mod tests {
     }
 
     #[test]
+    fn blanks_and_letter_case_of_the_scheme_do_not_matter() {
+        check("  MONGODB://u:pa55@h/ ", None);
+        check("Mongodb://h", None);
+        check("\tmongodb://h\n", None);
+        assert!(is_connection_string(" MongoDB+SRV://h") && !is_connection_string("mongodb:/h"));
+    }
+
+    #[test]
+    fn whatever_may_hold_a_password_is_recognised() {
+        let check = |text: &str, expected: bool| assert_eq!(may_hold_password(text), expected, "{text}");
+        for text in
+            ["mongodb://h", " MONGODB://u:p@h", "http://u:p@h", "mongodb:/u:p@h", "u:p@h", "//u:p@h", "mongodb:u:p"]
+        {
+            check(text, true);
+        }
+        for text in ["a.csv", "ann@example.org", "2024-01-31T10:00", "-", "", "DD/MM/YYYY", "é:", "a@b:c"] {
+            check(text, false);
+        }
+    }
+
+    #[test]
     fn a_wrong_string_is_explained_without_being_quoted() {
+        check("mongodb://u:12/pa55@h", Some("percent-encoded"));
+        check("mongodb://u:12?pa55@h", Some("percent-encoded"));
+        check("mongodb:/u:pa55@h", Some("must begin with mongodb://"));
         check("localhost:27017", Some("must begin with mongodb://"));
         check("http://u:pa55@h/", Some("must begin with mongodb://"));
         check("mongodb://u:pa55/word@h/", Some("percent-encoded"));

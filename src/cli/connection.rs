@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use medlift::access::{Connection, Purpose, Secret, Target};
+use medlift::access::{Connection, Purpose, Secret, Target, is_connection_string};
 use medlift::pipeline::Error;
+
+use super::arguments::looks_like_connection_string;
+use super::output;
 
 /// Connection options.
 #[derive(Debug, Default, Args)]
@@ -12,7 +15,7 @@ use medlift::pipeline::Error;
 pub struct ConnectionArgs {
     /// Connection string, mongodb:// or mongodb+srv://; may also stand as a positional argument [env: `MONGODB_URI`]
     #[arg(long, value_name = "URI")]
-    uri: Option<String>,
+    uri: Option<Secret>,
     /// Database [env: `DB_NAME`] [default: hospital]
     #[arg(short, long, value_name = "NAME")]
     db: Option<String>,
@@ -24,7 +27,7 @@ pub struct ConnectionArgs {
     username: Option<String>,
     /// Password; without a value, asks for it. Better kept in a file that `WRITER_PASS_FILE` names
     #[arg(short, long, value_name = "PASSWORD", num_args = 0..=1, default_missing_value = "")]
-    password: Option<String>,
+    password: Option<Secret>,
     /// Database the user is kept in
     #[arg(long, value_name = "NAME")]
     authentication_database: Option<String>,
@@ -41,31 +44,51 @@ pub struct ConnectionArgs {
 
 impl ConnectionArgs {
     /// Takes the first positional argument that is a connection string out of `positional`.
-    pub fn take_uri(&mut self, positional: &mut Vec<String>) {
-        let is_uri = |text: &String| text.starts_with("mongodb://") || text.starts_with("mongodb+srv://");
-        if let (None, Some(at)) = (&self.uri, positional.iter().position(is_uri)) {
+    ///
+    /// # Errors
+    /// When another one may hold a password: its place is wrong or it is misspelled, and it must not be taken for a file.
+    pub fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
+        if let (None, Some(at)) = (&self.uri, positional.iter().position(|text| is_connection_string(text.reveal()))) {
             self.uri = Some(positional.remove(at));
+        }
+        if positional.iter().any(|text| looks_like_connection_string(text.reveal().as_ref())) {
+            return Err(Error::Usage(
+                "an argument looks like a connection string, but is a second one or begins with neither mongodb:// nor \
+                 mongodb+srv://; it is not shown, because it may hold a password"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// As [`take_uri`](Self::take_uri), for a command that takes no other positional argument.
+    pub fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
+        self.take_uri(&mut positional)?;
+        match positional.first() {
+            Some(other) => Err(Error::Usage(format!(
+                "`{}` is not a connection string, which begins with mongodb://; a file to write is named with --out",
+                other.reveal()
+            ))),
+            None => Ok(()),
         }
     }
 
     /// The wishes in the library's terms; asks for the password where `-p` came without one.
     pub fn into_connection(self, purpose: Purpose) -> Result<Connection, Error> {
-        let password = match self.password.as_deref() {
-            Some("") => Some(ask_password()?),
-            Some(_) => {
-                eprintln!(
-                    "medlift: warning: a password on the command line can be read by others; use -p alone, or a file"
-                );
-                self.password
+        let password = match self.password {
+            Some(typed) if typed.reveal().is_empty() => Some(ask_password()?),
+            Some(typed) => {
+                output::tell("warning: a password on the command line can be read by others; use -p alone, or a file");
+                Some(typed)
             }
             None => None,
         };
         Ok(Connection {
-            uri: self.uri.map(Secret::from),
+            uri: self.uri,
             database: self.db,
             collection: self.collection,
             username: self.username,
-            password: password.map(Secret::from),
+            password,
             auth_database: self.authentication_database,
             tls: self.tls,
             tls_ca_file: self.tls_ca_file,
@@ -80,8 +103,8 @@ impl ConnectionArgs {
     }
 }
 
-fn ask_password() -> Result<String, Error> {
-    rpassword::prompt_password("Enter password: ").map_err(|error| {
+fn ask_password() -> Result<Secret, Error> {
+    rpassword::prompt_password("Enter password: ").map(Secret::from).map_err(|error| {
         Error::Stopped(format!("cannot ask for the password: {error}; name a file in WRITER_PASS_FILE instead"))
     })
 }

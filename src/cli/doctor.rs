@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::access::doctor::examine;
-use medlift::access::{Destination, Purpose, Settings};
+use medlift::access::{Destination, Purpose, Secret, Settings};
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Error;
 
@@ -20,7 +20,7 @@ pub struct DoctorArgs {
     connection: ConnectionArgs,
     /// Connection string, if not given with --uri
     #[arg(value_name = "URI")]
-    positional: Vec<String>,
+    positional: Vec<Secret>,
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
@@ -33,10 +33,7 @@ impl DoctorArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = load_spec(self.spec.as_deref())?;
-        self.connection.take_uri(&mut self.positional);
-        if let Some(other) = self.positional.first() {
-            return Err(Error::Usage(format!("`{other}` is no connection string; it begins with mongodb://")));
-        }
+        self.connection.take_only_uri(self.positional)?;
         let connection = self.connection.into_connection(Purpose::Load)?;
         let destination = Destination::settle(&connection, &Settings::load()?, &spec.collection)?;
         let examination = super::run_async(async |_| Ok(examine(&destination, &spec, LEDGER_COLLECTION).await))?;

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use medlift::access::Purpose;
-use medlift::export::{ExportError, ExportFormat, ExportOptions, Output, export};
+use medlift::access::{Destination, Purpose, Secret, Settings};
+use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
+use medlift::outputs::Output;
 use medlift::pipeline::Error;
 use medlift::verify::Scan;
 
 use super::connection::ConnectionArgs;
+use super::output;
 use super::reading::load_spec;
 
 /// Write the collection as CSV or NDJSON; loading it back writes nothing new.
@@ -20,7 +22,7 @@ pub struct ExportArgs {
     connection: ConnectionArgs,
     /// A connection string may stand here
     #[arg(value_name = "URI")]
-    positional: Vec<String>,
+    positional: Vec<Secret>,
     /// File to write, for its owner alone [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -56,10 +58,7 @@ enum ExportType {
 impl ExportArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
-        self.connection.take_uri(&mut self.positional);
-        if let Some(word) = self.positional.first() {
-            return Err(Error::Usage(format!("`{word}` is no connection string; name the file to write with --out")));
-        }
+        self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
         let spec = load_spec(self.spec.as_deref())?;
         let options = ExportOptions {
             format: self.format(),
@@ -67,10 +66,18 @@ impl ExportArgs {
             limit: self.limit,
             skip_foreign: self.skip_foreign,
         };
-        let Self { connection, out, quiet, .. } = *self;
+        let Self { connection, out, quiet, spec: spec_file, .. } = *self;
+        let settings = Settings::load()?;
+        let destination =
+            Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
+        if let Some(out) = &out {
+            let inputs: Vec<PathBuf> =
+                spec_file.into_iter().chain(settings.files()).chain(destination.files()).collect();
+            output::refuse_inputs("--out", out, &inputs)?;
+        }
         let exported = super::run_async(async |_| {
-            let target = connection.connect(Purpose::Read, &spec.collection).await?;
-            let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), Output::file)?;
+            let target = destination.connect().await?;
+            let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             match export(&Scan::new(&target.documents()), &spec, &options, output).await {
                 // A reader that went away, as `head` does, has what it wanted.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
@@ -79,11 +86,12 @@ impl ExportArgs {
         })?;
         let Some(exported) = exported else { return Ok(ExitCode::SUCCESS) };
         if !quiet {
-            eprintln!("medlift: {} documents exported", exported.written);
+            output::tell(format_args!("{} documents exported", exported.written));
         }
         if exported.foreign.count > 0 {
             let what = if options.skip_foreign { "were left out" } else { "went along as they are" };
-            eprintln!("medlift: notice: {} documents do not fit the spec and {what}", exported.foreign.count);
+            let count = exported.foreign.count;
+            output::tell(format_args!("notice: {count} documents do not fit the spec and {what}"));
         }
         Ok(ExitCode::SUCCESS)
     }

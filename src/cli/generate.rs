@@ -1,13 +1,16 @@
 //! `medlift generate`.
 
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, IntoInnerError};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use medlift::access::Settings;
 use medlift::generate::{self, Damage};
+use medlift::outputs::{Output, SHARED_MODE, limit_hint};
 use medlift::pipeline::Error;
+
+use super::output;
 
 /// Make synthetic admissions with the usual kinds of damage.
 #[derive(Debug, Args)]
@@ -47,16 +50,23 @@ impl GenerateArgs {
             DamageLevel::Heavy => Damage::Heavy,
         };
         let name = self.out.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
-        let written = match &self.out {
-            Some(path) => File::create(path)
-                .and_then(|file| generate::write(&mut BufWriter::new(file), self.rows, self.seed, damage)),
-            None => generate::write(&mut BufWriter::new(std::io::stdout().lock()), self.rows, self.seed, damage),
-        };
+        if let Some(out) = &self.out {
+            output::refuse_inputs("--out", out, &Settings::load()?.files())?;
+        }
+        let written = self.open().and_then(|output| {
+            let mut buffered = BufWriter::new(output);
+            generate::write(&mut buffered, self.rows, self.seed, damage)?;
+            buffered.into_inner().map_err(IntoInnerError::into_error)?.finish()
+        });
         match written {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Error::Output { path: name, hint: "", error })
+                Err(Error::Output { path: name, hint: limit_hint(&error), error })
             }
             _ => Ok(ExitCode::SUCCESS),
         }
+    }
+
+    fn open(&self) -> std::io::Result<Output> {
+        self.out.as_deref().map_or_else(|| Ok(Output::stdout()), |path| Output::file(path, SHARED_MODE))
     }
 }

@@ -1,12 +1,12 @@
 //! `medlift load`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use medlift::access::{Purpose, Target};
+use medlift::access::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
@@ -15,8 +15,8 @@ use medlift::report::summary::LoadSummary;
 use medlift::write::{Limits, Mode, RUN_BYTES_DEFAULT};
 
 use super::connection::ConnectionArgs;
-use super::output;
 use super::reading::ReadingArgs;
+use super::{limits, output};
 
 /// Read, clean, deduplicate, write and verify a source.
 #[derive(Debug, Args)]
@@ -88,13 +88,10 @@ pub enum LoadMode {
 /// Bytes of documents in one command: it must fit one BSON document of 16 MiB.
 const BATCH_BYTES_MAX: usize = 12 << 20;
 
-/// How often a batch is sent before the load stops; with pauses that grow to 5 s, longer than an election takes.
-const ATTEMPTS_MAX: u32 = 10;
-
 impl LoadArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
-        self.connection.take_uri(self.reading.positional());
+        self.connection.take_uri(self.reading.positional())?;
         let plan = self.reading.plan(self.reading.spec()?)?;
         let json = self.reading.json;
         let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
@@ -104,6 +101,7 @@ impl LoadArgs {
     }
 
     fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
+        limits::require_for_reading()?;
         let progress = self.reading.progress(plan);
         let _bar = Bar::start("dry run", &progress, self.reading.quiet);
         let (mode, rejects_max) = (self.mode.into(), self.rejects_max());
@@ -111,6 +109,7 @@ impl LoadArgs {
     }
 
     fn load(mut self, plan: &Plan) -> Result<LoadSummary, Error> {
+        limits::require_for_load(u64::from(self.run_size) << 20)?;
         let connection = std::mem::take(&mut self.connection);
         let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
         super::run_async(async |interrupt| {
@@ -171,9 +170,9 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
             "--drop removes the collection; nobody can be asked here, so add --yes to go on".into(),
         ));
     }
-    eprint!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
+    let question = format!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
+    output::tell_as_it_is(&question);
     let mut answer = String::new();
-    let _ = std::io::stderr().flush();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());

@@ -1,9 +1,11 @@
 //! The commands as they are typed, one file a command. No logic: each turns its words into the library's terms.
 
+mod arguments;
 mod connection;
 mod doctor;
 mod export;
 mod generate;
+mod limits;
 mod load;
 mod output;
 mod provision;
@@ -13,8 +15,10 @@ mod verify;
 
 use std::process::ExitCode;
 
+use arguments::Parsed;
 use clap::{Parser, Subcommand};
 use medlift::pipeline::{Error, Interrupt};
+pub use output::tell;
 
 /// Move a hospital's data into MongoDB: cleaned, typed, deduplicated, and proven to have arrived.
 #[derive(Debug, Parser)]
@@ -49,7 +53,11 @@ enum Command {
 
 /// Parses the command line and runs what it says.
 pub fn run() -> Result<ExitCode, Error> {
-    let Cli { command } = Cli::parse_from(with_kebab_case(std::env::args_os()));
+    limits::prepare();
+    let command = match arguments::parse(std::env::args_os().collect())? {
+        Parsed::Command(cli) => cli.command,
+        Parsed::Ended(code) => return Ok(code),
+    };
     match command {
         Command::Load(args) => args.run(),
         Command::Verify(args) => args.run(),
@@ -61,34 +69,9 @@ pub fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// The Database Tools spell options in camelCase: `--numInsertionWorkers` is `--num-insertion-workers` here.
-fn with_kebab_case(args: impl Iterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    args.map(|arg| match arg.to_str() {
-        Some(text) if text.starts_with("--") => kebab_case(text).into(),
-        _ => arg,
-    })
-    .collect()
-}
-
-/// Only the option's name changes, not what follows its `=`.
-fn kebab_case(option: &str) -> String {
-    let (name, value) = option.split_at(option.find('=').unwrap_or(option.len()));
-    let letters: Vec<char> = name.chars().collect();
-    let mut kebab = String::with_capacity(option.len() + 4);
-    for (at, letter) in letters.iter().enumerate() {
-        // A word begins at a capital behind a small letter, and at the last of several capitals: tlsCAFile is tls-ca-file.
-        let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
-        let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
-        if letter.is_ascii_uppercase() && (follows_small || begins_word) {
-            kebab.push('-');
-        }
-        kebab.push(letter.to_ascii_lowercase());
-    }
-    kebab + value
-}
-
 /// Runs a command that talks to a server; the first Ctrl-C (or SIGTERM) drains, the second stops at once.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
+    limits::require_for_server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -109,10 +92,10 @@ async fn listen(interrupt: Interrupt) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {
-            eprintln!("medlift: stopped at once; what was settled is durable");
+            output::tell("stopped at once; what was settled is durable");
             std::process::exit(1);
         }
-        eprintln!("medlift: stopping after what was read; once more to stop at once");
+        output::tell("stopping after what was read; once more to stop at once");
         interrupt.ask();
     }
 }
@@ -120,16 +103,6 @@ async fn listen(interrupt: Interrupt) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_may_be_spelled_as_in_the_database_tools() {
-        let check = |typed: &str, canonical: &str| assert_eq!(kebab_case(typed), canonical);
-        check("--numInsertionWorkers", "--num-insertion-workers");
-        check("--stopOnError", "--stop-on-error");
-        check("--authenticationDatabase=myDb", "--authentication-database=myDb");
-        check("--tlsCAFile=/etc/CA.pem", "--tls-ca-file=/etc/CA.pem");
-        check("--uri", "--uri");
-    }
 
     #[test]
     fn the_command_line_is_well_formed() {

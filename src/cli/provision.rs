@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::access::provision::{Plan, Wanted, WantedUser, init_js};
+use medlift::access::provision::{Plan, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::access::{Destination, Purpose, Secret, Settings};
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Error;
@@ -24,7 +24,7 @@ pub struct ProvisionArgs {
     connection: ConnectionArgs,
     /// Connection string, if not given with --uri
     #[arg(value_name = "URI")]
-    positional: Vec<String>,
+    positional: Vec<Secret>,
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
@@ -46,8 +46,10 @@ struct Provisioned {
     carried_out: bool,
     /// The steps, in order.
     steps: Vec<String>,
-    /// What somebody else made where ours should stand.
+    /// What somebody else made where ours should be.
     left_alone: Vec<String>,
+    /// Optional users without a password, each with how to have it.
+    left_out: Vec<String>,
 }
 
 impl ProvisionArgs {
@@ -58,10 +60,7 @@ impl ProvisionArgs {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        self.connection.take_uri(&mut self.positional);
-        if let Some(other) = self.positional.first() {
-            return Err(Error::Usage(format!("`{other}` is no connection string; it begins with mongodb://")));
-        }
+        self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
         let json = self.json;
         let provisioned = self.provision(&spec)?;
         output::print(&provisioned, json)?;
@@ -70,7 +69,7 @@ impl ProvisionArgs {
 
     fn provision(self, spec: &Spec) -> Result<Provisioned, Error> {
         let settings = Settings::load()?;
-        let users = WantedUser::all(&settings, ask)?;
+        let WantedUsers { users, left_out } = WantedUser::all(&settings, ask)?;
         let connection = self.connection.into_connection(Purpose::Administer)?;
         let destination = Destination::settle(&connection, &settings, &spec.collection)?;
         let (database, collection) = (destination.database.clone(), destination.collection.clone());
@@ -79,12 +78,14 @@ impl ProvisionArgs {
             let target = destination.connect().await?;
             let plan = Plan::make(&target, &destination, &wanted).await?;
             if !self.plan {
-                plan.carry_out(&target, |step| eprintln!("medlift: done: {step}")).await?;
+                let done = |step: &Step| output::tell(format_args!("done: {step}"));
+                plan.carry_out(&target, done, |text| output::tell(text)).await?;
             }
             Ok(Provisioned {
                 carried_out: !self.plan,
                 steps: plan.steps.iter().map(ToString::to_string).collect(),
                 left_alone: plan.left_alone,
+                left_out,
             })
         })
     }
@@ -101,7 +102,8 @@ impl fmt::Display for Provisioned {
         if !self.carried_out {
             self.steps.iter().try_for_each(|step| writeln!(formatter, "  {step}"))?;
         }
-        self.left_alone.iter().try_for_each(|left| writeln!(formatter, "left alone: {left}"))
+        self.left_alone.iter().try_for_each(|left| writeln!(formatter, "left alone: {left}"))?;
+        self.left_out.iter().try_for_each(|left| writeln!(formatter, "left out: {left}"))
     }
 }
 

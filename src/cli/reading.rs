@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use medlift::access::Settings;
+use medlift::access::{Secret, Settings};
 use medlift::encode::IdentityKey;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Error, Plan, Wishes};
@@ -17,7 +17,7 @@ use medlift::spec::Spec;
 pub struct ReadingArgs {
     /// Files, globs, or - for standard input; gzip and zstd are recognised. A connection string may stand here too
     #[arg(value_name = "SOURCE")]
-    sources: Vec<String>,
+    sources: Vec<Secret>,
     /// A source, as an option
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
@@ -63,13 +63,13 @@ pub enum SourceType {
 
 impl ReadingArgs {
     /// What stands without an option's name; a connection string is among it where the user put it there.
-    pub fn positional(&mut self) -> &mut Vec<String> {
+    pub fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
     }
 
     /// A count of progress that tells as much as was asked for.
     pub fn progress(&self, plan: &Plan) -> Progress {
-        Progress { verbose: self.verbose, quiet: self.quiet, bytes_total: plan.size_bytes(), ..Progress::default() }
+        Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
     /// The dataset spec that was named, or the built-in one.
@@ -79,7 +79,13 @@ impl ReadingArgs {
 
     /// Looks at all sources and binds them to `spec`.
     pub fn plan(&self, spec: Spec) -> Result<Plan, Error> {
-        let sources: Vec<String> = self.sources.iter().chain(&self.file).cloned().collect();
+        let sources: Vec<String> = self
+            .sources
+            .iter()
+            .map(Secret::reveal)
+            .chain(self.file.iter().map(String::as_str))
+            .map(str::to_owned)
+            .collect();
         if sources.is_empty() {
             return Err(Error::Usage("no source is given; name a file, a glob, or - for standard input".into()));
         }

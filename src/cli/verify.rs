@@ -10,8 +10,8 @@ use medlift::report::Bar;
 
 use super::connection::ConnectionArgs;
 use super::load::LoadMode;
-use super::output;
 use super::reading::ReadingArgs;
+use super::{limits, output};
 
 /// Prove that the collection holds exactly what a source says.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub struct VerifyArgs {
 impl VerifyArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
-        self.connection.take_uri(self.reading.positional());
+        self.connection.take_uri(self.reading.positional())?;
         let plan = self.reading.plan(self.reading.spec()?)?;
         let options = VerifyOptions {
             differences_max: self.max_differences,
@@ -48,6 +48,7 @@ impl VerifyArgs {
         };
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
         let progress = self.reading.progress(&plan);
+        limits::require_for_reading()?;
         let proof = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.spec.collection).await?;
             let _bar = Bar::start("verify", &progress, quiet);

@@ -3,15 +3,14 @@
 //! Documents come in `_id` order from the same scan that `verify` uses, so a cursor that dies costs nothing. This room
 //! knows no server: it asks [`Scan`] for documents and writes bytes.
 
-mod output;
 mod rows;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-pub use output::Output;
 use rows::Rows;
 
+use crate::outputs::{Output, PRIVATE_MODE, limit_hint};
 use crate::parse::DateFormat;
 use crate::spec::Spec;
 use crate::verify::{Range, Scan, ScanError};
@@ -71,7 +70,7 @@ pub enum ExportError {
     #[error("cannot export: {0}")]
     Scan(#[from] ScanError),
     /// The file could not be made or written.
-    #[error("cannot write the export to {}: {cause}", path.display())]
+    #[error("cannot write the export to {}: {cause}{}", path.display(), limit_hint(cause))]
     Write {
         /// The file, `-` for standard output.
         path: PathBuf,
@@ -86,6 +85,11 @@ pub enum ExportError {
     Foreign(Foreign),
 }
 
+/// Opens the file for an export, which only its owner may read.
+pub fn open(path: &Path) -> Result<Output, ExportError> {
+    Output::file(path, PRIVATE_MODE).map_err(|cause| ExportError::Write { path: path.to_owned(), cause })
+}
+
 /// Writes the documents of `scan` to `output`, which is complete and in its place when this returns `Ok`, and absent (or
 /// what it was before) otherwise; only standard output may have got a part.
 pub async fn export(
@@ -96,24 +100,23 @@ pub async fn export(
 ) -> Result<Exported, ExportError> {
     let mut rows = Rows::new(spec, options);
     let mut scan = scan.range(Range::default());
-    output.take(&mut rows)?;
+    take(&mut output, &mut rows)?;
     while !rows.is_full()
         && let Some(batch) = scan.next_batch().await?
     {
         batch.documents().for_each(|document| rows.push(document));
-        output.take(&mut rows)?;
+        take(&mut output, &mut rows)?;
     }
     let exported = rows.finish().map_err(ExportError::Foreign)?;
-    output.finish()?;
+    let path = output.path().to_owned();
+    output.finish().map_err(|cause| ExportError::Write { path, cause })?;
     Ok(exported)
 }
 
-impl Output {
-    /// Writes what `rows` has ready.
-    fn take(&mut self, rows: &mut Rows<'_>) -> Result<(), ExportError> {
-        let written = self.write_all(rows.ready());
-        written.map_err(|cause| self.error(cause))?;
-        rows.clear();
-        Ok(())
-    }
+/// Writes the lines that `rows` has ready.
+fn take(output: &mut Output, rows: &mut Rows<'_>) -> Result<(), ExportError> {
+    let written = output.write_all(rows.ready());
+    written.map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })?;
+    rows.clear();
+    Ok(())
 }

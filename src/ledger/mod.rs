@@ -5,6 +5,7 @@
 //! (which identity its documents have), and the `_id`s of records that the server refused. No document holds a value of a
 //! patient. This module never sees a document of the data.
 
+mod claim;
 mod counts;
 mod identity;
 mod lease;
@@ -12,6 +13,7 @@ mod owner;
 mod run;
 mod store;
 
+pub use claim::{Claim, Guard};
 pub use counts::Counts;
 pub use identity::CollectionIdentity;
 pub use lease::Lease;

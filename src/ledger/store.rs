@@ -1,5 +1,6 @@
 //! The ledger's collection.
 
+use std::fmt;
 use std::time::Duration;
 
 use bson::spec::BinarySubtype;
@@ -13,7 +14,8 @@ use super::identity::CollectionIdentity;
 use super::lease::Lease;
 use super::owner::Owner;
 use super::run::{Exceptions, LoadRun};
-use crate::access::{Failure, pause};
+use crate::access::codes::DUPLICATE_KEY;
+use crate::access::{self, Failure};
 use crate::encode::Id;
 
 /// Name of the ledger's collection, in the database of the data.
@@ -21,12 +23,6 @@ pub const LEDGER_COLLECTION: &str = "medlift_runs";
 
 /// How long a lease runs unless it is renewed: longer than an election or a pause of the machine takes.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
-
-/// How often a call is made before it is given up.
-const ATTEMPTS_MAX: u32 = 10;
-
-/// The server's code for a key that is there already.
-const DUPLICATE_KEY: i32 = 11_000;
 
 /// States of a load that was neither finished nor given up.
 const UNFINISHED: [&str; 3] = ["running", "stopped", "failed"];
@@ -45,6 +41,12 @@ pub enum LedgerError {
     TakenOver,
 }
 
+impl From<Failure> for LedgerError {
+    fn from(failure: Failure) -> Self {
+        Self::Server(failure)
+    }
+}
+
 /// A lease that another owner holds.
 #[derive(Debug, Clone)]
 pub struct Held {
@@ -52,6 +54,19 @@ pub struct Held {
     pub lease: Lease,
     /// How long it has still to run, by the server's clock.
     pub left: Duration,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |ms| DateTime::from_millis(ms).try_to_rfc3339_string().unwrap_or_default();
+        let Lease { owner, since_ms, until_ms, .. } = &self.lease;
+        write!(
+            formatter,
+            "{owner}, since {}; its lease ends at {} unless it is renewed",
+            time(*since_ms),
+            time(*until_ms)
+        )
+    }
 }
 
 /// The ledger of one collection of data.
@@ -204,6 +219,18 @@ impl Ledger {
     /// # Errors
     /// When the write is not acknowledged by a journaled majority, or the document has a higher fence.
     pub async fn put(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
+        self.put_load(load, true).await
+    }
+
+    /// As [`put`](Self::put), but tries only once.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn put_once(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
+        self.put_load(load, false).await
+    }
+
+    async fn put_load(&self, load: &mut LoadRun, is_patient: bool) -> Result<(), LedgerError> {
         let mut fields = bson::serialize_to_document(load).expect("a load is a document");
         for name in ["_id", "started", "updated"] {
             fields.remove(name);
@@ -213,15 +240,20 @@ impl Ledger {
         values.insert("started", doc! { "$ifNull": ["$started", "$$NOW"] });
         values.insert("updated", "$$NOW");
         let (filter, change) = (admitting(load.id.into(), load.fence), vec![doc! { "$set": values }]);
-        let written = patiently(|| async {
+        let write = || async {
             self.documents
                 .find_one_and_update(filter.clone(), change.clone())
                 .upsert(true)
                 .return_document(ReturnDocument::After)
                 .projection(doc! { "started": 1, "updated": 1 })
                 .await
-        });
-        let written = written.await.map_err(LedgerError::fenced)?.unwrap_or_default();
+        };
+        let written = if is_patient {
+            patiently(write).await
+        } else {
+            write().await.map_err(|error| LedgerError::Server(Failure::of(&error)))
+        };
+        let written = written.map_err(LedgerError::fenced)?.unwrap_or_default();
         let time = |name: &str| written.get_datetime(name).copied().unwrap_or(DateTime::MIN);
         (load.started, load.updated) = (time("started"), time("updated"));
         Ok(())
@@ -388,24 +420,12 @@ impl LedgerError {
     }
 }
 
-/// Makes a call until it succeeds, as long as trying again may help, with pauses that grow to 5 s. The calls of this module
-/// may be carried out twice.
-async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, LedgerError>
+/// [`access::patiently`], whose errors are those of the ledger here. The calls of this module may be carried out twice.
+async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, mongodb::error::Error>>,
 {
-    let mut attempt = 1;
-    loop {
-        let failure = match call().await {
-            Ok(done) => return Ok(done),
-            Err(error) => Failure::of(&error),
-        };
-        if !failure.is_retryable() || attempt == ATTEMPTS_MAX {
-            return Err(LedgerError::Server(failure));
-        }
-        tokio::time::sleep(pause(attempt)).await;
-        attempt += 1;
-    }
+    Ok(access::patiently(call).await?)
 }
 
 fn is_duplicate_key(error: &mongodb::error::Error) -> bool {

@@ -56,8 +56,7 @@ pub enum Error {
     },
     /// Another process has the load under way.
     #[error(
-        "these sources are being loaded into the collection by {}; wait until that load has ended, then run the same command again",
-        load::describe(.0)
+        "these sources are being loaded into the collection by {0}; wait until that load has ended, then run the same command again"
     )]
     Held(Box<Held>),
     /// The lease ran out while this process did not run, and another one has taken the load over.
@@ -143,6 +142,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// The system starts no further thread.
+    pub fn no_thread(error: &std::io::Error) -> Self {
+        Self::Stopped(format!(
+            "cannot start a thread: {error}; raise the limit for processes (ulimit -u) or for memory (ulimit -v)"
+        ))
+    }
+
     /// What a load that this stopped can count on the next time.
     const fn afterwards(&self) -> &'static str {
         match self {

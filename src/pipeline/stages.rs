@@ -64,10 +64,17 @@ impl Stages<'_> {
             let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
             let blocks = Arc::new(Mutex::new(blocks));
-            let reading = scope.spawn(move || self.read_all(&to_workers));
-            for _ in 0..self.workers {
+            let reading = thread::Builder::new().spawn_scoped(scope, move || self.read_all(&to_workers));
+            let reading = reading.map_err(|error| Error::no_thread(&error))?;
+            for worker in 0..self.workers {
                 let (blocks, to_order) = (Arc::clone(&blocks), to_order.clone());
-                scope.spawn(move || self.work(&blocks, &to_order));
+                let working = thread::Builder::new().spawn_scoped(scope, move || self.work(&blocks, &to_order));
+                match working {
+                    Ok(_) => {}
+                    Err(error) if worker == 0 => return Err(Error::no_thread(&error)),
+                    // Fewer workers do the same, if more slowly.
+                    Err(_) => break,
+                }
             }
             drop((blocks, to_order));
             let taken = in_order(&encoded, &mut take);

@@ -1,6 +1,6 @@
 //! Progress on a terminal; nothing anywhere else.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,22 +20,19 @@ pub struct Progress {
     pub bytes_total: Option<u64>,
     /// Whether each step is told in a line of its own on standard error.
     pub verbose: bool,
-    /// Whether nothing but results and errors is told.
-    pub quiet: bool,
 }
 
 impl Progress {
+    /// Tells on standard error why the command makes no progress for a while, even if the user asked for quiet.
+    #[expect(clippy::unused_self, reason = "called where progress is reported; a bar may be drawn again after it")]
+    pub fn say(&self, text: &str) {
+        tell(text);
+    }
+
     /// Tells a step, if the user wants to hear of steps. `what` holds no value of any row.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.verbose {
-            eprintln!("medlift: {}", what());
-        }
-    }
-
-    /// Tells something that the user should know while it lasts. `what` holds no value of any row.
-    pub fn notice(&self, what: impl FnOnce() -> String) {
-        if !self.quiet {
-            eprintln!("medlift: {}", what());
+            tell(&what());
         }
     }
 }
@@ -57,15 +54,21 @@ impl Bar {
             ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
         let (shown, progress) = (bar.clone(), progress.clone());
-        let ticker = std::thread::spawn(move || {
+        let tick = move || {
             while !shown.is_finished() {
                 shown.set_message(message(doing, &progress));
                 shown.tick();
                 std::thread::sleep(Duration::from_millis(100));
             }
-        });
-        Self { bar, ticker: Some(ticker) }
+        };
+        // Without a thread for it there is no line, and the command still runs.
+        Self { bar, ticker: std::thread::Builder::new().spawn(tick).ok() }
     }
+}
+
+/// `eprintln!` would panic if standard error cannot be written to.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "medlift: {text}");
 }
 
 fn message(doing: &str, progress: &Progress) -> String {

@@ -10,15 +10,12 @@ use mongodb::Collection;
 use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
-use crate::access::{Failure, pause};
+use crate::access::{ATTEMPTS_MAX, Failure, patiently, pause};
 use crate::encode::Id;
 
 /// Documents that one reply brings at most; the server ends a reply at 16 MiB anyway. Measured with documents of 430
 /// bytes: 2,000 are slower, more than 8,000 cost memory and give nothing.
 const BATCH_DOCUMENTS_MAX: u32 = 8_000;
-
-/// Failures in a row, without a document between them, after which a scan gives up.
-const ATTEMPTS_MAX: u32 = 8;
 
 /// Reading the collection failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +60,11 @@ impl Scan {
 
     /// One document by its `_id`, as stored.
     pub async fn document(&self, id: Id) -> Result<Option<RawDocumentBuf>, ScanError> {
-        let found = self
-            .collection
-            .find_one(doc! { "_id": uuid(id) })
-            .read_concern(ReadConcern::majority())
-            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        found.await.map_err(|error| self.error(Failure::of(&error)))
+        let find = || {
+            let found = self.collection.find_one(doc! { "_id": uuid(id) }).read_concern(ReadConcern::majority());
+            found.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary)).into_future()
+        };
+        patiently(find).await.map_err(|failure| self.error(failure))
     }
 
     fn error(&self, failure: Failure) -> ScanError {
@@ -109,7 +105,7 @@ impl RangeScan {
     /// The next documents, at least one of them, or `None` at the end of the range.
     ///
     /// When the cursor dies (killed, expired, connection lost, another primary elected) the scan goes on after the last
-    /// document it handed out, so that each is seen once; it gives up after eight failures without progress.
+    /// document it handed out, so that each is seen once; it gives up after [`ATTEMPTS_MAX`] failures without progress.
     pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
         let mut attempt = 0;
         while !self.done {
@@ -120,7 +116,7 @@ impl RangeScan {
                     self.cursor = None;
                     attempt += 1;
                     let failure = Failure::of(&error);
-                    if attempt == ATTEMPTS_MAX || !is_resumable(&failure) {
+                    if attempt == ATTEMPTS_MAX || !failure.is_retryable() {
                         return Err(self.scan.error(failure));
                     }
                     tokio::time::sleep(pause(attempt)).await;
@@ -159,12 +155,6 @@ impl RangeScan {
         self.range.from = Some(Bson::MaxKey);
         (self.cursor, self.last) = (None, None);
     }
-}
-
-/// Whether a scan may go on with a new cursor. Beside what any call may be tried again for: `CursorNotFound`,
-/// `QueryPlanKilled`, `CursorKilled` and `Interrupted`, which end a cursor but leave the collection as it is.
-fn is_resumable(failure: &Failure) -> bool {
-    failure.is_retryable() || matches!(failure, Failure::Other { code: Some(43 | 175 | 237 | 11601), .. })
 }
 
 /// The documents of one reply, in `_id` order.

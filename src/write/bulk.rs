@@ -14,11 +14,11 @@ use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
 
 use super::batch::{Member, Step};
-use super::codes;
 use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
-use crate::access::Failure;
+use crate::access::{Failure, codes, patiently};
 use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
+use crate::ledger::{Guard, LedgerError};
 
 /// When stored content counts as equal.
 #[derive(Debug, Clone)]
@@ -78,12 +78,19 @@ pub struct Bulk {
     database: Database,
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
+    guard: Option<Guard>,
 }
 
 impl Bulk {
     /// Bulk commands on `collection`; `wtimeout_ms` as in the connection string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
-        Self { documents: database.collection(collection), database, wtimeout_ms }
+        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None }
+    }
+
+    /// Sends documents only while the load is ours.
+    #[must_use]
+    pub fn guarded_by(self, guard: Guard) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Whether the collection holds nothing, at majority.
@@ -91,8 +98,8 @@ impl Bulk {
     /// # Errors
     /// When the read fails.
     pub async fn is_empty(&self) -> Result<bool, Failure> {
-        let first = self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority());
-        Ok(first.await.map_err(|error| Failure::of(&error))?.is_none())
+        let first = || self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority()).into_future();
+        Ok(patiently(first).await?.is_none())
     }
 
     /// How many documents the collection holds, by its metadata: after a crash of the server it may be somewhat wrong.
@@ -108,17 +115,26 @@ impl Bulk {
     /// # Errors
     /// When the server refuses, or a journaled majority does not confirm.
     pub async fn drop_collection(&self) -> Result<(), Failure> {
-        self.documents.drop().await.map_err(|error| Failure::of(&error))
+        patiently(|| self.documents.drop().into_future()).await
     }
 
     /// Sends a batch's documents as one command and reduces the answer.
     ///
     /// # Errors
-    /// When there is no answer, or the server refused the command as a whole.
+    /// When there is no answer, the server refused the command as a whole, or the deployment can never acknowledge it.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
+        if let Some(guard) = &self.guard {
+            guard.ensure().await.map_err(|error| match error {
+                LedgerError::Server(failure) => failure,
+                _ => Failure::Other { code: None, name: "LeaseLost".into() },
+            })?;
+        }
         let command = self.command(step, parcel);
         let answer = self.database.run_raw_command(command).await.map_err(|error| Failure::of(&error))?;
-        Ok(reply_of(&answer))
+        match Failure::in_answer(&answer) {
+            Some(failure) if !failure.is_retryable() => Err(failure),
+            _ => Ok(reply_of(&answer)),
+        }
     }
 
     fn command(&self, step: Step, parcel: &Parcel) -> RawDocumentBuf {

@@ -7,10 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::batch::{Batch, BatchId, Member, Step};
-use super::codes;
 use super::outcome::{Outcome, Policy, Refusal};
 use super::sweep::{self, Cut};
-use crate::access::pause;
+use crate::access::{codes, pause};
 
 /// A record of a run, as far as batches depend on it.
 #[derive(Debug, Clone, Copy)]
@@ -235,7 +234,7 @@ impl Machine {
                 }
                 None => applied.push(member),
                 Some(Complaint::Taken) => taken.push(member),
-                Some(Complaint::Code(code)) if codes::is_transient(code) => again.push(member),
+                Some(Complaint::Code(code)) if codes::meaning(code).is_passing() => again.push(member),
                 Some(Complaint::Code(code)) => {
                     self.settle_one(member, Outcome::Refused(Refusal::from_code(code)));
                 }

@@ -5,7 +5,6 @@
 
 mod batch;
 mod bulk;
-mod codes;
 mod group;
 pub mod machine;
 mod outcome;

@@ -1,7 +1,7 @@
 //! What became of a record, and the rules that decide it.
 
 use super::batch::Step;
-use super::codes;
+use crate::access::codes;
 use crate::reject::Reason;
 use crate::spec::OnConflict;
 

@@ -17,9 +17,10 @@ use super::machine::{Action, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::EncodedRun;
 use super::seen::Seen;
-use crate::access::Failure;
+use crate::access::{Failure, codes};
 use crate::encode::{Digest, IdentityKey};
 use crate::ledger::Exceptions;
+use crate::outputs::limit_hint;
 
 /// What stops a writer.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum WriteError {
     #[error("cannot write to the collection: {0}")]
     Server(Failure),
     /// The temporary file of identities cannot be used.
-    #[error("cannot keep the identities of this load in a temporary file (TMPDIR names its directory): {0}")]
+    #[error("cannot keep the identities of this load in a temporary file (TMPDIR names its directory): {0}{hint}", hint = limit_hint(.0))]
     Seen(#[from] io::Error),
 }
 
@@ -246,6 +247,6 @@ impl Writer {
 
     /// Why a batch was given up: what its last command met, or a majority that never confirmed it.
     fn why(&mut self, batch: BatchId) -> Failure {
-        self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: 64 })
+        self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }
 }

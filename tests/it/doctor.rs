@@ -47,7 +47,7 @@ fn a_fit_deployment_passes_every_step_and_a_server_that_offers_zlib_is_flagged()
     let server = Server::builder().access_control().start().expect("starts");
     block_on(async {
         let root = connect(&wishes(&server.uri())).await.expect("connects");
-        schema::attach(&root, &Spec::built_in()).await.expect("attaches");
+        schema::attach(&root, &Spec::built_in(), |_| ()).await.expect("attaches");
         let roles = ["readWrite"];
         root.db().run_command(doc! { "createUser": "writer", "pwd": "k4Tz", "roles": roles }).await.expect("makes");
     });
@@ -170,7 +170,7 @@ fn a_validator_that_warns_a_low_slow_threshold_and_the_profiler_are_told() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
-        schema::attach(&target, &Spec::built_in()).await.expect("attaches");
+        schema::attach(&target, &Spec::built_in(), |_| ()).await.expect("attaches");
         run(&server, "hospital", doc! { "collMod": "admissions", "validationAction": "warn" }).await;
         run(&server, "hospital", doc! { "profile": 0, "slowms": 5 }).await;
     });

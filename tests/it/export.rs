@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, Output, export};
+use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
 use medlift::parse::DateFormat;
 use medlift::spec::{Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, Spec};
 use medlift::verify::Scan;
@@ -81,7 +81,7 @@ fn exported(
         collection.drop().await.expect("dropped");
         let raw = documents.iter().map(|document| RawDocumentBuf::try_from(document.clone()).expect("valid"));
         collection.insert_many(raw).await.expect("stored");
-        export(&Scan::new(&collection), &spec(), options, Output::file(path)?).await
+        export(&Scan::new(&collection), &spec(), options, open(path)?).await
     };
     let exported =
         runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), work).await.expect("done in time") })?;

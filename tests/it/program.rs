@@ -116,6 +116,13 @@ impl Running {
         assert!(status.success(), "sending SIG{name}");
     }
 
+    /// How much it has handed to the system to write, bytes.
+    pub fn bytes_written(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap_or_default();
+        let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+        line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
+    }
+
     /// Waits for its end; panics when that takes too long.
     pub fn wait(mut self) -> Run {
         let deadline = Instant::now() + self.timeout;

@@ -34,9 +34,9 @@ fn the_validator_takes_what_the_spec_allows_and_refuses_the_rest() {
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
         let spec = Spec::built_in();
-        schema::attach(&target, &spec).await.expect("attaches");
+        schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         assert!(schema::read(&target).await.expect("reads").is_guarded_by(&spec));
-        schema::attach(&target, &spec).await.expect("attaches again");
+        schema::attach(&target, &spec, |_| ()).await.expect("attaches again");
         for good in [admission(), with("Billing Amount", Bson::Null), with("_lineage", doc! { "row": 1_i64 })] {
             insert(&target, good).await.expect("conforms");
         }
@@ -70,13 +70,13 @@ fn documents_that_were_there_before_the_validator_are_counted() {
         }
         let spec = Spec::built_in();
         assert_eq!(schema::nonconforming(&target, &spec).await.expect("counts"), 2);
-        schema::attach(&target, &spec).await.expect("attaches");
-        schema::build_indexes(&target, &spec).await.expect("builds");
+        schema::attach(&target, &spec, |_| ()).await.expect("attaches");
+        schema::build_indexes(&target, &spec, |_| ()).await.expect("builds");
         let state = schema::read(&target).await.expect("reads");
         assert!(!state.logs_documents());
         assert_eq!(state.indexes.len(), spec.indexes.len());
         assert!(state.missing_indexes(&spec).is_empty() && state.outdated_indexes(&spec).is_empty());
-        schema::build_indexes(&target, &spec).await.expect("builds nothing");
+        schema::build_indexes(&target, &spec, |_| ()).await.expect("builds nothing");
     });
 }
 
@@ -91,7 +91,7 @@ fn an_index_that_cannot_be_built_leaves_the_others_built() {
         let unique = "\n[[index]]\nname = \"one_doctor\"\nkeys = [\"Doctor\"]\nunique = true\n";
         let text = include_str!("../../specs/admissions.toml").to_owned() + unique;
         let spec = Spec::from_toml(&text, "test").expect("a spec");
-        let error = schema::build_indexes(&target, &spec).await.expect_err("two admissions have one doctor");
+        let error = schema::build_indexes(&target, &spec, |_| ()).await.expect_err("two admissions have one doctor");
         assert!(error.to_string().contains("one_doctor") && !error.to_string().contains("Ann Lee"), "{error}");
         let state = schema::read(&target).await.expect("reads");
         // Indexes are shared out among three commands; those of the others stand.
@@ -105,12 +105,12 @@ fn a_validator_that_only_warns_is_seen_and_corrected() {
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
         let spec = Spec::built_in();
-        schema::attach(&target, &spec).await.expect("attaches");
+        schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         let warn = doc! { "collMod": &target.collection, "validationAction": "warn" };
         target.db().run_command(warn).await.expect("warns");
         let state = schema::read(&target).await.expect("reads");
         assert!(state.logs_documents() && !state.is_guarded_by(&spec));
-        schema::attach(&target, &spec).await.expect("attaches");
+        schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         assert!(!schema::read(&target).await.expect("reads").logs_documents());
     });
 }
@@ -120,7 +120,7 @@ fn a_load_into_a_collection_whose_validator_only_warns_is_refused() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
-        schema::attach(&target, &Spec::built_in()).await.expect("attaches");
+        schema::attach(&target, &Spec::built_in(), |_| ()).await.expect("attaches");
         let warn = doc! { "collMod": &target.collection, "validationAction": "warn" };
         target.db().run_command(warn).await.expect("warns");
     });
@@ -131,7 +131,7 @@ fn a_load_into_a_collection_whose_validator_only_warns_is_refused() {
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
         assert_eq!(target.documents().count_documents(doc! {}).await.expect("counts"), 0);
-        schema::attach(&target, &Spec::built_in()).await.expect("attaches");
+        schema::attach(&target, &Spec::built_in(), |_| ()).await.expect("attaches");
     });
     load().expect_code(0);
 }
@@ -162,7 +162,7 @@ fn patterns_lengths_and_nested_fields_mean_the_same_to_the_server() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
-        schema::attach(&target, &spec).await.expect("attaches");
+        schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         for code in ["ab-12", "é-12", "é-١٢", "a-12\n", "a-1", "abcd-12", "ééé-12", "-12", "x a-12"] {
             let allowed = pattern.is_match(code) && (4..=6).contains(&code.chars().count());
             let inserted = insert(&target, doc! { "sample": { "code": code, "note": null } }).await;

@@ -19,7 +19,7 @@ pub(super) struct Privileges {
 impl Privileges {
     pub(super) async fn read(target: &Target) -> Result<Self, Failure> {
         let command = doc! { "connectionStatus": 1, "showPrivileges": true };
-        let reply = target.db().run_command(command).await.map_err(|error| Failure::of(&error))?;
+        let reply = target.look(command).await?;
         let info = reply.get_document("authInfo").cloned().unwrap_or_default();
         let documents = |name: &str| -> Vec<Document> {
             let all = info.get_array(name).map(Vec::as_slice).unwrap_or_default();

@@ -4,7 +4,7 @@ use bson::{Bson, Document, doc};
 use mongodb::options::ServerAddress;
 
 use super::{Finding, Step};
-use crate::access::{Failure, Target};
+use crate::access::{Failure, Target, patiently};
 
 /// The oldest version that is supported here.
 const VERSION_MIN: (i32, i32) = (6, 0);
@@ -91,7 +91,8 @@ fn members(hello: &Document) -> Vec<ServerAddress> {
 }
 
 async fn admin(target: &Target, command: Document) -> Result<Document, Failure> {
-    target.client.database("admin").run_command(command).await.map_err(|error| Failure::of(&error))
+    let admin = target.client.database("admin");
+    patiently(|| admin.run_command(command.clone()).into_future()).await
 }
 
 #[cfg(test)]

@@ -44,6 +44,10 @@ pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
             format!("{name} has not the validator of the spec {}; `medlift provision` attaches it", spec.name),
         );
     }
+    if !state.building.is_empty() {
+        let names = state.building.join(", ");
+        return Finding::warning(Step::Collection, format!("the indexes {names} of {name} are still being built"));
+    }
     Finding::ok(Step::Collection, format!("{name} is guarded by the validator of the spec {}", spec.name))
 }
 
@@ -55,23 +59,20 @@ pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
         "updates": [{ "q": nothing, "u": { "$set": { "doctor": true } } }],
         "writeConcern": { "w": "majority", "j": true, "wtimeout": ACKNOWLEDGE_TIMEOUT_MS },
     };
-    match target.db().run_command(command).await {
-        Ok(reply) => match reply.get_document("writeConcernError") {
-            Ok(error) => {
-                let failure = Failure::WriteConcern { code: error.get_i32("code").unwrap_or_default() };
-                Finding::failed(Step::WriteConcern, failure.to_string())
-            }
-            Err(_) => Finding::ok(Step::WriteConcern, "a journaled majority acknowledges"),
+    match target.look(command).await {
+        Ok(reply) => match Failure::in_answer(&reply) {
+            Some(failure) => Finding::failed(Step::WriteConcern, failure.to_string()),
+            None => Finding::ok(Step::WriteConcern, "a journaled majority acknowledges"),
         },
-        Err(error) => Finding::unseen(Step::WriteConcern, &Failure::of(&error)),
+        Err(failure) => Finding::unseen(Step::WriteConcern, &failure),
     }
 }
 
 /// Room on the disk that holds the database.
 pub(super) async fn disk(target: &Target) -> Finding {
-    let stats = match target.db().run_command(doc! { "dbStats": 1 }).await {
+    let stats = match target.look(doc! { "dbStats": 1 }).await {
         Ok(stats) => stats,
-        Err(error) => return Finding::unseen(Step::Disk, &Failure::of(&error)),
+        Err(failure) => return Finding::unseen(Step::Disk, &failure),
     };
     // Of a database that does not exist yet the server says 0.
     let total = number(&stats, "fsTotalSize").filter(|total| *total > 0.0);
@@ -91,9 +92,9 @@ pub(super) async fn disk(target: &Target) -> Finding {
 
 /// Slow operations are logged, and profiled ones stored, with the values they ask for.
 pub(super) async fn logging(target: &Target) -> Finding {
-    let profile = match target.db().run_command(doc! { "profile": -1 }).await {
+    let profile = match target.look(doc! { "profile": -1 }).await {
         Ok(profile) => profile,
-        Err(error) => return Finding::unseen(Step::Logging, &Failure::of(&error)),
+        Err(failure) => return Finding::unseen(Step::Logging, &failure),
     };
     let slow_ms = number(&profile, "slowms").map_or(SLOW_MS_DEFAULT, |slow_ms| slow_ms as i64);
     if number(&profile, "was").is_some_and(|level| level > 0.0) {

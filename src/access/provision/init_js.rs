@@ -15,10 +15,10 @@ const MARK: char = '\u{1}';
 /// The script: mongosh runs it once, in the container's first start, with the settings in the environment.
 pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let place = |name: &str| format!("{MARK}{name}{MARK}");
-    let user = |account| {
-        let constant = crate::access::Account::default_name(account);
+    let user = |account: crate::access::Account| {
+        let constant = account.default_name();
         let (name, password) = (place(&format!("{constant}.name")), place(&format!("{constant}.password")));
-        WantedUser { account, name, password: password.into() }
+        WantedUser { account, name, password: password.into(), variable: account.password_variable() }
     };
     let wanted = Wanted {
         spec,

@@ -14,4 +14,4 @@ pub use init_js::init_js;
 pub use password::weakness;
 pub use plan::{Plan, Step};
 pub use view::{pipeline, view_name};
-pub use wanted::{Wanted, WantedUser};
+pub use wanted::{Wanted, WantedUser, WantedUsers};

@@ -8,6 +8,7 @@ use bson::{Bson, Document, doc};
 use super::roles::{Role, roles};
 use super::view::{pipeline, view_name};
 use super::wanted::{Wanted, WantedUser};
+use crate::access::indexes::{create_indexes_command, wait_for_builds};
 use crate::access::schema::{self, CollectionState};
 use crate::access::{AccessError, Destination, Failure, SignIn, Target};
 
@@ -55,10 +56,11 @@ impl Plan {
         for role in roles(wanted) {
             plan.steps.extend(role_step(target, &role).await?);
         }
+        let mut weak = Vec::new();
         for user in &wanted.users {
-            plan.add_user(target, destination, user).await?;
+            weak.extend(plan.add_user(target, destination, user).await?);
         }
-        Ok(plan)
+        if weak.is_empty() { Ok(plan) } else { Err(AccessError::Users { problems: weak.join("; ") }) }
     }
 
     /// The steps for an empty deployment.
@@ -66,17 +68,26 @@ impl Plan {
         let mut steps = vec![create_collection(wanted), create_ledger(wanted), create_view(wanted)];
         let indexes: Vec<_> = wanted.spec.indexes.iter().collect();
         if !indexes.is_empty() {
-            steps.insert(1, Step::new("indexes", [schema::create_indexes_command(&wanted.collection, &indexes)]));
+            steps.insert(1, Step::new("indexes", [create_indexes_command(&wanted.collection, &indexes)]));
         }
         steps.extend(roles(wanted).iter().map(create_role));
         steps.extend(wanted.users.iter().map(|user| create_user(user, &wanted.database)));
         Self { steps, left_alone: Vec::new() }
     }
 
-    /// Carries the steps out in order, telling each to `done` once it is acknowledged by a journaled majority.
-    pub async fn carry_out(&self, target: &Target, mut done: impl FnMut(&Step)) -> Result<(), AccessError> {
+    /// Carries the steps out in order, telling each to `done` once it is acknowledged by a journaled majority. Index
+    /// builds that are in the way are waited for; `waiting` is told so.
+    pub async fn carry_out(
+        &self,
+        target: &Target,
+        mut done: impl FnMut(&Step),
+        mut waiting: impl FnMut(&str),
+    ) -> Result<(), AccessError> {
         for step in &self.steps {
             for command in &step.commands {
+                if ["createIndexes", "collMod"].iter().any(|name| command.contains_key(name)) {
+                    wait_for_builds(target, &mut waiting).await?;
+                }
                 target.run(&target.database, command.clone(), || step.to_string()).await?;
             }
             done(step);
@@ -84,16 +95,17 @@ impl Plan {
         Ok(())
     }
 
+    /// Returns what is wrong with a password that is too weak. The password of a user who is left alone is not judged.
     async fn add_user(
         &mut self,
         target: &Target,
         destination: &Destination,
         user: &WantedUser,
-    ) -> Result<(), AccessError> {
+    ) -> Result<Option<String>, AccessError> {
         let database = &target.database;
         let Some(actual) = user_info(target, &user.name).await? else {
             self.steps.push(create_user(user, database));
-            return Ok(());
+            return Ok(user.weakness());
         };
         if actual.get_document("customData").ok() != Some(&WantedUser::mark()) {
             self.left_alone.push(format!(
@@ -101,11 +113,14 @@ impl Plan {
                 user.name,
                 user.account.user_variable()
             ));
-            return Ok(());
+            return Ok(None);
         }
+        let weakness = user.weakness();
         self.steps.extend(role_change(&actual, user, database));
-        self.steps.extend(password_change(destination, user, database).await?);
-        Ok(())
+        if weakness.is_none() {
+            self.steps.extend(password_change(destination, user, database).await?);
+        }
+        Ok(weakness)
     }
 }
 
@@ -125,11 +140,11 @@ fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<
     let outdated = state.outdated_indexes(wanted.spec);
     for index in &outdated {
         let drop = doc! { "dropIndexes": &wanted.collection, "index": &index.name };
-        let build = schema::create_indexes_command(&wanted.collection, &[index]);
+        let build = create_indexes_command(&wanted.collection, &[index]);
         steps.push(Step::new(format!("rebuild index {} of {name}, whose key has changed", index.name), [drop, build]));
     }
     for index in state.missing_indexes(wanted.spec).into_iter().filter(|index| !outdated.contains(index)) {
-        let build = schema::create_indexes_command(&wanted.collection, &[index]);
+        let build = create_indexes_command(&wanted.collection, &[index]);
         steps.push(Step::new(format!("build index {} of {name}", index.name), [build]));
     }
     Ok(steps)
@@ -251,7 +266,7 @@ async fn password_change(
 }
 
 async fn look(target: &Target, command: Document, doing: impl FnOnce() -> String) -> Result<Document, AccessError> {
-    target.db().run_command(command).await.map_err(|error| AccessError::of(doing(), &error))
+    target.look(command).await.map_err(|failure| AccessError::Command { doing: doing(), failure })
 }
 
 fn first<'info>(info: &'info Document, name: &str) -> Option<&'info Document> {

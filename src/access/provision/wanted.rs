@@ -35,24 +35,38 @@ pub struct WantedUser {
     pub name: String,
     /// The user's password.
     pub password: Secret,
+    /// The variable that holds the password.
+    pub variable: &'static str,
+}
+
+/// The users that the settings ask for.
+#[derive(Debug, Clone, Default)]
+pub struct WantedUsers {
+    /// Those with a password.
+    pub users: Vec<WantedUser>,
+    /// Optional users without one, each with how to have it.
+    pub left_out: Vec<String>,
 }
 
 impl WantedUser {
     /// Names and passwords out of the settings; a password that is not set is asked for by its variable's name with
-    /// `ask`, which gives `None` where nobody can be asked. All that is missing or weak is named at once.
-    pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<Vec<Self>, AccessError> {
-        let mut users = Vec::new();
+    /// `ask`, which gives `None` if nobody can be asked. All that are missing are named at once. The loader and the
+    /// analyst are optional.
+    pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<WantedUsers, AccessError> {
+        let mut wanted = WantedUsers::default();
         let mut problems = Vec::new();
         for account in ACCOUNTS {
             let (name, variable, password) = named(settings, account)?;
             match password.or_else(|| ask(variable)) {
+                Some(password) => wanted.users.push(Self { account, name, password, variable }),
+                None if is_optional(account) => wanted.left_out.push(format!(
+                    "user {name} ({}) is not made, because {variable} is not set; set it and run the command again",
+                    purpose(account)
+                )),
                 None => problems.push(format!("{variable} is not set")),
-                Some(password) => match weakness(&name, password.reveal()) {
-                    Some(weakness) => problems.push(format!("{variable} is too weak: {weakness}")),
-                    None => users.push(Self { account, name, password }),
-                },
             }
         }
+        let users = &wanted.users;
         let same_name = |user: &Self| users.iter().filter(|other| other.name == user.name).count() > 1;
         problems.extend(
             users
@@ -60,7 +74,17 @@ impl WantedUser {
                 .filter(|user| same_name(user))
                 .map(|user| format!("{} names a user that another variable names too", user.account.user_variable())),
         );
-        if problems.is_empty() { Ok(users) } else { Err(AccessError::Users { problems: problems.join("; ") }) }
+        if problems.is_empty() {
+            return Ok(wanted);
+        }
+        problems.extend(users.iter().filter_map(Self::weakness));
+        Err(AccessError::Users { problems: problems.join("; ") })
+    }
+
+    /// What is wrong with the password, if it is too weak.
+    pub(super) fn weakness(&self) -> Option<String> {
+        let weakness = weakness(&self.name, self.password.reveal())?;
+        Some(format!("{} is too weak: {weakness}", self.variable))
     }
 
     pub(super) fn role(&self) -> &'static str {
@@ -80,6 +104,19 @@ impl WantedUser {
             "mechanisms": ["SCRAM-SHA-256"],
             "customData": Self::mark(),
         }
+    }
+}
+
+/// Users that the seed does not have: a deployment without them is complete.
+const fn is_optional(account: Account) -> bool {
+    matches!(account, Account::Loader | Account::Analyst)
+}
+
+const fn purpose(account: Account) -> &'static str {
+    match account {
+        Account::Loader => "loads and verifies, and cannot delete",
+        Account::Analyst => "sees the de-identified view only",
+        _ => "required",
     }
 }
 

@@ -2,12 +2,11 @@
 
 use bson::{DateTime, Uuid};
 
-use super::claim::Claim;
 use super::{Load, LoadOptions, keeping, reading, writing};
 use crate::access::{Target, schema};
 use crate::encode::Digest;
 use crate::ledger::{
-    Checkpoint, CollectionIdentity, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State,
+    Checkpoint, Claim, CollectionIdentity, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State,
 };
 use crate::pipeline::Error;
 use crate::pipeline::plan::Plan;
@@ -102,8 +101,10 @@ impl<'a> Load<'a> {
 
     /// Takes the lease and the identity of the collection.
     async fn claim(&mut self) -> Result<(), Error> {
-        let claim = Claim::take(&self.ledger, &self.run.key).await?;
-        self.run.fence = claim.fence;
+        let claim = Claim::take(&self.ledger, &self.run.key).await.map_err(keeping)?;
+        let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
+        self.run.fence = claim.fence();
+        self.bulk = self.bulk.clone().guarded_by(claim.guard());
         self.claim = Some(claim);
         self.agree_on_identity().await
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::feed::ReadSide;
 use super::{Load, keeping, reading, source_notes};
 use crate::access::{AccessError, Failure, schema};
-use crate::ledger::{Counts, State};
+use crate::ledger::{Claim, Counts, State};
 use crate::pipeline::Error;
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
@@ -27,6 +27,7 @@ impl Load<'_> {
     ) -> Result<ReadSide, Error> {
         let (state, cause) = match result {
             // Whoever took the load over writes its ledger now.
+            Err(_) if self.claim.as_ref().is_some_and(Claim::is_lost) => return Err(Error::TakenOver),
             Err(Error::TakenOver) => return Err(Error::TakenOver),
             Err(Error::Held(held)) => return Err(Error::Held(held)),
             Err(cause) => (State::Failed, cause),
@@ -44,7 +45,7 @@ impl Load<'_> {
         // The cause matters more than a ledger that the same failure keeps from being written. A load that was never
         // registered has no fence.
         if self.run.fence > 0 {
-            let _ = self.ledger.put(&mut self.run).await;
+            let _ = self.ledger.put_once(&mut self.run).await;
         }
         let Counts { written, read: settled, .. } = self.run.counts;
         Err(Error::Unfinished { cause: Box::new(cause), written, settled })
@@ -74,7 +75,7 @@ impl Load<'_> {
 
     /// Indexes and validator, built when all documents are there: by a first load, and by the next load if the first never
     /// came to its end. Any other load says which are missing.
-    pub(super) async fn finish_collection(&self) -> Result<Vec<String>, Error> {
+    pub(super) async fn finish_collection(&self, progress: &Progress) -> Result<Vec<String>, Error> {
         let (target, spec) = (self.target, &self.plan.spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
@@ -99,9 +100,14 @@ impl Load<'_> {
         }
         let names: Vec<&str> = spec.indexes.iter().map(|index| index.name.as_str()).collect();
         let built = format!("indexes built: {}", names.join(", "));
+        let waiting = |text: &str| progress.say(text);
         Ok(vec![
-            note_of(schema::build_indexes(target, spec).await, built, "indexes not built")?,
-            note_of(schema::attach(target, spec).await, "validator attached".into(), "validator not attached")?,
+            note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes not built")?,
+            note_of(
+                schema::attach(target, spec, waiting).await,
+                "validator attached".into(),
+                "validator not attached",
+            )?,
         ])
     }
 
@@ -115,7 +121,7 @@ impl Load<'_> {
     /// Closes the ledger: the load is whole if it is still ours, and if its collection is still the one it wrote to.
     pub(super) async fn complete(&mut self) -> Result<(), Error> {
         if let Some(claim) = &self.claim {
-            claim.confirm().await?;
+            claim.guard().renew().await.map_err(keeping)?;
         }
         let uuid = schema::uuid(self.target).await?;
         if let (Some(then), Some(now)) = (self.run.collection_uuid, uuid)

@@ -99,12 +99,19 @@ impl ReadSide {
 }
 
 /// Runs blocking work on a thread of its own beside a future, and waits for both.
-pub(super) fn beside<A: Send, B>(blocking: impl FnOnce() -> A + Send, future: impl Future<Output = B>) -> (A, B) {
+///
+/// # Errors
+/// When the system starts no further thread; nothing was done then.
+pub(super) fn beside<A: Send, B>(
+    blocking: impl FnOnce() -> A + Send,
+    future: impl Future<Output = B>,
+) -> Result<(A, B), Error> {
     tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
-            let blocking = scope.spawn(blocking);
+            let blocking = std::thread::Builder::new().spawn_scoped(scope, blocking);
+            let blocking = blocking.map_err(|error| Error::no_thread(&error))?;
             let done = Handle::current().block_on(future);
-            (blocking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done)
+            Ok((blocking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), done))
         })
     })
 }

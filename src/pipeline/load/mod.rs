@@ -1,10 +1,9 @@
 //! The load: encoded blocks into runs, runs into the collection, outcomes into the ledger.
 //!
 //! `begin` finds out what is there and which load this is, `feed` reads, `write` settles, `end` finishes the collection and
-//! proves it. A load has one owner at a time (`claim`).
+//! proves it. A load has one owner at a time ([`Claim`]).
 
 mod begin;
-mod claim;
 mod end;
 mod feed;
 mod write;
@@ -19,13 +18,11 @@ use super::plan::Plan;
 use super::settle::Account;
 use super::stages::Interrupt;
 use crate::access::{Failure, Target};
-use crate::ledger::{Ledger, LedgerError, LoadRun};
+use crate::ledger::{Claim, Ledger, LedgerError, LoadRun};
 use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
 use crate::write::{Bulk, Limits, Mode, WriteError};
 
-use claim::Claim;
-pub(super) use claim::describe;
 pub(super) use feed::ReadSide;
 
 /// What a load was asked to do beside its sources and its target.
@@ -90,7 +87,8 @@ pub async fn load(
         let result = attempt(plan, target, options, interrupt, progress).await;
         let Err(Error::Held(held)) = &result else { return result };
         // A lease that did not run out was renewed: its owner is alive.
-        if waited_for == Some(held.lease.fence) || !is_patient(interrupt, held.left, progress, &describe(held)).await {
+        if waited_for == Some(held.lease.fence) || !is_patient(interrupt, held.left, progress, &held.to_string()).await
+        {
             return result;
         }
         waited_for = Some(held.lease.fence);
@@ -100,7 +98,7 @@ pub async fn load(
 /// Waits until a lease has run out; false if the user asked to stop.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
     const POLL: Duration = Duration::from_millis(200);
-    progress.notice(|| format!("waiting up to {} s: these sources are being loaded by {held_by}", left.as_secs() + 1));
+    progress.say(&format!("waiting up to {} s: these sources are being loaded by {held_by}", left.as_secs() + 1));
     let until = Instant::now() + left + POLL;
     while Instant::now() < until && !interrupt.is_asked() {
         tokio::time::sleep(POLL).await;
@@ -156,7 +154,7 @@ impl Load<'_> {
         let result = self.write(interrupt, progress);
         let seconds = started.elapsed().as_secs_f64();
         let read = self.end(result, interrupt).await?;
-        let collection_notes = self.finish_collection().await?;
+        let collection_notes = self.finish_collection(progress).await?;
         self.complete().await?;
         let mut summary = self.summary(&read, "loaded");
         summary.seconds = seconds;

@@ -26,7 +26,6 @@ impl Load<'_> {
             empty_at_start: self.run.first_load,
             is_resumed: self.is_resumed,
         };
-        let mut writer = Writer::new(self.bulk.clone(), options.limits, policy, plan.key.clone(), plan.records_guess());
         let builder = RunBuilder::new(policy, options.run_bytes_max, self.run.checkpoint.blocks);
         let (to_writer, runs) = mpsc::channel(1);
         let lineage = options.lineage.then(|| self.run.id.bytes());
@@ -36,6 +35,8 @@ impl Load<'_> {
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let write = async move {
             self.register().await?;
+            let (bulk, key, guess) = (self.bulk.clone(), plan.key.clone(), plan.records_guess());
+            let mut writer = Writer::new(bulk, options.limits, policy, key, guess);
             let settle = async |settled: Settled| {
                 progress.rows_settled.fetch_add(settled.run.rows(), Ordering::Relaxed);
                 self.settle(&settled).await?;
@@ -50,7 +51,7 @@ impl Load<'_> {
             writer.write_all(runs, settle).await
         };
         let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
-        let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write);
+        let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write)?;
         // The writer's error is the cause where both have one: the reader then only finds nobody listening.
         written?;
         read
@@ -58,9 +59,6 @@ impl Load<'_> {
 
     /// Takes a settled run into reject files and ledger. Counts and checkpoint move together, after everything they count.
     async fn settle(&mut self, settled: &Settled) -> Result<(), Error> {
-        if let Some(claim) = &self.claim {
-            claim.check()?;
-        }
         if self.account.prepare(settled)? {
             // A reject file is in the ledger before anything is in the file: its rows are then known as this load's.
             self.run.checkpoint.rejects = self.account.rejects.states();

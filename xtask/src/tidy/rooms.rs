@@ -28,7 +28,7 @@ const ROOMS: &[Room] = &[
     Room { name: "parse", uses: &["read", "reject", "spec"] },
     Room { name: "clean", uses: &["parse", "reject", "spec"] },
     Room { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
-    Room { name: "write", uses: &["access", "encode", "ledger", "reject", "spec"] },
+    Room { name: "write", uses: &["access", "encode", "ledger", "outputs", "reject", "spec"] },
     Room { name: "ledger", uses: &["access", "encode", "spec"] },
     Room { name: "verify", uses: &["access", "clean", "encode", "ledger", "parse", "read", "reject", "spec", "spill"] },
     Room { name: "access", uses: &["spec"] },

@@ -1,0 +1,201 @@
+//! The one table of server error codes: what each means for the call that received it.
+//!
+//! Writer, ledger, verification and access all ask this table, so that a code ends a load or is retried whichever
+//! command received it. Names and categories are those of MongoDB's
+//! [`error_codes.yml`](https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
+
+use Meaning::{
+    Contention, CursorLost, Duplicate, IndexBuild, Interrupted, NetworkLost, NotAuthorized, NotPrimary, Overload,
+    SignIn, StaleRouting, Timeout, Validation, WriteConcernImpossible, WriteConcernTimeout,
+};
+
+/// Another document has the same `_id` or the same key in another unique index.
+pub const DUPLICATE_KEY: i32 = 11000;
+
+/// The collection's validator refused the document.
+pub const DOCUMENT_VALIDATION_FAILURE: i32 = 121;
+
+/// A majority did not acknowledge the write within its `wtimeout`.
+pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
+
+/// What a code means for the call that received it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// Another operation was in the way: a lock, a conflicting write, a snapshot that is gone.
+    Contention,
+    /// The operation was interrupted: by `killOp`, by storage or feature changes.
+    Interrupted,
+    /// The server has too much to do.
+    Overload,
+    /// The router's or the shard's view of the cluster is out of date; the server has refreshed it by the next call.
+    StaleRouting,
+    /// The cursor is gone; a new one can continue.
+    CursorLost,
+    /// The member is not the primary (any more, or yet), or is shutting down.
+    NotPrimary,
+    /// A connection inside the cluster broke.
+    NetworkLost,
+    /// The operation ran out of time.
+    Timeout,
+    /// Indexes of the collection are being built, or a build was aborted.
+    IndexBuild,
+    /// The write was applied, but a majority did not acknowledge it in time.
+    WriteConcernTimeout,
+    /// The deployment can never give the acknowledgement that was asked for.
+    WriteConcernImpossible,
+    /// The user lacks a privilege.
+    NotAuthorized,
+    /// The server does not accept who we say we are.
+    SignIn,
+    /// [`DUPLICATE_KEY`].
+    Duplicate,
+    /// [`DOCUMENT_VALIDATION_FAILURE`].
+    Validation,
+    /// Any other code: the same call fails again.
+    Lasting,
+}
+
+impl Meaning {
+    /// Returns true if the same call may succeed when it is sent again.
+    pub const fn is_passing(self) -> bool {
+        match self {
+            Contention | Interrupted | Overload | StaleRouting | CursorLost | NotPrimary | NetworkLost | Timeout
+            | IndexBuild | WriteConcernTimeout => true,
+            WriteConcernImpossible | NotAuthorized | SignIn | Duplicate | Validation | Self::Lasting => false,
+        }
+    }
+}
+
+/// What `code` means.
+pub fn meaning(code: i32) -> Meaning {
+    TABLE.iter().find(|row| row.0 == code).map_or(Meaning::Lasting, |row| row.2)
+}
+
+/// The server's name for `code`, if the table has it.
+pub fn name(code: i32) -> Option<&'static str> {
+    TABLE.iter().find(|row| row.0 == code).map(|row| row.1)
+}
+
+/// Every code that does not mean [`Meaning::Lasting`], with the server's name for it.
+const TABLE: &[(i32, &str, Meaning)] = &[
+    (6, "HostUnreachable", NetworkLost),
+    (7, "HostNotFound", NetworkLost),
+    (11, "UserNotFound", SignIn),
+    (13, "Unauthorized", NotAuthorized),
+    (18, "AuthenticationFailed", SignIn),
+    (24, "LockTimeout", Contention),
+    (43, "CursorNotFound", CursorLost),
+    (46, "LockBusy", Contention),
+    (50, "MaxTimeMSExpired", Timeout),
+    (63, "StaleShardVersion", StaleRouting),
+    (WRITE_CONCERN_TIMEOUT, "WriteConcernTimeout", Meaning::WriteConcernTimeout),
+    (79, "UnknownReplWriteConcern", WriteConcernImpossible),
+    (89, "NetworkTimeout", NetworkLost),
+    (90, "CallbackCanceled", Interrupted),
+    (91, "ShutdownInProgress", NotPrimary),
+    (94, "NotYetInitialized", NotPrimary),
+    (100, "UnsatisfiableWriteConcern", WriteConcernImpossible),
+    (107, "LockFailed", Contention),
+    (109, "ConfigurationInProgress", Contention),
+    (112, "WriteConflict", Contention),
+    (117, "ConflictingOperationInProgress", Contention),
+    (DOCUMENT_VALIDATION_FAILURE, "DocumentValidationFailure", Validation),
+    (133, "FailedToSatisfyReadPreference", NotPrimary),
+    (134, "ReadConcernMajorityNotAvailableYet", NotPrimary),
+    (135, "StaleTerm", NotPrimary),
+    (143, "CursorInUse", CursorLost),
+    (145, "PooledConnectionsDropped", NetworkLost),
+    (149, "NoConfigPrimary", NotPrimary),
+    (150, "StaleEpoch", StaleRouting),
+    (175, "QueryPlanKilled", CursorLost),
+    (189, "PrimarySteppedDown", NotPrimary),
+    (202, "NetworkInterfaceExceededTimeLimit", Timeout),
+    (215, "DatabaseDropPending", Contention),
+    (216, "ElectionInProgress", NotPrimary),
+    (234, "RetryChangeStream", CursorLost),
+    (237, "CursorKilled", CursorLost),
+    (239, "SnapshotTooOld", Contention),
+    (246, "SnapshotUnavailable", Contention),
+    (249, "StaleDbVersion", StaleRouting),
+    (250, "StaleChunkHistory", StaleRouting),
+    (251, "NoSuchTransaction", Contention),
+    (262, "ExceededTimeLimit", Timeout),
+    (267, "PreparedTransactionInProgress", Contention),
+    (272, "MigrationConflict", Contention),
+    (276, "IndexBuildAborted", IndexBuild),
+    (279, "ClientDisconnect", Interrupted),
+    (281, "TransactionCoordinatorSteppingDown", NotPrimary),
+    (285, "IndexBuildAlreadyInProgress", IndexBuild),
+    (290, "TransactionExceededLifetimeLimitSeconds", Timeout),
+    (303, "SplitHorizonChange", NetworkLost),
+    (308, "CurrentConfigNotCommittedYet", NotPrimary),
+    (314, "ObjectIsBusy", Contention),
+    (317, "ConnectionPoolExpired", NetworkLost),
+    (319, "MovePrimaryInProgress", Contention),
+    (333, "ServiceExecutorInShutdown", NotPrimary),
+    (342, "ReshardingCriticalSectionTimeout", Timeout),
+    (343, "ShardCannotRefreshDueToLocksHeld", StaleRouting),
+    (355, "InterruptedDueToStorageChange", Interrupted),
+    (358, "InternalTransactionNotSupported", Contention),
+    (363, "RetryableTransactionInProgress", Contention),
+    (365, "TemporarilyUnavailable", Overload),
+    (384, "ConnectionError", NetworkLost),
+    (391, "ReauthenticationRequired", SignIn),
+    (398, "StreamTerminated", NetworkLost),
+    (402, "ResourceExhausted", Overload),
+    (406, "MigrationBlockingOperationCoordinatorCleaningUp", Contention),
+    (407, "PooledConnectionAcquisitionExceededTimeLimit", Timeout),
+    (412, "UpdatesStillPending", Contention),
+    (433, "AdmissionQueueOverflow", Overload),
+    (442, "RetryMultiPlanning", CursorLost),
+    (449, "RateLimitExceeded", Overload),
+    (450, "PooledConnectionAcquisitionRejected", Overload),
+    (453, "InterruptedDueToReshardingCriticalSection", Interrupted),
+    (462, "IngressRequestRateLimitExceeded", Overload),
+    (9001, "SocketException", NetworkLost),
+    (10058, "LegacyNotPrimary", NotPrimary),
+    (10107, "NotWritablePrimary", NotPrimary),
+    (DUPLICATE_KEY, "DuplicateKey", Duplicate),
+    (11600, "InterruptedAtShutdown", NotPrimary),
+    (11601, "Interrupted", Interrupted),
+    (11602, "InterruptedDueToReplStateChange", NotPrimary),
+    (12586, "BackgroundOperationInProgressForDatabase", IndexBuild),
+    (12587, "BackgroundOperationInProgressForNamespace", IndexBuild),
+    (13388, "StaleConfig", StaleRouting),
+    (13435, "NotPrimaryNoSecondaryOk", NotPrimary),
+    (13436, "NotPrimaryOrSecondary", NotPrimary),
+    (46841, "ClientMarkedKilled", Interrupted),
+    (50915, "BackupCursorOpenConflictWithCheckpoint", Contention),
+    (56846, "ConfigServerUnreachable", NetworkLost),
+    (91331, "RetriableRemoteCommandFailure", Interrupted),
+    (10_045_600, "InterruptedDueToFCVChange", Interrupted),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_has_each_code_once() {
+        for pair in TABLE.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
+        }
+    }
+
+    /// The categories `RetriableError`, `NotPrimaryError`, `ShutdownError`, `NetworkError`, `CursorInvalidatedError` (but
+    /// `OperationFailed`, which says nothing), `Interruption` and `ExceededTimeLimitError` of `error_codes.yml`.
+    #[test]
+    fn what_the_server_calls_retriable_is_passing() {
+        let retriable = [
+            6, 7, 24, 43, 50, 89, 91, 134, 175, 189, 202, 237, 262, 279, 281, 290, 314, 317, 333, 355, 358, 384, 402,
+            406, 407, 412, 453, 462, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 46841, 50915, 91331, 10_045_600,
+        ];
+        for code in retriable {
+            assert!(meaning(code).is_passing(), "{code}");
+        }
+        for code in [1, 2, 9, 11, 13, 18, 26, 27, 48, 59, 79, 85, 86, 100, 121, 11000, 14031, 999_999] {
+            assert!(!meaning(code).is_passing(), "{code}");
+        }
+        assert_eq!((name(11602), name(2)), (Some("InterruptedDueToReplStateChange"), None));
+    }
+}

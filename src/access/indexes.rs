@@ -1,0 +1,185 @@
+//! The collection's indexes: which are there, which are being built, and how the missing ones are built.
+//!
+//! The server lists an index as soon as its build begins. A build goes on after the client that asked for it has gone,
+//! and refuses changes of the collection meanwhile, so each listed index is asked if it is ready.
+
+use std::time::{Duration, Instant};
+
+use bson::{Bson, Document, doc};
+use futures_util::future::join_all;
+
+use super::{ATTEMPTS_MAX, AccessError, Failure, Target, pause, schema};
+use crate::spec::{Index, Spec};
+
+/// Commands that build indexes at once: as many as the server's `maxNumActiveUserIndexBuilds` lets; further ones would wait.
+const INDEX_BUILDS_MAX: usize = 3;
+
+/// How long a build that somebody else began is waited for. The builds of a billion documents take hours.
+const WAIT_MAX: Duration = Duration::from_hours(12);
+
+/// The server's code for a collection without a listing.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+
+/// The indexes of a collection besides the one on `_id`.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// Those that can be used.
+    pub(super) ready: Vec<Index>,
+    /// The names of those that are being built.
+    pub(super) building: Vec<String>,
+}
+
+/// Reads the target collection's indexes; none if there is no collection.
+pub(super) async fn read(target: &Target) -> Result<Listed, AccessError> {
+    let command =
+        doc! { "listIndexes": &target.collection, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
+    let answer = match target.look(command).await {
+        Ok(answer) => answer,
+        Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => return Ok(Listed::default()),
+        Err(failure) => {
+            let doing = format!("read the indexes of {}.{}", target.database, target.collection);
+            return Err(AccessError::Command { doing, failure });
+        }
+    };
+    let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    Ok(batch.map_or_else(|_| Listed::default(), |batch| listed(batch.iter().filter_map(Bson::as_document))))
+}
+
+/// The server lists an index that is being built as `{ spec: …, buildUUID: … }`, or with `indexBuildInfo`.
+fn listed<'a>(entries: impl Iterator<Item = &'a Document>) -> Listed {
+    let mut listed = Listed::default();
+    for entry in entries {
+        let spec = entry.get_document("spec").unwrap_or(entry);
+        let name = spec.get_str("name").unwrap_or_default();
+        if entry.contains_key("buildUUID") || entry.contains_key("indexBuildInfo") {
+            listed.building.push(name.to_owned());
+        } else if name != "_id_" {
+            listed.ready.extend(index(name, spec));
+        }
+    }
+    listed
+}
+
+/// The server may list a direction as any kind of number. A key of another kind (`text`, `hashed`) is not an index of a
+/// spec.
+fn index(name: &str, listed: &Document) -> Option<Index> {
+    let direction = |value: &Bson| match value {
+        Bson::Int32(direction) => Some(*direction),
+        Bson::Int64(direction) => i32::try_from(*direction).ok(),
+        Bson::Double(direction) => Some(if *direction < 0.0 { -1 } else { 1 }),
+        _ => None,
+    };
+    let keys = listed.get_document("key").ok()?;
+    let keys = keys.iter().map(|(name, value)| Some((name.clone(), direction(value)?))).collect::<Option<_>>()?;
+    Some(Index { name: name.to_owned(), keys, unique: listed.get_bool("unique").unwrap_or(false) })
+}
+
+/// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Builds that
+/// somebody else began are waited for; `waiting` is told so once.
+pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
+    let mut attempt = 1;
+    loop {
+        wait_for_builds(target, &mut waiting).await?;
+        let state = schema::read(target).await?;
+        let missing = state.missing_indexes(spec);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let error = match build(target, &missing).await {
+            // The next turn reads the indexes back.
+            Ok(()) if attempt < ATTEMPTS_MAX => None,
+            Ok(()) => Some(AccessError::Command { doing: doing(target, &missing), failure: aborted() }),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            if attempt >= ATTEMPTS_MAX || !error.failure().is_some_and(Failure::is_retryable) {
+                return Err(error);
+            }
+            tokio::time::sleep(pause(attempt)).await;
+        }
+        attempt += 1;
+    }
+}
+
+/// Sends several commands at once: the server scans the collection and sorts on one core for each. All have ended when
+/// this returns, the first failure among them with an error.
+async fn build(target: &Target, missing: &[&Index]) -> Result<(), AccessError> {
+    let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
+        let command = create_indexes_command(&target.collection, indexes);
+        let built = target.run_once(&target.database, command).await;
+        built.map(drop).map_err(|failure| AccessError::Command { doing: doing(target, indexes), failure })
+    });
+    join_all(builds).await.into_iter().collect()
+}
+
+fn doing(target: &Target, indexes: &[&Index]) -> String {
+    let names: Vec<&str> = indexes.iter().map(|index| index.name.as_str()).collect();
+    format!("build the indexes {} of {}.{}", names.join(", "), target.database, target.collection)
+}
+
+fn aborted() -> Failure {
+    Failure::of_code(276, "IndexBuildAborted", None)
+}
+
+/// Waits until no index of the target's collection is being built; `waiting` is told once if there is something to wait
+/// for.
+pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
+    let begun = Instant::now();
+    for look in 1.. {
+        let building = read(target).await?.building;
+        if building.is_empty() {
+            break;
+        }
+        let (names, collection) = (building.join(", "), format!("{}.{}", target.database, target.collection));
+        if look == 1 {
+            waiting(&format!(
+                "waiting for the server to finish the indexes {names} of {collection}, whose build is under way"
+            ));
+        }
+        if begun.elapsed() > WAIT_MAX {
+            let doing = format!("wait any longer for the indexes {names} of {collection}");
+            return Err(AccessError::Command { doing, failure: Failure::of_code(12_587, "", None) });
+        }
+        tokio::time::sleep(pause(look)).await;
+    }
+    Ok(())
+}
+
+pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {
+    let models: Vec<Document> = indexes.iter().map(|index| index_model(index)).collect();
+    doc! { "createIndexes": collection, "indexes": models }
+}
+
+fn index_model(index: &Index) -> Document {
+    let keys: Document = index.keys.iter().map(|(name, direction)| (name.clone(), Bson::Int32(*direction))).collect();
+    let mut model = doc! { "key": keys, "name": &index.name };
+    if index.unique {
+        model.insert("unique", true);
+    }
+    model
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_is_being_built_is_not_ready() {
+        let entries = [
+            doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" },
+            doc! { "v": 2, "key": { "a": 1.0, "b": -1_i64 }, "name": "ab", "unique": true },
+            doc! { "spec": { "v": 2, "key": { "c": 1 }, "name": "c" }, "buildUUID": bson::Uuid::new() },
+            doc! { "spec": { "v": 2, "key": { "d": 1 }, "name": "d" }, "indexBuildInfo": {} },
+            doc! { "spec": { "v": 2, "key": { "e": 1 }, "name": "e" } },
+            doc! { "v": 2, "key": { "f": "hashed" }, "name": "f" },
+        ];
+        let found = listed(entries.iter());
+        let index = |name: &str, keys: &[(&str, i32)], unique| Index {
+            name: name.to_owned(),
+            keys: keys.iter().map(|(name, direction)| ((*name).to_owned(), *direction)).collect(),
+            unique,
+        };
+        assert_eq!(found.ready, [index("ab", &[("a", 1), ("b", -1)], true), index("e", &[("e", 1)], false)]);
+        assert_eq!(found.building, ["c", "d"]);
+    }
+}

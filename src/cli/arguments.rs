@@ -1,0 +1,173 @@
+//! The command line as typed, and never a password of it in a message.
+//!
+//! A connection string may hold a password, and users put it in the wrong place or misspell it. So clap's own errors are
+//! rendered from a copy of the arguments without passwords, and an option whose value looks like a connection string is
+//! refused without being quoted.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use medlift::access::may_hold_password;
+use medlift::pipeline::Error;
+
+use super::{Cli, output};
+
+/// Stands for an argument that is not shown.
+const HIDDEN: &str = "***";
+
+/// Arguments that may hold a connection string or a password; nothing else may.
+const MAY_HOLD_PASSWORDS: [&str; 4] = ["uri", "password", "positional", "sources"];
+
+/// What the command line asks for.
+pub enum Parsed {
+    /// A command to run.
+    Command(Cli),
+    /// Nothing more: help or an error was shown.
+    Ended(ExitCode),
+}
+
+/// Parses the arguments, the program's name first.
+///
+/// # Errors
+/// When a value looks like a connection string where none belongs.
+pub fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
+    let arguments = with_kebab_case(arguments);
+    let matches = match Cli::command().try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return show(&error, &arguments).map(Parsed::Ended),
+    };
+    refuse_connection_strings(&matches)?;
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => Ok(Parsed::Command(cli)),
+        Err(error) => show(&error, &arguments).map(Parsed::Ended),
+    }
+}
+
+/// Shows help on standard output, an error on standard error.
+fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> {
+    if !error.use_stderr() {
+        output::write_stdout(error.render().to_string().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown = without_passwords(arguments);
+    let text = if shown == arguments {
+        error.render().to_string()
+    } else {
+        match Cli::command().try_get_matches_from(&shown) {
+            Err(error) => error.render().to_string(),
+            Ok(_) => {
+                "error: an argument has a wrong value; it is not shown, because it may hold a password\n".to_owned()
+            }
+        }
+    };
+    output::tell_as_it_is(&text);
+    Ok(ExitCode::from(error.exit_code() as u8))
+}
+
+/// The arguments, with `***` for everything that is or may be a password.
+fn without_passwords(arguments: &[OsString]) -> Vec<OsString> {
+    let mut is_password_next = false;
+    arguments
+        .iter()
+        .map(|argument| {
+            let text = argument.to_string_lossy();
+            let follows_option = std::mem::replace(&mut is_password_next, matches!(&*text, "-p" | "--password"));
+            hide(&text, follows_option).map_or_else(|| argument.clone(), OsString::from)
+        })
+        .collect()
+}
+
+/// The text to show for an argument that may hold a password; `None` for any other.
+fn hide(text: &str, follows_password_option: bool) -> Option<String> {
+    if let Some((name, value)) = text.split_once('=').filter(|(name, _)| name.starts_with('-')) {
+        return (name == "--password" || may_hold_password(value) || may_hold_password(name))
+            .then(|| if may_hold_password(name) { HIDDEN.to_owned() } else { format!("{name}={HIDDEN}") });
+    }
+    if text.starts_with("-p") && text.len() > 2 {
+        return Some(format!("-p{HIDDEN}"));
+    }
+    let is_password = follows_password_option && !text.starts_with('-');
+    (is_password || may_hold_password(text)).then(|| HIDDEN.to_owned())
+}
+
+fn refuse_connection_strings(matches: &ArgMatches) -> Result<(), Error> {
+    if let Some((_, inner)) = matches.subcommand() {
+        refuse_connection_strings(inner)?;
+    }
+    for id in matches.ids().map(clap::Id::as_str).filter(|id| !MAY_HOLD_PASSWORDS.contains(id)) {
+        let Ok(Some(mut values)) = matches.try_get_raw(id) else { continue };
+        if values.any(looks_like_connection_string) {
+            return Err(Error::Usage(format!(
+                "the value of --{} looks like a connection string, which belongs to --uri; it is not shown, because it \
+                 may hold a password",
+                id.replace('_', "-")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if `value` may hold a password. A file may have such a name if it is there.
+pub fn looks_like_connection_string(value: &OsStr) -> bool {
+    let text = value.to_string_lossy();
+    may_hold_password(&text) && (text.contains("://") || !Path::new(value).exists())
+}
+
+/// The Database Tools spell options in camelCase: `--numInsertionWorkers` is `--num-insertion-workers` here.
+fn with_kebab_case(arguments: Vec<OsString>) -> Vec<OsString> {
+    arguments
+        .into_iter()
+        .map(|argument| match argument.to_str() {
+            Some(text) if text.starts_with("--") => kebab_case(text).into(),
+            _ => argument,
+        })
+        .collect()
+}
+
+/// Only the option's name changes, not what follows its `=`.
+fn kebab_case(option: &str) -> String {
+    let (name, value) = option.split_at(option.find('=').unwrap_or(option.len()));
+    let letters: Vec<char> = name.chars().collect();
+    let mut kebab = String::with_capacity(option.len() + 4);
+    for (at, letter) in letters.iter().enumerate() {
+        // A word begins at a capital behind a small letter, and at the last of several capitals: tlsCAFile is tls-ca-file.
+        let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
+        let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
+        if letter.is_ascii_uppercase() && (follows_small || begins_word) {
+            kebab.push('-');
+        }
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab + value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_may_be_spelled_as_in_the_database_tools() {
+        let check = |typed: &str, canonical: &str| assert_eq!(kebab_case(typed), canonical);
+        check("--numInsertionWorkers", "--num-insertion-workers");
+        check("--stopOnError", "--stop-on-error");
+        check("--authenticationDatabase=myDb", "--authentication-database=myDb");
+        check("--tlsCAFile=/etc/CA.pem", "--tls-ca-file=/etc/CA.pem");
+        check("--uri", "--uri");
+    }
+
+    #[test]
+    fn passwords_are_hidden_and_the_rest_is_shown() {
+        let check = |typed: &[&str], expected: &[&str]| {
+            let typed: Vec<OsString> = typed.iter().map(OsString::from).collect();
+            assert_eq!(without_passwords(&typed), expected, "{typed:?}");
+        };
+        check(&["load", "a.csv", "--db=x", "-d", "y"], &["load", "a.csv", "--db=x", "-d", "y"]);
+        check(&["mongodb://u:pw@h", "u:pw@h", " Mongodb:/u:pw@h"], &["***", "***", "***"]);
+        check(&["--urii=mongodb://u:pw@h", "--quiet=u:pw@h"], &["--urii=***", "--quiet=***"]);
+        check(&["-p", "pw", "x"], &["-p", "***", "x"]);
+        check(&["-ppw", "--password=pw", "--password", "-j"], &["-p***", "--password=***", "--password", "-j"]);
+        check(&["-umongodb://u:pw@h", "--x:pw@h=1"], &["***", "***"]);
+    }
+}

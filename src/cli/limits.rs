@@ -1,0 +1,111 @@
+//! The limits that the system sets to the process. Libraries panic or abort where they meet one, so each is looked at
+//! before the work begins, and the user is told which to raise.
+
+use std::sync::mpsc::channel;
+use std::thread;
+
+use medlift::pipeline::Error;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Open files of a command that talks to a server: connections, sources, temporary files.
+const FILES_MIN: u64 = 64;
+
+/// Open files that are asked for if the system allows it: a load may have hundreds of sources.
+const FILES_WANTED: u64 = 65_536;
+
+/// Files that the runtime opens before anything else.
+const RUNTIME_FILES: u64 = 16;
+
+/// Threads beside those that encode: the runtime's, one that replaces a blocked one, name lookup, reader and writer.
+const THREADS_MIN: usize = 8;
+
+/// Address space of a command that talks to a server. Each thread reserves its stack and its heap.
+const SERVER_BYTES_MIN: u64 = 384 << 20;
+
+/// Address space of a command that reads sources: sorting alone reserves 64 MiB.
+const READING_BYTES_MIN: u64 = 640 << 20;
+
+/// Address space of a load for each byte of `--run-size`.
+const BYTES_PER_RUN_BYTE: u64 = 12;
+
+/// SIGXFSZ on all systems that this program is built for.
+const SIGNAL_FILE_TOO_LARGE: i32 = 25;
+
+/// Raises what may be raised without asking, and turns the signal that ends the process at a file's size limit into an
+/// error of the write.
+pub fn prepare() {
+    let files = getrlimit(Resource::Nofile);
+    if let Some(current) = files.current {
+        let wanted = files.maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current);
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: files.maximum });
+    }
+    if getrlimit(Resource::Fsize).current.is_some() && !is_below(Resource::Nofile, RUNTIME_FILES) {
+        ignore_file_size_signal();
+    }
+}
+
+/// A handler that does nothing stays when the runtime it was made with is gone.
+fn ignore_file_size_signal() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+    let _inside = runtime.enter();
+    let kind = tokio::signal::unix::SignalKind::from_raw(SIGNAL_FILE_TOO_LARGE);
+    let _ = tokio::signal::unix::signal(kind);
+}
+
+/// Refuses to begin where the limits are too low for a command that reads sources.
+pub fn require_for_reading() -> Result<(), Error> {
+    require_memory(READING_BYTES_MIN)?;
+    require_threads()
+}
+
+/// Refuses to begin where the limit for memory is too low for a load.
+pub fn require_for_load(run_bytes: u64) -> Result<(), Error> {
+    require_memory(READING_BYTES_MIN + BYTES_PER_RUN_BYTE * run_bytes)
+}
+
+/// Refuses to begin where the limits are too low for a command that talks to a server.
+pub fn require_for_server() -> Result<(), Error> {
+    if is_below(Resource::Nofile, FILES_MIN) {
+        return Err(Error::Stopped(format!(
+            "the limit for open files is too low: this command needs {FILES_MIN}; raise it with ulimit -n {}",
+            FILES_MIN * 16
+        )));
+    }
+    require_memory(SERVER_BYTES_MIN)?;
+    require_threads()
+}
+
+fn is_below(resource: Resource, least: u64) -> bool {
+    getrlimit(resource).current.is_some_and(|current| current < least)
+}
+
+/// A program that gets no memory is ended by its own runtime, without a word to the user.
+fn require_memory(least: u64) -> Result<(), Error> {
+    if !is_below(Resource::As, least) && !is_below(Resource::Data, least) {
+        return Ok(());
+    }
+    let mib = least >> 20;
+    Err(Error::Stopped(format!(
+        "the limit for memory is too low: this command needs {mib} MiB; raise it with ulimit -v {} and ulimit -d",
+        least >> 10
+    )))
+}
+
+/// Starts as many threads as the command will need, and ends them again: the runtime panics if it cannot start one.
+fn require_threads() -> Result<(), Error> {
+    let cores = thread::available_parallelism().map_or(2, usize::from);
+    thread::scope(|scope| {
+        let (end, ended) = channel::<()>();
+        let ended = std::sync::Mutex::new(ended);
+        let ended = &ended;
+        let wait = move || {
+            // Ends when the sender is gone.
+            let _ = ended.lock().map(|ended| ended.recv());
+        };
+        for _ in 0..THREADS_MIN + cores {
+            thread::Builder::new().spawn_scoped(scope, wait).map_err(|error| Error::no_thread(&error))?;
+        }
+        drop(end);
+        Ok(())
+    })
+}

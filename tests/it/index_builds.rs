@@ -1,0 +1,106 @@
+//! Index builds that are under way when a load wants to finish: left by a load that was killed, or interrupted by a
+//! step-down. The server holds them up by its own fail point `hangAfterStartingIndexBuild`.
+
+use std::time::{Duration, Instant};
+
+use bson::{Bson, Document, doc};
+use mongodb::Client;
+use xtask::mongod::Server;
+
+use crate::load::{Place, block_on, text};
+use crate::program::{Medlift, medlift};
+
+struct Held {
+    server: Server,
+    client: Client,
+    place: Place,
+}
+
+impl Held {
+    fn start(purpose: &str) -> Self {
+        let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
+        let server = server.start().expect("a mongod");
+        let uri = server.uri();
+        let client = block_on(async move { Client::with_uri_str(uri).await.expect("connected") });
+        let place = Place::new(purpose);
+        place.sample("a.csv", 2_000, "none");
+        Self { server, client, place }
+    }
+
+    fn hold(&self, mode: &str) {
+        let point = doc! { "configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode };
+        let admin = self.client.database("admin");
+        block_on(async move { admin.run_command(point).await.expect("a fail point") });
+    }
+
+    fn load(&self) -> Medlift {
+        let file = self.place.dir.path().join("a.csv");
+        medlift(["load", text(&file), "--db", &self.place.database, "--quiet"]).env("MONGODB_URI", self.server.uri())
+    }
+
+    /// The indexes with their state: true for one that is being built.
+    fn indexes(&self) -> Vec<(String, bool)> {
+        let database = self.client.database(&self.place.database);
+        let command = doc! { "listIndexes": "admissions", "includeBuildUUIDs": true };
+        let listed = block_on(async move { database.run_command(command).await.unwrap_or_default() });
+        let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+        let state = |entry: &Document| {
+            let spec = entry.get_document("spec").unwrap_or(entry);
+            (spec.get_str("name").unwrap_or_default().to_owned(), entry.contains_key("buildUUID"))
+        };
+        batch.map_or(Vec::new(), |batch| batch.iter().filter_map(Bson::as_document).map(state).collect())
+    }
+
+    fn wait_for_build(&self) {
+        let until = Instant::now() + Duration::from_mins(1);
+        while !self.indexes().iter().any(|(_, is_building)| *is_building) {
+            assert!(Instant::now() < until, "no index build within a minute: {:?}", self.indexes());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// All indexes are there and ready, and so is the validator.
+    fn expect_finished(&self) {
+        let indexes = self.indexes();
+        assert!(indexes.len() == 4 && indexes.iter().all(|(_, is_building)| !is_building), "{indexes:?}");
+        let database = self.client.database(&self.place.database);
+        let command = doc! { "listCollections": 1, "filter": { "name": "admissions" } };
+        let listed = block_on(async move { database.run_command(command).await.expect("listed") });
+        assert!(listed.to_string().contains("jsonSchema"), "no validator");
+    }
+}
+
+#[test]
+fn a_build_that_a_killed_load_left_is_waited_for() {
+    let held = Held::start("killed_build");
+    held.hold("alwaysOn");
+    let killed = held.load().start();
+    held.wait_for_build();
+    killed.signal("KILL");
+    killed.wait();
+    let second = held.load().start();
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(held.indexes().iter().any(|(_, is_building)| *is_building), "the build outlives its client");
+    held.hold("off");
+    let run = second.wait().expect_code(0);
+    assert!(run.stderr.contains("waiting for the server to finish the indexes"), "{}", run.stderr);
+    assert!(run.stdout.contains("validator attached"), "{}", run.stdout);
+    held.expect_finished();
+}
+
+#[test]
+fn a_step_down_during_a_build_costs_nothing() {
+    let held = Held::start("stepped_down");
+    held.hold("alwaysOn");
+    let load = held.load().start();
+    held.wait_for_build();
+    let admin = held.client.database("admin");
+    block_on(async move {
+        // The connection may break before the answer.
+        let _ = admin.run_command(doc! { "replSetStepDown": 2, "force": true }).await;
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    held.hold("off");
+    load.wait().expect_code(0);
+    held.expect_finished();
+}

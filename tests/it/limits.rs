@@ -1,0 +1,131 @@
+//! Low limits of the process: each ends the command with a word about the limit, or not at all; never with a panic, an
+//! abort or a signal.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::load::{Place, text};
+use crate::server::shared;
+
+/// Runs medlift in a shell that sets a limit first; `user` is a number of a user with no other process.
+fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Output {
+    let script = format!("{limit} && exec {} {arguments}", env!("CARGO_BIN_EXE_medlift"));
+    let mut command = match user {
+        Some(user) => {
+            let mut command = Command::new("setpriv");
+            command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups", "bash"]);
+            command
+        }
+        None => Command::new("bash"),
+    };
+    command.args(["-c", &script]).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    for name in ["MONGO_ROOT_PASS", "WRITER_PASS", "READER_PASS"] {
+        command.env(name, "k4Tz-9pLmw2x");
+    }
+    command.stdin(Stdio::null()).output().expect("bash runs")
+}
+
+fn check(limit: &str, arguments: &str, dir: &Path, user: Option<u32>, word: &str) {
+    let run = limited(limit, arguments, dir, user);
+    let said = String::from_utf8_lossy(&run.stderr);
+    let what = format!("{limit}: {arguments}: {:?}\n{said}", run.status);
+    assert!(matches!(run.status.code(), Some(0..=5)), "{what}");
+    assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{what}");
+    if run.status.code() == Some(1) {
+        assert!(said.contains(word), "{what}");
+    }
+}
+
+/// The commands that need no server, and those that do.
+fn commands(place: &Place) -> [String; 8] {
+    let uri = shared().uri();
+    let target = |name: &str| format!("'{uri}' --db {}_{name} --quiet", place.database);
+    [
+        "load -n a.csv --quiet".into(),
+        "generate --rows 5000 --out g.csv".into(),
+        "spec show".into(),
+        format!("load a.csv {}", target("load")),
+        format!("verify a.csv {}", target("load")),
+        format!("export --out x.csv {}", target("load")),
+        format!("doctor '{uri}'"),
+        format!("provision --plan '{uri}' --db {}_plan", place.database),
+    ]
+}
+
+#[test]
+fn a_low_limit_for_open_files_is_named() {
+    let place = Place::new("files");
+    place.sample("a.csv", 5_000, "none");
+    for command in commands(&place) {
+        for limit in [6, 7, 8, 10, 12, 16, 20, 32, 63, 64] {
+            check(&format!("ulimit -n {limit}"), &command, place.dir.path(), None, "ulimit -n");
+        }
+    }
+    let run = limited("ulimit -n 20", &commands(&place)[3], place.dir.path(), None);
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.code() == Some(1) && said.contains("limit for open files is too low"), "{said}");
+    // A soft limit is raised by itself.
+    let soft = limited("ulimit -S -n 20", &commands(&place)[3], place.dir.path(), None);
+    assert_eq!(soft.status.code(), Some(0), "{}", String::from_utf8_lossy(&soft.stderr));
+}
+
+#[test]
+fn a_low_limit_for_memory_is_named() {
+    let place = Place::new("memory");
+    place.sample("a.csv", 5_000, "none");
+    for command in commands(&place) {
+        for limit in [100_000, 200_000, 400_000, 524_288, 700_000, 1_048_576] {
+            check(&format!("ulimit -v {limit}"), &command, place.dir.path(), None, "ulimit -v");
+        }
+    }
+}
+
+#[test]
+fn a_low_limit_for_a_files_size_is_an_error_of_the_write() {
+    let place = Place::new("size");
+    place.sample("a.csv", 5_000, "none");
+    for command in commands(&place) {
+        for limit in [1, 100] {
+            check(&format!("ulimit -f {limit}"), &command, place.dir.path(), None, "ulimit -f");
+        }
+    }
+    let run = limited("ulimit -f 1", "generate --rows 5000 --out big.csv", place.dir.path(), None);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(!place.dir.path().join("big.csv").exists());
+}
+
+/// Root is not held to this limit, and any other user's processes count together: tried as root in the name of a user who
+/// has none.
+#[test]
+fn a_low_limit_for_processes_is_named() {
+    let place = Place::new("processes");
+    place.sample("a.csv", 5_000, "none");
+    let (dir, user) = (place.dir.path(), 54_321);
+    if !limited("true", "--version", dir, Some(user)).status.success() {
+        println!("left out: this user may not run a program in another user's name");
+        return;
+    }
+    Command::new("chmod").arg("777").arg(dir).status().expect("chmod runs");
+    for command in commands(&place) {
+        for limit in [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 40] {
+            check(&format!("ulimit -u {limit}"), &command, dir, Some(user), "ulimit -u");
+        }
+    }
+}
+
+#[test]
+fn outputs_that_are_closed_or_full_are_no_panic() {
+    let place = Place::new("closed");
+    let path = place.sample("a.csv", 10, "none");
+    for command in ["load -n a.csv", "generate --rows 10", "spec show", "spec fields", "--help", "nonsense"] {
+        for redirection in [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full", "2>&1 >&- | true"] {
+            let script = format!("{} {command} {redirection}; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
+            let run =
+                Command::new("bash").args(["-c", &script]).current_dir(place.dir.path()).output().expect("bash runs");
+            assert!(matches!(run.status.code(), Some(0..=2)), "{script}: {run:?}");
+            let is_full = redirection.starts_with(">/dev/full") && command != "nonsense";
+            assert_eq!(run.status.code() == Some(1), is_full, "{script}: {run:?}");
+        }
+    }
+    assert!(text(&path).ends_with("a.csv"));
+}

@@ -1,0 +1,99 @@
+//! Files that the program writes: never an input, never a device's mode, and nothing left behind by a kill.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::load::{Place, text};
+use crate::program::medlift;
+use crate::server::shared;
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("listed");
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_export_that_is_killed_leaves_nothing() {
+    let place = Place::new("killed_export");
+    let path = place.sample("a.csv", 120_000, "none");
+    place.load(&path, &["--no-verify"], 0);
+    fs::write(place.dir.path().join("old.csv"), "old").unwrap();
+    let before = names(place.dir.path());
+    let uri = shared().uri();
+    for out in ["new.csv", "old.csv"] {
+        let out = place.dir.path().join(out);
+        let running =
+            medlift(["export", "--out", text(&out), "--uri", &uri, "--db", &place.database, "--quiet"]).start();
+        // Until something was written: the open file is seen in the process.
+        let until = Instant::now() + Duration::from_mins(1);
+        while running.bytes_written() < 100_000 {
+            assert!(Instant::now() < until, "nothing is written");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.signal("KILL");
+        assert_eq!(running.wait().code, None);
+        assert_eq!(names(place.dir.path()), before);
+    }
+    assert_eq!(fs::read_to_string(place.dir.path().join("old.csv")).unwrap(), "old");
+}
+
+#[test]
+fn an_output_never_takes_the_place_of_an_input() {
+    let place = Place::new("inputs");
+    let path = place.sample("a.csv", 10, "none");
+    place.load(&path, &[], 0);
+    let dir = place.dir.path();
+    let spec = place.write("s.toml", medlift(["spec", "show"]).run().expect_code(0).stdout);
+    let env = place.write(".env", "WRITER_PASS_FILE=secret\n");
+    let secret = place.write("secret", "k4Tz-9pLmw2x");
+    fs::create_dir(dir.join("d")).unwrap();
+    let uri = shared().uri();
+    for input in [&spec, &env, &secret] {
+        let content = fs::read(input).unwrap();
+        let (hard, soft) = (dir.join("hard"), dir.join("soft"));
+        fs::hard_link(input, &hard).unwrap();
+        symlink(input, &soft).unwrap();
+        let spelled = dir.join("d/..").join(input.file_name().unwrap());
+        for out in [input, &hard, &soft, &spelled] {
+            let export = ["export", "--out", text(out), "--uri", &uri, "--db", &place.database, "--spec", "s.toml"];
+            let run = medlift(export).dir(dir).run().expect_code(2);
+            assert!(run.stderr.contains("is an input"), "{}", run.stderr);
+            if input != &spec {
+                let run = medlift(["generate", "--out", text(out), "--rows", "1"]).dir(dir).run().expect_code(2);
+                assert!(run.stderr.contains("is an input"), "{}", run.stderr);
+            }
+            assert_eq!(fs::read(input).unwrap(), content, "{}", out.display());
+        }
+        fs::remove_file(hard).unwrap();
+        fs::remove_file(soft).unwrap();
+    }
+}
+
+#[test]
+fn devices_and_pipes_are_written_to_as_they_are() {
+    let place = Place::new("devices");
+    let path = place.sample("a.csv", 10, "none");
+    place.load(&path, &[], 0);
+    let uri = shared().uri();
+    let export = |out: &str| medlift(["export", "--out", out, "--uri", &uri, "--db", &place.database]).run();
+    let mode = fs::metadata("/dev/null").unwrap().permissions().mode();
+    export("/dev/null").expect_code(0);
+    medlift(["generate", "--out", "/dev/null", "--rows", "5"]).run().expect_code(0);
+    assert_eq!(fs::metadata("/dev/null").unwrap().permissions().mode(), mode);
+    assert_eq!(export("/dev/stdout").expect_code(0).stdout.lines().count(), 11);
+    let generated = medlift(["generate", "--out", "/dev/stdout", "--rows", "5"]).run().expect_code(0);
+    assert_eq!(generated.stdout.lines().count(), 6);
+    export("/dev/full").expect_code(1);
+    let pipe = place.dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).expect("read")
+    });
+    export(text(&pipe)).expect_code(0);
+    assert_eq!(reader.join().expect("read").lines().count(), 11);
+}
