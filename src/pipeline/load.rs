@@ -142,6 +142,7 @@ impl<'a> Load<'a> {
             return Err(Error::Usage(problem));
         }
         schema::refuse_warning(target).await?;
+        schema::try_spec(target, &plan.spec).await?;
         let ledger = Ledger::new(&target.db(), &target.collection);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
@@ -154,6 +155,9 @@ impl<'a> Load<'a> {
             ledger.mark_dropped().await.map_err(keeping)?;
         }
         let empty = bulk.is_empty().await.map_err(writing)?;
+        if empty {
+            schema::refuse_index_clash(target, &plan.spec).await?;
+        }
         let wanted = wanted_options(plan, options);
         // No earlier load counts where the collection is empty; what the sources are is then found out beside the work.
         let prior = if empty {
