@@ -95,9 +95,7 @@ pub enum AccessError {
         collection: String,
     },
     /// An index of the spec cannot be built beside one that the collection has.
-    #[error(
-        "cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec"
-    )]
+    #[error("cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec")]
     IndexClash {
         /// The spec's index.
         index: String,

@@ -196,7 +196,8 @@ pub async fn refuse_warning(target: &Target) -> Result<(), AccessError> {
 pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), AccessError> {
     let query = doc! { "_id": { "$in": [] }, "$nor": [validator(spec)] };
     let tried = target.documents().find_one(query).await;
-    let doing = || format!("use the spec: the server refuses its validator for {}.{}", target.database, target.collection);
+    let doing =
+        || format!("use the spec: the server refuses its validator for {}.{}", target.database, target.collection);
     tried.map(drop).map_err(|error| AccessError::of(doing(), &error))
 }
 
@@ -207,7 +208,10 @@ pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), Acce
         Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
         state => state?,
     };
-    let clashes = spec.indexes.iter().flat_map(|wanted| state.indexes.iter().filter_map(move |index| Some((wanted, clash(index, wanted)?))));
+    let clashes = spec
+        .indexes
+        .iter()
+        .flat_map(|wanted| state.indexes.iter().filter_map(move |index| Some((wanted, clash(index, wanted)?))));
     match clashes.into_iter().next() {
         None => Ok(()),
         Some((wanted, clash)) => Err(AccessError::IndexClash {

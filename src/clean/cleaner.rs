@@ -290,13 +290,7 @@ fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
 impl Scratch {
     /// Applies the field's text rules, in their order, again and again until they change nothing: the text that is stored
     /// is one that they leave alone. The result stands in the cell or in a buffer.
-    fn apply<'a>(
-        &'a mut self,
-        of: &Plan,
-        cell: &'a str,
-        plain: bool,
-        marks: &mut Marks,
-    ) -> Result<&'a str, Reason> {
+    fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> Result<&'a str, Reason> {
         if plain && !of.acts_on_plain || of.field.clean.is_empty() {
             return Ok(cell);
         }

@@ -48,9 +48,9 @@ pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> St
         (Reason::NotADate, _) => format!("expected a date as {} and perhaps a time", date_form(date)),
         (Reason::NumberTooLarge, FieldType::Decimal128(_)) => "expected a number of at most 34 digits".to_owned(),
         (Reason::NumberTooLarge, kind) => format!("expected a number that fits {}", kind.name()),
-        (Reason::OutOfRange, _) => constraints
-            .range
-            .map_or_else(String::new, |range| format!("expected a number from {range}")),
+        (Reason::OutOfRange, _) => {
+            constraints.range.map_or_else(String::new, |range| format!("expected a number from {range}"))
+        }
         (Reason::WrongLength, _) => constraints
             .length
             .map_or_else(String::new, |(least, most)| format!("expected {least} to {most} characters")),
@@ -108,7 +108,8 @@ mod tests {
     fn ranges_hold_their_ends() {
         let decimal = |text| decimal128(text).expect("a number");
         let tenths = [decimal("0.1"), decimal("0.3")].map(Decimal::from_bson);
-        let (whole, double, decimals) = (Range::Whole(0, 130), Range::Double(0.0, 130.0), Range::Decimal(tenths[0], tenths[1]));
+        let (whole, double, decimals) =
+            (Range::Whole(0, 130), Range::Double(0.0, 130.0), Range::Decimal(tenths[0], tenths[1]));
         for (value, range, expected) in [
             (Value::Int32(0), whole, true),
             (Value::Int32(131), whole, false),

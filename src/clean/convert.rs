@@ -26,9 +26,7 @@ pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mu
         FieldType::Decimal128(format) => {
             decimal128(digits(text, format, scratch).ok_or(Reason::NotANumber)?).map(Value::Decimal128)
         }
-        FieldType::Bool { truthy, falsy } => {
-            boolean(text, truthy, falsy).map(Value::Bool).ok_or(Reason::NotABoolean)
-        }
+        FieldType::Bool { truthy, falsy } => boolean(text, truthy, falsy).map(Value::Bool).ok_or(Reason::NotABoolean),
         FieldType::Date => {
             let midnight = parse_date(date, text).filter(|ms| ms.rem_euclid(DAY_MS) == 0);
             midnight.map(Value::Datetime).ok_or(Reason::NotADate)

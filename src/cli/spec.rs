@@ -45,7 +45,9 @@ impl SpecCommand {
                     format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes(),
                 )?;
                 for (field, why) in schema::unchecked_patterns(&spec) {
-                    eprintln!("medlift: notice: {field}: only cleaning checks the pattern, the collection's validator does not: {why}");
+                    eprintln!(
+                        "medlift: notice: {field}: only cleaning checks the pattern, the collection's validator does not: {why}"
+                    );
                 }
             }
         }

@@ -117,7 +117,8 @@ fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> Str
         // The shortest digits that read back as the same double, never with an exponent.
         (RawBsonRef::Double(number), FieldType::Double(decorated)) => with_mark(number.to_string(), decorated),
         (RawBsonRef::Decimal128(number), FieldType::Decimal128(decorated)) => {
-            let text = Decimal::from_bson(number.bytes()).map_or_else(|| number.to_string(), |number| number.to_string());
+            let text =
+                Decimal::from_bson(number.bytes()).map_or_else(|| number.to_string(), |number| number.to_string());
             with_mark(text, decorated)
         }
         (RawBsonRef::Boolean(flag), FieldType::Bool { truthy, falsy }) => {

@@ -243,10 +243,13 @@ impl Range {
 /// `0 to 130`, `1 to inf`.
 impl fmt::Display for Range {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        let end = |number: i64, none: i64, name: &str| if number == none { name.to_owned() } else { number.to_string() };
+        let end =
+            |number: i64, none: i64, name: &str| if number == none { name.to_owned() } else { number.to_string() };
         let decimal = |number: Option<Decimal>, name: &str| number.map_or_else(|| name.to_owned(), |n| n.to_string());
         match *self {
-            Self::Whole(least, most) => write!(out, "{} to {}", end(least, i64::MIN, "-inf"), end(most, i64::MAX, "inf")),
+            Self::Whole(least, most) => {
+                write!(out, "{} to {}", end(least, i64::MIN, "-inf"), end(most, i64::MAX, "inf"))
+            }
             Self::Double(least, most) => write!(out, "{least} to {most}"),
             Self::Decimal(least, most) => write!(out, "{} to {}", decimal(least, "-inf"), decimal(most, "inf")),
         }

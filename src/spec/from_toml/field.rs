@@ -5,8 +5,7 @@ use regex::Regex;
 use super::source::{Table, suggest};
 use crate::spec::range::Bound;
 use crate::spec::{
-    Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Range, Rule, SpecError, same_spelling,
-    trim,
+    Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Range, Rule, SpecError, same_spelling, trim,
 };
 
 /// Keys that every type of field has.
