@@ -56,7 +56,7 @@ impl fmt::Display for Unchecked {
             Self::Groups => "it has too many groups for the server",
             Self::NoLength => "the server could give up on a long text; a smaller `length` bounds it",
             Self::Steps => "a text can match it in too many ways, so that the server could give up",
-            Self::Nothing => "it matches no text",
+            Self::Nothing => "a part of it matches no text",
         })
     }
 }
