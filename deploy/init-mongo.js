@@ -51,8 +51,8 @@ run({
         },
         "Age": {
           "bsonType": "int",
-          "minimum": Double(0),
-          "maximum": Double(130)
+          "minimum": Long("0"),
+          "maximum": Long("130")
         },
         "Gender": {
           "bsonType": "string",

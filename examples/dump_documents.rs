@@ -22,7 +22,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [source, out] = arguments.as_slice() else { return Err("usage: dump_documents SOURCE FILE".into()) };
     let wishes = Wishes { sources: vec![source.clone()], ..Wishes::default() };
     let plan = Plan::new(Spec::built_in(), IdentityKey::default(), &wishes)?;
-    let policy = Policy { mode: Mode::Insert, on_conflict: plan.spec.identity.on_conflict, empty_at_start: true, is_resumed: false };
+    let policy = Policy {
+        mode: Mode::Insert,
+        on_conflict: plan.spec.identity.on_conflict,
+        empty_at_start: true,
+        is_resumed: false,
+    };
     let mut dump = Dump {
         out: BufWriter::with_capacity(1 << 20, File::create(out)?),
         machine: Machine::new(LIMITS, policy),
@@ -92,7 +97,7 @@ impl Dump {
                         self.out.write_all(run.document(&run.entries[member.at as usize]))?;
                     }
                 }
-                Action::Settle { .. } => drop(self.runs.remove(&run)),
+                Action::Settle { run, .. } => drop(self.runs.remove(&run)),
                 Action::Delay(..) | Action::Stop(_) => unreachable!("nothing goes wrong here"),
             }
         }

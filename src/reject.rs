@@ -66,6 +66,8 @@ reasons! {
     PatternMismatch = "pattern_mismatch",
     /// The text holds a NUL or another control character that a document's reader would trip over.
     ControlCharacter = "control_character",
+    /// The cleaning rules change the text again each time they run.
+    UnstableText = "unstable_text",
     /// A rule between fields is broken.
     Implausible = "implausible",
     /// The document would exceed MongoDB's 16 MiB.

@@ -11,6 +11,7 @@ pub mod doctor;
 mod failure;
 mod indexes;
 mod patience;
+mod pattern;
 pub mod provision;
 pub mod schema;
 mod secret;
@@ -98,6 +99,16 @@ pub enum AccessError {
         /// Database and collection.
         collection: String,
     },
+    /// An index of the spec cannot be built beside one that the collection has.
+    #[error("cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec")]
+    IndexClash {
+        /// The spec's index.
+        index: String,
+        /// Database and collection.
+        collection: String,
+        /// The index in its way.
+        clash: String,
+    },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
@@ -127,7 +138,7 @@ impl AccessError {
         match self {
             Self::Connect { .. } => 3,
             Self::Command { failure, .. } => failure.exit_code(),
-            Self::ValidatorWarns { .. } => 1,
+            Self::ValidatorWarns { .. } | Self::IndexClash { .. } => 1,
             _ => 2,
         }
     }

@@ -1,11 +1,12 @@
 //! The collection's validator and indexes: what the spec wants, what the server has, and how one becomes the other.
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Decimal128, Document, doc};
 
 pub use super::indexes::build_indexes;
 use super::indexes::{self, wait_for_builds};
+use super::pattern::{Unchecked, server_pattern};
 use super::{ATTEMPTS_MAX, AccessError, Failure, Target, patiently, pause};
-use crate::spec::{Field, FieldType, Index, Presence, Spec};
+use crate::spec::{Decimal, Field, FieldType, Index, Presence, Range, Spec};
 
 /// What the server has for the target's collection.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -110,21 +111,46 @@ fn field_schema(field: &Field) -> Document {
 
 /// Null satisfies every one of these: each looks only at values of its own kind.
 fn constrain(schema: &mut Document, field: &Field) {
-    if let Some((smallest, largest)) = field.constraints.range {
-        for (name, bound) in [("minimum", smallest), ("maximum", largest)] {
-            if bound.is_finite() {
-                schema.insert(name, bound);
-            }
-        }
-    }
+    let (smallest, largest) = bounds(field.constraints.range);
+    schema.extend(smallest.map(|bound| ("minimum".to_owned(), bound)));
+    schema.extend(largest.map(|bound| ("maximum".to_owned(), bound)));
     if let Some((fewest, most)) = field.constraints.length {
         schema.insert("minLength", i64::from(fewest));
         schema.insert("maxLength", i64::from(most));
     }
-    if let Some(pattern) = &field.constraints.pattern {
-        // Classes such as \d and \w mean all of Unicode, as they do in cleaning.
-        schema.insert("pattern", format!("(*UCP){}", pattern.as_str()));
+    if let Some(Ok(pattern)) = pattern(field) {
+        schema.insert("pattern", pattern);
     }
+}
+
+/// The bounds of a range, in the field's own type: the server compares numbers exactly, whatever their types.
+fn bounds(range: Option<Range>) -> (Option<Bson>, Option<Bson>) {
+    match range {
+        None => (None, None),
+        Some(Range::Whole(least, most)) => {
+            ((least > i64::MIN).then_some(Bson::Int64(least)), (most < i64::MAX).then_some(Bson::Int64(most)))
+        }
+        Some(Range::Double(least, most)) => {
+            let finite = |bound: f64| bound.is_finite().then_some(Bson::Double(bound));
+            (finite(least), finite(most))
+        }
+        Some(Range::Decimal(least, most)) => {
+            let decimal = |bound: Decimal| Bson::Decimal128(Decimal128::from_bytes(bound.to_bson()));
+            (least.map(decimal), most.map(decimal))
+        }
+    }
+}
+
+/// The field's pattern for the server, or why it has none.
+fn pattern(field: &Field) -> Option<Result<String, Unchecked>> {
+    let chars_max = field.constraints.length.map(|(_, most)| most);
+    field.constraints.pattern.as_ref().map(|pattern| server_pattern(pattern.as_str(), chars_max))
+}
+
+/// The fields whose pattern the validator leaves out, each with the reason: cleaning alone checks these.
+pub fn unchecked_patterns(spec: &Spec) -> Vec<(&str, String)> {
+    let unchecked = |field| pattern(field).and_then(Result::err).map(|why| why.to_string());
+    spec.fields.iter().filter_map(|field| Some((field.name.as_str(), unchecked(field)?))).collect()
 }
 
 fn bson_type(kind: &FieldType) -> &'static str {
@@ -179,6 +205,48 @@ pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
     let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
     let uuid = info.and_then(|info| info.get("uuid"));
     Ok(uuid.and_then(|uuid| if let Bson::Binary(binary) = uuid { binary.to_uuid().ok() } else { None }))
+}
+
+/// Lets the server read the spec's validator, so that one that it refuses is refused before anything is written. The query
+/// looks at no document, and needs no right but to find.
+pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), AccessError> {
+    let query = doc! { "_id": { "$in": [] }, "$nor": [validator(spec)] };
+    let documents = target.documents();
+    let tried = patiently(|| documents.find_one(query.clone()).into_future()).await;
+    let doing =
+        || format!("use the spec: the server refuses its validator for {}.{}", target.database, target.collection);
+    tried.map(drop).map_err(|failure| AccessError::Command { doing: doing(), failure })
+}
+
+/// Refuses indexes of the spec that cannot be built beside those that the collection has. To be asked where the load is to
+/// build them. A user who may not list indexes is let through: such a user builds none.
+pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), AccessError> {
+    let state = match read(target).await {
+        Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
+        state => state?,
+    };
+    let clashes = spec
+        .indexes
+        .iter()
+        .flat_map(|wanted| state.indexes.iter().filter_map(move |index| Some((wanted, clash(index, wanted)?))));
+    match clashes.into_iter().next() {
+        None => Ok(()),
+        Some((wanted, clash)) => Err(AccessError::IndexClash {
+            index: wanted.name.clone(),
+            collection: format!("{}.{}", target.database, target.collection),
+            clash,
+        }),
+    }
+}
+
+/// Why `wanted` cannot be built beside `index`.
+fn clash(index: &Index, wanted: &Index) -> Option<String> {
+    if index.name == wanted.name && index != wanted {
+        return Some("another index of that name".to_owned());
+    }
+    let differs = index.keys == wanted.keys && index.unique != wanted.unique;
+    let is_unique = if index.unique { "is" } else { "is not" };
+    differs.then(|| format!("the index `{}` with the same keys, which {is_unique} unique", index.name))
 }
 
 /// The server's listing of one collection or view of the target's database.
@@ -269,7 +337,7 @@ mod tests {
         check(
             "[[field]]\nname = \"Age\"\ntype = \"int32\"\nrange = [0, 130]\nprivacy = \"none\"",
             &["Age"],
-            &doc! { "Age": { "bsonType": "int", "minimum": 0.0, "maximum": 130.0 } },
+            &doc! { "Age": { "bsonType": "int", "minimum": 0_i64, "maximum": 130_i64 } },
         );
         check(
             "[[field]]\nname = \"Bill\"\ntype = \"double\"\npresence = \"nullable\"\nprivacy = \"none\"",
@@ -282,10 +350,34 @@ mod tests {
             &doc! { "Sex": { "bsonType": ["string", "null"], "enum": ["F", "M", null] } },
         );
         check(
-            "[[field]]\nname = \"Code\"\ntype = \"string\"\npattern = \"[A-Z]\\\\d+\"\nlength = [2, 8]\nprivacy = \"none\"",
+            "[[field]]\nname = \"Code\"\ntype = \"string\"\npattern = \"[A-Z][0-9]+\"\nlength = [2, 8]\nprivacy = \"none\"",
             &["Code"],
-            &doc! { "Code": { "bsonType": "string", "minLength": 2_i64, "maxLength": 8_i64, "pattern": r"(*UCP)\A(?:[A-Z]\d+)\z" } },
+            &doc! { "Code": { "bsonType": "string", "minLength": 2_i64, "maxLength": 8_i64, "pattern": r"\A[A-Z][0-9]++\z" } },
         );
+        let bound = |text: &str| text.parse::<Decimal128>().expect("a number");
+        check(
+            "[[field]]\nname = \"Dose\"\ntype = \"decimal128\"\nrange = [0.1, inf]\nprivacy = \"none\"",
+            &["Dose"],
+            &doc! { "Dose": { "bsonType": "decimal", "minimum": bound("0.1") } },
+        );
+        check(
+            "[[field]]\nname = \"Id\"\ntype = \"int64\"\nrange = [0.5, 9007199254740993]\nprivacy = \"none\"",
+            &["Id"],
+            &doc! { "Id": { "bsonType": "long", "minimum": 1_i64, "maximum": 9_007_199_254_740_993_i64 } },
+        );
+    }
+
+    #[test]
+    fn a_pattern_that_the_server_might_read_differently_is_left_out_and_named() {
+        let spec = spec(
+            "[[field]]\nname = \"a\"\ntype = \"string\"\npattern = '\\bx+'\nprivacy = \"none\"\n\
+             [[field]]\nname = \"b\"\ntype = \"string\"\npattern = 'x+'\nprivacy = \"none\"",
+        );
+        let schema = validator(&spec).to_string();
+        assert!(schema.contains("x++") && !schema.contains("\\b"), "{schema}");
+        let unchecked = unchecked_patterns(&spec);
+        assert_eq!(unchecked.len(), 1);
+        assert!(unchecked[0].0 == "a" && unchecked[0].1.contains("word boundaries"), "{unchecked:?}");
     }
 
     #[test]

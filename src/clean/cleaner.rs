@@ -30,16 +30,24 @@ struct Plan {
     marker_bytes_max: usize,
     /// Whether a rule may change text that is printable, single-spaced ASCII.
     acts_on_plain: bool,
+    /// Whether one pass of the rules leaves such text as further passes would: at most one rule may change it.
+    settles_plain_at_once: bool,
+    /// The values of the null markers that read as a value of the field: `9999` is also `9,999.0`.
+    marker_values: Vec<Value>,
     /// The values of an enum that are short.
     short_values: Vec<ShortText>,
 }
 
-/// Two buffers that rules write to in turn.
+/// Two buffers that rules write to in turn, and one for the text before a further pass.
 #[derive(Debug, Default)]
 struct Scratch {
     current: String,
     next: String,
+    before: String,
 }
+
+/// Passes of the rules before a text counts as one that they never leave alone. No known text needs more than five.
+const PASSES_MAX: usize = 16;
 
 /// What the present row would add to a tally, kept apart until the row is known to be good.
 #[derive(Debug, Default)]
@@ -51,20 +59,9 @@ struct Marks {
 impl Cleaner {
     /// A cleaner for the rows of one source.
     pub fn new(spec: &Spec, layout: &Layout) -> Self {
-        let plan = |(index, field): (usize, &Field)| Plan {
-            index,
-            field: field.clone(),
-            cell: layout.cell_of_field[index],
-            date: layout.dates[index].unwrap_or(DateFormat::Iso),
-            marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
-            acts_on_plain: !field.clean.iter().all(|rule| matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)),
-            short_values: match &field.kind {
-                FieldType::Enum { values, .. } => values.iter().filter_map(|value| ShortText::new(value)).collect(),
-                _ => Vec::new(),
-            },
-        };
+        let plans = spec.fields.iter().enumerate().map(|(index, field)| Plan::new(index, field, layout));
         Self {
-            plans: spec.fields.iter().enumerate().map(plan).collect(),
+            plans: plans.collect(),
             plausibility: spec.plausibility.clone(),
             names: spec.fields.iter().map(|field| field.name.clone()).collect(),
             scratch: Scratch::default(),
@@ -136,6 +133,25 @@ fn decode(row: &[u8]) -> Result<&str, Reject> {
 }
 
 impl Plan {
+    fn new(index: usize, field: &Field, layout: &Layout) -> Self {
+        let date = layout.dates[index].unwrap_or(DateFormat::Iso);
+        let on_plain = field.clean.iter().filter(|rule| !matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)).count();
+        Self {
+            index,
+            field: field.clone(),
+            cell: layout.cell_of_field[index],
+            date,
+            marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
+            acts_on_plain: on_plain > 0,
+            settles_plain_at_once: on_plain <= 1,
+            marker_values: marker_values(field, date),
+            short_values: match &field.kind {
+                FieldType::Enum { values, .. } => values.iter().filter_map(|value| ShortText::new(value)).collect(),
+                _ => Vec::new(),
+            },
+        }
+    }
+
     /// The field's cell, empty where the source has no such column, and whether it stands in the row as it is.
     fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
         match self.cell {
@@ -165,12 +181,24 @@ impl Plan {
             return self.push_nothing(record);
         }
         match &self.field.kind {
-            FieldType::String => self.push_string(text, plain, scratch, marks, record),
+            FieldType::String => {
+                let text = scratch.apply(self, text, plain, marks)?;
+                if self.is_nothing(text, marks) {
+                    return self.push_nothing(record);
+                }
+                constraints::check_text(text, plain, &self.field.constraints)?;
+                record.push_text(text);
+                Ok(())
+            }
             FieldType::Enum { values, synonyms } => {
-                let text = scratch.apply(self, text, plain, marks);
-                if self.is_listed(text) {
+                // A listed value is taken as it is, so that rules cannot make another of a value that is stored already.
+                if self.is_listed(text, values) {
                     record.push_text(text);
                     return Ok(());
+                }
+                let text = scratch.apply(self, text, plain, marks)?;
+                if self.is_nothing(text, marks) {
+                    return self.push_nothing(record);
                 }
                 let value = convert::listed(text, values, synonyms).ok_or(Reason::NotAllowed)?;
                 if value != text {
@@ -183,9 +211,27 @@ impl Plan {
         }
     }
 
-    /// Whether a short text is one of the enum's values as it stands; `false` says nothing.
-    fn is_listed(&self, text: &str) -> bool {
-        ShortText::new(text).is_some_and(|short| self.short_values.contains(&short))
+    /// Whether a text is one of the enum's values, letter for letter.
+    fn is_listed(&self, text: &str, values: &[String]) -> bool {
+        match ShortText::new(text) {
+            Some(short) => self.short_values.contains(&short),
+            None => values.iter().any(|value| value == text),
+        }
+    }
+
+    /// Whether the rules left no value: no text, or a text that is a null marker.
+    fn is_nothing(&self, text: &str, marks: &mut Marks) -> bool {
+        let is_marker = self.is_null_marker(text);
+        if is_marker {
+            marks.change(self.index, NULL_MARKER);
+        }
+        is_marker || text.is_empty()
+    }
+
+    /// The slot that counts what normalization changes after the last rule: the rule `nfc`, else the last rule.
+    fn normalizing_slot(&self) -> usize {
+        let rules = &self.field.clean;
+        rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))
     }
 
     fn is_null_marker(&self, text: &str) -> bool {
@@ -201,23 +247,6 @@ impl Plan {
         Ok(())
     }
 
-    fn push_string(
-        &self,
-        text: &str,
-        plain: bool,
-        scratch: &mut Scratch,
-        marks: &mut Marks,
-        record: &mut Record,
-    ) -> Result<(), Reason> {
-        let text = scratch.apply(self, text, plain, marks);
-        if text.is_empty() {
-            return self.push_nothing(record);
-        }
-        constraints::check_text(text, plain, &self.field.constraints)?;
-        record.push_text(text);
-        Ok(())
-    }
-
     fn push_typed(
         &self,
         text: &str,
@@ -225,7 +254,11 @@ impl Plan {
         marks: &mut Marks,
         record: &mut Record,
     ) -> Result<(), Reason> {
-        let (value, text) = convert::typed(text, &self.field.kind, self.date, &mut scratch.current)?;
+        let value = convert::typed(text, &self.field.kind, self.date, &mut scratch.current)?;
+        if self.marker_values.iter().any(|marker| convert::same_value(marker, &value)) {
+            marks.change(self.index, NULL_MARKER);
+            return self.push_nothing(record);
+        }
         let null_if_negative = self.field.clean.iter().position(|rule| *rule == Rule::NullIfNegative);
         if let Some(slot) = null_if_negative
             && convert::is_negative(&value)
@@ -233,7 +266,7 @@ impl Plan {
             marks.change(self.index, RULES + slot);
             return self.push_nothing(record);
         }
-        if !self.field.constraints.range.is_none_or(|range| constraints::in_range(&value, text, range)) {
+        if !self.field.constraints.range.as_ref().is_none_or(|range| constraints::in_range(&value, range)) {
             return Err(Reason::OutOfRange);
         }
         record.values.push(value);
@@ -245,22 +278,80 @@ impl Plan {
     }
 }
 
+/// The markers of a field of numbers, flags or dates as values, where they are some.
+fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
+    if matches!(field.kind, FieldType::String | FieldType::Enum { .. }) {
+        return Vec::new();
+    }
+    let value = |marker: &String| convert::typed(marker, &field.kind, date, &mut String::new()).ok();
+    field.null_markers.iter().filter_map(value).collect()
+}
+
 impl Scratch {
-    /// Applies the field's text rules in order; the result stands in the cell or in a buffer.
-    fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> &'a str {
-        if plain && !of.acts_on_plain {
-            return cell;
+    /// Applies the field's text rules, in their order, again and again until they change nothing: the text that is stored
+    /// is one that they leave alone. The result stands in the cell or in a buffer.
+    fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> Result<&'a str, Reason> {
+        if plain && !of.acts_on_plain || of.field.clean.is_empty() {
+            return Ok(cell);
         }
+        let mut changed = Changed::default();
+        if !self.pass(of, cell, plain, &mut changed) {
+            return Ok(cell);
+        }
+        let mut is_settled = plain && of.settles_plain_at_once || self.current == cell;
+        for _ in 1..PASSES_MAX {
+            if is_settled {
+                break;
+            }
+            let before = std::mem::take(&mut self.before) + &self.current;
+            is_settled = !self.pass(of, &before, plain, &mut changed) || self.current == before;
+            self.before = before;
+            self.before.clear();
+        }
+        changed.mark(of.index, marks);
+        if is_settled { Ok(&self.current) } else { Err(Reason::UnstableText) }
+    }
+
+    /// Applies the field's text rules once, normalizes and trims. True if anything changed: the text is then in `current`.
+    fn pass(&mut self, of: &Plan, cell: &str, plain: bool, changed: &mut Changed) -> bool {
         let mut in_buffer = false;
+        let mut is_nfc = plain;
         for (slot, rule) in of.field.clean.iter().enumerate() {
             let text = if in_buffer { &self.current } else { cell };
-            if apply_rule(*rule, text, plain, &mut self.next) {
-                std::mem::swap(&mut self.current, &mut self.next);
-                in_buffer = true;
-                marks.change(of.index, RULES + slot);
-            }
+            let acts = apply_rule(*rule, text, plain, &mut self.next);
+            in_buffer |= acts && self.take(RULES + slot, changed);
+            is_nfc = plain || *rule == Rule::Nfc || is_nfc && !acts;
         }
-        if in_buffer { &self.current } else { cell }
+        if !is_nfc && normal_form::nfc(if in_buffer { &self.current } else { cell }, &mut self.next) {
+            in_buffer = self.take(RULES + of.normalizing_slot(), changed);
+        }
+        if !plain && in_buffer && trim(&self.current).len() < self.current.len() {
+            self.next.clear();
+            self.next.push_str(trim(&self.current));
+            self.take(TRIM, changed);
+        }
+        in_buffer
+    }
+
+    /// Makes the next buffer the current one, and remembers whose work it is. Always true.
+    fn take(&mut self, slot: usize, changed: &mut Changed) -> bool {
+        std::mem::swap(&mut self.current, &mut self.next);
+        changed.0 |= 1 << slot;
+        true
+    }
+}
+
+/// The slots that changed a cell, a bit for each: a cell counts once for a slot, however often that acts.
+#[derive(Default)]
+struct Changed(u32);
+
+impl Changed {
+    fn mark(&self, field: usize, marks: &mut Marks) {
+        let mut slots = self.0;
+        while slots != 0 {
+            marks.change(field, slots.trailing_zeros() as usize);
+            slots &= slots - 1;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Value;
 use crate::parse::DateFormat;
 use crate::reject::Reason;
-use crate::spec::{Constraints, Field, FieldType};
+use crate::spec::{Constraints, Decimal, Field, FieldType, Range};
 
 /// How many values of a list a message names before it says how many more there are.
 const NAMED_VALUES_MAX: usize = 20;
@@ -24,13 +24,13 @@ pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> 
     }
 }
 
-/// Whether a number lies in the range. `text` is the number's own; a decimal128 is compared by the double nearest to it.
-pub(super) fn in_range(value: &Value, text: &str, (least, most): (f64, f64)) -> bool {
+/// Whether a number lies in the range, compared exactly in the field's own type, as the server does.
+pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     match value {
-        Value::Int32(number) => (least..=most).contains(&f64::from(*number)),
-        Value::Int64(number) => (least.ceil() as i128..=most.floor() as i128).contains(&i128::from(*number)),
-        Value::Double(number) => (least..=most).contains(number),
-        Value::Decimal128(_) => text.parse().is_ok_and(|number: f64| (least..=most).contains(&number)),
+        Value::Int32(number) => range.has_whole(i64::from(*number)),
+        Value::Int64(number) => range.has_whole(*number),
+        Value::Double(number) => range.has_double(*number),
+        Value::Decimal128(bytes) => Decimal::from_bson(*bytes).is_some_and(|number| range.has_decimal(number)),
         _ => true,
     }
 }
@@ -48,9 +48,9 @@ pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> St
         (Reason::NotADate, _) => format!("expected a date as {} and perhaps a time", date_form(date)),
         (Reason::NumberTooLarge, FieldType::Decimal128(_)) => "expected a number of at most 34 digits".to_owned(),
         (Reason::NumberTooLarge, kind) => format!("expected a number that fits {}", kind.name()),
-        (Reason::OutOfRange, _) => constraints
-            .range
-            .map_or_else(String::new, |(least, most)| format!("expected a number from {least} to {most}")),
+        (Reason::OutOfRange, _) => {
+            constraints.range.map_or_else(String::new, |range| format!("expected a number from {range}"))
+        }
         (Reason::WrongLength, _) => constraints
             .length
             .map_or_else(String::new, |(least, most)| format!("expected {least} to {most} characters")),
@@ -60,6 +60,7 @@ pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> St
             .map_or_else(String::new, |pattern| format!("expected a text that matches {}", pattern.as_str())),
         (Reason::NotAnInteger, _) => "expected a whole number".to_owned(),
         (Reason::NotANumber, _) => "expected a number".to_owned(),
+        (Reason::UnstableText, _) => "expected a text on which the cleaning rules come to an end".to_owned(),
         (Reason::ControlCharacter, _) => "expected text without control characters".to_owned(),
         _ => "expected valid text".to_owned(),
     }
@@ -83,6 +84,7 @@ fn date_form(format: DateFormat) -> String {
 mod tests {
     use regex::Regex;
 
+    use super::super::decimal128::decimal128;
     use super::*;
 
     #[test]
@@ -104,17 +106,26 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_ends() {
-        for (value, text, expected) in [
-            (Value::Int32(0), "0", true),
-            (Value::Int32(131), "131", false),
-            (Value::Int64(-1), "-1", false),
-            (Value::Int64(i64::MAX), "9223372036854775807", false),
-            (Value::Double(130.0), "130", true),
-            (Value::Double(130.000_01), "130.00001", false),
-            (Value::Decimal128([0; 16]), "130.0", true),
-            (Value::Decimal128([0; 16]), "130.1", false),
+        let decimal = |text| decimal128(text).expect("a number");
+        let tenths = [decimal("0.1"), decimal("0.3")].map(Decimal::from_bson);
+        let (whole, double, decimals) =
+            (Range::Whole(0, 130), Range::Double(0.0, 130.0), Range::Decimal(tenths[0], tenths[1]));
+        for (value, range, expected) in [
+            (Value::Int32(0), whole, true),
+            (Value::Int32(131), whole, false),
+            (Value::Int64(-1), whole, false),
+            (Value::Int64(i64::MAX), whole, false),
+            (Value::Int64(9_007_199_254_740_993), Range::Whole(0, 9_007_199_254_740_992), false),
+            (Value::Int64(i64::MIN), Range::Whole(i64::MIN, 0), true),
+            (Value::Double(130.0), double, true),
+            (Value::Double(130.000_01), double, false),
+            (Value::Decimal128(decimal("0.10")), decimals, true),
+            (Value::Decimal128(decimal("0.3")), decimals, true),
+            (Value::Decimal128(decimal("0.30000000000000001")), decimals, false),
+            (Value::Decimal128(decimal("1e-7")), decimals, false),
+            (Value::Decimal128(decimal("99")), Range::Decimal(tenths[0], None), true),
         ] {
-            assert_eq!(in_range(&value, text, (0.0, 130.0)), expected, "{text}");
+            assert_eq!(in_range(&value, &range), expected, "{value:?} {range}");
         }
     }
 }

@@ -6,47 +6,45 @@ use super::number::{double, integer, undecorated};
 use crate::parse::DateFormat;
 use crate::parse::dates::parse_date;
 use crate::reject::Reason;
-use crate::spec::{FieldType, NumberFormat, same_spelling};
+use crate::spec::{Decimal, FieldType, NumberFormat, same_spelling};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The value of a text whose field is neither string nor enum, and the text of the number where it is one. `scratch` holds
-/// a number whose decoration had to go.
-pub(super) fn typed<'a>(
-    text: &'a str,
-    kind: &FieldType,
-    date: DateFormat,
-    scratch: &'a mut String,
-) -> Result<(Value, &'a str), Reason> {
-    let value = match kind {
+/// The value of a text whose field is neither string nor enum. `scratch` is for a number whose decoration has to go.
+pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mut String) -> Result<Value, Reason> {
+    match kind {
         FieldType::Int32(format) => {
             let text = digits(text, format, scratch).ok_or(Reason::NotAnInteger)?;
-            let number = i32::try_from(integer(text)?).map_err(|_| Reason::NumberTooLarge)?;
-            return Ok((Value::Int32(number), text));
+            i32::try_from(integer(text)?).map(Value::Int32).map_err(|_| Reason::NumberTooLarge)
         }
         FieldType::Int64(format) => {
-            let text = digits(text, format, scratch).ok_or(Reason::NotAnInteger)?;
-            return Ok((Value::Int64(integer(text)?), text));
+            integer(digits(text, format, scratch).ok_or(Reason::NotAnInteger)?).map(Value::Int64)
         }
         FieldType::Double(format) => {
-            let text = digits(text, format, scratch).ok_or(Reason::NotANumber)?;
-            return Ok((Value::Double(double(text)?), text));
+            double(digits(text, format, scratch).ok_or(Reason::NotANumber)?).map(Value::Double)
         }
         FieldType::Decimal128(format) => {
-            let text = digits(text, format, scratch).ok_or(Reason::NotANumber)?;
-            return Ok((Value::Decimal128(decimal128(text)?), text));
+            decimal128(digits(text, format, scratch).ok_or(Reason::NotANumber)?).map(Value::Decimal128)
         }
-        FieldType::Bool { truthy, falsy } => {
-            boolean(text, truthy, falsy).map(Value::Bool).ok_or(Reason::NotABoolean)?
-        }
+        FieldType::Bool { truthy, falsy } => boolean(text, truthy, falsy).map(Value::Bool).ok_or(Reason::NotABoolean),
         FieldType::Date => {
             let midnight = parse_date(date, text).filter(|ms| ms.rem_euclid(DAY_MS) == 0);
-            Value::Datetime(midnight.ok_or(Reason::NotADate)?)
+            midnight.map(Value::Datetime).ok_or(Reason::NotADate)
         }
-        FieldType::Datetime => Value::Datetime(parse_date(date, text).ok_or(Reason::NotADate)?),
+        FieldType::Datetime => parse_date(date, text).map(Value::Datetime).ok_or(Reason::NotADate),
         FieldType::String | FieldType::Enum { .. } => unreachable!("texts are not converted"),
-    };
-    Ok((value, text))
+    }
+}
+
+/// Whether two values of one field are the same number, flag or point in time.
+pub(super) fn same_value(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Decimal128(left), Value::Decimal128(right)) => {
+            let both = Decimal::from_bson(*left).zip(Decimal::from_bson(*right));
+            both.is_some_and(|(left, right)| left.compare(right).is_eq())
+        }
+        _ => left == right,
+    }
 }
 
 /// The number without its decoration; the text itself where the format allows none.

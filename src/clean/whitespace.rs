@@ -1,18 +1,6 @@
 //! White space around and inside a text.
 
-/// Whether a character is white space: Unicode's, and the invisible ones that exports leave at the edge of a cell (byte
-/// order mark, zero-width space, word joiner).
-pub(super) fn is_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}')
-}
-
-/// The text without the white space around it.
-pub(super) fn trim(text: &str) -> &str {
-    match text.as_bytes() {
-        [0x21..=0x7e] | [0x21..=0x7e, .., 0x21..=0x7e] => text,
-        _ => text.trim_matches(is_blank),
-    }
-}
+pub(super) use crate::spec::{is_blank, trim};
 
 /// The rule `collapse_whitespace`: every run of white space inside the text becomes one space.
 pub(super) fn collapse(text: &str, out: &mut String) -> bool {

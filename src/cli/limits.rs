@@ -94,10 +94,9 @@ fn require_memory(least: u64) -> Result<(), Error> {
 /// Starts as many threads as the command will need, and ends them again: the runtime panics if it cannot start one.
 fn require_threads() -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(2, usize::from);
-    thread::scope(|scope| {
-        let (end, ended) = channel::<()>();
-        let ended = std::sync::Mutex::new(ended);
-        let ended = &ended;
+    let (end, ended) = channel::<()>();
+    let ended = &std::sync::Mutex::new(ended);
+    thread::scope(move |scope| {
         let wait = move || {
             // Ends when the sender is gone.
             let _ = ended.lock().map(|ended| ended.recv());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use medlift::access::schema;
 use medlift::pipeline::Error;
 use medlift::spec::Spec;
 
@@ -43,6 +44,11 @@ impl SpecCommand {
                 output::write_stdout(
                     format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes(),
                 )?;
+                for (field, why) in schema::unchecked_patterns(&spec) {
+                    eprintln!(
+                        "medlift: notice: {field}: only cleaning checks the pattern, the collection's validator does not: {why}"
+                    );
+                }
             }
         }
         Ok(ExitCode::SUCCESS)

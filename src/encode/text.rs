@@ -1,10 +1,10 @@
 //! Stored values as the cells of a source: read again through the same spec, each gives the same value bit for bit.
 
-use bson::{Decimal128, RawBsonRef, RawDocument};
+use bson::{RawBsonRef, RawDocument};
 
 use super::stored::LINEAGE_FIELD;
 use crate::parse::DateFormat;
-use crate::spec::{Field, FieldType, NumberFormat, Presence, Spec};
+use crate::spec::{Decimal, Field, FieldType, NumberFormat, Presence, Spec, trim};
 
 const DAY_MS: i64 = 86_400_000;
 /// 0001-01-01 and 10000-01-01: dates outside need another number of digits for the year than a source has.
@@ -80,7 +80,7 @@ fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
         }
         (FieldType::Double(_), RawBsonRef::Double(number)) => check(number.is_finite(), "NaN or infinite"),
         (FieldType::Decimal128(_), RawBsonRef::Decimal128(number)) => {
-            check(decimal_parts(number).is_some(), "NaN, infinite, or of more than 34 digits")
+            check(Decimal::from_bson(number.bytes()).is_some(), "NaN, infinite, or of more than 34 digits")
         }
         (FieldType::Date, RawBsonRef::DateTime(date)) => {
             check(date.timestamp_millis() % DAY_MS == 0, "a date with a time of day")?;
@@ -98,7 +98,9 @@ fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
 /// Cleaning trims and turns markers into null, so these texts cannot have come out of it.
 fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
     check(!text.is_empty(), "an empty text, which reads as no value")?;
-    check(text.trim() == text, "white space around the text, which reading takes away")?;
+    check(trim(text) == text, "white space around the text, which reading takes away")?;
+    let is_control = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n');
+    check(!text.bytes().any(is_control), "a control character, which cleaning refuses")?;
     let is_marker = field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text));
     check(!is_marker, "a text that reads as no value")
 }
@@ -115,7 +117,9 @@ fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> Str
         // The shortest digits that read back as the same double, never with an exponent.
         (RawBsonRef::Double(number), FieldType::Double(decorated)) => with_mark(number.to_string(), decorated),
         (RawBsonRef::Decimal128(number), FieldType::Decimal128(decorated)) => {
-            with_mark(decimal_text(number), decorated)
+            let text =
+                Decimal::from_bson(number.bytes()).map_or_else(|| number.to_string(), |number| number.to_string());
+            with_mark(text, decorated)
         }
         (RawBsonRef::Boolean(flag), FieldType::Bool { truthy, falsy }) => {
             let texts = if flag { truthy } else { falsy };
@@ -129,30 +133,6 @@ fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> Str
 
 fn with_mark(text: String, format: &NumberFormat) -> String {
     if format.decimal_comma { text.replace('.', ",") } else { text }
-}
-
-/// Sign, coefficient and exponent of a finite, canonical decimal128 in its binary encoding (IEEE 754-2008, 3.5.2).
-fn decimal_parts(number: Decimal128) -> Option<(bool, u128, i32)> {
-    let bits = u128::from_le_bytes(number.bytes());
-    let negative = bits >> 127 == 1;
-    let coefficient = bits & ((1 << 113) - 1);
-    // Two ones here begin an infinity, a NaN, or the long form, which no encoder writes: its digits exceed 34.
-    let is_plain = (bits >> 125) & 0b11 != 0b11 && coefficient < 10_u128.pow(34);
-    is_plain.then_some((negative, coefficient, ((bits >> 113) & 0x3fff) as i32 - 6176))
-}
-
-/// Plain digits where they keep the exponent, else as BSON writes it: `1.50`, `0.007`, `15E+3`.
-fn decimal_text(number: Decimal128) -> String {
-    let Some((negative, coefficient, exponent)) = decimal_parts(number) else { return number.to_string() };
-    let sign = if negative { "-" } else { "" };
-    if exponent > 0 {
-        return format!("{sign}{coefficient}E+{exponent}");
-    }
-    let decimals = exponent.unsigned_abs() as usize;
-    let digits = format!("{coefficient:0>width$}", width = decimals + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - decimals);
-    let point = if fraction.is_empty() { "" } else { "." };
-    format!("{sign}{whole}{point}{fraction}")
 }
 
 /// A day as a source writes it: `2024-01-31`, `31/01/2024`, `01/31/2024`.

@@ -5,7 +5,8 @@ use bson::RawDocument;
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::{Misfit, cell_texts, field_values};
 use crate::encode::{LINEAGE_FIELD, Stored, extended_json};
-use crate::spec::Spec;
+use crate::parse::DELIMITERS;
+use crate::spec::{Field, Spec};
 
 /// Collects lines until they are taken away.
 pub(super) struct Rows<'a> {
@@ -22,7 +23,7 @@ impl<'a> Rows<'a> {
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         if let ExportFormat::Csv { delimiter } = options.format {
-            write_row(spec.fields.iter().map(|field| field.column.as_str()), delimiter, &mut ready);
+            write_header(&spec.fields, delimiter, &mut ready);
         }
         Self { spec, options, ready, exported: Exported::default(), refused: 0 }
     }
@@ -67,7 +68,7 @@ impl<'a> Rows<'a> {
 
     fn push_csv(&mut self, document: &[u8], delimiter: u8) -> Result<(), Misfit> {
         let cells = cell_texts(document, self.spec, &self.options.dates)?;
-        write_row(cells.iter().map(String::as_str), delimiter, &mut self.ready);
+        write_row(&cells, delimiter, &mut self.ready);
         Ok(())
     }
 
@@ -96,26 +97,54 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// One line of RFC 4180. A row of one empty cell is quoted, or readers would take it for a blank line.
-fn write_row<'a>(cells: impl Iterator<Item = &'a str>, delimiter: u8, out: &mut Vec<u8>) {
-    let start = out.len();
-    for (position, cell) in cells.enumerate() {
+/// The names of the columns, quoted where a reader that looks at the beginning of a file could take it for another format
+/// or another delimiter: a name with any delimiter in it, and a first name such as `{a}` (JSON) or `ORC` (an archive).
+fn write_header(fields: &[Field], delimiter: u8, out: &mut Vec<u8>) {
+    for (position, field) in fields.iter().enumerate() {
+        let name = field.column.as_str();
         if position > 0 {
             out.push(delimiter);
         }
-        write_cell(cell, delimiter, out);
-    }
-    if out.len() == start {
-        out.extend_from_slice(b"\"\"");
+        let is_risky = position == 0 && !begins_like_text(name);
+        if is_risky || name.bytes().any(|byte| needs_quotes(byte, delimiter) || DELIMITERS.contains(&byte)) {
+            write_quoted(name, out);
+        } else {
+            out.extend_from_slice(name.as_bytes());
+        }
     }
     out.push(b'\n');
 }
 
-fn write_cell(cell: &str, delimiter: u8, out: &mut Vec<u8>) {
-    let needs_quotes = |byte: u8| matches!(byte, b'"' | b'\n' | b'\r') || byte == delimiter;
-    if !cell.bytes().any(needs_quotes) {
-        return out.extend_from_slice(cell.as_bytes());
+/// Whether a file that begins with `name` is taken for nothing but text: a letter first, and not capitals alone.
+fn begins_like_text(name: &str) -> bool {
+    let begins_with_letter = name.starts_with(char::is_alphabetic);
+    begins_with_letter && name.chars().take(3).any(|c| !c.is_ascii_uppercase())
+}
+
+/// One line of RFC 4180. In a row of empty cells alone the first is quoted, or readers would pass it over as a blank one.
+/// A lone column has its cells quoted where they hold any delimiter: nothing in the header says which is the file's.
+fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
+    let is_empty = cells.iter().all(String::is_empty);
+    for (position, cell) in cells.iter().enumerate() {
+        if position > 0 {
+            out.push(delimiter);
+        }
+        let is_lone = |byte: u8| cells.len() == 1 && DELIMITERS.contains(&byte);
+        let is_mark = is_empty && position == 0;
+        if is_mark || cell.bytes().any(|byte| needs_quotes(byte, delimiter) || is_lone(byte)) {
+            write_quoted(cell, out);
+        } else {
+            out.extend_from_slice(cell.as_bytes());
+        }
     }
+    out.push(b'\n');
+}
+
+fn needs_quotes(byte: u8, delimiter: u8) -> bool {
+    matches!(byte, b'"' | b'\n' | b'\r') || byte == delimiter
+}
+
+fn write_quoted(cell: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for (position, part) in cell.split('"').enumerate() {
         if position > 0 {
@@ -144,25 +173,4 @@ fn write_json(document: &[u8], whole: bool, out: &mut Vec<u8>) -> bson::error::R
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_only_where_they_must_be() {
-        let check = |cells: &[&str], delimiter: u8, expected: &str| {
-            let mut out = Vec::new();
-            write_row(cells.iter().copied(), delimiter, &mut out);
-            assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
-        };
-        check(&["a", "", "b c"], b',', "a,,b c\n");
-        check(&["a,b", "x;y", "é"], b',', "\"a,b\",x;y,é\n");
-        check(&["a,b", "x;y"], b';', "a,b;\"x;y\"\n");
-        check(
-            &["say \"hi\"", "two\nlines", "a\rb", "\""],
-            b',',
-            "\"say \"\"hi\"\"\",\"two\nlines\",\"a\rb\",\"\"\"\"\n",
-        );
-        check(&[""], b',', "\"\"\n");
-        check(&["", ""], b',', ",\n");
-    }
-}
+mod tests;

@@ -100,10 +100,11 @@ impl Fit {
     fn measure(sample: &[u8], dialect: Dialect) -> Self {
         let mut cells = Cells::default();
         let mut fit = Self { delimiter: dialect.delimiter, columns: 0, rows: 0, fitting_rows: 0, divided_rows: 0 };
-        for span in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED) {
+        for (place, span) in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = span.ending == Ending::Whole && split_row(row, dialect.delimiter, &mut cells).is_ok();
-            if fit.columns == 0 {
+            // A header that does not divide has no columns; the first row never stands in for it.
+            if place == 0 {
                 fit.columns = cells.len();
             } else {
                 fit.rows += 1;
@@ -147,6 +148,7 @@ mod tests {
         check("name;amount, EUR;city\nx;5;y\nx;5;y, z\n", Ok((b';', b'\n')));
         check("\"last, first\";age\n\"x, y\";3\n", Ok((b';', b'\n')));
         check("\n\na,b\n1,2\n", Ok((b',', b'\n')));
+        check("\"a;\",b\nx;y,\n", Ok((b',', b'\n')));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use regex::Regex;
 
+use super::Range;
+
 /// A leaf field of the document.
 #[derive(Debug, Clone)]
 pub struct Field {
@@ -125,7 +127,7 @@ impl Rule {
 #[derive(Debug, Clone, Default)]
 pub struct Constraints {
     /// Smallest and largest value, for numbers.
-    pub range: Option<(f64, f64)>,
+    pub range: Option<Range>,
     /// Fewest and most characters (Unicode scalar values), for strings.
     pub length: Option<(u32, u32)>,
     /// A pattern the whole text must match, for strings.

@@ -59,7 +59,7 @@ fn constraints(field: &Field) -> String {
         | FieldType::Decimal128(format) => all.extend(number_format(format)),
         FieldType::String | FieldType::Datetime => {}
     }
-    all.extend(field.constraints.range.map(|(least, most)| format!("{least} to {most}")));
+    all.extend(field.constraints.range.map(|range| range.to_string()));
     all.extend(field.constraints.length.map(|(least, most)| format!("{least} to {most} characters")));
     all.extend(field.constraints.pattern.as_ref().map(|pattern| format!("matches `{}`", pattern.as_str())));
     all.join("; ")

@@ -7,6 +7,7 @@ mod error;
 mod field;
 mod from_toml;
 mod markdown;
+mod range;
 mod spelling;
 
 use std::fs;
@@ -14,7 +15,8 @@ use std::path::Path;
 
 pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
-pub use spelling::{column_key, same_spelling};
+pub use range::{Decimal, Range};
+pub use spelling::{column_key, is_blank, same_spelling, trim};
 
 /// The TOML of the spec that is used where the user gives no other.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");

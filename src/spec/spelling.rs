@@ -2,10 +2,25 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+/// Whether a character is white space: Unicode's, and the invisible ones that exports leave at the edge of a cell (byte
+/// order mark, zero-width space, word joiner).
+pub fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}')
+}
+
+/// The text without the white space around it, as cells are trimmed.
+#[inline]
+pub fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [0x21..=0x7e] | [0x21..=0x7e, .., 0x21..=0x7e] => text,
+        _ => text.trim_matches(is_blank),
+    }
+}
+
 /// What remains of a column's name once case, white space, underscores and hyphens are disregarded: `Blood Type`,
 /// `blood_type`, `bloodType` and `BLOOD-TYPE` share the key `bloodtype`. Two columns with equal keys are the same column.
 pub fn column_key(name: &str) -> String {
-    let ignored = |c: char| c.is_whitespace() || matches!(c, '_' | '-' | '\u{feff}' | '\u{200b}' | '\u{2060}');
+    let ignored = |c: char| is_blank(c) || matches!(c, '_' | '-');
     name.nfc().filter(|&c| !ignored(c)).flat_map(char::to_lowercase).collect()
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod bad_days;
 mod certificates;
+mod conformity;
 mod deployment;
 mod doctor;
 mod export;

@@ -106,6 +106,7 @@ fn value(value: &Bson, depth: usize) -> String {
         Bson::Int32(number) => format!("Int32({number})"),
         Bson::Int64(number) => format!("Long(\"{number}\")"),
         Bson::Double(number) => format!("Double({number})"),
+        Bson::Decimal128(number) => format!("NumberDecimal(\"{number}\")"),
         Bson::Boolean(truth) => truth.to_string(),
         _ => "null".to_owned(),
     }
@@ -143,5 +144,7 @@ mod tests {
         assert_eq!(text("\u{1}collection\u{1}_deidentified"), r#"collection + "_deidentified""#);
         assert_eq!(text("\u{1}database\u{1}"), "database");
         assert_eq!(value(&Bson::Double(0.0), 0), "Double(0)");
+        let dose: bson::Decimal128 = "0.1".parse().expect("a number");
+        assert_eq!(value(&Bson::Decimal128(dose), 0), "NumberDecimal(\"0.1\")");
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::parse::{Dialect, Format};
 use crate::spec::column_key;
 
+mod stability;
+
 /// Fields of every kind, with plausibility of both severities.
 const SPEC: &str = r#"
 name = "test"

@@ -22,6 +22,7 @@ impl<'a> Load<'a> {
             return Err(Error::Usage(problem));
         }
         schema::refuse_warning(target).await?;
+        schema::try_spec(target, &plan.spec).await?;
         let ledger = Ledger::new(&target.db(), &target.collection, options.lease);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
@@ -37,6 +38,9 @@ impl<'a> Load<'a> {
             ledger.mark_dropped().await.map_err(keeping)?;
         }
         let is_empty = bulk.is_empty().await.map_err(writing)?;
+        if is_empty {
+            schema::refuse_index_clash(target, &plan.spec).await?;
+        }
         // No earlier load counts for an empty collection: the sources are then hashed beside the first blocks.
         if !is_empty && sources.is_empty() {
             sources = plan.identities()?;

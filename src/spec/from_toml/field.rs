@@ -3,8 +3,9 @@
 use regex::Regex;
 
 use super::source::{Table, suggest};
+use crate::spec::range::Bound;
 use crate::spec::{
-    Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule, SpecError, same_spelling,
+    Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Range, Rule, SpecError, same_spelling, trim,
 };
 
 /// Keys that every type of field has.
@@ -68,7 +69,7 @@ fn read(table: &Table<'_>, dataset_markers: &[String]) -> Result<Field, SpecErro
         aliases: owned(table.texts("aliases")?.unwrap_or_default()),
         clean: rules(table, type_name, presence)?,
         null_markers: null_markers(table)?.unwrap_or_else(|| dataset_markers.to_vec()),
-        constraints: constraints(table)?,
+        constraints: constraints(table, &kind)?,
         privacy: table.choice("privacy", PRIVACIES)?.ok_or_else(|| missing_privacy(table))?,
         kind,
         presence,
@@ -171,7 +172,7 @@ fn synonyms(table: &Table<'_>, values: &[&str]) -> Result<Vec<(String, usize)>, 
             .iter()
             .position(|known| *known == value)
             .ok_or_else(|| table.wrong(key, format!("`{value}` is not among the values"), suggest(value, values)))?;
-        if key.trim() != key || key.is_empty() {
+        if trim(key) != key || key.is_empty() {
             return Err(table.wrong(key, "empty, or white space around it", "cells are trimmed: write it without"));
         }
         let earlier = synonyms.iter().map(|(text, _)| text.as_str());
@@ -193,7 +194,7 @@ fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Res
         return Err(table.wrong(key, "the list is empty", remedy));
     }
     for (index, text) in texts.iter().enumerate() {
-        if text.is_empty() || text.trim() != *text {
+        if text.is_empty() || trim(text) != *text {
             return Err(table.wrong(key, format!("`{text}` is empty or has white space around it"), remedy));
         }
         if texts[..index].iter().any(|earlier| same_spelling(earlier, text)) {
@@ -206,7 +207,7 @@ fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Res
 /// The listed markers without the empty text, which always means "no value".
 fn null_markers(table: &Table<'_>) -> Result<Option<Vec<String>>, SpecError> {
     let Some(markers) = table.texts("null_markers")? else { return Ok(None) };
-    match markers.iter().find(|marker| marker.trim() != **marker) {
+    match markers.iter().find(|marker| trim(marker) != **marker) {
         Some(marker) => {
             let problem = format!("`{marker}` has white space around it");
             Err(table.wrong("null_markers", problem, "cells are trimmed: write it without"))
@@ -262,18 +263,30 @@ const fn types_of(rule: Rule) -> &'static [&'static str] {
     }
 }
 
-fn constraints(table: &Table<'_>) -> Result<Constraints, SpecError> {
-    Ok(Constraints { range: table.bounds("range")?, length: length(table)?, pattern: pattern(table)? })
+fn constraints(table: &Table<'_>, kind: &FieldType) -> Result<Constraints, SpecError> {
+    Ok(Constraints { range: range(table, kind)?, length: length(table)?, pattern: pattern(table)? })
+}
+
+/// The range in the field's own type, so that nothing is lost on the way to a comparison.
+fn range(table: &Table<'_>, kind: &FieldType) -> Result<Option<Range>, SpecError> {
+    let Some((least, most)) = table.bounds("range")? else { return Ok(None) };
+    match kind {
+        FieldType::Double(_) => Ok(Some(Range::double(least, most))),
+        FieldType::Decimal128(_) => Ok(Some(Range::decimal(least, most))),
+        _ => {
+            let none = || table.wrong("range", "no whole number lies in it", "widen it, or choose the type double");
+            Range::whole(least, most).map(Some).ok_or_else(none)
+        }
+    }
 }
 
 fn length(table: &Table<'_>) -> Result<Option<(u32, u32)>, SpecError> {
     let Some((least, most)) = table.bounds("length")? else { return Ok(None) };
-    let whole = |bound: f64| (0.0..=f64::from(u32::MAX)).contains(&bound) && bound.fract() == 0.0;
-    if !whole(least) || !whole(most) {
-        return Err(table.wrong("length", "not a number of characters", "write two whole numbers, e.g. [1, 80]"));
+    let count = |bound: Bound| bound.whole().and_then(|number| u32::try_from(number).ok());
+    match (count(least), count(most)) {
+        (Some(least), Some(most)) => Ok(Some((least, most))),
+        _ => Err(table.wrong("length", "not a number of characters", "write two whole numbers, e.g. [1, 80]")),
     }
-    #[expect(clippy::cast_sign_loss, reason = "both are whole numbers from 0 to u32::MAX")]
-    Ok(Some((least as u32, most as u32)))
 }
 
 /// The pattern, bound to the whole text in a way that Rust's regex and the server's PCRE both understand.

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use super::source::Table;
 use crate::spec::{Field, SpecError, column_key};
 
+/// Parts of a dotted name. The server takes documents of 100 levels; a validator has two levels for each of a document.
+const DEPTH_MAX: usize = 61;
+
 /// Checks every field's name and columns, alone and against the others. `tables` are the fields' tables.
 pub(super) fn check(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
     let tables: Vec<Table<'_>> = fields.iter().zip(tables).map(|(field, table)| table.named(&field.name)).collect();
@@ -22,6 +25,7 @@ fn check_name(name: &str, table: &Table<'_>) -> Result<(), SpecError> {
         _ if name.contains('\0') => "a field's name cannot hold NUL",
         _ if name.starts_with("_medlift") => "names that begin with `_medlift` are kept for lineage",
         _ if segments.clone().next() == Some("_id") => "`_id` is made from the identity fields",
+        _ if segments.clone().count() > DEPTH_MAX => "the name leads through more than 60 documents",
         _ if segments.clone().any(str::is_empty) => "a part of the dotted name is empty",
         _ if segments.any(|segment| segment.starts_with('$')) => "a name cannot begin with `$`",
         _ => return Ok(()),
@@ -60,7 +64,8 @@ fn check_paths(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> 
     Ok(())
 }
 
-/// No two columns, nor aliases, may be the same once case and separators are disregarded.
+/// No two columns, nor aliases, may be the same once case and separators are disregarded. JSON has a field under its name:
+/// that, and the documents it leads through, may be no other field's column either.
 fn check_columns(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
     let mut owners: HashMap<String, &str> = HashMap::new();
     for (field, table) in fields.iter().zip(tables) {
@@ -74,6 +79,15 @@ fn check_columns(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError
             if let Some(owner) = owners.insert(column_key, &field.name) {
                 return Err(collision(table, key, column, owner, &field.name));
             }
+        }
+    }
+    let mut names: HashMap<String, &str> = HashMap::new();
+    for (field, table) in fields.iter().zip(tables) {
+        let key = column_key(&field.name);
+        let owner = prefixes(&field.name).map(column_key).chain([key.clone()]).find_map(|key| owners.get(&key));
+        let owner = owner.filter(|owner| **owner != field.name).copied().or_else(|| names.insert(key, &field.name));
+        if let Some(owner) = owner {
+            return Err(collision(table, "name", &field.name, owner, &field.name));
         }
     }
     Ok(())

@@ -6,6 +6,12 @@ use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, S
 const CONFLICTS: &[(&str, OnConflict)] =
     &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
 
+/// Indexes of a collection beside the one on `_id`, fields of an index, and bytes of its name.
+/// <https://www.mongodb.com/docs/manual/reference/limits/#indexes>
+const INDEXES_MAX: usize = 63;
+const INDEX_KEYS_MAX: usize = 32;
+const INDEX_NAME_BYTES_MAX: usize = 1024;
+
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
 
 /// Reads `[identity]`: all fields unless it says otherwise.
@@ -124,6 +130,10 @@ pub(super) fn indexes(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Index>, 
         if let Some(same) = indexes.iter().find(|earlier| earlier.keys == index.keys) {
             return Err(table.wrong("keys", format!("the index `{}` has these keys", same.name), "remove one of them"));
         }
+        if indexes.len() == INDEXES_MAX {
+            let problem = format!("there are more than {INDEXES_MAX} indexes, which a collection cannot have");
+            return Err(table.wrong("name", problem, "remove those that no query needs"));
+        }
         indexes.push(index);
     }
     Ok(indexes)
@@ -133,7 +143,7 @@ fn index(table: &Table<'_>, fields: &[Field]) -> Result<Index, SpecError> {
     let name = table.needed_text("name", "name the index as the server will")?;
     let table = table.named(name);
     table.only(&["name", "keys", "unique"])?;
-    if matches!(name, "" | "_id_" | "*") {
+    if matches!(name, "" | "_id_" | "*") || name.contains('\0') || name.len() > INDEX_NAME_BYTES_MAX {
         return Err(table.wrong("name", "the server does not allow this name", "choose another, e.g. \"by_name\""));
     }
     let mut keys: Vec<(String, i32)> = Vec::new();
@@ -143,6 +153,10 @@ fn index(table: &Table<'_>, fields: &[Field]) -> Result<Index, SpecError> {
             return Err(table.wrong("keys", format!("`{}` stands twice", key.0), "list it once"));
         }
         keys.push(key);
+    }
+    if keys.len() > INDEX_KEYS_MAX {
+        let problem = format!("an index cannot have more than {INDEX_KEYS_MAX} keys");
+        return Err(table.wrong("keys", problem, "keep those that queries begin with"));
     }
     if keys.is_empty() {
         return Err(table.wrong("keys", "the index has no key", "list fields, e.g. [\"Name\", \"-Age\"]"));

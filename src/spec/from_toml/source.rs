@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use crate::spec::SpecError;
+use crate::spec::range::{Bound, Decimal};
 use crate::spec::spelling::closest;
 
 /// The text of a spec and where it came from.
@@ -104,13 +105,13 @@ impl<'t> Table<'t> {
     }
 
     /// Two numbers, smallest and largest.
-    pub(super) fn bounds(&self, key: &str) -> Result<Option<(f64, f64)>, SpecError> {
+    pub(super) fn bounds(&self, key: &str) -> Result<Option<(Bound, Bound)>, SpecError> {
         let wanted = "two numbers, smallest and largest, e.g. [0, 130]";
         let Some(array) = self.array(key, wanted)? else { return Ok(None) };
-        let numbers: Vec<f64> = array.iter().filter_map(|item| number(item.get_ref())).collect();
+        let numbers: Vec<Bound> = array.iter().filter_map(|item| bound(item.get_ref())).collect();
         match numbers[..] {
-            [least, most] if array.len() == 2 && least <= most => Ok(Some((least, most))),
-            [least, most] if array.len() == 2 && least > most => {
+            [least, most] if array.len() == 2 && least.compare(most).is_le() => Ok(Some((least, most))),
+            [least, most] if array.len() == 2 => {
                 Err(self.wrong(key, "the smallest value is above the largest", format!("write [{most}, {least}]")))
             }
             _ => Err(self.wrong(key, "not a pair of numbers", format!("write {wanted}"))),
@@ -174,15 +175,18 @@ pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// A TOML number as a double; nothing for a NaN, or for an integer so large that doubles skip some there.
-fn number(value: &DeValue<'_>) -> Option<f64> {
-    match value {
-        DeValue::Integer(integer) => {
-            let exact = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-            (exact.unsigned_abs() < 1 << f64::MANTISSA_DIGITS).then_some(exact as f64)
-        }
-        DeValue::Float(float) => float.as_str().parse().ok().filter(|number: &f64| !number.is_nan()),
-        _ => None,
+/// A TOML number, exactly; nothing for a NaN or for one that no field could hold.
+fn bound(value: &DeValue<'_>) -> Option<Bound> {
+    let number = match value {
+        DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
+        DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix()).ok()?.to_string(),
+        DeValue::Float(float) => float.as_str().to_owned(),
+        _ => return None,
+    };
+    match number.trim_start_matches('+') {
+        "inf" => Some(Bound::Highest),
+        "-inf" => Some(Bound::Lowest),
+        text => Decimal::from_toml(text).map(Bound::At),
     }
 }
 

@@ -1,0 +1,406 @@
+//! A spec's pattern for the server, or why the server cannot check it.
+//!
+//! Cleaning matches with an automaton, the server with PCRE, which reads the same notation differently in places and gives
+//! up on a text after so many steps. So the server gets a pattern of its own, made of constructs that mean one thing to
+//! both: characters, sets of characters by their code points, one after the other, alternatives, repetitions. And it gets
+//! one only if PCRE is certain to decide every text that cleaning lets through.
+//!
+//! PCRE tries one way after the other to match a text. If the next character always tells which way is right (see
+//! [`Writer`]), there is nothing to go back to, and no text is too long. Otherwise the field's greatest length bounds the
+//! number of ways.
+
+use std::fmt;
+
+use regex_syntax::Parser;
+use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look, Repetition};
+
+/// Longest pattern that the server takes, bytes (`BSONRegEx` in MongoDB's `matcher/expression_leaf.cpp`).
+const PATTERN_BYTES_MAX: usize = 32_764;
+/// Greatest count of a repetition (`pcrelimits`).
+const COUNT_MAX: u32 = 65_535;
+/// Bytes of a compiled pattern; PCRE takes 64 KiB (`pcrelimits`), the sizes here are estimates.
+const COMPILED_BYTES_MAX: u64 = 48_000;
+/// Groups inside groups, of which PCRE takes 250, and groups altogether: older versions go one call deeper for each.
+const NESTING_MAX: u32 = 200;
+const GROUPS_MAX: u32 = 1000;
+/// Steps that any text may take. PCRE gives up after 10,000,000 calls of its matching function.
+const STEPS_MAX: u64 = 100_000;
+/// Rounds of a group that PCRE remembers one by one, on a stack of 32 KiB.
+const ROUNDS_MAX: u64 = 200;
+
+/// Why the server does not check a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unchecked {
+    /// It has a word boundary, or an anchor that means the end of a line.
+    Boundary,
+    /// It has a count that PCRE does not take.
+    Count,
+    /// It, or what it compiles to, is longer than the server takes.
+    Long,
+    /// It has too many groups, or they lie too deep.
+    Groups,
+    /// A long text could take too many steps, and nothing bounds its length.
+    NoLength,
+    /// A text can match in too many ways.
+    Steps,
+    /// It matches no text, or speaks of bytes that are no characters.
+    Nothing,
+}
+
+impl fmt::Display for Unchecked {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(match self {
+            Self::Boundary => "word boundaries and line anchors do not mean the same to the server",
+            Self::Count => "the server allows no count above 65535",
+            Self::Long => "it is too long for the server once its classes are written out",
+            Self::Groups => "it has too many groups for the server",
+            Self::NoLength => "the server could give up on a long text; a smaller `length` bounds it",
+            Self::Steps => "a text can match it in too many ways, so that the server could give up",
+            Self::Nothing => "a part of it matches no text",
+        })
+    }
+}
+
+/// The pattern for the server. `chars_max` is the field's greatest length.
+pub(super) fn server_pattern(pattern: &str, chars_max: Option<u32>) -> Result<String, Unchecked> {
+    let pattern = Parser::new().parse(pattern).map_err(|_| Unchecked::Nothing)?;
+    let mut writer = Writer { out: String::new(), chars_max: chars_max.map(u64::from), depth: 0, groups: 0 };
+    let cost = writer.write(&pattern, &ClassUnicode::empty())?;
+    let steps = cost.ways.saturating_mul(cost.steps);
+    match () {
+        () if writer.out.len() > PATTERN_BYTES_MAX || cost.compiled_bytes > COMPILED_BYTES_MAX => Err(Unchecked::Long),
+        () if steps <= STEPS_MAX => Ok(writer.out),
+        () if chars_max.is_none() => Err(Unchecked::NoLength),
+        () => Err(Unchecked::Steps),
+    }
+}
+
+/// What a part of a pattern costs PCRE.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    /// In how many ways it can match from one place: each may be tried.
+    ways: u64,
+    /// Steps of one way.
+    steps: u64,
+    /// Size once compiled, about.
+    compiled_bytes: u64,
+}
+
+/// Writes a part of a pattern, from left to right.
+///
+/// Every part is written with the set of characters that may follow it (`follow`). A choice is *decided* if its
+/// alternatives begin with different characters, and none of them with a character that may follow if the choice can be
+/// empty: then at most one way leads on. A repetition that is decided never gives back what it took, and is written as a
+/// possessive one (`*+`): the same texts match, and nothing is remembered for going back.
+struct Writer {
+    out: String,
+    chars_max: Option<u64>,
+    depth: u32,
+    groups: u32,
+}
+
+impl Writer {
+    fn write(&mut self, part: &Hir, follow: &ClassUnicode) -> Result<Cost, Unchecked> {
+        if part.properties().minimum_len().is_none() {
+            return Err(Unchecked::Nothing);
+        }
+        match part.kind() {
+            HirKind::Empty => Ok(Cost { ways: 1, steps: 0, compiled_bytes: 0 }),
+            HirKind::Literal(literal) => self.literal(&literal.0),
+            HirKind::Class(class) => self.class(&characters(class).ok_or(Unchecked::Nothing)?),
+            HirKind::Look(Look::Start) => self.look(r"\A"),
+            HirKind::Look(Look::End) => self.look(r"\z"),
+            HirKind::Look(_) => Err(Unchecked::Boundary),
+            HirKind::Repetition(repetition) => self.repetition(repetition, follow),
+            HirKind::Capture(capture) => self.write(&capture.sub, follow),
+            HirKind::Concat(parts) => self.concat(parts, follow),
+            HirKind::Alternation(branches) => self.alternation(branches, follow),
+        }
+    }
+
+    fn literal(&mut self, text: &[u8]) -> Result<Cost, Unchecked> {
+        let text = std::str::from_utf8(text).map_err(|_| Unchecked::Nothing)?;
+        text.chars().for_each(|c| self.character(c));
+        self.check_length()?;
+        Ok(Cost { ways: 1, steps: 1, compiled_bytes: 2 * text.len() as u64 })
+    }
+
+    /// Letters and digits as they are, everything else by its code point.
+    fn character(&mut self, c: char) {
+        if c.is_ascii_alphanumeric() {
+            self.out.push(c);
+        } else {
+            self.out.push_str(&format!("\\x{{{:x}}}", u32::from(c)));
+        }
+    }
+
+    fn class(&mut self, class: &ClassUnicode) -> Result<Cost, Unchecked> {
+        self.out.push('[');
+        for range in class.iter() {
+            // No character lies between the two, but their code points would.
+            match (range.start(), range.end()) {
+                (start @ ..='\u{d7ff}', end @ '\u{e000}'..) => {
+                    self.range(start, '\u{d7ff}');
+                    self.range('\u{e000}', end);
+                }
+                (start, end) => self.range(start, end),
+            }
+        }
+        self.out.push(']');
+        self.check_length()?;
+        Ok(Cost { ways: 1, steps: 1, compiled_bytes: 40 + 9 * class.ranges().len() as u64 })
+    }
+
+    fn range(&mut self, start: char, end: char) {
+        self.character(start);
+        if start != end {
+            self.out.push('-');
+            self.character(end);
+        }
+    }
+
+    fn look(&mut self, look: &str) -> Result<Cost, Unchecked> {
+        self.out.push_str(look);
+        Ok(Cost { ways: 1, steps: 1, compiled_bytes: 1 })
+    }
+
+    fn check_length(&self) -> Result<(), Unchecked> {
+        if self.out.len() > PATTERN_BYTES_MAX { Err(Unchecked::Long) } else { Ok(()) }
+    }
+
+    fn concat(&mut self, parts: &[Hir], follow: &ClassUnicode) -> Result<Cost, Unchecked> {
+        let mut follows = vec![follow.clone()];
+        for part in parts.iter().skip(1).rev() {
+            follows.push(first(part, &follows[follows.len() - 1]));
+        }
+        let mut cost = Cost { ways: 1, steps: 0, compiled_bytes: 0 };
+        for (part, follow) in parts.iter().zip(follows.iter().rev()) {
+            let more = self.write(part, follow)?;
+            cost.ways = cost.ways.saturating_mul(more.ways);
+            cost.steps = cost.steps.saturating_add(more.steps);
+            cost.compiled_bytes = cost.compiled_bytes.saturating_add(more.compiled_bytes);
+        }
+        Ok(cost)
+    }
+
+    /// A decided choice has its empty alternative last: it would else be tried before the one that leads on.
+    fn alternation(&mut self, branches: &[Hir], follow: &ClassUnicode) -> Result<Cost, Unchecked> {
+        let is_decided = is_decided(branches, follow);
+        let mut order: Vec<&Hir> = branches.iter().collect();
+        if is_decided {
+            order.sort_by_key(|branch| is_nullable(branch));
+        }
+        let mut cost = Cost { ways: 0, steps: 1, compiled_bytes: 8 };
+        let mut mark = "(?:";
+        self.enter()?;
+        for branch in order {
+            self.out.push_str(mark);
+            mark = "|";
+            let more = self.write(branch, follow)?;
+            cost.ways = if is_decided { cost.ways.max(more.ways) } else { cost.ways.saturating_add(more.ways) };
+            cost.steps = cost.steps.saturating_add(1 + more.steps);
+            cost.compiled_bytes = cost.compiled_bytes.saturating_add(4 + more.compiled_bytes);
+        }
+        self.leave();
+        Ok(cost)
+    }
+
+    fn enter(&mut self) -> Result<(), Unchecked> {
+        self.depth += 1;
+        self.groups += 1;
+        if self.depth > NESTING_MAX || self.groups > GROUPS_MAX { Err(Unchecked::Groups) } else { Ok(()) }
+    }
+
+    fn leave(&mut self) {
+        self.out.push(')');
+        self.depth -= 1;
+    }
+
+    fn repetition(&mut self, repetition: &Repetition, follow: &ClassUnicode) -> Result<Cost, Unchecked> {
+        let Repetition { min, max, sub, .. } = repetition;
+        if *min > COUNT_MAX || max.is_some_and(|max| max > COUNT_MAX) {
+            return Err(Unchecked::Count);
+        }
+        if is_nullable(sub) {
+            return Err(Unchecked::Steps);
+        }
+        let begin = first(sub, &ClassUnicode::empty());
+        let mut after = follow.clone();
+        if *max != Some(1) {
+            after.union(&begin);
+        }
+        let is_character = is_one_character(sub);
+        let body = if is_character {
+            self.write(sub, &after)?
+        } else {
+            self.enter()?;
+            self.out.push_str("(?:");
+            let body = self.write(sub, &after)?;
+            self.leave();
+            body
+        };
+        let is_fixed = *max == Some(*min);
+        let is_decided = (is_fixed || are_disjoint(&begin, follow)) && body.ways == 1;
+        self.count(*min, *max, is_decided && !is_fixed);
+        self.repeated(repetition, body, is_character, is_decided)
+    }
+
+    fn count(&mut self, min: u32, max: Option<u32>, is_possessive: bool) {
+        let count = match (min, max) {
+            (0, None) => "*".to_owned(),
+            (1, None) => "+".to_owned(),
+            (0, Some(1)) => "?".to_owned(),
+            (min, None) => format!("{{{min},}}"),
+            (min, Some(max)) if min == max => format!("{{{min}}}"),
+            (min, Some(max)) => format!("{{{min},{max}}}"),
+        };
+        self.out.push_str(&count);
+        if is_possessive {
+            self.out.push('+');
+        }
+    }
+
+    /// The cost of a repetition whose body costs `body`. A decided run of single characters is one step, however long.
+    fn repeated(&self, of: &Repetition, body: Cost, is_character: bool, is_decided: bool) -> Result<Cost, Unchecked> {
+        if is_character && is_decided {
+            return Ok(Cost { compiled_bytes: body.compiled_bytes + 8, ..body });
+        }
+        let min = u64::from(of.min);
+        let rounds = match (of.max.map(u64::from), self.chars_max) {
+            (Some(max), chars_max) => max.min(chars_max.unwrap_or(max)),
+            (None, chars_max) => chars_max.ok_or(Unchecked::NoLength)?,
+        };
+        let rounds = rounds.max(min);
+        if is_character {
+            return Ok(Cost {
+                ways: (rounds - min).saturating_add(1),
+                compiled_bytes: body.compiled_bytes + 8,
+                ..body
+            });
+        }
+        let copies = of.max.map_or(min + 1, u64::from).max(1);
+        let steps = rounds.saturating_mul(body.steps + 1);
+        let compiled_bytes = copies.saturating_mul(body.compiled_bytes + 16);
+        if is_decided {
+            return Ok(Cost { ways: 1, steps, compiled_bytes });
+        }
+        if rounds > ROUNDS_MAX {
+            return Err(if of.max.is_none() { Unchecked::NoLength } else { Unchecked::Steps });
+        }
+        let ways = (min..=rounds).map(|round| body.ways.saturating_pow(round as u32)).fold(0, u64::saturating_add);
+        Ok(Cost { ways, steps, compiled_bytes })
+    }
+}
+
+/// The characters that `part`, with what follows it, can begin with.
+fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
+    match part.kind() {
+        HirKind::Empty | HirKind::Look(_) => follow.clone(),
+        HirKind::Literal(literal) => {
+            let text = std::str::from_utf8(&literal.0).unwrap_or_default();
+            ClassUnicode::new(text.chars().next().map(|c| regex_syntax::hir::ClassUnicodeRange::new(c, c)))
+        }
+        HirKind::Class(class) => characters(class).unwrap_or_else(ClassUnicode::empty),
+        HirKind::Repetition(repetition) => {
+            let mut begin = first(&repetition.sub, follow);
+            if repetition.min == 0 {
+                begin.union(follow);
+            }
+            begin
+        }
+        HirKind::Capture(capture) => first(&capture.sub, follow),
+        HirKind::Concat(parts) => parts.iter().rev().fold(follow.clone(), |follow, part| first(part, &follow)),
+        HirKind::Alternation(branches) => {
+            branches.iter().map(|branch| first(branch, follow)).fold(ClassUnicode::empty(), |mut all, begin| {
+                all.union(&begin);
+                all
+            })
+        }
+    }
+}
+
+/// Whether the next character tells which branch is right.
+fn is_decided(branches: &[Hir], follow: &ClassUnicode) -> bool {
+    let mut seen = ClassUnicode::empty();
+    let differ = branches.iter().all(|branch| {
+        let begin = first(branch, follow);
+        let differs = are_disjoint(&seen, &begin);
+        seen.union(&begin);
+        differs
+    });
+    differ && branches.iter().filter(|branch| is_nullable(branch)).count() <= 1
+}
+
+fn are_disjoint(left: &ClassUnicode, right: &ClassUnicode) -> bool {
+    let mut both = left.clone();
+    both.intersect(right);
+    both.ranges().is_empty()
+}
+
+fn is_nullable(part: &Hir) -> bool {
+    part.properties().minimum_len() == Some(0)
+}
+
+fn is_one_character(part: &Hir) -> bool {
+    match part.kind() {
+        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).is_ok_and(|text| text.chars().count() == 1),
+        HirKind::Class(_) => true,
+        HirKind::Capture(capture) => is_one_character(&capture.sub),
+        _ => false,
+    }
+}
+
+/// The characters of a class; `None` if it has bytes that are no characters.
+fn characters(class: &Class) -> Option<ClassUnicode> {
+    match class {
+        Class::Unicode(class) => Some(class.clone()),
+        Class::Bytes(class) => class.to_unicode_class(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pattern: &str, chars_max: Option<u32>, expected: Result<&str, Unchecked>) {
+        let whole = format!(r"\A(?:{pattern})\z");
+        let found = server_pattern(&whole, chars_max);
+        assert_eq!(found, expected.map(|inner| format!(r"\A{inner}\z")), "{pattern}");
+    }
+
+    #[test]
+    fn what_both_read_alike_is_written_out() {
+        check("[A-Z]{2}[0-9]{6}", None, Ok("[A-Z]{2}[0-9]{6}"));
+        check("[a-z&&[^x]]+", None, Ok("[a-wy-z]++"));
+        check("a.c", None, Ok(r"a[\x{0}-\x{9}\x{b}-\x{d7ff}\x{e000}-\x{10ffff}]c"));
+        check("a$", None, Ok(r"a\z"));
+        check("(?i)k", None, Ok(r"[Kk\x{212a}]"));
+        check(r"(?-u:\w)+", None, Ok(r"[0-9A-Z\x{5f}a-z]++"));
+        check(r"\u{e9}-x", None, Ok(r"\x{e9}\x{2d}x"));
+        check("(ab|c)?d", None, Ok("(?:(?:ab|c))?+d"));
+        check("x(|y)", None, Ok("x(?:y|)"));
+    }
+
+    #[test]
+    fn a_repetition_that_the_next_character_ends_gives_nothing_back() {
+        check("[0-9]+-[0-9]*", None, Ok(r"[0-9]++\x{2d}[0-9]*+"));
+        check("[0-9]+(,[0-9]+)*", Some(30), Ok(r"[0-9]++(?:\x{2c}[0-9]++)*+"));
+        check("[ab]*b", Some(30), Ok("[a-b]*b"));
+    }
+
+    #[test]
+    fn what_may_differ_is_left_out() {
+        check(r"\bx", None, Err(Unchecked::Boundary));
+        check("(?m)^a", None, Err(Unchecked::Boundary));
+        check("a{0,70000}", None, Err(Unchecked::Count));
+        check("(a+)+b", None, Err(Unchecked::NoLength));
+        check("(a+)+b", Some(40), Err(Unchecked::Steps));
+        check("[ab]*b", None, Err(Unchecked::NoLength));
+        check("(,[0-9]+)*", None, Err(Unchecked::NoLength));
+        check(".*a.*b.*c.*", Some(200), Err(Unchecked::Steps));
+        check(&format!("x|{}", "y".repeat(40_000)), None, Err(Unchecked::Long));
+        check(r"\w\d\w\d\w", None, Err(Unchecked::Long));
+        check(r"(\w,){60}", None, Err(Unchecked::Long));
+        check("[a&&b]", None, Err(Unchecked::Nothing));
+    }
+}

@@ -1,0 +1,168 @@
+//! Cleaning a text that was cleaned changes nothing: else an export that is loaded again would write.
+
+use proptest::prelude::*;
+use unicode_normalization::{is_nfc, is_nfc_quick};
+
+use super::*;
+
+const RULES_OF_TEXT: [&str; 6] =
+    ["nfc", "collapse_whitespace", "person_name", "organisation_name", "upper_case", "lower_case"];
+
+/// A cleaner for one field, whose type and keys are `field`.
+fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
+    let text = format!("name = \"x\"\n[[field]]\nname = \"x\"\npresence = \"nullable\"\nprivacy = \"none\"\n{field}");
+    let spec = Spec::from_toml(&text, "test").expect("a right spec");
+    let layout = Layout {
+        format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n' }),
+        columns: 1,
+        cell_of_field: vec![Some(0)],
+        dates: vec![Some(date)],
+        header: Vec::new(),
+        unknown: Vec::new(),
+    };
+    Cleaner::new(&spec, &layout)
+}
+
+fn text_cleaner(rules: &[&str]) -> Cleaner {
+    cleaner_of(&format!("type = \"string\"\nnull_markers = [\"N/A\", \"Md\"]\nclean = {rules:?}"), DateFormat::Iso)
+}
+
+/// What becomes of a cell: nothing, or a text; as a cell that stands in its row, and as one that does not.
+fn cleaned(cleaner: &mut Cleaner, text: &str) -> Result<Option<String>, Reason> {
+    let mut in_row = Cells::default();
+    in_row.push_borrowed(0..text.len());
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    let found = cleaner.clean(text.as_bytes(), &in_row, &mut record, &mut tally).map(|()| texts(&record));
+    let mut apart = Cells::default();
+    apart.push_owned(text.as_bytes());
+    let again = cleaner.clean(b"\xc2\xa0", &apart, &mut record, &mut tally).map(|()| texts(&record));
+    assert_eq!(found, again, "{text:?}");
+    match found {
+        Ok(found) => Ok(found.into_iter().find(|text| text != "Null")),
+        Err(reject) => Err(reject.reason),
+    }
+}
+
+/// Cleans twice: the second time changes nothing, and the rules have left the text normalized.
+#[track_caller]
+fn check(cleaner: &mut Cleaner, text: &str, is_normalized: bool) {
+    match cleaned(cleaner, text) {
+        Ok(Some(once)) => {
+            assert_eq!(cleaned(cleaner, &once), Ok(Some(once.clone())), "{text:?}");
+            assert!(!is_normalized || is_nfc(&once), "{text:?}");
+        }
+        Ok(None) => {}
+        Err(reason) => assert_eq!(reason, Reason::ControlCharacter, "{text:?}"),
+    }
+}
+
+/// Texts full of letters that change their number or kind with their case, marks that join, and what trims and divides.
+fn text() -> impl Strategy<Value = String> {
+    let sign = prop_oneof![
+        3 => "[a-zA-Z '.,-]",
+        3 => "[İıſßẞŉΐΰǰǅǆǲﬀﬁﬃﬅΣσςᾳᾼᾈΆΑԵևʼ]",
+        3 => "[\u{300}-\u{315}\u{327}\u{345}\u{342}]",
+        2 => "[\u{200b}\u{feff}\u{2060}\u{85}\u{a0}\u{2000}\u{2028}\u{3000}\u{180e}\u{200c}]",
+        1 => "[\u{1100}-\u{1112}\u{1161}-\u{1175}\u{11a8}-\u{11c2}\u{ac00}]",
+        1 => "[\u{212a}\u{2126}\u{37e}\u{1fef}\u{f900}\u{fb1d}\u{958}\u{10a0}\u{1c90}\u{2d00}\u{1e900}]",
+        2 => "(and |And| AND|,|md | DO| do| Jr|o'|O’|mc|Mc|N/A|  )",
+        1 => "\\PC",
+        1 => any::<char>().prop_map(|c| c.to_string()),
+    ];
+    prop_oneof![
+        9 => proptest::collection::vec(sign, 0..12).prop_map(|signs| signs.concat()),
+        1 => ("\\PC{1,4}", 100_usize..2000).prop_map(|(text, times)| text.repeat(times)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn cleaning_twice_is_cleaning_once(
+        rules in proptest::sample::subsequence(RULES_OF_TEXT.to_vec(), 0..=6).prop_shuffle(),
+        all in proptest::collection::vec(text(), 1..8),
+    ) {
+        let mut cleaner = text_cleaner(&rules);
+        all.iter().for_each(|text| check(&mut cleaner, text, !rules.is_empty()));
+    }
+
+    #[test]
+    fn plain_texts_settle_too(
+        rules in proptest::sample::subsequence(RULES_OF_TEXT.to_vec(), 1..=6).prop_shuffle(),
+        text in "((and|jane|roe|DO|do|md|MD|Jr\\.?|o'|mc|,|N/A|v|II)[ ,]{0,2}){0,7}|[ -~]{0,30}",
+    ) {
+        check(&mut text_cleaner(&rules), &text, true);
+    }
+}
+
+/// Every character that has another case, joins or comes apart, alone and among others, by every one and two rules.
+#[test]
+fn every_character_that_changes_settles() {
+    let changes = |c: &char| {
+        let joins = unicode_normalization::char::canonical_combining_class(*c) > 0;
+        let has_case = !c.to_uppercase().eq([*c]) || !c.to_lowercase().eq([*c]);
+        joins || has_case || is_nfc_quick([*c].into_iter()) != unicode_normalization::IsNormalized::Yes
+    };
+    let characters: Vec<char> = ('\u{80}'..=char::MAX).filter(changes).collect();
+    assert!(characters.len() > 3000, "{}", characters.len());
+    for first in RULES_OF_TEXT {
+        for second in RULES_OF_TEXT {
+            let rules = if first == second { vec![first] } else { vec![first, second] };
+            let mut cleaner = text_cleaner(&rules);
+            for c in &characters {
+                check(&mut cleaner, &format!("{c}a {c}{c}\u{301} i{c}"), true);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_rules_leave_may_be_no_value() {
+    let mut firms = text_cleaner(&["organisation_name"]);
+    for (cell, expected) in [("N/A,", None), ("and n/a and", None), (", and", None), ("N/A Inc,", Some("N/A Inc"))] {
+        assert_eq!(cleaned(&mut firms, cell), Ok(expected.map(str::to_owned)), "{cell}");
+    }
+    let mut tally = Tally::default();
+    let mut cells = Cells::default();
+    cells.push_owned(b"N/A,");
+    firms.clean(b"", &cells, &mut Record::default(), &mut tally).expect("a good row");
+    assert_eq!(tally.changed, [[0, 1, 1]]);
+}
+
+#[test]
+fn a_cell_counts_once_for_a_rule_that_acts_more_than_once() {
+    let mut cleaner = text_cleaner(&["person_name", "organisation_name"]);
+    let mut cells = Cells::default();
+    cells.push_owned(b"and roe DO");
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    cleaner.clean(b"", &cells, &mut record, &mut tally).expect("a good row");
+    assert_eq!((texts(&record), tally.changed), (vec!["Roe Do".to_owned()], vec![vec![0, 0, 1, 1]]));
+}
+
+#[test]
+fn a_value_that_a_marker_spells_is_no_value_however_it_is_written() {
+    let iso = DateFormat::Iso;
+    let none = |field: &str, date, markers: &str, cells: &[&str]| {
+        let mut cleaner = cleaner_of(&format!("{field}\nnull_markers = {markers}"), date);
+        for cell in cells {
+            assert_eq!(cleaned(&mut cleaner, cell), Ok(None), "{field} {cell}");
+        }
+        assert!(cleaned(&mut cleaner, "1").ok().flatten().is_some() || field.contains("date"), "{field}");
+    };
+    none("type = \"int32\"", iso, "[\"-1\", \"9999\"]", &["9999", "09999", "+9999", "-01"]);
+    none("type = \"double\"", iso, "[\"9999\"]", &["9999", "9999.0", "9.999e3"]);
+    none("type = \"decimal128\"\nthousands = \",\"", iso, "[\"9999\"]", &["9,999.00", "9999"]);
+    let dates = ["1900-01-01", "1900/01/01", "1900-01-01T00:00Z"];
+    none("type = \"date\"", iso, "[\"1900-01-01\"]", &dates);
+    none("type = \"datetime\"", DateFormat::DayMonthYear(b'.'), "[\"1.1.1900\"]", &["01.01.1900 00:00"]);
+}
+
+#[test]
+fn a_listed_value_is_taken_as_it_is() {
+    let field = "type = \"enum\"\nvalues = [\"ß\", \"SS\"]\nsynonyms = { \"SHARP\" = \"ß\" }\nclean = [\"upper_case\"]";
+    let mut cleaner = cleaner_of(field, DateFormat::Iso);
+    for (cell, expected) in [("sharp", "ß"), ("ß", "ß"), ("ss", "SS"), ("SS", "SS")] {
+        assert_eq!(cleaned(&mut cleaner, cell), Ok(Some(expected.to_owned())), "{cell}");
+    }
+}

@@ -1,0 +1,334 @@
+//! Ranges of numbers, kept exactly as the spec writes them.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// Digits that a BSON decimal128 holds.
+const DIGITS_MAX: usize = 34;
+/// Exponents of a bound: every one of them fits a BSON decimal128, however its digits are written.
+const EXPONENT_MAX: i32 = 6000;
+/// Added to the exponent in BSON, so that it is never negative (BSON decimal128 specification).
+const BIAS: i32 = 6176;
+/// Bits below the exponent in BSON.
+const COEFFICIENT_BITS: u32 = 113;
+
+/// A finite decimal number of at most 34 digits: `coefficient` × 10^`exponent`.
+#[derive(Debug, Clone, Copy)]
+pub struct Decimal {
+    /// Whether a minus stands before it; a zero may have one too.
+    pub negative: bool,
+    /// Its digits, below 10^34.
+    pub coefficient: u128,
+    /// The power of ten.
+    pub exponent: i32,
+}
+
+impl Decimal {
+    /// The number in these 16 bytes of a BSON decimal128. `None` for an infinity, a NaN, and the long form, which no
+    /// encoder writes because its digits exceed 34 (IEEE 754-2008, 3.5.2).
+    pub fn from_bson(bytes: [u8; 16]) -> Option<Self> {
+        let bits = u128::from_le_bytes(bytes);
+        let coefficient = bits & ((1 << COEFFICIENT_BITS) - 1);
+        let is_plain = (bits >> 125) & 0b11 != 0b11 && coefficient < 10_u128.pow(DIGITS_MAX as u32);
+        let exponent = ((bits >> COEFFICIENT_BITS) & 0x3fff) as i32 - BIAS;
+        is_plain.then_some(Self { negative: bits >> 127 == 1, coefficient, exponent })
+    }
+
+    /// The 16 bytes of a BSON decimal128. Its exponent must be one that BSON has; those of bounds are.
+    pub fn to_bson(self) -> [u8; 16] {
+        let exponent = u128::from((self.exponent + BIAS).unsigned_abs()) << COEFFICIENT_BITS;
+        (u128::from(self.negative) << 127 | exponent | self.coefficient).to_le_bytes()
+    }
+
+    /// Which of the two numbers is greater, exactly. Trailing zeros and the sign of a zero never matter.
+    pub fn compare(self, other: Self) -> Ordering {
+        match (self.sign(), other.sign()) {
+            (1, 1) => self.compare_magnitude(other),
+            (-1, -1) => other.compare_magnitude(self),
+            (left, right) => left.cmp(&right),
+        }
+    }
+
+    fn sign(self) -> i32 {
+        match (self.coefficient, self.negative) {
+            (0, _) => 0,
+            (_, true) => -1,
+            (_, false) => 1,
+        }
+    }
+
+    /// Both are not zero. Numbers with the same count of digits before the decimal point differ in their digits, which
+    /// are then written with the same exponent: they stay below 10^34.
+    fn compare_magnitude(self, other: Self) -> Ordering {
+        let digits = |number: Self| number.coefficient.ilog10() as i32;
+        let scaled = |number: Self, to: Self| {
+            number.coefficient * 10_u128.pow((number.exponent - to.exponent).max(0).unsigned_abs())
+        };
+        (digits(self) + self.exponent)
+            .cmp(&(digits(other) + other.exponent))
+            .then_with(|| scaled(self, other).cmp(&scaled(other, self)))
+    }
+
+    /// A number as TOML writes it, once underscores are gone: sign, digits, point, exponent. `None` for one of more than
+    /// 34 digits, and for one so large or so small that no field could hold it.
+    pub(super) fn from_toml(text: &str) -> Option<Self> {
+        let negative = text.starts_with('-');
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (number, power) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let digits = format!("{whole}{fraction}");
+        let digits = digits.trim_start_matches('0');
+        // Trailing zeros go only where there are too many digits.
+        let kept = if digits.len() > DIGITS_MAX { digits.trim_end_matches('0') } else { digits };
+        let places = i32::try_from(fraction.len()).ok()? - i32::try_from(digits.len() - kept.len()).ok()?;
+        let exponent = power.parse::<i32>().ok()?.checked_sub(places)?;
+        let coefficient = if kept.is_empty() { 0 } else { kept.parse().ok()? };
+        (kept.len() <= DIGITS_MAX && exponent.abs() <= EXPONENT_MAX).then_some(Self { negative, coefficient, exponent })
+    }
+
+    /// The nearest double.
+    pub(super) fn to_double(self) -> f64 {
+        let sign = if self.negative { "-" } else { "" };
+        format!("{sign}{}e{}", self.coefficient, self.exponent).parse().unwrap_or(f64::NAN)
+    }
+
+    /// The greatest whole number that is not above it; far outside `i64` only the sign is right.
+    fn floor(self) -> i128 {
+        let (whole, has_fraction) = self.magnitude();
+        if self.negative { -whole - i128::from(has_fraction) } else { whole }
+    }
+
+    /// The smallest whole number that is not below it; far outside `i64` only the sign is right.
+    fn ceil(self) -> i128 {
+        let (whole, has_fraction) = self.magnitude();
+        if self.negative { -whole } else { whole + i128::from(has_fraction) }
+    }
+
+    /// The whole part without its sign, and whether there is more behind the decimal point.
+    fn magnitude(self) -> (i128, bool) {
+        let power = 10_u128.checked_pow(self.exponent.unsigned_abs());
+        let (whole, rest) = match power {
+            Some(power) if self.exponent < 0 => (self.coefficient / power, self.coefficient % power),
+            None if self.exponent < 0 => (0, self.coefficient),
+            _ => (power.and_then(|power| self.coefficient.checked_mul(power)).unwrap_or(u128::MAX), 0),
+        };
+        (i128::try_from(whole).unwrap_or(i128::MAX >> 1), rest > 0)
+    }
+}
+
+/// Plain digits where they keep the exponent, else as BSON writes it: `1.50`, `0.007`, `15E+3`.
+impl fmt::Display for Decimal {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let sign = if self.negative { "-" } else { "" };
+        if self.exponent > 0 {
+            return write!(out, "{sign}{}E+{}", self.coefficient, self.exponent);
+        }
+        let decimals = self.exponent.unsigned_abs() as usize;
+        let digits = format!("{:0>width$}", self.coefficient, width = decimals + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - decimals);
+        let point = if fraction.is_empty() { "" } else { "." };
+        write!(out, "{sign}{whole}{point}{fraction}")
+    }
+}
+
+/// One end of a range in a spec.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    /// `-inf`: no number is too small.
+    Lowest,
+    /// A number.
+    At(Decimal),
+    /// `inf`: no number is too large.
+    Highest,
+}
+
+impl Bound {
+    pub(super) fn compare(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::At(left), Self::At(right)) => left.compare(right),
+            _ => self.place().cmp(&other.place()),
+        }
+    }
+
+    const fn place(self) -> u8 {
+        match self {
+            Self::Lowest => 0,
+            Self::At(_) => 1,
+            Self::Highest => 2,
+        }
+    }
+
+    /// The whole number that the bound is; `None` if it is infinite or has a fraction.
+    pub(super) fn whole(self) -> Option<i128> {
+        match self {
+            Self::At(number) if number.floor() == number.ceil() => Some(number.floor()),
+            _ => None,
+        }
+    }
+
+    const fn finite(self) -> Option<Decimal> {
+        match self {
+            Self::At(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn to_double(self) -> f64 {
+        match self {
+            Self::Lowest => f64::NEG_INFINITY,
+            Self::At(number) => number.to_double(),
+            Self::Highest => f64::INFINITY,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Lowest => out.write_str("-inf"),
+            Self::At(number) => number.fmt(out),
+            Self::Highest => out.write_str("inf"),
+        }
+    }
+}
+
+/// The smallest and the largest number of a field, both allowed, in the field's own type.
+#[derive(Debug, Clone, Copy)]
+pub enum Range {
+    /// For int32 and int64. `i64::MIN` and `i64::MAX` stand for no bound.
+    Whole(i64, i64),
+    /// For double; infinite without a bound.
+    Double(f64, f64),
+    /// For decimal128.
+    Decimal(Option<Decimal>, Option<Decimal>),
+}
+
+impl Range {
+    /// The whole numbers between the bounds, or `None` if there is none.
+    pub(super) fn whole(least: Bound, most: Bound) -> Option<Self> {
+        let (smallest, largest) = (i128::from(i64::MIN), i128::from(i64::MAX));
+        let least = least.finite().map_or(if least.place() == 0 { smallest } else { largest + 1 }, Decimal::ceil);
+        let most = most.finite().map_or(if most.place() == 0 { smallest - 1 } else { largest }, Decimal::floor);
+        let (least, most) = (least.max(smallest), most.min(largest));
+        (least <= most).then(|| Self::Whole(least as i64, most as i64))
+    }
+
+    /// The doubles between the doubles nearest to the bounds.
+    pub(super) fn double(least: Bound, most: Bound) -> Self {
+        Self::Double(least.to_double(), most.to_double())
+    }
+
+    /// The decimal numbers between the bounds, exactly.
+    pub(super) const fn decimal(least: Bound, most: Bound) -> Self {
+        Self::Decimal(least.finite(), most.finite())
+    }
+
+    /// Whether an integer lies in it.
+    pub fn has_whole(&self, number: i64) -> bool {
+        !matches!(self, Self::Whole(least, most) if !(least..=most).contains(&&number))
+    }
+
+    /// Whether a double lies in it.
+    pub fn has_double(&self, number: f64) -> bool {
+        !matches!(self, Self::Double(least, most) if !(least..=most).contains(&&number))
+    }
+
+    /// Whether a decimal number lies in it.
+    pub fn has_decimal(&self, number: Decimal) -> bool {
+        let Self::Decimal(least, most) = self else { return true };
+        least.is_none_or(|least| number.compare(least).is_ge()) && most.is_none_or(|most| number.compare(most).is_le())
+    }
+}
+
+/// `0 to 130`, `1 to inf`.
+impl fmt::Display for Range {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let end =
+            |number: i64, none: i64, name: &str| if number == none { name.to_owned() } else { number.to_string() };
+        let decimal = |number: Option<Decimal>, name: &str| number.map_or_else(|| name.to_owned(), |n| n.to_string());
+        match *self {
+            Self::Whole(least, most) => {
+                write!(out, "{} to {}", end(least, i64::MIN, "-inf"), end(most, i64::MAX, "inf"))
+            }
+            Self::Double(least, most) => write!(out, "{least} to {most}"),
+            Self::Decimal(least, most) => write!(out, "{} to {}", decimal(least, "-inf"), decimal(most, "inf")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decimal(text: &str) -> Decimal {
+        Decimal::from_toml(text).expect(text)
+    }
+
+    #[test]
+    fn decimals_are_compared_exactly() {
+        for (left, right, expected) in [
+            ("0.1", "0.10", Ordering::Equal),
+            ("-0.0", "0", Ordering::Equal),
+            ("0.1", "0.3", Ordering::Less),
+            ("-0.1", "-0.3", Ordering::Greater),
+            ("-1", "1e-40", Ordering::Less),
+            ("9007199254740993", "9007199254740992", Ordering::Greater),
+            ("1e33", "999999999999999999999999999999999.9", Ordering::Greater),
+            ("9999999999999999999999999999999999", "1e34", Ordering::Less),
+            ("1e5000", "9e4999", Ordering::Greater),
+        ] {
+            assert_eq!(decimal(left).compare(decimal(right)), expected, "{left} {right}");
+            assert_eq!(decimal(right).compare(decimal(left)), expected.reverse(), "{right} {left}");
+        }
+    }
+
+    #[test]
+    fn bounds_keep_what_the_spec_says() {
+        for text in ["0.1", "-12.5", "9007199254740993", "0.30000000000000004"] {
+            let bound = decimal(text);
+            assert_eq!(bound.to_string(), text);
+            let back = Decimal::from_bson(bound.to_bson()).expect("finite");
+            assert_eq!(back.to_string(), text);
+        }
+        assert_eq!(decimal("0.1").to_double().to_bits(), 0.1_f64.to_bits());
+        for text in ["12345678901234567890123456789012345", "1e7000", "1e-7000", "x"] {
+            assert!(Decimal::from_toml(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_between_fractions() {
+        let check = |least: Bound, most: Bound, expected: Option<(i64, i64)>| {
+            let found = Range::whole(least, most).map(|range| match range {
+                Range::Whole(least, most) => (least, most),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(found, expected, "{least} {most}");
+        };
+        let at = |text| Bound::At(decimal(text));
+        check(at("0.5"), at("3.5"), Some((1, 3)));
+        check(at("-3.5"), at("-0.5"), Some((-3, -1)));
+        check(at("0.2"), at("0.8"), None);
+        check(at("9007199254740993.0"), Bound::Highest, Some((9_007_199_254_740_993, i64::MAX)));
+        check(Bound::Lowest, at("1e300"), Some((i64::MIN, i64::MAX)));
+        check(at("1e30"), Bound::Highest, None);
+        check(at("-9223372036854775808"), at("9223372036854775807"), Some((i64::MIN, i64::MAX)));
+        check(at("1e-50"), at("1"), Some((1, 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn comparing_agrees_with_whole_numbers(left in -1_000_000_i64..1_000_000, right in -1_000_000_i64..1_000_000, power in 0_u32..8) {
+            let shifted = |number: i64| {
+                let scaled = number * 10_i64.pow(power);
+                Decimal { negative: scaled < 0, coefficient: u128::from(scaled.unsigned_abs()), exponent: -(power as i32) }
+            };
+            let plain = |number: i64| {
+                Decimal { negative: number < 0, coefficient: u128::from(number.unsigned_abs()), exponent: 0 }
+            };
+            prop_assert_eq!(shifted(left).compare(plain(right)), left.cmp(&right));
+        }
+    }
+}
