@@ -30,6 +30,9 @@ pub fn may_hold_password(text: &str) -> bool {
 /// Parses a connection string and refuses what would make a load less than proven.
 pub(super) fn parse(uri: &str) -> Result<ConnectionString, AccessError> {
     let uri = &with_lower_scheme(uri.trim());
+    if !is_connection_string(uri) {
+        return Err(refuse(driver_problem("scheme")));
+    }
     refuse_blind_trust(uri)?;
     refuse_unescaped(uri)?;
     let parsed = ConnectionString::parse(uri).map_err(|error| refuse(driver_problem(&error.to_string())))?;

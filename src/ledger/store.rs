@@ -129,16 +129,30 @@ impl Ledger {
             "since": "$$NOW",
             "until": { "$add": ["$$NOW", self.lease_ms] },
         } };
+        let id = lease_id(key);
         let taken = self
             .documents
-            .find_one_and_update(doc! { "_id": lease_id(key), "$or": free }, vec![change])
+            .find_one_and_update(doc! { "_id": &id, "$or": free }, vec![change.clone()])
+            .return_document(ReturnDocument::After)
+            .await?;
+        let taken = match taken {
+            Some(taken) => Some(taken),
+            None => self.insert_lease(&id, change).await?,
+        };
+        Ok(taken.and_then(|lease| lease.get_i64("fence").ok()))
+    }
+
+    /// Makes the first lease with this id; `None` if there is one. The server allows no `$expr` together with an upsert.
+    async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
+        let made = self
+            .documents
+            .find_one_and_update(doc! { "_id": id, "owner": { "$exists": false } }, vec![change])
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await;
-        match taken {
-            Ok(lease) => Ok(lease.and_then(|lease| lease.get_i64("fence").ok())),
+        match made {
             Err(error) if is_duplicate_key(&error) => Ok(None),
-            Err(error) => Err(error),
+            made => made,
         }
     }
 

@@ -272,8 +272,11 @@ fn passwords_come_from_files_and_the_environment_comes_before_the_env_file() {
     assert_eq!(settings.get("DB_NAME"), Some("from_environment"));
     let password = settings.secret("WRITER_PASS").expect("reads").expect("is set");
     assert_eq!(password.reveal(), "from-a-file");
-    let unset =
-        Destination::settle(&Connection { purpose: Purpose::Read, ..Connection::default() }, &settings, "admissions");
+    let reads = Connection { purpose: Purpose::Read, ..Connection::default() };
+    assert!(Destination::settle(&reads, &settings, "admissions").is_ok(), "the writer reads, too");
+    std::fs::write(dir.path().join(".env"), "READER_USER=reader\nREADER_PASS=\n").expect("writes");
+    let settings = Settings::from_parts(std::iter::empty(), dir.path()).expect("reads");
+    let unset = Destination::settle(&reads, &settings, "admissions");
     let message = unset.expect_err("no password").to_string();
     assert_eq!(message, "READER_USER is set, but neither READER_PASS nor READER_PASS_FILE is; set one of them");
 }
