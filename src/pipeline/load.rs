@@ -20,6 +20,7 @@ use crate::access::{AccessError, Failure, Target, schema};
 use crate::clean::Tally;
 use crate::encode::{Digest, EncodedBlock};
 use crate::ledger::{Checkpoint, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State};
+use crate::parse::Notices;
 use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary, RejectCounts, SourceNote};
 use crate::write::{Bulk, EncodedRun, Limits, Mode, Policy, RUNS_MAX, RunBuilder, Settled, WriteError, Writer};
@@ -131,6 +132,8 @@ pub(super) struct ReadSide {
     pub(super) rejected: u64,
     pub(super) tally: Tally,
     pub(super) rejects: RejectCounts,
+    /// What was noticed in the rows, by source.
+    pub(super) notices: Vec<Notices>,
     over_limit: bool,
 }
 
@@ -148,8 +151,8 @@ impl<'a> Load<'a> {
         let mut account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = Vec::new();
         if options.drop {
-            // What is dropped is gone: every source is read once before.
-            sources = plan.identities()?;
+            // What is dropped is gone: every source is read to its end before.
+            sources = plan.identities_of_readable()?;
             bulk.drop_collection().await.map_err(writing)?;
             ledger.mark_dropped().await.map_err(keeping)?;
         }
@@ -299,7 +302,7 @@ impl<'a> Load<'a> {
         LoadSummary {
             outcome: outcome.to_owned(),
             target: Some(format!("{}.{} on {}", self.target.database, self.target.collection, self.target.address)),
-            sources: source_notes(self.plan),
+            sources: source_notes(self.plan, &read.notices),
             counts: self.run.counts,
             rejects,
             changes: summary::changes(&read.tally, spec),
@@ -408,6 +411,8 @@ impl ReadSide {
         self.rows += block.rows;
         self.rejected += block.rejects.len() as u64;
         self.tally.add(&block.tally);
+        self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
+        self.notices[block.source].add(&block.notices);
         block.rejects.iter().for_each(|row| self.rejects.add(row.reject.reason, row.reject.field));
     }
 }
@@ -423,12 +428,13 @@ fn beside<A: Send, B>(blocking: impl FnOnce() -> A + Send, future: impl Future<O
     })
 }
 
-/// How each source of the plan is read.
-pub(super) fn source_notes(plan: &Plan) -> Vec<SourceNote> {
-    let note = |source: &super::SourcePlan| {
-        SourceNote::new(&source.source.name, source.encoding.name(), &source.layout, &plan.spec)
+/// How each source of the plan is read, and what was noticed in its rows; `notices` may be shorter than the sources are many.
+pub(super) fn source_notes(plan: &Plan, notices: &[Notices]) -> Vec<SourceNote> {
+    let note = |(index, source): (usize, &super::SourcePlan)| {
+        let notices = notices.get(index).cloned().unwrap_or_default();
+        SourceNote::new(&source.source.name, source.encoding.name(), &source.layout, &plan.spec, &notices)
     };
-    plan.sources.iter().map(note).collect()
+    plan.sources.iter().enumerate().map(note).collect()
 }
 
 fn wanted_options(plan: &Plan, options: &LoadOptions) -> Options {

@@ -7,6 +7,7 @@ mod error;
 mod field;
 mod from_toml;
 mod markdown;
+mod source;
 mod spelling;
 
 use std::fs;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
+pub use source::{Sign, SourceFormat};
 pub use spelling::{column_key, same_spelling};
 
 /// The TOML of the spec that is used where the user gives no other.
@@ -38,6 +40,8 @@ pub struct Spec {
     pub plausibility: Vec<Plausibility>,
     /// Secondary indexes, built after a first load.
     pub indexes: Vec<Index>,
+    /// How the sources are written.
+    pub source: SourceFormat,
     /// BLAKE3 of the TOML text, hex: the ledger compares it to tell a changed spec.
     pub hash: String,
 }

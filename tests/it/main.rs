@@ -13,6 +13,7 @@ mod leftovers;
 mod load;
 mod program;
 mod provision;
+mod quotes;
 mod real_data;
 mod rejects;
 mod schema;

@@ -2,6 +2,7 @@
 
 mod calendar;
 mod decide;
+mod shape;
 
 pub use calendar::iso_text;
 pub use decide::{Decision, Evidence, decide};
