@@ -56,8 +56,7 @@ pub fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect,
     let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };
     let escape = options.escape.filter(|_| !is_own).and_then(Sign::byte);
     let assumed = quote.map_or(Some(quotes::QUOTE), Sign::byte);
-    let mut dialect =
-        Dialect { delimiter: 0, line_end: detect_line_end(sample, assumed), quote: assumed, escape };
+    let mut dialect = Dialect { delimiter: 0, line_end: detect_line_end(sample, assumed), quote: assumed, escape };
     dialect.delimiter = match options.delimiter {
         Some(delimiter) if matches!(delimiter, b'"' | b'\r' | b'\n' | 0 | 0x80..) => {
             return Err(LayoutError::BadDelimiter { delimiter });
@@ -74,7 +73,8 @@ pub fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect,
 
 /// One character has one meaning.
 fn check_signs(Dialect { delimiter, quote, escape, .. }: Dialect) -> Result<(), LayoutError> {
-    let twice = if [quote, escape].contains(&Some(delimiter)) { Some(delimiter) } else { escape.filter(|_| escape == quote) };
+    let twice =
+        if [quote, escape].contains(&Some(delimiter)) { Some(delimiter) } else { escape.filter(|_| escape == quote) };
     twice.map_or(Ok(()), |sign| Err(LayoutError::SignTwice { sign }))
 }
 
@@ -227,8 +227,7 @@ mod tests {
         let check = |sample: &[u8], format, expected: Result<Format, LayoutError>| {
             assert_eq!(detect_format(sample, &LayoutOptions { format, ..LayoutOptions::default() }), expected);
         };
-        let csv =
-            || Ok(Format::Csv(Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None }));
+        let csv = || Ok(Format::Csv(Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None }));
         check(b"{\"a\":1}\n", None, Ok(Format::Ndjson));
         check(b"\n {\"a\":1}\n", None, Ok(Format::Ndjson));
         check(b"[\n {\"a\":1}]", None, Err(LayoutError::JsonArray));

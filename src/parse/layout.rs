@@ -318,8 +318,6 @@ fn settle(column: &str, decision: Decision) -> Result<DateFormat, LayoutError> {
         Decision::NoValues => Ok(DateFormat::Iso),
         Decision::Ambiguous(first, second) => Err(LayoutError::AmbiguousDate { column, first, second }),
         Decision::Mixed(fits) => Err(LayoutError::MixedDates { column, fits }),
-        Decision::Unknown { values, unfit, shapes } => {
-            Err(LayoutError::UnknownDates { column, values, unfit, shapes })
-        }
+        Decision::Unknown { values, unfit, shapes } => Err(LayoutError::UnknownDates { column, values, unfit, shapes }),
     }
 }

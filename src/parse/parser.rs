@@ -206,7 +206,9 @@ fn trim_name(cell: &[u8]) -> &[u8] {
 fn bad_cell(BadCell { cell, reason, .. }: BadCell) -> BadRow {
     let number = cell + 1;
     let message = match reason {
-        Reason::StrayQuote => format!("cell {number} has text after its closing quote; a quote inside is to be doubled"),
+        Reason::StrayQuote => {
+            format!("cell {number} has text after its closing quote; a quote inside is to be doubled")
+        }
         _ => format!("the quote that opens cell {number} is never closed"),
     };
     BadRow { cell: Some(cell), reason, message }

@@ -6,9 +6,7 @@ mod json;
 use super::*;
 use crate::read::{Ending, RowSpan, records};
 use crate::reject::{Reason, Reject};
-use crate::spec::{
-    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Sign, SourceFormat, Spec,
-};
+use crate::spec::{Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Sign, SourceFormat, Spec};
 
 fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
     Field {

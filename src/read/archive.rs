@@ -211,7 +211,8 @@ mod tests {
         assert_eq!(read(frame(28, b"a,b\n")).unwrap(), b"a,b\n");
         assert_eq!(read(frame(29, b"a,b\n")).unwrap(), b"a,b\n");
         let skippable = [b"\x50\x2a\x4d\x18\x02\0\0\0ab".as_slice(), &frame(31, b"a")].concat();
-        for (bytes, size) in [(frame(31, b"a,b\n"), "2048 MiB"), (skippable, "2048 MiB"), (frame(30, b"a"), "1024 MiB")] {
+        for (bytes, size) in [(frame(31, b"a,b\n"), "2048 MiB"), (skippable, "2048 MiB"), (frame(30, b"a"), "1024 MiB")]
+        {
             let error = read(bytes).unwrap_err().to_string();
             assert!(error.contains(&format!("a zstd window of {size}")), "{error}");
             assert!(error.contains("at most 512 MiB") && error.contains("zstd --long=27"), "{error}");

@@ -27,7 +27,7 @@ impl Dialect {
     /// single cell is never blank: it could be a value.
     ///
     /// Most rows are answered by their first byte.
-    pub fn is_blank(&self, row: &[u8]) -> bool {
+    pub fn is_blank(self, row: &[u8]) -> bool {
         let mut rest = row;
         let mut has_delimiter = false;
         loop {
@@ -47,12 +47,12 @@ impl Dialect {
     }
 
     /// How many blanks, spaces or tabs, `text` begins with.
-    pub fn blanks(&self, text: &[u8]) -> usize {
+    pub fn blanks(self, text: &[u8]) -> usize {
         text.iter().take_while(|&&byte| self.is_blank_byte(byte)).count()
     }
 
     /// Whether `byte` is a space or a tab, and not the delimiter.
-    pub(super) fn is_blank_byte(&self, byte: u8) -> bool {
+    pub(super) fn is_blank_byte(self, byte: u8) -> bool {
         matches!(byte, b' ' | b'\t') && byte != self.delimiter
     }
 }

@@ -130,7 +130,10 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
             "quotes are read as ordinary characters: only so the first rows have as many cells as the header; \
              --quote '\"' reads them as quotes around cells",
         ),
-        (rules.extra_cell, "every row ends with one delimiter more than the header; the empty cell behind it is ignored"),
+        (
+            rules.extra_cell,
+            "every row ends with one delimiter more than the header; the empty cell behind it is ignored",
+        ),
         (rules.shortened_header, "the header ends with one delimiter more than the rows; it is ignored"),
     ];
     notices.into_iter().filter(|(applies, _)| *applies).map(|(_, notice)| notice.to_owned()).collect()
@@ -144,7 +147,10 @@ fn row_notices(noticed: &Notices) -> Vec<String> {
     let notices = [
         (*blank_rows, format!("rows of nothing but delimiters, passed over: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
-        (*multiline_cells, format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", "))),
+        (
+            *multiline_cells,
+            format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
+        ),
     ];
     notices.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
 }
@@ -285,13 +291,17 @@ impl fmt::Display for SourceNote {
         }
         if !self.unknown_columns.is_empty() {
             let named: Vec<String> =
-                self.unknown_columns.iter().take(COLUMNS_NAMED_MAX).map(|name| format!("`{name}`")).collect();
+                self.unknown_columns.iter().take(COLUMNS_NAMED_MAX).map(|name| column_name(name)).collect();
             let more = self.unknown_columns.len() - named.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             writeln!(f, "    notice: columns not in the spec, ignored: {}{more}", named.join(", "))?;
         }
         self.notices.iter().try_for_each(|notice| writeln!(f, "    notice: {notice}"))
     }
+}
+
+fn column_name(name: &str) -> String {
+    if name.is_empty() { "a column without a name".to_owned() } else { format!("`{name}`") }
 }
 
 fn list(f: &mut fmt::Formatter<'_>, title: &str, counts: &[Count]) -> fmt::Result {

@@ -24,7 +24,9 @@ fn spec(place: &Place, fields: &[&str], source: &str) -> PathBuf {
         let name = field.trim_end_matches(['?', '#']);
         let kind = if field.contains('#') { "int32" } else { "string" };
         let presence = if field.contains('?') { "nullable" } else { "required" };
-        toml += &format!("[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\npresence = \"{presence}\"\nprivacy = \"none\"\n");
+        toml += &format!(
+            "[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\npresence = \"{presence}\"\nprivacy = \"none\"\n"
+        );
     }
     place.write("spec.toml", toml)
 }
@@ -56,7 +58,8 @@ fn quotes_that_are_letters_swallow_no_row() {
     assert!(notices(&summary).contains("ordinary characters"), "{summary}");
     assert_eq!(summary["sources"][0]["format"], "csv, tab, no quotes");
     assert_eq!(count(&place, doc! { "concept_name": "\"Cold\" abscess" }), 1);
-    let path = place.write("c3.csv", "concept_id,concept_name,code\n1,x,\"open note\n2,y,ok\n3,z,ok\n4,\"quoted\",ok\n5,w,ok\n");
+    let path = place
+        .write("c3.csv", "concept_id,concept_name,code\n1,x,\"open note\n2,y,ok\n3,z,ok\n4,\"quoted\",ok\n5,w,ok\n");
     let summary = load(&place, &path, &spec, &["--drop", "--yes"], 0);
     assert_eq!(counts(&summary, &ENDS), [5, 5, 0, 0, 0], "{summary}");
 }
@@ -97,7 +100,8 @@ fn two_readings_of_quotes_stop_until_one_is_chosen() {
 fn a_note_of_several_lines_loads_and_is_named() {
     let place = Place::new("notes");
     let spec = spec(&place, &["id#", "note", "ward"], "");
-    let path = place.write("a.csv", "id,note,ward\n1,\"Dear all,\nwell\n\nbye\",A\n2,5\" pipe,B\n3,\"x, y\",\"C\r\nD\"\n");
+    let path =
+        place.write("a.csv", "id,note,ward\n1,\"Dear all,\nwell\n\nbye\",A\n2,5\" pipe,B\n3,\"x, y\",\"C\r\nD\"\n");
     let summary = load(&place, &path, &spec, &[], 0);
     assert_eq!(counts(&summary, &ENDS), [3, 3, 0, 0, 0], "{summary}");
     let source = &summary["sources"][0];

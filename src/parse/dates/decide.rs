@@ -171,7 +171,11 @@ mod tests {
 
     #[test]
     fn values_that_mostly_fit_no_format_are_not_decided() {
-        let unknown = |values, unfit, shapes: &[(&'static str, u64)]| Decision::Unknown { values, unfit, shapes: shapes.to_vec() };
+        let unknown = |values, unfit, shapes: &[(&'static str, u64)]| Decision::Unknown {
+            values,
+            unfit,
+            shapes: shapes.to_vec(),
+        };
         check(&[("soon", 1)], &unknown(1, 1, &[]));
         check(&[("2024-01-31", 2), ("unknown", 2), ("16-07-68", 1)], &unknown(5, 3, &[(Shape::ShortYear.name(), 1)]));
         check(

@@ -4,7 +4,7 @@ use super::source::Table;
 use crate::spec::{Sign, SourceFormat, SpecError};
 
 const KEYS: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
-const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t'), ("\t", b'\t')];
+const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')];
 
 /// How the dataset's sources are written.
 pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
@@ -17,7 +17,9 @@ pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
         multiline_cells: table.flag("multiline_cells")?.unwrap_or(false),
     };
     let [quote, escape] = [format.quote, format.escape].map(|sign| sign.and_then(Sign::byte));
-    for (key, sign, others) in [("quote", quote, [format.delimiter, None]), ("escape", escape, [format.delimiter, quote])] {
+    for (key, sign, others) in
+        [("quote", quote, [format.delimiter, None]), ("escape", escape, [format.delimiter, quote])]
+    {
         if sign.is_some() && others.contains(&sign) {
             let problem = "one character cannot have two meanings";
             return Err(table.wrong(key, problem, "name another; a doubled quote is a quote without an escape"));
