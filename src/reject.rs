@@ -42,6 +42,10 @@ reasons! {
     TooFewCells = "too_few_cells",
     /// The row has more cells than the header.
     TooManyCells = "too_many_cells",
+    /// A quoted cell holds lines that look like rows.
+    SwallowedRows = "swallowed_rows",
+    /// The row is the header once more.
+    RepeatedHeader = "repeated_header",
     /// The line is not one JSON object.
     NotJson = "not_json",
     /// A required field has no value.

@@ -9,7 +9,7 @@ use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Error, Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::Progress;
-use medlift::spec::Spec;
+use medlift::spec::{Sign, Spec};
 
 /// Source options.
 #[derive(Debug, Args)]
@@ -30,6 +30,16 @@ pub struct ReadingArgs {
     /// Delimiter: , ; | or tab [default: detected from the header]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
+    /// Character around cells that hold delimiters or line breaks, or none [default: " unless the first rows say that quotes are
+    /// ordinary characters]
+    #[arg(long, value_name = "CHAR|none", value_parser = sign)]
+    quote: Option<Sign>,
+    /// Character after which the next one is text, for example a backslash [default: none]
+    #[arg(long, value_name = "CHAR|none", value_parser = sign)]
+    escape: Option<Sign>,
+    /// Take a quoted cell as text even if its lines look like rows
+    #[arg(long)]
+    multiline_cells: bool,
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
     #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
     date_format: Vec<(Option<String>, DateFormat)>,
@@ -96,6 +106,9 @@ impl ReadingArgs {
                 .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
+            quote: self.quote,
+            escape: self.escape,
+            multiline_cells: self.multiline_cells,
         };
         Plan::new(
             spec,
@@ -127,6 +140,10 @@ pub fn delimiter(text: &str) -> Result<u8, String> {
         "," | ";" | "|" => Ok(text.as_bytes()[0]),
         _ => Err("give , ; | or tab".into()),
     }
+}
+
+fn sign(text: &str) -> Result<Sign, String> {
+    Sign::from_text(text).ok_or_else(|| "give one punctuation character, or none".into())
 }
 
 fn date_format(text: &str) -> Result<(Option<String>, DateFormat), String> {

@@ -2,6 +2,7 @@
 
 use super::identity::{Digest, Id};
 use crate::clean::Tally;
+use crate::parse::Notices;
 use crate::reject::RejectedRow;
 
 /// The documents and rejects of one block, in the order of its rows until they are [sorted](EncodedBlock::sort).
@@ -27,6 +28,8 @@ pub struct EncodedBlock {
     pub rejects: Vec<RejectedRow>,
     /// What cleaning changed.
     pub tally: Tally,
+    /// What was noticed in the rows, refused ones included.
+    pub notices: Notices,
 }
 
 impl EncodedBlock {

@@ -179,7 +179,7 @@ mod tests {
     use bson::{Bson, DateTime, RawDocumentBuf, doc};
 
     use super::*;
-    use crate::spec::{Constraints, Identity, OnConflict, Privacy};
+    use crate::spec::{Constraints, Identity, OnConflict, Privacy, SourceFormat};
 
     fn spec(fields: &[(&str, FieldType)]) -> Spec {
         let field = |(name, kind): &(&str, FieldType)| Field {
@@ -202,6 +202,7 @@ mod tests {
             identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
             plausibility: Vec::new(),
             indexes: Vec::new(),
+            source: SourceFormat::default(),
             hash: String::new(),
         }
     }

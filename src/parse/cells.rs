@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::csv::find_sign;
+
 /// The cells of one row: ranges into the row's bytes, or into a scratch buffer where quotes had to be undone.
 #[derive(Debug, Default)]
 pub struct Cells {
@@ -50,12 +52,15 @@ impl Cells {
         self.spans.push(span);
     }
 
-    /// Adds a cell that is `text` with every doubled `quote` made a single one.
-    pub(super) fn push_undoubled(&mut self, text: &[u8], quote: u8) {
+    /// Adds a cell that is `text` with every doubled `quote` made a single one, and without the escape characters.
+    pub(super) fn push_plain(&mut self, text: &[u8], quote: Option<u8>, escape: Option<u8>) {
         let start = self.scratch.len();
         let mut rest = text;
-        while let Some(place) = memchr::memchr(quote, rest) {
-            self.scratch.extend_from_slice(&rest[..=place]);
+        while let Some(place) = find_sign(rest, quote, escape) {
+            let next = rest.get(place + 1).copied();
+            self.scratch.extend_from_slice(&rest[..place]);
+            // An escape character at the end makes nothing plain: it is text.
+            self.scratch.push(next.unwrap_or(rest[place]));
             rest = rest.get(place + 2..).unwrap_or_default();
         }
         self.scratch.extend_from_slice(rest);
@@ -98,6 +103,11 @@ impl Cells {
     pub(super) fn end_with(&mut self, index: usize, rest: &Range<usize>) {
         self.spans.truncate(index);
         self.push_borrowed(rest.clone());
+    }
+
+    /// Forgets the cells from `count` on.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.spans.truncate(count);
     }
 
     /// Number of cells.

@@ -2,15 +2,15 @@
 //!
 //! A cell is quoted if its first byte, blanks left out, is a quote. Inside quotes everything is text and a doubled quote is
 //! one quote; after the closing quote and blanks the cell must end. A quote further inside an unquoted cell is a character
-//! like any other. A line break within quotes that stand behind blanks ends the row: only a quote at the very start of a
-//! cell opens it for the reader.
+//! like any other. The character after an escape character is text, inside and outside quotes.
+//!
+//! `read/split.rs` finds the rows by the same rules.
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
-use super::Cells;
+use super::{Cells, Dialect};
 use crate::reject::Reason;
 
-const QUOTE: u8 = b'"';
 const GROUP_BYTES: usize = 64;
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
@@ -24,14 +24,36 @@ pub(super) struct BadCell {
     pub reason: Reason,
 }
 
+/// What a row that divides holds beside plain text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signs {
+    /// Neither a quote nor an escape: no cell holds a line break.
+    None,
+    /// Quotes or escapes.
+    Some {
+        /// Unquoted cells with a quote inside.
+        loose_quotes: u64,
+    },
+}
+
 /// Divides a row, without its line end, into cells.
-pub(super) fn split_row(row: &[u8], delimiter: u8, cells: &mut Cells) -> Result<(), BadCell> {
+pub(super) fn split_row(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs, BadCell> {
     cells.clear();
-    if memchr(QUOTE, row).is_some() {
-        return split_quoted(row, delimiter, cells);
+    if find_sign(row, dialect.quote, dialect.escape).is_some() {
+        return split_signs(row, dialect, cells);
     }
-    split_plain(row, delimiter, cells);
-    Ok(())
+    split_plain(row, dialect.delimiter, cells);
+    Ok(Signs::None)
+}
+
+/// The place of the first quote or escape character.
+#[inline]
+pub(super) fn find_sign(text: &[u8], quote: Option<u8>, escape: Option<u8>) -> Option<usize> {
+    match (quote, escape) {
+        (Some(quote), Some(escape)) => memchr2(quote, escape, text),
+        (Some(sign), None) | (None, Some(sign)) => memchr(sign, text),
+        (None, None) => None,
+    }
 }
 
 /// A row without quotes, 64 bytes at a time: a loop over the delimiters of so many bytes ends often enough as foreseen.
@@ -77,57 +99,88 @@ fn high_bits(word: u64) -> u64 {
     (word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// A row with quotes, cell by cell.
-fn split_quoted(row: &[u8], delimiter: u8, cells: &mut Cells) -> Result<(), BadCell> {
+/// A row with quotes or escapes, cell by cell.
+fn split_signs(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs, BadCell> {
+    let mut loose_quotes = 0;
     let mut start = 0;
     loop {
-        let open = start + blanks(&row[start..], delimiter);
-        let end = if row.get(open) == Some(&QUOTE) {
-            push_quoted(row, start, open, delimiter, cells)?
-        } else {
-            let end = memchr(delimiter, &row[start..]).map_or(row.len(), |length| start + length);
-            cells.push_borrowed(start..end);
-            end
+        let open = start + dialect.blanks(&row[start..]);
+        let end = match dialect.quote {
+            Some(quote) if row.get(open) == Some(&quote) => push_quoted(row, start, open, quote, dialect, cells)?,
+            _ => push_unquoted(row, start, dialect, cells, &mut loose_quotes),
         };
         if end == row.len() {
-            return Ok(());
+            return Ok(Signs::Some { loose_quotes });
         }
         start = end + 1;
     }
 }
 
-/// How many blanks, spaces or tabs, `text` begins with.
-fn blanks(text: &[u8], delimiter: u8) -> usize {
-    text.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t') && byte != delimiter).count()
+/// Adds the unquoted cell that begins at `start`, and returns where it ends.
+fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, loose_quotes: &mut u64) -> usize {
+    let (end, has_escapes) = find_delimiter(row, start, dialect);
+    if has_escapes {
+        cells.push_plain(&row[start..end], None, dialect.escape);
+    } else {
+        cells.push_borrowed(start..end);
+        *loose_quotes += u64::from(dialect.quote.is_some_and(|quote| memchr(quote, &row[start..end]).is_some()));
+    }
+    end
+}
+
+/// Returns the place of the next delimiter that is not escaped, or the row's end, and whether escapes are before it.
+fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
+    let Some(escape) = dialect.escape else {
+        return (memchr(dialect.delimiter, &row[start..]).map_or(row.len(), |length| start + length), false);
+    };
+    let mut at = start;
+    let mut has_escapes = false;
+    while let Some(found) = memchr2(dialect.delimiter, escape, &row[at..]) {
+        if row[at + found] == dialect.delimiter {
+            return (at + found, has_escapes);
+        }
+        has_escapes = true;
+        at = row.len().min(at + found + 2);
+    }
+    (row.len(), has_escapes)
 }
 
 /// Adds the cell that begins at `start` and whose quote opens at `open`, and returns where it ends: at a delimiter or at
 /// the row's end.
-fn push_quoted(row: &[u8], start: usize, open: usize, delimiter: u8, cells: &mut Cells) -> Result<usize, BadCell> {
+fn push_quoted(
+    row: &[u8],
+    start: usize,
+    open: usize,
+    quote: u8,
+    dialect: Dialect,
+    cells: &mut Cells,
+) -> Result<usize, BadCell> {
     let bad = |reason, cells: &Cells| BadCell { cell: cells.len(), start, reason };
-    let (close, has_doubled) = find_close(row, open + 1).ok_or(bad(Reason::UnterminatedQuote, cells))?;
-    let end = close + 1 + blanks(&row[close + 1..], delimiter);
-    if row.get(end).is_some_and(|&next| next != delimiter) {
+    let found = find_close(row, open + 1, quote, dialect.escape);
+    let (close, has_signs) = found.ok_or(bad(Reason::UnterminatedQuote, cells))?;
+    let end = close + 1 + dialect.blanks(&row[close + 1..]);
+    if row.get(end).is_some_and(|&next| next != dialect.delimiter) {
         return Err(bad(Reason::StrayQuote, cells));
     }
-    if has_doubled {
-        cells.push_undoubled(&row[open + 1..close], QUOTE);
+    if has_signs {
+        cells.push_plain(&row[open + 1..close], Some(quote), dialect.escape);
     } else {
         cells.push_borrowed(open + 1..close);
     }
     Ok(end)
 }
 
-/// Where the quoted text that begins at `at` is closed, and whether it holds doubled quotes.
-fn find_close(row: &[u8], mut at: usize) -> Option<(usize, bool)> {
-    let mut has_doubled = false;
+/// Returns where the quoted text that begins at `at` is closed, and whether doubled quotes or escapes are in it.
+fn find_close(row: &[u8], mut at: usize, quote: u8, escape: Option<u8>) -> Option<(usize, bool)> {
+    let mut has_signs = false;
     loop {
-        let quote = at + memchr(QUOTE, &row[at..])?;
-        if row.get(quote + 1) != Some(&QUOTE) {
-            return Some((quote, has_doubled));
+        let rest = row.get(at..)?;
+        let found = at + escape.map_or_else(|| memchr(quote, rest), |escape| memchr2(quote, escape, rest))?;
+        if row[found] == quote && row.get(found + 1) != Some(&quote) {
+            return Some((found, has_signs));
         }
-        has_doubled = true;
-        at = quote + 2;
+        has_signs = true;
+        at = found + 2;
     }
 }
 
@@ -136,36 +189,47 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::read::{Format, records};
 
-    fn split(row: &[u8], delimiter: u8) -> Result<Vec<Vec<u8>>, BadCell> {
+    const QUOTE: u8 = b'"';
+    const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(QUOTE), escape: None };
+
+    fn split(row: &[u8], dialect: Dialect) -> Result<Vec<Vec<u8>>, BadCell> {
         let mut cells = Cells::default();
-        split_row(row, delimiter, &mut cells)?;
+        split_row(row, dialect, &mut cells)?;
         Ok((0..cells.len()).map(|index| cells.get(row, index).to_vec()).collect())
     }
 
     /// The slow twin: one byte at a time.
-    fn split_slowly(row: &[u8], delimiter: u8) -> Result<Vec<Vec<u8>>, BadCell> {
+    fn split_slowly(row: &[u8], dialect: Dialect) -> Result<Vec<Vec<u8>>, BadCell> {
         let mut cells = vec![Vec::new()];
-        let (mut is_quoted, mut is_closed) = (false, false);
+        let (mut is_quoted, mut is_closed, mut is_plain) = (false, false, false);
         let (mut at, mut start) = (0, 0);
         while at < row.len() {
             let (byte, next) = (row[at], row.get(at + 1).copied());
             let cell = cells.len() - 1;
-            if is_quoted && byte == QUOTE && next == Some(QUOTE) {
+            let is_quote = Some(byte) == dialect.quote;
+            if Some(byte) == dialect.escape && is_closed {
+                return Err(BadCell { cell, start, reason: Reason::StrayQuote });
+            } else if Some(byte) == dialect.escape {
+                cells[cell].push(next.unwrap_or(byte));
+                is_plain = true;
+                at += 1;
+            } else if is_quoted && is_quote && next == dialect.quote {
                 cells[cell].push(QUOTE);
                 at += 1;
-            } else if is_quoted && byte == QUOTE {
+            } else if is_quoted && is_quote {
                 (is_quoted, is_closed) = (false, true);
             } else if is_quoted {
                 cells[cell].push(byte);
-            } else if byte == delimiter {
-                (is_closed, start) = (false, at + 1);
+            } else if byte == dialect.delimiter {
+                (is_closed, is_plain, start) = (false, false, at + 1);
                 cells.push(Vec::new());
             } else if is_closed && matches!(byte, b' ' | b'\t') {
                 // Blanks behind the closing quote say nothing.
             } else if is_closed {
                 return Err(BadCell { cell, start, reason: Reason::StrayQuote });
-            } else if byte == QUOTE && cells[cell].iter().all(|byte| matches!(byte, b' ' | b'\t')) {
+            } else if is_quote && !is_plain && cells[cell].iter().all(|byte| matches!(byte, b' ' | b'\t')) {
                 cells[cell].clear();
                 is_quoted = true;
             } else {
@@ -181,7 +245,7 @@ mod tests {
     fn a_row_becomes_cells() {
         let check = |row: &str, expected: &[&str]| {
             let expected: Vec<Vec<u8>> = expected.iter().map(|cell| cell.as_bytes().to_vec()).collect();
-            assert_eq!(split(row.as_bytes(), b',').unwrap(), expected, "{row}");
+            assert_eq!(split(row.as_bytes(), COMMA).unwrap(), expected, "{row}");
         };
         check("", &[""]);
         check(",", &["", ""]);
@@ -199,9 +263,32 @@ mod tests {
     }
 
     #[test]
+    fn quotes_and_escapes_are_those_of_the_dialect() {
+        let check = |quote, escape, row: &str, expected: &[&str]| {
+            let expected: Vec<Vec<u8>> = expected.iter().map(|cell| cell.as_bytes().to_vec()).collect();
+            assert_eq!(split(row.as_bytes(), Dialect { quote, escape, ..COMMA }).unwrap(), expected, "{row}");
+        };
+        check(None, None, "\"a,b\",c", &["\"a", "b\"", "c"]);
+        check(Some(b'\''), None, "'a,''b',\"c", &["a,'b", "\"c"]);
+        check(Some(QUOTE), Some(b'\\'), "\"a\\\"b\",c\\,d", &["a\"b", "c,d"]);
+        check(Some(QUOTE), Some(b'\\'), "\"a\"\"b\\\\\",\\\\", &["a\"b\\", "\\"]);
+        check(None, Some(b'\\'), "a\\,b,\\\nc\\", &["a,b", "\nc\\"]);
+    }
+
+    #[test]
+    fn quotes_in_unquoted_cells_are_counted() {
+        let check = |row: &str, expected| {
+            assert_eq!(split_row(row.as_bytes(), COMMA, &mut Cells::default()), Ok(expected), "{row}");
+        };
+        check("a,b", Signs::None);
+        check("5\" pipe,\"x\",6\"\"", Signs::Some { loose_quotes: 2 });
+        check("\"x\",\"5\"\" pipe\"", Signs::Some { loose_quotes: 0 });
+    }
+
+    #[test]
     fn a_row_that_does_not_divide_names_its_cell() {
         let check = |row: &str, cell, start, reason| {
-            assert_eq!(split(row.as_bytes(), b','), Err(BadCell { cell, start, reason }), "{row}");
+            assert_eq!(split(row.as_bytes(), COMMA), Err(BadCell { cell, start, reason }), "{row}");
         };
         check("a,\"b\"c,d", 1, 2, Reason::StrayQuote);
         check("a, \"b\" c", 1, 2, Reason::StrayQuote);
@@ -213,10 +300,100 @@ mod tests {
     proptest! {
         #[test]
         fn the_fast_way_agrees_with_the_slow_one(
-            row in proptest::collection::vec(prop_oneof![3 => Just(b','), 2 => Just(QUOTE), 1 => Just(0xac), 1 => Just(b' '), 3 => any::<u8>()], 0..150),
+            row in proptest::collection::vec(prop_oneof![3 => Just(b','), 2 => Just(QUOTE), 1 => Just(b'\\'), 1 => Just(0xac), 1 => Just(b' '), 3 => any::<u8>()], 0..150),
+            quote in proptest::option::weighted(0.8, Just(QUOTE)),
+            escape in proptest::option::of(Just(b'\\')),
         ) {
-            prop_assert_eq!(split(&row, b','), split_slowly(&row, b','));
-            prop_assert_eq!(split(&row, b'|'), split_slowly(&row, b'|'));
+            for delimiter in [b',', b'|'] {
+                let dialect = Dialect { delimiter, quote, escape, ..COMMA };
+                prop_assert_eq!(split(&row, dialect), split_slowly(&row, dialect));
+            }
         }
+
+        #[test]
+        fn rows_and_cells_are_those_of_one_pass_over_the_text(
+            text in proptest::collection::vec(
+                prop_oneof![2 => Just(b'"'), 2 => Just(b','), 2 => Just(b'\n'), 1 => Just(b'\\'), 1 => Just(b' '), 1 => Just(b'a')], 0..60),
+            quote in proptest::option::weighted(0.8, Just(QUOTE)),
+            escape in proptest::option::of(Just(b'\\')),
+        ) {
+            let dialect = Dialect { quote, escape, ..COMMA };
+            let rows = records(&text, &Format::Csv(dialect)).map(|span| {
+                split(&text[span.start as usize..span.end as usize], dialect).map_err(|bad| bad.reason)
+            });
+            prop_assert_eq!(rows.collect::<Vec<_>>(), divide_slowly(&text, dialect));
+        }
+    }
+
+    /// Rows and cells of a whole text in one pass, one byte at a time: the twin of reader and divider together.
+    fn divide_slowly(text: &[u8], dialect: Dialect) -> Vec<Result<Vec<Vec<u8>>, Reason>> {
+        #[derive(Clone, Copy, PartialEq)]
+        enum State {
+            Blanks { are_none: bool },
+            Plain,
+            Quoted { across_lines: bool },
+            Closed { across_lines: bool },
+        }
+        let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);
+        let mut state = State::Blanks { are_none: true };
+        while at < text.len() {
+            let byte = text[at];
+            let (is_quote, is_blank) = (Some(byte) == dialect.quote, byte == b' ');
+            let cell = cells.len() - 1;
+            let is_line_end = byte == b'\n';
+            state = match state {
+                State::Closed { across_lines } if is_quote => {
+                    cells[cell].push(byte);
+                    State::Quoted { across_lines }
+                }
+                State::Closed { .. } if !is_blank && !is_line_end && byte != dialect.delimiter => {
+                    bad = bad.or(Some(Reason::StrayQuote));
+                    at += usize::from(Some(byte) == dialect.escape);
+                    State::Plain
+                }
+                State::Quoted { across_lines: false } if is_line_end && Some(byte) != dialect.escape => {
+                    rows.push((start..at, Err(bad.unwrap_or(Reason::UnterminatedQuote))));
+                    (cells, bad, start) = (vec![Vec::new()], None, at + 1);
+                    State::Blanks { are_none: true }
+                }
+                _ if Some(byte) == dialect.escape => {
+                    cells[cell].push(text.get(at + 1).copied().unwrap_or(byte));
+                    at += 1;
+                    if let State::Quoted { .. } = state { state } else { State::Plain }
+                }
+                State::Quoted { across_lines } if is_quote => State::Closed { across_lines },
+                State::Quoted { .. } => {
+                    cells[cell].push(byte);
+                    state
+                }
+                State::Blanks { are_none } if is_quote => {
+                    cells[cell].clear();
+                    State::Quoted { across_lines: are_none }
+                }
+                _ if is_line_end => {
+                    rows.push((start..at, bad.map_or(Ok(std::mem::take(&mut cells)), Err)));
+                    (cells, bad, start) = (vec![Vec::new()], None, at + 1);
+                    State::Blanks { are_none: true }
+                }
+                _ if byte == dialect.delimiter => {
+                    cells.push(Vec::new());
+                    State::Blanks { are_none: true }
+                }
+                State::Closed { .. } => state,
+                _ => {
+                    cells[cell].push(byte);
+                    let is_begin = matches!(state, State::Blanks { .. });
+                    if is_begin && is_blank { State::Blanks { are_none: false } } else { State::Plain }
+                }
+            };
+            at += 1;
+        }
+        let bad = bad.or(matches!(state, State::Quoted { .. }).then_some(Reason::UnterminatedQuote));
+        rows.push((start..text.len(), bad.map_or(Ok(cells), Err)));
+        rows.retain(|(range, _)| !range.is_empty());
+        let is_kept = |(index, (range, _)): &(usize, (std::ops::Range<usize>, _))| {
+            *index == 0 || !dialect.is_blank(&text[range.clone()])
+        };
+        rows.into_iter().enumerate().filter(is_kept).map(|(_, (_, row))| row).collect()
     }
 }

@@ -2,8 +2,9 @@
 
 use super::csv::split_row;
 use super::layout::LayoutOptions;
-use super::{Cells, Dialect, Format, LayoutError};
+use super::{Cells, Dialect, Format, LayoutError, REJECT_COLUMNS, quotes};
 use crate::read::{Ending, records};
+use crate::spec::Sign;
 
 /// What can stand between cells.
 pub const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -27,8 +28,15 @@ pub fn detect_format(sample: &[u8], options: &LayoutOptions) -> Result<Format, L
         (Some(FormatName::Ndjson), Some(b'[')) => Err(LayoutError::JsonArray),
         (Some(FormatName::Ndjson), _) | (None, Some(b'{')) => Ok(Format::Ndjson),
         (None, Some(b'[')) if looks_like_json_array(sample) => Err(LayoutError::JsonArray),
-        _ => detect_dialect(sample, options.delimiter).map(Format::Csv),
+        _ => detect_dialect(sample, options).map(Format::Csv),
     }
+}
+
+/// Whether the text begins with the header of a reject file.
+fn is_reject_file(sample: &[u8]) -> bool {
+    let [first, second, ..] = REJECT_COLUMNS.map(str::as_bytes);
+    let after = sample.strip_prefix(first).and_then(|rest| rest.get(1..));
+    after.is_some_and(|rest| rest.starts_with(second))
 }
 
 fn looks_like_json_array(sample: &[u8]) -> bool {
@@ -36,28 +44,46 @@ fn looks_like_json_array(sample: &[u8]) -> bool {
     signs.next() == Some(&b'[') && matches!(signs.next(), Some(b'{' | b']'))
 }
 
-/// The dialect of delimited text that begins with `sample`; `wanted` is the delimiter that the user says it has.
+/// The dialect of delimited text that begins with `sample`, as far as the options leave it open.
 ///
-/// A candidate must stand in the header, outside quotes. Where several do, the one wins under which clearly the most of the
-/// first rows have as many cells as the header. Where none does, there is one column.
-pub fn detect_dialect(sample: &[u8], wanted: Option<u8>) -> Result<Dialect, LayoutError> {
-    let line_end = detect_line_end(sample);
-    let delimiter = match wanted {
+/// A candidate for the delimiter must stand in the header, outside quotes. If several do, the one wins under which clearly the
+/// most of the first rows have as many cells as the header. If none does, there is one column. Whether quotes quote is decided
+/// by `quotes::decide`.
+///
+/// A reject file was written by this program: quotes are those of RFC 4180 there, whatever its source had.
+pub fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
+    let is_own = is_reject_file(sample);
+    let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };
+    let escape = options.escape.filter(|_| !is_own).and_then(Sign::byte);
+    let assumed = quote.map_or(Some(quotes::QUOTE), Sign::byte);
+    let mut dialect = Dialect { delimiter: 0, line_end: detect_line_end(sample, assumed), quote: assumed, escape };
+    dialect.delimiter = match options.delimiter {
         Some(delimiter) if matches!(delimiter, b'"' | b'\r' | b'\n' | 0 | 0x80..) => {
             return Err(LayoutError::BadDelimiter { delimiter });
         }
         Some(delimiter) => delimiter,
-        None => detect_delimiter(sample, line_end)?,
+        None => detect_delimiter(sample, dialect)?,
     };
-    Ok(Dialect { delimiter, line_end })
+    if quote.is_none() {
+        dialect.quote = quotes::decide(sample, dialect, options.multiline_cells)?;
+    }
+    check_signs(dialect)?;
+    Ok(dialect)
+}
+
+/// One character has one meaning.
+fn check_signs(Dialect { delimiter, quote, escape, .. }: Dialect) -> Result<(), LayoutError> {
+    let twice =
+        if [quote, escape].contains(&Some(delimiter)) { Some(delimiter) } else { escape.filter(|_| escape == quote) };
+    twice.map_or(Ok(()), |sign| Err(LayoutError::SignTwice { sign }))
 }
 
 /// `\r` if the first line ends with it alone. A run of `\r` before `\n` is one line end.
-fn detect_line_end(sample: &[u8]) -> u8 {
+fn detect_line_end(sample: &[u8], quote: Option<u8>) -> u8 {
     let mut is_quoted = false;
     for (place, &byte) in sample.iter().enumerate() {
         match byte {
-            b'"' => is_quoted = !is_quoted,
+            _ if Some(byte) == quote => is_quoted = !is_quoted,
             b'\n' if !is_quoted => return b'\n',
             b'\r' if !is_quoted => {
                 let next = sample[place..].iter().find(|&&byte| byte != b'\r');
@@ -69,8 +95,8 @@ fn detect_line_end(sample: &[u8]) -> u8 {
     b'\n'
 }
 
-fn detect_delimiter(sample: &[u8], line_end: u8) -> Result<u8, LayoutError> {
-    let fit = |delimiter| Fit::measure(sample, Dialect { delimiter, line_end });
+fn detect_delimiter(sample: &[u8], dialect: Dialect) -> Result<u8, LayoutError> {
+    let fit = |delimiter| Fit::measure(sample, Dialect { delimiter, ..dialect });
     let (mut fits, others): (Vec<Fit>, Vec<Fit>) = DELIMITERS.into_iter().map(fit).partition(|fit| fit.columns > 1);
     fits.sort_by(|left, right| right.share().total_cmp(&left.share()));
     match fits.as_slice() {
@@ -102,13 +128,13 @@ impl Fit {
         let mut fit = Self { delimiter: dialect.delimiter, columns: 0, rows: 0, fitting_rows: 0, divided_rows: 0 };
         for (place, span) in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
-            let is_row = span.ending == Ending::Whole && split_row(row, dialect.delimiter, &mut cells).is_ok();
+            let is_row = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
             // A header that does not divide has no columns; the first row never stands in for it.
             if place == 0 {
                 fit.columns = cells.len();
             } else {
                 fit.rows += 1;
-                fit.fitting_rows += usize::from(is_row && cells.len() == fit.columns);
+                fit.fitting_rows += usize::from(is_row && quotes::has_columns(row, &cells, fit.columns));
                 fit.divided_rows += usize::from(is_row && cells.len() > 1);
             }
         }
@@ -134,8 +160,9 @@ mod tests {
     use super::*;
 
     fn check(sample: &str, expected: Result<(u8, u8), LayoutError>) {
-        let expected = expected.map(|(delimiter, line_end)| Dialect { delimiter, line_end });
-        assert_eq!(detect_dialect(sample.as_bytes(), None), expected, "{sample:?}");
+        let expected =
+            expected.map(|(delimiter, line_end)| Dialect { delimiter, line_end, quote: Some(b'"'), escape: None });
+        assert_eq!(detect_dialect(sample.as_bytes(), &LayoutOptions::default()), expected, "{sample:?}");
     }
 
     #[test]
@@ -158,8 +185,9 @@ mod tests {
         check("a,b;c\n", Err(ambiguous.clone()));
         let message = ambiguous.to_string();
         assert!(message.contains("`,` and `;`") && message.contains("--delimiter"), "{message}");
-        assert_eq!(detect_dialect(b"a,b;c\n", Some(b';')).unwrap().delimiter, b';');
-        assert_eq!(detect_dialect(b"a", Some(b'"')), Err(LayoutError::BadDelimiter { delimiter: b'"' }));
+        let given = |delimiter| LayoutOptions { delimiter: Some(delimiter), ..LayoutOptions::default() };
+        assert_eq!(detect_dialect(b"a,b;c\n", &given(b';')).unwrap().delimiter, b';');
+        assert_eq!(detect_dialect(b"a", &given(b'"')), Err(LayoutError::BadDelimiter { delimiter: b'"' }));
     }
 
     #[test]
@@ -179,11 +207,29 @@ mod tests {
     }
 
     #[test]
+    fn given_quotes_and_escapes_are_not_decided() {
+        let of = |sample: &str, quote, escape| {
+            let options = LayoutOptions { quote, escape, ..LayoutOptions::default() };
+            detect_dialect(sample.as_bytes(), &options).map(|dialect| (dialect.quote, dialect.escape))
+        };
+        let spoiled = "a,b\n\"open,1\nx,2\ny,3\n";
+        let backslash = Some(Sign::Byte(b'\\'));
+        assert_eq!(of(spoiled, None, None), Ok((None, None)));
+        assert_eq!(of(spoiled, Some(Sign::Byte(b'"')), None), Ok((Some(b'"'), None)));
+        assert_eq!(of("a,b\n1,2\n", Some(Sign::None), backslash), Ok((None, Some(b'\\'))));
+        assert_eq!(of("a,b\n1,2\n", None, Some(Sign::None)), Ok((Some(b'"'), None)));
+        assert_eq!(of("a,b\n1,2\n", Some(Sign::Byte(b',')), None), Err(LayoutError::SignTwice { sign: b',' }));
+        assert_eq!(of("a,b\n1,2\n", backslash, backslash), Err(LayoutError::SignTwice { sign: b'\\' }));
+        let rejects = format!("{},a,b\n1,2,,x,y,\"p,\"\"q\",r\n", REJECT_COLUMNS.join(","));
+        assert_eq!(of(&rejects, Some(Sign::None), backslash), Ok((Some(b'"'), None)));
+    }
+
+    #[test]
     fn the_format_is_told_from_the_first_byte() {
         let check = |sample: &[u8], format, expected: Result<Format, LayoutError>| {
             assert_eq!(detect_format(sample, &LayoutOptions { format, ..LayoutOptions::default() }), expected);
         };
-        let csv = || Ok(Format::Csv(Dialect { delimiter: b',', line_end: b'\n' }));
+        let csv = || Ok(Format::Csv(Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None }));
         check(b"{\"a\":1}\n", None, Ok(Format::Ndjson));
         check(b"\n {\"a\":1}\n", None, Ok(Format::Ndjson));
         check(b"[\n {\"a\":1}]", None, Err(LayoutError::JsonArray));

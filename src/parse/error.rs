@@ -48,6 +48,28 @@ pub enum LayoutError {
         /// As it was given.
         delimiter: u8,
     },
+    /// The quotes can be read in two ways.
+    #[error(
+        "the quotes of this file can be read in two ways. As quotes around cells, its beginning has {quoted_rows} rows of {columns} \
+         cells; as ordinary characters, {plain_rows} rows of {columns} cells. The two differ from line {line} on. Say which is \
+         right with --quote '\"' (add --multiline-cells if cells may hold whole lines) or --quote none"
+    )]
+    AmbiguousQuotes {
+        /// Cells of the header and of each row.
+        columns: usize,
+        /// Rows with quotes around cells.
+        quoted_rows: u64,
+        /// Rows with quotes as ordinary characters.
+        plain_rows: u64,
+        /// The first line that the two divide differently.
+        line: u64,
+    },
+    /// One character with two meanings.
+    #[error("{} is given two meanings; delimiter, --quote and --escape must differ", name(*.sign))]
+    SignTwice {
+        /// The character.
+        sign: u8,
+    },
     /// A JSON array instead of one object a line.
     #[error("this is one JSON array; write one object a line instead, for example with `jq -c '.[]'`")]
     JsonArray,
@@ -102,6 +124,23 @@ pub enum LayoutError {
         /// The formats, each with how many values of the sample fit it.
         fits: Vec<(DateFormat, u64)>,
     },
+    /// Most values of a date column are not dates in any known format.
+    #[error(
+        "{unfit} of {values} values of the date column `{column}`, looked at in the beginning of the source, are not dates that \
+         medlift reads{}; write them as YYYY-MM-DD, or another format of docs/sources.md, or make the field a string in the spec. \
+         To reject these rows and load the others, give the column's format: --date-format '{column}=YYYY-MM-DD'",
+        shape_list(.shapes)
+    )]
+    UnknownDates {
+        /// The column as the source spells it.
+        column: String,
+        /// Values looked at.
+        values: u64,
+        /// Those that fit no format.
+        unfit: u64,
+        /// How they seem to be written, each with the number of values, most first.
+        shapes: Vec<(&'static str, u64)>,
+    },
     /// A date format was given for a column that is no date of the spec.
     #[error("--date-format names the column `{column}`, which is no date column; the date columns are {}", list(.known))]
     UnknownDateColumn {
@@ -121,6 +160,14 @@ fn name(delimiter: u8) -> String {
 
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn shape_list(shapes: &[(&'static str, u64)]) -> String {
+    if shapes.is_empty() {
+        return String::new();
+    }
+    let shape = |(shape, values): &(&str, u64)| format!("{shape} ({values} values)");
+    format!(", but would fit {}", shapes.iter().map(shape).collect::<Vec<_>>().join(", "))
 }
 
 fn fit_list(fits: &[(DateFormat, u64)]) -> String {

@@ -4,9 +4,10 @@ use super::columns::{Columns, is_named};
 use super::csv::split_row;
 use super::dates::{DateFormat, Decision, Evidence};
 use super::dialect::FormatName;
-use super::{Cells, Dialect, Format, LayoutError, Parser, ndjson};
+use super::quotes::{is_blank, is_enclosed};
+use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, ndjson};
 use crate::read::{Ending, RowSpan, records};
-use crate::spec::{Field, FieldType, Presence, Spec, column_key};
+use crate::spec::{Field, FieldType, Presence, Sign, SourceFormat, Spec, column_key};
 
 /// Columns that a source may have: more than any table, few enough that each may have a name.
 const COLUMNS_MAX: usize = 10_000;
@@ -27,6 +28,21 @@ pub struct Layout {
     pub header: Vec<String>,
     /// Columns of the source that no field uses.
     pub unknown: Vec<String>,
+    /// How rows are read that do not look as their header or their quotes say.
+    pub rules: RowRules,
+}
+
+/// How rows of delimited text are read that do not look as their header or their quotes say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowRules {
+    /// Cells may hold lines that look like rows.
+    pub multiline_cells: bool,
+    /// A blank cell behind the last column is ignored: all rows of the sample have one.
+    pub extra_cell: bool,
+    /// The header ended with a delimiter that no row of the sample has; it was taken off.
+    pub shortened_header: bool,
+    /// Quotes are ordinary characters because the sample says so.
+    pub no_quotes: bool,
 }
 
 /// What the user says of a source's layout; what is left open is detected.
@@ -38,6 +54,26 @@ pub struct LayoutOptions {
     pub date_formats: Vec<(Option<String>, DateFormat)>,
     /// The format.
     pub format: Option<FormatName>,
+    /// The quote.
+    pub quote: Option<Sign>,
+    /// The escape character.
+    pub escape: Option<Sign>,
+    /// Whether cells may hold lines that look like rows.
+    pub multiline_cells: bool,
+}
+
+impl LayoutOptions {
+    /// These options, completed by what a spec says of its sources.
+    #[must_use]
+    pub fn or(&self, source: &SourceFormat) -> Self {
+        Self {
+            delimiter: self.delimiter.or(source.delimiter),
+            quote: self.quote.or(source.quote),
+            escape: self.escape.or(source.escape),
+            multiline_cells: self.multiline_cells || source.multiline_cells,
+            ..self.clone()
+        }
+    }
 }
 
 impl Layout {
@@ -47,7 +83,7 @@ impl Layout {
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let columns = Columns::new(spec);
         let mut layout = match format {
-            Format::Csv(dialect) => Self::bind_header(spec, &columns, dialect, sample)?,
+            Format::Csv(dialect) => Self::bind_header(spec, &columns, dialect, sample, options)?,
             Format::Ndjson => Self::bind_keys(spec, &columns, sample)?,
         };
         layout.dates = given_dates(spec, options)?;
@@ -55,8 +91,16 @@ impl Layout {
         Ok(layout)
     }
 
-    fn bind_header(spec: &Spec, columns: &Columns, dialect: Dialect, sample: &[u8]) -> Result<Self, LayoutError> {
-        let header = read_header(dialect, sample)?;
+    fn bind_header(
+        spec: &Spec,
+        columns: &Columns,
+        dialect: Dialect,
+        sample: &[u8],
+        options: &LayoutOptions,
+    ) -> Result<Self, LayoutError> {
+        let mut header = read_header(dialect, sample)?;
+        let rules = row_rules(dialect, sample, &header, options);
+        header.truncate(header.len() - usize::from(rules.shortened_header));
         let sources = sources_of_fields(spec, columns, &header);
         check_columns(spec, &header, &sources)?;
         check_twice(columns, &header, &sources)?;
@@ -67,6 +111,7 @@ impl Layout {
             dates: Vec::new(),
             unknown: unknown(columns, &header),
             header,
+            rules,
         })
     }
 
@@ -82,6 +127,7 @@ impl Layout {
             dates: Vec::new(),
             unknown: unknown(columns, &keys),
             header: spec.fields.iter().map(|field| field.column.clone()).collect(),
+            rules: RowRules::default(),
         })
     }
 
@@ -100,11 +146,20 @@ impl Layout {
             });
         }
         for (&(field, cell), evidence) in open.iter().zip(&evidence) {
-            self.dates[field] = Some(settle(&self.header[cell], evidence.decide())?);
+            self.dates[field] = match evidence.decide() {
+                // What was rejected once is rejected again, row by row, as long as nobody corrected it.
+                Decision::Unknown { .. } if self.is_reject_file() => None,
+                decision => Some(settle(&self.header[cell], decision)?),
+            };
         }
         let absent = (0..spec.fields.len()).filter(|&field| is_date(&spec.fields[field]));
         absent.for_each(|field| self.dates[field] = self.dates[field].or(Some(DateFormat::Iso)));
         Ok(())
+    }
+
+    /// Whether the source is a reject file.
+    pub(super) fn is_reject_file(&self) -> bool {
+        REJECT_COLUMNS.iter().all(|name| self.header.iter().any(|column| column == name))
     }
 
     /// The rows of the sample that parse.
@@ -133,16 +188,48 @@ fn read_header(dialect: Dialect, sample: &[u8]) -> Result<Vec<String>, LayoutErr
     }
     let row = row_of(sample, span);
     let mut cells = Cells::default();
-    split_row(row, dialect.delimiter, &mut cells)
+    split_row(row, dialect, &mut cells)
         .map_err(|_| bad("text stands between a closing quote and the next delimiter"))?;
     if cells.len() > COLUMNS_MAX {
         return Err(LayoutError::TooManyColumns { columns: cells.len(), max: COLUMNS_MAX });
     }
-    let name = |cell| std::str::from_utf8(cells.get(row, cell)).map(|name| name.trim().to_owned());
+    let name = |cell| std::str::from_utf8(unquoted(cells.get(row, cell))).map(|name| name.trim().to_owned());
     (0..cells.len())
         .map(name)
         .collect::<Result<_, _>>()
         .map_err(|_| bad("it is not valid UTF-8; say what it is with --encoding"))
+}
+
+/// A column's name without quotes around it: a header may be quoted though the rows are not.
+fn unquoted(name: &[u8]) -> &[u8] {
+    let name = name.trim_ascii();
+    if name.len() > 1 && is_enclosed(name) { &name[1..name.len() - 1] } else { name }
+}
+
+/// What all rows of the sample have in common that the header does not say.
+fn row_rules(dialect: Dialect, sample: &[u8], header: &[String], options: &LayoutOptions) -> RowRules {
+    let columns = header.len();
+    let has_unnamed_last = columns > 1 && header.last().is_some_and(String::is_empty);
+    let (mut rows, mut longer, mut shorter) = (0, 0, 0);
+    let mut cells = Cells::default();
+    for span in records(sample, &Format::Csv(dialect)).skip(1) {
+        let row = row_of(sample, span);
+        if span.ending != Ending::Whole || split_row(row, dialect, &mut cells).is_err() {
+            continue;
+        }
+        rows += 1;
+        longer += usize::from(cells.len() == columns + 1 && is_blank(cells.get(row, columns)));
+        shorter += usize::from(has_unnamed_last && cells.len() + 1 == columns);
+        if longer < rows && shorter < rows {
+            break;
+        }
+    }
+    RowRules {
+        multiline_cells: options.multiline_cells,
+        extra_cell: rows > 0 && longer == rows,
+        shortened_header: rows > 0 && shorter == rows,
+        no_quotes: options.quote.is_none() && dialect.quote.is_none(),
+    }
 }
 
 /// For each field of the spec, the columns that feed it.
@@ -231,5 +318,6 @@ fn settle(column: &str, decision: Decision) -> Result<DateFormat, LayoutError> {
         Decision::NoValues => Ok(DateFormat::Iso),
         Decision::Ambiguous(first, second) => Err(LayoutError::AmbiguousDate { column, first, second }),
         Decision::Mixed(fits) => Err(LayoutError::MixedDates { column, fits }),
+        Decision::Unknown { values, unfit, shapes } => Err(LayoutError::UnknownDates { column, values, unfit, shapes }),
     }
 }

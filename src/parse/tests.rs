@@ -6,7 +6,7 @@ mod json;
 use super::*;
 use crate::read::{Ending, RowSpan, records};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Spec};
+use crate::spec::{Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Sign, SourceFormat, Spec};
 
 fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
     Field {
@@ -32,6 +32,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
         fields,
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        source: SourceFormat::default(),
         hash: String::new(),
     }
 }
@@ -189,7 +190,7 @@ fn a_refused_row_leaves_what_could_be_told_apart() {
         (Err((Reason::TooFewCells, None)), "b|2"),
         (Err((Reason::TooManyCells, None)), "c|3|x|y"),
         (Err((Reason::StrayQuote, Some(0))), "\"d\"e,4,f"),
-        (Err((Reason::UnterminatedQuote, None)), "g|\"h,\ni"),
+        (Err((Reason::UnterminatedQuote, Some(1))), "g|\"h,\ni"),
     ];
     assert_eq!(seen, expected.map(|(parsed, cells)| (parsed, cells.to_owned())));
 }
@@ -202,4 +203,151 @@ fn an_overlong_row_is_refused_for_its_length() {
     let mut cells = Cells::default();
     assert_eq!(parser.parse(b"a,b", span, &mut cells).unwrap_err().reason, Reason::RowTooLong);
     assert_eq!(cells.len(), 2);
+}
+
+/// The outcome of each row below the header, as reason and cells.
+fn outcomes(sample: &str, options: &LayoutOptions) -> (Layout, Vec<String>) {
+    let spec = spec();
+    let layout = bind_with(&spec, sample, options).unwrap();
+    let outcome = |(parsed, cells): (Result<(), Reject>, Vec<String>)| match parsed {
+        Ok(()) => cells.join("|"),
+        Err(reject) => format!("{} {}", reject.reason.code(), cells.join("|")),
+    };
+    let seen = rows(&spec, &layout, sample.as_bytes()).into_iter().map(outcome).collect();
+    (layout, seen)
+}
+
+#[test]
+fn one_blank_cell_too_many_in_every_row_is_ignored_and_a_filled_one_is_not() {
+    let open = LayoutOptions::default();
+    let head = "Patient,Age,Admitted\n";
+    let (layout, seen) = outcomes(&format!("{head}a,1,2020-01-01,\nb,2,2020-01-01, \n"), &open);
+    assert!(layout.rules.extra_cell);
+    assert_eq!(seen, ["a|1|2020-01-01", "b|2|2020-01-01"]);
+    let spec = spec();
+    let later = format!("{head}a,1,2020-01-01,x\nb,2,2020-01-01,,\nc,3,2020-01-01\n");
+    let reasons: Vec<_> = rows(&spec, &layout, later.as_bytes()).into_iter().map(|(parsed, _)| parsed.err()).collect();
+    assert_eq!(reasons.iter().flatten().filter(|reject| reject.reason == Reason::TooManyCells).count(), 2);
+    assert_eq!(reasons[2], None);
+    let (layout, seen) = outcomes(&format!("{head}a,1,2020-01-01,\nb,2,2020-01-01\n"), &open);
+    assert!(!layout.rules.extra_cell);
+    assert_eq!(seen, ["too_many_cells a|1|2020-01-01|", "b|2|2020-01-01"]);
+}
+
+#[test]
+fn a_header_that_ends_with_a_delimiter_binds_whether_the_rows_do_or_not() {
+    let open = LayoutOptions::default();
+    let (layout, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01\n", &open);
+    assert_eq!((layout.columns, layout.rules.shortened_header, layout.unknown.len()), (3, true, 0));
+    assert_eq!(seen, ["a|1|2020-01-01"]);
+    let (layout, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01,\n", &open);
+    assert_eq!((layout.columns, layout.rules.shortened_header), (4, false));
+    assert_eq!(seen, ["a|1|2020-01-01|"]);
+    let (_, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01,\nb,2,2020-01-01\n", &open);
+    assert_eq!(seen, ["a|1|2020-01-01|", "too_few_cells b|2|2020-01-01"]);
+}
+
+#[test]
+fn a_header_that_comes_again_is_refused() {
+    let head = " Patient ,Age,Admitted";
+    let text = format!("{head}\na,1,2020-01-01\n{head}\n\u{feff}Patient,\"Age\",Admitted\nPatient,1,2020-01-01\n");
+    let (_, seen) = outcomes(&text, &LayoutOptions::default());
+    let expected = ["a|1|2020-01-01", "repeated_header", "repeated_header", "Patient|1|2020-01-01"];
+    assert_eq!(seen.len(), expected.len());
+    assert!(seen.iter().zip(expected).all(|(seen, expected)| seen.starts_with(expected)), "{seen:?}");
+}
+
+#[test]
+fn rows_inside_a_quoted_cell_are_refused_unless_they_are_text() {
+    let head = "Patient,Age,Admitted,Note\n";
+    let text = format!("{head}a,1,2020-01-01,\"x, y\"\nb,\"2,2020-01-01,x\nc,3,2020-01-01,y\nd,4\",2020-01-01,z\n");
+    let (layout, seen) = outcomes(&text, &LayoutOptions::default());
+    assert_eq!(seen[0], "a|1|2020-01-01|x, y");
+    assert_eq!(seen[1], "swallowed_rows b|2,2020-01-01,x\nc,3,2020-01-01,y\nd,4|2020-01-01|z");
+    let spec = spec();
+    let (parsed, _) = rows(&spec, &layout, text.as_bytes()).pop().unwrap();
+    let reject = parsed.unwrap_err();
+    assert_eq!(reject.field, Some(1));
+    for part in ["cell 2", "lines 3 to 5", "--quote none", "--multiline-cells"] {
+        assert!(reject.message.contains(part), "{}", reject.message);
+    }
+    let (_, seen) = outcomes(&text, &LayoutOptions { multiline_cells: true, ..LayoutOptions::default() });
+    assert!(seen[1].starts_with("b|2,2020-01-01,x"), "{seen:?}");
+}
+
+#[test]
+fn a_refused_row_of_several_lines_names_them() {
+    let spec = spec();
+    let quoted = LayoutOptions { quote: Some(Sign::Byte(b'"')), ..LayoutOptions::default() };
+    let text = "Patient,Age,Admitted\na,1,2020-01-01\nb,\"open,2020-01-01\nc,3,\"x\"\nd,\"4,2020-01-01\n";
+    let layout = bind_with(&spec, text, &quoted).unwrap();
+    let messages: Vec<_> = rows(&spec, &layout, text.as_bytes())
+        .into_iter()
+        .filter_map(|(parsed, _)| parsed.err())
+        .map(|reject| (reject.reason, reject.message))
+        .collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].0 == Reason::StrayQuote && messages[0].1.contains("lines 3 to 4"), "{messages:?}");
+    assert!(messages[1].0 == Reason::UnterminatedQuote && !messages[1].1.contains("lines"), "{messages:?}");
+}
+
+#[test]
+fn what_quotes_do_in_rows_is_noticed() {
+    let spec = spec();
+    let text = "Patient,Age,Admitted,Note\na,5\" pipe,2020-01-01,\"x\ny\"\n\"p, q\",1,2020-01-01,\"1\n\n2\"\nr,s,2020-01-01,t\n";
+    let layout = bind_with(&spec, text, &LayoutOptions::default()).unwrap();
+    let mut parser = Parser::new(&layout, &spec);
+    let mut cells = Cells::default();
+    for span in records(text.as_bytes(), &layout.format).skip(1) {
+        parser.parse(&text.as_bytes()[span.start as usize..span.end as usize], span, &mut cells).unwrap();
+    }
+    let notices = parser.take_notices();
+    let expected =
+        Notices { loose_quotes: 1, multiline_cells: 2, multiline: vec![(2, 3), (4, 6)], ..Notices::default() };
+    assert_eq!(notices, expected);
+    assert_eq!(parser.take_notices(), Notices::default());
+}
+
+#[test]
+fn a_swallowed_row_in_a_reject_file_is_refused_until_it_is_corrected() {
+    let head = format!("{},Patient,Age,Admitted,Note\n", REJECT_COLUMNS.join(","));
+    let text = format!("{head}3,40,Age,swallowed_rows,cell,b,\"2,2020-01-01,x\nd,4\",2020-01-01,z\n");
+    let (_, seen) = outcomes(&text, &LayoutOptions { quote: Some(Sign::None), ..LayoutOptions::default() });
+    assert!(seen[0].starts_with("swallowed_rows 3|40|Age"), "{seen:?}");
+}
+
+#[test]
+fn a_column_of_dates_in_no_known_format_stops_and_says_which_would_fit() {
+    let open = LayoutOptions::default();
+    let message = dates_of(&["16-07-68", "23-10-64", "2024-01-31"], &open).unwrap_err().to_string();
+    for part in ["`admitted`", "2 of 3 values", "DD-MM-YY (2 values)", "--date-format 'admitted=YYYY-MM-DD'"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(!message.contains("68"), "{message}");
+    let given = LayoutOptions { date_formats: vec![(None, DateFormat::Iso)], ..LayoutOptions::default() };
+    assert_eq!(dates_of(&["16-07-68"], &given), Ok(Some(DateFormat::Iso)));
+    let head = format!("{},Patient,Age,Admitted\n", REJECT_COLUMNS.join(","));
+    let rejects = format!("{head}3,40,Admitted,not_a_date,message,b,2,16-07-68\n");
+    assert_eq!(bind(&rejects).unwrap().dates[2], Some(DateFormat::Iso));
+}
+
+#[test]
+fn the_command_line_counts_more_than_the_spec() {
+    let source = SourceFormat {
+        delimiter: Some(b';'),
+        quote: Some(Sign::None),
+        escape: Some(Sign::Byte(b'\\')),
+        multiline_cells: true,
+    };
+    let from_spec = LayoutOptions::default().or(&source);
+    assert_eq!((from_spec.delimiter, from_spec.quote), (Some(b';'), Some(Sign::None)));
+    assert!(from_spec.escape == source.escape && from_spec.multiline_cells);
+    let typed = LayoutOptions {
+        delimiter: Some(b','),
+        quote: Some(Sign::Byte(b'\'')),
+        escape: Some(Sign::None),
+        ..LayoutOptions::default()
+    };
+    let both = typed.or(&source);
+    assert_eq!((both.delimiter, both.quote, both.escape), (typed.delimiter, typed.quote, typed.escape));
 }

@@ -68,7 +68,7 @@ fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected, rule: OnConflict
     }
     Ok(LoadSummary {
         outcome: "dry run, nothing was written".into(),
-        sources: source_notes(plan),
+        sources: source_notes(plan, &side.notices),
         counts,
         digest,
         rejects,

@@ -65,10 +65,11 @@ impl Plan {
     /// When a source cannot be read, or its columns or dates do not fit the spec.
     pub fn new(spec: Spec, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
         let options = ReadOptions { encoding: wishes.encoding, ..ReadOptions::default() };
+        let layout = wishes.layout.or(&spec.source);
         let sources = read::expand(&wishes.sources)?
             .into_iter()
             .enumerate()
-            .map(|(index, source)| SourcePlan::new(source, index, &spec, &options, &wishes.layout))
+            .map(|(index, source)| SourcePlan::new(source, index, &spec, &options, &layout))
             .collect::<Result<_, _>>()?;
         let reading = format!("{:?} {:?}", wishes.encoding, wishes.layout);
         Ok(Self { spec, key, sources, workers: wishes.workers, reading, options })
@@ -86,6 +87,23 @@ impl Plan {
             Ok(SourceIdentity { name: plan.source.name.clone(), size_bytes: plan.source.size_bytes, blake3 })
         };
         self.sources.iter().map(identity).collect()
+    }
+
+    /// The same, after every source was read through its decompressor to its end: what is dropped for these sources can then
+    /// be loaded from them.
+    ///
+    /// # Errors
+    /// When a source cannot be read to its end, is not what it was when the plan was made, or can be read only once.
+    pub(super) fn identities_of_readable(&self) -> Result<Vec<SourceIdentity>, Error> {
+        if let Some(once) = self.sources.iter().find(|plan| plan.source.is_read_once()) {
+            return Err(Error::Usage(format!(
+                "{} can be read only once, so that it cannot be read to its end before --drop removes the collection; \
+                 write it to a file first and load that, or drop the collection by hand",
+                once.source.name
+            )));
+        }
+        self.sources.iter().try_for_each(|plan| plan.source.read_to_end())?;
+        self.identities()
     }
 
     /// Bytes of all sources together, as they lie on disk; `None` if one is standard input.

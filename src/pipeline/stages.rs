@@ -222,6 +222,8 @@ impl Bench {
             }
         }
         self.name(&mut encoded);
+        encoded.notices = self.parser.take_notices();
+        encoded.notices.blank_rows = block.blank_rows;
         encoded
     }
 

@@ -7,12 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ReadError;
 
 const INPUT_BYTES: usize = 256 * 1024;
-const MAGIC_BYTES: usize = 4;
+/// As much as tells the compression, and the window of a zstd frame behind a short skippable one.
+const HEAD_BYTES: usize = 64;
+/// Largest zstd window that is read, as a power of two: 512 MiB, four times what the zstd program itself reads unless told
+/// otherwise. The decoder takes as much memory.
+const WINDOW_LOG_MAX: u32 = 29;
+/// How libzstd reports a window that is too large.
+const WINDOW_ERROR: &str = "too much memory";
 
 /// A source's bytes, decompressed. Its errors say whose they are.
 pub(super) struct Plain {
     name: String,
     archive: Option<&'static str>,
+    /// The window of the first frame, if it is zstd's.
+    window_bytes: Option<u64>,
     bytes: Box<dyn Read + Send>,
     consumed_bytes: Arc<AtomicU64>,
 }
@@ -37,21 +45,29 @@ impl Plain {
         let consumed_bytes = Arc::new(AtomicU64::new(0));
         let mut from = Counted { from, bytes: Arc::clone(&consumed_bytes) };
         let failed = |error| ReadError::from_io(name, consumed_bytes.load(Ordering::Relaxed), error);
-        let mut magic = Vec::with_capacity(MAGIC_BYTES);
-        from.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(failed)?;
-        let archive = archive_of(&magic);
-        let whole = Cursor::new(magic).chain(from);
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        from.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(failed)?;
+        let archive = archive_of(&head);
+        let window_bytes = window_of(&head);
+        let whole = Cursor::new(head).chain(from);
         let bytes: Box<dyn Read + Send> = match archive {
             Some("gzip") => {
                 Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(INPUT_BYTES, whole)))
             }
             Some(_) => {
                 let input = BufReader::with_capacity(INPUT_BYTES, whole);
-                Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?)
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
+                decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
+                Box::new(decoder)
             }
             None => Box::new(whole),
         };
-        Ok(Self { name: name.to_owned(), archive, bytes, consumed_bytes })
+        Ok(Self { name: name.to_owned(), archive, window_bytes, bytes, consumed_bytes })
+    }
+
+    /// Whether the source is compressed.
+    pub(super) const fn is_archive(&self) -> bool {
+        self.archive.is_some()
     }
 
     /// Bytes of the source consumed so far, before decompression.
@@ -77,6 +93,12 @@ impl Plain {
         let (name, offset) = (self.name.clone(), self.consumed_bytes());
         match self.archive {
             Some(archive) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Truncated { name, archive },
+            Some("zstd") if error.raw_os_error().is_none() && error.to_string().contains(WINDOW_ERROR) => {
+                let window_bytes_max = 1 << WINDOW_LOG_MAX;
+                // A later frame may be the one with the large window.
+                let window_bytes = self.window_bytes.filter(|&bytes| bytes > window_bytes_max);
+                ReadError::Window { name, window_bytes, window_bytes_max }
+            }
             // What does not come from the operating system comes from the decompressor.
             Some(archive) if error.raw_os_error().is_none() => ReadError::Corrupt { name, archive, offset },
             _ => ReadError::from_io(&name, offset, error),
@@ -85,13 +107,33 @@ impl Plain {
 }
 
 /// The compression that the first bytes announce.
-fn archive_of(magic: &[u8]) -> Option<&'static str> {
-    match magic {
+fn archive_of(head: &[u8]) -> Option<&'static str> {
+    match head {
         [0x1f, 0x8b, ..] => Some("gzip"),
         // A frame, or a skippable frame as parallel compressors put first (RFC 8878, 3.1).
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some("zstd"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some("zstd"),
         _ => None,
     }
+}
+
+/// The window of the first zstd frame in `head`, in bytes (RFC 8878, 3.1.1.1), if all of its header is there.
+fn window_of(mut head: &[u8]) -> Option<u64> {
+    while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = head {
+        head = rest.get(u32::from_le_bytes([*a, *b, *c, *d]) as usize..)?;
+    }
+    let [0x28, 0xb5, 0x2f, 0xfd, descriptor, rest @ ..] = head else { return None };
+    let is_single_segment = descriptor & 0x20 != 0;
+    if !is_single_segment {
+        let (exponent, mantissa) = (rest.first()? >> 3, rest.first()? & 7);
+        let base = 1_u64 << (10 + exponent);
+        return Some(base + base / 8 * u64::from(mantissa));
+    }
+    // The content is the window.
+    let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let content_bytes = 1 << (descriptor >> 6);
+    let field = rest.get(dictionary_bytes..dictionary_bytes + content_bytes)?;
+    let content = field.iter().rev().fold(0, |content, &byte| content << 8 | u64::from(byte));
+    Some(if content_bytes == 2 { content + 256 } else { content })
 }
 
 #[cfg(test)]
@@ -156,6 +198,39 @@ mod tests {
                 assert!(error.to_string().contains("truncated"), "second member cut at {length}: {error}");
             }
         }
+    }
+
+    /// A frame of one raw block whose header asks for a window of two to the power of `log` bytes.
+    fn frame(log: u8, text: &[u8]) -> Vec<u8> {
+        let block = (text.len() as u32) << 3 | 1;
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3], &block.to_le_bytes()[..3], text].concat()
+    }
+
+    #[test]
+    fn a_zstd_window_is_read_up_to_a_limit_and_refused_by_its_name_above() {
+        assert_eq!(read(frame(28, b"a,b\n")).unwrap(), b"a,b\n");
+        assert_eq!(read(frame(29, b"a,b\n")).unwrap(), b"a,b\n");
+        let skippable = [b"\x50\x2a\x4d\x18\x02\0\0\0ab".as_slice(), &frame(31, b"a")].concat();
+        for (bytes, size) in [(frame(31, b"a,b\n"), "2048 MiB"), (skippable, "2048 MiB"), (frame(30, b"a"), "1024 MiB")]
+        {
+            let error = read(bytes).unwrap_err().to_string();
+            assert!(error.contains(&format!("a zstd window of {size}")), "{error}");
+            assert!(error.contains("at most 512 MiB") && error.contains("zstd --long=27"), "{error}");
+        }
+        let later = [frame(20, b"a,b\n"), frame(31, b"a,b\n")].concat();
+        let error = read(later).unwrap_err();
+        assert!(matches!(error, ReadError::Window { window_bytes: None, .. }), "{error}");
+    }
+
+    #[test]
+    fn windows_are_those_of_the_frame_header() {
+        assert_eq!(window_of(&frame(27, b"")), Some(1 << 27));
+        assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd, 0, 3 << 3 | 1]), Some(8192 + 1024));
+        assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 200]), Some(200));
+        assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd, 0x61, 9, 1, 2]), Some(256 + 513));
+        assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 1, 0, 0, 0]), Some(1 << 32));
+        assert_eq!(window_of(b"a,b\n"), None);
+        assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd]), None);
     }
 
     #[test]

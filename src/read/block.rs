@@ -11,10 +11,12 @@ pub struct Block {
     pub sequence: u64,
     /// The records' text. UTF-8 where the source keeps what its encoding promises; a row may hold other bytes.
     pub bytes: Vec<u8>,
-    /// The records within `bytes`, blank lines left out.
+    /// The records within `bytes`, without blank lines and blank rows.
     pub rows: Vec<RowSpan>,
-    /// Number of the first row in its source, from 1, header and blank lines not counted.
+    /// Number of the first row in its source, from 1, header, blank lines and blank rows not counted.
     pub first_row: u64,
+    /// Rows of nothing but delimiters that were passed over.
+    pub blank_rows: u64,
     /// Places in `bytes` where the decoder met bytes it could not decode and put U+FFFD; ascending. Only for sources
     /// that are not UTF-8: UTF-8 is passed on as it is.
     pub undecodable: Vec<u32>,

@@ -34,6 +34,14 @@ pub enum ReadError {
         /// The source as it was named.
         name: String,
     },
+    /// Two paths lead to one file.
+    #[error("`{name}` is the same file as `{earlier}`; name each file once, or its rows are read twice")]
+    SameFile {
+        /// The source as it was named.
+        name: String,
+        /// The name of the source before it.
+        earlier: String,
+    },
     /// The path is a directory.
     #[error("cannot read `{name}`: it is a directory; name the files in it, for example `{name}/*.csv`")]
     IsDirectory {
@@ -86,6 +94,20 @@ pub enum ReadError {
         /// Bytes of the file consumed when the damage was met.
         offset: u64,
     },
+    /// Decompression needs more memory than this program gives it.
+    #[error(
+        "cannot read `{name}`: it is compressed with a zstd window of {}, and medlift reads windows of at most {} MiB; \
+         compress it again with `zstd --long=27`, or decompress it first",
+        window_size(*.window_bytes), .window_bytes_max >> 20
+    )]
+    Window {
+        /// The source as it was named.
+        name: String,
+        /// Size of the window, if the first frame tells it.
+        window_bytes: Option<u64>,
+        /// Largest window that is read.
+        window_bytes_max: u64,
+    },
     /// The operating system failed to read.
     #[error("cannot read `{name}` at byte {offset}: {error}")]
     Io {
@@ -97,6 +119,10 @@ pub enum ReadError {
         #[source]
         error: io::Error,
     },
+}
+
+fn window_size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "a larger size".to_owned(), |bytes| format!("{} MiB", bytes.div_ceil(1 << 20)))
 }
 
 impl ReadError {

@@ -6,7 +6,7 @@ use std::io::Read;
 use super::decode::Decoded;
 use super::split::Splitter;
 use super::text::Text;
-use super::{Block, Encoding, Format, ReadError, RowSpan, Source};
+use super::{Block, Dialect, Encoding, Ending, Format, ReadError, RowSpan, Source};
 
 /// Blocks that have grown this many times beyond their usual size, for one long row, are not kept for reuse.
 const REUSED_GROWTH_MAX: usize = 4;
@@ -49,6 +49,8 @@ pub struct Reader {
     mark: (usize, u64),
     rows: u64,
     sequence: u64,
+    /// How the rows are written, if they are delimited text.
+    dialect: Option<Dialect>,
     has_header: bool,
     /// Whether the rest of a record that is too long is being passed over.
     is_skipping: bool,
@@ -79,6 +81,7 @@ impl Reader {
             mark: (0, text.mark_bytes),
             rows: 0,
             sequence: 0,
+            dialect: None,
             has_header: false,
             is_skipping: false,
             is_at_end: false,
@@ -111,10 +114,12 @@ impl Reader {
     /// delimited text is its header, and is not handed on.
     pub fn start(&mut self, format: &Format) {
         self.splitter = Splitter::new(*format, self.row_bytes_max);
-        self.has_header = matches!(format, Format::Csv(_));
+        self.dialect = dialect_of(format);
+        self.has_header = self.dialect.is_some();
     }
 
-    /// The next rows, in source order; `None` at the end. `reuse` is a block that is done with, whose memory is used again.
+    /// The next rows, in source order; `None` at the end. `reuse` is a block that is no longer needed; its memory is used again.
+    /// The last block has no row if only blank rows were left.
     pub fn next_block(&mut self, reuse: Block) -> Result<Option<Block>, ReadError> {
         let mut block = self.begin(reuse);
         while block.rows.is_empty() && !self.is_at_end {
@@ -126,7 +131,7 @@ impl Reader {
                 self.drop_front(&mut block, self.splitter.start);
             }
         }
-        if block.rows.is_empty() {
+        if block.rows.is_empty() && block.blank_rows == 0 {
             return Ok(None);
         }
         self.finish(&mut block);
@@ -149,7 +154,8 @@ impl Reader {
             self.carry = Vec::new();
         }
         let (first_row, encoding) = (self.rows + 1, self.encoding());
-        Block { source: self.index, sequence: self.sequence, bytes, rows, first_row, undecodable, encoding }
+        let (source, sequence) = (self.index, self.sequence);
+        Block { source, sequence, bytes, rows, first_row, blank_rows: 0, undecodable, encoding }
     }
 
     /// Finds the records that have become whole.
@@ -157,7 +163,7 @@ impl Reader {
         if self.is_skipping {
             self.is_skipping = !self.splitter.skip(&block.bytes);
             if self.is_skipping {
-                return self.drop_front(block, block.bytes.len() - 1);
+                return self.drop_front(block, self.splitter.scanned());
             }
         }
         while let Some(span) = self.splitter.next(&block.bytes, self.is_at_end) {
@@ -175,6 +181,10 @@ impl Reader {
         if std::mem::take(&mut self.has_header) {
             return;
         }
+        if is_blank(self.dialect, &block.bytes, span) {
+            block.blank_rows += 1;
+            return;
+        }
         block.rows.push(span);
         self.rows += 1;
     }
@@ -187,7 +197,7 @@ impl Reader {
     fn drop_front(&mut self, block: &mut Block, length: usize) {
         self.advance_mark(block, length);
         self.mark.0 = 0;
-        self.splitter.drop_front(length);
+        self.splitter.drop_front(&block.bytes, length);
         block.bytes.drain(..length);
         block.undecodable.retain(|&place| place as usize >= length);
         block.undecodable.iter_mut().for_each(|place| *place -= length as u32);
@@ -195,14 +205,15 @@ impl Reader {
 
     /// Takes what is no whole record out of the block, for the next one.
     fn finish(&mut self, block: &mut Block) {
-        let left = if self.is_skipping { block.bytes.len() - 1 } else { self.splitter.start };
+        let left = if self.is_skipping { self.splitter.scanned() } else { self.splitter.start };
         self.advance_mark(block, left);
         self.mark.0 = 0;
-        self.splitter.drop_front(left);
+        self.splitter.drop_front(&block.bytes, left);
         self.carry.extend_from_slice(&block.bytes[left..]);
         let kept = block.undecodable.partition_point(|&place| (place as usize) < left);
         self.carry_undecodable.extend(block.undecodable.drain(kept..).map(|place| place - left as u32));
-        block.bytes.truncate(left);
+        let rows_end = block.rows.last().map_or(0, |span| span.end as usize);
+        block.bytes.truncate(left.max(rows_end));
         self.sequence += 1;
     }
 }
@@ -216,8 +227,31 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// The records of a text that is at hand as a whole, the header of delimited text among them; offsets are those in `text`.
+fn dialect_of(format: &Format) -> Option<Dialect> {
+    match format {
+        Format::Csv(dialect) => Some(*dialect),
+        Format::Ndjson => None,
+    }
+}
+
+/// Whether the row is passed over because all its cells are blank.
+fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
+    let row = &bytes[span.start as usize..span.end as usize];
+    span.ending == Ending::Whole && dialect.is_some_and(|dialect| dialect.is_blank(row))
+}
+
+/// The records of a complete text, beginning with the header of delimited text; blank rows below it are left out. Offsets are
+/// those in `text`.
 pub fn records<'a>(text: &'a [u8], format: &Format) -> impl Iterator<Item = RowSpan> + use<'a> {
     let mut splitter = Splitter::new(*format, usize::MAX);
-    std::iter::from_fn(move || splitter.next(text, true).map(|span| RowSpan { offset: u64::from(span.start), ..span }))
+    let dialect = dialect_of(format);
+    let mut is_header = true;
+    std::iter::from_fn(move || {
+        loop {
+            let span = splitter.next(text, true)?;
+            if std::mem::take(&mut is_header) || !is_blank(dialect, text, span) {
+                return Some(RowSpan { offset: u64::from(span.start), ..span });
+            }
+        }
+    })
 }

@@ -2,13 +2,17 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::ReadError;
+use super::archive::Plain;
 
 /// The argument that stands for standard input.
 const STDIN: &str = "-";
+/// The path under which the system has standard input, whatever it is connected to.
+const STDIN_PATH: &str = "/dev/stdin";
 /// How the names of reject files end, which a pattern finds only where it asks for them.
 const REJECTS_SUFFIX: &str = ".rejects.csv";
 const HASH_CHUNK_BYTES: usize = 256 * 1024;
@@ -24,6 +28,8 @@ pub struct Source {
     pub size_bytes: Option<u64>,
     /// When the file was last changed, as far as its system tells.
     modified: Option<SystemTime>,
+    /// Device and inode: the same for all paths and links of one file.
+    identity: Option<(u64, u64)>,
 }
 
 /// The sources that the arguments name, in the order given; the matches of a pattern in the order of their names.
@@ -34,10 +40,15 @@ pub fn expand(args: &[String]) -> Result<Vec<Source>, ReadError> {
     let mut sources: Vec<Source> = Vec::new();
     for arg in args {
         for source in expand_one(arg)? {
-            if sources.iter().any(|earlier| earlier.path == source.path) {
-                return Err(ReadError::GivenTwice { name: source.name });
+            match sources.iter().find(|earlier| earlier.is_same(&source)) {
+                Some(earlier) if earlier.name == source.name => {
+                    return Err(ReadError::GivenTwice { name: source.name });
+                }
+                Some(earlier) => {
+                    return Err(ReadError::SameFile { name: source.name, earlier: earlier.name.clone() });
+                }
+                None => sources.push(source),
             }
-            sources.push(source);
         }
     }
     if sources.is_empty() { Err(ReadError::NoSource) } else { Ok(sources) }
@@ -85,7 +96,8 @@ fn is_reject_file(path: &Path) -> bool {
 impl Source {
     /// Standard input.
     pub fn stdin() -> Self {
-        Self { name: "standard input".to_owned(), path: None, size_bytes: None, modified: None }
+        let identity = fs::metadata(STDIN_PATH).ok().as_ref().map(identity_of);
+        Self { name: "standard input".to_owned(), path: None, size_bytes: None, modified: None, identity }
     }
 
     /// A file that exists, may be read, and is neither a directory nor empty.
@@ -105,6 +117,7 @@ impl Source {
         Ok(Self {
             size_bytes: size_of(&metadata),
             modified: metadata.modified().ok(),
+            identity: Some(identity_of(&metadata)),
             path: Some(path.to_owned()),
             name,
         })
@@ -127,12 +140,29 @@ impl Source {
         }
     }
 
+    /// Whether both are one file, whatever their paths are.
+    fn is_same(&self, other: &Self) -> bool {
+        self.path == other.path || (self.identity.is_some() && self.identity == other.identity)
+    }
+
+    /// Reads a compressed file to its end and checks the checksums that it holds. A file that is not compressed has none; its
+    /// [hash](Self::hash) reads it to its end.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is truncated or damaged.
+    pub fn read_to_end(&self) -> Result<(), ReadError> {
+        let mut plain = Plain::new(&self.name, self.open()?)?;
+        let mut chunk = vec![0; HASH_CHUNK_BYTES];
+        while plain.is_archive() && plain.fill(&mut chunk)? == chunk.len() {}
+        Ok(())
+    }
+
     /// Whether its bytes come only once: standard input, pipes and devices.
     pub fn is_read_once(&self) -> bool {
         self.size_bytes.is_none()
     }
 
-    /// Refuses a file that was changed since it was first looked at: what was read of it is of two minds.
+    /// Fails if the file changed after it was opened, because part of what was read is then out of date.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         let Some(path) = self.path.as_ref().filter(|_| !self.is_read_once()) else { return Ok(()) };
         let now = fs::metadata(path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
@@ -146,6 +176,10 @@ impl Source {
         let file = File::open(path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
         Ok(Box::new(file))
     }
+}
+
+fn identity_of(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn size_of(metadata: &Metadata) -> Option<u64> {
@@ -213,6 +247,47 @@ mod tests {
         check(&["nothing.dat"], "`nothing.dat`: it is empty");
         check(&["-", "-"], "`standard input` is given twice");
         check(&["a.csv", "?.csv"], "`a.csv` is given twice");
+    }
+
+    #[test]
+    fn one_file_under_two_paths_is_given_twice() {
+        let directory = directory();
+        let place = directory.path();
+        fs::hard_link(place.join("a.csv"), place.join("hard.csv")).unwrap();
+        std::os::unix::fs::symlink(place.join("a.csv"), place.join("soft.csv")).unwrap();
+        for (args, twice) in [
+            (["a.csv", "hard.csv"], "hard.csv"),
+            (["soft.csv", "a.csv"], "a.csv"),
+            (["a.csv", "./a.csv"], "./a.csv"),
+            (["a.csv", "sub.csv/../a.csv"], "sub.csv/../a.csv"),
+            (["hard.csv", "s*.csv"], "soft.csv"),
+        ] {
+            let error = names(place, &args).unwrap_err();
+            assert!(error.contains(&format!("`{twice}` is the same file as `{}`", args[0])), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_archive_is_checked_to_its_end() {
+        let directory = directory();
+        let text = b"a,b\n1,2\n".repeat(100_000);
+        let whole = zstd::encode_all(text.as_slice(), 1).unwrap();
+        let check = |bytes: &[u8]| {
+            let path = directory.path().join("a.zst");
+            fs::write(&path, bytes).unwrap();
+            Source::file(&path).unwrap().read_to_end()
+        };
+        check(&whole).unwrap();
+        check(&text).unwrap();
+        let error = check(&whole[..whole.len() - 3]).unwrap_err();
+        assert!(matches!(error, ReadError::Truncated { .. }), "{error}");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, &text).unwrap();
+        let mut gzip = gzip.finish().unwrap();
+        let checksum = gzip.len() - 8;
+        gzip[checksum] ^= 1;
+        let error = check(&gzip).unwrap_err();
+        assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
     }
 
     #[test]

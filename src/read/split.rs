@@ -1,13 +1,15 @@
-//! Where records end: line ends that are not inside quotes.
+//! Where records end: line ends that are neither inside quotes nor escaped.
 //!
-//! A quote opens a quoted cell only at the start of a cell (RFC 4180, 2.5); anywhere else it is a character like any other.
-//! Inside quotes a doubled quote is a quote, and line ends are text. Empty lines are no records; a line of nothing but spaces
-//! is one.
+//! A quote opens a quoted cell at the start of a cell (RFC 4180, 2.5) or after blanks; anywhere else it is a character like any
+//! other. Inside quotes a doubled quote is a quote, and line ends are text, unless blanks stand before the opening quote: such
+//! a cell ends with its line. Empty lines are not records; a line of nothing but spaces is one.
+//!
+//! `parse/csv.rs` divides a record into cells by the same rules; a test there holds the two together.
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memchr3};
 
 use super::block::{Ending, RowSpan};
-use super::format::Format;
+use super::format::{Dialect, Format};
 
 /// How much of a record that is too long is kept, for the person who looks for it.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
@@ -15,8 +17,8 @@ pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 /// A scanner for record ends. It works on a buffer that grows at its end; positions are those of the buffer.
 #[derive(Debug, Clone)]
 pub(super) struct Splitter {
-    /// `None` where quotes mean nothing, as in NDJSON.
-    delimiter: Option<u8>,
+    /// `None` if only line ends have a meaning: in NDJSON, and in delimited text without quotes and escapes.
+    dialect: Option<Dialect>,
     line_end: u8,
     row_bytes_max: usize,
     /// First byte of the record under way.
@@ -24,20 +26,46 @@ pub(super) struct Splitter {
     /// First byte not scanned yet.
     at: usize,
     /// Whether `at` is inside quotes.
-    is_quoted: bool,
+    quoted: Quoted,
+    /// One past the last escaped byte: a delimiter before it is text.
+    literal_end: usize,
+    /// The kind of quoted cell that a quote at `start` opens. The beginning of a row opens one; if the row is too long and its
+    /// beginning was dropped, `start` may be inside a cell.
+    front: Quoted,
     /// Physical line on which the record under way starts, from 1.
     line: u64,
     /// Line ends inside the record under way.
     lines_inside: u64,
 }
 
+/// Whether a byte is inside quotes, and of which kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoted {
+    No,
+    /// The quote opened at the start of its cell: line ends are text.
+    AcrossLines,
+    /// Blanks stand before the quote: the cell ends with its line, closed or not.
+    WithinLine,
+}
+
 impl Splitter {
     pub(super) fn new(format: Format, row_bytes_max: usize) -> Self {
-        let (delimiter, line_end) = match format {
-            Format::Csv(dialect) => (Some(dialect.delimiter), dialect.line_end),
+        let (dialect, line_end) = match format {
+            Format::Csv(dialect) => (Some(dialect), dialect.line_end),
             Format::Ndjson => (None, b'\n'),
         };
-        Self { delimiter, line_end, row_bytes_max, start: 0, at: 0, is_quoted: false, line: 1, lines_inside: 0 }
+        Self {
+            dialect: dialect.filter(|dialect| dialect.quote.is_some() || dialect.escape.is_some()),
+            line_end,
+            row_bytes_max,
+            start: 0,
+            at: 0,
+            quoted: Quoted::No,
+            literal_end: 0,
+            front: Quoted::AcrossLines,
+            line: 1,
+            lines_inside: 0,
+        }
     }
 
     /// The next record that ends in `bytes`; its `offset` is left 0. `is_complete` says that nothing follows `bytes`.
@@ -57,6 +85,7 @@ impl Splitter {
         self.line += self.lines_inside + 1;
         self.lines_inside = 0;
         self.at = end + 1;
+        (self.quoted, self.front) = (Quoted::No, Quoted::AcrossLines);
         std::mem::replace(&mut self.start, end + 1)
     }
 
@@ -66,11 +95,17 @@ impl Splitter {
             return None;
         }
         let (line, end) = (self.line, bytes.len());
-        // A quote that waits at the very end (see `close_quote`) closes the cell.
-        let ending = if self.is_quoted && self.at == end { Ending::OpenQuote } else { Ending::Whole };
+        // A quote at the very end (see `pass_quote`) closes its cell.
+        let is_closed = bytes.get(self.at).copied().is_some_and(|byte| self.quote() == Some(byte));
+        let is_open = self.quoted == Quoted::AcrossLines && !is_closed;
+        let ending = if is_open { Ending::OpenQuote } else { Ending::Whole };
         let start = self.pass(end);
-        (self.start, self.at, self.is_quoted) = (end, end, false);
+        (self.start, self.at) = (end, end);
         self.span(bytes, start..end, line, ending)
+    }
+
+    fn quote(&self) -> Option<u8> {
+        self.dialect.and_then(|dialect| dialect.quote)
     }
 
     fn span(&self, bytes: &[u8], range: std::ops::Range<usize>, line: u64, ending: Ending) -> Option<RowSpan> {
@@ -101,36 +136,56 @@ impl Splitter {
         (bytes.len() - self.start > self.row_bytes_max).then(|| self.too_long(bytes, self.start, self.line))
     }
 
-    /// Passes over the rest of a record that is too long: whether it ends in `bytes`. Where it does not, all of `bytes` but
-    /// the last byte may be dropped, and [`drop_front`](Self::drop_front) told.
+    /// Passes over the rest of a record that is too long. Returns true if the record ends in `bytes`. If not, all that is
+    /// [`scanned`](Self::scanned) may be dropped with [`drop_front`](Self::drop_front).
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
         self.find_line_end(bytes).map(|end| self.pass(end)).is_some()
     }
 
-    /// Follows the buffer when its first `length` bytes go.
-    pub(super) fn drop_front(&mut self, length: usize) {
-        self.start = self.start.saturating_sub(length);
-        self.at -= length;
+    /// Number of bytes that were scanned and are needed only as part of a record.
+    pub(super) const fn scanned(&self) -> usize {
+        self.at
     }
 
-    /// The line end that closes the record under way, if it has come. Resumes where it stopped.
-    fn find_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        let Some(delimiter) = self.delimiter else { return self.find_any_line_end(bytes) };
-        loop {
-            if self.is_quoted && !self.close_quote(bytes, delimiter) {
-                return None;
-            }
-            let Some(found) = memchr2(self.line_end, b'"', &bytes[self.at..]) else {
-                self.at = bytes.len();
-                return None;
-            };
-            let place = self.at + found;
-            if bytes[place] == self.line_end {
-                return Some(place);
-            }
-            self.is_quoted = place == self.start || bytes[place - 1] == delimiter;
-            self.at = place + 1;
+    /// To be called before the first `length` bytes of `bytes` are dropped.
+    pub(super) fn drop_front(&mut self, bytes: &[u8], length: usize) {
+        if let Some(dialect) = self.dialect.filter(|_| length > self.start) {
+            self.front = self.opening(bytes, length, dialect);
         }
+        self.start = self.start.saturating_sub(length);
+        self.at -= length;
+        self.literal_end = self.literal_end.saturating_sub(length);
+    }
+
+    /// The line end that closes the record under way, if it is in `bytes`. Continues at the byte where the last call stopped.
+    fn find_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let Some(dialect) = self.dialect else { return self.find_any_line_end(bytes) };
+        while let Some(place) = self.find_sign(bytes, dialect) {
+            let sign = bytes[place];
+            let is_passed = if sign == self.line_end {
+                if self.quoted != Quoted::AcrossLines {
+                    return Some(place);
+                }
+                self.lines_inside += 1;
+                self.at = place + 1;
+                true
+            } else if Some(sign) == dialect.escape {
+                self.pass_escaped(bytes, place)
+            } else if self.quoted == Quoted::No {
+                self.quoted = self.opening(bytes, place, dialect);
+                self.at = place + 1;
+                true
+            } else {
+                self.pass_quote(bytes, place, dialect)
+            };
+            if !is_passed {
+                // Its meaning depends on bytes that are not there yet.
+                self.at = place;
+                return None;
+            }
+        }
+        self.at = bytes.len();
+        None
     }
 
     fn find_any_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
@@ -139,33 +194,60 @@ impl Splitter {
         found
     }
 
-    /// Goes past the closing quote, if it has come. A quote at the very end may be half of a doubled one: it is looked at
-    /// again when more has come.
-    fn close_quote(&mut self, bytes: &[u8], delimiter: u8) -> bool {
-        loop {
-            let Some(found) = memchr2(self.line_end, b'"', &bytes[self.at..]) else {
-                self.at = bytes.len();
-                return false;
-            };
-            let place = self.at + found;
-            if bytes[place] == self.line_end {
-                self.lines_inside += 1;
-                self.at = place + 1;
-                continue;
-            }
-            match (bytes.get(place + 1), bytes.get(place + 2)) {
-                (None, _) => {
-                    self.at = place;
-                    return false;
-                }
-                (Some(b'"'), _) => self.at = place + 2,
-                // The next cell is quoted too, as all are where all are: no need to search for its quote.
-                (Some(&next), Some(b'"')) if next == delimiter => self.at = place + 3,
-                _ => {
-                    (self.is_quoted, self.at) = (false, place + 1);
-                    return true;
-                }
+    /// The next byte that is not plain text: a line end, a quote or an escape character.
+    fn find_sign(&self, bytes: &[u8], dialect: Dialect) -> Option<usize> {
+        let rest = &bytes[self.at..];
+        let quote = dialect.quote.unwrap_or(self.line_end);
+        let found = match dialect.escape {
+            None => memchr2(self.line_end, quote, rest),
+            Some(escape) => memchr3(self.line_end, quote, escape, rest),
+        };
+        found.map(|found| self.at + found)
+    }
+
+    /// Steps over the escape character at `place` and the character that it makes plain text: one byte, or CR LF as a whole.
+    /// Returns false if that character is not in `bytes` yet.
+    fn pass_escaped(&mut self, bytes: &[u8], place: usize) -> bool {
+        let Some(&next) = bytes.get(place + 1) else { return false };
+        let mut end = place + 2;
+        if next == b'\r' && self.line_end == b'\n' {
+            match bytes.get(end) {
+                None => return false,
+                Some(b'\n') => end += 1,
+                Some(_) => {}
             }
         }
+        self.lines_inside += u64::from(bytes[end - 1] == self.line_end);
+        (self.at, self.literal_end) = (end, end);
+        true
+    }
+
+    /// The kind of quoted cell that a quote at `place`, outside quotes, opens.
+    fn opening(&self, bytes: &[u8], place: usize, dialect: Dialect) -> Quoted {
+        let before = &bytes[self.start..place];
+        let cell = place - before.iter().rev().take_while(|&&byte| dialect.is_blank_byte(byte)).count();
+        let opening = if cell == self.start {
+            self.front
+        } else if bytes[cell - 1] == dialect.delimiter && cell > self.literal_end {
+            Quoted::AcrossLines
+        } else {
+            Quoted::No
+        };
+        if cell < place && opening == Quoted::AcrossLines { Quoted::WithinLine } else { opening }
+    }
+
+    /// Steps over the quote at `place`, inside quotes. Returns false if `bytes` ends with it: the next byte says whether it is
+    /// half of a doubled quote.
+    fn pass_quote(&mut self, bytes: &[u8], place: usize, dialect: Dialect) -> bool {
+        match (bytes.get(place + 1).copied(), bytes.get(place + 2).copied()) {
+            (None, _) => return false,
+            (next, _) if next == dialect.quote => self.at = place + 2,
+            // The next cell is quoted as well, as in files that quote every cell: no need to search for its quote.
+            (Some(next), after) if next == dialect.delimiter && after == dialect.quote => {
+                (self.quoted, self.at) = (Quoted::AcrossLines, place + 3);
+            }
+            _ => (self.quoted, self.at) = (Quoted::No, place + 1),
+        }
+        true
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::split::TOO_LONG_KEPT_BYTES;
 use super::*;
 
-const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n' };
+const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
 
 /// Hands on at most so many bytes a call.
 struct Dripping(Cursor<Vec<u8>>, usize);
@@ -53,34 +53,57 @@ fn row(block: &Block, span: RowSpan) -> Row {
     Row { text: block.row(span).to_vec(), line: span.line, offset: span.offset, ending: span.ending, undecodable }
 }
 
-/// The slow twin: all records of `text`, the header among them, one byte at a time.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    CellStart,
+    /// Only blanks since the cell's start.
+    Blanks,
+    Plain,
+    /// Inside quotes; whether line ends are text.
+    Quoted(bool),
+    QuoteInQuoted(bool),
+}
+
+/// The slow twin: all records of `text`, the header among them, one byte at a time. Blank rows below the header are left out.
 fn read_slowly(text: &[u8], dialect: Dialect, row_bytes_max: usize) -> Vec<Row> {
-    #[derive(PartialEq)]
-    enum State {
-        CellStart,
-        Plain,
-        Quoted,
-        QuoteInQuoted,
-    }
     let mut rows = Vec::new();
     let (mut state, mut start, mut line, mut start_line) = (State::CellStart, 0, 1, 1);
+    let mut literals = 0;
     for (at, &byte) in text.iter().enumerate() {
         let is_line_end = byte == dialect.line_end;
         line += u64::from(is_line_end);
-        state = match (state, byte) {
-            (State::Quoted, b'"') => State::QuoteInQuoted,
-            (State::CellStart | State::QuoteInQuoted, b'"') | (State::Quoted, _) => State::Quoted,
+        let (is_quote, is_delimiter) = (Some(byte) == dialect.quote, byte == dialect.delimiter);
+        let is_escape = Some(byte) == dialect.escape && literals == 0;
+        if literals > 0 {
+            literals -= 1;
+            continue;
+        }
+        state = match state {
+            _ if is_escape => {
+                let is_pair = dialect.line_end == b'\n' && text[at + 1..].starts_with(b"\r\n");
+                literals = if is_pair { 2 } else { 1 };
+                if let State::Quoted(_) = state { state } else { State::Plain }
+            }
+            State::Quoted(across) if is_quote => State::QuoteInQuoted(across),
+            State::QuoteInQuoted(across) if is_quote => State::Quoted(across),
+            State::Quoted(true) => state,
+            State::Quoted(false) if !is_line_end => state,
+            State::CellStart if is_quote => State::Quoted(true),
+            State::Blanks if is_quote => State::Quoted(false),
             _ if is_line_end => {
                 rows.extend(slow_row(&text[start..at], start, start_line, Ending::Whole, row_bytes_max));
                 (start, start_line) = (at + 1, line);
                 State::CellStart
             }
-            _ if byte == dialect.delimiter => State::CellStart,
+            _ if is_delimiter => State::CellStart,
+            State::CellStart | State::Blanks if matches!(byte, b' ' | b'\t') => State::Blanks,
             _ => State::Plain,
         };
     }
-    let ending = if state == State::Quoted { Ending::OpenQuote } else { Ending::Whole };
+    let ending = if state == State::Quoted(true) { Ending::OpenQuote } else { Ending::Whole };
     rows.extend(slow_row(&text[start..], start, start_line, ending, row_bytes_max));
+    let mut is_header = true;
+    rows.retain(|row| std::mem::take(&mut is_header) || row.ending != Ending::Whole || !dialect.is_blank(&row.text));
     rows
 }
 
@@ -117,6 +140,59 @@ fn records_end_at_line_ends_outside_quotes() {
     check("h\na\r\r\nb\r", &[("a", 2, 2), ("b", 3, 6)]);
     check("h", &[]);
     check("h\n", &[]);
+}
+
+#[test]
+fn a_quote_behind_blanks_ends_with_its_line() {
+    let check = |text: &str, expected: &[&str]| {
+        let rows = read(text.as_bytes(), Format::Csv(COMMA), &options(), 1).unwrap();
+        let seen: Vec<&str> = rows.iter().map(|row| std::str::from_utf8(&row.text).unwrap()).collect();
+        assert_eq!(seen, expected, "{text:?}");
+    };
+    check("h\n \"a,\"b\nc\"\n", &[" \"a,\"b", "c\""]);
+    check("h\nx, \"open\ny,z\n", &["x, \"open", "y,z"]);
+    check("h\nx, \"a\",\"b\nc\"\n", &["x, \"a\",\"b\nc\""]);
+}
+
+#[test]
+fn an_escape_makes_the_next_character_plain() {
+    let dialect = Dialect { escape: Some(b'\\'), ..COMMA };
+    let check = |dialect, text: &str, expected: &[(&str, u64)]| {
+        for drip_bytes in [1, 100] {
+            let small = ReadOptions { block_bytes: drip_bytes, sample_bytes: 1, ..options() };
+            let rows = read(text.as_bytes(), Format::Csv(dialect), &small, drip_bytes).unwrap();
+            let seen: Vec<(&str, u64)> =
+                rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line)).collect();
+            assert_eq!(seen, expected, "{text:?}");
+        }
+    };
+    check(dialect, "h\na\\\nb\nc\n", &[("a\\\nb", 2), ("c", 4)]);
+    check(dialect, "h\na\\\r\nb\r\nc\n", &[("a\\\r\nb", 2), ("c", 4)]);
+    check(dialect, "h\n\"a\\\"\nb\"\nc\n", &[("\"a\\\"\nb\"", 2), ("c", 4)]);
+    check(dialect, "h\na\\,\"b\nc\"\n", &[("a\\,\"b", 2), ("c\"", 3)]);
+    check(dialect, "h\n\\\\\nb\n", &[("\\\\", 2), ("b", 3)]);
+    check(dialect, "h\nb\\", &[("b\\", 2)]);
+    let without_quotes = Dialect { quote: None, ..COMMA };
+    check(without_quotes, "h\n\"a\nb\"\n", &[("\"a", 2), ("b\"", 3)]);
+    check(Dialect { escape: Some(b'\\'), ..without_quotes }, "h\n\"a\\\nb\"\nc", &[("\"a\\\nb\"", 2), ("c", 4)]);
+    check(Dialect { quote: Some(b'\''), ..COMMA }, "h\n'a\n\"b'\n\"c\n", &[("'a\n\"b'", 2), ("\"c", 4)]);
+}
+
+#[test]
+fn blank_rows_are_passed_over_and_counted_wherever_they_are() {
+    let text = b"a,b\n,\n1,2\n , \n\"\",\n3,4\n,\n,,\n";
+    for block_bytes in [1, 3, 5, 8, 100] {
+        let small = ReadOptions { block_bytes, sample_bytes: 4, ..options() };
+        let mut reader = Reader::from_read("x", Box::new(Cursor::new(text.to_vec())), 0, &small).unwrap();
+        reader.start(&Format::Csv(COMMA));
+        let (mut rows, mut blank_rows, mut block) = (Vec::new(), 0, Block::default());
+        while let Some(next) = reader.next_block(block).unwrap() {
+            rows.extend(next.rows.iter().zip(next.first_row..).map(|(span, row)| (row, span.line)));
+            blank_rows += next.blank_rows;
+            block = next;
+        }
+        assert_eq!((rows, blank_rows), (vec![(1, 3), (2, 6)], 5), "blocks of {block_bytes} bytes");
+    }
 }
 
 #[test]
@@ -236,14 +312,19 @@ proptest! {
     #[test]
     fn splitting_agrees_with_the_slow_machine_however_the_source_is_cut(
         text in proptest::collection::vec(
-            prop_oneof![Just(b'"'), Just(b','), Just(b'\n'), Just(b'\r'), Just(b' '), Just(0xc3), Just(0xa9), Just(b'a')], 1..90),
+            prop_oneof![
+                2 => Just(b'"'), 2 => Just(b','), 2 => Just(b'\n'), 1 => Just(b'\r'), 2 => Just(b' '), 1 => Just(b'\\'),
+                1 => Just(0xc3), 1 => Just(0xa9), 1 => Just(b'a')
+            ], 1..90),
+        quote in proptest::option::weighted(0.8, Just(b'"')),
+        escape in proptest::option::of(Just(b'\\')),
         line_end in prop_oneof![4 => Just(b'\n'), 1 => Just(b'\r')],
         block_bytes in 1_usize..20,
         drip_bytes in 1_usize..20,
         sample_bytes in 1_usize..40,
         row_bytes_max in prop_oneof![Just(1 << 20), 1_usize..30],
     ) {
-        let dialect = Dialect { delimiter: b',', line_end };
+        let dialect = Dialect { delimiter: b',', line_end, quote, escape };
         let options = ReadOptions { row_bytes_max, block_bytes, sample_bytes, ..options() };
         let expected = read_slowly(&text, dialect, row_bytes_max);
         let rows = read(&text, Format::Csv(dialect), &options, drip_bytes).unwrap();

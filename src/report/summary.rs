@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clean::{Tally, slot_names};
 use crate::ledger::Counts;
-use crate::parse::{Format, Layout};
+use crate::parse::{Format, Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
@@ -67,6 +67,14 @@ pub struct SourceNote {
     pub unknown_columns: Vec<String>,
     /// Date columns and their formats.
     pub dates: Vec<(String, String)>,
+    /// Rows of nothing but delimiters, which were passed over; they are not counted as read.
+    pub blank_rows: u64,
+    /// Unquoted cells with a quote inside.
+    pub loose_quotes: u64,
+    /// Cells that hold line breaks.
+    pub multiline_cells: u64,
+    /// What a person should know of how the source was read, in words.
+    pub notices: Vec<String>,
 }
 
 /// How often something happened to a field.
@@ -82,23 +90,73 @@ pub struct Count {
 
 impl SourceNote {
     /// How the source `name` is read.
-    pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec) -> Self {
+    pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
         let dates = spec.fields.iter().zip(&layout.dates);
-        let format = match &layout.format {
-            Format::Csv(dialect) if dialect.delimiter == b'\t' => "csv, tab".to_owned(),
-            Format::Csv(dialect) => format!("csv, `{}`", char::from(dialect.delimiter)),
-            Format::Ndjson => "ndjson".to_owned(),
-        };
         Self {
             name: name.to_owned(),
             encoding: encoding.to_owned(),
-            format,
+            format: format_name(&layout.format),
+            blank_rows: noticed.blank_rows,
+            loose_quotes: noticed.loose_quotes,
+            multiline_cells: noticed.multiline_cells,
+            notices: rule_notices(layout.rules).into_iter().chain(row_notices(noticed)).collect(),
             unknown_columns: layout.unknown.clone(),
             dates: dates
                 .filter_map(|(field, format)| Some((field.name.clone(), (*format)?.name().to_owned())))
                 .collect(),
         }
     }
+}
+
+/// The format and what differs from the usual signs: `csv, tab, no quotes`.
+fn format_name(format: &Format) -> String {
+    let Format::Csv(dialect) = format else { return "ndjson".to_owned() };
+    let mut name = match dialect.delimiter {
+        b'\t' => "csv, tab".to_owned(),
+        delimiter => format!("csv, `{}`", char::from(delimiter)),
+    };
+    match dialect.quote {
+        None => name.push_str(", no quotes"),
+        Some(b'"') => {}
+        Some(quote) => _ = write!(name, ", quotes `{}`", char::from(quote)),
+    }
+    if let Some(escape) = dialect.escape {
+        let _ = write!(name, ", escape `{}`", char::from(escape));
+    }
+    name
+}
+
+/// What was decided about the rows because the first ones are as they are.
+fn rule_notices(rules: RowRules) -> Vec<String> {
+    let notices = [
+        (
+            rules.no_quotes,
+            "quotes are read as ordinary characters: only so the first rows have as many cells as the header; \
+             --quote '\"' reads them as quotes around cells",
+        ),
+        (
+            rules.extra_cell,
+            "every row ends with one delimiter more than the header; the empty cell behind it is ignored",
+        ),
+        (rules.shortened_header, "the header ends with one delimiter more than the rows; it is ignored"),
+    ];
+    notices.into_iter().filter(|(applies, _)| *applies).map(|(_, notice)| notice.to_owned()).collect()
+}
+
+/// What was noticed in the rows.
+fn row_notices(noticed: &Notices) -> Vec<String> {
+    let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = noticed;
+    let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
+    let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
+    let notices = [
+        (*blank_rows, format!("rows of nothing but delimiters, passed over: {blank_rows}")),
+        (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
+        (
+            *multiline_cells,
+            format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
+        ),
+    ];
+    notices.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
 }
 
 /// Rejected rows, counted by reason and field.
@@ -237,13 +295,17 @@ impl fmt::Display for SourceNote {
         }
         if !self.unknown_columns.is_empty() {
             let named: Vec<String> =
-                self.unknown_columns.iter().take(COLUMNS_NAMED_MAX).map(|name| format!("`{name}`")).collect();
+                self.unknown_columns.iter().take(COLUMNS_NAMED_MAX).map(|name| column_name(name)).collect();
             let more = self.unknown_columns.len() - named.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             writeln!(f, "    notice: columns not in the spec, ignored: {}{more}", named.join(", "))?;
         }
-        Ok(())
+        self.notices.iter().try_for_each(|notice| writeln!(f, "    notice: {notice}"))
     }
+}
+
+fn column_name(name: &str) -> String {
+    if name.is_empty() { "a column without a name".to_owned() } else { format!("`{name}`") }
 }
 
 fn list(f: &mut fmt::Formatter<'_>, title: &str, counts: &[Count]) -> fmt::Result {

@@ -8,6 +8,7 @@ mod field;
 mod from_toml;
 mod markdown;
 mod range;
+mod source;
 mod spelling;
 
 use std::fs;
@@ -16,6 +17,7 @@ use std::path::Path;
 pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
 pub use range::{Decimal, Range};
+pub use source::{Sign, SourceFormat};
 pub use spelling::{column_key, is_blank, same_spelling, trim};
 
 /// The TOML of the spec that is used where the user gives no other.
@@ -40,6 +42,8 @@ pub struct Spec {
     pub plausibility: Vec<Plausibility>,
     /// Secondary indexes, built after a first load.
     pub indexes: Vec<Index>,
+    /// How the sources are written.
+    pub source: SourceFormat,
     /// BLAKE3 of the TOML text, hex: the ledger compares it to tell a changed spec.
     pub hash: String,
 }

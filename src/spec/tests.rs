@@ -86,3 +86,21 @@ fn the_documented_table_of_fields_is_current() {
     let (table, _) = after.split_once("<!-- end of fields -->").expect("where the table ends");
     assert_eq!(table.trim(), Spec::built_in().fields_table().trim(), "docs/spec.md: put this table in");
 }
+
+#[test]
+fn a_spec_says_how_its_sources_are_written() {
+    let read = |table: &str| {
+        let field = "[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
+        Spec::from_toml(&format!("name = 'x'\n{table}\n{field}"), "test").map(|spec| spec.source)
+    };
+    assert_eq!(read("").unwrap(), SourceFormat::default());
+    let table = "[source]\ndelimiter = 'tab'\nquote = 'none'\nescape = '\\'\nmultiline_cells = true";
+    let expected = SourceFormat {
+        delimiter: Some(b'\t'),
+        quote: Some(Sign::None),
+        escape: Some(Sign::Byte(b'\\')),
+        multiline_cells: true,
+    };
+    assert_eq!(read(table).unwrap(), expected);
+    assert_eq!(read("[source]\nquote = \"'\"").unwrap().quote, Some(Sign::Byte(b'\'')));
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
 use medlift::parse::DateFormat;
-use medlift::spec::{Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, Spec};
+use medlift::spec::{
+    Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, SourceFormat, Spec,
+};
 use medlift::verify::Scan;
 use mongodb::{Client, Collection};
 use xtask::mongod::Server;
@@ -48,6 +50,7 @@ fn spec() -> Spec {
         identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        source: SourceFormat::default(),
         hash: String::new(),
     }
 }

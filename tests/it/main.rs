@@ -18,6 +18,7 @@ mod outputs;
 mod passing;
 mod program;
 mod provision;
+mod quotes;
 mod real_data;
 mod rejects;
 mod schema;

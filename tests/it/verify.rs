@@ -9,7 +9,9 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 use medlift::clean::{Record, Value};
 use medlift::encode::{Encoded, Encoder, Id, IdentityKey, Lineage, Stored};
-use medlift::spec::{Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, Spec};
+use medlift::spec::{
+    Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, SourceFormat, Spec,
+};
 use medlift::verify::{
     Difference, Expectation, Expected, Kind, Options, Range, RowOfSource, Scan, Verification, compare, name_fields,
 };
@@ -70,6 +72,7 @@ fn spec() -> Spec {
         identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        source: SourceFormat::default(),
         hash: String::new(),
     }
 }

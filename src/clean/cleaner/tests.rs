@@ -1,5 +1,5 @@
 use super::*;
-use crate::parse::{Dialect, Format};
+use crate::parse::{Dialect, Format, RowRules};
 use crate::spec::column_key;
 
 mod stability;
@@ -67,12 +67,13 @@ privacy = "none"
 fn cleaner() -> Cleaner {
     let spec = Spec::from_toml(SPEC, "test").expect("a right spec");
     let layout = Layout {
-        format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n' }),
+        format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
         columns: 8,
         cell_of_field: (0..8).map(Some).collect(),
         dates: vec![None; 8],
         header: Vec::new(),
         unknown: Vec::new(),
+        rules: RowRules::default(),
     };
     Cleaner::new(&spec, &layout)
 }
@@ -194,12 +195,13 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
         names.find_map(|name| keys.iter().position(|key| *key == column_key(name)))
     };
     Layout {
-        format: Format::Csv(Dialect { delimiter: b';', line_end: b'\n' }),
+        format: Format::Csv(Dialect { delimiter: b';', line_end: b'\n', quote: Some(b'"'), escape: None }),
         columns: header.len(),
         cell_of_field: spec.fields.iter().map(cell).collect(),
         dates: vec![Some(DateFormat::Iso); spec.fields.len()],
         header,
         unknown: Vec::new(),
+        rules: RowRules::default(),
     }
 }
 

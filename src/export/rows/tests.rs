@@ -157,6 +157,7 @@ fn check_round_trip(spec: &Spec, texts: &[String], format: DateFormat) -> Result
         dates: vec![Some(format); texts.len()],
         header: Vec::new(),
         unknown: Vec::new(),
+        rules: crate::parse::RowRules::default(),
     };
     let Ok(document) = document(spec, &cells, b"", &layout) else { return Ok(()) };
     for delimiter in DELIMITERS {

@@ -3,6 +3,7 @@
 //! Every value that reads as a date speaks for the formats it fits. Day-first and month-first fit many values alike: those
 //! decide nothing, and where all do, nobody but the user can tell.
 
+use super::shape::{Shape, shape_of};
 use super::{DateFormat, parse_date};
 
 /// A format is a column's own if at most one value in this many speaks against it.
@@ -14,8 +15,17 @@ const SEPARATORS: [u8; 3] = [b'/', b'-', b'.'];
 pub enum Decision {
     /// One format.
     One(DateFormat),
-    /// No value reads as a date, or there is none at all.
+    /// There is no value.
     NoValues,
+    /// Most values fit no format.
+    Unknown {
+        /// Values there are.
+        values: u64,
+        /// Those that fit no format.
+        unfit: u64,
+        /// How these seem to be written, in words, each with the number of values, most first.
+        shapes: Vec<(&'static str, u64)>,
+    },
     /// Two formats that fit all values alike.
     Ambiguous(DateFormat, DateFormat),
     /// Values of several formats: each with the number of values that fit it, most first.
@@ -25,8 +35,11 @@ pub enum Decision {
 /// The values of a column seen so far, counted by what they fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
+    values: u64,
     iso: u64,
     by_separator: [Orders; 3],
+    /// Values that fit no format, by what they look like.
+    unfit: [u64; Shape::ALL.len()],
 }
 
 /// Dates with one separator, by the orders they allow.
@@ -51,15 +64,18 @@ pub fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
 }
 
 impl Evidence {
-    /// Takes one more value into account. What is no date in any format says nothing.
+    /// Takes one more value into account.
     pub fn add(&mut self, value: &str) {
+        self.values += 1;
         if parse_date(DateFormat::Iso, value).is_some() {
             self.iso += 1;
             return;
         }
+        let mut is_date = false;
         for (separator, orders) in SEPARATORS.into_iter().zip(&mut self.by_separator) {
             let day_first = parse_date(DateFormat::DayMonthYear(separator), value).is_some();
             let month_first = parse_date(DateFormat::MonthDayYear(separator), value).is_some();
+            is_date |= day_first || month_first;
             match (day_first, month_first) {
                 (true, true) => orders.either += 1,
                 (true, false) => orders.day_first += 1,
@@ -67,6 +83,17 @@ impl Evidence {
                 (false, false) => {}
             }
         }
+        if !is_date && let Some(shape) = shape_of(value) {
+            self.unfit[shape as usize] += 1;
+        }
+    }
+
+    /// The shapes of the values that fit no format, most first.
+    fn shapes(&self) -> Vec<(&'static str, u64)> {
+        let mut shapes: Vec<_> = Shape::ALL.iter().map(|shape| shape.name()).zip(self.unfit).collect();
+        shapes.retain(|&(_, values)| values > 0);
+        shapes.sort_by_key(|&(_, values)| std::cmp::Reverse(values));
+        shapes
     }
 
     /// What all the values together allow.
@@ -74,8 +101,11 @@ impl Evidence {
         let totals = self.by_separator.map(Orders::total);
         let dates = self.iso + totals.iter().sum::<u64>();
         let most = totals.into_iter().fold(self.iso, u64::max);
-        if dates == 0 {
+        let unfit = self.values - dates;
+        if self.values == 0 {
             Decision::NoValues
+        } else if unfit * 2 > self.values {
+            Decision::Unknown { values: self.values, unfit, shapes: self.shapes() }
         } else if is_too_many(dates - most, dates) {
             Decision::Mixed(self.fits())
         } else if self.iso == most {
@@ -134,10 +164,24 @@ mod tests {
         check(&[("2024-01-31T10:00:00Z", 1)], &Decision::One(DateFormat::Iso));
         check(&[("03/04/2024", 99), ("31/01/2024", 1)], &Decision::One(DAY_FIRST));
         check(&[("3/4/2024", 99), ("1/31/2024", 1)], &Decision::One(MONTH_FIRST));
-        check(&[("31-01-2024", 1), ("unknown", 50)], &Decision::One(DateFormat::DayMonthYear(b'-')));
+        check(&[("31-01-2024", 50), ("unknown", 50)], &Decision::One(DateFormat::DayMonthYear(b'-')));
         check(&[("31.01.2024 10:00", 1)], &Decision::One(DateFormat::DayMonthYear(b'.')));
         check(&[], &Decision::NoValues);
-        check(&[("soon", 1)], &Decision::NoValues);
+    }
+
+    #[test]
+    fn values_that_mostly_fit_no_format_are_not_decided() {
+        let unknown = |values, unfit, shapes: &[(&'static str, u64)]| Decision::Unknown {
+            values,
+            unfit,
+            shapes: shapes.to_vec(),
+        };
+        check(&[("soon", 1)], &unknown(1, 1, &[]));
+        check(&[("2024-01-31", 2), ("unknown", 2), ("16-07-68", 1)], &unknown(5, 3, &[(Shape::ShortYear.name(), 1)]));
+        check(
+            &[("16-07-68", 1), ("20240131", 2)],
+            &unknown(3, 3, &[(Shape::YearMonthDay.name(), 2), (Shape::ShortYear.name(), 1)]),
+        );
     }
 
     #[test]

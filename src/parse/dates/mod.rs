@@ -2,6 +2,7 @@
 
 mod calendar;
 mod decide;
+mod shape;
 
 use std::ops::Range;
 

@@ -17,7 +17,7 @@ fn spec_of_header(format: Format, sample: &[u8]) -> Spec {
     let row = &sample[span.start as usize..span.end as usize];
     let Format::Csv(dialect) = format else { panic!("a CSV is expected") };
     let mut cells = Cells::default();
-    csv::split_row(row, dialect.delimiter, &mut cells).unwrap();
+    csv::split_row(row, dialect, &mut cells).unwrap();
     let name = |index| String::from_utf8(cells.get(row, index).to_vec()).unwrap();
     spec_of((0..cells.len()).map(|index| field(&name(index), FieldType::String, Presence::Required)).collect())
 }
@@ -40,6 +40,9 @@ fn describe(input: &Path, out: &mut String) -> Result<(), String> {
     let delimiter = char::from(dialect.delimiter);
     writeln!(out, "{} delimiter {delimiter:?} line end {:?}", reader.encoding().name(), char::from(dialect.line_end))
         .unwrap();
+    if dialect.quote != Some(b'"') {
+        writeln!(out, "quote {:?}", dialect.quote.map(char::from)).unwrap();
+    }
     writeln!(out, "columns {:?}", layout.header).unwrap();
     reader.start(&format);
     let mut parser = Parser::new(&layout, &spec);

@@ -29,8 +29,8 @@ impl<'a> Load<'a> {
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = Vec::new();
         if options.drop {
-            // What is dropped is gone: every source is read once before.
-            sources = plan.identities()?;
+            // What is dropped is gone: every source is read to its end before.
+            sources = plan.identities_of_readable()?;
             if let Some(held) = ledger.other_load("").await.map_err(reading)? {
                 return Err(Error::Held(Box::new(held)));
             }

@@ -156,7 +156,7 @@ impl Load<'_> {
             outcome: outcome.to_owned(),
             run: Some(self.run.id.to_string()),
             target: Some(format!("{}.{} on {}", self.target.database, self.target.collection, self.target.address)),
-            sources: source_notes(self.plan),
+            sources: source_notes(self.plan, &read.notices),
             counts: self.run.counts,
             rejects,
             changes: summary::changes(&read.tally, spec),

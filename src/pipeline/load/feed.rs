@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::RejectsMax;
 use crate::clean::Tally;
 use crate::encode::EncodedBlock;
+use crate::parse::Notices;
 use crate::pipeline::Error;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
@@ -21,6 +22,8 @@ pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rejected: u64,
     pub(in crate::pipeline) tally: Tally,
     pub(in crate::pipeline) rejects: RejectCounts,
+    /// What was noticed in the rows, by source.
+    pub(in crate::pipeline) notices: Vec<Notices>,
     pub(super) over_limit: bool,
 }
 
@@ -94,6 +97,8 @@ impl ReadSide {
         self.rows += block.rows;
         self.rejected += block.rejects.len() as u64;
         self.tally.add(&block.tally);
+        self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
+        self.notices[block.source].add(&block.notices);
         block.rejects.iter().for_each(|row| self.rejects.add(row.reject.reason, row.reject.field));
     }
 }

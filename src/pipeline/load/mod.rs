@@ -19,6 +19,7 @@ use super::settle::Account;
 use super::stages::Interrupt;
 use crate::access::{Failure, Target};
 use crate::ledger::{Claim, Ledger, LedgerError, LoadRun};
+use crate::parse::Notices;
 use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
 use crate::write::{Bulk, Limits, Mode, WriteError};
@@ -169,12 +170,13 @@ impl Load<'_> {
     }
 }
 
-/// How each source of the plan is read.
-pub(super) fn source_notes(plan: &Plan) -> Vec<SourceNote> {
-    let note = |source: &super::SourcePlan| {
-        SourceNote::new(&source.source.name, source.encoding.name(), &source.layout, &plan.spec)
+/// How each source of the plan is read, and what was noticed in its rows. `notices` ends with the last source that was read.
+pub(super) fn source_notes(plan: &Plan, notices: &[Notices]) -> Vec<SourceNote> {
+    let note = |(index, source): (usize, &super::SourcePlan)| {
+        let notices = notices.get(index).cloned().unwrap_or_default();
+        SourceNote::new(&source.source.name, source.encoding.name(), &source.layout, &plan.spec, &notices)
     };
-    plan.sources.iter().map(note).collect()
+    plan.sources.iter().enumerate().map(note).collect()
 }
 
 fn writing(failure: Failure) -> Error {

@@ -1,6 +1,7 @@
 //! From TOML to a [`Spec`], or to the first thing that is wrong with it.
 
 mod field;
+mod format;
 mod names;
 mod relations;
 mod source;
@@ -8,7 +9,7 @@ mod source;
 use self::source::{Source, Table};
 use super::{Spec, SpecError};
 
-const KEYS: &[&str] = &["name", "collection", "null_markers", "identity", "field", "plausibility", "index"];
+const KEYS: &[&str] = &["name", "collection", "null_markers", "identity", "field", "plausibility", "index", "source"];
 
 /// Reads a spec; `origin` is how messages name the text.
 pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
@@ -28,6 +29,7 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
         identity: relations::identity(&root, &fields)?,
         plausibility: relations::plausibility(&root, &fields)?,
         indexes: relations::indexes(&root, &fields)?,
+        source: format::read(&root)?,
         fields,
         hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
     })

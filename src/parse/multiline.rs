@@ -1,0 +1,105 @@
+//! Cells that hold line breaks: text of several lines, or rows that a quote took in by mistake.
+
+use memchr::memchr_iter;
+
+use super::{Cells, Dialect};
+
+/// How the lines of a source's rows are made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines {
+    pub dialect: Dialect,
+    /// Cells of a line that are not the source's own: the columns that a reject file puts before them.
+    pub foreign: usize,
+    /// Delimiters of a line of the source itself.
+    pub delimiters: usize,
+}
+
+/// A cell that holds line breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LongCell {
+    pub index: usize,
+    /// The line of its row on which it begins, from 0.
+    pub first: u64,
+    /// The line of its row on which it ends, from 0.
+    pub last: u64,
+    /// Whether it looks like whole rows.
+    pub is_rows: bool,
+}
+
+impl Lines {
+    /// The cells of a row that hold line breaks.
+    pub(super) fn long_cells(&self, row: &[u8], cells: &Cells) -> Vec<LongCell> {
+        let mut long = Vec::new();
+        let mut first = 0;
+        for index in 0..cells.len() {
+            let text = cells.get(row, index);
+            let last = first + breaks(text, self.dialect);
+            if last > first {
+                long.push(LongCell { index, first, last, is_rows: self.are_rows(text, index) });
+            }
+            first = last;
+        }
+        long
+    }
+
+    /// Whether the text of cell `index` looks like whole rows, which a quote before them took in by mistake: its first line
+    /// has the delimiters that complete a row from this cell on, its last line those that lead up to this cell, and of the
+    /// lines between, blank ones left out, at least half have as many as a row.
+    ///
+    /// Rows of one column have no delimiter to tell them by.
+    fn are_rows(&self, text: &[u8], index: usize) -> bool {
+        let Some(before) = index.checked_sub(self.foreign) else { return false };
+        if self.delimiters == 0 || before > self.delimiters {
+            return false;
+        }
+        let mut lines = text.split(|&byte| byte == self.dialect.line_end);
+        let (Some(first), Some(last)) = (lines.next(), lines.next_back()) else { return false };
+        let count = |line: &[u8]| memchr_iter(self.dialect.delimiter, line).count();
+        if count(first) != self.delimiters - before || count(last) != before {
+            return false;
+        }
+        let between: Vec<usize> = lines.filter(|line| !line.trim_ascii().is_empty()).map(count).collect();
+        2 * between.iter().filter(|&&count| count == self.delimiters).count() >= between.len()
+    }
+}
+
+/// Line breaks in a text.
+pub(super) fn breaks(text: &[u8], dialect: Dialect) -> u64 {
+    memchr_iter(dialect.line_end, text).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::csv::split_row;
+
+    #[track_caller]
+    fn check(columns: usize, foreign: usize, row: &str, expected: &[(usize, u64, u64, bool)]) {
+        let dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
+        let mut cells = Cells::default();
+        split_row(row.as_bytes(), dialect, &mut cells).unwrap();
+        let lines = Lines { dialect, foreign, delimiters: columns - 1 };
+        let long = lines.long_cells(row.as_bytes(), &cells);
+        let seen: Vec<_> = long.iter().map(|cell| (cell.index, cell.first, cell.last, cell.is_rows)).collect();
+        assert_eq!(seen, expected, "{row:?}");
+    }
+
+    #[test]
+    fn text_of_several_lines_is_not_taken_for_rows() {
+        check(3, 0, "1,x,\"a\nb\"", &[(2, 0, 1, false)]);
+        check(3, 0, "1,\"dear,\nall well\n\nbye\",\"c\nd\"", &[(1, 0, 3, false), (2, 3, 4, false)]);
+        check(3, 0, "1,x,\"a\nb,c\"", &[(2, 0, 1, false)]);
+        check(3, 0, "1,x,\"a\nno commas\nb,c,\"", &[(2, 0, 2, false)]);
+        check(1, 0, "\"a\nb\"", &[(0, 0, 1, false)]);
+    }
+
+    #[test]
+    fn rows_inside_a_quote_are_recognised() {
+        check(3, 0, "2,\"open,x\n3,close\",y", &[(1, 0, 1, true)]);
+        check(3, 0, "2,\"open,x\n3,a,b\n4,c,d\n5,close\",y", &[(1, 0, 3, true)]);
+        check(3, 0, "2,\"open,x\r\n\r\n3,short\r\n4,c,d\r\n5,close\",y", &[(1, 0, 4, true)]);
+        check(3, 0, "\"2,x,y\n3\",x,y", &[(0, 0, 1, true)]);
+        check(3, 0, "2,x,\"open\n3,x,close\"", &[(2, 0, 1, true)]);
+        check(8, 5, "9,9,,swallowed_rows,message,2,\"open,x\n3,close\",y", &[(6, 0, 1, true)]);
+    }
+}

@@ -1,0 +1,194 @@
+//! Whether the quotes of a source quote, decided from its first rows.
+//!
+//! Both readings are tried: with quotes around cells, and with quotes as ordinary characters. The second one is right for files
+//! whose writer knew no quoting; there a quote at the start of a cell would take in all lines up to the next quote.
+
+use memchr::memchr;
+
+use super::csv::split_row;
+use super::multiline::{Lines, breaks};
+use super::{Cells, Dialect, Format, LayoutError};
+use crate::read::{Ending, records};
+
+/// The quote that delimited text has if it has one.
+pub(super) const QUOTE: u8 = b'"';
+
+/// A reading explains the rows if at most one in so many does not fit it.
+const ODD_ONE_IN: u64 = 100;
+
+/// What one reading makes of the sample.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Cells of the header.
+    columns: usize,
+    rows: u64,
+    /// Lines in rows that do not divide into as many cells as the header.
+    bad_lines: u64,
+    /// Quoted cells that hold a delimiter or a line break, and do not look like rows: quotes that have a purpose.
+    useful_quotes: u64,
+    /// The line on which the first row begins that holds other rows in a cell.
+    first_swallowing: Option<u64>,
+    /// Cells that begin and end with a quote, as a quoted cell would. Counted if quotes are ordinary characters.
+    enclosed: u64,
+    /// Other cells with a quote. Counted if quotes are ordinary characters.
+    loose: u64,
+}
+
+/// The quote of the source that begins with `sample`, if it quotes; the rest of `dialect` is known.
+///
+/// Quotes are ordinary characters if only so (nearly) every row has as many cells as the header, no quoted cell holds a
+/// delimiter or a line break, and the cells that quotes enclose are no more than those with other quotes.
+///
+/// # Errors
+/// If both readings give as many rows the header's cells, but the rows are different ones, and `multiline_cells` does not say
+/// that quoted text may look like rows.
+pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
+    if memchr(QUOTE, sample).is_none() {
+        return Ok(Some(QUOTE));
+    }
+    let quoted = Reading::new(sample, Dialect { quote: Some(QUOTE), ..dialect });
+    let plain = Reading::new(sample, Dialect { quote: None, ..dialect });
+    if quoted.useful_quotes > 0 || plain.columns != quoted.columns || plain.columns < 2 {
+        return Ok(Some(QUOTE));
+    }
+    match quoted.first_swallowing {
+        Some(line) if plain.bad_lines <= quoted.bad_lines && !multiline_cells => Err(LayoutError::AmbiguousQuotes {
+            columns: plain.columns,
+            quoted_rows: quoted.rows,
+            plain_rows: plain.rows,
+            line,
+        }),
+        _ if plain.explains_more_than(&quoted) && plain.loose >= plain.enclosed => Ok(None),
+        _ => Ok(Some(QUOTE)),
+    }
+}
+
+impl Reading {
+    fn new(sample: &[u8], dialect: Dialect) -> Self {
+        let mut reading = Self::default();
+        let mut cells = Cells::default();
+        for span in records(sample, &Format::Csv(dialect)) {
+            let row = &sample[span.start as usize..span.end as usize];
+            let divides = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
+            if reading.columns == 0 {
+                reading.columns = cells.len();
+                continue;
+            }
+            reading.rows += 1;
+            let has_quote = memchr(QUOTE, row).is_some();
+            if divides && has_columns(row, &cells, reading.columns) {
+                if has_quote && dialect.quote.is_some() {
+                    reading.weigh_quoted(row, span.line, dialect, &cells);
+                }
+            } else {
+                // The sample may have cut the last row off: its first line says nothing.
+                let is_open = span.ending == Ending::OpenQuote;
+                let lines = row.strip_suffix(&[dialect.line_end]).unwrap_or(row);
+                reading.bad_lines += breaks(lines, dialect) + u64::from(!is_open);
+            }
+            if has_quote && dialect.quote.is_none() {
+                reading.weigh_plain(row, &cells);
+            }
+        }
+        reading
+    }
+
+    /// Looks at a row that divides with quotes around cells.
+    fn weigh_quoted(&mut self, row: &[u8], line: u64, dialect: Dialect, cells: &Cells) {
+        let lines = Lines { dialect, foreign: 0, delimiters: self.columns - 1 };
+        let long = lines.long_cells(row, cells);
+        if long.iter().any(|cell| cell.is_rows) {
+            self.first_swallowing = self.first_swallowing.or(Some(line));
+        } else {
+            let is_useful = |&index: &usize| memchr(dialect.delimiter, cells.get(row, index)).is_some();
+            self.useful_quotes += long.len() as u64 + (0..cells.len()).filter(is_useful).count() as u64;
+        }
+    }
+
+    /// Looks at a row whose quotes are ordinary characters.
+    fn weigh_plain(&mut self, row: &[u8], cells: &Cells) {
+        for cell in (0..cells.len()).map(|index| cells.get(row, index).trim_ascii()) {
+            if memchr(QUOTE, cell).is_some() {
+                if is_enclosed(cell) { self.enclosed += 1 } else { self.loose += 1 }
+            }
+        }
+    }
+
+    const fn explains_more_than(&self, other: &Self) -> bool {
+        self.bad_lines < other.bad_lines && self.bad_lines * ODD_ONE_IN <= self.rows
+    }
+}
+
+/// Whether a row has as many cells as the header, or a blank one more.
+pub(super) fn has_columns(row: &[u8], cells: &Cells, columns: usize) -> bool {
+    cells.len() == columns || (cells.len() == columns + 1 && is_blank(cells.get(row, columns)))
+}
+
+pub(super) fn is_blank(cell: &[u8]) -> bool {
+    cell.trim_ascii().is_empty()
+}
+
+/// Whether a cell is text in quotes whose own quotes are doubled.
+pub(super) fn is_enclosed(cell: &[u8]) -> bool {
+    let inside = cell.strip_prefix(&[QUOTE]).and_then(|cell| cell.strip_suffix(&[QUOTE]));
+    inside.is_some_and(|mut inside| {
+        while let Some(place) = memchr(QUOTE, inside) {
+            if inside.get(place + 1) != Some(&QUOTE) {
+                return false;
+            }
+            inside = &inside[place + 2..];
+        }
+        true
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide_csv(sample: &str) -> Result<Option<u8>, LayoutError> {
+        decide(sample.as_bytes(), Dialect { delimiter: b',', line_end: b'\n', quote: None, escape: None }, false)
+    }
+
+    #[test]
+    fn quotes_quote_where_they_have_a_purpose_or_do_no_harm() {
+        for sample in [
+            "a,b,c\n1,x,y\n",
+            "a,b,c\n1,\"x\",y\n",
+            "a,b,c\n1,\"x, y\",z\n2,\"open,z\n",
+            "a,b,c\n1,x,\"Dear all\nplease, note\nbye\"\n",
+            "a,b,c\n1,5\" pipe,x\n2,\"say \"\"hi\"\"\",x\n",
+            "a,b,c\n\"1\",\"x\",\"y\"\n\"2\",\"open,\"y\"\n\"3\",\"x\",\"y\"\n",
+            "a,b,c\n1,\"cut off,\n",
+            "a,b,c\n1,x\n2,\"open,z,z\n",
+            "a\n\"x\ny\"\n",
+        ] {
+            assert_eq!(decide_csv(sample), Ok(Some(QUOTE)), "{sample:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_that_only_spoil_rows_are_ordinary_characters() {
+        for sample in [
+            "a,b,c\n1,x,y\n2,\"open,x\n3,x,y\n4,by \"Pharm\",y\n5,\"Cold\" abscess,y\n",
+            "a,b,c\n1,x,\"open\n2,x,y\n3,\"quoted\",y\n4,x,y\n",
+            "a,b,c\n1,\"open,x\n2,x,y\n3,x,y\n",
+            "a,b,c\n1,\"Cold\" abscess,x,\n2,x,y,\n",
+        ] {
+            assert_eq!(decide_csv(sample), Ok(None), "{sample:?}");
+        }
+    }
+
+    #[test]
+    fn two_readings_that_fit_are_shown_and_not_decided() {
+        let sample = "a,b,c\n1,x,y\n2,\"open,x\n3,x,y\n4,close\",y\n5,x,y\n";
+        let expected = LayoutError::AmbiguousQuotes { columns: 3, quoted_rows: 3, plain_rows: 5, line: 3 };
+        assert_eq!(decide_csv(sample), Err(expected.clone()));
+        let message = expected.to_string();
+        for part in ["3 rows", "5 rows", "3 cells", "line 3", "--quote none", "--quote '\"'", "--multiline-cells"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let dialect = Dialect { delimiter: b',', line_end: b'\n', quote: None, escape: None };
+        assert_eq!(decide(sample.as_bytes(), dialect, true), Ok(Some(QUOTE)));
+    }
+}

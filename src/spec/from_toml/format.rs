@@ -1,0 +1,35 @@
+//! The `[source]` table of the TOML form.
+
+use super::source::Table;
+use crate::spec::{Sign, SourceFormat, SpecError};
+
+const KEYS: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
+const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')];
+
+/// How the dataset's sources are written.
+pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
+    let Some(table) = root.table("source")? else { return Ok(SourceFormat::default()) };
+    table.only(KEYS)?;
+    let format = SourceFormat {
+        delimiter: table.choice("delimiter", DELIMITERS)?,
+        quote: sign(&table, "quote")?,
+        escape: sign(&table, "escape")?,
+        multiline_cells: table.flag("multiline_cells")?.unwrap_or(false),
+    };
+    let [quote, escape] = [format.quote, format.escape].map(|sign| sign.and_then(Sign::byte));
+    for (key, sign, others) in
+        [("quote", quote, [format.delimiter, None]), ("escape", escape, [format.delimiter, quote])]
+    {
+        if sign.is_some() && others.contains(&sign) {
+            let problem = "one character cannot have two meanings";
+            return Err(table.wrong(key, problem, "name another; a doubled quote is a quote without an escape"));
+        }
+    }
+    Ok(format)
+}
+
+fn sign(table: &Table<'_>, key: &str) -> Result<Option<Sign>, SpecError> {
+    let Some(text) = table.text(key)? else { return Ok(None) };
+    let remedy = "write one punctuation character, or \"none\"";
+    Sign::from_text(text).map(Some).ok_or_else(|| table.wrong(key, format!("`{text}` is not known here"), remedy))
+}
