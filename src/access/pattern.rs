@@ -9,6 +9,8 @@
 //! [`Writer`]), there is nothing to go back to, and no text is too long. Otherwise the field's greatest length bounds the
 //! number of ways.
 
+use std::fmt::Write as _;
+
 use std::fmt;
 
 use regex_syntax::Parser;
@@ -108,8 +110,8 @@ impl Writer {
             HirKind::Empty => Ok(Cost { ways: 1, steps: 0, compiled_bytes: 0 }),
             HirKind::Literal(literal) => self.literal(&literal.0),
             HirKind::Class(class) => self.class(&characters(class).ok_or(Unchecked::Nothing)?),
-            HirKind::Look(Look::Start) => self.look(r"\A"),
-            HirKind::Look(Look::End) => self.look(r"\z"),
+            HirKind::Look(Look::Start) => Ok(self.look(r"\A")),
+            HirKind::Look(Look::End) => Ok(self.look(r"\z")),
             HirKind::Look(_) => Err(Unchecked::Boundary),
             HirKind::Repetition(repetition) => self.repetition(repetition, follow),
             HirKind::Capture(capture) => self.write(&capture.sub, follow),
@@ -130,7 +132,7 @@ impl Writer {
         if c.is_ascii_alphanumeric() {
             self.out.push(c);
         } else {
-            self.out.push_str(&format!("\\x{{{:x}}}", u32::from(c)));
+            let _ = write!(self.out, "\\x{{{:x}}}", u32::from(c));
         }
     }
 
@@ -159,9 +161,9 @@ impl Writer {
         }
     }
 
-    fn look(&mut self, look: &str) -> Result<Cost, Unchecked> {
+    fn look(&mut self, look: &str) -> Cost {
         self.out.push_str(look);
-        Ok(Cost { ways: 1, steps: 1, compiled_bytes: 1 })
+        Cost { ways: 1, steps: 1, compiled_bytes: 1 }
     }
 
     fn check_length(&self) -> Result<(), Unchecked> {

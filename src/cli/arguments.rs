@@ -63,7 +63,7 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
         }
     };
     output::tell_as_it_is(&text);
-    Ok(ExitCode::from(error.exit_code() as u8))
+    Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 
 /// The arguments, with `***` for everything that is or may be a password.

@@ -58,13 +58,13 @@ impl LoadRun {
         let Some(hashes) = sources.iter().map(|source| source.blake3.as_deref()).collect::<Option<Vec<_>>>() else {
             return format!("once {}", Uuid::new());
         };
-        let mut hasher = blake3::Hasher::new();
+        let mut digest = blake3::Hasher::new();
         let options = format!("{options:?}");
         for part in [collection, spec_hash, &options].into_iter().chain(hashes) {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part.as_bytes());
         }
-        hasher.finalize().to_hex().to_string()
+        digest.finalize().to_hex().to_string()
     }
 }
 

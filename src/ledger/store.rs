@@ -281,7 +281,7 @@ impl Ledger {
         let id = exceptions_id(load.id, number);
         let filter = admitting(id.into(), load.fence);
         let list = doc! {
-            "fence": load.fence, "load": load.id, "number": number as i64,
+            "fence": load.fence, "load": load.id, "number": number.cast_signed(),
             "refused": ids_to_binary(&found.refused), "kept_out": ids_to_binary(&found.kept_out),
         };
         let written = patiently(|| async {

@@ -329,10 +329,18 @@ mod tests {
     fn divide_slowly(text: &[u8], dialect: Dialect) -> Vec<Result<Vec<Vec<u8>>, Reason>> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
-            Blanks { are_none: bool },
+            Blanks {
+                are_none: bool,
+            },
             Plain,
-            Quoted { across_lines: bool },
-            Closed { across_lines: bool },
+            Quoted {
+                across_lines: bool,
+            },
+            Closed {
+                across_lines: bool,
+            },
+            /// Blanks after the closing quote.
+            Ended,
         }
         let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);
         let mut state = State::Blanks { are_none: true };
@@ -346,7 +354,7 @@ mod tests {
                     cells[cell].push(byte);
                     State::Quoted { across_lines }
                 }
-                State::Closed { .. } if !is_blank && !is_line_end && byte != dialect.delimiter => {
+                State::Closed { .. } | State::Ended if !is_blank && !is_line_end && byte != dialect.delimiter => {
                     bad = bad.or(Some(Reason::StrayQuote));
                     at += usize::from(Some(byte) == dialect.escape);
                     State::Plain
@@ -379,7 +387,7 @@ mod tests {
                     cells.push(Vec::new());
                     State::Blanks { are_none: true }
                 }
-                State::Closed { .. } => state,
+                State::Closed { .. } | State::Ended => State::Ended,
                 _ => {
                     cells[cell].push(byte);
                     let is_begin = matches!(state, State::Blanks { .. });

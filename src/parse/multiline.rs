@@ -78,7 +78,7 @@ mod tests {
         let dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
         let mut cells = Cells::default();
         split_row(row.as_bytes(), dialect, &mut cells).unwrap();
-        let lines = Lines { dialect, foreign, delimiters: columns - 1 };
+        let lines = Lines { dialect, foreign, delimiters: columns - foreign - 1 };
         let long = lines.long_cells(row.as_bytes(), &cells);
         let seen: Vec<_> = long.iter().map(|cell| (cell.index, cell.first, cell.last, cell.is_rows)).collect();
         assert_eq!(seen, expected, "{row:?}");

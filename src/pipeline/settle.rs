@@ -68,7 +68,9 @@ impl<'a> Account<'a> {
         let outcomes = run.entries.iter().zip(&settled.outcomes);
         let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
         let mut slots: Vec<usize> = rejected.chain(lost).chain(refused.map(|(entry, _)| source(entry))).collect();
-        slots.iter_mut().for_each(|slot| *slot = self.rejects.slot_of(*slot));
+        for slot in &mut slots {
+            *slot = self.rejects.slot_of(*slot);
+        }
         slots.sort_unstable();
         slots.dedup();
         let mut is_new = false;

@@ -23,13 +23,14 @@ pub struct Dialect {
 }
 
 impl Dialect {
-    /// Whether every cell of `row` is blank, quoted or not: nothing but delimiters, spaces, tabs and empty quotes. A row of a
-    /// single cell is never blank: it could be a value.
+    /// Whether every cell of `row` is blank: nothing but delimiters, spaces and tabs, or the same with empty quotes in every
+    /// cell. A row with some quoted cells is not blank: an export writes a record without values so. A row of a single cell is
+    /// never blank: it could be a value.
     ///
     /// Most rows are answered by their first byte.
     pub fn is_blank(self, row: &[u8]) -> bool {
         let mut rest = row;
-        let mut has_delimiter = false;
+        let (mut has_delimiter, mut quoted, mut unquoted) = (false, false, false);
         loop {
             rest = &rest[self.blanks(rest)..];
             if let (Some(quote), [first, second, after @ ..]) = (self.quote, rest)
@@ -37,9 +38,12 @@ impl Dialect {
                 && *second == quote
             {
                 rest = &after[self.blanks(after)..];
+                quoted = true;
+            } else {
+                unquoted = true;
             }
             match rest {
-                [] => return has_delimiter,
+                [] => return has_delimiter && quoted != unquoted,
                 [first, after @ ..] if *first == self.delimiter => (has_delimiter, rest) = (true, after),
                 _ => return false,
             }
@@ -67,10 +71,12 @@ mod tests {
             let dialect = Dialect { delimiter, line_end: b'\n', quote: Some(b'"'), escape: None };
             assert_eq!(dialect.is_blank(row.as_bytes()), expected, "{row:?}");
         };
-        for row in [",", ",,,", " , ,\t", "\"\",\"\"", " \"\" ,", ",\"\""] {
+        for row in [",", ",,,", " , ,\t", "\"\",\"\"", " \"\" , \"\""] {
             check(row, b',', true);
         }
-        for row in ["", " ", "\"\"", ",x", "x,", ",\"", "\"\"\"\",", "\",\"", "\"\"x,", ";"] {
+        for row in
+            ["", " ", "\"\"", " \"\" ,", ",\"\"", "\"\",,", ",x", "x,", ",\"", "\"\"\"\",", "\",\"", "\"\"x,", ";"]
+        {
             check(row, b',', false);
         }
         check("\t \t", b'\t', true);

@@ -180,7 +180,7 @@ fn an_escape_makes_the_next_character_plain() {
 
 #[test]
 fn blank_rows_are_passed_over_and_counted_wherever_they_are() {
-    let text = b"a,b\n,\n1,2\n , \n\"\",\n3,4\n,\n,,\n";
+    let text = b"a,b\n,\n1,2\n , \n\"\",\"\"\n3,4\n,\n,,\n";
     for block_bytes in [1, 3, 5, 8, 100] {
         let small = ReadOptions { block_bytes, sample_bytes: 4, ..options() };
         let mut reader = Reader::from_read("x", Box::new(Cursor::new(text.to_vec())), 0, &small).unwrap();

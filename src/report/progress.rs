@@ -24,7 +24,6 @@ pub struct Progress {
 
 impl Progress {
     /// Tells on standard error why the command makes no progress for a while, even if the user asked for quiet.
-    #[expect(clippy::unused_self, reason = "called where progress is reported; a bar may be drawn again after it")]
     pub fn say(&self, text: &str) {
         tell(text);
     }

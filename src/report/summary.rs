@@ -95,7 +95,7 @@ impl SourceNote {
         Self {
             name: name.to_owned(),
             encoding: encoding.to_owned(),
-            format: format_name(&layout.format),
+            format: format_name(layout.format),
             blank_rows: noticed.blank_rows,
             loose_quotes: noticed.loose_quotes,
             multiline_cells: noticed.multiline_cells,
@@ -109,7 +109,7 @@ impl SourceNote {
 }
 
 /// The format and what differs from the usual signs: `csv, tab, no quotes`.
-fn format_name(format: &Format) -> String {
+fn format_name(format: Format) -> String {
     let Format::Csv(dialect) = format else { return "ndjson".to_owned() };
     let mut name = match dialect.delimiter {
         b'\t' => "csv, tab".to_owned(),
@@ -128,7 +128,7 @@ fn format_name(format: &Format) -> String {
 
 /// What was decided about the rows because the first ones are as they are.
 fn rule_notices(rules: RowRules) -> Vec<String> {
-    let notices = [
+    let said = [
         (
             rules.no_quotes,
             "quotes are read as ordinary characters: only so the first rows have as many cells as the header; \
@@ -140,15 +140,15 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
         ),
         (rules.shortened_header, "the header ends with one delimiter more than the rows; it is ignored"),
     ];
-    notices.into_iter().filter(|(applies, _)| *applies).map(|(_, notice)| notice.to_owned()).collect()
+    said.into_iter().filter(|(applies, _)| *applies).map(|(_, words)| words.to_owned()).collect()
 }
 
 /// What was noticed in the rows.
-fn row_notices(noticed: &Notices) -> Vec<String> {
-    let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = noticed;
+fn row_notices(found: &Notices) -> Vec<String> {
+    let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = found;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
     let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
-    let notices = [
+    let said = [
         (*blank_rows, format!("rows of nothing but delimiters, passed over: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
         (
@@ -156,7 +156,7 @@ fn row_notices(noticed: &Notices) -> Vec<String> {
             format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
         ),
     ];
-    notices.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
+    said.into_iter().filter(|(count, _)| *count > 0).map(|(_, words)| words).collect()
 }
 
 /// Rejected rows, counted by reason and field.

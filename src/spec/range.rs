@@ -60,7 +60,7 @@ impl Decimal {
     /// Both are not zero. Numbers with the same count of digits before the decimal point differ in their digits, which
     /// are then written with the same exponent: they stay below 10^34.
     fn compare_magnitude(self, other: Self) -> Ordering {
-        let digits = |number: Self| number.coefficient.ilog10() as i32;
+        let digits = |number: Self| number.coefficient.ilog10().cast_signed();
         let scaled = |number: Self, to: Self| {
             number.coefficient * 10_u128.pow((number.exponent - to.exponent).max(0).unsigned_abs())
         };
@@ -210,7 +210,7 @@ impl Range {
         let least = least.finite().map_or(if least.place() == 0 { smallest } else { largest + 1 }, Decimal::ceil);
         let most = most.finite().map_or(if most.place() == 0 { smallest - 1 } else { largest }, Decimal::floor);
         let (least, most) = (least.max(smallest), most.min(largest));
-        (least <= most).then(|| Self::Whole(least as i64, most as i64))
+        (least <= most).then_some(Self::Whole(least as i64, most as i64))
     }
 
     /// The doubles between the doubles nearest to the bounds.
@@ -323,7 +323,7 @@ mod tests {
         fn comparing_agrees_with_whole_numbers(left in -1_000_000_i64..1_000_000, right in -1_000_000_i64..1_000_000, power in 0_u32..8) {
             let shifted = |number: i64| {
                 let scaled = number * 10_i64.pow(power);
-                Decimal { negative: scaled < 0, coefficient: u128::from(scaled.unsigned_abs()), exponent: -(power as i32) }
+                Decimal { negative: scaled < 0, coefficient: u128::from(scaled.unsigned_abs()), exponent: -power.cast_signed() }
             };
             let plain = |number: i64| {
                 Decimal { negative: number < 0, coefficient: u128::from(number.unsigned_abs()), exponent: 0 }

@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn only_the_listed_records_are_excused_and_only_for_their_kind() {
         let id = |byte| Id([byte; 16]);
-        let mut excuses = Excuses::new(0);
-        excuses.add(&Exceptions { refused: vec![id(9), id(2)], kept_out: vec![id(4)] }).unwrap();
-        excuses.add(&Exceptions { refused: vec![id(4)], kept_out: vec![id(6), id(6)] }).unwrap();
-        let excused = excuses.settle().unwrap();
+        let mut list = Excuses::new(0);
+        list.add(&Exceptions { refused: vec![id(9), id(2)], kept_out: vec![id(4)] }).unwrap();
+        list.add(&Exceptions { refused: vec![id(4)], kept_out: vec![id(6), id(6)] }).unwrap();
+        let excused = list.settle().unwrap();
         let check = |kind, expected: [bool; 6]| {
             let mut range = excused.range(id(1), Some(id(9))).unwrap();
             assert_eq!([1, 2, 3, 4, 6, 8].map(|byte| range.excuses(id(byte), kind).unwrap()), expected);

@@ -269,7 +269,7 @@ impl Machine {
         for (&member, verdict) in batch.members.iter().zip(verdicts) {
             match verdict {
                 Verdict::Equal => {
-                    self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed)
+                    self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed);
                 }
                 Verdict::Absent => absent.push(member),
                 Verdict::Different => different.push(member),

@@ -148,7 +148,9 @@ fn exported(spec: &Spec, document: &[u8], format: ExportFormat, dates: &[DateFor
 /// Cleans the texts, exports the document in every way and reads it back: the same bytes each time.
 fn check_round_trip(spec: &Spec, texts: &[String], format: DateFormat) -> Result<(), TestCaseError> {
     let mut cells = Cells::default();
-    texts.iter().for_each(|text| cells.push_owned(text.as_bytes()));
+    for text in texts {
+        cells.push_owned(text.as_bytes());
+    }
     let layout = Layout {
         format: detect_format(b"a", &LayoutOptions { format: Some(FormatName::Csv), ..LayoutOptions::default() })
             .expect("delimited text"),

@@ -141,9 +141,9 @@ impl World {
             self.now += 1;
             let at = turns % (self.loaders.len() + 1);
             if at == self.loaders.len() {
-                self.start()
+                self.start();
             } else {
-                self.step(at, turns as u8 & 31)
+                self.step(at, turns as u8 & 31);
             }
             turns += 1;
             assert!(turns < 10_000, "the load never comes to its end");

@@ -85,7 +85,9 @@ proptest! {
         all in proptest::collection::vec(text(), 1..8),
     ) {
         let mut cleaner = text_cleaner(&rules);
-        all.iter().for_each(|text| check(&mut cleaner, text, !rules.is_empty()));
+        for text in &all {
+            check(&mut cleaner, text, !rules.is_empty());
+        }
     }
 
     #[test]
