@@ -11,9 +11,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::access::{block_on, connect, wishes};
+use crate::bad_days::{self, client, documents, load};
 use crate::load::Place;
 use crate::program::medlift;
-use crate::server::{fresh_database, shared};
+use crate::server::{Server, fresh_database, shared};
 
 /// Type, keys and cells of fields; about half of the cells are such that another reading would refuse them.
 fn cases() -> Vec<(&'static str, String, Vec<String>)> {
@@ -116,7 +117,7 @@ fn what_cleaning_takes_the_validator_takes() {
     };
     let place = Place::new("conformity");
     let spec = place.write("t.toml", spec);
-    let options = ["--spec", spec.to_str().expect("UTF-8")];
+    let options = ["--spec", spec.to_str().expect("UTF-8"), "--date-format", "YYYY-MM-DD"];
     let first = place.load(&place.write("1.csv", file(0)), &options, 4);
     let (written, rejected) = (first["counts"]["written"].as_u64(), first["counts"]["rejected"].as_u64());
     assert_eq!(written.zip(rejected).map(|(written, rejected)| written + rejected), Some(rows.len() as u64));
@@ -181,7 +182,7 @@ fn a_pattern_matches_the_same_texts_in_cleaning_and_on_the_server() {
         let mut wanted = wishes(&shared().uri());
         wanted.database = Some(database);
         let target = connect(&wanted).await.expect("connects");
-        let documents = texts.iter().enumerate().map(|(id, text)| doc! { "_id": id as i32, "a": text });
+        let documents = (0_i32..).zip(&texts).map(|(id, text)| doc! { "_id": id, "a": text });
         target.db().collection::<Document>(&target.collection).insert_many(documents).await.expect("stored");
         let mut checked = 0;
         for _ in 0..400 {
@@ -215,22 +216,27 @@ async fn check_pattern(target: &Target, pattern: &str, texts: &[String]) -> bool
 #[test]
 fn a_spec_that_the_server_refuses_is_refused_before_anything_is_written_or_dropped() {
     let place = Place::new("refused_spec");
-    // One level of a document is several of a query, of which the server takes a hundred.
-    let deep = vec!["a"; 60].join(".");
-    let field =
-        |name: &str| format!("[[field]]\nname = \"{name}\"\ncolumn = \"a\"\ntype = \"int32\"\nprivacy = \"none\"\n");
-    let (good, bad) = (format!("name = \"t\"\n{}", field("a")), format!("name = \"t\"\n{}", field(&deep)));
-    let (good, bad) = (place.write("good.toml", good), place.write("bad.toml", bad));
-    let (source, other) = (place.write("a.csv", "a\n1\n"), place.write("b.csv", "a\n2\n"));
-    let load = |source: &std::path::Path, spec: &std::path::Path, more: &[&str]| {
-        let paths = [source, spec].map(|path| path.to_str().expect("UTF-8"));
-        place.run(&[&["load", paths[0], "--spec", paths[1]], more].concat())
+    let server =
+        Server::builder().argument("--setParameter").argument("enableTestCommands=1").start().expect("a mongod");
+    let path = place.sample("a.csv", 10, "none");
+    let run = |options: &[&str]| load(&server, &place, path.to_str().expect("UTF-8"), options).run();
+    // No spec is known that the server refuses and medlift does not: the server is made to refuse its next query.
+    let refuse_next = || {
+        let admin = client(&server).database("admin");
+        block_on(async move {
+            let data = doc! { "failCommands": ["find"], "errorCode": 9 };
+            let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+            admin.run_command(point).await.expect("set");
+        });
     };
-    let refused = load(&source, &bad, &[]).expect_code(1).stderr;
+    refuse_next();
+    let refused = run(&[]).expect_code(1).stderr;
     assert!(refused.contains("the server refuses its validator"), "{refused}");
-    load(&source, &good, &[]).expect_code(0);
-    load(&other, &bad, &["--drop", "--yes"]).expect_code(1);
-    assert_eq!(count(&place, "t"), 1);
+    assert_eq!(bad_days::count(&documents(&server, &place.database)), 0);
+    run(&[]).expect_code(0);
+    refuse_next();
+    run(&["--drop", "--yes"]).expect_code(1);
+    assert_eq!(bad_days::count(&documents(&server, &place.database)), 10);
 }
 
 fn count(place: &Place, collection: &str) -> u64 {

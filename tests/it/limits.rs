@@ -21,7 +21,7 @@ fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Outpu
     command.args(["-c", &script]).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     // The server has no users; only provisioning looks at these.
     let named = if arguments.starts_with("provision") { &["WRITER_PASS", "READER_PASS"][..] } else { &[] };
-    named.iter().for_each(|name| _ = command.env(name, "k4Tz-9pLmw2x"));
+    command.envs(named.iter().map(|name| (name, "k4Tz-9pLmw2x")));
     command.stdin(Stdio::null()).output().expect("bash runs")
 }
 

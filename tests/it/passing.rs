@@ -140,7 +140,7 @@ fn provisioning_goes_on_where_a_write_concern_was_missed() {
     let faulty = Faulty::start();
     let provision = |arguments: &[&str]| {
         let mut program = medlift(arguments).env("MONGODB_URI", faulty.server.uri());
-        for name in ["MONGO_ROOT", "WRITER", "READER", "LOADER", "ANALYST"] {
+        for name in ["ADMIN", "WRITER", "READER", "LOADER", "ANALYST"] {
             program = program.env(&format!("{name}_PASS"), "k4Tz-9pLmw2x");
         }
         program.run()

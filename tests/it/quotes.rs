@@ -1,5 +1,6 @@
 //! No row disappears: quotes that are letters, cells of several lines, blank rows, repeated headers, dates that nobody reads.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,11 @@ fn spec(place: &Place, fields: &[&str], source: &str) -> PathBuf {
         let name = field.trim_end_matches(['?', '#']);
         let kind = if field.contains('#') { "int32" } else { "string" };
         let presence = if field.contains('?') { "nullable" } else { "required" };
-        toml += &format!(
+        write!(
+            toml,
             "[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\npresence = \"{presence}\"\nprivacy = \"none\"\n"
-        );
+        )
+        .unwrap();
     }
     place.write("spec.toml", toml)
 }
@@ -118,7 +121,7 @@ fn a_quote_beyond_the_sample_swallows_no_row_without_a_word() {
     let spec = spec(&place, &["id#", "name", "code"], "");
     let mut rows = String::from("id,name,code\n");
     for row in 0..400_000 {
-        rows += &format!("{row},somebody or other,X\n");
+        writeln!(rows, "{row},somebody or other,X").unwrap();
     }
     assert!(rows.len() > 9 << 20);
     let path = place.write("a.csv", rows + "400001,\"open,X\n400002,fine,X\n400003,close\",X\n400004,\"Cold\" one,X\n");
@@ -146,7 +149,7 @@ fn escaped_characters_are_text() {
 fn rows_of_nothing_but_delimiters_are_passed_over_and_counted() {
     let place = Place::new("blank");
     let spec = spec(&place, &["id?#", "name?"], "");
-    let path = place.write("a.csv", "id,name\n1,A\n,\n , \n2,B\n\"\",\n,\n");
+    let path = place.write("a.csv", "id,name\n1,A\n,\n , \n2,B\n\"\",\"\"\n,\n");
     let summary = load(&place, &path, &spec, &["--lineage"], 0);
     assert_eq!(counts(&summary, &ENDS), [2, 2, 0, 0, 0], "{summary}");
     assert_eq!(summary["sources"][0]["blank_rows"], 4);
@@ -204,7 +207,7 @@ fn a_collection_is_not_dropped_for_a_source_that_cannot_be_read_to_its_end() {
     let place = Place::new("readable");
     let spec = spec(&place, &["id#"], "");
     place.load(&place.write("a.csv", "id\n1\n"), &["--spec", text(&spec)], 0);
-    let rows: String = (0..2_000_000).map(|row| format!("{row}\n")).collect();
+    let rows = (0..2_000_000).map(|row| row.to_string()).collect::<Vec<_>>().join("\n") + "\n";
     let mut archive = zstd::encode_all(format!("id\n{rows}").as_bytes(), 1).unwrap();
     archive.truncate(archive.len() - 3);
     let path = place.write("b.csv.zst", archive);

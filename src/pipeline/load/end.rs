@@ -98,8 +98,11 @@ impl Load<'_> {
             let validator = (!is_guarded).then(|| format!("the collection lacks the spec's validator; {provision}"));
             return Ok(indexes.into_iter().chain(validator).collect());
         }
-        let names: Vec<&str> = spec.indexes.iter().map(|index| index.name.as_str()).collect();
-        let built = format!("indexes built: {}", names.join(", "));
+        let built = if missing.is_empty() {
+            "the spec's indexes are there".to_owned()
+        } else {
+            format!("indexes built: {}", missing.join(", "))
+        };
         let waiting = |text: &str| progress.say(text);
         Ok(vec![
             note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes not built")?,

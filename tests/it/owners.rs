@@ -1,0 +1,171 @@
+//! A load has one owner: a second process waits, is told, or takes over, and an owner that comes back too late changes nothing.
+
+use std::time::Duration;
+
+use bson::{Document, Uuid, doc};
+use medlift::ledger::{Ledger, LedgerError};
+use mongodb::Collection;
+use serde_json::Value as Json;
+use xtask::mongod::Server;
+
+use crate::bad_days::{SLOWLY, client, count, documents, load, summary, wait_for_checkpoint};
+use crate::load::{HEADER, Place, block_on, counts, row, text};
+use crate::program::Medlift;
+use crate::server::{fresh_database, shared};
+
+const SHORT_LEASE: [&str; 2] = ["--lease-seconds", "2"];
+
+fn slowly<'a>(server: &Server, place: &'a Place, file: &'a str) -> Medlift {
+    load(server, place, file, &[&SLOWLY[..], &SHORT_LEASE].concat())
+}
+
+fn loads(server: &Server, place: &Place) -> Vec<Document> {
+    let ledger: Collection<Document> = client(server).database(&place.database).collection("medlift_runs");
+    block_on(async move {
+        let found = ledger.find(doc! { "collection": "admissions" }).await.unwrap();
+        futures_util::TryStreamExt::try_collect(found).await.unwrap()
+    })
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
+    let place = Place::new("second");
+    let path = place.sample("a.csv", 240_000, "typical");
+    let server = Server::builder().start().expect("a mongod");
+    let first = slowly(&server, &place, text(&path)).start();
+    wait_for_checkpoint(&server, &place.database);
+    let second = slowly(&server, &place, text(&path)).run().expect_code(6);
+    assert!(second.stderr.contains("waiting up to") && second.stderr.contains("since 20"), "{}", second.stderr);
+    assert!(second.stderr.contains("run the same command again"), "{}", second.stderr);
+    first.signal("INT");
+    let first = first.wait().expect_code(1);
+    assert!(first.stderr.contains("durable"), "{}", first.stderr);
+    // The lease was given back: nobody waits, and one load comes to its end.
+    let run = load(&server, &place, text(&path), &[]).run().expect_code(0);
+    assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
+    let loads = loads(&server, &place);
+    assert_eq!(loads.len(), 1, "{loads:?}");
+    assert_eq!(loads[0].get_str("state").unwrap(), "complete");
+}
+
+#[test]
+fn a_frozen_process_loses_its_load_and_its_late_writes_are_refused() {
+    let place = Place::new("frozen");
+    let path = place.sample("a.csv", 240_000, "typical");
+    let server = Server::builder().start().expect("a mongod");
+    let frozen = slowly(&server, &place, text(&path)).start();
+    wait_for_checkpoint(&server, &place.database);
+    frozen.signal("STOP");
+    let run = load(&server, &place, text(&path), &SHORT_LEASE).run().expect_code(0);
+    let done = summary(&run);
+    assert_eq!(done["verification"]["equal"], done["counts"]["written"], "{done}");
+    let before = loads(&server, &place);
+    frozen.signal("CONT");
+    let late = frozen.wait().expect_code(6);
+    assert!(late.stderr.contains("another process has taken this load over"), "{}", late.stderr);
+    assert_eq!(loads(&server, &place), before, "the ledger is as the new owner left it");
+    let written = done["counts"]["written"].as_u64().unwrap();
+    assert_eq!(count(&documents(&server, &place.database)), written);
+}
+
+#[test]
+fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
+    let place = Place::new("gone");
+    let path = place.sample("a.csv", 120_000, "typical");
+    let server = Server::builder().start().expect("a mongod");
+    let killed = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    killed.signal("KILL");
+    killed.wait();
+    let run = load(&server, &place, text(&path), &[]).run().expect_code(0);
+    assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
+}
+
+#[test]
+fn a_collection_is_not_dropped_under_another_load() {
+    let place = Place::new("under");
+    let path = place.sample("a.csv", 240_000, "typical");
+    let other = place.sample("b.csv", 10, "none");
+    let server = Server::builder().start().expect("a mongod");
+    let running = slowly(&server, &place, text(&path)).start();
+    wait_for_checkpoint(&server, &place.database);
+    let drop = [&SHORT_LEASE[..], &["--drop", "--yes"]].concat();
+    load(&server, &place, text(&other), &drop).run().expect_code(6);
+    assert!(count(&documents(&server, &place.database)) > 0);
+    running.signal("KILL");
+    running.wait();
+    load(&server, &place, text(&other), &drop).run().expect_code(0);
+}
+
+#[test]
+fn two_first_loads_at_once_count_what_is_there_and_both_are_proven() {
+    let place = Place::new("both");
+    let (one, two) = (place.sample("a.csv", 20_000, "typical"), place.sample("b.csv", 30_000, "typical"));
+    let server = Server::builder().start().expect("a mongod");
+    let running = load(&server, &place, text(&one), &[]).start();
+    let second = summary(&load(&server, &place, text(&two), &[]).run().expect_code(0));
+    let first = summary(&running.wait().expect_code(0));
+    let written = |summary: &Json| counts(summary, &["written"])[0];
+    assert_eq!(written(&first) + written(&second), count(&documents(&server, &place.database)));
+}
+
+/// The server's updates keep the rules that `Lease` and its simulation rest on.
+#[test]
+fn the_servers_leases_and_fences_are_those_of_the_model() {
+    block_on(async {
+        let client = mongodb::Client::with_uri_str(shared().uri()).await.unwrap();
+        let database = client.database(&fresh_database("leases"));
+        let ledger = || Ledger::new(&database, "rows", Duration::from_millis(700));
+        let (ours, theirs) = (ledger(), ledger());
+        assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 1);
+        assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 2, "its owner takes it again");
+        let held = theirs.take_lease("k").await.unwrap().unwrap_err();
+        assert_eq!(held.lease.fence, 2);
+        assert!(held.left <= Duration::from_millis(700));
+        assert_eq!(theirs.take_lease("other").await.unwrap().unwrap(), 1, "another load has another lease");
+        assert!(theirs.other_load("other").await.unwrap().is_some());
+        assert!(!theirs.renew("k", 1).await.unwrap());
+        assert!(ours.renew("k", 2).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        assert!(theirs.other_load("other").await.unwrap().is_none(), "a lease that ran out is no load");
+        assert_eq!(theirs.take_lease("k").await.unwrap().unwrap(), 3);
+        assert!(!ours.renew("k", 2).await.unwrap());
+        theirs.release("k", 3).await.unwrap();
+        assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 4);
+    });
+}
+
+#[test]
+fn a_write_with_a_lower_fence_is_refused() {
+    let place = Place::new("fence");
+    place.load(
+        &place.write("a.csv", format!("{HEADER}\n{}\n", row("Ann Lee", "30", "O+", "2024-01-31", "2024-02-02"))),
+        &[],
+        0,
+    );
+    let loads = place.collection("medlift_runs");
+    block_on(async {
+        let client = mongodb::Client::with_uri_str(shared().uri()).await.unwrap();
+        let database = client.database(&place.database);
+        let ledger = Ledger::new(&database, "admissions", Duration::from_secs(9));
+        let key = loads.find_one(doc! { "collection": "admissions" }).await.unwrap().unwrap();
+        let mut load = ledger.find(key.get_str("key").unwrap()).await.unwrap().expect("the load is there");
+        load.fence += 5;
+        ledger.put(&mut load).await.unwrap();
+        let began = load.started;
+        load.fence -= 1;
+        load.counts.written += 1;
+        assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
+        let stored = ledger.find(&load.key).await.unwrap().unwrap();
+        assert_eq!((stored.counts.written, stored.started), (load.counts.written - 1, began));
+        // A load that is given up in the name of a higher fence stays so.
+        stored_as_running(&loads, load.id).await;
+        ledger.supersede(&load.key, Uuid::new(), load.fence + 9).await.unwrap();
+        assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
+        assert!(ledger.find(&load.key).await.unwrap().is_none());
+    });
+}
+
+async fn stored_as_running(loads: &Collection<Document>, id: Uuid) {
+    loads.update_one(doc! { "_id": id }, doc! { "$set": { "state": "running" } }).await.unwrap();
+}

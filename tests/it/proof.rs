@@ -1,0 +1,232 @@
+//! A proof never looks away: which records may be missing or different is known by `_id`, and nothing is said of content that
+//! was not looked at.
+
+use bson::{Bson, doc};
+use serde_json::Value as Json;
+
+use crate::bad_days::{SLOWLY, client, documents, load, wait_for_checkpoint};
+use crate::load::{ENDS, HEADER, Place, block_on, counts, row, spec_without_age, text};
+use crate::program::medlift;
+use crate::server::shared;
+use xtask::mongod::Server;
+
+fn rows(people: &[(&str, &str)]) -> String {
+    let rows: Vec<String> = people.iter().map(|(name, age)| row(name, age, "O+", "2024-01-31", "2024-02-02")).collect();
+    format!("{HEADER}\n{}\n", rows.join("\n"))
+}
+
+fn found(summary: &Json) -> Vec<u64> {
+    ["missing", "different", "refused", "kept_out"].map(|name| summary["verification"][name].as_u64().unwrap()).into()
+}
+
+fn set_validator(place: &Place, validator: bson::Document) {
+    let database = place.collection("admissions").client().database(&place.database);
+    block_on(async move {
+        let _ = database.create_collection("admissions").await;
+        database.run_command(doc! { "collMod": "admissions", "validator": validator }).await.unwrap();
+    });
+}
+
+#[test]
+fn a_refused_record_excuses_no_other_one() {
+    let place = Place::new("mask");
+    set_validator(&place, doc! { "Age": { "$lt": 50 } });
+    let path = place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "31"), ("Cia Lee", "77")]));
+    let first = place.load(&path, &[], 4);
+    assert_eq!(found(&first), [0, 0, 1, 0], "{first}");
+    // The refused one comes by another way, and one that was written goes.
+    set_validator(&place, doc! {});
+    place.load(&place.write("b.csv", rows(&[("Cia Lee", "77")])), &["--no-verify"], 0);
+    let documents = place.documents();
+    block_on(async { documents.delete_one(doc! { "Name": "Ann Lee" }).await.unwrap() });
+    let again = place.load(&path, &[], 5);
+    assert_eq!(again["outcome"], "already loaded, verified instead", "{again}");
+    assert_eq!(found(&again), [1, 0, 0, 0], "{again}");
+    let path = place.write("c.csv", rows(&[("Dot Lee", "30")]));
+    place.load(&path, &[], 0);
+}
+
+#[test]
+fn a_kept_conflict_excuses_no_other_difference_and_nothing_missing() {
+    let place = Place::new("kept");
+    let spec = place.write("spec.toml", spec_without_age("keep-first"));
+    let options = ["--spec", text(&spec)];
+    place.load(&place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "30")])), &options, 0);
+    let path = place.write("b.csv", rows(&[("Ann Lee", "40"), ("Cia Lee", "40"), ("Cia Lee", "41")]));
+    let second = place.load(&path, &options, 0);
+    assert_eq!(counts(&second, &["written", "conflicts"]), [1, 2], "{second}");
+    assert_eq!(found(&second), [0, 0, 0, 1], "{second}");
+    let set_age = |name: &str, age: i32| {
+        let (documents, name) = (place.documents(), name.to_owned());
+        block_on(async move {
+            let change = documents.update_one(doc! { "Name": name }, doc! { "$set": { "Age": age } });
+            change.bypass_document_validation(true).await.unwrap();
+        });
+    };
+    // Two records of this load shared an identity: the first one is expected, and no other content is excused.
+    set_age("Cia Lee", 41);
+    assert_eq!(found(&place.load(&path, &options, 5)), [0, 1, 0, 1]);
+    set_age("Cia Lee", 40);
+    assert_eq!(found(&place.load(&path, &options, 0)), [0, 0, 0, 1]);
+    let documents = place.documents();
+    block_on(async { documents.delete_one(doc! { "Name": "Ann Lee" }).await.unwrap() });
+    let run = place.run(&["load", text(&path), "--spec", text(&spec), "--json"]);
+    assert!(run.stdout.contains("\"missing\": 1") || run.code == Some(0), "{}", run.stdout);
+}
+
+#[test]
+fn exceptions_of_a_killed_load_are_known_to_the_process_that_ends_it() {
+    let place = Place::new("exceptions");
+    let path = place.sample("a.csv", 120_000, "none");
+    let server = Server::builder().start().expect("a mongod");
+    let database = client(&server).database(&place.database);
+    block_on(async {
+        let validator = doc! { "Age": { "$lt": 70 } };
+        database.create_collection("admissions").validator(validator).await.unwrap();
+    });
+    let killed = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    killed.signal("KILL");
+    killed.wait();
+    let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(4);
+    let summary: Json = serde_json::from_str(&run.stdout).unwrap();
+    let refused = counts(&summary, &["refused_by_server"])[0];
+    assert!(refused > 1_000, "{summary}");
+    assert_eq!(found(&summary), [0, 0, refused, 0], "{summary}");
+    let documents = documents(&server, &place.database);
+    block_on(async { documents.delete_one(doc! { "Age": { "$lt": 20 } }).await.unwrap() });
+    let again = load(&server, &place, text(&path), &[]).run().expect_code(5);
+    assert_eq!(found(&serde_json::from_str(&again.stdout).unwrap()), [1, 0, refused, 0]);
+}
+
+#[test]
+fn a_load_without_a_proof_writes_and_says_nothing_of_what_it_did_not_look_at() {
+    let place = Place::new("noverify");
+    let (one, two) = (
+        place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "31")])),
+        place.write("b.csv", rows(&[("Cia Lee", "40")])),
+    );
+    place.load(&one, &["--no-verify"], 0);
+    let again = place.load(&one, &["--no-verify"], 0);
+    assert_eq!((&again["outcome"], counts(&again, &ENDS)), (&"loaded".into(), vec![2, 0, 2, 0, 0]));
+    let documents = place.documents();
+    block_on(async { documents.drop().await.unwrap() });
+    place.load(&two, &["--no-verify"], 0);
+    let replaced = place.load(&one, &["--no-verify"], 0);
+    assert_eq!(counts(&replaced, &["written"]), [2], "{replaced}");
+    assert_eq!(place.count(doc! {}), 3);
+}
+
+#[test]
+fn a_collection_that_was_replaced_or_thinned_by_hand_makes_the_ledger_forget() {
+    let place = Place::new("replaced");
+    let (one, two) = (place.sample("a.csv", 200, "none"), place.sample("b.csv", 300, "typical"));
+    place.load(&one, &[], 0);
+    let documents = place.documents();
+    block_on(async { documents.drop().await.unwrap() });
+    place.load(&two, &[], 0);
+    let again = place.load(&one, &[], 0);
+    assert_eq!(again["outcome"], "loaded", "{again}");
+    assert!(again["notes"].to_string().contains("dropped and made again"), "{again}");
+    let documents = place.documents();
+    block_on(async { documents.delete_many(doc! { "Age": { "$gte": 0 } }).await.unwrap() });
+    block_on(async {
+        documents.insert_one(doc! { "_id": Bson::Int32(1) }).bypass_document_validation(true).await.unwrap()
+    });
+    let again = place.load(&one, &[], 0);
+    assert!(again["notes"].to_string().contains("fewer documents"), "{again}");
+    assert_eq!(counts(&again, &["written"]), [200]);
+}
+
+#[test]
+fn another_identity_is_refused_by_load_and_verify_and_says_which() {
+    let place = Place::new("identity");
+    let path = place.sample("a.csv", 50, "none");
+    let uri = shared().uri();
+    let with_key = |arguments: &[&str], key: &str| {
+        let rest = [text(&path), "--uri", &uri, "--db", &place.database, "--quiet"];
+        medlift(arguments.iter().chain(&rest)).env("MEDLIFT_IDENTITY_KEY", key).run()
+    };
+    with_key(&["load"], "abcabcabcabc1").expect_code(0);
+    for refused in [
+        with_key(&["load"], "another-key-1").expect_code(2),
+        with_key(&["verify"], "another-key-1").expect_code(2),
+        place.run(&["load", text(&path)]).expect_code(2),
+        place.run(&["verify", text(&path)]).expect_code(2),
+    ] {
+        assert!(
+            refused.stderr.contains("identity key") && !refused.stderr.contains("another-key"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let spec = place.write("spec.toml", spec_without_age("keep-first"));
+    let refused = with_key(&["load", "--spec", text(&spec)], "abcabcabcabc1").expect_code(2);
+    assert!(refused.stderr.contains("`Age: int32`"), "{}", refused.stderr);
+    assert_eq!(place.count(doc! {}), 50);
+    with_key(&["load"], "abcabcabcabc1").expect_code(0);
+    with_key(&["verify"], "abcabcabcabc1").expect_code(0);
+    // An empty collection has no identity yet.
+    place.load(&path, &["--drop", "--yes"], 0);
+    let documents = place.documents();
+    block_on(async { documents.delete_many(doc! {}).await.unwrap() });
+    with_key(&["load", "--no-verify"], "a-new-key-123").expect_code(0);
+    assert_eq!(place.count(doc! {}), 50);
+}
+
+#[test]
+fn a_first_load_that_never_ended_leaves_indexes_and_validator_to_the_next_load() {
+    let place = Place::new("inherits");
+    let (one, two) = (place.sample("a.csv", 240_000, "none"), place.sample("b.csv", 100, "none"));
+    let server = Server::builder().start().expect("a mongod");
+    let killed = load(&server, &place, text(&one), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    killed.signal("KILL");
+    killed.wait();
+    load(&server, &place, text(&two), &[]).run().expect_code(0);
+    let names = || {
+        let documents = documents(&server, &place.database);
+        block_on(async move { documents.list_index_names().await.unwrap().len() })
+    };
+    assert!(names() > 1);
+    // A later load builds nothing by itself, and says so.
+    let documents = documents(&server, &place.database);
+    block_on(async { documents.drop_indexes().await.unwrap() });
+    load(&server, &place, text(&one), &[]).run().expect_code(0);
+    block_on(async { documents.drop_indexes().await.unwrap() });
+    let run = load(&server, &place, text(&place.sample("c.csv", 120, "none")), &[]).run().expect_code(0);
+    assert!(run.stdout.contains("indexes missing") && run.stdout.contains("medlift provision"), "{}", run.stdout);
+    assert_eq!(names(), 1);
+}
+
+#[test]
+fn a_merge_leaves_the_neighbours_of_a_nested_field_alone() {
+    let place = Place::new("nested");
+    let field = |name: &str| format!("[[field]]\nname = \"{name}\"\ntype = \"string\"\nprivacy = \"none\"\n");
+    let spec = format!(
+        "name = \"t\"\ncollection = \"admissions\"\n[identity]\nfields = [\"key\"]\n{}{}{}",
+        field("key"),
+        field("n.a"),
+        field("n.deep.b")
+    );
+    let spec = place.write("n.toml", spec);
+    let options = ["--spec", text(&spec)];
+    place.load(&place.write("a.csv", "key,n.a,n.deep.b\nk1,a1,b1\n"), &options, 0);
+    let documents = place.documents();
+    block_on(async {
+        let change = doc! { "$set": { "n.note": "ward", "n.deep.note": "bed", "top": 1 } };
+        documents.update_one(doc! {}, change).await.unwrap()
+    });
+    let summary = place.load(
+        &place.write("b.csv", "key,n.a,n.deep.b\nk1,NEW,b1\n"),
+        &["--spec", text(&spec), "--mode", "merge"],
+        0,
+    );
+    assert_eq!(counts(&summary, &["written", "replaced"]), [1, 1]);
+    let stored = block_on(async { documents.find_one(doc! {}).await.unwrap().unwrap() });
+    let nested = stored.get_document("n").unwrap();
+    assert_eq!((nested.get_str("a").unwrap(), nested.get_str("note").unwrap()), ("NEW", "ward"));
+    let deep = nested.get_document("deep").unwrap();
+    assert_eq!((deep.get_str("b").unwrap(), deep.get_str("note").unwrap()), ("b1", "bed"));
+    assert_eq!(stored.get_i32("top").unwrap(), 1);
+}

@@ -1,0 +1,206 @@
+//! Reject files: one owner each, nobody's rows overwritten, and no load that can never end because of one.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value as Json;
+use xtask::mongod::Server;
+
+use crate::bad_days::{SLOWLY, client, load, wait_for_checkpoint};
+use crate::load::{HEADER, Place, counts, row, text};
+use crate::program::medlift;
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn two_targets_share_no_reject_file() {
+    let place = Place::new("targets");
+    let path = place.sample("a.csv", 240_000, "heavy");
+    let server = Server::builder().start().expect("a mongod");
+    let running = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    let other = load(&server, &place, text(&path), &["--db", "other", "--no-verify"]);
+    let run = other.run();
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    let second = place.dir.path().join("a.csv.2.rejects.csv");
+    assert!(
+        run.stdout.contains("a.csv.2.rejects.csv") && run.stdout.contains("was left as it is"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
+    let run = running.wait().expect_code(4);
+    assert!(!run.stdout.contains("a.csv.2."), "{}", run.stdout);
+    assert_eq!(read(&file), read(&second), "both are whole");
+    // A load that is done again writes its own rows again, and to the same file.
+    load(&server, &place, text(&path), &["--reload", "--no-verify"]).run().expect_code(4);
+    assert_eq!(read(&file), read(&second));
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn rows_that_a_load_did_not_write_are_never_overwritten() {
+    let place = Place::new("byhand");
+    let path = place.sample("a.csv", 2_000, "heavy");
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    place.load(&path, &[], 4);
+    let rejects = read(&file);
+    let corrected = rejects.replacen("out_of_range", "corrected by hand", 1);
+    fs::write(&file, &corrected).unwrap();
+    let again = place.load(&path, &["--reload"], 4);
+    assert_eq!(read(&file), corrected);
+    let second = place.dir.path().join("a.csv.2.rejects.csv");
+    assert_eq!(read(&second), rejects);
+    assert_eq!(again["reject_files"][0].as_str(), second.to_str());
+    // A named file is refused, by a dry run as well.
+    for options in [&["--reload"][..], &["--dry-run"]] {
+        let run = place.run(&[&["load", text(&path), "--rejects", text(&file)], options].concat()).expect_code(1);
+        assert!(run.stderr.contains("it holds rows that this load did not write"), "{}", run.stderr);
+        assert_eq!(read(&file), corrected);
+    }
+}
+
+#[test]
+fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
+    let place = Place::new("resumes");
+    let path = place.sample("a.csv", 240_000, "heavy");
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    let server = Server::builder().start().expect("a mongod");
+    let killed = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    killed.signal("KILL");
+    killed.wait();
+    let left = read(&file);
+    // A dry run that would write to it.
+    let dry = medlift(["load", "-n", text(&path), "--rejects", text(&file)]).run().expect_code(1);
+    assert!(dry.stderr.contains("did not write"), "{}", dry.stderr);
+    assert_eq!(read(&file), left);
+    // A correction by hand.
+    let edited = left.replacen('\n', "\n# corrected\n", 1);
+    fs::write(&file, &edited).unwrap();
+    let refused = load(&server, &place, text(&path), &SLOWLY).run().expect_code(1);
+    assert!(refused.stderr.contains("it was changed since this load was interrupted"), "{}", refused.stderr);
+    assert_eq!(read(&file), edited);
+    // Put back as it was, with rows of others behind.
+    fs::write(&file, format!("{left}somebody's\n")).unwrap();
+    let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
+    assert!(run.stdout.contains("were moved to"), "{}", run.stdout);
+    let moved = read(&place.dir.path().join("a.csv.2.rejects.csv"));
+    assert!(moved.ends_with("somebody's\n"), "{moved}");
+    let whole = medlift(["load", "-n", text(&path), "--rejects", text(&place.dir.path().join("dry"))]).run();
+    assert_eq!(whole.code, Some(4));
+    assert_eq!(read(&file), read(&place.dir.path().join("dry")));
+}
+
+#[test]
+fn a_load_whose_reject_file_is_gone_begins_anew_and_says_so() {
+    let place = Place::new("missing");
+    let path = place.sample("a.csv", 240_000, "heavy");
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    let server = Server::builder().start().expect("a mongod");
+    let killed = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    killed.signal("KILL");
+    killed.wait();
+    fs::remove_file(&file).unwrap();
+    let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
+    let summary: Json = serde_json::from_str(&run.stdout).unwrap();
+    assert!(summary["notes"].to_string().contains("is missing"), "{summary}");
+    let rejected = usize::try_from(counts(&summary, &["rejected"])[0]).unwrap();
+    assert_eq!(summary["counts_are_estimates"], true, "{summary}");
+    assert!(read(&file).lines().count() > rejected, "all rejects are in the new file");
+}
+
+#[test]
+fn a_full_disk_under_the_reject_file_ends_the_load_and_the_same_command_finishes_it() {
+    let place = Place::new("full");
+    let path = place.sample("a.csv", 40_000, "heavy");
+    let small = place.dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mount =
+        |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&small)]).status();
+    if !mount("size=100k").is_ok_and(|status| status.success()) {
+        eprintln!("not tried: a full disk needs the right to mount a tmpfs");
+        return;
+    }
+    let server = Server::builder().start().expect("a mongod");
+    let file = small.join("r.csv");
+    let options = ["--rejects", text(&file), "--run-size", "1", "--no-verify"];
+    let full = load(&server, &place, text(&path), &options).run();
+    let grown = mount("remount,size=64m");
+    let done = load(&server, &place, text(&path), &options).run();
+    let rejects = read(&file);
+    let unmounted = Command::new("umount").arg(&small).status();
+    assert!(grown.is_ok() && unmounted.is_ok());
+    full.expect_code(1);
+    let summary: Json = serde_json::from_str(&done.expect_code(4).stdout).unwrap();
+    let dry = medlift(["load", "-n", text(&path), "--json"]).run();
+    let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
+    assert_eq!(summary["counts"]["written"], dry["counts"]["written"], "{summary}");
+    assert_eq!(rejects.lines().count() as u64, 1 + counts(&summary, &["rejected"])[0]);
+}
+
+#[test]
+fn a_source_under_another_name_is_no_reject_file() {
+    let place = Place::new("links");
+    let path = place.sample("a.csv", 50, "heavy");
+    let before = read(&path);
+    let hard = place.dir.path().join("hard");
+    fs::hard_link(&path, &hard).unwrap();
+    let soft = place.dir.path().join("soft");
+    std::os::unix::fs::symlink(&path, &soft).unwrap();
+    let dotted = place.dir.path().join(".").join("a.csv");
+    for name in [&hard, &soft, &dotted] {
+        let run = place.run(&["load", text(&path), "--rejects", text(name)]).expect_code(2);
+        assert!(run.stderr.contains("names a source"), "{}", run.stderr);
+        assert_eq!(read(&path), before);
+    }
+    // The default name may lead to the source as well.
+    fs::hard_link(&path, place.dir.path().join("a.csv.rejects.csv")).unwrap();
+    place.load(&path, &["--no-verify"], 4);
+    assert_eq!(read(&path), before);
+    assert!(place.dir.path().join("a.csv.2.rejects.csv").exists());
+}
+
+#[test]
+fn a_device_takes_rejects_and_keeps_its_mode() {
+    let place = Place::new("device");
+    let path = place.sample("a.csv", 2_000, "heavy");
+    let device = place.dir.path().join("null");
+    let made = Command::new("mknod").args(["-m", "666", text(&device), "c", "1", "3"]).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("not tried: a device needs the right to make one");
+        return;
+    }
+    place.load(&path, &["--rejects", text(&device)], 4);
+    place.load(&path, &["--rejects", text(&device), "--reload"], 4);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&device).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o666);
+}
+
+#[test]
+fn many_sources_need_few_open_files() {
+    let place = Place::new("many");
+    let bad = row("Bea Lee", "999", "O+", "2024-01-31", "2024-02-02");
+    for number in 0..300 {
+        let good = row("Ann Lee", &(number % 100).to_string(), "O+", "2024-01-31", "2024-02-02");
+        place.write(&format!("{number:03}.csv"), format!("{HEADER}\n{good}\n{bad}\n"));
+    }
+    let uri = crate::server::shared().uri();
+    let script = format!(
+        "ulimit -n 128; exec {} load '*.csv' --uri '{uri}' --db {} --json",
+        env!("CARGO_BIN_EXE_medlift"),
+        place.database
+    );
+    let run = Command::new("sh").args(["-c", &script]).current_dir(place.dir.path()).output().unwrap();
+    assert_eq!(run.status.code(), Some(4), "{}", String::from_utf8_lossy(&run.stderr));
+    let summary: Json = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(counts(&summary, &["read", "rejected"]), [600, 300]);
+    assert_eq!(summary["reject_files"].as_array().unwrap().len(), 300);
+    let name = place.dir.path().join("299.csv.rejects.csv");
+    assert!(read(&name).contains("out_of_range"));
+    drop(client(crate::server::shared()));
+}
