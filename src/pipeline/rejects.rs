@@ -11,6 +11,9 @@ use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
 /// How the names of reject files end.
 const SUFFIX: &str = ".rejects.csv";
 
+/// Most reject files that are open at once.
+const OPEN_MAX: usize = 16;
+
 /// Most files beside one source that are looked at for a free name.
 const NAMES_MAX: usize = 10_000;
 
@@ -73,10 +76,13 @@ impl<'a> Rejects<'a> {
     fn open_first(&mut self) -> Result<(), Error> {
         let path = self.path(0, 1);
         if let Some(named) = &self.named
-            && self.plan.sources.iter().any(|source| is_source(named, source))
+            && self.is_source(named)
         {
             let problem = format!("--rejects {} names a source; rejects would take its place", named.display());
             return Err(Error::Usage(problem));
+        }
+        if self.is_source(&path) {
+            return Ok(());
         }
         match RejectFile::open(&path) {
             Ok(file) => self.slots[0] = Slot::Unused(Some(file)),
@@ -117,7 +123,8 @@ impl<'a> Rejects<'a> {
                 Some(named) => named.clone(),
                 None => directory_of(&self.path(slot, 1)).join(&state.name),
             };
-            if !path.exists() || self.named.is_some() && file_name(&path) != state.name {
+            let is_empty = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0);
+            if !path.exists() || is_empty && state.bytes > 0 || self.named.is_some() && file_name(&path) != state.name {
                 return Ok(Resumed::Gone(path));
             }
             // The lock that this load itself may have taken on it.
@@ -138,24 +145,43 @@ impl<'a> Rejects<'a> {
         let opened = match &mut self.slots[slot] {
             Slot::Open(_) => return Ok(false),
             Slot::Closed { path, bytes, blake3 } => {
-                self.slots[slot] = Slot::Open(reopen(path, *bytes, blake3, None)?);
+                let file = reopen(path, *bytes, blake3, None)?;
+                self.keep_open(slot, file);
                 return Ok(false);
             }
             Slot::Unused(file) => file.take(),
         };
         let file = self.choose(slot, opened)?;
-        self.slots[slot] = Slot::Open(file);
+        self.keep_open(slot, file);
         Ok(true)
+    }
+
+    /// Keeps a slot's file open, and closes another one if they are too many.
+    fn keep_open(&mut self, slot: usize, file: RejectFile) {
+        let is_open = |slot: &usize| matches!(self.slots[*slot], Slot::Open(_));
+        let open: Vec<usize> = (0..self.slots.len()).filter(is_open).collect();
+        if open.len() >= OPEN_MAX {
+            self.close(open[0]);
+        }
+        self.slots[slot] = Slot::Open(file);
+    }
+
+    fn close(&mut self, slot: usize) {
+        if let Slot::Open(file) = &self.slots[slot] {
+            let (path, (bytes, blake3)) = (file.path().to_owned(), file.state());
+            self.slots[slot] = Slot::Closed { path, bytes, blake3 };
+        }
     }
 
     /// The first file for a slot that is free, empty, or left by an earlier load that this one repeats.
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
-            if self.named.is_none() && self.plan.sources.iter().any(|source| is_source(&path, source)) {
+            let opened = opened.take();
+            if self.is_source(&path) {
                 continue;
             }
-            let mut file = match opened.take().map_or_else(|| RejectFile::open(&path), Ok) {
+            let mut file = match opened.map_or_else(|| RejectFile::open(&path), Ok) {
                 Ok(file) => file,
                 Err(OpenError::InUse) if self.named.is_none() => {
                     self.note_left(&path, "another load writes to it");
@@ -184,14 +210,15 @@ impl<'a> Rejects<'a> {
         self.notes.push(format!("{} was left as it is: {why}", path.display()));
     }
 
-    /// Adds lines to a slot's file, which is [prepared](Self::prepare), and puts them on disk.
+    /// Adds lines to a slot's file and puts them on disk.
     ///
     /// # Errors
     /// When the file cannot be written; it is then as before.
     pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
+        self.prepare(slot)?;
         let spare = self.spare(slot);
         let source = &self.plan.sources[slot];
-        let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("a file is prepared before it is written") };
+        let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("the file was just opened") };
         let header = if file.is_empty() { header_line(&source.layout.header, delimiter(source)) } else { Vec::new() };
         let bytes = [&header, lines].concat();
         let moved = file.append(&bytes, spare).map_err(|error| output(file.path(), error))?;
@@ -201,13 +228,7 @@ impl<'a> Rejects<'a> {
 
     /// Closes the files of the sources before this one.
     pub(super) fn close_before(&mut self, source: usize) {
-        let slot = self.slot_of(source);
-        for before in &mut self.slots[..slot] {
-            if let Slot::Open(file) = before {
-                let (path, (bytes, blake3)) = (file.path().to_owned(), file.state());
-                *before = Slot::Closed { path, bytes, blake3 };
-            }
-        }
+        (0..self.slot_of(source)).for_each(|slot| self.close(slot));
     }
 
     /// Ends the files: rows of others at their ends are moved away.
@@ -220,7 +241,8 @@ impl<'a> Rejects<'a> {
             if let Slot::Closed { path, bytes, blake3 } = &self.slots[slot] {
                 let is_longer = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > *bytes);
                 if is_longer {
-                    self.slots[slot] = Slot::Open(reopen(path, *bytes, blake3, None)?);
+                    let file = reopen(path, *bytes, blake3, None)?;
+                    self.keep_open(slot, file);
                 }
             }
             if let Slot::Open(file) = &mut self.slots[slot] {
@@ -284,6 +306,11 @@ impl<'a> Rejects<'a> {
             Slot::Open(file) => Some(file.path().to_owned()),
             Slot::Closed { path, .. } => Some(path.clone()),
         }
+    }
+
+    fn is_source(&self, path: &Path) -> bool {
+        let mut sources = self.plan.sources.iter().filter_map(|source| source.source.path.as_deref());
+        sources.any(|source| is_same_file(path, source))
     }
 
     /// Name `number` for a slot's file: first the named file, or the one beside the source.
@@ -350,10 +377,6 @@ fn cannot_open(path: &Path, error: OpenError) -> Error {
 fn output(path: &Path, error: std::io::Error) -> Error {
     let path = format!("the reject file {}", path.display());
     Error::Output { path, hint: "; make room for it, or name another with --rejects", error }
-}
-
-fn is_source(path: &Path, source: &SourcePlan) -> bool {
-    source.source.path.as_deref().is_some_and(|source| is_same_file(path, source))
 }
 
 fn file_name(path: &Path) -> String {

@@ -110,7 +110,6 @@ impl<'a> Account<'a> {
     pub(super) fn write_rejects(&mut self, rows: &[RejectedRow]) -> Result<(), Error> {
         for row in rows {
             let slot = self.rejects.slot_of(row.source);
-            self.rejects.prepare(slot)?;
             self.rejects.append(slot, &line_of(self.plan, row))?;
         }
         Ok(())

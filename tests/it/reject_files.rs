@@ -22,8 +22,8 @@ fn two_targets_share_no_reject_file() {
     let server = Server::builder().start().expect("a mongod");
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
-    let other = load(&server, &place, text(&path), &["--db", "other", "--no-verify"]);
-    let run = other.run();
+    let elsewhere = Place::new("elsewhere");
+    let run = load(&server, &elsewhere, text(&path), &["--no-verify"]).run().expect_code(4);
     let file = place.dir.path().join("a.csv.rejects.csv");
     let second = place.dir.path().join("a.csv.2.rejects.csv");
     assert!(
@@ -131,12 +131,12 @@ fn a_full_disk_under_the_reject_file_ends_the_load_and_the_same_command_finishes
     let options = ["--rejects", text(&file), "--run-size", "1", "--no-verify"];
     let full = load(&server, &place, text(&path), &options).run();
     let grown = mount("remount,size=64m");
-    let done = load(&server, &place, text(&path), &options).run();
+    let again = load(&server, &place, text(&path), &options).run();
     let rejects = read(&file);
     let unmounted = Command::new("umount").arg(&small).status();
     assert!(grown.is_ok() && unmounted.is_ok());
     full.expect_code(1);
-    let summary: Json = serde_json::from_str(&done.expect_code(4).stdout).unwrap();
+    let summary: Json = serde_json::from_str(&again.expect_code(4).stdout).unwrap();
     let dry = medlift(["load", "-n", text(&path), "--json"]).run();
     let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
     assert_eq!(summary["counts"]["written"], dry["counts"]["written"], "{summary}");
@@ -177,8 +177,8 @@ fn a_device_takes_rejects_and_keeps_its_mode() {
     }
     place.load(&path, &["--rejects", text(&device)], 4);
     place.load(&path, &["--rejects", text(&device), "--reload"], 4);
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&device).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o666);
+    let bits = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&device).unwrap().permissions());
+    assert_eq!(bits & 0o777, 0o666);
 }
 
 #[test]
