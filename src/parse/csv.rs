@@ -333,6 +333,8 @@ mod tests {
             Plain,
             Quoted { across_lines: bool },
             Closed { across_lines: bool },
+            /// Behind a closed cell and blanks.
+            Behind,
         }
         let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);
         let mut state = State::Blanks { are_none: true };
@@ -346,7 +348,7 @@ mod tests {
                     cells[cell].push(byte);
                     State::Quoted { across_lines }
                 }
-                State::Closed { .. } if !is_blank && !is_line_end && byte != dialect.delimiter => {
+                State::Closed { .. } | State::Behind if !is_blank && !is_line_end && byte != dialect.delimiter => {
                     bad = bad.or(Some(Reason::StrayQuote));
                     at += usize::from(Some(byte) == dialect.escape);
                     State::Plain
@@ -379,7 +381,7 @@ mod tests {
                     cells.push(Vec::new());
                     State::Blanks { are_none: true }
                 }
-                State::Closed { .. } => state,
+                State::Closed { .. } | State::Behind => State::Behind,
                 _ => {
                     cells[cell].push(byte);
                     let is_begin = matches!(state, State::Blanks { .. });
