@@ -329,10 +329,16 @@ mod tests {
     fn divide_slowly(text: &[u8], dialect: Dialect) -> Vec<Result<Vec<Vec<u8>>, Reason>> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
-            Blanks { are_none: bool },
+            Blanks {
+                are_none: bool,
+            },
             Plain,
-            Quoted { across_lines: bool },
-            Closed { across_lines: bool },
+            Quoted {
+                across_lines: bool,
+            },
+            Closed {
+                across_lines: bool,
+            },
             /// Behind a closed cell and blanks.
             Behind,
         }

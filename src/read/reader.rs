@@ -114,7 +114,7 @@ impl Reader {
     /// delimited text is its header, and is not handed on.
     pub fn start(&mut self, format: &Format) {
         self.splitter = Splitter::new(*format, self.row_bytes_max);
-        self.dialect = dialect_of(format);
+        self.dialect = dialect_of(*format);
         self.has_header = self.dialect.is_some();
     }
 
@@ -227,9 +227,9 @@ impl fmt::Debug for Reader {
     }
 }
 
-fn dialect_of(format: &Format) -> Option<Dialect> {
+fn dialect_of(format: Format) -> Option<Dialect> {
     match format {
-        Format::Csv(dialect) => Some(*dialect),
+        Format::Csv(dialect) => Some(dialect),
         Format::Ndjson => None,
     }
 }
@@ -244,7 +244,7 @@ fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
 /// those in `text`.
 pub fn records<'a>(text: &'a [u8], format: &Format) -> impl Iterator<Item = RowSpan> + use<'a> {
     let mut splitter = Splitter::new(*format, usize::MAX);
-    let dialect = dialect_of(format);
+    let dialect = dialect_of(*format);
     let mut is_header = true;
     std::iter::from_fn(move || {
         loop {

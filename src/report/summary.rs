@@ -91,7 +91,7 @@ impl SourceNote {
         Self {
             name: name.to_owned(),
             encoding: encoding.to_owned(),
-            format: format_name(&layout.format),
+            format: format_name(layout.format),
             blank_rows: noticed.blank_rows,
             loose_quotes: noticed.loose_quotes,
             multiline_cells: noticed.multiline_cells,
@@ -105,7 +105,7 @@ impl SourceNote {
 }
 
 /// The format and what differs from the usual signs: `csv, tab, no quotes`.
-fn format_name(format: &Format) -> String {
+fn format_name(format: Format) -> String {
     let Format::Csv(dialect) = format else { return "ndjson".to_owned() };
     let mut name = match dialect.delimiter {
         b'\t' => "csv, tab".to_owned(),
@@ -127,8 +127,8 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
     let notices = [
         (
             rules.no_quotes,
-            "quotes are read as ordinary characters: only so the first rows have as many cells as the header; \
-             --quote '\"' reads them as quotes around cells",
+            "quotes are read as ordinary characters, because otherwise the first rows do not have as many cells as the \
+             header; to read them as quotes around cells, add --quote '\"'",
         ),
         (
             rules.extra_cell,
@@ -144,7 +144,7 @@ fn row_notices(noticed: &Notices) -> Vec<String> {
     let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = noticed;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
     let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
-    let notices = [
+    let found = [
         (*blank_rows, format!("rows of nothing but delimiters, passed over: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
         (
@@ -152,7 +152,7 @@ fn row_notices(noticed: &Notices) -> Vec<String> {
             format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
         ),
     ];
-    notices.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
+    found.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
 }
 
 /// Rejected rows, counted by reason and field.
