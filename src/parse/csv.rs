@@ -339,8 +339,8 @@ mod tests {
             Closed {
                 across_lines: bool,
             },
-            /// Blanks after the closing quote.
-            Ended,
+            /// Behind a closed cell and blanks.
+            Behind,
         }
         let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);
         let mut state = State::Blanks { are_none: true };
@@ -354,7 +354,7 @@ mod tests {
                     cells[cell].push(byte);
                     State::Quoted { across_lines }
                 }
-                State::Closed { .. } | State::Ended if !is_blank && !is_line_end && byte != dialect.delimiter => {
+                State::Closed { .. } | State::Behind if !is_blank && !is_line_end && byte != dialect.delimiter => {
                     bad = bad.or(Some(Reason::StrayQuote));
                     at += usize::from(Some(byte) == dialect.escape);
                     State::Plain
@@ -387,7 +387,7 @@ mod tests {
                     cells.push(Vec::new());
                     State::Blanks { are_none: true }
                 }
-                State::Closed { .. } | State::Ended => State::Ended,
+                State::Closed { .. } | State::Behind => State::Behind,
                 _ => {
                     cells[cell].push(byte);
                     let is_begin = matches!(state, State::Blanks { .. });

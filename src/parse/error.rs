@@ -126,9 +126,9 @@ pub enum LayoutError {
     },
     /// Most values of a date column are not dates in any known format.
     #[error(
-        "{unfit} of {values} values of the date column `{column}`, looked at in the beginning of the source, are not dates that \
-         medlift reads{}; write them as YYYY-MM-DD, or another format of docs/sources.md, or make the field a string in the spec. \
-         To reject these rows and load the others, give the column's format: --date-format '{column}=YYYY-MM-DD'",
+        "{unfit} of the first {values} values of the date column `{column}` have no date format that medlift reads{}. Write them as \
+         YYYY-MM-DD or in another format that docs/sources.md lists, or make the field a string in the spec. To load only the \
+         rows whose dates can be read, give the format: --date-format '{column}=YYYY-MM-DD'",
         shape_list(.shapes)
     )]
     UnknownDates {
@@ -167,7 +167,7 @@ fn shape_list(shapes: &[(&'static str, u64)]) -> String {
         return String::new();
     }
     let shape = |(shape, values): &(&str, u64)| format!("{shape} ({values} values)");
-    format!(", but would fit {}", shapes.iter().map(shape).collect::<Vec<_>>().join(", "))
+    format!("; they look like {}", shapes.iter().map(shape).collect::<Vec<_>>().join(", "))
 }
 
 fn fit_list(fits: &[(DateFormat, u64)]) -> String {

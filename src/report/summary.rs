@@ -131,8 +131,8 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
     let said = [
         (
             rules.no_quotes,
-            "quotes are read as ordinary characters: only so the first rows have as many cells as the header; \
-             --quote '\"' reads them as quotes around cells",
+            "quotes are read as ordinary characters, because otherwise the first rows do not have as many cells as the \
+             header; to read them as quotes around cells, add --quote '\"'",
         ),
         (
             rules.extra_cell,
@@ -148,7 +148,7 @@ fn row_notices(found: &Notices) -> Vec<String> {
     let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = found;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
     let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
-    let said = [
+    let found = [
         (*blank_rows, format!("rows of nothing but delimiters, passed over: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
         (
@@ -156,7 +156,7 @@ fn row_notices(found: &Notices) -> Vec<String> {
             format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
         ),
     ];
-    said.into_iter().filter(|(count, _)| *count > 0).map(|(_, words)| words).collect()
+    found.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
 }
 
 /// Rejected rows, counted by reason and field.
