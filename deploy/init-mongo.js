@@ -217,6 +217,12 @@ run({
       "collection": "medlift_runs"
     },
     "actions": ["find", "insert", "listIndexes", "update"]
+  }, {
+    "resource": {
+      "db": database,
+      "collection": "medlift_runs.leases"
+    },
+    "actions": ["find", "insert", "listIndexes", "update"]
   }],
   "roles": []
 });

@@ -27,6 +27,11 @@ pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
 
+/// The collection beside the ledger for leases, the identities of collections, and lists of refused records.
+pub fn leases_of(ledger: &str) -> String {
+    format!("{ledger}.leases")
+}
+
 /// Why the deployment cannot be used. No variant carries a password or a text of the server.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {

@@ -23,7 +23,7 @@ const THREADS_MIN: usize = 8;
 const SERVER_BYTES_MIN: u64 = 384 << 20;
 
 /// Address space of a command that reads sources: sorting alone reserves 64 MiB.
-const READING_BYTES_MIN: u64 = 640 << 20;
+const READING_BYTES_MIN: u64 = 1024 << 20;
 
 /// Address space of a load for each byte of `--run-size`.
 const BYTES_PER_RUN_BYTE: u64 = 12;

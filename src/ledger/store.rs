@@ -15,7 +15,7 @@ use super::lease::Lease;
 use super::owner::Owner;
 use super::run::{Exceptions, LoadRun};
 use crate::access::codes::DUPLICATE_KEY;
-use crate::access::{self, Failure};
+use crate::access::{self, Failure, leases_of};
 use crate::encode::Id;
 
 /// Name of the ledger's collection, in the database of the data.
@@ -72,7 +72,10 @@ impl fmt::Display for Held {
 /// The ledger of one collection of data.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    /// One document per load.
     documents: Collection<Document>,
+    /// Leases, identities and exceptions: see [`leases_of`].
+    leases: Collection<Document>,
     collection: String,
     owner: Owner,
     lease_ms: i64,
@@ -85,7 +88,8 @@ impl Ledger {
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
         let options = CollectionOptions::builder().write_concern(concern).read_concern(ReadConcern::majority()).build();
         Self {
-            documents: database.collection_with_options(LEDGER_COLLECTION, options),
+            documents: database.collection_with_options(LEDGER_COLLECTION, options.clone()),
+            leases: database.collection_with_options(&leases_of(LEDGER_COLLECTION), options),
             collection: collection.to_owned(),
             owner: Owner::this_process(),
             lease_ms: lease.as_millis() as i64,
@@ -131,7 +135,7 @@ impl Ledger {
         } };
         let id = lease_id(key);
         let taken = self
-            .documents
+            .leases
             .find_one_and_update(doc! { "_id": &id, "$or": free }, vec![change.clone()])
             .return_document(ReturnDocument::After)
             .await?;
@@ -145,7 +149,7 @@ impl Ledger {
     /// Makes the first lease with this id; `None` if there is one. The server allows no `$expr` together with an upsert.
     async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
         let made = self
-            .documents
+            .leases
             .find_one_and_update(doc! { "_id": id, "owner": { "$exists": false } }, vec![change])
             .upsert(true)
             .return_document(ReturnDocument::After)
@@ -158,7 +162,7 @@ impl Ledger {
 
     async fn held(&self, key: &str) -> Result<Option<Held>, mongodb::error::Error> {
         let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
-        let found = self.documents.find_one(doc! { "_id": lease_id(key) }).projection(shown).await?;
+        let found = self.leases.find_one(doc! { "_id": lease_id(key) }).projection(shown).await?;
         Ok(found.as_ref().and_then(held_of))
     }
 
@@ -174,7 +178,7 @@ impl Ledger {
             "$expr": { "$gt": ["$until", "$$NOW"] },
         };
         let found = patiently(|| async {
-            let found = self.documents.find(filter.clone()).projection(shown.clone()).await?;
+            let found = self.leases.find(filter.clone()).projection(shown.clone()).await?;
             found.try_collect::<Vec<Document>>().await
         });
         Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
@@ -199,7 +203,7 @@ impl Ledger {
     async fn set_lease_end(&self, key: &str, fence: i64, until: Bson) -> Result<bool, LedgerError> {
         let filter = doc! { "_id": lease_id(key), "fence": fence };
         let change = vec![doc! { "$set": { "until": until } }];
-        let done = patiently(|| async { self.documents.update_one(filter.clone(), change.clone()).await });
+        let done = patiently(|| async { self.leases.update_one(filter.clone(), change.clone()).await });
         Ok(done.await?.matched_count == 1)
     }
 
@@ -285,7 +289,7 @@ impl Ledger {
             "refused": ids_to_binary(&found.refused), "kept_out": ids_to_binary(&found.kept_out),
         };
         let written = patiently(|| async {
-            self.documents.update_one(filter.clone(), doc! { "$set": list.clone() }).upsert(true).await
+            self.leases.update_one(filter.clone(), doc! { "$set": list.clone() }).upsert(true).await
         });
         written.await.map_err(LedgerError::fenced).map(drop)
     }
@@ -296,7 +300,7 @@ impl Ledger {
     /// When the server cannot be read, or the list is missing.
     pub async fn exceptions(&self, load: Uuid, number: u64) -> Result<Exceptions, LedgerError> {
         let filter = doc! { "_id": exceptions_id(load, number) };
-        let list = patiently(|| async { self.documents.find_one(filter.clone()).await }).await?;
+        let list = patiently(|| async { self.leases.find_one(filter.clone()).await }).await?;
         let list = list.ok_or(LedgerError::Incomplete)?;
         Ok(Exceptions { refused: ids_of(&list, "refused"), kept_out: ids_of(&list, "kept_out") })
     }
@@ -367,7 +371,7 @@ impl Ledger {
     /// When the server cannot be read.
     pub async fn identity(&self, uuid: Option<Uuid>) -> Result<Option<CollectionIdentity>, LedgerError> {
         let filter = doc! { "_id": self.collection_id() };
-        let found = patiently(|| async { self.documents.find_one(filter.clone()).await }).await?;
+        let found = patiently(|| async { self.leases.find_one(filter.clone()).await }).await?;
         Ok(found.and_then(|record| identity_of(&record, uuid)))
     }
 
@@ -399,7 +403,7 @@ impl Ledger {
         } };
         let filter = doc! { "_id": self.collection_id() };
         let settled = patiently(|| async {
-            self.documents
+            self.leases
                 .find_one_and_update(filter.clone(), vec![change.clone()])
                 .upsert(true)
                 .return_document(ReturnDocument::After)
@@ -416,7 +420,7 @@ impl Ledger {
     pub async fn note_uuid(&self, uuid: Uuid) -> Result<(), LedgerError> {
         let filter = doc! { "_id": self.collection_id(), "uuid": Bson::Null };
         let change = doc! { "$set": { "uuid": uuid } };
-        patiently(|| async { self.documents.update_one(filter.clone(), change.clone()).await }).await.map(drop)
+        patiently(|| async { self.leases.update_one(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
     fn collection_id(&self) -> String {

@@ -4,7 +4,7 @@ use bson::{Bson, Document, doc};
 
 use super::{Finding, Step};
 use crate::access::provision::view_name;
-use crate::access::{Failure, Target};
+use crate::access::{Failure, Target, leases_of};
 
 /// What loading needs on the data and on the ledger.
 const LOADING: [&str; 3] = ["find", "insert", "update"];
@@ -49,7 +49,7 @@ impl Privileges {
             let missing = LOADING.iter().filter(|action| !self.allow(action, database, collection));
             missing.map(|action| format!("{action} on {database}.{collection}")).collect()
         };
-        let missing = [lacks(collection), lacks(ledger)].concat();
+        let missing = [lacks(collection), lacks(ledger), lacks(&leases_of(ledger))].concat();
         findings.push(if missing.is_empty() {
             Finding::ok(Step::Role, format!("may load into and verify {database}.{collection}"))
         } else if self.allow("find", database, collection) {

@@ -4,7 +4,7 @@ use bson::{Bson, Document, doc};
 
 use super::Wanted;
 use super::view::view_name;
-use crate::access::Account;
+use crate::access::{Account, leases_of};
 
 /// The role of the user who loads and verifies.
 pub(super) const LOADER_ROLE: &str = "medliftLoader";
@@ -41,6 +41,7 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
         on("", &["dbStats", "listCollections"]),
         on(&wanted.collection, &documents),
         on(&wanted.ledger, &documents),
+        on(&leases_of(&wanted.ledger), &documents),
     ];
     let analyst = vec![on(&view_name(&wanted.collection), &["find"])];
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]

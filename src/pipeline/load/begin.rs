@@ -3,7 +3,7 @@
 use bson::{DateTime, Uuid};
 
 use super::{Load, LoadOptions, keeping, reading, writing};
-use crate::access::{Target, schema};
+use crate::access::{Target, leases_of, schema};
 use crate::encode::Digest;
 use crate::ledger::{
     Checkpoint, Claim, CollectionIdentity, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State,
@@ -17,8 +17,8 @@ use crate::write::{Bulk, Mode};
 impl<'a> Load<'a> {
     /// Looks at the target and the reject files; with `--drop`, drops the collection once every source was read to its end.
     pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
-        if target.collection == LEDGER_COLLECTION {
-            let problem = format!("`{LEDGER_COLLECTION}` is where loads are recorded; give another --collection");
+        if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(&target.collection) {
+            let problem = format!("`{}` is where loads are recorded; give another --collection", target.collection);
             return Err(Error::Usage(problem));
         }
         schema::refuse_warning(target).await?;
