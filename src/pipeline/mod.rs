@@ -82,7 +82,7 @@ pub enum Error {
         /// The file.
         path: String,
         /// Why, and what to do.
-        problem: &'static str,
+        problem: String,
     },
     /// A file cannot be written.
     #[error("cannot write {path}: {error}{hint}")]

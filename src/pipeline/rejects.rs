@@ -28,6 +28,8 @@ pub(super) struct Rejects<'a> {
     slots: Vec<Slot>,
     /// Files that earlier loads with the same key left, by length and hash: this load writes their rows again.
     pub(super) replaceable: Vec<(u64, String)>,
+    /// The id of this load, which its files carry; none in a dry run.
+    pub(super) load: Option<String>,
     /// What was left alone or moved, in sentences.
     pub(super) notes: Vec<String>,
 }
@@ -66,8 +68,14 @@ impl<'a> Rejects<'a> {
         }
         let slots = if named.is_some() { 1 } else { plan.sources.len() };
         let slots = (0..slots).map(|_| Slot::Unused(None)).collect();
-        let mut rejects =
-            Self { plan, named: named.map(Path::to_owned), slots, replaceable: Vec::new(), notes: Vec::new() };
+        let mut rejects = Self {
+            plan,
+            named: named.map(Path::to_owned),
+            slots,
+            replaceable: Vec::new(),
+            load: None,
+            notes: Vec::new(),
+        };
         rejects.open_first()?;
         (1..rejects.slots.len()).try_for_each(|slot| rejects.check_writable(slot))?;
         Ok(rejects)
@@ -192,18 +200,21 @@ impl<'a> Rejects<'a> {
             let on_disk = file.on_disk().map_err(|error| output(&path, error))?;
             if on_disk.is_none_or(|left| left.0 == 0 || self.replaceable.contains(&left)) {
                 file.clear().map_err(|error| output(&path, error))?;
+                if let Some(load) = &self.load {
+                    file.mark(load);
+                }
                 return Ok(file);
             }
+            let of = file.marked_by().map_or_else(String::new, |load| format!(" (load {load} began it)"));
+            let why = format!("it holds rows that this load did not write{of}");
             if self.named.is_some() {
-                return Err(Error::RejectFile {
-                    path: path.display().to_string(),
-                    problem: "it holds rows that this load did not write; move it away, or name another with --rejects",
-                });
+                let problem = format!("{why}; move it away, or name another with --rejects");
+                return Err(Error::RejectFile { path: path.display().to_string(), problem });
             }
-            self.note_left(&path, "it holds rows that this load did not write");
+            self.note_left(&path, &why);
         }
         let path = self.path(slot, 1).display().to_string();
-        Err(Error::RejectFile { path, problem: "thousands of such files are there already; move them away" })
+        Err(Error::RejectFile { path, problem: "thousands of such files are there already; move them away".into() })
     }
 
     fn note_left(&mut self, path: &Path, why: &str) {
@@ -349,9 +360,11 @@ fn numbered(base: &Path, number: usize) -> PathBuf {
 
 fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadRun>) -> Result<RejectFile, Error> {
     let mut file = RejectFile::open(path).map_err(|error| cannot_open(path, error))?;
+    let is_others = |load: &LoadRun| file.marked_by().is_some_and(|id| id != load.id.to_string());
+    let is_others = interrupted.is_some_and(is_others);
     match file.resume(bytes, blake3).map_err(|error| output(path, error))? {
-        Content::Same => Ok(file),
-        Content::Changed => Err(Error::RejectFile {
+        Content::Same if !is_others => Ok(file),
+        _ => Err(Error::RejectFile {
             path: path.display().to_string(),
             problem: match interrupted {
                 Some(_) => {
@@ -359,7 +372,8 @@ fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadRun>) 
                      begins anew and writes all rejects again"
                 }
                 None => "it was changed while the load ran; run the same command again",
-            },
+            }
+            .into(),
         }),
     }
 }
@@ -369,7 +383,7 @@ fn cannot_open(path: &Path, error: OpenError) -> Error {
         OpenError::Io(error) => output(path, error),
         OpenError::InUse => Error::RejectFile {
             path: path.display().to_string(),
-            problem: "another load writes to it; wait until it has ended, or name another with --rejects",
+            problem: "another load writes to it; wait until it has ended, or name another with --rejects".into(),
         },
     }
 }

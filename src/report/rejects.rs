@@ -9,9 +9,14 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::XattrFlags;
+
 use crate::outputs;
 use crate::parse::REJECT_COLUMNS;
 use crate::reject::Reject;
+
+/// The extended attribute that names the load whose rows a file holds, where the file system has such attributes.
+const LOAD_ATTRIBUTE: &str = "user.medlift.load";
 
 /// Bytes of a file that are compared, hashed or copied at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -122,6 +127,21 @@ impl RejectFile {
             Ok(())
         })?;
         Ok(Some((len, hasher.finalize().to_hex().to_string())))
+    }
+
+    /// Writes the load's id on the file. A file system without extended attributes keeps none: the hash alone then tells whose
+    /// rows are in the file.
+    pub fn mark(&self, load: &str) {
+        if !self.is_special {
+            let _ = rustix::fs::fsetxattr(&self.file, LOAD_ATTRIBUTE, load.as_bytes(), XattrFlags::empty());
+        }
+    }
+
+    /// The id of the load whose rows the file holds, if it is known.
+    pub fn marked_by(&self) -> Option<String> {
+        let mut id = [0; 64];
+        let len = rustix::fs::fgetxattr(&self.file, LOAD_ATTRIBUTE, &mut id[..]).ok()?;
+        String::from_utf8(id[..len].to_vec()).ok()
     }
 
     /// Forgets what is in the file.
@@ -380,6 +400,23 @@ mod tests {
             assert_eq!(place.open().resume(bytes, &hash).unwrap(), Content::Changed, "{changed:?}");
             assert_eq!(place.content("r"), changed);
         }
+    }
+
+    #[test]
+    fn a_file_carries_the_id_of_its_load() {
+        let place = Place::new();
+        let mut file = place.open();
+        assert_eq!(file.marked_by(), None);
+        file.mark("1234");
+        if file.marked_by().is_none() {
+            eprintln!("not tried: the file system has no extended attributes");
+            return;
+        }
+        place.append(&mut file, "1\n");
+        drop(file);
+        assert_eq!(place.open().marked_by().as_deref(), Some("1234"));
+        place.open().mark("5");
+        assert_eq!(place.open().marked_by().as_deref(), Some("5"));
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl<'a> Load<'a> {
         }
         self.ledger.supersede(&self.run.key, self.run.id, self.run.fence).await.map_err(keeping)?;
         self.ledger.put(&mut self.run).await.map_err(keeping)?;
+        self.account.rejects.load = Some(self.run.id.to_string());
         self.account.rejects.replaceable = self.ledger.reject_files(&self.run.key).await.map_err(reading)?;
         Ok(())
     }
