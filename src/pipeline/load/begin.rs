@@ -63,7 +63,7 @@ impl<'a> Load<'a> {
         let Some(prior) = self.ledger.find(&self.run.key).await.map_err(reading)? else { return Ok(false) };
         if let Some(why) = self.is_invalid(&prior).await? {
             self.notes.push(format!(
-                "load {} of these sources no longer counts, everything is written again: {why}",
+                "load {} of these sources no longer counts because {why}; everything is written again",
                 prior.id
             ));
             return Ok(false);
@@ -82,7 +82,7 @@ impl<'a> Load<'a> {
             }
             Resumed::Gone(path) => {
                 self.notes.push(format!(
-                    "load {} cannot be gone on with, everything is written again: {} is missing",
+                    "load {} cannot be resumed because {} is missing; everything is written again",
                     prior.id,
                     path.display()
                 ));
