@@ -67,11 +67,12 @@ impl Reading {
     fn new(sample: &[u8], dialect: Dialect) -> Self {
         let mut reading = Self::default();
         let mut cells = Cells::default();
-        for span in records(sample, &Format::Csv(dialect)) {
+        for (place, span) in records(sample, &Format::Csv(dialect)).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let divides = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            if reading.columns == 0 {
-                reading.columns = cells.len();
+            // A header that does not divide has no columns; the first row never stands in for it.
+            if place == 0 {
+                reading.columns = if divides { cells.len() } else { 0 };
                 continue;
             }
             reading.rows += 1;
@@ -95,7 +96,7 @@ impl Reading {
 
     /// Looks at a row that divides with quotes around cells.
     fn weigh_quoted(&mut self, row: &[u8], line: u64, dialect: Dialect, cells: &Cells) {
-        let lines = Lines { dialect, foreign: 0, delimiters: self.columns - 1 };
+        let lines = Lines { dialect, foreign: 0, delimiters: self.columns.saturating_sub(1) };
         let long = lines.long_cells(row, cells);
         if long.iter().any(|cell| cell.is_rows) {
             self.first_swallowing = self.first_swallowing.or(Some(line));
@@ -162,6 +163,8 @@ mod tests {
             "a,b,c\n1,\"cut off,\n",
             "a,b,c\n1,x\n2,\"open,z,z\n",
             "a\n\"x\ny\"\n",
+            "\"a\"x,b\n1,\"open\n2,close\"\n",
+            "\"a\"x,b\n \n\"\"\n",
         ] {
             assert_eq!(decide_csv(sample), Ok(Some(QUOTE)), "{sample:?}");
         }
