@@ -30,13 +30,18 @@ pub fn is_same_file(left: &Path, right: &Path) -> bool {
 /// Opens `path` for reading and writing. A missing file is created with mode 0600; an existing file keeps its content. A
 /// regular file gets mode 0600; the mode of a device, a pipe or a directory is never changed.
 pub fn open_private(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)?;
+    let file = open_unchanged(path)?;
     make_private(&file)?;
     Ok(file)
 }
 
-/// Sets the mode of the open file, so that nobody can put another file in its place in between.
-fn make_private(file: &File) -> io::Result<()> {
+/// As [`open_private`], but leaves the mode of an existing file as it is, for a file that may turn out to be somebody else's.
+pub fn open_unchanged(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
+}
+
+/// Sets the mode of an open regular file to 0600. By the open file, so that nobody can put another one in its place in between.
+pub fn make_private(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     if found.is_file() && found.mode() & 0o7777 != PRIVATE_MODE {
         file.set_permissions(Permissions::from_mode(PRIVATE_MODE))?;

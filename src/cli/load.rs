@@ -97,6 +97,7 @@ impl LoadArgs {
         let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
         output::print(&summary, json)?;
         let differs = summary.verification.as_ref().is_some_and(|proof| !proof.is_clean());
+        let differs = differs || summary.nonconforming > 0;
         Ok(output::exit_code(differs, summary.counts.rejected > 0))
     }
 

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
 use super::store::{Held, Ledger, LedgerError};
@@ -27,8 +28,8 @@ pub struct Guard {
     ledger: Ledger,
     key: Arc<str>,
     fence: i64,
-    /// Until when nobody else can have taken the lease, by this machine's clock.
-    until: Arc<Mutex<Instant>>,
+    /// Until when nobody else can have taken the lease, by [`since_boot`].
+    until: Arc<Mutex<Duration>>,
     is_lost: Arc<AtomicBool>,
 }
 
@@ -38,7 +39,7 @@ impl Claim {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn take(ledger: &Ledger, key: &str) -> Result<Result<Self, Held>, LedgerError> {
-        let asked = Instant::now();
+        let asked = since_boot();
         let fence = match ledger.take_lease(key).await? {
             Ok(fence) => fence,
             Err(held) => return Ok(Err(held)),
@@ -70,8 +71,10 @@ impl Claim {
     }
 
     /// Gives the lease back, so that the next load need not wait. If that fails, the lease runs out by itself.
-    pub async fn release(self) {
+    pub async fn release(mut self) {
         self.renewing.abort();
+        // A renewal under way would come after the release.
+        let _ = (&mut self.renewing).await;
         let Guard { ledger, key, fence, .. } = &self.guard;
         let _ = tokio::time::timeout(RELEASE_TIMEOUT, ledger.release(key, *fence)).await;
     }
@@ -89,7 +92,7 @@ impl Guard {
     /// # Errors
     /// [`LedgerError::TakenOver`], or when the server cannot be reached.
     pub async fn ensure(&self) -> Result<(), LedgerError> {
-        let is_over = Instant::now() >= *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = since_boot() >= *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if is_over { self.renew().await } else { Ok(()) }
     }
 
@@ -98,7 +101,7 @@ impl Guard {
     /// # Errors
     /// As [`ensure`](Self::ensure).
     pub async fn renew(&self) -> Result<(), LedgerError> {
-        let asked = Instant::now();
+        let asked = since_boot();
         if !self.ledger.renew(&self.key, self.fence).await? {
             self.is_lost.store(true, Ordering::Relaxed);
             return Err(LedgerError::TakenOver);
@@ -106,6 +109,16 @@ impl Guard {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = asked + self.ledger.lease();
         Ok(())
     }
+}
+
+/// Time since the machine was started, also while it was suspended: the server's clock goes on then.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    const CLOCK: ClockId = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: ClockId = ClockId::Monotonic;
+    let now = clock_gettime(CLOCK);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// A renewal that fails is tried again with the next: nobody else may take the lease until it has run out, and whoever writes

@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs;
 
 use bson::Uuid;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 /// One process of one machine.
@@ -30,14 +32,21 @@ impl Owner {
             host: text_of("/proc/sys/kernel/hostname"),
             process,
             machine: machine(),
-            ticks: start_ticks(process).unwrap_or_default(),
+            ticks: state_of(process).map_or_else(String::new, |(_, ticks)| ticks),
         }
     }
 
-    /// Whether the process is known to have ended. False if it runs, or if this machine cannot tell.
+    /// Whether the process is known to have ended. False if it runs, or if this machine cannot tell: another user's process
+    /// may be hidden.
     pub fn has_ended(&self) -> bool {
         let is_here = !self.machine.is_empty() && !self.ticks.is_empty() && self.machine == machine();
-        is_here && start_ticks(self.process).is_none_or(|ticks| ticks != self.ticks)
+        if !is_here {
+            return false;
+        }
+        match state_of(self.process) {
+            Some((state, ticks)) => ticks != self.ticks || matches!(state.as_str(), "Z" | "X"),
+            None => is_gone(self.process),
+        }
     }
 }
 
@@ -63,15 +72,20 @@ fn text_of(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// The start time of a process that runs (proc(5), `/proc/pid/stat`, field 22). A zombie does not run.
-fn start_ticks(process: u32) -> Option<String> {
+/// State and start time of a process (proc(5), `/proc/pid/stat`, fields 3 and 22); `None` if they cannot be read.
+fn state_of(process: u32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, field 2, stands in parentheses and may hold anything.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
-    let state = fields.next()?;
-    let ticks = fields.nth(18)?;
-    (!matches!(state, "Z" | "X")).then(|| ticks.to_owned())
+    let state = fields.next()?.to_owned();
+    Some((state, fields.nth(18)?.to_owned()))
+}
+
+/// Whether there is no process with this id. One of another user that `/proc` hides is there.
+fn is_gone(process: u32) -> bool {
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw);
+    id.is_some_and(|id| test_kill_process(id) == Err(Errno::SRCH))
 }
 
 #[cfg(test)]
@@ -81,7 +95,7 @@ mod tests {
     use super::*;
 
     fn of(process: u32) -> Owner {
-        Owner { process, ticks: start_ticks(process).unwrap_or_default(), ..Owner::this_process() }
+        Owner { process, ticks: state_of(process).unwrap().1, ..Owner::this_process() }
     }
 
     #[test]
@@ -91,8 +105,14 @@ mod tests {
         let owner = of(child.id());
         assert!(!owner.has_ended());
         child.kill().unwrap();
-        child.wait().unwrap();
+        // It stays as a zombie until it is waited for.
+        while state_of(child.id()).is_some_and(|(state, _)| state != "Z") {
+            std::thread::yield_now();
+        }
         assert!(owner.has_ended());
+        child.wait().unwrap();
+        assert!(owner.has_ended() && is_gone(child.id()));
+        assert!(!is_gone(std::process::id()));
     }
 
     #[test]

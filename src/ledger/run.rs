@@ -78,9 +78,11 @@ pub struct Exceptions {
 }
 
 impl Exceptions {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.refused.is_empty() && self.kept_out.is_empty()
+    /// The same in lists of at most `ids_max` `_id`s each: a document of the ledger has at most 16 MiB.
+    pub fn lists(&self, ids_max: usize) -> impl Iterator<Item = Self> {
+        let refused = self.refused.chunks(ids_max).map(|ids| Self { refused: ids.to_vec(), kept_out: Vec::new() });
+        let kept_out = self.kept_out.chunks(ids_max).map(|ids| Self { refused: Vec::new(), kept_out: ids.to_vec() });
+        refused.chain(kept_out)
     }
 }
 
@@ -146,4 +148,20 @@ pub struct RejectsState {
     pub bytes: u64,
     /// BLAKE3 of that many bytes, hex.
     pub blake3: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_are_listed_in_documents_of_bounded_length() {
+        let ids = |bytes: std::ops::Range<u8>| bytes.map(|byte| Id([byte; 16])).collect::<Vec<_>>();
+        let all = Exceptions { refused: ids(0..7), kept_out: ids(7..10) };
+        let lists: Vec<Exceptions> = all.lists(3).collect();
+        assert!(lists.iter().all(|list| (1..=3).contains(&(list.refused.len() + list.kept_out.len()))));
+        assert_eq!(lists.iter().flat_map(|list| list.refused.clone()).collect::<Vec<_>>(), all.refused);
+        assert_eq!(lists.iter().flat_map(|list| list.kept_out.clone()).collect::<Vec<_>>(), all.kept_out);
+        assert_eq!(Exceptions::default().lists(3).count(), 0);
+    }
 }

@@ -13,9 +13,9 @@ use mongodb::{Collection, Database};
 use super::identity::CollectionIdentity;
 use super::lease::Lease;
 use super::owner::Owner;
-use super::run::{Exceptions, LoadRun};
+use super::run::{Exceptions, LoadRun, RejectsState};
 use crate::access::codes::DUPLICATE_KEY;
-use crate::access::{self, Failure, leases_of};
+use crate::access::{self, ATTEMPTS_MAX, Failure, leases_of, pause};
 use crate::encode::Id;
 
 /// Name of the ledger's collection, in the database of the data.
@@ -36,6 +36,9 @@ pub enum LedgerError {
     /// A document that the load counts on is gone.
     #[error("a list of refused records is missing; load again with --reload")]
     Incomplete,
+    /// A lease that is not one, or that others take again and again.
+    #[error("the lease of this load cannot be read; see its document in `medlift_runs.leases`")]
+    Unreadable,
     /// Another process has taken the load over: its fence is higher.
     #[error("another process has taken the load over")]
     TakenOver,
@@ -108,16 +111,20 @@ impl Ledger {
     /// When the server cannot be reached.
     pub async fn take_lease(&self, key: &str) -> Result<Result<i64, Held>, LedgerError> {
         let mut ended = None;
-        loop {
+        for attempt in 1..=ATTEMPTS_MAX {
             if let Some(fence) = patiently(|| self.try_lease(key, ended)).await? {
                 return Ok(Ok(fence));
             }
-            let Some(held) = patiently(|| self.held(key)).await? else { continue };
+            let Some(held) = patiently(|| self.held(key)).await? else {
+                tokio::time::sleep(pause(attempt)).await;
+                continue;
+            };
             if !held.lease.owner.has_ended() || ended == Some(held.lease.fence) {
                 return Ok(Err(held));
             }
             ended = Some(held.lease.fence);
         }
+        Err(LedgerError::Unreadable)
     }
 
     /// [`Lease::take`] as one update of the server; `None` if another owner holds the lease.
@@ -219,16 +226,16 @@ impl Ledger {
         patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
     }
 
-    /// The reject files that loads with this key left, by length and hash.
+    /// The reject files that loads with this key left, each with its load.
     ///
     /// # Errors
     /// When the server cannot be read.
-    pub async fn reject_files(&self, key: &str) -> Result<Vec<(u64, String)>, LedgerError> {
+    pub async fn reject_files(&self, key: &str) -> Result<Vec<(Uuid, RejectsState)>, LedgerError> {
         let filter = doc! { "collection": &self.collection, "key": key };
         let loads = self.documents.clone_with_type::<LoadRun>();
         let found = patiently(|| async { loads.find(filter.clone()).await?.try_collect::<Vec<LoadRun>>().await });
-        let states = found.await?.into_iter().flat_map(|load| load.checkpoint.rejects);
-        Ok(states.map(|state| (state.bytes, state.blake3)).collect())
+        let states = |load: LoadRun| load.checkpoint.rejects.into_iter().map(move |state| (load.id, state));
+        Ok(found.await?.into_iter().flat_map(states).collect())
     }
 
     /// Writes the load's document, new or changed, in the name of its fence. Both times are the server's. Tries again while
@@ -311,7 +318,7 @@ impl Ledger {
     /// # Errors
     /// When the write is not acknowledged by a journaled majority.
     pub async fn supersede(&self, key: &str, kept: Uuid, fence: i64) -> Result<(), LedgerError> {
-        let filter = doc! { "key": key, "_id": { "$ne": kept }, "state": { "$in": UNFINISHED.to_vec() } };
+        let filter = doc! { "key": key, "_id": { "$ne": kept }, "state": { "$in": UNFINISHED.to_vec() }, "fence": { "$lte": fence } };
         let change = vec![doc! { "$set": { "state": "superseded", "fence": fence, "updated": "$$NOW" } }];
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
@@ -324,15 +331,6 @@ impl Ledger {
         let change = vec![doc! { "$set": { "state": "dropped", "updated": "$$NOW" } }];
         let filter = doc! { "collection": &self.collection };
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
-    }
-
-    /// Whether another load than `load` has brought documents to the collection that is there now.
-    ///
-    /// # Errors
-    /// When the server cannot be read.
-    pub async fn has_other_loads(&self, load: &LoadRun) -> Result<bool, LedgerError> {
-        let of_uuid = doc! { "$in": [Bson::from(load.collection_uuid), Bson::Null] };
-        self.any(doc! { "_id": { "$ne": load.id }, "collection_uuid": of_uuid }).await
     }
 
     /// Whether another load into the collection was at work after `load` had begun.
@@ -364,63 +362,74 @@ impl Ledger {
             .map(|found| found.is_some())
     }
 
-    /// The identity of the collection with this UUID, if the ledger has it. One of another UUID was of a collection that is
-    /// gone.
+    /// The identity of the collection's documents, if the ledger has it. It stays the collection's if that is restored or moved,
+    /// which gives it another UUID.
     ///
     /// # Errors
     /// When the server cannot be read.
-    pub async fn identity(&self, uuid: Option<Uuid>) -> Result<Option<CollectionIdentity>, LedgerError> {
-        let filter = doc! { "_id": self.collection_id() };
-        let found = patiently(|| async { self.leases.find_one(filter.clone()).await }).await?;
-        Ok(found.and_then(|record| identity_of(&record, uuid)))
+    pub async fn identity(&self) -> Result<Option<CollectionIdentity>, LedgerError> {
+        Ok(self.identity_record().await?.as_ref().and_then(identity_of))
     }
 
-    /// Settles the identity of the collection: the given one, unless the ledger has one. With `anew` the given one replaces
-    /// it. The settled one comes back.
+    async fn identity_record(&self) -> Result<Option<Document>, LedgerError> {
+        let filter = doc! { "_id": self.collection_id() };
+        patiently(|| async { self.leases.find_one(filter.clone()).await }).await
+    }
+
+    /// Settles the identity of the collection and gives it back: that of the ledger, or the wanted one if the ledger has none, or
+    /// if the collection is empty and no other load is under way. `key` is that of the load that asks, which has its lease.
+    ///
+    /// Two loads that ask at the same time see each other's lease. Whoever agrees changes the record's revision, so that nobody
+    /// replaces an identity that another load has just agreed to.
     ///
     /// # Errors
     /// When the write is not acknowledged by a journaled majority.
     pub async fn settle_identity(
         &self,
         wanted: &CollectionIdentity,
-        uuid: Option<Uuid>,
-        anew: bool,
+        is_empty: bool,
+        key: &str,
     ) -> Result<CollectionIdentity, LedgerError> {
-        if !anew && let Some(settled) = self.identity(uuid).await? {
-            return Ok(settled);
+        loop {
+            let record = self.identity_record().await?;
+            let known = match record.as_ref().and_then(identity_of) {
+                None if !is_empty => self.identity_of_loads(wanted).await?,
+                known => known,
+            };
+            let anew = is_empty && self.other_load(key).await?.is_none();
+            let settled = known.filter(|_| !anew).unwrap_or_else(|| wanted.clone());
+            if self.put_identity(record.as_ref(), &settled).await? {
+                return Ok(settled);
+            }
         }
-        let is_same = doc! { "$in": [{ "$ifNull": ["$uuid", Bson::Null] }, [Bson::from(uuid), Bson::Null]] };
-        let keeps = if anew {
-            false.into()
-        } else {
-            Bson::from(doc! { "$and": [{ "$ne": [{ "$type": "$identity" }, "missing"] }, is_same] })
-        };
-        let wanted_value = bson::serialize_to_bson(wanted).expect("an identity is a document");
-        let change = doc! { "$set": {
-            "of": { "$literal": &self.collection },
-            "identity": { "$cond": [keeps, "$identity", { "$literal": wanted_value }] },
-            "uuid": uuid,
-        } };
-        let filter = doc! { "_id": self.collection_id() };
-        let settled = patiently(|| async {
-            self.leases
-                .find_one_and_update(filter.clone(), vec![change.clone()])
-                .upsert(true)
-                .return_document(ReturnDocument::After)
-                .await
-        });
-        let settled = settled.await?.and_then(|record| identity_of(&record, uuid));
-        Ok(settled.unwrap_or_else(|| wanted.clone()))
     }
 
-    /// Records the UUID of a collection that did not exist when its identity was settled.
-    ///
-    /// # Errors
-    /// When the write is not acknowledged by a journaled majority.
-    pub async fn note_uuid(&self, uuid: Uuid) -> Result<(), LedgerError> {
-        let filter = doc! { "_id": self.collection_id(), "uuid": Bson::Null };
-        let change = doc! { "$set": { "uuid": uuid } };
-        patiently(|| async { self.leases.update_one(filter.clone(), change.clone()).await }).await.map(drop)
+    /// Writes the identity if the record is still the one that was read.
+    async fn put_identity(&self, read: Option<&Document>, settled: &CollectionIdentity) -> Result<bool, LedgerError> {
+        let revision = read.and_then(|record| record.get_i64("revision").ok());
+        let filter = doc! { "_id": self.collection_id(), "revision": revision };
+        let identity = bson::serialize_to_bson(settled).expect("an identity is a document");
+        let change = doc! { "$set": {
+            "of": &self.collection, "identity": identity, "revision": revision.unwrap_or(0) + 1,
+        } };
+        let written =
+            patiently(|| async { self.leases.update_one(filter.clone(), change.clone()).upsert(read.is_none()).await });
+        match written.await.map_err(LedgerError::fenced) {
+            Ok(written) => Ok(written.matched_count == 1 || written.upserted_id.is_some()),
+            Err(LedgerError::TakenOver) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The identity of a collection that was loaded before identities were kept, as far as its loads tell: by their key. `None`
+    /// if one of them had the wanted key, or if there is none.
+    async fn identity_of_loads(&self, wanted: &CollectionIdentity) -> Result<Option<CollectionIdentity>, LedgerError> {
+        let filter = doc! { "collection": &self.collection, "state": { "$ne": "dropped" } };
+        let keys =
+            patiently(|| async { self.documents.distinct("options.identity_key", filter.clone()).await }).await?;
+        let keys: Vec<&str> = keys.iter().filter_map(Bson::as_str).collect();
+        let other = keys.first().filter(|_| !keys.contains(&wanted.key.as_str()));
+        Ok(other.map(|key| CollectionIdentity { key: (*key).to_owned(), fields: wanted.fields.clone() }))
     }
 
     fn collection_id(&self) -> String {
@@ -471,12 +480,7 @@ fn held_of(lease: &Document) -> Option<Held> {
     Some(Held { lease: Lease { owner, fence: lease.get_i64("fence").ok()?, since_ms, until_ms }, left })
 }
 
-fn identity_of(record: &Document, uuid: Option<Uuid>) -> Option<CollectionIdentity> {
-    let recorded =
-        record.get("uuid").cloned().and_then(|uuid| bson::deserialize_from_bson::<Option<Uuid>>(uuid).ok()).flatten();
-    if recorded.is_some() && uuid.is_some() && recorded != uuid {
-        return None;
-    }
+fn identity_of(record: &Document) -> Option<CollectionIdentity> {
     bson::deserialize_from_bson(record.get("identity")?.clone()).ok()
 }
 

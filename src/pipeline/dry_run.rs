@@ -34,6 +34,9 @@ pub fn dry_run(
 ) -> Result<LoadSummary, Error> {
     let started = Instant::now();
     let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
+    if let Some(account) = &mut account {
+        account.rejects.check_named()?;
+    }
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {

@@ -59,6 +59,14 @@ pub enum Error {
         "these sources are being loaded into the collection by {0}; wait until that load has ended, then run the same command again"
     )]
     Held(Box<Held>),
+    /// Another process has a load into the collection under way.
+    #[error(
+        "the collection is not dropped while it is being loaded by {0}; wait until that load has ended, then run the same command again"
+    )]
+    Busy(Box<Held>),
+    /// The collection was empty when the load looked at it first, and is not any more.
+    #[error("another load has begun to fill the collection; run the same command again")]
+    NoLongerEmpty,
     /// The lease ran out while this process did not run, and another one has taken the load over.
     #[error(
         "another process has taken this load over, because the lease of this one ran out; nothing is lost, and the other \
@@ -67,7 +75,7 @@ pub enum Error {
     TakenOver,
     /// The collection's documents were made with other identity fields or another key.
     #[error(
-        "{collection} has documents whose _id is made with {stored}; with two kinds of _id every record would be there twice; \
+        "by the ledger, the documents of {collection} have an _id made with {stored}; with two kinds of _id every record would be there twice; \
          use the spec and the MEDLIFT_IDENTITY_KEY of the earlier loads, name another collection, or load with --drop"
     )]
     OtherIdentity {
@@ -162,7 +170,9 @@ impl Error {
         match error {
             LedgerError::TakenOver => Self::TakenOver,
             LedgerError::Server(failure) => Self::Ledger { doing, failure },
-            LedgerError::Incomplete => Self::Stopped(format!("cannot {doing} the ledger `medlift_runs`: {error}")),
+            LedgerError::Incomplete | LedgerError::Unreadable => {
+                Self::Stopped(format!("cannot {doing} the ledger `medlift_runs`: {error}"))
+            }
         }
     }
 
@@ -181,7 +191,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
-            Self::Held(_) | Self::TakenOver => 6,
+            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver => 6,
             Self::Access(error) => error.exit_code(),
             Self::Unfinished { cause, .. } => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),

@@ -1,6 +1,7 @@
 //! Which reject file a source has, and whose rows may be overwritten: nobody's but the load's own.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::Error;
 use super::plan::{Plan, SourcePlan};
@@ -10,6 +11,9 @@ use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
 
 /// How the names of reject files end.
 const SUFFIX: &str = ".rejects.csv";
+
+/// How long another process may hold a file of this load to look at it.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// Most reject files that are open at once.
 const OPEN_MAX: usize = 16;
@@ -26,8 +30,8 @@ pub(super) struct Rejects<'a> {
     /// The one file for all, if the user named one.
     named: Option<PathBuf>,
     slots: Vec<Slot>,
-    /// Files that earlier loads with the same key left, by length and hash: this load writes their rows again.
-    pub(super) replaceable: Vec<(u64, String)>,
+    /// Files that earlier loads with the same key left: this load writes their rows again.
+    pub(super) replaceable: Vec<LeftFile>,
     /// The id of this load, which its files carry; none in a dry run.
     pub(super) load: Option<String>,
     /// What was left alone or moved, in sentences.
@@ -50,8 +54,8 @@ enum Slot {
 /// Whether the reject files of an interrupted load are as it left them.
 pub(super) enum Resumed {
     Yes,
-    /// A file is not there any more.
-    Gone(PathBuf),
+    /// The file of that name is not there, or is not the one that was named now.
+    Gone(String),
 }
 
 impl<'a> Rejects<'a> {
@@ -94,10 +98,44 @@ impl<'a> Rejects<'a> {
         }
         match RejectFile::open(&path) {
             Ok(file) => self.slots[0] = Slot::Unused(Some(file)),
-            Err(OpenError::InUse) if self.named.is_none() => {}
+            // Perhaps by the same load in another process: the lease says so first.
+            Err(OpenError::InUse) => {}
             Err(error) => return Err(cannot_open(&path, error)),
         }
         Ok(())
+    }
+
+    /// Makes sure, before anything is written, that a named file may be written: later it would stop the load in its middle.
+    ///
+    /// # Errors
+    /// When another load writes to the file, or it holds rows of others.
+    pub(super) fn check_named(&mut self) -> Result<(), Error> {
+        let Some(path) = self.named.clone() else { return Ok(()) };
+        let Slot::Unused(file) = &mut self.slots[0] else { return Ok(()) };
+        let file = match file.take() {
+            Some(file) => file,
+            None => RejectFile::open(&path).map_err(|error| cannot_open(&path, error))?,
+        };
+        if let Some(why) = self.is_others(&file).map_err(|error| output(&path, error))? {
+            let problem = format!("{why}; move it away, or name another with --rejects");
+            return Err(Error::RejectFile { path: path.display().to_string(), problem });
+        }
+        self.slots[0] = Slot::Unused(Some(file));
+        Ok(())
+    }
+
+    /// Why a file may not be replaced by this load's rows; `None` if it may.
+    fn is_others(&self, file: &RejectFile) -> std::io::Result<Option<String>> {
+        let Some((bytes, blake3)) = file.on_disk()?.filter(|(bytes, _)| *bytes > 0) else { return Ok(None) };
+        let mark = file.marked_by();
+        let is_left = |left: &LeftFile| {
+            left.bytes == bytes && left.blake3 == blake3 && mark.as_ref().is_none_or(|mark| *mark == left.load)
+        };
+        if self.replaceable.iter().any(is_left) {
+            return Ok(None);
+        }
+        let of = mark.map_or_else(String::new, |load| format!(" (load {load} began it)"));
+        Ok(Some(format!("it holds rows that this load did not write{of}")))
     }
 
     /// A file that exists must be writable, and a directory must take new files. Files of the first source's directory are
@@ -105,7 +143,11 @@ impl<'a> Rejects<'a> {
     fn check_writable(&self, slot: usize) -> Result<(), Error> {
         let path = self.path(slot, 1);
         let is_beside_first = path.parent() == self.path(0, 1).parent();
-        let checked = if path.exists() {
+        let is_special = std::fs::metadata(&path).is_ok_and(|found| !found.is_file());
+        let checked = if is_special || self.is_source(&path) {
+            // A pipe would wait for its reader; a source is passed over.
+            Ok(())
+        } else if path.exists() {
             std::fs::OpenOptions::new().write(true).open(&path).map(drop)
         } else if is_beside_first {
             Ok(())
@@ -125,21 +167,31 @@ impl<'a> Rejects<'a> {
     /// # Errors
     /// When a file was changed since, or is in use, or cannot be read.
     pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
+        let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
             let slot = self.slot_of(state.source as usize);
             let path = match &self.named {
                 Some(named) => named.clone(),
                 None => directory_of(&self.path(slot, 1)).join(&state.name),
             };
+            if state.bytes == 0 && !path.exists() {
+                continue;
+            }
             let is_empty = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0);
             if !path.exists() || is_empty && state.bytes > 0 || self.named.is_some() && file_name(&path) != state.name {
-                return Ok(Resumed::Gone(path));
+                return Ok(Resumed::Gone(state.name.clone()));
             }
-            // The lock that this load itself may have taken on it.
-            self.slots[slot] = Slot::Unused(None);
+            if let Slot::Unused(file) = &mut self.slots[slot] {
+                // This process may have locked it itself.
+                drop(file.take());
+            }
             let (bytes, blake3) = (state.bytes, state.blake3.clone());
             reopen(&path, bytes, &blake3, Some(load))?;
-            self.slots[slot] = Slot::Closed { path, bytes, blake3 };
+            slots.push((slot, Slot::Closed { path, bytes, blake3 }));
+        }
+        // Not before all are known to be there: a load that begins anew chooses its files anew.
+        for (slot, file) in slots {
+            self.slots[slot] = file;
         }
         Ok(Resumed::Yes)
     }
@@ -197,16 +249,13 @@ impl<'a> Rejects<'a> {
                 }
                 Err(error) => return Err(cannot_open(&path, error)),
             };
-            let on_disk = file.on_disk().map_err(|error| output(&path, error))?;
-            if on_disk.is_none_or(|left| left.0 == 0 || self.replaceable.contains(&left)) {
+            let Some(why) = self.is_others(&file).map_err(|error| output(&path, error))? else {
                 file.clear().map_err(|error| output(&path, error))?;
                 if let Some(load) = &self.load {
                     file.mark(load);
                 }
                 return Ok(file);
-            }
-            let of = file.marked_by().map_or_else(String::new, |load| format!(" (load {load} began it)"));
-            let why = format!("it holds rows that this load did not write{of}");
+            };
             if self.named.is_some() {
                 let problem = format!("{why}; move it away, or name another with --rejects");
                 return Err(Error::RejectFile { path: path.display().to_string(), problem });
@@ -214,7 +263,8 @@ impl<'a> Rejects<'a> {
             self.note_left(&path, &why);
         }
         let path = self.path(slot, 1).display().to_string();
-        Err(Error::RejectFile { path, problem: "thousands of such files are there already; move them away".into() })
+        let problem = format!("there are {NAMES_MAX} reject files with this name already; move them away");
+        Err(Error::RejectFile { path, problem })
     }
 
     fn note_left(&mut self, path: &Path, why: &str) {
@@ -230,6 +280,7 @@ impl<'a> Rejects<'a> {
         let spare = self.spare(slot);
         let source = &self.plan.sources[slot];
         let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("the file was just opened") };
+        require_in_place(file)?;
         let header = if file.is_empty() { header_line(&source.layout.header, delimiter(source)) } else { Vec::new() };
         let bytes = [&header, lines].concat();
         let moved = file.append(&bytes, spare).map_err(|error| output(file.path(), error))?;
@@ -257,6 +308,7 @@ impl<'a> Rejects<'a> {
                 }
             }
             if let Slot::Open(file) = &mut self.slots[slot] {
+                require_in_place(file)?;
                 let moved = file.move_tail(spare).map_err(|error| output(file.path(), error))?;
                 self.note_moved(slot, moved);
             }
@@ -305,7 +357,9 @@ impl<'a> Rejects<'a> {
             None => directory_of(&self.path(self.slot_of(state.source as usize), 1)).join(&state.name),
         };
         let is_there = |path: &Path, state: &RejectsState| {
-            std::fs::read(path).is_ok_and(|found| blake3::hash(&found).to_hex().as_str() == state.blake3)
+            let is_alike = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == state.bytes);
+            let on_disk = || RejectFile::open(path).ok().and_then(|file| file.on_disk().ok().flatten());
+            is_alike && on_disk().is_some_and(|(_, blake3)| blake3 == state.blake3)
         };
         let found = load.checkpoint.rejects.iter().map(|state| (path(state), state));
         found.filter(|(path, state)| is_there(path, state)).map(|(path, _)| path.display().to_string()).collect()
@@ -358,8 +412,35 @@ fn numbered(base: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
+/// A reject file of an earlier load.
+#[derive(Debug, Clone)]
+pub(super) struct LeftFile {
+    pub(super) load: String,
+    pub(super) bytes: u64,
+    pub(super) blake3: String,
+}
+
+fn require_in_place(file: &RejectFile) -> Result<(), Error> {
+    if file.is_in_place() {
+        return Ok(());
+    }
+    let problem = "it was moved or replaced while the load ran; put it back, then run the same command again";
+    Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
+}
+
+/// Opens a file that another process may be looking at for a moment.
+fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
+    let until = Instant::now() + LOOK_MAX;
+    loop {
+        match RejectFile::open(path) {
+            Err(OpenError::InUse) if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+            opened => return opened,
+        }
+    }
+}
+
 fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadRun>) -> Result<RejectFile, Error> {
-    let mut file = RejectFile::open(path).map_err(|error| cannot_open(path, error))?;
+    let mut file = open_patiently(path).map_err(|error| cannot_open(path, error))?;
     let is_others = |load: &LoadRun| file.marked_by().is_some_and(|id| id != load.id.to_string());
     let is_others = interrupted.is_some_and(is_others);
     match file.resume(bytes, blake3).map_err(|error| output(path, error))? {

@@ -64,7 +64,7 @@ impl<'a> Account<'a> {
         let run = &settled.run;
         let source = |entry: &Entry| run.blocks[entry.chunk as usize].source;
         let rejected = run.blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);
-        let lost = settled.losers.refused.iter().map(source);
+        let lost = settled.losers.refused.iter().map(|(entry, _)| source(entry));
         let outcomes = run.entries.iter().zip(&settled.outcomes);
         let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
         let mut slots: Vec<usize> = rejected.chain(lost).chain(refused.map(|(entry, _)| source(entry))).collect();
@@ -103,16 +103,14 @@ impl<'a> Account<'a> {
         Ok(after)
     }
 
-    /// Writes rejected rows that belong to no load, as a dry run does.
+    /// Writes rejected rows of one source that belong to no load, as a dry run does.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn write_rejects(&mut self, rows: &[RejectedRow]) -> Result<(), Error> {
-        for row in rows {
-            let slot = self.rejects.slot_of(row.source);
-            self.rejects.append(slot, &line_of(self.plan, row))?;
-        }
-        Ok(())
+        let Some(first) = rows.first() else { return Ok(()) };
+        let lines: Vec<u8> = rows.iter().flat_map(|row| line_of(self.plan, row)).collect();
+        self.rejects.append(self.rejects.slot_of(first.source), &lines)
     }
 }
 
@@ -129,8 +127,8 @@ impl<'a> Entries<'a> {
             entries.counts.rejected += 1;
             entries.add_line(row);
         }
-        for entry in &settled.losers.refused {
-            entries.refuse(run, entry, Refusal::Conflict);
+        for (entry, refusal) in &settled.losers.refused {
+            entries.refuse(run, entry, *refusal);
         }
         for (entry, outcome) in run.entries.iter().zip(&settled.outcomes) {
             entries.take(run, entry, *outcome);

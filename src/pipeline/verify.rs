@@ -5,13 +5,13 @@ use std::time::Instant;
 use super::Error;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
-use crate::access::{Failure, Target, schema};
+use crate::access::{Failure, Target};
 use crate::encode::{Encoded, EncodedBlock};
 use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
 use crate::report::Progress;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
-use crate::write::Mode;
+use crate::write::{Bulk, Mode, WriteError};
 
 /// What a verification was asked to do.
 #[derive(Debug, Clone)]
@@ -76,9 +76,12 @@ pub async fn verify(
 /// Records of another identity would all be told missing. A user who may not read the ledger is let through.
 async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error> {
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
-    let uuid = schema::uuid(target).await?;
-    match ledger.identity(uuid).await {
+    match ledger.identity().await {
         Ok(Some(stored)) => {
+            let bulk = Bulk::new(target.db(), &target.collection, None);
+            if bulk.is_empty().await.map_err(WriteError::Server)? {
+                return Ok(());
+            }
             Error::if_identities_differ(target, &stored, &CollectionIdentity::of(&plan.spec, &plan.key))
         }
         Ok(None) | Err(LedgerError::Server(Failure::NotAuthorized { .. })) => Ok(()),

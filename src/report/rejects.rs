@@ -70,13 +70,13 @@ pub struct Line<'a> {
 }
 
 impl RejectFile {
-    /// Opens and locks the file. Its content stays as it is until [`append`](Self::append).
+    /// Opens and locks the file. Its content and its mode stay as they are until [`append`](Self::append).
     ///
     /// # Errors
     /// When another process has locked it, or it cannot be opened for writing.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let is_new = !path.exists();
-        let file = outputs::open_private(path).map_err(OpenError::Io)?;
+        let file = outputs::open_unchanged(path).map_err(OpenError::Io)?;
         let found = file.metadata().map_err(OpenError::Io)?;
         let is_special = !found.is_file();
         if !is_special {
@@ -144,12 +144,12 @@ impl RejectFile {
         String::from_utf8(id[..len].to_vec()).ok()
     }
 
-    /// Forgets what is in the file.
+    /// Takes the file for the load: forgets what is in it, and keeps it even if no row follows.
     ///
     /// # Errors
     /// When the file cannot be cut.
     pub fn clear(&mut self) -> io::Result<()> {
-        (self.bytes, self.hasher) = (0, blake3::Hasher::new());
+        (self.bytes, self.hasher, self.is_new) = (0, blake3::Hasher::new(), false);
         if self.is_special { Ok(()) } else { self.file.set_len(0) }
     }
 
@@ -160,6 +160,9 @@ impl RejectFile {
     /// # Errors
     /// When the file cannot be written. Then it is as long as before.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
+        if !self.is_special {
+            outputs::make_private(&self.file)?;
+        }
         let moved =
             if self.tail()?.is_none_or(|tail| self.matches(tail, bytes)) { None } else { self.move_tail(spare)? };
         let written = self.put(bytes);
@@ -190,6 +193,13 @@ impl RejectFile {
         other.sync_data()?;
         self.file.set_len(self.bytes)?;
         Ok(Some(path))
+    }
+
+    /// Whether the path still leads to this file: an editor may have put another one in its place.
+    pub fn is_in_place(&self) -> bool {
+        let identity = |found: fs::Metadata| (found.dev(), found.ino());
+        let (open, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));
+        self.is_special || matches!((open, there), (Ok(open), Ok(there)) if open == there)
     }
 
     fn put(&self, bytes: &[u8]) -> io::Result<()> {

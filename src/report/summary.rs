@@ -41,6 +41,8 @@ pub struct LoadSummary {
     pub digest: String,
     /// What was done to indexes and validator, or why not.
     pub collection_notes: Vec<String>,
+    /// Documents of the collection that violate the spec's validator, asked after a first load.
+    pub nonconforming: u64,
     /// Seconds from the first byte read to the last acknowledgement.
     pub seconds: f64,
     /// The proof that the documents are there.

@@ -102,12 +102,18 @@ impl Bulk {
         Ok(patiently(first).await?.is_none())
     }
 
-    /// How many documents the collection holds, by its metadata: after a crash of the server it may be somewhat wrong.
+    /// Whether the collection holds so many documents. Its metadata answer most often; after a crash of the server they may be
+    /// wrong, so that a lower number is counted.
     ///
     /// # Errors
     /// When the read fails.
-    pub async fn count(&self) -> Result<u64, Failure> {
-        self.documents.estimated_document_count().await.map_err(|error| Failure::of(&error))
+    pub async fn holds_at_least(&self, wanted: u64) -> Result<bool, Failure> {
+        if patiently(|| self.documents.estimated_document_count().into_future()).await? >= wanted {
+            return Ok(true);
+        }
+        let concern = ReadConcern::majority();
+        let count = || self.documents.count_documents(bson::doc! {}).read_concern(concern.clone()).into_future();
+        Ok(patiently(count).await? >= wanted)
     }
 
     /// Drops the collection.

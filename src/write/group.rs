@@ -11,8 +11,9 @@ pub struct Losers {
     pub duplicates: u64,
     /// Different from it.
     pub conflicts: u64,
-    /// Different from it, where the spec says to reject.
-    pub refused: Vec<Entry>,
+    /// Not stored, for the reject file: different from what was there, where the spec says to reject; or the server refused the
+    /// record that went out for them.
+    pub refused: Vec<(Entry, Refusal)>,
 }
 
 impl Losers {
@@ -29,7 +30,7 @@ impl Losers {
                     losers.conflicts += 1;
                     current = Some(entry.digest);
                 }
-                Some(_) if policy.on_conflict == OnConflict::Reject => losers.refused.push(*entry),
+                Some(_) if policy.on_conflict == OnConflict::Reject => losers.refused.push((*entry, Refusal::Conflict)),
                 Some(_) => losers.conflicts += 1,
             }
         }
@@ -45,6 +46,9 @@ impl Losers {
         stored: Option<Digest>,
         policy: Policy,
     ) -> Self {
+        if let Outcome::Refused(refusal @ (Refusal::Validation | Refusal::Server(_))) = *outcome {
+            return Self::of_refused(winner, group, refusal, stored);
+        }
         let stored = if *outcome == Outcome::Duplicate { Some(winner.digest) } else { stored };
         let mut losers = Self::of(group, stored, policy);
         if stored.is_none() {
@@ -57,9 +61,24 @@ impl Losers {
                 *outcome = Outcome::Conflict;
             }
             Outcome::Refused(Refusal::Conflict) => {
-                losers.refused.retain(|entry| (entry.chunk, entry.row) != (winner.chunk, winner.row));
+                losers.refused.retain(|(entry, _)| (entry.chunk, entry.row) != (winner.chunk, winner.row));
             }
             _ => losers.conflicts -= 1,
+        }
+        losers
+    }
+
+    /// The server refused the record that went out, so that no other record of the group is stored: each is refused as well,
+    /// unless it is what an earlier run left.
+    fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Digest>) -> Self {
+        let mut losers = Self::default();
+        for entry in group.iter().filter(|entry| (entry.chunk, entry.row) != (winner.chunk, winner.row)) {
+            if stored == Some(entry.digest) {
+                losers.duplicates += 1;
+            } else {
+                let is_same = entry.digest == winner.digest;
+                losers.refused.push((*entry, if is_same { refusal } else { Refusal::Sibling }));
+            }
         }
         losers
     }
@@ -119,5 +138,34 @@ mod tests {
         check("abab", OnConflict::KeepLast, 0, 3, 0);
         check("abcbaa", OnConflict::KeepLast, 1, 4, 0);
         check("abcbaa", OnConflict::Reject, 2, 0, 3);
+    }
+
+    /// The server refuses the record that goes out: no other record of the group vanishes.
+    #[track_caller]
+    fn check_refused(
+        contents: &str,
+        rule: OnConflict,
+        stored: Option<u8>,
+        duplicates: u64,
+        refused: &[(u32, Refusal)],
+    ) {
+        let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: false, is_resumed: false };
+        let group: Vec<Entry> = contents.bytes().zip(0..).map(|(content, row)| entry(content, row)).collect();
+        let winner = if policy.later_wins() { group[group.len() - 1] } else { group[0] };
+        let stored = stored.map(|content| Digest(content.into()));
+        let mut outcome = Outcome::Refused(Refusal::Validation);
+        let losers = Losers::beside(&winner, &group, &mut outcome, stored, policy);
+        let found: Vec<_> = losers.refused.iter().map(|(entry, refusal)| (entry.row, *refusal)).collect();
+        assert_eq!((losers.duplicates, losers.conflicts, &found[..]), (duplicates, 0, refused), "{contents}");
+        assert_eq!(outcome, Outcome::Refused(Refusal::Validation));
+    }
+
+    #[test]
+    fn no_record_vanishes_behind_a_refused_one() {
+        use Refusal::{Sibling, Validation};
+        check_refused("ab", OnConflict::KeepFirst, None, 0, &[(1, Sibling)]);
+        check_refused("aab", OnConflict::Reject, None, 0, &[(1, Validation), (2, Sibling)]);
+        check_refused("aba", OnConflict::KeepLast, None, 0, &[(0, Validation), (1, Sibling)]);
+        check_refused("abc", OnConflict::KeepLast, Some(b'b'), 1, &[(0, Sibling)]);
     }
 }

@@ -31,6 +31,8 @@ pub enum Outcome {
 pub enum Refusal {
     /// Its identity is taken by other content, and the spec says to reject.
     Conflict,
+    /// The server refused the record that was sent for all records of this one's identity.
+    Sibling,
     /// The collection's validator.
     Validation,
     /// Another reason, by the server's code.
@@ -48,6 +50,12 @@ impl Refusal {
             Self::Conflict => {
                 (Reason::Conflict, "another record with the same identity is stored with other content".into())
             }
+            Self::Sibling => (
+                Reason::RefusedByServer,
+                "the server refused another record with the same identity, which was sent in place of this one; correct \
+                 that one or remove it, then load this row again"
+                    .into(),
+            ),
             Self::Validation => {
                 (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into())
             }

@@ -10,7 +10,7 @@ use crate::ledger::{
 };
 use crate::pipeline::Error;
 use crate::pipeline::plan::Plan;
-use crate::pipeline::rejects::Resumed;
+use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
 use crate::write::{Bulk, Mode};
 
@@ -32,7 +32,7 @@ impl<'a> Load<'a> {
             // What is dropped is gone: every source is read to its end before.
             sources = plan.identities_of_readable()?;
             if let Some(held) = ledger.other_load("").await.map_err(reading)? {
-                return Err(Error::Held(Box::new(held)));
+                return Err(Error::Busy(Box::new(held)));
             }
             bulk.drop_collection().await.map_err(writing)?;
             ledger.mark_dropped().await.map_err(keeping)?;
@@ -75,16 +75,20 @@ impl<'a> Load<'a> {
             }
             return Ok(is_done);
         }
+        if self.options.reload || prior.version != self.run.version {
+            let why = if self.options.reload { "of --reload" } else { "it was begun by another version" };
+            self.notes.push(format!("load {} is not resumed because {why}; everything is written again", prior.id));
+            return Ok(false);
+        }
         match self.account.resume(&prior)? {
             Resumed::Yes => {
                 self.is_resumed = true;
                 self.run = LoadRun { state: State::Running, fence: self.run.fence, ..prior };
             }
-            Resumed::Gone(path) => {
+            Resumed::Gone(name) => {
                 self.notes.push(format!(
-                    "load {} cannot be resumed because {} is missing; everything is written again",
-                    prior.id,
-                    path.display()
+                    "load {} cannot be resumed because its reject file {name} is missing; everything is written again",
+                    prior.id
                 ));
             }
         }
@@ -98,9 +102,9 @@ impl<'a> Load<'a> {
         {
             return Ok(Some("the collection was dropped and made again since"));
         }
-        let documents = self.bulk.count().await.map_err(writing)?;
         let brought = prior.counts.written + prior.counts.already_present;
-        Ok((documents < brought).then_some("the collection holds fewer documents than the load brought"))
+        let is_short = !self.bulk.holds_at_least(brought).await.map_err(writing)?;
+        Ok(is_short.then_some("the collection holds fewer documents than the load brought"))
     }
 
     /// Takes the lease and the identity of the collection.
@@ -110,15 +114,20 @@ impl<'a> Load<'a> {
         self.run.fence = claim.fence();
         self.bulk = self.bulk.clone().guarded_by(claim.guard());
         self.claim = Some(claim);
+        // The collection was looked at before: another load may have filled it since.
+        if self.run.first_load && !self.bulk.is_empty().await.map_err(writing)? {
+            if !self.plan.is_read_once() {
+                return Err(Error::NoLongerEmpty);
+            }
+            self.run.first_load = false;
+        }
         self.agree_on_identity().await
     }
 
     async fn agree_on_identity(&self) -> Result<(), Error> {
         let wanted = CollectionIdentity::of(&self.plan.spec, &self.plan.key);
-        let is_empty = self.run.first_load;
-        // Two loads of different identities into one empty collection: the later one sees the earlier one at work.
-        let anew = is_empty && self.ledger.other_load(&self.run.key).await.map_err(reading)?.is_none();
-        let settled = self.ledger.settle_identity(&wanted, self.uuid, anew).await.map_err(keeping)?;
+        let LoadRun { first_load, key, .. } = &self.run;
+        let settled = self.ledger.settle_identity(&wanted, *first_load, key).await.map_err(keeping)?;
         Error::if_identities_differ(self.target, &settled, &wanted)
     }
 
@@ -130,10 +139,18 @@ impl<'a> Load<'a> {
             self.run.key = LoadRun::key(collection, spec_hash, sources, options);
             self.claim().await?;
         }
-        self.ledger.supersede(&self.run.key, self.run.id, self.run.fence).await.map_err(keeping)?;
-        self.ledger.put(&mut self.run).await.map_err(keeping)?;
+        let left = self.ledger.reject_files(&self.run.key).await.map_err(reading)?;
+        self.account.rejects.replaceable = left
+            .into_iter()
+            .map(|(load, state)| LeftFile { load: load.to_string(), bytes: state.bytes, blake3: state.blake3 })
+            .collect();
         self.account.rejects.load = Some(self.run.id.to_string());
-        self.account.rejects.replaceable = self.ledger.reject_files(&self.run.key).await.map_err(reading)?;
+        self.account.rejects.check_named()?;
+        self.ledger.supersede(&self.run.key, self.run.id, self.run.fence).await.map_err(keeping)?;
+        if let Some(claim) = &self.claim {
+            claim.guard().renew().await.map_err(keeping)?;
+        }
+        self.ledger.put(&mut self.run).await.map_err(keeping)?;
         Ok(())
     }
 }

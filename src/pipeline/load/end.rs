@@ -29,7 +29,8 @@ impl Load<'_> {
             // Whoever took the load over writes its ledger now.
             Err(_) if self.claim.as_ref().is_some_and(Claim::is_lost) => return Err(Error::TakenOver),
             Err(Error::TakenOver) => return Err(Error::TakenOver),
-            Err(Error::Held(held)) => return Err(Error::Held(held)),
+            // Nothing was written, and the ledger does not have the load.
+            Err(cause) if self.run.started == DateTime::MIN => return Err(cause),
             Err(cause) => (State::Failed, cause),
             Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
             Ok(_) if interrupt.is_asked() => (State::Stopped, Error::Interrupted),
@@ -42,11 +43,8 @@ impl Load<'_> {
             }
         };
         self.run.state = state;
-        // The cause matters more than a ledger that the same failure keeps from being written. A load that was never
-        // registered has no fence.
-        if self.run.fence > 0 {
-            let _ = self.ledger.put_once(&mut self.run).await;
-        }
+        // The cause matters more than a ledger that the same failure keeps from being written.
+        let _ = self.ledger.put_once(&mut self.run).await;
         let Counts { written, read: settled, .. } = self.run.counts;
         Err(Error::Unfinished { cause: Box::new(cause), written, settled })
     }
@@ -80,7 +78,7 @@ impl Load<'_> {
         let state = match schema::read(target).await {
             Ok(state) => state,
             Err(error) if is_not_allowed(&error) => {
-                return Ok(vec!["indexes and validator not looked at: this user may not; see `medlift doctor`".into()]);
+                return Ok(vec!["indexes and validator were not checked: this user has no permission to list them; see `medlift doctor`".into()]);
             }
             Err(error) => return Err(error.into()),
         };
@@ -105,11 +103,11 @@ impl Load<'_> {
         };
         let waiting = |text: &str| progress.say(text);
         Ok(vec![
-            note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes not built")?,
+            note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes were not built")?,
             note_of(
                 schema::attach(target, spec, waiting).await,
                 "validator attached".into(),
-                "validator not attached",
+                "validator was not attached",
             )?,
         ])
     }
@@ -198,8 +196,8 @@ impl Load<'_> {
             summary.unverified = Some("standard input cannot be read again; verify against a file".into());
         } else {
             let started = Instant::now();
-            // Other loads into the same collection have left other documents there, and rightly so.
-            let alone = self.run.first_load && !self.ledger.has_other_loads(&self.run).await.map_err(reading)?;
+            // The collection was empty when a first load began: only loads since then may have brought other documents.
+            let alone = self.run.first_load && !self.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?;
             let excused = self.excused().await?;
             let options =
                 VerifyOptions { only_source: !alone, mode: self.options.mode, excused, ..VerifyOptions::default() };
@@ -222,13 +220,15 @@ impl Load<'_> {
     }
 }
 
-/// The server's word on documents that break the validator.
-pub(super) async fn conformity_note(asked: JoinHandle<Result<u64, AccessError>>) -> Result<String, Error> {
-    match asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))? {
-        0 => Ok("no document breaks the validator, says the server".into()),
-        count => Err(Error::Stopped(format!(
-            "{count} documents of the collection break the spec's validator; they are not of this load: see `medlift verify`"
-        ))),
+/// The server's count of documents that violate the validator.
+pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, AccessError>>) -> Result<u64, Error> {
+    Ok(asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?)
+}
+
+pub(super) fn conformity_note(nonconforming: u64) -> String {
+    match nonconforming {
+        0 => "the server finds no document that violates the validator".into(),
+        count => format!("the server finds {count} documents that violate the spec's validator; see `medlift verify`"),
     }
 }
 
@@ -241,7 +241,7 @@ fn note_of(done: Result<(), AccessError>, note: String, undone: &str) -> Result<
     match done {
         Ok(()) => Ok(note),
         Err(error) if is_not_allowed(&error) => {
-            Ok(format!("{undone}: this user may not; run `medlift provision` as an administrator"))
+            Ok(format!("{undone}: this user has no permission; run `medlift provision` as an administrator"))
         }
         Err(error) => Err(error.into()),
     }

@@ -51,6 +51,9 @@ pub struct LoadOptions {
     pub lease: Duration,
 }
 
+/// How often a load begins anew because others fill its empty collection.
+const BEGINNINGS_MAX: u32 = 3;
+
 /// How many rejects stop a load.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectsMax {
@@ -84,15 +87,23 @@ pub async fn load(
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
     let mut waited_for = None;
+    let mut beginnings = 0;
     loop {
         let result = attempt(plan, target, options, interrupt, progress).await;
-        let Err(Error::Held(held)) = &result else { return result };
+        let held = match &result {
+            Err(Error::Held(held)) => held,
+            Err(Error::NoLongerEmpty) if beginnings < BEGINNINGS_MAX => {
+                beginnings += 1;
+                continue;
+            }
+            _ => return result,
+        };
+        let lease = Some((held.lease.owner.id, held.lease.fence));
         // A lease that did not run out was renewed: its owner is alive.
-        if waited_for == Some(held.lease.fence) || !is_patient(interrupt, held.left, progress, &held.to_string()).await
-        {
+        if waited_for == lease || !is_patient(interrupt, held.left, progress, &held.to_string()).await {
             return result;
         }
-        waited_for = Some(held.lease.fence);
+        waited_for = lease;
     }
 }
 
@@ -164,7 +175,8 @@ impl Load<'_> {
         let conformity = self.ask_conformity();
         self.prove(&mut summary, interrupt, progress).await?;
         if let Some(asked) = conformity {
-            summary.collection_notes.push(end::conformity_note(asked).await?);
+            summary.nonconforming = end::nonconforming(asked).await?;
+            summary.collection_notes.push(end::conformity_note(summary.nonconforming));
         }
         Ok(summary)
     }

@@ -16,6 +16,9 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{Policy, RUNS_MAX, RunBuilder, Settled, Writer};
 
+/// `_id`s in one list of exceptions: 8 MB.
+const EXCEPTIONS_MAX: usize = 500_000;
+
 impl Load<'_> {
     /// Reads and writes everything that is not settled yet.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
@@ -35,6 +38,8 @@ impl Load<'_> {
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let write = async move {
             self.register().await?;
+            // Another load may have filled the collection before this one had its lease.
+            let policy = Policy { empty_at_start: self.run.first_load, ..policy };
             let (bulk, key, guess) = (self.bulk.clone(), plan.key.clone(), plan.records_guess());
             let mut writer = Writer::new(bulk, options.limits, policy, key, guess);
             let settle = async |settled: Settled| {
@@ -65,15 +70,12 @@ impl Load<'_> {
             self.ledger.put(&mut self.run).await.map_err(keeping)?;
         }
         let mut after = self.account.settle(settled, &self.run)?;
-        if !settled.exceptions.is_empty() {
-            self.ledger.put_exceptions(&after, after.exceptions, &settled.exceptions).await.map_err(keeping)?;
+        for list in settled.exceptions.lists(EXCEPTIONS_MAX) {
+            self.ledger.put_exceptions(&after, after.exceptions, &list).await.map_err(keeping)?;
             after.exceptions += 1;
         }
         if after.collection_uuid.is_none() {
             after.collection_uuid = schema::uuid(self.target).await?;
-            if let Some(uuid) = after.collection_uuid {
-                self.ledger.note_uuid(uuid).await.map_err(keeping)?;
-            }
         }
         self.run = after;
         self.ledger.put(&mut self.run).await.map_err(keeping)
