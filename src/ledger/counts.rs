@@ -26,6 +26,9 @@ pub struct Counts {
     pub conflicts: u64,
     /// Records for which a lost reply or a killed process hides whether this load wrote them or found them there.
     pub in_doubt: u64,
+    /// Records that came earlier under their identity, for which a killed process hides whether they are duplicates or took the
+    /// place of other content.
+    pub repeats_in_doubt: u64,
 }
 
 impl Counts {

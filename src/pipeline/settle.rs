@@ -122,7 +122,8 @@ impl<'a> Entries<'a> {
         entries.counts.read += run.rows();
         entries.counts.duplicates += settled.losers.duplicates;
         entries.counts.conflicts += settled.losers.conflicts;
-        entries.counts.in_doubt += settled.in_doubt;
+        entries.counts.in_doubt += settled.doubts.stored;
+        entries.counts.repeats_in_doubt += settled.doubts.repeats;
         for row in run.blocks.iter().flat_map(|block| &block.rejects) {
             entries.counts.rejected += 1;
             entries.add_line(row);

@@ -25,7 +25,8 @@ pub struct LoadSummary {
     pub sources: Vec<SourceNote>,
     /// What became of the rows.
     pub counts: Counts,
-    /// Whether `written`, `replaced` and `already_present` may each be wrong by up to `in_doubt`. Their sum is exact.
+    /// Whether `written`, `replaced` and `already_present` may each be wrong by up to `in_doubt`, and `duplicates` and
+    /// `conflicts` by up to `repeats_in_doubt`. Their sum is exact.
     pub counts_are_estimates: bool,
     /// Rejected rows by reason and field.
     pub rejects: Vec<Count>,
@@ -249,10 +250,11 @@ impl LoadSummary {
             }
         }
         if self.counts_are_estimates {
-            let in_doubt = counts.in_doubt;
             let _ = writeln!(
                 table,
-                "  written and already present are estimates: for {in_doubt} records a lost reply or a killed process hides which"
+                "  the counts are estimates, because a reply was lost or a process was killed: {} records may be written or \
+                 already present, {} may be duplicates or conflicts",
+                counts.in_doubt, counts.repeats_in_doubt
             );
         }
         table

@@ -4,7 +4,7 @@
 //! no clock and no server: a record is a position in its run, a delay is an action that comes back as an event. The
 //! writer beside it only carries out [`Action`]s, and a simulator can drive it through every bad history.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::batch::{Batch, BatchId, Member, Step};
 use super::outcome::{Outcome, Policy, Refusal};
@@ -108,11 +108,20 @@ pub enum Action {
         run: u64,
         /// One outcome for each of its records.
         outcomes: Vec<Outcome>,
-        /// Records of which a lost reply or a killed process hides whether this load wrote them or found them there.
-        in_doubt: u64,
+        /// How many of the outcomes are not certain.
+        doubts: Doubts,
     },
     /// A batch cannot be brought to an end: stop. What was settled stays settled.
     Stop(BatchId),
+}
+
+/// Outcomes that a lost reply or a killed process makes uncertain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Records that this load wrote or found there.
+    pub stored: u64,
+    /// Records that came earlier in the load under their identity: they are duplicates, or took the place of other content.
+    pub repeats: u64,
 }
 
 /// Bounds of what the machine does.
@@ -165,8 +174,9 @@ pub struct Machine {
 struct Run {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
-    /// See [`Action::Settle`].
-    in_doubt: u64,
+    doubts: Doubts,
+    /// Records that came earlier with the same content and are compared all the same.
+    equal_and_asked: BTreeSet<usize>,
     /// Records without an outcome, by what came earlier.
     unsettled: [usize; 3],
     new: Cut,
@@ -255,11 +265,24 @@ impl Machine {
         let is_new = run.records[member.at as usize].earlier == Earlier::Nothing;
         let is_others = matches!(outcome, Outcome::Present | Outcome::Replaced);
         if is_in_doubt && is_new && is_others {
-            run.in_doubt += 1;
+            run.doubts.stored += 1;
             let is_own = self.policy.empty_at_start;
             return self.settle_one(member, if is_own { Outcome::Written } else { outcome });
         }
-        self.settle_one(member, outcome);
+        let is_replaced = outcome == Outcome::Duplicate && self.doubt_repeat(member, true);
+        self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
+    }
+
+    /// Counts a repeat that a resumed load finds otherwise than an undisturbed one would, if the later record wins: the process
+    /// before has stored this record or a later one already.
+    fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
+        let later_wins = self.policy.is_resumed && self.policy.later_wins();
+        let run = &mut self.runs[(member.run - self.settled) as usize];
+        let at = member.at as usize;
+        let is_repeat = run.records[at].earlier != Earlier::Nothing;
+        let is_doubted = later_wins && is_repeat && run.equal_and_asked.contains(&at) != is_equal;
+        run.doubts.repeats += u64::from(is_doubted);
+        is_doubted
     }
 
     fn compared(&mut self, id: BatchId, verdicts: &[Verdict], actions: &mut Vec<Action>) {
@@ -272,7 +295,10 @@ impl Machine {
                     self.settle_stored(member, batch.when_equal, batch.in_doubt || self.policy.is_resumed);
                 }
                 Verdict::Absent => absent.push(member),
-                Verdict::Different => different.push(member),
+                Verdict::Different => {
+                    self.doubt_repeat(member, false);
+                    different.push(member);
+                }
             }
         }
         if batch.is_first_look && batch.when_equal == Outcome::Present {
@@ -348,7 +374,7 @@ impl Machine {
                 break;
             }
             let run = self.runs.pop_front().expect("the front was just seen");
-            actions.push(Action::Settle { run: self.settled, outcomes: run.outcomes, in_doubt: run.in_doubt });
+            actions.push(Action::Settle { run: self.settled, outcomes: run.outcomes, doubts: run.doubts });
             self.settled += 1;
         }
         while !self.stopped && self.in_flight < self.limits.in_flight_max {
@@ -397,7 +423,8 @@ impl Run {
         }
         Self {
             outcomes: vec![Outcome::Pending; records.len()],
-            in_doubt: 0,
+            doubts: Doubts::default(),
+            equal_and_asked: BTreeSet::new(),
             unsettled,
             new: Cut::new(Earlier::Nothing, &records, sweep),
             asked: Cut::new(Earlier::Other, &records, 0),
@@ -426,6 +453,7 @@ impl Run {
                 self.settle(at, Outcome::Duplicate);
             } else {
                 self.records[at].earlier = Earlier::Other;
+                self.equal_and_asked.insert(at);
             }
         }
         self.unsettled[Earlier::Other as usize] += std::mem::take(&mut self.unsettled[Earlier::Equal as usize]);

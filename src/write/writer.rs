@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::batch::{BatchId, Member, Step};
 use super::bulk::{Bulk, Comparison, Parcel};
 use super::group::Losers;
-use super::machine::{Action, Earlier, Event, Limits, Machine};
+use super::machine::{Action, Doubts, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::EncodedRun;
 use super::seen::Seen;
@@ -44,8 +44,8 @@ pub struct Settled {
     pub losers: Losers,
     /// Records that the load's proof may miss or find different.
     pub exceptions: Exceptions,
-    /// Records of which it is not known whether this load wrote them or found them there.
-    pub in_doubt: u64,
+    /// How many of the outcomes are not certain.
+    pub doubts: Doubts,
 }
 
 /// A run that is not settled.
@@ -85,7 +85,7 @@ impl Finished {
 }
 
 impl Open {
-    fn settle(self, mut outcomes: Vec<Outcome>, in_doubt: u64, policy: Policy) -> Settled {
+    fn settle(self, mut outcomes: Vec<Outcome>, doubts: Doubts, policy: Policy) -> Settled {
         let mut losers = Losers::default();
         for (&member, group) in &self.run.groups {
             let outcome = &mut outcomes[member as usize];
@@ -95,7 +95,7 @@ impl Open {
             losers.add(Losers::beside(winner, group, outcome, stored, policy));
         }
         let exceptions = self.exceptions(&outcomes);
-        Settled { run: self.run, outcomes, losers, exceptions, in_doubt }
+        Settled { run: self.run, outcomes, losers, exceptions, doubts }
     }
 
     /// A record that came earlier in the load with other content is not kept out by others: the proof knows which of the two
@@ -196,10 +196,10 @@ impl Writer {
             match action {
                 Action::Send { batch, step, members } => self.send(batch, step, members),
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
-                Action::Settle { run, outcomes, in_doubt } => {
+                Action::Settle { run, outcomes, doubts } => {
                     let open = self.runs.remove(&run).expect("a run is held until it is settled");
                     // If nobody takes it, the next turn of the loop ends it.
-                    let _ = to_settle.send(open.settle(outcomes, in_doubt, self.policy));
+                    let _ = to_settle.send(open.settle(outcomes, doubts, self.policy));
                 }
                 Action::Stop(batch) => given_up = Some(batch),
             }

@@ -143,8 +143,9 @@ impl Load<'_> {
     /// After a lost reply, or after a kill, a first load knows that it wrote what it finds, unless others loaded beside it. A
     /// later load cannot know.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
-        if self.run.counts.in_doubt == 0 {
-            return Ok(false);
+        let Counts { in_doubt, repeats_in_doubt, .. } = self.run.counts;
+        if in_doubt == 0 || repeats_in_doubt > 0 {
+            return Ok(repeats_in_doubt > 0);
         }
         Ok(!self.run.first_load || self.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?)
     }
@@ -174,7 +175,8 @@ impl Load<'_> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         let counts = self.run.counts;
         let already_present = counts.written + counts.already_present;
-        summary.counts = Counts { written: 0, replaced: 0, in_doubt: 0, already_present, ..counts };
+        summary.counts =
+            Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..counts };
         summary.reject_files = self.account.rejects.left_by(&self.run);
         self.prove(&mut summary, interrupt, progress).await?;
         Ok(summary)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::batch::{BatchId, Member, Step};
-use super::machine::{Action, Complaint, Earlier, Event, Limits, Machine, Planned, Reply, Verdict};
+use super::machine::{Action, Complaint, Doubts, Earlier, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::RUNS_MAX;
 use crate::spec::OnConflict;
@@ -104,7 +104,7 @@ impl Server {
 }
 
 /// A settled run: its number among the runs of the process, its outcomes, and how many of them are in doubt.
-type SettledRun = (u64, Vec<Outcome>, u64);
+type SettledRun = (u64, Vec<Outcome>, Doubts);
 
 /// One process that loads the runs. Commands reach the server at once; answers come back in any order.
 struct Process {
@@ -165,10 +165,10 @@ impl Process {
                     assert!(delay_ms <= 5_000);
                     self.waiting.push_back(Event::Elapsed(batch));
                 }
-                Action::Settle { run, outcomes, in_doubt } => {
+                Action::Settle { run, outcomes, doubts } => {
                     assert_eq!(run, self.settled, "runs settle in order");
                     self.settled += 1;
-                    into.push((run, outcomes, in_doubt));
+                    into.push((run, outcomes, doubts));
                 }
                 Action::Stop(_) => panic!("nothing here lasts long enough to stop a load"),
             }
@@ -268,7 +268,7 @@ proptest! {
         prop_assert_eq!(settled.len(), after.len());
         prop_assert_eq!(&server.durable, &held);
         prop_assert!(server.applied.is_empty(), "nothing settled may still be lost");
-        let in_doubt: u64 = settled.iter().map(|(.., in_doubt)| in_doubt).sum();
+        let in_doubt: u64 = settled.iter().map(|(.., doubts)| doubts.stored + doubts.repeats).sum();
         let settled: Vec<Vec<Outcome>> = settled.into_iter().map(|(_, outcomes, _)| outcomes).collect();
         for (&(id, _), outcome) in after.iter().flatten().zip(settled.iter().flatten()) {
             prop_assert_ne!(*outcome, Outcome::Pending);

@@ -12,7 +12,7 @@ struct Ledger {
     lease: Option<Lease>,
     fence: Option<i64>,
     settled: Vec<Vec<Outcome>>,
-    in_doubt: u64,
+    doubts: Doubts,
 }
 
 /// A process with the lease it once had.
@@ -96,7 +96,7 @@ impl World {
         }
         let loader = &mut self.loaders[at];
         let settled = loader.process.step(choice.into(), &mut self.server, &mut self.faults);
-        for (run, outcomes, in_doubt) in settled {
+        for (run, outcomes, doubts) in settled {
             if !Lease::admits(self.ledger.fence, self.loaders[at].fence) {
                 self.kill(at);
                 return;
@@ -108,7 +108,8 @@ impl World {
             );
             self.ledger.fence = Some(self.loaders[at].fence);
             self.ledger.settled.push(outcomes);
-            self.ledger.in_doubt += in_doubt;
+            self.ledger.doubts.stored += doubts.stored;
+            self.ledger.doubts.repeats += doubts.repeats;
         }
     }
 
@@ -186,12 +187,17 @@ proptest! {
         prop_assert_eq!(settled.iter().map(Vec::len).collect::<Vec<_>>(), runs.iter().map(Vec::len).collect::<Vec<_>>());
         prop_assert!(!settled.iter().flatten().any(|outcome| *outcome == Outcome::Pending));
         prop_assert_eq!(&world.server.durable, &held);
+        let duplicates = |outcomes: &[Vec<Outcome>]| {
+            outcomes.iter().flatten().filter(|outcome| **outcome == Outcome::Duplicate).count()
+        };
+        let wrong = duplicates(settled).abs_diff(duplicates(&expected)) as u64;
+        prop_assert!(wrong <= world.ledger.doubts.repeats, "{} duplicates wrong, {:?}", wrong, world.ledger.doubts);
         let written = |outcomes: &[Vec<Outcome>]| outcomes.iter().flatten().filter(|outcome| **outcome == Outcome::Written).count();
         if stored.is_empty() {
             prop_assert_eq!(written(settled), held.len(), "a first load counts exactly, however often it was killed");
         } else {
             let wrong = written(settled).abs_diff(written(&expected)) as u64;
-            prop_assert!(wrong <= world.ledger.in_doubt, "{} wrong, {} in doubt", wrong, world.ledger.in_doubt);
+            prop_assert!(wrong <= world.ledger.doubts.stored, "{} wrong, {} in doubt", wrong, world.ledger.doubts.stored);
         }
     }
 }
