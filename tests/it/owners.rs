@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{Document, Uuid, doc};
-use medlift::ledger::{Ledger, LedgerError};
+use medlift::ledger::{CollectionIdentity, Ledger, LedgerError};
 use mongodb::Collection;
 use serde_json::Value as Json;
 use xtask::mongod::Server;
@@ -32,16 +32,19 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     let place = Place::new("second");
     let path = place.sample("a.csv", 240_000, "typical");
     let server = Server::builder().start().expect("a mongod");
-    let first = slowly(&server, &place, text(&path)).start();
+    // Both name the same reject file: the lease says who has the load, not the lock of the file.
+    let file = place.dir.path().join("r.csv");
+    let options = [&SLOWLY[..], &["--rejects", text(&file), "--lease-seconds", "2"]].concat();
+    let first = load(&server, &place, text(&path), &options).start();
     wait_for_checkpoint(&server, &place.database);
-    let second = slowly(&server, &place, text(&path)).run().expect_code(6);
+    let second = load(&server, &place, text(&path), &options).run().expect_code(6);
     assert!(second.stderr.contains("waiting up to") && second.stderr.contains("since 20"), "{}", second.stderr);
     assert!(second.stderr.contains("run the same command again"), "{}", second.stderr);
     first.signal("INT");
     let first = first.wait().expect_code(1);
     assert!(first.stderr.contains("durable"), "{}", first.stderr);
     // The lease was given back: nobody waits, and one load comes to its end.
-    let run = load(&server, &place, text(&path), &[]).run().expect_code(0);
+    let run = load(&server, &place, text(&path), &["--rejects", text(&file)]).run().expect_code(0);
     assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
     let loads = loads(&server, &place);
     assert_eq!(loads.len(), 1, "{loads:?}");
@@ -158,6 +161,10 @@ fn a_write_with_a_lower_fence_is_refused() {
         assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
         let stored = ledger.find(&load.key).await.unwrap().unwrap();
         assert_eq!((stored.counts.written, stored.started), (load.counts.written - 1, began));
+        // Nor does a lower fence give up the load of a higher one.
+        stored_as_running(&loads, load.id).await;
+        ledger.supersede(&load.key, Uuid::new(), load.fence).await.unwrap();
+        assert!(ledger.find(&load.key).await.unwrap().is_some());
         // A load that is given up in the name of a higher fence stays so.
         stored_as_running(&loads, load.id).await;
         ledger.supersede(&load.key, Uuid::new(), load.fence + 9).await.unwrap();
@@ -168,4 +175,41 @@ fn a_write_with_a_lower_fence_is_refused() {
 
 async fn stored_as_running(loads: &Collection<Document>, id: Uuid) {
     loads.update_one(doc! { "_id": id }, doc! { "$set": { "state": "running" } }).await.unwrap();
+}
+
+#[test]
+fn nobody_replaces_an_identity_that_another_load_has_just_agreed_to() {
+    block_on(async {
+        let client = mongodb::Client::with_uri_str(shared().uri()).await.unwrap();
+        let database = client.database(&fresh_database("agreed"));
+        let ledger = || Ledger::new(&database, "rows", Duration::from_secs(9));
+        let identity = |key: &str| CollectionIdentity { fields: vec!["a: string".into()], key: key.into() };
+        let (one, two) = (ledger(), ledger());
+        one.take_lease("one").await.unwrap().unwrap();
+        assert_eq!(one.settle_identity(&identity("k1"), true, "one").await.unwrap(), identity("k1"));
+        two.take_lease("two").await.unwrap().unwrap();
+        assert_eq!(
+            two.settle_identity(&identity("k2"), true, "two").await.unwrap(),
+            identity("k1"),
+            "the first one runs"
+        );
+        one.release("one", 1).await.unwrap();
+        assert_eq!(
+            two.settle_identity(&identity("k2"), false, "two").await.unwrap(),
+            identity("k1"),
+            "it is not empty"
+        );
+        assert_eq!(two.settle_identity(&identity("k2"), true, "two").await.unwrap(), identity("k2"));
+        // Many at once: all agree on one.
+        let loads = (0..8).map(|number| {
+            let (ledger, key) = (ledger(), format!("load {number}"));
+            let wanted = identity(&format!("k{number}"));
+            async move {
+                ledger.take_lease(&key).await.unwrap().unwrap();
+                ledger.settle_identity(&wanted, true, &key).await.unwrap()
+            }
+        });
+        let settled = futures_util::future::join_all(loads).await;
+        assert!(settled.iter().all(|identity| *identity == settled[0]), "{settled:?}");
+    });
 }

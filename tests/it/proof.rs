@@ -235,3 +235,74 @@ fn a_merge_leaves_the_neighbours_of_a_nested_field_alone() {
     assert_eq!((deep.get_str("b").unwrap(), deep.get_str("note").unwrap()), ("b1", "bed"));
     assert_eq!(stored.get_i32("top").unwrap(), 1);
 }
+
+#[test]
+fn no_record_vanishes_behind_one_that_the_server_refused() {
+    for (rule, ages) in [("keep-first", ["77", "30"]), ("keep-last", ["30", "77"])] {
+        let place = Place::new("behind");
+        set_validator(&place, doc! { "Age": { "$lt": 50 } });
+        let spec = place.write("spec.toml", spec_without_age(rule));
+        let path = place.write("a.csv", rows(&ages.map(|age| ("Ann Lee", age))));
+        let summary = place.load(&path, &["--spec", text(&spec)], 4);
+        assert_eq!(counts(&summary, &["read", "written", "conflicts", "rejected"]), [2, 0, 0, 2], "{rule}: {summary}");
+        let rejects = std::fs::read_to_string(place.dir.path().join("a.csv.rejects.csv")).unwrap();
+        assert_eq!(rejects.matches("Ann Lee").count(), 2, "{rejects}");
+        assert!(rejects.contains("another record with the same identity"), "{rejects}");
+    }
+}
+
+#[test]
+fn a_restored_collection_keeps_its_identity() {
+    let place = Place::new("restored");
+    let path = place.sample("a.csv", 50, "none");
+    place.load(&path, &[], 0);
+    let documents = place.documents();
+    block_on(async {
+        let database = documents.client().database(&place.database);
+        let copy = doc! { "aggregate": "admissions", "pipeline": [{ "$out": "copy" }], "cursor": {} };
+        database.run_command(copy).await.unwrap();
+        documents.drop().await.unwrap();
+        let name = |collection: &str| format!("{}.{collection}", place.database);
+        let rename = doc! { "renameCollection": name("copy"), "to": name("admissions") };
+        documents.client().database("admin").run_command(rename).await.unwrap();
+    });
+    let uri = shared().uri();
+    let other = ["load", text(&path), "--uri", &uri, "--db", &place.database, "--quiet"];
+    medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);
+    // Nor does the ledger of an earlier version, which has no identity, let another key in.
+    let leases = place.collection("medlift_runs.leases");
+    block_on(async { leases.delete_many(doc! {}).await.unwrap() });
+    medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);
+    assert_eq!(place.count(doc! {}), 50);
+    place.load(&path, &[], 0);
+}
+
+#[test]
+fn a_load_that_never_wrote_makes_no_proof_blind() {
+    let place = Place::new("blind");
+    let ledger = place.collection("medlift_runs");
+    let old = bson::DateTime::from_millis(0);
+    let failed = doc! { "collection": "admissions", "state": "failed", "collection_uuid": Bson::Null, "updated": old };
+    block_on(async { ledger.insert_one(failed).await.unwrap() });
+    let path = place.sample("a.csv", 50, "none");
+    place.load(&path, &[], 0);
+    let documents = place.documents();
+    let other = documents.insert_one(doc! { "_id": 1 }).bypass_document_validation(true);
+    block_on(async { other.await.unwrap() });
+    let again = place.load(&path, &[], 5);
+    assert_eq!(again["verification"]["extra"], 1, "{again}");
+}
+
+#[test]
+fn a_document_of_others_that_violates_the_validator_is_told_beside_the_proof() {
+    let place = Place::new("violates");
+    let path = place.sample("a.csv", 120_000, "none");
+    let server = Server::builder().start().expect("a mongod");
+    let running = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    let documents = documents(&server, &place.database);
+    block_on(async { documents.insert_one(doc! { "_id": 1, "Age": "thirty" }).await.unwrap() });
+    let run = running.wait().expect_code(5);
+    let summary: Json = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&summary["nonconforming"], &summary["verification"]["extra"]), (&1.into(), &1.into()), "{summary}");
+}

@@ -50,6 +50,8 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
     let rejects = read(&file);
     let corrected = rejects.replacen("out_of_range", "corrected by hand", 1);
     fs::write(&file, &corrected).unwrap();
+    let bits = || std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777;
+    Command::new("chmod").args(["640", text(&file)]).status().unwrap();
     let again = place.load(&path, &["--reload"], 4);
     assert_eq!(read(&file), corrected);
     let second = place.dir.path().join("a.csv.2.rejects.csv");
@@ -60,6 +62,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
         let run = place.run(&[&["load", text(&path), "--rejects", text(&file)], options].concat()).expect_code(1);
         assert!(run.stderr.contains("it holds rows that this load did not write"), "{}", run.stderr);
         assert_eq!(read(&file), corrected);
+        assert_eq!(bits(), 0o640);
     }
 }
 
@@ -202,4 +205,100 @@ fn many_sources_need_few_open_files() {
     let name = place.dir.path().join("299.csv.rejects.csv");
     assert!(read(&name).contains("out_of_range"));
     drop(client(crate::server::shared()));
+}
+
+#[test]
+fn a_load_that_begins_anew_writes_every_reject_once() {
+    let place = Place::new("anew");
+    let one = place.sample("a.csv", 60_000, "heavy");
+    place.sample("b.csv", 240_000, "heavy");
+    let pattern = place.dir.path().join("?.csv");
+    let server = Server::builder().start().expect("a mongod");
+    let killed = load(&server, &place, text(&pattern), &SLOWLY).start();
+    let first = place.dir.path().join("a.csv.rejects.csv");
+    let second = place.dir.path().join("b.csv.rejects.csv");
+    let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while read(&second).lines().count() < 100 {
+        assert!(std::time::Instant::now() < until, "no reject of the second source within a minute");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    killed.signal("KILL");
+    killed.wait();
+    fs::remove_file(&second).unwrap();
+    load(&server, &place, text(&pattern), &["--no-verify"]).run().expect_code(4);
+    let dry = place.dir.path().join("dry");
+    medlift(["load", "-n", text(&one), "--rejects", text(&dry)]).run().expect_code(4);
+    assert_eq!(read(&first), read(&dry));
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_first_reject_does_not_make_the_load_begin_anew() {
+    let place = Place::new("nospace");
+    let rows = |number: u32| {
+        row("Ann Lee", if number == 99_999 { "999" } else { "30" }, "O+", "2024-01-31", "2024-02-02")
+            .replace("10.5", &number.to_string())
+    };
+    let rows: Vec<String> = (0..100_000).map(rows).collect();
+    let path = place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n")));
+    let small = place.dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    // The file itself can be made, and no byte written to it.
+    let mount =
+        |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&small)]).status();
+    if !mount("size=4k").is_ok_and(|status| status.success()) {
+        eprintln!("not tried: a full disk needs the right to mount a tmpfs");
+        return;
+    }
+    fs::write(small.join("filler"), [0; 4096]).unwrap();
+    let server = Server::builder().start().expect("a mongod");
+    let file = small.join("r.csv");
+    let options = ["--rejects", text(&file), "--run-size", "1", "--no-verify"];
+    let full = load(&server, &place, text(&path), &options).run();
+    fs::remove_file(small.join("filler")).unwrap();
+    let again = load(&server, &place, text(&path), &options).run();
+    let unmounted = Command::new("umount").arg(&small).status();
+    assert!(unmounted.is_ok());
+    let full = full.expect_code(1);
+    assert!(full.stderr.contains("No space left") && !full.stderr.contains(" 0 documents"), "{}", full.stderr);
+    let summary: Json = serde_json::from_str(&again.expect_code(4).stdout).unwrap();
+    assert_eq!(summary["notes"].as_array().unwrap().len(), 0, "{summary}");
+    assert_eq!(counts(&summary, &["written", "already_present", "rejected"]), [99_999, 0, 1]);
+}
+
+#[test]
+fn a_reject_file_that_is_replaced_while_the_load_runs_loses_no_row() {
+    let place = Place::new("swapped");
+    let path = place.sample("a.csv", 240_000, "heavy");
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    let server = Server::builder().start().expect("a mongod");
+    let running = load(&server, &place, text(&path), &SLOWLY).start();
+    wait_for_checkpoint(&server, &place.database);
+    fs::copy(&file, place.dir.path().join("copy")).unwrap();
+    fs::rename(place.dir.path().join("copy"), &file).unwrap();
+    let stopped = running.wait().expect_code(1);
+    assert!(stopped.stderr.contains("moved or replaced"), "{}", stopped.stderr);
+}
+
+#[test]
+fn an_unfinished_load_can_be_begun_anew() {
+    let place = Place::new("again");
+    let path = place.sample("a.csv", 120_000, "typical");
+    let server = Server::builder().start().expect("a mongod");
+    for how in ["reload", "version"] {
+        let options = [&SLOWLY[..], &["--drop", "--yes"]].concat();
+        let killed = load(&server, &place, text(&path), &options).start();
+        wait_for_checkpoint(&server, &place.database);
+        killed.signal("KILL");
+        killed.wait();
+        let ledger: mongodb::Collection<bson::Document> =
+            client(&server).database(&place.database).collection("medlift_runs");
+        if how == "version" {
+            let other = bson::doc! { "$set": { "version": "0.0.1" } };
+            crate::load::block_on(async { ledger.update_many(bson::doc! {}, other).await.unwrap() });
+        }
+        let options: &[&str] = if how == "reload" { &["--reload"] } else { &[] };
+        let run = load(&server, &place, text(&path), options).run().expect_code(0);
+        assert!(run.stdout.contains("is not resumed because"), "{how}: {}", run.stdout);
+        crate::load::block_on(async { ledger.drop().await.unwrap() });
+    }
 }
