@@ -49,7 +49,7 @@ pub struct LoadArgs {
     /// Keep the load's id and the row number inside each document
     #[arg(long)]
     lineage: bool,
-    /// Write again even if the ledger knows the sources as loaded
+    /// Write again even if the sources were loaded before, and do not resume an interrupted load
     #[arg(long)]
     reload: bool,
     /// Leave out the proof of the content at the end
@@ -65,7 +65,7 @@ pub struct LoadArgs {
     /// index faster, and takes about ten times as much memory
     #[arg(long, value_name = "MIB", default_value_t = (RUN_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
-    /// After so many seconds another process may take over a load whose process has gone silent
+    /// After so many seconds another process may take over a load whose process no longer renews its lease
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     lease_seconds: u32,
     /// majority, always with journal; accepted for compatibility with mongoimport

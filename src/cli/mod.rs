@@ -92,10 +92,10 @@ async fn listen(interrupt: Interrupt) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {
-            output::tell("stopped at once; what was settled is durable");
+            output::tell("stopped immediately; everything up to the last checkpoint is stored");
             std::process::exit(1);
         }
-        output::tell("stopping after what was read; once more to stop at once");
+        output::tell("finishing the rows already read, then stopping; press Ctrl-C again to stop immediately");
         interrupt.ask();
     }
 }

@@ -68,7 +68,7 @@ impl LoadRun {
     }
 }
 
-/// Records that a load's own proof may miss or find different, by `_id`. Nothing else may be.
+/// Records that may be missing or different without failing the load's own proof, by `_id`. No other record may be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
     /// The server refused them: they may be missing, or stored with earlier content.
@@ -124,7 +124,7 @@ pub enum State {
     Complete,
     /// Its documents were dropped since by a load with `--drop`.
     Dropped,
-    /// Not finished, and given up for a later load of the same sources that began anew.
+    /// Unfinished, and replaced by a later load of the same sources that started from the beginning.
     Superseded,
 }
 

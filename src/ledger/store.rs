@@ -65,7 +65,7 @@ impl fmt::Display for Held {
         let Lease { owner, since_ms, until_ms, .. } = &self.lease;
         write!(
             formatter,
-            "{owner}, since {}; its lease ends at {} unless it is renewed",
+            "{owner}, since {} (its lease ends at {} unless it is renewed)",
             time(*since_ms),
             time(*until_ms)
         )

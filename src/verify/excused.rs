@@ -1,4 +1,5 @@
-//! Records that a load's own proof may miss or find different, by `_id`: in memory, or in a temporary file if they are many.
+//! Records that may be missing or different without failing a load's own proof, by `_id`: in memory, or in a temporary file if
+//! they are many.
 
 use super::report::Kind;
 use crate::encode::{Digest, Id};

@@ -24,6 +24,8 @@ struct Loader {
     /// Runs that were settled when it began.
     base: usize,
     process: Process,
+    /// Settled runs that the ledger does not have yet: later ones may be written meanwhile.
+    unrecorded: VecDeque<SettledRun>,
     is_frozen: bool,
 }
 
@@ -66,7 +68,7 @@ impl World {
         (self.ledger.lease, self.ledger.fence) = (Some(lease), Some(fence));
         let (passed, left) = self.runs.split_at(base);
         let process = Process::new(passed, left, Policy { is_resumed, ..self.policy });
-        self.loaders.push(Loader { owner, fence, until, base, process, is_frozen: false });
+        self.loaders.push(Loader { owner, fence, until, base, process, unrecorded: VecDeque::new(), is_frozen: false });
     }
 
     /// Whether a process may still send: its lease runs, or the ledger confirms that nobody has taken it. It renews the lease
@@ -87,30 +89,35 @@ impl World {
     }
 
     fn step(&mut self, at: usize, choice: u8) {
-        if self.loaders[at].is_frozen || self.loaders[at].process.choices() == 0 {
+        let loader = &self.loaders[at];
+        let (can_go_on, can_record) = (loader.process.choices() > 0, !loader.unrecorded.is_empty());
+        if loader.is_frozen || !can_go_on && !can_record {
             return;
         }
         if !self.confirms(at) {
             self.kill(at);
+        } else if can_record && (!can_go_on || choice.is_multiple_of(4)) {
+            self.record(at);
+        } else {
+            let loader = &mut self.loaders[at];
+            loader.unrecorded.extend(loader.process.step(choice.into(), &mut self.server, &mut self.faults));
+        }
+    }
+
+    /// Writes a settled run to the ledger, which refuses one of an earlier owner.
+    fn record(&mut self, at: usize) {
+        let loader = &mut self.loaders[at];
+        let (fence, base) = (loader.fence, loader.base as u64);
+        let (run, outcomes, doubts) = loader.unrecorded.pop_front().expect("something is to be recorded");
+        if !Lease::admits(self.ledger.fence, fence) {
+            self.kill(at);
             return;
         }
-        let loader = &mut self.loaders[at];
-        let settled = loader.process.step(choice.into(), &mut self.server, &mut self.faults);
-        for (run, outcomes, doubts) in settled {
-            if !Lease::admits(self.ledger.fence, self.loaders[at].fence) {
-                self.kill(at);
-                return;
-            }
-            assert_eq!(
-                self.loaders[at].base as u64 + run,
-                self.ledger.settled.len() as u64,
-                "a checkpoint moves by one run"
-            );
-            self.ledger.fence = Some(self.loaders[at].fence);
-            self.ledger.settled.push(outcomes);
-            self.ledger.doubts.stored += doubts.stored;
-            self.ledger.doubts.repeats += doubts.repeats;
-        }
+        assert_eq!(base + run, self.ledger.settled.len() as u64, "a checkpoint moves by one run");
+        self.ledger.fence = Some(fence);
+        self.ledger.settled.push(outcomes);
+        self.ledger.doubts.stored += doubts.stored;
+        self.ledger.doubts.repeats += doubts.repeats;
     }
 
     fn kill(&mut self, at: usize) {
