@@ -8,6 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
 use super::store::{Held, Ledger, LedgerError};
+use crate::access::{ATTEMPTS_MAX, pause};
 
 /// A lease is renewed so many times before it would run out.
 const RENEWALS: u32 = 3;
@@ -96,11 +97,25 @@ impl Guard {
         if is_over { self.renew().await } else { Ok(()) }
     }
 
-    /// Moves the end of the lease on.
+    /// Moves the end of the lease on, and tries again while the failures are ones that pass.
     ///
     /// # Errors
     /// As [`ensure`](Self::ensure).
-    pub async fn renew(&self) -> Result<(), LedgerError> {
+    pub async fn confirm(&self) -> Result<(), LedgerError> {
+        let mut attempt = 1;
+        loop {
+            match self.renew().await {
+                Err(LedgerError::Server(failure)) if attempt < ATTEMPTS_MAX && failure.is_retryable() => {
+                    tokio::time::sleep(pause(attempt)).await;
+                    attempt += 1;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Moves the end of the lease on. Tries once: whoever writes documents tries again as a whole.
+    async fn renew(&self) -> Result<(), LedgerError> {
         let asked = since_boot();
         if !self.ledger.renew(&self.key, self.fence).await? {
             self.is_lost.store(true, Ordering::Relaxed);

@@ -196,7 +196,8 @@ impl Ledger {
     /// # Errors
     /// When the server cannot be reached.
     pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, LedgerError> {
-        self.set_lease_end(key, fence, doc! { "$add": ["$$NOW", self.lease_ms] }.into()).await
+        let until = doc! { "$add": ["$$NOW", self.lease_ms] }.into();
+        self.set_lease_end(key, fence, &until).await.map_err(|error| LedgerError::Server(Failure::of(&error)))
     }
 
     /// Gives the lease back.
@@ -204,14 +205,14 @@ impl Ledger {
     /// # Errors
     /// When the server cannot be reached; the lease then runs out by itself.
     pub async fn release(&self, key: &str, fence: i64) -> Result<(), LedgerError> {
-        self.set_lease_end(key, fence, "$$NOW".into()).await.map(drop)
+        let now = Bson::from("$$NOW");
+        patiently(|| self.set_lease_end(key, fence, &now)).await.map(drop)
     }
 
-    async fn set_lease_end(&self, key: &str, fence: i64, until: Bson) -> Result<bool, LedgerError> {
+    async fn set_lease_end(&self, key: &str, fence: i64, until: &Bson) -> Result<bool, mongodb::error::Error> {
         let filter = doc! { "_id": lease_id(key), "fence": fence };
-        let change = vec![doc! { "$set": { "until": until } }];
-        let done = patiently(|| async { self.leases.update_one(filter.clone(), change.clone()).await });
-        Ok(done.await?.matched_count == 1)
+        let done = self.leases.update_one(filter, vec![doc! { "$set": { "until": until } }]).await?;
+        Ok(done.matched_count == 1)
     }
 
     /// The latest load with this key that was neither dropped nor superseded.

@@ -11,7 +11,7 @@ use xtask::mongod::Server;
 use crate::bad_days::{SLOWLY, client, count, documents, load, summary, wait_for_checkpoint};
 use crate::load::{HEADER, Place, block_on, counts, row, text};
 use crate::program::Medlift;
-use crate::server::{fresh_database, shared};
+use crate::server::{fresh_database, shared, slow_server};
 
 const SHORT_LEASE: [&str; 2] = ["--lease-seconds", "2"];
 
@@ -30,8 +30,8 @@ fn loads(server: &Server, place: &Place) -> Vec<Document> {
 #[test]
 fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     let place = Place::new("second");
-    let path = place.sample("a.csv", 240_000, "typical");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 150_000, "typical");
+    let server = slow_server();
     // Both name the same reject file: the lease says who has the load, not the lock of the file.
     let file = place.dir.path().join("r.csv");
     let options = [&SLOWLY[..], &["--rejects", text(&file), "--lease-seconds", "2"]].concat();
@@ -54,8 +54,8 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
 #[test]
 fn a_frozen_process_loses_its_load_and_its_late_writes_are_refused() {
     let place = Place::new("frozen");
-    let path = place.sample("a.csv", 240_000, "typical");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 60_000, "typical");
+    let server = slow_server();
     let frozen = slowly(&server, &place, text(&path)).start();
     wait_for_checkpoint(&server, &place.database);
     frozen.signal("STOP");
@@ -74,8 +74,8 @@ fn a_frozen_process_loses_its_load_and_its_late_writes_are_refused() {
 #[test]
 fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
     let place = Place::new("gone");
-    let path = place.sample("a.csv", 120_000, "typical");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 60_000, "typical");
+    let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     killed.signal("KILL");
@@ -87,9 +87,9 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
 #[test]
 fn a_collection_is_not_dropped_under_another_load() {
     let place = Place::new("under");
-    let path = place.sample("a.csv", 240_000, "typical");
+    let path = place.sample("a.csv", 60_000, "typical");
     let other = place.sample("b.csv", 10, "none");
-    let server = Server::builder().start().expect("a mongod");
+    let server = slow_server();
     let running = slowly(&server, &place, text(&path)).start();
     wait_for_checkpoint(&server, &place.database);
     let drop = [&SHORT_LEASE[..], &["--drop", "--yes"]].concat();
@@ -135,6 +135,29 @@ fn the_servers_leases_and_fences_are_those_of_the_model() {
         assert!(!ours.renew("k", 2).await.unwrap());
         theirs.release("k", 3).await.unwrap();
         assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 4);
+    });
+}
+
+/// Whoever writes tries again as a whole: a renewal that did so as well would try ten times ten times.
+#[test]
+fn a_renewal_is_one_command() {
+    let server = slow_server();
+    let (admin, data) = (client(&server).database("admin"), client(&server).database("renewals"));
+    block_on(async {
+        let ledger = Ledger::new(&data, "rows", Duration::from_secs(9));
+        let fence = ledger.take_lease("k").await.unwrap().unwrap();
+        let data = doc! { "failCommands": ["update"], "errorCode": 91 };
+        let point = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
+        admin.run_command(point).await.unwrap();
+        let failed = async || {
+            let status = admin.run_command(doc! { "serverStatus": 1 }).await.unwrap();
+            let commands = status.get_document("metrics").unwrap().get_document("commands").unwrap();
+            commands.get_document("update").unwrap().get_i64("failed").unwrap()
+        };
+        let before = failed().await;
+        assert!(matches!(ledger.renew("k", fence).await, Err(LedgerError::Server(failure)) if failure.is_retryable()));
+        // The driver itself makes a retryable write once more.
+        assert!((1..=2).contains(&(failed().await - before)));
     });
 }
 

@@ -7,8 +7,7 @@ use serde_json::Value as Json;
 use crate::bad_days::{SLOWLY, client, documents, load, wait_for_checkpoint};
 use crate::load::{ENDS, HEADER, Place, block_on, counts, row, spec_without_age, text};
 use crate::program::medlift;
-use crate::server::shared;
-use xtask::mongod::Server;
+use crate::server::{shared, slow_server};
 
 fn rows(people: &[(&str, &str)]) -> String {
     let rows: Vec<String> = people.iter().map(|(name, age)| row(name, age, "O+", "2024-01-31", "2024-02-02")).collect();
@@ -77,8 +76,8 @@ fn a_kept_conflict_excuses_no_other_difference_and_nothing_missing() {
 #[test]
 fn exceptions_of_a_killed_load_are_known_to_the_process_that_ends_it() {
     let place = Place::new("exceptions");
-    let path = place.sample("a.csv", 120_000, "none");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 60_000, "none");
+    let server = slow_server();
     let database = client(&server).database(&place.database);
     block_on(async {
         let validator = doc! { "Age": { "$lt": 70 } };
@@ -182,8 +181,8 @@ fn another_identity_is_refused_by_load_and_verify_and_says_which() {
 #[test]
 fn a_first_load_that_never_ended_leaves_indexes_and_validator_to_the_next_load() {
     let place = Place::new("inherits");
-    let (one, two) = (place.sample("a.csv", 240_000, "none"), place.sample("b.csv", 100, "none"));
-    let server = Server::builder().start().expect("a mongod");
+    let (one, two) = (place.sample("a.csv", 60_000, "none"), place.sample("b.csv", 100, "none"));
+    let server = slow_server();
     let killed = load(&server, &place, text(&one), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     killed.signal("KILL");
@@ -296,8 +295,8 @@ fn a_load_that_never_wrote_makes_no_proof_blind() {
 #[test]
 fn a_document_of_others_that_violates_the_validator_is_told_beside_the_proof() {
     let place = Place::new("violates");
-    let path = place.sample("a.csv", 120_000, "none");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 60_000, "none");
+    let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     let documents = documents(&server, &place.database);

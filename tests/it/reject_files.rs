@@ -10,6 +10,7 @@ use xtask::mongod::Server;
 use crate::bad_days::{SLOWLY, client, load, wait_for_checkpoint};
 use crate::load::{HEADER, Place, counts, row, text};
 use crate::program::medlift;
+use crate::server::slow_server;
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
@@ -18,8 +19,8 @@ fn read(path: &Path) -> String {
 #[test]
 fn two_targets_share_no_reject_file() {
     let place = Place::new("targets");
-    let path = place.sample("a.csv", 240_000, "heavy");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 60_000, "heavy");
+    let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     let elsewhere = Place::new("elsewhere");
@@ -69,9 +70,9 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
 #[test]
 fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
     let place = Place::new("resumes");
-    let path = place.sample("a.csv", 240_000, "heavy");
+    let path = place.sample("a.csv", 60_000, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
-    let server = Server::builder().start().expect("a mongod");
+    let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     killed.signal("KILL");
@@ -101,9 +102,9 @@ fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
 #[test]
 fn a_load_whose_reject_file_is_gone_begins_anew_and_says_so() {
     let place = Place::new("missing");
-    let path = place.sample("a.csv", 240_000, "heavy");
+    let path = place.sample("a.csv", 60_000, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
-    let server = Server::builder().start().expect("a mongod");
+    let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     killed.signal("KILL");
@@ -210,10 +211,10 @@ fn many_sources_need_few_open_files() {
 #[test]
 fn a_load_that_begins_anew_writes_every_reject_once() {
     let place = Place::new("anew");
-    let one = place.sample("a.csv", 60_000, "heavy");
-    place.sample("b.csv", 240_000, "heavy");
+    let one = place.sample("a.csv", 15_000, "heavy");
+    place.sample("b.csv", 60_000, "heavy");
     let pattern = place.dir.path().join("?.csv");
-    let server = Server::builder().start().expect("a mongod");
+    let server = slow_server();
     let killed = load(&server, &place, text(&pattern), &SLOWLY).start();
     let first = place.dir.path().join("a.csv.rejects.csv");
     let second = place.dir.path().join("b.csv.rejects.csv");
@@ -268,9 +269,9 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_make_the_load_begin_anew() {
 #[test]
 fn a_reject_file_that_is_replaced_while_the_load_runs_loses_no_row() {
     let place = Place::new("swapped");
-    let path = place.sample("a.csv", 240_000, "heavy");
+    let path = place.sample("a.csv", 60_000, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
-    let server = Server::builder().start().expect("a mongod");
+    let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
     fs::copy(&file, place.dir.path().join("copy")).unwrap();
@@ -282,8 +283,8 @@ fn a_reject_file_that_is_replaced_while_the_load_runs_loses_no_row() {
 #[test]
 fn an_unfinished_load_can_be_begun_anew() {
     let place = Place::new("again");
-    let path = place.sample("a.csv", 120_000, "typical");
-    let server = Server::builder().start().expect("a mongod");
+    let path = place.sample("a.csv", 60_000, "typical");
+    let server = slow_server();
     for how in ["reload", "version"] {
         let options = [&SLOWLY[..], &["--drop", "--yes"]].concat();
         let killed = load(&server, &place, text(&path), &options).start();

@@ -7,10 +7,10 @@ const PASSWORD: &str = "SECRETPW";
 
 /// Connection strings and what resembles them, right and wrong.
 const URIS: [&str; 14] = [
-    "mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=200",
-    "MONGODB://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=200",
-    "Mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=200",
-    "  mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=200  ",
+    "mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
+    "MONGODB://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
+    "Mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
+    "  mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20  ",
     "mongodb+SRV://u:SECRETPW@127.0.0.1",
     "http://u:SECRETPW@h",
     "mongodb:/u:SECRETPW@h",
@@ -101,14 +101,14 @@ fn no_setting_shows_the_password_of_a_connection_string() {
             let arguments = ["load", text(&path), "--tls"];
             let run = medlift(arguments).env("WRITER_PASS", "k4Tz-9pLmw2x");
             let run =
-                run.env("MONGODB_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200").env(variable, uri).run();
+                run.env("MONGODB_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=20").env(variable, uri).run();
             assert!(!run.stdout.contains(PASSWORD) && !run.stderr.contains(PASSWORD), "{variable}={uri}: {run:?}");
             let home = tempfile::tempdir().expect("a directory");
             for line in [format!("{variable}='{uri}'\n"), format!("{variable}={uri}\n"), format!("{uri}\n")] {
                 std::fs::write(home.path().join(".env"), &line).expect("written");
                 let mut program = medlift(["load", text(&path)]).dir(home.path());
                 if variable != "MONGODB_URI" {
-                    program = program.env("MONGODB_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200");
+                    program = program.env("MONGODB_URI", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=20");
                 }
                 let run = program.run();
                 assert!(!run.stdout.contains(PASSWORD) && !run.stderr.contains(PASSWORD), ".env {line}: {run:?}");

@@ -5,12 +5,27 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bson::doc;
 pub use xtask::mongod::Server;
+
+use crate::bad_days::client;
+use crate::load::block_on;
 
 /// The shared server: a replica set without access control. A static is never dropped; the watchdog ends it.
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(|| Server::builder().start().expect("a mongod starts"))
+}
+
+/// A server of one's own that keeps each insert of medlift waiting, so that a load of few rows can be met in the middle.
+pub fn slow_server() -> Server {
+    let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
+    let server = server.start().expect("a mongod");
+    let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 20, "appName": "medlift" };
+    let admin = client(&server).database("admin");
+    let point = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
+    block_on(async move { admin.run_command(point).await.expect("a fail point") });
+    server
 }
 
 /// The name of a database on the shared server that no other test uses.

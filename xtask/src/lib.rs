@@ -10,9 +10,11 @@ pub mod demo;
 pub mod deny;
 mod error;
 pub mod mongod;
+pub mod mutants;
 mod pypi;
 pub mod sbom;
 pub mod tidy;
+mod tree;
 mod watchdog;
 pub mod wire;
 

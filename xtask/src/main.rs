@@ -3,7 +3,7 @@
 use std::env;
 use std::process::ExitCode;
 
-use xtask::{Error, Result, bench, ci, compose_test, demo, deny, mongod, sbom, tidy};
+use xtask::{Error, Result, bench, ci, compose_test, demo, deny, mongod, mutants, sbom, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
@@ -13,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   deny            hold the dependencies to deny.toml
   sbom            write what the image holds to target/medlift.cdx.json (CycloneDX)
   compose-test    build the containers, bring the stack up, test it and take it down
+  mutants [OPTION] change the program in one place at a time and see which tests notice; mutants --help lists the options
   bench [OPTION]  measure loads beside the server's floor and other tools; bench --help lists the options";
 
 fn main() -> ExitCode {
@@ -36,6 +37,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["deny"] => deny::run(),
         ["sbom"] => sbom::run(),
         ["compose-test"] => compose_test::run(),
+        ["mutants", arguments @ ..] => mutants::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
         _ => Err(Error::failed(USAGE)),
     }

@@ -148,7 +148,7 @@ impl<'a> Load<'a> {
         self.account.rejects.check_named()?;
         self.ledger.supersede(&self.run.key, self.run.id, self.run.fence).await.map_err(keeping)?;
         if let Some(claim) = &self.claim {
-            claim.guard().renew().await.map_err(keeping)?;
+            claim.guard().confirm().await.map_err(keeping)?;
         }
         self.ledger.put(&mut self.run).await.map_err(keeping)?;
         Ok(())

@@ -122,7 +122,7 @@ impl Load<'_> {
     /// Closes the ledger: the load is whole if it is still ours, and if its collection is still the one it wrote to.
     pub(super) async fn complete(&mut self) -> Result<(), Error> {
         if let Some(claim) = &self.claim {
-            claim.guard().renew().await.map_err(keeping)?;
+            claim.guard().confirm().await.map_err(keeping)?;
         }
         let uuid = schema::uuid(self.target).await?;
         if let (Some(then), Some(now)) = (self.run.collection_uuid, uuid)

@@ -1,6 +1,5 @@
 //! One stack under a project name of its own, in a copy of the tree, as if freshly cloned.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 
 use super::secrets::Passwords;
 use crate::error::Doing;
-use crate::{Error, Result, root};
+use crate::{Error, Result, tree};
 
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);
@@ -29,15 +28,9 @@ impl Stack {
     /// Copies what git would clone, uncommitted changes included, and the seed's file where it is.
     pub(super) fn copy_of_tree(mongo_image: &str, real_file: &Path) -> Result<Self> {
         let dir = tempfile::tempdir().doing(|| "creating a directory".to_owned())?;
-        let listed = outcome(
-            Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root()),
-            "listing the tree",
-        )?;
-        for file in listed.lines().filter(|file| root().join(file).is_file()) {
-            copy(&root().join(file), &dir.path().join(file))?;
-        }
+        tree::copy_to(dir.path())?;
         if let (true, Some(name)) = (real_file.is_file(), real_file.file_name()) {
-            copy(real_file, &dir.path().join("data").join(name))?;
+            tree::copy(real_file, &dir.path().join("data").join(name))?;
         }
         let project = format!("medlift-test-{}", std::process::id());
         let compose = compose_program()?;
@@ -148,12 +141,6 @@ fn compose_program() -> Result<&'static [&'static str]> {
         .into_iter()
         .find(|program| answers(program))
         .ok_or_else(|| Error::failed("Docker Compose is not installed"))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let doing = || format!("copying {}", from.display());
-    to.parent().map_or(Ok(()), fs::create_dir_all).doing(doing)?;
-    fs::copy(from, to).doing(doing).map(drop)
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {

@@ -1,0 +1,240 @@
+//! Mutation testing: cargo-mutants changes one operator, value or body at a time, and a test must fail.
+//!
+//! Each mutant meets the unit tests first. Those that pass meet the integration tests of [`INTEGRATION`], which share one
+//! mongod. Accepted survivors stand in `.cargo/mutants.toml`, each with its reason.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::Doing;
+use crate::{Error, Result, mongod, target_dir, tree};
+
+const USAGE: &str = "usage: cargo xtask mutants [OPTION…]
+  --modules NAME,…   write, ledger, verify, spill, settle, encode, clean [all]
+  --shard K/N        every Nth mutant, from the Kth on, K from 0 [all]
+  --unit             unit tests only
+  --list             list the mutants and do nothing";
+
+/// Modules with their files.
+const MODULES: [(&str, &str); 7] = [
+    ("write", "src/write/**/*.rs"),
+    ("ledger", "src/ledger/**/*.rs"),
+    ("verify", "src/verify/**/*.rs"),
+    ("spill", "src/spill.rs"),
+    ("settle", "src/pipeline/settle.rs"),
+    ("encode", "src/encode/**/*.rs"),
+    ("clean", "src/clean/**/*.rs"),
+];
+
+/// Modules of `tests/it` that are quick, by the start of their tests' names.
+const INTEGRATION: [&str; 7] = ["load::", "verify::", "rejects::", "proof::", "quotes::", "passing::", "commands::"];
+
+const VERSION: &str = "27.1.0";
+
+/// A mutant is a hang when its tests take longer, in seconds.
+const UNIT_LIMIT: &str = "90";
+const INTEGRATION_LIMIT: &str = "300";
+
+/// Exit codes of cargo-mutants after which its lists are whole: all caught, some missed, some hung.
+const FINISHED: [i32; 3] = [0, 2, 3];
+
+#[derive(Debug, Default)]
+struct Options {
+    modules: Vec<&'static str>,
+    shard: Option<String>,
+    unit_only: bool,
+    list_only: bool,
+}
+
+/// Mutants by outcome, as cargo-mutants names them: `file:line:column: change`.
+#[derive(Debug, Default)]
+struct Outcome {
+    caught: Vec<String>,
+    missed: Vec<String>,
+}
+
+/// Runs the mutants that the arguments ask for, prints the score of each module and the mutants that survived.
+pub fn run(arguments: &[&str]) -> Result<()> {
+    let options = parse(arguments)?;
+    let place = Place::prepare()?;
+    let mut selection: Vec<String> = options.modules.iter().map(|name| format!("--file={}", files_of(name))).collect();
+    selection.extend(options.shard.iter().map(|shard| format!("--shard={shard}")));
+    if options.list_only {
+        return place.mutants(&["--list"], &selection, &[]).map(drop);
+    }
+    let unit = place.test("unit", UNIT_LIMIT, &selection, &["--lib"])?;
+    let mut outcome = Outcome { caught: unit.caught, missed: Vec::new() };
+    if options.unit_only || unit.missed.is_empty() {
+        outcome.missed = unit.missed;
+    } else {
+        let survivors: Vec<_> = unit.missed.iter().map(|name| format!("--re=^{}$", escaped(name))).collect();
+        let tests: Vec<_> = ["--test", "it", "--"].into_iter().chain(INTEGRATION).collect();
+        let integration = place.test("integration", INTEGRATION_LIMIT, &survivors, &tests)?;
+        outcome.caught.extend(integration.caught);
+        outcome.missed = integration.missed;
+    }
+    print!("{}", report(&outcome));
+    Ok(())
+}
+
+fn parse(arguments: &[&str]) -> Result<Options> {
+    let mut options = Options { modules: MODULES.map(|(name, _)| name).into(), ..Options::default() };
+    let mut arguments = arguments.iter();
+    while let Some(&name) = arguments.next() {
+        let mut value = || arguments.next().copied().ok_or_else(|| Error::failed(USAGE));
+        match name {
+            "--modules" => options.modules = value()?.split(',').map(module).collect::<Result<_>>()?,
+            "--shard" => options.shard = Some(value()?.to_owned()),
+            "--unit" => options.unit_only = true,
+            "--list" => options.list_only = true,
+            _ => return Err(Error::failed(USAGE)),
+        }
+    }
+    Ok(options)
+}
+
+fn module(name: &str) -> Result<&'static str> {
+    let found = MODULES.into_iter().find(|(known, _)| *known == name);
+    found.map(|(name, _)| name).ok_or_else(|| Error::failed(format!("no module is called {name}\n{USAGE}")))
+}
+
+fn files_of(module: &str) -> &'static str {
+    MODULES.into_iter().find(|(name, _)| *name == module).map_or("", |(_, files)| files)
+}
+
+/// A copy of the tree that is changed in place, and the build directory that it keeps from run to run.
+struct Place {
+    dir: PathBuf,
+    program: PathBuf,
+    mongod: PathBuf,
+}
+
+impl Place {
+    fn prepare() -> Result<Self> {
+        let dir = target_dir().join("mutants");
+        let tree = dir.join("tree");
+        if tree.exists() {
+            fs::remove_dir_all(&tree).doing(|| format!("removing {}", tree.display()))?;
+        }
+        tree::copy_to(&tree)?;
+        Ok(Self { program: program(&dir)?, mongod: mongod::find()?, dir })
+    }
+
+    /// Runs the selected mutants against some tests. `name` is the directory of the lists.
+    fn test(&self, name: &str, limit: &str, selection: &[String], tests: &[&str]) -> Result<Outcome> {
+        let lists = self.dir.join(name);
+        fs::create_dir_all(&lists).doing(|| format!("creating {}", lists.display()))?;
+        let output = format!("--output={}", lists.display());
+        let timeout = format!("--timeout={limit}");
+        let fixed = ["--in-place", "--no-shuffle", "--profile=mutants", &output, &timeout];
+        self.mutants(&fixed, selection, tests)?;
+        let read = |file: &str| {
+            let path = lists.join("mutants.out").join(file);
+            let text = fs::read_to_string(&path).doing(|| format!("reading {}", path.display()))?;
+            Ok(text.lines().map(str::to_owned).collect::<Vec<_>>())
+        };
+        // A mutant that hangs is noticed too.
+        let caught = [read("caught.txt")?, read("timeout.txt")?].concat();
+        Ok(Outcome { caught, missed: read("missed.txt")? })
+    }
+
+    fn mutants(&self, options: &[&str], selection: &[String], tests: &[&str]) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg("mutants").args(["--package", "medlift"]).args(options).args(selection);
+        command.arg("--").args(tests).current_dir(self.dir.join("tree"));
+        command.env("CARGO_TARGET_DIR", self.dir.join("build")).env("MEDLIFT_MONGOD", &self.mongod);
+        let status = command.status().doing(|| format!("running {}", self.program.display()))?;
+        match status.code() {
+            Some(code) if FINISHED.contains(&code) => Ok(()),
+            _ => Err(Error::failed(format!("cargo-mutants ended early: {status}"))),
+        }
+    }
+}
+
+/// cargo-mutants on PATH, or else built from crates.io into `target/mutants`.
+fn program(dir: &Path) -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let installed = env::split_paths(&path).map(|dir| dir.join("cargo-mutants")).find(|path| path.is_file());
+    let own = dir.join("bin/cargo-mutants");
+    if let Some(program) = installed.or_else(|| own.is_file().then(|| own.clone())) {
+        return Ok(program);
+    }
+    let mut install = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    install.args(["install", "--locked", "--quiet", "--root"]).arg(dir).arg(format!("cargo-mutants@{VERSION}"));
+    let status = install.status().doing(|| "running cargo install".to_owned())?;
+    if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }
+}
+
+/// A pattern that matches this text only.
+fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() * 2);
+    for char in text.chars() {
+        if !char.is_alphanumeric() && char.is_ascii() && char != ' ' {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern
+}
+
+fn report(outcome: &Outcome) -> String {
+    let mut scores: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for name in &outcome.caught {
+        scores.entry(module_of(name)).or_default().0 += 1;
+    }
+    for name in &outcome.missed {
+        scores.entry(module_of(name)).or_default().1 += 1;
+    }
+    let mut text = "module      caught  survived   score\n".to_owned();
+    for (module, (caught, missed)) in scores {
+        let score = 100.0 * caught as f64 / (caught + missed) as f64;
+        let _ = writeln!(text, "{module:<10} {caught:>7} {missed:>9} {score:>5.1} %");
+    }
+    for name in &outcome.missed {
+        let _ = writeln!(text, "survived: {name}");
+    }
+    text
+}
+
+/// The module of a mutant, by its file.
+fn module_of(name: &str) -> &'static str {
+    let starts = |files: &str| name.starts_with(files.split('*').next().unwrap_or(files));
+    MODULES.into_iter().find(|(_, files)| starts(files)).map_or("other", |(module, _)| module)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_counts_by_module() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let outcome = Outcome {
+            caught: names(&["src/write/machine.rs:1:2: replace < with <=", "src/spill.rs:3:4: replace + with -"]),
+            missed: names(&["src/write/bulk.rs:5:6: replace f with ()"]),
+        };
+        let report = report(&outcome);
+        assert!(report.contains("spill            1         0 100.0 %\n"), "{report}");
+        assert!(report.contains("write            1         1  50.0 %\n"), "{report}");
+        assert!(report.contains("survived: src/write/bulk.rs:5:6: replace f with ()\n"), "{report}");
+    }
+
+    #[test]
+    fn options_are_read_and_unknown_ones_refused() {
+        let options = parse(&["--modules", "write,spill", "--shard", "1/8", "--unit"]).expect("right");
+        assert_eq!((options.modules, options.shard.as_deref()), (vec!["write", "spill"], Some("1/8")));
+        assert!(options.unit_only && !options.list_only);
+        for wrong in [&["--modules", "nothing"][..], &["--shard"], &["write"]] {
+            assert!(parse(wrong).expect_err("wrong").to_string().contains("usage:"));
+        }
+    }
+
+    #[test]
+    fn a_mutants_name_is_escaped_for_a_pattern() {
+        assert_eq!(escaped("src/a.rs:1: x -> (A)"), r"src\/a\.rs\:1\: x \-\> \(A\)");
+    }
+}
