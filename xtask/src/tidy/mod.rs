@@ -37,7 +37,7 @@ impl fmt::Display for Violation {
 
 /// Checks every file of the repository that is tracked, or new and not ignored.
 pub fn run() -> Result<()> {
-    let mut violations = Vec::new();
+    let (mut violations, mut used) = (Vec::new(), rooms::Used::default());
     for path in files()? {
         let bytes = match fs::read(root().join(&path)) {
             Ok(bytes) => bytes,
@@ -45,8 +45,9 @@ pub fn run() -> Result<()> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(source) => return Err(Error::Io { doing: format!("reading {path}"), source }),
         };
-        violations.extend(check_file(&path, &bytes));
+        violations.extend(check_file(&path, &bytes, &mut used));
     }
+    violations.extend(used.unused());
     if violations.is_empty() {
         return Ok(());
     }
@@ -65,13 +66,14 @@ fn files() -> Result<Vec<String>> {
     Ok(list.split('\0').filter(|path| !path.is_empty()).map(ToOwned::to_owned).collect())
 }
 
-fn check_file(path: &str, bytes: &[u8]) -> Vec<Violation> {
+fn check_file(path: &str, bytes: &[u8], used: &mut rooms::Used) -> Vec<Violation> {
     let mut violations = rules::check_any(path, bytes);
     let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
     if let (true, Ok(text)) = (is_rust, std::str::from_utf8(bytes)) {
         let source = source::Source::new(path, text);
         violations.extend(rules::check_rust(&source));
         violations.extend(rooms::check(&source));
+        used.add(&source);
     }
     violations
 }
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_violation_names_its_place() {
-        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n");
+        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n", &mut rooms::Used::default());
         let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
         assert_eq!(told, ["src/parse/x.rs:2: todo! is not finished work"]);
     }
