@@ -6,10 +6,12 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # Dependencies first, against empty sources: a change of the source rebuilds only what comes after.
 COPY Cargo.toml Cargo.lock ./
+COPY benchmark/Cargo.toml benchmark/
+COPY testkit/Cargo.toml testkit/
 COPY xtask/Cargo.toml xtask/
-RUN mkdir -p src tests/it benches xtask/src \
- && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs xtask/src/main.rs >/dev/null \
- && touch src/lib.rs xtask/src/lib.rs \
+RUN mkdir -p src tests/it benches benchmark/src testkit/src xtask/src \
+ && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs benchmark/src/main.rs xtask/src/main.rs >/dev/null \
+ && touch src/lib.rs testkit/src/lib.rs xtask/src/lib.rs \
  && for bench in $(sed -n '/^\[\[bench]]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \
  && cargo build --release --locked --package medlift --bin medlift
 COPY specs specs

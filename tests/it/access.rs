@@ -10,7 +10,7 @@ use medlift::access::{
     AccessError, CertificateFault, Connection, Destination, Failure, Purpose, Secret, Settings, SignIn, Target,
     Unreachable,
 };
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::certificates::Authority;
 
@@ -215,7 +215,7 @@ fn a_wanted_client_certificate_is_told() {
     let [certificate, ca] = files;
     let arguments = ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", &certificate, "--tlsCAFile", &ca];
     let builder = Server::builder().standalone();
-    let server = arguments.into_iter().fold(builder, xtask::mongod::Builder::argument);
+    let server = arguments.into_iter().fold(builder, testkit::mongod::Builder::argument);
     let server = server.start().expect("starts");
     let asked = Connection { tls_ca_file: Some(authority.ca_file()), ..wishes(&direct(server.port())) };
     assert_eq!(failure(&asked), Failure::ClientCertificate);

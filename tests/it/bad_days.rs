@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use mongodb::{Client, Collection};
 use serde_json::Value as Json;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, medlift};

@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use medlift::access::doctor::{Examination, Finding, State, Step, examine};
 use medlift::access::{Connection, Destination, schema};
 use medlift::spec::Spec;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::access::{block_on, connect, settings, wishes};
 use crate::certificates::Authority;

@@ -14,7 +14,7 @@ use medlift::spec::{
 };
 use medlift::verify::Scan;
 use mongodb::{Client, Collection};
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 const CSV: ExportFormat = ExportFormat::Csv { delimiter: b',' };
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, doc};
 use mongodb::Client;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, text};
 use crate::program::{Medlift, medlift};

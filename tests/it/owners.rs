@@ -6,7 +6,7 @@ use bson::{Document, Uuid, doc};
 use medlift::ledger::{CollectionIdentity, Ledger, LedgerError};
 use mongodb::Collection;
 use serde_json::Value as Json;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::bad_days::{SLOWLY, client, count, documents, load, summary, wait_for_checkpoint};
 use crate::load::{HEADER, Place, block_on, counts, row, text};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use mongodb::Client;
 use serde_json::Value as Json;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, text};
 use crate::program::{Run, medlift};

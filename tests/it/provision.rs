@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use medlift::access::provision::{Plan, Wanted, WantedUser, view_name};
 use medlift::access::{AccessError, Destination, Failure, Secret, Settings, Target, schema};
 use medlift::spec::Spec;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::access::{block_on, settings, wishes};
 use crate::program::medlift;

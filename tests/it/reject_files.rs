@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value as Json;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::bad_days::{SLOWLY, client, load, wait_for_checkpoint};
 use crate::load::{HEADER, Place, counts, row, text};

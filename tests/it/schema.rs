@@ -3,7 +3,7 @@
 use bson::{Bson, DateTime, Document, doc};
 use medlift::access::{Failure, Target, schema};
 use medlift::spec::Spec;
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 use crate::access::{block_on, connect, wishes};
 use crate::program::medlift;

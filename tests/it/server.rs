@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bson::doc;
-pub use xtask::mongod::Server;
+pub use testkit::mongod::Server;
 
 use crate::bad_days::client;
 use crate::load::block_on;

@@ -16,7 +16,7 @@ use medlift::verify::{
     Difference, Expectation, Expected, Kind, Options, Range, RowOfSource, Scan, Verification, compare, name_fields,
 };
 use mongodb::{Client, Collection};
-use xtask::mongod::Server;
+use testkit::mongod::Server;
 
 /// One server for all tests of this file; each test has a collection of its own.
 fn server() -> &'static Server {

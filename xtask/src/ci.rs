@@ -6,9 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::Doing;
-use crate::watchdog::{Target, Watchdog};
-use crate::{Error, Result, root};
+use testkit::watchdog::{Target, Watchdog};
+use testkit::{Doing, Error, Result, root};
 
 const POLL: Duration = Duration::from_millis(20);
 

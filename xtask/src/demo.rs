@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use bson::doc;
 
-use crate::error::Doing;
-use crate::mongod::Server;
-use crate::wire::Wire;
-use crate::{Error, Result, root, target_dir};
+use testkit::mongod::Server;
+use testkit::wire::Wire;
+use testkit::{Doing, Error, Result, root, target_dir};
 
 const ROWS: &str = "10000";
 const DOCUMENTS_SHOWN: &str = "3";

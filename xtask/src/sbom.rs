@@ -5,9 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-
-use crate::error::Doing;
-use crate::{Error, Result, root, target_dir};
+use testkit::{Doing, Error, Result, root, target_dir};
 
 /// What the image is built for; packages for other systems are not in it.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";

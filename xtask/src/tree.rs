@@ -3,9 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-use crate::error::Doing;
-use crate::{Error, Result, root};
+use testkit::{Doing, Error, Result, root};
 
 /// Copies the files that git would clone, with uncommitted changes and new files, into `dir`.
 pub(crate) fn copy_to(dir: &Path) -> Result<()> {

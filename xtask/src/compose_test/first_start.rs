@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::stack::{Stack, docker};
-use crate::{Error, Result};
+use testkit::{Error, Result};
 
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 /// Passwords for a container that lives for seconds and that nobody can reach.

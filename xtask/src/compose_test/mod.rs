@@ -9,9 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::error::Doing;
-use crate::{Error, Result, root};
 use stack::{Stack, docker, outcome};
+use testkit::{Doing, Error, Result, root};
 
 /// Documents and rows of the seed's file.
 const REAL_FILE: &str = "healthcare_dataset.csv";

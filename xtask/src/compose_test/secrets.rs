@@ -1,7 +1,7 @@
 //! The stack's passwords, and the search for them in every place where anybody could read them.
 
 use super::stack::{Stack, docker};
-use crate::{Error, Result};
+use testkit::{Error, Result};
 
 /// The passwords that the stack has made for itself, by the name of their variable.
 #[derive(Debug)]

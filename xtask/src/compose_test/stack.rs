@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::secrets::Passwords;
-use crate::error::Doing;
-use crate::{Error, Result, tree};
+use crate::tree;
+use testkit::{Doing, Error, Result};
 
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);

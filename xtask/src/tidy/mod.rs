@@ -10,9 +10,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-
-use crate::error::Doing;
-use crate::{Error, Result, root};
+use testkit::{Doing, Error, Result, root};
 
 /// A rule broken at a place.
 #[derive(Debug, PartialEq, Eq)]

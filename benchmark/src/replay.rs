@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use bson::doc;
 
-use super::stand::{COLLECTION, DATABASE};
-use crate::error::Doing;
-use crate::wire::{Sequence, Wire};
-use crate::{Error, Result};
+use crate::stand::{COLLECTION, DATABASE};
+use testkit::wire::{Sequence, Wire};
+use testkit::{Doing, Error, Result};
 
 const TIMEOUT: Duration = Duration::from_mins(2);
 /// Below the server's limit for a message, with room for the command and one more document.
@@ -24,23 +23,22 @@ const ID_OFFSET: usize = 4 + 1 + 4 + 4 + 1;
 
 /// How documents are replayed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Documents in one insert.
-    pub(super) batch_docs: usize,
+    pub(crate) batch_docs: usize,
     /// Connections that insert at once.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
     /// Put a number that grows in place of each `_id`.
-    pub(super) growing_id: bool,
+    pub(crate) growing_id: bool,
     /// Documents to send at most.
-    pub(super) docs_max: u64,
+    pub(crate) docs_max: u64,
 }
 
 impl Pace {
     /// The arguments by which this program replays a file as a process of its own.
-    pub(super) fn arguments(self, address: SocketAddr, documents: &Path) -> Vec<String> {
+    pub(crate) fn arguments(self, address: SocketAddr, documents: &Path) -> Vec<String> {
         let Self { batch_docs, connections, growing_id, docs_max } = self;
         vec![
-            "bench".to_owned(),
             "replay".to_owned(),
             address.to_string(),
             documents.display().to_string(),
@@ -61,7 +59,7 @@ impl Pace {
 }
 
 /// Replays a file of documents: the address, the file, and the pace as [`Pace::arguments`] writes them.
-pub(super) fn run(arguments: &[&str]) -> Result<()> {
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let wrong = || Error::failed("replay is how bench starts itself; it has no other use");
     let &[address, path, pace] = arguments else { return Err(wrong()) };
     let (address, pace) = address.parse().ok().zip(Pace::parse(pace)).ok_or_else(wrong)?;

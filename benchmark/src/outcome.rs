@@ -3,46 +3,45 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-
-use crate::root;
+use testkit::root;
 
 /// What one run of a contender cost.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// From the start of the process to its end.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// Processor time of the process, user and system.
-    pub(super) cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// The most memory that was resident at once, megabytes of a million bytes.
-    pub(super) peak_mb: f64,
+    pub(crate) peak_mb: f64,
     /// Processor time of the server in the meantime.
-    pub(super) server_cpu_seconds: f64,
+    pub(crate) server_cpu_seconds: f64,
     /// Processor time of everything else on the machine in the meantime: what disturbed the measurement.
-    pub(super) other_cpu_seconds: f64,
+    pub(crate) other_cpu_seconds: f64,
     /// From the first byte read to the last acknowledgement, where the contender says so.
-    pub(super) writing_seconds: Option<f64>,
+    pub(crate) writing_seconds: Option<f64>,
     /// Documents in the collection afterwards.
-    pub(super) documents: i64,
+    pub(crate) documents: i64,
 }
 
 /// All runs of one contender.
 #[derive(Debug)]
-pub(super) struct Result {
-    pub(super) name: String,
-    pub(super) command: Vec<String>,
-    pub(super) samples: Vec<Sample>,
+pub(crate) struct Result {
+    pub(crate) name: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// All contenders of one scenario; the first one is what the others are compared with.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) scenario: &'static str,
-    pub(super) rows: u64,
-    pub(super) cache_mb: u32,
-    pub(super) server: String,
+pub(crate) struct Outcome {
+    pub(crate) scenario: &'static str,
+    pub(crate) rows: u64,
+    pub(crate) cache_mb: u32,
+    pub(crate) server: String,
     /// What else a reader must know, such as the pace of the floor; begins with a separator.
-    pub(super) note: String,
-    pub(super) results: Vec<Result>,
+    pub(crate) note: String,
+    pub(crate) results: Vec<Result>,
 }
 
 const HEAD: &str = "\
@@ -68,7 +67,7 @@ impl Result {
 
 impl Outcome {
     /// A Markdown table.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let runs = self.results.first().map_or(0, |result| result.samples.len());
         let Self { scenario, rows, cache_mb, server, note, .. } = self;
         let mut table =
@@ -102,7 +101,7 @@ impl Outcome {
         self.results.first().map_or(f64::NAN, |first| first.median(|sample| sample.seconds))
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let results = self.results.iter().map(|result| {
             json!({
                 "contender": result.name,

@@ -39,7 +39,7 @@ impl Error {
 }
 
 /// Adds to an I/O error what was being done.
-pub(crate) trait Doing<T> {
+pub trait Doing<T> {
     /// Turns the error into [`Error::Io`] with what was being done.
     fn doing(self, doing: impl Fn() -> String) -> Result<T>;
 }

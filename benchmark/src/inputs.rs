@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-
-use crate::error::Doing;
-use crate::{Error, Result, root, target_dir};
+use testkit::{Doing, Error, Result, root, target_dir};
 
 /// Column types as mongoimport spells them; every other column is a string.
 const TYPED_COLUMNS: &[(&str, &str)] = &[
@@ -22,30 +20,30 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
 
 /// Programs and files, all below `target/`.
 #[derive(Debug)]
-pub(super) struct Inputs {
-    pub(super) dir: PathBuf,
-    pub(super) medlift: PathBuf,
+pub(crate) struct Inputs {
+    pub(crate) dir: PathBuf,
+    pub(crate) medlift: PathBuf,
     /// This program, built for release: it replays the floor.
-    pub(super) replay: PathBuf,
+    pub(crate) replay: PathBuf,
     dump: PathBuf,
-    pub(super) python: PathBuf,
-    pub(super) measure: PathBuf,
-    pub(super) mongoimport: Option<PathBuf>,
-    pub(super) versions: Value,
+    pub(crate) python: PathBuf,
+    pub(crate) measure: PathBuf,
+    pub(crate) mongoimport: Option<PathBuf>,
+    pub(crate) versions: Value,
 }
 
 impl Inputs {
     /// Builds what is measured, and fetches what it is measured against.
-    pub(super) fn prepare() -> Result<Self> {
+    pub(crate) fn prepare() -> Result<Self> {
         let dir = target_dir().join("bench");
         fs::create_dir_all(&dir).doing(|| format!("creating {}", dir.display()))?;
-        let build = "build --release --locked --package medlift --package xtask --bins --examples";
+        let build = "build --release --locked --package medlift --package benchmark --bins --examples";
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         run("building for release", Command::new(cargo).args(build.split(' ')).current_dir(root()))?;
         let release = target_dir().join("release");
         let inputs = Self {
             medlift: release.join("medlift"),
-            replay: release.join("xtask"),
+            replay: release.join("benchmark"),
             dump: release.join("examples/dump_documents"),
             python: python(&dir)?,
             measure: root().join("benches/measure.py"),
@@ -60,14 +58,14 @@ impl Inputs {
     }
 
     /// Contenders that cannot take part here, and why.
-    pub(super) fn left_out(&self) -> Vec<&'static str> {
+    pub(crate) fn left_out(&self) -> Vec<&'static str> {
         let missing =
             "mongoimport: none on PATH (MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
         self.mongoimport.is_none().then_some(missing).into_iter().collect()
     }
 
     /// Synthetic admissions, made anew by the build that is measured.
-    pub(super) fn csv(&self, rows: u64) -> Result<PathBuf> {
+    pub(crate) fn csv(&self, rows: u64) -> Result<PathBuf> {
         let path = self.dir.join(format!("rows-{rows}.csv"));
         let mut generate = Command::new(&self.medlift);
         generate.args(["generate", "--rows", &rows.to_string(), "--seed", "1", "--out"]).arg(&path);
@@ -75,13 +73,13 @@ impl Inputs {
     }
 
     /// The very documents that a load of `csv` writes, in its order.
-    pub(super) fn documents(&self, csv: &Path) -> Result<PathBuf> {
+    pub(crate) fn documents(&self, csv: &Path) -> Result<PathBuf> {
         let path = csv.with_extension("bson");
         run("encoding documents", Command::new(&self.dump).arg(csv).arg(&path)).map(|()| path)
     }
 
     /// The built-in spec without its indexes, so that a load does what its floor does.
-    pub(super) fn plain_spec(&self) -> Result<PathBuf> {
+    pub(crate) fn plain_spec(&self) -> Result<PathBuf> {
         let source = root().join("specs/admissions.toml");
         let text = fs::read_to_string(&source).doing(|| format!("reading {}", source.display()))?;
         let path = self.dir.join("plain.toml");
@@ -91,19 +89,19 @@ impl Inputs {
 }
 
 /// A Python program of `benches/`.
-pub(super) fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     root().join("benches").join(name)
 }
 
 /// The file without its header, and the header as mongoimport wants it: with types.
-pub(super) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
+pub(crate) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
     let path = csv.with_extension("headless.csv");
     let header = filter_lines(csv, &path, |line| line > 0)?;
     Ok((path, header.split(',').map(typed).collect::<Vec<_>>().join(",")))
 }
 
 /// The file with its header and every second row.
-pub(super) fn half(csv: &Path) -> Result<PathBuf> {
+pub(crate) fn half(csv: &Path) -> Result<PathBuf> {
     let path = csv.with_extension("half.csv");
     filter_lines(csv, &path, |line| line == 0 || line % 2 == 1).map(|_| path)
 }

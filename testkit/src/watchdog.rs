@@ -8,8 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::Result;
-use crate::error::Doing;
+use crate::{Doing, Result};
 
 /// Each line names the process (or, with a minus, the process group) to kill, an empty one none; `keep` ends the guard.
 /// What was killed dies asynchronously and may still write a file, hence the second removal.
@@ -31,7 +30,7 @@ remove "$1"
 
 /// What a watchdog kills when its parent ends.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Target {
+pub enum Target {
     /// Nothing, for now.
     Nothing,
     /// One process.
@@ -42,13 +41,13 @@ pub(crate) enum Target {
 
 /// Guards one directory, or none, and one process or group at a time.
 #[derive(Debug)]
-pub(crate) struct Watchdog {
+pub struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
     /// Starts to guard `dir`, in a process group of its own so that Ctrl-C in a terminal does not reach it.
-    pub(crate) fn guard(dir: Option<&Path>) -> Result<Self> {
+    pub fn guard(dir: Option<&Path>) -> Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "medlift-watchdog"]).args(dir).current_dir("/").process_group(0);
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -56,7 +55,7 @@ impl Watchdog {
     }
 
     /// Says what dies with the parent from now on.
-    pub(crate) fn watch(&mut self, target: Target) -> Result<()> {
+    pub fn watch(&mut self, target: Target) -> Result<()> {
         self.tell(&match target {
             Target::Nothing => String::new(),
             Target::Process(pid) => pid.to_string(),
@@ -65,7 +64,7 @@ impl Watchdog {
     }
 
     /// Ends the guard: process and directory stay when the parent ends.
-    pub(crate) fn keep(mut self) -> Result<()> {
+    pub fn keep(mut self) -> Result<()> {
         self.tell("keep")
     }
 

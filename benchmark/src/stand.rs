@@ -10,17 +10,16 @@ use std::time::Duration;
 use bson::{Document, doc};
 use serde_json::Value;
 
-use super::contender::{Contender, Step};
-use super::inputs::Inputs;
-use super::machine::Busy;
-use super::outcome::Sample;
-use crate::error::Doing;
-use crate::mongod::Server;
-use crate::wire::Wire;
-use crate::{Error, Result};
+use crate::contender::{Contender, Step};
+use crate::inputs::Inputs;
+use crate::machine::Busy;
+use crate::outcome::Sample;
+use testkit::mongod::Server;
+use testkit::wire::Wire;
+use testkit::{Doing, Error, Result};
 
-pub(super) const DATABASE: &str = "bench";
-pub(super) const COLLECTION: &str = "admissions";
+pub(crate) const DATABASE: &str = "bench";
+pub(crate) const COLLECTION: &str = "admissions";
 /// A server is idle that spends at most this much processor time in a round.
 const SETTLED_CPU_SECONDS: f64 = 0.02;
 const SETTLE_ROUND: Duration = Duration::from_millis(500);
@@ -30,35 +29,35 @@ const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A running server and the tools to measure beside it.
 #[derive(Debug)]
-pub(super) struct Stand<'a> {
+pub(crate) struct Stand<'a> {
     server: Server,
     wire: Wire,
     inputs: &'a Inputs,
 }
 
 impl<'a> Stand<'a> {
-    pub(super) fn start(cache_mb: u32, inputs: &'a Inputs) -> Result<Self> {
+    pub(crate) fn start(cache_mb: u32, inputs: &'a Inputs) -> Result<Self> {
         let server = Server::builder().cache_gb(f64::from(cache_mb) / 1024.0).start()?;
         let wire = Wire::connect(address(&server), TIMEOUT)?;
         Ok(Self { server, wire, inputs })
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         self.server.uri()
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         address(&self.server)
     }
 
     /// The server's version.
-    pub(super) fn version(&mut self) -> Result<String> {
+    pub(crate) fn version(&mut self) -> Result<String> {
         let info = self.wire.command(&doc! { "buildInfo": 1, "$db": "admin" })?;
         Ok(info.get_str("version").unwrap_or("unknown").to_owned())
     }
 
     /// Sets the collection up for the contender, runs it, and says what it cost.
-    pub(super) fn measure(&mut self, contender: &Contender) -> Result<Sample> {
+    pub(crate) fn measure(&mut self, contender: &Contender) -> Result<Sample> {
         contender.prepare.iter().try_for_each(|step| self.prepare(step))?;
         // A checkpoint, so that nobody pays for what the one before left in memory.
         self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;

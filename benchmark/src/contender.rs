@@ -5,26 +5,26 @@ use std::path::Path;
 
 use bson::{Document, doc};
 
-use super::inputs::{self, Inputs};
-use super::replay::Pace;
-use super::stand::{COLLECTION, DATABASE};
+use crate::inputs::{self, Inputs};
+use crate::replay::Pace;
+use crate::stand::{COLLECTION, DATABASE};
 
 const DURABLE: &str = "{w: \"majority\", j: true}";
 
 /// One of those that are measured.
 #[derive(Debug)]
-pub(super) struct Contender {
-    pub(super) name: String,
+pub(crate) struct Contender {
+    pub(crate) name: String,
     /// Done before each run and not measured.
-    pub(super) prepare: Vec<Step>,
-    pub(super) command: Vec<String>,
+    pub(crate) prepare: Vec<Step>,
+    pub(crate) command: Vec<String>,
     /// Exit statuses of a run that did its job.
-    pub(super) accepted: &'static [i64],
+    pub(crate) accepted: &'static [i64],
 }
 
 /// Something to do before a measurement.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Drop the database.
     Drop,
     /// Run a program.
@@ -35,10 +35,10 @@ pub(super) enum Step {
 
 /// Where contenders find their tools and the server.
 #[derive(Debug, Clone)]
-pub(super) struct Tools<'a> {
-    pub(super) inputs: &'a Inputs,
-    pub(super) uri: String,
-    pub(super) address: SocketAddr,
+pub(crate) struct Tools<'a> {
+    pub(crate) inputs: &'a Inputs,
+    pub(crate) uri: String,
+    pub(crate) address: SocketAddr,
 }
 
 impl Contender {
@@ -47,7 +47,7 @@ impl Contender {
     }
 
     /// With these steps in place of a mere drop.
-    pub(super) fn after(mut self, prepare: Vec<Step>) -> Self {
+    pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self
     }
@@ -55,20 +55,20 @@ impl Contender {
 
 impl Tools<'_> {
     /// The documents of a file, sent as they are.
-    pub(super) fn floor(&self, name: &str, documents: &Path, pace: Pace) -> Contender {
+    pub(crate) fn floor(&self, name: &str, documents: &Path, pace: Pace) -> Contender {
         let mut command = vec![text(&self.inputs.replay)];
         command.extend(pace.arguments(self.address, documents));
         Contender::new(name, command)
     }
 
     /// `medlift load` with further arguments. Status 4 says that there were rejects.
-    pub(super) fn medlift(&self, name: &str, csv: &Path, arguments: &[&str]) -> Contender {
+    pub(crate) fn medlift(&self, name: &str, csv: &Path, arguments: &[&str]) -> Contender {
         let command = self.medlift_command("load", csv, &[&["--yes", "--no-verify"], arguments].concat());
         Contender { accepted: &[0, 4], ..Contender::new(name, command) }
     }
 
     /// `medlift verify` of what the contender before it loaded.
-    pub(super) fn verify(&self, csv: &Path, arguments: &[&str]) -> Contender {
+    pub(crate) fn verify(&self, csv: &Path, arguments: &[&str]) -> Contender {
         Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())
     }
 
@@ -81,7 +81,7 @@ impl Tools<'_> {
     }
 
     /// One of the Python programs in `benches/`.
-    pub(super) fn python(&self, name: &str, program: &str, csv: &Path) -> Contender {
+    pub(crate) fn python(&self, name: &str, program: &str, csv: &Path) -> Contender {
         let program = inputs::program(program);
         let arguments = [text(&self.inputs.python), text(&program), text(csv), self.uri.clone()];
         let target = [DATABASE, COLLECTION].map(str::to_owned);
@@ -89,7 +89,7 @@ impl Tools<'_> {
     }
 
     /// `mongoimport` of a file without header, its columns typed, with so many workers.
-    pub(super) fn mongoimport(&self, name: &str, program: &Path, file: &Path, fields: &str, workers: u32) -> Contender {
+    pub(crate) fn mongoimport(&self, name: &str, program: &Path, file: &Path, fields: &str, workers: u32) -> Contender {
         let workers = workers.to_string();
         let file = text(file);
         // Not the connection string: together with a database, only some versions take one.
@@ -111,12 +111,12 @@ impl Tools<'_> {
 }
 
 /// Removes every document and leaves indexes and validator.
-pub(super) fn empty_collection() -> Step {
+pub(crate) fn empty_collection() -> Step {
     Step::Command(doc! { "delete": COLLECTION, "deletes": [{ "q": {}, "limit": 0 }], "$db": DATABASE })
 }
 
 /// The index without which an upsert on these fields scans the collection for each row.
-pub(super) fn index_on(fields: &[&str]) -> Step {
+pub(crate) fn index_on(fields: &[&str]) -> Step {
     let key: Document = fields.iter().map(|&field| (field.to_owned(), 1.into())).collect();
     Step::Command(doc! {
         "createIndexes": COLLECTION, "indexes": [{ "key": key, "name": "by_upsert_fields" }], "$db": DATABASE,

@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 
 use bson::doc;
 
-use crate::error::Doing;
 use crate::watchdog::{Target, Watchdog};
 use crate::wire::Wire;
-use crate::{Error, Result};
+use crate::{Doing, Error, Result};
 
 /// The user with every right that a server with access control is made with; signs in against `admin`.
 pub const ROOT_USER: &str = "root";

@@ -3,15 +3,13 @@
 use std::fs;
 
 use serde_json::{Value, json};
-
-use crate::Result;
-use crate::error::Doing;
+use testkit::{Doing, Result};
 
 /// Ticks in a second of processor time: `USER_HZ`, 100 on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
 
 /// What a reader needs to judge the numbers; nothing that names the machine.
-pub(super) fn facts() -> Result<Value> {
+pub(crate) fn facts() -> Result<Value> {
     let cpuinfo = read("/proc/cpuinfo")?;
     let value = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
@@ -28,21 +26,21 @@ pub(super) fn facts() -> Result<Value> {
 
 /// Processor seconds spent since the machine started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Busy {
+pub(crate) struct Busy {
     /// By all processes.
-    pub(super) all: f64,
+    pub(crate) all: f64,
     /// By one process, the server.
-    pub(super) server: f64,
+    pub(crate) server: f64,
 }
 
 impl Busy {
-    pub(super) fn read(server: u32) -> Result<Self> {
+    pub(crate) fn read(server: u32) -> Result<Self> {
         let all = read("/proc/stat")?.lines().next().map_or(0.0, busy_seconds);
         Ok(Self { all, server: process_seconds(&read(&format!("/proc/{server}/stat"))?) })
     }
 
     /// What was spent since `earlier`.
-    pub(super) fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self { all: self.all - earlier.all, server: self.server - earlier.server }
     }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use bson::Document;
 
-use crate::error::Doing;
-use crate::{Error, Result};
+use crate::{Doing, Error, Result};
 
 const OP_MSG: i32 = 2013;
 const HEADER_BYTES: usize = 16;

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::contender::{Contender, Step, Tools, empty_collection, index_on};
-use super::inputs::{self, Inputs};
-use super::options::Options;
-use super::outcome::{self, Outcome};
-use super::replay::Pace;
-use super::stand::{DATABASE, Stand};
-use crate::Result;
+use crate::contender::{Contender, Step, Tools, empty_collection, index_on};
+use crate::inputs::{self, Inputs};
+use crate::options::Options;
+use crate::outcome::{self, Outcome};
+use crate::replay::Pace;
+use crate::stand::{DATABASE, Stand};
+use testkit::Result;
 
 /// What mongoimport finds a row's document by: the fields that no two admissions of the source share.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
@@ -25,7 +25,7 @@ const FORERUNNER_ROWS: u64 = 1_000;
 
 /// Something to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scenario {
+pub(crate) enum Scenario {
     /// A first load into an empty collection, without indexes.
     Load,
     /// A load over a collection that has half of the rows.
@@ -37,9 +37,9 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 4] = [Self::Load, Self::Upsert, Self::Ready, Self::Cache];
+    pub(crate) const ALL: [Self; 4] = [Self::Load, Self::Upsert, Self::Ready, Self::Cache];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Load => "load",
             Self::Upsert => "upsert",
@@ -49,7 +49,7 @@ impl Scenario {
     }
 
     /// The sizes it is measured in unless the user says otherwise.
-    pub(super) fn rows(self) -> &'static [u64] {
+    pub(crate) fn rows(self) -> &'static [u64] {
         match self {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
             Self::Upsert | Self::Ready => &[1_000_000],
@@ -58,13 +58,13 @@ impl Scenario {
     }
 
     /// Whether it makes sense in other sizes.
-    pub(super) fn has_any_size(self) -> bool {
+    pub(crate) fn has_any_size(self) -> bool {
         self != Self::Cache
     }
 }
 
 /// Measures one scenario on a server of its own.
-pub(super) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inputs) -> Result<Outcome> {
+pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inputs) -> Result<Outcome> {
     eprintln!("== {}, {rows} rows", scenario.name());
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
     let mut stand = Stand::start(cache_mb, inputs)?;
