@@ -186,7 +186,7 @@ mod tests {
     fn a_pace_survives_the_command_line() {
         let pace = Pace { batch_docs: 5, connections: 2, growing_id: true, docs_max: 9 };
         let line = pace.arguments(([127, 0, 0, 1], 1).into(), Path::new("x"));
-        let parsed = Pace::parse(&line[4]).expect("parses");
+        let parsed = Pace::parse(&line[3]).expect("parses");
         assert_eq!(format!("{parsed:?}"), format!("{pace:?}"));
         assert!(Pace::parse("1,2,true").is_none());
     }
