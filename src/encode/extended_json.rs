@@ -122,6 +122,7 @@ mod tests {
         check(-0.0, "-0.0", r#"{"$numberDouble":"-0.0"}"#);
         check(0.1 + 0.2, "0.30000000000000004", r#"{"$numberDouble":"0.30000000000000004"}"#);
         check(f64::NAN, r#"{"$numberDouble":"NaN"}"#, r#"{"$numberDouble":"NaN"}"#);
+        check(f64::INFINITY, r#"{"$numberDouble":"Infinity"}"#, r#"{"$numberDouble":"Infinity"}"#);
         check(f64::NEG_INFINITY, r#"{"$numberDouble":"-Infinity"}"#, r#"{"$numberDouble":"-Infinity"}"#);
         let decimal: bson::Decimal128 = "1.50".parse().expect("valid");
         check(decimal, r#"{"$numberDecimal":"1.50"}"#, r#"{"$numberDecimal":"1.50"}"#);
@@ -136,6 +137,7 @@ mod tests {
         for (ms, text) in [
             (-1, r#"{"$date":{"$numberLong":"-1"}}"#),
             (i64::MIN, r#"{"$date":{"$numberLong":"-9223372036854775808"}}"#),
+            (YEAR_10000_MS, r#"{"$date":{"$numberLong":"253402300800000"}}"#),
         ] {
             check(date(ms), text, text);
         }

@@ -352,3 +352,57 @@ fn the_command_line_counts_more_than_the_spec() {
     let both = typed.or(&source);
     assert_eq!((both.delimiter, both.quote, both.escape), (typed.delimiter, typed.quote, typed.escape));
 }
+
+#[test]
+fn a_header_may_have_ten_thousand_columns_and_no_more() {
+    let header = |columns: usize| (0..columns).map(|n| format!("c{n}")).collect::<Vec<_>>().join(",") + "\n";
+    assert!(matches!(bind(&header(10_000)), Err(LayoutError::NoKnownColumn { columns: 10_000, .. })));
+    assert_eq!(bind(&header(10_001)).unwrap_err(), LayoutError::TooManyColumns { columns: 10_001, max: 10_000 });
+}
+
+#[test]
+fn a_header_alone_says_nothing_of_the_rows() {
+    assert_eq!(bind("Patient,Age,Admitted\n").unwrap().rules, RowRules::default());
+}
+
+#[test]
+fn the_key_of_mongodb_and_a_column_id_are_two_columns() {
+    let layout = bind("_id,id,Full Name,Age,Admitted\n").unwrap();
+    assert_eq!((layout.cell_of_field[0], layout.unknown), (Some(2), vec!["id".to_owned()]));
+}
+
+#[test]
+fn either_the_command_line_or_the_spec_allows_cells_of_several_lines() {
+    for (typed, in_spec, expected) in [(false, false, false), (true, false, true), (false, true, true)] {
+        let options = LayoutOptions { multiline_cells: typed, ..LayoutOptions::default() };
+        let source = SourceFormat { multiline_cells: in_spec, ..SourceFormat::default() };
+        assert_eq!(options.or(&source).multiline_cells, expected);
+    }
+}
+
+#[test]
+fn a_delimiter_wins_over_one_that_fits_half_as_many_rows() {
+    let delimiter =
+        |sample: &str| detect_dialect(sample.as_bytes(), &LayoutOptions::default()).map(|dialect| dialect.delimiter);
+    assert_eq!(delimiter("a,b;c\n1,2;3\n1,2\n"), Ok(b','));
+    let ambiguous = LayoutError::AmbiguousDelimiter { first: b',', second: b';' };
+    assert_eq!(delimiter("a,b;c\n1,2;3\n1,2;3\n1,2\n"), Err(ambiguous));
+}
+
+#[test]
+fn a_delimiter_is_one_character_of_ascii_that_means_nothing_else() {
+    let given = |delimiter| LayoutOptions { delimiter: Some(delimiter), ..LayoutOptions::default() };
+    for delimiter in [b'"', b'\r', b'\n', 0, 0x80, 0xff] {
+        assert_eq!(detect_dialect(b"a\n", &given(delimiter)), Err(LayoutError::BadDelimiter { delimiter }));
+    }
+    for delimiter in [1, b'~', 0x7f] {
+        assert_eq!(detect_dialect(b"a\n", &given(delimiter)).map(|dialect| dialect.delimiter), Ok(delimiter));
+    }
+}
+
+#[test]
+fn a_column_is_of_dates_if_half_of_its_values_are() {
+    let open = LayoutOptions::default();
+    assert_eq!(dates_of(&["2024-01-31", "soon"], &open), Ok(Some(DateFormat::Iso)));
+    assert!(matches!(dates_of(&["2024-01-31", "soon", "later"], &open), Err(LayoutError::UnknownDates { .. })));
+}
