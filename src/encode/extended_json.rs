@@ -118,6 +118,8 @@ mod tests {
     fn numbers_tell_type_sign_and_last_bit() {
         check(1, "1", r#"{"$numberInt":"1"}"#);
         check(1_i64, "1", r#"{"$numberLong":"1"}"#);
+        check(i64::MAX, "9223372036854775807", r#"{"$numberLong":"9223372036854775807"}"#);
+        check(i32::MIN, "-2147483648", r#"{"$numberInt":"-2147483648"}"#);
         check(1.0, "1.0", r#"{"$numberDouble":"1.0"}"#);
         check(-0.0, "-0.0", r#"{"$numberDouble":"-0.0"}"#);
         check(0.1 + 0.2, "0.30000000000000004", r#"{"$numberDouble":"0.30000000000000004"}"#);

@@ -244,6 +244,7 @@ mod tests {
         check(0.1 + 0.2, Double(plain()), iso, "0.30000000000000004");
         check(18_856.281_305_978_155, Double(comma()), iso, "18856,281305978155");
         check(-0.0, Double(plain()), iso, "-0");
+        check(-2.5, Double(comma()), iso, "-2,5");
         for number in [f64::MAX, f64::MIN_POSITIVE, 5e-324, -1.5e-10, 1e22, 123_456_789.125] {
             let text = texts(doc! { "f": number }, &spec(&[("f", Double(plain()))]), &[]).expect("fits").remove(0);
             assert!(!text.contains(['e', 'E']), "{text}");
@@ -283,6 +284,9 @@ mod tests {
         check(false, yes_no.clone(), iso, "no");
         check(Bson::Null, yes_no, iso, "");
         check("O\"Neil,\nx", FieldType::String, iso, "O\"Neil,\nx");
+        let mut optional = spec(&[("f", FieldType::String)]);
+        optional.fields[0].presence = Presence::Optional;
+        assert_eq!(texts(doc! { "f": null }, &optional, &[]), Ok(vec![String::new()]));
         check("a\tb\rc\nd\u{7f}", FieldType::String, iso, "a\tb\rc\nd\u{7f}");
         check("AB+", FieldType::Enum { values: vec!["AB+".into()], synonyms: Vec::new() }, iso, "AB+");
     }

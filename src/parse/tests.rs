@@ -406,3 +406,28 @@ fn a_column_is_of_dates_if_half_of_its_values_are() {
     assert_eq!(dates_of(&["2024-01-31", "soon"], &open), Ok(Some(DateFormat::Iso)));
     assert!(matches!(dates_of(&["2024-01-31", "soon", "later"], &open), Err(LayoutError::UnknownDates { .. })));
 }
+
+#[test]
+fn a_name_of_two_quotes_is_empty() {
+    let plain = LayoutOptions { quote: Some(Sign::None), ..LayoutOptions::default() };
+    let layout = bind_with(&spec(), "\"Full Name\",Age,Admitted,\"\"\n", &plain).unwrap();
+    assert_eq!(layout.header, ["Full Name", "Age", "Admitted", ""]);
+}
+
+#[test]
+fn a_lost_character_is_found_wherever_it_stands() {
+    for cell in ["\u{fffd}", "\u{fffd}a", "a\u{fffd}", "a\u{fffd}b"] {
+        let text =
+            format!("{},Patient,Age,Admitted\n3,40,,undecodable,m,{cell},2,2020-01-01\n", REJECT_COLUMNS.join(","));
+        let (_, seen) = outcomes(&text, &LayoutOptions::default());
+        assert!(seen[0].starts_with("undecodable"), "{cell}");
+    }
+}
+
+#[test]
+fn a_json_array_is_refused_whether_the_format_is_given_or_not() {
+    let given = LayoutOptions { format: Some(FormatName::Ndjson), ..LayoutOptions::default() };
+    assert_eq!(detect_format(b" [1", &given), Err(LayoutError::JsonArray));
+    assert_eq!(detect_format(b"[{}]", &LayoutOptions::default()), Err(LayoutError::JsonArray));
+    assert_eq!(detect_format(b"x", &given), Ok(Format::Ndjson));
+}

@@ -149,9 +149,8 @@ fn indexes_are_limited_as_the_server_limits_them() {
     let name = |bytes: usize| index(&"n".repeat(bytes), "'a'");
     assert!(small(&name(1024)).is_ok());
     assert!(small(&name(1025)).unwrap_err().contains("the server does not allow this name"));
-    let fields = |count: usize| -> String {
-        (0..count).map(|n| format!("[[field]]\nname = 'f{n}'\ntype = 'int32'\nprivacy = 'none'\n")).collect()
-    };
+    let field = |n: usize| format!("[[field]]\nname = 'f{n}'\ntype = 'int32'\nprivacy = 'none'\n");
+    let fields = |count: usize| (0..count).map(field).collect::<Vec<_>>().concat();
     let keys = |count: usize| index("i", &(0..count).map(|n| format!("'f{n}'")).collect::<Vec<_>>().join(","));
     assert!(small(&(fields(33) + &keys(32))).is_ok());
     assert!(small(&(fields(33) + &keys(33))).unwrap_err().contains("more than 32 keys"));
@@ -169,4 +168,24 @@ fn lengths_and_ranges_hold_the_numbers_that_were_written() {
     let spec = small(more).unwrap();
     assert_eq!(spec.fields[2].constraints.length, Some((0, 80)));
     assert_eq!(spec.fields[3].constraints.range.map(|range| range.to_string()), Some("-0.5 to inf".to_owned()));
+}
+
+#[test]
+fn a_bool_has_the_usual_words_unless_the_spec_has_its_own() {
+    let kind = |more: &str| {
+        let spec = small(&format!("[[field]]\nname = 'f'\ntype = 'bool'\nprivacy = 'none'\n{more}")).unwrap();
+        spec.fields[2].kind.clone()
+    };
+    let words = |truthy: &[&str], falsy: &[&str]| FieldType::Bool {
+        truthy: truthy.iter().map(ToString::to_string).collect(),
+        falsy: falsy.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(kind(""), words(&["true", "yes", "y", "1"], &["false", "no", "n", "0"]));
+    assert_eq!(kind("truthy = ['ja']"), words(&["ja"], &["false", "no", "n", "0"]));
+}
+
+#[test]
+fn a_pipe_does_not_end_a_cell_of_the_table() {
+    let spec = small("[[field]]\nname = 'x|y'\ntype = 'int32'\nprivacy = 'none'\n").unwrap();
+    assert!(spec.fields_table().contains("| x\\|y | x\\|y | int32 |"), "{}", spec.fields_table());
 }

@@ -135,3 +135,11 @@ fn json_is_spelled_as_the_column_is() {
         assert_eq!(rows(&spec, &layout, line.as_bytes()), [(Ok(()), expected.map(str::to_owned).to_vec())], "{line}");
     }
 }
+
+#[test]
+fn a_byte_that_is_not_utf8_is_counted_from_one() {
+    let spec = nested_spec();
+    let layout = bind_with(&spec, "{\"id\":1,\"result\":{\"value\":1}}", &LayoutOptions::default()).unwrap();
+    let [(Err(reject), _)] = &rows(&spec, &layout, b"{\"id\":\"a\xff\"}")[..] else { panic!("not refused") };
+    assert_eq!(reject.message, "byte 9 of the line is not valid UTF-8");
+}

@@ -147,6 +147,18 @@ fn what_the_rules_leave_may_be_no_value() {
 }
 
 #[test]
+fn normalizing_counts_for_the_rule_nfc_or_else_for_the_last() {
+    for (rules, expected) in [
+        (&[][..], 0),
+        (&["collapse_whitespace", "lower_case"], 1),
+        (&["lower_case", "nfc", "collapse_whitespace"], 1),
+        (&["nfc", "collapse_whitespace", "lower_case"], 0),
+    ] {
+        assert_eq!(text_cleaner(rules).plans[0].normalizing_slot(), expected, "{rules:?}");
+    }
+}
+
+#[test]
 fn a_cell_counts_once_for_a_rule_that_acts_more_than_once() {
     let mut cleaner = text_cleaner(&["person_name", "organisation_name"]);
     let mut cells = Cells::default();
