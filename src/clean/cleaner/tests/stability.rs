@@ -104,23 +104,23 @@ proptest! {
 #[test]
 #[ignore = "takes a minute"]
 fn every_character_that_changes_settles() {
-    check_characters(1);
+    check_characters(char::MAX, 1);
 }
 
 #[test]
 fn characters_that_change_settle() {
-    check_characters(211);
+    check_characters('\u{2fff}', 61);
 }
 
-/// Checks every one of so many characters, by each pair of rules other ones.
-fn check_characters(one_in: usize) {
+/// Checks one in so many of the characters up to `last`; each pair of rules has others.
+fn check_characters(last: char, one_in: usize) {
     let changes = |c: &char| {
         let joins = unicode_normalization::char::canonical_combining_class(*c) > 0;
         let has_case = !c.to_uppercase().eq([*c]) || !c.to_lowercase().eq([*c]);
         joins || has_case || is_nfc_quick([*c].into_iter()) != unicode_normalization::IsNormalized::Yes
     };
-    let characters: Vec<char> = ('\u{80}'..=char::MAX).filter(changes).collect();
-    assert!(characters.len() > 3000, "{}", characters.len());
+    let characters: Vec<char> = ('\u{80}'..=last).filter(changes).collect();
+    assert!(characters.len() > if one_in == 1 { 3000 } else { 1000 }, "{}", characters.len());
     for (place, first) in RULES_OF_TEXT.into_iter().enumerate() {
         for (other, second) in RULES_OF_TEXT.into_iter().enumerate() {
             let skipped = (place * RULES_OF_TEXT.len() + other) % one_in;
