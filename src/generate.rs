@@ -251,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    const ROWS: u64 = 20_000;
+    const ROWS: u64 = 10_000;
 
     fn generated(rows: u64, seed: u64, damage: Damage) -> Vec<u8> {
         let mut out = Vec::new();
@@ -290,11 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_gives_the_same_bytes_in_every_version() {
+        let hash = |damage| blake3::hash(&generated(1000, 9, damage)).to_hex()[..16].to_owned();
+        assert_eq!(
+            [Damage::None, Damage::Typical, Damage::Heavy].map(hash),
+            ["ebf51ad014dd0353", "d803ed85ee2d5fda", "8f6e3ffd29b9ca47"]
+        );
+    }
+
+    #[test]
     fn clean_rows_are_unique_and_whole() {
-        let lines = lines(&generated(ROWS, 3, Damage::None));
+        let lines = lines(&generated(4000, 3, Damage::None));
         let admissions: HashSet<(String, String)> =
             lines[1..].iter().map(|line| (cells(line)[0].to_lowercase(), cells(line)[5].clone())).collect();
-        assert_eq!(admissions.len() as u64, ROWS, "name and day tell all rows apart");
+        assert_eq!(admissions.len(), 4000, "name and day tell all rows apart");
         assert!(lines[1..].iter().all(|line| cells(line).len() == 15 && !line.contains('"') && !line.contains(",-")));
     }
 
@@ -330,7 +339,7 @@ mod tests {
             }
         }
         let mean = distances.iter().sum::<usize>() / distances.len();
-        assert!(mean > 3000, "{mean}");
+        assert!(mean > 1500, "{mean}");
     }
 
     #[test]
@@ -355,6 +364,6 @@ mod tests {
             count(&|row| row.len() == 15 && row[12] < row[5]),
             count(&|row| row[0].contains('\u{fffd}')),
         ];
-        assert!(flaws.iter().all(|&rows| (35..110).contains(&rows)), "{flaws:?}");
+        assert!(flaws.iter().all(|&rows| (15..60).contains(&rows)), "{flaws:?}");
     }
 }

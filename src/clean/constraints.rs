@@ -98,10 +98,45 @@ mod tests {
             ("abcde", Err(Reason::WrongLength)),
             ("AB", Err(Reason::PatternMismatch)),
             ("a\tb", Ok(())),
+            ("a\rb", Err(Reason::PatternMismatch)),
+            ("a\nb", Err(Reason::PatternMismatch)),
             ("a\0b", Err(Reason::ControlCharacter)),
+            ("a\u{1f}b", Err(Reason::ControlCharacter)),
+            ("a\u{7f}b", Err(Reason::PatternMismatch)),
         ] {
             assert_eq!(check_text(input, false, &constraints), expected, "{input:?}");
         }
+    }
+
+    #[test]
+    fn a_long_list_is_named_by_its_first_twenty() {
+        let values: Vec<String> = (1..=22).map(|number| number.to_string()).collect();
+        assert!(named(&values[..20]).ends_with(", 19, 20"));
+        assert!(named(&values[..21]).ends_with(", 19, 20 and 1 more"));
+        assert!(named(&values).ends_with(", 19, 20 and 2 more"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_expected() {
+        let check = |keys: &str, reason, expected: &str| {
+            let text = format!("name = 'x'\n[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}");
+            let spec = crate::spec::Spec::from_toml(&text, "test").expect("a right spec");
+            assert_eq!(expectation(&spec.fields[0], DateFormat::MonthDayYear(b'.'), reason), expected);
+        };
+        check(
+            "type = 'bool'\ntruthy = ['y']\nfalsy = ['n']",
+            Reason::NotABoolean,
+            "expected y for true or n for false",
+        );
+        check("type = 'date'", Reason::NotADate, "expected a date as MM.DD.YYYY at midnight");
+        check("type = 'datetime'", Reason::NotADate, "expected a date as MM.DD.YYYY and perhaps a time");
+        check("type = 'decimal128'", Reason::NumberTooLarge, "expected a number of at most 34 digits");
+        check("type = 'int64'", Reason::NumberTooLarge, "expected a number that fits int64");
+        check("type = 'double'\nrange = [-1.5, inf]", Reason::OutOfRange, "expected a number from -1.5 to inf");
+        check("type = 'string'\nlength = [2, 3]", Reason::WrongLength, "expected 2 to 3 characters");
+        let unstable = "expected a text on which the cleaning rules come to an end";
+        check("type = 'string'", Reason::UnstableText, unstable);
+        check("type = 'string'", Reason::Undecodable, "expected valid text");
     }
 
     #[test]

@@ -104,6 +104,25 @@ mod tests {
     }
 
     #[test]
+    fn a_synonym_leads_to_its_own_value() {
+        let values = ["one", "two"].map(str::to_owned);
+        let synonyms = [("I".to_owned(), 0), ("II".to_owned(), 1)];
+        assert_eq!(["i", "ii"].map(|text| listed(text, &values, &synonyms)), [Some("one"), Some("two")]);
+    }
+
+    #[test]
+    fn zero_is_not_negative_in_any_type() {
+        let decimal = |text| Value::Decimal128(decimal128(text).expect("a decimal"));
+        for zero in [Value::Int32(0), Value::Int64(0), Value::Double(0.0), Value::Double(-0.0), decimal("-0.0")] {
+            assert!(!is_negative(&zero), "{zero:?}");
+        }
+        for negative in [Value::Int32(-1), Value::Int64(-1), Value::Double(-1e-300), decimal("-1e-10")] {
+            assert!(is_negative(&negative), "{negative:?}");
+        }
+        assert!(!is_negative(&Value::Datetime(-1)) && !is_negative(&Value::Null));
+    }
+
+    #[test]
     fn booleans_are_listed_texts() {
         let (truthy, falsy) = (["yes".to_owned(), "1".to_owned()], ["no".to_owned()]);
         for (input, expected) in [("YES", Some(true)), ("1", Some(true)), ("No", Some(false)), ("0", None)] {

@@ -220,6 +220,11 @@ mod tests {
             ],
         );
         let french = NumberFormat { thousands: Some(' '), decimal_comma: true, ..NumberFormat::default() };
+        let swiss = NumberFormat { thousands: Some('\''), ..NumberFormat::default() };
+        check_undecorated(&swiss, &[("1'234.5", Some("1234.5")), ("1’234", Some("1234")), ("1,234", None)]);
+        for space in [' ', '\u{a0}', '\u{2009}', '\u{202f}'] {
+            check_undecorated(&french, &[(&format!("1{space}234"), Some("1234"))]);
+        }
         check_undecorated(&french, &[("1\u{202f}234,5", Some("1234.5")), ("1 234", Some("1234")), ("1.5", None)]);
     }
 

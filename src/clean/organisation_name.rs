@@ -106,6 +106,7 @@ mod tests {
             ("Sons and Miller", "Sons and Miller"),
             ("Hill and and Cole", "Hill and Cole"),
             ("and and Hill AND  and and Cole and, and", "Hill AND Cole"),
+            ("and,Kim Inc,and", "Kim Inc"),
             ("Anderson-Brand", "Anderson-Brand"),
             ("Andover and Grand", "Andover and Grand"),
             ("and", ""),

@@ -43,3 +43,18 @@ impl Tally {
         merge(&mut self.warned, &other.warned);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_two_workers_are_added_slot_by_slot() {
+        let mut sum = Tally { changed: vec![vec![1, 2], vec![3]], warned: vec![4] };
+        sum.add(&Tally { changed: vec![vec![10, 20, 30], vec![40], vec![50]], warned: vec![60, 70] });
+        assert_eq!(sum, Tally { changed: vec![vec![11, 22, 30], vec![43], vec![50]], warned: vec![64, 70] });
+        let before = sum.clone();
+        sum.add(&Tally::default());
+        assert_eq!(sum, before);
+    }
+}

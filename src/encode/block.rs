@@ -74,6 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn documents_of_one_id_stay_in_the_order_of_their_rows() {
+        let entries: Vec<Entry> =
+            (0..200).map(|row| Entry { id: Id([(row % 2) as u8; 16]), row: 199 - row, ..Entry::default() }).collect();
+        let mut block = EncodedBlock { entries, ..EncodedBlock::default() };
+        let _ = block.sort(Vec::new());
+        assert!(block.entries.is_sorted_by_key(|entry| (entry.id, entry.row)));
+    }
+
+    #[test]
     fn sorted_documents_keep_their_entries() {
         let entry = |id, start, len, row| Entry { id: Id([id; 16]), start, len, row, ..Entry::default() };
         let entries = vec![entry(2, 0, 2, 0), entry(1, 2, 1, 1), entry(2, 3, 3, 2), entry(0, 6, 0, 3)];

@@ -111,13 +111,15 @@ mod tests {
         fn pieces_write_what_bytes_write(
             name in "[a-z ]{1,40}",
             texts in proptest::collection::vec("[a-zé]{0,40}", 0..5),
-            number in any::<i64>(),
+            (number, double, flag) in any::<(i64, f64, bool)>(),
         ) {
             let mut record = Record::default();
             for text in &texts {
                 record.push_text(text);
             }
+            let decimal = u128::from(number.unsigned_abs()).to_le_bytes();
             record.values.extend([Value::Int64(number), Value::Int32(7), Value::Null, Value::Datetime(number)]);
+            record.values.extend([Value::Double(double), Value::Bool(flag), Value::Decimal128(decimal)]);
             let name_ready = Name::new(&name);
             let (mut fast, mut slow) = (b"before".to_vec(), b"before".to_vec());
             for value in &record.values {
@@ -130,6 +132,9 @@ mod tests {
             slow.extend(write_slowly(0x10, &name, &7_i32.to_le_bytes()));
             slow.extend(write_slowly(0x0a, &name, &[]));
             slow.extend(write_slowly(0x09, &name, &number.to_le_bytes()));
+            slow.extend(write_slowly(0x01, &name, &double.to_le_bytes()));
+            slow.extend(write_slowly(0x08, &name, &[u8::from(flag)]));
+            slow.extend(write_slowly(0x13, &name, &decimal));
             prop_assert_eq!(fast, slow);
         }
     }

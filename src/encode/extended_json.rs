@@ -118,10 +118,13 @@ mod tests {
     fn numbers_tell_type_sign_and_last_bit() {
         check(1, "1", r#"{"$numberInt":"1"}"#);
         check(1_i64, "1", r#"{"$numberLong":"1"}"#);
+        check(i64::MAX, "9223372036854775807", r#"{"$numberLong":"9223372036854775807"}"#);
+        check(i32::MIN, "-2147483648", r#"{"$numberInt":"-2147483648"}"#);
         check(1.0, "1.0", r#"{"$numberDouble":"1.0"}"#);
         check(-0.0, "-0.0", r#"{"$numberDouble":"-0.0"}"#);
         check(0.1 + 0.2, "0.30000000000000004", r#"{"$numberDouble":"0.30000000000000004"}"#);
         check(f64::NAN, r#"{"$numberDouble":"NaN"}"#, r#"{"$numberDouble":"NaN"}"#);
+        check(f64::INFINITY, r#"{"$numberDouble":"Infinity"}"#, r#"{"$numberDouble":"Infinity"}"#);
         check(f64::NEG_INFINITY, r#"{"$numberDouble":"-Infinity"}"#, r#"{"$numberDouble":"-Infinity"}"#);
         let decimal: bson::Decimal128 = "1.50".parse().expect("valid");
         check(decimal, r#"{"$numberDecimal":"1.50"}"#, r#"{"$numberDecimal":"1.50"}"#);
@@ -136,6 +139,7 @@ mod tests {
         for (ms, text) in [
             (-1, r#"{"$date":{"$numberLong":"-1"}}"#),
             (i64::MIN, r#"{"$date":{"$numberLong":"-9223372036854775808"}}"#),
+            (YEAR_10000_MS, r#"{"$date":{"$numberLong":"253402300800000"}}"#),
         ] {
             check(date(ms), text, text);
         }

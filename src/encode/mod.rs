@@ -17,3 +17,6 @@ pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
 pub use hash_many::HASHED_TOGETHER;
 pub use identity::{Digest, Id, IdentityKey};
 pub use stored::{Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, dotted_fields, fields_that_differ, same_fields};
+
+#[cfg(test)]
+mod tests;

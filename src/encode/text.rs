@@ -244,6 +244,7 @@ mod tests {
         check(0.1 + 0.2, Double(plain()), iso, "0.30000000000000004");
         check(18_856.281_305_978_155, Double(comma()), iso, "18856,281305978155");
         check(-0.0, Double(plain()), iso, "-0");
+        check(-2.5, Double(comma()), iso, "-2,5");
         for number in [f64::MAX, f64::MIN_POSITIVE, 5e-324, -1.5e-10, 1e22, 123_456_789.125] {
             let text = texts(doc! { "f": number }, &spec(&[("f", Double(plain()))]), &[]).expect("fits").remove(0);
             assert!(!text.contains(['e', 'E']), "{text}");
@@ -269,6 +270,9 @@ mod tests {
         check(date(19_782 * DAY_MS), FieldType::Date, MonthDayYear(b'-'), "02-29-2024");
         check(date(0), FieldType::Datetime, Iso, "1970-01-01T00:00:00Z");
         check(date(-1), FieldType::Datetime, Iso, "1969-12-31T23:59:59.999Z");
+        check(date(YEAR_1_MS), FieldType::Datetime, Iso, "0001-01-01T00:00:00Z");
+        check(date(YEAR_10000_MS - 1), FieldType::Datetime, Iso, "9999-12-31T23:59:59.999Z");
+        check(date(YEAR_1_MS), FieldType::Date, DayMonthYear(b'/'), "01/01/0001");
         check(date(3_723_004), FieldType::Datetime, DayMonthYear(b'.'), "01.01.1970 01:02:03.004");
     }
 
@@ -280,6 +284,10 @@ mod tests {
         check(false, yes_no.clone(), iso, "no");
         check(Bson::Null, yes_no, iso, "");
         check("O\"Neil,\nx", FieldType::String, iso, "O\"Neil,\nx");
+        let mut optional = spec(&[("f", FieldType::String)]);
+        optional.fields[0].presence = Presence::Optional;
+        assert_eq!(texts(doc! { "f": null }, &optional, &[]), Ok(vec![String::new()]));
+        check("a\tb\rc\nd\u{7f}", FieldType::String, iso, "a\tb\rc\nd\u{7f}");
         check("AB+", FieldType::Enum { values: vec!["AB+".into()], synonyms: Vec::new() }, iso, "AB+");
     }
 
@@ -307,6 +315,18 @@ mod tests {
         check_misfit(doc! { "f": f64::NAN }, &[("f", FieldType::Double(plain()))], "f", "NaN");
         check_misfit(doc! { "f": DateTime::from_millis(1) }, &[("f", FieldType::Date)], "f", "time of day");
         check_misfit(doc! { "f": DateTime::from_millis(i64::MAX) }, &[("f", FieldType::Datetime)], "f", "years");
+        check_misfit(doc! { "f": "a\u{1f}b" }, &string, "f", "control character");
+        check_misfit(doc! { "f": "x\u{a0}" }, &string, "f", "white space");
+        check_misfit(doc! { "f": f64::INFINITY }, &[("f", FieldType::Double(plain()))], "f", "infinite");
+        let decimal: bson::Decimal128 = "NaN".parse().expect("a decimal");
+        check_misfit(doc! { "f": decimal }, &[("f", FieldType::Decimal128(plain()))], "f", "NaN");
+        check_misfit(doc! { "f": DateTime::from_millis(3_600_000) }, &[("f", FieldType::Date)], "f", "time of day");
+        for ms in [YEAR_1_MS - 1, YEAR_10000_MS] {
+            check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Datetime)], "f", "years");
+        }
+        for ms in [YEAR_1_MS - DAY_MS, YEAR_10000_MS] {
+            check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Date)], "f", "years");
+        }
         let list = FieldType::Enum { values: vec!["A".into()], synonyms: Vec::new() };
         check_misfit(doc! { "f": "B" }, &[("f", list)], "f", "list");
     }

@@ -276,6 +276,20 @@ mod tests {
     }
 
     #[test]
+    fn a_tab_that_divides_cells_is_never_a_blank() {
+        let tab = Dialect { delimiter: b'\t', ..COMMA };
+        for (row, expected) in [
+            ("a\t\t\"b\"", vec!["a", "", "b"]),
+            ("\t\"b\"", vec!["", "b"]),
+            ("\"a\"\t\t\"b\"\t", vec!["a", "", "b", ""]),
+            ("a\t \"b\" \t", vec!["a", "b", ""]),
+        ] {
+            let expected: Vec<Vec<u8>> = expected.into_iter().map(|cell| cell.as_bytes().to_vec()).collect();
+            assert_eq!(split(row.as_bytes(), tab), Ok(expected), "{row:?}");
+        }
+    }
+
+    #[test]
     fn quotes_in_unquoted_cells_are_counted() {
         let check = |row: &str, expected| {
             assert_eq!(split_row(row.as_bytes(), COMMA, &mut Cells::default()), Ok(expected), "{row}");

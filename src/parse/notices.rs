@@ -34,3 +34,26 @@ impl Notices {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notices(cells: u64) -> Notices {
+        let mut notices = Notices { blank_rows: 1, loose_quotes: 2, ..Notices::default() };
+        (0..cells).for_each(|line| notices.add_multiline(line, line + 1));
+        notices
+    }
+
+    #[test]
+    fn all_cells_are_counted_and_the_first_five_named() {
+        let six = notices(6);
+        assert_eq!((six.multiline_cells, six.multiline.len(), six.multiline[4]), (6, 5, (4, 5)));
+        let mut sum = notices(3);
+        sum.add(&notices(4));
+        assert_eq!((sum.blank_rows, sum.loose_quotes, sum.multiline_cells), (2, 4, 7));
+        assert_eq!(sum.multiline, [(0, 1), (1, 2), (2, 3), (0, 1), (1, 2)]);
+        sum.add(&notices(1));
+        assert_eq!((sum.multiline_cells, sum.multiline.len()), (8, 5));
+    }
+}

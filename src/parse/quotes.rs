@@ -194,4 +194,11 @@ mod tests {
         let dialect = Dialect { delimiter: b',', line_end: b'\n', quote: None, escape: None };
         assert_eq!(decide(sample.as_bytes(), dialect, true), Ok(Some(QUOTE)));
     }
+
+    #[test]
+    fn one_odd_line_in_a_hundred_rows_is_the_most_that_a_reading_explains() {
+        let sample = |rows: usize| format!("a,b,c\n1,\"open,x\n2,short\n{}", "3,x,y\n".repeat(rows - 2));
+        assert_eq!(decide_csv(&sample(100)), Ok(None));
+        assert_eq!(decide_csv(&sample(99)), Ok(Some(QUOTE)));
+    }
 }

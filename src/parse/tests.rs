@@ -352,3 +352,82 @@ fn the_command_line_counts_more_than_the_spec() {
     let both = typed.or(&source);
     assert_eq!((both.delimiter, both.quote, both.escape), (typed.delimiter, typed.quote, typed.escape));
 }
+
+#[test]
+fn a_header_may_have_ten_thousand_columns_and_no_more() {
+    let header = |columns: usize| (0..columns).map(|n| format!("c{n}")).collect::<Vec<_>>().join(",") + "\n";
+    assert!(matches!(bind(&header(10_000)), Err(LayoutError::NoKnownColumn { columns: 10_000, .. })));
+    assert_eq!(bind(&header(10_001)).unwrap_err(), LayoutError::TooManyColumns { columns: 10_001, max: 10_000 });
+}
+
+#[test]
+fn a_header_alone_says_nothing_of_the_rows() {
+    assert_eq!(bind("Patient,Age,Admitted\n").unwrap().rules, RowRules::default());
+}
+
+#[test]
+fn the_key_of_mongodb_and_a_column_id_are_two_columns() {
+    let layout = bind("_id,id,Full Name,Age,Admitted\n").unwrap();
+    assert_eq!((layout.cell_of_field[0], layout.unknown), (Some(2), vec!["id".to_owned()]));
+}
+
+#[test]
+fn either_the_command_line_or_the_spec_allows_cells_of_several_lines() {
+    for (typed, in_spec, expected) in [(false, false, false), (true, false, true), (false, true, true)] {
+        let options = LayoutOptions { multiline_cells: typed, ..LayoutOptions::default() };
+        let source = SourceFormat { multiline_cells: in_spec, ..SourceFormat::default() };
+        assert_eq!(options.or(&source).multiline_cells, expected);
+    }
+}
+
+#[test]
+fn a_delimiter_wins_over_one_that_fits_half_as_many_rows() {
+    let delimiter =
+        |sample: &str| detect_dialect(sample.as_bytes(), &LayoutOptions::default()).map(|dialect| dialect.delimiter);
+    assert_eq!(delimiter("a,b;c\n1,2;3\n1,2\n"), Ok(b','));
+    let ambiguous = LayoutError::AmbiguousDelimiter { first: b',', second: b';' };
+    assert_eq!(delimiter("a,b;c\n1,2;3\n1,2;3\n1,2\n"), Err(ambiguous));
+}
+
+#[test]
+fn a_delimiter_is_one_character_of_ascii_that_means_nothing_else() {
+    let given = |delimiter| LayoutOptions { delimiter: Some(delimiter), ..LayoutOptions::default() };
+    for delimiter in [b'"', b'\r', b'\n', 0, 0x80, 0xff] {
+        assert_eq!(detect_dialect(b"a\n", &given(delimiter)), Err(LayoutError::BadDelimiter { delimiter }));
+    }
+    for delimiter in [1, b'~', 0x7f] {
+        assert_eq!(detect_dialect(b"a\n", &given(delimiter)).map(|dialect| dialect.delimiter), Ok(delimiter));
+    }
+}
+
+#[test]
+fn a_column_is_of_dates_if_half_of_its_values_are() {
+    let open = LayoutOptions::default();
+    assert_eq!(dates_of(&["2024-01-31", "soon"], &open), Ok(Some(DateFormat::Iso)));
+    assert!(matches!(dates_of(&["2024-01-31", "soon", "later"], &open), Err(LayoutError::UnknownDates { .. })));
+}
+
+#[test]
+fn a_name_of_two_quotes_is_empty() {
+    let plain = LayoutOptions { quote: Some(Sign::None), ..LayoutOptions::default() };
+    let layout = bind_with(&spec(), "\"Full Name\",Age,Admitted,\"\"\n", &plain).unwrap();
+    assert_eq!(layout.header, ["Full Name", "Age", "Admitted", ""]);
+}
+
+#[test]
+fn a_lost_character_is_found_wherever_it_stands() {
+    for cell in ["\u{fffd}", "\u{fffd}a", "a\u{fffd}", "a\u{fffd}b"] {
+        let text =
+            format!("{},Patient,Age,Admitted\n3,40,,undecodable,m,{cell},2,2020-01-01\n", REJECT_COLUMNS.join(","));
+        let (_, seen) = outcomes(&text, &LayoutOptions::default());
+        assert!(seen[0].starts_with("undecodable"), "{cell}");
+    }
+}
+
+#[test]
+fn a_json_array_is_refused_whether_the_format_is_given_or_not() {
+    let given = LayoutOptions { format: Some(FormatName::Ndjson), ..LayoutOptions::default() };
+    assert_eq!(detect_format(b" [1", &given), Err(LayoutError::JsonArray));
+    assert_eq!(detect_format(b"[{}]", &LayoutOptions::default()), Err(LayoutError::JsonArray));
+    assert_eq!(detect_format(b"x", &given), Ok(Format::Ndjson));
+}

@@ -217,9 +217,11 @@ mod tests {
             assert!(error.contains(&format!("a zstd window of {size}")), "{error}");
             assert!(error.contains("at most 512 MiB") && error.contains("zstd --long=27"), "{error}");
         }
-        let later = [frame(20, b"a,b\n"), frame(31, b"a,b\n")].concat();
-        let error = read(later).unwrap_err();
-        assert!(matches!(error, ReadError::Window { window_bytes: None, .. }), "{error}");
+        for log in [20, 29] {
+            let later = [frame(log, b"a,b\n"), frame(31, b"a,b\n")].concat();
+            let error = read(later).unwrap_err();
+            assert!(matches!(error, ReadError::Window { window_bytes: None, .. }), "{error}");
+        }
     }
 
     #[test]
@@ -258,6 +260,10 @@ mod tests {
                 Ok(length)
             }
         }
+        let archive = gzip(&text());
+        let half = Cursor::new(archive[..archive.len() / 2].to_vec()).chain(Failing(0));
+        let error = Plain::new("disk.gz", Box::new(half)).unwrap().fill(&mut vec![0; 4_000_000]).unwrap_err();
+        assert!(!matches!(error, ReadError::Corrupt { .. } | ReadError::Truncated { .. }), "{error}");
         let mut plain = Plain::new("disk.csv", Box::new(Failing(5000))).unwrap();
         let error = plain.fill(&mut [0; 8192]).unwrap_err().to_string();
         assert!(error.contains("`disk.csv` at byte 5000"), "{error}");

@@ -70,4 +70,11 @@ mod tests {
         assert_eq!(recognise(b"N\0a\0,\0", Encoding::Utf16Le), None);
         assert!(recognise(b"\xff\xfe\0\0N\0\0\0", Encoding::Utf16Le).is_some());
     }
+
+    #[test]
+    fn more_than_one_nul_in_a_hundred_bytes_is_no_text() {
+        let raw = |bytes: usize| [b"a\n\0".as_slice(), &vec![b'x'; bytes - 3]].concat();
+        assert_eq!(recognise(&raw(100), Encoding::Utf8), None);
+        assert_eq!(recognise(&raw(99), Encoding::Utf8), Some("a binary file"));
+    }
 }

@@ -64,3 +64,27 @@ impl Block {
         Some(span.offset + self.encoding.source_bytes(&self.bytes[span.start as usize..place as usize]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undecodable_place_belongs_to_the_row_that_holds_it() {
+        let text = "ab\u{fffd}\ncd\u{fffd}".as_bytes().to_vec();
+        let row = |start, end, offset| RowSpan { start, end, line: 1, offset, ending: Ending::Whole };
+        let block = |places: &[u32]| Block {
+            bytes: text.clone(),
+            undecodable: places.to_vec(),
+            encoding: Encoding::Windows1252,
+            ..Block::default()
+        };
+        let both = block(&[2, 8]);
+        assert_eq!(both.undecodable_offset(row(0, 5, 100)), Some(102));
+        assert_eq!(both.undecodable_offset(row(6, 11, 104)), Some(106));
+        assert_eq!(both.undecodable_offset(row(0, 2, 100)), None, "it begins where the row has ended");
+        assert_eq!(both.undecodable_offset(row(2, 5, 102)), Some(102), "it begins the row");
+        assert_eq!(both.undecodable_offset(row(5, 8, 103)), None);
+        assert_eq!(block(&[]).undecodable_offset(row(0, 11, 100)), None);
+    }
+}

@@ -184,4 +184,19 @@ mod tests {
             assert_eq!(Encoding::from_name(name), expected, "{name}");
         }
     }
+
+    #[test]
+    fn as_many_flaws_as_characters_make_another_encoding() {
+        assert_eq!(detect(b"\xc3\xa9 \xeb \xf6 x", None), Encoding::Windows1252);
+        assert_eq!(detect(b"\xc3\xa9 \xeb x", None), Encoding::Windows1252);
+        assert_eq!(detect(b"\xc3\xa9 \xc3\xa9 \xeb x", None), Encoding::Utf8);
+    }
+
+    #[test]
+    fn more_than_a_third_of_nuls_at_one_side_make_utf16() {
+        assert_eq!(detect(b"a\0b\0cdefgh", None), Encoding::Utf16Le);
+        assert_eq!(detect(b"\0a\0bcdefgh", None), Encoding::Utf16Be);
+        assert_eq!(detect(b"a\0cdef", None), Encoding::Utf8);
+        assert_eq!(detect(b"\0acdef", None), Encoding::Utf8);
+    }
 }

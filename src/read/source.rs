@@ -301,4 +301,21 @@ mod tests {
         assert_eq!(source.hash().unwrap(), Some(*blake3::hash(&bytes).as_bytes()));
         assert_eq!(Source::stdin().hash().unwrap(), None);
     }
+
+    #[test]
+    fn a_file_has_changed_if_its_size_or_its_time_has() {
+        let directory = directory();
+        let path = directory.path().join("a.csv");
+        let source = Source::file(&path).unwrap();
+        let set_time = |time| File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        let time = source.modified.unwrap();
+        fs::write(&path, "longer\n").unwrap();
+        set_time(time);
+        assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })), "another size");
+        fs::write(&path, "y\n").unwrap();
+        set_time(time + std::time::Duration::from_secs(5));
+        assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })), "another time");
+        set_time(time);
+        source.check_unchanged().unwrap();
+    }
 }

@@ -246,12 +246,12 @@ fn a_row_of_a_hundred_megabytes_is_passed_over_in_little_memory() {
 
 #[test]
 fn many_blank_lines_are_passed_over_in_little_memory() {
-    let text = Cursor::new(b"h\n").chain(io::repeat(b'\n').take(10_000_000)).chain(Cursor::new(b"a"));
+    let text = Cursor::new(b"h\n").chain(io::repeat(b'\n').take(1_000_000)).chain(Cursor::new(b"a"));
     let small = ReadOptions { block_bytes: 1 << 16, sample_bytes: 1 << 10, ..options() };
     let mut reader = Reader::from_read("x", Box::new(text), 0, &small).unwrap();
     reader.start(&Format::Csv(COMMA));
     let block = reader.next_block(Block::default()).unwrap().unwrap();
-    assert_eq!((block.rows.len(), block.rows[0].line, block.rows[0].offset), (1, 10_000_002, 10_000_002));
+    assert_eq!((block.rows.len(), block.rows[0].line, block.rows[0].offset), (1, 1_000_002, 1_000_002));
     assert!(block.bytes.capacity() < 1 << 20, "{}", block.bytes.capacity());
 }
 
@@ -373,4 +373,23 @@ fn a_file_that_is_written_to_while_it_is_read_is_refused() {
     source.check_unchanged().expect("nobody wrote");
     std::fs::write(&path, "Name\nAnn\nBea\n").expect("written");
     assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })));
+}
+
+#[test]
+fn a_sample_that_is_full_is_not_known_to_be_the_whole() {
+    for (sample_bytes, is_whole) in [(7, false), (8, false), (9, true)] {
+        let options = ReadOptions { sample_bytes, ..options() };
+        let reader = Reader::from_read("x", Box::new(Cursor::new(b"h\nabcde\n".to_vec())), 0, &options).unwrap();
+        assert_eq!(reader.sample_is_whole(), is_whole, "{sample_bytes}");
+        let rows = read(b"h\nabcde\nf", Format::Csv(COMMA), &options, 100).unwrap();
+        assert_eq!(rows.len(), 2, "{sample_bytes}");
+    }
+}
+
+#[test]
+fn a_row_may_be_as_long_as_the_limit() {
+    let options = ReadOptions { row_bytes_max: 5, ..options() };
+    let rows = read(b"h\n12345\n123456\n12345", Format::Csv(COMMA), &options, 100).unwrap();
+    let endings: Vec<Ending> = rows.iter().map(|row| row.ending).collect();
+    assert_eq!(endings, [Ending::Whole, Ending::TooLong, Ending::Whole]);
 }

@@ -293,7 +293,12 @@ mod tests {
             assert_eq!(back.to_string(), text);
         }
         assert_eq!(decimal("0.1").to_double().to_bits(), 0.1_f64.to_bits());
-        for text in ["12345678901234567890123456789012345", "1e7000", "1e-7000", "x"] {
+        let long = format!("1{}", "0".repeat(40));
+        assert_eq!(decimal(&long).compare(decimal("1e40")), Ordering::Equal);
+        for text in ["1234567890123456789012345678901234", "1e6000", "1e-6000", "-1e-6000"] {
+            assert!(Decimal::from_toml(text).is_some(), "{text}");
+        }
+        for text in ["12345678901234567890123456789012345", "1e6001", "1e-6001", "1e7000", "1e-7000", "x"] {
             assert!(Decimal::from_toml(text).is_none(), "{text}");
         }
     }

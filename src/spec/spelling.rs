@@ -88,9 +88,25 @@ mod tests {
     }
 
     #[test]
+    fn invisible_characters_are_trimmed() {
+        for c in [' ', '\t', '\u{a0}', '\u{feff}', '\u{200b}', '\u{2060}', '\u{3000}', '\u{85}'] {
+            assert_eq!(trim(&format!("{c}a{c}b{c}")), format!("a{c}b"), "{c:?}");
+        }
+        for c in ['\u{200c}', '\u{ad}', '\u{7f}'] {
+            assert_eq!(trim(&format!("{c}a")), format!("{c}a"), "{c:?}");
+        }
+    }
+
+    #[test]
     fn a_near_word_is_suggested() {
         let known = ["aliases", "range", "required"];
-        for (word, expected) in [("alias", Some("aliases")), ("Range", Some("range")), ("colour", None), ("x", None)] {
+        for (word, expected) in [
+            ("alias", Some("aliases")),
+            ("Range", Some("range")),
+            ("colour", None),
+            ("x", None),
+            ("rng", Some("range")),
+        ] {
             assert_eq!(closest(word, known), expected, "{word}");
         }
     }

@@ -104,3 +104,88 @@ fn a_spec_says_how_its_sources_are_written() {
     assert_eq!(read(table).unwrap(), expected);
     assert_eq!(read("[source]\nquote = \"'\"").unwrap().quote, Some(Sign::Byte(b'\'')));
 }
+
+/// A spec of two fields, `a` and `b`, with `more` behind them.
+fn small(more: &str) -> Result<Spec, String> {
+    let field = |name| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n");
+    let text = format!("name = 'x'\nnull_markers = ['-']\n{}{}{more}", field("a"), field("b"));
+    Spec::from_toml(&text, "test").map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_spec_that_says_nothing_has_these_defaults() {
+    let more = "[[field]]\nname = 'c'\ntype = 'int32'\nprivacy = 'none'\nnull_markers = ['?']\n\
+                [[index]]\nname = 'i'\nkeys = ['a', '-b']\n[[plausibility]]\nname = 'p'\nleft = 'a'\nright = 'b'\n";
+    let spec = small(more).unwrap();
+    assert_eq!((spec.name.as_str(), spec.collection.as_str(), spec.origin.as_str()), ("x", "x", "test"));
+    assert_eq!(spec.identity, Identity { fields: vec![0, 1, 2], on_conflict: OnConflict::KeepFirst });
+    assert_eq!(
+        spec.indexes,
+        [Index { name: "i".into(), keys: vec![("a".into(), 1), ("b".into(), -1)], unique: false }]
+    );
+    let rule = &spec.plausibility[0];
+    assert_eq!((rule.left, rule.right, rule.severity), (0, 1, Severity::Reject));
+    let markers: Vec<&[String]> = spec.fields.iter().map(|field| field.null_markers.as_slice()).collect();
+    assert_eq!(markers, [["-"], ["-"], ["?"]]);
+    assert!(spec.fields.iter().all(|field| field.presence == Presence::Required && field.column == field.name));
+    assert_eq!(spec.hash, blake3::hash(spec.text.as_bytes()).to_hex().to_string());
+}
+
+#[test]
+fn an_identity_is_kept_in_the_order_of_the_fields() {
+    let identity = |table: &str| small(&format!("[identity]\n{table}\n")).unwrap().identity;
+    let keep_first = |fields: &[usize]| Identity { fields: fields.to_vec(), on_conflict: OnConflict::KeepFirst };
+    assert_eq!(identity("fields = ['b', 'a']"), keep_first(&[0, 1]));
+    assert_eq!(identity("fields = 'all'"), keep_first(&[0, 1]));
+    assert_eq!(identity("fields = ['b']"), keep_first(&[1]));
+    assert_eq!(identity("except = ['b']"), keep_first(&[0]));
+    assert_eq!(identity("on_conflict = 'keep-last'").on_conflict, OnConflict::KeepLast);
+    assert_eq!(identity("on_conflict = 'reject'").on_conflict, OnConflict::Reject);
+}
+
+#[test]
+fn indexes_are_limited_as_the_server_limits_them() {
+    let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
+    let name = |bytes: usize| index(&"n".repeat(bytes), "'a'");
+    assert!(small(&name(1024)).is_ok());
+    assert!(small(&name(1025)).unwrap_err().contains("the server does not allow this name"));
+    let field = |n: usize| format!("[[field]]\nname = 'f{n}'\ntype = 'int32'\nprivacy = 'none'\n");
+    let fields = |count: usize| (0..count).map(field).collect::<Vec<_>>().concat();
+    let keys = |count: usize| index("i", &(0..count).map(|n| format!("'f{n}'")).collect::<Vec<_>>().join(","));
+    assert!(small(&(fields(33) + &keys(32))).is_ok());
+    assert!(small(&(fields(33) + &keys(33))).unwrap_err().contains("more than 32 keys"));
+    let many = |count: usize| {
+        fields(count) + &(0..count).map(|n| index(&format!("i{n}"), &format!("'f{n}'"))).collect::<String>()
+    };
+    assert_eq!(small(&many(63)).unwrap().indexes.len(), 63);
+    assert!(small(&many(64)).unwrap_err().contains("more than 63 indexes"));
+}
+
+#[test]
+fn lengths_and_ranges_hold_the_numbers_that_were_written() {
+    let more = "[[field]]\nname = 's'\ntype = 'string'\nprivacy = 'none'\nlength = [0, 80]\n\
+                [[field]]\nname = 'd'\ntype = 'double'\nprivacy = 'none'\nrange = [-0.5, inf]\n";
+    let spec = small(more).unwrap();
+    assert_eq!(spec.fields[2].constraints.length, Some((0, 80)));
+    assert_eq!(spec.fields[3].constraints.range.map(|range| range.to_string()), Some("-0.5 to inf".to_owned()));
+}
+
+#[test]
+fn a_bool_has_the_usual_words_unless_the_spec_has_its_own() {
+    let kind = |more: &str| {
+        let spec = small(&format!("[[field]]\nname = 'f'\ntype = 'bool'\nprivacy = 'none'\n{more}")).unwrap();
+        spec.fields[2].kind.clone()
+    };
+    let words = |truthy: &[&str], falsy: &[&str]| FieldType::Bool {
+        truthy: truthy.iter().map(ToString::to_string).collect(),
+        falsy: falsy.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(kind(""), words(&["true", "yes", "y", "1"], &["false", "no", "n", "0"]));
+    assert_eq!(kind("truthy = ['ja']"), words(&["ja"], &["false", "no", "n", "0"]));
+}
+
+#[test]
+fn a_pipe_does_not_end_a_cell_of_the_table() {
+    let spec = small("[[field]]\nname = 'x|y'\ntype = 'int32'\nprivacy = 'none'\n").unwrap();
+    assert!(spec.fields_table().contains("| x\\|y | x\\|y | int32 |"), "{}", spec.fields_table());
+}

@@ -186,6 +186,65 @@ fn an_absent_column_is_null() {
     assert_eq!(record.values[7], Value::Null);
 }
 
+#[test]
+fn a_rule_between_fields_allows_equal_values_of_every_type() {
+    let text = |range| Value::Text(range);
+    for (left, right, expected) in [
+        (Value::Datetime(5), Value::Datetime(5), false),
+        (Value::Datetime(6), Value::Datetime(5), true),
+        (Value::Double(0.5), Value::Double(0.5), false),
+        (Value::Double(0.500_001), Value::Double(0.5), true),
+        (Value::Int32(5), Value::Int64(5), false),
+        (Value::Int64(6), Value::Int32(5), true),
+        (Value::Int32(-6), Value::Int32(-5), false),
+        (Value::Null, Value::Datetime(5), false),
+        (Value::Datetime(5), Value::Null, false),
+        (text(1..2), text(0..1), false),
+    ] {
+        assert_eq!(comes_after(&left, &right), expected, "{left:?} {right:?}");
+    }
+}
+
+#[test]
+fn a_stay_may_end_on_the_day_on_which_it_begins() {
+    assert!(clean(b"Ann||A+|1||1970-01-02|1970-01-02 00:00|").is_ok());
+    let reject = clean(b"Ann||A+|1||1970-01-02|1970-01-01 23:59:59.999|").expect_err("ends before it begins");
+    assert_eq!(reject.reason, Reason::Implausible);
+}
+
+#[test]
+fn rules_that_warn_are_counted_each_for_itself() {
+    let field = |name| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n");
+    let rule = |left, right, severity| {
+        format!(
+            "[[plausibility]]\nname = '{left}{right}'\nleft = '{left}'\nright = '{right}'\nseverity = '{severity}'\n"
+        )
+    };
+    let rules = rule("a", "b", "warn") + &rule("a", "c", "reject") + &rule("b", "c", "warn");
+    let text = format!("name = 'x'\n{}{}{}{rules}", field("a"), field("b"), field("c"));
+    let spec = Spec::from_toml(&text, "test").expect("a right spec");
+    let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, "a;b;c"));
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    let mut is_good = |row: &[u8]| cleaner.clean(row, &cells_of(row), &mut record, &mut tally).is_ok();
+    assert!(is_good(b"1|5|4") && is_good(b"1|3|2") && is_good(b"2|1|2") && is_good(b"1|1|1"));
+    assert!(!is_good(b"3|1|2"));
+    assert_eq!(tally.warned, [1, 2]);
+}
+
+#[test]
+fn a_spelling_of_an_enum_is_counted_behind_the_rules() {
+    let text = "name = 'x'\n[[field]]\nname = 'a'\ntype = 'enum'\nvalues = ['one', 'two']\nprivacy = 'none'\n\
+                synonyms = { 'I' = 'one', 'II' = 'two' }\nclean = ['collapse_whitespace', 'lower_case']";
+    let spec = Spec::from_toml(text, "test").expect("a right spec");
+    let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, "a"));
+    let (mut record, mut tally) = (Record::default(), Tally::default());
+    for (row, expected) in [("two", "two"), ("ii", "two"), ("I", "one"), ("TWO", "two")] {
+        cleaner.clean(row.as_bytes(), &cells_of(row.as_bytes()), &mut record, &mut tally).expect("a good row");
+        assert_eq!(texts(&record), [expected], "{row}");
+    }
+    assert_eq!(tally.changed, [[0, 0, 0, 2, 2]]);
+}
+
 /// A layout for the laboratory's header, matched as a source's would be.
 fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
     let header: Vec<String> = header.split(';').map(str::to_owned).collect();

@@ -86,14 +86,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_day_of_ten_thousand_years_follows_the_one_before() {
+    fn every_month_of_ten_thousand_years_follows_the_one_before() {
         let mut days = days_from_civil(Civil { year: 1, month: 1, day: 1 });
         for year in 1..=9999 {
             for month in 1..=12 {
-                for day in (1..=31).filter(|&day| Civil { year, month, day }.is_real()) {
+                // Up to the 28th, days differ by their number alone.
+                for day in [1, 28, 29, 30, 31] {
                     let civil = Civil { year, month, day };
-                    assert_eq!((days_from_civil(civil), civil_from_days(days)), (days, Some(civil)));
-                    days += 1;
+                    if civil.is_real() {
+                        assert_eq!((days_from_civil(civil), civil_from_days(days)), (days, Some(civil)));
+                        days += if day == 1 { 27 } else { 1 };
+                    }
                 }
             }
         }
@@ -107,6 +110,9 @@ mod tests {
         check(0, Some(b"1970-01-01T00:00:00.000Z"));
         check(-1, Some(b"1969-12-31T23:59:59.999Z"));
         check(1_706_691_907_123, Some(b"2024-01-31T09:05:07.123Z"));
+        check(-62_135_596_800_000, Some(b"0001-01-01T00:00:00.000Z"));
+        check(253_402_300_799_999, Some(b"9999-12-31T23:59:59.999Z"));
+        check(253_402_300_800_000, None);
         check(-62_135_596_800_001, None);
         check(i64::MAX, None);
         check(i64::MIN, None);

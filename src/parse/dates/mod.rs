@@ -199,6 +199,7 @@ mod tests {
             ("2024-01-31 9:05:07", 545 * MINUTE_MS + 7000),
             ("2024-01-31T09:05:07.1", 545 * MINUTE_MS + 7100),
             ("2024-01-31T09:05:07.123456789Z", 545 * MINUTE_MS + 7123),
+            ("2024-01-31T09:05:07.1239Z", 545 * MINUTE_MS + 7123),
             ("2024-01-31T09:05:07,5Z", 545 * MINUTE_MS + 7500),
             ("2024-01-31T09:05+02:00", 425 * MINUTE_MS),
             ("2024-01-31T09:05-0230", 695 * MINUTE_MS),
@@ -250,6 +251,15 @@ mod tests {
         for text in ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00+00:01", "9999-12-31T23:59:59.999-00:01"] {
             check(DateFormat::Iso, text, None);
         }
+        check(DateFormat::Iso, "9999-12-31T23:59:00-00:01", None);
+        check(DateFormat::Iso, "9999-12-31T23:58:59.999-00:01", Some(253_402_300_799_999));
+        check(DateFormat::Iso, "0001-01-01T00:01+00:01", Some(-62_135_596_800_000));
+        check(DateFormat::Iso, "10000-01-01", None);
+        check(DateFormat::DayMonthYear(b'/'), "31/12/9999", Some(253_402_214_400_000));
+        check(DateFormat::DayMonthYear(b'/'), "1/1/0001", Some(-62_135_596_800_000));
+        check(DateFormat::DayMonthYear(b'/'), "1/1/0000", None);
+        check(DateFormat::MonthDayYear(b'/'), "1/1/10000", None);
+        check(DateFormat::Iso, "2024-01-31T23:59:59.999+23:59", Some(1_706_659_259_999));
         check(DateFormat::Iso, "9999-12-31T23:59:59.999+14:00", Some(253_402_250_399_999));
         check(DateFormat::Iso, "2000-02-29", Some(951_782_400_000));
     }

@@ -106,3 +106,40 @@ fn date_formats_are_decided_for_ndjson_too() {
     assert_eq!(bind("{\"$date\":{\"$numberLong\":\"0\"}}"), Ok(Some(DateFormat::Iso)));
     assert!(matches!(bind("\"01/02/2024\""), Err(LayoutError::AmbiguousDate { column, .. }) if column == "taken"));
 }
+
+#[test]
+fn objects_lie_as_deep_as_mongodb_allows() {
+    let nested = |depth: usize| format!("{{\"id\":1,\"a\":{}1{}}}", "{\"a\":".repeat(depth - 1), "}".repeat(depth - 1));
+    check(&nested(100), &["1", "", "", ""]);
+    check_refused(nested(101).as_bytes(), Reason::NotJson, None, &[&nested(101)]);
+}
+
+#[test]
+fn the_first_value_that_is_no_cell_is_to_blame() {
+    check_refused(br#"{"result":{"value":[1]},"id":[2]}"#, Reason::NotJson, Some(1), &["[2]", "\u{fffd}[1]", "", ""]);
+}
+
+#[test]
+fn json_is_spelled_as_the_column_is() {
+    let comma = crate::spec::NumberFormat { decimal_comma: true, ..crate::spec::NumberFormat::default() };
+    let words = FieldType::Bool { truthy: vec!["ja".into(), "j".into()], falsy: vec!["nein".into(), "n".into()] };
+    let spec =
+        spec_of(vec![field("n", FieldType::Double(comma), Presence::Optional), field("b", words, Presence::Optional)]);
+    let layout = bind_with(&spec, "{\"n\":1,\"b\":true}", &LayoutOptions::default()).unwrap();
+    for (line, expected) in [
+        (r#"{"n":1.5,"b":true}"#, ["1,5", "ja"]),
+        (r#"{"n":-1.5,"b":false}"#, ["-1,5", "nein"]),
+        (r#"{"n":{"$numberDouble":"-0.5"},"b":"j"}"#, ["-0,5", "j"]),
+        (r#"{"n":"1.234,5","b":null}"#, ["1.234,5", ""]),
+    ] {
+        assert_eq!(rows(&spec, &layout, line.as_bytes()), [(Ok(()), expected.map(str::to_owned).to_vec())], "{line}");
+    }
+}
+
+#[test]
+fn a_byte_that_is_not_utf8_is_counted_from_one() {
+    let spec = nested_spec();
+    let layout = bind_with(&spec, "{\"id\":1,\"result\":{\"value\":1}}", &LayoutOptions::default()).unwrap();
+    let [(Err(reject), _)] = &rows(&spec, &layout, b"{\"id\":\"a\xff\"}")[..] else { panic!("not refused") };
+    assert_eq!(reject.message, "byte 9 of the line is not valid UTF-8");
+}
