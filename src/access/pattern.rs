@@ -405,4 +405,68 @@ mod tests {
         check(r"(\w,){60}", None, Err(Unchecked::Long));
         check("[a&&b]", None, Err(Unchecked::Nothing));
     }
+
+    fn is_taken(pattern: &str, chars_max: Option<u32>) -> Result<(), Unchecked> {
+        server_pattern(&format!(r"\A(?:{pattern})\z"), chars_max).map(drop)
+    }
+
+    /// The limits of PCRE, each with a pattern that keeps it and one that is over it.
+    #[test]
+    fn limits_are_kept_to_the_last_step() {
+        assert_eq!(is_taken("a{0,65535}", None), Ok(()));
+        assert_eq!(is_taken("a{0,65536}", None), Err(Unchecked::Count));
+        assert_eq!(is_taken("a{65535,}", None), Ok(()));
+        assert_eq!(is_taken("a{65536,}", None), Err(Unchecked::Count));
+        let groups = |count: usize| "(?:ab)?".repeat(count - 1) + "(?:ab|c)";
+        assert_ne!(is_taken(&groups(1000), Some(1)), Err(Unchecked::Groups));
+        assert_eq!(is_taken(&groups(1001), Some(1)), Err(Unchecked::Groups));
+        // An undecided group goes round at most 200 times.
+        assert_eq!(is_taken("(?:ab)*a?b", Some(200)), Ok(()));
+        assert_eq!(is_taken("(?:ab)*a?b", Some(201)), Err(Unchecked::NoLength));
+        assert_eq!(is_taken("(?:ab){0,201}a?b", None), Err(Unchecked::Steps));
+    }
+
+    #[test]
+    fn the_cost_of_a_pattern_is_bounded_by_steps() {
+        // 141 × 141 and 142 × 142 ways of five steps each: three characters and two anchors.
+        assert_eq!(is_taken("[ab]*[ab]*b", Some(140)), Ok(()));
+        assert_eq!(is_taken("[ab]*[ab]*b", Some(141)), Err(Unchecked::Steps));
+        assert_eq!(is_taken("[ab]*[ab]*b", None), Err(Unchecked::NoLength));
+    }
+
+    #[test]
+    fn a_choice_is_decided_only_if_one_branch_may_be_empty() {
+        let branches = |pattern: &str| match Parser::new().parse(pattern).expect("a pattern").into_kind() {
+            HirKind::Alternation(branches) => branches,
+            kind => panic!("{kind:?}"),
+        };
+        let none = ClassUnicode::empty();
+        let class = |c: char| ClassUnicode::new([regex_syntax::hir::ClassUnicodeRange::new(c, c)]);
+        let check = |pattern: &str, follow: &ClassUnicode, expected: bool| {
+            assert_eq!(is_decided(&branches(pattern), follow), expected, "{pattern}");
+        };
+        check("ax|by", &none, true);
+        check("ax|ay*|b", &none, false);
+        check("ax|y*", &none, true);
+        check("(?:a*x*)|y*z*", &none, false);
+        check("ax|y*", &class('a'), false);
+        check("ax|y*", &class('b'), true);
+        check("ax|by", &class('a'), true);
+    }
+
+    #[test]
+    fn every_reason_has_its_words() {
+        let words = [
+            (Unchecked::Boundary, "word boundaries"),
+            (Unchecked::Count, "no count above 65535"),
+            (Unchecked::Long, "too long for the server"),
+            (Unchecked::Groups, "too many groups"),
+            (Unchecked::NoLength, "a smaller `length` bounds it"),
+            (Unchecked::Steps, "in too many ways"),
+            (Unchecked::Nothing, "matches no text"),
+        ];
+        for (reason, part) in words {
+            assert!(reason.to_string().contains(part), "{reason}");
+        }
+    }
 }
