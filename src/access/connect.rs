@@ -150,7 +150,7 @@ impl Target {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let is_done = attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code));
+            let is_done = was_done_before(attempt, &failure);
             if attempt >= ATTEMPTS_MAX || !(is_done || failure.is_retryable()) {
                 return Err(AccessError::Command { doing: doing(), failure });
             }
@@ -174,6 +174,11 @@ impl Target {
 
 /// The server's codes for something that is there already: a collection, a role, a user; and for an index that is gone.
 const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
+
+/// Returns true if the failure of this attempt says that an earlier attempt, counted from 1, was carried out.
+fn was_done_before(attempt: u32, failure: &Failure) -> bool {
+    attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code))
+}
 
 /// The command that makes the same state once more, for a command that was carried out although its answer was lost or a
 /// majority did not acknowledge it; its answer is the acknowledgement. `None` for a command that has none.

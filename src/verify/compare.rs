@@ -278,18 +278,29 @@ mod tests {
     #[test]
     fn every_document_has_one_outcome_and_both_digests_are_sums() {
         use Kind::{Different, Extra, Missing};
-        let records =
-            [(2, 1, 0, 1), (3, 2, 0, 2), (4, 4, 1, 1), (4, 4, 1, 2), (6, 8, 1, 3), (6, 9, 1, 4), (8, 16, 2, 1)];
+        let records = [
+            (2, 1, 0, 1),
+            (3, 2, 0, 2),
+            (4, 4, 1, 1),
+            (4, 4, 1, 2),
+            (4, 4, 2, 9),
+            (6, 8, 1, 3),
+            (6, 9, 1, 4),
+            (8, 16, 2, 1),
+        ];
         let stored = [(1, 100), (3, 2), (4, 5), (6, 8), (7, 200), (9, 300)];
         let found = join(&records, &stored, &Exceptions::default(), &options(10));
         assert_eq!((found.expected, found.found, found.equal), (5, 6, 2));
         assert_eq!((found.missing, found.different, found.extra, found.foreign), (2, 1, 3, 0));
-        assert_eq!((found.duplicates, found.conflicts), (1, 1));
+        assert_eq!((found.duplicates, found.conflicts), (2, 1));
         assert_eq!((found.source_digest, found.collection_digest), (Digest(31), Digest(615)));
         assert_eq!(listed(&found), [(Extra, 1), (Missing, 2), (Different, 4), (Extra, 7), (Missing, 8), (Extra, 9)]);
         let row = |source, row| RowOfSource { source, row };
         let rows: Vec<_> = found.listed.iter().map(|difference| difference.rows.clone()).collect();
-        assert_eq!(rows, [vec![], vec![row(0, 1)], vec![row(1, 1), row(1, 2)], vec![], vec![row(2, 1)], vec![]]);
+        assert_eq!(
+            rows,
+            [vec![], vec![row(0, 1)], vec![row(1, 1), row(1, 2), row(2, 9)], vec![], vec![row(2, 1)], vec![]]
+        );
         let wanted: Vec<_> = found.listed.iter().filter_map(|difference| difference.wanted).collect();
         assert_eq!(wanted, [(id(4), Digest(4))]);
     }

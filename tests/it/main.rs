@@ -5,6 +5,7 @@
 mod access;
 mod bad_days;
 mod certificates;
+mod commands;
 mod conformity;
 mod deployment;
 mod doctor;
