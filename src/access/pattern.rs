@@ -388,6 +388,8 @@ mod tests {
         check("[0-9]+-[0-9]*", None, Ok(r"[0-9]++\x{2d}[0-9]*+"));
         check("[0-9]+(,[0-9]+)*", Some(30), Ok(r"[0-9]++(?:\x{2c}[0-9]++)*+"));
         check("[ab]*b", Some(30), Ok("[a-b]*b"));
+        check("(?:a+)?b", None, Ok("(?:a++)?+b"));
+        check("a{2}b{2,3}c{4,}d?", None, Ok("a{2}b{2,3}+c{4,}+d?+"));
     }
 
     #[test]

@@ -177,6 +177,7 @@ mod tests {
         check(&["--password", "pw", "x", "-p"], &["--password", "***", "x", "-p"]);
         check(&["-p", "--password", "pw"], &["-p", "--password", "***"]);
         check(&["--passwords", "pw"], &["--passwords", "pw"]);
+        check(&["-px", "-p", "-x", "-"], &["-p***", "-p", "-x", "-"]);
     }
 
     #[test]

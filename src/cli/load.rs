@@ -138,7 +138,7 @@ impl LoadArgs {
             limits: Limits {
                 batch_docs_max: self.batch_size as usize,
                 batch_bytes_max: BATCH_BYTES_MAX,
-                in_flight_max: self.num_insertion_workers.map_or_else(|| in_flight(is_local), usize::from),
+                in_flight_max: self.num_insertion_workers.map_or_else(|| in_flight(is_local, cores()), usize::from),
                 attempts_max: ATTEMPTS_MAX,
             },
             run_bytes_max: usize::from(self.run_size) << 20,
@@ -148,9 +148,12 @@ impl LoadArgs {
 }
 
 /// Commands under way unless the user says so: more than the server's cores only make it switch between them.
-fn in_flight(is_local: bool) -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+fn in_flight(is_local: bool, cores: usize) -> usize {
     if is_local { cores.clamp(2, 4) } else { 4 }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 fn exit_code(summary: &LoadSummary) -> ExitCode {
@@ -225,7 +228,13 @@ mod tests {
         assert_eq!((found.limits.batch_docs_max, found.limits.batch_bytes_max), (5_000, 12 * 1024 * 1024));
         assert_eq!((found.limits.in_flight_max, found.limits.attempts_max), (4, 10));
         assert_eq!((found.run_bytes_max, found.lease), (20 * 1024 * 1024, Duration::from_secs(30)));
-        assert!((2..=4).contains(&typed(&[]).options(true).limits.in_flight_max));
+        assert_eq!(typed(&[]).options(true).limits.in_flight_max, in_flight(true, cores()));
+    }
+
+    #[test]
+    fn a_server_on_this_machine_gets_as_many_inserts_as_cores_but_two_to_four() {
+        assert_eq!([1, 2, 3, 4, 5, 64].map(|cores| in_flight(true, cores)), [2, 2, 3, 4, 4, 4]);
+        assert_eq!([1, 64].map(|cores| in_flight(false, cores)), [4, 4]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod laboratory;
 mod leftovers;
 mod limits;
 mod load;
+mod options;
 mod outputs;
 mod owners;
 mod passing;
