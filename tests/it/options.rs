@@ -141,3 +141,16 @@ fn a_pattern_that_the_validator_leaves_out_is_named_by_the_check_of_a_spec() {
     let shown = medlift(["spec", "show", "--spec", text(&place.dir.path().join("a.toml"))]).run().expect_code(0).stdout;
     assert_eq!(shown, fs::read_to_string(place.dir.path().join("a.toml")).unwrap());
 }
+
+#[test]
+fn steps_are_told_only_if_asked_for() {
+    let place = Place::new("verbose");
+    let path = place.sample("a.csv", 3, "none");
+    let uri = shared().uri();
+    let said = |options: &[&str]| {
+        let arguments = ["load", text(&path), "--uri", &uri, "--db", &place.database, "--reload"];
+        medlift(arguments.iter().chain(options)).run().expect_code(0).stderr
+    };
+    assert_eq!((said(&[]).as_str(), said(&["--quiet"]).as_str()), ("", ""));
+    assert!(said(&["--verbose"]).lines().count() > 1 && said(&["-v"]).starts_with("medlift: "));
+}
