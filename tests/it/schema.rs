@@ -100,7 +100,7 @@ fn an_index_that_cannot_be_built_leaves_the_others_built() {
 }
 
 #[test]
-fn a_validator_that_only_warns_is_seen_and_corrected() {
+fn a_validator_that_only_warns_or_looks_away_is_seen_and_corrected() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -112,6 +112,17 @@ fn a_validator_that_only_warns_is_seen_and_corrected() {
         assert!(state.logs_documents() && !state.is_guarded_by(&spec));
         schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         assert!(!schema::read(&target).await.expect("reads").logs_documents());
+        for level in ["moderate", "off"] {
+            target
+                .db()
+                .run_command(doc! { "collMod": &target.collection, "validationLevel": level })
+                .await
+                .expect("set");
+            let state = schema::read(&target).await.expect("reads");
+            assert_eq!((state.validation_level.as_deref(), state.is_guarded_by(&spec)), (Some(level), false));
+            schema::attach(&target, &spec, |_| ()).await.expect("attaches");
+            assert!(schema::read(&target).await.expect("reads").is_guarded_by(&spec));
+        }
     });
 }
 
