@@ -434,6 +434,12 @@ mod tests {
         assert_eq!(is_taken("[ab]*[ab]*b", Some(140)), Ok(()));
         assert_eq!(is_taken("[ab]*[ab]*b", Some(141)), Err(Unchecked::Steps));
         assert_eq!(is_taken("[ab]*[ab]*b", None), Err(Unchecked::NoLength));
+        // Each undecided choice doubles the ways.
+        let choices = |number: usize| "(?:[ab]|[bc]d)".repeat(number);
+        assert_eq!(
+            (is_taken(&choices(8), Some(16)), is_taken(&choices(16), Some(32))),
+            (Ok(()), Err(Unchecked::Steps))
+        );
     }
 
     #[test]

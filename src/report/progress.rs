@@ -107,6 +107,7 @@ mod tests {
         check(1024, None, "1.00 KiB read");
         check(0, Some(0), "0 B read");
         check(0, Some(10), "0 B read (0 %)");
+        check(1, Some(1), "1 B read (100 %)");
         check(99, Some(100), "99 B read (99 %)");
         check(100, Some(100), "100 B read (100 %)");
         check(300, Some(100), "300 B read (100 %)");

@@ -4,7 +4,7 @@ use std::fs;
 
 use bson::doc;
 
-use crate::load::{HEADER, Place, block_on, row, text};
+use crate::load::{HEADER, Place, block_on, counts, row, spec_without_age, text};
 use crate::program::medlift;
 use crate::server::shared;
 
@@ -153,4 +153,39 @@ fn steps_are_told_only_if_asked_for() {
     };
     assert_eq!((said(&[]).as_str(), said(&["--quiet"]).as_str()), ("", ""));
     assert!(said(&["--verbose"]).lines().count() > 1 && said(&["-v"]).starts_with("medlift: "));
+}
+
+/// What the program ends with whose output goes to `head -1`, and that one line.
+fn first_line(arguments: &str) -> (Option<i32>, String) {
+    let script = format!("{} {arguments} | head -1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
+    let run = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned())
+}
+
+#[test]
+fn a_reader_that_goes_away_has_what_it_wanted() {
+    let place = Place::new("pipes");
+    place.load(&place.sample("a.csv", 3_000, "none"), &["--no-verify"], 0);
+    let (code, line) = first_line("generate --rows 10000");
+    assert_eq!((code, line.trim_end()), (Some(0), HEADER));
+    let exported = first_line(&format!("export --uri '{}' --db {} --quiet", shared().uri(), place.database));
+    assert!(exported.0 == Some(0) && exported.1.starts_with("Name,"), "{exported:?}");
+}
+
+#[test]
+fn a_dry_run_settles_conflicts_by_its_mode_and_writes_its_reject_file() {
+    let place = Place::new("dry");
+    let spec = place.write("spec.toml", spec_without_age("reject"));
+    let rows = ["30", "31", "200"].map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
+    let path = place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n")));
+    let counted = |mode: &str| {
+        let rejects = place.dir.path().join(mode);
+        let arguments =
+            ["load", "-n", text(&path), "--spec", text(&spec), "--mode", mode, "--rejects", text(&rejects), "--json"];
+        let run = medlift(arguments).run().expect_code(4);
+        assert!(fs::read_to_string(&rejects).unwrap().contains("out_of_range"));
+        counts(&serde_json::from_str(&run.stdout).unwrap(), &["written", "conflicts", "rejected"])
+    };
+    assert_eq!(counted("insert"), [1, 0, 2]);
+    assert_eq!(counted("upsert"), [1, 1, 1]);
 }

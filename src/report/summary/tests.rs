@@ -1,5 +1,5 @@
 use super::*;
-use crate::parse::Dialect;
+use crate::parse::{DateFormat, Dialect};
 use crate::verify::{Difference, Kind};
 
 fn spec() -> Spec {
@@ -229,4 +229,30 @@ fn a_source_tells_its_format_its_dates_and_the_columns_it_does_not_use() {
     assert_eq!(source(columns(50)).to_string(), format!("{head}{ignored}{fifty}\n{tail}"));
     assert_eq!(source(columns(51)).to_string(), format!("{head}{ignored}{fifty} and 1 more\n{tail}"));
     assert_eq!(source(columns(60)).to_string(), format!("{head}{ignored}{fifty} and 10 more\n{tail}"));
+}
+
+#[test]
+fn a_source_note_names_what_the_layout_and_the_rows_say() {
+    let layout = Layout {
+        format: Format::Ndjson,
+        columns: 0,
+        cell_of_field: Vec::new(),
+        dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
+        header: Vec::new(),
+        unknown: vec!["x".to_owned()],
+        rules: RowRules { extra_cell: true, ..RowRules::default() },
+    };
+    let noticed = Notices { blank_rows: 1, loose_quotes: 2, multiline_cells: 3, multiline: vec![(1, 2)] };
+    let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
+    assert_eq!([&note.name, &note.encoding, &note.format], ["a.json", "utf-8", "ndjson"]);
+    assert_eq!((note.blank_rows, note.loose_quotes, note.multiline_cells), (1, 2, 3));
+    assert_eq!(note.unknown_columns, ["x"]);
+    let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
+    assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
+    // What was decided comes before what was noticed.
+    let parts = ["one delimiter more", "passed over: 1", "quote inside: 2", "line breaks: 3"];
+    assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
+    for (notice, part) in note.notices.iter().zip(parts) {
+        assert!(notice.contains(part), "{notice}");
+    }
 }
