@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
+use medlift::access::schema;
+use medlift::spec::Spec;
 
 use crate::load::{HEADER, Place, block_on, row, spec_without_age, text};
 use crate::program::medlift;
@@ -89,4 +91,8 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     profile(&place);
     place.load(&place.write("a.csv", rows("30")), &[], 0);
     assert!(check(&place, None).contains("insert"));
+    // The server reads the spec's validator before anything is written, and looks at no document for it.
+    let first = sent(&place).into_iter().find(|(name, _)| name == "find").expect("a query").1;
+    let expected = doc! { "_id": { "$in": [] }, "$nor": [schema::validator(&Spec::built_in())] };
+    assert_eq!(first.get_document("filter").ok(), Some(&expected));
 }

@@ -89,7 +89,8 @@ fn every_outcome_of_a_command_has_its_exit_code() {
     let code = |arguments: &[&str], expected: i32| place.run(arguments).expect_code(expected);
     code(&["verify", good], 5);
     code(&["load", good], 0);
-    code(&["verify", good], 0);
+    let proof = code(&["verify", good], 0).stdout;
+    assert_eq!(proof.trim_end().len() + 1, proof.len(), "one line end: {proof:?}");
     code(&["load", bad], 4);
     code(&["load", "-n", bad], 4);
     code(&["load", "-n", bad, "--max-rejects", "1"], 4);
