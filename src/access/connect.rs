@@ -213,7 +213,7 @@ impl Destination {
         uri.app_name.get_or_insert_with(|| "medlift".to_owned());
         uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
         uri.max_pool_size.get_or_insert(32);
-        if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if hosts.iter().all(is_loopback)) {
+        if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if are_on_this_machine(hosts)) {
             uri.compressors = None;
         }
         Ok(Self { uri, database, collection: collection.to_owned() })
@@ -241,7 +241,7 @@ impl Destination {
     /// Connects, signs in and runs one harmless command.
     pub async fn connect(&self) -> Result<Target, AccessError> {
         let options = self.options().await?;
-        let (address, is_local) = (address(&options), options.hosts.iter().all(is_loopback));
+        let (address, is_local) = (address(&options), are_on_this_machine(&options.hosts));
         let connected = diagnose::open(options, &self.database).await;
         let client = connected.map_err(|failure| AccessError::Connect { address: address.clone(), failure })?;
         let credential = self.uri.credential.as_ref();
@@ -310,7 +310,12 @@ fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
     concern
 }
 
-pub(super) fn is_loopback(host: &ServerAddress) -> bool {
+/// Returns true if all of these addresses lead to this machine, as far as they tell.
+pub(super) fn are_on_this_machine(hosts: &[ServerAddress]) -> bool {
+    hosts.iter().all(is_loopback)
+}
+
+fn is_loopback(host: &ServerAddress) -> bool {
     match host {
         ServerAddress::Tcp { host, .. } => {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -477,4 +477,28 @@ mod tests {
             assert!(reason.to_string().contains(part), "{reason}");
         }
     }
+
+    /// Ways, steps and bytes as the module's rules give them, counted by hand.
+    #[test]
+    fn the_cost_of_each_part_is_known() {
+        let check = |pattern: &str, chars_max: Option<u64>, expected: (u64, u64, u64)| {
+            let part = Parser::new().parse(pattern).expect("a pattern");
+            let mut writer = Writer { out: String::new(), chars_max, depth: 0, groups: 0 };
+            let cost = writer.write(&part, &ClassUnicode::empty()).expect("a cost");
+            assert_eq!((cost.ways, cost.steps, cost.compiled_bytes), expected, "{pattern}");
+        };
+        check("", None, (1, 0, 0));
+        check("abc", None, (1, 1, 6));
+        check(r"\Aa\z", None, (1, 3, 4));
+        check("[a-c]", None, (1, 1, 49));
+        check("[ac]{3}", None, (1, 1, 66));
+        check("[ab]*b", Some(10), (11, 2, 59));
+        check("[ab]{3,}b", Some(10), (8, 2, 59));
+        check("(?:ab|cd)", None, (1, 5, 24));
+        check("(?:[ab]|[bc]d)", None, (2, 6, 116));
+        check("(?:ab){2,4}", None, (1, 8, 80));
+        check("(?:ab){2,4}", Some(3), (1, 6, 80));
+        check("(?:ab)+", Some(10), (1, 20, 40));
+        check("(?:ab){0,2}a", None, (3, 5, 42));
+    }
 }

@@ -181,10 +181,14 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
     output::tell_as_it_is(&question);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+    if read.is_ok() && is_yes(&answer) {
         return Ok(());
     }
     Err(Error::Stopped("not dropped; nothing was changed".into()))
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 fn rejects_max(text: &str) -> Result<RejectsMax, String> {
@@ -267,6 +271,16 @@ mod tests {
         check("100 %", Some(RejectsMax::Percent(100.0)));
         for text in ["", "%", "-1", "1.5", "-1%", "100.1%", "NaN%", "x"] {
             check(text, None);
+        }
+    }
+
+    #[test]
+    fn only_a_yes_drops_a_collection() {
+        for answer in ["y", "Y", "yes", " y\n", "yes\r\n"] {
+            assert!(is_yes(answer), "{answer:?}");
+        }
+        for answer in ["", "\n", "n", "no", "N", "yy", "yes please"] {
+            assert!(!is_yes(answer), "{answer:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{Finding, Step};
 use crate::access::Unreachable;
-use crate::access::connect::is_loopback;
+use crate::access::connect::are_on_this_machine;
 
 /// How long one host may take to answer.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,7 +62,7 @@ pub(super) async fn knock(address: &ServerAddress) -> Result<(), Unreachable> {
 pub(super) fn tls(options: &ClientOptions) -> Finding {
     match &options.tls {
         Some(Tls::Enabled(_)) => Finding::ok(Step::Tls, "on, and the server's certificate holds"),
-        _ if options.hosts.iter().all(is_loopback) => Finding::ok(Step::Tls, "off; the server is on this machine"),
+        _ if are_on_this_machine(&options.hosts) => Finding::ok(Step::Tls, "off; the server is on this machine"),
         _ => Finding::warning(
             Step::Tls,
             "off: patient data goes over the network in the clear; switch TLS on at the server and add --tls",
