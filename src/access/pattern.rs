@@ -499,6 +499,7 @@ mod tests {
         check("(?:ab){2,4}", None, (1, 8, 80));
         check("(?:ab){2,4}", Some(3), (1, 6, 80));
         check("(?:ab)+", Some(10), (1, 20, 40));
+        check("(?:ab){3,}", Some(2), (1, 6, 80));
         check("(?:ab){0,2}a", None, (3, 5, 42));
     }
 }

@@ -299,6 +299,9 @@ mod tests {
         for line in ["pa55=a b'", "Pa55Word=a b'", "PA55=a b'", "P4 W=a b'", "=a b'"] {
             assert_eq!(problem(line), "a line is not NAME=value", "{line}");
         }
+        // A missing file is none; one that cannot be looked for is told.
+        assert!(Settings::from_parts(std::iter::empty(), Path::new("/nonexistent")).is_ok());
+        assert!(Settings::from_parts(std::iter::empty(), Path::new("/dev/null")).is_err());
     }
 
     #[test]

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn as_many_open_files_are_asked_for_as_the_system_allows_up_to_65536() {
         let check = |current: u64, maximum: Option<u64>, expected: u64| {
-            assert_eq!(files_to_ask_for(current, maximum), expected)
+            assert_eq!(files_to_ask_for(current, maximum), expected);
         };
         check(1_024, None, 65_536);
         check(1_024, Some(4_096), 4_096);

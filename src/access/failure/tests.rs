@@ -90,6 +90,8 @@ fn the_failure_of_a_write_is_its_first_complaint_and_a_missed_acknowledgement_co
     let errors = [write(121), write(2)];
     let both = bson::doc! { "writeErrors": errors.to_vec(), "writeConcernError": concern(64) };
     assert_eq!(insert_many(both), Failure::WriteConcern { code: 64 });
+    let late = bson::doc! { "writeConcernError": concern(50) };
+    assert_eq!(insert_many(late), Failure::WriteConcern { code: 50 });
     let errors = bson::doc! { "writeErrors": errors.to_vec() };
     assert_eq!(insert_many(errors), other(121, "DocumentValidationFailure"));
     let neither = Failure::Other { code: None, name: "InsertMany".to_owned() };

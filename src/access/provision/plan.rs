@@ -265,13 +265,14 @@ async fn password_change(
         Ok(_) => Ok(None),
         Err(AccessError::Connect {
             failure: Failure::SignIn(SignIn::WrongPassword { .. } | SignIn::Refused), ..
-        }) => {
-            let command =
-                doc! { "updateUser": &user.name, "pwd": user.password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
-            Ok(Some(Step::new(format!("change the password of user {}", user.name), [command])))
-        }
+        }) => Ok(Some(change_password(user))),
         Err(other) => Err(other),
     }
+}
+
+fn change_password(user: &WantedUser) -> Step {
+    let command = doc! { "updateUser": &user.name, "pwd": user.password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
+    Step::new(format!("change the password of user {}", user.name), [command])
 }
 
 async fn look(target: &Target, command: Document, doing: impl FnOnce() -> String) -> Result<Document, AccessError> {
@@ -352,6 +353,13 @@ mod tests {
             assert_eq!(step.to_string(), "correct the roles of user writer to readWrite");
             assert_eq!(step.commands, [doc! { "updateUser": "writer", "roles": [role("readWrite", "ward")] }]);
         }
+    }
+
+    #[test]
+    fn a_password_is_changed_with_its_mechanism_and_not_shown() {
+        let step = change_password(&user(Account::Reader));
+        let expected = doc! { "updateUser": "reader", "pwd": PASSWORD, "mechanisms": ["SCRAM-SHA-256"] };
+        assert_eq!((step.to_string().as_str(), step.commands), ("change the password of user reader", vec![expected]));
     }
 
     #[test]
