@@ -330,6 +330,75 @@ mod tests {
         assert!(!fs::metadata("/dev/null").expect("there").is_file());
     }
 
+    #[test]
+    fn a_file_has_its_mode_whether_or_not_the_system_has_unnamed_files() {
+        assert_eq!((PRIVATE_MODE, SHARED_MODE), (0o600, 0o666));
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("made"), "").expect("written");
+        // What the process's umask leaves of 0666.
+        let shared = mode(&at("made"));
+        for (expected, asked) in [(0o600, PRIVATE_MODE), (shared, SHARED_MODE)] {
+            let file = Output::file(&at("file"), asked).expect("opened");
+            file.finish().expect("finished");
+            let sink = Sink::Named(temporary(asked).tempfile_in(directory.path()).expect("made"));
+            Output { path: at("named"), sink }.finish().expect("finished");
+            assert_eq!((mode(&at("file")), mode(&at("named"))), (expected, expected), "{asked:o}");
+        }
+    }
+
+    #[test]
+    fn an_open_file_of_any_mode_becomes_private_unless_it_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for before in [0o644, 0o400, 0o700, 0o4600, 0o600] {
+            let path = directory.path().join(format!("{before:o}"));
+            fs::write(&path, "kept").expect("written");
+            fs::set_permissions(&path, Permissions::from_mode(before)).expect("set");
+            // Only root may write to a file that it may not.
+            if let Ok(file) = open_unchanged(&path) {
+                assert_eq!(mode(&path), before);
+                make_private(&file).expect("set");
+                assert_eq!(mode(&path), 0o600, "{before:o}");
+            }
+        }
+        let new = directory.path().join("new");
+        open_unchanged(&new).expect("made");
+        assert_eq!(mode(&new), 0o600);
+    }
+
+    #[test]
+    fn a_limit_of_the_process_is_named_and_nothing_else() {
+        let check = |error: io::Error, part: &str| {
+            let hint = limit_hint(&error);
+            assert!(if part.is_empty() { hint.is_empty() } else { hint.contains(part) }, "{error}: {hint}");
+        };
+        check(io::ErrorKind::FileTooLarge.into(), "ulimit -f");
+        check(io::Error::from_raw_os_error(24), "ulimit -n");
+        check(io::Error::from_raw_os_error(23), "ulimit -n");
+        check(io::Error::from_raw_os_error(22), "");
+        check(io::Error::from_raw_os_error(25), "");
+        check(io::ErrorKind::StorageFull.into(), "");
+    }
+
+    #[test]
+    fn a_link_is_followed_and_an_open_file_is_written_in_place() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("target"), "old").expect("written");
+        std::os::unix::fs::symlink(at("target"), at("link")).expect("linked");
+        let output = Output::file(&at("link"), PRIVATE_MODE).expect("opened");
+        assert_eq!(output.path(), fs::canonicalize(at("target")).expect("there"));
+        output.finish().expect("finished");
+        assert!(fs::symlink_metadata(at("link")).expect("there").is_symlink());
+        assert_eq!(fs::read(at("target")).expect("read"), b"");
+        assert_eq!(Output::stdout().path(), Path::new("-"));
+        let is_open =
+            ["/dev/fd/3", "/proc/self/fd/3", "/dev/fdx", "/dev/null", "proc"].map(|path| is_open_file(Path::new(path)));
+        assert_eq!(is_open, [true, true, false, false, false]);
+        let directories = ["a/b", "/a", "a"].map(|path| directory_of(Path::new(path)).to_owned());
+        assert_eq!(directories, ["a", "/", "."].map(PathBuf::from));
+    }
+
     /// Root alone can make a device and could change its mode.
     #[test]
     fn a_devices_mode_is_left_alone() {

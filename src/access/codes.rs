@@ -173,6 +173,7 @@ const TABLE: &[(i32, &str, Meaning)] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::Meaning::Lasting;
     use super::*;
 
     #[test]
@@ -197,5 +198,66 @@ mod tests {
             assert!(!meaning(code).is_passing(), "{code}");
         }
         assert_eq!((name(11602), name(2)), (Some("InterruptedDueToReplStateChange"), None));
+    }
+
+    /// Every code that does not mean `Lasting`, by meaning. Codes and categories as in `error_codes.yml`.
+    const CODES: [(Meaning, &[i32]); 15] = [
+        (Contention, &[24, 46, 107, 109, 112, 117, 215, 239, 246, 251, 267, 272, 314, 319, 358, 363, 406, 412, 50915]),
+        (Interrupted, &[90, 279, 355, 453, 11601, 46841, 91331, 10_045_600]),
+        (Overload, &[365, 402, 433, 449, 450, 462]),
+        (StaleRouting, &[63, 150, 249, 250, 343, 13388]),
+        (CursorLost, &[43, 143, 175, 234, 237, 442]),
+        (NotPrimary, &[91, 94, 133, 134, 135, 149, 189, 216, 281, 308, 333, 10058, 10107, 11600, 11602, 13435, 13436]),
+        (NetworkLost, &[6, 7, 89, 145, 303, 317, 384, 398, 9001, 56846]),
+        (Timeout, &[50, 202, 262, 290, 342, 407]),
+        (IndexBuild, &[276, 285, 12586, 12587]),
+        (Meaning::WriteConcernTimeout, &[64]),
+        (WriteConcernImpossible, &[79, 100]),
+        (NotAuthorized, &[13]),
+        (SignIn, &[11, 18, 391]),
+        (Duplicate, &[11000]),
+        (Validation, &[121]),
+    ];
+
+    #[test]
+    fn every_code_has_its_meaning_and_all_others_are_lasting() {
+        for (expected, codes) in CODES {
+            for code in codes {
+                assert_eq!((meaning(*code), name(*code).is_some()), (expected, true), "{code}");
+            }
+        }
+        let listed: Vec<i32> = CODES.into_iter().flat_map(|(_, codes)| codes.iter().copied()).collect();
+        assert_eq!(listed.len(), TABLE.len());
+        for code in (-1..100_000).filter(|code| !listed.contains(code)) {
+            assert_eq!((meaning(code), name(code)), (Lasting, None), "{code}");
+        }
+    }
+
+    #[test]
+    fn only_these_meanings_pass() {
+        let passing = [
+            Contention,
+            Interrupted,
+            Overload,
+            StaleRouting,
+            CursorLost,
+            NotPrimary,
+            NetworkLost,
+            Timeout,
+            IndexBuild,
+            Meaning::WriteConcernTimeout,
+        ];
+        for meaning in CODES.into_iter().map(|(meaning, _)| meaning).chain([Lasting]) {
+            assert_eq!(meaning.is_passing(), passing.contains(&meaning), "{meaning:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_server() {
+        assert_eq!((DUPLICATE_KEY, DOCUMENT_VALIDATION_FAILURE, WRITE_CONCERN_TIMEOUT), (11000, 121, 64));
+        let check = |code, expected| assert_eq!(name(code), Some(expected));
+        check(6, "HostUnreachable");
+        check(189, "PrimarySteppedDown");
+        check(10_045_600, "InterruptedDueToFCVChange");
     }
 }

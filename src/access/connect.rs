@@ -150,7 +150,7 @@ impl Target {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let is_done = attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code));
+            let is_done = was_done_before(attempt, &failure);
             if attempt >= ATTEMPTS_MAX || !(is_done || failure.is_retryable()) {
                 return Err(AccessError::Command { doing: doing(), failure });
             }
@@ -174,6 +174,11 @@ impl Target {
 
 /// The server's codes for something that is there already: a collection, a role, a user; and for an index that is gone.
 const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
+
+/// Returns true if the failure of this attempt says that an earlier attempt, counted from 1, was carried out.
+fn was_done_before(attempt: u32, failure: &Failure) -> bool {
+    attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code))
+}
 
 /// The command that makes the same state once more, for a command that was carried out although its answer was lost or a
 /// majority did not acknowledge it; its answer is the acknowledgement. `None` for a command that has none.
@@ -208,7 +213,7 @@ impl Destination {
         uri.app_name.get_or_insert_with(|| "medlift".to_owned());
         uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
         uri.max_pool_size.get_or_insert(32);
-        if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if hosts.iter().all(is_loopback)) {
+        if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if are_on_this_machine(hosts)) {
             uri.compressors = None;
         }
         Ok(Self { uri, database, collection: collection.to_owned() })
@@ -236,7 +241,7 @@ impl Destination {
     /// Connects, signs in and runs one harmless command.
     pub async fn connect(&self) -> Result<Target, AccessError> {
         let options = self.options().await?;
-        let (address, is_local) = (address(&options), options.hosts.iter().all(is_loopback));
+        let (address, is_local) = (address(&options), are_on_this_machine(&options.hosts));
         let connected = diagnose::open(options, &self.database).await;
         let client = connected.map_err(|failure| AccessError::Connect { address: address.clone(), failure })?;
         let credential = self.uri.credential.as_ref();
@@ -305,7 +310,12 @@ fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
     concern
 }
 
-pub(super) fn is_loopback(host: &ServerAddress) -> bool {
+/// Returns true if all of these addresses lead to this machine, as far as they tell.
+pub(super) fn are_on_this_machine(hosts: &[ServerAddress]) -> bool {
+    hosts.iter().all(is_loopback)
+}
+
+fn is_loopback(host: &ServerAddress) -> bool {
     match host {
         ServerAddress::Tcp { host, .. } => {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -444,94 +454,4 @@ pub(super) fn with_heartbeats(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_made_already_is_acknowledged_by_making_it_once_more() {
-        let check = |command: Document, expected: Option<Document>| assert_eq!(acknowledged_again(&command), expected);
-        check(doc! { "createUser": "u", "pwd": "p" }, Some(doc! { "updateUser": "u", "pwd": "p" }));
-        check(doc! { "createRole": "r", "roles": [] }, Some(doc! { "updateRole": "r", "roles": [] }));
-        check(doc! { "create": "c", "viewOn": "d" }, Some(doc! { "collMod": "c", "viewOn": "d" }));
-        check(doc! { "dropIndexes": "c", "index": "i" }, None);
-    }
-
-    fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, AccessError> {
-        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let settings = Settings::from_parts(pairs, Path::new("/nonexistent"))?;
-        Destination::settle(wishes, &settings, "admissions")
-    }
-
-    fn uri(uri: &str) -> Connection {
-        Connection { uri: Some(uri.into()), ..Connection::default() }
-    }
-
-    #[test]
-    fn the_command_line_comes_before_the_uri_and_the_uri_before_the_environment() {
-        let check = |wishes: &Connection, pairs: &[(&str, &str)], expected: &str| {
-            assert_eq!(settle(wishes, pairs).expect("settles").database, expected);
-        };
-        let named = |path: &str| Connection { database: Some("ward".to_owned()), ..uri(path) };
-        check(&named("mongodb://h/clinic"), &[("DB_NAME", "env")], "ward");
-        check(&uri("mongodb://h/clinic"), &[("DB_NAME", "env")], "clinic");
-        check(&uri("mongodb://h/"), &[("DB_NAME", "env")], "env");
-        check(&uri("mongodb://h/admin"), &[], "hospital");
-        check(&uri("mongodb://h/"), &[("DB_NAME", "")], "hospital");
-        for reserved in ["admin", "local", "config", "a.b", ""] {
-            let wishes = Connection { database: Some(reserved.to_owned()), ..uri("mongodb://h/") };
-            assert!(settle(&wishes, &[]).is_err(), "{reserved}");
-        }
-    }
-
-    #[test]
-    fn who_signs_in_is_settled_by_what_is_named_first() {
-        let environment =
-            [("WRITER_USER", "scribe"), ("WRITER_PASS", "w"), ("READER_PASS", "r"), ("MONGO_ROOT_PASS", "m")];
-        let check = |wishes: &Connection, user: &str, password: &str, source: Option<&str>| {
-            let credential = settle(wishes, &environment).expect("settles").uri.credential.expect("a sign-in");
-            let shown = |text: Option<String>| text.unwrap_or_default();
-            assert_eq!((shown(credential.username).as_str(), shown(credential.password).as_str()), (user, password));
-            assert_eq!(credential.source.as_deref(), source);
-        };
-        let purpose = |purpose| Connection { purpose, ..uri("mongodb://h/") };
-        check(&purpose(Purpose::Load), "scribe", "w", Some("hospital"));
-        check(&purpose(Purpose::Read), "reader", "r", Some("hospital"));
-        check(&purpose(Purpose::Administer), "admin", "m", Some("admin"));
-        check(&uri("mongodb://u:p@h/?authSource=x"), "u", "p", Some("x"));
-        let named = |name: &str| Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
-        check(&named("scribe"), "scribe", "w", Some("hospital"));
-        check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
-        assert!(settle(&named("stranger"), &environment).is_err());
-        let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
-        let loads = settle(&purpose(Purpose::Load), &template).expect("settles").uri.credential.expect("a sign-in");
-        assert_eq!(loads.username.as_deref(), Some("writer"));
-        assert!(settle(&purpose(Purpose::Load), &template[..2]).is_err());
-        assert!(settle(&uri("mongodb://h/"), &[]).expect("settles").uri.credential.is_none());
-    }
-
-    #[test]
-    fn names_that_hold_a_connection_string_are_refused_and_nothing_shows_a_password() {
-        let secret = "mongodb://u:pa55@h/";
-        let refused = |wishes: &Connection, pairs: &[(&str, &str)]| {
-            let problem = settle(wishes, pairs).expect_err("refused").to_string();
-            assert!(problem.contains("looks like a connection string") && !problem.contains("pa55"), "{problem}");
-        };
-        refused(&uri("mongodb://h/"), &[("COLLECTION_NAME", secret)]);
-        refused(&uri("mongodb://h/"), &[("DB_NAME", secret)]);
-        refused(&uri("mongodb://h/"), &[("WRITER_USER", secret), ("WRITER_PASS", "w")]);
-        let given = Connection { password: Some("pa55".into()), ..uri("mongodb://u:pa55@h/?authSource=x") };
-        let settled = settle(&given, &[]).expect("settles");
-        assert!(!format!("{given:?} {settled:?}").contains("pa55"));
-    }
-
-    #[test]
-    fn files_of_certificates_are_looked_into() {
-        let empty = tempfile::NamedTempFile::new().expect("a file");
-        let wishes = Connection { tls_ca_file: Some(empty.path().to_owned()), ..uri("mongodb://h/") };
-        let problem = settle(&wishes, &[]).expect_err("refused").to_string();
-        assert!(problem.contains("holds no PEM section CERTIFICATE"), "{problem}");
-        let missing = Connection { tls_ca_file: Some("/nonexistent/ca.pem".into()), ..uri("mongodb://h/") };
-        let problem = settle(&missing, &[]).expect_err("refused").to_string();
-        assert!(problem.contains("cannot read /nonexistent/ca.pem"), "{problem}");
-    }
-}
+mod tests;

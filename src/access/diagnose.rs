@@ -214,3 +214,107 @@ async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Resu
     let command = doc! { "hello": 1, "saslSupportedMechs": format!("{database}.{user}") };
     Ok(hello(probe_options(options), command).await?.contains_key("saslSupportedMechs"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::CertificateFault;
+
+    fn heartbeats(answered: &[&str], failed: &[Failure]) -> Heartbeats {
+        let answered = answered.iter().map(|host| (*host).to_owned()).collect();
+        let failed = failed.iter().enumerate().map(|(at, failure)| (at.to_string(), failure.clone())).collect();
+        let servers = Mutex::new(Servers { answered, failed });
+        Heartbeats(Arc::new(Seen { servers, changed: Notify::default() }))
+    }
+
+    #[test]
+    fn what_the_monitors_met_tells_why_no_server_was_selected() {
+        let refused = Failure::Unreachable(Unreachable::Refused);
+        let check = |answered: &[&str], failed: &[Failure], expected: Failure| {
+            assert_eq!(heartbeats(answered, failed).verdict(), expected);
+        };
+        check(&[], &[], Failure::Unreachable(Unreachable::Silent));
+        check(&[], std::slice::from_ref(&refused), refused.clone());
+        check(&["a"], &[refused], Failure::Unreachable(Unreachable::Members));
+        check(&["a"], &[], Failure::Unreachable(Unreachable::NoPrimary));
+    }
+
+    #[test]
+    fn only_a_fault_of_tls_is_not_waited_for() {
+        for failure in [
+            Failure::Certificate(CertificateFault::Expired),
+            Failure::Certificate(CertificateFault::UnknownIssuer),
+            Failure::ClientCertificate,
+            Failure::TlsRefused,
+        ] {
+            assert!(is_lasting(&failure), "{failure}");
+        }
+        for failure in [
+            Failure::Unreachable(Unreachable::Lost),
+            Failure::Unreachable(Unreachable::Refused),
+            Failure::Unreachable(Unreachable::Name),
+            Failure::TlsRequired,
+            Failure::Timeout,
+            Failure::NotPrimary { code: 91 },
+        ] {
+            assert!(!is_lasting(&failure), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_is_repeated_only_to_a_server_that_was_reached() {
+        let check =
+            |failure: Failure, expected: bool| assert_eq!(is_of_a_reached_server(&failure), expected, "{failure}");
+        check(Failure::Unreachable(Unreachable::Lost), true);
+        check(Failure::NotPrimary { code: 91 }, true);
+        check(Failure::Timeout, true);
+        for how in
+            [Unreachable::Name, Unreachable::Refused, Unreachable::Silent, Unreachable::NoPrimary, Unreachable::Members]
+        {
+            check(Failure::Unreachable(how), false);
+        }
+        check(Failure::NotAuthorized { command: None }, false);
+        check(Failure::SignIn(SignIn::Refused), false);
+    }
+
+    #[test]
+    fn a_second_look_asks_the_first_server_alone_without_signing_in() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let uri = "mongodb://u:p@a:1,b:2/?replicaSet=rs0&tls=true&serverSelectionTimeoutMS=60000&appName=x";
+        let options = runtime.block_on(ClientOptions::parse(uri).into_future()).expect("a connection string");
+        let probe = probe_options(&options);
+        let hosts: Vec<String> = probe.hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["a:1"]);
+        assert!(probe.credential.is_none() && probe.repl_set_name.is_none() && probe.tls.is_some());
+        assert_eq!(
+            (probe.direct_connection, probe.server_selection_timeout),
+            (Some(true), Some(Duration::from_secs(2)))
+        );
+    }
+
+    #[test]
+    fn a_failure_that_needs_no_second_look_is_explained_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let options =
+            |uri: &str| runtime.block_on(ClientOptions::parse(uri).into_future()).expect("a connection string");
+        let (nobody, somebody) = (options("mongodb://a:1/"), options("mongodb://u:p@a:1/"));
+        let none = heartbeats(&[], &[]);
+        let explained =
+            |failure: Failure, options: &ClientOptions| runtime.block_on(explain(failure, &none, options, "d"));
+        let refused = || Failure::NotAuthorized { command: Some("listCollections".to_owned()) };
+        assert_eq!(explained(refused(), &nobody), Failure::SignIn(SignIn::Missing));
+        assert_eq!(explained(refused(), &somebody), refused());
+        assert_eq!(explained(Failure::SignIn(SignIn::Refused), &nobody), Failure::SignIn(SignIn::Missing));
+        let silent = Failure::Unreachable(Unreachable::Silent);
+        assert_eq!(explained(silent.clone(), &nobody), silent);
+        let known = heartbeats(&[], &[Failure::Unreachable(Unreachable::Refused)]);
+        let found = runtime.block_on(explain(silent, &known, &nobody, "d"));
+        assert_eq!(found, Failure::Unreachable(Unreachable::Refused));
+        assert_eq!(explained(Failure::Timeout, &nobody), Failure::Timeout);
+        let certificate = options("mongodb://a:1/?authMechanism=MONGODB-X509&tls=true");
+        assert_eq!(
+            explained(Failure::SignIn(SignIn::Refused), &certificate),
+            Failure::SignIn(SignIn::UnknownCertificate)
+        );
+    }
+}

@@ -182,4 +182,41 @@ mod tests {
         assert_eq!(found.ready, [index("ab", &[("a", 1), ("b", -1)], true), index("e", &[("e", 1)], false)]);
         assert_eq!(found.building, ["c", "d"]);
     }
+
+    #[test]
+    fn directions_of_any_number_are_read_and_other_keys_are_not_a_specs() {
+        let check = |direction: Bson, expected: Option<i32>| {
+            let found = index("i", &doc! { "key": { "a": direction } });
+            assert_eq!(found.map(|index| index.keys), expected.map(|direction| vec![("a".to_owned(), direction)]));
+        };
+        check(Bson::Int32(1), Some(1));
+        check(Bson::Int32(-1), Some(-1));
+        check(Bson::Int64(-1), Some(-1));
+        check(Bson::Int64(i64::MAX), None);
+        check(Bson::Double(1.0), Some(1));
+        check(Bson::Double(-1.0), Some(-1));
+        check(Bson::from("text"), None);
+        assert!(index("i", &doc! {}).is_none());
+        assert!(!index("i", &doc! { "key": { "a": 1 } }).expect("an index").unique);
+    }
+
+    #[test]
+    fn an_index_is_asked_for_by_its_keys_in_order_and_unique_only_if_it_is() {
+        let index = |name: &str, unique| Index {
+            name: name.to_owned(),
+            keys: vec![("b".to_owned(), -1), ("a.c".to_owned(), 1)],
+            unique,
+        };
+        let expected = doc! { "createIndexes": "stays", "indexes": [
+            { "key": { "b": -1, "a.c": 1 }, "name": "one" },
+            { "key": { "b": -1, "a.c": 1 }, "name": "two", "unique": true },
+        ] };
+        assert_eq!(create_indexes_command("stays", &[&index("one", false), &index("two", true)]), expected);
+    }
+
+    #[test]
+    fn an_aborted_build_may_be_made_again() {
+        assert_eq!(aborted(), Failure::Other { code: Some(276), name: "IndexBuildAborted".to_owned() });
+        assert!(aborted().is_retryable());
+    }
 }

@@ -148,3 +148,34 @@ impl AccessError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_exit_code() {
+        let text = || "x".to_owned();
+        let connect = |failure| AccessError::Connect { address: text(), failure };
+        let command = |failure| AccessError::Command { doing: text(), failure };
+        let check = |error: AccessError, code: u8| assert_eq!(error.exit_code(), code, "{error}");
+        check(AccessError::Uri { problem: text() }, 2);
+        check(AccessError::Setting { setting: text(), problem: text() }, 2);
+        check(AccessError::EnvFile { path: PathBuf::new(), problem: text() }, 2);
+        check(AccessError::SecretFile { variable: text(), problem: text() }, 2);
+        check(AccessError::SetTwice { name: text() }, 2);
+        check(AccessError::PasswordUnset { user: "u", password: "p" }, 2);
+        check(AccessError::Users { problems: text() }, 2);
+        check(connect(Failure::Timeout), 3);
+        check(connect(Failure::SignIn(SignIn::Refused)), 3);
+        check(command(Failure::SignIn(SignIn::Refused)), 3);
+        check(command(Failure::Unreachable(Unreachable::Lost)), 3);
+        check(command(Failure::NotAuthorized { command: None }), 1);
+        check(AccessError::ValidatorWarns { collection: text() }, 1);
+        check(AccessError::IndexClash { index: text(), collection: text(), clash: text() }, 1);
+        assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
+        assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
+        assert!(AccessError::Users { problems: text() }.failure().is_none());
+        assert_eq!(leases_of("runs"), "runs.leases");
+    }
+}

@@ -14,6 +14,11 @@ pub fn pause(failures: u32) -> Duration {
     Duration::from_millis((50 << failures.min(10)).min(5_000))
 }
 
+/// How long to wait before the attempt after this one; `None` after the last.
+fn pause_after(attempt: u32) -> Option<Duration> {
+    (attempt < ATTEMPTS_MAX).then(|| pause(attempt))
+}
+
 /// Makes `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with growing pauses. The call must be one that may be
 /// carried out twice: after a lost reply nobody knows if the first was.
 ///
@@ -38,13 +43,12 @@ where
 {
     let mut attempt = 1;
     loop {
-        match call().await.map_err(Into::into) {
-            Err(failure) if attempt < ATTEMPTS_MAX && passes(&failure) => {
-                tokio::time::sleep(pause(attempt)).await;
-                attempt += 1;
-            }
-            ended => return ended,
+        let ended = call().await.map_err(Into::into);
+        match (&ended, pause_after(attempt)) {
+            (Err(failure), Some(pause)) if passes(failure) => tokio::time::sleep(pause).await,
+            _ => return ended,
         }
+        attempt += 1;
     }
 }
 
@@ -76,5 +80,12 @@ mod tests {
     fn pauses_grow_to_five_seconds() {
         let pauses: Vec<u128> = (0..12).map(|failures| pause(failures).as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn ten_attempts_take_21_seconds() {
+        let pauses: Vec<Duration> = (1..).map_while(pause_after).collect();
+        assert_eq!((pauses.len(), pauses.iter().sum::<Duration>()), (9, Duration::from_millis(21_300)));
+        assert_eq!((pause_after(9), pause_after(10), pause_after(11)), (Some(Duration::from_secs(5)), None, None));
     }
 }

@@ -388,6 +388,8 @@ mod tests {
         check("[0-9]+-[0-9]*", None, Ok(r"[0-9]++\x{2d}[0-9]*+"));
         check("[0-9]+(,[0-9]+)*", Some(30), Ok(r"[0-9]++(?:\x{2c}[0-9]++)*+"));
         check("[ab]*b", Some(30), Ok("[a-b]*b"));
+        check("(?:a+)?b", None, Ok("(?:a++)?+b"));
+        check("a{2}b{2,3}c{4,}d?", None, Ok("a{2}b{2,3}+c{4,}+d?+"));
     }
 
     #[test]
@@ -404,5 +406,100 @@ mod tests {
         check(r"\w\d\w\d\w", None, Err(Unchecked::Long));
         check(r"(\w,){60}", None, Err(Unchecked::Long));
         check("[a&&b]", None, Err(Unchecked::Nothing));
+    }
+
+    fn is_taken(pattern: &str, chars_max: Option<u32>) -> Result<(), Unchecked> {
+        server_pattern(&format!(r"\A(?:{pattern})\z"), chars_max).map(drop)
+    }
+
+    /// The limits of PCRE, each with a pattern that keeps it and one that is over it.
+    #[test]
+    fn limits_are_kept_to_the_last_step() {
+        assert_eq!(is_taken("a{0,65535}", None), Ok(()));
+        assert_eq!(is_taken("a{0,65536}", None), Err(Unchecked::Count));
+        assert_eq!(is_taken("a{65535,}", None), Ok(()));
+        assert_eq!(is_taken("a{65536,}", None), Err(Unchecked::Count));
+        let groups = |count: usize| "(?:ab)?".repeat(count - 1) + "(?:ab|c)";
+        assert_ne!(is_taken(&groups(1000), Some(1)), Err(Unchecked::Groups));
+        assert_eq!(is_taken(&groups(1001), Some(1)), Err(Unchecked::Groups));
+        // An undecided group goes round at most 200 times.
+        assert_eq!(is_taken("(?:ab)*a?b", Some(200)), Ok(()));
+        assert_eq!(is_taken("(?:ab)*a?b", Some(201)), Err(Unchecked::NoLength));
+        assert_eq!(is_taken("(?:ab){0,201}a?b", None), Err(Unchecked::Steps));
+    }
+
+    #[test]
+    fn the_cost_of_a_pattern_is_bounded_by_steps() {
+        // 141 × 141 and 142 × 142 ways of five steps each: three characters and two anchors.
+        assert_eq!(is_taken("[ab]*[ab]*b", Some(140)), Ok(()));
+        assert_eq!(is_taken("[ab]*[ab]*b", Some(141)), Err(Unchecked::Steps));
+        assert_eq!(is_taken("[ab]*[ab]*b", None), Err(Unchecked::NoLength));
+        // Each undecided choice doubles the ways.
+        let choices = |number: usize| "(?:[ab]|[bc]d)".repeat(number);
+        assert_eq!(
+            (is_taken(&choices(8), Some(16)), is_taken(&choices(16), Some(32))),
+            (Ok(()), Err(Unchecked::Steps))
+        );
+    }
+
+    #[test]
+    fn a_choice_is_decided_only_if_one_branch_may_be_empty() {
+        let branches = |pattern: &str| match Parser::new().parse(pattern).expect("a pattern").into_kind() {
+            HirKind::Alternation(branches) => branches,
+            kind => panic!("{kind:?}"),
+        };
+        let none = ClassUnicode::empty();
+        let class = |c: char| ClassUnicode::new([regex_syntax::hir::ClassUnicodeRange::new(c, c)]);
+        let check = |pattern: &str, follow: &ClassUnicode, expected: bool| {
+            assert_eq!(is_decided(&branches(pattern), follow), expected, "{pattern}");
+        };
+        check("ax|by", &none, true);
+        check("ax|ay*|b", &none, false);
+        check("ax|y*", &none, true);
+        check("(?:a*x*)|y*z*", &none, false);
+        check("ax|y*", &class('a'), false);
+        check("ax|y*", &class('b'), true);
+        check("ax|by", &class('a'), true);
+    }
+
+    #[test]
+    fn every_reason_has_its_words() {
+        let words = [
+            (Unchecked::Boundary, "word boundaries"),
+            (Unchecked::Count, "no count above 65535"),
+            (Unchecked::Long, "too long for the server"),
+            (Unchecked::Groups, "too many groups"),
+            (Unchecked::NoLength, "a smaller `length` bounds it"),
+            (Unchecked::Steps, "in too many ways"),
+            (Unchecked::Nothing, "matches no text"),
+        ];
+        for (reason, part) in words {
+            assert!(reason.to_string().contains(part), "{reason}");
+        }
+    }
+
+    /// Ways, steps and bytes as the module's rules give them, counted by hand.
+    #[test]
+    fn the_cost_of_each_part_is_known() {
+        let check = |pattern: &str, chars_max: Option<u64>, expected: (u64, u64, u64)| {
+            let part = Parser::new().parse(pattern).expect("a pattern");
+            let mut writer = Writer { out: String::new(), chars_max, depth: 0, groups: 0 };
+            let cost = writer.write(&part, &ClassUnicode::empty()).expect("a cost");
+            assert_eq!((cost.ways, cost.steps, cost.compiled_bytes), expected, "{pattern}");
+        };
+        check("", None, (1, 0, 0));
+        check("abc", None, (1, 1, 6));
+        check(r"\Aa\z", None, (1, 3, 4));
+        check("[a-c]", None, (1, 1, 49));
+        check("[ac]{3}", None, (1, 1, 66));
+        check("[ab]*b", Some(10), (11, 2, 59));
+        check("[ab]{3,}b", Some(10), (8, 2, 59));
+        check("(?:ab|cd)", None, (1, 5, 24));
+        check("(?:[ab]|[bc]d)", None, (2, 6, 116));
+        check("(?:ab){2,4}", None, (1, 8, 80));
+        check("(?:ab){2,4}", Some(3), (1, 6, 80));
+        check("(?:ab)+", Some(10), (1, 20, 40));
+        check("(?:ab){3,}", Some(2), (1, 6, 80));
+        check("(?:ab){0,2}a", None, (3, 5, 42));
     }
 }

@@ -190,3 +190,126 @@ fn read_secret(variable: &str, path: &Path) -> Result<Secret, AccessError> {
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with these files, and the settings of this environment in it.
+    fn settings(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (tempfile::TempDir, Settings) {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("written");
+        }
+        let pairs = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = Settings::from_parts(pairs, directory.path()).expect("read");
+        (directory, settings)
+    }
+
+    #[test]
+    fn the_environment_comes_before_the_file_and_an_empty_value_counts_as_none() {
+        let file = ".env";
+        let (_directory, settings) = settings(&[("A", "1"), ("B", "")], &[(file, "A=2\nB=2\nC=2\nD=\n")]);
+        let found = ["A", "B", "C", "D", "E"].map(|name| settings.get(name));
+        assert_eq!(found, [Some("1"), Some("2"), Some("2"), None, None]);
+    }
+
+    #[test]
+    fn a_secret_is_a_value_or_a_file_without_its_last_line_end() {
+        let secret = |environment: &[(&str, &str)], files: &[(&str, &str)]| {
+            let (_directory, settings) = settings(environment, files);
+            settings.secret("P").map(|secret| secret.map(|secret| secret.reveal().to_owned()))
+        };
+        let check = |environment: &[(&str, &str)], files: &[(&str, &str)], expected: Option<&str>| {
+            assert_eq!(secret(environment, files).expect("a secret").as_deref(), expected);
+        };
+        check(&[], &[], None);
+        check(&[("P", " a ")], &[], Some(" a "));
+        for (text, expected) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), (" a \n", " a "), ("a\n\n", "a\n")] {
+            check(&[("P_FILE", "f")], &[("f", text)], Some(expected));
+        }
+        check(&[("P", "a")], &[(".env", "P=b")], Some("a"));
+        check(&[("P", "a")], &[(".env", "P_FILE=f"), ("f", "b")], Some("a"));
+        check(&[("P_FILE", "f")], &[(".env", "P=b"), ("f", "a")], Some("a"));
+        check(&[("P", ""), ("P_FILE", "")], &[(".env", "P_FILE=f"), ("f", "b")], Some("b"));
+        let twice = |environment: &[(&str, &str)], files: &[(&str, &str)]| {
+            let error = secret(environment, files).expect_err("set twice");
+            assert!(matches!(&error, AccessError::SetTwice { name } if name == "P"), "{error}");
+        };
+        twice(&[("P", "a"), ("P_FILE", "f")], &[("f", "a")]);
+        twice(&[], &[(".env", "P=a\nP_FILE=f"), ("f", "a")]);
+        let lost = secret(&[("P_FILE", "pa55")], &[]).expect_err("no such file").to_string();
+        assert!(lost.contains("P_FILE") && !lost.contains("pa55"), "{lost}");
+    }
+
+    #[test]
+    fn every_account_has_its_variables_its_default_name_and_its_auth_database() {
+        let names = Account::ALL.map(|account| {
+            let (user, password) = (account.user_variable(), account.password_variable());
+            [user, password, account.default_name(), account.auth_database("ward")]
+        });
+        let expected = [
+            ["MONGO_ROOT_USER", "MONGO_ROOT_PASS", "admin", "admin"],
+            ["ADMIN_USER", "ADMIN_PASS", "admin", "ward"],
+            ["WRITER_USER", "WRITER_PASS", "writer", "ward"],
+            ["READER_USER", "READER_PASS", "reader", "ward"],
+            ["LOADER_USER", "LOADER_PASS", "loader", "ward"],
+            ["ANALYST_USER", "ANALYST_PASS", "analyst", "ward"],
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn an_account_needs_a_password_and_its_name_has_a_default() {
+        let environment = [("WRITER_USER", "scribe"), ("WRITER_PASS", "w"), ("READER_PASS", "r"), ("LOADER_USER", "l")];
+        let (_directory, settings) = settings(&environment, &[]);
+        let account = |account| settings.account(account).map(|found| found.map(|(name, _)| name));
+        assert_eq!(account(Account::Writer).expect("read").as_deref(), Some("scribe"));
+        assert_eq!(account(Account::Reader).expect("read").as_deref(), Some("reader"));
+        assert_eq!(account(Account::Analyst).expect("read"), None);
+        assert!(matches!(account(Account::Loader), Err(AccessError::PasswordUnset { .. })));
+        assert_eq!([settings.user_name(Account::Writer), settings.user_name(Account::Reader)], ["scribe", "reader"]);
+        let password = |user| settings.password_of(user).expect("read").map(|(account, _)| account);
+        assert_eq!(password("scribe"), Some(Account::Writer));
+        // A name that no variable gives is nobody's.
+        assert_eq!((password("reader"), password("l"), password("stranger")), (None, None, None));
+    }
+
+    #[test]
+    fn the_files_that_settings_are_read_from_are_named() {
+        let environment = [("A_FILE", "a"), ("B_FILE", ""), ("A", "x"), ("D_FILE", "/d")];
+        let (directory, settings) = settings(&environment, &[(".env", "C_FILE=c\nE=y\n")]);
+        let mut files = settings.files();
+        assert_eq!(files.remove(0), directory.path().join(".env"));
+        files.sort();
+        assert_eq!(files, [Path::new("/d").to_owned(), directory.path().join("a"), directory.path().join("c")]);
+    }
+
+    #[test]
+    fn a_wrong_env_file_is_explained_and_never_quoted() {
+        let problem = |text: &str| {
+            let directory = tempfile::tempdir().expect("a directory");
+            std::fs::write(directory.path().join(".env"), text).expect("written");
+            let error = Settings::from_parts(std::iter::empty(), directory.path()).err().expect("wrong");
+            let AccessError::EnvFile { problem, .. } = error else { panic!("{error}") };
+            problem
+        };
+        let value = "the value of WRITER_PASS cannot be read: put it in single quotes";
+        assert_eq!(problem("WRITER_PASS=a b'"), value);
+        for line in ["pa55=a b'", "Pa55Word=a b'", "PA55=a b'", "P4 W=a b'", "=a b'"] {
+            assert_eq!(problem(line), "a line is not NAME=value", "{line}");
+        }
+        // A missing file is none; one that cannot be looked for is told.
+        assert!(Settings::from_parts(std::iter::empty(), Path::new("/nonexistent")).is_ok());
+        assert!(Settings::from_parts(std::iter::empty(), Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn variables_that_are_not_text_are_passed_over() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = std::ffi::OsString::from_vec(vec![0xff]);
+        assert_eq!(text_pair(("A".into(), "1".into())), Some(("A".to_owned(), "1".to_owned())));
+        assert_eq!(text_pair(("A".into(), broken.clone())), None);
+        assert_eq!(text_pair((broken, "1".into())), None);
+    }
+}

@@ -142,7 +142,14 @@ mod tests {
         check("mongodb://h/?journal=false", Some("journal=false"));
         check("mongodb://h/?readConcernLevel=local", Some("readConcernLevel"));
         check("mongodb://h/?readConcernLevel=available", Some("readConcernLevel"));
-        check("mongodb://h/?readPreference=secondary", Some("readPreference"));
+        check("mongodb://h/?readPreference=primary", None);
+        check("mongodb://h/?w=majority&journal=true", None);
+        for preference in ["primaryPreferred", "secondary", "secondaryPreferred", "nearest"] {
+            check(&format!("mongodb://h/?readPreference={preference}"), Some("readPreference"));
+        }
+        for level in ["linearizable", "snapshot"] {
+            check(&format!("mongodb://h/?readConcernLevel={level}"), Some("readConcernLevel"));
+        }
     }
 
     #[test]
@@ -165,6 +172,8 @@ mod tests {
         let check = |text: &str, expected: bool| assert_eq!(may_hold_password(text), expected, "{text}");
         for text in
             ["mongodb://h", " MONGODB://u:p@h", "http://u:p@h", "mongodb:/u:p@h", "u:p@h", "//u:p@h", "mongodb:u:p"]
+                .into_iter()
+                .chain(["ann@example.org:pw@h", "u:p@w@h", "MONGODB+SRV:u", "x://y"])
         {
             check(text, true);
         }
@@ -186,5 +195,20 @@ mod tests {
         check("mongodb://u:pa55@h/?nonsense=pa55", Some("option"));
         check("mongodb://u:pa55?word@h/", Some(""));
         check("mongodb://u:pa55@h/a$b", Some("database name"));
+    }
+
+    #[test]
+    fn each_wrong_part_of_a_string_has_its_own_explanation() {
+        check("mongodb://h:notaport/", Some("its host or port is wrong"));
+        check("mongodb://h/?w=majority&w=majority", Some("gives an option twice"));
+        check("mongodb://h/?ssl", Some("an option that is unknown or has a wrong value"));
+        check("mongodb://h/a$b", Some("its database name holds a character"));
+        check("mongodb://u:pa55@h/?tls=true&x=1;tlsInsecure=true", Some("unknown"));
+        check("mongodb://u:p@h/d?tlsInsecure", Some("tlsInsecure would switch"));
+        assert!(
+            !is_connection_string("mongodb")
+                && is_connection_string("mongodb://")
+                && is_connection_string("Mongodb+srv://")
+        );
     }
 }

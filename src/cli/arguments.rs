@@ -135,7 +135,7 @@ fn kebab_case(option: &str) -> String {
         // A word begins at a capital behind a small letter, and at the last of several capitals: tlsCAFile is tls-ca-file.
         let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
         let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
-        if letter.is_ascii_uppercase() && (follows_small || begins_word) {
+        if at > 2 && letter.is_ascii_uppercase() && (follows_small || begins_word) {
             kebab.push('-');
         }
         kebab.push(letter.to_ascii_lowercase());
@@ -155,6 +155,11 @@ mod tests {
         check("--authenticationDatabase=myDb", "--authentication-database=myDb");
         check("--tlsCAFile=/etc/CA.pem", "--tls-ca-file=/etc/CA.pem");
         check("--uri", "--uri");
+        check("--writeConcern=majority", "--write-concern=majority");
+        check("--DB", "--db");
+        check("--tlsCA", "--tls-ca");
+        let typed = ["medlift", "--Uri", "-Ab", "aBc", "--maxRejects=aB"].map(OsString::from).to_vec();
+        assert_eq!(with_kebab_case(typed), ["medlift", "--uri", "-Ab", "aBc", "--max-rejects=aB"]);
     }
 
     #[test]
@@ -169,5 +174,37 @@ mod tests {
         check(&["-p", "pw", "x"], &["-p", "***", "x"]);
         check(&["-ppw", "--password=pw", "--password", "-j"], &["-p***", "--password=***", "--password", "-j"]);
         check(&["-umongodb://u:pw@h", "--x:pw@h=1"], &["***", "***"]);
+        check(&["--password", "pw", "x", "-p"], &["--password", "***", "x", "-p"]);
+        check(&["-p", "--password", "pw"], &["-p", "--password", "***"]);
+        check(&["--passwords", "pw"], &["--passwords", "pw"]);
+        check(&["-px", "-p", "-x", "-"], &["-p***", "-p", "-x", "-"]);
+    }
+
+    #[test]
+    fn a_connection_string_is_taken_only_where_one_belongs() {
+        let is_refused = |line: &[&str]| {
+            let typed = std::iter::once(&"medlift").chain(line).map(OsString::from).collect();
+            parse(typed).is_err_and(|error| matches!(error, Error::Usage(_)) && !error.to_string().contains("pa55"))
+        };
+        for option in ["--db", "--collection", "--username", "--rejects", "--spec", "--tls-ca-file", "--file"] {
+            assert!(is_refused(&["load", "a.csv", option, "mongodb://u:pa55@h"]), "{option}");
+        }
+        assert!(is_refused(&["export", "--out", "u:pa55@h"]));
+        assert!(!is_refused(&["load", "a.csv", "--uri", "mongodb://u:pa55@h"]));
+        assert!(!is_refused(&["load", "a.csv", "mongodb://u:pa55@h", "-p", "u:pa55@h"]));
+        assert!(!is_refused(&["doctor", "mongodb://u:pa55@h"]));
+    }
+
+    #[test]
+    fn a_file_may_have_a_name_that_resembles_a_connection_string() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("u:pw@h");
+        assert!(looks_like_connection_string(path.as_os_str()));
+        std::fs::write(&path, "").expect("written");
+        assert!(!looks_like_connection_string(path.as_os_str()));
+        assert!(
+            looks_like_connection_string(OsStr::new("mongodb://h"))
+                && !looks_like_connection_string(OsStr::new("a.csv"))
+        );
     }
 }

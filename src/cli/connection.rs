@@ -108,3 +108,82 @@ fn ask_password() -> Result<Secret, Error> {
         Error::Stopped(format!("cannot ask for the password: {error}; name a file in WRITER_PASS_FILE instead"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    }
+
+    fn typed(arguments: &[&str]) -> ConnectionArgs {
+        Typed::try_parse_from(std::iter::once(&"x").chain(arguments))
+            .unwrap_or_else(|error| panic!("{error}"))
+            .connection
+    }
+
+    fn wishes(arguments: &[&str]) -> Connection {
+        typed(arguments).into_connection(Purpose::Read).expect("nobody is asked")
+    }
+
+    #[test]
+    fn each_option_of_a_connection_becomes_its_wish() {
+        let none = wishes(&[]);
+        assert!(none.uri.is_none() && none.database.is_none() && none.collection.is_none() && none.username.is_none());
+        assert!(none.password.is_none() && none.auth_database.is_none() && !none.tls);
+        assert!(none.tls_ca_file.is_none() && none.tls_certificate_key_file.is_none() && none.purpose == Purpose::Read);
+        for line in [
+            "--uri mongodb://h --db d --collection c --username u --password p --authentication-database a --tls \
+             --tls-ca-file ca --tls-certificate-key-file key",
+            "--uri mongodb://h -d d -c c -u u -p p --authentication-database a --ssl --ssl-ca-file ca --ssl-pem-key-file key",
+        ] {
+            let all = wishes(&line.split_whitespace().collect::<Vec<_>>());
+            assert_eq!(all.uri.as_ref().map(Secret::reveal), Some("mongodb://h"));
+            assert_eq!((all.database.as_deref(), all.collection.as_deref()), (Some("d"), Some("c")));
+            assert_eq!((all.username.as_deref(), all.auth_database.as_deref()), (Some("u"), Some("a")));
+            assert_eq!((all.password.as_ref().map(Secret::reveal), all.tls), (Some("p"), true));
+            assert_eq!((all.tls_ca_file, all.tls_certificate_key_file), (Some("ca".into()), Some("key".into())));
+        }
+    }
+
+    /// The connection string that is taken and what is left, or `None` if an argument is refused.
+    fn taken(option: Option<&str>, positional: &[&str]) -> Option<(Option<String>, Vec<String>)> {
+        let mut connection = ConnectionArgs { uri: option.map(Secret::from), ..ConnectionArgs::default() };
+        let mut left: Vec<Secret> = positional.iter().map(|text| Secret::from(*text)).collect();
+        connection.take_uri(&mut left).ok()?;
+        let text = |secret: &Secret| secret.reveal().to_owned();
+        Some((connection.uri.as_ref().map(text), left.iter().map(text).collect()))
+    }
+
+    #[test]
+    fn a_connection_string_may_stand_among_the_sources() {
+        let check = |option: Option<&str>, positional: &[&str], expected: Option<(Option<&str>, &[&str])>| {
+            let expected = expected.map(|(uri, left)| {
+                (uri.map(str::to_owned), left.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+            });
+            assert_eq!(taken(option, positional), expected, "{option:?} {positional:?}");
+        };
+        check(None, &["a.csv"], Some((None, &["a.csv"])));
+        check(None, &["a.csv", "mongodb://h"], Some((Some("mongodb://h"), &["a.csv"])));
+        check(None, &["mongodb://h", "a.csv", "b.csv"], Some((Some("mongodb://h"), &["a.csv", "b.csv"])));
+        check(Some("mongodb://g"), &["a.csv"], Some((Some("mongodb://g"), &["a.csv"])));
+        check(Some("mongodb://g"), &["mongodb://h"], None);
+        check(None, &["mongodb://g", "mongodb://h"], None);
+        check(None, &["http://h"], None);
+    }
+
+    #[test]
+    fn a_command_without_sources_takes_a_connection_string_alone() {
+        let take =
+            |positional: &[&str]| typed(&[]).take_only_uri(positional.iter().map(|text| Secret::from(*text)).collect());
+        assert!(take(&[]).is_ok() && take(&["mongodb://h"]).is_ok());
+        let error = take(&["out.csv"]).expect_err("refused").to_string();
+        assert!(error.contains("`out.csv` is not a connection string") && error.contains("--out"), "{error}");
+        assert!(take(&["mongodb://h", "out.csv"]).is_err());
+    }
+}

@@ -60,12 +60,7 @@ impl ExportArgs {
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
         let spec = load_spec(self.spec.as_deref())?;
-        let options = ExportOptions {
-            format: self.format(),
-            dates: Vec::new(),
-            limit: self.limit,
-            skip_foreign: self.skip_foreign,
-        };
+        let options = self.options();
         let Self { connection, out, quiet, spec: spec_file, .. } = *self;
         let settings = Settings::load()?;
         let destination =
@@ -96,6 +91,10 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn options(&self) -> ExportOptions {
+        ExportOptions { format: self.format(), dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
+    }
+
     /// As asked for, else by the file's name, else CSV.
     fn format(&self) -> ExportFormat {
         let named = self
@@ -108,5 +107,45 @@ impl ExportArgs {
             None if named => ExportFormat::Ndjson,
             _ => ExportFormat::Csv { delimiter: self.delimiter },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Command, tests::command};
+    use super::*;
+
+    fn options(arguments: &[&str]) -> ExportOptions {
+        match command(&[&["export"], arguments].concat()) {
+            Command::Export(args) => args.options(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_option_comes_before_the_files_name_and_csv_is_the_default() {
+        let csv = |delimiter| ExportFormat::Csv { delimiter };
+        let check = |arguments: &[&str], expected: ExportFormat| {
+            assert_eq!(options(arguments).format, expected, "{arguments:?}");
+        };
+        check(&[], csv(b','));
+        for name in ["a.json", "a.ndjson", "d/a.jsonl"] {
+            check(&["--out", name], ExportFormat::Ndjson);
+            check(&["-o", name, "--type", "csv"], csv(b','));
+        }
+        for name in ["a.csv", "json", "a.json.csv", "a.JSON", "a"] {
+            check(&["--out", name], csv(b','));
+        }
+        check(&["--out", "a.csv", "--type", "json"], ExportFormat::Ndjson);
+        check(&["--delimiter", "tab"], csv(b'\t'));
+        check(&["--delimiter", ";"], csv(b';'));
+    }
+
+    #[test]
+    fn limit_and_skipping_are_passed_on() {
+        let found = options(&[]);
+        assert_eq!((found.limit, found.skip_foreign, found.dates.is_empty()), (None, false, true));
+        let found = options(&["--limit", "0", "--skip-foreign"]);
+        assert_eq!((found.limit, found.skip_foreign), (Some(0), true));
     }
 }

@@ -36,12 +36,17 @@ const SIGNAL_FILE_TOO_LARGE: i32 = 25;
 pub fn prepare() {
     let files = getrlimit(Resource::Nofile);
     if let Some(current) = files.current {
-        let wanted = files.maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current);
+        let wanted = files_to_ask_for(current, files.maximum);
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: files.maximum });
     }
     if getrlimit(Resource::Fsize).current.is_some() && !is_below(Resource::Nofile, RUNTIME_FILES) {
         ignore_file_size_signal();
     }
+}
+
+/// As many as this program wants and the system allows, and never fewer than now.
+fn files_to_ask_for(current: u64, maximum: Option<u64>) -> u64 {
+    maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current)
 }
 
 /// A handler that does nothing stays when the runtime it was made with is gone.
@@ -60,7 +65,12 @@ pub fn require_for_reading() -> Result<(), Error> {
 
 /// Refuses to begin where the limit for memory is too low for a load.
 pub fn require_for_load(run_bytes: u64) -> Result<(), Error> {
-    require_memory(READING_BYTES_MIN + BYTES_PER_RUN_BYTE * run_bytes)
+    require_memory(load_bytes_min(run_bytes))
+}
+
+/// Address space of a load with runs of this size.
+const fn load_bytes_min(run_bytes: u64) -> u64 {
+    READING_BYTES_MIN + BYTES_PER_RUN_BYTE * run_bytes
 }
 
 /// Refuses to begin where the limits are too low for a command that talks to a server.
@@ -76,7 +86,12 @@ pub fn require_for_server() -> Result<(), Error> {
 }
 
 fn is_below(resource: Resource, least: u64) -> bool {
-    getrlimit(resource).current.is_some_and(|current| current < least)
+    is_too_low(getrlimit(resource).current, least)
+}
+
+/// Returns true if there is a limit and it is below `least`.
+fn is_too_low(limit: Option<u64>, least: u64) -> bool {
+    limit.is_some_and(|limit| limit < least)
 }
 
 /// A program that gets no memory is ended by its own runtime, without a word to the user.
@@ -107,4 +122,33 @@ fn require_threads() -> Result<(), Error> {
         drop(end);
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_too_low_only_below_what_is_needed() {
+        let found = [None, Some(0), Some(63), Some(64), Some(65)].map(|limit| is_too_low(limit, 64));
+        assert_eq!(found, [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn as_many_open_files_are_asked_for_as_the_system_allows_up_to_65536() {
+        let check = |current: u64, maximum: Option<u64>, expected: u64| {
+            assert_eq!(files_to_ask_for(current, maximum), expected);
+        };
+        check(1_024, None, 65_536);
+        check(1_024, Some(4_096), 4_096);
+        check(1_024, Some(1_000_000), 65_536);
+        check(100_000, Some(1_000_000), 100_000);
+        check(1_024, Some(1_024), 1_024);
+    }
+
+    #[test]
+    fn a_load_needs_a_gibibyte_and_twelve_times_its_run() {
+        assert_eq!((load_bytes_min(0), load_bytes_min(20 << 20)), (1 << 30, (1024 + 240) << 20));
+        assert_eq!((FILES_MIN, SERVER_BYTES_MIN, READING_BYTES_MIN), (64, 384 << 20, 1 << 30));
+    }
 }

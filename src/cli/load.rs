@@ -96,9 +96,7 @@ impl LoadArgs {
         let json = self.reading.json;
         let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
         output::print(&summary, json)?;
-        let differs = summary.verification.as_ref().is_some_and(|proof| !proof.is_clean());
-        let differs = differs || summary.nonconforming > 0;
-        Ok(output::exit_code(differs, summary.counts.rejected > 0))
+        Ok(exit_code(&summary))
     }
 
     fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
@@ -115,7 +113,7 @@ impl LoadArgs {
         let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
         super::run_async(async |interrupt| {
             let target = connection.connect(Purpose::Load, &plan.spec.collection).await?;
-            let options = self.options(&target);
+            let options = self.options(target.is_local);
             if options.drop && !yes {
                 ask_to_drop(&target)?;
             }
@@ -128,7 +126,7 @@ impl LoadArgs {
         self.max_rejects.or(self.stop_on_error.then_some(RejectsMax::Rows(0)))
     }
 
-    fn options(&self, target: &Target) -> LoadOptions {
+    fn options(&self, is_local: bool) -> LoadOptions {
         LoadOptions {
             mode: self.mode.into(),
             drop: self.drop,
@@ -140,7 +138,7 @@ impl LoadArgs {
             limits: Limits {
                 batch_docs_max: self.batch_size as usize,
                 batch_bytes_max: BATCH_BYTES_MAX,
-                in_flight_max: self.num_insertion_workers.map_or_else(|| in_flight(target), usize::from),
+                in_flight_max: self.num_insertion_workers.map_or_else(|| in_flight(is_local, cores()), usize::from),
                 attempts_max: ATTEMPTS_MAX,
             },
             run_bytes_max: usize::from(self.run_size) << 20,
@@ -150,9 +148,17 @@ impl LoadArgs {
 }
 
 /// Commands under way unless the user says so: more than the server's cores only make it switch between them.
-fn in_flight(target: &Target) -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    if target.is_local { cores.clamp(2, 4) } else { 4 }
+fn in_flight(is_local: bool, cores: usize) -> usize {
+    if is_local { cores.clamp(2, 4) } else { 4 }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+fn exit_code(summary: &LoadSummary) -> ExitCode {
+    let differs = summary.verification.as_ref().is_some_and(|proof| !proof.is_clean());
+    output::exit_code(differs || summary.nonconforming > 0, summary.counts.rejected > 0)
 }
 
 impl From<LoadMode> for Mode {
@@ -175,10 +181,14 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
     output::tell_as_it_is(&question);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+    if read.is_ok() && is_yes(&answer) {
         return Ok(());
     }
     Err(Error::Stopped("not dropped; nothing was changed".into()))
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 fn rejects_max(text: &str) -> Result<RejectsMax, String> {
@@ -189,5 +199,106 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
             _ => Err(wrong()),
         },
         None => text.parse().map(RejectsMax::Rows).map_err(|_| wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use medlift::ledger::Counts;
+    use medlift::verify::Verification;
+
+    use super::super::{Command, tests::command};
+    use super::*;
+
+    fn typed(arguments: &[&str]) -> Box<LoadArgs> {
+        match command(&[&["load", "a.csv"], arguments].concat()) {
+            Command::Load(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn options(arguments: &[&str]) -> LoadOptions {
+        typed(arguments).options(false)
+    }
+
+    #[test]
+    fn the_defaults_of_a_load_are_those_of_the_help() {
+        let found = options(&[]);
+        assert_eq!(
+            (found.mode, found.drop, found.lineage, found.reload, found.verify),
+            (Mode::Insert, false, false, false, true)
+        );
+        assert_eq!((found.rejects, found.rejects_max), (None, None));
+        assert_eq!((found.limits.batch_docs_max, found.limits.batch_bytes_max), (5_000, 12 * 1024 * 1024));
+        assert_eq!((found.limits.in_flight_max, found.limits.attempts_max), (4, 10));
+        assert_eq!((found.run_bytes_max, found.lease), (20 * 1024 * 1024, Duration::from_secs(30)));
+        assert_eq!(typed(&[]).options(true).limits.in_flight_max, in_flight(true, cores()));
+    }
+
+    #[test]
+    fn a_server_on_this_machine_gets_as_many_inserts_as_cores_but_two_to_four() {
+        assert_eq!([1, 2, 3, 4, 5, 64].map(|cores| in_flight(true, cores)), [2, 2, 3, 4, 4, 4]);
+        assert_eq!([1, 64].map(|cores| in_flight(false, cores)), [4, 4]);
+    }
+
+    #[test]
+    fn each_option_of_a_load_changes_its_part() {
+        assert!(options(&["--drop"]).drop && options(&["--lineage"]).lineage && options(&["--reload"]).reload);
+        assert!(!options(&["--no-verify"]).verify && typed(&["--yes"]).yes && typed(&["-y"]).yes);
+        for (text, mode) in [("insert", Mode::Insert), ("upsert", Mode::Upsert), ("merge", Mode::Merge)] {
+            assert_eq!(options(&["--mode", text]).mode, mode);
+        }
+        assert_eq!(options(&["--rejects", "r.csv"]).rejects, Some("r.csv".into()));
+        assert_eq!(options(&["--batch-size", "7"]).limits.batch_docs_max, 7);
+        for workers in ["-j", "--num-insertion-workers"] {
+            assert_eq!(options(&[workers, "9"]).limits.in_flight_max, 9);
+            assert_eq!(typed(&[workers, "9"]).options(true).limits.in_flight_max, 9);
+        }
+        assert_eq!(options(&["--run-size", "3"]).run_bytes_max, 3 * 1024 * 1024);
+        assert_eq!(options(&["--lease-seconds", "5"]).lease, Duration::from_secs(5));
+        assert_eq!(options(&["--stop-on-error"]).rejects_max, Some(RejectsMax::Rows(0)));
+        assert_eq!(options(&["--max-rejects", "3"]).rejects_max, Some(RejectsMax::Rows(3)));
+        assert!(typed(&["-n"]).dry_run && typed(&["--dry-run"]).dry_run && !typed(&[]).dry_run);
+    }
+
+    #[test]
+    fn rejects_are_bounded_by_rows_or_by_a_share_up_to_all() {
+        let check = |text: &str, expected: Option<RejectsMax>| assert_eq!(rejects_max(text).ok(), expected, "{text}");
+        check("0", Some(RejectsMax::Rows(0)));
+        check("100", Some(RejectsMax::Rows(100)));
+        check("0%", Some(RejectsMax::Percent(0.0)));
+        check("0.5%", Some(RejectsMax::Percent(0.5)));
+        check("100 %", Some(RejectsMax::Percent(100.0)));
+        for text in ["", "%", "-1", "1.5", "-1%", "100.1%", "NaN%", "x"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn only_a_yes_drops_a_collection() {
+        for answer in ["y", "Y", "yes", " y\n", "yes\r\n"] {
+            assert!(is_yes(answer), "{answer:?}");
+        }
+        for answer in ["", "\n", "n", "no", "N", "yy", "yes please"] {
+            assert!(!is_yes(answer), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_load_ends_with_the_code_of_what_it_found() {
+        let code = |rejected: u64, nonconforming: u64, proof: Option<Verification>| {
+            let counts = Counts { rejected, ..Counts::default() };
+            exit_code(&LoadSummary { counts, nonconforming, verification: proof, ..LoadSummary::default() })
+        };
+        let (clean, none) = (Verification::default(), Verification::default);
+        let check = |found: ExitCode, expected: u8| assert_eq!(found, ExitCode::from(expected));
+        check(code(0, 0, None), 0);
+        check(code(0, 0, Some(clean)), 0);
+        check(code(1, 0, Some(none())), 4);
+        check(code(0, 1, Some(none())), 5);
+        check(code(0, 0, Some(Verification { extra: 1, ..none() })), 5);
+        check(code(0, 0, Some(Verification { missing: 1, ..none() })), 5);
+        check(code(1, 0, Some(Verification { different: 1, ..none() })), 5);
+        check(code(1, 0, Some(Verification { others: 1, refused: 1, kept_out: 1, ..none() })), 4);
     }
 }

@@ -109,4 +109,86 @@ mod tests {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }
+
+    /// What `medlift` with these arguments is to do.
+    pub(super) fn command(arguments: &[&str]) -> Command {
+        let typed = std::iter::once("medlift").chain(arguments.iter().copied());
+        Cli::try_parse_from(typed).unwrap_or_else(|error| panic!("{error}")).command
+    }
+
+    /// Whether `medlift` with these arguments has something to do.
+    pub(super) fn is_accepted(arguments: &[&str]) -> bool {
+        Cli::try_parse_from(std::iter::once("medlift").chain(arguments.iter().copied())).is_ok()
+    }
+
+    #[test]
+    fn what_was_typed_shows_no_password() {
+        for line in [
+            &["load", "a.csv", "--uri", "mongodb://u:pa55@h/", "-p", "pa55"][..],
+            &["load", "mongodb://u:pa55@h/", "a.csv"],
+            &["verify", "a.csv", "-ppa55"],
+            &["export", "mongodb://u:pa55@h/", "--password=pa55"],
+            &["provision", "mongodb://u:pa55@h/", "--password", "pa55"],
+            &["doctor", "mongodb://u:pa55@h/", "--password", "pa55"],
+        ] {
+            let shown = format!("{0:?} {0:#?}", command(line));
+            assert!(!shown.contains("pa55"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_exclude_each_other_and_values_out_of_bounds_are_refused() {
+        for line in [
+            &["load", "a", "--stop-on-error", "--max-rejects", "1"][..],
+            &["load", "a", "--quiet", "--verbose"],
+            &["provision", "--plan", "--emit-init-js"],
+            &["load", "a", "--batch-size", "0"],
+            &["load", "a", "--batch-size", "100001"],
+            &["load", "a", "-j", "0"],
+            &["load", "a", "-j", "65"],
+            &["load", "a", "--run-size", "0"],
+            &["load", "a", "--run-size", "4097"],
+            &["load", "a", "--lease-seconds", "0"],
+            &["load", "a", "--lease-seconds", "86401"],
+            &["load", "a", "--workers", "257"],
+            &["load", "a", "--write-concern", "1"],
+            &["load", "a", "--mode", "replace"],
+            &["load", "a", "--type", "xml"],
+            &["export", "--type", "tsv"],
+        ] {
+            assert!(!is_accepted(line), "{line:?}");
+        }
+        for line in [
+            &["load", "a", "--batch-size", "1"][..],
+            &["load", "a", "--batch-size", "100000"],
+            &["load", "a", "-j", "1"],
+            &["load", "a", "-j", "64"],
+            &["load", "a", "--run-size", "1"],
+            &["load", "a", "--run-size", "4096"],
+            &["load", "a", "--lease-seconds", "1"],
+            &["load", "a", "--lease-seconds", "86400"],
+            &["load", "a", "--workers", "0"],
+            &["load", "a", "--workers", "256"],
+            &["load", "a", "--write-concern", "majority"],
+            &["load", "a", "--ssl", "--ssl-ca-file", "f", "--ssl-pem-key-file", "f"],
+            &["load"],
+        ] {
+            assert!(is_accepted(line), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_exit_codes_are_told_in_the_help() {
+        for part in [
+            "0 clean",
+            "1 failed",
+            "2 usage",
+            "3 cannot connect",
+            "4 loaded with rejects",
+            "5 verification",
+            "6 another",
+        ] {
+            assert!(EXIT_CODES.contains(part), "{part}");
+        }
+    }
 }

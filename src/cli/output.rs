@@ -67,3 +67,66 @@ pub fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
         _ => ExitCode::SUCCESS,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use medlift::access::{AccessError, Failure, SignIn, Unreachable};
+    use medlift::ledger::{Held, Lease, Owner};
+    use medlift::verify::VerifyError;
+    use medlift::write::WriteError;
+
+    use super::*;
+
+    #[test]
+    fn a_difference_comes_before_rejects() {
+        let found = [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(differs, has_rejects)| exit_code(differs, has_rejects));
+        assert_eq!(found, [0, 4, 5, 5].map(ExitCode::from));
+    }
+
+    fn held() -> Box<Held> {
+        let lease = Lease { owner: Owner::this_process(), fence: 1, since_ms: 0, until_ms: 0 };
+        Box::new(Held { lease, left: Duration::ZERO })
+    }
+
+    #[test]
+    fn every_error_has_its_exit_code() {
+        let text = || "x".to_owned();
+        let check = |error: Error, code: u8| assert_eq!(error.exit_code(), code, "{error:?}");
+        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2 };
+        let output = |kind: std::io::ErrorKind| Error::Output { path: text(), hint: "", error: kind.into() };
+        check(medlift::spec::Spec::from_toml("", "x").expect_err("no spec").into(), 2);
+        check(Error::Usage(text()), 2);
+        check(Error::OtherIdentity { collection: text(), stored: text() }, 2);
+        for error in [Error::Held(held()), Error::Busy(held()), Error::NoLongerEmpty, Error::TakenOver] {
+            check(unfinished(error), 6);
+        }
+        for error in [Error::Held(held()), Error::Busy(held()), Error::NoLongerEmpty, Error::TakenOver] {
+            check(error, 6);
+        }
+        for (failure, code) in [
+            (Failure::Unreachable(Unreachable::Lost), 3),
+            (Failure::SignIn(SignIn::Refused), 3),
+            (Failure::NotAuthorized { command: None }, 1),
+            (Failure::Timeout, 1),
+        ] {
+            check(Error::Access(AccessError::Command { doing: text(), failure: failure.clone() }), code);
+            check(Error::Write(WriteError::Server(failure.clone())), code);
+            check(Error::Ledger { doing: "read", failure: failure.clone() }, code);
+            check(unfinished(Error::Ledger { doing: "write", failure }), code);
+        }
+        check(Error::Access(AccessError::SetTwice { name: text() }), 2);
+        check(Error::Access(AccessError::Connect { address: text(), failure: Failure::Timeout }), 3);
+        check(Error::Write(WriteError::Seen(std::io::ErrorKind::StorageFull.into())), 1);
+        check(Error::Verify(VerifyError::Stopped), 1);
+        check(Error::RejectFile { path: text(), problem: text() }, 1);
+        check(output(std::io::ErrorKind::StorageFull), 1);
+        check(Error::Rejects { problem: text(), hint: text() }, 1);
+        check(Error::Interrupted, 1);
+        check(unfinished(Error::Interrupted), 1);
+        check(Error::NotConserved { read: 2, accounted: 1 }, 1);
+        check(Error::Stopped(text()), 1);
+    }
+}

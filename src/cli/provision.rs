@@ -64,7 +64,7 @@ impl ProvisionArgs {
         let json = self.json;
         let provisioned = self.provision(&spec)?;
         output::print(&provisioned, json)?;
-        Ok(if provisioned.left_alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(provisioned.exit_code())
     }
 
     fn provision(self, spec: &Spec) -> Result<Provisioned, Error> {
@@ -91,6 +91,13 @@ impl ProvisionArgs {
     }
 }
 
+impl Provisioned {
+    /// 1 if somebody else's user stands where ours should.
+    fn exit_code(&self) -> ExitCode {
+        if self.left_alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
 impl fmt::Display for Provisioned {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.steps.len(), self.carried_out) {
@@ -114,4 +121,31 @@ fn ask(variable: &str) -> Option<Secret> {
     }
     let typed = rpassword::prompt_password(format!("{variable}: ")).ok()?;
     (!typed.is_empty()).then(|| typed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provisioned(carried_out: bool, steps: &[&str], left_alone: &[&str], left_out: &[&str]) -> Provisioned {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Provisioned { carried_out, steps: texts(steps), left_alone: texts(left_alone), left_out: texts(left_out) }
+    }
+
+    #[test]
+    fn steps_are_listed_only_if_they_are_still_to_be_done() {
+        let check = |found: Provisioned, expected: &str| assert_eq!(found.to_string(), expected);
+        let nothing = "nothing to do: the deployment is as wanted\n";
+        check(provisioned(true, &[], &[], &[]), nothing);
+        check(provisioned(false, &[], &[], &["u"]), &format!("{nothing}left out: u\n"));
+        check(provisioned(true, &["a", "b"], &["v"], &[]), "2 steps carried out\nleft alone: v\n");
+        let todo = "2 steps to do; run without --plan to carry them out:\n  a\n  b\n";
+        check(provisioned(false, &["a", "b"], &[], &[]), todo);
+    }
+
+    #[test]
+    fn a_user_who_is_left_alone_is_a_failure_and_one_who_is_left_out_is_not() {
+        assert_eq!(provisioned(true, &["a"], &[], &["u"]).exit_code(), ExitCode::SUCCESS);
+        assert_eq!(provisioned(true, &[], &["v"], &[]).exit_code(), ExitCode::FAILURE);
+    }
 }

@@ -99,8 +99,13 @@ impl ReadingArgs {
         if sources.is_empty() {
             return Err(Error::Usage("no source is given; name a file, a glob, or - for standard input".into()));
         }
+        let workers = self.workers.into();
+        Plan::new(spec, identity_key()?, &Wishes { sources, encoding: self.encoding, layout: self.layout(), workers })
+    }
+
+    fn layout(&self) -> LayoutOptions {
         let tab = matches!(self.kind, Some(SourceType::Tsv)).then_some(b'\t');
-        let layout = LayoutOptions {
+        LayoutOptions {
             format: self
                 .kind
                 .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
@@ -109,12 +114,7 @@ impl ReadingArgs {
             quote: self.quote,
             escape: self.escape,
             multiline_cells: self.multiline_cells,
-        };
-        Plan::new(
-            spec,
-            identity_key()?,
-            &Wishes { sources, encoding: self.encoding, layout, workers: self.workers.into() },
-        )
+        }
     }
 }
 
@@ -154,4 +154,92 @@ fn date_format(text: &str) -> Result<(Option<String>, DateFormat), String> {
     let format =
         DateFormat::from_name(format).ok_or("give YYYY-MM-DD, DD/MM/YYYY, MM/DD/YYYY, DD-MM-YYYY or the like")?;
     Ok((column, format))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        reading: ReadingArgs,
+    }
+
+    fn layout(arguments: &[&str]) -> LayoutOptions {
+        let typed = ["x", "a.csv"].iter().chain(arguments);
+        Typed::try_parse_from(typed).unwrap_or_else(|error| panic!("{error}")).reading.layout()
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_sources_layout_by_default() {
+        let found = layout(&[]);
+        assert!(found.format.is_none() && found.delimiter.is_none() && found.date_formats.is_empty());
+        assert!(found.quote.is_none() && found.escape.is_none() && !found.multiline_cells);
+    }
+
+    #[test]
+    fn each_option_says_its_part_of_the_layout() {
+        let found = layout(&["--quote", "'", "--escape", "\\", "--multiline-cells", "--delimiter", ";"]);
+        assert_eq!((found.quote, found.escape), (Some(Sign::Byte(b'\'')), Some(Sign::Byte(b'\\'))));
+        assert_eq!((found.multiline_cells, found.delimiter), (true, Some(b';')));
+        assert_eq!(layout(&["--quote", "none"]).quote, Some(Sign::None));
+        let found = layout(&["--date-format", "MM/DD/YYYY", "--date-format", "born=iso"]);
+        let expected = [(None, DateFormat::MonthDayYear(b'/')), (Some("born".to_owned()), DateFormat::Iso)];
+        assert_eq!(found.date_formats, expected);
+    }
+
+    #[test]
+    fn a_type_is_a_format_and_tsv_a_delimiter_unless_another_is_given() {
+        let check = |arguments: &[&str], format: FormatName, delimiter: Option<u8>| {
+            let found = layout(arguments);
+            assert_eq!((found.format, found.delimiter), (Some(format), delimiter), "{arguments:?}");
+        };
+        check(&["--type", "csv"], FormatName::Csv, None);
+        check(&["--type", "tsv"], FormatName::Csv, Some(b'\t'));
+        check(&["--type", "tsv", "--delimiter", "|"], FormatName::Csv, Some(b'|'));
+        check(&["--type", "json"], FormatName::Ndjson, None);
+    }
+
+    #[test]
+    fn a_delimiter_is_one_of_four() {
+        for (text, expected) in [(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t'), ("\\t", b'\t'), ("\t", b'\t')] {
+            assert_eq!(delimiter(text), Ok(expected), "{text}");
+        }
+        for text in ["", ":", ",,", "Tab", " ", "\"", "comma"] {
+            assert!(delimiter(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_format_is_for_all_columns_or_for_the_one_before_the_last_sign() {
+        let named = |column: &str, format| Ok((Some(column.to_owned()), format));
+        assert_eq!(date_format("YYYY-MM-DD"), Ok((None, DateFormat::Iso)));
+        assert_eq!(
+            date_format("Date of Admission=MM/DD/YYYY"),
+            named("Date of Admission", DateFormat::MonthDayYear(b'/'))
+        );
+        assert_eq!(date_format("a=b=DD.MM.YYYY"), named("a=b", DateFormat::DayMonthYear(b'.')));
+        for text in ["", "a=", "=x", "YYYY", "DD/MM/YYYY=a"] {
+            assert!(date_format(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn encodings_and_signs_are_those_that_the_help_names() {
+        for name in ["utf-8", "utf-16le", "utf-16be", "windows-1252"] {
+            assert!(encoding(name).is_ok(), "{name}");
+        }
+        assert!(encoding("ebcdic").is_err() && sign("ab").is_err() && sign("a").is_err());
+        assert_eq!((sign("none"), sign("'")), (Ok(Sign::None), Ok(Sign::Byte(b'\''))));
+    }
+
+    #[test]
+    fn a_command_without_a_source_is_refused() {
+        let reading = Typed::try_parse_from(["x"]).unwrap_or_else(|error| panic!("{error}")).reading;
+        let error = reading.plan(Spec::built_in()).err().expect("no source");
+        assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("no source is given"), "{error}");
+    }
 }

@@ -7,6 +7,7 @@ use medlift::access::Purpose;
 use medlift::pipeline::Error;
 use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::report::Bar;
+use medlift::verify::Verification;
 
 use super::connection::ConnectionArgs;
 use super::load::LoadMode;
@@ -39,13 +40,7 @@ impl VerifyArgs {
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_uri(self.reading.positional())?;
         let plan = self.reading.plan(self.reading.spec()?)?;
-        let options = VerifyOptions {
-            differences_max: self.max_differences,
-            show_values: self.show_values,
-            only_source: self.ignore_extra,
-            mode: self.mode.into(),
-            excused: None,
-        };
+        let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
         let progress = self.reading.progress(&plan);
         limits::require_for_reading()?;
@@ -55,7 +50,57 @@ impl VerifyArgs {
             verify(&plan, &target, &options, interrupt, &progress).await
         })?;
         output::print(&proof, json)?;
-        let differs = !(proof.is_clean() || ignore_extra && proof.holds_all());
-        Ok(output::exit_code(differs, false))
+        Ok(output::exit_code(differs(&proof, ignore_extra), false))
+    }
+
+    fn options(&self) -> VerifyOptions {
+        VerifyOptions {
+            differences_max: self.max_differences,
+            show_values: self.show_values,
+            only_source: self.ignore_extra,
+            mode: self.mode.into(),
+            excused: None,
+        }
+    }
+}
+
+fn differs(proof: &Verification, ignore_extra: bool) -> bool {
+    !(proof.is_clean() || ignore_extra && proof.holds_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use medlift::write::Mode;
+
+    use super::super::{Command, tests::command};
+    use super::*;
+
+    #[test]
+    fn each_option_of_a_verification_changes_its_part() {
+        let options = |arguments: &[&str]| match command(&[&["verify", "a.csv"], arguments].concat()) {
+            Command::Verify(args) => args.options(),
+            other => panic!("{other:?}"),
+        };
+        let found = options(&[]);
+        assert_eq!((found.differences_max, found.show_values, found.only_source), (20, false, false));
+        assert!(found.mode == Mode::Insert && found.excused.is_none());
+        assert_eq!(options(&["--max-differences", "0"]).differences_max, 0);
+        assert_eq!(options(&["--max-differences", "7"]).differences_max, 7);
+        assert!(options(&["--show-values"]).show_values && options(&["--ignore-extra"]).only_source);
+        for (text, mode) in [("insert", Mode::Insert), ("upsert", Mode::Upsert), ("merge", Mode::Merge)] {
+            assert_eq!(options(&["--mode", text]).mode, mode);
+        }
+    }
+
+    #[test]
+    fn only_extra_documents_may_be_ignored() {
+        let none = Verification::default;
+        let check = |proof: Verification, expected: [bool; 2]| {
+            assert_eq!([differs(&proof, false), differs(&proof, true)], expected, "{proof:?}");
+        };
+        check(none(), [false, false]);
+        check(Verification { extra: 1, ..none() }, [true, false]);
+        check(Verification { missing: 1, ..none() }, [true, true]);
+        check(Verification { different: 1, ..none() }, [true, true]);
     }
 }

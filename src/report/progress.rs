@@ -90,3 +90,26 @@ impl Drop for Bar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_rows_bytes_their_share_and_what_is_settled() {
+        let check = |bytes: u64, bytes_total: Option<u64>, expected: &str| {
+            let progress = Progress { bytes_total, ..Progress::default() };
+            progress.rows.store(12_345, Ordering::Relaxed);
+            progress.rows_settled.store(2_000, Ordering::Relaxed);
+            progress.bytes.store(bytes, Ordering::Relaxed);
+            assert_eq!(message("load", &progress), format!("load: 12,345 rows, {expected}, 2,000 settled"));
+        };
+        check(1024, None, "1.00 KiB read");
+        check(0, Some(0), "0 B read");
+        check(0, Some(10), "0 B read (0 %)");
+        check(1, Some(1), "1 B read (100 %)");
+        check(99, Some(100), "99 B read (99 %)");
+        check(100, Some(100), "100 B read (100 %)");
+        check(300, Some(100), "300 B read (100 %)");
+    }
+}

@@ -322,3 +322,6 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, counts: &[Count]) -> fmt::Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,3 +69,108 @@ fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt:
 fn row(place: &RowOfSource) -> String {
     if place.source == 0 { place.row.to_string() } else { format!("{} of source {}", place.row, place.source + 1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::DifferingField;
+
+    fn head(found: &Verification) -> String {
+        found.to_string().lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn the_headline_says_whether_the_collection_is_as_the_source() {
+        let none = Verification::default;
+        let check = |found: Verification, expected: &str| assert_eq!(head(&found), expected);
+        check(none(), "verified: the collection holds what the source says");
+        check(Verification { others: 3, ..none() }, "verified: the collection holds what the source says");
+        let excused = "verified: the collection differs from the source only in what was kept or refused";
+        check(Verification { refused: 1, ..none() }, excused);
+        check(Verification { kept_out: 1, ..none() }, excused);
+        let differs = "verification found differences";
+        check(Verification { missing: 1, ..none() }, differs);
+        check(Verification { different: 1, refused: 1, ..none() }, differs);
+        check(Verification { extra: 1, ..none() }, differs);
+    }
+
+    #[test]
+    fn counts_that_are_mostly_zero_are_shown_only_if_they_are_not() {
+        let found =
+            Verification { expected: 5, found: 4, equal: 1, missing: 3, different: 2, ..Verification::default() };
+        let expected = "\
+verification found differences
+  documents expected             5
+  documents found                4
+  equal                          1
+  missing                        3
+  different                      2
+  extra                          0
+  … and 5 more; --max-differences shows more of them
+";
+        assert_eq!(found.to_string(), expected);
+        let found =
+            Verification { refused: 6, kept_out: 7, extra: 1, foreign: 1, others: 9, ..Verification::default() };
+        let expected = "\
+verification found differences
+  documents expected             0
+  documents found                0
+  equal                          0
+  missing                        0
+  different                      0
+  refused by server              6
+  kept as stored                 7
+  extra                          1
+    of which foreign             1
+  other documents                9
+  … and 1 more; --max-differences shows more of them
+";
+        assert_eq!(found.to_string(), expected);
+        // Foreign documents that are no difference are among the others.
+        let found = Verification { foreign: 1, others: 1, ..Verification::default() };
+        assert!(!found.to_string().contains("foreign"), "{found}");
+    }
+
+    fn difference(kind: Kind, rows: &[(u32, u64)], fields: Vec<DifferingField>) -> Difference {
+        let rows = rows.iter().map(|&(source, row)| RowOfSource { source, row }).collect();
+        let mut difference = Difference::example(kind, "id");
+        (difference.rows, difference.fields) = (rows, fields);
+        difference
+    }
+
+    fn field(name: &str, expected: Option<&str>, stored: Option<&str>) -> DifferingField {
+        DifferingField {
+            name: name.to_owned(),
+            expected: expected.map(str::to_owned),
+            stored: stored.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_difference_is_named_by_kind_id_rows_and_fields() {
+        let fields =
+            vec![field("Age", Some("1"), Some("2")), field("Sex", None, Some("3")), field("Bill", Some("4"), None)];
+        let listed = vec![
+            difference(Kind::Missing, &[(0, 3), (1, 4), (2, 5)], Vec::new()),
+            difference(Kind::Extra, &[], Vec::new()),
+            difference(Kind::Different, &[(0, 6)], fields),
+        ];
+        let found = Verification { missing: 1, extra: 1, different: 2, listed, ..Verification::default() };
+        let text = found.to_string();
+        let expected = [
+            "  missing   id  row 3, 4 of source 2, 5 of source 3",
+            "  extra     id",
+            "  different id  row 6  in Age, Sex, Bill",
+            "            Age: expected 1, stored 2",
+            "  … and 1 more; --max-differences shows more of them",
+        ];
+        assert_eq!(text.lines().skip(7).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn nothing_more_is_told_where_all_differences_are_listed() {
+        let listed = vec![difference(Kind::Missing, &[(0, 1)], Vec::new())];
+        let found = Verification { missing: 1, listed, ..Verification::default() };
+        assert!(!found.to_string().contains("more"), "{found}");
+    }
+}

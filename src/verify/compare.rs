@@ -226,3 +226,161 @@ fn foreign_id(document: &[u8], show_values: bool) -> String {
         None => "no _id".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Excuses, Expectation};
+    use super::*;
+    use crate::ledger::Exceptions;
+    use crate::spec::OnConflict;
+    use bson::{Document, doc, oid::ObjectId};
+
+    fn id(byte: u8) -> Id {
+        Id([byte; 16])
+    }
+
+    fn options(differences_max: usize) -> Options {
+        Options { differences_max, ..Options::new(IdentityKey::default()) }
+    }
+
+    /// Records as (id, digest, source, row).
+    fn expected(records: &[(u8, u128, u32, u64)]) -> Expected {
+        let mut expectation = Expectation::new(0);
+        for &(byte, digest, source, row) in records {
+            expectation.push(id(byte), Digest(digest), source, row).expect("in memory");
+        }
+        expectation.settle(OnConflict::KeepFirst).expect("in memory")
+    }
+
+    /// Joins records with stored documents, as (id, digest), of which some are excused.
+    fn join(
+        records: &[(u8, u128, u32, u64)],
+        stored: &[(u8, u128)],
+        excused: &Exceptions,
+        options: &Options,
+    ) -> Verification {
+        let mut list = Excuses::new(0);
+        list.add(excused).expect("in memory");
+        let excused = list.settle().expect("in memory").range(id(0), None).expect("in memory");
+        let range = expected(records).range(id(0), None).expect("in memory");
+        let mut join = Join::new(Some(range), Some(excused), options).expect("in memory");
+        for &(byte, digest) in stored {
+            join.take(id(byte), Digest(digest)).expect("in memory");
+        }
+        join.finish().expect("in memory")
+    }
+
+    fn listed(found: &Verification) -> Vec<(Kind, u8)> {
+        let byte = |text: &str| u8::from_str_radix(&text[..2], 16).expect("an _id");
+        found.listed.iter().map(|difference| (difference.kind, byte(&difference.id))).collect()
+    }
+
+    #[test]
+    fn every_document_has_one_outcome_and_both_digests_are_sums() {
+        use Kind::{Different, Extra, Missing};
+        let records = [
+            (2, 1, 0, 1),
+            (3, 2, 0, 2),
+            (4, 4, 1, 1),
+            (4, 4, 1, 2),
+            (4, 4, 2, 9),
+            (6, 8, 1, 3),
+            (6, 9, 1, 4),
+            (8, 16, 2, 1),
+        ];
+        let stored = [(1, 100), (3, 2), (4, 5), (6, 8), (7, 200), (9, 300)];
+        let found = join(&records, &stored, &Exceptions::default(), &options(10));
+        assert_eq!((found.expected, found.found, found.equal), (5, 6, 2));
+        assert_eq!((found.missing, found.different, found.extra, found.foreign), (2, 1, 3, 0));
+        assert_eq!((found.duplicates, found.conflicts), (2, 1));
+        assert_eq!((found.source_digest, found.collection_digest), (Digest(31), Digest(615)));
+        assert_eq!(listed(&found), [(Extra, 1), (Missing, 2), (Different, 4), (Extra, 7), (Missing, 8), (Extra, 9)]);
+        let row = |source, row| RowOfSource { source, row };
+        let rows: Vec<_> = found.listed.iter().map(|difference| difference.rows.clone()).collect();
+        assert_eq!(
+            rows,
+            [vec![], vec![row(0, 1)], vec![row(1, 1), row(1, 2), row(2, 9)], vec![], vec![row(2, 1)], vec![]]
+        );
+        let wanted: Vec<_> = found.listed.iter().filter_map(|difference| difference.wanted).collect();
+        assert_eq!(wanted, [(id(4), Digest(4))]);
+    }
+
+    #[test]
+    fn as_many_differences_of_each_kind_are_listed_as_were_asked_for() {
+        let records: Vec<_> = (10..30).map(|byte| (byte, 1, 0, u64::from(byte))).collect();
+        let stored: Vec<_> = (1..6).map(|byte| (byte, 1)).chain((20..30).map(|byte| (byte, 2))).collect();
+        for most in [0, 1, 4, 5, 6, 10, 11] {
+            let found = join(&records, &stored, &Exceptions::default(), &options(most));
+            assert_eq!((found.extra, found.missing, found.different), (5, 10, 10));
+            let count = |kind| found.listed.iter().filter(|difference| difference.kind == kind).count();
+            let counts = [Kind::Extra, Kind::Missing, Kind::Different].map(count);
+            assert_eq!(counts, [most.min(5), most.min(10), most.min(10)]);
+        }
+    }
+
+    #[test]
+    fn a_refused_record_may_be_missing_or_different_and_a_kept_out_one_only_different() {
+        let records: Vec<_> = (1..=6).map(|byte| (byte, 1, 0, u64::from(byte))).collect();
+        let excused = Exceptions { refused: vec![id(1), id(2)], kept_out: vec![id(3), id(4)] };
+        // Stored with other content: 2, 4 and 6; missing: 1, 3 and 5.
+        let found = join(&records, &[(2, 9), (4, 9), (6, 9)], &excused, &options(10));
+        assert_eq!((found.refused, found.kept_out, found.missing, found.different), (1, 2, 2, 1));
+        assert_eq!(listed(&found), [(Kind::Missing, 3), (Kind::Missing, 5), (Kind::Different, 6)]);
+        let found = join(&records, &[(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1)], &excused, &options(10));
+        assert_eq!((found.refused, found.kept_out, found.equal, found.is_clean()), (0, 0, 6, true));
+    }
+
+    #[test]
+    fn a_foreign_id_is_named_by_its_type_and_shown_only_if_asked_for() {
+        let check = |document: Document, hidden: &str, shown: &str| {
+            let bytes = bson::serialize_to_vec(&document).expect("BSON");
+            assert_eq!((foreign_id(&bytes, false).as_str(), foreign_id(&bytes, true).as_str()), (hidden, shown));
+        };
+        let object = ObjectId::from_bytes([7; 12]);
+        let hex = "07".repeat(12);
+        check(doc! { "_id": object }, &format!("ObjectId('{hex}')"), &format!(r#"{{"$oid":"{hex}"}}"#));
+        check(doc! { "_id": 7 }, "an _id of BSON type Int32", r#"{"$numberInt":"7"}"#);
+        check(doc! { "_id": 7_i64 }, "an _id of BSON type Int64", r#"{"$numberLong":"7"}"#);
+        check(doc! { "_id": "Ann Lee" }, "an _id of BSON type String", r#""Ann Lee""#);
+        check(doc! { "_id": { "n": "Ann" } }, "an _id of BSON type EmbeddedDocument", r#"{"n":"Ann"}"#);
+        check(doc! { "a": 7 }, "no _id", "no _id");
+        assert_eq!(foreign_id(&[1, 2], true), "no _id");
+        let settings = options(1);
+        let mut join = Join::new(None, None, &settings).expect("nothing is expected");
+        for name in ["Ann", "Bea"] {
+            join.take_foreign(&bson::serialize_to_vec(&doc! { "_id": name }).expect("BSON"));
+        }
+        let found = join.finish().expect("nothing is expected");
+        assert_eq!((found.found, found.extra, found.foreign, found.listed.len()), (2, 2, 2, 1));
+    }
+
+    #[test]
+    fn the_ranges_are_the_whole_space_in_order_without_gaps() {
+        let ranges = id_ranges();
+        assert_eq!(ranges.len(), 18);
+        assert!(ranges[0].scan.from.is_none() && ranges[17].scan.to.is_none());
+        assert!(ranges[0].expected.is_none() && ranges[17].expected.is_none());
+        for (left, right) in ranges.iter().zip(&ranges[1..]) {
+            assert!(left.scan.to.is_some() && left.scan.to == right.scan.from);
+        }
+        for (at, range) in ranges[1..17].iter().enumerate() {
+            let mut first = [0; 16];
+            first[0] = at as u8 * 16;
+            let (from, to) = range.expected.expect("a range of ours");
+            assert_eq!((from, range.scan.from.clone()), (Id(first), Some(uuid(Id(first)))));
+            assert_eq!(to.is_none(), at == 15);
+            assert!(to.is_none_or(|to| range.scan.to == Some(uuid(to))));
+        }
+        let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
+        assert_eq!(ranges[17].scan.from, Some(after));
+    }
+
+    #[test]
+    fn a_comparison_lists_100_differences_and_hides_values_unless_asked() {
+        let found = Options::new(IdentityKey::default());
+        assert_eq!(
+            (found.differences_max, found.show_values, found.cursors, found.excused.is_none()),
+            (100, false, 3, true)
+        );
+    }
+}

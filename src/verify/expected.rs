@@ -161,4 +161,35 @@ mod tests {
         let copies: Vec<_> = (1..=5000).map(|row| (1, row)).collect();
         check(&copies, OnConflict::KeepFirst, 1, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], (4999, 0));
     }
+
+    #[test]
+    fn the_first_and_the_last_record_follow_the_order_of_sources_then_rows() {
+        let settled = |rule: OnConflict| {
+            let mut expectation = Expectation::new(0);
+            for (digest, source, row) in [(3, 1, 1), (1, 0, 8), (2, 0, 9), (4, 2, 1), (3, 1, 2)] {
+                expectation.push(Id([7; 16]), Digest(digest), source, row).expect("in memory");
+            }
+            let expected = expectation.settle(rule).expect("in memory");
+            let document =
+                expected.range(Id([0; 16]), None).expect("in memory").next().expect("one").expect("in memory");
+            (document.digest.0, document.rows, document.duplicates, document.conflicts)
+        };
+        assert_eq!(settled(OnConflict::KeepFirst), (1, vec![(0, 8)], 0, 4));
+        assert_eq!(settled(OnConflict::Reject), (1, vec![(0, 8)], 0, 4));
+        assert_eq!(settled(OnConflict::KeepLast), (4, vec![(2, 1)], 1, 3));
+    }
+
+    #[test]
+    fn a_range_has_its_first_id_and_not_its_end() {
+        let mut expectation = Expectation::new(0);
+        for byte in 1..=5 {
+            expectation.push(Id([byte; 16]), Digest(1), 0, u64::from(byte)).expect("in memory");
+        }
+        let expected = expectation.settle(OnConflict::KeepFirst).expect("in memory");
+        let ids = |from: u8, to: Option<u8>| -> Vec<u8> {
+            let range = expected.range(Id([from; 16]), to.map(|to| Id([to; 16]))).expect("in memory");
+            range.map(|document| document.expect("in memory").id.0[0]).collect()
+        };
+        assert_eq!((ids(2, Some(4)), ids(4, None), ids(0, Some(1))), (vec![2, 3], vec![4, 5], vec![]));
+    }
 }

@@ -76,3 +76,64 @@ pub async fn name_fields(
 fn value_of(document: &[u8], name: &str) -> Option<String> {
     value_at(RawDocument::from_bytes(document).ok()?, name).map(extended_json::canonical)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Difference, Kind};
+    use super::*;
+
+    fn listed(id: u8, digest: Option<u128>, fields: Vec<DifferingField>) -> Difference {
+        let wanted = digest.map(|digest| (Id([id; 16]), Digest(digest)));
+        Difference { kind: Kind::Different, id: String::new(), rows: Vec::new(), fields, wanted }
+    }
+
+    fn offer(wanted: &mut Wanted, id: u8, digest: u128, document: &[u8]) {
+        wanted.offer(&Encoded { id: Id([id; 16]), digest: Digest(digest), len: document.len() }, document);
+    }
+
+    #[test]
+    fn of_the_records_of_one_id_only_the_expected_one_is_taken() {
+        let named = DifferingField { name: "Age".to_owned(), expected: None, stored: None };
+        let found = Verification {
+            listed: vec![
+                listed(1, Some(10), Vec::new()),
+                listed(2, Some(20), Vec::new()),
+                listed(3, None, Vec::new()),
+                listed(4, Some(40), vec![named]),
+            ],
+            ..Verification::default()
+        };
+        let mut wanted = found.wanted();
+        offer(&mut wanted, 1, 11, b"another content");
+        offer(&mut wanted, 2, 10, b"another record's content");
+        offer(&mut wanted, 4, 40, b"named before");
+        assert!(wanted.found.is_empty() && !wanted.is_complete());
+        offer(&mut wanted, 1, 10, b"first");
+        offer(&mut wanted, 1, 10, b"again");
+        assert!(!wanted.is_complete());
+        offer(&mut wanted, 2, 20, b"second");
+        assert!(wanted.is_complete());
+        let document = |id: u8| wanted.found.get(&Id([id; 16])).map(Vec::as_slice);
+        assert_eq!((document(1), document(2), wanted.found.len()), (Some(&b"first"[..]), Some(&b"second"[..]), 2));
+    }
+
+    #[test]
+    fn documents_are_kept_up_to_64_mib() {
+        let check = |before: usize, length: usize, is_kept: bool| {
+            let open = HashMap::from([(Id([1; 16]), Digest(1))]);
+            let mut wanted = Wanted { open, bytes: before, ..Wanted::default() };
+            offer(&mut wanted, 1, 1, &vec![0; length]);
+            assert_eq!((wanted.is_complete(), wanted.found.len()), (true, usize::from(is_kept)));
+        };
+        check((64 << 20) - 3, 3, true);
+        check((64 << 20) - 3, 4, false);
+    }
+
+    #[test]
+    fn a_value_is_shown_with_its_type() {
+        let document = bson::serialize_to_vec(&bson::doc! { "a": { "b": 1_i64 }, "c": 1 }).expect("BSON");
+        assert_eq!(value_of(&document, "a.b").as_deref(), Some(r#"{"$numberLong":"1"}"#));
+        assert_eq!(value_of(&document, "c").as_deref(), Some(r#"{"$numberInt":"1"}"#));
+        assert_eq!((value_of(&document, "a.d"), value_of(&document[1..], "c")), (None, None));
+    }
+}

@@ -62,6 +62,14 @@ pub struct Difference {
     pub(super) wanted: Option<(Id, Digest)>,
 }
 
+#[cfg(test)]
+impl Difference {
+    /// A difference without rows and fields.
+    pub(crate) fn example(kind: Kind, id: &str) -> Self {
+        Self { kind, id: id.to_owned(), rows: Vec::new(), fields: Vec::new(), wanted: None }
+    }
+}
+
 /// The kinds of differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,4 +147,92 @@ impl Verification {
 
 fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A result whose every count is another power of ten times `times`.
+    fn counted(times: u64, listed: Vec<Difference>) -> Verification {
+        Verification {
+            records: times,
+            duplicates: 10 * times,
+            conflicts: 100 * times,
+            expected: 1_000 * times,
+            found: 10_000 * times,
+            equal: 100_000 * times,
+            missing: 1_000_000 * times,
+            extra: 10_000_000 * times,
+            others: 0,
+            foreign: 100_000_000 * times,
+            different: 1_000_000_000 * times,
+            refused: 10_000_000_000 * times,
+            kept_out: 100_000_000_000 * times,
+            listed,
+            source_digest: Digest(7 * u128::from(times)),
+            collection_digest: Digest(9 * u128::from(times)),
+        }
+    }
+
+    #[test]
+    fn parts_add_up_and_the_first_differences_of_each_kind_are_listed() {
+        use Kind::{Different, Extra, Missing};
+        let mut whole = counted(2, vec![Difference::example(Missing, "a"), Difference::example(Extra, "b")]);
+        let more = [(Missing, "c"), (Missing, "d"), (Different, "e"), (Extra, "f"), (Different, "g"), (Different, "h")];
+        whole.append(counted(3, more.map(|(kind, id)| Difference::example(kind, id)).to_vec()), 2);
+        let expected = [(Missing, "a"), (Extra, "b"), (Missing, "c"), (Different, "e"), (Extra, "f"), (Different, "g")];
+        assert_eq!(whole, counted(5, expected.map(|(kind, id)| Difference::example(kind, id)).to_vec()));
+        let mut none = Verification::default();
+        none.append(counted(1, vec![Difference::example(Missing, "a")]), 0);
+        assert_eq!(none, counted(1, Vec::new()));
+    }
+
+    #[test]
+    fn each_kind_of_difference_makes_a_result_unclean() {
+        let check = |found: Verification, clean: bool, holds_all: bool| {
+            assert_eq!((found.is_clean(), found.holds_all()), (clean, holds_all), "{found:?}");
+        };
+        let none = Verification::default;
+        check(none(), true, true);
+        check(Verification { missing: 1, ..none() }, false, false);
+        check(Verification { different: 1, ..none() }, false, false);
+        check(Verification { extra: 1, ..none() }, false, true);
+        check(Verification { others: 1, refused: 1, kept_out: 1, foreign: 1, ..none() }, true, true);
+    }
+
+    #[test]
+    fn documents_of_others_are_no_difference_where_that_is_said() {
+        let listed =
+            [Kind::Extra, Kind::Missing, Kind::Extra, Kind::Different].map(|kind| Difference::example(kind, "x"));
+        let mut found = Verification {
+            extra: 2,
+            others: 1,
+            missing: 1,
+            different: 1,
+            listed: listed.to_vec(),
+            ..Verification::default()
+        };
+        found.leave_extra();
+        assert_eq!((found.extra, found.others, found.missing, found.different), (0, 3, 1, 1));
+        assert_eq!(found.listed, [Difference::example(Kind::Missing, "x"), Difference::example(Kind::Different, "x")]);
+    }
+
+    #[test]
+    fn json_has_snake_case_kinds_and_digests_as_text() {
+        let fields = vec![DifferingField { name: "Age".to_owned(), expected: Some("1".to_owned()), stored: None }];
+        let wanted = Some((Id([7; 16]), Digest(1)));
+        let rows = vec![RowOfSource { source: 1, row: 2 }];
+        let difference = Difference { kind: Kind::Different, id: "x".to_owned(), rows, fields, wanted };
+        let found = Verification { listed: vec![difference], source_digest: Digest(255), ..Verification::default() };
+        let json = serde_json::to_value(&found).expect("serializable");
+        let expected = serde_json::json!([{
+            "kind": "different", "_id": "x", "rows": [{ "source": 1, "row": 2 }], "fields": [{ "name": "Age", "expected": "1" }],
+        }]);
+        assert_eq!(json["listed"], expected);
+        assert_eq!(
+            (&json["source_digest"], &json["collection_digest"]),
+            (&"000000000000000000000000000000ff".into(), &"0".repeat(32).into())
+        );
+    }
 }

@@ -80,6 +80,8 @@ fn signs_in_with_majority_concerns() {
         let target = connect(&writer).await.expect("connects");
         assert_eq!((target.database.as_str(), target.collection.as_str()), ("hospital", "admissions"));
         assert_eq!(target.user.as_deref(), Some("writer"));
+        assert!(target.is_local && !target.is_certificate_sign_in, "{target:?}");
+        assert!(!format!("{target:?} {target:#?}").contains("Wr1ter-pass"));
         let concern = target.client.write_concern().expect("a write concern");
         assert_eq!((concern.journal, &concern.w), (Some(true), &Some(mongodb::options::Acknowledgment::Majority)));
         let level = &target.client.read_concern().expect("a read concern").level;
@@ -242,6 +244,7 @@ fn signs_in_by_client_certificate() {
         let user = doc! { "createUser": "CN=loader,OU=clinic", "roles": roles };
         root.client.database("$external").run_command(user).await.expect("makes a user");
         let target = connect(&by(&known)).await.expect("signs in");
+        assert!(target.is_certificate_sign_in && target.user.is_none(), "{target:?}");
         let insert = doc! { "insert": "admissions", "documents": [{ "_id": 1 }] };
         target.db().run_command(insert).await.expect("may write");
     });

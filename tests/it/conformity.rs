@@ -253,9 +253,10 @@ fn count(place: &Place, collection: &str) -> u64 {
 #[test]
 fn an_index_that_stands_in_the_way_is_told_before_anything_is_written() {
     let place = Place::new("clash");
-    let text = "name = \"t\"\n[[field]]\nname = \"a\"\ntype = \"int32\"\nprivacy = \"none\"\n[[index]]\nname = \"by_a\"\nkeys = [\"a\"]\n";
+    let text = "name = \"t\"\n[[field]]\nname = \"a\"\ntype = \"int32\"\nprivacy = \"none\"\n\
+                [[field]]\nname = \"b\"\ntype = \"int32\"\nprivacy = \"none\"\n[[index]]\nname = \"first\"\nkeys = [\"-a\", \"b\"]\n[[index]]\nname = \"by_a\"\nkeys = [\"a\"]\n";
     let spec = place.write("t.toml", text);
-    let source = place.write("a.csv", "a\n1\n");
+    let source = place.write("a.csv", "a,b\n1,1\n");
     let make = |command: Document| {
         block_on(async {
             let wanted =

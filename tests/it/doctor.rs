@@ -104,7 +104,9 @@ fn a_user_without_a_role_and_users_with_narrow_or_wide_roles_are_told_apart() {
 
 #[test]
 fn an_unknown_name_a_closed_port_and_a_silent_port_are_told_apart() {
-    check(&examined(&wishes("mongodb://no-such-host.invalid/")), Step::Name, "no address", 3);
+    let unknown = examined(&wishes("mongodb://no-such-host.invalid/"));
+    check(&unknown, Step::Name, "no address", 3);
+    assert_eq!(unknown.findings.len(), 1, "no port is tried: {unknown}");
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = listener.local_addr().expect("bound").port();
     check(&examined(&wishes(&direct(port))), Step::Port, "no answer", 3);

@@ -5,6 +5,7 @@
 mod access;
 mod bad_days;
 mod certificates;
+mod commands;
 mod conformity;
 mod deployment;
 mod doctor;
@@ -14,6 +15,7 @@ mod laboratory;
 mod leftovers;
 mod limits;
 mod load;
+mod options;
 mod outputs;
 mod owners;
 mod passing;

@@ -1,12 +1,14 @@
 //! The validator and the indexes on a real server.
 
 use bson::{Bson, DateTime, Document, doc};
-use medlift::access::{Failure, Target, schema};
-use medlift::spec::Spec;
+use medlift::access::schema::CollectionState;
+use medlift::access::{Connection, Failure, Target, schema};
+use medlift::spec::{Index, Spec};
 use testkit::mongod::Server;
 
 use crate::access::{block_on, connect, wishes};
 use crate::program::medlift;
+use crate::server::{fresh_database, shared};
 
 pub fn admission() -> Document {
     doc! {
@@ -100,7 +102,7 @@ fn an_index_that_cannot_be_built_leaves_the_others_built() {
 }
 
 #[test]
-fn a_validator_that_only_warns_is_seen_and_corrected() {
+fn a_validator_that_only_warns_or_looks_away_is_seen_and_corrected() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -112,6 +114,17 @@ fn a_validator_that_only_warns_is_seen_and_corrected() {
         assert!(state.logs_documents() && !state.is_guarded_by(&spec));
         schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         assert!(!schema::read(&target).await.expect("reads").logs_documents());
+        for level in ["moderate", "off"] {
+            target
+                .db()
+                .run_command(doc! { "collMod": &target.collection, "validationLevel": level })
+                .await
+                .expect("set");
+            let state = schema::read(&target).await.expect("reads");
+            assert_eq!((state.validation_level.as_deref(), state.is_guarded_by(&spec)), (Some(level), false));
+            schema::attach(&target, &spec, |_| ()).await.expect("attaches");
+            assert!(schema::read(&target).await.expect("reads").is_guarded_by(&spec));
+        }
     });
 }
 
@@ -170,5 +183,46 @@ fn patterns_lengths_and_nested_fields_mean_the_same_to_the_server() {
         }
         assert!(insert(&target, doc! { "sample": { "note": "no code" } }).await.is_err());
         assert!(insert(&target, doc! { "other": 1 }).await.is_err());
+    });
+}
+
+#[test]
+fn a_missing_collection_a_collection_and_a_view_are_told_apart() {
+    let database = fresh_database("listed");
+    let wanted = |collection: &str| Connection {
+        database: Some(database.clone()),
+        collection: Some(collection.to_owned()),
+        ..wishes(&shared().uri())
+    };
+    block_on(async {
+        let data = connect(&wanted("data")).await.expect("connects");
+        assert_eq!(schema::read(&data).await.expect("reads"), CollectionState::default());
+        assert_eq!(schema::uuid(&data).await.expect("reads"), None);
+        let index = doc! { "key": { "a": 1, "b": -1 }, "name": "ab", "unique": true };
+        for command in [
+            doc! { "create": "data", "validator": { "a": 1 }, "validationLevel": "moderate", "validationAction": "warn" },
+            doc! { "createIndexes": "data", "indexes": [index] },
+            doc! { "create": "seen", "viewOn": "data", "pipeline": [] },
+        ] {
+            data.db().run_command(command).await.expect("made");
+        }
+        let keys = vec![("a".to_owned(), 1), ("b".to_owned(), -1)];
+        let expected = CollectionState {
+            exists: true,
+            validator: doc! { "a": 1 },
+            validation_action: Some("warn".to_owned()),
+            validation_level: Some("moderate".to_owned()),
+            indexes: vec![Index { name: "ab".to_owned(), keys, unique: true }],
+            ..CollectionState::default()
+        };
+        assert_eq!(schema::read(&data).await.expect("reads"), expected);
+        let first = schema::uuid(&data).await.expect("reads");
+        assert!(first.is_some() && schema::uuid(&data).await.expect("reads") == first);
+        data.db().run_command(doc! { "drop": "data" }).await.expect("dropped");
+        data.db().run_command(doc! { "create": "data" }).await.expect("made");
+        assert_ne!(schema::uuid(&data).await.expect("reads"), first);
+        let seen = connect(&wanted("seen")).await.expect("connects");
+        let expected = CollectionState { exists: true, is_view: true, ..CollectionState::default() };
+        assert_eq!(schema::read(&seen).await.expect("reads"), expected);
     });
 }

@@ -302,6 +302,15 @@ fn counts_stay_exact_when_the_list_is_capped() {
         assert_eq!((found.equal, found.missing, found.extra), (200, 200, 200));
         let listed = |kind: Kind| found.listed.iter().filter(|difference| difference.kind == kind).count();
         assert_eq!((listed(Kind::Missing), listed(Kind::Extra), found.listed.len()), (5, 5, 10));
+        assert_eq!((found.records, found.expected), (400, 400));
+        // The first differences by `_id`, from whichever range they are.
+        let mut missing: Vec<String> = source[400..].iter().map(|(encoded, _)| encoded.id.to_string()).collect();
+        missing.sort();
+        let first = found.listed.iter().filter(|difference| difference.kind == Kind::Missing);
+        assert!(first.map(|difference| &difference.id).eq(&missing[..5]), "{:?}", found.listed);
+        let all = compare(&scan, &expected(&source[200..]), &Options { differences_max: 400, ..options }).await;
+        let ids: Vec<String> = all.expect("compared").listed.into_iter().map(|difference| difference.id).collect();
+        assert!(ids.len() == 400 && ids.is_sorted(), "{ids:?}");
     });
 }
 

@@ -208,7 +208,7 @@ async fn examine_target(
     findings.push(server::version(target).await);
     server::topology(target, &options.hosts, findings).await;
     match Privileges::read(target).await {
-        Ok(privileges) => privileges.examine(target, ledger, findings),
+        Ok(privileges) => privileges.examine((&target.database, &target.collection), ledger, findings),
         Err(failure) => findings.push(Finding::unseen(Step::Role, &failure)),
     }
     findings.push(storage::collection(target, spec).await);
@@ -225,5 +225,91 @@ fn sign_in(target: &Target) -> Finding {
             Step::SignIn,
             "the server lets anybody in; start it with access control (--auth, or a key file for a replica set)",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{CertificateFault, SignIn};
+
+    const STEPS: [(Step, &str, &str, u8); 11] = [
+        (Step::Name, "name", "name", 3),
+        (Step::Port, "port", "port", 3),
+        (Step::Tls, "tls", "tls", 3),
+        (Step::SignIn, "sign-in", "sign_in", 3),
+        (Step::Version, "version", "version", 1),
+        (Step::Topology, "topology", "topology", 1),
+        (Step::Role, "role", "role", 1),
+        (Step::Collection, "collection", "collection", 1),
+        (Step::WriteConcern, "write concern", "write_concern", 1),
+        (Step::Disk, "disk", "disk", 1),
+        (Step::Logging, "logging", "logging", 1),
+    ];
+
+    fn of(findings: &[(Step, State)]) -> Examination {
+        let findings = findings.iter().map(|(step, state)| Finding::new(*step, *state, "told")).collect();
+        Examination { address: "h:1".to_owned(), findings }
+    }
+
+    #[test]
+    fn every_step_has_its_name_and_its_exit_code_if_it_fails() {
+        for (step, name, json, code) in STEPS {
+            assert_eq!((step.name(), serde_json::json!(step)), (name, json.into()));
+            assert_eq!(of(&[(Step::Name, State::Ok), (step, State::Failed)]).exit_code(), code, "{name}");
+            for state in [State::Ok, State::Skipped, State::Warning] {
+                assert_eq!(of(&[(step, state)]).exit_code(), 0, "{name} {state:?}");
+            }
+        }
+        // The first failure counts.
+        assert_eq!(of(&[(Step::SignIn, State::Failed), (Step::Disk, State::Failed)]).exit_code(), 3);
+        assert_eq!(of(&[(Step::Disk, State::Failed), (Step::SignIn, State::Failed)]).exit_code(), 1);
+        assert_eq!(of(&[]).exit_code(), 0);
+    }
+
+    #[test]
+    fn findings_are_shown_a_line_each() {
+        let states = [State::Ok, State::Skipped, State::Warning, State::Failed].map(|state| (Step::Disk, state));
+        let expected = "h:1\n  disk           ok       told\n  disk           skipped  told\n  disk           warning  told\n  disk           FAILED   told\n";
+        assert_eq!(of(&states).to_string(), expected);
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_is_skipped_and_what_fails_has_failed() {
+        let refused = Finding::unseen(Step::Disk, &Failure::NotAuthorized { command: None });
+        assert_eq!(refused, Finding::new(Step::Disk, State::Skipped, "the user may not look at it"));
+        assert_eq!(
+            Finding::unseen(Step::Disk, &Failure::Timeout),
+            Finding::failed(Step::Disk, Failure::Timeout.to_string())
+        );
+    }
+
+    #[test]
+    fn a_refused_connection_has_failed_at_its_step() {
+        let options = mongodb::options::ClientOptions::default();
+        let check = |failure: Failure, expected: &[(Step, State)]| {
+            let error = AccessError::Connect { address: "h:1".to_owned(), failure };
+            let mut findings = Vec::new();
+            refused(&error, &options, &mut findings);
+            let found: Vec<_> = findings.iter().map(|finding| (finding.step, finding.state)).collect();
+            assert_eq!(found, expected, "{error}");
+        };
+        let tls = (Step::Tls, State::Ok);
+        for failure in [
+            Failure::TlsRequired,
+            Failure::TlsRefused,
+            Failure::ClientCertificate,
+            Failure::Certificate(CertificateFault::Expired),
+        ] {
+            check(failure, &[(Step::Tls, State::Failed)]);
+        }
+        check(Failure::SignIn(SignIn::Refused), &[tls, (Step::SignIn, State::Failed)]);
+        for how in [Unreachable::NoPrimary, Unreachable::Members, Unreachable::OtherReplicaSet] {
+            check(Failure::Unreachable(how), &[tls, (Step::Topology, State::Failed)]);
+        }
+        for how in [Unreachable::Name, Unreachable::Refused, Unreachable::Silent, Unreachable::Lost] {
+            check(Failure::Unreachable(how), &[(Step::Port, State::Failed)]);
+        }
+        check(Failure::Timeout, &[(Step::Port, State::Failed)]);
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{Finding, Step};
 use crate::access::Unreachable;
-use crate::access::connect::is_loopback;
+use crate::access::connect::are_on_this_machine;
 
 /// How long one host may take to answer.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,10 +62,64 @@ pub(super) async fn knock(address: &ServerAddress) -> Result<(), Unreachable> {
 pub(super) fn tls(options: &ClientOptions) -> Finding {
     match &options.tls {
         Some(Tls::Enabled(_)) => Finding::ok(Step::Tls, "on, and the server's certificate holds"),
-        _ if options.hosts.iter().all(is_loopback) => Finding::ok(Step::Tls, "off; the server is on this machine"),
+        _ if are_on_this_machine(&options.hosts) => Finding::ok(Step::Tls, "off; the server is on this machine"),
         _ => Finding::warning(
             Step::Tls,
             "off: patient data goes over the network in the clear; switch TLS on at the server and add --tls",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn some_hosts_that_fail_are_a_warning_and_all_are_a_failure() {
+        let check = |failed: &[&str], of: usize, state: State, message: &str| {
+            let failed: Vec<String> = failed.iter().map(|host| (*host).to_owned()).collect();
+            assert_eq!(finding(Step::Port, &failed, of, "fine"), Finding::new(Step::Port, state, message));
+        };
+        check(&[], 1, State::Ok, "fine");
+        check(&["a"], 1, State::Failed, "a");
+        check(&["a"], 2, State::Warning, "a");
+        check(&["a", "b"], 3, State::Warning, "a; b");
+        check(&["a", "b"], 2, State::Failed, "a; b");
+    }
+
+    fn hosts(list: &str) -> Vec<ServerAddress> {
+        list.split(',').map(|host| ServerAddress::parse(host).expect("an address")).collect()
+    }
+
+    #[test]
+    fn a_connection_in_the_clear_is_fine_on_this_machine_alone() {
+        let check = |list: &str, on: bool, state: State| {
+            let mut options = ClientOptions::default();
+            options.hosts = hosts(list);
+            options.tls = on.then(|| Tls::Enabled(mongodb::options::TlsOptions::default()));
+            assert_eq!(tls(&options).state, state, "{list}");
+        };
+        check("localhost,127.0.0.1:1", false, State::Ok);
+        check("localhost,h", false, State::Warning);
+        check("h", false, State::Warning);
+        check("h", true, State::Ok);
+    }
+
+    #[test]
+    fn a_member_that_is_down_leaves_the_deployment_reachable() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let open = listener.local_addr().expect("bound").port();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let check = |list: &str, is_reachable: bool, expected: &[(Step, State)]| {
+            let mut findings = Vec::new();
+            assert_eq!(runtime.block_on(examine(&hosts(list), &mut findings)), is_reachable, "{list}");
+            let found: Vec<_> = findings.iter().map(|finding| (finding.step, finding.state)).collect();
+            assert_eq!(found, expected, "{list}: {findings:?}");
+        };
+        let (name, port) = ((Step::Name, State::Ok), |state| (Step::Port, state));
+        check(&format!("127.0.0.1:{open}"), true, &[name, port(State::Ok)]);
+        check(&format!("127.0.0.1:{open},127.0.0.1:1"), true, &[name, port(State::Warning)]);
+        check("127.0.0.1:1", false, &[name, port(State::Failed)]);
     }
 }

@@ -42,9 +42,8 @@ impl Privileges {
             })
     }
 
-    /// Says what the user may do with the target's collection, and what it should not be able to.
-    pub(super) fn examine(&self, target: &Target, ledger: &str, findings: &mut Vec<Finding>) {
-        let (database, collection) = (target.database.as_str(), target.collection.as_str());
+    /// Says what the user may do with the collection of the data, and what it should not be able to.
+    pub(super) fn examine(&self, (database, collection): (&str, &str), ledger: &str, findings: &mut Vec<Finding>) {
         let lacks = |collection: &str| -> Vec<String> {
             let missing = LOADING.iter().filter(|action| !self.allow(action, database, collection));
             missing.map(|action| format!("{action} on {database}.{collection}")).collect()
@@ -79,4 +78,95 @@ fn covers(resource: &Document, database: &str, collection: &str) -> bool {
     let matches =
         |name: &str, wanted: &str| resource.get_str(name).is_ok_and(|given| given.is_empty() || given == wanted);
     resource.get_bool("anyResource").unwrap_or(false) || (matches("db", database) && matches("collection", collection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    const DATA: (&str, &str) = ("hospital", "admissions");
+
+    fn on(database: &str, collection: &str, actions: &[&str]) -> Document {
+        doc! { "resource": { "db": database, "collection": collection }, "actions": actions.to_vec() }
+    }
+
+    fn examined(everything: bool, list: Vec<Document>) -> Vec<(State, String)> {
+        let mut findings = Vec::new();
+        Privileges { everything, list }.examine(DATA, "runs", &mut findings);
+        findings.into_iter().map(|finding| (finding.state, finding.message)).collect()
+    }
+
+    #[track_caller]
+    fn check(list: &[Document], state: State, part: &str) {
+        let found = examined(false, list.to_vec());
+        assert!(found.len() == 1 && found[0].0 == state && found[0].1.contains(part), "{found:?}");
+    }
+
+    #[test]
+    fn loading_needs_three_actions_on_data_ledger_and_leases() {
+        let all = ["find", "insert", "update"];
+        let places = ["admissions", "runs", "runs.leases"];
+        let list: Vec<Document> = places.iter().map(|place| on("hospital", place, &all)).collect();
+        check(&list, State::Ok, "may load into and verify hospital.admissions");
+        for (at, place) in places.iter().enumerate() {
+            for action in all {
+                let mut less = list.clone();
+                let rest: Vec<&str> = all.into_iter().filter(|other| *other != action).collect();
+                less[at] = on("hospital", place, &rest);
+                if (*place, action) == ("admissions", "find") {
+                    check(&less, State::Failed, "no role on hospital");
+                } else {
+                    check(&less, State::Ok, &format!("but not load: lacks {action} on hospital.{place}"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_name_stands_for_all_and_another_name_for_none() {
+        let all = ["find", "insert", "update"];
+        for (database, collection, covered) in [
+            ("", "", true),
+            ("hospital", "", true),
+            ("hospitals", "", false),
+            ("pharmacy", "admissions", false),
+            ("hospital", "admission", false),
+        ] {
+            let found = examined(false, vec![on(database, collection, &all)]);
+            assert_eq!(found[0].0 == State::Ok, covered, "{database}.{collection}: {found:?}");
+        }
+        let any = doc! { "resource": { "anyResource": true }, "actions": all.to_vec() };
+        check(&[any], State::Ok, "may load into");
+        let cluster = doc! { "resource": { "cluster": true }, "actions": all.to_vec() };
+        check(&[cluster], State::Failed, "no role on hospital");
+    }
+
+    #[test]
+    fn who_may_read_who_sees_the_view_and_who_administers_are_told_apart() {
+        check(
+            &[on("hospital", "admissions", &["find"])],
+            State::Ok,
+            "may read hospital.admissions, but not load: lacks insert",
+        );
+        check(
+            &[on("hospital", "admissions_deidentified", &["find"])],
+            State::Ok,
+            "may read hospital.admissions_deidentified only",
+        );
+        check(
+            &[on("hospital", "admissions", &["collMod"])],
+            State::Ok,
+            "may administer hospital.admissions, but neither",
+        );
+        check(&[], State::Failed, "no role on hospital");
+    }
+
+    #[test]
+    fn a_user_who_may_bypass_validation_is_warned_unless_nobody_signs_in() {
+        let wide = vec![on("hospital", "", &["find", "insert", "update", "bypassDocumentValidation"])];
+        let found = examined(false, wide.clone());
+        assert!(found.len() == 2 && found[1].0 == State::Warning && found[1].1.contains("may bypass"), "{found:?}");
+        assert_eq!((examined(true, wide).len(), examined(true, Vec::new())[0].0), (1, State::Ok));
+    }
 }

@@ -22,7 +22,7 @@ pub(super) async fn version(target: &Target) -> Finding {
     let version = info.get_str("version").unwrap_or("unknown").to_owned();
     let numbers: Vec<i32> = info.get_array("versionArray").map(|all| numbers(all)).unwrap_or_default();
     let [major, minor, patch] = [0, 1, 2].map(|at| numbers.get(at).copied().unwrap_or_default());
-    if (major, minor) < VERSION_MIN {
+    if is_too_old((major, minor)) {
         return Finding::failed(Step::Version, format!("{version} is no longer supported; upgrade to 6.0 or newer"));
     }
     if leaks_by_zlib((major, minor, patch)) && offers_zlib(target).await {
@@ -39,6 +39,10 @@ pub(super) async fn version(target: &Target) -> Finding {
 
 fn numbers(all: &[Bson]) -> Vec<i32> {
     all.iter().filter_map(Bson::as_i32).collect()
+}
+
+fn is_too_old(version: (i32, i32)) -> bool {
+    version < VERSION_MIN
 }
 
 /// A series that is not listed has no fixed release if it is older than the newest listed one.
@@ -111,5 +115,26 @@ mod tests {
         check((8, 2, 3), false);
         check((8, 3, 0), false);
         check((7, 3, 4), true);
+        for (major, minor, patch) in [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)] {
+            check((major, minor, patch), false);
+            check((major, minor, patch - 1), true);
+        }
+        check((8, 1, 99), true);
+        check((9, 0, 0), false);
+    }
+
+    #[test]
+    fn versions_from_6_0_on_are_supported() {
+        let found = [(5, 0), (5, 9), (6, 0), (6, 1), (10, 0)].map(is_too_old);
+        assert_eq!(found, [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn members_are_the_hosts_and_the_passive_ones() {
+        let hello = doc! { "hosts": ["a:1", "b"], "passives": ["c:3", "not an address:x"], "arbiters": ["d:4"] };
+        let found: Vec<String> = members(&hello).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["a:1", "b:27017", "c:3"]);
+        assert!(members(&doc! {}).is_empty());
+        assert_eq!(numbers(&[Bson::Int32(6), Bson::Int32(0), Bson::from("x"), Bson::Int32(5)]), [6, 0, 5]);
     }
 }

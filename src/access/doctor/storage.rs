@@ -3,7 +3,7 @@
 use bson::{Bson, Document, Uuid, doc};
 
 use super::{Finding, Step};
-use crate::access::schema;
+use crate::access::schema::{self, CollectionState};
 use crate::access::{AccessError, Failure, Target};
 use crate::spec::Spec;
 
@@ -17,12 +17,15 @@ const SLOW_MS_DEFAULT: i64 = 100;
 
 /// Whether what breaks the spec is refused.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
-    let name = format!("{}.{}", target.database, target.collection);
-    let state = match schema::read(target).await {
-        Ok(state) => state,
-        Err(AccessError::Command { failure, .. }) => return Finding::unseen(Step::Collection, &failure),
-        Err(other) => return Finding::failed(Step::Collection, other.to_string()),
-    };
+    match schema::read(target).await {
+        Ok(state) => guard(&state, &format!("{}.{}", target.database, target.collection), spec),
+        Err(AccessError::Command { failure, .. }) => Finding::unseen(Step::Collection, &failure),
+        Err(other) => Finding::failed(Step::Collection, other.to_string()),
+    }
+}
+
+/// What guards the collection `name` in this state.
+fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
     if state.is_view {
         return Finding::failed(Step::Collection, format!("{name} is a view; nothing can be loaded into it"));
     }
@@ -70,13 +73,17 @@ pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
 
 /// Room on the disk that holds the database.
 pub(super) async fn disk(target: &Target) -> Finding {
-    let stats = match target.look(doc! { "dbStats": 1 }).await {
-        Ok(stats) => stats,
-        Err(failure) => return Finding::unseen(Step::Disk, &failure),
-    };
+    match target.look(doc! { "dbStats": 1 }).await {
+        Ok(stats) => room(&stats),
+        Err(failure) => Finding::unseen(Step::Disk, &failure),
+    }
+}
+
+/// The room that `dbStats` tells of.
+fn room(stats: &Document) -> Finding {
     // Of a database that does not exist yet the server says 0.
-    let total = number(&stats, "fsTotalSize").filter(|total| *total > 0.0);
-    let (Some(used), Some(total)) = (number(&stats, "fsUsedSize"), total) else {
+    let total = number(stats, "fsTotalSize").filter(|total| *total > 0.0);
+    let (Some(used), Some(total)) = (number(stats, "fsUsedSize"), total) else {
         return Finding::new(Step::Disk, super::State::Skipped, "the server does not tell");
     };
     let free = total - used;
@@ -92,18 +99,19 @@ pub(super) async fn disk(target: &Target) -> Finding {
 
 /// Slow operations are logged, and profiled ones stored, with the values they ask for.
 pub(super) async fn logging(target: &Target) -> Finding {
-    let profile = match target.look(doc! { "profile": -1 }).await {
-        Ok(profile) => profile,
-        Err(failure) => return Finding::unseen(Step::Logging, &failure),
-    };
-    let slow_ms = number(&profile, "slowms").map_or(SLOW_MS_DEFAULT, |slow_ms| slow_ms as i64);
-    if number(&profile, "was").is_some_and(|level| level > 0.0) {
+    match target.look(doc! { "profile": -1 }).await {
+        Ok(profile) => logged(&profile, &target.database),
+        Err(failure) => Finding::unseen(Step::Logging, &failure),
+    }
+}
+
+/// What the answer to `profile` says of the database.
+fn logged(profile: &Document, database: &str) -> Finding {
+    let slow_ms = number(profile, "slowms").map_or(SLOW_MS_DEFAULT, |slow_ms| slow_ms as i64);
+    if number(profile, "was").is_some_and(|level| level > 0.0) {
         return Finding::warning(
             Step::Logging,
-            format!(
-                "the profiler of {} is on and stores queries with their values; db.setProfilingLevel(0)",
-                target.database
-            ),
+            format!("the profiler of {database} is on and stores queries with their values; db.setProfilingLevel(0)"),
         );
     }
     if slow_ms < SLOW_MS_DEFAULT {
@@ -127,5 +135,72 @@ fn number(document: &Document, name: &str) -> Option<f64> {
         Bson::Int64(number) => Some(*number as f64),
         Bson::Double(number) => Some(*number),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    const GIB: i64 = 1 << 30;
+
+    #[test]
+    fn a_disk_needs_a_gibibyte_and_a_tenth_of_its_size_free() {
+        let check = |used: i64, total: i64, state: State, message: &str| {
+            let found = room(&doc! { "fsUsedSize": used as f64, "fsTotalSize": total as f64 });
+            assert!(found.state == state && found.message.starts_with(message), "{found:?}");
+        };
+        check(3 * GIB, 4 * GIB, State::Ok, "1.0 GiB free of 4.0 GiB");
+        check(3 * GIB + 1, 4 * GIB, State::Warning, "1.0 GiB free of 4.0 GiB; make room");
+        check(90 * GIB, 100 * GIB, State::Ok, "10.0 GiB free of 100.0 GiB");
+        check(90 * GIB + 1, 100 * GIB, State::Warning, "10.0 GiB free of 100.0 GiB; make room");
+        for stats in [
+            doc! {},
+            doc! { "fsUsedSize": 0, "fsTotalSize": 0 },
+            doc! { "fsTotalSize": 5_i64 },
+            doc! { "fsUsedSize": 5 },
+        ] {
+            assert_eq!(room(&stats).state, State::Skipped, "{stats}");
+        }
+        assert_eq!(room(&doc! { "fsUsedSize": 0, "fsTotalSize": 4 * GIB }).state, State::Ok);
+    }
+
+    #[test]
+    fn a_profiler_and_a_low_threshold_are_warned_of() {
+        let check = |profile: Document, state: State, part: &str| {
+            let found = logged(&profile, "ward");
+            assert!(found.state == state && found.message.contains(part), "{found:?}");
+        };
+        check(doc! { "was": 0, "slowms": 100 }, State::Ok, "operations over 100 ms");
+        check(doc! { "was": 0 }, State::Ok, "operations over 100 ms");
+        check(doc! { "was": 0, "slowms": 101_i64 }, State::Ok, "operations over 101 ms");
+        check(doc! { "was": 0, "slowms": 99.0 }, State::Warning, "operations over 99 ms are logged, and");
+        for level in [1, 2] {
+            check(doc! { "was": level, "slowms": 100 }, State::Warning, "the profiler of ward is on");
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_collection_is_told() {
+        let spec = Spec::built_in();
+        let good = CollectionState { exists: true, validator: schema::validator(&spec), ..CollectionState::default() };
+        let check = |state: &CollectionState, expected: State, part: &str| {
+            let found = guard(state, "d.c", &spec);
+            assert!(found.state == expected && found.message.contains(part), "{found:?}");
+        };
+        let word = |word: &str| Some(word.to_owned());
+        check(&good, State::Ok, "d.c is guarded by the validator of the spec admissions");
+        check(&CollectionState::default(), State::Ok, "does not exist yet");
+        check(&CollectionState { is_view: true, ..good.clone() }, State::Failed, "is a view");
+        check(&CollectionState { validation_action: word("warn"), ..good.clone() }, State::Failed, "only warns");
+        check(
+            &CollectionState { validation_level: word("moderate"), ..good.clone() },
+            State::Warning,
+            "has not the validator",
+        );
+        check(&CollectionState { validator: Document::new(), ..good.clone() }, State::Warning, "has not the validator");
+        let building = vec!["a".to_owned(), "b".to_owned()];
+        check(&CollectionState { building, ..good }, State::Warning, "the indexes a, b of d.c are still being built");
     }
 }

@@ -147,4 +147,21 @@ mod tests {
         let dose: bson::Decimal128 = "0.1".parse().expect("a number");
         assert_eq!(value(&Bson::Decimal128(dose), 0), "NumberDecimal(\"0.1\")");
     }
+
+    #[test]
+    fn every_value_keeps_its_type() {
+        let check = |found: Bson, expected: &str| assert_eq!(value(&found, 0), expected);
+        check(Bson::Int32(-1), "Int32(-1)");
+        check(Bson::Int64(1 << 40), "Long(\"1099511627776\")");
+        check(Bson::Double(0.5), "Double(0.5)");
+        check(Bson::Boolean(true), "true");
+        check(Bson::Null, "null");
+        check(Bson::from("a"), "\"a\"");
+        check(Bson::from(vec![Bson::Int32(1), Bson::from("b")]), "[Int32(1), \"b\"]");
+        check(Bson::from(bson::doc! {}), "{}");
+        check(
+            Bson::from(bson::doc! { "a": { "b": 1 }, "c": true }),
+            "{\n  \"a\": {\n    \"b\": Int32(1)\n  },\n  \"c\": true\n}",
+        );
+    }
 }

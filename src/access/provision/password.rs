@@ -47,4 +47,19 @@ mod tests {
         check("writer", "MyPassword2026!", Some("list of guesses"));
         check("writer", "k4Tz-9pLmw\n2x", Some("control"));
     }
+
+    #[test]
+    fn limits_are_counted_in_characters() {
+        check("", "abcdefghijkl", None);
+        check("", "abcdefghijk", Some("fewer than 12"));
+        check("", "äbcdefghijk", Some("fewer than 12"));
+        check("", "äbcdefghijkl", None);
+        check("", "abcdefabcdef", None);
+        check("", "abcdeabcdeab", Some("same few"));
+        check("Ann", "xx-ANN-yy-zz-1", Some("user's name"));
+        check("", "xx-ANN-yy-zz-1", None);
+        for word in COMMON {
+            check("", &format!("{}-aB3-xYz-9", word.to_uppercase()), Some("list of guesses"));
+        }
+    }
 }

@@ -185,14 +185,19 @@ async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>,
             format!("{}.{name} is a collection where the view for analysts should be; rename it", wanted.database);
         return Err(AccessError::Setting { setting: "--collection".to_owned(), problem });
     }
+    Ok(view_change(&listed, wanted))
+}
+
+/// The step that makes the view that the server lists ours, if it is not.
+fn view_change(listed: &Document, wanted: &Wanted<'_>) -> Option<Step> {
+    let name = view_name(&wanted.collection);
     let stages: Vec<Bson> = pipeline(wanted.spec).into_iter().map(Bson::from).collect();
     let options = listed.get_document("options").cloned().unwrap_or_default();
     let same = options.get_str("viewOn").ok() == Some(&wanted.collection)
         && options.get_array("pipeline").ok() == Some(&stages);
     let change = doc! { "collMod": &name, "viewOn": &wanted.collection, "pipeline": stages };
-    Ok((!same).then(|| {
-        Step::new(format!("change view {}.{name} to what the spec's privacy classes allow", wanted.database), [change])
-    }))
+    let what = format!("change view {}.{name} to what the spec's privacy classes allow", wanted.database);
+    (!same).then(|| Step::new(what, [change]))
 }
 
 fn create_view(wanted: &Wanted<'_>) -> Step {
@@ -205,11 +210,15 @@ async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, AccessE
     let command = doc! { "rolesInfo": role.name, "showPrivileges": true };
     let info = look(target, command, || format!("look role {} up", role.name)).await?;
     let Some(actual) = first(&info, "roles") else { return Ok(Some(create_role(role))) };
+    Ok((!has_privileges(actual, role))
+        .then(|| Step::new(format!("correct the privileges of role {}", role.name), [role.command("updateRole")])))
+}
+
+/// Returns true if the server's role allows the same as ours, and inherits nothing.
+fn has_privileges(actual: &Document, role: &Role) -> bool {
     let inherits = actual.get_array("roles").is_ok_and(|roles| !roles.is_empty());
     let actual: Vec<Document> = actual.get_array("privileges").map(|all| documents(all)).unwrap_or_default();
-    let same = !inherits && privileges(&actual) == privileges(&role.privileges);
-    Ok((!same)
-        .then(|| Step::new(format!("correct the privileges of role {}", role.name), [role.command("updateRole")])))
+    !inherits && privileges(&actual) == privileges(&role.privileges)
 }
 
 fn create_role(role: &Role) -> Step {
@@ -256,13 +265,14 @@ async fn password_change(
         Ok(_) => Ok(None),
         Err(AccessError::Connect {
             failure: Failure::SignIn(SignIn::WrongPassword { .. } | SignIn::Refused), ..
-        }) => {
-            let command =
-                doc! { "updateUser": &user.name, "pwd": user.password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
-            Ok(Some(Step::new(format!("change the password of user {}", user.name), [command])))
-        }
+        }) => Ok(Some(change_password(user))),
         Err(other) => Err(other),
     }
+}
+
+fn change_password(user: &WantedUser) -> Step {
+    let command = doc! { "updateUser": &user.name, "pwd": user.password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
+    Step::new(format!("change the password of user {}", user.name), [command])
 }
 
 async fn look(target: &Target, command: Document, doing: impl FnOnce() -> String) -> Result<Document, AccessError> {
@@ -275,4 +285,171 @@ fn first<'info>(info: &'info Document, name: &str) -> Option<&'info Document> {
 
 fn documents(all: &[Bson]) -> Vec<Document> {
     all.iter().filter_map(Bson::as_document).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::provision::WantedUsers;
+    use crate::access::{Account, Connection, Secret};
+    use crate::spec::{Index, Spec};
+
+    const PASSWORD: &str = "k4Tz-9pLmw2x";
+
+    fn user(account: Account) -> WantedUser {
+        WantedUser {
+            account,
+            name: account.default_name().to_owned(),
+            password: PASSWORD.into(),
+            variable: account.password_variable(),
+        }
+    }
+
+    fn wanted(spec: &Spec) -> Wanted<'_> {
+        let (database, collection) = ("ward".to_owned(), "stays".to_owned());
+        Wanted { spec, database, collection, ledger: "runs".to_owned(), users: vec![user(Account::Writer)] }
+    }
+
+    #[test]
+    fn nothing_that_holds_a_password_shows_it() {
+        let spec = Spec::built_in();
+        let wanted = wanted(&spec);
+        let plan = Plan::from_nothing(&wanted);
+        let holds = |step: &Step| step.commands.iter().any(|command| command.to_string().contains(PASSWORD));
+        assert_eq!(plan.steps.iter().filter(|step| holds(step)).count(), 1);
+        let users = WantedUsers { users: wanted.users.clone(), left_out: Vec::new() };
+        let connection = Connection {
+            uri: Some(format!("mongodb://u:{PASSWORD}@h/").into()),
+            password: Some(PASSWORD.into()),
+            ..Connection::default()
+        };
+        let mut texts = vec![format!(
+            "{plan:?} {plan:#?} {users:?} {users:#?} {wanted:?} {wanted:#?} {connection:?} {connection:#?}"
+        )];
+        texts.extend(plan.steps.iter().map(|step| format!("{step} {step:#} {step:?} {step:#?}")));
+        texts.push(format!("{0} {0:?} {0:#?}", Secret::from(PASSWORD)));
+        for text in texts {
+            assert!(!text.contains(PASSWORD), "{text}");
+        }
+        assert_eq!(
+            format!("{:?}", create_user(&user(Account::Writer), "ward")),
+            "Step(\"create user writer with role readWrite\")"
+        );
+    }
+
+    #[test]
+    fn a_users_roles_are_corrected_unless_they_are_the_one_of_this_database() {
+        let role = |role: &str, database: &str| doc! { "role": role, "db": database };
+        let change = |roles: Vec<Document>| role_change(&doc! { "roles": roles }, &user(Account::Writer), "ward");
+        assert!(change(vec![role("readWrite", "ward")]).is_none());
+        for roles in [
+            vec![],
+            vec![role("read", "ward")],
+            vec![role("readWrite", "other")],
+            vec![role("readWrite", "ward"), role("root", "admin")],
+            vec![role("readWrite", "ward"), role("readWrite", "ward")],
+        ] {
+            let step = change(roles.clone()).unwrap_or_else(|| panic!("{roles:?}"));
+            assert_eq!(step.to_string(), "correct the roles of user writer to readWrite");
+            assert_eq!(step.commands, [doc! { "updateUser": "writer", "roles": [role("readWrite", "ward")] }]);
+        }
+    }
+
+    #[test]
+    fn a_password_is_changed_with_its_mechanism_and_not_shown() {
+        let step = change_password(&user(Account::Reader));
+        let expected = doc! { "updateUser": "reader", "pwd": PASSWORD, "mechanisms": ["SCRAM-SHA-256"] };
+        assert_eq!((step.to_string().as_str(), step.commands), ("change the password of user reader", vec![expected]));
+    }
+
+    #[test]
+    fn privileges_are_compared_without_their_order() {
+        let spec = Spec::built_in();
+        let [loader, _] = roles(&wanted(&spec));
+        let turned = |privilege: &Document| {
+            let mut actions = privilege.get_array("actions").expect("actions").clone();
+            actions.reverse();
+            doc! { "resource": privilege.get_document("resource").expect("a resource").clone(), "actions": actions }
+        };
+        let same: Vec<Document> = loader.privileges.iter().rev().map(turned).collect();
+        assert!(has_privileges(&doc! { "privileges": same.clone() }, &loader));
+        assert!(has_privileges(&doc! { "privileges": same.clone(), "roles": [] }, &loader));
+        assert!(!has_privileges(
+            &doc! { "privileges": same.clone(), "roles": [{ "role": "root", "db": "admin" }] },
+            &loader
+        ));
+        assert!(!has_privileges(&doc! { "privileges": same[1..].to_vec() }, &loader));
+        let more = doc! { "resource": { "db": "ward", "collection": "stays" }, "actions": ["remove"] };
+        let with = |other: Document| doc! { "privileges": same.iter().cloned().chain([other]).collect::<Vec<_>>() };
+        assert!(!has_privileges(&with(more), &loader));
+        let elsewhere = doc! { "resource": { "db": "ward", "collection": "other" }, "actions": ["find"] };
+        assert!(!has_privileges(&with(elsewhere), &loader));
+    }
+
+    #[test]
+    fn a_view_of_another_collection_or_with_another_pipeline_is_changed() {
+        let spec = Spec::built_in();
+        let wanted = wanted(&spec);
+        let listed =
+            |on: &str, stages: Vec<Document>| doc! { "type": "view", "options": { "viewOn": on, "pipeline": stages } };
+        assert!(view_change(&listed("stays", pipeline(&spec)), &wanted).is_none());
+        for other in [listed("other", pipeline(&spec)), listed("stays", vec![]), doc! { "type": "view" }] {
+            let step = view_change(&other, &wanted).expect("a step");
+            assert_eq!(
+                step.to_string(),
+                "change view ward.stays_deidentified to what the spec's privacy classes allow"
+            );
+            let expected = doc! { "collMod": "stays_deidentified", "viewOn": "stays", "pipeline": pipeline(&spec) };
+            assert_eq!(step.commands, [expected]);
+        }
+    }
+
+    #[test]
+    fn the_steps_for_a_collection_follow_from_its_state() {
+        let spec = Spec::built_in();
+        let wanted = wanted(&spec);
+        let good = CollectionState {
+            exists: true,
+            validator: schema::validator(&spec),
+            indexes: spec.indexes.clone(),
+            ..CollectionState::default()
+        };
+        let check = |state: &CollectionState, expected: &[&str]| {
+            let steps: Vec<String> =
+                collection_steps(state, &wanted).expect("steps").iter().map(ToString::to_string).collect();
+            assert_eq!(steps, expected);
+        };
+        let word = |word: &str| Some(word.to_owned());
+        check(&good, &[]);
+        let set = |fault: &str| format!("set the validator of ward.stays ({fault})");
+        check(&CollectionState { validator: Document::new(), ..good.clone() }, &[&set("it has none")]);
+        let warns = set("its action is warn, which writes whole documents into the server's log");
+        check(&CollectionState { validation_action: word("warn"), ..good.clone() }, &[&warns]);
+        check(
+            &CollectionState { validation_level: word("moderate"), ..good.clone() },
+            &[&set("its level is not strict")],
+        );
+        check(&CollectionState { validator: doc! { "a": 1 }, ..good.clone() }, &[&set("it differs from the spec's")]);
+        let mut indexes = spec.indexes.clone();
+        let first = indexes.remove(0);
+        check(
+            &CollectionState { indexes: indexes.clone(), ..good.clone() },
+            &[&format!("build index {} of ward.stays", first.name)],
+        );
+        indexes.push(Index { keys: vec![("Age".to_owned(), 1)], ..first.clone() });
+        let outdated = CollectionState { indexes, ..good.clone() };
+        check(&outdated, &[&format!("rebuild index {} of ward.stays, whose key has changed", first.name)]);
+        let rebuild = &collection_steps(&outdated, &wanted).expect("steps")[0];
+        let expected =
+            [doc! { "dropIndexes": "stays", "index": &first.name }, create_indexes_command("stays", &[&first])];
+        assert_eq!(rebuild.commands, expected);
+        let names: Vec<String> =
+            spec.indexes.iter().map(|index| format!("build index {} of ward.stays", index.name)).collect();
+        let all: Vec<&str> = std::iter::once("create collection ward.stays with its validator")
+            .chain(names.iter().map(String::as_str))
+            .collect();
+        check(&CollectionState::default(), &all);
+        let view = collection_steps(&CollectionState { is_view: true, ..good }, &wanted).expect_err("refused");
+        assert!(view.to_string().contains("ward.stays is a view") && view.exit_code() == 2, "{view}");
+    }
 }

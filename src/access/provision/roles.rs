@@ -54,3 +54,42 @@ impl Role {
         doc! { command: self.name, "privileges": privileges, "roles": [] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Spec;
+
+    #[test]
+    fn every_account_has_its_role() {
+        let found = Account::ALL.map(role_of);
+        assert_eq!(found, ["root", "dbAdmin", "readWrite", "read", "medliftLoader", "medliftAnalyst"]);
+    }
+
+    #[test]
+    fn the_loader_never_deletes_and_the_analyst_finds_in_the_view_alone() {
+        let spec = Spec::built_in();
+        let (database, collection) = ("ward".to_owned(), "stays".to_owned());
+        let wanted = Wanted { spec: &spec, database, collection, ledger: "runs".to_owned(), users: Vec::new() };
+        let [loader, analyst] = roles(&wanted);
+        let on = |collection: &str, actions: &[&str]| {
+            doc! { "resource": { "db": "ward", "collection": collection }, "actions": actions.to_vec() }
+        };
+        let documents = ["find", "insert", "listIndexes", "update"];
+        let expected = [
+            on("", &["dbStats", "listCollections"]),
+            on("stays", &documents),
+            on("runs", &documents),
+            on("runs.leases", &documents),
+        ];
+        assert_eq!(
+            loader.command("createRole"),
+            doc! { "createRole": "medliftLoader", "privileges": expected.to_vec(), "roles": [] }
+        );
+        let expected = vec![on("stays_deidentified", &["find"])];
+        assert_eq!(
+            analyst.command("updateRole"),
+            doc! { "updateRole": "medliftAnalyst", "privileges": expected, "roles": [] }
+        );
+    }
+}

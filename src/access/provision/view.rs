@@ -133,4 +133,72 @@ mod tests {
         insert_at(&mut document, "result.unit", Bson::from("$result.unit"));
         assert_eq!(document, doc! { "result": { "value": "$result.value", "unit": "$result.unit" } });
     }
+
+    const TYPES: [(&str, &str); 9] = [
+        ("string", ""),
+        ("enum", "values = [\"x\"]"),
+        ("bool", "truthy = [\"1\"]\nfalsy = [\"0\"]"),
+        ("int32", ""),
+        ("int64", ""),
+        ("double", ""),
+        ("decimal128", ""),
+        ("date", ""),
+        ("datetime", ""),
+    ];
+
+    fn field(name: &str, (kind, more): (&str, &str), class: &str) -> String {
+        format!("[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\n{more}\nprivacy = \"{class}\"\n")
+    }
+
+    fn shown(fields: &str) -> Document {
+        let spec = Spec::from_toml(&format!("name = \"t\"\n{fields}"), "test").expect("a spec");
+        pipeline(&spec)[0].get_document("$project").expect("a projection").clone()
+    }
+
+    #[test]
+    fn every_class_and_type_is_shown_coarsened_or_hidden() {
+        let whole = Bson::from("$f");
+        let capped = Bson::from(doc! { "$cond": [{ "$gt": ["$f", 89] }, 90, "$f"] });
+        let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, 90] };
+        let year = doc! { "$max": [{ "$year": "$f" }, earliest] };
+        let year = Bson::from(doc! { "$cond": [{ "$eq": [{ "$type": "$f" }, "date"] }, year, null] });
+        for kind in TYPES {
+            for class in ["direct-identifier", "quasi-identifier", "clinical", "none"] {
+                let expected = match (class, kind.0) {
+                    ("direct-identifier", _) | ("quasi-identifier", "string") => None,
+                    (_, "date" | "datetime") => Some(&year),
+                    ("quasi-identifier", "int32" | "int64" | "double" | "decimal128") => Some(&capped),
+                    _ => Some(&whole),
+                };
+                let found = shown(&field("f", kind, class));
+                assert_eq!(found.get("f"), expected, "{class} {}", kind.0);
+                assert_eq!(
+                    (found.get("_id"), found.len()),
+                    (Some(&Bson::Int32(0)), 1 + usize::from(expected.is_some()))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn days_are_kept_between_dates_of_any_kind_that_the_spec_orders() {
+        let rule = |left: &str, right: &str| {
+            format!(
+                "[[plausibility]]\nname = \"{left}_{right}\"\nleft = \"{left}\"\nright = \"{right}\"\nseverity = \"warn\"\n"
+            )
+        };
+        let fields = field("stay.in", ("date", ""), "none")
+            + &field("stay.out", ("datetime", ""), "none")
+            + &field("least", ("int32", ""), "none")
+            + &field("most", ("int32", ""), "none");
+        let found = shown(&(fields + &rule("stay.in", "stay.out") + &rule("least", "most")));
+        let names: Vec<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["_id", "stay", "least", "most", "stay in to stay out (days)"]);
+        let date = |path: &str| doc! { "$eq": [{ "$type": path }, "date"] };
+        let days = doc! { "$dateDiff": { "startDate": "$stay.in", "endDate": "$stay.out", "unit": "day" } };
+        let both = doc! { "$and": [date("$stay.in"), date("$stay.out")] };
+        let expected = Bson::from(doc! { "$cond": [both, days, null] });
+        assert_eq!(found.get("stay in to stay out (days)"), Some(&expected));
+        assert_eq!(view_name("stays"), "stays_deidentified");
+    }
 }

@@ -133,3 +133,89 @@ fn named(settings: &Settings, account: Account) -> Result<(String, &'static str,
     }
     Ok((settings.user_name(account).to_owned(), account.password_variable(), own))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "k4Tz-9pLmw2x";
+
+    /// What the variables ask for; no password is asked for.
+    fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, AccessError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = Settings::from_parts(pairs, std::path::Path::new("/nonexistent")).expect("settings");
+        WantedUser::all(&settings, |_| None)
+    }
+
+    fn names(wanted: &WantedUsers) -> Vec<(Account, &str, &str)> {
+        wanted.users.iter().map(|user| (user.account, user.name.as_str(), user.variable)).collect()
+    }
+
+    #[test]
+    fn the_administrator_is_the_root_user_unless_it_has_a_name_or_password() {
+        let rest =
+            [("MONGO_ROOT_USER", "chief"), ("MONGO_ROOT_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD)];
+        let admin = |more: &[(&str, &str)]| {
+            let wanted = users(&[&rest[..], more].concat()).expect("users");
+            (wanted.users[0].name.clone(), wanted.users[0].variable)
+        };
+        assert_eq!(admin(&[]), ("chief".to_owned(), "MONGO_ROOT_PASS"));
+        assert_eq!(admin(&[("ADMIN_PASS", GOOD)]), ("admin".to_owned(), "ADMIN_PASS"));
+        assert_eq!(admin(&[("ADMIN_PASS", GOOD), ("ADMIN_USER", "boss")]), ("boss".to_owned(), "ADMIN_PASS"));
+        let unset = users(&[&rest[..], &[("ADMIN_USER", "boss")]].concat()).expect_err("no password").to_string();
+        assert!(unset.contains("ADMIN_PASS is not set"), "{unset}");
+    }
+
+    #[test]
+    fn only_loader_and_analyst_may_be_left_out() {
+        let wanted =
+            users(&[("ADMIN_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD), ("LOADER_USER", "carrier")]);
+        let wanted = wanted.expect("users");
+        let expected = [
+            (Account::Admin, "admin", "ADMIN_PASS"),
+            (Account::Writer, "writer", "WRITER_PASS"),
+            (Account::Reader, "reader", "READER_PASS"),
+        ];
+        assert_eq!(names(&wanted), expected);
+        assert_eq!(wanted.left_out.len(), 2);
+        assert!(wanted.left_out[0].contains("user carrier (loads and verifies, and cannot delete)"), "{wanted:?}");
+        assert!(
+            wanted.left_out[0].contains("LOADER_PASS is not set")
+                && wanted.left_out[1].contains("ANALYST_PASS is not set")
+        );
+        assert!(wanted.left_out[1].contains("user analyst (sees the de-identified view only)"), "{wanted:?}");
+        for left_out in ["ADMIN_PASS", "WRITER_PASS", "READER_PASS"] {
+            let some = ["ADMIN_PASS", "WRITER_PASS", "READER_PASS"]
+                .map(|name| (name, if name == left_out { "" } else { GOOD }));
+            let problems = users(&some).expect_err("refused").to_string();
+            assert!(problems.contains(&format!("{left_out} is not set")), "{problems}");
+        }
+    }
+
+    #[test]
+    fn two_users_of_one_name_are_refused_and_both_variables_named() {
+        let all = [("ADMIN_PASS", GOOD), ("WRITER_PASS", "short"), ("READER_PASS", GOOD), ("READER_USER", "writer")];
+        let problems = users(&all).expect_err("refused").to_string();
+        for part in [
+            "WRITER_USER names a user that another variable names too",
+            "READER_USER names a user that another variable names too",
+            "WRITER_PASS is too weak: it has fewer than 12 characters",
+        ] {
+            assert!(problems.contains(part), "{problems}");
+        }
+        assert!(!problems.contains("ADMIN"), "{problems}");
+    }
+
+    #[test]
+    fn a_user_is_made_with_its_role_its_mark_and_scram_sha_256() {
+        let wanted = users(&[("ADMIN_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD)]).expect("users");
+        let expected = doc! {
+            "createUser": "writer",
+            "pwd": GOOD,
+            "roles": [{ "role": "readWrite", "db": "ward" }],
+            "mechanisms": ["SCRAM-SHA-256"],
+            "customData": { "madeBy": "medlift provision" },
+        };
+        assert_eq!(wanted.users[1].create("ward"), expected);
+    }
+}

@@ -26,6 +26,123 @@ fn cells_are_quoted_only_where_they_must_be() {
     check(&["a;b"], b',', "\"a;b\"\n");
 }
 
+/// A spec of two fields, and a document of ours that fits it.
+fn small() -> (Spec, Vec<u8>) {
+    let field = |name: &str, kind: &str| {
+        format!("[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\npresence = \"nullable\"\nprivacy = \"none\"\n")
+    };
+    let text = format!("name = \"x\"\n{}{}", field("Name", "string"), field("born", "date"));
+    let id = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![0x88; 16] };
+    let fits = bson::doc! { "_id": id, "Name": "Ann", "born": bson::DateTime::from_millis(0), LINEAGE_FIELD: { "row": 1_i64 } };
+    (Spec::from_toml(&text, "test").expect("a right spec"), bson::serialize_to_vec(&fits).expect("BSON"))
+}
+
+fn foreign(document: &bson::Document) -> Vec<u8> {
+    bson::serialize_to_vec(document).expect("BSON")
+}
+
+/// What is written of these documents.
+fn written(spec: &Spec, documents: &[Vec<u8>], options: &ExportOptions) -> (String, bool, Result<Exported, Foreign>) {
+    let mut rows = Rows::new(spec, options);
+    for document in documents {
+        rows.push(document);
+    }
+    let (text, is_full) = (String::from_utf8(rows.ready().to_vec()).expect("UTF-8"), rows.is_full());
+    (text, is_full, rows.finish())
+}
+
+fn options(format: ExportFormat, limit: Option<u64>, skip_foreign: bool) -> ExportOptions {
+    ExportOptions { format, dates: Vec::new(), limit, skip_foreign }
+}
+
+const CSV: ExportFormat = ExportFormat::Csv { delimiter: b',' };
+
+#[test]
+fn as_many_documents_are_written_as_the_limit_says() {
+    let (spec, fits) = small();
+    let documents = vec![fits; 3];
+    for (limit, expected) in [(Some(0), 0), (Some(1), 1), (Some(2), 2), (Some(3), 3), (Some(4), 3), (None, 3)] {
+        for (format, header) in [(CSV, 1), (ExportFormat::Ndjson, 0)] {
+            let (text, is_full, exported) = written(&spec, &documents, &options(format, limit, false));
+            assert_eq!(text.lines().count() as u64, expected + header);
+            assert_eq!(is_full, limit.is_some_and(|limit| limit <= 3));
+            assert_eq!(exported.expect("exported").written, expected);
+        }
+    }
+}
+
+#[test]
+fn dates_are_written_in_their_format_else_as_iso() {
+    let (spec, fits) = small();
+    let check = |dates: Vec<Option<DateFormat>>, expected: &str| {
+        let options = ExportOptions { dates, ..options(CSV, None, false) };
+        assert_eq!(written(&spec, std::slice::from_ref(&fits), &options).0, format!("Name,born\nAnn,{expected}\n"));
+    };
+    check(vec![], "1970-01-01");
+    check(vec![None, None], "1970-01-01");
+    check(vec![None, Some(DateFormat::DayMonthYear(b'.'))], "01.01.1970");
+}
+
+#[test]
+fn documents_that_do_not_fit_are_refused_skipped_or_written_whole() {
+    let (spec, fits) = small();
+    let other = foreign(&bson::doc! { "_id": "Bea", "Name": 5 });
+    let documents = [fits, other];
+    let example = "a foreign _id: Name: another BSON type than the spec's".to_owned();
+    let one = Foreign { count: 1, examples: vec![example] };
+    let json = "{\"Name\":\"Ann\",\"born\":{\"$date\":\"1970-01-01T00:00:00Z\"}}\n";
+    let whole = "{\"_id\":\"Bea\",\"Name\":5}\n";
+    let exported = |written| Ok(Exported { written, foreign: one.clone() });
+    let check = |format: ExportFormat, skip: bool, text: &str, expected: Result<Exported, Foreign>| {
+        let (found, _, exported) = written(&spec, &documents, &options(format, None, skip));
+        assert_eq!((found.as_str(), exported), (text, expected));
+    };
+    check(CSV, false, "Name,born\nAnn,1970-01-01\n", Err(one.clone()));
+    check(CSV, true, "Name,born\nAnn,1970-01-01\n", exported(1));
+    check(ExportFormat::Ndjson, false, &format!("{json}{whole}"), exported(2));
+    check(ExportFormat::Ndjson, true, json, exported(1));
+    let broken = [vec![5, 0, 0, 0, 1]];
+    let (text, _, refused) = written(&spec, &broken, &options(ExportFormat::Ndjson, None, false));
+    assert!(text.is_empty() && refused.is_err(), "{text}{refused:?}");
+}
+
+#[test]
+fn five_documents_that_do_not_fit_are_named() {
+    let (spec, fits) = small();
+    for number in [4, 5, 6] {
+        let documents = vec![foreign(&bson::doc! { "_id": "Bea" }); number];
+        let refused = written(&spec, &documents, &options(CSV, None, false)).2.expect_err("refused");
+        assert_eq!((refused.count, refused.examples.len()), (number as u64, number.min(5)));
+    }
+    let mut ours = bson::deserialize_from_slice::<bson::Document>(&fits).expect("BSON");
+    ours.insert("more", 1);
+    let refused = written(&spec, &[foreign(&ours)], &options(CSV, None, false)).2.expect_err("refused");
+    let expected = "88888888-8888-8888-8888-888888888888: the document has fields that the spec does not know";
+    assert_eq!(refused.examples, [expected]);
+}
+
+#[test]
+fn a_name_is_quoted_where_a_reader_could_take_the_file_for_another_format() {
+    let check = |names: &[&str], delimiter: u8, expected: &str| {
+        let field = |name: &&str| {
+            format!("[[field]]\nname = \"f{}\"\ncolumn = '{name}'\ntype = \"string\"\nprivacy = \"none\"\n", name.len())
+        };
+        let text = format!("name = \"x\"\n{}", names.iter().map(field).collect::<String>());
+        let spec = Spec::from_toml(&text, "test").expect("a right spec");
+        let mut out = Vec::new();
+        write_header(&spec.fields, delimiter, &mut out);
+        assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
+    };
+    check(&["Name", "{ab"], b',', "Name,{ab\n");
+    check(&["{a}", "Name"], b',', "\"{a}\",Name\n");
+    check(&["ORC", "PAR1"], b',', "\"ORC\",PAR1\n");
+    check(&["ORc", "x"], b';', "ORc;x\n");
+    check(&["ABCd"], b',', "\"ABCd\"\n");
+    check(&["1st"], b',', "\"1st\"\n");
+    check(&["éab", "a|b12"], b',', "éab,\"a|b12\"\n");
+    check(&["a;b", "a\tb12"], b',', "\"a;b\",\"a\tb12\"\n");
+}
+
 /// Fields of every type, with what may stand beside a number, every rule, and markers that look like values.
 const SPEC: &str = r#"
 name = "everything"

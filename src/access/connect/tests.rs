@@ -1,0 +1,287 @@
+use super::*;
+
+#[test]
+fn what_was_made_already_is_acknowledged_by_making_it_once_more() {
+    let check = |command: Document, expected: Option<Document>| assert_eq!(acknowledged_again(&command), expected);
+    check(doc! { "createUser": "u", "pwd": "p" }, Some(doc! { "updateUser": "u", "pwd": "p" }));
+    check(doc! { "createRole": "r", "roles": [] }, Some(doc! { "updateRole": "r", "roles": [] }));
+    check(doc! { "create": "c", "viewOn": "d" }, Some(doc! { "collMod": "c", "viewOn": "d" }));
+    check(doc! { "dropIndexes": "c", "index": "i" }, None);
+    check(doc! { "updateUser": "u", "roles": [] }, None);
+    check(doc! { "createIndexes": "c", "indexes": [] }, None);
+    check(doc! {}, None);
+    for code in [48, 51_002, 51_003, 27, 26, 112] {
+        let failure = Failure::of_code(code, "", None);
+        let found = [1, 2, 10].map(|attempt| was_done_before(attempt, &failure));
+        assert_eq!(found, if matches!(code, 26 | 112) { [false; 3] } else { [false, true, true] }, "{code}");
+    }
+}
+
+fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, AccessError> {
+    let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let settings = Settings::from_parts(pairs, Path::new("/nonexistent"))?;
+    Destination::settle(wishes, &settings, "admissions")
+}
+
+fn uri(uri: &str) -> Connection {
+    Connection { uri: Some(uri.into()), ..Connection::default() }
+}
+
+#[test]
+fn the_command_line_comes_before_the_uri_and_the_uri_before_the_environment() {
+    let check = |wishes: &Connection, pairs: &[(&str, &str)], expected: &str| {
+        assert_eq!(settle(wishes, pairs).expect("settles").database, expected);
+    };
+    let named = |path: &str| Connection { database: Some("ward".to_owned()), ..uri(path) };
+    check(&named("mongodb://h/clinic"), &[("DB_NAME", "env")], "ward");
+    check(&uri("mongodb://h/clinic"), &[("DB_NAME", "env")], "clinic");
+    check(&uri("mongodb://h/"), &[("DB_NAME", "env")], "env");
+    check(&uri("mongodb://h/admin"), &[], "hospital");
+    check(&uri("mongodb://h/"), &[("DB_NAME", "")], "hospital");
+    for reserved in ["admin", "local", "config", "a.b", ""] {
+        let wishes = Connection { database: Some(reserved.to_owned()), ..uri("mongodb://h/") };
+        assert!(settle(&wishes, &[]).is_err(), "{reserved}");
+    }
+}
+
+#[test]
+fn who_signs_in_is_settled_by_what_is_named_first() {
+    let environment = [("WRITER_USER", "scribe"), ("WRITER_PASS", "w"), ("READER_PASS", "r"), ("MONGO_ROOT_PASS", "m")];
+    let check = |wishes: &Connection, user: &str, password: &str, source: Option<&str>| {
+        let credential = settle(wishes, &environment).expect("settles").uri.credential.expect("a sign-in");
+        let shown = |text: Option<String>| text.unwrap_or_default();
+        assert_eq!((shown(credential.username).as_str(), shown(credential.password).as_str()), (user, password));
+        assert_eq!(credential.source.as_deref(), source);
+    };
+    let purpose = |purpose| Connection { purpose, ..uri("mongodb://h/") };
+    check(&purpose(Purpose::Load), "scribe", "w", Some("hospital"));
+    check(&purpose(Purpose::Read), "reader", "r", Some("hospital"));
+    check(&purpose(Purpose::Administer), "admin", "m", Some("admin"));
+    check(&uri("mongodb://u:p@h/?authSource=x"), "u", "p", Some("x"));
+    let named = |name: &str| Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
+    check(&named("scribe"), "scribe", "w", Some("hospital"));
+    check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
+    assert!(settle(&named("stranger"), &environment).is_err());
+    let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
+    let loads = settle(&purpose(Purpose::Load), &template).expect("settles").uri.credential.expect("a sign-in");
+    assert_eq!(loads.username.as_deref(), Some("writer"));
+    assert!(settle(&purpose(Purpose::Load), &template[..2]).is_err());
+    assert!(settle(&uri("mongodb://h/"), &[]).expect("settles").uri.credential.is_none());
+}
+
+#[test]
+fn names_that_hold_a_connection_string_are_refused_and_nothing_shows_a_password() {
+    let secret = "mongodb://u:pa55@h/";
+    let refused = |wishes: &Connection, pairs: &[(&str, &str)]| {
+        let problem = settle(wishes, pairs).expect_err("refused").to_string();
+        assert!(problem.contains("looks like a connection string") && !problem.contains("pa55"), "{problem}");
+    };
+    refused(&uri("mongodb://h/"), &[("COLLECTION_NAME", secret)]);
+    refused(&uri("mongodb://h/"), &[("DB_NAME", secret)]);
+    refused(&uri("mongodb://h/"), &[("WRITER_USER", secret), ("WRITER_PASS", "w")]);
+    let given = Connection { password: Some("pa55".into()), ..uri("mongodb://u:pa55@h/?authSource=x") };
+    let settled = settle(&given, &[]).expect("settles");
+    assert!(!format!("{given:?} {settled:?}").contains("pa55"));
+}
+
+#[test]
+fn files_of_certificates_are_looked_into() {
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let wishes = Connection { tls_ca_file: Some(empty.path().to_owned()), ..uri("mongodb://h/") };
+    let problem = settle(&wishes, &[]).expect_err("refused").to_string();
+    assert!(problem.contains("holds no PEM section CERTIFICATE"), "{problem}");
+    let missing = Connection { tls_ca_file: Some("/nonexistent/ca.pem".into()), ..uri("mongodb://h/") };
+    let problem = settle(&missing, &[]).expect_err("refused").to_string();
+    assert!(problem.contains("cannot read /nonexistent/ca.pem"), "{problem}");
+}
+
+/// The connection string that is settled for `text`.
+fn settled(text: &str) -> ConnectionString {
+    settle(&uri(text), &[]).expect("settles").uri
+}
+
+#[test]
+fn every_connection_writes_to_a_journaled_majority_and_reads_from_one() {
+    for options in
+        ["", "?w=majority", "?journal=true&readConcernLevel=majority&readPreference=primary", "?retryWrites=true"]
+    {
+        let uri = settled(&format!("mongodb://h/{options}"));
+        let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+        assert_eq!(uri.write_concern, Some(concern), "{options}");
+        assert_eq!(uri.read_concern, Some(ReadConcern::majority()), "{options}");
+        assert_eq!(uri.read_preference, Some(ReadPreference::Primary), "{options}");
+        assert_eq!(uri.retry_writes, Some(false), "{options}");
+    }
+    for options in ["wTimeoutMS=5000", "w=majority&journal=true&wTimeoutMS=5000"] {
+        let concern = settled(&format!("mongodb://h/?{options}")).write_concern.expect("a write concern");
+        assert_eq!(concern.w_timeout, Some(Duration::from_secs(5)));
+        assert_eq!((concern.w, concern.journal), (Some(Acknowledgment::Majority), Some(true)));
+    }
+}
+
+#[test]
+fn what_the_uri_leaves_open_has_a_default() {
+    let found = |text: &str| {
+        let uri = settled(text);
+        (uri.app_name.unwrap_or_default(), uri.server_selection_timeout, uri.max_pool_size)
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(found("mongodb://h/"), ("medlift".to_owned(), seconds(10), Some(32)));
+    let given = "mongodb://h/?appName=ward&serverSelectionTimeoutMS=3000&maxPoolSize=5";
+    assert_eq!(found(given), ("ward".to_owned(), seconds(3), Some(5)));
+}
+
+#[test]
+fn messages_to_this_machine_alone_are_not_compressed() {
+    let is_compressed = |hosts: &str| settled(&format!("mongodb://{hosts}/?compressors=zstd")).compressors.is_some();
+    for hosts in ["localhost", "127.0.0.1:27018", "127.9.9.9", "[::1]:27017", "localhost,127.0.0.1:1"] {
+        assert!(!is_compressed(hosts), "{hosts}");
+    }
+    for hosts in ["h", "10.0.0.1", "localhost,h", "h,localhost", "localhost.example", "[::2]"] {
+        assert!(is_compressed(hosts), "{hosts}");
+    }
+    assert!(settled("mongodb://h/").compressors.is_none());
+}
+
+#[test]
+fn the_collection_is_the_command_lines_else_the_environments_else_the_specs() {
+    let check = |given: Option<&str>, pairs: &[(&str, &str)], expected: &str| {
+        let wishes = Connection { collection: given.map(str::to_owned), ..uri("mongodb://h/") };
+        assert_eq!(settle(&wishes, pairs).expect("settles").collection, expected);
+    };
+    check(Some("typed"), &[("COLLECTION_NAME", "env")], "typed");
+    check(None, &[("COLLECTION_NAME", "env")], "env");
+    check(None, &[("COLLECTION_NAME", "")], "admissions");
+    check(None, &[], "admissions");
+}
+
+#[test]
+fn the_uri_is_the_command_lines_else_the_environments_else_this_machine() {
+    let hosts = |wishes: &Connection, pairs: &[(&str, &str)]| {
+        host_names(&settle(wishes, pairs).expect("settles").uri.host_info)
+    };
+    let environment = [("MONGODB_URI", "mongodb://env:1")];
+    assert_eq!(hosts(&uri("mongodb://a:1,b:2"), &environment), "a:1,b:2");
+    assert_eq!(hosts(&Connection::default(), &environment), "env:1");
+    assert_eq!(hosts(&Connection::default(), &[]), "localhost:27017");
+    assert_eq!(hosts(&uri("mongodb+srv://db.example"), &[]), "db.example");
+}
+
+#[test]
+fn a_database_needs_a_name_that_the_server_takes_and_that_is_not_its_own() {
+    let is_taken = |name: &str| {
+        let wishes = Connection { database: Some(name.to_owned()), ..uri("mongodb://h/") };
+        settle(&wishes, &[]).is_ok()
+    };
+    for name in ["a/b", "a\\b", "a b", "a\"b", "a$b", "a.b", "a\0b", "", "admin", "local", "config"] {
+        assert!(!is_taken(name), "{name:?}");
+    }
+    for name in ["hospital", "Admin", "a-b_c", "adminx"] {
+        assert!(is_taken(name), "{name:?}");
+    }
+    for reserved in ["admin", "local", "config"] {
+        let database =
+            settle(&uri(&format!("mongodb://h/{reserved}")), &[("DB_NAME", "env")]).expect("settles").database;
+        assert_eq!(database, "env");
+    }
+}
+
+#[test]
+fn each_purpose_has_its_accounts_in_order() {
+    use Account::{Admin, Analyst, Loader, Reader, Root, Writer};
+    let check = |purpose: Purpose, expected: &[Account]| assert_eq!(purpose.accounts(), expected, "{purpose:?}");
+    check(Purpose::Load, &[Loader, Writer]);
+    check(Purpose::Read, &[Reader, Loader, Writer]);
+    check(Purpose::Administer, &[Root]);
+    for account in Account::ALL {
+        check(Purpose::As(account), &[account]);
+    }
+    assert_eq!(Account::ALL, [Root, Admin, Writer, Reader, Loader, Analyst]);
+}
+
+#[test]
+fn another_user_signs_in_against_the_database_that_is_named() {
+    let first = settle(&uri("mongodb://u:p@h/?authSource=x"), &[]).expect("settles");
+    let credential = first.as_user("ann", &"pw".into(), "ward").uri.credential.expect("a sign-in");
+    let found = (credential.username.as_deref(), credential.password.as_deref(), credential.source.as_deref());
+    assert_eq!(found, (Some("ann"), Some("pw"), Some("ward")));
+}
+
+#[test]
+fn the_uris_password_is_for_the_uris_user_alone() {
+    let password = |name: &str| {
+        let wishes = Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
+        settle(&wishes, &[]).map(|settled| settled.uri.credential.expect("a sign-in").password)
+    };
+    assert_eq!(password("u").expect("settles").as_deref(), Some("p"));
+    assert!(password("v").is_err());
+    let wishes = Connection {
+        password: Some("q".into()),
+        auth_database: Some("y".into()),
+        ..uri("mongodb://u:p@h/?authSource=x")
+    };
+    let credential = settle(&wishes, &[]).expect("settles").uri.credential.expect("a sign-in");
+    assert_eq!((credential.password.as_deref(), credential.source.as_deref()), (Some("q"), Some("y")));
+}
+
+/// A file with these PEM sections.
+fn pem(sections: &[&str]) -> tempfile::NamedTempFile {
+    let text: String = sections.iter().flat_map(|name| ["-----BEGIN ", name, "-----\nAA==\n"]).collect();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> PathBuf {
+    file.path().to_owned()
+}
+
+#[test]
+fn a_certificate_or_an_authority_implies_tls_and_a_certificate_signs_in() {
+    let (authority, certificate) = (pem(&["CERTIFICATE"]), pem(&["PRIVATE KEY", "CERTIFICATE"]));
+    let both = || Connection {
+        tls_ca_file: Some(path(&authority)),
+        tls_certificate_key_file: Some(path(&certificate)),
+        ..uri("mongodb://h/")
+    };
+    let settled = settle(&both(), &[("WRITER_PASS", "w")]).expect("settles");
+    assert_eq!(settled.files(), [authority.path(), certificate.path()]);
+    let credential = settled.uri.credential.expect("a sign-in");
+    assert_eq!((credential.mechanism, credential.username), (Some(AuthMechanism::MongoDbX509), None));
+    assert_eq!((credential.source.as_deref(), credential.password), (Some("$external"), None));
+    // A user who is named signs in by password.
+    let named = Connection { username: Some("u".into()), password: Some("p".into()), ..both() };
+    let credential = settle(&named, &[]).expect("settles").uri.credential.expect("a sign-in");
+    assert_eq!((credential.mechanism, credential.username.as_deref()), (None, Some("u")));
+    // The command line's files come before those of the URI.
+    let in_uri = format!("mongodb://h/?tls=true&tlsCAFile={}", certificate.path().display());
+    let given = Connection { tls_ca_file: Some(path(&authority)), ..uri(&in_uri) };
+    assert_eq!(settle(&given, &[]).expect("settles").files(), [authority.path()]);
+    assert_eq!(settle(&uri(&in_uri), &[]).expect("settles").files(), [certificate.path()]);
+    assert_eq!(settle(&uri("mongodb://h/"), &[]).expect("settles").files(), [""; 0].map(PathBuf::from));
+    let off = Connection { tls_ca_file: Some(path(&authority)), ..uri("mongodb://h/?tls=false") };
+    assert!(matches!(settle(&off, &[]).expect("settles").uri.tls, Some(Tls::Enabled(_))));
+    let plain = settle(&uri("mongodb://h/?tls=false"), &[]).expect("settles").uri.tls;
+    assert!(matches!(plain, Some(Tls::Disabled)));
+    let alone = Connection { tls_certificate_key_file: Some(path(&certificate)), ..uri("mongodb://h/") };
+    // The system's authorities are trusted, if it has any.
+    assert!(settle(&alone, &[]).map_or(true, |settled| settled.files().contains(&certificate.path().to_owned())));
+}
+
+#[test]
+fn a_client_certificate_needs_its_key_and_its_certificate() {
+    let authority = pem(&["CERTIFICATE"]);
+    for (sections, part) in [
+        (&["CERTIFICATE"][..], "holds no PEM section PRIVATE KEY"),
+        (&["RSA PRIVATE KEY"], "holds no PEM section CERTIFICATE"),
+    ] {
+        let certificate = pem(sections);
+        let wishes = Connection {
+            tls_ca_file: Some(path(&authority)),
+            tls_certificate_key_file: Some(path(&certificate)),
+            ..uri("mongodb://h/")
+        };
+        let problem = settle(&wishes, &[]).expect_err("refused").to_string();
+        assert!(problem.contains(part) && problem.contains("--tls-certificate-key-file"), "{problem}");
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+use crate::parse::{DateFormat, Dialect};
+use crate::verify::{Difference, Kind};
+
+fn spec() -> Spec {
+    let field =
+        |name: &str, kind: &str| format!("[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\nprivacy = \"none\"\n");
+    let rule = |name: &str, left: &str, severity: &str| {
+        format!("[[plausibility]]\nname = \"{name}\"\nleft = \"{left}\"\nright = \"c\"\nseverity = \"{severity}\"\n")
+    };
+    let text = [
+        "name = \"t\"\n".to_owned(),
+        field("a", "int32"),
+        field("b", "int32"),
+        field("c", "int32"),
+        rule("strict", "a", "reject"),
+        rule("mild", "b", "warn"),
+        rule("milder", "a", "warn"),
+    ];
+    Spec::from_toml(&text.concat(), "test").expect("a spec")
+}
+
+fn count(what: &str, field: &str, count: u64) -> Count {
+    Count { what: what.to_owned(), field: field.to_owned(), count }
+}
+
+#[test]
+fn a_format_is_named_with_what_differs_from_the_usual_signs() {
+    let check = |delimiter: u8, quote: Option<u8>, escape: Option<u8>, expected: &str| {
+        let line_end = b'\n';
+        assert_eq!(format_name(Format::Csv(Dialect { delimiter, line_end, quote, escape })), expected);
+    };
+    check(b',', Some(b'"'), None, "csv, `,`");
+    check(b'|', Some(b'"'), None, "csv, `|`");
+    check(b'\t', Some(b'"'), None, "csv, tab");
+    check(b'\t', None, None, "csv, tab, no quotes");
+    check(b';', Some(b'\''), Some(b'\\'), "csv, `;`, quotes `'`, escape `\\`");
+    assert_eq!(format_name(Format::Ndjson), "ndjson");
+}
+
+#[test]
+fn what_was_decided_about_rows_is_told_only_if_it_was() {
+    let check = |rules: RowRules, parts: &[&str]| {
+        let notices = rule_notices(rules);
+        assert_eq!(notices.len(), parts.len(), "{notices:?}");
+        notices.iter().zip(parts).for_each(|(notice, part)| assert!(notice.contains(part), "{notice}"));
+    };
+    check(RowRules::default(), &[]);
+    check(RowRules { multiline_cells: true, ..RowRules::default() }, &[]);
+    check(RowRules { no_quotes: true, ..RowRules::default() }, &["quotes are read as ordinary characters"]);
+    check(RowRules { extra_cell: true, ..RowRules::default() }, &["every row ends with one delimiter more"]);
+    check(RowRules { shortened_header: true, ..RowRules::default() }, &["the header ends with one delimiter more"]);
+}
+
+#[test]
+fn what_was_noticed_in_rows_is_told_with_the_first_lines() {
+    let check = |found: Notices, expected: &[&str]| assert_eq!(row_notices(&found), expected);
+    check(Notices::default(), &[]);
+    let blank_rows = Notices { blank_rows: 1, ..Notices::default() };
+    check(blank_rows, &["rows of nothing but delimiters, passed over: 1"]);
+    let loose_quotes = Notices { loose_quotes: 2, ..Notices::default() };
+    check(loose_quotes, &["unquoted cells with a quote inside: 2"]);
+    let lines = vec![(2, 3), (5, 9)];
+    let all = Notices { multiline_cells: 2, multiline: lines.clone(), ..Notices::default() };
+    check(all, &["cells that hold line breaks: 2 (lines 2 to 3, 5 to 9)"]);
+    let more = Notices { multiline_cells: 3, multiline: lines, ..Notices::default() };
+    check(more, &["cells that hold line breaks: 3 (lines 2 to 3, 5 to 9, …)"]);
+}
+
+#[test]
+fn rejects_are_counted_by_reason_then_field() {
+    let (mut first, mut second) = (RejectCounts::default(), RejectCounts::default());
+    first.add(Reason::OutOfRange, Some(1));
+    first.add(Reason::OutOfRange, Some(0));
+    first.add(Reason::Missing, None);
+    second.add(Reason::OutOfRange, Some(1));
+    second.add(Reason::OutOfRange, Some(1));
+    second.add(Reason::Missing, Some(2));
+    first.add_all(&second);
+    let expected = [
+        count("missing", "", 1),
+        count("missing", "c", 1),
+        count("out_of_range", "a", 1),
+        count("out_of_range", "b", 3),
+    ];
+    assert_eq!(first.list(&spec()), expected);
+}
+
+#[test]
+fn changes_and_warnings_are_listed_only_if_they_happened() {
+    let tally = Tally { changed: vec![vec![0, 2], vec![3, 0], vec![0, 0]], warned: vec![5, 6] };
+    assert_eq!(changes(&tally, &spec()), [count("null_marker", "a", 2), count("trim", "b", 3)]);
+    // The tally counts the rules that only warn, in the spec's order.
+    assert_eq!(warnings(&tally, &spec()), [count("mild", "b", 5), count("milder", "a", 6)]);
+    let tally = Tally { warned: vec![0, 1], ..Tally::default() };
+    assert_eq!(warnings(&tally, &spec()), [count("milder", "a", 1)]);
+}
+
+fn lines(summary: &LoadSummary) -> Vec<String> {
+    summary.to_string().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_written() {
+    let counts = Counts { read: 3, written: 2, duplicates: 1, already_present: 9, ..Counts::default() };
+    let summary = LoadSummary { outcome: "dry run".to_owned(), counts, ..LoadSummary::default() };
+    let expected = [
+        "dry run",
+        "  read                           3",
+        "  would be written               2",
+        "  duplicates                     1",
+        "  rejected                       0",
+    ];
+    assert_eq!(lines(&summary), expected);
+}
+
+fn loaded() -> LoadSummary {
+    let counts = Counts {
+        read: 100,
+        written: 50,
+        replaced: 5,
+        already_present: 20,
+        duplicates: 10,
+        conflicts: 8,
+        rejected: 12,
+        in_doubt: 3,
+        repeats_in_doubt: 4,
+        ..Counts::default()
+    };
+    LoadSummary {
+        outcome: "loaded".to_owned(),
+        target: Some("ward.stays".to_owned()),
+        run: Some("r1".to_owned()),
+        counts,
+        counts_are_estimates: true,
+        rejects: vec![count("missing", "a", 12)],
+        changes: vec![count("trim", "b", 7)],
+        warnings: vec![count("mild", "b", 6)],
+        reject_files: vec!["a.rejects.csv".to_owned(), "b.rejects.csv".to_owned()],
+        notes: vec!["a note".to_owned()],
+        collection_notes: vec!["another".to_owned()],
+        digest: "d1".to_owned(),
+        seconds: 2.0,
+        ..LoadSummary::default()
+    }
+}
+
+#[test]
+fn a_load_tells_counts_rejects_changes_warnings_and_notes() {
+    let expected = [
+        "loaded: ward.stays",
+        "  read                         100",
+        "  written                       50",
+        "    of which replaced            5",
+        "  already present               20",
+        "  duplicates                    10",
+        "  conflicts, kept                8",
+        "  rejected                      12",
+        "  the counts are estimates, because a reply was lost or a process was killed: 3 records may be written or already \
+         present, 4 may be duplicates or conflicts",
+        "  rejected, by reason",
+        "    missing               a                             12",
+        "  rejects are in    a.rejects.csv",
+        "  rejects are in    b.rejects.csv",
+        "  cells changed, by rule",
+        "    trim                  b                              7",
+        "  rows that break a rule which only warns",
+        "    mild                  b                              6",
+        "  a note",
+        "  another",
+        "  content digest    d1",
+        "  run               r1",
+        "  2.00 s, 50 rows/s",
+    ];
+    assert_eq!(lines(&loaded()), expected);
+}
+
+#[test]
+fn a_proof_tells_what_to_do_about_what_is_missing_or_different() {
+    let ending = |verification: Verification| {
+        let summary =
+            LoadSummary { verification: Some(verification), verification_seconds: 1.5, ..LoadSummary::default() };
+        lines(&summary)
+            .into_iter()
+            .filter(|line| line.contains("load with") || line.contains("verified in"))
+            .collect::<Vec<_>>()
+    };
+    let reload = "  to write what is missing, load with --reload";
+    let upsert = "  to put the source's records in place of what differs, load with --mode upsert";
+    let seconds = "  verified in 1.50 s";
+    let none = Verification::default;
+    assert_eq!(ending(none()), [seconds]);
+    assert_eq!(ending(Verification { extra: 1, ..none() }), [seconds]);
+    assert_eq!(ending(Verification { missing: 1, ..none() }), [reload, seconds]);
+    assert_eq!(ending(Verification { different: 1, ..none() }), [upsert, seconds]);
+    assert_eq!(ending(Verification { missing: 2, different: 2, ..none() }), [reload, upsert, seconds]);
+    let unverified = LoadSummary { unverified: Some("not asked for".to_owned()), ..LoadSummary::default() };
+    assert_eq!(lines(&unverified).last().map(String::as_str), Some("  not verified: not asked for"));
+    let listed = vec![Difference::example(Kind::Missing, "id")];
+    let both = LoadSummary { verification: Some(Verification { missing: 1, listed, ..none() }), ..unverified };
+    let text = both.to_string();
+    assert!(text.contains("  missing   id\n") && !text.contains("not verified"), "{text}");
+}
+
+fn source(unknown_columns: Vec<String>) -> SourceNote {
+    SourceNote {
+        name: "a.csv".to_owned(),
+        encoding: "utf-8".to_owned(),
+        format: "csv, `,`".to_owned(),
+        unknown_columns,
+        dates: vec![("born".to_owned(), "DD/MM/YYYY".to_owned())],
+        blank_rows: 0,
+        loose_quotes: 0,
+        multiline_cells: 0,
+        notices: vec!["a notice".to_owned()],
+    }
+}
+
+#[test]
+fn a_source_tells_its_format_its_dates_and_the_columns_it_does_not_use() {
+    let head = "  from a.csv (csv, `,`, utf-8)\n    born: DD/MM/YYYY\n";
+    let ignored = "    notice: columns not in the spec, ignored: ";
+    let tail = "    notice: a notice\n";
+    assert_eq!(source(Vec::new()).to_string(), format!("{head}{tail}"));
+    let two = vec!["x".to_owned(), String::new()];
+    assert_eq!(source(two).to_string(), format!("{head}{ignored}`x`, a column without a name\n{tail}"));
+    let columns = |number: usize| vec!["x".to_owned(); number];
+    let fifty = ["`x`"; 50].join(", ");
+    assert_eq!(source(columns(50)).to_string(), format!("{head}{ignored}{fifty}\n{tail}"));
+    assert_eq!(source(columns(51)).to_string(), format!("{head}{ignored}{fifty} and 1 more\n{tail}"));
+    assert_eq!(source(columns(60)).to_string(), format!("{head}{ignored}{fifty} and 10 more\n{tail}"));
+}
+
+#[test]
+fn a_source_note_names_what_the_layout_and_the_rows_say() {
+    let layout = Layout {
+        format: Format::Ndjson,
+        columns: 0,
+        cell_of_field: Vec::new(),
+        dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
+        header: Vec::new(),
+        unknown: vec!["x".to_owned()],
+        rules: RowRules { extra_cell: true, ..RowRules::default() },
+    };
+    let noticed = Notices { blank_rows: 1, loose_quotes: 2, multiline_cells: 3, multiline: vec![(1, 2)] };
+    let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
+    assert_eq!([&note.name, &note.encoding, &note.format], ["a.json", "utf-8", "ndjson"]);
+    assert_eq!((note.blank_rows, note.loose_quotes, note.multiline_cells), (1, 2, 3));
+    assert_eq!(note.unknown_columns, ["x"]);
+    let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
+    assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
+    // What was decided comes before what was noticed.
+    let parts = ["one delimiter more", "passed over: 1", "quote inside: 2", "line breaks: 3"];
+    assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
+    for (notice, part) in note.notices.iter().zip(parts) {
+        assert!(notice.contains(part), "{notice}");
+    }
+}

@@ -1,0 +1,98 @@
+//! The commands as the server receives them, told by its profiler: every read at majority, every write to a journaled
+//! majority with the time-out that the connection string gives.
+
+use std::collections::BTreeSet;
+
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
+use medlift::access::schema;
+use medlift::spec::Spec;
+
+use crate::load::{HEADER, Place, block_on, row, spec_without_age, text};
+use crate::program::medlift;
+use crate::server::shared;
+
+/// The commands on a database of a test, from the moment that its profiler is on.
+fn profile(place: &Place) {
+    let database = place.documents().client().database(&place.database);
+    block_on(async move { database.run_command(doc! { "profile": 2 }).await.expect("the profiler is on") });
+}
+
+/// Name and document of each command that medlift has sent.
+fn sent(place: &Place) -> Vec<(String, Document)> {
+    let profile = place.collection("system.profile");
+    let found: Vec<Document> = block_on(async move {
+        profile.find(doc! { "appName": "medlift" }).await.expect("finds").try_collect().await.expect("reads")
+    });
+    let command = |entry: &Document| {
+        let command = entry.get_document("command").ok()?.clone();
+        let originating = entry.get_document("originatingCommand").ok().cloned();
+        let name = command.keys().next()?.clone();
+        Some((name, originating.unwrap_or(command)))
+    };
+    found.iter().filter_map(command).collect()
+}
+
+fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+    match path.split_once('.') {
+        Some((first, rest)) => at(document.get_document(first).ok()?, rest),
+        None => document.get(path),
+    }
+}
+
+/// Every command read at majority or wrote to a journaled majority; returns the names of all.
+fn check(place: &Place, wtimeout: Option<i64>) -> BTreeSet<String> {
+    let commands = sent(place);
+    for (name, command) in &commands {
+        let concern = |field: &str| at(command, &format!("writeConcern.{field}")).cloned();
+        match name.as_str() {
+            "find" | "aggregate" | "count" | "getMore" => {
+                assert_eq!(at(command, "readConcern.level"), Some(&Bson::from("majority")), "{command}");
+            }
+            // The profiler shows an update without its write concern.
+            "insert" | "findAndModify" | "create" | "collMod" | "createIndexes" => {
+                assert_eq!((concern("w"), concern("j")), (Some("majority".into()), Some(true.into())), "{command}");
+                if name == "insert" && command.get_str("insert").is_ok_and(|collection| collection == "admissions") {
+                    let found = concern("wtimeout").and_then(|time| time.as_i64().or(time.as_i32().map(i64::from)));
+                    assert_eq!(found, wtimeout, "{command}");
+                }
+            }
+            _ => {}
+        }
+    }
+    commands.into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
+    let place = Place::new("commands");
+    profile(&place);
+    let rows = |age: &str| {
+        let rows = ["Ann Lee", "Bea Lee"].map(|name| row(name, age, "O+", "2024-01-31", "2024-02-02"));
+        format!("{HEADER}\n{}\n", rows.join("\n"))
+    };
+    let spec = place.write("spec.toml", spec_without_age("keep-first"));
+    let (one, two) = (place.write("a.csv", rows("30")), place.write("b.csv", rows("31")));
+    let uri = shared().uri() + "&wTimeoutMS=43210";
+    let run = |arguments: &[&str], code: i32| {
+        let target = ["--uri", &uri, "--db", &place.database, "--spec", text(&spec), "--quiet"];
+        medlift(arguments.iter().chain(&target)).run().expect_code(code)
+    };
+    run(&["load", text(&one)], 0);
+    run(&["load", text(&two), "--mode", "upsert"], 0);
+    // What differs is read again, document by document.
+    run(&["verify", text(&one)], 5);
+    run(&["export"], 0);
+    let names = check(&place, Some(43_210));
+    for name in ["insert", "findAndModify", "find", "aggregate", "createIndexes", "collMod"] {
+        assert!(names.contains(name), "{names:?}");
+    }
+    let place = Place::new("commands_plain");
+    profile(&place);
+    place.load(&place.write("a.csv", rows("30")), &[], 0);
+    assert!(check(&place, None).contains("insert"));
+    // The server reads the spec's validator before anything is written, and looks at no document for it.
+    let first = sent(&place).into_iter().find(|(name, _)| name == "find").expect("a query").1;
+    let expected = doc! { "_id": { "$in": [] }, "$nor": [schema::validator(&Spec::built_in())] };
+    assert_eq!(first.get_document("filter").ok(), Some(&expected));
+}

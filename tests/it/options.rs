@@ -1,0 +1,197 @@
+//! Options and exit codes of the built program: who signs in for which command, and what each option changes.
+
+use std::fs;
+
+use bson::doc;
+
+use crate::load::{HEADER, Place, block_on, counts, row, spec_without_age, text};
+use crate::program::medlift;
+use crate::server::shared;
+
+/// The server has no users, so a sign-in is refused, and the message names the user.
+#[test]
+fn each_command_signs_in_as_the_user_for_its_purpose() {
+    let place = Place::new("purposes");
+    let path = place.sample("a.csv", 3, "none");
+    let (path, uri) = (text(&path), shared().uri());
+    let check = |arguments: &[&str], accounts: &[&str], user: &str, database: &str| {
+        let mut program = medlift(arguments).env("MONGODB_URI", &uri).env("DB_NAME", &place.database);
+        for account in accounts {
+            program = program.env(&format!("{account}_PASS"), "k4Tz-9pLmw2x");
+        }
+        let run = program.run().expect_code(3);
+        let expected = format!("database `{database}` has no user `{user}`");
+        assert!((run.stdout + &run.stderr).contains(&expected), "{arguments:?} does not say: {expected}");
+    };
+    let all = ["MONGO_ROOT", "ADMIN", "WRITER", "READER", "LOADER", "ANALYST"];
+    check(&["load", path], &all, "loader", &place.database);
+    check(&["verify", path], &all, "reader", &place.database);
+    check(&["export"], &all, "reader", &place.database);
+    check(&["doctor"], &all, "loader", &place.database);
+    check(&["provision", "--plan"], &all, "admin", "admin");
+    check(&["load", path], &["WRITER", "READER"], "writer", &place.database);
+    check(&["verify", path], &["WRITER", "LOADER"], "loader", &place.database);
+    let named = ["export", "--username", "ann", "--password", "k4Tz-9pLmw2x", "--authentication-database", "ward"];
+    check(&named, &all, "ann", "ward");
+}
+
+#[test]
+fn an_export_says_how_many_documents_it_wrote_and_how_many_do_not_fit() {
+    let place = Place::new("export_says");
+    place.load(&place.sample("a.csv", 5, "none"), &[], 0);
+    let documents = place.documents();
+    let other = documents.insert_one(doc! { "_id": 1 }).bypass_document_validation(true);
+    block_on(async { other.await.unwrap() });
+    let uri = shared().uri();
+    let export = |options: &[&str], code: i32| {
+        medlift(["export", "--uri", &uri, "--db", &place.database].iter().chain(options)).run().expect_code(code)
+    };
+    let skipped = export(&["--skip-foreign"], 0);
+    assert_eq!(skipped.stdout.lines().count(), 6);
+    assert!(skipped.stderr.contains("5 documents exported\n"), "{}", skipped.stderr);
+    assert!(skipped.stderr.contains("1 documents do not fit the spec and were left out"), "{}", skipped.stderr);
+    let whole = export(&["--type", "json", "--quiet"], 0);
+    assert_eq!(whole.stdout.lines().count(), 6);
+    assert!(!whole.stderr.contains("exported"), "{}", whole.stderr);
+    assert!(whole.stderr.contains("1 documents do not fit the spec and went along as they are"), "{}", whole.stderr);
+    assert_eq!(export(&["--type", "json", "--limit", "2"], 0).stdout.lines().count(), 2);
+    assert!(export(&[], 1).stderr.contains("1 documents of the collection do not fit the spec"));
+}
+
+#[test]
+fn generated_rows_depend_on_number_seed_and_damage() {
+    let generate = |options: &[&str]| medlift(std::iter::once(&"generate").chain(options)).run().expect_code(0).stdout;
+    let usual = generate(&["--rows", "200"]);
+    assert_eq!(usual.lines().count(), 201);
+    assert_eq!(generate(&["--rows", "200", "--seed", "1", "--damage", "typical"]), usual);
+    assert_ne!(generate(&["--rows", "200", "--seed", "2"]), usual);
+    let rejected = |damage: &str| {
+        let rows = generate(&["--rows", "2000", "--damage", damage]);
+        let run = medlift(["load", "-n", "-", "--json", "--quiet"]).input(rows).run();
+        let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        (
+            run.code,
+            summary["counts"]["rejected"].as_u64().unwrap() > 0,
+            summary["counts"]["duplicates"].as_u64().unwrap() > 0,
+        )
+    };
+    assert_eq!(rejected("none"), (Some(0), false, false));
+    assert_eq!(rejected("typical"), (Some(0), false, true));
+    assert_eq!(rejected("heavy"), (Some(4), true, true));
+}
+
+#[test]
+fn every_outcome_of_a_command_has_its_exit_code() {
+    let place = Place::new("codes");
+    let good = place.write("a.csv", format!("{HEADER}\n{}\n", row("Ann Lee", "30", "O+", "2024-01-31", "2024-02-02")));
+    let bad = place.write("b.csv", format!("{HEADER}\n{}\n", row("Bea Lee", "200", "O+", "2024-01-31", "2024-02-02")));
+    let (good, bad) = (text(&good), text(&bad));
+    let code = |arguments: &[&str], expected: i32| place.run(arguments).expect_code(expected);
+    code(&["verify", good], 5);
+    code(&["load", good], 0);
+    let proof = code(&["verify", good], 0).stdout;
+    assert_eq!(proof.trim_end().len() + 1, proof.len(), "one line end: {proof:?}");
+    code(&["load", bad], 4);
+    code(&["load", "-n", bad], 4);
+    code(&["load", "-n", bad, "--max-rejects", "1"], 4);
+    code(&["load", bad, "--reload", "--stop-on-error"], 1);
+    code(&["load", bad, "--reload", "--max-rejects", "0"], 1);
+    let documents = place.documents();
+    let other = documents.insert_one(doc! { "_id": 1 }).bypass_document_validation(true);
+    block_on(async { other.await.unwrap() });
+    code(&["verify", good], 5);
+    code(&["verify", good, "--ignore-extra"], 0);
+    let set_age = |age: i32| doc! { "$set": { "Age": age } };
+    block_on(async { documents.update_one(doc! { "Name": "Ann Lee" }, set_age(31)).await.unwrap() });
+    code(&["verify", good, "--ignore-extra"], 5);
+    code(&["load", "nowhere.csv"], 1);
+    code(&["load"], 2);
+    code(&["load", good, "--mode", "replace"], 2);
+    code(&["load", good, "--drop"], 2);
+    code(&["load", good, "--db", "admin"], 2);
+    medlift(["--help"]).run().expect_code(0);
+    medlift(["nonsense"]).run().expect_code(2);
+    let closed = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200";
+    for line in [&["load", good][..], &["verify", good], &["export"], &["doctor"]] {
+        medlift(line.iter().chain(&["--uri", closed])).run().expect_code(3);
+    }
+}
+
+#[test]
+fn a_pattern_that_the_validator_leaves_out_is_named_by_the_check_of_a_spec() {
+    let place = Place::new("spec_check");
+    let spec = |pattern: &str| {
+        format!(
+            "name = \"t\"\n[[field]]\nname = \"code\"\ntype = \"string\"\npattern = '{pattern}'\nprivacy = \"none\"\n"
+        )
+    };
+    let check = |name: &str, pattern: &str| {
+        let path = place.write(name, spec(pattern));
+        let run = medlift(["spec", "check", text(&path)]).run().expect_code(0);
+        assert!(run.stdout.contains("ok, t with 1 fields"), "{}", run.stdout);
+        run.stderr
+    };
+    assert_eq!(check("a.toml", "x+"), "");
+    let notice = check("b.toml", "\\bx+");
+    assert!(
+        notice.contains("code: only cleaning checks the pattern") && notice.contains("word boundaries"),
+        "{notice}"
+    );
+    let wrong = place.write("c.toml", spec("(").replace("name = \"t\"\n", ""));
+    medlift(["spec", "check", text(&wrong)]).run().expect_code(2);
+    let shown = medlift(["spec", "show", "--spec", text(&place.dir.path().join("a.toml"))]).run().expect_code(0).stdout;
+    assert_eq!(shown, fs::read_to_string(place.dir.path().join("a.toml")).unwrap());
+}
+
+#[test]
+fn steps_are_told_only_if_asked_for() {
+    let place = Place::new("verbose");
+    let path = place.sample("a.csv", 3, "none");
+    let uri = shared().uri();
+    let said = |options: &[&str]| {
+        let arguments = ["load", text(&path), "--uri", &uri, "--db", &place.database, "--reload"];
+        medlift(arguments.iter().chain(options)).run().expect_code(0).stderr
+    };
+    assert_eq!((said(&[]).as_str(), said(&["--quiet"]).as_str()), ("", ""));
+    assert!(said(&["--verbose"]).lines().count() > 1 && said(&["-v"]).starts_with("medlift: "));
+}
+
+/// What the program ends with whose output goes to `head -1`, and that one line.
+fn first_line(arguments: &str) -> (Option<i32>, String) {
+    let script = format!("{} {arguments} | head -1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
+    let run = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned())
+}
+
+#[test]
+fn a_reader_that_goes_away_has_what_it_wanted() {
+    let place = Place::new("pipes");
+    place.load(&place.sample("a.csv", 3_000, "none"), &["--no-verify"], 0);
+    let (code, line) = first_line("generate --rows 10000");
+    assert_eq!((code, line.trim_end()), (Some(0), HEADER));
+    let exported = first_line(&format!("export --uri '{}' --db {} --quiet", shared().uri(), place.database));
+    assert!(exported.0 == Some(0) && exported.1.starts_with("Name,"), "{exported:?}");
+    // The reader is gone before the first byte; if it is late for once, nothing fails.
+    let script =
+        format!("(sleep 0.2; exec {} spec show) | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
+    let run = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    assert_eq!(run.status.code(), Some(0), "{run:?}");
+}
+
+#[test]
+fn a_dry_run_settles_conflicts_by_its_mode_and_writes_its_reject_file() {
+    let place = Place::new("dry");
+    let spec = place.write("spec.toml", spec_without_age("reject"));
+    let rows = ["30", "31", "200"].map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
+    let path = place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n")));
+    let counted = |mode: &str| {
+        let rejects = place.dir.path().join(mode);
+        let arguments =
+            ["load", "-n", text(&path), "--spec", text(&spec), "--mode", mode, "--rejects", text(&rejects), "--json"];
+        let run = medlift(arguments).run().expect_code(4);
+        assert!(fs::read_to_string(&rejects).unwrap().contains("out_of_range"));
+        counts(&serde_json::from_str(&run.stdout).unwrap(), &["written", "conflicts", "rejected"])
+    };
+    assert_eq!(counted("insert"), [1, 0, 2]);
+    assert_eq!(counted("upsert"), [1, 1, 1]);
+}
