@@ -5,12 +5,14 @@
 mod access;
 mod bad_days;
 mod certificates;
+mod commands;
 mod conformity;
 mod deployment;
 mod doctor;
 mod export;
 mod index_builds;
 mod laboratory;
+mod ledger;
 mod leftovers;
 mod limits;
 mod load;
