@@ -197,6 +197,10 @@ mod tests {
         assert!(!rest.is_settled);
         assert_eq!((rest.blocks_end(), rest.rows()), (5, 20));
         assert!(builder.finish().is_none());
+        // The first block after the checkpoint is not settled, even if no other one is in its run.
+        let mut builder = self::builder(MIB, 3);
+        assert!(builder.push(block(3, 1)).is_none());
+        assert!(!builder.finish().expect("a block is left").is_settled);
     }
 
     fn entry(id: u8, row: u32) -> Entry {
