@@ -327,6 +327,63 @@ mod tests {
         }
     }
 
+    fn entry(id: u8, source: u32, row: u64, digest: u128) -> Entry {
+        Entry { id: Id([id; 16]), source, row, digest: Digest(digest) }
+    }
+
+    #[test]
+    fn entries_of_one_id_are_in_the_order_of_sources_and_rows() {
+        let expected = [entry(1, 7, 9, 3), entry(2, 0, 9, 5), entry(2, 0, 10, 4), entry(2, 1, 1, 2), entry(3, 0, 1, 0)];
+        let mut mixed = expected;
+        mixed.reverse();
+        assert_eq!(collect(&sorted(&mixed, 0), Id([0; 16]), None), expected);
+        // The same from two runs on disk, which a thousand further entries cut.
+        let further = (0..1_000).map(|row| entry(9, 0, row, 0));
+        let cut: Vec<Entry> = mixed[..3].iter().copied().chain(further).chain(mixed[3..].iter().copied()).collect();
+        assert_eq!(collect(&sorted(&cut, 0), Id([0; 16]), Some(Id([9; 16]))), expected);
+    }
+
+    #[test]
+    fn an_entry_is_read_from_the_file_as_it_was_written() {
+        let id = Id(std::array::from_fn(|at| at as u8));
+        let entry = Entry { id, source: 0x8070_6050, row: 0x0102_0304_0506_0708, digest: Digest(u128::MAX - 9) };
+        assert_eq!(Entry::from_bytes(&entry.to_bytes()), entry);
+    }
+
+    #[test]
+    fn a_range_has_its_first_id_and_not_its_last_however_often_they_repeat() {
+        for spread in [1, 600] {
+            let all: Vec<Entry> = (0..spread).flat_map(|row| [1, 2, 2, 3].map(|id| entry(id, 0, row, 0))).collect();
+            let sorted = sorted(&all, 0);
+            let ids = |from: u8, to: Option<u8>| {
+                let found = collect(&sorted, Id([from; 16]), to.map(|to| Id([to; 16])));
+                [1, 2, 3].map(|id| found.iter().filter(|entry| entry.id == Id([id; 16])).count() as u64 / spread)
+            };
+            assert_eq!(ids(1, Some(2)), [1, 0, 0]);
+            assert_eq!(ids(2, Some(3)), [0, 2, 0]);
+            assert_eq!(ids(2, None), [0, 2, 1]);
+            assert_eq!(ids(0, Some(9)), [1, 2, 1]);
+            assert_eq!(ids(2, Some(2)), [0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_by_the_bytes_given_but_has_a_thousand_entries() {
+        for (bytes_max, entries_max) in
+            [(0, 1_000), (999 * size_of::<Entry>(), 1_000), (2_000 * size_of::<Entry>(), 2_000)]
+        {
+            let mut sorter = Sorter::new(bytes_max);
+            for row in 0..=entries_max {
+                assert!(sorter.runs.is_empty(), "{bytes_max} bytes, {row} entries");
+                sorter.push(entry(1, 0, row, 0)).expect("the temporary directory has room");
+            }
+            assert_eq!(sorter.runs, [entries_max], "{bytes_max} bytes");
+        }
+        let (none, one, many) = (sorted(&[], 0), sorted(&[entry(1, 0, 1, 0)], 0), sorted(&entries(1_001), 0));
+        assert_eq!((none.len(), one.len(), many.len()), (0, 1, 1_001));
+        assert!(none.is_empty() && !one.is_empty() && !many.is_empty());
+    }
+
     #[test]
     fn ranges_cut_the_whole_without_gap_or_overlap() {
         let all = entries(20_000);

@@ -37,3 +37,20 @@ impl Counts {
         self.read == self.written + self.already_present + self.duplicates + self.rejected + self.conflicts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_exactly_one_end() {
+        let ends =
+            Counts { written: 1, already_present: 2, duplicates: 4, rejected: 8, conflicts: 16, ..Counts::default() };
+        for (read, conserved) in [(30, false), (31, true), (32, false)] {
+            assert_eq!(Counts { read, ..ends }.are_conserved(), conserved, "{read} rows");
+        }
+        // These are parts of other counts.
+        let parts = Counts { replaced: 1, refused_by_server: 1, refused_for_conflict: 1, in_doubt: 1, ..ends };
+        assert!(Counts { read: 31, repeats_in_doubt: 1, ..parts }.are_conserved());
+    }
+}

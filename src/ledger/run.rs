@@ -164,4 +164,43 @@ mod tests {
         assert_eq!(lists.iter().flat_map(|list| list.kept_out.clone()).collect::<Vec<_>>(), all.kept_out);
         assert_eq!(Exceptions::default().lists(3).count(), 0);
     }
+
+    fn source(hash: Option<&str>) -> SourceIdentity {
+        SourceIdentity { name: "a.csv".into(), size_bytes: Some(1), blake3: hash.map(str::to_owned) }
+    }
+
+    fn options() -> Options {
+        Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: "as it is".into() }
+    }
+
+    #[test]
+    fn loads_have_one_key_only_if_all_that_decides_is_the_same() {
+        let sources = [source(Some("12")), source(Some("3"))];
+        let key = LoadRun::key("rows", "spec", &sources, &options());
+        assert_eq!(key, KEY, "a load that an earlier version interrupted is found by its key");
+        let renamed = sources.clone().map(|source| SourceIdentity { name: "b.csv".into(), size_bytes: None, ..source });
+        assert_eq!(key, LoadRun::key("rows", "spec", &renamed, &options()), "names do not matter");
+        let mut keys = vec![
+            key,
+            LoadRun::key("rowss", "pec", &sources, &options()),
+            LoadRun::key("other", "spec", &sources, &options()),
+            LoadRun::key("rows", "other", &sources, &options()),
+            LoadRun::key("rows", "spec", &[source(Some("3")), source(Some("12"))], &options()),
+            LoadRun::key("rows", "spec", &[source(Some("1")), source(Some("23"))], &options()),
+            LoadRun::key("rows", "spec", &sources[..1], &options()),
+            LoadRun::key("rows", "spec", &sources, &Options { mode: "upsert".into(), ..options() }),
+            LoadRun::key("rows", "spec", &sources, &Options { identity_key: "0123".into(), ..options() }),
+            LoadRun::key("rows", "spec", &sources, &Options { lineage: true, ..options() }),
+            LoadRun::key("rows", "spec", &sources, &Options { reading: "otherwise".into(), ..options() }),
+        ];
+        let once = || LoadRun::key("rows", "spec", &[source(Some("12")), source(None)], &options());
+        keys.extend([once(), once()]);
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count, "each is another load");
+    }
+
+    /// The key of the first load of the test above.
+    const KEY: &str = "301806e676cbd818f8fddba88128f4fa4a722258403e9f99cc20ae0c99d3e373";
 }

@@ -199,3 +199,45 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_who_can_mend_it() {
+        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2 };
+        let usage = || Error::Usage(String::new());
+        let other_identity = Error::OtherIdentity { collection: String::new(), stored: String::new() };
+        assert_eq!([usage(), other_identity, unfinished(usage())].map(|error| error.exit_code()), [2; 3]);
+        assert_eq!([Error::NoLongerEmpty, Error::TakenOver].map(|error| error.exit_code()), [6; 2]);
+        for (failure, code) in [(Failure::TlsRequired, 3), (Failure::Timeout, 1)] {
+            let ledger = Error::Ledger { doing: "read", failure: failure.clone() };
+            let write = Error::Write(WriteError::Server(failure.clone()));
+            let both = [ledger, write, unfinished(Error::Write(WriteError::Server(failure)))];
+            assert_eq!(both.map(|error| error.exit_code()), [code; 3]);
+        }
+        let others = [Error::Interrupted, Error::NotConserved { read: 1, accounted: 2 }, Error::Stopped(String::new())];
+        assert_eq!(others.map(|error| error.exit_code()), [1; 3]);
+    }
+
+    #[test]
+    fn failures_of_the_ledger_keep_their_meaning() {
+        assert!(matches!(Error::of_ledger("read", LedgerError::TakenOver), Error::TakenOver));
+        let server = Error::of_ledger("write", LedgerError::Server(Failure::Timeout));
+        assert!(server.to_string().starts_with("cannot write the ledger `medlift_runs`: "), "{server}");
+        let incomplete = Error::of_ledger("read", LedgerError::Incomplete).to_string();
+        assert!(incomplete.contains("cannot read the ledger") && incomplete.contains("--reload"), "{incomplete}");
+    }
+
+    #[test]
+    fn a_stopped_load_says_if_the_same_command_goes_on() {
+        let text = |cause| Error::Unfinished { cause: Box::new(cause), written: 7, settled: 9 }.to_string();
+        assert_eq!(
+            text(Error::Interrupted),
+            "interrupted; 7 documents of 9 rows are written and durable, and the same command goes on from there"
+        );
+        let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
+        assert!(text(Error::Read(missing)).ends_with("are written and durable, and the next load finds them"));
+    }
+}

@@ -228,4 +228,32 @@ mod tests {
         file.write_all(b"{\"Age\": 2}\n").unwrap();
         assert!(plan.identities().is_err());
     }
+
+    #[test]
+    fn how_sources_are_read_is_part_of_a_loads_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.csv");
+        std::fs::write(&path, "Age;Day\n1;2024-01-31\n").unwrap();
+        let spec = "name = 'a'\ncollection = 'a'\n[identity]\nfields = 'all'\n[[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
+        let reading = |encoding, delimiter, date: Option<&str>| {
+            let date_formats =
+                date.map(|format| (None, crate::parse::DateFormat::from_name(format).unwrap())).into_iter().collect();
+            let layout = LayoutOptions { delimiter, date_formats, ..LayoutOptions::default() };
+            let wishes = Wishes { sources: vec![path.display().to_string()], encoding, layout, workers: 3 };
+            let plan = Plan::new(Spec::from_toml(spec, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap();
+            assert_eq!((plan.workers(true), plan.workers(false)), (3, 3), "as the user said");
+            plan.reading
+        };
+        let mut readings = vec![
+            reading(None, None, None),
+            reading(Some(Encoding::Utf8), None, None),
+            reading(None, Some(b';'), None),
+            reading(None, None, Some("YYYY-MM-DD")),
+            reading(None, None, Some("DD/MM/YYYY")),
+        ];
+        assert_eq!(reading(None, None, None), readings[0]);
+        readings.sort();
+        readings.dedup();
+        assert_eq!(readings.len(), 5);
+    }
 }

@@ -489,3 +489,6 @@ pub(super) fn delimiter(source: &SourcePlan) -> u8 {
         crate::parse::Format::Ndjson => b',',
     }
 }
+
+#[cfg(test)]
+mod tests;

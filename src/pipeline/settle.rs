@@ -203,3 +203,6 @@ fn line_of(plan: &Plan, row: &RejectedRow) -> Vec<u8> {
     let line = Line { line: row.line, offset: row.offset, column, reject: &row.reject, cells: &row.cells };
     reject_line(&line, delimiter(source))
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -324,4 +324,87 @@ mod tests {
         assert_eq!(reply_of(&other).errors, [(0, Complaint::Code(11000))]);
         assert!(reply_of(&doc! { "n": 4, "ok": 1.0 }).durable);
     }
+
+    #[test]
+    fn another_unique_index_is_told_from_a_taken_id() {
+        let check = |error: Document, expected: Complaint| assert_eq!(complaint(&error), expected, "{error}");
+        check(doc! { "code": 11000 }, Complaint::Taken);
+        check(doc! { "code": 11000_i64, "keyPattern": { "_id": 1 } }, Complaint::Taken);
+        check(doc! { "code": 11000, "keyPattern": { "_id": 1, "Age": 1 } }, Complaint::Code(11000));
+        check(doc! { "code": 121, "keyPattern": { "_id": 1 } }, Complaint::Code(121));
+        let wide = doc! { "writeErrors": [{ "index": 2_i64, "code": 112_i64 }] };
+        assert_eq!(reply_of(&wide).errors, [(2, Complaint::Code(112))]);
+    }
+
+    fn document(number: u8) -> RawDocumentBuf {
+        rawdoc! { "_id": uuid(Id([number; 16])), "A": { "B": i32::from(number) }, "C": "x" }
+    }
+
+    /// As many records as an array needs for keys of two digits.
+    fn parcel() -> Parcel {
+        let mut documents = Vec::new();
+        let entries = (0..11).map(|number| {
+            let (start, document) = (documents.len() as u32, document(number));
+            documents.extend_from_slice(document.as_bytes());
+            Entry { id: Id([number; 16]), start, len: document.as_bytes().len() as u32, ..Entry::default() }
+        });
+        let entries = entries.collect();
+        let blocks = vec![crate::encode::EncodedBlock { documents, ..crate::encode::EncodedBlock::default() }];
+        let run = EncodedRun { blocks, entries, groups: std::collections::BTreeMap::new(), is_settled: false };
+        let run = Arc::new(run);
+        Parcel::new((0..11).map(|at| Member { run: 0, at }).collect(), |_| Arc::clone(&run))
+    }
+
+    /// The command as sent, for a connection string with this `wTimeoutMS`.
+    fn command(step: Step, wtimeout_ms: Option<i64>) -> RawDocumentBuf {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();
+            Bulk::new(client.database("d"), "rows", wtimeout_ms).command(step, &parcel())
+        })
+    }
+
+    fn array(item: impl Fn(u8) -> RawDocumentBuf) -> bson::RawArrayBuf {
+        let mut array = bson::RawArrayBuf::new();
+        (0..11).for_each(|number| array.push(item(number)));
+        array
+    }
+
+    #[test]
+    fn commands_are_unordered_and_want_a_journaled_majority() {
+        let majority = rawdoc! { "w": "majority", "j": true };
+        let insert = rawdoc! { "insert": "rows", "ordered": false, "writeConcern": majority.clone(), "documents": array(document) };
+        assert_eq!(command(Step::Insert, None), insert);
+        let replacement =
+            |number| rawdoc! { "q": { "_id": uuid(Id([number; 16])) }, "u": document(number), "upsert": true };
+        let replace =
+            rawdoc! { "update": "rows", "ordered": false, "writeConcern": majority, "updates": array(replacement) };
+        assert_eq!(command(Step::Replace, None), replace);
+        let bounded = rawdoc! { "w": "majority", "j": true, "wtimeout": 7_000_i64 };
+        let change = |number: u8| {
+            let fields = rawdoc! { "A.B": i32::from(number), "C": "x" };
+            rawdoc! { "q": { "_id": uuid(Id([number; 16])) }, "u": { "$set": fields }, "upsert": true }
+        };
+        let merge = rawdoc! { "update": "rows", "ordered": false, "writeConcern": bounded, "updates": array(change) };
+        assert_eq!(command(Step::Merge, Some(7_000)), merge);
+    }
+
+    #[test]
+    fn a_stored_document_is_equal_by_its_body_and_for_a_merge_by_our_fields() {
+        let id = uuid(Id([3; 16]));
+        let ours = document(3);
+        let check = |theirs: RawDocumentBuf, plain: Verdict, merged: Verdict| {
+            let stored = Stored::parse(theirs.as_bytes()).unwrap();
+            for (merge, expected) in [(false, plain), (true, merged)] {
+                assert_eq!(verdict(ours.as_bytes(), &stored, theirs.as_bytes(), merge), expected, "{merge}");
+            }
+        };
+        check(ours.clone(), Verdict::Equal, Verdict::Equal);
+        let with_other_field = rawdoc! { "_id": id.clone(), "A": { "B": 3, "D": 1 }, "C": "x", "E": 1 };
+        check(with_other_field, Verdict::Different, Verdict::Equal);
+        let changed = rawdoc! { "_id": id.clone(), "A": { "B": 4 }, "C": "x" };
+        check(changed, Verdict::Different, Verdict::Different);
+        let of_other_type = rawdoc! { "_id": id, "A": { "B": 3_i64 }, "C": "x" };
+        check(of_other_type, Verdict::Different, Verdict::Different);
+    }
 }

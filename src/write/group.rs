@@ -168,4 +168,43 @@ mod tests {
         check_refused("aba", OnConflict::KeepLast, None, 0, &[(0, Validation), (1, Sibling)]);
         check_refused("abc", OnConflict::KeepLast, Some(b'b'), 1, &[(0, Sibling)]);
     }
+
+    #[test]
+    fn a_code_of_the_server_refuses_the_whole_group_too() {
+        let policy =
+            Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
+        let group = [entry(b'a', 0), entry(b'a', 1), entry(b'b', 2)];
+        let mut outcome = Outcome::Refused(Refusal::Server(11000));
+        let losers = Losers::beside(&group[0], &group, &mut outcome, None, policy);
+        let found: Vec<_> = losers.refused.iter().map(|(entry, refusal)| (entry.row, *refusal)).collect();
+        assert_eq!(found, [(1, Refusal::Server(11000)), (2, Refusal::Sibling)]);
+        assert_eq!((losers.duplicates, losers.conflicts), (0, 0));
+    }
+
+    #[test]
+    fn the_record_that_went_out_is_known_by_its_block_and_its_row() {
+        let policy =
+            Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
+        let second = Entry { chunk: 1, ..entry(b'b', 0) };
+        let group = [entry(b'a', 0), second];
+        for refusal in [Refusal::Conflict, Refusal::Validation] {
+            let mut outcome = Outcome::Refused(refusal);
+            let losers = Losers::beside(&group[0], &group, &mut outcome, Some(Digest(7)), policy);
+            let found: Vec<_> = losers.refused.iter().map(|(entry, _)| entry.chunk).collect();
+            assert_eq!(found, [1], "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn sums_of_groups_have_all_that_each_has() {
+        let losers = |number: u32| Losers {
+            duplicates: number.into(),
+            conflicts: u64::from(number) * 10,
+            refused: vec![(entry(b'a', number), Refusal::Conflict)],
+        };
+        let mut sum = losers(1);
+        sum.add(losers(2));
+        let rows: Vec<u32> = sum.refused.iter().map(|(entry, _)| entry.row).collect();
+        assert_eq!((sum.duplicates, sum.conflicts, rows), (3, 30, vec![1, 2]));
+    }
 }

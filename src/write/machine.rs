@@ -459,3 +459,6 @@ impl Run {
         self.unsettled[Earlier::Other as usize] += std::mem::take(&mut self.unsettled[Earlier::Equal as usize]);
     }
 }
+
+#[cfg(test)]
+mod tests;

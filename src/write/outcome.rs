@@ -119,3 +119,45 @@ impl Policy {
         self.mode.rule(self.on_conflict) == OnConflict::KeepLast
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_a_reason_and_a_message_of_its_own() {
+        let check = |refusal: Refusal, reason: Reason, words: &str| {
+            let (found, message) = refusal.explain();
+            assert_eq!(found, reason, "{refusal:?}");
+            assert!(message.contains(words), "{message}");
+        };
+        check(Refusal::Conflict, Reason::Conflict, "stored with other content");
+        check(Refusal::Sibling, Reason::RefusedByServer, "another record with the same identity");
+        check(Refusal::from_code(121), Reason::FailedValidation, "the collection's validator refused");
+        check(Refusal::from_code(11000), Reason::RefusedByServer, "the same key in a unique index (code 11000)");
+        check(Refusal::from_code(10334), Reason::RefusedByServer, "refused the document with code 10334");
+    }
+
+    #[test]
+    fn mode_and_rule_decide_between_two_records() {
+        use OnConflict::{KeepFirst, KeepLast, Reject};
+        let conflict = Outcome::Refused(Refusal::Conflict);
+        let table = [
+            (Mode::Insert, KeepFirst, Err(Outcome::Conflict), KeepFirst),
+            (Mode::Insert, KeepLast, Ok(Step::Replace), KeepLast),
+            (Mode::Insert, Reject, Err(conflict), Reject),
+            (Mode::Upsert, KeepFirst, Ok(Step::Replace), KeepLast),
+            (Mode::Upsert, KeepLast, Ok(Step::Replace), KeepLast),
+            (Mode::Upsert, Reject, Ok(Step::Replace), KeepLast),
+            (Mode::Merge, KeepFirst, Ok(Step::Merge), KeepLast),
+            (Mode::Merge, KeepLast, Ok(Step::Merge), KeepLast),
+            (Mode::Merge, Reject, Ok(Step::Merge), KeepLast),
+        ];
+        for (mode, on_conflict, on_different, rule) in table {
+            let policy = Policy { mode, on_conflict, empty_at_start: true, is_resumed: false };
+            assert_eq!(policy.on_different(), on_different, "{mode:?} {on_conflict:?}");
+            assert_eq!(mode.rule(on_conflict), rule, "{mode:?} {on_conflict:?}");
+            assert_eq!(policy.later_wins(), rule == KeepLast, "{mode:?} {on_conflict:?}");
+        }
+    }
+}

@@ -139,3 +139,116 @@ impl EncodedRun {
         self.blocks.last().map_or(0, |block| block.sequence + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::{Digest, Id};
+    use crate::reject::{Reason, Reject, RejectedRow};
+    use crate::spec::OnConflict;
+    use crate::write::Mode;
+
+    const MIB: usize = 1 << 20;
+
+    fn policy(on_conflict: OnConflict) -> Policy {
+        Policy { mode: Mode::Insert, on_conflict, empty_at_start: true, is_resumed: false }
+    }
+
+    fn builder(bytes_max: usize, settled_blocks: u64) -> RunBuilder {
+        RunBuilder::new(policy(OnConflict::KeepFirst), bytes_max, settled_blocks)
+    }
+
+    fn block(sequence: u64, bytes: usize) -> EncodedBlock {
+        EncodedBlock { sequence, rows: 10, documents: vec![0; bytes], ..EncodedBlock::default() }
+    }
+
+    /// How many blocks of half a MiB each run has, until `runs` are made.
+    fn lengths(builder: &mut RunBuilder, runs: usize) -> Vec<usize> {
+        let runs_made = (0..).filter_map(|sequence| builder.push(block(sequence, MIB / 2)));
+        runs_made.take(runs).map(|run| run.blocks.len()).collect()
+    }
+
+    #[test]
+    fn the_first_run_is_small_and_each_is_twice_the_one_before_up_to_the_bound() {
+        assert_eq!(lengths(&mut builder(5 * MIB, 0), 5), [2, 4, 8, 10, 10]);
+        assert_eq!(lengths(&mut builder(MIB / 2, 0), 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_run_is_full_at_its_bound_and_cells_of_rejects_count() {
+        assert!(builder(1_000, 0).push(block(0, 999)).is_none());
+        assert!(builder(1_000, 0).push(block(0, 1_000)).is_some());
+        let reject = Reject { field: None, reason: Reason::Missing, message: String::new() };
+        let cells = vec![b"ab".to_vec(), b"c".to_vec()];
+        let rejects = vec![RejectedRow { source: 0, line: 1, offset: 0, reject, cells }];
+        assert!(builder(1_000, 0).push(EncodedBlock { rejects: rejects.clone(), ..block(0, 996) }).is_none());
+        assert!(builder(1_000, 0).push(EncodedBlock { rejects, ..block(0, 997) }).is_some());
+    }
+
+    #[test]
+    fn no_run_has_blocks_on_both_sides_of_the_checkpoint() {
+        let mut builder = builder(MIB, 3);
+        let pushed: Vec<_> = (0..5).map(|sequence| builder.push(block(sequence, 1))).collect();
+        let settled = pushed[2].as_ref().expect("the run ends with the last settled block");
+        assert!(pushed.iter().enumerate().all(|(at, run)| run.is_some() == (at == 2)));
+        assert!(settled.is_settled);
+        assert_eq!((settled.blocks_end(), settled.rows()), (3, 30));
+        let rest = builder.finish().expect("two blocks are left");
+        assert!(!rest.is_settled);
+        assert_eq!((rest.blocks_end(), rest.rows()), (5, 20));
+        assert!(builder.finish().is_none());
+        // The first block after the checkpoint is not settled, even if no other one is in its run.
+        let mut builder = self::builder(MIB, 3);
+        assert!(builder.push(block(3, 1)).is_none());
+        assert!(!builder.finish().expect("a block is left").is_settled);
+    }
+
+    fn entry(id: u8, row: u32) -> Entry {
+        Entry { id: Id([id; 16]), digest: Digest(row.into()), start: row, len: 1, row, ..Entry::default() }
+    }
+
+    fn two_blocks() -> Vec<EncodedBlock> {
+        let block = |entries: Vec<Entry>, documents: &[u8]| EncodedBlock {
+            entries,
+            documents: documents.to_vec(),
+            ..EncodedBlock::default()
+        };
+        vec![block(vec![entry(1, 0), entry(3, 1)], b"ab"), block(vec![entry(1, 0), entry(1, 1), entry(2, 2)], b"cde")]
+    }
+
+    #[test]
+    fn records_are_sorted_and_one_of_each_identity_goes_out() {
+        for (rule, of_the_group) in
+            [(OnConflict::KeepFirst, b"a"), (OnConflict::Reject, b"a"), (OnConflict::KeepLast, b"d")]
+        {
+            let run = EncodedRun::new(two_blocks(), policy(rule), false);
+            let ids: Vec<u8> = run.entries.iter().map(|entry| entry.id.0[0]).collect();
+            assert_eq!(ids, [1, 2, 3]);
+            let documents: Vec<&[u8]> = run.entries.iter().map(|entry| run.document(entry)).collect();
+            assert_eq!(documents, [&of_the_group[..], b"e", b"b"], "{rule:?}");
+            let group: Vec<&[u8]> = run.groups[&0].iter().map(|entry| run.document(entry)).collect();
+            assert_eq!((run.groups.len(), group), (1, vec![&b"a"[..], b"c", b"d"]), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn the_machine_is_told_length_leading_bytes_and_what_came_earlier() {
+        let id = |first: [u8; 5]| {
+            let mut id = [0xff; 16];
+            id[..5].copy_from_slice(&first);
+            Id(id)
+        };
+        let entries = vec![
+            Entry { id: id([0, 0, 1, 2, 9]), len: 7, ..Entry::default() },
+            Entry { id: id([0x80, 0, 0, 0, 9]), len: 8, ..Entry::default() },
+        ];
+        let run = EncodedRun::new(
+            vec![EncodedBlock { entries, ..EncodedBlock::default() }],
+            policy(OnConflict::KeepFirst),
+            false,
+        );
+        let planned = run.planned(&[Earlier::Nothing, Earlier::Other]);
+        let found: Vec<_> = planned.iter().map(|record| (record.bytes, record.earlier, record.lead)).collect();
+        assert_eq!(found, [(7, Earlier::Nothing, 0x0102), (8, Earlier::Other, 0x8000_0000)]);
+    }
+}

@@ -250,3 +250,86 @@ impl Writer {
         self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::encode::{Entry, Id};
+    use crate::spec::OnConflict;
+
+    const PLAIN: Policy =
+        Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: false, is_resumed: false };
+
+    fn entry(number: u8, content: u8) -> Entry {
+        Entry { id: Id([number; 16]), digest: Digest(content.into()), row: content.into(), ..Entry::default() }
+    }
+
+    /// A run of one record for each of these, numbered from 0.
+    fn open(earlier: &[Earlier]) -> Open {
+        let entries = (0..earlier.len() as u8).map(|number| entry(number, 0)).collect();
+        let run = EncodedRun { blocks: Vec::new(), entries, groups: BTreeMap::new(), is_settled: false };
+        Open { run: Arc::new(run), earlier: earlier.to_vec(), stored: HashMap::new() }
+    }
+
+    #[test]
+    fn only_records_that_others_kept_out_or_the_server_refused_are_excused() {
+        let outcomes = [
+            (Outcome::Conflict, Earlier::Nothing),
+            (Outcome::Conflict, Earlier::Other),
+            (Outcome::Refused(Refusal::Conflict), Earlier::Nothing),
+            (Outcome::Refused(Refusal::Conflict), Earlier::Other),
+            (Outcome::Refused(Refusal::Validation), Earlier::Nothing),
+            (Outcome::Refused(Refusal::Server(11000)), Earlier::Other),
+            (Outcome::Written, Earlier::Nothing),
+            (Outcome::Present, Earlier::Nothing),
+            (Outcome::Replaced, Earlier::Nothing),
+            (Outcome::ReplacedOwn, Earlier::Other),
+            (Outcome::Duplicate, Earlier::Equal),
+        ];
+        let (outcomes, earlier): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
+        let settled = open(&earlier).settle(outcomes, Doubts { stored: 3, repeats: 4 }, PLAIN);
+        let ids = |numbers: [u8; 2]| numbers.map(|number| Id([number; 16])).to_vec();
+        assert_eq!(settled.exceptions, Exceptions { refused: ids([4, 5]), kept_out: ids([0, 2]) });
+        assert_eq!(settled.doubts, Doubts { stored: 3, repeats: 4 });
+    }
+
+    /// Of a group "first, second" the first goes out and is kept out by a stored document with the content of the second.
+    #[track_caller]
+    fn check_group(earlier: Earlier, duplicates: u64, conflicts: u64) {
+        let mut open = open(&[earlier]);
+        let group = vec![entry(0, 0), entry(0, 1)];
+        open.run = Arc::new(EncodedRun {
+            blocks: Vec::new(),
+            entries: vec![group[0]],
+            groups: BTreeMap::from([(0, group)]),
+            is_settled: false,
+        });
+        open.stored.insert(0, Digest(1));
+        let settled = open.settle(vec![Outcome::Conflict], Doubts::default(), PLAIN);
+        assert_eq!((settled.losers.duplicates, settled.losers.conflicts), (duplicates, conflicts), "{earlier:?}");
+    }
+
+    #[test]
+    fn a_repeat_of_stored_content_is_a_duplicate_only_if_the_load_stored_it() {
+        check_group(Earlier::Other, 1, 0);
+        check_group(Earlier::Nothing, 0, 1);
+    }
+
+    #[test]
+    fn a_load_that_gives_up_names_the_last_error_of_the_batch() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();
+            let bulk = Bulk::new(client.database("d"), "rows", None);
+            let limits = Limits { batch_docs_max: 1, batch_bytes_max: 1, in_flight_max: 1, attempts_max: 1 };
+            let policy = Policy { mode: Mode::Merge, ..PLAIN };
+            let mut writer = Writer::new(bulk, limits, policy, IdentityKey::default(), 1);
+            assert!(writer.comparison.merge);
+            writer.failures.insert(BatchId(4), Failure::Timeout);
+            assert!(matches!(writer.why(BatchId(4)), Failure::Timeout));
+            assert!(matches!(writer.why(BatchId(5)), Failure::WriteConcern { code: 64 }));
+        });
+    }
+}

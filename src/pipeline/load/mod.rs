@@ -202,3 +202,20 @@ fn reading(error: LedgerError) -> Error {
 fn keeping(error: LedgerError) -> Error {
     Error::of_ledger("write", error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_stop_a_load_when_they_are_more_than_allowed() {
+        let rows = |rejected| RejectsMax::Rows(3).is_exceeded(rejected, 10, false);
+        assert_eq!((rows(3), rows(4)), (false, true));
+        assert!(RejectsMax::Rows(0).is_exceeded(1, 1, false));
+        let percent = |rejected, read, at_end| RejectsMax::Percent(1.5).is_exceeded(rejected, read, at_end);
+        assert_eq!((percent(3, 200, true), percent(4, 200, true)), (false, true));
+        assert!(!percent(9_999, 9_999, false), "a share means nothing yet");
+        assert_eq!((percent(150, 10_000, false), percent(151, 10_000, false)), (false, true));
+        assert!(!percent(0, 0, true));
+    }
+}

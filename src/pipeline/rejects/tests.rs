@@ -1,0 +1,198 @@
+use std::fs;
+
+use super::super::settle::tests::{load, plan_of};
+use super::*;
+
+const ROWS: &str = "Name;Age\nAnn;1\n";
+const HEADER: &str = "reject_line;reject_byte_offset;reject_column;reject_rule;reject_message;Name;Age\n";
+
+fn content(dir: &tempfile::TempDir, name: &str) -> String {
+    fs::read_to_string(dir.path().join(name)).unwrap_or_else(|_| "absent".into())
+}
+
+/// A load that these reject files belong to.
+fn load_of(rejects: &Rejects<'_>) -> LoadRun {
+    let mut load = load();
+    load.checkpoint.rejects = rejects.states();
+    load
+}
+
+/// How a load with these files would be resumed: true, or the name of the file that is gone.
+fn resumed(plan: &Plan, named: Option<&Path>, load: &LoadRun) -> Result<Option<String>, Error> {
+    match Rejects::open(plan, named)?.resume(load)? {
+        Resumed::Yes => Ok(None),
+        Resumed::Gone(name) => Ok(Some(name)),
+    }
+}
+
+#[test]
+fn each_source_has_its_file_with_one_header() {
+    let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS), ("c.csv", ROWS)]);
+    let mut rejects = Rejects::open(&plan, None).unwrap();
+    assert_eq!([0, 1, 2].map(|source| rejects.slot_of(source)), [0, 1, 2]);
+    rejects.append(1, b"1\n").unwrap();
+    rejects.append(1, b"2\n").unwrap();
+    rejects.append(2, b"3\n").unwrap();
+    rejects.close_before(2);
+    assert!(matches!(rejects.slots[..], [Slot::Unused(_), Slot::Closed { .. }, Slot::Open(_)]));
+    rejects.append(1, b"4\n").unwrap();
+    rejects.close_before(2);
+    assert_eq!(content(&dir, "b.csv.rejects.csv"), format!("{HEADER}1\n2\n4\n"));
+    assert_eq!(content(&dir, "c.csv.rejects.csv"), format!("{HEADER}3\n"));
+    let paths = ["b.csv.rejects.csv", "c.csv.rejects.csv"].map(|name| dir.path().join(name).display().to_string());
+    assert_eq!(rejects.paths(), paths);
+    let states = rejects.states();
+    let hash = |name: &str| blake3::hash(content(&dir, name).as_bytes()).to_hex().to_string();
+    let expected = [(1, "b.csv.rejects.csv", 6), (2, "c.csv.rejects.csv", 2)].map(|(source, name, bytes)| {
+        RejectsState { source, name: name.into(), bytes: HEADER.len() as u64 + bytes, blake3: hash(name) }
+    });
+    assert_eq!(states, expected);
+    let load = load_of(&rejects);
+    drop(rejects);
+    assert_eq!(content(&dir, "a.csv.rejects.csv"), "absent", "a file without a row goes away");
+    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths);
+    fs::write(dir.path().join("b.csv.rejects.csv"), "x".repeat(HEADER.len() + 6)).unwrap();
+    fs::write(dir.path().join("c.csv.rejects.csv"), format!("{HEADER}3\n4\n")).unwrap();
+    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths[..0], "they were changed");
+}
+
+#[test]
+fn one_named_file_takes_the_rejects_of_all_sources_with_the_same_columns() {
+    let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
+    let named = dir.path().join("all.csv");
+    let mut rejects = Rejects::open(&plan, Some(&named)).unwrap();
+    assert_eq!([0, 1].map(|source| rejects.slot_of(source)), [0, 0]);
+    rejects.append(rejects.slot_of(1), b"1\n").unwrap();
+    rejects.close_before(1);
+    assert!(matches!(rejects.slots[..], [Slot::Open(_)]));
+    assert_eq!(content(&dir, "all.csv"), format!("{HEADER}1\n"));
+    let load = load_of(&rejects);
+    drop(rejects);
+    assert_eq!(resumed(&plan, Some(&named), &load).unwrap(), None);
+    let other = dir.path().join("other.csv");
+    fs::copy(&named, &other).unwrap();
+    assert_eq!(
+        resumed(&plan, Some(&other), &load).unwrap().as_deref(),
+        Some("all.csv"),
+        "another name is another load"
+    );
+
+    let source = dir.path().join("b.csv");
+    assert!(matches!(Rejects::open(&plan, Some(&source)), Err(Error::Usage(_))));
+    let (_dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", "Age;Name\n1;Ann\n")]);
+    assert!(matches!(Rejects::open(&plan, Some(&named)), Err(Error::Stopped(_))));
+}
+
+/// A file beside the source holds `there`; `left` is what an earlier load of the same key left. The name that the rejects get.
+#[track_caller]
+fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
+    let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
+    let path = dir.path().join("a.csv.rejects.csv");
+    fs::write(&path, there).unwrap();
+    let mut is_marked = true;
+    if let Some(mark) = mark {
+        let file = RejectFile::open(&path).unwrap();
+        file.mark(mark);
+        is_marked = file.marked_by().is_some();
+    }
+    let mut rejects = Rejects::open(&plan, None).unwrap();
+    let blake3 = blake3::hash(left.as_bytes()).to_hex().to_string();
+    rejects.replaceable = vec![LeftFile { load: "ours".into(), bytes: left.len() as u64, blake3 }];
+    rejects.append(0, b"1\n").unwrap();
+    if is_marked {
+        assert_eq!(rejects.states()[0].name, expected, "{there:?}, {left:?}, {mark:?}");
+        let is_left = expected != "a.csv.rejects.csv";
+        assert_eq!(content(&dir, "a.csv.rejects.csv"), if is_left { there.to_owned() } else { format!("{HEADER}1\n") });
+        assert_eq!(rejects.notes.len(), usize::from(is_left));
+    }
+}
+
+#[test]
+fn only_an_empty_file_or_one_that_a_load_of_the_same_key_left_is_overwritten() {
+    check_name("", "old\n", None, "a.csv.rejects.csv");
+    check_name("old\n", "old\n", None, "a.csv.rejects.csv");
+    check_name("old\n", "old\n", Some("ours"), "a.csv.rejects.csv");
+    check_name("old\n", "old\n", Some("theirs"), "a.csv.2.rejects.csv");
+    check_name("new\n", "old\n", None, "a.csv.2.rejects.csv");
+    check_name("old\nnew\n", "old\n", None, "a.csv.2.rejects.csv");
+    check_name("ol", "old\n", None, "a.csv.2.rejects.csv");
+}
+
+#[test]
+fn names_are_numbered_from_the_second_on() {
+    let name = |number| numbered(Path::new("x/a.csv"), number).display().to_string();
+    assert_eq!([1, 2, 3].map(name), ["x/a.csv.rejects.csv", "x/a.csv.2.rejects.csv", "x/a.csv.3.rejects.csv"]);
+}
+
+#[test]
+fn a_named_file_with_rows_of_others_stops_the_load_before_it_begins() {
+    let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
+    let named = dir.path().join("all.csv");
+    fs::write(&named, "by hand\n").unwrap();
+    let mut rejects = Rejects::open(&plan, Some(&named)).unwrap();
+    assert!(matches!(rejects.check_named(), Err(Error::RejectFile { .. })));
+    assert!(matches!(rejects.append(0, b"1\n"), Err(Error::RejectFile { .. })));
+    drop(rejects);
+    assert_eq!(content(&dir, "all.csv"), "by hand\n");
+}
+
+#[test]
+fn a_load_is_resumed_only_with_its_reject_files_as_they_were() {
+    let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
+    let mut rejects = Rejects::open(&plan, None).unwrap();
+    rejects.append(0, b"1\n").unwrap();
+    rejects.append(1, b"2\n").unwrap();
+    let load = load_of(&rejects);
+    drop(rejects);
+    let path = dir.path().join("b.csv.rejects.csv");
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(resumed(&plan, None, &load).unwrap(), None);
+    for changed in [&whole[1..], b"x", &[&b"x"[..], &whole[1..]].concat()] {
+        fs::write(&path, changed).unwrap();
+        assert!(matches!(resumed(&plan, None, &load), Err(Error::RejectFile { .. })));
+    }
+    fs::write(&path, "").unwrap();
+    assert_eq!(resumed(&plan, None, &load).unwrap().as_deref(), Some("b.csv.rejects.csv"), "it was emptied");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(resumed(&plan, None, &load).unwrap().as_deref(), Some("b.csv.rejects.csv"), "it is gone");
+
+    // Rows after the load's own are moved at the end.
+    fs::write(&path, [&whole[..], b"by hand\n"].concat()).unwrap();
+    let mut rejects = Rejects::open(&plan, None).unwrap();
+    assert!(matches!(rejects.resume(&load).unwrap(), Resumed::Yes));
+    rejects.finish().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), whole);
+    assert_eq!(content(&dir, "b.csv.2.rejects.csv"), "by hand\n");
+    assert_eq!(rejects.notes.len(), 1);
+    drop(rejects);
+
+    // A file without a row may be gone, and another load's file is not resumed.
+    let mut without_rows = load.clone();
+    without_rows.checkpoint.rejects[1].bytes = 0;
+    fs::remove_file(&path).unwrap();
+    assert_eq!(resumed(&plan, None, &without_rows).unwrap(), None);
+    fs::write(&path, &whole).unwrap();
+    let file = RejectFile::open(&path).unwrap();
+    file.mark("another load");
+    let is_marked = file.marked_by().is_some();
+    drop(file);
+    assert_eq!(resumed(&plan, None, &load).is_err(), is_marked);
+}
+
+#[test]
+fn few_files_are_open_at_once_however_many_sources_have_rejects() {
+    let names: Vec<String> = (0..20).map(|number| format!("{number:02}.csv")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), ROWS)).collect();
+    let (dir, plan) = plan_of(&files);
+    let mut rejects = Rejects::open(&plan, None).unwrap();
+    for row in ["1\n", "2\n"] {
+        for slot in 0..20 {
+            rejects.append(slot, row.as_bytes()).unwrap();
+            let open = rejects.slots.iter().filter(|slot| matches!(slot, Slot::Open(_))).count();
+            assert!(open <= OPEN_MAX, "{open} are open");
+        }
+    }
+    for name in names {
+        assert_eq!(content(&dir, &format!("{name}.rejects.csv")), format!("{HEADER}1\n2\n"));
+    }
+}

@@ -1,0 +1,224 @@
+use std::fs;
+use std::sync::Arc;
+
+use bson::{DateTime, Uuid};
+
+use super::*;
+use crate::encode::IdentityKey;
+use crate::ledger::{Checkpoint, Exceptions, Options, State};
+use crate::pipeline::plan::Wishes;
+use crate::pipeline::stages::Bench;
+use crate::read::Block;
+use crate::reject::Reason;
+use crate::spec::{OnConflict, Spec};
+use crate::write::machine::Doubts;
+use crate::write::{Losers, Mode, Policy};
+
+const SPEC: &str = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\n\
+                    [[field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
+                    [[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
+
+/// Files in a directory of their own, and the plan that reads them.
+pub(in crate::pipeline) fn plan_of(files: &[(&str, &str)]) -> (tempfile::TempDir, Plan) {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |(name, content): &(&str, &str)| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let wishes = Wishes { sources: files.iter().map(write).collect(), ..Wishes::default() };
+    let plan = Plan::new(Spec::from_toml(SPEC, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap();
+    (dir, plan)
+}
+
+/// A load with nothing settled.
+pub(in crate::pipeline) fn load() -> LoadRun {
+    let options = Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: String::new() };
+    LoadRun {
+        id: Uuid::from_bytes([7; 16]),
+        key: String::new(),
+        fence: 1,
+        collection: String::new(),
+        spec: String::new(),
+        spec_hash: String::new(),
+        sources: Vec::new(),
+        options,
+        state: State::Running,
+        first_load: false,
+        collection_uuid: None,
+        started: DateTime::MIN,
+        updated: DateTime::MIN,
+        finished: None,
+        counts: Counts::default(),
+        checkpoint: Checkpoint::default(),
+        digest: Digest::default().to_string(),
+        exceptions: 0,
+        version: String::new(),
+    }
+}
+
+/// Two sources: their columns are in another order, a row has a reject, and a blank line makes lines differ from rows.
+fn two_sources() -> (tempfile::TempDir, Plan) {
+    plan_of(&[("a.csv", "Name;Age\nAnn;1\nBob;x\nCia;3\n"), ("b.csv", "Age;Name\n4;Dot\n\n5;Eve\n")])
+}
+
+/// All rows as one settled run; `outcome` gives a record's by its name.
+fn settle_all(plan: &Plan, outcome: impl Fn(&str) -> Outcome) -> Settled {
+    let policy =
+        Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
+    let mut blocks = Vec::new();
+    for source in 0..plan.sources.len() {
+        let mut reader = plan.open(source).unwrap();
+        while let Some(mut block) = reader.next_block(Block::default()).unwrap() {
+            block.sequence = blocks.len() as u64;
+            blocks.push(Bench::new(plan, source, None).encode(&block, Vec::new()));
+        }
+    }
+    let run = Arc::new(EncodedRun::new(blocks, policy, false));
+    let outcomes = run.entries.iter().map(|entry| outcome(&name_of(&run, entry))).collect();
+    Settled { run, outcomes, losers: Losers::default(), exceptions: Exceptions::default(), doubts: Doubts::default() }
+}
+
+fn name_of(run: &EncodedRun, entry: &Entry) -> String {
+    let document = bson::RawDocument::from_bytes(run.document(entry)).unwrap();
+    document.get_str("Name").unwrap().to_owned()
+}
+
+fn entry_of(settled: &Settled, name: &str) -> Entry {
+    *settled.run.entries.iter().find(|entry| name_of(&settled.run, entry) == name).unwrap()
+}
+
+#[test]
+fn each_reject_is_in_its_sources_file_with_its_line_and_cells() {
+    let (dir, plan) = two_sources();
+    let mut account = Account::open(&plan, None).unwrap();
+    let refused = Outcome::Refused(Refusal::Conflict);
+    let mut settled = settle_all(&plan, |name| if name == "Eve" { refused } else { Outcome::Written });
+    settled.losers.refused.push((entry_of(&settled, "Cia"), Refusal::Sibling));
+    assert!(account.prepare(&settled).unwrap(), "both files are new to the ledger");
+    assert!(!account.prepare(&settled).unwrap());
+    let after = account.settle(&settled, &load()).unwrap();
+
+    let lines = |name: &str| -> Vec<String> {
+        fs::read_to_string(dir.path().join(name)).unwrap().lines().map(str::to_owned).collect()
+    };
+    let [of_a, of_b] = ["a.csv.rejects.csv", "b.csv.rejects.csv"].map(lines);
+    let starts = |lines: &[String], expected: &[&str]| {
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        assert!(lines.iter().zip(expected).all(|(line, start)| line.starts_with(start)), "{lines:?}");
+    };
+    starts(&of_a, &["reject_line;", "3;15;Age;", "4;21;;refused_by_server;"]);
+    starts(&of_b, &["reject_line;", "4;16;;conflict;"]);
+    assert!(of_a[0].ends_with(";Name;Age") && of_a[1].ends_with(";Bob;x") && of_a[2].ends_with(";Cia;3"), "{of_a:?}");
+    assert!(of_b[0].ends_with(";Age;Name") && of_b[1].ends_with(";5;Eve"), "{of_b:?}");
+
+    let counts =
+        Counts { read: 5, written: 3, rejected: 3, refused_by_server: 1, refused_for_conflict: 1, ..Counts::default() };
+    assert_eq!(after.counts, counts);
+    let files: Vec<_> = after.checkpoint.rejects.iter().map(|state| (state.source, state.name.as_str())).collect();
+    assert_eq!(files, [(0, "a.csv.rejects.csv"), (1, "b.csv.rejects.csv")]);
+    assert_eq!((after.checkpoint.blocks, after.exceptions), (2, 0));
+}
+
+#[test]
+fn a_file_is_prepared_for_every_kind_of_reject() {
+    let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n"), ("b.csv", "Name,Age\nBob,2\n")]);
+    let mut settled = settle_all(&plan, |_| Outcome::Written);
+    assert!(!Account::open(&plan, None).unwrap().prepare(&settled).unwrap(), "nothing is rejected");
+    settled.losers.refused.push((entry_of(&settled, "Bob"), Refusal::Conflict));
+    assert!(Account::open(&plan, None).unwrap().prepare(&settled).unwrap());
+    let refused = settle_all(&plan, |name| match name {
+        "Bob" => Outcome::Refused(Refusal::Validation),
+        _ => Outcome::Written,
+    });
+    let mut account = Account::open(&plan, None).unwrap();
+    assert!(account.prepare(&refused).unwrap());
+    assert_eq!(account.rejects.states()[0].source, 1);
+}
+
+/// One record with this outcome: what is counted, and whether its digest is in the sum.
+#[track_caller]
+fn check_outcome(outcome: Outcome, counts: Counts, in_sum: bool) {
+    let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n")]);
+    let mut account = Account::open(&plan, None).unwrap();
+    let settled = settle_all(&plan, |_| outcome);
+    account.prepare(&settled).unwrap();
+    let after = account.settle(&settled, &load()).unwrap();
+    assert_eq!(after.counts, Counts { read: 1, ..counts }, "{outcome:?}");
+    let sum = if in_sum { entry_of(&settled, "Ann").digest } else { Digest::default() };
+    let expected = if outcome == Outcome::ReplacedOwn { String::new() } else { sum.to_string() };
+    assert_eq!(after.digest, expected, "{outcome:?}");
+}
+
+#[test]
+fn every_outcome_has_its_count_and_its_part_in_the_digest() {
+    let none = Counts::default();
+    check_outcome(Outcome::Written, Counts { written: 1, ..none }, true);
+    check_outcome(Outcome::Replaced, Counts { written: 1, replaced: 1, ..none }, true);
+    check_outcome(Outcome::Present, Counts { already_present: 1, ..none }, true);
+    check_outcome(Outcome::Duplicate, Counts { duplicates: 1, ..none }, false);
+    check_outcome(Outcome::Conflict, Counts { conflicts: 1, ..none }, false);
+    check_outcome(Outcome::ReplacedOwn, Counts { conflicts: 1, ..none }, false);
+    let by_server = Counts { rejected: 1, refused_by_server: 1, ..none };
+    check_outcome(Outcome::Refused(Refusal::Validation), by_server, false);
+    check_outcome(Outcome::Refused(Refusal::Server(11000)), by_server, false);
+    let for_conflict = Counts { rejected: 1, refused_for_conflict: 1, ..none };
+    check_outcome(Outcome::Refused(Refusal::Conflict), for_conflict, false);
+    check_outcome(Outcome::Pending, none, false);
+}
+
+#[test]
+fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
+    let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\nBob,2\n")]);
+    let mut account = Account::open(&plan, None).unwrap();
+    let mut settled = settle_all(&plan, |_| Outcome::Written);
+    settled.doubts = Doubts { stored: 1, repeats: 2 };
+    (settled.losers.duplicates, settled.losers.conflicts) = (3, 4);
+    let once = account.settle(&settled, &load()).unwrap();
+    let counts = Counts {
+        read: 2,
+        written: 2,
+        duplicates: 3,
+        conflicts: 4,
+        in_doubt: 1,
+        repeats_in_doubt: 2,
+        ..Counts::default()
+    };
+    assert_eq!(once.counts, counts);
+    let mut sum = Digest::default();
+    settled.run.entries.iter().for_each(|entry| sum.add(entry.digest));
+    assert_eq!(once.digest, sum.to_string());
+    let twice = account.settle(&settled, &once).unwrap();
+    assert_eq!((twice.counts.written, twice.counts.in_doubt, twice.counts.repeats_in_doubt), (4, 2, 4));
+    settled.run.entries.iter().for_each(|entry| sum.add(entry.digest));
+    assert_eq!(twice.digest, sum.to_string());
+
+    // Another process goes on where this one was.
+    let mut resumed = Account::open(&plan, None).unwrap();
+    assert!(matches!(resumed.resume(&once).unwrap(), Resumed::Yes));
+    assert_eq!(resumed.settle(&settled, &once).unwrap().digest, twice.digest);
+    let replaced = settle_all(&plan, |name| if name == "Ann" { Outcome::ReplacedOwn } else { Outcome::Written });
+    let replaced = resumed.settle(&replaced, &twice).unwrap();
+    assert_eq!(replaced.digest, "");
+    assert_eq!(resumed.settle(&settled, &replaced).unwrap().digest, "");
+    let mut again = Account::open(&plan, None).unwrap();
+    assert!(matches!(again.resume(&replaced).unwrap(), Resumed::Yes));
+    assert_eq!(again.settle(&settled, &replaced).unwrap().digest, "", "nor is it found again after a resume");
+}
+
+#[test]
+fn refused_rows_are_counted_by_their_reason() {
+    let (_dir, plan) = two_sources();
+    let mut account = Account::open(&plan, None).unwrap();
+    let settled = settle_all(&plan, |name| match name {
+        "Dot" => Outcome::Refused(Refusal::Validation),
+        "Eve" => Outcome::Refused(Refusal::Conflict),
+        _ => Outcome::Written,
+    });
+    account.settle(&settled, &load()).unwrap();
+    let mut listed: Vec<_> =
+        account.refused.list(&plan.spec).into_iter().map(|count| (count.what, count.count)).collect();
+    listed.sort();
+    let expected = [Reason::Conflict, Reason::FailedValidation].map(|reason| (reason.code().to_owned(), 1));
+    assert_eq!(listed, expected);
+}

@@ -1,0 +1,302 @@
+//! The ledger's queries, each with two of everything: collections, keys, loads, states.
+
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, Uuid, doc};
+use medlift::encode::Id;
+use medlift::ledger::{
+    Checkpoint, Claim, CollectionIdentity, Counts, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner,
+    RejectsState, State,
+};
+use mongodb::{Collection, Database};
+
+use crate::load::block_on;
+use crate::server::{fresh_database, shared};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+async fn database(purpose: &str) -> Database {
+    let client = mongodb::Client::with_uri_str(shared().uri()).await.unwrap();
+    client.database(&fresh_database(purpose))
+}
+
+fn load(collection: &str, key: &str, state: State) -> LoadRun {
+    LoadRun {
+        id: Uuid::new(),
+        key: key.into(),
+        fence: 1,
+        collection: collection.into(),
+        spec: "a spec".into(),
+        spec_hash: "a hash".into(),
+        sources: Vec::new(),
+        options: Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: String::new() },
+        state,
+        first_load: false,
+        collection_uuid: None,
+        started: DateTime::MIN,
+        updated: DateTime::MIN,
+        finished: None,
+        counts: Counts::default(),
+        checkpoint: Checkpoint::default(),
+        digest: String::new(),
+        exceptions: 0,
+        version: "1".into(),
+    }
+}
+
+/// Writes a load; the next one is later by the server's clock.
+async fn put(ledger: &Ledger, mut load: LoadRun) -> LoadRun {
+    ledger.put(&mut load).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    load
+}
+
+async fn found(ledger: &Ledger, key: &str) -> Option<Uuid> {
+    ledger.find(key).await.unwrap().map(|load| load.id)
+}
+
+#[test]
+fn the_latest_load_of_a_key_is_found_in_its_own_collection() {
+    block_on(async {
+        let database = database("find").await;
+        let (one, two) = (Ledger::new(&database, "one", LEASE), Ledger::new(&database, "two", LEASE));
+        let mut first = put(&one, load("one", "k", State::Complete)).await;
+        let second = put(&one, load("one", "k", State::Complete)).await;
+        let other_key = put(&one, load("one", "l", State::Complete)).await;
+        let other_collection = put(&two, load("two", "k", State::Complete)).await;
+        assert!(first.started < second.started && first.started == first.updated);
+        let before = (first.started, first.updated);
+        one.put(&mut first).await.unwrap();
+        assert!(first.started == before.0 && first.updated > before.1, "a load begins once");
+        assert_eq!(found(&one, "k").await, Some(second.id), "the one that began last, not the one changed last");
+        assert_eq!(found(&one, "l").await, Some(other_key.id));
+        assert_eq!(found(&two, "k").await, Some(other_collection.id));
+        assert_eq!(found(&two, "l").await, None);
+        put(&one, LoadRun { state: State::Superseded, ..second }).await;
+        assert_eq!(found(&one, "k").await, Some(first.id));
+        one.mark_dropped().await.unwrap();
+        assert_eq!((found(&one, "k").await, found(&one, "l").await), (None, None));
+        assert_eq!(found(&two, "k").await, Some(other_collection.id), "another collection was not dropped");
+    });
+}
+
+#[test]
+fn reject_files_of_all_loads_with_a_key_are_known() {
+    block_on(async {
+        let database = database("files").await;
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        let with_files = |key: &str, names: &[&str]| {
+            let state = |(name, source): (&&str, u32)| RejectsState {
+                source,
+                name: (*name).into(),
+                bytes: 7,
+                blake3: "ab".into(),
+            };
+            let rejects = names.iter().zip(0..).map(state).collect();
+            LoadRun { checkpoint: Checkpoint { blocks: 1, rejects }, ..load("rows", key, State::Failed) }
+        };
+        let one = put(&ledger, with_files("k", &["a", "b"])).await;
+        let two = put(&ledger, LoadRun { state: State::Superseded, ..with_files("k", &["c"]) }).await;
+        put(&ledger, with_files("l", &["d"])).await;
+        put(&ledger, LoadRun { collection: "other".into(), ..with_files("k", &["e"]) }).await;
+        let mut files: Vec<_> = ledger.reject_files("k").await.unwrap();
+        files.sort_by(|left, right| left.1.name.cmp(&right.1.name));
+        let files: Vec<_> = files.iter().map(|(load, state)| (*load, state.name.as_str(), state.source)).collect();
+        assert_eq!(files, [(one.id, "a", 0), (one.id, "b", 1), (two.id, "c", 0)]);
+    });
+}
+
+#[test]
+fn a_load_that_begins_anew_gives_up_every_unfinished_one_of_its_key() {
+    block_on(async {
+        let database = database("supersede").await;
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        let mut loads = Vec::new();
+        for state in [State::Running, State::Stopped, State::Failed, State::Complete, State::Dropped] {
+            loads.push(put(&ledger, load("rows", "k", state)).await);
+        }
+        let kept = put(&ledger, load("rows", "k", State::Running)).await;
+        let other = put(&ledger, load("rows", "l", State::Running)).await;
+        ledger.supersede("k", kept.id, 1).await.unwrap();
+        let documents: Collection<Document> = database.collection("medlift_runs");
+        let mut states = Vec::new();
+        for load in loads.iter().chain([&kept, &other]) {
+            let stored = documents.find_one(doc! { "_id": load.id }).await.unwrap().unwrap();
+            states.push(stored.get_str("state").unwrap().to_owned());
+        }
+        let expected = ["superseded", "superseded", "superseded", "complete", "dropped", "running", "running"];
+        assert_eq!(states, expected);
+    });
+}
+
+#[test]
+fn only_another_load_into_the_same_collection_overlaps() {
+    block_on(async {
+        let database = database("overlap").await;
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        let mut before = put(&ledger, load("rows", "a", State::Running)).await;
+        let ours = put(&ledger, load("rows", "k", State::Running)).await;
+        put(&ledger, load("elsewhere", "b", State::Running)).await;
+        let dropped = put(&ledger, load("rows", "c", State::Dropped)).await;
+        assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
+        assert!(ledger.has_overlapping_loads(&before).await.unwrap(), "ours began later");
+        ledger.put(&mut before).await.unwrap();
+        assert!(ledger.has_overlapping_loads(&ours).await.unwrap(), "it began earlier and was at work since");
+        put(&ledger, LoadRun { state: State::Dropped, ..before }).await;
+        assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
+        put(&ledger, LoadRun { state: State::Failed, ..dropped }).await;
+        assert!(ledger.has_overlapping_loads(&ours).await.unwrap());
+    });
+}
+
+#[test]
+fn a_first_load_that_never_ended_is_known_by_its_collections_uuid() {
+    block_on(async {
+        let database = database("unfinished").await;
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        let (uuid, other) = (Some(Uuid::new()), Some(Uuid::new()));
+        let states = [
+            (State::Running, true),
+            (State::Stopped, true),
+            (State::Failed, true),
+            (State::Superseded, true),
+            (State::Complete, false),
+            (State::Dropped, false),
+        ];
+        let mut run = LoadRun { first_load: true, ..load("rows", "k", State::Running) };
+        for (state, unfinished) in states {
+            for (of, counts) in [(uuid, true), (other, false), (None, true)] {
+                run = LoadRun { state, collection_uuid: of, ..run };
+                ledger.put(&mut run).await.unwrap();
+                let found = ledger.has_unfinished_first_load(uuid).await.unwrap();
+                assert_eq!(found, unfinished && counts, "{state:?}, {of:?}");
+            }
+        }
+        let mut run = LoadRun { first_load: false, state: State::Running, ..run };
+        ledger.put(&mut run).await.unwrap();
+        assert!(!ledger.has_unfinished_first_load(uuid).await.unwrap(), "a later load");
+        let elsewhere = Ledger::new(&database, "elsewhere", LEASE);
+        ledger.put(&mut LoadRun { first_load: true, ..run }).await.unwrap();
+        assert!(!elsewhere.has_unfinished_first_load(uuid).await.unwrap());
+    });
+}
+
+#[test]
+fn each_list_of_exceptions_is_kept_for_its_load_and_number() {
+    block_on(async {
+        let database = database("exceptions").await;
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        let (one, two) = (load("rows", "k", State::Running), load("rows", "l", State::Running));
+        let list = |byte: u8| Exceptions {
+            refused: vec![Id([byte; 16]), Id([byte + 1; 16])],
+            kept_out: vec![Id([byte + 2; 16])],
+        };
+        let all = [(&one, 0, list(0)), (&one, 1, list(10)), (&two, 0, list(20))];
+        for (load, number, list) in &all {
+            ledger.put_exceptions(load, *number, list).await.unwrap();
+        }
+        for (load, number, list) in &all {
+            assert_eq!(ledger.exceptions(load.id, *number).await.unwrap(), *list);
+        }
+        assert!(matches!(ledger.exceptions(two.id, 1).await, Err(LedgerError::Incomplete)));
+        let late = LoadRun { fence: 0, ..one };
+        assert!(matches!(ledger.put_exceptions(&late, 0, &list(30)).await, Err(LedgerError::TakenOver)));
+    });
+}
+
+#[test]
+fn an_identity_is_taken_from_the_loads_where_none_is_recorded() {
+    block_on(async {
+        let database = database("identities").await;
+        let identity = |key: &str| CollectionIdentity { fields: vec!["a: string".into()], key: key.into() };
+        let keyed = |collection: &str, key: &str, state| {
+            let load = load(collection, "k", state);
+            LoadRun { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
+        };
+        // Keys of the loads into a collection, the state of the loads, and the identity that is settled for the key "k1".
+        let table = [
+            ("of_none", &[][..], State::Complete, "k1"),
+            ("of_others", &["k2"][..], State::Complete, "k2"),
+            ("of_both", &["k2", "k1"][..], State::Complete, "k1"),
+            ("of_dropped", &["k2"][..], State::Dropped, "k1"),
+        ];
+        for (collection, keys, state, expected) in table {
+            let ledger = Ledger::new(&database, collection, LEASE);
+            for key in keys {
+                put(&ledger, keyed(collection, key, state)).await;
+            }
+            assert_eq!(ledger.identity().await.unwrap(), None);
+            let settled = ledger.settle_identity(&identity("k1"), false, "k").await.unwrap();
+            assert_eq!(settled, identity(expected), "{collection}");
+            assert_eq!(ledger.identity().await.unwrap(), Some(settled));
+        }
+    });
+}
+
+/// Puts the lease of a process into the ledger that runs for another minute.
+async fn put_lease(database: &Database, key: &str, target: &str, owner: &Owner) {
+    let leases: Collection<Document> = database.collection("medlift_runs.leases");
+    let until = DateTime::from_millis(DateTime::now().timestamp_millis() + 60_000);
+    let lease = doc! {
+        "target": target, "owner": bson::serialize_to_bson(owner).unwrap(), "fence": 4_i64, "since": DateTime::now(), "until": until,
+    };
+    leases.update_one(doc! { "_id": format!("lease {key}") }, doc! { "$set": lease }).upsert(true).await.unwrap();
+}
+
+#[test]
+fn the_lease_of_a_process_that_has_ended_is_taken_at_once_and_no_other() {
+    block_on(async {
+        let database = database("ended").await;
+        let (alive, ended) = (Owner::this_process(), Owner { ticks: "1".into(), ..Owner::this_process() });
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        assert!(ledger.other_load("").await.unwrap().is_none());
+        put_lease(&database, "a", "rows", &ended).await;
+        assert!(ledger.other_load("").await.unwrap().is_none(), "a process that has ended loads nothing");
+        assert_eq!(ledger.take_lease("a").await.unwrap().unwrap(), 5);
+        assert!(ledger.other_load("a").await.unwrap().is_none(), "the caller's own lease");
+        assert!(ledger.other_load("b").await.unwrap().is_some());
+        put_lease(&database, "b", "rows", &alive).await;
+        assert_eq!(ledger.take_lease("b").await.unwrap().unwrap_err().lease.owner, alive);
+        assert_eq!(ledger.other_load("a").await.unwrap().unwrap().lease.fence, 4);
+        let elsewhere = Ledger::new(&database, "elsewhere", LEASE);
+        assert!(elsewhere.other_load("").await.unwrap().is_none());
+        put_lease(&database, "c", "elsewhere", &alive).await;
+        assert!(elsewhere.other_load("").await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn whoever_writes_asks_the_ledger_when_the_lease_may_have_run_out() {
+    block_on(async {
+        let database = database("guard").await;
+        let (long, short) =
+            (Ledger::new(&database, "rows", LEASE), Ledger::new(&database, "rows", Duration::from_millis(50)));
+        let claims =
+            [Claim::take(&long, "long").await.unwrap().unwrap(), Claim::take(&short, "short").await.unwrap().unwrap()];
+        assert_eq!(claims.each_ref().map(Claim::fence), [1, 1]);
+        for key in ["long", "short"] {
+            put_lease(&database, key, "rows", &Owner::this_process()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        claims[0].guard().ensure().await.expect("the lease runs, nobody is asked");
+        assert!(!claims[0].is_lost());
+        assert!(matches!(claims[1].guard().ensure().await, Err(LedgerError::TakenOver)));
+        assert!(matches!(claims[0].guard().renew().await, Err(LedgerError::TakenOver)));
+        assert!(claims[0].is_lost() && claims[1].is_lost());
+    });
+}
+
+#[test]
+fn a_lease_that_was_given_back_is_free() {
+    block_on(async {
+        let database = database("released").await;
+        let (ours, theirs) = (Ledger::new(&database, "rows", LEASE), Ledger::new(&database, "rows", LEASE));
+        let claim = Claim::take(&ours, "k").await.unwrap().unwrap();
+        assert!(theirs.take_lease("k").await.unwrap().is_err());
+        claim.release().await;
+        assert_eq!(theirs.take_lease("k").await.unwrap().unwrap(), 2);
+        let leases: Collection<Document> = database.collection("medlift_runs.leases");
+        let lease = leases.find_one(doc! { "_id": "lease k" }).await.unwrap().unwrap();
+        assert_eq!(lease.get("target"), Some(&Bson::from("rows")));
+    });
+}
