@@ -12,14 +12,16 @@ RUN apt-get update && apt-get install -y --no-install-recommends libcurl4 libssl
 WORKDIR /src
 # Dependencies first, as in the program's own image.
 COPY Cargo.toml Cargo.lock ./
+COPY benchmark/Cargo.toml benchmark/
+COPY testkit/Cargo.toml testkit/
 COPY xtask/Cargo.toml xtask/
-RUN mkdir -p src tests/it benches xtask/src \
- && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs xtask/src/main.rs >/dev/null \
- && touch src/lib.rs xtask/src/lib.rs \
+RUN mkdir -p src tests/it benches benchmark/src testkit/src xtask/src \
+ && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs benchmark/src/main.rs xtask/src/main.rs >/dev/null \
+ && touch src/lib.rs testkit/src/lib.rs xtask/src/lib.rs \
  && for bench in $(sed -n '/^\[\[bench]]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \
  && cargo test --locked --package medlift --test it --no-run
 COPY --from=mongo /usr/bin/mongod /usr/local/bin/mongod
 COPY . .
-RUN touch src/main.rs src/lib.rs xtask/src/lib.rs tests/it/main.rs \
+RUN touch src/main.rs src/lib.rs testkit/src/lib.rs tests/it/main.rs \
  && cargo test --locked --package medlift --test it --no-run
 CMD ["cargo", "test", "--locked", "--offline", "--package", "medlift", "--test", "it"]
