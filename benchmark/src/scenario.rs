@@ -13,7 +13,7 @@ use testkit::Result;
 /// The fields by which mongoimport finds the document of a row. No two admissions of the source have the same values in
 /// them.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
-/// The search for the best pace sends this many documents, and tries each candidate `SEARCH_RUNS` times.
+/// The search for the best pace sends at most this many documents, and tries each candidate `SEARCH_RUNS` times.
 const SEARCH_DOCS_MAX: u64 = 300_000;
 const SEARCH_RUNS: usize = 3;
 const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
