@@ -1,10 +1,10 @@
-# Medlift in a container: the binary, the authorities that TLS trusts, and nothing else of ours.
+# Medlift in a container: the binary and the certificate authorities for TLS, on a minimal Debian.
 #
 #   docker build -t medlift .
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
-# Dependencies first, against empty sources: a change of the source rebuilds only what comes after.
+# Builds the dependencies first, with empty sources. A change of the source then rebuilds only the later layers.
 COPY Cargo.toml Cargo.lock ./
 COPY benchmark/Cargo.toml benchmark/
 COPY testkit/Cargo.toml testkit/
@@ -16,7 +16,7 @@ RUN mkdir -p src tests/it benches benchmark/src testkit/src xtask/src \
  && cargo build --release --locked --package medlift --bin medlift
 COPY specs specs
 COPY src src
-# Docker keeps the files' old times; cargo goes by them.
+# Docker keeps the files' old modification times, and cargo uses them to decide what to rebuild.
 RUN touch src/main.rs src/lib.rs \
  && cargo build --release --locked --package medlift --bin medlift \
  && strip --strip-debug target/release/medlift
@@ -28,7 +28,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
  && install -d -o medlift -g medlift /var/lib/medlift
 COPY --from=build /src/target/release/medlift /usr/local/bin/medlift
 USER medlift
-# Reject files and reports go here; the rest of the root file system may be read-only.
+# Reject files are written here. The rest of the root file system may be read-only.
 WORKDIR /var/lib/medlift
 VOLUME /var/lib/medlift
 HEALTHCHECK --interval=30s --timeout=15s --start-period=10s --retries=3 CMD ["medlift", "doctor"]

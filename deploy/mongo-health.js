@@ -1,5 +1,5 @@
-// The health check of the database's container: healthy once this server is the primary of its replica set, which is
-// initiated here at the first start. The password is read from a file: on a command line, everybody could see it.
+// The health check of the database's container. At the first start, it initiates the replica set. It succeeds when this
+// server is the primary. The password is read from a file, because everybody could see it on a command line.
 const user = process.env.MONGO_INITDB_ROOT_USERNAME;
 const password = require("fs").readFileSync(process.env.MONGO_INITDB_ROOT_PASSWORD_FILE, "utf8").trim();
 const admin = connect("mongodb://127.0.0.1:27017/admin?directConnection=true&serverSelectionTimeoutMS=5000");

@@ -1,25 +1,25 @@
 #!/bin/sh
-# Puts each service's passwords into the volume that only this service mounts. A password that .env holds is taken from
-# there at every start, so that a changed one arrives; one that it does not hold is made up once and kept.
+# Writes each service's passwords to the volume that only this service mounts. A password that is set in .env is read
+# from there at every start, so a changed password takes effect. A password that is not set is generated once and kept.
 set -eu
 umask 077
 
-readonly_by() { # FILE USER_ID: readable by that user alone
+readonly_by() { # FILE USER_ID: makes the file readable for that user only
   chmod 0400 "$1"
   chown "$2:$2" "$1"
 }
 
-from_env_file() { # NAME: its value in .env, without surrounding quotes
+from_env_file() { # NAME: prints its value in .env, without surrounding quotes
   [ -f /project/.env ] || return 0
   sed -n "s/^[[:space:]]*$1=//p" /project/.env | tail -n 1 | tr -d '\r' |
     sed -e "s/^'\(.*\)'[[:space:]]*\$/\1/" -e 's/^"\(.*\)"[[:space:]]*$/\1/'
 }
 
-random() { # BYTES: about that many random bytes as letters and digits, which need quoting nowhere
+random() { # BYTES: prints that many random bytes in base64, letters and digits only, so quoting is never needed
   head -c "$1" /dev/urandom | base64 | tr -dc 'A-Za-z0-9'
 }
 
-keep() { # NAME: puts the password into the volume of all
+keep() { # NAME: writes the password to the volume with all passwords
   given=$(from_env_file "$1")
   if [ -n "$given" ]; then
     printf '%s' "$given" >"/secrets/all/$1.new"
@@ -31,7 +31,7 @@ keep() { # NAME: puts the password into the volume of all
   mv "/secrets/all/$1.new" "/secrets/all/$1"
 }
 
-hand_out() { # NAME SERVICE USER_ID
+hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume, readable for that user only
   cp "/secrets/all/$1" "/secrets/$2/$1.new"
   readonly_by "/secrets/$2/$1.new" "$3"
   mv "/secrets/$2/$1.new" "/secrets/$2/$1"
@@ -48,7 +48,7 @@ hand_out MONGO_ROOT_PASS mongo "$mongodb"
 hand_out LOADER_PASS app "$medlift"
 hand_out READER_PASS app "$medlift"
 
-# Members of a replica set know each other by this; mongod refuses one that others can read.
+# The members of a replica set authenticate each other with this key. mongod refuses a key file that others can read.
 if [ ! -s /secrets/mongo/replica-set-key ]; then
   random 512 >/secrets/mongo/replica-set-key
 fi

@@ -1,4 +1,4 @@
-//! Who is measured: each contender as the command line that is run, and what is set up before.
+//! The contenders: the command line of each, and the preparation before it runs.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,18 +11,18 @@ use crate::stand::{COLLECTION, DATABASE};
 
 const DURABLE: &str = "{w: \"majority\", j: true}";
 
-/// One of those that are measured.
+/// One program that is measured.
 #[derive(Debug)]
 pub(crate) struct Contender {
     pub(crate) name: String,
-    /// Done before each run and not measured.
+    /// Steps before each measurement. Their time is not measured.
     pub(crate) prepare: Vec<Step>,
     pub(crate) command: Vec<String>,
-    /// Exit statuses of a run that did its job.
+    /// Exit codes of a successful run.
     pub(crate) accepted: &'static [i64],
 }
 
-/// Something to do before a measurement.
+/// A step before a measurement.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     /// Drop the database.
@@ -33,7 +33,7 @@ pub(crate) enum Step {
     Command(Document),
 }
 
-/// Where contenders find their tools and the server.
+/// The tools and the server that contenders use.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools<'a> {
     pub(crate) inputs: &'a Inputs,
@@ -46,7 +46,7 @@ impl Contender {
         Self { name: name.into(), prepare: vec![Step::Drop], command, accepted: &[0] }
     }
 
-    /// With these steps in place of a mere drop.
+    /// Replaces the drop of the database by these steps.
     pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self
@@ -54,20 +54,20 @@ impl Contender {
 }
 
 impl Tools<'_> {
-    /// The documents of a file, sent as they are.
+    /// The floor: sends the documents of a file unchanged.
     pub(crate) fn floor(&self, name: &str, documents: &Path, pace: Pace) -> Contender {
         let mut command = vec![text(&self.inputs.replay)];
         command.extend(pace.arguments(self.address, documents));
         Contender::new(name, command)
     }
 
-    /// `medlift load` with further arguments. Status 4 says that there were rejects.
+    /// `medlift load` with additional arguments. Exit code 4 reports rejects.
     pub(crate) fn medlift(&self, name: &str, csv: &Path, arguments: &[&str]) -> Contender {
         let command = self.medlift_command("load", csv, &[&["--yes", "--no-verify"], arguments].concat());
         Contender { accepted: &[0, 4], ..Contender::new(name, command) }
     }
 
-    /// `medlift verify` of what the contender before it loaded.
+    /// `medlift verify` of the documents that the previous contender loaded.
     pub(crate) fn verify(&self, csv: &Path, arguments: &[&str]) -> Contender {
         Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())
     }
@@ -88,11 +88,11 @@ impl Tools<'_> {
         Contender::new(name, arguments.into_iter().chain(target).collect())
     }
 
-    /// `mongoimport` of a file without header, its columns typed, with so many workers.
+    /// `mongoimport` of a file without a header, with typed columns and this number of workers.
     pub(crate) fn mongoimport(&self, name: &str, program: &Path, file: &Path, fields: &str, workers: u32) -> Contender {
         let workers = workers.to_string();
         let file = text(file);
-        // Not the connection string: together with a database, only some versions take one.
+        // Host instead of connection string: not all versions accept a connection string together with a database.
         let host = self.address.to_string();
         let pairs = [
             ("--host", host.as_str()),
@@ -110,12 +110,12 @@ impl Tools<'_> {
     }
 }
 
-/// Removes every document and leaves indexes and validator.
+/// Removes all documents and keeps indexes and validator.
 pub(crate) fn empty_collection() -> Step {
     Step::Command(doc! { "delete": COLLECTION, "deletes": [{ "q": {}, "limit": 0 }], "$db": DATABASE })
 }
 
-/// The index without which an upsert on these fields scans the collection for each row.
+/// The index on these fields. Without it, an upsert scans the collection for each row.
 pub(crate) fn index_on(fields: &[&str]) -> Step {
     let key: Document = fields.iter().map(|&field| (field.to_owned(), 1.into())).collect();
     Step::Command(doc! {
@@ -123,7 +123,7 @@ pub(crate) fn index_on(fields: &[&str]) -> Step {
     })
 }
 
-/// `path` as an argument; every path here is made of names this program chose, below the repository.
+/// `path` as an argument. It is valid UTF-8, because this program chose all names below the repository.
 fn text(path: &Path) -> String {
     path.display().to_string()
 }

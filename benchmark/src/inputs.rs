@@ -1,4 +1,4 @@
-//! What a benchmark needs before it can start: release builds, a Python environment, source files, encoded documents.
+//! Prepares a benchmark: release builds, a Python environment, source files, encoded documents.
 
 use std::env;
 use std::fs::{self, File};
@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testkit::{Doing, Error, Result, root, target_dir};
 
-/// Column types as mongoimport spells them; every other column is a string.
+/// Column types in mongoimport's syntax. All other columns are strings.
 const TYPED_COLUMNS: &[(&str, &str)] = &[
     ("Age", "int32()"),
     ("Room Number", "int32()"),
@@ -18,12 +18,12 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
     ("Discharge Date", "date(2006-01-02)"),
 ];
 
-/// Programs and files, all below `target/`.
+/// Programs and files. All are below `target/`.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
     pub(crate) medlift: PathBuf,
-    /// This program, built for release: it replays the floor.
+    /// This program, built for release. It replays the floor.
     pub(crate) replay: PathBuf,
     dump: PathBuf,
     pub(crate) python: PathBuf,
@@ -33,7 +33,7 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    /// Builds what is measured, and fetches what it is measured against.
+    /// Builds Medlift and this program, and fetches the tools that Medlift is compared with.
     pub(crate) fn prepare() -> Result<Self> {
         let dir = target_dir().join("bench");
         fs::create_dir_all(&dir).doing(|| format!("creating {}", dir.display()))?;
@@ -57,14 +57,14 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// Contenders that cannot take part here, and why.
+    /// Contenders that cannot run on this machine, with the reason.
     pub(crate) fn left_out(&self) -> Vec<&'static str> {
         let missing =
             "mongoimport: none on PATH (MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
         self.mongoimport.is_none().then_some(missing).into_iter().collect()
     }
 
-    /// Synthetic admissions, made anew by the build that is measured.
+    /// Synthetic admissions, generated again by the build that is measured.
     pub(crate) fn csv(&self, rows: u64) -> Result<PathBuf> {
         let path = self.dir.join(format!("rows-{rows}.csv"));
         let mut generate = Command::new(&self.medlift);
@@ -72,13 +72,13 @@ impl Inputs {
         run("generating rows", &mut generate).map(|()| path)
     }
 
-    /// The very documents that a load of `csv` writes, in its order.
+    /// Exactly the documents that a load of `csv` writes, in the same order.
     pub(crate) fn documents(&self, csv: &Path) -> Result<PathBuf> {
         let path = csv.with_extension("bson");
         run("encoding documents", Command::new(&self.dump).arg(csv).arg(&path)).map(|()| path)
     }
 
-    /// The built-in spec without its indexes, so that a load does what its floor does.
+    /// The built-in spec without its indexes, because the floor builds none either.
     pub(crate) fn plain_spec(&self) -> Result<PathBuf> {
         let source = root().join("specs/admissions.toml");
         let text = fs::read_to_string(&source).doing(|| format!("reading {}", source.display()))?;
@@ -93,14 +93,14 @@ pub(crate) fn program(name: &str) -> PathBuf {
     root().join("benches").join(name)
 }
 
-/// The file without its header, and the header as mongoimport wants it: with types.
+/// The file without its header, and the header with types in mongoimport's syntax.
 pub(crate) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
     let path = csv.with_extension("headless.csv");
     let header = filter_lines(csv, &path, |line| line > 0)?;
     Ok((path, header.split(',').map(typed).collect::<Vec<_>>().join(",")))
 }
 
-/// The file with its header and every second row.
+/// A file with the header and every second row.
 pub(crate) fn half(csv: &Path) -> Result<PathBuf> {
     let path = csv.with_extension("half.csv");
     filter_lines(csv, &path, |line| line == 0 || line % 2 == 1).map(|_| path)
@@ -111,7 +111,7 @@ fn typed(column: &str) -> String {
     format!("{column}.{kind}")
 }
 
-/// Leaves out every `[[index]]` table: from its head to the next one.
+/// Removes every `[[index]]` table: from its heading to the next heading.
 fn without_indexes(spec: &str) -> String {
     let mut inside = false;
     let mut kept = String::new();
@@ -127,7 +127,8 @@ fn without_indexes(spec: &str) -> String {
     kept
 }
 
-/// Copies the lines whose number, from 0, is wanted, and returns the first one. Synthetic rows hold no line ends.
+/// Copies the lines whose number, counted from 0, is wanted, and returns the first line. Synthetic rows contain no line
+/// breaks.
 fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<String> {
     let doing = || format!("copying lines of {} to {}", from.display(), to.display());
     let mut reader = BufReader::new(File::open(from).doing(doing)?);
@@ -146,7 +147,7 @@ fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<
     writer.flush().doing(doing).map(|()| header)
 }
 
-/// The interpreter of an environment with exactly the packages that `benches/requirements.txt` pins.
+/// The Python interpreter of an environment with exactly the packages that `benches/requirements.txt` pins.
 fn python(dir: &Path) -> Result<PathBuf> {
     let venv = dir.join("venv");
     let python = venv.join("bin/python");

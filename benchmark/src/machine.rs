@@ -1,14 +1,14 @@
-//! What machine this is, and what its processors do: read from `/proc`.
+//! Facts about the machine and the use of its processors, read from `/proc`.
 
 use std::fs;
 
 use serde_json::{Value, json};
 use testkit::{Doing, Result};
 
-/// Ticks in a second of processor time: `USER_HZ`, 100 on every Linux that Rust runs on.
+/// Ticks per second of processor time: `USER_HZ`, 100 on every Linux that Rust supports.
 const TICKS: f64 = 100.0;
 
-/// What a reader needs to judge the numbers; nothing that names the machine.
+/// Facts that a reader needs to judge the numbers. None of them identifies the machine.
 pub(crate) fn facts() -> Result<Value> {
     let cpuinfo = read("/proc/cpuinfo")?;
     let value = |text: &str, name: &str| {
@@ -24,7 +24,7 @@ pub(crate) fn facts() -> Result<Value> {
     }))
 }
 
-/// Processor seconds spent since the machine started.
+/// Processor time used since the machine started, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Busy {
     /// By all processes.
@@ -39,20 +39,22 @@ impl Busy {
         Ok(Self { all, server: process_seconds(&read(&format!("/proc/{server}/stat"))?) })
     }
 
-    /// What was spent since `earlier`.
+    /// The processor time used since `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { all: self.all - earlier.all, server: self.server - earlier.server }
     }
 }
 
-/// The line `cpu user nice system idle iowait irq softirq …` of `/proc/stat`: all but idling and waiting.
+/// Parses the line `cpu user nice system idle iowait irq softirq …` of `/proc/stat`. Returns the sum in seconds of all
+/// but idle and iowait.
 fn busy_seconds(line: &str) -> f64 {
     let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let busy = ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=6));
     busy.map(|(_, ticks)| ticks).sum::<f64>() / TICKS
 }
 
-/// Fields 14 and 15 of `/proc/PID/stat`, user and system time; the second field, a name, may hold spaces.
+/// Parses `/proc/PID/stat`. Returns the sum in seconds of fields 14 and 15, user and system time. The second field is a
+/// name and may contain spaces.
 fn process_seconds(stat: &str) -> f64 {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS

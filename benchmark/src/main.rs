@@ -1,7 +1,7 @@
-//! The benchmark: Medlift, the server's own floor, and what people use today, side by side against one fresh server.
+//! The benchmark: Medlift, the server alone (the floor), and common tools, measured on one fresh server.
 //!
-//! Every contender is a whole process, measured from its start to its end, into a collection of its own that was dropped
-//! before. Contenders take turns, so that what the machine does beside them meets all of them alike.
+//! Every contender is a whole process, measured from its start to its end. The database is dropped before. The
+//! contenders take turns, so that other work on the machine disturbs all of them equally.
 
 mod contender;
 mod inputs;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenarios that the arguments ask for, prints a table for each, and keeps all results as JSON.
+/// Runs the scenarios that the arguments select, prints a table for each, and saves all results as JSON.
 fn run(arguments: &[&str]) -> Result<()> {
     if let ["replay", arguments @ ..] = arguments {
         return replay::run(arguments);
@@ -47,7 +47,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         let outcome = scenario::run(scenario, rows, &options, &inputs)?;
         println!("\n{}", outcome.table());
         outcomes.push(outcome);
-        // After each scenario: the large ones take long, and what is measured shall not be lost.
+        // Saved after each scenario: the large ones take long, and finished measurements must not be lost.
         keep(&options, &inputs, &outcomes)?;
     }
     println!("\nkept in {}", options.out.display());

@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` was asked to do.
+//! The options of `cargo xtask bench`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,7 +17,7 @@ const USAGE: &str = "usage: cargo xtask bench [OPTION…]
 /// Checked options.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Sizes, if not each scenario's own.
+    /// The sizes to measure; `None` uses each scenario's own sizes.
     pub(crate) rows: Option<Vec<u64>>,
     pub(crate) runs: usize,
     pub(crate) scenarios: Vec<Scenario>,
@@ -57,7 +57,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Scenarios with their sizes, the small sizes first.
+    /// The scenarios and their sizes, small sizes first.
     pub(crate) fn plan(&self) -> Vec<(Scenario, u64)> {
         let sizes = |scenario: Scenario| match &self.rows {
             Some(rows) if scenario.has_any_size() => rows,
@@ -67,7 +67,7 @@ impl Options {
         self.scenarios.iter().flat_map(planned).collect()
     }
 
-    /// Whether a contender takes part.
+    /// Whether a contender is selected.
     pub(crate) fn admits(&self, name: &str) -> bool {
         self.contenders.is_empty() || self.contenders.iter().any(|wanted| name.starts_with(wanted.as_str()))
     }
@@ -77,7 +77,7 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
     text.split(',').map(parse).collect()
 }
 
-/// A whole number, with underscores as in Rust if they help.
+/// Parses a whole number. Underscores are permitted, as in Rust.
 fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
     text.replace('_', "").parse().map_err(|_| Error::failed(format!("{text} is no such number\n{USAGE}")))
 }

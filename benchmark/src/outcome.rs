@@ -1,24 +1,24 @@
-//! What was measured, as a table for people and as JSON.
+//! The measurements, as a Markdown table and as JSON.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use testkit::root;
 
-/// What one run of a contender cost.
+/// The cost of one run of a contender.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
-    /// From the start of the process to its end.
+    /// Time from the start of the process to its end.
     pub(crate) seconds: f64,
     /// Processor time of the process, user and system.
     pub(crate) cpu_seconds: f64,
-    /// The most memory that was resident at once, megabytes of a million bytes.
+    /// Peak resident memory, in megabytes of a million bytes.
     pub(crate) peak_mb: f64,
-    /// Processor time of the server in the meantime.
+    /// Processor time of the server during the run.
     pub(crate) server_cpu_seconds: f64,
-    /// Processor time of everything else on the machine in the meantime: what disturbed the measurement.
+    /// Processor time of everything else on the machine during the run. It disturbs the measurement.
     pub(crate) other_cpu_seconds: f64,
-    /// From the first byte read to the last acknowledgement, where the contender says so.
+    /// Time from the first byte read to the last acknowledgement, if the contender reports it.
     pub(crate) writing_seconds: Option<f64>,
     /// Documents in the collection afterwards.
     pub(crate) documents: i64,
@@ -32,14 +32,14 @@ pub(crate) struct Result {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// All contenders of one scenario; the first one is what the others are compared with.
+/// All contenders of one scenario. The others are compared with the first one.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
     pub(crate) rows: u64,
     pub(crate) cache_mb: u32,
     pub(crate) server: String,
-    /// What else a reader must know, such as the pace of the floor; begins with a separator.
+    /// Additional information for the reader, such as the pace of the floor. Begins with a separator.
     pub(crate) note: String,
     pub(crate) results: Vec<Result>,
 }
@@ -66,7 +66,7 @@ impl Result {
 }
 
 impl Outcome {
-    /// A Markdown table.
+    /// The results as a Markdown table.
     pub(crate) fn table(&self) -> String {
         let runs = self.results.first().map_or(0, |result| result.samples.len());
         let Self { scenario, rows, cache_mb, server, note, .. } = self;
@@ -135,12 +135,12 @@ impl Sample {
     }
 }
 
-/// The argument without the place of the repository on this machine, which is nobody else's business.
+/// The argument without the repository's path on this machine, because that is private.
 fn below_root(argument: &str) -> String {
     argument.replace(&format!("{}/", root().display()), "")
 }
 
-/// The middle value, or the mean of the two in the middle.
+/// The middle value, or the mean of the two middle values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

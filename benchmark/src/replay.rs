@@ -1,4 +1,4 @@
-//! The floor: documents that are encoded already, sent as they are. What it takes is what the server takes.
+//! The floor: sends documents that are already encoded. The time it takes is the time of the server.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -15,27 +15,28 @@ use testkit::wire::{Sequence, Wire};
 use testkit::{Doing, Error, Result};
 
 const TIMEOUT: Duration = Duration::from_mins(2);
-/// Below the server's limit for a message, with room for the command and one more document.
+/// Limit for one batch. It is below the server's limit for a message, and leaves space for the command and one more
+/// document.
 const BATCH_BYTES_MAX: usize = 30_000_000;
-/// Where the 16 bytes of a UUID `_id` stand: after the document's length, the element's type and name, and its own length
-/// and subtype.
+/// Offset of the 16 bytes of a UUID `_id` in a document. Before it are the document's length, the element's type and
+/// name, and the length and subtype of the value.
 const ID_OFFSET: usize = 4 + 1 + 4 + 4 + 1;
 
 /// How documents are replayed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Documents in one insert.
+    /// Number of documents in one insert.
     pub(crate) batch_docs: usize,
-    /// Connections that insert at once.
+    /// Number of connections that insert at the same time.
     pub(crate) connections: usize,
-    /// Put a number that grows in place of each `_id`.
+    /// Whether each `_id` is replaced by an increasing number.
     pub(crate) growing_id: bool,
-    /// Documents to send at most.
+    /// Maximum number of documents to send.
     pub(crate) docs_max: u64,
 }
 
 impl Pace {
-    /// The arguments by which this program replays a file as a process of its own.
+    /// The arguments with which this program replays a file as a separate process.
     pub(crate) fn arguments(self, address: SocketAddr, documents: &Path) -> Vec<String> {
         let Self { batch_docs, connections, growing_id, docs_max } = self;
         vec![
@@ -58,7 +59,8 @@ impl Pace {
     }
 }
 
-/// Replays a file of documents: the address, the file, and the pace as [`Pace::arguments`] writes them.
+/// Replays a file of documents. The arguments are the address, the file, and the pace in the form of
+/// [`Pace::arguments`].
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let wrong = || Error::failed("replay is how bench starts itself; it has no other use");
     let &[address, path, pace] = arguments else { return Err(wrong()) };
@@ -90,7 +92,7 @@ fn send_all(address: SocketAddr, documents: &Mutex<Documents<BufReader<File>>>) 
     }
 }
 
-/// BSON documents back to back, handed out in batches.
+/// Reads BSON documents that follow one another without separators, in batches.
 struct Documents<R> {
     reader: R,
     pace: Pace,
@@ -102,7 +104,7 @@ impl<R: Read> Documents<R> {
         Self { reader, pace, taken: 0 }
     }
 
-    /// Puts the next documents into `batch` and returns how many they are.
+    /// Puts the next documents into `batch` and returns their number.
     fn fill(&mut self, batch: &mut Vec<u8>) -> Result<usize> {
         batch.clear();
         let mut count = 0;

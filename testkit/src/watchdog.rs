@@ -1,7 +1,8 @@
-//! The guard that outlives its parent: a shell which kills what the parent started and removes what it wrote.
+//! A watchdog that outlives its parent: a shell that kills the processes that the parent started and removes the files
+//! that it wrote.
 //!
-//! `Drop` does not run in a process that gets SIGKILL, nor for a static at exit. The shell holds the reading end of a
-//! pipe whose only writer is the parent, so however the parent ends, the shell reads the end of file.
+//! `Drop` does not run in a process that gets SIGKILL, nor for a static at exit. The shell has the reading end of a
+//! pipe whose only writer is the parent. The shell therefore reads an end of file however the parent ends.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -10,8 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{Doing, Result};
 
-/// Each line names the process (or, with a minus, the process group) to kill, an empty one none; `keep` ends the guard.
-/// What was killed dies asynchronously and may still write a file, hence the second removal.
+/// Each line names the process to kill, or the process group if it begins with a minus. An empty line names none.
+/// `keep` ends the watchdog. A killed process ends asynchronously and may still write a file, so the directory is
+/// removed twice.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do
@@ -28,25 +30,25 @@ fi
 remove "$1"
 "#;
 
-/// What a watchdog kills when its parent ends.
+/// The process or group that a watchdog kills when its parent ends.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
-    /// Nothing, for now.
+    /// No process at present.
     Nothing,
     /// One process.
     Process(u32),
-    /// A process group, by its leader.
+    /// A process group, named by its leader's process id.
     Group(u32),
 }
 
-/// Guards one directory, or none, and one process or group at a time.
+/// Guards at most one directory, and one process or group at a time.
 #[derive(Debug)]
 pub struct Watchdog {
     shell: Child,
 }
 
 impl Watchdog {
-    /// Starts to guard `dir`, in a process group of its own so that Ctrl-C in a terminal does not reach it.
+    /// Starts to guard `dir`. The watchdog has its own process group, so that Ctrl-C in a terminal does not reach it.
     pub fn guard(dir: Option<&Path>) -> Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "medlift-watchdog"]).args(dir).current_dir("/").process_group(0);
@@ -54,7 +56,7 @@ impl Watchdog {
         Ok(Self { shell: shell.spawn().doing(|| "starting a watchdog".to_owned())? })
     }
 
-    /// Says what dies with the parent from now on.
+    /// Sets the process or group that is killed when the parent ends, from now on.
     pub fn watch(&mut self, target: Target) -> Result<()> {
         self.tell(&match target {
             Target::Nothing => String::new(),
@@ -63,7 +65,7 @@ impl Watchdog {
         })
     }
 
-    /// Ends the guard: process and directory stay when the parent ends.
+    /// Ends the watchdog. The process and the directory then remain when the parent ends.
     pub fn keep(mut self) -> Result<()> {
         self.tell("keep")
     }

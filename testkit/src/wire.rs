@@ -1,8 +1,8 @@
 //! A minimal client of the MongoDB wire protocol: `OP_MSG` over one TCP connection, without TLS, sign-in or retries.
 //!
-//! It sets a test server up without the weight of the driver, and it is the yardstick of the benchmark: pre-encoded
-//! documents go out as a document sequence, so what is measured is the server.
-//! Format: <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
+//! It sets up a test server without the large driver. The benchmark uses it for the floor: it sends documents that are
+//! already encoded as a document sequence, so the time is that of the server. Format:
+//! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use crate::{Doing, Error, Result};
 
 const OP_MSG: i32 = 2013;
 const HEADER_BYTES: usize = 16;
-/// `maxMessageSizeBytes` of every server so far.
+/// `maxMessageSizeBytes` of every server version so far.
 const MESSAGE_BYTES_MAX: usize = 48_000_000;
 
 /// One connection to a server.
@@ -25,17 +25,17 @@ pub struct Wire {
     message: Vec<u8>,
 }
 
-/// A kind 1 section of `OP_MSG`: documents beside the command, as bulk inserts send them.
+/// A kind 1 section of `OP_MSG`: documents beside the command, as in bulk inserts.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
-    /// The command's argument that the documents stand for, such as `documents` for `insert`.
+    /// The command's argument that the documents replace, such as `documents` for `insert`.
     pub argument: &'a str,
-    /// BSON documents back to back.
+    /// BSON documents, one directly after another.
     pub documents: &'a [u8],
 }
 
 impl Wire {
-    /// Connects; connecting, each read and each write may take `timeout` at most.
+    /// Connects. `timeout` limits the connecting, and each read and each write.
     pub fn connect(address: SocketAddr, timeout: Duration) -> Result<Self> {
         let doing = || format!("connecting to {address}");
         let stream = TcpStream::connect_timeout(&address, timeout).doing(doing)?;
@@ -50,7 +50,7 @@ impl Wire {
         self.command_with(command, None)
     }
 
-    /// Runs a command with documents beside it. Write errors stay in the reply, under `writeErrors`.
+    /// Runs a command with documents beside it. Write errors remain in the reply, under `writeErrors`.
     pub fn command_with(&mut self, command: &Document, sequence: Option<Sequence<'_>>) -> Result<Document> {
         let name = command.keys().next().map_or("an empty command", String::as_str);
         self.request_id = self.request_id.wrapping_add(1);
@@ -66,7 +66,7 @@ impl Wire {
         let mut header = [0; HEADER_BYTES];
         self.stream.read_exact(&mut header).doing(doing)?;
         let length = usize::try_from(int32_at(&header, 0)).unwrap_or(0);
-        // Header, flags, the section's kind, and the smallest document.
+        // The smallest message: header, flags, the section's kind, and an empty document.
         if !(HEADER_BYTES + 4 + 1 + 5..=MESSAGE_BYTES_MAX).contains(&length) || int32_at(&header, 12) != OP_MSG {
             return Err(Error::failed(format!("{}: not an OP_MSG reply", doing())));
         }

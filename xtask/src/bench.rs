@@ -1,11 +1,11 @@
-//! Runs the benchmark, a crate of its own so that other commands need not build it.
+//! Runs the benchmark. It is a separate crate, so that other commands need not build it.
 
 use std::env;
 use std::process::Command;
 
 use testkit::{Doing, Error, Result, root};
 
-/// Builds the benchmark and hands it the arguments.
+/// Builds the benchmark and passes the arguments to it.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["run", "--quiet", "--locked", "--package", "benchmark", "--"]).args(arguments).current_dir(root());

@@ -1,4 +1,4 @@
-//! Everything that must hold before a change lands, in the order in which it fails fastest.
+//! All checks that a change must pass, roughly in the order in which failures are found fastest.
 
 use std::env;
 use std::os::unix::process::CommandExt;
@@ -13,12 +13,12 @@ const POLL: Duration = Duration::from_millis(20);
 
 struct Step {
     name: &'static str,
-    /// A step that hangs is killed then; together the limits bound the whole.
+    /// A step is killed after this time. The sum of the limits bounds the whole command.
     limit: Duration,
     command: Command,
 }
 
-/// Runs each step and stops at the first that fails or takes too long.
+/// Runs the steps in order and stops at the first that fails or takes too long.
 pub fn run() -> Result<()> {
     let started = Instant::now();
     for mut step in steps()? {
@@ -61,8 +61,8 @@ fn with_argument(mut command: Command, argument: &str) -> Command {
     command
 }
 
-/// Runs a command in a process group of its own, which is killed whole at the limit or when this process ends. No status
-/// means that it was killed.
+/// Runs a command in its own process group. The whole group is killed at the time limit, or when this process ends.
+/// Returns no status if the command was killed.
 fn run_bounded(command: &mut Command, limit: Duration) -> Result<(Option<ExitStatus>, Duration)> {
     let started = Instant::now();
     let program = command.get_program().to_owned();

@@ -1,4 +1,4 @@
-//! The demonstration: a private mongod, a synthetic sample, and Medlift's main job done on it in front of the reader.
+//! The demonstration: starts a private mongod, then generates, loads, verifies and shows a synthetic sample.
 
 use std::env;
 use std::fs;
@@ -20,12 +20,12 @@ const DOCUMENTS_SHOWN: &str = "3";
 const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 const REMOVAL_ATTEMPTS: usize = 100;
-/// Holds the port and the connection string of the server that was left running.
+/// File with the port and the connection string of the running server.
 const STATE_FILE: &str = "address";
-/// medlift's exit status for a load that left rejects behind: the sample has damaged rows on purpose.
+/// medlift's exit code for a load with rejects. The sample contains damaged rows on purpose.
 const LOADED_WITH_REJECTS: i32 = 4;
 
-/// Builds Medlift, starts or reuses the demonstration's server, and loads, verifies and shows a sample.
+/// Builds Medlift, starts or reuses the demonstration's server, then loads, verifies and shows a sample.
 pub fn run() -> Result<()> {
     let medlift = build()?;
     let uri = server_uri(&dir())?;
@@ -43,7 +43,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Stops the server, if it runs, and removes everything that the demonstration wrote.
+/// Stops the server if it runs, and removes all files of the demonstration.
 pub fn stop() -> Result<()> {
     stop_in(&dir())
 }
@@ -52,7 +52,7 @@ fn dir() -> PathBuf {
     target_dir().join("demo")
 }
 
-/// Nothing of the data is kept, so the server need not shut down cleanly.
+/// Kills the server instead of shutting it down cleanly, because its data is deleted next.
 fn stop_in(dir: &Path) -> Result<()> {
     if let Some(server) = running(dir) {
         let pid = server.pid.to_string();
@@ -62,7 +62,7 @@ fn stop_in(dir: &Path) -> Result<()> {
     remove(dir).doing(|| format!("removing {}", dir.display()))
 }
 
-/// A process that was killed a moment ago may still put a file where one was removed.
+/// Removes the directory. A process that was just killed may still write a file into it, so this is repeated.
 fn remove(dir: &Path) -> io::Result<()> {
     let mut result = Ok(());
     for _ in 0..REMOVAL_ATTEMPTS {
@@ -92,7 +92,7 @@ fn build() -> Result<PathBuf> {
 fn show(medlift: &Path, arguments: &[&str]) -> Result<()> {
     println!("\n$ medlift {}", arguments.join(" "));
     let mut command = Command::new(medlift);
-    // The reader's own settings must not lead the demonstration to another database.
+    // The user's own settings must not direct the demonstration to another database.
     for variable in ["MONGODB_URI", "DB_NAME", "COLLECTION_NAME"] {
         command.env_remove(variable);
     }
@@ -125,8 +125,8 @@ struct Running {
     uri: String,
 }
 
-/// The demonstration's server, if it runs. A server on the remembered port counts only if it holds the demonstration's
-/// data: the port may have been given to somebody else since.
+/// The demonstration's server if it runs. A server on the remembered port counts only if it has the demonstration's
+/// data, because the port may belong to another program by now.
 fn running(dir: &Path) -> Option<Running> {
     let state = fs::read_to_string(dir.join(STATE_FILE)).ok()?;
     let (port, uri) = state.trim_end().split_once('\n')?;
@@ -142,7 +142,7 @@ fn running(dir: &Path) -> Option<Running> {
 mod tests {
     use super::*;
 
-    /// Stops the server also when the test fails.
+    /// Stops the server even if the test fails.
     struct Stopped(PathBuf);
 
     impl Drop for Stopped {

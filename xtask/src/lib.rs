@@ -1,4 +1,4 @@
-//! Developer commands: checks, containers, a demonstration. `cargo xtask` lists them.
+//! Developer commands: checks, containers, a demonstration. `cargo xtask` without arguments lists them.
 
 pub mod bench;
 pub mod ci;

@@ -1,4 +1,4 @@
-//! Developer commands.
+//! The command line of the developer commands.
 
 use std::env;
 use std::process::ExitCode;

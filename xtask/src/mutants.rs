@@ -1,7 +1,8 @@
 //! Mutation testing: cargo-mutants changes one operator, value or body at a time, and a test must fail.
 //!
-//! Each mutant meets the unit tests first. Those that pass meet the integration tests of [`INTEGRATION`], which share one
-//! mongod. Accepted survivors stand in `.cargo/mutants.toml`, each with its reason.
+//! Each mutant is tested by the unit tests first. A mutant that passes them is then tested by the integration tests of
+//! [`INTEGRATION`], which share one mongod. Accepted survivors are listed in `.cargo/mutants.toml`, each with its
+//! reason.
 
 use crate::tree;
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ const USAGE: &str = "usage: cargo xtask mutants [OPTION…]
   --unit             unit tests only
   --list             list the mutants and do nothing";
 
-/// Modules with their files.
+/// Names of modules for `--modules`, each with the files it selects.
 const MODULES: [(&str, &str); 7] = [
     ("write", "src/write/**/*.rs"),
     ("ledger", "src/ledger/**/*.rs"),
@@ -29,16 +30,16 @@ const MODULES: [(&str, &str); 7] = [
     ("clean", "src/clean/**/*.rs"),
 ];
 
-/// Modules of `tests/it` that are quick, by the start of their tests' names.
+/// Fast modules of `tests/it`, as prefixes of test names.
 const INTEGRATION: [&str; 7] = ["load::", "verify::", "rejects::", "proof::", "quotes::", "passing::", "commands::"];
 
 const VERSION: &str = "27.1.0";
 
-/// A mutant is a hang when its tests take longer, in seconds.
+/// Time limit in seconds. A mutant whose tests take longer counts as hung.
 const UNIT_LIMIT: &str = "90";
 const INTEGRATION_LIMIT: &str = "300";
 
-/// Exit codes of cargo-mutants after which its lists are whole: all caught, some missed, some hung.
+/// Exit codes of cargo-mutants with complete result lists: all caught, some missed, some hung.
 const FINISHED: [i32; 3] = [0, 2, 3];
 
 #[derive(Debug, Default)]
@@ -49,14 +50,14 @@ struct Options {
     list_only: bool,
 }
 
-/// Mutants by outcome, as cargo-mutants names them: `file:line:column: change`.
+/// Mutants by outcome, in cargo-mutants' format `file:line:column: change`.
 #[derive(Debug, Default)]
 struct Outcome {
     caught: Vec<String>,
     missed: Vec<String>,
 }
 
-/// Runs the mutants that the arguments ask for, prints the score of each module and the mutants that survived.
+/// Tests the mutants that the arguments select. Prints the score of each module and the mutants that survived.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let options = parse(arguments)?;
     let place = Place::prepare()?;
@@ -105,7 +106,7 @@ fn files_of(module: &str) -> &'static str {
     MODULES.into_iter().find(|(name, _)| *name == module).map_or("", |(_, files)| files)
 }
 
-/// A copy of the tree that is changed in place, and the build directory that it keeps from run to run.
+/// A copy of the source tree in which the mutants are made, and a build directory that is kept between runs.
 struct Place {
     dir: PathBuf,
     program: PathBuf,
@@ -123,7 +124,7 @@ impl Place {
         Ok(Self { program: program(&dir)?, mongod: mongod::find()?, dir })
     }
 
-    /// Runs the selected mutants against some tests. `name` is the directory of the lists.
+    /// Tests the selected mutants with some tests. `name` is the directory for the result lists.
     fn test(&self, name: &str, limit: &str, selection: &[String], tests: &[&str]) -> Result<Outcome> {
         let lists = self.dir.join(name);
         fs::create_dir_all(&lists).doing(|| format!("creating {}", lists.display()))?;
@@ -136,7 +137,7 @@ impl Place {
             let text = fs::read_to_string(&path).doing(|| format!("reading {}", path.display()))?;
             Ok(text.lines().map(str::to_owned).collect::<Vec<_>>())
         };
-        // A mutant that hangs is noticed too.
+        // A mutant that hangs counts as caught.
         let caught = [read("caught.txt")?, read("timeout.txt")?].concat();
         Ok(Outcome { caught, missed: read("missed.txt")? })
     }
@@ -154,7 +155,7 @@ impl Place {
     }
 }
 
-/// cargo-mutants on PATH, or else built from crates.io into `target/mutants`.
+/// The path of cargo-mutants: the one on PATH, or one built from crates.io into `target/mutants`.
 fn program(dir: &Path) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let installed = env::split_paths(&path).map(|dir| dir.join("cargo-mutants")).find(|path| path.is_file());
@@ -168,7 +169,7 @@ fn program(dir: &Path) -> Result<PathBuf> {
     if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }
 }
 
-/// A pattern that matches this text only.
+/// A regular expression that matches only this text.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() * 2);
     for char in text.chars() {
@@ -199,7 +200,7 @@ fn report(outcome: &Outcome) -> String {
     text
 }
 
-/// The module of a mutant, by its file.
+/// The module of a mutant, found by the mutant's file.
 fn module_of(name: &str) -> &'static str {
     let starts = |files: &str| name.starts_with(files.split('*').next().unwrap_or(files));
     MODULES.into_iter().find(|(_, files)| starts(files)).map_or("other", |(module, _)| module)

@@ -1,4 +1,4 @@
-//! A software bill of materials of the image, in `CycloneDX` 1.5, from the lock file.
+//! Writes a software bill of materials of the image, in `CycloneDX` 1.5, from the lock file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,13 +7,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 use testkit::{Doing, Error, Result, root, target_dir};
 
-/// What the image is built for; packages for other systems are not in it.
+/// The platform of the image. Packages for other platforms are not in the image.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 const PROGRAM: &str = "medlift";
-/// What the image holds besides the program (see the Dockerfile).
+/// The base of the image, which contains everything besides the program (see the Dockerfile).
 const BASE_IMAGE: &str = "debian:bookworm-slim";
 
-/// Writes the bill to `target/medlift.cdx.json` and tells the path.
+/// Writes the bill to `target/medlift.cdx.json` and prints the path.
 pub fn run() -> Result<()> {
     let metadata = metadata()?;
     let lock = fs::read_to_string(root().join("Cargo.lock")).doing(|| "reading Cargo.lock".to_owned())?;
@@ -37,7 +37,7 @@ fn metadata() -> Result<Value> {
     serde_json::from_slice(&output.stdout).map_err(|error| Error::failed(format!("reading cargo metadata: {error}")))
 }
 
-/// The SHA-256 of each package's archive, by name and version.
+/// The SHA-256 of each package's archive, by package name and version.
 fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
     let value = |package: &str, key: &str| {
         let line = package.lines().find_map(|line| line.strip_prefix(key))?;
@@ -75,7 +75,7 @@ fn bill(metadata: &Value, checksums: &BTreeMap<(String, String), String>) -> Res
     }))
 }
 
-/// What each package is linked with: neither build scripts' nor tests' needs are in the image.
+/// The packages that each package is linked with. Build dependencies and test dependencies are not in the image.
 fn edges(metadata: &Value) -> BTreeMap<&str, Vec<&str>> {
     let is_linked = |dependency: &&Value| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null());
     let nodes = list(&metadata["resolve"]["nodes"]).iter();
@@ -104,7 +104,7 @@ fn component(package: &Value, checksums: &BTreeMap<(String, String), String>) ->
         "type": "library", "bom-ref": reference(package), "purl": reference(package),
         "name": package["name"], "version": package["version"],
     });
-    // The format wants an SPDX expression; a few packages still separate alternatives by a slash.
+    // The format requires an SPDX expression. A few packages still separate alternatives by a slash.
     if let Some(license) = package["license"].as_str() {
         component["licenses"] = json!([{ "expression": license.replace('/', " OR ") }]);
     }

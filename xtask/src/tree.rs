@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use testkit::{Doing, Error, Result, root};
 
-/// Copies the files that git would clone, with uncommitted changes and new files, into `dir`.
+/// Copies the files that git would clone, including uncommitted changes and new files, to `dir`.
 pub(crate) fn copy_to(dir: &Path) -> Result<()> {
     let mut git = Command::new("git");
     git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
@@ -21,7 +21,7 @@ pub(crate) fn copy_to(dir: &Path) -> Result<()> {
         .try_for_each(|file| copy(&root().join(file), &dir.join(file)))
 }
 
-/// Copies one file, and makes the directories that it needs.
+/// Copies one file and creates the directories that it needs.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("copying {}", from.display());
     to.parent().map_or(Ok(()), fs::create_dir_all).doing(doing)?;

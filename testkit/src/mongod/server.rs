@@ -16,7 +16,7 @@ use crate::watchdog::{Target, Watchdog};
 use crate::wire::Wire;
 use crate::{Doing, Error, Result};
 
-/// The user with every right that a server with access control is made with; signs in against `admin`.
+/// The user with all rights, created on a server with access control. It signs in against `admin`.
 pub const ROOT_USER: &str = "root";
 
 const REPLICA_SET: &str = "rs0";
@@ -26,12 +26,12 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(3);
 /// mongod's exit code when its port is taken.
 const EXIT_NET_ERROR: i32 = 48;
-/// Messages of mongod's log by which a server is known to be ready.
+/// Messages in mongod's log that show that a server is ready.
 const LISTENING: &str = "\"Waiting for connections\"";
 const PRIMARY: &str = "\"Transition to primary complete";
 const PORT_ATTEMPTS: usize = 10;
 
-/// What server to start. By default: a one-node replica set, no access control, no TLS, a cache of 256 MB.
+/// The server to start. By default: a one-node replica set, no access control, no TLS, a cache of 256 MB.
 #[derive(Debug, Clone)]
 pub struct Builder {
     access_control: bool,
@@ -56,21 +56,21 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// With access control: users must sign in; [`ROOT_USER`] is made with a random password.
+    /// Switches access control on: users must sign in. [`ROOT_USER`] is created with a random password.
     #[must_use]
     pub fn access_control(mut self) -> Self {
         self.access_control = true;
         self
     }
 
-    /// A standalone server instead of a replica set: no oplog, no majority, no retryable writes.
+    /// Starts a standalone server instead of a replica set: no oplog, no majority, no retryable writes.
     #[must_use]
     pub fn standalone(mut self) -> Self {
         self.replica_set = false;
         self
     }
 
-    /// With TLS: `mode` is mongod's `--tlsMode` (`requireTLS`, `preferTLS`, …), the files are PEM.
+    /// Switches TLS on. `mode` is mongod's `--tlsMode` (`requireTLS`, `preferTLS`, …); the files are PEM.
     #[must_use]
     pub fn tls(mut self, mode: &str, certificate_key_file: &Path, ca_file: &Path) -> Self {
         self.tls = Some(Tls {
@@ -81,28 +81,29 @@ impl Builder {
         self
     }
 
-    /// The storage engine's cache in gigabytes, 0.25 at least.
+    /// Sets the storage engine's cache in gigabytes, at least 0.25.
     #[must_use]
     pub fn cache_gb(mut self, cache_gb: f64) -> Self {
         self.cache_gb = cache_gb;
         self
     }
 
-    /// The directory of the data and the log, which must not exist, instead of one in the system's place for them.
+    /// Sets the directory for data and log, which must not exist yet. By default it is in the system's temporary
+    /// directory.
     #[must_use]
     pub fn dir(mut self, dir: &Path) -> Self {
         self.dir = Some(dir.to_owned());
         self
     }
 
-    /// Adds an argument of mongod's command line, such as `--setParameter` and then its `name=value`.
+    /// Adds an argument to mongod's command line, for example `--setParameter` and then `name=value`.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Starts the server and returns when it takes writes.
+    /// Starts the server and returns when it accepts writes.
     pub fn start(self) -> Result<Server> {
         let program = super::find()?;
         for _ in 0..PORT_ATTEMPTS {
@@ -122,7 +123,8 @@ impl Builder {
         Ok(dir.clone())
     }
 
-    /// mongod's command line, TLS apart: the replica set and the root user are made before TLS is switched on.
+    /// mongod's command line without TLS, because the replica set and the root user are created before TLS is switched
+    /// on.
     fn command_line(&self, port: u16, dir: &Path) -> Vec<String> {
         let mut line: Vec<String> = ["--bind_ip", "127.0.0.1", "--nounixsocket", "--logappend"].map(Into::into).into();
         line.extend(["--port".to_owned(), port.to_string()]);
@@ -159,7 +161,8 @@ impl Tls {
     }
 }
 
-/// A running mongod. Dropping it kills the process and removes its files; a watchdog does the same if this process dies.
+/// A running mongod. Dropping it kills the process and removes its files. If this process dies, a watchdog does the
+/// same.
 #[derive(Debug)]
 pub struct Server {
     // Declared first, so that a drop ends the process before the watchdog removes the files.
@@ -175,12 +178,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server to be configured and started.
+    /// Returns a builder to configure and start a server.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// `None` if the port was taken by somebody else in the meantime.
+    /// Starts a server on a port. Returns `None` if another program took the port in the meantime.
     fn start_on(port: u16, program: &Path, wanted: &Builder) -> Result<Option<Self>> {
         let dir = wanted.make_dir()?;
         let watchdog = Watchdog::guard(Some(&dir))?;
@@ -210,7 +213,7 @@ impl Server {
         Ok(Some(server))
     }
 
-    /// The connection string, signed in as [`ROOT_USER`] where there is access control.
+    /// The connection string, with [`ROOT_USER`]'s credentials if there is access control.
     pub fn uri(&self) -> String {
         match &self.root_password {
             Some(password) => self.uri_as(ROOT_USER, password, "admin"),
@@ -218,12 +221,12 @@ impl Server {
         }
     }
 
-    /// The connection string without sign-in, also where there is access control.
+    /// The connection string without credentials, even if there is access control.
     pub fn uri_anonymous(&self) -> String {
         self.uri_with("", None)
     }
 
-    /// The connection string for a user; both parts of the credentials are percent-encoded here.
+    /// The connection string for a user. User name and password are percent-encoded here.
     pub fn uri_as(&self, user: &str, password: &str, auth_db: &str) -> String {
         self.uri_with(&format!("{}:{}@", percent_encoded(user), percent_encoded(password)), Some(auth_db))
     }
@@ -242,12 +245,12 @@ impl Server {
         format!("mongodb://{credentials}127.0.0.1:{}/?{}", self.port, options.join("&"))
     }
 
-    /// The loopback port; it stays the same over a restart.
+    /// The loopback port. A restart keeps it.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The password of [`ROOT_USER`], where there is access control.
+    /// The password of [`ROOT_USER`], if there is access control.
     pub fn root_password(&self) -> Option<&str> {
         self.root_password.as_deref()
     }
@@ -257,12 +260,12 @@ impl Server {
         self.process.0.as_ref().map(Child::id)
     }
 
-    /// The directory that holds the data and the log.
+    /// The directory of the data and the log.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Shuts the server down cleanly; its data stays for [`Server::restart`].
+    /// Shuts the server down cleanly. Its data remains for [`Server::restart`].
     pub fn stop(&mut self) -> Result<()> {
         self.resume()?;
         self.signal("TERM")?;
@@ -273,13 +276,13 @@ impl Server {
         self.kill()
     }
 
-    /// Kills the server at once, as a power cut would; its data stays for [`Server::restart`].
+    /// Kills the server at once, like a power cut. Its data remains for [`Server::restart`].
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill();
         self.watchdog.watch(Target::Nothing)
     }
 
-    /// Starts the server again on the same port and data, cleanly stopped first if it still runs.
+    /// Starts the server again on the same port and data. A server that still runs is shut down cleanly first.
     pub fn restart(&mut self) -> Result<()> {
         self.stop()?;
         let log_bytes = fs::metadata(self.log()).map_or(0, |log| log.len());
@@ -288,18 +291,18 @@ impl Server {
         self.wait_until("it takes writes", |server| server.log_says(sign, log_bytes))
     }
 
-    /// Lets the process and its files outlive this one.
+    /// Leaves the process and its files in place when this process ends.
     pub fn leave_running(mut self) -> Result<()> {
         self.process.0 = None;
         self.watchdog.keep()
     }
 
-    /// Freezes the server: connections stay open and nothing is answered.
+    /// Freezes the server: its connections stay open, and it answers nothing.
     pub fn pause(&self) -> Result<()> {
         self.signal("STOP")
     }
 
-    /// Lets a frozen server go on.
+    /// Lets a frozen server continue.
     pub fn resume(&self) -> Result<()> {
         self.signal("CONT")
     }
@@ -322,8 +325,8 @@ impl Server {
         self.watchdog.watch(Target::Process(pid))
     }
 
-    /// A connection to the starting server, or `None` if its port was taken. Only the log tells this server from another
-    /// one that answers on the port.
+    /// Connects to the starting server. Returns `None` if its port was taken: another server may answer on the port,
+    /// and only the log shows that this one does.
     fn connect(&mut self) -> Result<Option<Wire>> {
         let listens = self.wait_until("it listens", |server| server.log_says(LISTENING, 0));
         if self.process.exit_status().is_some_and(|status| status.code() == Some(EXIT_NET_ERROR)) {
@@ -333,7 +336,7 @@ impl Server {
         Wire::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)), COMMAND_TIMEOUT).map(Some)
     }
 
-    /// Makes the replica set and the root user; the localhost exception lets both through under access control.
+    /// Creates the replica set and the root user. With access control, the localhost exception permits both.
     fn initiate(&mut self, wire: &mut Wire) -> Result<()> {
         if self.replica_set {
             let member = doc! { "_id": 0, "host": format!("127.0.0.1:{}", self.port) };
@@ -361,7 +364,7 @@ impl Server {
         Ok(())
     }
 
-    /// Whether the log, from `offset` on, contains `sign`: this needs neither TLS nor a sign-in.
+    /// Whether the log contains `sign` after `offset`. The log can be read without TLS and sign-in.
     fn log_says(&self, sign: &str, offset: u64) -> bool {
         let log = fs::read(self.log()).unwrap_or_default();
         let new = log.get(usize::try_from(offset).unwrap_or(0)..).unwrap_or_default();
@@ -380,7 +383,7 @@ impl Server {
     }
 }
 
-/// Kills its process when dropped.
+/// A child process that is killed when this value is dropped.
 #[derive(Debug)]
 struct Process(Option<Child>);
 
@@ -408,7 +411,7 @@ fn is_primary(wire: &mut Wire) -> bool {
     reply.is_ok_and(|reply| reply.get_bool("isWritablePrimary").unwrap_or(false))
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     listener.map(|address| address.port()).doing(|| "looking for a free port".to_owned())
@@ -421,14 +424,14 @@ fn random_hex() -> Result<String> {
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
-/// The secret that members of a replica set share; mongod refuses one that others can read.
+/// Writes the secret that the members of a replica set share. mongod refuses a key file that others can read.
 fn write_key_file(path: &Path) -> Result<()> {
     let doing = || format!("writing {}", path.display());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).doing(doing)?;
     file.write_all(random_hex()?.as_bytes()).doing(doing)
 }
 
-/// Percent-encodes everything but RFC 3986's unreserved characters.
+/// Percent-encodes all bytes except RFC 3986's unreserved characters.
 fn percent_encoded(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

@@ -1,4 +1,4 @@
-//! deploy/init-mongo.js in the database's container, for who starts it without provisioning.
+//! Tests deploy/init-mongo.js in the database's container, for users who start it without provisioning.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::stack::{Stack, docker};
 use testkit::{Error, Result};
 
 const START_TIMEOUT: Duration = Duration::from_mins(2);
-/// Passwords for a container that lives for seconds and that nobody can reach.
+/// Environment of a container that runs for seconds and that nobody else can reach, so these passwords are not secret.
 const ENVIRONMENT: [&str; 8] = [
     "MONGO_INITDB_ROOT_USERNAME=chief",
     "MONGO_INITDB_ROOT_PASSWORD=first-start-root",
@@ -18,7 +18,7 @@ const ENVIRONMENT: [&str; 8] = [
     "ANALYST_PASS=first-start-a",
 ];
 
-/// Starts a database with the script and lets provisioning say that nothing is left to do.
+/// Starts a database with the script, and checks that provisioning then has nothing left to do.
 pub(super) fn check(stack: &Stack) -> Result<()> {
     let script = format!("{}:/docker-entrypoint-initdb.d/init-mongo.js:ro", stack.file("deploy/init-mongo.js"));
     let mut line = vec!["run", "--detach", "--rm", "--network", "none", "--volume", &script];
@@ -41,7 +41,7 @@ fn plan_until_it_answers(stack: &Stack, container: &str) -> Result<String> {
     line.extend([stack.image(), "provision", "--plan", "--uri", "mongodb://127.0.0.1:27017/?directConnection=true"]);
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        // During the first start the server runs, is set up, and starts again: until then the sign-in fails.
+        // At the first start the server runs, is set up, and starts again. Until then the sign-in fails.
         match docker(&line) {
             Ok(planned) if planned.contains("nothing to do") => return Ok(planned),
             answer if Instant::now() > deadline => return answer,

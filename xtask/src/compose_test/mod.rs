@@ -1,4 +1,5 @@
-//! The stack of compose.yaml, tested for real: built, brought up, loaded, asked from outside, restarted, taken down.
+//! Tests the real stack of compose.yaml: builds and starts it, loads, signs in from outside, restarts it and removes
+//! it.
 
 mod first_start;
 mod secrets;
@@ -12,14 +13,15 @@ use serde_json::Value;
 use stack::{Stack, docker, outcome};
 use testkit::{Doing, Error, Result, root};
 
-/// Documents and rows of the seed's file.
+/// Name of the seed's file, and the number of documents it has.
 const REAL_FILE: &str = "healthcare_dataset.csv";
 const REAL_DOCUMENTS: u64 = 54_966;
-/// The runtime image holds the binary, the authorities and Debian's minimal root; more would be a mistake.
+/// Limit for the runtime image. It contains the binary, the certificate authorities and Debian's minimal root file
+/// system; a larger image is a mistake.
 const IMAGE_BYTES_MAX: u64 = 200_000_000;
 const FORBIDDEN: &str = "Unauthorized";
 
-/// Tests the stack where there is an engine, and says loudly where there is none.
+/// Tests the stack if a container engine is available. Otherwise prints a warning and succeeds.
 pub fn run() -> Result<()> {
     let Some(mongo_image) = engine()? else {
         eprintln!("WARNING: the containers were NOT tested: no container engine answers on this machine");
@@ -34,8 +36,8 @@ pub fn run() -> Result<()> {
     tested
 }
 
-/// The image of the database to use, or `None` where no engine can be had. Where images cannot be fetched, the project's
-/// neighbour brings an engine with stand-ins of its own.
+/// The database image to use, or `None` if no engine is available. On a machine that cannot fetch images, a script
+/// beside the repository starts an engine with replacement images.
 fn engine() -> Result<Option<String>> {
     let named = std::env::var("MONGO_IMAGE").ok();
     let neighbour = root().join("../shared/docker/engine");
@@ -107,7 +109,7 @@ fn check_image(stack: &Stack) -> Result<()> {
     expect(parts.next() == Some("medlift"), "the image runs as a user of its own")
 }
 
-/// Loads a file of data/ and gives the summary.
+/// Loads a file from data/ and returns the summary.
 fn load(stack: &Stack, file: &str) -> Result<Value> {
     let summary = stack.compose(&["run", "--rm", "app", "load", &format!("/data/{file}"), "--json"])?;
     let from = summary.find('{').unwrap_or_default();
@@ -119,7 +121,7 @@ fn count(summary: &Value, name: &str) -> Result<u64> {
     counts[name].as_u64().ok_or_else(|| Error::failed(format!("the summary has no count {name}: {counts}")))
 }
 
-/// Loads the seed's file where it is; how many documents that adds.
+/// Loads the seed's file if it exists. Returns the number of documents that it adds.
 fn load_real_file(stack: &Stack) -> Result<u64> {
     if !real_file().is_file() {
         eprintln!("    skipped: {REAL_FILE} is not on this machine");
@@ -132,13 +134,14 @@ fn load_real_file(stack: &Stack) -> Result<u64> {
     Ok(written)
 }
 
-/// How many documents the reader sees, by the seed's own way to connect.
+/// The number of documents that the reader sees, connected in the seed's own way.
 fn stored(stack: &Stack, passwords: &secrets::Passwords) -> Result<u64> {
     let counted = mongosh(stack, passwords, "reader", "db.getSiblingDB('hospital').admissions.countDocuments()")?;
     counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is no number: {counted}")))
 }
 
-/// The seed: `mongosh --host mongo --port 27017 -u <username> -p <password> --authenticationDatabase <db>`.
+/// Connects as the seed does:
+/// `mongosh --host mongo --port 27017 -u <username> -p <password> --authenticationDatabase <db>`.
 fn mongosh(stack: &Stack, passwords: &secrets::Passwords, user: &str, script: &str) -> Result<String> {
     let password = passwords.of(user)?;
     let mut line = vec!["exec", "-T", "mongo", "mongosh", "--host", "mongo", "--port", "27017", "-u", user, "-p"];

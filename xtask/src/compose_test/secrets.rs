@@ -1,20 +1,20 @@
-//! The stack's passwords, and the search for them in every place where anybody could read them.
+//! The stack's passwords, and a search for them in every place where somebody could read them.
 
 use super::stack::{Stack, docker};
 use testkit::{Error, Result};
 
-/// The passwords that the stack has made for itself, by the name of their variable.
+/// The passwords that the stack generated, by the name of their variable.
 #[derive(Debug)]
 pub(super) struct Passwords(Vec<(String, String)>);
 
 impl Passwords {
-    /// From lines of a name and a password.
+    /// Reads lines that contain a name and a password.
     pub(super) fn parse(lines: &str) -> Self {
         let pairs = lines.lines().filter_map(|line| line.trim().split_once(' '));
         Self(pairs.filter(|(name, _)| name.ends_with("_PASS")).map(|(name, word)| (name.into(), word.into())).collect())
     }
 
-    /// The password of a user who bears its default name.
+    /// The password of a user with its default name.
     pub(super) fn of(&self, user: &str) -> Result<&str> {
         let variable = format!("{}_PASS", user.to_uppercase());
         let found = self.0.iter().find(|(name, _)| *name == variable).map(|(_, password)| password.as_str());
@@ -22,7 +22,7 @@ impl Passwords {
     }
 }
 
-/// Searches the containers' settings, their command lines and processes, all logs, and the layers of the image.
+/// Searches the containers' settings, command lines, processes and logs, and the layers of the image, for passwords.
 pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
     let containers = stack.containers()?;
     let mut places = vec![

@@ -1,4 +1,4 @@
-//! One stack under a project name of its own, in a copy of the tree, as if freshly cloned.
+//! One stack with its own project name, in a copy of the tree that looks freshly cloned.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use testkit::{Doing, Error, Result};
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);
 
-/// The stack. It is taken down when dropped, with its volumes.
+/// The stack. Dropping it removes its containers and volumes.
 #[derive(Debug)]
 pub(super) struct Stack {
     dir: TempDir,
@@ -25,7 +25,7 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// Copies what git would clone, uncommitted changes included, and the seed's file where it is.
+    /// Copies the files that git would clone, including uncommitted changes, and `real_file` if it exists.
     pub(super) fn copy_of_tree(mongo_image: &str, real_file: &Path) -> Result<Self> {
         let dir = tempfile::tempdir().doing(|| "creating a directory".to_owned())?;
         tree::copy_to(dir.path())?;
@@ -47,28 +47,28 @@ impl Stack {
         &self.mongo_image
     }
 
-    /// The path of a file of the tree's copy.
+    /// The path of a file in the copy of the tree.
     pub(super) fn file(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 
-    /// A command of Docker Compose on this stack; a port of the engine's choice, so that stacks can stand side by side.
+    /// A Docker Compose command for this stack. The engine chooses the port, so that several stacks can run at once.
     pub(super) fn compose_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.compose[0]);
         command.args(&self.compose[1..]).args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("COMPOSE_PROJECT_NAME", &self.project).env("MEDLIFT_IMAGE", &self.image);
         command.env("MONGO_IMAGE", &self.mongo_image).env("MONGO_PORT", "0");
-        // Classic builds are what every engine can do.
+        // Every engine supports classic builds; not every engine has BuildKit.
         command.env("DOCKER_BUILDKIT", "0").env("COMPOSE_DOCKER_CLI_BUILD", "0");
         command
     }
 
-    /// Runs a command of Docker Compose and gives its standard output.
+    /// Runs a Docker Compose command and returns its standard output.
     pub(super) fn compose(&self, arguments: &[&str]) -> Result<String> {
         outcome(&mut self.compose_command(arguments), &format!("docker compose {}", arguments.join(" ")))
     }
 
-    /// The ids of all containers of the stack, those that have ended included.
+    /// The ids of all containers of the stack, including containers that have ended.
     pub(super) fn containers(&self) -> Result<Vec<String>> {
         let project = format!("label=com.docker.compose.project={}", self.project);
         Ok(docker(&["ps", "-aq", "--filter", &project])?.lines().map(str::to_owned).collect())
@@ -80,7 +80,7 @@ impl Stack {
         id.ok_or_else(|| Error::failed(format!("service {service} has no container")))
     }
 
-    /// Waits for the end of a service that does one job; its exit code must be 0.
+    /// Waits for a service that does one job and ends. Its exit code must be 0.
     pub(super) fn wait_for(&self, service: &str) -> Result<()> {
         let container = self.container(service)?;
         let ended = || docker(&["inspect", "--format", "{{.State.Status}}", &container]).map(|s| s.trim() == "exited");
@@ -101,19 +101,19 @@ impl Stack {
         wait_until(&format!("service {service} is healthy"), healthy)
     }
 
-    /// The passwords that were made up at the first start, from the volume that only provisioning mounts.
+    /// The passwords that were generated at the first start, read from the volume that only provisioning mounts.
     pub(super) fn passwords(&self) -> Result<Passwords> {
         let script = "cd /run/medlift && for name in *; do echo \"$name $(cat \"$name\")\"; done";
         let lines = self.compose(&["run", "--rm", "--no-deps", "--entrypoint", "sh", "provision", "-c", script])?;
         Ok(Passwords::parse(&lines))
     }
 
-    /// Shows what the containers said last.
+    /// Prints the last log lines of the containers.
     pub(super) fn show_logs(&self) {
         let _ = self.compose_command(&["logs", "--no-color", "--tail", "40"]).status();
     }
 
-    /// Takes everything down, volumes included.
+    /// Removes the whole stack, including volumes.
     pub(super) fn down(&self) -> Result<()> {
         self.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "20"]).map(drop)
     }
@@ -125,12 +125,12 @@ impl Drop for Stack {
     }
 }
 
-/// Runs a command of the engine and gives its standard output.
+/// Runs a command of the container engine and returns its standard output.
 pub(super) fn docker(arguments: &[&str]) -> Result<String> {
     outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
 }
 
-/// Today's `docker compose`, else the older program of its own.
+/// The current `docker compose`, or else the older separate program.
 fn compose_program() -> Result<&'static [&'static str]> {
     let candidates: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
     let answers = |program: &&[&str]| {
@@ -154,7 +154,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
-/// The standard output of a command that must succeed; what it said otherwise is in the error.
+/// Runs a command that must succeed and returns its standard output. Its standard error is in the error.
 pub(super) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
     let output = command.output().doing(|| doing.to_owned())?;
     if output.status.success() {

@@ -1,6 +1,6 @@
-//! The rules of the house, held by a test instead of by memory.
+//! The project's rules, checked by a program instead of by memory.
 //!
-//! Each rule is a function from a file to its violations, and each is shown to be able to fail.
+//! Each rule is a function from a file to its violations. Tests show that each rule can fail.
 
 mod rooms;
 mod rules;
@@ -12,11 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use testkit::{Doing, Error, Result, root};
 
-/// A rule broken at a place.
+/// A violation of a rule, with its position.
 #[derive(Debug, PartialEq, Eq)]
 struct Violation {
     path: String,
-    /// Counted from 1.
+    /// Line number, counted from 1.
     line: usize,
     message: String,
 }
@@ -33,13 +33,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Checks every file of the repository that is tracked, or new and not ignored.
+/// Checks every file of the repository that git tracks, or that is new and not ignored.
 pub fn run() -> Result<()> {
     let (mut violations, mut used) = (Vec::new(), rooms::Used::default());
     for path in files()? {
         let bytes = match fs::read(root().join(&path)) {
             Ok(bytes) => bytes,
-            // Deleted in the work tree, still in the index.
+            // The file is deleted in the working tree but still in the index.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(source) => return Err(Error::Io { doing: format!("reading {path}"), source }),
         };

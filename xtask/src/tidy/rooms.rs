@@ -1,18 +1,19 @@
-//! The boundaries between the rooms of `src/`: who may use whom, and what a room must never touch.
+//! The rules between the modules of `src/`: which module may use which, and which crates and words a module may not
+//! use.
 
 use std::collections::BTreeSet;
 
 use super::Violation;
 use super::source::{Source, line_of, lines_with_word, word_offsets};
 
-/// A module at the top of the crate, and the modules at the top of the crate that it may use.
+/// A top-level module of the crate, and the top-level modules that it may use.
 struct Room {
     name: &'static str,
     uses: &'static [&'static str],
 }
 
-/// The house in the order in which data flows, in no circle. A room that is not here may not exist. `pipeline` is the one
-/// that wires the stages.
+/// The modules in the order in which data flows, without circular dependencies. A module that is not listed may not
+/// exist. Only `pipeline` connects the stages.
 const ROOMS: &[Room] = &[
     Room { name: "main", uses: &[] },
     Room { name: "lib", uses: &[] },
@@ -47,7 +48,7 @@ const ROOMS: &[Room] = &[
     Room { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
 ];
 
-/// Crates that only some rooms may name.
+/// Crates that only some modules may use.
 const CRATES: &[(&str, &[&str])] = &[
     ("mongodb", &["access", "ledger", "verify", "write"]),
     ("clap", &["cli"]),
@@ -55,7 +56,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rpassword", &["cli"]),
 ];
 
-/// Rooms that are functions: no I/O, clock, randomness, async or logging.
+/// Modules that contain only pure functions: no I/O, clock, randomness, async or logging.
 const PURE: &[&str] = &["clean", "encode", "parse"];
 const IMPURE_WORDS: &[&str] = &[
     "std::env",
@@ -122,7 +123,8 @@ fn neighbours(source: &Source<'_>, room: &str) -> Vec<Violation> {
     foreign.map(|(line, name)| Violation::new(source.path, line, format!("{room} may not use {name}"))).collect()
 }
 
-/// The rooms that a file names, with the line. The program names the library's rooms by its crate's name.
+/// The modules that a file uses, with line numbers. The binary uses the library's modules as `medlift::…`, the library
+/// as `crate::…`.
 fn named<'a>(source: &'a Source<'_>) -> Vec<(usize, &'a str)> {
     let code = &source.production;
     let mut named = Vec::new();
@@ -135,7 +137,7 @@ fn named<'a>(source: &'a Source<'_>) -> Vec<(usize, &'a str)> {
     named
 }
 
-/// Rooms, arrows between them and crates as the files of `src/` use them.
+/// The modules, the dependencies between them, and the crates that the files of `src/` really use.
 #[derive(Debug, Default)]
 pub(super) struct Used {
     rooms: BTreeSet<String>,
@@ -144,7 +146,7 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// Adds one file.
+    /// Adds the uses in one file.
     pub(super) fn add(&mut self, source: &Source<'_>) {
         let Some(room) = room_of(source.path) else { return };
         self.rooms.insert(room.to_owned());
@@ -153,7 +155,8 @@ impl Used {
         self.crates.extend(crates.map(|(name, _)| (room.to_owned(), (*name).to_owned())));
     }
 
-    /// What the tables permit and nobody uses: it goes, so that a new arrow is a decision.
+    /// Permissions in the tables that no code uses. They must be removed, so that a new dependency is a conscious
+    /// decision.
     pub(super) fn unused(&self) -> Vec<Violation> {
         let violation = |message: String| Violation::new("xtask/src/tidy/rooms.rs", 1, message);
         let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
@@ -175,12 +178,12 @@ impl Used {
     }
 }
 
-/// Modules, unlike types and macros' names, are known to the table.
+/// Whether the name is in the table of modules. Names of types and macros are not.
 fn is_module(name: &str) -> bool {
     ROOMS.iter().any(|room| room.name == name)
 }
 
-/// The first path segments after `crate::`, one or, in braces, several.
+/// The first path segment after `crate::`, or several if they are in braces.
 fn modules_at(path: &str) -> Vec<&str> {
     let name = |path: &'_ str| {
         path.len() - path.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_').len()

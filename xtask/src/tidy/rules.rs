@@ -1,4 +1,4 @@
-//! Rules that hold in every room: sizes, names, unfinished work, traces of a developer's machine.
+//! Rules for every file: sizes, names, unfinished code, paths of a developer's machine.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_BYTES_MAX: usize = 1_000_000;
 const README_LINES_MAX: usize = 120;
 
-/// Names that say nothing about what is inside.
+/// Names that say nothing about the contents.
 const EMPTY_NAMES: &[&str] = &["common", "helper", "helpers", "manager", "misc", "util", "utils"];
 
 const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 
-/// Where developers' machines keep their files. In parts, so that this file passes its own rule.
+/// Directories on developers' machines. They are split in two, so that this file does not violate its own rule.
 const MACHINE_PATHS: &[[&str; 2]] =
     &[["/ho", "me/"], ["/Us", "ers/"], ["/ro", "ot/"], ["/wo", "rk/"], ["C:\\", "Users"]];
 

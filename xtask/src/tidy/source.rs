@@ -1,19 +1,19 @@
-//! A Rust file as the rules see it: code without the contents of comments and literals, and without its tests.
+//! A Rust file as the rules see it: without the text of comments and literals, and without its tests.
 
 /// One Rust file.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     /// Its path from the repository's root.
     pub(super) path: &'a str,
-    /// Its code, with comments and literals blanked; line breaks stand where they stood.
+    /// Its code, with comments and literals replaced by blanks. Line breaks are kept.
     pub(super) code: String,
-    /// [`Source::code`] with every `#[cfg(test)]` item blanked too. Empty for a file of tests.
+    /// [`Source::code`] with every `#[cfg(test)]` item also replaced by blanks. Empty for a file of tests.
     pub(super) production: String,
-    /// The number of lines that production has, comments and blank lines among them.
+    /// The number of lines in the production code, including comments and blank lines.
     pub(super) production_lines: usize,
 }
 
-/// A function's place and size.
+/// The position and size of a function.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Function<'a> {
     pub(super) name: &'a str,
@@ -32,19 +32,19 @@ impl<'a> Source<'a> {
         Self { path, code, production, production_lines }
     }
 
-    /// The functions of production with a body, nested ones too.
+    /// The functions with a body in the production code, including nested ones.
     pub(super) fn functions(&self) -> Vec<Function<'_>> {
         let code = &self.production;
         word_offsets(code, "fn").filter_map(|offset| function_at(code, offset)).collect()
     }
 }
 
-/// Lines of `code`, counted from 1, in which `word` stands with no letter, digit or underscore around it.
+/// Lines of `code`, counted from 1, that contain `word` without a letter, digit or underscore beside it.
 pub(super) fn lines_with_word(code: &str, word: &str) -> Vec<usize> {
     word_offsets(code, word).map(|offset| line_of(code, offset)).collect()
 }
 
-/// Byte offsets at which `word` stands with no letter, digit or underscore around it.
+/// Byte offsets of `word` without a letter, digit or underscore beside it.
 pub(super) fn word_offsets<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(offset, _)| offset).filter(move |&offset| {
         !code[..offset].ends_with(is_word)
@@ -52,7 +52,7 @@ pub(super) fn word_offsets<'a>(code: &'a str, word: &'a str) -> impl Iterator<It
     })
 }
 
-/// The line, counted from 1, of a byte offset.
+/// The line number of a byte offset, counted from 1.
 pub(super) fn line_of(code: &str, offset: usize) -> usize {
     code[..offset].matches('\n').count() + 1
 }
@@ -73,7 +73,8 @@ fn function_at(code: &str, offset: usize) -> Option<Function<'_>> {
     })
 }
 
-/// The length of the item at the start of `code`: to its first semicolon outside brackets, or through its body.
+/// The length in bytes of the item at the start of `code`: up to its first semicolon outside brackets, or to the end of
+/// its body.
 fn item_length(code: &str) -> usize {
     let (mut braces, mut brackets) = (0_usize, 0_usize);
     for (offset, letter) in code.char_indices() {
@@ -90,7 +91,7 @@ fn item_length(code: &str) -> usize {
     code.len()
 }
 
-/// Blanks the items under `#[cfg(test)]`; also gives the number of lines they took.
+/// Replaces the items under `#[cfg(test)]` by blanks. Also returns the number of lines of these items.
 fn without_tests(code: &str) -> (String, usize) {
     const MARK: &str = "#[cfg(test)]";
     let (mut kept, mut rest, mut lines) = (String::with_capacity(code.len()), code, 0);
@@ -124,7 +125,7 @@ fn blank(text: &str) -> String {
     text.chars().map(|letter| if letter == '\n' { '\n' } else { ' ' }).collect()
 }
 
-/// The length of the comment or literal at the start of `text`, if there is one.
+/// The length in bytes of the comment or literal at the start of `text`, if there is one.
 fn opaque_length(text: &str, after_word: bool) -> Option<usize> {
     match text.as_bytes().first()? {
         b'/' if text.starts_with("//") => Some(text.find('\n').unwrap_or(text.len())),
@@ -170,7 +171,7 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// `None` for a lifetime.
+/// The length in bytes of the character literal at the start of `text`; `None` if it is a lifetime.
 fn char_length(text: &str) -> Option<usize> {
     let mut letters = text.char_indices().skip(1);
     let (_, first) = letters.next()?;
