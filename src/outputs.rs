@@ -35,7 +35,7 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// As [`open_private`], but does not change the mode of an existing file, because it may belong to somebody else.
+/// As [`open_private`], but does not change the mode of an existing file, because the file may belong to somebody else.
 pub fn open_unchanged(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
 }

@@ -1,8 +1,8 @@
 //! BLAKE3 of many short texts at the same time.
 //!
 //! A short text is hashed block by block, and each block depends on the one before. A single text therefore leaves most
-//! of a vector unit unused. Here, up to [`LANES`] texts are hashed in parallel as far as all of them have whole blocks.
-//! Each text is then completed alone. The hash is the same as from the ordinary function.
+//! of a vector unit unused. Here, up to [`LANES`] texts are hashed in parallel, for as many whole blocks as all of them
+//! have. Each text is then completed alone. The hash is the same as from the ordinary function.
 //!
 //! The `blake3` crate offers the parallel function only in its undocumented module `platform`. A test compares the
 //! results with the documented function.

@@ -101,7 +101,7 @@ impl Guard {
     /// Extends the lease. Tries again after failures that are transient.
     ///
     /// # Errors
-    /// As [`ensure`](Self::ensure).
+    /// The same as for [`ensure`](Self::ensure).
     pub async fn confirm(&self) -> Result<(), LedgerError> {
         let mut attempt = 1;
         loop {

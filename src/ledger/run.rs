@@ -25,7 +25,7 @@ pub struct LoadRun {
     pub spec_hash: String,
     /// The sources, in the order in which they are read.
     pub sources: Vec<SourceIdentity>,
-    /// The options that decide what is written.
+    /// The options that determine the written documents.
     pub options: Options,
     /// Whether the load runs, ended or was replaced.
     pub state: State,
@@ -34,11 +34,11 @@ pub struct LoadRun {
     /// The server's UUID of the collection; `None` until the collection exists, or if the user has no permission to see
     /// it.
     pub collection_uuid: Option<Uuid>,
-    /// When it began, by the server's clock.
+    /// Time at which the load began, by the server's clock.
     pub started: DateTime,
-    /// When this document was last changed, by the server's clock.
+    /// Time at which this document was last changed, by the server's clock.
     pub updated: DateTime,
-    /// When it ended.
+    /// Time at which the load was complete, by the clock of the machine that ran it; `None` until then.
     pub finished: Option<DateTime>,
     /// The outcomes of the rows up to the checkpoint.
     pub counts: Counts,
@@ -96,9 +96,9 @@ impl Exceptions {
 pub struct SourceIdentity {
     /// File name without its directory, or `-`.
     pub name: String,
-    /// Size, bytes; `None` for standard input.
+    /// Size in bytes; `None` for standard input.
     pub size_bytes: Option<u64>,
-    /// BLAKE3 of its bytes, hex; `None` for standard input.
+    /// BLAKE3 of its bytes, in hexadecimal; `None` for standard input.
     pub blake3: Option<String>,
 }
 

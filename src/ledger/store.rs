@@ -50,7 +50,7 @@ impl From<Failure> for LedgerError {
     }
 }
 
-/// A lease that another owner holds.
+/// A lease that another owner has.
 #[derive(Debug, Clone)]
 pub struct Held {
     /// The lease.

@@ -1,8 +1,8 @@
 //! Connects the stages with bounded channels. No other module does this.
 //!
 //! One thread reads the sources and splits them into blocks. Workers parse, clean, encode and hash each block in one
-//! pass. The blocks leave in the order of the source, whatever the number of workers. Three users process them
-//! differently: [`load`] sorts and writes them, [`dry_run`] only counts, and [`verify`] compares them with the
+//! pass. The encoded blocks are put into the order of the source, whatever the number of workers. Three users process
+//! them differently: [`load`] sorts and writes them, [`dry_run`] only counts, and [`verify`] compares them with the
 //! collection.
 
 pub mod dry_run;
@@ -38,7 +38,7 @@ pub enum Error {
     Layout {
         /// The source.
         source_name: String,
-        /// What does not fit.
+        /// The mismatch.
         problem: LayoutError,
     },
     /// The deployment cannot be used.
@@ -90,7 +90,7 @@ pub enum Error {
     RejectFile {
         /// The file.
         path: String,
-        /// Why, and what to do.
+        /// The problem, and what to do.
         problem: String,
     },
     /// A file cannot be written.
@@ -114,7 +114,7 @@ pub enum Error {
     Rejects {
         /// How many, and how many were allowed.
         problem: String,
-        /// Where they are, and what to do.
+        /// The paths of the reject files, and what to do.
         hint: String,
     },
     /// A load that stopped before all rows were settled.

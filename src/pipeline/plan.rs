@@ -182,7 +182,8 @@ impl Density {
         let last = (1..).zip(records(sample, &format).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
         let text_bytes = u64::from(last.end).max(1);
-        // Records in the whole sample, and the sample's size on disk, where the source may be compressed.
+        // The records in the whole sample, and the size of that part of the source on disk. The source may be
+        // compressed.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
     }
 

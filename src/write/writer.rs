@@ -201,7 +201,7 @@ impl Writer {
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                 Action::Settle { run, outcomes, doubts } => {
                     let open = self.runs.remove(&run).expect("a run is held until it is settled");
-                    // If the receiver is gone, the next turn of the loop returns.
+                    // If the receiver has ended, the next turn of the loop in `send_all` returns.
                     let _ = to_settle.send(open.settle(outcomes, doubts, self.policy));
                 }
                 Action::Stop(batch) => given_up = Some(batch),
