@@ -1,8 +1,8 @@
-//! What each stage of the processor's path costs, in rows per second of one core. `cargo bench` runs it.
+//! Measures each processing stage in rows per second on one core. Run it with `cargo bench`.
 //!
-//! Parsing, cleaning and encoding take turns over a few rows at a time, as they do in a load, so that each finds its
-//! input in the nearest cache. A turn is timed alone and the medians over all rounds are added up: what else the machine
-//! does then hardly matters. Stages that work on whole blocks are timed by the thread's processor time.
+//! Parsing, cleaning and encoding alternate every few rows, as in a load, so that each stage finds its input in the
+//! first-level cache. Each turn is timed separately, and the medians over all rounds are added, so that other work on
+//! the machine hardly affects the result. Stages that process whole blocks are measured by the thread's processor time.
 
 use std::error::Error;
 use std::fs;
@@ -20,9 +20,9 @@ use medlift::write::{EncodedRun, Mode, Policy};
 
 const ROWS: u64 = 100_000;
 const ROUNDS: usize = 15;
-/// Rows a turn: their cells and records fit the nearest cache.
+/// Rows per turn. Their cells and records fit in the first-level cache.
 const TURN_ROWS: usize = 64;
-/// Splitting is so fast that one pass is too short for the clock of processor time.
+/// One pass of splitting is too short for the resolution of the processor-time clock.
 const SPLIT_PASSES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -50,7 +50,7 @@ fn tell(stage: &str, seconds: f64) {
     println!("{stage:<24}{:>10.0}{:>16.0}", seconds / ROWS as f64 * 1e9, ROWS as f64 / seconds);
 }
 
-/// A plan looks at a file, so the rows become one for a moment.
+/// A plan needs a file, so the rows are written to a temporary one.
 fn plan(rows: &[u8]) -> Result<Plan, Box<dyn Error>> {
     let mut file = tempfile::Builder::new().suffix(".csv").tempfile()?;
     file.write_all(rows)?;
@@ -94,7 +94,7 @@ fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Seconds to sort all rows block by block, and to make one run without duplicates of the blocks.
+/// Seconds to sort the rows of each block, and to make one deduplicated run from all blocks.
 fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     let policy = Policy {
         mode: Mode::Insert,
@@ -117,7 +117,7 @@ fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     Ok(seconds)
 }
 
-/// The tools of one worker, and the turns of rows they work on.
+/// The tools of one worker, and the rows of each turn.
 struct Turns<'a> {
     parser: Parser,
     cleaner: Cleaner,
@@ -154,8 +154,8 @@ fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
 }
 
 impl Turns<'_> {
-    /// Seconds of each stage for the rows of one turn. A row that a stage refuses costs the next stages what the row
-    /// before it does.
+    /// Seconds for each stage with the rows of one turn. After a rejected row, the next stages process the record that
+    /// was in its place before.
     fn turn(&mut self, turn: usize) -> [f64; 3] {
         let (block, at) = self.rows[turn];
         let spans = &block.rows[at..block.rows.len().min(at + TURN_ROWS)];
@@ -184,14 +184,14 @@ fn rounds(mut round: impl FnMut() -> Result<f64, Box<dyn Error>>) -> Result<f64,
     (0..ROUNDS).map(|_| round()).collect::<Result<_, _>>().map(median)
 }
 
-/// Processor time that `work` takes on this thread.
+/// Processor time of this thread for `work`, in seconds.
 fn processor_seconds(work: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
     let before = spent_seconds()?;
     work()?;
     Ok(spent_seconds()? - before)
 }
 
-/// The first number of `schedstat`: nanoseconds this thread has run.
+/// Reads the first number of `schedstat`: the nanoseconds that this thread has run.
 fn spent_seconds() -> Result<f64, Box<dyn Error>> {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;

@@ -1,6 +1,6 @@
-//! Writes the documents that a load of a source writes, in the load's order, as BSON back to back.
+//! Writes the documents of a load as BSON, one directly after another, in the order in which the load sends them.
 //!
-//! `dump_documents SOURCE FILE`. The benchmark replays the file to find what the server alone costs.
+//! Usage: `dump_documents SOURCE FILE`. The benchmark sends the file to measure the time of the server alone.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -14,7 +14,7 @@ use medlift::spec::Spec;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
 use medlift::write::{BatchId, EncodedRun, Limits, Mode, Policy, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
 
-/// One batch after the other. Their size matters to nobody: they are written back to back.
+/// One batch at a time. The size of the batches does not matter, because the documents are written without gaps.
 const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The load's own writer, with a server that takes everything at once.
+/// The load's own writer, with a simulated server that accepts everything at once.
 struct Dump {
     out: BufWriter<File>,
     machine: Machine,
@@ -66,10 +66,11 @@ impl Dump {
         self.answer_until(0)
     }
 
-    /// A run comes when there is a place for it beside the one that is made next: the load's order, but for its timing.
+    /// Adds a run when there is a free place besides the one for the next run. This gives the order of a load, except
+    /// for its timing.
     fn take(&mut self, mut run: EncodedRun) -> Result<(), Box<dyn Error>> {
         self.answer_until(RUNS_MAX - 2)?;
-        // Of a record that an earlier run held, the load writes nothing.
+        // A load writes no record whose `_id` an earlier run contained.
         run.entries.retain(|entry| self.seen.insert(entry.id));
         let planned = run.planned(&vec![Earlier::Nothing; run.entries.len()]);
         self.runs.insert(self.runs_taken, run);

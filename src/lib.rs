@@ -1,7 +1,8 @@
-//! Medlift moves a hospital's data into MongoDB: read, cleaned, typed, deduplicated, written, and proven to have arrived.
+//! Medlift moves a hospital's data into MongoDB. It reads, cleans, types, deduplicates and writes the records, and then
+//! verifies that all of them arrived.
 //!
-//! The modules stand in the order in which the data flows. [`pipeline`] is the only place that wires them together;
-//! `ARCHITECTURE.md` tells what each room is for and what it must never know.
+//! The modules are declared in the order in which the data flows through them. Only [`pipeline`] connects them.
+//! `ARCHITECTURE.md` describes each module: its purpose, and what it must not depend on.
 
 pub mod spec;
 

@@ -1,4 +1,4 @@
-//! The command line: what was typed is parsed, run, and its end told by an exit code.
+//! The command line program: runs the command, reports an error, and returns the exit code.
 
 mod cli;
 

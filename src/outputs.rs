@@ -1,8 +1,8 @@
-//! Opens the files that this program writes, without harm to other files.
+//! Opens the files that this program writes, without damage to other files.
 //!
-//! An output may be a device, a pipe or a directory, and its path may lead to a file that is also an input: by another
-//! spelling, a symbolic link or a hard link. This module never changes the mode of anything but a regular file, and
-//! compares files by device and inode. It never knows the content of an output.
+//! An output may be a device, a pipe or a directory. Its path may also lead to an input file, through another spelling,
+//! a symbolic link or a hard link. This module therefore changes the mode of regular files only, and compares files by
+//! device and inode. It does not know the content of an output.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Stdout, Write};
@@ -14,14 +14,14 @@ use tempfile::{Builder, NamedTempFile};
 /// Mode of an output with patients' data: only its owner may read and write it.
 pub const PRIVATE_MODE: u32 = 0o600;
 
-/// Mode of an output without patients' data, before the process's umask is taken off.
+/// Mode of an output without patients' data, before the process's umask is applied.
 pub const SHARED_MODE: u32 = 0o666;
 
-/// Begins the names of temporary files beside an output.
+/// Prefix of the names of temporary files beside an output.
 const TEMPORARY_PREFIX: &str = ".medlift-";
 
 /// Returns true if both paths lead to the same file: the same device and inode, after following links. Returns false if
-/// either does not exist or cannot be looked at.
+/// either does not exist or cannot be examined.
 pub fn is_same_file(left: &Path, right: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     matches!((identity(left), identity(right)), (Ok(left), Ok(right)) if left == right)
@@ -35,12 +35,13 @@ pub fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// As [`open_private`], but leaves the mode of an existing file as it is, for a file that may turn out to be somebody else's.
+/// As [`open_private`], but does not change the mode of an existing file, because the file may belong to somebody else.
 pub fn open_unchanged(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
 }
 
-/// Sets the mode of an open regular file to 0600. By the open file, so that nobody can put another one in its place in between.
+/// Sets the mode of an open regular file to 0600. Uses the open file and not its path, so that nobody can replace the
+/// file in between.
 pub fn make_private(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     if found.is_file() && found.mode() & 0o7777 != PRIVATE_MODE {
@@ -49,7 +50,7 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Says what to do about a write that failed because of a limit of the process, after a semicolon; empty for other errors.
+/// For a write that failed because of a limit of the process: what to do, after a semicolon. Empty for other errors.
 pub fn limit_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::FileTooLarge => "; the limit for the size of a file is too low: raise it with ulimit -f",
@@ -58,7 +59,7 @@ pub fn limit_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The system's codes for too many open files: of this process, of the whole system.
+/// The system's error codes for too many open files: 24 in this process, 23 in the whole system.
 fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23))
 }
@@ -73,9 +74,9 @@ pub struct Output {
 #[derive(Debug)]
 enum Sink {
     Stdout(Stdout),
-    /// Something that a file cannot replace: a pipe, a terminal, `/dev/null`.
+    /// A target that a file cannot replace: a pipe, a terminal, `/dev/null`.
     InPlace(File),
-    /// A file without a name. The system removes it when the process ends, however it ends.
+    /// A file without a name. The system removes it when the process ends for any reason.
     Unnamed(File),
     /// A file under a temporary name, for systems without unnamed files.
     Named(NamedTempFile),
@@ -87,16 +88,16 @@ impl Output {
         Self { path: PathBuf::from("-"), sink: Sink::Stdout(io::stdout()) }
     }
 
-    /// An output that is put at `path`, with this mode, when it is finished. Until then a file that is there already stays
-    /// as it is. A device or a pipe is written to directly.
+    /// An output that appears at `path`, with this mode, when it is finished. Until then an existing file is unchanged.
+    /// A device or a pipe is written to directly.
     ///
     /// # Errors
-    /// When nothing can be written there.
+    /// If the file cannot be created, or the device or pipe cannot be opened.
     pub fn file(path: &Path, mode: u32) -> io::Result<Self> {
         if is_same_file(path, Path::new("/dev/stdout")) {
             return Ok(Self { path: path.to_owned(), ..Self::stdout() });
         }
-        // A link stays a link: the file that it leads to is replaced.
+        // Following links means that a link remains, and the file that it leads to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&path).is_ok_and(|found| !found.is_file()) || is_open_file(&path);
         let sink = if is_special {
@@ -110,15 +111,15 @@ impl Output {
         Ok(Self { path, sink })
     }
 
-    /// Where the output goes; `-` for standard output.
+    /// The path of the output; `-` for standard output.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Puts the file in its place, safe on disk.
+    /// Moves the complete file to its path and makes sure that it is on disk.
     ///
     /// # Errors
-    /// When that fails; a file that was there before then stays as it was.
+    /// If that fails. A file that existed before is then unchanged.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self.sink {
@@ -132,7 +133,7 @@ impl Output {
                 file.persist(&self.path)?;
             }
         }
-        // The file is there whether or not its directory can be put on disk.
+        // Not an error: the file is complete, even if its directory cannot be synchronized to disk.
         let _ = File::open(directory_of(&self.path)).and_then(|directory| directory.sync_all());
         Ok(())
     }
@@ -156,8 +157,8 @@ impl Write for Output {
     }
 }
 
-/// Gives an unnamed file its name. A link cannot replace a file, so over an existing file it is renamed from a temporary
-/// name, which exists only between these two calls.
+/// Gives an unnamed file its name. A link cannot replace an existing file. In that case the file first gets a temporary
+/// name, which exists only until it is renamed.
 fn name(file: &File, path: &Path) -> io::Result<()> {
     match unnamed::link(file, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -175,7 +176,8 @@ fn temporary(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
-/// Returns true for the path of a file that a process has open, such as `/dev/fd/3`: its content goes where that file is.
+/// Returns true for the path of a file that a process has open, such as `/dev/fd/3`: writing to it writes to that open
+/// file.
 fn is_open_file(path: &Path) -> bool {
     path.starts_with("/proc") || path.starts_with("/dev/fd")
 }
@@ -184,7 +186,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Files without a name, which Linux has on most file systems.
+/// Files without a name, which most file systems of Linux support.
 #[cfg(target_os = "linux")]
 mod unnamed {
     use std::fs::File;
@@ -194,7 +196,7 @@ mod unnamed {
 
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
-    /// A link to this leads to the open file, if the system has the directory.
+    /// Directory of links to this process's open files, if the system has it.
     const OPEN_FILES: &str = "/proc/self/fd";
 
     pub(super) fn create(directory: &Path, mode: u32) -> io::Result<File> {
@@ -399,7 +401,7 @@ mod tests {
         assert_eq!(directories, ["a", "/", "."].map(PathBuf::from));
     }
 
-    /// Root alone can make a device and could change its mode.
+    /// Only root can create a device, and could change its mode.
     #[test]
     fn a_devices_mode_is_left_alone() {
         let directory = tempfile::tempdir().expect("a directory");

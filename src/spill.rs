@@ -1,7 +1,8 @@
-//! Sorts more entries than memory holds: sorted runs go to one unlinked temporary file and are merged while read.
+//! Sorts more entries than fit in memory. Sorted runs are written to one unlinked temporary file and merged when they
+//! are read.
 //!
-//! An [`Entry`] stands for one record of the source. It carries hashes and positions only, never a value of a record.
-//! This room knows nothing of servers, specs or what the entries are compared with.
+//! An [`Entry`] represents one record of the source. It contains hashes and positions, never a value of a record. This
+//! module knows nothing about servers or specs, or what the entries are compared with.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -12,19 +13,19 @@ use std::sync::Arc;
 
 use crate::encode::{Digest, Id};
 
-/// Memory of a sorter unless the caller says otherwise, bytes.
+/// Default memory of a sorter, in bytes.
 pub const SORTER_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
 /// Length of an entry in the file: `_id`, digest, source and row.
 const ENTRY_BYTES: usize = 16 + 16 + 4 + 8;
 
-/// Memory that one merge spends on reading ahead, shared among its runs, bytes.
+/// Memory with which one merge reads ahead, divided among its runs, in bytes.
 const READ_AHEAD_BYTES: usize = 8 * 1024 * 1024;
 
-/// Most entries that one read of one run fetches.
+/// Most entries that one read from one run fetches.
 const READ_ENTRIES_MAX: usize = 4096;
 
-/// One record of the source. Ordered by `_id`, then by where it stands.
+/// One record of the source. Ordered by `_id`, then by its position in the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The record's `_id`.
@@ -37,7 +38,7 @@ pub struct Entry {
     pub digest: Digest,
 }
 
-/// A temporary file could not be made, written or read.
+/// A temporary file could not be created, written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} the temporary file that sorts the source's records, in {directory}: {cause}; {remedy}")]
 pub struct SpillError {
@@ -60,7 +61,7 @@ impl SpillError {
     }
 }
 
-/// Takes entries in any order.
+/// Sorts entries that are added in any order.
 #[derive(Debug)]
 pub struct Sorter {
     entries: Vec<Entry>,
@@ -71,26 +72,27 @@ pub struct Sorter {
 }
 
 impl Sorter {
-    /// A sorter that holds at most `bytes_max` of entries in memory (at least 1,000 of them).
+    /// A sorter that keeps at most `bytes_max` bytes of entries in memory, but at least 1,000 entries.
     pub fn new(bytes_max: usize) -> Self {
         let entries_max = (bytes_max / size_of::<Entry>()).max(1000);
         Self { entries: Vec::new(), entries_max, file: None, runs: Vec::new() }
     }
 
-    /// Adds an entry. Now and then this sorts what is in memory and writes it out, which takes some 100 ms.
+    /// Adds an entry. If the memory is full, first sorts and writes its entries, which takes about 100 ms.
     pub fn push(&mut self, entry: Entry) -> Result<(), SpillError> {
         if self.entries.len() == self.entries_max {
             self.spill()?;
         }
         if self.entries.capacity() == 0 {
-            // Reserved once, so that growing never takes twice the bound; pages not written to cost nothing.
+            // Reserved once, because growing the vector would need up to twice the memory. Pages that are never written
+            // cost nothing.
             self.entries.reserve_exact(self.entries_max);
         }
         self.entries.push(entry);
         Ok(())
     }
 
-    /// Ends the input.
+    /// Ends the input and returns all entries, sorted.
     pub fn into_sorted(mut self) -> Result<Sorted, SpillError> {
         if self.file.is_some() {
             self.spill()?;
@@ -120,7 +122,7 @@ fn write_run(file: &mut File, entries: &[Entry]) -> io::Result<()> {
     out.flush()
 }
 
-/// One integer compares faster than 16 bytes.
+/// Comparing one integer is faster than comparing 16 bytes.
 fn sort_key(entry: &Entry) -> (u128, u32, u64, u128) {
     (u128::from_be_bytes(entry.id.0), entry.source, entry.row, entry.digest.0)
 }
@@ -167,7 +169,7 @@ fn part<const N: usize>(bytes: &[u8; ENTRY_BYTES], at: usize) -> [u8; N] {
 #[derive(Debug, Clone)]
 pub struct Sorted(Arc<Runs>);
 
-/// Either everything stands in memory, or everything in the file.
+/// Either all entries are in memory, or all are in the file.
 #[derive(Debug)]
 struct Runs {
     memory: Vec<Entry>,
@@ -181,12 +183,12 @@ impl Sorted {
         self.0.memory.len() as u64 + self.0.disk.iter().sum::<u64>()
     }
 
-    /// Whether there is no entry.
+    /// Returns true if there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The entries with `from <= _id`, and `_id < to` where there is a `to`, in order.
+    /// The entries with `from <= _id` and, if `to` is given, `_id < to`, in order.
     pub fn range(&self, from: Id, to: Option<Id>) -> Result<Merge, SpillError> {
         let runs = &self.0;
         let below = |bound: Id| runs.memory.partition_point(|entry| entry.id < bound);
@@ -207,7 +209,7 @@ impl Sorted {
 }
 
 impl Runs {
-    /// Index in the file of the first entry of a run whose `_id` is not below `bound`.
+    /// Index in the file of the first entry of a run with `_id >= bound`.
     fn first_not_below(&self, start: u64, entries: u64, bound: Id) -> Result<u64, SpillError> {
         let (mut low, mut high) = (start, start + entries);
         while low < high {
@@ -225,7 +227,7 @@ impl Runs {
     }
 }
 
-/// Entries of a range, merged from all runs in order.
+/// The entries of a range, merged from all runs in order.
 #[derive(Debug)]
 pub struct Merge {
     runs: Arc<Runs>,
@@ -234,7 +236,7 @@ pub struct Merge {
     heap: BinaryHeap<Reverse<(Entry, usize)>>,
 }
 
-/// A place in one run on disk, with what was read ahead.
+/// A position in one run on disk, with the entries read ahead.
 #[derive(Debug)]
 struct RunCursor {
     next: u64,
@@ -287,7 +289,7 @@ impl RunCursor {
 mod tests {
     use super::*;
 
-    /// Entries whose `_id`s repeat now and then, in an order that looks random but is always the same.
+    /// Entries with some repeated `_id`s, in an order that looks random but is always the same.
     fn entries(count: u64) -> Vec<Entry> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {

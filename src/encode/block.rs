@@ -1,4 +1,4 @@
-//! What encoding made of a block.
+//! The result of encoding a block.
 
 use super::identity::{Digest, Id};
 use crate::clean::Tally;
@@ -12,7 +12,7 @@ pub struct EncodedBlock {
     pub source: usize,
     /// Position of the block among all blocks of the load.
     pub sequence: u64,
-    /// Rows the block held: as many as entries and rejects.
+    /// Number of rows in the block: the number of entries plus the number of rejects.
     pub rows: u64,
     /// Number of the block's first row in its source, from 1.
     pub first_row: u64,
@@ -20,21 +20,21 @@ pub struct EncodedBlock {
     pub first_line: u64,
     /// Byte offset of the first row in its source.
     pub first_offset: u64,
-    /// The documents, one after the other.
+    /// The documents, one after another.
     pub documents: Vec<u8>,
-    /// Where each document stands and what it is called.
+    /// Position, `_id` and digest of each document.
     pub entries: Vec<Entry>,
     /// Refused rows.
     pub rejects: Vec<RejectedRow>,
-    /// What cleaning changed.
+    /// Counts of the changes that cleaning made.
     pub tally: Tally,
-    /// What was noticed in the rows, refused ones included.
+    /// Observations about the rows, including rejected ones.
     pub notices: Notices,
 }
 
 impl EncodedBlock {
-    /// Puts entries and documents in the order of `_id`s, so that documents that go out together come from one place.
-    /// `room` is memory for the documents, empty; the memory in which they were comes back.
+    /// Sorts entries and documents by `_id`, so that documents that are sent together are next to each other in memory.
+    /// `room` is empty memory for the sorted documents. Returns the memory that contained them before.
     #[must_use]
     pub fn sort(&mut self, mut room: Vec<u8>) -> Vec<u8> {
         debug_assert!(room.is_empty());
@@ -57,15 +57,15 @@ pub struct Entry {
     pub digest: Digest,
     /// First byte in the block's documents.
     pub start: u32,
-    /// Length, bytes.
+    /// Length in bytes.
     pub len: u32,
-    /// Its row, counted from the block's first.
+    /// Its row, relative to the block's first row.
     pub row: u32,
-    /// Its line, counted from the block's first.
+    /// Its line, relative to the block's first row.
     pub line: u32,
-    /// Its byte offset, counted from the block's first.
+    /// Its byte offset, relative to the block's first row.
     pub offset: u32,
-    /// Which block of a run it is in; 0 in a block.
+    /// Index of its block in a run; 0 before the block is part of a run.
     pub chunk: u32,
 }
 

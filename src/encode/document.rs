@@ -1,4 +1,5 @@
-//! Writes documents. Layout: `_id`, then the spec's fields in its order (nested where a name is dotted), then lineage.
+//! Writes documents. The layout is: `_id`, then the spec's fields in order (nested if a name has dots), then the
+//! lineage.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use crate::spec::Spec;
 /// <https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-BSON-Document-Size>
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Where a document came from, kept inside it only when asked for.
+/// The origin of a document, stored inside it only on request.
 #[derive(Debug, Clone, Copy)]
 pub struct Lineage {
     /// The load's id in the ledger.
@@ -25,14 +26,14 @@ pub struct Lineage {
     pub row: u64,
 }
 
-/// What the encoder tells of a document beside its bytes.
+/// Properties of an encoded document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     /// The document's `_id`.
     pub id: Id,
     /// Digest of its body.
     pub digest: Digest,
-    /// Its length, bytes.
+    /// Its length in bytes.
     pub len: usize,
 }
 
@@ -40,7 +41,7 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// Identity fields under their dotted names; `None` where they are the body itself.
+    /// Identity fields with their dotted names; `None` if the whole body is the identity.
     identity: Option<Vec<(usize, Name)>>,
     hasher: Hasher,
     open: Vec<usize>,
@@ -49,17 +50,17 @@ pub struct Encoder {
     hashes: Vec<Hash>,
 }
 
-/// Documents that wait for their `_id`s.
+/// Documents that have no `_id` yet.
 #[derive(Debug, Default)]
 struct Unnamed {
-    /// Where their bodies stand in the caller's buffer.
+    /// Positions of their bodies in the caller's buffer.
     bodies: Vec<Range<usize>>,
-    /// Their identity elements, one after the other, where those are not the body.
+    /// Their identity elements, one after another, unless the body is the identity.
     elements: Vec<u8>,
     identities: Vec<Range<usize>>,
 }
 
-/// One move while a body is written.
+/// One step of writing a body.
 #[derive(Debug)]
 enum Step {
     Open(Name),
@@ -68,7 +69,7 @@ enum Step {
 }
 
 impl Encoder {
-    /// An encoder for `spec`; `key` makes its `_id`s unguessable.
+    /// An encoder for `spec`. `key` makes its `_id`s impossible to guess.
     pub fn new(spec: &Spec, key: IdentityKey) -> Self {
         let whole_body =
             spec.identity.fields.len() == spec.fields.len() && spec.fields.iter().all(|f| !f.name.contains('.'));
@@ -85,10 +86,10 @@ impl Encoder {
         }
     }
 
-    /// Appends the document of `record` to `out`, or leaves `out` as it was and says why not.
+    /// Appends the document of `record` to `out`. On error returns the reason and leaves `out` unchanged.
     ///
-    /// Where many documents follow each other, [`write`](Self::write) and [`name_all`](Self::name_all) do the same at
-    /// less than half the cost.
+    /// For many documents, [`write`](Self::write) and [`name_all`](Self::name_all) give the same result at less than
+    /// half the cost.
     pub fn encode(&mut self, record: &Record, lineage: Option<Lineage>, out: &mut Vec<u8>) -> Result<Encoded, Reject> {
         let start = out.len();
         let body = self.write_unnamed(record, lineage, out)?;
@@ -103,8 +104,8 @@ impl Encoder {
         Ok(Encoded { id, digest: Digest::from_hash(&content), len: out.len() - start })
     }
 
-    /// Appends the document of `record` to `out` and returns its length, or leaves `out` as it was and says why not. The
-    /// `_id` stays zero until [`name_all`](Self::name_all).
+    /// Appends the document of `record` to `out` and returns its length. The `_id` is zero until
+    /// [`name_all`](Self::name_all). On error returns the reason and leaves `out` unchanged.
     pub fn write(&mut self, record: &Record, lineage: Option<Lineage>, out: &mut Vec<u8>) -> Result<usize, Reject> {
         let start = out.len();
         let body = self.write_unnamed(record, lineage, out)?;
@@ -118,8 +119,8 @@ impl Encoder {
         Ok(out.len() - start)
     }
 
-    /// Gives the documents that [`write`](Self::write) appended to `out` since the last call their `_id`s, and returns
-    /// those and the digests, in the documents' order.
+    /// Sets the `_id`s of all documents that [`write`](Self::write) appended to `out` since the last call. Returns
+    /// their `_id`s and digests in the documents' order.
     pub fn name_all(&mut self, out: &mut [u8]) -> &[(Id, Digest)] {
         let Self { hasher, unnamed, names, hashes, .. } = self;
         hasher.hash_all(unnamed.bodies.len(), |index| &out[unnamed.bodies[index].clone()], hashes);
@@ -138,7 +139,7 @@ impl Encoder {
         names
     }
 
-    /// Appends a document whose `_id` is zero; returns where its body stands.
+    /// Appends a document whose `_id` is zero. Returns the position of its body.
     fn write_unnamed(
         &mut self,
         record: &Record,
@@ -183,7 +184,7 @@ impl Encoder {
     }
 }
 
-/// A document before its body: four bytes of length and the element `_id`, a UUID, both still zero.
+/// The beginning of a document: four bytes for its length and the element `_id`, a UUID. Both are zero.
 const HEAD: &[u8; 4 + ID_ELEMENT_BYTES] = b"\0\0\0\0\x05_id\0\x10\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// Writes the `_id` of the document whose body begins at `body`.
@@ -191,8 +192,8 @@ fn write_id(id: Id, body: usize, out: &mut [u8]) {
     out[body - id.0.len()..body].copy_from_slice(&id.0);
 }
 
-/// The identity is the hash of the identity fields' elements under their dotted names; where that is the body itself,
-/// one hash serves both.
+/// Appends the identity fields' elements with their dotted names. Their hash is the `_id`. This is not called if the
+/// body is the identity, because one hash then serves for both.
 fn write_identity(fields: &[(usize, Name)], record: &Record, out: &mut Vec<u8>) {
     for (field, name) in fields {
         write_element(record, &record.values[*field], name, out);
@@ -204,7 +205,8 @@ fn too_large(len: usize) -> Reject {
     Reject { field: None, reason: Reason::DocumentTooLarge, message }
 }
 
-/// Fields that share a prefix stand together, so a nested document opens where the first begins and closes after the last.
+/// The steps for a body. Fields with the same prefix are adjacent in the spec, so a nested document opens before its
+/// first field and closes after its last.
 fn steps(spec: &Spec) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut open: Vec<&str> = Vec::new();
@@ -224,7 +226,7 @@ fn steps(spec: &Spec) -> Vec<Step> {
     steps
 }
 
-/// `_medlift: {run: UUID, row: int64}`, always the last element and always of the same length.
+/// Appends `_medlift: {run: UUID, row: int64}`. The lineage is always the last element and always has the same length.
 fn write_lineage(lineage: Lineage, out: &mut Vec<u8>) {
     out.push(0x03);
     out.extend_from_slice(LINEAGE_FIELD.as_bytes());
@@ -253,7 +255,7 @@ mod tests {
         record
     }
 
-    /// Encodes records of many lengths, one of them too large, together and one by one.
+    /// Encodes records of many lengths, one of which is too large, together and one by one.
     fn check(spec: &Spec, lineage: Option<Lineage>) {
         let mut encoder = Encoder::new(spec, IdentityKey::from_secret("a deployment's secret"));
         let (mut together, mut alone) = (b"before".to_vec(), b"before".to_vec());
@@ -272,7 +274,7 @@ mod tests {
         check_read_back(&together["before".len()..], &expected);
     }
 
-    /// What was written is read back with its digests, also between foreign documents.
+    /// Checks that written documents are read back with their digests, also between foreign documents.
     fn check_read_back(mut bytes: &[u8], expected: &[Encoded]) {
         let mut documents = Vec::new();
         for encoded in expected {

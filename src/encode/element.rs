@@ -1,7 +1,7 @@
-//! One element of a document: type, name, value, after <https://bsonspec.org/spec.html>.
+//! Writes one element of a document: type, name and value. The format is defined in <https://bsonspec.org/spec.html>.
 //!
-//! Names and most texts are short. Copying a piece of a fixed size and cutting off what is too much takes two vector
-//! moves, where copying just as much as there is takes a call.
+//! Names and most texts are short. Copying a piece of fixed length and cutting off the excess takes two vector moves.
+//! Copying the exact length would take a function call.
 
 use crate::clean::{Record, Value};
 
@@ -10,9 +10,9 @@ const PIECE_BYTES: usize = 32;
 /// An element's name, ready to be written.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// A place for the type, the name, NUL, and what fills the piece up where the name is shorter.
+    /// One byte for the type, then the name with its NUL, filled up with zeros. Used only if the name is short enough.
     piece: [u8; PIECE_BYTES],
-    /// The name as in BSON, with its NUL.
+    /// The name in BSON form, with its NUL.
     whole: Vec<u8>,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &m
     }
 }
 
-/// Writes `bytes[start..end]`, as a piece where that many bytes stand there.
+/// Writes `bytes[start..end]`. Copies a whole piece if the text is short and enough bytes follow in the buffer.
 #[inline]
 fn write_text(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
     match bytes[start..].first_chunk::<PIECE_BYTES>() {
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// The slow twin: every part at its own length.
+    /// The slow reference: writes every part with its exact length.
     fn write_slowly(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
         [&[kind], name.as_bytes(), &[0], value].concat()
     }

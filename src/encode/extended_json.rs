@@ -1,4 +1,4 @@
-//! Values as MongoDB Extended JSON v2, straight from their bytes.
+//! Converts BSON values to MongoDB Extended JSON v2, directly from their bytes.
 //! <https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>
 
 use bson::RawBsonRef;
@@ -6,16 +6,17 @@ use bson::error::Result;
 
 use super::text;
 
-/// First millisecond of the year 10000: relaxed dates are text from 1970 up to here.
+/// First millisecond of the year 10000. In relaxed form, dates are text from 1970 up to this date.
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Appends a value in relaxed form: numbers as JSON numbers, doubles in the fewest digits that read back the same,
-/// dates as text.
+/// Appends a value in relaxed form: numbers are JSON numbers, doubles have the fewest digits from which the same double
+/// is read again, and dates are text.
 pub fn write_relaxed(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> Result<()> {
     write(value, true, out)
 }
 
-/// A value in canonical form, which tells every type apart. What is not valid BSON or UTF-8 ends the text early.
+/// A value in canonical form, in which every type is distinguishable. At bytes that are not valid BSON or UTF-8 the
+/// text ends with a remark.
 pub fn canonical(value: RawBsonRef<'_>) -> String {
     let mut out = Vec::new();
     if write(value, false, &mut out).is_err() {
@@ -51,13 +52,13 @@ fn write(value: RawBsonRef<'_>, relaxed: bool, out: &mut Vec<u8>) -> Result<()> 
         RawBsonRef::Int32(number) => write_wrapped("$numberInt", &number.to_string(), out),
         RawBsonRef::Int64(number) => write_wrapped("$numberLong", &number.to_string(), out),
         RawBsonRef::DateTime(date) => write_date(date.timestamp_millis(), relaxed, out),
-        // Bson's own serialization gives the extended form of the types that relaxed and canonical write alike.
+        // For the remaining types, relaxed and canonical form are the same, and `bson` serializes them correctly.
         other => write_json(&other, out),
     }
     Ok(())
 }
 
-/// Appends a name and its colon, and before it a comma unless it is the first.
+/// Appends a comma unless the position is 0, then the name and a colon.
 pub(crate) fn write_name(name: &str, position: usize, out: &mut Vec<u8>) {
     if position > 0 {
         out.push(b',');

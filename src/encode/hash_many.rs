@@ -1,28 +1,29 @@
-//! BLAKE3 of many short texts at a time.
+//! BLAKE3 of many short texts at the same time.
 //!
-//! A short text is hashed block by block, and each block waits for the one before: alone, it leaves most of a vector unit
-//! idle. So texts go through their first blocks side by side, up to [`LANES`] of them; each ends on its own, since the
-//! last block is as long as it happens to be. What comes out is the same hash.
+//! A short text is hashed block by block, and each block depends on the one before. A single text therefore leaves most
+//! of a vector unit unused. Here, up to [`LANES`] texts are hashed in parallel, for as many whole blocks as all of them
+//! have. Each text is then completed alone. The hash is the same as from the ordinary function.
 //!
-//! The crate offers this only in its module `platform`, which it does not document; a test here holds the result against
-//! the documented function.
+//! The `blake3` crate offers the parallel function only in its undocumented module `platform`. A test compares the
+//! results with the documented function.
 
 use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32};
 use blake3::{Hash, IncrementCounter, KEY_LEN};
 
 use super::identity::IdentityKey;
 
-/// Documents that are worth hashing together: enough to fill the lanes with documents of equally many blocks, few enough to
-/// be in the nearest cache still.
+/// Number of documents that are hashed together: enough to fill the lanes with documents of the same number of blocks,
+/// and few enough to stay in the first-level cache.
 pub const HASHED_TOGETHER: usize = 64;
 
-/// Texts side by side: as many 32-bit words as the widest vector holds.
+/// Texts that are hashed in parallel: the number of 32-bit words in the widest vector.
 const LANES: usize = 16;
 const BLOCK_BYTES: usize = 64;
-/// Texts that are longer are trees of chunks; shorter than two blocks there is nothing to share.
+/// Lengths of the texts that are hashed in parallel. A longer text is a tree of chunks. A shorter one has no whole
+/// block before its last block.
 const CHAINED_BYTES: std::ops::RangeInclusive<usize> = BLOCK_BYTES + 1..=16 * BLOCK_BYTES;
 
-/// Flags and initial value after the BLAKE3 paper, section 2.2 (tables 1 and 3).
+/// Flags and initial value from the BLAKE3 paper, section 2.2 (tables 1 and 3).
 const CHUNK_START: u8 = 1;
 const CHUNK_END: u8 = 2;
 const ROOT: u8 = 8;
@@ -30,18 +31,18 @@ const KEYED_HASH: u8 = 16;
 const INITIAL_VALUE: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// Hashes texts under one key, many at a time.
+/// Hashes texts with one key, many at a time.
 #[derive(Debug)]
 pub(super) struct Hasher {
     key: IdentityKey,
     platform: Platform,
     initial: [u32; 8],
     flags: u8,
-    /// Texts that share lanes, those with the fewest blocks first.
+    /// Indexes of the texts that are hashed in parallel, those with the fewest blocks first.
     chained: Vec<usize>,
 }
 
-/// What chaining leaves of each lane.
+/// The chaining value of each lane.
 type Heads = [u8; LANES * KEY_LEN];
 
 impl Hasher {
@@ -90,7 +91,7 @@ impl Hasher {
         }
     }
 
-    /// Takes all lanes through their first `BYTES`, which are whole blocks.
+    /// Hashes the first `BYTES` bytes of all lanes, which are whole blocks.
     fn chain<const BYTES: usize>(&self, lanes: &[&[u8]], heads: &mut Heads) {
         let mut inputs = [first::<BYTES>(lanes[0]); LANES];
         for (input, lane) in inputs.iter_mut().zip(lanes) {
@@ -100,7 +101,7 @@ impl Hasher {
         self.platform.hash_many(inputs, &self.initial, 0, IncrementCounter::No, self.flags, CHUNK_START, 0, heads);
     }
 
-    /// Goes on from `head` alone, to the end of the text: `rest` is not empty.
+    /// Completes one text: continues from `head` with the remaining bytes `rest`, which is not empty.
     fn end(&self, head: &[u8; KEY_LEN], rest: &[u8]) -> Hash {
         let mut words = words_from_le_bytes_32(head);
         let blocks = blocks_before_last(rest.len());
@@ -117,7 +118,7 @@ impl Hasher {
 
 type Chain = fn(&Hasher, &[&[u8]], &mut Heads);
 
-/// [`Hasher::chain`] for one to fifteen blocks: the crate wants to know how many when it is compiled.
+/// [`Hasher::chain`] for 1 to 15 blocks. The crate needs the length as a constant at compile time.
 const CHAIN: [Chain; 15] = [
     Hasher::chain::<64>,
     Hasher::chain::<128>,
@@ -140,7 +141,7 @@ fn first<const BYTES: usize>(lane: &[u8]) -> &[u8; BYTES] {
     lane.first_chunk().expect("every lane has as many blocks as the first, and one more")
 }
 
-/// Whole blocks before the last one, which ends a text and is never empty.
+/// Number of whole blocks before the last one. The last block is never empty.
 fn blocks_before_last(len: usize) -> usize {
     (len - 1) / BLOCK_BYTES
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-/// Keys the identity hash, so that an `_id` cannot be recomputed from what is known of a person.
+/// Keys the identity hash, so that an `_id` cannot be computed from data about a person.
 ///
-/// An unkeyed hash of a person's data is derived from the person (45 CFR 164.514(c)); with a deployment's secret it is not.
+/// Under 45 CFR 164.514(c), an unkeyed hash of a person's data is derived from the person. With a secret of the
+/// deployment it is not.
 #[derive(Clone, Default)]
 pub struct IdentityKey(Option<[u8; blake3::KEY_LEN]>);
 
@@ -14,12 +15,12 @@ impl IdentityKey {
         Self(Some(blake3::derive_key("medlift 2026-11-23 record identity", secret.as_bytes())))
     }
 
-    /// A name for the key that tells two keys apart and gives neither away; `none` without a key.
+    /// A name for the key: 16 hex digits that differ between keys and do not reveal the key, or `none` without a key.
     pub fn fingerprint(&self) -> String {
         self.0.map_or_else(|| "none".into(), |_| self.hash(b"fingerprint").to_hex()[..16].to_owned())
     }
 
-    /// The key itself, where there is one.
+    /// The key itself, if there is one.
     pub(super) fn bytes(&self) -> Option<&[u8; blake3::KEY_LEN]> {
         self.0.as_ref()
     }
@@ -38,7 +39,7 @@ impl fmt::Debug for IdentityKey {
     }
 }
 
-/// A document's `_id`: a UUID of version 8 (RFC 9562, section 5.8). Ordered as the server orders them: byte by byte.
+/// A document's `_id`: a UUID of version 8 (RFC 9562, section 5.8). The order is that of the server: byte by byte.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id(pub [u8; 16]);
 
@@ -50,7 +51,7 @@ impl Id {
         Self(bytes)
     }
 
-    /// Its leading bytes, which order it among nearly all others.
+    /// Its first eight bytes, which are enough to order nearly all `_id`s.
     pub fn lead(&self) -> u64 {
         u64::from_be_bytes(*self.0.first_chunk().expect("an _id has 16 bytes"))
     }
@@ -74,7 +75,8 @@ impl fmt::Debug for Id {
     }
 }
 
-/// 128 bits of hash over a document's body (everything but `_id` and lineage). Sums of digests do not depend on order.
+/// 128 bits of the hash of a document's body (everything except `_id` and lineage). A sum of digests does not depend on
+/// their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Digest(pub u128);
 

@@ -1,7 +1,8 @@
-//! Records to BSON bytes: the document as MongoDB will hold it, its `_id`, its digest and the size limit.
+//! Converts records to BSON: the stored document, its `_id`, its digest, and the check of its size.
 //!
-//! Pure functions of a record and a spec. `document` writes, `stored` reads what the server gives back, and both
-//! agree on one layout, so that two documents are equal exactly when their bodies are equal byte for byte.
+//! All functions depend only on the record, the spec and the identity key. `document` writes documents, and `stored`
+//! reads documents that the server returns. Both use the same layout, so that two documents are equal if and only if
+//! their bodies are equal byte for byte.
 
 mod block;
 mod document;

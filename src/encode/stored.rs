@@ -1,4 +1,4 @@
-//! Reads documents as the server holds them: `_id`, body, lineage; and what differs between two of them.
+//! Reads stored documents: separates `_id`, body and lineage, and compares two documents.
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
@@ -6,15 +6,15 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
 
-/// The field that carries lineage where it was asked for. Specs may not use the name.
+/// The field that contains the lineage, if it was requested. Specs may not use this name.
 pub const LINEAGE_FIELD: &str = "_medlift";
 
-/// Length of the `_id` element that this program writes: type, name, length, subtype and 16 bytes.
+/// Length of the `_id` element that this program writes, in bytes: type, name, length, subtype and 16 bytes of UUID.
 pub const ID_ELEMENT_BYTES: usize = 1 + 4 + 4 + 1 + 16;
 
 const ID_ELEMENT_HEAD: &[u8] = b"\x05_id\0\x10\0\0\0\x04";
 
-/// A stored document, seen through the layout this program writes.
+/// A stored document, separated according to the layout that this program writes.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored<'a> {
     /// Its `_id`.
@@ -24,7 +24,8 @@ pub struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// Takes a document apart, or `None` where its first element is no 16-byte UUID `_id`: then it is foreign.
+    /// Separates a document. Returns `None` if its first element is not an `_id` with a 16-byte UUID: the document is
+    /// then foreign.
     pub fn parse(document: &'a [u8]) -> Option<Self> {
         let elements = document.get(4..document.len().checked_sub(1)?)?;
         let id = elements.strip_prefix(ID_ELEMENT_HEAD)?.first_chunk::<16>()?;
@@ -37,7 +38,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// Takes stored documents apart and digests them, many at a time.
+/// Separates stored documents and computes their digests, many at a time.
 #[derive(Debug)]
 pub struct Digester {
     hasher: Hasher,
@@ -45,12 +46,13 @@ pub struct Digester {
 }
 
 impl Digester {
-    /// Makes digests with this key.
+    /// A digester with this key.
     pub fn new(key: IdentityKey) -> Self {
         Self { hasher: Hasher::new(key), hashes: Vec::new() }
     }
 
-    /// Each document with its digest, in their order; `None` for those that [`Stored::parse`] calls foreign.
+    /// Returns each document with its digest, in the given order; `None` for documents that [`Stored::parse`] considers
+    /// foreign.
     pub fn digest_all<'a>(&mut self, documents: &[&'a [u8]]) -> impl Iterator<Item = Option<(Stored<'a>, Digest)>> {
         let stored: Vec<Option<Stored<'a>>> = documents.iter().map(|document| Stored::parse(document)).collect();
         let body = |index: usize| stored[index].as_ref().map_or(&[][..], |stored| stored.body);
@@ -60,7 +62,7 @@ impl Digester {
     }
 }
 
-/// Lineage is the last element and has one length, so one look finds it.
+/// The lineage is the last element and has a fixed length, so one comparison finds it.
 fn without_lineage(elements: &[u8]) -> &[u8] {
     const HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
     const BYTES: usize = 1 + 9 + 44;
@@ -68,8 +70,9 @@ fn without_lineage(elements: &[u8]) -> &[u8] {
     if elements[at..].starts_with(HEAD) { &elements[..at] } else { elements }
 }
 
-/// Names of the fields in which two documents differ, dotted, without `_id` and lineage: a field that only one has,
-/// one with another type, another value, or another place.
+/// Dotted names of the fields in which two documents differ, without `_id` and lineage. A field differs if only one
+/// document has it, or if its type or value differs. If only the order of the fields differs, the result is the text
+/// `order of fields`.
 pub fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     let (left, right) = (leaves(left), leaves(right));
     let mut names: Vec<String> = Vec::new();
@@ -87,13 +90,14 @@ pub fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     names
 }
 
-/// Whether every field of `ours` stands with the same type and value in `stored`, whatever else `stored` holds.
+/// Returns true if `stored` has every field of `ours` with the same type and value. It may have more fields.
 pub fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
     let stored = leaves(stored);
     leaves(ours).iter().all(|leaf| stored.contains(leaf))
 }
 
-/// The fields of a document that the encoder wrote, each under its dotted path, without `_id`. Lineage stays one field.
+/// The fields of a document that the encoder wrote, each with its dotted path, without `_id`. The lineage remains one
+/// field.
 pub fn dotted_fields(document: &[u8]) -> RawDocumentBuf {
     let mut fields = RawDocumentBuf::new();
     if let Ok(document) = RawDocument::from_bytes(document) {
@@ -113,7 +117,8 @@ fn append_dotted(document: &RawDocument, prefix: &str, fields: &mut RawDocumentB
     }
 }
 
-/// Leaf elements of a document with dotted names: type byte and value bytes, so that -0.0 is not 0.0 and an int no long.
+/// The leaf elements of a document with their dotted names. The bytes of type and value are compared, so that -0.0
+/// differs from 0.0, and an int32 from an int64.
 fn leaves(document: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     if let Ok(document) = RawDocument::from_bytes(document) {

@@ -1,4 +1,5 @@
-//! Stored values as the cells of a source: read again through the same spec, each gives the same value bit for bit.
+//! Converts stored values to the cells of a source. Read again with the same spec, each cell gives the same value bit
+//! for bit.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -7,20 +8,22 @@ use crate::parse::DateFormat;
 use crate::spec::{Decimal, Field, FieldType, NumberFormat, Presence, Spec, trim};
 
 const DAY_MS: i64 = 86_400_000;
-/// 0001-01-01 and 10000-01-01: dates outside need another number of digits for the year than a source has.
+/// 0001-01-01 and 10000-01-01. Dates outside this range need a year with more or fewer than four digits.
 const YEAR_1_MS: i64 = -62_135_596_800_000;
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Why a document cannot stand as a row of the spec's source: read back, it would become another document or a reject.
+/// Why a document cannot be written as a row of the spec's source: read again, the row would become another document or
+/// a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
     /// The field's dotted name.
     pub field: String,
-    /// What is wrong with it; no value.
+    /// The problem. Contains no value.
     pub problem: &'static str,
 }
 
-/// The values of a document, one a field in the spec's order, where they and nothing else are what the spec asks for.
+/// The values of a document, one for each field in the spec's order. Fails if a value does not match its field, or the
+/// document has other fields.
 pub fn field_values<'a>(document: &'a [u8], spec: &Spec) -> Result<Vec<RawBsonRef<'a>>, Misfit> {
     let misfit = |field: &str, problem| Misfit { field: field.to_owned(), problem };
     let document = RawDocument::from_bytes(document).map_err(|_| misfit("", "the document is not valid BSON"))?;
@@ -36,8 +39,8 @@ pub fn field_values<'a>(document: &'a [u8], spec: &Spec) -> Result<Vec<RawBsonRe
     Ok(values)
 }
 
-/// The document as cells, one a field in the spec's order; null is the empty text. `dates` holds a format for each
-/// field, ISO 8601 where there is none.
+/// The document as cells, one for each field in the spec's order. Null becomes the empty text. `dates` contains a
+/// format for each field; ISO 8601 is used if there is none.
 pub fn cell_texts(document: &[u8], spec: &Spec, dates: &[Option<DateFormat>]) -> Result<Vec<String>, Misfit> {
     let values = field_values(document, spec)?;
     let format = |index: usize| dates.get(index).copied().flatten().unwrap_or(DateFormat::Iso);
@@ -45,7 +48,7 @@ pub fn cell_texts(document: &[u8], spec: &Spec, dates: &[Option<DateFormat>]) ->
     Ok(texts.map(|(index, (value, field))| cell_text(value, &field.kind, format(index))).collect())
 }
 
-/// The value under a dotted name.
+/// The value with this dotted name.
 pub fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     match name.split_once('.') {
         None => document.get(name).ok().flatten(),
@@ -53,7 +56,8 @@ pub fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<
     }
 }
 
-/// Leaf elements without `_id` and lineage. Only documents that the spec's names lead into count as more than one.
+/// Number of leaf elements without `_id` and lineage. A nested document with a name that is not in the spec counts as
+/// one.
 fn count_leaves(document: &RawDocument, prefix: &str, spec: &Spec) -> usize {
     let leaves = |(name, value): (&bson::raw::CStr, RawBsonRef<'_>)| match value {
         _ if prefix.is_empty() && matches!(name.as_str(), "_id" | LINEAGE_FIELD) => 0,
@@ -95,7 +99,7 @@ fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(problem) }
 }
 
-/// Cleaning trims and turns markers into null, so these texts cannot have come out of it.
+/// Checks that the text could be the result of cleaning, which trims texts and turns null markers into null.
 fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
     check(!text.is_empty(), "an empty text, which reads as no value")?;
     check(trim(text) == text, "white space around the text, which reading takes away")?;
@@ -114,7 +118,7 @@ fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> Str
         (RawBsonRef::String(text), _) => text.to_owned(),
         (RawBsonRef::Int32(number), _) => number.to_string(),
         (RawBsonRef::Int64(number), _) => number.to_string(),
-        // The shortest digits that read back as the same double, never with an exponent.
+        // The shortest digits from which the same double is read again, never with an exponent.
         (RawBsonRef::Double(number), FieldType::Double(decorated)) => with_mark(number.to_string(), decorated),
         (RawBsonRef::Decimal128(number), FieldType::Decimal128(decorated)) => {
             let text =
@@ -135,7 +139,7 @@ fn with_mark(text: String, format: &NumberFormat) -> String {
     if format.decimal_comma { text.replace('.', ",") } else { text }
 }
 
-/// A day as a source writes it: `2024-01-31`, `31/01/2024`, `01/31/2024`.
+/// A day in the format of a source: `2024-01-31`, `31/01/2024`, `01/31/2024`.
 pub fn date_text(format: DateFormat, ms: i64) -> String {
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     match format {
@@ -145,7 +149,7 @@ pub fn date_text(format: DateFormat, ms: i64) -> String {
     }
 }
 
-/// A day with its time in UTC: ISO 8601 with `T` and `Z`, the other formats with a space between the two.
+/// A day with its time in UTC: ISO 8601 with `T` and `Z`; in other formats with a space between day and time.
 pub fn datetime_text(format: DateFormat, ms: i64) -> String {
     let (between, after) = if format == DateFormat::Iso { ('T', "Z") } else { (' ', "") };
     let date = date_text(format, ms);
@@ -155,12 +159,12 @@ pub fn datetime_text(format: DateFormat, ms: i64) -> String {
     format!("{date}{between}{hours:02}:{minutes:02}:{seconds:02}{fraction}{after}")
 }
 
-/// `2024-01-31T10:20:30.456Z`; no fraction where it is zero.
+/// A time such as `2024-01-31T10:20:30.456Z`, without the fraction if it is zero.
 pub(super) fn iso_datetime(ms: i64) -> String {
     datetime_text(DateFormat::Iso, ms)
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// Converts a number of days since 1970-01-01 to year, month and day in the proleptic Gregorian calendar.
 /// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;

@@ -1,7 +1,8 @@
-//! Writes a collection to a file that loads back to the same documents: CSV as the spec's sources have it, or NDJSON.
+//! Exports a collection to a file from which a load makes the same documents. The format is CSV like the spec's
+//! sources, or NDJSON.
 //!
-//! Documents come in `_id` order from the same scan that `verify` uses, so a cursor that dies costs nothing. This room
-//! knows no server: it asks [`Scan`] for documents and writes bytes.
+//! The documents are read in `_id` order by the same scan that `verify` uses, so that a failed cursor does not matter.
+//! This module has no connection to a server: it receives documents from a [`Scan`] and writes bytes.
 
 mod rows;
 
@@ -15,51 +16,53 @@ use crate::parse::DateFormat;
 use crate::spec::Spec;
 use crate::verify::{Range, Scan, ScanError};
 
-/// Most documents that are named when some do not fit the spec.
+/// Most documents that are listed when some do not match the spec.
 const EXAMPLES_MAX: usize = 5;
 
-/// What to write.
+/// Settings of an export.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
     /// The format.
     pub format: ExportFormat,
-    /// For each field of the spec, how its dates are written; ISO 8601 where there is none, or no entry.
+    /// The format of the dates in each field of the spec. ISO 8601 for `None` or a missing entry.
     pub dates: Vec<Option<DateFormat>>,
     /// Most documents to write.
     pub limit: Option<u64>,
-    /// Leaves out documents that do not fit the spec, instead of refusing (CSV) or writing them as they are (NDJSON).
+    /// Leaves out documents that do not match the spec. Otherwise they are an error (CSV) or are written unchanged
+    /// (NDJSON).
     pub skip_foreign: bool,
 }
 
 /// A format that a load can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// RFC 4180, with a header of the spec's source columns. Lines end in `\n`, as mongoexport's do and text tools expect.
+    /// RFC 4180, with the spec's source columns as header. Lines end with `\n`, as mongoexport writes them and text
+    /// tools expect.
     Csv {
         /// `,` `;` tab or `|`.
         delimiter: u8,
     },
-    /// One document a line in relaxed Extended JSON, nested as stored, without `_id` and lineage: both are made anew by
-    /// a load.
+    /// One document per line in relaxed Extended JSON, nested as stored, without `_id` and lineage, because a load
+    /// makes both again.
     Ndjson,
 }
 
-/// What was written.
+/// The result of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exported {
     /// Documents in the file.
     pub written: u64,
-    /// Documents that do not fit the spec. In NDJSON they are among the written, whole and with their `_id`, unless
-    /// they were to be skipped.
+    /// Documents that do not match the spec. In NDJSON they are included in `written`, complete with their `_id`,
+    /// unless they were skipped.
     pub foreign: Foreign,
 }
 
-/// Documents that do not fit the spec: a load of the file would make others of them, or reject them.
+/// Documents that do not match the spec: a load of the file would reject them or make different documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Foreign {
     /// How many.
     pub count: u64,
-    /// The first few: their `_id` where this program made it, the field and what is wrong with it; no value.
+    /// The first few, each with its `_id` (if this program made it), the field and the problem. Contains no value.
     pub examples: Vec<String>,
 }
 
@@ -69,15 +72,15 @@ pub enum ExportError {
     /// The collection could not be read.
     #[error("cannot export: {0}")]
     Scan(#[from] ScanError),
-    /// The file could not be made or written.
+    /// The file could not be created or written.
     #[error("cannot write the export to {}: {cause}{}", path.display(), limit_hint(cause))]
     Write {
-        /// The file, `-` for standard output.
+        /// The file; `-` for standard output.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
-    /// The format cannot hold them: CSV only holds what the spec describes.
+    /// Some documents do not match the spec, and CSV can contain only fields of the spec.
     #[error(
         "cannot export: {} documents of the collection do not fit the spec; leave them out with --skip-foreign, export \
          as NDJSON, or name the spec they were loaded with; the first: {}", .0.count, .0.examples.join("; ")
@@ -85,13 +88,13 @@ pub enum ExportError {
     Foreign(Foreign),
 }
 
-/// Opens the file for an export, which only its owner may read.
+/// Opens the file for an export. Only its owner can read it.
 pub fn open(path: &Path) -> Result<Output, ExportError> {
     Output::file(path, PRIVATE_MODE).map_err(|cause| ExportError::Write { path: path.to_owned(), cause })
 }
 
-/// Writes the documents of `scan` to `output`, which is complete and in its place when this returns `Ok`, and absent (or
-/// what it was before) otherwise; only standard output may have got a part.
+/// Writes the documents of `scan` to `output`. The file appears at its path, complete, only if this returns `Ok`.
+/// Otherwise it is missing, or still the earlier file. Only standard output may have received a part.
 pub async fn export(
     scan: &Scan,
     spec: &Spec,
@@ -113,7 +116,7 @@ pub async fn export(
     Ok(exported)
 }
 
-/// Writes the lines that `rows` has ready.
+/// Writes and clears the finished lines of `rows`.
 fn take(output: &mut Output, rows: &mut Rows<'_>) -> Result<(), ExportError> {
     let written = output.write_all(rows.ready());
     written.map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })?;

@@ -1,4 +1,4 @@
-//! Documents to lines of CSV or NDJSON.
+//! Converts documents to lines of CSV or NDJSON.
 
 use bson::RawDocument;
 
@@ -8,18 +8,18 @@ use crate::encode::{LINEAGE_FIELD, Stored, extended_json};
 use crate::parse::DELIMITERS;
 use crate::spec::{Field, Spec};
 
-/// Collects lines until they are taken away.
+/// Collects lines until they are written.
 pub(super) struct Rows<'a> {
     spec: &'a Spec,
     options: &'a ExportOptions,
     ready: Vec<u8>,
     exported: Exported,
-    /// Documents that were to be written and could not.
+    /// Documents that should have been written, but could not be.
     refused: u64,
 }
 
 impl<'a> Rows<'a> {
-    /// Begins with the header, where the format has one.
+    /// Begins with the header, if the format has one.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         if let ExportFormat::Csv { delimiter } = options.format {
@@ -28,7 +28,7 @@ impl<'a> Rows<'a> {
         Self { spec, options, ready, exported: Exported::default(), refused: 0 }
     }
 
-    /// Whether the limit is reached.
+    /// Returns true if the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         self.options.limit.is_some_and(|limit| self.exported.written >= limit)
     }
@@ -41,7 +41,7 @@ impl<'a> Rows<'a> {
         self.ready.clear();
     }
 
-    /// What was written, or `Err` where documents were left out that were not to be skipped.
+    /// The result, or an error if documents could not be written and were not to be skipped.
     pub(super) fn finish(self) -> Result<Exported, Foreign> {
         if self.refused > 0 { Err(self.exported.foreign) } else { Ok(self.exported) }
     }
@@ -89,7 +89,7 @@ impl<'a> Rows<'a> {
         let foreign = &mut self.exported.foreign;
         foreign.count += 1;
         if foreign.examples.len() < EXAMPLES_MAX {
-            // A foreign `_id` may be a person's name or number.
+            // A foreign `_id` may be a person's name or number, so it is not shown.
             let id = Stored::parse(document).map_or("a foreign _id".to_owned(), |stored| stored.id.to_string());
             let field = if misfit.field.is_empty() { String::new() } else { format!("{}: ", misfit.field) };
             foreign.examples.push(format!("{id}: {field}{}", misfit.problem));
@@ -97,8 +97,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The names of the columns, quoted where a reader that looks at the beginning of a file could take it for another format
-/// or another delimiter: a name with any delimiter in it, and a first name such as `{a}` (JSON) or `ORC` (an archive).
+/// Writes the names of the columns. A name is quoted if it could mislead the detection of format and delimiter at the
+/// beginning of the file: a name that contains any possible delimiter, or a first name such as `{a}` (like JSON) or
+/// `ORC` (like an archive).
 fn write_header(fields: &[Field], delimiter: u8, out: &mut Vec<u8>) {
     for (position, field) in fields.iter().enumerate() {
         let name = field.column.as_str();
@@ -115,14 +116,16 @@ fn write_header(fields: &[Field], delimiter: u8, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// Whether a file that begins with `name` is taken for nothing but text: a letter first, and not capitals alone.
+/// Returns true if a file that begins with `name` cannot be mistaken for another format: it begins with a letter, and
+/// its first three characters are not all capitals.
 fn begins_like_text(name: &str) -> bool {
     let begins_with_letter = name.starts_with(char::is_alphabetic);
     begins_with_letter && name.chars().take(3).any(|c| !c.is_ascii_uppercase())
 }
 
-/// One line of RFC 4180. In a row of empty cells alone the first is quoted, or readers would pass it over as a blank one.
-/// A lone column has its cells quoted where they hold any delimiter: nothing in the header says which is the file's.
+/// Writes one line according to RFC 4180. If all cells are empty, the first one is quoted, because readers skip blank
+/// rows. If there is only one column, cells with any possible delimiter are quoted, because the header does not show
+/// which delimiter the file has.
 fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
     let is_empty = cells.iter().all(String::is_empty);
     for (position, cell) in cells.iter().enumerate() {
@@ -155,7 +158,7 @@ fn write_quoted(cell: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// One line of relaxed Extended JSON, with `_id` and lineage only if `whole`.
+/// Writes one line of relaxed Extended JSON. Includes `_id` and lineage only if `whole` is true.
 fn write_json(document: &[u8], whole: bool, out: &mut Vec<u8>) -> bson::error::Result<()> {
     let left_out = |name: &str| !whole && matches!(name, "_id" | LINEAGE_FIELD);
     let mut position = 0;

@@ -1,4 +1,4 @@
-//! The lease of a load, kept while the load runs.
+//! Keeps the lease of a load while the load runs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,35 +10,35 @@ use tokio::task::JoinHandle;
 use super::store::{Held, Ledger, LedgerError};
 use crate::access::{ATTEMPTS_MAX, pause};
 
-/// A lease is renewed so many times before it would run out.
+/// A lease is renewed this many times within its length.
 const RENEWALS: u32 = 3;
 
-/// How long a load that ends tries to give its lease back.
+/// How long a load that ends tries to release its lease.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The lease of the load that runs here. Another task renews it until this is dropped.
+/// The lease of the load in this process. A background task renews it until this value is dropped.
 #[derive(Debug)]
 pub struct Claim {
     guard: Guard,
     renewing: JoinHandle<()>,
 }
 
-/// Tells whoever writes for the load whether the load is still ours.
+/// Checks before each write of the load that this process still has the lease.
 #[derive(Debug, Clone)]
 pub struct Guard {
     ledger: Ledger,
     key: Arc<str>,
     fence: i64,
-    /// Until when nobody else can have taken the lease, by [`since_boot`].
+    /// Time until which nobody else can have taken the lease, on the clock of [`since_boot`].
     until: Arc<Mutex<Duration>>,
     is_lost: Arc<AtomicBool>,
 }
 
 impl Claim {
-    /// Takes the lease of the loads with this key, or says who holds it.
+    /// Takes the lease of the loads with this key. Returns the current lease if another owner has it.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// If the server cannot be reached.
     pub async fn take(ledger: &Ledger, key: &str) -> Result<Result<Self, Held>, LedgerError> {
         let asked = since_boot();
         let fence = match ledger.take_lease(key).await? {
@@ -56,25 +56,25 @@ impl Claim {
         Ok(Ok(Self { guard, renewing }))
     }
 
-    /// The fence that every write to the ledger names.
+    /// The fence that every write to the ledger must name.
     pub const fn fence(&self) -> i64 {
         self.guard.fence
     }
 
-    /// For those who write documents.
+    /// A guard for the code that writes documents.
     pub fn guard(&self) -> Guard {
         self.guard.clone()
     }
 
-    /// Whether another process is known to have taken the load over.
+    /// Returns true if this process knows that another one has taken over the load.
     pub fn is_lost(&self) -> bool {
         self.guard.is_lost.load(Ordering::Relaxed)
     }
 
-    /// Gives the lease back, so that the next load need not wait. If that fails, the lease runs out by itself.
+    /// Releases the lease, so that the next load need not wait. If the release fails, the lease expires by itself.
     pub async fn release(mut self) {
         self.renewing.abort();
-        // A renewal under way would come after the release.
+        // A renewal that is still running could reach the server after the release.
         let _ = (&mut self.renewing).await;
         let Guard { ledger, key, fence, .. } = &self.guard;
         let _ = tokio::time::timeout(RELEASE_TIMEOUT, ledger.release(key, *fence)).await;
@@ -88,19 +88,20 @@ impl Drop for Claim {
 }
 
 impl Guard {
-    /// Makes sure that the load is ours: asks the ledger if the lease may have run out, as after this process was frozen.
+    /// Checks that the load still belongs to this process. Asks the ledger only if the lease may have expired, for
+    /// example after this process was frozen.
     ///
     /// # Errors
-    /// [`LedgerError::TakenOver`], or when the server cannot be reached.
+    /// [`LedgerError::TakenOver`], or an error if the server cannot be reached.
     pub async fn ensure(&self) -> Result<(), LedgerError> {
         let is_over = since_boot() >= *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if is_over { self.renew().await } else { Ok(()) }
     }
 
-    /// Moves the end of the lease on, and tries again while the failures are ones that pass.
+    /// Extends the lease. Tries again after failures that are transient.
     ///
     /// # Errors
-    /// As [`ensure`](Self::ensure).
+    /// The same as for [`ensure`](Self::ensure).
     pub async fn confirm(&self) -> Result<(), LedgerError> {
         let mut attempt = 1;
         loop {
@@ -114,7 +115,7 @@ impl Guard {
         }
     }
 
-    /// Moves the end of the lease on. Tries once: whoever writes documents tries again as a whole.
+    /// Extends the lease. Tries once, because the code that writes documents repeats the whole step.
     async fn renew(&self) -> Result<(), LedgerError> {
         let asked = since_boot();
         if !self.ledger.renew(&self.key, self.fence).await? {
@@ -126,7 +127,8 @@ impl Guard {
     }
 }
 
-/// Time since the machine was started, also while it was suspended: the server's clock goes on then.
+/// Time since the machine started, including the time during which it was suspended, because the server's clock
+/// continues then.
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::Boottime;
@@ -136,8 +138,8 @@ fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// A renewal that fails is tried again with the next: nobody else may take the lease until it has run out, and whoever writes
-/// then asks first.
+/// Renews the lease at regular intervals. A failed renewal is tried again at the next interval. This is safe: nobody
+/// else can take the lease before it expires, and after that the code that writes asks the ledger first.
 async fn keep(guard: Guard) {
     loop {
         tokio::time::sleep(guard.ledger.lease() / RENEWALS).await;

@@ -1,8 +1,8 @@
-//! Conservation: every row that was read has exactly one end.
+//! Conservation: every row that was read has exactly one outcome.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of the rows of a load.
+/// The outcomes of the rows of a load, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -10,29 +10,30 @@ pub struct Counts {
     pub read: u64,
     /// Documents written, durable at a majority.
     pub written: u64,
-    /// Of those, the ones put in place of other content under the same identity.
+    /// Of the written documents, those that replaced other content with the same `_id`.
     pub replaced: u64,
-    /// Records whose document was stored already, with the same content.
+    /// Records that were already stored with the same content.
     pub already_present: u64,
-    /// Records that came earlier in the same load.
+    /// Records that occurred earlier in the same load.
     pub duplicates: u64,
     /// Rows that cleaning, the spec's conflict rule or the server refused.
     pub rejected: u64,
-    /// Of those, the ones that the server refused: the collection lacks them.
+    /// Of the rejected rows, those that the server refused. The collection does not contain them.
     pub refused_by_server: u64,
-    /// Of those, the ones that the conflict rule refused: the collection holds other content under their identity.
+    /// Of the rejected rows, those that the conflict rule refused. The collection contains other content under their
+    /// `_id`.
     pub refused_for_conflict: u64,
-    /// Records left out because other content under their identity was kept.
+    /// Records left out because other content with the same `_id` was kept.
     pub conflicts: u64,
-    /// Records for which a lost reply or a killed process hides whether this load wrote them or found them there.
+    /// Records that are stored, but a lost reply or a killed process hides whether this load wrote them.
     pub in_doubt: u64,
-    /// Records that came earlier under their identity, for which a killed process hides whether they are duplicates or took the
-    /// place of other content.
+    /// Records whose `_id` occurred earlier in the load, but a killed process hides whether they are duplicates or
+    /// replaced other content.
     pub repeats_in_doubt: u64,
 }
 
 impl Counts {
-    /// Whether read = written + already present + duplicates + rejected + conflicts.
+    /// Returns true if read = written + already present + duplicates + rejected + conflicts.
     pub const fn are_conserved(&self) -> bool {
         self.read == self.written + self.already_present + self.duplicates + self.rejected + self.conflicts
     }

@@ -1,4 +1,4 @@
-//! What the `_id`s of a collection are made of.
+//! The identity of a collection: how the `_id`s of its documents are made.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::encode::IdentityKey;
 use crate::spec::Spec;
 
-/// The identity fields and the key of a collection's `_id`s. Documents of two identities in one collection would be the same
-/// records twice.
+/// The identity fields and the key from which a collection's `_id`s are made. With two identities in one collection,
+/// every record could be stored twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionIdentity {
     /// The identity fields in the spec's order, each as `name: type`.
@@ -18,7 +18,7 @@ pub struct CollectionIdentity {
 }
 
 impl CollectionIdentity {
-    /// The identity of documents that are made with this spec and this key.
+    /// The identity of documents made with this spec and this key.
     pub fn of(spec: &Spec, key: &IdentityKey) -> Self {
         let named = |index: &usize| {
             let field = &spec.fields[*index];
@@ -27,7 +27,7 @@ impl CollectionIdentity {
         Self { fields: spec.identity.fields.iter().map(named).collect(), key: key.fingerprint() }
     }
 
-    /// In which way this identity differs from `other`, in words; `None` if they are the same.
+    /// Describes how this identity differs from `other`; `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.key != other.key {
             return Some(format!("{}, not {}", Key(&self.key), Key(&other.key)));

@@ -1,37 +1,38 @@
-//! Who may write a load into the ledger: the rules of the lease, without I/O.
+//! The rules of the lease, without I/O. The lease decides which process may write a load to the ledger.
 //!
-//! A lease has one owner until a point in time, which the owner moves on while it works. Whoever takes the lease gets a
-//! higher fence, and every write names its fence: the writes of an earlier owner, who may only have been frozen, are
-//! refused from then on. Times are the server's. `store` carries the same rules out as single updates of the server.
+//! A lease has one owner until a point in time. The owner extends this time while it works. Every process that takes
+//! the lease receives a higher fence, and every write names its fence. An earlier owner may only have been frozen: its
+//! writes are refused, because its fence is lower. All times are the server's. `store` implements the same rules as
+//! single updates on the server.
 
 use super::owner::Owner;
 
-/// A lease as the ledger holds it.
+/// A lease as stored in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Who holds it.
+    /// The process that has it.
     pub owner: Owner,
-    /// Grows by one with every taking.
+    /// Increases by one each time the lease is taken.
     pub fence: i64,
     /// When it was taken, milliseconds since 1970.
     pub since_ms: i64,
-    /// When it runs out unless it is renewed, milliseconds since 1970.
+    /// When it expires unless it is renewed, milliseconds since 1970.
     pub until_ms: i64,
 }
 
 impl Lease {
-    /// The lease that `owner` gets at `now_ms` for `length_ms`, or the one that another owner holds.
+    /// The lease that `owner` receives at `now_ms` for `length_ms`, if it can be taken.
     ///
-    /// | ledger holds | taken |
+    /// | the ledger contains | can be taken |
     /// | --- | --- |
-    /// | nothing | yes, fence 1 |
-    /// | a lease that ran out | yes, next fence |
+    /// | no lease | yes, fence 1 |
+    /// | an expired lease | yes, next fence |
     /// | a lease of the same owner | yes, next fence |
-    /// | a lease whose fence is `ended` | yes, next fence: its process is known to have ended |
+    /// | a lease with the fence `ended` | yes, next fence: its process is known to have ended |
     /// | any other lease | no |
     ///
     /// # Errors
-    /// The lease that is in the way.
+    /// The lease of the other owner.
     pub fn take(
         held: Option<&Self>,
         owner: &Owner,
@@ -51,7 +52,7 @@ impl Lease {
         self.until_ms <= now_ms || self.owner.id == owner.id || ended == Some(self.fence)
     }
 
-    /// Whether a write that names `fence` may change a document that was last written under `written`.
+    /// Returns true if a write that names `fence` may change a document that was last written with the fence `written`.
     pub const fn admits(written: Option<i64>, fence: i64) -> bool {
         match written {
             Some(written) => written <= fence,

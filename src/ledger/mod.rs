@@ -1,9 +1,9 @@
-//! Loads, checkpoints and counts, kept in a collection beside the data.
+//! The ledger: loads, checkpoints and counts, stored in a collection beside the data.
 //!
-//! Each load has a document: what was read (name, size, hash), with which spec and options, how far it is durable, and what the
-//! counts and the content digest were. Beside them stand the leases (who may write a load), one record per collection
-//! (which identity its documents have), and the `_id`s of records that the server refused. No document holds a value of a
-//! patient. This module never sees a document of the data.
+//! Each load has one document. It records the sources (name, size, hash), the spec and the options, the checkpoint up
+//! to which the load is durable, the counts and the content digest. The ledger also stores the leases (which process
+//! may write a load), one document for each collection (the identity of its `_id`s), and the `_id`s of records that
+//! were refused or kept out. It contains no patient's values. This module never reads the documents of the data.
 
 mod claim;
 mod counts;

@@ -1,4 +1,4 @@
-//! Which process works on a load, and whether it still runs.
+//! Identifies the process that works on a load, and checks whether it is still running.
 
 use std::fmt;
 use std::fs;
@@ -11,15 +11,16 @@ use serde::{Deserialize, Serialize};
 /// One process of one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Drawn anew by every process: no two owners are equal by accident.
+    /// A new random value for every process, so that no two owners are equal by accident.
     pub id: Uuid,
     /// The machine's or the container's name.
     pub host: String,
     /// Process id.
     pub process: u32,
-    /// The boot of the machine and the space of its process ids: only where both agree does `process` mean the same.
+    /// Identifies the boot of the machine and the namespace of its process ids. `process` has the same meaning only if
+    /// both are equal.
     pub machine: String,
-    /// When the process was started, in ticks since the boot. Tells it from a later process with the same id.
+    /// Start time of the process, in ticks since the boot. Distinguishes it from a later process with the same id.
     pub ticks: String,
 }
 
@@ -36,8 +37,8 @@ impl Owner {
         }
     }
 
-    /// Whether the process is known to have ended. False if it runs, or if this machine cannot tell: another user's process
-    /// may be hidden.
+    /// Returns true if the process is known to have ended. Returns false if it runs, or if this machine cannot know: a
+    /// process of another user may be hidden.
     pub fn has_ended(&self) -> bool {
         let is_here = !self.machine.is_empty() && !self.ticks.is_empty() && self.machine == machine();
         if !is_here {
@@ -61,7 +62,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Identifies the boot and the space of process ids; empty where the system does not tell.
+/// Identifies the boot and the namespace of process ids. Empty if the system does not provide them.
 fn machine() -> String {
     let space = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
     let boot = text_of("/proc/sys/kernel/random/boot_id");
@@ -75,14 +76,15 @@ fn text_of(path: &str) -> String {
 /// State and start time of a process (proc(5), `/proc/pid/stat`, fields 3 and 22); `None` if they cannot be read.
 fn state_of(process: u32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, field 2, stands in parentheses and may hold anything.
+    // The name, field 2, is in parentheses and may contain any character.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?.to_owned();
     Some((state, fields.nth(18)?.to_owned()))
 }
 
-/// Whether there is no process with this id. One of another user that `/proc` hides is there.
+/// Returns true if there is no process with this id. A process of another user that `/proc` hides still counts as
+/// existing.
 fn is_gone(process: u32) -> bool {
     let id = i32::try_from(process).ok().and_then(Pid::from_raw);
     id.is_some_and(|id| test_kill_process(id) == Err(Errno::SRCH))
@@ -105,7 +107,7 @@ mod tests {
         let owner = of(child.id());
         assert!(!owner.has_ended());
         child.kill().unwrap();
-        // It stays as a zombie until it is waited for.
+        // The process remains a zombie until `wait` is called.
         while state_of(child.id()).is_some_and(|(state, _)| state != "Z") {
             std::thread::yield_now();
         }

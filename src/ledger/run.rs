@@ -9,51 +9,54 @@ use crate::encode::Id;
 /// One load, from its start to its end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadRun {
-    /// The load's id; lineage inside documents refers to it.
+    /// The load's id. The lineage inside documents refers to it.
     #[serde(rename = "_id")]
     pub id: Uuid,
-    /// Tells loads of the same sources, with the same spec and options, into the same collection: see [`LoadRun::key`].
+    /// Equal for loads of the same sources with the same spec and options into the same collection; see
+    /// [`LoadRun::key`].
     pub key: String,
     /// The fence of the lease under which this document was last written (see [`Lease`](super::Lease)).
     pub fence: i64,
-    /// The collection it writes to.
+    /// The collection that the load writes to.
     pub collection: String,
     /// Name of the dataset spec.
     pub spec: String,
     /// BLAKE3 of the spec's text, hex.
     pub spec_hash: String,
-    /// What is read, in order.
+    /// The sources, in the order in which they are read.
     pub sources: Vec<SourceIdentity>,
-    /// The options that decide what is written.
+    /// The options that determine the written documents.
     pub options: Options,
-    /// How far it came.
+    /// Whether the load runs, ended or was replaced.
     pub state: State,
-    /// Whether the collection held nothing when it began: then indexes and validator follow at the end.
+    /// Whether the collection was empty when the load began. Indexes and the validator are then created at the end.
     pub first_load: bool,
-    /// The server's UUID of the collection; `None` until the collection exists, or if the user may not see it.
+    /// The server's UUID of the collection; `None` until the collection exists, or if the user has no permission to see
+    /// it.
     pub collection_uuid: Option<Uuid>,
-    /// When it began, by the server's clock.
+    /// Time at which the load began, by the server's clock.
     pub started: DateTime,
-    /// When this document was last changed, by the server's clock.
+    /// Time at which this document was last changed, by the server's clock.
     pub updated: DateTime,
-    /// When it ended.
+    /// Time at which the load was complete, by the clock of the machine that ran it; `None` until then.
     pub finished: Option<DateTime>,
-    /// What became of the rows up to the checkpoint.
+    /// The outcomes of the rows up to the checkpoint.
     pub counts: Counts,
-    /// Up to where everything is durable.
+    /// The point up to which everything is durable.
     pub checkpoint: Checkpoint,
-    /// Order-independent sum of the digests of all records the collection holds of this load, 32 hex digits; empty where a
-    /// record replaced an earlier one of the same load, because the sum then cannot be told from the records alone.
+    /// Order-independent sum of the digests of all records of this load that the collection contains, 32 hex digits.
+    /// Empty if a record replaced an earlier one of the same load, because the sum then no longer follows from the
+    /// records alone.
     pub digest: String,
-    /// Documents of the ledger that list the load's refused and kept-out records (see [`Exceptions`]).
+    /// Number of ledger documents that list the load's refused and kept-out records (see [`Exceptions`]).
     pub exceptions: u64,
     /// Version of the program.
     pub version: String,
 }
 
 impl LoadRun {
-    /// The key of loads of these sources with this spec and these options into this collection. A source that cannot be read
-    /// twice makes every load another one.
+    /// The key of loads of these sources with this spec and these options into this collection. If a source can be read
+    /// only once, the key is unique: no other load counts as the same.
     pub fn key(collection: &str, spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {
         let Some(hashes) = sources.iter().map(|source| source.blake3.as_deref()).collect::<Option<Vec<_>>>() else {
             return format!("once {}", Uuid::new());
@@ -68,17 +71,19 @@ impl LoadRun {
     }
 }
 
-/// Records that may be missing or different without failing the load's own proof, by `_id`. No other record may be.
+/// Records that may be missing or different without failing the load's own verification, by `_id`. No other record may
+/// be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
-    /// The server refused them: they may be missing, or stored with earlier content.
+    /// Refused by the server: missing, or stored with earlier content.
     pub refused: Vec<Id>,
-    /// They were kept out by other content that was stored before the load: stored with other content, but not missing.
+    /// Kept out by other content that was stored before the load: not missing, but stored with that content.
     pub kept_out: Vec<Id>,
 }
 
 impl Exceptions {
-    /// The same in lists of at most `ids_max` `_id`s each: a document of the ledger has at most 16 MiB.
+    /// Splits the exceptions into lists of at most `ids_max` `_id`s each, because a document of the ledger can have at
+    /// most 16 MiB.
     pub fn lists(&self, ids_max: usize) -> impl Iterator<Item = Self> {
         let refused = self.refused.chunks(ids_max).map(|ids| Self { refused: ids.to_vec(), kept_out: Vec::new() });
         let kept_out = self.kept_out.chunks(ids_max).map(|ids| Self { refused: Vec::new(), kept_out: ids.to_vec() });
@@ -86,67 +91,67 @@ impl Exceptions {
     }
 }
 
-/// What makes a source the same source.
+/// Identifies a source. Two sources with the same identity have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
     /// File name without its directory, or `-`.
     pub name: String,
-    /// Size, bytes; `None` for standard input.
+    /// Size in bytes; `None` for standard input.
     pub size_bytes: Option<u64>,
-    /// BLAKE3 of its bytes, hex; `None` for standard input.
+    /// BLAKE3 of its bytes, in hexadecimal; `None` for standard input.
     pub blake3: Option<String>,
 }
 
-/// The options that decide what a load writes. Two loads are the same only if these are.
+/// The options that determine the written documents. Two loads are the same only if these options are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// `insert`, `upsert` or `merge`.
     pub mode: String,
     /// Fingerprint of the identity key, or `none`.
     pub identity_key: String,
-    /// Whether documents carry their lineage.
+    /// Whether documents contain their lineage.
     pub lineage: bool,
-    /// How the sources are read, as far as the user said so: encoding, delimiter, date formats.
+    /// How the sources are read, as far as the user specified it: encoding, delimiter, date formats.
     pub reading: String,
 }
 
-/// How far a load came.
+/// The state of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Under way, or killed: the checkpoint tells how far it is durable.
+    /// Under way, or killed. The checkpoint shows how far the load is durable.
     Running,
     /// Stopped by the user or by a limit.
     Stopped,
     /// Ended by an error.
     Failed,
-    /// Loaded whole.
+    /// Completely loaded.
     Complete,
-    /// Its documents were dropped since by a load with `--drop`.
+    /// Its documents were dropped by a later load with `--drop`.
     Dropped,
     /// Unfinished, and replaced by a later load of the same sources that started from the beginning.
     Superseded,
 }
 
-/// Up to where everything is durable at a majority.
+/// The point up to which everything is durable at a majority.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Blocks of the source that are settled: all before this one.
+    /// Number of settled blocks: all blocks before this number.
     pub blocks: u64,
-    /// The reject files that were begun, as they are up to there.
+    /// The reject files that the load has begun, with their content at this point.
     pub rejects: Vec<RejectsState>,
 }
 
-/// A reject file up to a checkpoint.
+/// The state of a reject file at a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectsState {
-    /// The first source whose rejects it holds, in the order in which sources are read.
+    /// Index of the first source whose rejects the file contains, in the order in which sources are read.
     pub source: u32,
     /// Name of the file, without its directory.
     pub name: String,
     /// Its length, bytes.
     pub bytes: u64,
-    /// BLAKE3 of that many bytes, hex.
+    /// BLAKE3 of the first `bytes` bytes, hex.
     pub blake3: String,
 }
 

@@ -21,25 +21,25 @@ use crate::encode::Id;
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
 
-/// How long a lease runs unless it is renewed: longer than an election or a pause of the machine takes.
+/// Length of a lease that is not renewed. It is longer than an election of the servers or a pause of the machine takes.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// States of a load that was neither finished nor given up.
+/// States of a load that is neither complete, nor dropped, nor superseded.
 const UNFINISHED: [&str; 3] = ["running", "stopped", "failed"];
 
-/// Why the ledger cannot be kept.
+/// Why the ledger cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The server cannot be read or written.
     #[error("{0}")]
     Server(Failure),
-    /// A document that the load counts on is gone.
+    /// A list of the load's exceptions is missing.
     #[error("a list of refused records is missing; load again with --reload")]
     Incomplete,
-    /// A lease that is not one, or that others take again and again.
+    /// A lease document that cannot be read, or a lease that other processes take again and again.
     #[error("the lease of this load cannot be read; see its document in `medlift_runs.leases`")]
     Unreadable,
-    /// Another process has taken the load over: its fence is higher.
+    /// Another process has taken over the load: its fence is higher.
     #[error("another process has taken the load over")]
     TakenOver,
 }
@@ -50,12 +50,12 @@ impl From<Failure> for LedgerError {
     }
 }
 
-/// A lease that another owner holds.
+/// A lease that another owner has.
 #[derive(Debug, Clone)]
 pub struct Held {
     /// The lease.
     pub lease: Lease,
-    /// How long it has still to run, by the server's clock.
+    /// Time until it expires, by the server's clock.
     pub left: Duration,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for Held {
 pub struct Ledger {
     /// One document per load.
     documents: Collection<Document>,
-    /// Leases, identities and exceptions: see [`leases_of`].
+    /// Leases, identities and exceptions; see [`leases_of`].
     leases: Collection<Document>,
     collection: String,
     owner: Owner,
@@ -85,8 +85,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger for `collection`; a lease that is not renewed runs out after `lease`. Reads at majority, writes to a
-    /// journaled majority.
+    /// The ledger of `collection`. A lease expires after `lease` unless it is renewed. Reads with read concern
+    /// majority, and writes to a journaled majority.
     pub fn new(database: &Database, collection: &str, lease: Duration) -> Self {
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
         let options = CollectionOptions::builder().write_concern(concern).read_concern(ReadConcern::majority()).build();
@@ -104,11 +104,11 @@ impl Ledger {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// Takes the lease of the loads with this key; the fence comes back. Takes it over from a process that is known to have
-    /// ended.
+    /// Takes the lease of the loads with this key and returns its fence, or returns the current lease if another owner
+    /// has it. The lease of a process that is known to have ended is taken over.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// If the server cannot be reached, or the lease document cannot be read.
     pub async fn take_lease(&self, key: &str) -> Result<Result<i64, Held>, LedgerError> {
         let mut ended = None;
         for attempt in 1..=ATTEMPTS_MAX {
@@ -127,7 +127,7 @@ impl Ledger {
         Err(LedgerError::Unreadable)
     }
 
-    /// [`Lease::take`] as one update of the server; `None` if another owner holds the lease.
+    /// [`Lease::take`] as one update on the server; `None` if another owner has the lease.
     async fn try_lease(&self, key: &str, ended: Option<i64>) -> Result<Option<i64>, mongodb::error::Error> {
         let is_over = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
         let mut free = vec![is_over, doc! { "owner.id": self.owner.id }];
@@ -153,7 +153,8 @@ impl Ledger {
         Ok(taken.and_then(|lease| lease.get_i64("fence").ok()))
     }
 
-    /// Makes the first lease with this id; `None` if there is one. The server allows no `$expr` together with an upsert.
+    /// Creates the first lease with this id; `None` if one exists. A separate call, because the server does not allow
+    /// `$expr` in an upsert.
     async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
         let made = self
             .leases
@@ -173,10 +174,11 @@ impl Ledger {
         Ok(found.as_ref().and_then(held_of))
     }
 
-    /// A load into the collection that another process has under way, if there is one. `key` is the caller's own.
+    /// Returns the lease of another load into this collection that is under way, if there is one. `key` is the caller's
+    /// own load, which is left out.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// If the server cannot be reached.
     pub async fn other_load(&self, key: &str) -> Result<Option<Held>, LedgerError> {
         let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
         let filter = doc! {
@@ -191,19 +193,19 @@ impl Ledger {
         Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
     }
 
-    /// Moves the end of the lease on; false if another process has taken it.
+    /// Extends the lease. Returns false if another process has taken it.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// If the server cannot be reached.
     pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, LedgerError> {
         let until = doc! { "$add": ["$$NOW", self.lease_ms] }.into();
         self.set_lease_end(key, fence, &until).await.map_err(|error| LedgerError::Server(Failure::of(&error)))
     }
 
-    /// Gives the lease back.
+    /// Releases the lease: it expires at once.
     ///
     /// # Errors
-    /// When the server cannot be reached; the lease then runs out by itself.
+    /// If the server cannot be reached. The lease then expires by itself.
     pub async fn release(&self, key: &str, fence: i64) -> Result<(), LedgerError> {
         let now = Bson::from("$$NOW");
         patiently(|| self.set_lease_end(key, fence, &now)).await.map(drop)
@@ -218,7 +220,7 @@ impl Ledger {
     /// The latest load with this key that was neither dropped nor superseded.
     ///
     /// # Errors
-    /// When the server cannot be read.
+    /// If the server cannot be read.
     pub async fn find(&self, key: &str) -> Result<Option<LoadRun>, LedgerError> {
         let filter =
             doc! { "collection": &self.collection, "key": key, "state": { "$nin": ["dropped", "superseded"] } };
@@ -227,10 +229,10 @@ impl Ledger {
         patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
     }
 
-    /// The reject files that loads with this key left, each with its load.
+    /// The reject files of all loads with this key, each with the id of its load.
     ///
     /// # Errors
-    /// When the server cannot be read.
+    /// If the server cannot be read.
     pub async fn reject_files(&self, key: &str) -> Result<Vec<(Uuid, RejectsState)>, LedgerError> {
         let filter = doc! { "collection": &self.collection, "key": key };
         let loads = self.documents.clone_with_type::<LoadRun>();
@@ -239,19 +241,19 @@ impl Ledger {
         Ok(found.await?.into_iter().flat_map(states).collect())
     }
 
-    /// Writes the load's document, new or changed, in the name of its fence. Both times are the server's. Tries again while
-    /// that may help: the same document may be written twice.
+    /// Writes the load's document, new or changed, with its fence. The server sets the times `started` and `updated`.
+    /// Transient failures are retried, which is safe: writing the same document twice changes nothing.
     ///
     /// # Errors
-    /// When the write is not acknowledged by a journaled majority, or the document has a higher fence.
+    /// If no journaled majority acknowledges the write, or the stored document has a higher fence.
     pub async fn put(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
         self.put_load(load, true).await
     }
 
-    /// As [`put`](Self::put), but tries only once.
+    /// Like [`put`](Self::put), but tries only once.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// The same as for [`put`](Self::put).
     pub async fn put_once(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
         self.put_load(load, false).await
     }
@@ -285,10 +287,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes list number `number` of a load's exceptions. The load's document says how many of them count.
+    /// Writes list number `number` of a load's exceptions. Lists count only up to the number in the load's document.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// The same as for [`put`](Self::put).
     pub async fn put_exceptions(&self, load: &LoadRun, number: u64, found: &Exceptions) -> Result<(), LedgerError> {
         let id = exceptions_id(load.id, number);
         let filter = admitting(id.into(), load.fence);
@@ -302,10 +304,10 @@ impl Ledger {
         written.await.map_err(LedgerError::fenced).map(drop)
     }
 
-    /// List number `number` of a load's exceptions.
+    /// Reads list number `number` of a load's exceptions.
     ///
     /// # Errors
-    /// When the server cannot be read, or the list is missing.
+    /// If the server cannot be read, or the list is missing.
     pub async fn exceptions(&self, load: Uuid, number: u64) -> Result<Exceptions, LedgerError> {
         let filter = doc! { "_id": exceptions_id(load, number) };
         let list = patiently(|| async { self.leases.find_one(filter.clone()).await }).await?;
@@ -313,11 +315,11 @@ impl Ledger {
         Ok(Exceptions { refused: ids_of(&list, "refused"), kept_out: ids_of(&list, "kept_out") })
     }
 
-    /// Gives up the unfinished loads with this key, all but `kept`, in the name of a fence: whoever still works on one of
-    /// them finds its next write refused.
+    /// Marks the unfinished loads with this key as superseded, except `kept`, and writes the given fence into them. The
+    /// next write of a process that still works on one of them is then refused.
     ///
     /// # Errors
-    /// When the write is not acknowledged by a journaled majority.
+    /// If no journaled majority acknowledges the write.
     pub async fn supersede(&self, key: &str, kept: Uuid, fence: i64) -> Result<(), LedgerError> {
         let filter = doc! { "key": key, "_id": { "$ne": kept }, "state": { "$in": UNFINISHED.to_vec() }, "fence": { "$lte": fence } };
         let change = vec![doc! { "$set": { "state": "superseded", "fence": fence, "updated": "$$NOW" } }];
@@ -327,25 +329,25 @@ impl Ledger {
     /// Marks all loads into the collection as dropped.
     ///
     /// # Errors
-    /// When the write is not acknowledged by a journaled majority.
+    /// If no journaled majority acknowledges the write.
     pub async fn mark_dropped(&self) -> Result<(), LedgerError> {
         let change = vec![doc! { "$set": { "state": "dropped", "updated": "$$NOW" } }];
         let filter = doc! { "collection": &self.collection };
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
-    /// Whether another load into the collection was at work after `load` had begun.
+    /// Returns true if another load into the collection was active after `load` began. Dropped loads do not count.
     ///
     /// # Errors
-    /// When the server cannot be read.
+    /// If the server cannot be read.
     pub async fn has_overlapping_loads(&self, load: &LoadRun) -> Result<bool, LedgerError> {
         self.any(doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started } }).await
     }
 
-    /// Whether a first load into the collection with this UUID never came to its end.
+    /// Returns true if a first load into the collection with this UUID never completed.
     ///
     /// # Errors
-    /// When the server cannot be read.
+    /// If the server cannot be read.
     pub async fn has_unfinished_first_load(&self, uuid: Option<Uuid>) -> Result<bool, LedgerError> {
         let states = [&UNFINISHED[..], &["superseded"]].concat();
         let uuids: [Option<Uuid>; 2] = [uuid, None];
@@ -363,11 +365,11 @@ impl Ledger {
             .map(|found| found.is_some())
     }
 
-    /// The identity of the collection's documents, if the ledger has it. It stays the collection's if that is restored or moved,
-    /// which gives it another UUID.
+    /// The identity of the collection's documents, if the ledger has one. It is stored by the collection's name,
+    /// because a collection that is restored or moved receives another UUID.
     ///
     /// # Errors
-    /// When the server cannot be read.
+    /// If the server cannot be read.
     pub async fn identity(&self) -> Result<Option<CollectionIdentity>, LedgerError> {
         Ok(self.identity_record().await?.as_ref().and_then(identity_of))
     }
@@ -377,14 +379,15 @@ impl Ledger {
         patiently(|| async { self.leases.find_one(filter.clone()).await }).await
     }
 
-    /// Settles the identity of the collection and gives it back: that of the ledger, or the wanted one if the ledger has none, or
-    /// if the collection is empty and no other load is under way. `key` is that of the load that asks, which has its lease.
+    /// Determines the identity of the collection, stores it and returns it. The result is the identity in the ledger.
+    /// It is `wanted` if the ledger has none, or if the collection is empty and no other load is under way. `key` is
+    /// the key of the calling load, which must have its lease.
     ///
-    /// Two loads that ask at the same time see each other's lease. Whoever agrees changes the record's revision, so that nobody
-    /// replaces an identity that another load has just agreed to.
+    /// Two loads that call this at the same time see each other's lease. Each call changes the document's revision. A
+    /// load therefore cannot replace an identity that another load has just accepted.
     ///
     /// # Errors
-    /// When the write is not acknowledged by a journaled majority.
+    /// If no journaled majority acknowledges the write.
     pub async fn settle_identity(
         &self,
         wanted: &CollectionIdentity,
@@ -405,7 +408,7 @@ impl Ledger {
         }
     }
 
-    /// Writes the identity if the record is still the one that was read.
+    /// Writes the identity if the document still has the revision that was read. Returns false if it has not.
     async fn put_identity(&self, read: Option<&Document>, settled: &CollectionIdentity) -> Result<bool, LedgerError> {
         let revision = read.and_then(|record| record.get_i64("revision").ok());
         let filter = doc! { "_id": self.collection_id(), "revision": revision };
@@ -422,8 +425,8 @@ impl Ledger {
         }
     }
 
-    /// The identity of a collection that was loaded before identities were kept, as far as its loads tell: by their key. `None`
-    /// if one of them had the wanted key, or if there is none.
+    /// The identity of a collection that was loaded before the ledger stored identities. It is taken from the keys of
+    /// the collection's loads. `None` if one of them had the wanted key, or if there are no loads.
     async fn identity_of_loads(&self, wanted: &CollectionIdentity) -> Result<Option<CollectionIdentity>, LedgerError> {
         let filter = doc! { "collection": &self.collection, "state": { "$ne": "dropped" } };
         let keys =
@@ -439,7 +442,8 @@ impl Ledger {
 }
 
 impl LedgerError {
-    /// A filter that names a fence finds no document with a higher one, so that the insert meets the document.
+    /// A filter that names a fence does not match a document with a higher fence. The upsert then tries an insert,
+    /// which fails because the `_id` exists.
     fn fenced(self) -> Self {
         match self {
             Self::Server(Failure::Other { code: Some(DUPLICATE_KEY), .. }) => Self::TakenOver,
@@ -448,7 +452,7 @@ impl LedgerError {
     }
 }
 
-/// [`access::patiently`], whose errors are those of the ledger here. The calls of this module may be carried out twice.
+/// [`access::patiently`] with the errors of the ledger. All calls of this module can safely be executed twice.
 async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, mongodb::error::Error>>,
@@ -460,7 +464,7 @@ fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
-/// Finds the document unless it was written under a higher fence (see [`Lease::admits`]).
+/// Matches the document unless it was written with a higher fence (see [`Lease::admits`]).
 fn admitting(id: Bson, fence: i64) -> Document {
     doc! { "_id": id, "fence": { "$lte": fence } }
 }

@@ -1,4 +1,4 @@
-//! The load without a database: what would be written and rejected, and why.
+//! The dry run: reports, without a database, what a load would write and reject, and why.
 
 use std::path::Path;
 use std::time::Instant;
@@ -19,11 +19,11 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
 
-/// Reads, cleans and encodes the sources and says what a load into an empty collection would do. With `rejects`, the
-/// rejected rows are written there.
+/// Reads, cleans and encodes the sources, and reports what a load into an empty collection would do. Writes the
+/// rejected rows to `rejects` if it is given.
 ///
 /// # Errors
-/// When a source cannot be read to its end, or the reject file cannot be written.
+/// If a source cannot be read to its end, or the reject file cannot be written.
 pub fn dry_run(
     plan: &Plan,
     mode: Mode,
@@ -81,7 +81,7 @@ fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected, rule: OnConflict
     })
 }
 
-/// Walks the expected documents in `_id` order, as a verification does.
+/// Counts the expected documents in `_id` order, as a verification does.
 fn count(side: &ReadSide, expected: &Expected) -> Result<(Counts, String), Error> {
     let mut counts = Counts { read: side.rows, rejected: side.rejected, ..Counts::default() };
     let mut digest = crate::encode::Digest::default();

@@ -1,8 +1,9 @@
-//! The one place where stages are wired, with bounded channels.
+//! Connects the stages with bounded channels. No other module does this.
 //!
-//! One thread reads and splits, workers parse, clean, encode and hash a block in one pass, and the blocks come out in
-//! the order of the source whatever the number of workers. What is done with them differs: [`load`] has them sorted and
-//! writes them, [`dry_run`] only counts, [`verify`] compares them with what the collection holds.
+//! One thread reads the sources and splits them into blocks. Workers parse, clean, encode and hash each block in one
+//! pass. The encoded blocks are put into the order of the source, whatever the number of workers. Three users process
+//! them differently: [`load`] sorts and writes them, [`dry_run`] only counts, and [`verify`] compares them with the
+//! collection.
 
 pub mod dry_run;
 pub mod load;
@@ -23,7 +24,7 @@ use crate::write::WriteError;
 pub use plan::{Plan, SourcePlan, Wishes};
 pub use stages::{Bench, Interrupt};
 
-/// Why a command stopped. Every variant says what was being done and what to do next; none holds a patient's value.
+/// Why a command stopped. Every message says which step failed and what to do next. None contains a patient's value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The spec cannot be used.
@@ -37,16 +38,16 @@ pub enum Error {
     Layout {
         /// The source.
         source_name: String,
-        /// What does not fit.
+        /// The mismatch.
         problem: LayoutError,
     },
     /// The deployment cannot be used.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// The collection does not take what is written.
+    /// The collection does not accept the documents.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The ledger cannot be kept.
+    /// The ledger cannot be read or written.
     #[error("cannot {doing} the ledger `medlift_runs`: {failure}")]
     Ledger {
         /// `read` or `write`.
@@ -54,42 +55,42 @@ pub enum Error {
         /// Why.
         failure: Failure,
     },
-    /// Another process has the load under way.
+    /// Another process is loading the same sources.
     #[error(
         "these sources are being loaded into the collection by {0}; wait until that load has ended, then run the same command again"
     )]
     Held(Box<Held>),
-    /// Another process has a load into the collection under way.
+    /// Another process is loading other sources into the collection.
     #[error(
         "the collection is not dropped while it is being loaded by {0}; wait until that load has ended, then run the same command again"
     )]
     Busy(Box<Held>),
-    /// The collection was empty when the load looked at it first, and is not any more.
+    /// The collection was empty at the beginning of the load, but is not empty any more.
     #[error("another load has begun to fill the collection; run the same command again")]
     NoLongerEmpty,
-    /// The lease ran out while this process did not run, and another one has taken the load over.
+    /// The lease expired while this process did not run, and another process has taken over the load.
     #[error(
         "another process has taken this load over, because the lease of this one ran out; nothing is lost, and the other \
          process goes on"
     )]
     TakenOver,
-    /// The collection's documents were made with other identity fields or another key.
+    /// The collection's documents were made with other identity fields or with another key.
     #[error(
         "by the ledger, the documents of {collection} have an _id made with {stored}; with two kinds of _id every record would be there twice; \
          use the spec and the MEDLIFT_IDENTITY_KEY of the earlier loads, name another collection, or load with --drop"
     )]
     OtherIdentity {
-        /// Database and collection.
+        /// Database and collection, as `database.collection`.
         collection: String,
         /// How the stored identity differs from the wanted one.
         stored: String,
     },
-    /// A reject file may not be written.
+    /// A reject file cannot be used, for example because it contains rows of another load.
     #[error("cannot write the reject file {path}: {problem}")]
     RejectFile {
         /// The file.
         path: String,
-        /// Why, and what to do.
+        /// The problem, and what to do.
         problem: String,
     },
     /// A file cannot be written.
@@ -97,7 +98,7 @@ pub enum Error {
     Output {
         /// The file.
         path: String,
-        /// What to do, after a semicolon; empty where it goes without saying.
+        /// What to do, after a semicolon; empty if the cause is enough.
         hint: &'static str,
         /// Why.
         error: std::io::Error,
@@ -108,40 +109,40 @@ pub enum Error {
     /// The collection cannot be exported.
     #[error(transparent)]
     Export(#[from] crate::export::ExportError),
-    /// Too many rejects, or one with `--stop-on-error`.
+    /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
         /// How many, and how many were allowed.
         problem: String,
-        /// Where they are, and what to do.
+        /// The paths of the reject files, and what to do.
         hint: String,
     },
-    /// A load that ended before its end.
+    /// A load that stopped before all rows were settled.
     #[error(
         "{cause}; {written} documents of {settled} rows are written and durable, and {}", .cause.afterwards()
     )]
     Unfinished {
-        /// Why.
+        /// The cause.
         cause: Box<Error>,
-        /// Documents written by then.
+        /// Documents written before the stop.
         written: u64,
-        /// Rows with a known end by then.
+        /// Rows settled before the stop.
         settled: u64,
     },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
-    /// Rows were lost or counted twice: a defect of this program.
+    /// Rows were lost or counted twice, which is a defect of this program.
     #[error(
         "the counts do not add up: read {read}, accounted for {accounted}; this is a defect of medlift, please report it"
     )]
     NotConserved {
         /// Rows read.
         read: u64,
-        /// Rows with a known end.
+        /// Rows whose outcome is known.
         accounted: u64,
     },
-    /// What was typed does not say what to do.
+    /// The command line contradicts itself or lacks an argument.
     #[error("{0}")]
     Usage(String),
     /// Anything else that stops a command.
@@ -150,14 +151,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// The system starts no further thread.
+    /// The error if the system cannot start another thread.
     pub fn no_thread(error: &std::io::Error) -> Self {
         Self::Stopped(format!(
             "cannot start a thread: {error}; raise the limit for processes (ulimit -u) or for memory (ulimit -v)"
         ))
     }
 
-    /// What a load that this stopped can count on the next time.
+    /// The end of the message for a stopped load: how the next load continues.
     const fn afterwards(&self) -> &'static str {
         match self {
             Self::Read(_) => "the next load finds them",
@@ -165,7 +166,7 @@ impl Error {
         }
     }
 
-    /// A failed call for the ledger, while `doing` it: `read` or `write`.
+    /// The error of a failed call to the ledger. `doing` is `read` or `write`.
     fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
         match error {
             LedgerError::TakenOver => Self::TakenOver,
@@ -176,7 +177,7 @@ impl Error {
         }
     }
 
-    /// Refuses to mix two identities in the target's collection.
+    /// Fails if the stored identity of the target's collection differs from the wanted one.
     fn if_identities_differ(
         target: &Target,
         stored: &CollectionIdentity,
@@ -186,8 +187,8 @@ impl Error {
         Err(Self::OtherIdentity { collection: format!("{}.{}", target.database, target.collection), stored })
     }
 
-    /// The exit code: 2 for what was typed, 3 where there is no connection or no sign-in, 6 where another process has the load,
-    /// 1 for all else.
+    /// The exit code: 2 for a wrong command line or spec or another identity, 3 without a connection or sign-in, 6 if
+    /// another process has the load, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,

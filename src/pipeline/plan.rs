@@ -1,4 +1,4 @@
-//! What was typed is not what runs: wishes become one checked plan before anything is opened for writing.
+//! Turns the user's options into one checked plan before any output is opened.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,59 +10,60 @@ use crate::spec::Spec;
 
 use super::Error;
 
-/// How sources are to be read, as typed.
+/// How to read the sources, as the user typed it.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
     /// Paths, globs, `-`.
     pub sources: Vec<String>,
-    /// The encoding, if not to be detected.
+    /// The encoding; `None` to detect it.
     pub encoding: Option<Encoding>,
-    /// Format, delimiter and date formats, as far as given.
+    /// Format, delimiter and date formats, as far as the user gave them.
     pub layout: LayoutOptions,
-    /// Worker threads; 0 leaves the choice to the program.
+    /// Number of worker threads; 0 lets the program choose.
     pub workers: usize,
 }
 
-/// Sources that were opened once and fit the spec.
+/// Sources that were opened once and match the spec.
 pub struct Plan {
     /// The dataset.
     pub spec: Spec,
-    /// What makes `_id`s unguessable, if anything.
+    /// The key that makes `_id`s impossible to guess, if there is one.
     pub key: IdentityKey,
-    /// The sources in order.
+    /// The sources, in the order in which they are read.
     pub sources: Vec<SourcePlan>,
-    /// Worker threads, as typed.
+    /// Number of worker threads, as typed.
     workers: usize,
-    /// How the sources are read, in words, as far as the user said so: part of a load's identity.
+    /// How the sources are read, in words, as far as the user specified it. Part of a load's identity.
     pub reading: String,
     options: ReadOptions,
 }
 
-/// How many records lie in how many bytes on disk, by the look of the first ones.
+/// Ratio of records to bytes on disk, estimated from the first records.
 #[derive(Debug, Clone, Copy)]
 struct Density {
     records: u64,
     bytes: u64,
 }
 
-/// One source, looked at but not read.
+/// One source. Its first bytes were examined, but it has not been read.
 pub struct SourcePlan {
-    /// Where it is.
+    /// Its path, name and size.
     pub source: Source,
     /// Its encoding.
     pub encoding: Encoding,
     /// Its columns and date formats.
     pub layout: Layout,
     density: Density,
-    /// The reader that looked at it, for the first source and for one that can be opened only once.
+    /// The open reader from the examination. Kept for the first source, and for a source that can be opened only once.
     opened: Mutex<Option<Reader>>,
 }
 
 impl Plan {
-    /// Opens every source once and binds its columns, so that what cannot be loaded stops before anything is written.
+    /// Opens every source once and binds its columns, so that an unusable source stops the command before anything is
+    /// written.
     ///
     /// # Errors
-    /// When a source cannot be read, or its columns or dates do not fit the spec.
+    /// If a source cannot be read, or its columns or dates do not match the spec.
     pub fn new(spec: Spec, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
         let options = ReadOptions { encoding: wishes.encoding, ..ReadOptions::default() };
         let layout = wishes.layout.or(&spec.source);
@@ -75,10 +76,10 @@ impl Plan {
         Ok(Self { spec, key, sources, workers: wishes.workers, reading, options })
     }
 
-    /// What makes these sources the same again: their hashes. Reads every file once.
+    /// The identities of the sources, with their hashes. Reads every file once.
     ///
     /// # Errors
-    /// When a source cannot be read, or is not what it was when the plan was made.
+    /// If a source cannot be read, or has changed since the plan was made.
     pub fn identities(&self) -> Result<Vec<SourceIdentity>, Error> {
         let identity = |plan: &SourcePlan| {
             let hash = plan.source.hash()?;
@@ -89,11 +90,11 @@ impl Plan {
         self.sources.iter().map(identity).collect()
     }
 
-    /// The same, after every source was read through its decompressor to its end: what is dropped for these sources can then
-    /// be loaded from them.
+    /// As [`identities`](Self::identities), but first reads every source to its end through its decompressor. After
+    /// that, `--drop` can remove the collection, because its documents can be loaded again.
     ///
     /// # Errors
-    /// When a source cannot be read to its end, is not what it was when the plan was made, or can be read only once.
+    /// If a source cannot be read to its end, has changed since the plan was made, or can be read only once.
     pub(super) fn identities_of_readable(&self) -> Result<Vec<SourceIdentity>, Error> {
         if let Some(once) = self.sources.iter().find(|plan| plan.source.is_read_once()) {
             return Err(Error::Usage(format!(
@@ -106,24 +107,24 @@ impl Plan {
         self.identities()
     }
 
-    /// Bytes of all sources together, as they lie on disk; `None` if one is standard input.
+    /// Total size of all sources on disk, in bytes; `None` if one is standard input.
     pub fn size_bytes(&self) -> Option<u64> {
         self.sources.iter().map(|plan| plan.source.size_bytes).sum()
     }
 
-    /// How many records the sources may well hold, as a guess.
+    /// Estimated number of records in all sources; `u64::MAX` if one is standard input.
     pub(super) fn records_guess(&self) -> u64 {
         let records = |plan: &SourcePlan| Some(plan.density.records(plan.source.size_bytes?));
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
-    /// Whether some source comes only once, so that nothing can be proven by reading it again.
+    /// Returns true if a source can be read only once, so that the load cannot be verified by reading it again.
     pub fn is_read_once(&self) -> bool {
         self.sources.iter().any(|plan| plan.source.is_read_once())
     }
 
-    /// How many threads encode, unless the user said so: all cores, or half of them where the server is kept busy by
-    /// what they make: it may be on this machine, and one thread reads and one writes beside them.
+    /// Number of threads that encode, unless the user specified it. All cores, or half of them if a server is busy at
+    /// the same time: the server may be on this machine, and one more thread reads and one writes.
     pub(super) fn workers(&self, is_server_busy: bool) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         match self.workers {
@@ -166,7 +167,7 @@ impl SourcePlan {
         }
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
-        // The others' samples would take memory until their turn comes.
+        // The samples of the other sources would use memory until these sources are read.
         let is_kept = source.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { source, encoding, layout, density, opened })
@@ -174,14 +175,15 @@ impl SourcePlan {
 }
 
 impl Density {
-    /// Measured on the first records of a reader that has read its sample and no more.
+    /// Measures the first records of a reader that has read only its sample.
     fn of(reader: &Reader, format: Format) -> Self {
         const LOOKED_AT: usize = 1000;
         let sample = reader.sample();
         let last = (1..).zip(records(sample, &format).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
         let text_bytes = u64::from(last.end).max(1);
-        // What the whole sample holds, and what of a perhaps compressed source it is.
+        // The records in the whole sample, and the size of that part of the source on disk. The source may be
+        // compressed.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
     }
 

@@ -1,4 +1,4 @@
-//! Which reject file a source has, and whose rows may be overwritten: nobody's but the load's own.
+//! Chooses the reject file of each source. A load never overwrites rows that it did not write itself.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,41 +9,43 @@ use crate::ledger::{LoadRun, RejectsState};
 use crate::outputs::is_same_file;
 use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
 
-/// How the names of reject files end.
+/// Suffix of the names of reject files.
 const SUFFIX: &str = ".rejects.csv";
 
-/// How long another process may hold a file of this load to look at it.
+/// How long another process may lock one of this load's files while it examines it.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
-/// Most reject files that are open at once.
+/// Most reject files that are open at the same time.
 const OPEN_MAX: usize = 16;
 
-/// Most files beside one source that are looked at for a free name.
+/// Most names tried for one source's file to find a free one.
 const NAMES_MAX: usize = 10_000;
 
 /// The reject files of a load: one for each source, or one for all.
 ///
-/// A file is opened with its first reject and closed once the load has gone past its source, so that many sources need few
-/// open files. The first source's is opened at once, so that a place that cannot be written stops the load at its beginning.
+/// A file is opened for its first reject and closed when the load has passed its source, so that many sources need few
+/// open files. The first source's file is opened at once: a location that is not writable then stops the load at its
+/// beginning.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
-    /// The one file for all, if the user named one.
+    /// The one file for all sources, if the user named one.
     named: Option<PathBuf>,
     slots: Vec<Slot>,
-    /// Files that earlier loads with the same key left: this load writes their rows again.
+    /// Files that earlier loads with the same key left. This load writes their rows again.
     pub(super) replaceable: Vec<LeftFile>,
-    /// The id of this load, which its files carry; none in a dry run.
+    /// The id of this load, with which its files are marked; `None` in a dry run.
     pub(super) load: Option<String>,
-    /// What was left alone or moved, in sentences.
+    /// Files that were left unchanged or moved, as sentences for the summary.
     pub(super) notes: Vec<String>,
 }
 
 /// The reject file of a source.
 enum Slot {
-    /// No reject came yet. The file may be open and locked, but whether it may be written is not settled.
+    /// No reject yet. The file may already be open and locked, but it was not checked yet whether this load may replace
+    /// its content.
     Unused(Option<RejectFile>),
     Open(RejectFile),
-    /// Its source is done. Length and hash are of the load's own rows.
+    /// The source is complete. Length and hash are those of the load's own rows.
     Closed {
         path: PathBuf,
         bytes: u64,
@@ -51,18 +53,19 @@ enum Slot {
     },
 }
 
-/// Whether the reject files of an interrupted load are as it left them.
+/// Whether the reject files of an interrupted load are unchanged.
 pub(super) enum Resumed {
     Yes,
-    /// The file of that name is not there, or is not the one that was named now.
+    /// The file with this name is missing, or is not the file that the user named now.
     Gone(String),
 }
 
 impl<'a> Rejects<'a> {
-    /// Checks that rejects can be written beside each source, or to the file that was named.
+    /// Checks that rejects can be written beside each source, or to the named file.
     ///
     /// # Errors
-    /// When a file cannot be written or is a source, or one file shall take the rejects of sources with different columns.
+    /// If a file cannot be written or is a source, or if one file is to contain the rejects of sources with different
+    /// columns.
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);
@@ -98,17 +101,18 @@ impl<'a> Rejects<'a> {
         }
         match RejectFile::open(&path) {
             Ok(file) => self.slots[0] = Slot::Unused(Some(file)),
-            // Perhaps by the same load in another process: the lease says so first.
+            // Perhaps the same load runs in another process. The lease reports this better.
             Err(OpenError::InUse) => {}
             Err(error) => return Err(cannot_open(&path, error)),
         }
         Ok(())
     }
 
-    /// Makes sure, before anything is written, that a named file may be written: later it would stop the load in its middle.
+    /// Checks before the load writes anything that it may write to the named file. Otherwise the load would stop in the
+    /// middle.
     ///
     /// # Errors
-    /// When another load writes to the file, or it holds rows of others.
+    /// If another load writes to the file, or it contains rows that this load did not write.
     pub(super) fn check_named(&mut self) -> Result<(), Error> {
         let Some(path) = self.named.clone() else { return Ok(()) };
         let Slot::Unused(file) = &mut self.slots[0] else { return Ok(()) };
@@ -124,7 +128,7 @@ impl<'a> Rejects<'a> {
         Ok(())
     }
 
-    /// Why a file may not be replaced by this load's rows; `None` if it may.
+    /// Why this load's rows may not replace the file's content; `None` if they may.
     fn is_others(&self, file: &RejectFile) -> std::io::Result<Option<String>> {
         let Some((bytes, blake3)) = file.on_disk()?.filter(|(bytes, _)| *bytes > 0) else { return Ok(None) };
         let mark = file.marked_by();
@@ -138,14 +142,14 @@ impl<'a> Rejects<'a> {
         Ok(Some(format!("it holds rows that this load did not write{of}")))
     }
 
-    /// A file that exists must be writable, and a directory must take new files. Files of the first source's directory are
-    /// not looked at again.
+    /// Checks that an existing file is writable, and that a directory accepts new files. The directory of the first
+    /// source was checked before.
     fn check_writable(&self, slot: usize) -> Result<(), Error> {
         let path = self.path(slot, 1);
         let is_beside_first = path.parent() == self.path(0, 1).parent();
         let is_special = std::fs::metadata(&path).is_ok_and(|found| !found.is_file());
         let checked = if is_special || self.is_source(&path) {
-            // A pipe would wait for its reader; a source is passed over.
+            // Opening a pipe would wait for its reader. A file that is a source is never used.
             Ok(())
         } else if path.exists() {
             std::fs::OpenOptions::new().write(true).open(&path).map(drop)
@@ -162,10 +166,10 @@ impl<'a> Rejects<'a> {
         source.min(self.slots.len() - 1)
     }
 
-    /// Goes on with the files of an interrupted load.
+    /// Continues the files of an interrupted load.
     ///
     /// # Errors
-    /// When a file was changed since, or is in use, or cannot be read.
+    /// If a file was changed since, is in use, or cannot be read.
     pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
         let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
@@ -182,25 +186,25 @@ impl<'a> Rejects<'a> {
                 return Ok(Resumed::Gone(state.name.clone()));
             }
             if let Slot::Unused(file) = &mut self.slots[slot] {
-                // This process may have locked it itself.
+                // This process may have locked the file itself.
                 drop(file.take());
             }
             let (bytes, blake3) = (state.bytes, state.blake3.clone());
             reopen(&path, bytes, &blake3, Some(load))?;
             slots.push((slot, Slot::Closed { path, bytes, blake3 }));
         }
-        // Not before all are known to be there: a load that begins anew chooses its files anew.
+        // The slots change only when all files are found. Otherwise the load begins again and chooses its files again.
         for (slot, file) in slots {
             self.slots[slot] = file;
         }
         Ok(Resumed::Yes)
     }
 
-    /// Makes a slot's file ready for its next rows. True if the load has written nothing to it before: the ledger must know
-    /// the file before rows are in it.
+    /// Opens a slot's file for its next rows. Returns true if the load has not written to the file before: the ledger
+    /// must know the file before it contains rows.
     ///
     /// # Errors
-    /// When no file can be opened, or the named one holds rows of others.
+    /// If no file can be opened, or the named file contains rows that this load did not write.
     pub(super) fn prepare(&mut self, slot: usize) -> Result<bool, Error> {
         let opened = match &mut self.slots[slot] {
             Slot::Open(_) => return Ok(false),
@@ -216,7 +220,7 @@ impl<'a> Rejects<'a> {
         Ok(true)
     }
 
-    /// Keeps a slot's file open, and closes another one if they are too many.
+    /// Keeps a slot's file open, and closes another one if too many are open.
     fn keep_open(&mut self, slot: usize, file: RejectFile) {
         let is_open = |slot: &usize| matches!(self.slots[*slot], Slot::Open(_));
         let open: Vec<usize> = (0..self.slots.len()).filter(is_open).collect();
@@ -233,7 +237,7 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// The first file for a slot that is free, empty, or left by an earlier load that this one repeats.
+    /// Opens the first file for a slot that is new, empty, or left by an earlier load with the same key.
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
@@ -271,10 +275,10 @@ impl<'a> Rejects<'a> {
         self.notes.push(format!("{} was left as it is: {why}", path.display()));
     }
 
-    /// Adds lines to a slot's file and puts them on disk.
+    /// Appends lines to a slot's file and writes them to disk.
     ///
     /// # Errors
-    /// When the file cannot be written; it is then as before.
+    /// If the file cannot be written. Its content is then unchanged.
     pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
         self.prepare(slot)?;
         let spare = self.spare(slot);
@@ -293,10 +297,10 @@ impl<'a> Rejects<'a> {
         (0..self.slot_of(source)).for_each(|slot| self.close(slot));
     }
 
-    /// Ends the files: rows of others at their ends are moved away.
+    /// Completes the files. Rows after the load's own are moved to another file.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         for slot in 0..self.slots.len() {
             let spare = self.spare(slot);
@@ -326,7 +330,7 @@ impl<'a> Rejects<'a> {
         ));
     }
 
-    /// The files that the load has begun, as they are now.
+    /// The files that the load has begun, in their present state.
     pub(super) fn states(&self) -> Vec<RejectsState> {
         let state = |(source, slot): (usize, &Slot)| {
             let (path, (bytes, blake3)) = match slot {
@@ -339,7 +343,7 @@ impl<'a> Rejects<'a> {
         self.slots.iter().enumerate().filter_map(state).collect()
     }
 
-    /// The files that hold rejects of the load.
+    /// The paths of the files that contain rejects of the load.
     pub(super) fn paths(&self) -> Vec<String> {
         let is_used = |slot: &Slot| match slot {
             Slot::Unused(_) => false,
@@ -350,7 +354,7 @@ impl<'a> Rejects<'a> {
         used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
     }
 
-    /// The files of a load that was finished before, as far as they are still there, unchanged.
+    /// The paths of the files of a complete load that still exist unchanged.
     pub(super) fn left_by(&self, load: &LoadRun) -> Vec<String> {
         let path = |state: &RejectsState| match &self.named {
             Some(named) => named.clone(),
@@ -378,7 +382,7 @@ impl<'a> Rejects<'a> {
         sources.any(|source| is_same_file(path, source))
     }
 
-    /// Name `number` for a slot's file: first the named file, or the one beside the source.
+    /// Name `number` for a slot's file. Number 1 is the named file, or the first name beside the source.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
         match &self.named {
             Some(named) if number == 1 => named.clone(),
@@ -386,13 +390,14 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// The path that the names begin with; in the working directory for standard input.
+    /// The path with which the names begin: the named file or the source. For standard input, `stdin` in the working
+    /// directory.
     fn base(&self, slot: usize) -> PathBuf {
         let source = || self.plan.sources[slot].source.path.clone().unwrap_or_else(|| "stdin".into());
         self.named.clone().unwrap_or_else(source)
     }
 
-    /// Finds a name beside a slot's file that is not taken.
+    /// Finds an unused name beside a slot's file.
     fn spare(&self, slot: usize) -> impl FnOnce() -> PathBuf + use<> {
         let base = self.base(slot);
         move || {
@@ -412,7 +417,7 @@ fn numbered(base: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
-/// A reject file of an earlier load.
+/// A reject file that an earlier load left.
 #[derive(Debug, Clone)]
 pub(super) struct LeftFile {
     pub(super) load: String,
@@ -428,7 +433,7 @@ fn require_in_place(file: &RejectFile) -> Result<(), Error> {
     Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
 }
 
-/// Opens a file that another process may be looking at for a moment.
+/// Opens a file that another process may have locked for a moment.
 fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
     let until = Instant::now() + LOOK_MAX;
     loop {

@@ -1,4 +1,4 @@
-//! The account of a load: counts, digest, reject files and checkpoint, which move together or not at all.
+//! The account of a load: counts, digest, reject files and checkpoint. They change together or not at all.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,40 +14,41 @@ use crate::report::rejects::{Line, reject_line};
 use crate::report::summary::RejectCounts;
 use crate::write::{EncodedRun, Outcome, Refusal, Settled};
 
-/// The reject files and sums of one load.
+/// The reject files and totals of one load.
 pub(super) struct Account<'a> {
     plan: &'a Plan,
     pub(super) rejects: Rejects<'a>,
-    /// Sum over the records the collection holds of this load; `None` once one of them was replaced by a later one.
+    /// Sum of the digests of all records of this load that the collection contains. `None` after a record replaced an
+    /// earlier one of the same load.
     digest: Option<Digest>,
-    /// Rows that the server or the conflict rule refused, in this process.
+    /// Rows that the server or the conflict rule refused, counted in this process only.
     pub(super) refused: RejectCounts,
 }
 
-/// Counts, digest and lines of one settled run, before any of it is taken over.
+/// Counts, digest and reject lines after one more settled run, before the account takes them.
 struct Entries<'a> {
     plan: &'a Plan,
     counts: Counts,
     digest: Option<Digest>,
     refused: RejectCounts,
-    /// Lines of the reject files, by source.
+    /// New lines of the reject files, by source.
     lines: BTreeMap<usize, Vec<u8>>,
 }
 
 impl<'a> Account<'a> {
-    /// Opens the reject files: one for each source, or the one that was named.
+    /// Opens the reject files: one for each source, or the file that the user named.
     ///
     /// # Errors
-    /// As [`Rejects::open`].
+    /// The same as for [`Rejects::open`].
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
         let rejects = Rejects::open(plan, named)?;
         Ok(Self { plan, rejects, digest: Some(Digest::default()), refused: RejectCounts::default() })
     }
 
-    /// Goes on where an interrupted load was settled.
+    /// Continues from the checkpoint of an interrupted load.
     ///
     /// # Errors
-    /// As [`Rejects::resume`].
+    /// The same as for [`Rejects::resume`].
     pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
         let resumed = self.rejects.resume(load)?;
         if matches!(resumed, Resumed::Yes) {
@@ -56,10 +57,10 @@ impl<'a> Account<'a> {
         Ok(resumed)
     }
 
-    /// Opens the files that a settled run has rejects for. True if the load has written nothing to one of them before.
+    /// Opens the reject files that a settled run needs. Returns true if the load has not written to one of them before.
     ///
     /// # Errors
-    /// As [`Rejects::prepare`].
+    /// The same as for [`Rejects::prepare`].
     pub(super) fn prepare(&mut self, settled: &Settled) -> Result<bool, Error> {
         let run = &settled.run;
         let source = |entry: &Entry| run.blocks[entry.chunk as usize].source;
@@ -80,11 +81,11 @@ impl<'a> Account<'a> {
         Ok(is_new)
     }
 
-    /// Adds a settled run to the account: reject files on disk first. The load as it is then comes back; after an error the
-    /// load is as it was.
+    /// Adds a settled run to the account and returns the load's next document. The reject files are on disk before this
+    /// returns. After an error the load's document is unchanged.
     ///
     /// # Errors
-    /// When a reject file cannot be written.
+    /// If a reject file cannot be written.
     pub(super) fn settle(&mut self, settled: &Settled, load: &LoadRun) -> Result<LoadRun, Error> {
         let entries = Entries::of(self.plan, settled, load.counts, self.digest);
         for (source, lines) in &entries.lines {
@@ -103,10 +104,10 @@ impl<'a> Account<'a> {
         Ok(after)
     }
 
-    /// Writes rejected rows of one source that belong to no load, as a dry run does.
+    /// Writes rejected rows of one source without a load, as a dry run does.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn write_rejects(&mut self, rows: &[RejectedRow]) -> Result<(), Error> {
         let Some(first) = rows.first() else { return Ok(()) };
         let lines: Vec<u8> = rows.iter().flat_map(|row| line_of(self.plan, row)).collect();
@@ -150,7 +151,7 @@ impl<'a> Entries<'a> {
             Outcome::Conflict => counts.conflicts += 1,
             Outcome::ReplacedOwn => {
                 counts.conflicts += 1;
-                // The replaced record is in the sum and cannot be told from the others any more.
+                // The sum includes the replaced record, whose digest is not known here and cannot be subtracted.
                 self.digest = None;
             }
             Outcome::Refused(refusal) => self.refuse(run, entry, refusal),
@@ -162,7 +163,8 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// A row that is refused after encoding: its cells are made again from its document, in the source's columns and formats.
+    /// Counts a row that is refused after encoding. Its cells are made again from its document, in the source's columns
+    /// and date formats.
     fn refuse(&mut self, run: &EncodedRun, entry: &Entry, refusal: Refusal) {
         let block = &run.blocks[entry.chunk as usize];
         let layout = &self.plan.sources[block.source].layout;

@@ -1,20 +1,22 @@
-//! Memory that goes round: fresh memory costs a page fault every 4 KiB, a fifth of a load's processor time.
+//! Reuses memory. Fresh memory causes a page fault for every 4 KiB, which would take a fifth of a load's processor
+//! time.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::encode::EncodedBlock;
 use crate::read::Block;
 
-/// Smaller blocks, the ends of sources and small sources, get memory of their own: many of them fit one run.
+/// Smaller blocks, such as the ends of sources, get memory of their own: one run may contain many of them.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
-/// Blocks are not quite of one length; what one needed shall do for the next.
+/// Blocks have slightly different lengths. Capacities are rounded up to multiples of this, so that the memory of one
+/// block fits the next.
 const ROOM_STEP: usize = 1 << 18;
 
-/// Memory that grew beyond this, for one long row, is not kept.
+/// Memory that grew larger than this, because of one long row, is not kept.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Buffers that are done with, for whoever needs one next: never more than were in use at once.
+/// Buffers that are free for reuse. There are never more than were in use at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     blocks: Pile<Block>,
@@ -24,7 +26,7 @@ pub(super) struct Spares {
 #[derive(Debug, Default)]
 struct Pile<T>(Mutex<Vec<T>>);
 
-/// Empties memory that is used again, and lets go of it where one long row made it grow.
+/// Empties memory for reuse. Frees it if one long row made it too large.
 pub(super) fn empty(memory: &mut Vec<u8>) {
     if memory.capacity() > KEPT_BYTES_MAX {
         *memory = Vec::new();
@@ -33,17 +35,17 @@ pub(super) fn empty(memory: &mut Vec<u8>) {
 }
 
 impl Spares {
-    /// A block for the reader to fill; what is in it is old.
+    /// A block for the reader to fill. It may contain old data.
     pub(super) fn take_block(&self) -> Block {
         self.blocks.take()
     }
 
-    /// Takes a block back that is encoded.
+    /// Takes back a block that has been encoded.
     pub(super) fn give_block(&self, block: Block) {
         self.blocks.give(block);
     }
 
-    /// Room for so many bytes of documents, empty.
+    /// Empty memory for at least `bytes` bytes of documents.
     pub(super) fn take_documents(&self, bytes: usize) -> Vec<u8> {
         if bytes < POOLED_BYTES_MIN {
             return Vec::with_capacity(bytes);
@@ -54,7 +56,7 @@ impl Spares {
         documents
     }
 
-    /// Takes back what is left of a block of which every record is accounted for.
+    /// Takes back the documents' memory of a block whose records are all settled.
     pub(super) fn give_documents(&self, block: EncodedBlock) {
         if (POOLED_BYTES_MIN..=KEPT_BYTES_MAX).contains(&block.documents.capacity()) {
             self.documents.give(block.documents);

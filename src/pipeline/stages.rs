@@ -1,4 +1,4 @@
-//! Read, parse, clean, encode: from sources to encoded blocks in order.
+//! Reads, parses, cleans and encodes: turns sources into encoded blocks in order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,36 +16,36 @@ use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
 
-/// Documents for a block's text: names of fields, types and lengths come to it.
+/// BSON is about three times as large as the text it comes from: field names, types and lengths are added.
 const GROWTH: usize = 3;
 
-/// Blocks between two stages, however many workers there are.
+/// Most blocks between two stages, independent of the number of workers.
 const WAITING_MAX: usize = 4;
 
-/// A wish to stop that any thread may look at.
+/// A request to stop, shared by all threads.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Asks for a stop: the reader ends after its current block, and what was read is brought to its end.
+    /// Requests a stop. The reader sends no further block; blocks that it has sent are still processed.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a stop was asked for.
+    /// Returns true if a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What turns a plan's sources into encoded blocks.
+/// Turns a plan's sources into encoded blocks.
 pub(super) struct Stages<'a> {
     pub(super) plan: &'a Plan,
-    /// The run whose id is kept inside each document, with the row, if any.
+    /// If set, each document contains its row number and this id of the load.
     pub(super) lineage: Option<[u8; 16]>,
-    /// Threads that encode.
+    /// Number of threads that encode.
     pub(super) workers: usize,
-    /// Whether blocks shall be sorted by `_id`.
+    /// Whether each block is sorted by `_id`.
     pub(super) sorts: bool,
     pub(super) interrupt: &'a Interrupt,
     pub(super) progress: &'a Progress,
@@ -53,13 +53,13 @@ pub(super) struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Gives each encoded block to `take`, in order; `take` gives it to the spares when it is done with.
+    /// Passes each encoded block to `take`, in order. `take` must return the block's memory to the spares.
     ///
     /// # Errors
-    /// What a reader or `take` met first; all threads have ended by then.
+    /// The error of `take`, or else that of a reader. All threads have ended when this returns.
     pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
         thread::scope(|scope| {
-            // Enough between two stages to keep both busy, and few enough to bound memory.
+            // Enough blocks to keep both stages busy, and few enough to bound the memory.
             let waiting_max = (self.workers + 1).min(WAITING_MAX);
             let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
@@ -72,7 +72,7 @@ impl Stages<'_> {
                 match working {
                     Ok(_) => {}
                     Err(error) if worker == 0 => return Err(Error::no_thread(&error)),
-                    // Fewer workers do the same, if more slowly.
+                    // The load also works with fewer workers, only more slowly.
                     Err(_) => break,
                 }
             }
@@ -84,7 +84,8 @@ impl Stages<'_> {
         })
     }
 
-    /// Reads all sources in order and numbers their blocks through. Ends early, without error, when nobody listens any more.
+    /// Reads all sources in order and numbers their blocks consecutively. Returns early and without error if the
+    /// workers have ended.
     fn read_all(&self, to_workers: &SyncSender<Block>) -> Result<(), Error> {
         let sources = &self.plan.sources;
         let mut sequence = 0;
@@ -107,10 +108,11 @@ impl Stages<'_> {
         Ok(())
     }
 
-    /// One worker: takes blocks until there are none, and turns each into documents and rejects.
+    /// Runs one worker: encodes blocks until there are no more.
     fn work(&self, blocks: &Mutex<Receiver<Block>>, to_order: &SyncSender<EncodedBlock>) {
         let mut bench: Option<Bench> = None;
-        // Where documents are until they are sorted: near the processor, since it is used again for each block.
+        // The documents before sorting. The same memory is used for each block, so that it stays in the processor's
+        // cache.
         let mut unsorted = Vec::new();
         loop {
             let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -137,7 +139,8 @@ impl Stages<'_> {
     }
 }
 
-/// Encodes the sources for somebody who sends nothing to the server meanwhile, and gives each block to `take`.
+/// Encodes the sources and passes each block to `take`. Uses all cores, because nothing is sent to the server at the
+/// same time.
 pub(super) fn encode_alone(
     plan: &Plan,
     interrupt: &Interrupt,
@@ -154,7 +157,7 @@ pub(super) fn encode_alone(
     })
 }
 
-/// Hands blocks on in the order of their numbers.
+/// Passes blocks to `take` in the order of their numbers.
 fn in_order(
     encoded: &Receiver<EncodedBlock>,
     take: &mut impl FnMut(EncodedBlock) -> Result<(), Error>,
@@ -171,7 +174,7 @@ fn in_order(
     Ok(())
 }
 
-/// A worker's tools for one source, reused from row to row.
+/// A worker's parser, cleaner and encoder for one source, reused for each row.
 pub struct Bench {
     source: usize,
     run: Option<[u8; 16]>,
@@ -183,7 +186,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Tools for source `source` of the plan; with a run's id, documents carry their lineage.
+    /// The tools for source `source` of the plan. With the id of a load in `run`, documents contain their lineage.
     pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
         let layout = &plan.sources[source].layout;
         Self {
@@ -197,7 +200,7 @@ impl Bench {
         }
     }
 
-    /// Parses, cleans, encodes and hashes a block's rows in one pass. `documents` is memory to use, empty.
+    /// Parses, cleans, encodes and hashes a block's rows in one pass. `documents` is empty memory for the result.
     pub fn encode(&mut self, block: &Block, documents: Vec<u8>) -> EncodedBlock {
         debug_assert!(documents.is_empty());
         let first = block.rows.first().copied();
@@ -227,7 +230,7 @@ impl Bench {
         encoded
     }
 
-    /// Gives the latest documents their `_id`s.
+    /// Sets the `_id`s of the documents that were written since the last call.
     fn name(&mut self, encoded: &mut EncodedBlock) {
         let names = self.encoder.name_all(&mut encoded.documents);
         let first = encoded.entries.len() - names.len();
@@ -236,7 +239,7 @@ impl Bench {
         }
     }
 
-    /// Appends the row's document, whose `_id` is still to come (see [`name`](Self::name)).
+    /// Appends the row's document. Its `_id` is set later by [`name`](Self::name).
     fn encode_row(
         &mut self,
         block: &Block,

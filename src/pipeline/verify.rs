@@ -1,4 +1,4 @@
-//! The proof: the source is read again, the collection is streamed, and the two are joined by `_id`.
+//! The verification: reads the sources again, scans the collection, and joins the two by `_id`.
 
 use std::time::Instant;
 
@@ -13,18 +13,18 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
 
-/// What a verification was asked to do.
+/// Settings of a verification.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// Differences of each kind that are listed; all are counted.
+    /// Most differences of each kind that are listed. All are counted.
     pub differences_max: usize,
-    /// Print the values of fields that differ. They are patients' data.
+    /// Whether to report the values of fields that differ. They are patients' data.
     pub show_values: bool,
-    /// Look only for what the source asks for: other documents in the collection are counted, and no difference.
+    /// Whether other documents in the collection are allowed: they are counted, but are not differences.
     pub only_source: bool,
-    /// The mode the source was loaded with: it settles conflicts within the source.
+    /// The mode with which the sources were loaded. It determines which record of the sources wins a conflict.
     pub mode: Mode,
-    /// Records that may be missing or different, as a load's own proof knows them.
+    /// Records that may be missing or different, taken from the load's exceptions.
     pub excused: Option<Excused>,
 }
 
@@ -37,7 +37,7 @@ impl Default for VerifyOptions {
 /// Compares the target collection with the plan's sources.
 ///
 /// # Errors
-/// When a source or the collection cannot be read to its end. Differences are no errors.
+/// If a source or the collection cannot be read to its end. Differences are not errors.
 pub async fn verify(
     plan: &Plan,
     target: &Target,
@@ -73,7 +73,8 @@ pub async fn verify(
     Ok(verification)
 }
 
-/// Records of another identity would all be told missing. A user who may not read the ledger is let through.
+/// Fails if the ledger has another identity for this collection, because every record would be reported as missing.
+/// Passes if the user has no permission to read the ledger.
 async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error> {
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     match ledger.identity().await {
@@ -89,10 +90,10 @@ async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error
     }
 }
 
-/// Reads the sources and settles which document each record asks for. Needs no database.
+/// Reads the sources and determines the document expected for each `_id`. Needs no database.
 ///
 /// # Errors
-/// When a source cannot be read to its end, or the temporary file cannot be used.
+/// If a source cannot be read to its end, or the temporary file cannot be used.
 fn expect(plan: &Plan, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block))?;
@@ -109,7 +110,7 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock) -> Resul
     Ok(())
 }
 
-/// Reads the sources once more for the documents of which only the digest is known to differ.
+/// Reads the sources once more to find the expected documents whose digests differ from the stored ones.
 fn find(plan: &Plan, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
     encode_alone(plan, interrupt, &Progress::default(), |block| {
         for entry in &block.entries {

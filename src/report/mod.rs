@@ -1,6 +1,6 @@
-//! What a person reads: the reject file, progress, tables for the terminal, JSON.
+//! The output for people: reject file, progress, tables for the terminal, JSON.
 //!
-//! Only the reject file holds values of patients; it is for its owner alone (mode 0600).
+//! Only the reject file contains patients' values. Only its owner can read it (mode 0600).
 
 mod progress;
 pub mod rejects;

@@ -1,4 +1,4 @@
-//! Progress on a terminal; nothing anywhere else.
+//! Shows progress on a terminal, and nowhere else.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-/// How far a command came, for who watches it.
+/// The progress of a command, for display.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     /// Rows encoded or rejected.
     pub rows: Arc<AtomicU64>,
-    /// Rows settled at the server.
+    /// Rows that are settled.
     pub rows_settled: Arc<AtomicU64>,
-    /// Bytes read of the sources as they lie on disk.
+    /// Bytes of the sources that were read, as stored on disk.
     pub bytes: Arc<AtomicU64>,
-    /// Bytes of all sources, where they are known.
+    /// Total bytes of all sources; `None` if unknown.
     pub bytes_total: Option<u64>,
-    /// Whether each step is told in a line of its own on standard error.
+    /// Whether each step is reported with a line on standard error.
     pub verbose: bool,
 }
 
 impl Progress {
-    /// Tells on standard error why the command makes no progress for a while, even if the user asked for quiet.
+    /// Explains on standard error why the command makes no progress for a while, even with `--quiet`.
     pub fn say(&self, text: &str) {
         tell(text);
     }
 
-    /// Tells a step, if the user wants to hear of steps. `what` holds no value of any row.
+    /// Reports a step if the user asked for it. The text must not contain a value of any row.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.verbose {
             tell(&what());
@@ -36,14 +36,14 @@ impl Progress {
     }
 }
 
-/// A line on the terminal that tells how far a command is, until it is dropped.
+/// A line on the terminal that shows the progress of a command until it is dropped.
 pub struct Bar {
     bar: ProgressBar,
     ticker: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Bar {
-    /// Starts a line for `progress` if standard error is a terminal and the user did not ask for quiet.
+    /// Starts the line for `progress` if standard error is a terminal and `quiet` is false.
     pub fn start(doing: &'static str, progress: &Progress, quiet: bool) -> Self {
         if quiet || !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), ticker: None };
@@ -60,12 +60,12 @@ impl Bar {
                 std::thread::sleep(Duration::from_millis(100));
             }
         };
-        // Without a thread for it there is no line, and the command still runs.
+        // If no thread can be started, the command runs without the line.
         Self { bar, ticker: std::thread::Builder::new().spawn(tick).ok() }
     }
 }
 
-/// `eprintln!` would panic if standard error cannot be written to.
+/// Not `eprintln!`, which panics if standard error cannot be written.
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "medlift: {text}");
 }

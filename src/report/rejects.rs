@@ -1,8 +1,9 @@
-//! The reject file: a CSV with line, byte offset, column, rule and message before the row's own columns, so that it can
-//! be corrected and loaded as it is.
+//! The reject file: a CSV with line, byte offset, column, rule and message before the row's own columns. Rows can be
+//! corrected in it, and the file can then be loaded as it is.
 //!
-//! A load locks the file while it writes, and the lock ends with its process. It knows the hash of what it wrote, so that a
-//! resumed load can tell its own rows from those of others and from corrections by hand, and overwrites neither.
+//! A load locks the file while it writes, and the lock ends with its process. The load knows the hash of the bytes it
+//! wrote. A resumed load can therefore distinguish its own rows from rows of other loads and from corrections by hand,
+//! and overwrites neither.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,7 +16,8 @@ use crate::outputs;
 use crate::parse::REJECT_COLUMNS;
 use crate::reject::Reject;
 
-/// The extended attribute that names the load whose rows a file holds, where the file system has such attributes.
+/// The extended attribute with the id of the load that wrote the file's rows, if the file system supports such
+/// attributes.
 const LOAD_ATTRIBUTE: &str = "user.medlift.load";
 
 /// Bytes of a file that are compared, hashed or copied at once.
@@ -26,54 +28,55 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub struct RejectFile {
     path: PathBuf,
     file: File,
-    /// Length of what the load has written and is sure of.
+    /// Number of bytes that the load has written for certain.
     bytes: u64,
-    /// Hash of that.
+    /// Hash of these bytes.
     hasher: blake3::Hasher,
-    /// A device or a pipe: it can be neither locked nor read again.
+    /// True for a device or a pipe, which can neither be locked nor read again.
     is_special: bool,
-    /// Whether the file was made here.
+    /// Whether this process created the file.
     is_new: bool,
 }
 
 /// Why a reject file cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process writes to it.
+    /// Another process has locked it.
     InUse,
     /// It cannot be opened for writing.
     Io(io::Error),
 }
 
-/// How a file on disk compares with what a load left.
+/// Whether a file on disk still begins with the content that a load wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// It begins with exactly that.
+    /// It begins with exactly these bytes.
     Same,
-    /// It is shorter, or holds something else.
+    /// It is shorter or begins with other bytes.
     Changed,
 }
 
-/// A rejected row, ready to be written.
+/// A rejected row for the reject file.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// Physical line in the source, from 1.
+    /// Line of the text in the source, from 1.
     pub line: u64,
     /// Byte offset in the source.
     pub offset: u64,
-    /// Source column to blame, or the empty text.
+    /// Source column with the cause, or the empty text.
     pub column: &'a str,
-    /// Why.
+    /// The reason and the message.
     pub reject: &'a Reject,
     /// The row's own cells.
     pub cells: &'a [Vec<u8>],
 }
 
 impl RejectFile {
-    /// Opens and locks the file. Its content and its mode stay as they are until [`append`](Self::append).
+    /// Opens and locks the file. Content and mode do not change before [`append`](Self::append) or
+    /// [`clear`](Self::clear).
     ///
     /// # Errors
-    /// When another process has locked it, or it cannot be opened for writing.
+    /// If another process has locked it, or it cannot be opened for writing.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let is_new = !path.exists();
         let file = outputs::open_unchanged(path).map_err(OpenError::Io)?;
@@ -81,7 +84,7 @@ impl RejectFile {
         let is_special = !found.is_file();
         if !is_special {
             lock(&file)?;
-            // Its last owner may have removed it between our opening and our lock.
+            // The last owner may have removed the file after it was opened here and before it was locked.
             if fs::metadata(path).map_or(0, |now| now.ino()) != found.ino() {
                 return Err(OpenError::InUse);
             }
@@ -89,10 +92,11 @@ impl RejectFile {
         Ok(Self { path: path.to_owned(), file, bytes: 0, hasher: blake3::Hasher::new(), is_special, is_new })
     }
 
-    /// Goes on after the first `bytes` bytes if their hash is `blake3`, hex.
+    /// Continues after the first `bytes` bytes, if their hash is `blake3` (hex). A device or a pipe is accepted without
+    /// a check.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn resume(&mut self, bytes: u64, blake3: &str) -> io::Result<Content> {
         if self.is_special {
             self.bytes = bytes;
@@ -113,10 +117,10 @@ impl RejectFile {
         Ok(Content::Same)
     }
 
-    /// Length and hash of the whole file on disk; nothing for a device or a pipe.
+    /// Length and hash of the whole file on disk; `None` for a device or a pipe.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn on_disk(&self) -> io::Result<Option<(u64, String)>> {
         if self.is_special {
             return Ok(None);
@@ -129,36 +133,36 @@ impl RejectFile {
         Ok(Some((len, hasher.finalize().to_hex().to_string())))
     }
 
-    /// Writes the load's id on the file. A file system without extended attributes keeps none: the hash alone then tells whose
-    /// rows are in the file.
+    /// Marks the file with the load's id. Does nothing on a file system without extended attributes: then only the hash
+    /// shows which load wrote the rows.
     pub fn mark(&self, load: &str) {
         if !self.is_special {
             let _ = rustix::fs::fsetxattr(&self.file, LOAD_ATTRIBUTE, load.as_bytes(), XattrFlags::empty());
         }
     }
 
-    /// The id of the load whose rows the file holds, if it is known.
+    /// The id of the load that wrote the file's rows, if it is known.
     pub fn marked_by(&self) -> Option<String> {
         let mut id = [0; 64];
         let len = rustix::fs::fgetxattr(&self.file, LOAD_ATTRIBUTE, &mut id[..]).ok()?;
         String::from_utf8(id[..len].to_vec()).ok()
     }
 
-    /// Takes the file for the load: forgets what is in it, and keeps it even if no row follows.
+    /// Empties the file for the load's rows. The file is kept even if no row follows.
     ///
     /// # Errors
-    /// When the file cannot be cut.
+    /// If the file cannot be truncated.
     pub fn clear(&mut self) -> io::Result<()> {
         (self.bytes, self.hasher, self.is_new) = (0, blake3::Hasher::new(), false);
         if self.is_special { Ok(()) } else { self.file.set_len(0) }
     }
 
-    /// Adds these bytes and puts them on disk, all or none. Bytes that stand there already, as a load leaves them that was
-    /// killed after it wrote them and before it could record them, are compared: the same stay, others are moved to the file
-    /// that `spare` names, and its path comes back.
+    /// Adds these bytes and writes them to disk, all or none. The file may already contain bytes at this position,
+    /// because an earlier process of the load was killed after it wrote them and before it recorded them. Equal bytes
+    /// are kept. Other bytes are moved to the file that `spare` names, and its path is returned.
     ///
     /// # Errors
-    /// When the file cannot be written. Then it is as long as before.
+    /// If the file cannot be written. Its length is then the same as before.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         if !self.is_special {
             outputs::make_private(&self.file)?;
@@ -176,10 +180,11 @@ impl RejectFile {
         Ok(moved)
     }
 
-    /// Moves whatever stands in the file after the load's own rows to the file that `spare` names; its path comes back.
+    /// Moves everything after the load's own rows to the file that `spare` names, and returns its path; `None` if there
+    /// is nothing.
     ///
     /// # Errors
-    /// When the other file cannot be written; this one is then unchanged.
+    /// If the other file cannot be written. This file is then unchanged.
     pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         let Some(tail) = self.tail()? else { return Ok(None) };
         let path = spare();
@@ -195,7 +200,7 @@ impl RejectFile {
         Ok(Some(path))
     }
 
-    /// Whether the path still leads to this file: an editor may have put another one in its place.
+    /// Returns true if the path still leads to this file. An editor may have replaced it with another one.
     pub fn is_in_place(&self) -> bool {
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         let (open, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));
@@ -210,7 +215,7 @@ impl RejectFile {
         self.file.sync_data()
     }
 
-    /// Bytes on disk after the load's own; `None` for none.
+    /// Number of bytes on disk after the load's own; `None` if there are none.
     fn tail(&self) -> io::Result<Option<u64>> {
         if self.is_special {
             return Ok(None);
@@ -218,7 +223,7 @@ impl RejectFile {
         Ok(self.len()?.checked_sub(self.bytes).filter(|tail| *tail > 0))
     }
 
-    /// Whether the tail begins with `bytes`, or they with it.
+    /// Returns true if one of the two, the tail of the file or `bytes`, begins with the other.
     fn matches(&self, tail: u64, bytes: &[u8]) -> bool {
         let mut rest = &bytes[..(bytes.len() as u64).min(tail) as usize];
         let compared = self.read(self.bytes, rest.len() as u64, |chunk| {
@@ -244,28 +249,28 @@ impl RejectFile {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Whether the load has written nothing to it.
+    /// Returns true if the load has written nothing to the file.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Whether something stands in the file.
+    /// Returns true if the file has content. False for a device or a pipe.
     pub fn holds_something(&self) -> bool {
         !self.is_special && self.len().is_ok_and(|len| len > 0)
     }
 
-    /// Length and hash, hex, of what the load has written.
+    /// Length and hash (hex) of the bytes that the load has written.
     pub fn state(&self) -> (u64, String) {
         (self.bytes, self.hasher.finalize().to_hex().to_string())
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// A file that was made for rejects that never came goes away, however the load ends.
+/// Removes a file that was created here and received no rows, whatever the outcome of the load.
 impl Drop for RejectFile {
     fn drop(&mut self) {
         if self.is_new && self.len().is_ok_and(|len| len == 0) && !self.is_special {
@@ -278,7 +283,7 @@ fn lock(file: &File) -> Result<(), OpenError> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
         Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(OpenError::Io(error)),
-        // On a file system without locks the hash still tells whose rows are in the file.
+        // On a file system without locks, the hash still shows which load wrote the rows.
         _ => Ok(()),
     }
 }
@@ -293,13 +298,13 @@ pub fn header_line(header: &[String], delimiter: u8) -> Vec<u8> {
 pub fn reject_line(row: &Line<'_>, delimiter: u8) -> Vec<u8> {
     let start = [row.line.to_string(), row.offset.to_string(), row.column.to_owned()];
     let rule = [row.reject.reason.code().to_owned(), row.reject.message.clone()];
-    // Bytes that are not UTF-8 become U+FFFD: the file is UTF-8 whatever the source was, and is never taken for another
-    // encoding.
+    // Bytes that are not UTF-8 become U+FFFD. The file is thus always UTF-8, and its encoding is never detected
+    // wrongly.
     let own: Vec<_> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
     csv_line(start.iter().chain(&rule).map(String::as_bytes).chain(own.iter().map(|cell| cell.as_bytes())), delimiter)
 }
 
-/// One line after RFC 4180, ended by `\n`.
+/// One line according to RFC 4180, with `\n` at its end.
 pub fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec<u8> {
     let mut line = Vec::new();
     for (index, cell) in cells.enumerate() {
@@ -366,7 +371,7 @@ mod tests {
         assert_eq!(place.content("r"), "a\n", "a file that was there stays");
     }
 
-    /// A file is resumed after "1\n2\n"; `then` stands in it after that, and `rows` are appended.
+    /// Checks a file that is resumed after "1\n2\n", contains `then` after that, and receives `rows`.
     #[track_caller]
     fn check_tail(then: &str, rows: &[&str], expected: &str, spare: &str) {
         let place = Place::new();

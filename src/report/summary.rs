@@ -1,4 +1,4 @@
-//! The summary of a load: what was read and how, what changed, what was refused and why, what the database holds now.
+//! The summary of a load: the sources, the counts, the changes and the rejects with their reasons.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -12,49 +12,50 @@ use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
 
-/// The summary of a load or a dry run. Holds no value of any row.
+/// The summary of a load or a dry run. Contains no value of any row.
 #[derive(Debug, Default, Serialize)]
 pub struct LoadSummary {
-    /// What happened, in a few words: `loaded`, `dry run`, `already loaded`, `stopped`.
+    /// What the command did: `loaded`, `already loaded, verified instead`, or `dry run, nothing was written`.
     pub outcome: String,
     /// Database and collection; `None` in a dry run.
     pub target: Option<String>,
     /// The load's id in the ledger.
     pub run: Option<String>,
-    /// The sources and how they are read.
+    /// The sources and how they were read.
     pub sources: Vec<SourceNote>,
-    /// What became of the rows.
+    /// The outcomes of the rows.
     pub counts: Counts,
-    /// Whether `written`, `replaced` and `already_present` may each be wrong by up to `in_doubt`, and `duplicates` and
-    /// `conflicts` by up to `repeats_in_doubt`. Their sum is exact.
+    /// True if some counts may be wrong: `written`, `replaced` and `already_present` by up to `in_doubt` each, and
+    /// `duplicates` and `conflicts` by up to `repeats_in_doubt` each. Their sum is exact.
     pub counts_are_estimates: bool,
     /// Rejected rows by reason and field.
     pub rejects: Vec<Count>,
     /// Cells that cleaning changed, by rule and field.
     pub changes: Vec<Count>,
-    /// Rows that broke a plausibility rule which only warns.
+    /// Rows that broke a plausibility rule whose severity is only a warning.
     pub warnings: Vec<Count>,
     /// Reject files of the load.
     pub reject_files: Vec<String>,
-    /// What the user should know of the ledger and of files: why a load began anew, which file was left alone.
+    /// Messages about the ledger and about files: why a load began again, which file was left unchanged.
     pub notes: Vec<String>,
-    /// Order-independent sum over the digests of all records that the collection holds of this load.
+    /// Order-independent sum of the digests of all records of this load that the collection contains. Empty if a record
+    /// replaced an earlier one of the same load.
     pub digest: String,
-    /// What was done to indexes and validator, or why not.
+    /// What was done to indexes and validator, or why nothing was done.
     pub collection_notes: Vec<String>,
-    /// Documents of the collection that violate the spec's validator, asked after a first load.
+    /// Number of documents that violate the spec's validator, counted by the server after a first load.
     pub nonconforming: u64,
-    /// Seconds from the first byte read to the last acknowledgement.
+    /// Seconds for reading and writing, without indexes, validator and verification.
     pub seconds: f64,
-    /// The proof that the documents are there.
+    /// The result of the verification, if there was one.
     pub verification: Option<Verification>,
-    /// Seconds the proof took.
+    /// Seconds that the verification took.
     pub verification_seconds: f64,
-    /// Why there is no proof.
+    /// Why the load was not verified.
     pub unverified: Option<String>,
 }
 
-/// Unknown columns that are named; the others are counted.
+/// Most unknown columns that are named. The others are only counted.
 const COLUMNS_NAMED_MAX: usize = 50;
 
 /// How a source was read.
@@ -70,29 +71,29 @@ pub struct SourceNote {
     pub unknown_columns: Vec<String>,
     /// Date columns and their formats.
     pub dates: Vec<(String, String)>,
-    /// Rows of nothing but delimiters, which were passed over; they are not counted as read.
+    /// Rows that contain nothing but delimiters. They were skipped and are not counted as read.
     pub blank_rows: u64,
-    /// Unquoted cells with a quote inside.
+    /// Unquoted cells that contain a quote.
     pub loose_quotes: u64,
-    /// Cells that hold line breaks.
+    /// Cells that contain line breaks.
     pub multiline_cells: u64,
-    /// What a person should know of how the source was read, in words.
+    /// Messages about how the source was read.
     pub notices: Vec<String>,
 }
 
-/// How often something happened to a field.
+/// Number of times that something happened to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Count {
     /// The rule or the reason.
     pub what: String,
-    /// The field; empty where it is the whole row.
+    /// The field; empty if it concerns the whole row.
     pub field: String,
     /// How often.
     pub count: u64,
 }
 
 impl SourceNote {
-    /// How the source `name` is read.
+    /// The note for the source `name`.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
         let dates = spec.fields.iter().zip(&layout.dates);
         Self {
@@ -111,7 +112,7 @@ impl SourceNote {
     }
 }
 
-/// The format and what differs from the usual signs: `csv, tab, no quotes`.
+/// The format, and characters that differ from the defaults: `csv, tab, no quotes`.
 fn format_name(format: Format) -> String {
     let Format::Csv(dialect) = format else { return "ndjson".to_owned() };
     let mut name = match dialect.delimiter {
@@ -129,7 +130,7 @@ fn format_name(format: Format) -> String {
     name
 }
 
-/// What was decided about the rows because the first ones are as they are.
+/// Rules for all rows that were chosen because of the first rows.
 fn rule_notices(rules: RowRules) -> Vec<String> {
     let said = [
         (
@@ -146,7 +147,7 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
     said.into_iter().filter(|(applies, _)| *applies).map(|(_, words)| words.to_owned()).collect()
 }
 
-/// What was noticed in the rows.
+/// Observations about the rows.
 fn row_notices(found: &Notices) -> Vec<String> {
     let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = found;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
@@ -177,7 +178,7 @@ impl RejectCounts {
         other.0.iter().for_each(|(key, count)| *self.0.entry(*key).or_default() += count);
     }
 
-    /// The counts by reason, then field.
+    /// The counts, sorted by reason and then by field.
     pub fn list(&self, spec: &Spec) -> Vec<Count> {
         let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
         let count = |(&(what, field), &count): (&(&str, Option<usize>), &u64)| Count {
@@ -189,7 +190,7 @@ impl RejectCounts {
     }
 }
 
-/// What the tally says, by rule and field; only what happened at all.
+/// The tally's counts by rule and field, without zeros.
 pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
     let of_field = |(field, counts): (&crate::spec::Field, &Vec<u64>)| {
         let named = slot_names(field).into_iter().zip(counts.clone());
@@ -203,7 +204,7 @@ pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
     spec.fields.iter().zip(&tally.changed).flat_map(|pair| of_field(pair).collect::<Vec<_>>()).collect()
 }
 
-/// Rows that broke a rule which only warns, by rule; only what happened at all.
+/// Number of rows that broke a plausibility rule with severity `warn`, by rule, without zeros.
 pub fn warnings(tally: &Tally, spec: &Spec) -> Vec<Count> {
     let warning = spec.plausibility.iter().filter(|rule| rule.severity == Severity::Warn);
     let counted = warning.zip(&tally.warned).filter(|(_, count)| **count > 0);

@@ -1,4 +1,5 @@
-//! The proof, as a person reads it: counts, then the differences by kind, `_id`, row and field. No values, unless asked for.
+//! The verification as text: the counts, then the differences by kind, `_id`, row and field. Values appear only on
+//! request.
 
 use std::fmt;
 
@@ -65,7 +66,7 @@ fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt:
     Ok(())
 }
 
-/// Rows of the first source go without its number: mostly there is only one.
+/// Rows of the first source have no source number, because usually there is only one source.
 fn row(place: &RowOfSource) -> String {
     if place.source == 0 { place.row.to_string() } else { format!("{} of source {}", place.row, place.source + 1) }
 }

@@ -1,4 +1,4 @@
-//! Joins the expected documents with the stored ones, both in `_id` order, several ranges at a time.
+//! Joins the expected documents with the stored ones. Both are in `_id` order, and several ranges are read at a time.
 
 use std::collections::VecDeque;
 
@@ -13,36 +13,38 @@ use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan, uuid};
 use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json};
 
-/// Ranges that the space of `_id`s is cut into. `_id`s are hashes, so the ranges hold alike many documents.
+/// Number of ranges into which all `_id`s are divided. `_id`s are hashes, so the ranges contain about equally many
+/// documents.
 const RANGES: u8 = 16;
 
-/// How to compare.
+/// Settings of a comparison.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The key that the documents' `_id`s and digests were made with.
     pub key: IdentityKey,
-    /// How many differences of each kind are listed. Counts are exact all the same.
+    /// Most differences of each kind that are listed. The counts are always exact.
     pub differences_max: usize,
-    /// Whether values of documents may stand in the result.
+    /// Whether the result may contain values of documents.
     pub show_values: bool,
-    /// Ranges that are read at the same time, each with a cursor of its own and up to 16 MiB of documents.
+    /// Number of ranges that are read at the same time, each with its own cursor and up to 16 MiB of documents.
     pub cursors: usize,
-    /// Records that may be missing or different, if any.
+    /// Records that may be missing or different, if there are any.
     pub excused: Option<Excused>,
 }
 
 impl Options {
-    /// Lists 100 differences of each kind without values, and reads with three cursors: on a machine whose two cores the
-    /// server shares, one keeps a core idle while its reply is compared, and a fourth gives next to nothing.
+    /// Lists 100 differences of each kind without values, and reads with three cursors. This was measured on a machine
+    /// with two cores that also runs the server: one cursor leaves a core idle while its reply is compared, and a
+    /// fourth improves almost nothing.
     pub fn new(key: IdentityKey) -> Self {
         Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None }
     }
 }
 
-/// Compares the collection behind `scan` with what its source asks for.
+/// Compares the collection behind `scan` with the documents that its source requires.
 ///
-/// The scan is no snapshot: a document that is written or deleted meanwhile is seen as it was when its range was read.
-/// Runs on the calling tokio runtime; dropping the future ends the scans. Memory: what `expected` holds, and for every
+/// The scan is not a snapshot: a document that is written or deleted meanwhile is seen as it was when its range was
+/// read. Runs on the calling tokio runtime. Dropping the future stops the scans. Memory: `expected`, and for each
 /// cursor one reply of the server and one read-ahead of 8 MiB.
 pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
     let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
@@ -64,13 +66,14 @@ pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Res
     Ok(whole)
 }
 
-/// A range of the collection, and the `_id`s that can be expected in it, if any.
+/// A range of the collection, and the range of `_id`s that can be expected in it, if any.
 struct IdRange {
     scan: Range,
     expected: Option<(Id, Option<Id>)>,
 }
 
-/// All `_id`s there can be: values that sort before every UUID, the UUIDs in equal parts, values that sort after.
+/// Ranges for all possible `_id`s: values that sort before every UUID, the UUIDs in equal parts, and values that sort
+/// after them.
 fn id_ranges() -> Vec<IdRange> {
     let width = (256 / u16::from(RANGES)) as u8;
     let first = |range: u8| {
@@ -78,7 +81,7 @@ fn id_ranges() -> Vec<IdRange> {
         id[0] = range * width;
         Id(id)
     };
-    // Binary values sort by length, then subtype, then bytes: what follows the last UUID is of the next subtype.
+    // Binary values sort by length, then subtype, then bytes. The first value after the last UUID has the next subtype.
     let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
     let mut ranges = vec![IdRange { scan: Range { from: None, to: Some(uuid(first(0))) }, expected: None }];
     for range in 0..RANGES {
@@ -116,7 +119,7 @@ async fn compare_range(
     join.finish()
 }
 
-/// A merge join: stored documents come in `_id` order and meet the expected ones in the same order.
+/// A merge join of the stored and the expected documents, which are both in `_id` order.
 struct Join<'a> {
     expected: Option<ExpectedRange>,
     next: Option<ExpectedDocument>,
@@ -136,7 +139,7 @@ impl<'a> Join<'a> {
         Ok(join)
     }
 
-    /// Steps to the next expected document and returns the one before.
+    /// Moves to the next expected document and returns the previous one.
     fn advance(&mut self) -> Result<Option<ExpectedDocument>, VerifyError> {
         let next = self.expected.as_mut().and_then(Iterator::next).transpose()?;
         if let Some(document) = &next {
@@ -205,7 +208,7 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// Lists a difference from an expected document, `count` being how many of its kind there are by now.
+    /// Lists a difference from an expected document. `count` is the number of differences of this kind so far.
     fn list(&mut self, count: u64, kind: Kind, expected: &ExpectedDocument) {
         if count <= self.options.differences_max as u64 {
             let rows = expected.rows.iter().map(|&(source, row)| RowOfSource { source, row }).collect();
@@ -216,7 +219,8 @@ impl<'a> Join<'a> {
     }
 }
 
-/// Names an `_id` that this program did not make: it may be a person's name or number, an `ObjectId` is not.
+/// Describes an `_id` that this program did not make. The value may be a person's name or number, so it is not shown,
+/// except an `ObjectId`.
 fn foreign_id(document: &[u8], show_values: bool) -> String {
     let id = RawDocument::from_bytes(document).ok().and_then(|document| document.get("_id").ok().flatten());
     match id {

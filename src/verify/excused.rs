@@ -1,14 +1,14 @@
-//! Records that may be missing or different without failing a load's own proof, by `_id`: in memory, or in a temporary file if
-//! they are many.
+//! The records that may be missing or different in a load's own verification, by `_id`. They are in memory, or in a
+//! temporary file if there are many.
 
 use super::report::Kind;
 use crate::encode::{Digest, Id};
 use crate::ledger::Exceptions;
 use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
 
-/// Marks a refused record in the place of an entry's source.
+/// Marks a refused record, in the field for an entry's source.
 const REFUSED: u32 = 0;
-/// Marks a record that other content kept out.
+/// Marks a record that other content kept out, in the same field.
 const KEPT_OUT: u32 = 1;
 
 /// Collects the exceptions of a load.
@@ -19,7 +19,7 @@ pub struct Excuses(Sorter);
 #[derive(Debug, Clone)]
 pub struct Excused(Sorted);
 
-/// The exceptions of a range of `_id`s, asked for in ascending order.
+/// The exceptions of a range of `_id`s. They must be requested in ascending order.
 #[derive(Debug)]
 pub(super) struct ExcusedRange {
     entries: Merge,
@@ -27,15 +27,15 @@ pub(super) struct ExcusedRange {
 }
 
 impl Excuses {
-    /// Holds `bytes_max` in memory and the rest in a temporary file, 44 bytes for each record.
+    /// Keeps `bytes_max` bytes in memory, and the rest in a temporary file with 44 bytes for each record.
     pub fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
 
-    /// Adds some.
+    /// Adds exceptions.
     ///
     /// # Errors
-    /// When the temporary file cannot be used.
+    /// If the temporary file cannot be used.
     pub fn add(&mut self, exceptions: &Exceptions) -> Result<(), SpillError> {
         for (ids, source) in [(&exceptions.refused, REFUSED), (&exceptions.kept_out, KEPT_OUT)] {
             for &id in ids {
@@ -48,14 +48,14 @@ impl Excuses {
     /// Ends the input.
     ///
     /// # Errors
-    /// When the temporary file cannot be used.
+    /// If the temporary file cannot be used.
     pub fn settle(self) -> Result<Excused, SpillError> {
         Ok(Excused(self.0.into_sorted()?))
     }
 }
 
 impl Excused {
-    /// The exceptions with `from <= _id`, and `_id < to` where there is a `to`.
+    /// The exceptions with `from <= _id` and, if `to` is given, `_id < to`.
     pub(super) fn range(&self, from: Id, to: Option<Id>) -> Result<ExcusedRange, SpillError> {
         let mut entries = self.0.range(from, to)?;
         let next = entries.next().transpose()?;
@@ -64,8 +64,9 @@ impl Excused {
 }
 
 impl ExcusedRange {
-    /// Whether the record with this `_id`, which is greater than that of the call before, may show this kind of difference. A
-    /// refused record may be missing or stored with earlier content; one that was kept out must be there.
+    /// Returns true if the record with this `_id` may show this kind of difference. Each call must have a greater `_id`
+    /// than the one before. A refused record may be missing or stored with earlier content. A record that was kept out
+    /// must not be missing.
     pub(super) fn excuses(&mut self, id: Id, kind: Kind) -> Result<bool, SpillError> {
         let mut is_excused = false;
         while let Some(entry) = self.next.filter(|entry| entry.id <= id) {

@@ -1,30 +1,31 @@
-//! What the source says the collection should hold: one document an `_id`, duplicates and conflicts settled.
+//! The documents that a collection must contain according to its source: one for each `_id`, with duplicates and
+//! conflicts resolved.
 
 use crate::encode::{Digest, Id};
 use crate::spec::OnConflict;
 use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
 
-/// Most rows that are remembered for one document; further copies of it are only counted.
+/// Most rows that are remembered for one document. Further copies are only counted.
 pub const ROWS_LISTED_MAX: usize = 10;
 
-/// Collects the records of a source while it is reread.
+/// Collects the records of a source while it is read again.
 #[derive(Debug)]
 pub struct Expectation(Sorter);
 
 impl Expectation {
-    /// An expectation that holds `bytes_max` in memory and the rest in a temporary file, 44 bytes a record.
+    /// Keeps `bytes_max` bytes in memory, and the rest in a temporary file with 44 bytes for each record.
     pub fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
 
     /// Adds a record: its `_id`, the digest of its body, the index of its source and its row number there, from 1.
-    /// Records may come in any order.
+    /// Records may be added in any order.
     pub fn push(&mut self, id: Id, digest: Digest, source: u32, row: u64) -> Result<(), SpillError> {
         self.0.push(Entry { id, source, row, digest })
     }
 
-    /// Ends the source. Of the records that share an `_id` but differ, the first or the last in the order of sources
-    /// and rows is expected, as `on_conflict` says.
+    /// Ends the source. If records share an `_id` but differ, the first or the last one in the order of sources and
+    /// rows is expected, depending on `on_conflict`.
     pub fn settle(self, on_conflict: OnConflict) -> Result<Expected, SpillError> {
         Ok(Expected { records: self.0.into_sorted()?, on_conflict })
     }
@@ -38,12 +39,12 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Number of records that went in, duplicates and conflicts included.
+    /// Number of records that were added, including duplicates and conflicts.
     pub fn records(&self) -> u64 {
         self.records.len()
     }
 
-    /// The documents with `from <= _id`, and `_id < to` where there is a `to`.
+    /// The documents with `from <= _id` and, if `to` is given, `_id < to`.
     pub fn range(&self, from: Id, to: Option<Id>) -> Result<ExpectedRange, SpillError> {
         let mut entries = self.records.range(from, to)?;
         let next = entries.next().transpose()?;
@@ -51,18 +52,18 @@ impl Expected {
     }
 }
 
-/// One document that the source asks for.
+/// One document that the source requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedDocument {
     /// Its `_id`.
     pub id: Id,
     /// The digest of its body.
     pub digest: Digest,
-    /// Source and row of the records that say so, at most [`ROWS_LISTED_MAX`] of them.
+    /// Source and row of the records with this content, at most [`ROWS_LISTED_MAX`] of them.
     pub rows: Vec<(u32, u64)>,
     /// Further records with the same content.
     pub duplicates: u64,
-    /// Records with the same `_id` and another content, which the rule for conflicts set aside.
+    /// Records with the same `_id` and other content, which the conflict rule excluded.
     pub conflicts: u64,
 }
 
@@ -98,7 +99,7 @@ impl ExpectedDocument {
         Self { id: entry.id, digest: entry.digest, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
     }
 
-    /// Takes in a later record of the same `_id`.
+    /// Adds a later record with the same `_id`.
     fn settle(&mut self, entry: Entry, on_conflict: OnConflict) {
         if entry.digest == self.digest {
             self.duplicates += 1;
@@ -120,11 +121,11 @@ impl ExpectedDocument {
 mod tests {
     use super::*;
 
-    /// Records of one `_id`, each as (digest, row), and the document they settle to.
+    /// Checks that these records of one `_id`, each given as (digest, row), result in one document.
     #[track_caller]
     fn check(records: &[(u128, u64)], on_conflict: OnConflict, digest: u128, rows: &[u64], counts: (u64, u64)) {
         let mut expectation = Expectation::new(0);
-        // Pushed backwards: the order of arrival must not matter.
+        // Pushed in reverse order, because the order of arrival must not matter.
         for &(digest, row) in records.iter().rev() {
             expectation.push(Id([7; 16]), Digest(digest), 0, row).expect("in memory");
         }

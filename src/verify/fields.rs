@@ -1,4 +1,5 @@
-//! Names the fields of documents that differ, in a second pass over the source for these documents alone.
+//! Finds the names of the fields in which documents differ. A second pass over the source reads the expected documents
+//! again.
 
 use std::collections::HashMap;
 
@@ -9,10 +10,10 @@ use super::scan::{Scan, ScanError};
 use crate::encode::text::value_at;
 use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ};
 
-/// Most bytes of documents that wait for their fields to be named. What comes after goes unnamed, but stays listed.
+/// Most bytes of documents that are kept for this. Further documents remain listed, but without names of fields.
 const WANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The expected documents whose fields are to be named.
+/// The expected documents whose differing fields are not known yet.
 #[derive(Debug, Default)]
 pub struct Wanted {
     open: HashMap<Id, Digest>,
@@ -21,8 +22,8 @@ pub struct Wanted {
 }
 
 impl Verification {
-    /// The listed documents whose differing fields are not named yet: offer them the source's documents, then call
-    /// [`name_fields`].
+    /// The listed documents whose differing fields are not known yet. Offer the source's documents to the result, then
+    /// call [`name_fields`].
     pub fn wanted(&self) -> Wanted {
         let unnamed = self.listed.iter().filter(|difference| difference.fields.is_empty());
         Wanted { open: unnamed.filter_map(|difference| difference.wanted).collect(), ..Wanted::default() }
@@ -30,12 +31,12 @@ impl Verification {
 }
 
 impl Wanted {
-    /// Whether no further document needs to be offered.
+    /// Returns true if no more documents need to be offered.
     pub fn is_complete(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Takes a copy of `document` if it is wanted.
+    /// Keeps a copy of `document` if it is wanted.
     pub fn offer(&mut self, encoded: &Encoded, document: &[u8]) {
         if self.open.get(&encoded.id) != Some(&encoded.digest) {
             return;
@@ -48,8 +49,9 @@ impl Wanted {
     }
 }
 
-/// Names the differing fields of the listed documents that `wanted` got hold of, reading each from the collection anew.
-/// One that was deleted or mended meanwhile stays as it is. Values stand beside the names only with `show_values`.
+/// Adds the names of the differing fields to the listed documents that `wanted` has found. Each is read again from the
+/// collection. A document that was deleted or corrected meanwhile is left unchanged in the list. The values are
+/// included only with `show_values`.
 pub async fn name_fields(
     scan: &Scan,
     verification: &mut Verification,
@@ -72,7 +74,7 @@ pub async fn name_fields(
     Ok(())
 }
 
-/// The value under a dotted name, which tells types apart: `{"$numberInt":"1"}` is not `{"$numberLong":"1"}`.
+/// The value with a dotted name, in a form that distinguishes types: `{"$numberInt":"1"}` is not `{"$numberLong":"1"}`.
 fn value_of(document: &[u8], name: &str) -> Option<String> {
     value_at(RawDocument::from_bytes(document).ok()?, name).map(extended_json::canonical)
 }

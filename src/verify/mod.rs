@@ -1,8 +1,8 @@
-//! Proves that a collection holds what its source says, field by field.
+//! Verifies, field by field, that a collection contains the documents that its source requires.
 //!
-//! The source is reread and its records are pushed into an [`Expectation`]; [`compare`] streams the collection in `_id`
-//! order, computes every document's digest anew from the stored bytes, and joins the two. Nothing that the writer
-//! counted comes in here. No value of a document leaves this room unless the user asked for it.
+//! The source is read again and its records are added to an [`Expectation`]. [`compare`] reads the collection in `_id`
+//! order, computes every document's digest from the stored bytes, and joins the two. The writer's counts are not used.
+//! The result contains no value of a document unless the user requested it.
 
 mod compare;
 mod excused;
@@ -20,7 +20,7 @@ pub use scan::{Batch, Range, RangeScan, Scan, ScanError};
 
 use crate::spill::SpillError;
 
-/// Why a verification could not be carried through.
+/// Why a verification could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The collection could not be read.
@@ -29,7 +29,7 @@ pub enum VerifyError {
     /// The source's records could not be sorted.
     #[error("cannot verify: {0}")]
     Spill(#[from] SpillError),
-    /// A part of the comparison was stopped from outside, or broke.
+    /// A task of the comparison was cancelled or panicked.
     #[error("cannot verify: a part of the comparison stopped before its end; run the command again")]
     Stopped,
 }

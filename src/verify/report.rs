@@ -1,45 +1,46 @@
-//! What a verification found.
+//! The result of a verification.
 
 use serde::{Serialize, Serializer};
 
 use crate::encode::{Digest, Id};
 
-/// The result of a comparison. All counts are exact, however few differences are listed.
+/// The result of a comparison. All counts are exact, even if only some differences are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Verification {
-    /// Records that the source holds, duplicates and conflicts included.
+    /// Records in the source, including duplicates and conflicts.
     pub records: u64,
-    /// Records equal to another one.
+    /// Records with the same `_id` and content as another one.
     pub duplicates: u64,
-    /// Records set aside because another one has their `_id`.
+    /// Records that were excluded because another one with the same `_id` won the conflict.
     pub conflicts: u64,
-    /// Documents that the source asks for.
+    /// Documents that the source requires.
     pub expected: u64,
     /// Documents in the collection.
     pub found: u64,
-    /// Documents that are there as the source asks, bit for bit.
+    /// Documents in the collection that are exactly as the source requires, bit for bit.
     pub equal: u64,
-    /// Documents that the source asks for and the collection lacks.
+    /// Documents that the source requires and the collection does not contain.
     pub missing: u64,
-    /// Documents that the collection holds and the source does not ask for.
+    /// Documents in the collection that the source does not require.
     pub extra: u64,
-    /// Documents that the source does not ask for, where that was said to be no difference.
+    /// Documents that the source does not require, if these do not count as differences.
     pub others: u64,
-    /// Those of the extra documents whose `_id` this program cannot have made.
+    /// The documents among the extra ones whose `_id` cannot have been made by this program.
     pub foreign: u64,
-    /// Documents with an `_id` of the source and another content.
+    /// Documents with an `_id` of the source and other content.
     pub different: u64,
-    /// Documents that the collection lacks because the server refused them during the load. Only a load's own proof knows.
+    /// Documents that are missing because the server refused them during the load. Counted only by a load's own
+    /// verification.
     pub refused: u64,
-    /// Documents with other content than the source's because the load left that content, or the server refused the new one.
-    /// Only a load's own proof knows.
+    /// Documents with other content than the source requires, because the load kept the stored content or the server
+    /// refused the new one. Counted only by a load's own verification.
     pub kept_out: u64,
     /// The first differences of each kind, in `_id` order.
     pub listed: Vec<Difference>,
     /// Sum of the digests of all expected documents.
     #[serde(serialize_with = "as_text")]
     pub source_digest: Digest,
-    /// Sum of the digests of all documents found, foreign ones left out.
+    /// Sum of the digests of all documents found, without foreign ones.
     #[serde(serialize_with = "as_text")]
     pub collection_digest: Digest,
 }
@@ -47,17 +48,17 @@ pub struct Verification {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What is wrong.
+    /// The kind of the difference.
     pub kind: Kind,
-    /// The document's `_id`: a UUID or an `ObjectId`. Of a foreign `_id` only the BSON type is told, because it may be a
-    /// person's name or number; with values asked for, the `_id` as canonical extended JSON.
+    /// The document's `_id`: a UUID or an `ObjectId`. Of any other `_id` only the BSON type is shown, because the value
+    /// may be a person's name or number. If values were requested, a foreign `_id` is shown as canonical extended JSON.
     #[serde(rename = "_id")]
     pub id: String,
-    /// The records that ask for the document, ten at most.
+    /// The records that require the document, at most ten.
     pub rows: Vec<RowOfSource>,
-    /// The fields that differ, once they were named.
+    /// The fields that differ. Empty until they have been determined.
     pub fields: Vec<DifferingField>,
-    /// The expected document's `_id` and digest, by which it is found again in the source.
+    /// The expected document's `_id` and digest, with which it is found again in the source.
     #[serde(skip)]
     pub(super) wanted: Option<(Id, Digest)>,
 }
@@ -74,54 +75,55 @@ impl Difference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The collection lacks the document.
+    /// The collection does not contain the document.
     Missing,
-    /// The source does not ask for the document.
+    /// The source does not require the document.
     Extra,
-    /// The document differs from what the source asks for.
+    /// The document differs from the one that the source requires.
     Different,
 }
 
-/// A place in the source.
+/// A position in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RowOfSource {
     /// Index of the source, in the order in which sources are read.
     pub source: u32,
-    /// Row number in it, from 1, header and blank lines not counted.
+    /// Row number in the source, from 1. The header and blank rows do not count.
     pub row: u64,
 }
 
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DifferingField {
-    /// Dotted name.
+    /// The dotted name.
     pub name: String,
-    /// The value that the source asks for, as canonical extended JSON; only where values were asked for and there is one.
+    /// The value that the source requires, as canonical extended JSON. Only if values were requested and the field
+    /// exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// The value that the collection holds, likewise.
+    /// The value in the collection, in the same form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<String>,
 }
 
 impl Verification {
-    /// Whether the collection holds exactly what the source says.
+    /// Returns true if the collection contains exactly the documents that the source requires.
     pub const fn is_clean(&self) -> bool {
         self.holds_all() && self.extra == 0
     }
 
-    /// Whether every document that the source asks for is there, whatever else the collection holds.
+    /// Returns true if every document that the source requires is in the collection. Other documents do not matter.
     pub const fn holds_all(&self) -> bool {
         self.missing == 0 && self.different == 0
     }
 
-    /// Takes documents that the source does not ask for as no difference: other loads may have brought them.
+    /// Counts documents that the source does not require as no differences, because other loads may have written them.
     pub fn leave_extra(&mut self) {
         self.others += std::mem::take(&mut self.extra);
         self.listed.retain(|difference| difference.kind != Kind::Extra);
     }
 
-    /// Appends what another range of `_id`s gave, and keeps `listed_max` differences of each kind.
+    /// Adds the result for another range of `_id`s, and keeps at most `listed_max` differences of each kind.
     pub(super) fn append(&mut self, part: Self, listed_max: usize) {
         self.records += part.records;
         self.duplicates += part.duplicates;

@@ -1,7 +1,7 @@
-//! Reads a collection in `_id` order, in ranges that resume where a cursor died.
+//! Reads a collection in `_id` order, in ranges. If a cursor fails, the range continues after the last document.
 //!
-//! Every query is bounded by `min` and `max` on the index `_id_`. A `$gt` in a filter would only see values of its own
-//! BSON type; index bounds see every document, also one whose `_id` is of a type that this program never writes.
+//! Every query is bounded by `min` and `max` on the index `_id_`. A `$gt` in a filter would match only values of its
+//! own BSON type. Index bounds include every document, even if its `_id` has a type that this program never writes.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
@@ -13,8 +13,8 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use crate::access::{ATTEMPTS_MAX, Failure, patiently, pause};
 use crate::encode::Id;
 
-/// Documents that one reply brings at most; the server ends a reply at 16 MiB anyway. Measured with documents of 430
-/// bytes: 2,000 are slower, more than 8,000 cost memory and give nothing.
+/// Most documents in one reply. The server ends a reply at 16 MiB in any case. Measured with documents of 430 bytes:
+/// 2,000 are slower; more than 8,000 use more memory and are not faster.
 const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
 /// Reading the collection failed.
@@ -26,24 +26,25 @@ pub struct ScanError {
 }
 
 impl ScanError {
-    /// What the server or the driver refused.
+    /// The failure of the server or the driver.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
 }
 
-/// A collection to be read, at majority read concern, from the primary.
+/// A collection that is read from the primary with read concern majority.
 #[derive(Debug, Clone)]
 pub struct Scan {
     collection: Collection<RawDocumentBuf>,
 }
 
-/// A half-open range of `_id`s in the server's order over all BSON types; an end that is `None` is open.
+/// A half-open range of `_id`s in the server's order over all BSON types. `None` at either end means that it is not
+/// limited.
 #[derive(Debug, Clone, Default)]
 pub struct Range {
     /// The first `_id`.
     pub from: Option<Bson>,
-    /// The first `_id` that no longer belongs to the range.
+    /// The first `_id` after the range.
     pub to: Option<Bson>,
 }
 
@@ -53,12 +54,12 @@ impl Scan {
         Self { collection: collection.clone() }
     }
 
-    /// Starts to read a range. Nothing is sent before the first batch is asked for.
+    /// Begins to read a range. The query is sent when the first batch is requested.
     pub fn range(&self, range: Range) -> RangeScan {
         RangeScan { scan: self.clone(), range, last: None, cursor: None, done: false }
     }
 
-    /// One document by its `_id`, as stored.
+    /// One document by its `_id`, as it is stored.
     pub async fn document(&self, id: Id) -> Result<Option<RawDocumentBuf>, ScanError> {
         let find = || {
             let found = self.collection.find_one(doc! { "_id": uuid(id) }).read_concern(ReadConcern::majority());
@@ -91,21 +92,22 @@ impl Scan {
     }
 }
 
-/// Reads one range, batch by batch.
+/// Reads one range batch by batch.
 pub struct RangeScan {
     scan: Scan,
     range: Range,
-    /// The `_id` of the last document that was handed out.
+    /// The `_id` of the last document that was returned.
     last: Option<RawBson>,
     cursor: Option<RawBatchCursor>,
     done: bool,
 }
 
 impl RangeScan {
-    /// The next documents, at least one of them, or `None` at the end of the range.
+    /// Returns the next documents, at least one, or `None` at the end of the range.
     ///
-    /// When the cursor dies (killed, expired, connection lost, another primary elected) the scan goes on after the last
-    /// document it handed out, so that each is seen once; it gives up after [`ATTEMPTS_MAX`] failures without progress.
+    /// If the cursor fails (killed, expired, connection lost, another primary elected), the scan continues after the
+    /// last document that it returned, so that each is seen once. It gives up after [`ATTEMPTS_MAX`] failures without
+    /// progress.
     pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
         let mut attempt = 0;
         while !self.done {
@@ -126,13 +128,13 @@ impl RangeScan {
         Ok(None)
     }
 
-    /// `None` for a reply without a document, which may or may not be the end.
+    /// Returns `None` for a reply without new documents. This may or may not be the end of the range.
     async fn try_next_batch(&mut self) -> mongodb::error::Result<Option<Batch>> {
         let mut resumed = None;
         let cursor = if let Some(cursor) = &mut self.cursor {
             cursor
         } else {
-            // `last` stays until a reply came: the query itself may fail more than once.
+            // `last` is kept until a reply arrives, because the query itself may fail more than once.
             if let Some(last) = &self.last {
                 self.range.from = Some(Bson::try_from(last.clone())?);
                 resumed = Some(last.clone());
@@ -148,7 +150,7 @@ impl RangeScan {
         Ok((batch.documents > batch.skip).then_some(batch))
     }
 
-    /// A query with `min` and without `max` ends before the `_id` `MaxKey`: that one is asked for by itself.
+    /// A query with `min` and without `max` ends before the `_id` `MaxKey`. A separate query asks for that `_id`.
     fn end(&mut self) {
         let asked_for_all = self.range.from.is_none() || self.range.from == Some(Bson::MaxKey);
         self.done = asked_for_all || self.range.to.is_some();
@@ -162,13 +164,14 @@ impl RangeScan {
 pub struct Batch {
     reply: RawBatch,
     documents: usize,
-    /// 1 where the first document was handed out before: a resumed range begins at the last one seen.
+    /// 1 if the first document was returned before, because a resumed range begins at the last one returned. Otherwise
+    /// 0.
     skip: usize,
     last: Option<RawBson>,
 }
 
 impl Batch {
-    /// Reads the reply's frame once, so that handing out documents cannot fail.
+    /// Checks the whole reply once, so that returning its documents cannot fail.
     fn new(reply: RawBatch, seen: Option<&RawBson>) -> mongodb::error::Result<Self> {
         let (mut documents, mut skip, mut last) = (0, 0, None);
         for document in reply.doc_slices()? {
@@ -182,7 +185,7 @@ impl Batch {
         Ok(Self { reply, documents, skip, last })
     }
 
-    /// The documents as the server holds them.
+    /// The documents as the server stores them.
     pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
         let documents = self.reply.doc_slices().ok().into_iter().flatten();
         documents.filter_map(|document| Some(document.ok()?.as_document()?.as_bytes())).skip(self.skip)
@@ -193,7 +196,7 @@ fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
     document.get("_id").ok().flatten()
 }
 
-/// An `_id` as the server's value.
+/// The `_id` as a BSON value.
 pub(super) fn uuid(id: Id) -> Bson {
     Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id.0.to_vec() })
 }

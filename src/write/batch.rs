@@ -1,8 +1,8 @@
-//! A batch: the records, of one run or several, that go to the server in one command.
+//! A batch: the records that one command sends to the server. They may belong to several runs.
 
 use super::outcome::Outcome;
 
-/// Names a batch between an action and its event.
+/// Identifies a batch: the answer to an action carries the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId(pub u64);
 
@@ -11,15 +11,15 @@ pub struct BatchId(pub u64);
 pub enum Step {
     /// Insert them, unordered.
     Insert,
-    /// Read what is stored under their `_id`s, at majority.
+    /// Read the documents stored under the records' `_id`s, with read concern majority.
     Compare,
-    /// Put them in place of what is stored.
+    /// Replace the stored documents.
     Replace,
-    /// Set their fields in what is stored, and leave its other fields alone.
+    /// Set the records' fields in the stored documents, and leave other fields unchanged.
     Merge,
 }
 
-/// A record on its way.
+/// A record, identified by its run and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
     /// Number of its run, from 0.
@@ -28,20 +28,20 @@ pub struct Member {
     pub at: u32,
 }
 
-/// Some records on their way.
+/// Records that are sent together, and the state of that attempt.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) step: Step,
     pub(super) members: Vec<Member>,
-    /// What it means if the stored content turns out to be equal.
+    /// The outcome of a member if the stored content is equal to its own.
     pub(super) when_equal: Outcome,
-    /// How often it failed.
+    /// How many times the records were delayed to be sent again.
     pub(super) attempts: u32,
-    /// Whether the reply to an earlier attempt was lost, which may have stored its records.
+    /// True if an earlier attempt may have stored the records, for example because its reply was lost.
     pub(super) in_doubt: bool,
-    /// Whether it only looks: nothing was written yet, so what is absent was not rolled back.
+    /// True if this only reads before anything was written. An absent document was then not rolled back.
     pub(super) is_first_look: bool,
-    /// The name under which it was last sent.
+    /// The id with which it was last sent.
     pub(super) sent_as: Option<BatchId>,
 }
 

@@ -1,7 +1,8 @@
-//! Commands to the server, and its answers reduced to what the machine asks for: positions, codes, verdicts.
+//! Sends commands to the server and reduces the answers to the positions, codes and verdicts that the machine needs.
 //!
-//! Commands are built as raw BSON and sent through the driver's `run_raw_command`: its `insert_many` serializes every
-//! document a second time and keeps a map of their `_id`s. One call is one wire command, so every outcome is known.
+//! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` would
+//! serialize every document a second time and keep a map of the `_id`s. One call is one wire command, so that every
+//! error is known with the position of its document.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,36 +21,37 @@ use crate::access::{Failure, codes, patiently};
 use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
 use crate::ledger::{Guard, LedgerError};
 
-/// When stored content counts as equal.
+/// The rule by which stored content counts as equal.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// Whether other fields than ours do not matter.
+    /// Whether fields that the record does not have are ignored.
     pub merge: bool,
     /// The key that digests are made with.
     pub key: IdentityKey,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug)]
 pub struct Compared {
-    /// One verdict a member.
+    /// One verdict for each member, in the order of the members.
     pub verdicts: Vec<Verdict>,
-    /// Digests of other content that is stored, for members that stand for several records.
+    /// The digest of the stored content, for each member whose stored content is different and that shares its `_id`
+    /// with other records of its run.
     pub stored: Vec<(Member, Digest)>,
 }
 
-/// The records of a batch, with the runs that hold them.
+/// The records of a batch, together with the runs that contain them.
 #[derive(Debug)]
 pub struct Parcel {
     members: Vec<Member>,
-    /// Number of the first run.
+    /// Number of the first run that contains one of the records.
     first: u64,
-    /// From the first run to the last; `None` for one between that holds none of the records.
+    /// From the first run to the last one; `None` for a run in between that contains none of the records.
     runs: Vec<Option<Arc<EncodedRun>>>,
 }
 
 impl Parcel {
-    /// These records; `run` gives a run by its number.
+    /// A parcel of these members. `run` returns the run with a given number.
     pub fn new(members: Vec<Member>, run: impl Fn(u64) -> Arc<EncodedRun>) -> Self {
         let first = members.iter().map(|member| member.run).min().unwrap_or_default();
         let mut runs = Vec::new();
@@ -82,31 +84,32 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// Bulk commands on `collection`; `wtimeout_ms` as in the connection string.
+    /// Bulk commands on `collection`. `wtimeout_ms` is the write concern timeout of the connection string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
         Self { documents: database.collection(collection), database, wtimeout_ms, guard: None }
     }
 
-    /// Sends documents only while the load is ours.
+    /// Makes [`send`](Self::send) check first that this process still has the load's lease.
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard: Some(guard), ..self }
     }
 
-    /// Whether the collection holds nothing, at majority.
+    /// Returns true if the collection contains no document, read with read concern majority.
     ///
     /// # Errors
-    /// When the read fails.
+    /// If the read fails.
     pub async fn is_empty(&self) -> Result<bool, Failure> {
         let first = || self.documents.find_one(bson::doc! {}).read_concern(ReadConcern::majority()).into_future();
         Ok(patiently(first).await?.is_none())
     }
 
-    /// Whether the collection holds so many documents. Its metadata answer most often; after a crash of the server they may be
-    /// wrong, so that a lower number is counted.
+    /// Returns true if the collection contains at least `wanted` documents. The estimate from the collection's metadata
+    /// is usually enough. After a crash of the server the estimate may be wrong. If it is too low, the documents are
+    /// counted.
     ///
     /// # Errors
-    /// When the read fails.
+    /// If the read fails.
     pub async fn holds_at_least(&self, wanted: u64) -> Result<bool, Failure> {
         if patiently(|| self.documents.estimated_document_count().into_future()).await? >= wanted {
             return Ok(true);
@@ -119,15 +122,16 @@ impl Bulk {
     /// Drops the collection.
     ///
     /// # Errors
-    /// When the server refuses, or a journaled majority does not confirm.
+    /// If the server refuses, or a journaled majority does not acknowledge the drop.
     pub async fn drop_collection(&self) -> Result<(), Failure> {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends a batch's documents as one command and reduces the answer.
+    /// Sends a batch's documents as one command and reduces the answer to positions and codes.
     ///
     /// # Errors
-    /// When there is no answer, the server refused the command as a whole, or the deployment can never acknowledge it.
+    /// If no answer arrives, the server refuses the whole command, the deployment can never acknowledge it, or another
+    /// process has taken over the load.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
         if let Some(guard) = &self.guard {
             guard.ensure().await.map_err(|error| match error {
@@ -164,10 +168,10 @@ impl Bulk {
         RawDocumentBuf::from_bytes(bytes).expect("a command is built with right lengths")
     }
 
-    /// Reads what is stored under the members' `_id`s at majority and compares contents.
+    /// Reads the documents stored under the members' `_id`s with read concern majority, and compares their content.
     ///
     /// # Errors
-    /// When the read fails.
+    /// If the read fails.
     pub async fn compare(&self, parcel: &Parcel, rule: &Comparison) -> Result<Compared, Failure> {
         let records: Vec<_> = parcel.records().collect();
         let position: HashMap<Id, usize> = records.iter().enumerate().map(|(at, (_, entry))| (entry.id, at)).collect();
@@ -203,7 +207,7 @@ fn uuid(id: Id) -> bson::Binary {
     bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: id.0.to_vec() }
 }
 
-/// Appends an array of documents, or of update statements, as BSON stores arrays: under the keys "0", "1", ….
+/// Appends an array of documents, or of update statements. BSON stores an array under the keys "0", "1", ….
 fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     open(bytes, 0x04, name);
     let start = bytes.len() - 4;
@@ -225,8 +229,8 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     close(bytes, start);
 }
 
-/// `{q: {_id}, u: document, upsert: true}`. To merge, `u: {$set: …}` sets each field by its dotted path, so that other fields of
-/// a nested document stay.
+/// Appends `{q: {_id}, u: document, upsert: true}`. For a merge, `u` is `{$set: …}` with each field's dotted path, so
+/// that other fields of a nested document are kept.
 fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: Step) {
     open(bytes, 0x03, key);
     let statement = bytes.len() - 4;
@@ -252,7 +256,7 @@ fn open(bytes: &mut Vec<u8>, kind: u8, name: &str) {
     bytes.extend_from_slice(&[0; 5]);
 }
 
-/// Writes the length of the document that began at `start` and ends here.
+/// Writes the length of the document that begins at `start` and ends at the end of `bytes`.
 fn close(bytes: &mut [u8], start: usize) {
     let len = (bytes.len() - start) as u32;
     bytes[start..start + 4].copy_from_slice(&len.to_le_bytes());
@@ -263,7 +267,8 @@ fn push_decimal(key: &mut String, number: usize) {
     write!(key, "{number}").expect("a String takes all that is written to it");
 }
 
-/// Keeps position and code of each error: the texts, `keyValue` and `errInfo` quote patients and end here.
+/// Keeps only the position and code of each error. The error texts, `keyValue` and `errInfo` may quote patients' data
+/// and are discarded.
 fn reply_of(answer: &Document) -> Reply {
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);
@@ -273,7 +278,8 @@ fn reply_of(answer: &Document) -> Reply {
     }
 }
 
-/// A duplicate key is a taken `_id` unless the server names another index; `keyPattern` holds names of fields only.
+/// A duplicate key error means that the `_id` is taken, unless the server names another index. `keyPattern` contains
+/// field names only, no values.
 fn complaint(error: &Document) -> Complaint {
     let on_id = || error.get_document("keyPattern").map_or(true, |pattern| pattern.keys().eq(["_id"]));
     match number(error, "code") {

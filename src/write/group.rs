@@ -1,24 +1,25 @@
-//! Records of one identity within a run: one goes out for all, and each is counted as if it had gone out alone.
+//! Groups: records of one run with the same `_id`. Only one of them, the winner, is sent. The others are counted as if
+//! each had been sent by itself.
 
 use super::outcome::{Outcome, Policy, Refusal};
 use crate::encode::{Digest, Entry};
 use crate::spec::OnConflict;
 
-/// What became of the records of a group that did not go out.
+/// The outcome of the records of a group that were not sent.
 #[derive(Debug, Default)]
 pub struct Losers {
-    /// Equal to what was there before them.
+    /// Records with the same content as the record before them.
     pub duplicates: u64,
-    /// Different from it.
+    /// Records with other content than the record before them.
     pub conflicts: u64,
-    /// Not stored, for the reject file: different from what was there, where the spec says to reject; or the server refused the
-    /// record that went out for them.
+    /// Records for the reject file: their content differs from the stored content and the spec says to reject, or the
+    /// server refused the winner of their group.
     pub refused: Vec<(Entry, Refusal)>,
 }
 
 impl Losers {
-    /// Goes through a group in the order of the source. `stored` is the content that an earlier run of this load left
-    /// under the identity; without one, the first record of the group is the one that is written.
+    /// Counts a group in source order. `stored` is the content that an earlier run of this load wrote under the
+    /// identity. Without it, the first record of the group counts as written.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;
@@ -37,8 +38,9 @@ impl Losers {
         losers
     }
 
-    /// The group without the record that went out, which `outcome` counts. That becomes a conflict where the last record
-    /// is what was stored all along, and others came between.
+    /// Counts the group without its winner, which `outcome` counts. If the winner is a duplicate and the count finds
+    /// none, the winner becomes a conflict: the last record has the stored content, and records with other content came
+    /// before it.
     pub(super) fn beside(
         winner: &Entry,
         group: &[Entry],
@@ -68,8 +70,8 @@ impl Losers {
         losers
     }
 
-    /// The server refused the record that went out, so that no other record of the group is stored: each is refused as well,
-    /// unless it is what an earlier run left.
+    /// The server refused the winner, so no other record of the group is stored. Each of them is refused too, unless an
+    /// earlier run stored the same content.
     fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Digest>) -> Self {
         let mut losers = Self::default();
         for entry in group.iter().filter(|entry| (entry.chunk, entry.row) != (winner.chunk, winner.row)) {
@@ -95,7 +97,8 @@ mod tests {
     use super::*;
     use crate::write::Mode;
 
-    /// Contents in source order, cut into two runs at any place, give the counts of one run.
+    /// Cuts the contents, in source order, into two runs at every position, and checks that the counts are always those
+    /// of one run.
     #[track_caller]
     fn check(contents: &str, rule: OnConflict, duplicates: u64, conflicts: u64, refused: usize) {
         let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true, is_resumed: false };
@@ -140,7 +143,7 @@ mod tests {
         check("abcbaa", OnConflict::Reject, 2, 0, 3);
     }
 
-    /// The server refuses the record that goes out: no other record of the group vanishes.
+    /// Checks that no record of a group is lost if the server refuses the winner.
     #[track_caller]
     fn check_refused(
         contents: &str,

@@ -1,8 +1,9 @@
-//! What the writer decides, as a state machine without I/O: events in, actions out.
+//! The writer's decisions as a state machine without I/O: it receives events and returns actions.
 //!
-//! It owns batches, acknowledgements, duplicates, retries and the moment at which a run is settled. It sees no document,
-//! no clock and no server: a record is a position in its run, a delay is an action that comes back as an event. The
-//! writer beside it only carries out [`Action`]s, and a simulator can drive it through every bad history.
+//! The machine decides about batches, acknowledgements, duplicates and retries, and when a run is settled. It has no
+//! access to documents, clocks or servers: a record is a position in its run, and a delay is an action whose end is an
+//! event. The writer only executes the [`Action`]s. A simulation can therefore test the machine with every kind of
+//! failure.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -11,69 +12,73 @@ use super::outcome::{Outcome, Policy, Refusal};
 use super::sweep::{self, Cut};
 use crate::access::{codes, pause};
 
-/// A record of a run, as far as batches depend on it.
+/// The properties of a record that batches depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
-    /// Length of its document, bytes.
+    /// Length of its document, in bytes.
     pub bytes: u32,
-    /// What an earlier run of this load held under the same identity.
+    /// Whether an earlier run of this load contained a record with the same `_id`, and with which content.
     pub earlier: Earlier,
-    /// The leading bytes of its `_id`: where in the server's `_id` index it goes.
+    /// The leading bytes of its `_id`: its position in the server's `_id` index.
     pub lead: u32,
 }
 
-/// What came earlier in the load under a record's identity; where several runs had it, the latest counts.
+/// The most recent record with the same `_id` in an earlier run of this load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Earlier {
-    /// No run had it: the record is new.
+    /// There is none: the record is new.
     Nothing,
-    /// The same content. Once everything before is settled the record is a duplicate, and the server is asked only if a record
-    /// of this load was refused or kept out, or runs were passed over. What others change meanwhile is for the proof to find.
+    /// It has the same content. The record becomes a duplicate when all new records of its run and all earlier runs are
+    /// settled. The server is asked only if a record of this load was refused or kept out, or if runs were skipped
+    /// because an earlier process had settled them. Changes by other writers during the load are found by the
+    /// verification.
     Equal,
-    /// Other content. The record is compared with what is stored once everything before it is settled, and inserted only if
-    /// nothing is.
+    /// It has other content. The record is compared with the stored document when all new records of its run and all
+    /// earlier runs are settled. It is inserted only if nothing is stored.
     Other,
 }
 
-/// What the machine is told.
+/// An input of the machine.
 #[derive(Debug)]
 pub enum Event {
-    /// A run is ready, its records unique and sorted by `_id`. Runs come in the order of their numbers.
+    /// A run is ready. Its records are unique and sorted by `_id`. Runs arrive in the order of their numbers.
     Run(Vec<Planned>),
-    /// A run came that an earlier, interrupted load has settled; what became of its records is not known here.
+    /// A run was skipped because an earlier, interrupted process had settled it. The outcomes of its records are not
+    /// known here.
     Passed,
-    /// No run comes any more.
+    /// No more runs will arrive.
     Ended,
-    /// The server answered an insert or a replacement.
+    /// The server answered an insert, a replacement or a merge.
     Replied(BatchId, Reply),
-    /// What a read at majority found, one verdict a member of the batch.
+    /// The result of a read with read concern majority: one verdict for each member of the batch.
     Compared(BatchId, Vec<Verdict>),
-    /// No answer, or a refusal of the whole command.
+    /// No answer arrived, or the server refused the whole command.
     Failed {
         /// The batch whose command failed.
         batch: BatchId,
         /// Whether sending it again may help.
         transient: bool,
     },
-    /// A delay asked for is over.
+    /// A requested delay is over.
     Elapsed(BatchId),
 }
 
 /// A server's answer to one bulk command.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
-    /// Documents it did not take: position in the batch, and why.
+    /// The documents that the server did not accept: position in the batch, and the reason.
     pub errors: Vec<(u32, Complaint)>,
-    /// Whether the rest is on disk at a majority: false when the answer carried a `writeConcernError`, alone or beside errors.
+    /// Whether the other documents are on disk at a majority. False if the answer contains a `writeConcernError`, with
+    /// or without other errors.
     pub durable: bool,
 }
 
-/// Why the server did not take a document.
+/// Why the server did not accept a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Complaint {
     /// Its `_id` is taken.
     Taken,
-    /// Anything else, by its code; 11000 is another unique index.
+    /// Any other reason, by its code. 11000 here means another unique index.
     Code(i32),
 }
 
@@ -88,63 +93,64 @@ pub enum Verdict {
     Absent,
 }
 
-/// What the writer shall do.
+/// An instruction to the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send these records as one command of this kind.
     Send {
-        /// Comes back with the answer.
+        /// Identifies the batch in the event that answers.
         batch: BatchId,
         /// What to do with the records.
         step: Step,
-        /// In the order in which they shall be sent.
+        /// In the order in which they are sent.
         members: Vec<Member>,
     },
-    /// Come back with [`Event::Elapsed`] after this time.
+    /// Send [`Event::Elapsed`] after this many milliseconds.
     Delay(BatchId, u64),
-    /// Every record of the run has its outcome, and so has every run before it. The checkpoint may move.
+    /// Every record of this run and of all runs before it has its outcome. The checkpoint may move.
     Settle {
         /// Number of the run.
         run: u64,
-        /// One outcome for each of its records.
+        /// One outcome for each record of the run.
         outcomes: Vec<Outcome>,
         /// How many of the outcomes are not certain.
         doubts: Doubts,
     },
-    /// A batch cannot be brought to an end: stop. What was settled stays settled.
+    /// Stop the load: this batch failed for good. Settled runs stay settled.
     Stop(BatchId),
 }
 
 /// Outcomes that a lost reply or a killed process makes uncertain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// Records that this load wrote or found there.
+    /// Records that are stored, and it is not known whether this load or someone else stored them.
     pub stored: u64,
-    /// Records that came earlier in the load under their identity: they are duplicates, or took the place of other content.
+    /// Records whose `_id` occurred earlier in the load, and it is not known whether they are duplicates or replaced
+    /// other content.
     pub repeats: u64,
 }
 
-/// Bounds of what the machine does.
+/// Upper bounds for batches, commands and retries.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most documents in one command; the server allows 100,000.
+    /// Most documents in one command. The server allows 100,000.
     pub batch_docs_max: usize,
-    /// Most bytes of documents in one command. A larger document goes alone.
+    /// Most bytes of documents in one command. A larger document is sent alone.
     pub batch_bytes_max: usize,
-    /// Most commands without an answer.
+    /// Most commands that wait for an answer at the same time.
     pub in_flight_max: usize,
-    /// How often one batch is sent before the load stops.
+    /// How many times one batch is sent again before the load stops.
     pub attempts_max: u32,
 }
 
-/// What is left in the end is shared among the commands under way, so that none of them is the last for long, but not in
-/// batches of fewer documents than this.
+/// When no more runs arrive, the remaining records are divided among the concurrent commands, so that the load does not
+/// wait long for one last command. Each command gets at least this many documents, if so many are left.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
-/// One in so many records that is stored already makes looking first the cheaper way.
+/// If more than one record in this many is already stored, reading before inserting is cheaper.
 const LOOK_SHARE: usize = 20;
 
-/// The writer's decisions. See the module.
+/// The writer's state machine. See the [module](self).
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
@@ -155,16 +161,16 @@ pub struct Machine {
     ready: VecDeque<Batch>,
     next_batch: u64,
     in_flight: usize,
-    /// Whether new records are looked up before they are inserted: the server pays several times for an insert that meets
-    /// a taken `_id`.
+    /// Whether new records are looked up before they are inserted. For the server, an insert that fails because the
+    /// `_id` is taken costs several times as much as a lookup.
     looks_first: bool,
-    /// How far the sweep through the `_id`s has come: leading bytes (see [`sweep`](super::sweep)).
+    /// Current position of the sweep through the `_id`s, as leading bytes (see [`sweep`](super::sweep)).
     sweep: u32,
-    /// New records that are in no batch yet.
+    /// New records that are not in a batch yet.
     uncut: usize,
     has_ended: bool,
-    /// Whether every record before is known to be stored as the latest run that had it held it: none was refused, kept out by
-    /// other content, or passed.
+    /// Whether the collection is known to contain every earlier record of this load, with the content of the most
+    /// recent run. False after a record was refused or kept out by other content, or a run was skipped.
     holds_all: bool,
     stopped: bool,
 }
@@ -175,17 +181,17 @@ struct Run {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Records that came earlier with the same content and are compared all the same.
+    /// Positions of records that occurred earlier in the load with the same content, and are compared nevertheless.
     equal_and_asked: BTreeSet<usize>,
-    /// Records without an outcome, by what came earlier.
+    /// Number of records without an outcome, indexed by [`Earlier`].
     unsettled: [usize; 3],
     new: Cut,
-    /// Those that are compared with what is stored.
+    /// The records that are compared with the stored documents.
     asked: Cut,
 }
 
 impl Machine {
-    /// A machine with nothing to do.
+    /// A machine without runs.
     pub fn new(limits: Limits, policy: Policy) -> Self {
         Self {
             limits,
@@ -205,12 +211,12 @@ impl Machine {
         }
     }
 
-    /// Whether every run it was given is settled.
+    /// Returns true if every run it received is settled.
     pub fn is_idle(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// Takes in what happened and says what to do next. An answer to a batch it does not know is ignored.
+    /// Processes an event and returns the actions that follow from it. An answer to an unknown batch is ignored.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -251,15 +257,16 @@ impl Machine {
             }
         }
         self.looks_first |= batch.step == Step::Insert && taken.len() * LOOK_SHARE > batch.members.len();
-        // A write concern that was not met says nothing of what happens to the documents: they are read at majority.
+        // A missed write concern does not show whether the documents will be kept. They are read with read concern
+        // majority.
         let when_applied = batch.when_applied();
         self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
         self.follow(batch.follow(Step::Compare, taken, Outcome::Present), !reply.durable, actions);
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Settles a record that was found stored, or was put in place of what was. After a lost reply, or in a load that an
-    /// earlier process began, this load may have stored it itself. It did if the collection was empty when it began.
+    /// Settles a record that was found stored, or that replaced a stored document. After a lost reply, or in a resumed
+    /// load, this load may have stored the document itself. It did so if the collection was empty when the load began.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let run = &mut self.runs[(member.run - self.settled) as usize];
         let is_new = run.records[member.at as usize].earlier == Earlier::Nothing;
@@ -273,8 +280,9 @@ impl Machine {
         self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
     }
 
-    /// Counts a repeat that a resumed load finds otherwise than an undisturbed one would, if the later record wins: the process
-    /// before has stored this record or a later one already.
+    /// Counts a repeat as doubtful if the later record wins and a resumed load finds another stored content than an
+    /// undisturbed load would. The cause: the earlier process has already stored this record or a later one. Returns
+    /// true if the repeat is doubtful.
     fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
         let later_wins = self.policy.is_resumed && self.policy.later_wins();
         let run = &mut self.runs[(member.run - self.settled) as usize];
@@ -304,8 +312,8 @@ impl Machine {
         if batch.is_first_look && batch.when_equal == Outcome::Present {
             self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
         }
-        // A record that was acknowledged or taken and is not there was rolled back, or is not yet at a majority: it is inserted
-        // again, after a pause.
+        // The record was acknowledged, or its `_id` was taken, but the document is not there. It was rolled back or is
+        // not at a majority yet. It is inserted again after a pause.
         let mut again = batch.follow(Step::Insert, absent, Outcome::Present);
         again.in_doubt |= !batch.is_first_look;
         self.follow(again, !batch.is_first_look, actions);
@@ -328,7 +336,8 @@ impl Machine {
         self.follow(batch, true, actions);
     }
 
-    /// Sends a batch that came out of another one, after a pause where the same thing is tried again.
+    /// Queues a batch that results from another one. Delays it first if `pauses` is set, because the same step is tried
+    /// again.
     fn follow(&mut self, mut batch: Batch, pauses: bool, actions: &mut Vec<Action>) {
         if batch.members.is_empty() {
             return;
@@ -394,11 +403,12 @@ impl Machine {
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }
 
-    /// The next batch: what is to be asked of the first run once all else in it is settled, else what the sweep meets next.
+    /// The next batch. If all new records of the first run are settled, its records that must be compared come first.
+    /// Otherwise the batch takes the next records of the sweep.
     fn cut(&mut self) -> Option<Batch> {
         let front = self.runs.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
-            // They are few and only read: from the least on, beside the sweep.
+            // These records are few and are only read, so they are read in `_id` order and do not move the sweep.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
@@ -415,7 +425,7 @@ impl Machine {
 }
 
 impl Run {
-    /// A run that joins the sweep where it is.
+    /// A run that joins the sweep at its current position.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {
@@ -442,8 +452,9 @@ impl Run {
         self.unsettled[self.records[at].earlier as usize] -= 1;
     }
 
-    /// Everything before is settled: `holds_all` says whether that alone tells what is stored under the identity of a record
-    /// whose content came before. If not, it is asked like one of other content.
+    /// Settles the records whose content occurred before, once everything before them is settled. If `holds_all` is
+    /// true they are duplicates. Otherwise they are compared with the stored documents, like records with other
+    /// content.
     fn settle_equal(&mut self, holds_all: bool) {
         for at in 0..self.records.len() {
             if self.records[at].earlier != Earlier::Equal {

@@ -1,7 +1,7 @@
-//! Encoded runs into MongoDB: runs, batches, and the outcome of every document.
+//! Writes encoded runs to MongoDB in batches, and determines the outcome of every document.
 //!
-//! [`machine`] decides and does no I/O; `bulk` talks to the server; `writer` carries out the one with the other.
-//! This room never parses a source and never decides what a record is.
+//! [`machine`] makes the decisions and does no I/O. `bulk` sends commands to the server. `writer` connects the two.
+//! This module never parses a source and does not know how a record is made.
 
 mod batch;
 mod bulk;

@@ -1,41 +1,41 @@
-//! What became of a record, and the rules that decide it.
+//! The outcomes of a record, and the rules that decide them.
 
 use super::batch::Step;
 use crate::access::codes;
 use crate::reject::Reason;
 use crate::spec::OnConflict;
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Not known yet.
     Pending,
-    /// Inserted, durable at a majority.
+    /// Inserted, and durable at a majority.
     Written,
-    /// Stored before, with the same content.
+    /// Stored before this load with the same content.
     Present,
-    /// The same record came earlier in this load.
+    /// Stored by this load before, with the same content.
     Duplicate,
-    /// Put in place of other content that was stored before this load.
+    /// Replaced other content that was stored before this load.
     Replaced,
-    /// Put in place of other content that came earlier in this load.
+    /// Replaced other content that this load had stored.
     ReplacedOwn,
-    /// Not written: other content under the same identity was kept.
+    /// Not written: other content with the same `_id` was kept.
     Conflict,
-    /// Not written: it goes to the reject file.
+    /// Not written: the record is written to the reject file.
     Refused(Refusal),
 }
 
-/// Why the database does not hold a record.
+/// Why a record is not in the collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its identity is taken by other content, and the spec says to reject.
+    /// Other content is stored under its `_id`, and the spec says to reject.
     Conflict,
-    /// The server refused the record that was sent for all records of this one's identity.
+    /// The server refused another record with the same `_id`, which was sent for all records of its group.
     Sibling,
-    /// The collection's validator.
+    /// The collection's validator refused it.
     Validation,
-    /// Another reason, by the server's code.
+    /// The server refused it for another reason, given by its code.
     Server(i32),
 }
 
@@ -69,42 +69,43 @@ impl Refusal {
     }
 }
 
-/// How a load treats what is stored already.
+/// How a load treats documents that are already stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Write new records; the spec's rule settles conflicts.
+    /// Write new records; the spec's rule decides conflicts.
     #[default]
     Insert,
-    /// Write new records and put changed ones in place of what is stored.
+    /// Write new records, and replace stored documents that differ.
     Upsert,
-    /// Write new records and set the fields of changed ones in what is stored.
+    /// Write new records, and set the fields of changed records in the stored documents.
     Merge,
 }
 
 impl Mode {
-    /// The rule among records of one load, where the spec's own is `on_conflict`: where stored content gives way, earlier
-    /// records do too.
+    /// The rule for records of one load with the same `_id`. If the load replaces or changes stored content, a later
+    /// record also replaces an earlier one; otherwise the spec's `on_conflict` applies.
     pub fn rule(self, on_conflict: OnConflict) -> OnConflict {
         if self == Self::Insert { on_conflict } else { OnConflict::KeepLast }
     }
 }
 
-/// What settles a conflict.
+/// The settings that decide conflicts.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// How the load treats what is stored.
+    /// How the load treats stored documents.
     pub mode: Mode,
-    /// The spec's rule.
+    /// The spec's rule for conflicts.
     pub on_conflict: OnConflict,
-    /// Whether the collection held nothing when the load began.
+    /// Whether the collection was empty when the load began.
     pub empty_at_start: bool,
-    /// Whether an earlier process began the load: what that process wrote without settling it is stored already.
+    /// Whether an earlier process began this load. That process may have written records without settling them.
     pub is_resumed: bool,
 }
 
 impl Policy {
-    /// What follows when other content is stored under a record's `_id`: a further step, or an outcome.
+    /// What to do if other content is stored under a record's `_id`: `Ok` with the next step, or `Err` with the final
+    /// outcome.
     pub(super) fn on_different(self) -> Result<Step, Outcome> {
         match (self.mode, self.on_conflict) {
             (Mode::Upsert, _) | (Mode::Insert, OnConflict::KeepLast) => Ok(Step::Replace),
@@ -114,7 +115,7 @@ impl Policy {
         }
     }
 
-    /// Which of two records of one load with the same identity and other content goes out.
+    /// Returns true if, of two records of one load with the same `_id` and different content, the later one is sent.
     pub fn later_wins(self) -> bool {
         self.mode.rule(self.on_conflict) == OnConflict::KeepLast
     }

@@ -1,8 +1,8 @@
-//! Which identities this load has seen, and with what content: exact, in bounded memory.
+//! Remembers the `_id`s and digests of this load. The answers are exact and the memory is bounded.
 //!
-//! A blocked Bloom filter says "never" for nearly every record. What it cannot rule out is looked up among the sorted
-//! records of earlier runs, which lie in unlinked temporary files and are read a page at a time. Files are merged as they
-//! become many, so that even a load of a thousand runs asks only a few.
+//! For nearly every record, a blocked Bloom filter can exclude that its `_id` was seen. If it cannot, the `_id` is
+//! looked up in the sorted records of earlier runs. They are in unlinked temporary files and are read one page at a
+//! time. Many files are merged into one, so that even in a load of a thousand runs a lookup reads only a few files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,62 +11,63 @@ use std::os::unix::fs::FileExt;
 use super::machine::Earlier;
 use crate::encode::{Digest, Entry, Id};
 
-/// Most words of the filter: 32 MiB, so that 20 million records leave about one doubt in a hundred.
+/// Most words of the filter: 32 MiB. With 20 million records, about one lookup in a hundred is then unnecessary.
 const FILTER_WORDS_MAX: usize = 1 << 22;
-/// Bits of the filter that a record is given as long as that bound allows.
+/// Bits of the filter for each record, as long as the bound above allows.
 const BITS_PER_RECORD: u64 = 24;
 const WORDS_PER_BLOCK: usize = 8;
-/// Records between two fences: a page of 4 KiB.
+/// Records between two fences: a page is 4 KiB.
 const PAGE_RECORDS: usize = 128;
 /// An `_id` and a digest.
 const RECORD_BYTES: usize = 32;
-/// Files of one level that become one of the next.
+/// So many files of one level are merged into one file of the next level.
 const MERGED_AT_ONCE: usize = 8;
-/// Records read ahead from each file that is merged, and written at once.
+/// Records that a merge reads at once from each file, and writes at once.
 const BUFFER_RECORDS: usize = 1 << 12;
 
-/// What is remembered of a record.
+/// The data kept for each record.
 #[derive(Debug, Clone, Copy)]
 struct Record {
     id: Id,
     digest: Digest,
 }
 
-/// The identities of a load so far.
+/// The `_id`s and digests of a load so far.
 #[derive(Debug)]
 pub struct Seen {
-    /// A bit that is set says "never". Zeroed memory would be the kernel's one zero page, and the first write to each page of
-    /// it would interrupt the other cores.
+    /// A set bit means "not seen". The filter starts with ones, because zeroed memory is mapped to the kernel's single
+    /// zero page: the first write to each page would then interrupt the other cores.
     filter: Vec<u64>,
     latest: Vec<Record>,
-    /// Earlier runs, those that were merged most often first.
+    /// Files with earlier runs, those that were merged most often first.
     segments: Vec<Segment>,
 }
 
-/// The records of runs in a file, sorted by `_id`, those of one `_id` in the order of their runs.
+/// The records of one or more runs in a file, sorted by `_id`. Records with the same `_id` are in the order of their
+/// runs.
 #[derive(Debug)]
 struct Segment {
     file: File,
     len: usize,
     /// The first `_id` of each page.
     fences: Vec<Id>,
-    /// How often they were merged.
+    /// How often its records were merged.
     level: u32,
 }
 
 impl Seen {
-    /// Nothing seen yet. More records than `records_guess` cost time, never a wrong answer.
+    /// An empty memory. More records than `records_guess` make it slower, never wrong.
     pub fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
         let words = words.next_multiple_of(WORDS_PER_BLOCK).max(WORDS_PER_BLOCK);
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
-    /// Says of each of a run's records (by `_id` ascending, unique) what the latest run before it that had its `_id` held
-    /// under it, and remembers them all.
+    /// Remembers the records of a run (unique, ascending by `_id`). Returns for each record whether an earlier run
+    /// contained its `_id`. If several did, the most recent one is compared.
     ///
     /// # Errors
-    /// When the temporary file cannot be made, written or read.
+    /// If the temporary file cannot be created, written or read.
     pub fn note(&mut self, run: &[Entry]) -> io::Result<Vec<Earlier>> {
         let mut earlier = Vec::with_capacity(run.len());
         for entry in run {
@@ -89,9 +90,10 @@ impl Seen {
         Ok(earlier)
     }
 
-    /// Takes the `_id`'s bits away; true if one of them was still there.
+    /// Clears the bits of the `_id`. Returns true if one of them was still set: the `_id` is then new.
     ///
-    /// The block comes from the leading bytes, so that sorted `_id`s walk through memory in order; the bits from the last.
+    /// The leading bytes select the block, so that sorted `_id`s access the memory in order. The last bytes select the
+    /// bits.
     fn mark(&mut self, id: &Id) -> bool {
         let tail = u64::from_be_bytes(*id.0.last_chunk().expect("an _id has 16 bytes"));
         let blocks = self.filter.len() / WORDS_PER_BLOCK;
@@ -106,7 +108,7 @@ impl Seen {
         new
     }
 
-    /// The content of the latest record with this `_id`.
+    /// The digest of the most recent record with this `_id`.
     fn find(&self, id: &Id) -> io::Result<Option<Digest>> {
         if let Ok(at) = self.latest.binary_search_by_key(id, |record| record.id) {
             return Ok(Some(self.latest[at].digest));
@@ -120,7 +122,8 @@ impl Seen {
         Ok(None)
     }
 
-    /// Makes one segment of those of the last level while they are many. Every record is written again once a level.
+    /// Merges the segments of the last level as soon as there are enough of them. Each level writes every record once
+    /// more.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;
@@ -136,14 +139,14 @@ impl Seen {
 }
 
 impl Segment {
-    /// Several segments as one; the first has the earliest runs.
+    /// Merges several segments into one. The first one has the earliest runs.
     fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
         debug_assert!(segments.iter().all(|segment| segment.len > 0));
         let mut merged = SegmentWriter::new()?;
         let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
         let mut heads: Vec<Head> = Vec::with_capacity(readers.len());
         readers.iter_mut().try_for_each(|reader| reader.read().map(|head| heads.extend(head)))?;
-        // Of equal ones the first, which is of the earliest run.
+        // Of equal `_id`s the first is taken, which belongs to the earliest run.
         while let Some((least, (_, record))) = heads.iter().enumerate().min_by_key(|(_, (number, _))| *number) {
             merged.push(record)?;
             if let Some(head) = readers[least].read()? {
@@ -156,7 +159,7 @@ impl Segment {
         merged.finish(level)
     }
 
-    /// The content of the last record with this `_id`.
+    /// The digest of the last record with this `_id`.
     fn find(&self, id: &Id) -> io::Result<Option<Digest>> {
         let Some(page) = self.fences.partition_point(|fence| fence <= id).checked_sub(1) else { return Ok(None) };
         let first = page * PAGE_RECORDS;
@@ -185,7 +188,7 @@ struct SegmentReader<'a> {
     next: usize,
 }
 
-/// A record, and its `_id` as a number: the comparison is what a merge costs.
+/// A record, and its `_id` as a number, because comparisons dominate the cost of a merge.
 type Head = (u128, Record);
 
 impl<'a> SegmentReader<'a> {
@@ -209,7 +212,7 @@ impl<'a> SegmentReader<'a> {
     }
 }
 
-/// Writes records, which come in order, to a file of their own.
+/// Writes records, given in order, to a file of its own.
 struct SegmentWriter {
     out: BufWriter<File>,
     len: usize,
@@ -257,7 +260,7 @@ mod tests {
         let mut seen = Seen::new(0);
         let rounds = (MERGED_AT_ONCE * MERGED_AT_ONCE) as u64;
         for round in 0..rounds {
-            // More than a page, so that copies of one lie on both sides of its end.
+            // More than a page, so that records with the same `_id` are on both sides of a page's end.
             let expected = if round == 0 { Earlier::Nothing } else { Earlier::Other };
             assert!(seen.note(&run(0..300, round)).unwrap().iter().all(|earlier| *earlier == expected));
         }
@@ -270,7 +273,7 @@ mod tests {
     #[track_caller]
     fn check(records_guess: u64) {
         let mut seen = Seen::new(records_guess);
-        // Enough runs that the files are merged, and merged ones with others.
+        // Enough runs that files are merged, and merged files are merged again.
         for start in (0..MERGED_AT_ONCE as u64 * 10).map(|run| run * 500) {
             let earlier = seen.note(&run(start..start + 500, start)).unwrap();
             assert!(earlier.iter().all(|earlier| *earlier == Earlier::Nothing));
@@ -290,7 +293,7 @@ mod tests {
     fn finds_every_repeat_and_no_other() {
         check(60_000);
         check(u64::MAX);
-        // Every answer of the filter is a doubt.
+        // The filter cannot exclude any `_id`.
         check(0);
     }
 }

@@ -1,30 +1,31 @@
-//! In which order the records of all open runs go out: one sweep after another through the `_id`s.
+//! The order in which the records of all open runs are sent. A sweep is one pass through all `_id`s in ascending order;
+//! after the last `_id` the next sweep begins.
 //!
-//! A batch takes what every open run holds for the next part of the server's `_id` index, so an index beyond the server's
-//! cache is read once a sweep and not once a run. A run that comes during a sweep joins it where it is, and is through once
-//! the sweep is there again.
+//! A batch takes from every open run the records for the next part of the server's `_id` index. If the index is larger
+//! than the server's cache, it is therefore read once for each sweep and not once for each run. A run that arrives
+//! during a sweep joins at the current position. All its records are sent when the sweep reaches this position again.
 
 use super::batch::Member;
 use super::machine::{Earlier, Limits, Planned};
 
-/// How far the records of one kind in a run have been cut into batches.
+/// How many of the records of one kind in a run are already in batches.
 #[derive(Debug)]
 pub(super) struct Cut {
     kind: Earlier,
-    /// Position of the record with which the run joined the sweep.
+    /// Position of the record at which the run joined the sweep.
     first: usize,
-    /// Records passed since, of any kind.
+    /// Number of records passed since then, of any kind.
     passed: usize,
 }
 
 impl Cut {
-    /// Nothing is cut yet of a run's sorted records; begins with the first that is not before `sweep`.
+    /// A cut of a run's sorted records with nothing sent yet. Begins with the first record that is not before `sweep`.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
         Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }
     }
 
-    /// Position of the next record of this kind; `None` when there are no more.
+    /// Position of the next record of this kind; `None` if there are no more.
     fn peek(&mut self, records: &[Planned]) -> Option<usize> {
         while self.passed < records.len() {
             let position = (self.first + self.passed) % records.len();
@@ -37,8 +38,8 @@ impl Cut {
     }
 }
 
-/// The next batch from these runs, each with its number: their records in the order in which the sweep meets them, which moves
-/// to the last one. Empty when there are no more.
+/// The next batch from these runs, each given with its number. Takes records in the order of the sweep, and moves
+/// `sweep` to the last one taken. Empty if there are no more records.
 pub(super) fn cut(runs: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32, limits: Limits) -> Vec<Member> {
     let (mut members, mut bytes) = (Vec::new(), 0);
     let mut heads: Vec<_> = runs.iter_mut().map(|(_, records, cut)| cut.peek(records)).collect();
@@ -68,7 +69,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { batch_docs_max: 3, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 1 };
 
-    /// Records with these leading bytes; of those that end in 9 an earlier run held other content.
+    /// Records with these leading bytes. If a number ends in 9, an earlier run contained other content.
     fn records(leads: &[u32]) -> Vec<Planned> {
         let earlier = |lead: u32| if lead % 10 == 9 { Earlier::Other } else { Earlier::Nothing };
         leads.iter().map(|&lead| Planned { bytes: 10, earlier: earlier(lead), lead }).collect()

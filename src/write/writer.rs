@@ -1,4 +1,4 @@
-//! Carries out what the machine decides: sends commands, waits, hands settled runs on.
+//! Executes the machine's actions: sends commands, waits, and hands over settled runs.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,10 +22,10 @@ use crate::encode::{Digest, IdentityKey};
 use crate::ledger::Exceptions;
 use crate::outputs::limit_hint;
 
-/// What stops a writer.
+/// Why a writer stops.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The server does not take a batch.
+    /// The server does not accept a batch.
     #[error("cannot write to the collection: {0}")]
     Server(Failure),
     /// The temporary file of identities cannot be used.
@@ -33,31 +33,33 @@ pub enum WriteError {
     Seen(#[from] io::Error),
 }
 
-/// A run of which every record has its outcome, and with it all runs before.
+/// A run in which every record has its outcome, as in all runs before it.
 #[derive(Debug)]
 pub struct Settled {
     /// The run.
     pub run: Arc<EncodedRun>,
-    /// One outcome an entry of the run.
+    /// One outcome for each entry of the run.
     pub outcomes: Vec<Outcome>,
-    /// Records of the run that share their identity with an entry.
+    /// The records of the run that share their `_id` with an entry and were not sent.
     pub losers: Losers,
-    /// Records that the load's proof may miss or find different.
+    /// Records that the load's verification may find missing or different.
     pub exceptions: Exceptions,
-    /// How many of the outcomes are not certain.
+    /// The number of outcomes that are uncertain.
     pub doubts: Doubts,
 }
 
 /// A run that is not settled.
 struct Open {
     run: Arc<EncodedRun>,
-    /// What an earlier run of this load held under the identity of each entry.
+    /// For each entry, whether an earlier run of this load contained its `_id`.
     earlier: Vec<Earlier>,
-    /// Digests of other content found under identities that several records of the run share.
+    /// Digests of different stored content, by the position of the entry. Only for `_id`s that several records of the
+    /// run share.
     stored: HashMap<u32, Digest>,
 }
 
-/// What came of an action; the failure is kept for the message, the machine needs to know only whether it passes.
+/// The result of an action. The failure is kept for the error message: the machine needs only to know whether it is
+/// transient.
 struct Finished {
     event: Event,
     failure: Option<(BatchId, Failure)>,
@@ -98,8 +100,8 @@ impl Open {
         Settled { run: self.run, outcomes, losers, exceptions, doubts }
     }
 
-    /// A record that came earlier in the load with other content is not kept out by others: the proof knows which of the two
-    /// is expected.
+    /// Lists as kept out only records that documents from before the load kept out. If a record occurred earlier in
+    /// this load with other content, the verification knows which of the two is expected.
     fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.run.entries.iter().zip(outcomes).zip(&self.earlier) {
@@ -116,8 +118,8 @@ impl Open {
 }
 
 impl Writer {
-    /// A writer to one collection; `key` is the one that `_id`s and digests are made with, `records_guess` how many
-    /// records there may be.
+    /// A writer to one collection. `_id`s and digests are made with `key`. `records_guess` is the expected number of
+    /// records.
     pub fn new(bulk: Bulk, limits: Limits, policy: Policy, key: IdentityKey, records_guess: u64) -> Self {
         Self {
             bulk,
@@ -132,11 +134,11 @@ impl Writer {
         }
     }
 
-    /// Writes all runs that come until the channel closes; hands each to `settle` once all its outcomes are known, one after
-    /// the other, while others are written.
+    /// Writes all runs until the channel closes. Hands each run to `settle` once all its outcomes are known, one run at
+    /// a time, while other runs are written.
     ///
     /// # Errors
-    /// At the first batch that cannot be brought to an end; what was settled before stays so. What `settle` meets.
+    /// If a batch fails for good; runs that are already settled stay settled. Also any error of `settle`.
     pub async fn write_all<E: From<WriteError>>(
         &mut self,
         runs: mpsc::Receiver<EncodedRun>,
@@ -150,11 +152,11 @@ impl Writer {
             Ok(())
         };
         let (written, settled) = future::join(self.send_all(runs, to_settle), settling).await;
-        // The writer's error is the cause where both have one.
+        // If both have an error, the writer's is the cause.
         written.map_err(E::from).and(settled)
     }
 
-    /// Ends early, without error, when nobody takes a settled run any more.
+    /// Returns early and without error if nobody receives settled runs any more.
     async fn send_all(
         &mut self,
         mut runs: mpsc::Receiver<EncodedRun>,
@@ -172,7 +174,8 @@ impl Writer {
                     }
                     self.machine.on(finished.event)
                 }
-                // Last: taking a run costs time that an answered command's successor would wait.
+                // Runs are received last: preparing a run takes time, and meanwhile an idle connection would wait for
+                // its next command.
                 run = runs.recv(), if open => {
                     open = run.is_some();
                     match run {
@@ -198,7 +201,7 @@ impl Writer {
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                 Action::Settle { run, outcomes, doubts } => {
                     let open = self.runs.remove(&run).expect("a run is held until it is settled");
-                    // If nobody takes it, the next turn of the loop ends it.
+                    // If the receiver has ended, the next turn of the loop in `send_all` returns.
                     let _ = to_settle.send(open.settle(outcomes, doubts, self.policy));
                 }
                 Action::Stop(batch) => given_up = Some(batch),
@@ -230,7 +233,7 @@ impl Writer {
             Ok((Event::Replied(batch, reply), Vec::new()))
         };
         self.under_way.push(Box::pin(async move {
-            // A task of its own, so that one command is built while another waits for its answer.
+            // A separate task, so that one command is built while another waits for its answer.
             match tokio::spawn(call).await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic())) {
                 Ok((event, stored)) => Finished { event, failure: None, stored },
                 Err(failure) => Finished::failed(batch, failure),
@@ -245,7 +248,7 @@ impl Writer {
         }));
     }
 
-    /// Why a batch was given up: what its last command met, or a majority that never confirmed it.
+    /// The error of the batch's last command. Without one, the majority never acknowledged the batch.
     fn why(&mut self, batch: BatchId) -> Failure {
         self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }

@@ -143,7 +143,7 @@ fn a_name_is_quoted_where_a_reader_could_take_the_file_for_another_format() {
     check(&["a;b", "a\tb12"], b',', "\"a;b\",\"a\tb12\"\n");
 }
 
-/// Fields of every type, with what may stand beside a number, every rule, and markers that look like values.
+/// Fields of every type, with all rules, characters around numbers, and null markers that look like values.
 const SPEC: &str = r#"
 name = "everything"
 null_markers = ["N/A", "-", "9,999", "01/01/1900", "1900-01-01"]
@@ -227,7 +227,7 @@ presence = "nullable"
 privacy = "none"
 "#;
 
-/// Cleans cells, one for each field, to the bytes of a document.
+/// Cleans the cells of a row, one for each field, and encodes them as a document.
 fn document(spec: &Spec, cells: &Cells, row: &[u8], layout: &Layout) -> Result<Vec<u8>, Reject> {
     let (mut record, mut out) = (Record::default(), Vec::new());
     Cleaner::new(spec, layout).clean(row, cells, &mut record, &mut Tally::default())?;
@@ -235,7 +235,7 @@ fn document(spec: &Spec, cells: &Cells, row: &[u8], layout: &Layout) -> Result<V
     Ok(out)
 }
 
-/// The documents that a load makes of an exported file.
+/// The documents that a load would make from an exported file.
 fn read_back(spec: &Spec, file: &[u8], delimiter: Option<u8>, dates: &[DateFormat]) -> Vec<Vec<u8>> {
     let given = dates.iter().map(|format| (None, *format)).collect();
     let options = LayoutOptions { delimiter, date_formats: given, ..LayoutOptions::default() };
@@ -262,7 +262,7 @@ fn exported(spec: &Spec, document: &[u8], format: ExportFormat, dates: &[DateFor
     file
 }
 
-/// Cleans the texts, exports the document in every way and reads it back: the same bytes each time.
+/// Cleans the texts, exports the document in every format, and checks that reading it gives the same bytes each time.
 fn check_round_trip(spec: &Spec, texts: &[String], format: DateFormat) -> Result<(), TestCaseError> {
     let mut cells = Cells::default();
     for text in texts {
@@ -290,7 +290,7 @@ fn check_round_trip(spec: &Spec, texts: &[String], format: DateFormat) -> Result
     Ok(())
 }
 
-/// Texts in which rules, encodings and formats have met their limits.
+/// Texts that are difficult for rules, encodings and formats.
 fn text() -> impl Strategy<Value = String> {
     let sign = prop_oneof![
         "[ -~]",
@@ -361,7 +361,7 @@ proptest! {
     fn an_exported_record_is_read_back_as_the_same_document(
         mut texts in row(), blank in proptest::collection::vec(any::<bool>(), 12), iso in any::<bool>()
     ) {
-        // A row is accepted whole or not at all: with most cells empty, each of the others is tried.
+        // A row is accepted completely or not at all. With most cells empty, each of the other cells is tested.
         texts.iter_mut().zip(blank).filter(|(_, blank)| *blank).for_each(|(text, _)| text.clear());
         let format = if iso { DateFormat::Iso } else { DateFormat::DayMonthYear(b'/') };
         check_round_trip(&everything(), &texts, format)?;

@@ -1,4 +1,5 @@
-//! What is there, and which load this is: a new one, an interrupted one, or one that was finished before.
+//! The beginning of a load: examines the target, and determines whether the load is new, interrupted before, or
+//! complete.
 
 use bson::{DateTime, Uuid};
 
@@ -15,7 +16,8 @@ use crate::pipeline::settle::Account;
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {
-    /// Looks at the target and the reject files; with `--drop`, drops the collection once every source was read to its end.
+    /// Examines the target and the reject files. With `--drop`, reads every source to its end and then drops the
+    /// collection.
     pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(&target.collection) {
             let problem = format!("`{}` is where loads are recorded; give another --collection", target.collection);
@@ -29,7 +31,7 @@ impl<'a> Load<'a> {
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = Vec::new();
         if options.drop {
-            // What is dropped is gone: every source is read to its end before.
+            // Dropped documents cannot be restored, so every source is first read to its end.
             sources = plan.identities_of_readable()?;
             if let Some(held) = ledger.other_load("").await.map_err(reading)? {
                 return Err(Error::Busy(Box::new(held)));
@@ -41,7 +43,8 @@ impl<'a> Load<'a> {
         if is_empty {
             schema::refuse_index_clash(target, &plan.spec).await?;
         }
-        // No earlier load counts for an empty collection: the sources are then hashed beside the first blocks.
+        // For an empty collection no earlier load matters. Its sources are hashed later, in parallel with the first
+        // blocks.
         if !is_empty && sources.is_empty() {
             sources = plan.identities()?;
         }
@@ -51,7 +54,8 @@ impl<'a> Load<'a> {
         Ok(Self { plan, target, options, ledger, bulk, uuid, run, is_resumed: false, claim, account, notes })
     }
 
-    /// Claims the load and finds out whether it was begun or finished before. True if there is nothing to write.
+    /// Takes the lease and looks for an earlier load of the same sources, if their hashes are known already. Returns
+    /// true if there is nothing to write.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.run.sources.is_empty() {
             return Ok(false);
@@ -95,7 +99,7 @@ impl<'a> Load<'a> {
         Ok(false)
     }
 
-    /// Why the collection cannot hold any more what an earlier load brought.
+    /// Why the collection can no longer contain all documents of an earlier load; `None` if it can.
     async fn is_invalid(&self, prior: &LoadRun) -> Result<Option<&'static str>, Error> {
         if let (Some(then), Some(now)) = (prior.collection_uuid, self.uuid)
             && then != now
@@ -107,14 +111,14 @@ impl<'a> Load<'a> {
         Ok(is_short.then_some("the collection holds fewer documents than the load brought"))
     }
 
-    /// Takes the lease and the identity of the collection.
+    /// Takes the lease and determines the identity of the collection.
     async fn claim(&mut self) -> Result<(), Error> {
         let claim = Claim::take(&self.ledger, &self.run.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
         self.run.fence = claim.fence();
         self.bulk = self.bulk.clone().guarded_by(claim.guard());
         self.claim = Some(claim);
-        // The collection was looked at before: another load may have filled it since.
+        // The collection was examined before the lease was taken. Another load may have filled it in between.
         if self.run.first_load && !self.bulk.is_empty().await.map_err(writing)? {
             if !self.plan.is_read_once() {
                 return Err(Error::NoLongerEmpty);
@@ -131,7 +135,7 @@ impl<'a> Load<'a> {
         Error::if_identities_differ(self.target, &settled, &wanted)
     }
 
-    /// Puts the load into the ledger: from then on it may write.
+    /// Writes the load to the ledger. The load may write documents only after this.
     pub(super) async fn register(&mut self) -> Result<(), Error> {
         if self.run.sources.is_empty() {
             self.run.sources = self.plan.identities()?;

@@ -1,4 +1,4 @@
-//! The end of a load: the collection finished, the ledger closed, the content proven.
+//! The end of a load: completes the collection, closes the ledger, and verifies the content.
 
 use std::time::Instant;
 
@@ -19,17 +19,17 @@ use crate::verify::{Excused, Excuses, VerifyError};
 use crate::write::Mode;
 
 impl Load<'_> {
-    /// Keeps in the ledger how the load ended, if it did not come to its end.
+    /// If the load did not succeed, records in the ledger how it ended, and returns the error.
     pub(super) async fn end(
         &mut self,
         result: Result<ReadSide, Error>,
         interrupt: &Interrupt,
     ) -> Result<ReadSide, Error> {
         let (state, cause) = match result {
-            // Whoever took the load over writes its ledger now.
+            // The process that took over the load now writes its ledger document.
             Err(_) if self.claim.as_ref().is_some_and(Claim::is_lost) => return Err(Error::TakenOver),
             Err(Error::TakenOver) => return Err(Error::TakenOver),
-            // Nothing was written, and the ledger does not have the load.
+            // Nothing was written, and the ledger does not contain the load.
             Err(cause) if self.run.started == DateTime::MIN => return Err(cause),
             Err(cause) => (State::Failed, cause),
             Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
@@ -43,7 +43,7 @@ impl Load<'_> {
             }
         };
         self.run.state = state;
-        // The cause matters more than a ledger that the same failure keeps from being written.
+        // The cause is more important than a second error from the ledger, which may have the same cause.
         let _ = self.ledger.put_once(&mut self.run).await;
         let Counts { written, read: settled, .. } = self.run.counts;
         Err(Error::Unfinished { cause: Box::new(cause), written, settled })
@@ -71,8 +71,8 @@ impl Load<'_> {
         Error::NotConserved { read: read.rows, accounted }
     }
 
-    /// Indexes and validator, built when all documents are there: by a first load, and by the next load if the first never
-    /// came to its end. Any other load says which are missing.
+    /// Builds the indexes and attaches the validator after all documents are written. This is done by a first load, and
+    /// by a later load if the first one never completed. Any other load only reports what is missing.
     pub(super) async fn finish_collection(&self, progress: &Progress) -> Result<Vec<String>, Error> {
         let (target, spec) = (self.target, &self.plan.spec);
         let state = match schema::read(target).await {
@@ -112,14 +112,16 @@ impl Load<'_> {
         ])
     }
 
-    /// Asks the server how many documents break the validator, beside the proof: one keeps the server busy, the other us.
+    /// Asks the server how many documents violate the validator, in parallel with the verification: the query uses the
+    /// server's processor, the verification mostly this one's.
     pub(super) fn ask_conformity(&self) -> Option<JoinHandle<Result<u64, AccessError>>> {
         let (target, spec) = (self.target.clone(), self.plan.spec.clone());
         let is_asked = self.run.first_load && self.options.verify;
         is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
     }
 
-    /// Closes the ledger: the load is whole if it is still ours, and if its collection is still the one it wrote to.
+    /// Marks the load as complete. First checks that this process still has the lease and that the collection was not
+    /// replaced meanwhile.
     pub(super) async fn complete(&mut self) -> Result<(), Error> {
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;
@@ -140,8 +142,8 @@ impl Load<'_> {
         self.ledger.put(&mut self.run).await.map_err(keeping)
     }
 
-    /// After a lost reply, or after a kill, a first load knows that it wrote what it finds, unless others loaded beside it. A
-    /// later load cannot know.
+    /// Returns true if the counts may be wrong. After a lost reply or a kill, a first load knows that it wrote the
+    /// documents it finds, unless other loads ran at the same time. A later load cannot know this.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
         let Counts { in_doubt, repeats_in_doubt, .. } = self.run.counts;
         if in_doubt == 0 || repeats_in_doubt > 0 {
@@ -170,7 +172,7 @@ impl Load<'_> {
         }
     }
 
-    /// A load that the ledger knows as complete is proven, not written again.
+    /// Verifies a load that the ledger has as complete, and writes nothing.
     pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         let counts = self.run.counts;
@@ -182,7 +184,7 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// The proof: from the source, the collection, and the list of records that the load could not write.
+    /// Verifies the load with the sources, the collection, and the list of records that the load could not write.
     pub(super) async fn prove(
         &self,
         summary: &mut LoadSummary,
@@ -198,7 +200,8 @@ impl Load<'_> {
             summary.unverified = Some("standard input cannot be read again; verify against a file".into());
         } else {
             let started = Instant::now();
-            // The collection was empty when a first load began: only loads since then may have brought other documents.
+            // The collection was empty when a first load began. Only loads that ran since then can have added other
+            // documents.
             let alone = self.run.first_load && !self.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?;
             let excused = self.excused().await?;
             let options =
@@ -222,7 +225,7 @@ impl Load<'_> {
     }
 }
 
-/// The server's count of documents that violate the validator.
+/// The number of documents that violate the validator, as counted by the server.
 pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, AccessError>>) -> Result<u64, Error> {
     Ok(asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?)
 }
@@ -238,7 +241,8 @@ fn is_not_allowed(error: &AccessError) -> bool {
     matches!(error, AccessError::Command { failure: Failure::NotAuthorized { .. }, .. })
 }
 
-/// What a user may not do is left to `medlift provision` and said; any other failure stops.
+/// Turns a result into a note for the summary. Without permission, the note refers to `medlift provision`. Any other
+/// failure is an error.
 fn note_of(done: Result<(), AccessError>, note: String, undone: &str) -> Result<String, Error> {
     match done {
         Ok(()) => Ok(note),

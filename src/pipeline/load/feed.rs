@@ -1,4 +1,4 @@
-//! The reading side of a load: encoded blocks into runs, runs to the writer.
+//! The reading side of a load: collects encoded blocks into runs and sends them to the writer.
 
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -15,25 +15,26 @@ use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
 use crate::write::{EncodedRun, RunBuilder};
 
-/// What the reading side counted: all blocks, also those that an earlier, interrupted load has settled.
+/// The counts of the reading side. They include blocks that an earlier, interrupted process settled.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
     pub(in crate::pipeline) tally: Tally,
     pub(in crate::pipeline) rejects: RejectCounts,
-    /// What was noticed in the rows, by source.
+    /// Observations about the rows, by source.
     pub(in crate::pipeline) notices: Vec<Notices>,
     pub(super) over_limit: bool,
 }
 
-/// Collects blocks into runs and hands them to the writer.
+/// Collects blocks into runs and sends them to the writer.
 pub(super) struct Outlet<'a> {
     pub(super) builder: RunBuilder,
     pub(super) to_writer: mpsc::Sender<EncodedRun>,
-    /// One for each run there may be in memory; a settled run puts its own back. Ends when the writer ends.
+    /// One message for each run that may be in memory at the same time. A run takes one, and returns it when it is
+    /// settled. The channel closes when the writer ends.
     pub(super) places: Receiver<()>,
-    /// Whether the run under way has its place.
+    /// Whether the current run has taken its place.
     pub(super) is_placed: bool,
     pub(super) spares: &'a Spares,
 }
@@ -56,7 +57,8 @@ impl Outlet<'_> {
     fn send(&mut self, run: Option<EncodedRun>) -> Result<(), Error> {
         let Some(mut run) = run else { return Ok(()) };
         if run.is_settled {
-            // Only its identities count: its memory is free, and its place is the next one's.
+            // Only the run's `_id`s and digests matter. Its documents' memory is reused, and the next run takes its
+            // place.
             run.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
         }
         self.is_placed = run.is_settled;
@@ -64,7 +66,7 @@ impl Outlet<'_> {
     }
 }
 
-/// Whoever made runs has ended when nobody takes the place.
+/// Returns a run's place. If nobody receives it, the reading side has ended.
 pub(super) fn put_back(free: &Sender<()>) {
     let _ = free.send(());
 }
@@ -73,7 +75,7 @@ fn writer_ended() -> Error {
     Error::Stopped("the writer ended early".into())
 }
 
-/// Reads, parses, cleans and encodes everything, and sends it on run by run.
+/// Reads, parses, cleans and encodes all sources, and sends them to the writer run by run.
 pub(super) fn read(
     stages: &Stages<'_>,
     mut outlet: Outlet,
@@ -103,10 +105,10 @@ impl ReadSide {
     }
 }
 
-/// Runs blocking work on a thread of its own beside a future, and waits for both.
+/// Runs blocking work on a separate thread while a future runs, and waits for both.
 ///
 /// # Errors
-/// When the system starts no further thread; nothing was done then.
+/// If the system cannot start another thread. Nothing has run then.
 pub(super) fn beside<A: Send, B>(
     blocking: impl FnOnce() -> A + Send,
     future: impl Future<Output = B>,

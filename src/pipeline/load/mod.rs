@@ -1,7 +1,8 @@
-//! The load: encoded blocks into runs, runs into the collection, outcomes into the ledger.
+//! The load: collects encoded blocks into runs, writes the runs to the collection, and records the outcomes in the
+//! ledger.
 //!
-//! `begin` finds out what is there and which load this is, `feed` reads, `write` settles, `end` finishes the collection and
-//! proves it. A load has one owner at a time ([`Claim`]).
+//! `begin` examines the target and determines which load this is. `feed` reads. `write` writes and settles. `end`
+//! completes the collection and verifies it. A load has one owner at a time ([`Claim`]).
 
 mod begin;
 mod end;
@@ -26,45 +27,45 @@ use crate::write::{Bulk, Limits, Mode, WriteError};
 
 pub(super) use feed::ReadSide;
 
-/// What a load was asked to do beside its sources and its target.
+/// Settings of a load in addition to its sources and target.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// How stored documents are treated.
     pub mode: Mode,
-    /// Drop the collection first. Whoever asks the user for consent has done so.
+    /// Whether to drop the collection first. The caller must have the user's consent.
     pub drop: bool,
-    /// Keep run and row inside each document.
+    /// Whether each document contains the load's id and the row number.
     pub lineage: bool,
-    /// Where rejects go; beside each source unless given.
+    /// The reject file; `None` for a file beside each source.
     pub rejects: Option<PathBuf>,
-    /// How many rejects stop the load.
+    /// Limit on rejects at which the load stops; `None` for no limit.
     pub rejects_max: Option<RejectsMax>,
-    /// Load again what the ledger knows as loaded.
+    /// Whether to load again even if the ledger has this load as complete.
     pub reload: bool,
-    /// Prove the content afterwards.
+    /// Whether to verify the content after the load.
     pub verify: bool,
-    /// Bounds of batches.
+    /// Limits of batches.
     pub limits: Limits,
     /// Bytes of documents that are sorted and written together.
     pub run_bytes_max: usize,
-    /// After which time the lease of a load whose process is gone runs out.
+    /// Time after which the lease of a load expires if its process has ended.
     pub lease: Duration,
 }
 
-/// How often a load begins anew because others fill its empty collection.
+/// How many times a load begins again because other loads filled its empty collection.
 const BEGINNINGS_MAX: u32 = 3;
 
-/// How many rejects stop a load.
+/// The limit on rejects at which a load stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectsMax {
     /// More than this many.
     Rows(u64),
-    /// More than this share of the rows read, in percent; asked from the first 10,000 rows on, and at the end.
+    /// More than this percentage of the rows read. Checked after the first 10,000 rows, and at the end.
     Percent(f64),
 }
 
 impl RejectsMax {
-    /// Rows after which a share means something.
+    /// With fewer rows a percentage is not meaningful.
     const ROWS_MIN: u64 = 10_000;
 
     pub(super) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
@@ -75,10 +76,11 @@ impl RejectsMax {
     }
 }
 
-/// Loads the plan's sources into the target. Waits once for the lease of another process to run out.
+/// Loads the plan's sources into the target. If another process has the lease, waits for this lease to expire. Begins
+/// again if another load fills the empty collection meanwhile.
 ///
 /// # Errors
-/// When something stops the load. What was settled by then is durable, and the same command goes on from there.
+/// If the load stops. Everything settled before is durable, and the same command continues from there.
 pub async fn load(
     plan: &Plan,
     target: &Target,
@@ -99,7 +101,7 @@ pub async fn load(
             _ => return result,
         };
         let lease = Some((held.lease.owner.id, held.lease.fence));
-        // A lease that did not run out was renewed: its owner is alive.
+        // A lease that did not expire was renewed, so its owner is alive.
         if waited_for == lease || !is_patient(interrupt, held.left, progress, &held.to_string()).await {
             return result;
         }
@@ -107,7 +109,7 @@ pub async fn load(
     }
 }
 
-/// Waits until a lease has run out; false if the user asked to stop.
+/// Waits until a lease has expired. Returns false if the user asked to stop.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
     const POLL: Duration = Duration::from_millis(200);
     progress.say(&format!("waiting up to {} s: these sources are being loaded by {held_by}", left.as_secs() + 1));
@@ -133,21 +135,22 @@ async fn attempt(
     result
 }
 
-/// A load under way.
+/// A load in progress.
 struct Load<'a> {
     plan: &'a Plan,
     target: &'a Target,
     options: &'a LoadOptions,
     ledger: Ledger,
     bulk: Bulk,
-    /// The server's UUID of the collection when the load began; `None` if it did not exist or may not be seen.
+    /// The server's UUID of the collection when the load began; `None` if the collection did not exist, or the user has
+    /// no permission to see the UUID.
     uuid: Option<Uuid>,
     run: LoadRun,
     /// Whether an earlier process began the load.
     is_resumed: bool,
     claim: Option<Claim>,
     account: Account<'a>,
-    /// What the user should know of the ledger.
+    /// Messages about the ledger for the summary.
     notes: Vec<String>,
 }
 
@@ -182,7 +185,8 @@ impl Load<'_> {
     }
 }
 
-/// How each source of the plan is read, and what was noticed in its rows. `notices` ends with the last source that was read.
+/// How each source of the plan was read, and what was noticed in its rows. `notices` contains the sources up to the
+/// last one that was read.
 pub(super) fn source_notes(plan: &Plan, notices: &[Notices]) -> Vec<SourceNote> {
     let note = |(index, source): (usize, &super::SourcePlan)| {
         let notices = notices.get(index).cloned().unwrap_or_default();

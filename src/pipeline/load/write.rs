@@ -1,4 +1,4 @@
-//! Everything that is not settled yet into the collection, run by run.
+//! Writes everything that is not settled yet to the collection, run by run.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{Policy, RUNS_MAX, RunBuilder, Settled, Writer};
 
-/// `_id`s in one list of exceptions: 8 MB.
+/// Most `_id`s in one list of exceptions: 8 MB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {
@@ -38,7 +38,7 @@ impl Load<'_> {
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let write = async move {
             self.register().await?;
-            // Another load may have filled the collection before this one had its lease.
+            // Another load may have filled the collection before this load had its lease.
             let policy = Policy { empty_at_start: self.run.first_load, ..policy };
             let (bulk, key, guess) = (self.bulk.clone(), plan.key.clone(), plan.records_guess());
             let mut writer = Writer::new(bulk, options.limits, policy, key, guess);
@@ -57,15 +57,17 @@ impl Load<'_> {
         };
         let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
         let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write)?;
-        // The writer's error is the cause where both have one: the reader then only finds nobody listening.
+        // If both have an error, the writer's is the cause: the reader then only reports that the writer has ended.
         written?;
         read
     }
 
-    /// Takes a settled run into reject files and ledger. Counts and checkpoint move together, after everything they count.
+    /// Records a settled run in the reject files and the ledger. The ledger changes last, so that counts and checkpoint
+    /// change together.
     async fn settle(&mut self, settled: &Settled) -> Result<(), Error> {
         if self.account.prepare(settled)? {
-            // A reject file is in the ledger before anything is in the file: its rows are then known as this load's.
+            // The ledger knows a reject file before the file contains rows. A resumed load can then recognize the rows
+            // as its own.
             self.run.checkpoint.rejects = self.account.rejects.states();
             self.ledger.put(&mut self.run).await.map_err(keeping)?;
         }

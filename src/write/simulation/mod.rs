@@ -1,5 +1,5 @@
-//! Drives the machine through bad histories: lost replies, write concerns that are not met, steps down that roll back
-//! what was acknowledged without one, duplicates, refusals; and holds it to what it promises.
+//! Runs the machine through simulated failures and checks its guarantees. The failures are lost replies, missed write
+//! concerns, rollbacks after a change of the primary, duplicates and refusals.
 
 mod owners;
 
@@ -13,13 +13,13 @@ use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::RUNS_MAX;
 use crate::spec::OnConflict;
 
-/// A record of the simulated source: identity and content, which is less than [`OTHERS`].
+/// A record of the simulated source: identity and content. The content is less than [`OTHERS`].
 type Record = (u16, u8);
 
-/// The bits of a stored content that a field of others takes, which only a merge leaves alone.
+/// The bit of a stored content that represents a field of another writer. Only a merge keeps it.
 const OTHERS: u8 = 0x10;
 
-/// One server with a journal: what is applied may be lost until it is durable.
+/// A server with a journal. Applied writes may be lost until they are durable.
 #[derive(Debug, Default)]
 struct Server {
     durable: BTreeMap<u16, u8>,
@@ -30,20 +30,20 @@ struct Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Carried out, and nobody hears of it.
+    /// The command is executed, but its reply is lost.
     ReplyLost,
-    /// Never arrives.
+    /// The command never arrives.
     CommandLost,
-    /// Answered with a write concern error beside everything else, and kept.
+    /// The reply contains a write concern error in addition to everything else, and the writes are kept.
     ConcernMissed,
-    /// The same, and then rolled back.
+    /// The same, but the writes are rolled back.
     RolledBack,
 }
 
 /// The identity that the validator refuses.
 const REFUSED: u16 = 7;
 
-/// The content after a record was merged into what is stored.
+/// The content of a stored document after a record was merged into it.
 const fn merged(before: u8, content: u8) -> u8 {
     before & !(OTHERS - 1) | content
 }
@@ -106,11 +106,11 @@ impl Server {
 /// A settled run: its number among the runs of the process, its outcomes, and how many of them are in doubt.
 type SettledRun = (u64, Vec<Outcome>, Doubts);
 
-/// One process that loads the runs. Commands reach the server at once; answers come back in any order.
+/// A process that loads the runs. Commands reach the server at once. Answers return in any order.
 struct Process {
     machine: Machine,
     mode: Mode,
-    /// The runs that it writes, those that were settled before left out.
+    /// The runs that it writes, without those that were settled before.
     runs: Vec<Vec<Record>>,
     coming: VecDeque<Event>,
     settled: u64,
@@ -133,14 +133,14 @@ impl Process {
         Self { machine, mode: policy.mode, runs: runs.to_vec(), coming, settled: 0, waiting: VecDeque::new() }
     }
 
-    /// How many different things may happen next; none at the end.
+    /// Number of different events that may happen next; 0 at the end.
     fn choices(&self) -> usize {
         let taken = self.runs.len() - self.coming.len();
         let may_come = !self.coming.is_empty() && taken - (self.settled as usize) < RUNS_MAX;
         self.waiting.len() + usize::from(may_come)
     }
 
-    /// Lets one of the choices happen.
+    /// Lets one of the possible events happen.
     fn step(&mut self, choice: usize, server: &mut Server, faults: &mut VecDeque<Fault>) -> Vec<SettledRun> {
         let event = self.waiting.remove(choice % self.choices()).or_else(|| self.coming.pop_front());
         let mut settled = Vec::new();
@@ -201,8 +201,8 @@ fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
     (mode, rule)
 }
 
-/// What the collection must hold in the end, and the outcomes if nothing goes wrong: the records applied one after the
-/// other, by the rule alone.
+/// The content that the collection must have at the end, and the outcomes if nothing goes wrong: the rule is applied to
+/// the records one after another.
 fn model(runs: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
     let (mut held, mut came) = (stored.clone(), BTreeSet::new());
     let is_equal =
@@ -227,13 +227,13 @@ fn model(runs: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (B
     (held, outcomes)
 }
 
-/// Runs of records that are unique and in `_id` order within their run.
+/// Runs in which the records are unique and in `_id` order.
 fn runs() -> impl Strategy<Value = Vec<Vec<Record>>> {
     let run = prop::collection::btree_map(0u16..20, 0u8..3, 0..9);
     prop::collection::vec(run, 0..10).prop_map(|runs| runs.into_iter().map(|run| run.into_iter().collect()).collect())
 }
 
-/// Documents of others: some equal to records, some with a field that no record has.
+/// Documents of other writers: some equal to records, some with a field that no record has.
 fn stored() -> impl Strategy<Value = BTreeMap<u16, u8>> {
     let content = prop_oneof![3 => 0u8..3, 1 => OTHERS..OTHERS + 3];
     let stored = prop::collection::btree_map(0u16..20, content, 0..6);

@@ -1,9 +1,9 @@
-//! Loads that change hands: processes that are killed or frozen, leases that run out, and owners that come back too late.
+//! Loads with changing owners: processes are killed or frozen, leases expire, and earlier owners continue too late.
 
 use super::*;
 use crate::ledger::{Lease, Owner};
 
-/// How long a lease runs, in ticks of the simulation.
+/// Length of a lease, in ticks of the simulation.
 const LEASE: i64 = 20;
 
 /// The ledger's document of the load, and the lease.
@@ -15,28 +15,28 @@ struct Ledger {
     doubts: Doubts,
 }
 
-/// A process with the lease it once had.
+/// A process with the lease that it once took.
 struct Loader {
     owner: Owner,
     fence: i64,
-    /// Until when it may send, as far as it knows.
+    /// The time until which it may send, as far as it knows.
     until: i64,
-    /// Runs that were settled when it began.
+    /// Number of runs that were settled when it began.
     base: usize,
     process: Process,
-    /// Settled runs that the ledger does not have yet: later ones may be written meanwhile.
+    /// Settled runs that are not in the ledger yet. Later runs may be written meanwhile.
     unrecorded: VecDeque<SettledRun>,
     is_frozen: bool,
 }
 
-/// What happens next.
+/// The next event.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
-    /// A process lets one of its choices happen.
+    /// A process executes one of its possible events.
     Step(u8),
-    /// A process dies; its commands have arrived or not.
+    /// A process dies. Its last commands may or may not have arrived.
     Kill(u8),
-    /// A process stops running, or runs again.
+    /// A process freezes, or continues after it was frozen.
     Freeze(u8),
     /// Another process starts. It may know that the owner has ended.
     Start,
@@ -50,7 +50,7 @@ struct World {
     server: Server,
     ledger: Ledger,
     loaders: Vec<Loader>,
-    /// The owners whose processes have ended.
+    /// The owners of processes that have ended.
     killed: Vec<Owner>,
     now: i64,
     faults: VecDeque<Fault>,
@@ -71,8 +71,8 @@ impl World {
         self.loaders.push(Loader { owner, fence, until, base, process, unrecorded: VecDeque::new(), is_frozen: false });
     }
 
-    /// Whether a process may still send: its lease runs, or the ledger confirms that nobody has taken it. It renews the lease
-    /// before it runs out.
+    /// Returns true if a process may still send: its lease has not expired, or the ledger confirms that nobody has
+    /// taken it. The process renews its lease before it expires.
     fn confirms(&mut self, at: usize) -> bool {
         let loader = &mut self.loaders[at];
         if self.now < loader.until - LEASE / 2 {
@@ -104,7 +104,7 @@ impl World {
         }
     }
 
-    /// Writes a settled run to the ledger, which refuses one of an earlier owner.
+    /// Writes a settled run to the ledger. The ledger refuses a run of an earlier owner.
     fn record(&mut self, at: usize) {
         let loader = &mut self.loaders[at];
         let (fence, base) = (loader.fence, loader.base as u64);
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// Lets the load come to its end: whoever is left works, and the next process starts when nobody can.
+    /// Completes the load: the remaining processes continue, and a new process starts when it can take the lease.
     fn finish(&mut self) {
         let mut turns = 0;
         while self.ledger.settled.len() < self.runs.len() {
