@@ -25,7 +25,7 @@ struct Reading {
     rows: u64,
     /// Number of lines in rows that cannot be split into as many cells as the header.
     bad_lines: u64,
-    /// Quoted cells that hold a delimiter or a line break, and do not look like rows: quotes that have a purpose.
+    /// Number of quoted cells that contain a delimiter or a line break and do not look like rows. Their quotes are needed.
     useful_quotes: u64,
     /// The first line of the first row in which a cell contains other rows.
     first_swallowing: Option<u64>,
