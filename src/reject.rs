@@ -7,7 +7,7 @@ pub struct Reject {
     /// The field whose cell caused the refusal, as an index into the spec's fields. `None` if the whole row caused
     /// it.
     pub field: Option<usize>,
-    /// The reason.
+    /// The reason for the refusal, with its stable name.
     pub reason: Reason,
     /// An explanation for the person who corrects the row. It is lowercase and contains no value of the row.
     pub message: String,

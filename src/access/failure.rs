@@ -77,14 +77,14 @@ pub enum SignIn {
     Missing,
     /// The user exists in the auth database, but the password is wrong.
     WrongPassword {
-        /// The user.
+        /// The name of the user.
         user: String,
-        /// The auth database.
+        /// The auth database in which the server looked for the user.
         database: String,
     },
     /// The user exists, but in another database.
     WrongAuthDatabase {
-        /// The user.
+        /// The name of the user.
         user: String,
         /// The auth database that was tried.
         tried: String,
@@ -93,9 +93,9 @@ pub enum SignIn {
     },
     /// None of the examined databases has this user.
     UnknownUser {
-        /// The user.
+        /// The name of the user.
         user: String,
-        /// The auth database.
+        /// The auth database in which the server looked for the user.
         database: String,
     },
     /// The server has no user for the subject of the client certificate.

@@ -54,7 +54,7 @@ pub enum AccessError {
     /// `.env` cannot be read.
     #[error("cannot read {}: {problem}", path.display())]
     EnvFile {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The problem.
         problem: String,
@@ -72,15 +72,15 @@ pub enum AccessError {
     /// A secret is given both directly and as a file.
     #[error("both {name} and {name}_FILE are set; keep one of them")]
     SetTwice {
-        /// The variable.
+        /// The name of the variable without `_FILE`.
         name: String,
     },
     /// A user is named without a password.
     #[error("{user} is set, but neither {password} nor {password}_FILE is; set one of them")]
     PasswordUnset {
-        /// The user's variable.
+        /// The variable for the user's name.
         user: &'static str,
-        /// The password's variable.
+        /// The variable for the password.
         password: &'static str,
     },
     /// The users cannot be created with the given settings.
@@ -109,7 +109,7 @@ pub enum AccessError {
     /// An index of the spec conflicts with an existing index of the collection.
     #[error("cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec")]
     IndexClash {
-        /// The spec's index.
+        /// The name of the spec's index.
         index: String,
         /// Database and collection.
         collection: String,

@@ -46,7 +46,7 @@ impl Lines {
     /// Returns true if the text of cell `index` looks like complete rows that a stray quote has combined into one
     /// cell.
     ///
-    /// Three conditions must hold. The first line has the delimiters that complete a row from this cell on. The last
+    /// Three conditions must be true. The first line has the delimiters that complete a row from this cell on. The last
     /// line has as many delimiters as come before this cell in a row. Of the other lines, without blank ones, at
     /// least half have as many delimiters as a row.
     ///

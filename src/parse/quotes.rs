@@ -25,7 +25,8 @@ struct Reading {
     rows: u64,
     /// Number of lines in rows that cannot be split into as many cells as the header.
     bad_lines: u64,
-    /// Number of quoted cells that contain a delimiter or a line break and do not look like rows. Their quotes are needed.
+    /// Number of quoted cells that contain a delimiter or a line break and do not look like rows. Without their quotes
+    /// the row would be split differently.
     useful_quotes: u64,
     /// The first line of the first row in which a cell contains other rows.
     first_swallowing: Option<u64>,
@@ -39,7 +40,7 @@ struct Reading {
 /// Determines whether the source that begins with `sample` uses quotes. Returns the quote, or `None` if quotes are
 /// ordinary characters. The rest of `dialect` must be known.
 ///
-/// Quotes are ordinary characters if all of these conditions hold:
+/// Quotes are ordinary characters if all of these conditions are true:
 ///
 /// - Read in this way, fewer lines are bad, and at most one line per hundred rows.
 /// - The header has the same cells in both interpretations, and at least two.

@@ -9,7 +9,7 @@ pub enum SpecError {
     /// The file could not be read.
     #[error("{}: reading the dataset spec: {source}; give the path of a readable TOML file", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -33,7 +33,7 @@ pub enum SpecError {
         line: usize,
         /// Dotted key, e.g. `field."Blood Type".values`.
         key: String,
-        /// The problem.
+        /// A description of the error.
         problem: String,
         /// How to correct it.
         remedy: String,

@@ -28,9 +28,9 @@ pub struct Examination {
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The step.
+    /// The step that was carried out.
     pub step: Step,
-    /// The state.
+    /// The result of the step.
     pub state: State,
     /// The facts, and the remedy if something is wrong.
     pub message: String,
@@ -64,7 +64,7 @@ pub enum Step {
     Logging,
 }
 
-/// The state of a step.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
