@@ -1,7 +1,8 @@
-//! Synthetic admissions: the columns, the value lists and the kinds of damage that hospital extracts have, and no patient.
+//! Generates synthetic admissions. They have the columns, the value lists and the typical errors of hospital
+//! extracts, but contain no real patients.
 //!
-//! A row is a function of the seed and its number alone. So a duplicate of any earlier row is made by making that row again,
-//! at any distance and in no memory.
+//! A row depends only on the seed and its number. A duplicate of any earlier row can therefore be generated again
+//! from that row's number, without keeping rows in memory.
 
 mod names;
 mod random;
@@ -11,15 +12,16 @@ use std::io::{self, Write};
 use names::{NAMES, mix_case, push_doctor, push_hospital, push_name};
 use random::Random;
 
-/// How damaged the rows are.
+/// The amount of errors in the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// Clean and unique rows.
+    /// Valid, unique rows without errors.
     None,
-    /// What a load repairs or recognises: names in mixed case with titles and credentials, damaged joins in hospitals' names,
-    /// rows twice (about 1 %), rows twice but for an age a few years off (9 %), negative amounts (0.2 %).
+    /// Errors that a load repairs or recognises: names in mixed case with titles and credentials, stray "and" and
+    /// commas in the names of hospitals, identical rows (about 1 %), rows that differ from an earlier row only in the
+    /// age (about 9 %), negative amounts (about 0.2 %).
     Typical,
-    /// The same, and about 2 % of rows that must be rejected.
+    /// The errors of `Typical`, and about 2 % of rows that must be rejected.
     Heavy,
 }
 
@@ -37,21 +39,22 @@ const TEST_RESULTS: [&str; 3] = ["Abnormal", "Inconclusive", "Normal"];
 const TITLES: [&str; 4] = ["Mr. ", "Mrs. ", "Dr. ", "Miss "];
 const SUFFIXES: [&str; 8] = [" MD", " DDS", " DVM", " PhD", " Jr.", " II", " III", " IV"];
 
-/// First day of admission, 2019-05-08, as days since 1970-01-01.
+/// First day of admission: 2019-05-08, as days since 1970-01-01.
 const FIRST_DAY: u64 = 18_024;
-/// Days of admission: five years.
+/// Number of possible days of admission: five years.
 const DAYS: u64 = 1827;
 const STAY_DAYS_MAX: u64 = 30;
-/// Admissions that differ in first name, last name or day.
+/// Number of admissions that differ in first name, last name or day.
 const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
-/// A prime that does not divide [`ADMISSIONS`]: steps of this length meet every admission once.
+/// A prime that does not divide [`ADMISSIONS`]. Steps of this length reach every admission once before any admission
+/// repeats.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
-/// Earlier rows tried for one that is no repetition itself.
+/// Number of earlier rows tried, to find one that is not itself a duplicate.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Writes a header and `rows` rows of CSV, lines ended by CR LF. The same seed gives the same bytes.
+/// Writes a header and `rows` rows of CSV. The lines end with CR LF. The same seed always gives the same bytes.
 pub fn write(out: &mut impl Write, rows: u64, seed: u64, damage: Damage) -> io::Result<()> {
     let generator = Generator::new(seed, damage);
     let mut buffer = HEADER.to_vec();
@@ -66,20 +69,20 @@ pub fn write(out: &mut impl Write, rows: u64, seed: u64, damage: Damage) -> io::
     out.flush()
 }
 
-/// What a row is made of.
+/// The content of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// An admission of its own.
+    /// A new admission.
     Own,
-    /// A row before, once more.
+    /// The same as an earlier row.
     Copy(u64),
-    /// A row before, with the age so many years off.
+    /// The same as an earlier row, but the age differs by this number of years.
     AgeOff(u64, i64),
-    /// An admission of its own that cannot be loaded.
+    /// A new admission that must be rejected.
     Bad(Flaw),
 }
 
-/// What makes a row one to reject.
+/// The error that makes a row one to reject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     BloodType,
@@ -96,7 +99,7 @@ const FLAWS: [Flaw; 6] =
 struct Generator {
     seed: u64,
     damage: Damage,
-    /// All days that can occur, written out.
+    /// All days that can occur, as text.
     days: Vec<[u8; 10]>,
 }
 
@@ -133,7 +136,7 @@ impl Generator {
         }
     }
 
-    /// Whether a row is an admission of its own, without looking at the rows before it.
+    /// Returns true if a row is certainly a new admission. Does not examine earlier rows.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)
@@ -193,12 +196,12 @@ impl Generator {
             mix_case(random, &mut out[start..]);
         }
         if flaw == Some(Flaw::Undecodable) {
-            // Neither UTF-8 nor windows-1252 has this byte here.
+            // This byte is neither valid UTF-8 here nor a character of windows-1252.
             out.push(0x81);
         }
     }
 
-    /// Shares of damaged joins as in extracts that cut lists of partners at the wrong commas.
+    /// Adds stray "and" and commas, as frequent as in extracts that split lists of partners at the wrong commas.
     fn push_hospital(&self, random: &mut Random, out: &mut Vec<u8>) {
         let share = if self.damage == Damage::None { 1000 } else { random.below(1000) };
         match share {
@@ -225,8 +228,8 @@ fn push(text: &str, out: &mut Vec<u8>) {
     out.push(b',');
 }
 
-/// `2024-01-31`, for days since 1970-01-01 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
-/// `civil_from_days`, for the era that began on 2000-03-01).
+/// Formats days since 1970-01-01, for example as `2024-01-31`. The algorithm is `civil_from_days` from Howard
+/// Hinnant, "chrono-Compatible Low-Level Date Algorithms", for the era that began on 2000-03-01.
 fn iso_day(days: u64) -> [u8; 10] {
     let day_of_era = days - 11_017;
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -265,7 +268,7 @@ mod tests {
         text.split_terminator("\r\n").map(str::to_owned).collect()
     }
 
-    /// The cells of a generated row: quotes stand around nothing but hospitals that end with a comma.
+    /// Returns the cells of a generated row. Only hospitals that end with a comma are quoted.
     fn cells(line: &str) -> Vec<String> {
         line.replace(",\",", " ,").replace(",\"", ",").split(',').map(str::to_owned).collect()
     }

@@ -1,27 +1,29 @@
-//! Why a row was refused. Reasons have stable names, the same in the enum, the reject file, the report and the docs.
+//! The reasons why a row was refused. Each reason has a stable name, which is the same in the enum, the reject file,
+//! the report and the docs.
 
-/// A refusal of one row. Its message never carries a value of the row.
+/// The refusal of one row. Its message never contains a value of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// The field whose cell is to blame, as an index into the spec's fields; `None` where it is the whole row.
+    /// The field whose cell caused the refusal, as an index into the spec's fields. `None` if the whole row caused
+    /// it.
     pub field: Option<usize>,
-    /// What is wrong.
+    /// The reason for the refusal, with its stable name.
     pub reason: Reason,
-    /// What was expected, for the person who corrects the row; lowercase, without a value of the row.
+    /// An explanation for the person who corrects the row. It is lowercase and contains no value of the row.
     pub message: String,
 }
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal,)+) => {
-        /// Why a row was refused.
+        /// The reason why a row was refused.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason { $($(#[$doc])* $variant,)+ }
 
         impl Reason {
-            /// All reasons, in the order in which a row meets them.
+            /// All reasons, roughly in the order in which a row is checked for them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The stable name.
+            /// Returns the stable name.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
             }
@@ -30,21 +32,21 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The row is longer than a row may be.
+    /// The row is longer than allowed.
     RowTooLong = "row_too_long",
     /// The source ends inside a quoted cell.
     UnterminatedQuote = "unterminated_quote",
-    /// Bytes that the source's encoding does not allow.
+    /// The row contains bytes that the source's encoding does not allow.
     Undecodable = "undecodable",
-    /// Text stands between a closing quote and the next delimiter.
+    /// There is text between a closing quote and the next delimiter.
     StrayQuote = "stray_quote",
     /// The row has fewer cells than the header.
     TooFewCells = "too_few_cells",
     /// The row has more cells than the header.
     TooManyCells = "too_many_cells",
-    /// A quoted cell holds lines that look like rows.
+    /// A quoted cell contains lines that look like rows.
     SwallowedRows = "swallowed_rows",
-    /// The row is the header once more.
+    /// The row repeats the header.
     RepeatedHeader = "repeated_header",
     /// The line is not one JSON object.
     NotJson = "not_json",
@@ -68,15 +70,16 @@ reasons! {
     WrongLength = "wrong_length",
     /// The text does not match the field's pattern.
     PatternMismatch = "pattern_mismatch",
-    /// The text holds a NUL or another control character that a document's reader would trip over.
+    /// The text contains a NUL or another control character, which can cause errors in programs that read the
+    /// document.
     ControlCharacter = "control_character",
-    /// The cleaning rules change the text again each time they run.
+    /// The cleaning rules change the text again each time they are applied.
     UnstableText = "unstable_text",
-    /// A rule between fields is broken.
+    /// The row violates a rule between fields.
     Implausible = "implausible",
-    /// The document would exceed MongoDB's 16 MiB.
+    /// The document would exceed MongoDB's limit of 16 MiB.
     DocumentTooLarge = "document_too_large",
-    /// The identity is taken by a different record, and the spec says to reject.
+    /// Another record has the same identity, and the spec says that such a record is rejected.
     Conflict = "conflict",
     /// The server's validator refused the document.
     FailedValidation = "failed_validation",
@@ -84,17 +87,17 @@ reasons! {
     RefusedByServer = "refused_by_server",
 }
 
-/// A refused row on its way to the reject file.
+/// A refused row for the reject file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedRow {
     /// Index of the source.
     pub source: usize,
-    /// Physical line on which the row starts, from 1.
+    /// Line of the source on which the row starts, from 1.
     pub line: u64,
     /// Byte offset of the row in its source, after decompression.
     pub offset: u64,
-    /// Why it was refused.
+    /// The reason for the refusal.
     pub reject: Reject,
-    /// The row's own cells as far as they could be told apart; they stand in the reject file and nowhere else.
+    /// The cells of the row, as far as it could be split. They are written to the reject file and nowhere else.
     pub cells: Vec<Vec<u8>>,
 }

@@ -1,7 +1,7 @@
-//! The one table of server error codes: what each means for the call that received it.
+//! The table of server error codes and their meaning for the call that received them.
 //!
-//! Writer, ledger, verification and access all ask this table, so that a code ends a load or is retried whichever
-//! command received it. Names and categories are those of MongoDB's
+//! Writer, ledger, verification and access all use this table. A code therefore ends a load, or causes a retry, no
+//! matter which command received it. Names and categories are those of MongoDB's
 //! [`error_codes.yml`](https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
 
 use Meaning::{
@@ -9,7 +9,7 @@ use Meaning::{
     SignIn, StaleRouting, Timeout, Validation, WriteConcernImpossible, WriteConcernTimeout,
 };
 
-/// Another document has the same `_id` or the same key in another unique index.
+/// Another document has the same `_id`, or the same key in another unique index.
 pub const DUPLICATE_KEY: i32 = 11000;
 
 /// The collection's validator refused the document.
@@ -18,40 +18,41 @@ pub const DOCUMENT_VALIDATION_FAILURE: i32 = 121;
 /// A majority did not acknowledge the write within its `wtimeout`.
 pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
 
-/// What a code means for the call that received it.
+/// The meaning of a code for the call that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// Another operation was in the way: a lock, a conflicting write, a snapshot that is gone.
+    /// Another operation conflicted with this one: a lock, a conflicting write, or a snapshot that no longer exists.
     Contention,
-    /// The operation was interrupted: by `killOp`, by storage or feature changes.
+    /// The operation was interrupted, by `killOp` or by a change of storage or of the feature version.
     Interrupted,
-    /// The server has too much to do.
+    /// The server is overloaded.
     Overload,
-    /// The router's or the shard's view of the cluster is out of date; the server has refreshed it by the next call.
+    /// The router or the shard had an outdated view of the cluster. The server refreshes it, so the next call can
+    /// succeed.
     StaleRouting,
-    /// The cursor is gone; a new one can continue.
+    /// The cursor no longer exists. A new cursor can continue.
     CursorLost,
-    /// The member is not the primary (any more, or yet), or is shutting down.
+    /// The member is not the primary, or is shutting down.
     NotPrimary,
     /// A connection inside the cluster broke.
     NetworkLost,
-    /// The operation ran out of time.
+    /// The operation exceeded its time limit.
     Timeout,
-    /// Indexes of the collection are being built, or a build was aborted.
+    /// Indexes of the collection are being built, or an index build was aborted.
     IndexBuild,
     /// The write was applied, but a majority did not acknowledge it in time.
     WriteConcernTimeout,
-    /// The deployment can never give the acknowledgement that was asked for.
+    /// The deployment can never give the requested acknowledgement.
     WriteConcernImpossible,
     /// The user lacks a privilege.
     NotAuthorized,
-    /// The server does not accept who we say we are.
+    /// The server rejects the sign-in.
     SignIn,
     /// [`DUPLICATE_KEY`].
     Duplicate,
     /// [`DOCUMENT_VALIDATION_FAILURE`].
     Validation,
-    /// Any other code: the same call fails again.
+    /// Any other code: the same call would fail again.
     Lasting,
 }
 
@@ -66,17 +67,17 @@ impl Meaning {
     }
 }
 
-/// What `code` means.
+/// Returns the meaning of `code`.
 pub fn meaning(code: i32) -> Meaning {
     TABLE.iter().find(|row| row.0 == code).map_or(Meaning::Lasting, |row| row.2)
 }
 
-/// The server's name for `code`, if the table has it.
+/// Returns the server's name for `code`, if the table contains it.
 pub fn name(code: i32) -> Option<&'static str> {
     TABLE.iter().find(|row| row.0 == code).map(|row| row.1)
 }
 
-/// Every code that does not mean [`Meaning::Lasting`], with the server's name for it.
+/// Every code whose meaning is not [`Meaning::Lasting`], with the server's name for it.
 const TABLE: &[(i32, &str, Meaning)] = &[
     (6, "HostUnreachable", NetworkLost),
     (7, "HostNotFound", NetworkLost),
@@ -183,8 +184,9 @@ mod tests {
         }
     }
 
-    /// The categories `RetriableError`, `NotPrimaryError`, `ShutdownError`, `NetworkError`, `CursorInvalidatedError` (but
-    /// `OperationFailed`, which says nothing), `Interruption` and `ExceededTimeLimitError` of `error_codes.yml`.
+    /// Codes of these categories of `error_codes.yml`: `RetriableError`, `NotPrimaryError`, `ShutdownError`,
+    /// `NetworkError`, `CursorInvalidatedError` (without `OperationFailed`, which is too general), `Interruption` and
+    /// `ExceededTimeLimitError`.
     #[test]
     fn what_the_server_calls_retriable_is_passing() {
         let retriable = [

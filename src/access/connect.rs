@@ -1,4 +1,4 @@
-//! From what the user asked for to a signed-in connection that was tried once.
+//! Connects to the deployment that the user asked for, signs in, and tests the connection once.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use mongodb::{Client, Collection, Database};
 use super::diagnose::{self, Heartbeats};
 use super::{ATTEMPTS_MAX, AccessError, Account, Failure, Secret, Settings, patiently, pause, uri};
 
-/// Where the system keeps the authorities it trusts: Debian, Fedora, SUSE, RHEL, Alpine and macOS.
+/// Locations of the system's bundle of certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -23,48 +23,49 @@ const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// MongoDB's own databases, which take no data of ours.
+/// MongoDB's own databases. No data is loaded into them.
 const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
-/// How long a primary may take to appear, unless the URI says otherwise.
+/// Maximum wait for a primary, unless the URI sets another.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the user asked for, as typed: nothing is checked or filled in yet.
+/// The user's connection settings as typed. Nothing is checked or filled in yet.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
-    /// The connection string; a secret, because it may hold a password.
+    /// The connection string. It is secret, because it may contain a password.
     pub uri: Option<Secret>,
-    /// The database of the data.
+    /// The database for the data.
     pub database: Option<String>,
-    /// The collection of the data.
+    /// The collection for the data.
     pub collection: Option<String>,
     /// The user to sign in as.
     pub username: Option<String>,
     /// The user's password.
     pub password: Option<Secret>,
-    /// The database that the user is kept in.
+    /// The database in which the user is stored.
     pub auth_database: Option<String>,
-    /// Whether to speak TLS.
+    /// Whether to use TLS.
     pub tls: bool,
-    /// PEM file of the authorities to trust instead of the system's; implies TLS.
+    /// PEM file with the certificate authorities to trust instead of the system's. Implies TLS.
     pub tls_ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate and key; implies TLS, and sign-in by it where no user is named.
+    /// PEM file with the client's certificate and key. Implies TLS. If no user is named, the certificate is used to
+    /// sign in.
     pub tls_certificate_key_file: Option<PathBuf>,
-    /// What the connection is for: it settles which of the environment's users signs in.
+    /// The purpose of the connection. It decides which user of the environment signs in.
     pub purpose: Purpose,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purpose {
-    /// Loading: the loader's account, else the writer's.
+    /// Loading: uses the loader's account, or else the writer's.
     #[default]
     Load,
-    /// Reading and verifying: the reader's account, else the loader's, else the writer's.
+    /// Reading and verifying: uses the reader's account, or else the loader's, or else the writer's.
     Read,
-    /// Bringing the deployment to its wanted state: the root account.
+    /// Changing the deployment to its wanted state: uses the root account.
     Administer,
-    /// The given account and no other.
+    /// Any purpose: uses only the given account.
     As(Account),
 }
 
@@ -83,61 +84,63 @@ impl Purpose {
     }
 }
 
-/// Everything settled, nothing tried: which server, which database and collection, who signs in.
+/// Where to connect: the server, the database, the collection and the credential. All settings are determined, but no
+/// connection has been tried.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// The connection string with all settings filled in.
     pub(super) uri: ConnectionString,
-    /// The database of the data.
+    /// The database for the data.
     pub database: String,
-    /// The collection of the data.
+    /// The collection for the data.
     pub collection: String,
 }
 
-/// A deployment that answered and let us in, with the database and collection the data goes to.
+/// A deployment to which the connection and the sign-in succeeded, with the database and the collection for the data.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The driver's handle: journaled majority writes, majority reads from the primary, no retry of writes.
+    /// The driver's client. It writes with a journaled majority, reads with majority from the primary, and does not
+    /// retry writes.
     pub client: Client,
-    /// The database of the data.
+    /// The database for the data.
     pub database: String,
-    /// The collection of the data.
+    /// The collection for the data.
     pub collection: String,
     /// Hosts and ports as the user gave them, for messages.
     pub address: String,
-    /// Who signed in, if anybody.
+    /// The name of the user who signed in, if any.
     pub user: Option<String>,
-    /// Whether a client certificate signed in.
+    /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
-    /// Whether the deployment runs on this machine, as far as its addresses tell.
+    /// Whether the deployment runs on this machine, judged by its addresses.
     pub is_local: bool,
 }
 
 impl Target {
-    /// Settles what `wishes`, the environment and `.env` leave open, connects, signs in and runs one harmless command,
-    /// so that a wrong setup is found before anything else happens. `collection` is the spec's own.
+    /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command, so that
+    /// a wrong setup is found before anything else happens. `collection` is the collection that the spec names.
     pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, AccessError> {
         Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
 
-    /// The database of the data.
+    /// Returns the database for the data.
     pub fn db(&self) -> Database {
         self.client.database(&self.database)
     }
 
-    /// The collection of the data.
+    /// Returns the collection for the data.
     pub fn documents(&self) -> Collection<RawDocumentBuf> {
         self.db().collection(&self.collection)
     }
 
-    /// Runs a command on the database of the data that changes nothing. Tries again while the failure may pass.
+    /// Runs a command that changes nothing, on the database for the data. Retries after temporary failures.
     pub(super) async fn look(&self, command: Document) -> Result<Document, Failure> {
         let database = self.db();
         patiently(|| database.run_command(command.clone()).into_future()).await
     }
 
-    /// Runs a command that changes something, acknowledged by a journaled majority; `doing` names it for an error. Tries
-    /// again while the failure may pass.
+    /// Runs a command that changes something, and waits for the acknowledgement of a journaled majority. Retries
+    /// after temporary failures. `doing` describes the command for an error.
     pub(super) async fn run(
         &self,
         database: &str,
@@ -164,7 +167,7 @@ impl Target {
         }
     }
 
-    /// Runs a command that changes something once. An answer that a majority has not acknowledged is a failure.
+    /// Runs, once, a command that changes something. Fails if a majority has not acknowledged the change.
     pub(super) async fn run_once(&self, database: &str, mut command: Document) -> Result<Document, Failure> {
         command.insert("writeConcern", doc! { "w": "majority", "j": true });
         let answer = self.client.database(database).run_command(command).await?;
@@ -172,7 +175,8 @@ impl Target {
     }
 }
 
-/// The server's codes for something that is there already: a collection, a role, a user; and for an index that is gone.
+/// Server codes which show that an earlier attempt was already carried out: the collection, role or user exists
+/// already, or the index no longer exists.
 const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
 
 /// Returns true if the failure of this attempt says that an earlier attempt, counted from 1, was carried out.
@@ -180,8 +184,9 @@ fn was_done_before(attempt: u32, failure: &Failure) -> bool {
     attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code))
 }
 
-/// The command that makes the same state once more, for a command that was carried out although its answer was lost or a
-/// majority did not acknowledge it; its answer is the acknowledgement. `None` for a command that has none.
+/// Returns the command to send after `command` was carried out although its reply was lost or a majority did not
+/// acknowledge it. The returned command sets the same state again, and its reply is the acknowledgement. Returns `None`
+/// if there is no such command.
 fn acknowledged_again(command: &Document) -> Option<Document> {
     let (name, _) = command.iter().next()?;
     let again = match name.as_str() {
@@ -194,7 +199,7 @@ fn acknowledged_again(command: &Document) -> Option<Document> {
 }
 
 impl Destination {
-    /// Settles what `wishes` and `settings` say; `collection` is the spec's own.
+    /// Determines the destination from `wishes` and `settings`. `collection` is the collection that the spec names.
     pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, AccessError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
@@ -219,7 +224,7 @@ impl Destination {
         Ok(Self { uri, database, collection: collection.to_owned() })
     }
 
-    /// The files that a connection reads: certificates and keys.
+    /// Returns the certificate and key files that the connection reads.
     pub fn files(&self) -> Vec<PathBuf> {
         match &self.uri.tls {
             Some(Tls::Enabled(tls)) => tls.ca_file_path.iter().chain(&tls.cert_key_file_path).cloned().collect(),
@@ -227,7 +232,7 @@ impl Destination {
         }
     }
 
-    /// The same destination for another user, who signs in with a password.
+    /// Returns the same destination for another user, who signs in with a password.
     #[must_use]
     pub fn as_user(&self, name: &str, password: &Secret, auth_database: &str) -> Self {
         let mut other = self.clone();
@@ -256,7 +261,7 @@ impl Destination {
         })
     }
 
-    /// The driver's options; looks a `mongodb+srv` name up.
+    /// Returns the driver's options. Resolves a `mongodb+srv` name.
     pub(super) async fn options(&self) -> Result<ClientOptions, AccessError> {
         ClientOptions::parse(self.uri.clone()).await.map_err(|error| AccessError::Connect {
             address: host_names(&self.uri.host_info),
@@ -265,7 +270,7 @@ impl Destination {
     }
 }
 
-/// Hosts and ports, without anything secret.
+/// Returns hosts and ports, without any secret.
 pub(super) fn address(options: &ClientOptions) -> String {
     options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
@@ -278,8 +283,8 @@ fn host_names(hosts: &HostInfo) -> String {
     }
 }
 
-/// The command line's database, else the one in the URI's path, else `DB_NAME`, else `hospital`. `admin` in the path
-/// only says where the user is kept.
+/// Returns the database: from the command line, or else from the URI's path, or else from `DB_NAME`, or else
+/// `hospital`. `admin` in the path only names the database in which the user is stored, so it is ignored here.
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, AccessError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
@@ -293,7 +298,8 @@ fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) ->
     Ok(name.to_owned())
 }
 
-/// Names are shown in messages, and a connection string in the place of one may hold a password.
+/// Refuses a name that looks like a connection string. Messages show names, and a connection string may contain a
+/// password.
 fn refuse_connection_string(setting: &str, name: &str) -> Result<(), AccessError> {
     if !uri::may_hold_password(name) {
         return Ok(());
@@ -324,7 +330,8 @@ fn is_loopback(host: &ServerAddress) -> bool {
     }
 }
 
-/// TLS with the given authorities, else the system's: the driver's own list is not the one the machine's owner keeps.
+/// Returns the TLS settings. Uses the given certificate authorities, or else the system's, because the owner of the
+/// machine maintains the system's list and not the driver's.
 fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, AccessError> {
     let asked = wishes.tls || wishes.tls_ca_file.is_some() || wishes.tls_certificate_key_file.is_some();
     let mut options = match given {
@@ -347,7 +354,7 @@ fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, AccessErr
     Ok(Some(Tls::Enabled(options)))
 }
 
-/// The system's bundle of authorities; OpenSSL's variable `SSL_CERT_FILE` comes first.
+/// Returns the system's bundle of certificate authorities. OpenSSL's variable `SSL_CERT_FILE` takes precedence.
 fn system_ca_file() -> Result<PathBuf, AccessError> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_CA_FILES.map(PathBuf::from)).find(|path| path.is_file()).ok_or_else(|| {
@@ -358,7 +365,8 @@ fn system_ca_file() -> Result<PathBuf, AccessError> {
     })
 }
 
-/// The driver takes a file without certificates for an empty list, and then nothing is trusted.
+/// Checks that a file contains the needed PEM sections. The driver would read a file without certificates as an empty
+/// list, and then trust nobody.
 fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), AccessError> {
     let wrong = |problem: String| AccessError::Setting { setting: setting.to_owned(), problem };
     let bytes =
@@ -370,8 +378,8 @@ fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), AccessE
     }
 }
 
-/// Who signs in: the command line's user, else the URI's, else the owner of the client certificate, else the
-/// environment's user for the purpose.
+/// Determines who signs in: the command line's user, or else the URI's, or else the owner of the client certificate,
+/// or else the environment's user for the purpose.
 fn credential(
     wishes: &Connection,
     settings: &Settings,
@@ -422,7 +430,8 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
         match settings.account(*account) {
             Ok(Some((name, password))) => return Ok(Some((*account, name, password))),
             Ok(None) => {}
-            // A template names all users; one with a password is enough.
+            // The template of `.env` names all users, also those without a password. One user with a password is
+            // enough.
             Err(error @ AccessError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
             Err(other) => return Err(other),
         }
@@ -430,7 +439,7 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
     unset.map_or(Ok(None), Err)
 }
 
-/// A user named without a password has the one that the environment gives a user of that name.
+/// If a user is named without a password, uses the password that the environment gives for a user of this name.
 fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), AccessError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };

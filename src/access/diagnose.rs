@@ -1,8 +1,8 @@
-//! Opening a connection, and finding out why it does not open.
+//! Opens a connection, and determines the cause if this fails.
 //!
-//! The driver reports most failures as "no server found in time". What its monitors met along the way tells more, and
-//! where that is not enough a second, anonymous connection asks: with TLS where there was none, without where there
-//! was, and with the question which databases know the user (the `saslSupportedMechs` of MongoDB's `hello`).
+//! The driver reports most failures as "no server found in time". The failures of its monitors give more detail. If
+//! they are not enough, a second connection without sign-in is made: with TLS if the first had none, without TLS if
+//! the first had it, or to ask which databases know the user (the `saslSupportedMechs` of MongoDB's `hello`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +19,10 @@ use super::connect::with_heartbeats;
 use super::patience::patiently_while;
 use super::{Failure, SignIn, Unreachable};
 
-/// How long a second look may take.
+/// Time limit for the second connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the driver's monitors met: which servers answered, and how the others failed.
+/// The results of the driver's monitors: which servers answered, and how the others failed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heartbeats(Arc<Seen>);
 
@@ -60,7 +60,7 @@ impl Heartbeats {
         look(&self.0.servers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits for a failure of the only server that waiting does not mend.
+    /// Waits until a server fails in a way that does not pass, and returns that failure.
     async fn hopeless(&self) -> Failure {
         loop {
             let changed = self.0.changed.notified();
@@ -73,7 +73,7 @@ impl Heartbeats {
         }
     }
 
-    /// How the servers failed, where no server could be selected.
+    /// Returns the cause if no server could be selected.
     fn verdict(&self) -> Failure {
         self.read(|servers| match (servers.answered.is_empty(), servers.failed.values().next()) {
             (true, Some(failure)) => failure.clone(),
@@ -88,7 +88,7 @@ fn is_lasting(failure: &Failure) -> bool {
     matches!(failure, Failure::Certificate(_) | Failure::ClientCertificate | Failure::TlsRefused)
 }
 
-/// Connects, signs in, and runs a command that needs a sign-in where the server wants one, but no privilege.
+/// Connects, signs in, and runs a command that needs no privilege, but needs a sign-in if the server requires one.
 pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Client, Failure> {
     let heartbeats = Heartbeats::default();
     let client = with_heartbeats(options.clone(), &heartbeats).map_err(|error| Failure::of(&error))?;
@@ -103,7 +103,8 @@ pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Clien
     }
 }
 
-/// A signed-in user may always ask who they are. Nobody signed in may list collections only where nobody has to sign in.
+/// Tests the sign-in. Every signed-in user may run `connectionStatus`. Without sign-in, `listCollections` succeeds
+/// only if the server has no access control.
 async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Failure> {
     let command = if signs_in {
         doc! { "connectionStatus": 1 }
@@ -114,7 +115,8 @@ async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Fa
     patiently_while(is_of_a_reached_server, || database.run_command(command.clone()).into_future()).await.map(drop)
 }
 
-/// A server was reached, and what it failed at may pass. Whether a server can be reached is for the driver's monitors.
+/// Returns true if a server was reached and the failure may pass. Retries until a server is reached are left to the
+/// driver's monitors.
 fn is_of_a_reached_server(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable(how) => *how == Unreachable::Lost,
@@ -138,7 +140,7 @@ async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOpti
     }
 }
 
-/// Servers answer, and still none was taken for the primary.
+/// Determines the cause if servers answer but none is the primary.
 async fn no_primary(heartbeats: &Heartbeats, options: &ClientOptions) -> Failure {
     let Some(asked) = &options.repl_set_name else { return heartbeats.verdict() };
     match hello(probe_options(options), doc! { "hello": 1 }).await {
@@ -149,7 +151,8 @@ async fn no_primary(heartbeats: &Heartbeats, options: &ClientOptions) -> Failure
     }
 }
 
-/// The port takes connections and drops them: does it speak TLS where we did not, or the other way round?
+/// Determines the cause if the port accepts connections and closes them. Tries TLS if the first connection had none,
+/// and no TLS if it had TLS.
 async fn other_protocol(options: &ClientOptions) -> Failure {
     let encrypted = matches!(options.tls, Some(Tls::Enabled(_)));
     let mut turned = probe_options(options);
@@ -157,7 +160,8 @@ async fn other_protocol(options: &ClientOptions) -> Failure {
     match (encrypted, hello(turned, doc! { "hello": 1 }).await) {
         (true, Ok(_)) => Failure::TlsRefused,
         (false, Ok(_) | Err(Failure::Certificate(_) | Failure::ClientCertificate)) => Failure::TlsRequired,
-        // Both are dropped, so the port speaks TLS; what it does not like is who calls (TLS 1.3 tells that late, if at all).
+        // Both connections are closed, so the port uses TLS and rejects the client. TLS 1.3 reports a missing client
+        // certificate late, if at all.
         (true, Err(Failure::Unreachable(Unreachable::Lost))) => Failure::ClientCertificate,
         (_, Err(_)) => Failure::Unreachable(Unreachable::Lost),
     }
@@ -173,7 +177,7 @@ fn probe_options(options: &ClientOptions) -> ClientOptions {
     probe
 }
 
-/// Asks the first server without signing in.
+/// Sends `command` to the first server, without signing in.
 async fn hello(options: ClientOptions, command: Document) -> Result<Document, Failure> {
     let heartbeats = Heartbeats::default();
     let client = with_heartbeats(options, &heartbeats).map_err(|error| Failure::of(&error))?;
@@ -187,7 +191,7 @@ async fn hello(options: ClientOptions, command: Document) -> Result<Document, Fa
     })
 }
 
-/// Which it is: the password, the auth database or the user.
+/// Determines whether the password, the auth database or the user name is wrong.
 async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
     let Some(credential) = &options.credential else { return Failure::SignIn(SignIn::Missing) };
     if credential.mechanism == Some(AuthMechanism::MongoDbX509) {

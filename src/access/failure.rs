@@ -1,7 +1,7 @@
-//! What a failed call means, reduced to a code and our own words.
+//! The failure of a call, reduced to a code and to messages written here.
 //!
-//! A server's message may quote a document (E11000 quotes the key, 121 the whole document), so it ends here. What a code
-//! means is in the table of [`codes`](super::codes).
+//! A server's message may quote a document (E11000 quotes the key, 121 the whole document), so it is never passed on.
+//! The meaning of a code is in the table of [`codes`](super::codes).
 
 use std::fmt;
 
@@ -10,117 +10,117 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use super::codes::{self, Meaning};
 
-/// Why a call to the server failed.
+/// The reason why a call to the server failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// No server answers.
+    /// No server can be reached.
     Unreachable(Unreachable),
-    /// The server does not accept who we say we are.
+    /// The server rejects the sign-in.
     SignIn(SignIn),
-    /// Signed in, but without the privilege; the command that was refused, where the server names it.
+    /// The user is signed in but lacks a privilege.
     NotAuthorized {
-        /// A command's name, e.g. `insert`.
+        /// The name of the refused command, e.g. `insert`, if the server gives it.
         command: Option<String>,
     },
-    /// The server speaks TLS only, and we did not.
+    /// The server requires TLS, and the connection does not use it.
     TlsRequired,
-    /// The server does not speak TLS, and we did.
+    /// The server does not use TLS, and the connection does.
     TlsRefused,
-    /// The server's certificate does not prove who it is.
+    /// The server's certificate does not prove its identity.
     Certificate(CertificateFault),
-    /// The server asks for a client certificate: none was given, or it does not trust the given one.
+    /// The server requires a client certificate, and none was given or the server does not trust the given one.
     ClientCertificate,
-    /// The deployment cannot give the acknowledgement that was asked for, or did not in time.
+    /// The deployment cannot give the requested acknowledgement, or did not give it in time.
     WriteConcern {
         /// The server's code.
         code: i32,
     },
-    /// The member is no longer, or not yet, the primary, or is shutting down.
+    /// The member is not the primary, or is shutting down.
     NotPrimary {
         /// The server's code.
         code: i32,
     },
-    /// The server gave up, or we did.
+    /// The time limit of the server or of the client was exceeded.
     Timeout,
-    /// Anything else, by its code.
+    /// Any other failure.
     Other {
-        /// The server's code; `None` where the driver refused by itself.
+        /// The server's code. `None` if the error is from the driver.
         code: Option<i32>,
-        /// The code's name, e.g. `NamespaceNotFound`, or the kind of the driver's error.
+        /// The name of the code, e.g. `NamespaceNotFound`, or the kind of the driver's error.
         name: String,
     },
 }
 
-/// How a server cannot be reached.
+/// The reason why no server can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
-    /// The host's name has no address.
+    /// The host name has no address.
     Name,
     /// Nothing listens on the port.
     Refused,
-    /// No answer within the time.
+    /// There was no answer within the time limit.
     Silent,
     /// The connection broke.
     Lost,
     /// Servers answer, but none of them is the primary.
     NoPrimary,
-    /// The members call themselves by names that cannot be reached from here.
+    /// The members use host names for each other that cannot be reached from this machine.
     Members,
     /// The server belongs to another replica set than the URI names, or to none.
     OtherReplicaSet,
 }
 
-/// Why a sign-in fails.
+/// The reason why a sign-in fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignIn {
-    /// The server wants one, and no user is given.
+    /// The server requires a sign-in, and no user is given.
     Missing,
-    /// The user exists in the auth database; the password is not theirs.
+    /// The user exists in the auth database, but the password is wrong.
     WrongPassword {
-        /// The user.
+        /// The name of the user.
         user: String,
-        /// The auth database.
+        /// The auth database in which the server looked for the user.
         database: String,
     },
     /// The user exists, but in another database.
     WrongAuthDatabase {
-        /// The user.
+        /// The name of the user.
         user: String,
         /// The auth database that was tried.
         tried: String,
-        /// Where the user is kept.
+        /// The database in which the user is stored.
         found: String,
     },
-    /// No database that was looked at has the user.
+    /// None of the examined databases has this user.
     UnknownUser {
-        /// The user.
+        /// The name of the user.
         user: String,
-        /// The auth database.
+        /// The auth database in which the server looked for the user.
         database: String,
     },
-    /// The server does not know the subject of the client certificate as a user.
+    /// The server has no user for the subject of the client certificate.
     UnknownCertificate,
-    /// Refused, and the server does not tell more.
+    /// The server refuses the sign-in and gives no reason.
     Refused,
 }
 
-/// What is wrong with a server's certificate.
+/// The fault of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateFault {
-    /// Its time is over.
+    /// The certificate has expired.
     Expired,
-    /// Its time has not come.
+    /// The certificate is not valid yet.
     NotYetValid,
-    /// It is for another host.
+    /// The certificate is for another host.
     WrongHost,
-    /// No authority we trust has signed it.
+    /// The certificate is not signed by a trusted authority.
     UnknownIssuer,
-    /// Something else.
+    /// Another fault.
     Invalid,
 }
 
 impl Failure {
-    /// What `error` means.
+    /// Returns the failure for an error of the driver.
     pub fn of(error: &Error) -> Self {
         match error.kind.as_ref() {
             ErrorKind::Authentication { .. } => Self::SignIn(SignIn::Refused),
@@ -150,7 +150,8 @@ impl Failure {
         }
     }
 
-    /// What a code of the server means. `name` is the server's name for it, `command` the command it refused.
+    /// Returns the failure for a server code. `name` is the server's name for the code, `command` the name of the
+    /// refused command.
     pub fn of_code(code: i32, name: &str, command: Option<String>) -> Self {
         match codes::meaning(code) {
             Meaning::NotAuthorized => Self::NotAuthorized { command },
@@ -166,7 +167,8 @@ impl Failure {
         }
     }
 
-    /// What the code in an answer's `writeConcernError` means. The write was applied, but is not known to be durable.
+    /// Returns the failure for the code in a reply's `writeConcernError`. The write was applied, but it may not be
+    /// durable.
     pub fn of_write_concern(code: i32) -> Self {
         match codes::meaning(code) {
             Meaning::NotPrimary => Self::NotPrimary { code },
@@ -175,7 +177,7 @@ impl Failure {
         }
     }
 
-    /// The failure that an answer with `ok: 1` reports in its `writeConcernError`, if it has one.
+    /// Returns the failure that a reply with `ok: 1` reports in its `writeConcernError`, if it has one.
     pub fn in_answer(answer: &Document) -> Option<Self> {
         let error = answer.get_document("writeConcernError").ok()?;
         let code = error.get_i32("code").or_else(|_| error.get_i64("code").map(|code| code as i32));
@@ -195,8 +197,9 @@ impl Failure {
         }
     }
 
-    /// TLS errors reach us as I/O errors around rustls's own, whose type is not in the driver's interface: its text is
-    /// what can be told apart (rustls `Error` and `CertificateError`). It names certificates, never data.
+    /// Returns the failure for the text of an I/O error. The driver wraps errors of rustls in I/O errors and does not
+    /// expose their type, so only the text can be examined (rustls `Error` and `CertificateError`). The text names
+    /// certificates, never data.
     fn of_tls_text(text: &str) -> Self {
         let has = |part: &str| text.contains(part);
         if has("invalid peer certificate") {
@@ -224,7 +227,7 @@ impl Failure {
         }
     }
 
-    /// The server's code, if it gave one that the failure keeps.
+    /// Returns the server's code, if the failure keeps one.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::WriteConcern { code } | Self::NotPrimary { code } => Some(*code),
@@ -233,12 +236,13 @@ impl Failure {
         }
     }
 
-    /// Returns true if an index build on the collection is in the way.
+    /// Returns true if an index build on the collection prevents the call.
     pub fn is_index_build(&self) -> bool {
         self.code().is_some_and(|code| codes::meaning(code) == Meaning::IndexBuild)
     }
 
-    /// The exit code of a command that stops with this: 3 where there is no connection or no sign-in, else 1.
+    /// Returns the exit code of a command that stops with this failure: 3 if the connection or the sign-in failed,
+    /// otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable(_)
@@ -275,14 +279,15 @@ impl CertificateFault {
     }
 }
 
-/// The command in "not authorized on hospital to execute command { insert: …": its name alone, never what follows.
+/// Returns the name of the command in "not authorized on hospital to execute command { insert: …". The text after the
+/// name is dropped.
 fn refused_command(message: &str) -> Option<String> {
     let (_, after) = message.split_once("to execute command { ")?;
     let (name, _) = after.split_once(':')?;
     (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic())).then(|| name.to_owned())
 }
 
-/// A code's name is an identifier; whatever else a server may send in its place is dropped.
+/// Returns the name of a code if it is an identifier. Any other text from the server is dropped.
 fn identifier(name: &str) -> String {
     let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if fits { name.to_owned() } else { "UnknownError".to_owned() }

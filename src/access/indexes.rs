@@ -1,7 +1,8 @@
-//! The collection's indexes: which are there, which are being built, and how the missing ones are built.
+//! The collection's indexes: reads those that exist or are being built, and builds those that are missing.
 //!
-//! The server lists an index as soon as its build begins. A build goes on after the client that asked for it has gone,
-//! and refuses changes of the collection meanwhile, so each listed index is asked if it is ready.
+//! The server lists an index as soon as its build begins. A build continues after its client has disconnected. Until
+//! it ends, the server refuses changes to the collection. Therefore this module checks for each listed index whether
+//! it is ready.
 
 use std::time::{Duration, Instant};
 
@@ -11,25 +12,26 @@ use futures_util::future::join_all;
 use super::{ATTEMPTS_MAX, AccessError, Failure, Target, pause, schema};
 use crate::spec::{Index, Spec};
 
-/// Commands that build indexes at once: as many as the server's `maxNumActiveUserIndexBuilds` lets; further ones would wait.
+/// Largest number of concurrent commands that build indexes. It equals the server's default for
+/// `maxNumActiveUserIndexBuilds`; further commands would wait.
 const INDEX_BUILDS_MAX: usize = 3;
 
-/// How long a build that somebody else began is waited for. The builds of a billion documents take hours.
+/// Maximum wait for an index build that another client started. Building an index on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
 
-/// The server's code for a collection without a listing.
+/// The server's code for a collection that does not exist.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// The indexes of a collection besides the one on `_id`.
+/// The indexes of a collection, without the one on `_id`.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// Those that can be used.
+    /// The indexes that can be used.
     pub(super) ready: Vec<Index>,
-    /// The names of those that are being built.
+    /// The names of the indexes that are being built.
     pub(super) building: Vec<String>,
 }
 
-/// Reads the target collection's indexes; none if there is no collection.
+/// Reads the indexes of the target's collection. Returns none if the collection does not exist.
 pub(super) async fn read(target: &Target) -> Result<Listed, AccessError> {
     let command =
         doc! { "listIndexes": &target.collection, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
@@ -60,8 +62,8 @@ fn listed<'a>(entries: impl Iterator<Item = &'a Document>) -> Listed {
     listed
 }
 
-/// The server may list a direction as any kind of number. A key of another kind (`text`, `hashed`) is not an index of a
-/// spec.
+/// Converts a listed index. The server may list a direction as any numeric type. An index with another kind of key
+/// (`text`, `hashed`) cannot be from a spec.
 fn index(name: &str, listed: &Document) -> Option<Index> {
     let direction = |value: &Bson| match value {
         Bson::Int32(direction) => Some(*direction),
@@ -74,8 +76,8 @@ fn index(name: &str, listed: &Document) -> Option<Index> {
     Some(Index { name: name.to_owned(), keys, unique: listed.get_bool("unique").unwrap_or(false) })
 }
 
-/// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Builds that
-/// somebody else began are waited for; `waiting` is told so once.
+/// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Waits for
+/// builds that other clients started, and then calls `waiting` with a message.
 pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
     let mut attempt = 1;
     loop {
@@ -86,7 +88,7 @@ pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut
             return Ok(());
         }
         let error = match build(target, &missing).await {
-            // The next turn reads the indexes back.
+            // The next iteration reads the indexes again.
             Ok(()) if attempt < ATTEMPTS_MAX => None,
             Ok(()) => Some(AccessError::Command { doing: doing(target, &missing), failure: aborted() }),
             Err(error) => Some(error),
@@ -101,8 +103,8 @@ pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut
     }
 }
 
-/// Sends several commands at once: the server scans the collection and sorts on one core for each. All have ended when
-/// this returns, the first failure among them with an error.
+/// Sends several commands concurrently, because the server uses one core per command to scan the collection and to
+/// sort. Returns when all commands have ended, with the first error if one failed.
 async fn build(target: &Target, missing: &[&Index]) -> Result<(), AccessError> {
     let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
         let command = create_indexes_command(&target.collection, indexes);
@@ -121,8 +123,7 @@ fn aborted() -> Failure {
     Failure::of_code(276, "IndexBuildAborted", None)
 }
 
-/// Waits until no index of the target's collection is being built; `waiting` is told once if there is something to wait
-/// for.
+/// Waits until no index of the target's collection is being built. Calls `waiting` once if it has to wait.
 pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
     let begun = Instant::now();
     for look in 1.. {

@@ -1,8 +1,9 @@
-//! Who may do what: connections, users, roles, validators and indexes; wanted state against actual state.
+//! Access to the deployment: connections, users, roles, validators and indexes. Compares the wanted state with the
+//! actual state.
 //!
-//! Every error of the server is reduced here to its code and our own words (see [`Failure`]): the server's texts quote
-//! documents, and documents are patients. This room never writes patient data and never reads it, except for the count
-//! of documents that break the validator.
+//! Every error of the server is reduced here to its code and to messages written here (see [`Failure`]), because the
+//! server's messages quote documents with patients' data. This module never writes patient data. It never reads any
+//! either, except that it counts the documents that violate the validator.
 
 pub mod codes;
 mod connect;
@@ -27,72 +28,73 @@ pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
 
-/// The collection beside the ledger for leases, the identities of collections, and lists of refused records.
+/// Returns the name of the collection for leases, for the identities of collections, and for lists of refused
+/// records. It is stored beside the ledger.
 pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
 
-/// Why the deployment cannot be used. No variant carries a password or a text of the server.
+/// The reason why the deployment cannot be used. No variant contains a password or a text from the server.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The connection string cannot be used.
     #[error("cannot use the connection string: {problem}")]
     Uri {
-        /// What is wrong and what would be right.
+        /// The problem and its remedy.
         problem: String,
     },
     /// A setting is missing or wrong.
     #[error("{setting}: {problem}")]
     Setting {
-        /// Its name on the command line or in the environment.
+        /// The name of the setting on the command line or in the environment.
         setting: String,
-        /// What is wrong and what would be right.
+        /// The problem and its remedy.
         problem: String,
     },
     /// `.env` cannot be read.
     #[error("cannot read {}: {problem}", path.display())]
     EnvFile {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A `…_FILE` secret cannot be read.
+    /// The file that a `…_FILE` variable names cannot be read.
     #[error(
         "cannot read the file that {variable} names: {problem}; it must be the path of a file with the secret in it"
     )]
     SecretFile {
-        /// The variable. Its value is not shown: it may be the secret itself, by mistake.
+        /// The variable. Its value is not shown, because by mistake it may be the secret itself.
         variable: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A secret is given as itself and as a file.
+    /// A secret is given both directly and as a file.
     #[error("both {name} and {name}_FILE are set; keep one of them")]
     SetTwice {
-        /// The variable.
+        /// The name of the variable without `_FILE`.
         name: String,
     },
     /// A user is named without a password.
     #[error("{user} is set, but neither {password} nor {password}_FILE is; set one of them")]
     PasswordUnset {
-        /// The user's variable.
+        /// The variable for the user's name.
         user: &'static str,
-        /// The password's variable.
+        /// The variable for the password.
         password: &'static str,
     },
-    /// Users cannot be made as they are set.
+    /// The users cannot be created with the given settings.
     #[error("cannot make the users: {problems}; set each in the environment, in .env or as a …_FILE")]
     Users {
-        /// Every variable that is missing or weak.
+        /// All variables that are missing or contain a weak password.
         problems: String,
     },
-    /// The server cannot be reached or refuses the sign-in.
+    /// The server cannot be reached, or refuses the sign-in.
     #[error("cannot connect to {address}: {failure}")]
     Connect {
         /// Hosts and ports.
         address: String,
-        /// What is wrong and what to do.
+        /// The cause and its remedy.
         failure: Failure,
     },
     /// The collection's validator has the action `warn`.
@@ -104,33 +106,34 @@ pub enum AccessError {
         /// Database and collection.
         collection: String,
     },
-    /// An index of the spec cannot be built beside one that the collection has.
+    /// An index of the spec conflicts with an existing index of the collection.
     #[error("cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec")]
     IndexClash {
-        /// The spec's index.
+        /// The name of the spec's index.
         index: String,
         /// Database and collection.
         collection: String,
-        /// The index in its way.
+        /// The existing index.
         clash: String,
     },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
-        /// What was being done, to what.
+        /// The operation and its object.
         doing: String,
-        /// What is wrong and what to do.
+        /// The cause and its remedy.
         failure: Failure,
     },
 }
 
 impl AccessError {
-    /// A command that failed while `doing` something, e.g. "read the indexes of hospital.admissions".
+    /// Creates the error for a failed command. `doing` describes the operation, e.g. "read the indexes of
+    /// hospital.admissions".
     pub fn of(doing: String, error: &mongodb::error::Error) -> Self {
         Self::Command { doing, failure: Failure::of(error) }
     }
 
-    /// The failure of the command that was sent, if it was one.
+    /// Returns the failure of the connection or the command, if the error is one.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Connect { failure, .. } | Self::Command { failure, .. } => Some(failure),
@@ -138,7 +141,9 @@ impl AccessError {
         }
     }
 
-    /// The exit code of a command that stops with this error: 2 for a wrong setting, else the failure's.
+    /// Returns the exit code of a command that stops with this error: 3 if the connection failed, the failure's own
+    /// code for a failed command, 1 for a validator that only warns or a conflicting index, and 2 for a wrong
+    /// setting.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,

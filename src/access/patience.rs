@@ -1,15 +1,15 @@
-//! Calls that are made again while their failure may pass.
+//! Repeats calls after failures that may pass.
 
 use std::time::Duration;
 
 use super::Failure;
 
-/// How often a call is made before it fails. With the pauses between them, ten attempts take 21 seconds: longer than an
-/// election.
+/// Largest number of attempts. With the pauses between them, ten attempts take at least 21 seconds, which is longer
+/// than an election.
 pub const ATTEMPTS_MAX: u32 = 10;
 
-/// How long to wait before a call is made again that failed so many times before: 50 ms, then twice as long each time, up
-/// to 5 s.
+/// Returns the pause before a call that has failed `failures` times is repeated: 100 ms after the first failure, then
+/// twice as long each time, up to 5 s.
 pub fn pause(failures: u32) -> Duration {
     Duration::from_millis((50 << failures.min(10)).min(5_000))
 }
@@ -19,8 +19,8 @@ fn pause_after(attempt: u32) -> Option<Duration> {
     (attempt < ATTEMPTS_MAX).then(|| pause(attempt))
 }
 
-/// Makes `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with growing pauses. The call must be one that may be
-/// carried out twice: after a lost reply nobody knows if the first was.
+/// Repeats `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with increasing pauses. It must be safe to carry
+/// out the call twice: if a reply is lost, the first call may have been carried out.
 ///
 /// # Errors
 /// At the first failure that does not pass, and after the last attempt.
@@ -32,7 +32,7 @@ where
     patiently_while(Failure::is_retryable, call).await
 }
 
-/// As [`patiently`], but makes the call again only after failures for which `passes` returns true.
+/// Like [`patiently`], but repeats the call only after failures for which `passes` returns true.
 pub(super) async fn patiently_while<T, E, F>(
     passes: impl Fn(&Failure) -> bool,
     mut call: impl FnMut() -> F,

@@ -1,13 +1,13 @@
-//! A spec's pattern for the server, or why the server cannot check it.
+//! Translates a spec's pattern for the server, or gives the reason why the server cannot check it.
 //!
-//! Cleaning matches with an automaton, the server with PCRE, which reads the same notation differently in places and gives
-//! up on a text after so many steps. So the server gets a pattern of its own, made of constructs that mean one thing to
-//! both: characters, sets of characters by their code points, one after the other, alternatives, repetitions. And it gets
-//! one only if PCRE is certain to decide every text that cleaning lets through.
+//! Cleaning matches patterns with an automaton. The server uses PCRE, which interprets some notation differently and
+//! stops after a certain number of steps. The server therefore gets a translated pattern. It contains only constructs
+//! that mean the same to both: characters, sets of code points, sequences, alternatives and repetitions. A pattern is
+//! translated only if PCRE is certain to decide every text that cleaning accepts.
 //!
-//! PCRE tries one way after the other to match a text. If the next character always tells which way is right (see
-//! [`Writer`]), there is nothing to go back to, and no text is too long. Otherwise the field's greatest length bounds the
-//! number of ways.
+//! PCRE matches a text by trying one way after another. If the next character always shows which way is right (see
+//! [`Writer`]), PCRE never has to go back, and a text of any length is safe. Otherwise the field's maximum length
+//! limits the number of ways.
 
 use std::fmt::Write as _;
 
@@ -16,36 +16,38 @@ use std::fmt;
 use regex_syntax::Parser;
 use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look, Repetition};
 
-/// Longest pattern that the server takes, bytes (`BSONRegEx` in MongoDB's `matcher/expression_leaf.cpp`).
+/// Longest pattern that the server accepts, in bytes (`BSONRegEx` in MongoDB's `matcher/expression_leaf.cpp`).
 const PATTERN_BYTES_MAX: usize = 32_764;
-/// Greatest count of a repetition (`pcrelimits`).
+/// Largest count of a repetition (`pcrelimits`).
 const COUNT_MAX: u32 = 65_535;
-/// Bytes of a compiled pattern; PCRE takes 64 KiB (`pcrelimits`), the sizes here are estimates.
+/// Largest estimated size of a compiled pattern, in bytes. PCRE allows 64 KiB (`pcrelimits`); the limit is lower
+/// because the sizes here are estimates.
 const COMPILED_BYTES_MAX: u64 = 48_000;
-/// Groups inside groups, of which PCRE takes 250, and groups altogether: older versions go one call deeper for each.
+/// Largest nesting depth and largest number of groups. PCRE allows a depth of 250. Older versions recurse once for
+/// each group.
 const NESTING_MAX: u32 = 200;
 const GROUPS_MAX: u32 = 1000;
-/// Steps that any text may take. PCRE gives up after 10,000,000 calls of its matching function.
+/// Largest number of steps for any text. PCRE stops after 10,000,000 calls of its matching function.
 const STEPS_MAX: u64 = 100_000;
-/// Rounds of a group that PCRE remembers one by one, on a stack of 32 KiB.
+/// Largest number of repetitions of a group that PCRE records one by one, on a stack of 32 KiB.
 const ROUNDS_MAX: u64 = 200;
 
-/// Why the server does not check a pattern.
+/// The reason why the server does not check a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unchecked {
-    /// It has a word boundary, or an anchor that means the end of a line.
+    /// The pattern contains a word boundary, or an anchor for the end of a line.
     Boundary,
-    /// It has a count that PCRE does not take.
+    /// The pattern contains a count that PCRE does not allow.
     Count,
-    /// It, or what it compiles to, is longer than the server takes.
+    /// The pattern, or its compiled form, is longer than the server accepts.
     Long,
-    /// It has too many groups, or they lie too deep.
+    /// The pattern has too many groups, or they are nested too deeply.
     Groups,
-    /// A long text could take too many steps, and nothing bounds its length.
+    /// A long text could need too many steps, and no maximum length is set.
     NoLength,
     /// A text can match in too many ways.
     Steps,
-    /// It matches no text, or speaks of bytes that are no characters.
+    /// A part of the pattern matches no text, or matches bytes that are not characters.
     Nothing,
 }
 
@@ -63,7 +65,7 @@ impl fmt::Display for Unchecked {
     }
 }
 
-/// The pattern for the server. `chars_max` is the field's greatest length.
+/// Returns the pattern for the server. `chars_max` is the field's maximum length in characters.
 pub(super) fn server_pattern(pattern: &str, chars_max: Option<u32>) -> Result<String, Unchecked> {
     let pattern = Parser::new().parse(pattern).map_err(|_| Unchecked::Nothing)?;
     let mut writer = Writer { out: String::new(), chars_max: chars_max.map(u64::from), depth: 0, groups: 0 };
@@ -77,23 +79,24 @@ pub(super) fn server_pattern(pattern: &str, chars_max: Option<u32>) -> Result<St
     }
 }
 
-/// What a part of a pattern costs PCRE.
+/// The cost of a part of a pattern for PCRE.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// In how many ways it can match from one place: each may be tried.
+    /// Number of ways in which the part can match from one position. PCRE may try each of them.
     ways: u64,
-    /// Steps of one way.
+    /// Number of steps per way.
     steps: u64,
-    /// Size once compiled, about.
+    /// Estimated size of the compiled part, in bytes.
     compiled_bytes: u64,
 }
 
-/// Writes a part of a pattern, from left to right.
+/// Writes the parts of a pattern, from left to right.
 ///
 /// Every part is written with the set of characters that may follow it (`follow`). A choice is *decided* if its
-/// alternatives begin with different characters, and none of them with a character that may follow if the choice can be
-/// empty: then at most one way leads on. A repetition that is decided never gives back what it took, and is written as a
-/// possessive one (`*+`): the same texts match, and nothing is remembered for going back.
+/// alternatives begin with different characters. If the choice can be empty, no alternative may begin with a
+/// character of `follow` either. Then at most one alternative can match. A decided repetition never has to give back
+/// characters. It is written as a possessive one (`*+`), which matches the same texts, and PCRE records nothing for
+/// going back.
 struct Writer {
     out: String,
     chars_max: Option<u64>,
@@ -127,7 +130,7 @@ impl Writer {
         Ok(Cost { ways: 1, steps: 1, compiled_bytes: 2 * text.len() as u64 })
     }
 
-    /// Letters and digits as they are, everything else by its code point.
+    /// Writes a letter or a digit as it is, and any other character by its code point.
     fn character(&mut self, c: char) {
         if c.is_ascii_alphanumeric() {
             self.out.push(c);
@@ -139,7 +142,7 @@ impl Writer {
     fn class(&mut self, class: &ClassUnicode) -> Result<Cost, Unchecked> {
         self.out.push('[');
         for range in class.iter() {
-            // No character lies between the two, but their code points would.
+            // The range contains no character between these two, but it would contain the code points of surrogates.
             match (range.start(), range.end()) {
                 (start @ ..='\u{d7ff}', end @ '\u{e000}'..) => {
                     self.range(start, '\u{d7ff}');
@@ -185,7 +188,8 @@ impl Writer {
         Ok(cost)
     }
 
-    /// A decided choice has its empty alternative last: it would else be tried before the one that leads on.
+    /// Writes alternatives. The empty alternative of a decided choice is written last. Otherwise PCRE would try it
+    /// before the alternative that matches.
     fn alternation(&mut self, branches: &[Hir], follow: &ClassUnicode) -> Result<Cost, Unchecked> {
         let is_decided = is_decided(branches, follow);
         let mut order: Vec<&Hir> = branches.iter().collect();
@@ -262,7 +266,8 @@ impl Writer {
         }
     }
 
-    /// The cost of a repetition whose body costs `body`. A decided run of single characters is one step, however long.
+    /// Returns the cost of a repetition with the cost `body` of its content. A decided repetition of single
+    /// characters is one step, however long it is.
     fn repeated(&self, of: &Repetition, body: Cost, is_character: bool, is_decided: bool) -> Result<Cost, Unchecked> {
         if is_character && is_decided {
             return Ok(Cost { compiled_bytes: body.compiled_bytes + 8, ..body });
@@ -294,7 +299,7 @@ impl Writer {
     }
 }
 
-/// The characters that `part`, with what follows it, can begin with.
+/// Returns the characters with which `part`, together with the text after it, can begin.
 fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
     match part.kind() {
         HirKind::Empty | HirKind::Look(_) => follow.clone(),
@@ -321,7 +326,7 @@ fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
     }
 }
 
-/// Whether the next character tells which branch is right.
+/// Returns true if the next character shows which branch is right.
 fn is_decided(branches: &[Hir], follow: &ClassUnicode) -> bool {
     let mut seen = ClassUnicode::empty();
     let differ = branches.iter().all(|branch| {
@@ -352,7 +357,7 @@ fn is_one_character(part: &Hir) -> bool {
     }
 }
 
-/// The characters of a class; `None` if it has bytes that are no characters.
+/// Returns the characters of a class, or `None` if it contains bytes that are not characters.
 fn characters(class: &Class) -> Option<ClassUnicode> {
     match class {
         Class::Unicode(class) => Some(class.clone()),

@@ -1,4 +1,5 @@
-//! The collection's validator and indexes: what the spec wants, what the server has, and how one becomes the other.
+//! The collection's validator and indexes: the state that the spec requires, the state on the server, and the change
+//! from one to the other.
 
 use bson::{Bson, Decimal128, Document, doc};
 
@@ -8,39 +9,41 @@ use super::pattern::{Unchecked, server_pattern};
 use super::{ATTEMPTS_MAX, AccessError, Failure, Target, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Presence, Range, Spec};
 
-/// What the server has for the target's collection.
+/// The state of the target's collection on the server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CollectionState {
-    /// Whether it exists.
+    /// Whether the collection exists.
     pub exists: bool,
-    /// Whether it is a view, into which nothing can be loaded.
+    /// Whether it is a view. Nothing can be loaded into a view.
     pub is_view: bool,
-    /// Its validator; empty if it has none.
+    /// The validator; empty if there is none.
     pub validator: Document,
-    /// What happens to a document that breaks the validator: `error` or `warn`.
+    /// The action for a document that violates the validator: `error` or `warn`.
     pub validation_action: Option<String>,
-    /// Which writes the validator looks at: `strict`, `moderate` or `off`.
+    /// The writes that the validator checks: `strict`, `moderate` or `off`.
     pub validation_level: Option<String>,
-    /// Its indexes besides the one on `_id`, if they are ready.
+    /// The indexes that are ready, without the one on `_id`.
     pub indexes: Vec<Index>,
-    /// The names of indexes that are being built.
+    /// The names of the indexes that are being built.
     pub building: Vec<String>,
 }
 
 impl CollectionState {
-    /// Whether the server writes whole documents that break the validator into its log, in place of refusing them.
+    /// Returns true if the server does not refuse documents that violate the validator, but writes the whole
+    /// documents into its log.
     pub fn logs_documents(&self) -> bool {
         !self.validator.is_empty() && self.validation_action.as_deref() == Some("warn")
     }
 
-    /// Whether the spec's validator is on and refuses what breaks it.
+    /// Returns true if the spec's validator is active and refuses documents that violate it.
     pub fn is_guarded_by(&self, spec: &Spec) -> bool {
         let refuses = self.validation_action.as_deref().is_none_or(|action| action == "error");
         let always = self.validation_level.as_deref().is_none_or(|level| level == "strict");
         self.exists && refuses && always && self.validator == validator(spec)
     }
 
-    /// The spec's indexes that the collection lacks. One of the same key under another name serves as well.
+    /// Returns the spec's indexes that the collection lacks. An index with the same keys under another name also
+    /// counts.
     pub fn missing_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
         let serves = |wanted: &Index| {
             self.indexes.iter().any(|index| index.keys == wanted.keys && index.unique == wanted.unique)
@@ -48,14 +51,15 @@ impl CollectionState {
         spec.indexes.iter().filter(|wanted| !serves(wanted)).collect()
     }
 
-    /// Indexes that bear the name of a spec's index but have another key.
+    /// Returns the spec's indexes for which the collection has an index of the same name with other keys or another
+    /// `unique` setting.
     pub fn outdated_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
         let named = |wanted: &Index| self.indexes.iter().any(|index| index.name == wanted.name && index != wanted);
         spec.indexes.iter().filter(|wanted| named(wanted)).collect()
     }
 }
 
-/// The validator that the spec asks for: `{ $jsonSchema: … }`. Fields that the spec does not name are allowed.
+/// Returns the validator for the spec: `{ $jsonSchema: … }`. Fields that the spec does not name are allowed.
 pub fn validator(spec: &Spec) -> Document {
     let leaves: Vec<Leaf<'_>> = spec.fields.iter().map(|field| Leaf { path: &field.name, field }).collect();
     let mut schema = doc! { "title": &spec.name };
@@ -63,13 +67,13 @@ pub fn validator(spec: &Spec) -> Document {
     doc! { "$jsonSchema": schema }
 }
 
-/// A field and what of its dotted name is left below the object at hand.
+/// A field, and the rest of its dotted name inside the current object.
 struct Leaf<'spec> {
     path: &'spec str,
     field: &'spec Field,
 }
 
-/// The schema of an object; fields that share the first part of their names make a nested object.
+/// Returns the schema of an object. Fields whose names have the same first part form a nested object.
 fn object_schema(leaves: &[Leaf<'_>]) -> Document {
     let first = |leaf: &Leaf<'_>| leaf.path.split_once('.').map(|(first, _)| first.to_owned());
     let mut required = Vec::new();
@@ -109,7 +113,7 @@ fn field_schema(field: &Field) -> Document {
     schema
 }
 
-/// Null satisfies every one of these: each looks only at values of its own kind.
+/// Adds the constraints of a field. Null satisfies all of them, because each applies only to values of its own type.
 fn constrain(schema: &mut Document, field: &Field) {
     let (smallest, largest) = bounds(field.constraints.range);
     schema.extend(smallest.map(|bound| ("minimum".to_owned(), bound)));
@@ -123,7 +127,7 @@ fn constrain(schema: &mut Document, field: &Field) {
     }
 }
 
-/// The bounds of a range, in the field's own type: the server compares numbers exactly, whatever their types.
+/// Returns the bounds of a range, in the field's own type. The server compares numbers exactly, whatever their types.
 fn bounds(range: Option<Range>) -> (Option<Bson>, Option<Bson>) {
     match range {
         None => (None, None),
@@ -141,13 +145,14 @@ fn bounds(range: Option<Range>) -> (Option<Bson>, Option<Bson>) {
     }
 }
 
-/// The field's pattern for the server, or why it has none.
+/// Returns the field's pattern for the server, or the reason why the server cannot check it.
 fn pattern(field: &Field) -> Option<Result<String, Unchecked>> {
     let chars_max = field.constraints.length.map(|(_, most)| most);
     field.constraints.pattern.as_ref().map(|pattern| server_pattern(pattern.as_str(), chars_max))
 }
 
-/// The fields whose pattern the validator leaves out, each with the reason: cleaning alone checks these.
+/// Returns the fields whose pattern is not in the validator, each with the reason. Only cleaning checks these
+/// patterns.
 pub fn unchecked_patterns(spec: &Spec) -> Vec<(&str, String)> {
     let unchecked = |field| pattern(field).and_then(Result::err).map(|why| why.to_string());
     spec.fields.iter().filter_map(|field| Some((field.name.as_str(), unchecked(field)?))).collect()
@@ -165,7 +170,7 @@ fn bson_type(kind: &FieldType) -> &'static str {
     }
 }
 
-/// What the server has for the target's collection.
+/// Reads the state of the target's collection.
 pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
     let Some(listed) = listing(target, &target.collection).await? else { return Ok(CollectionState::default()) };
     let options = listed.get_document("options").cloned().unwrap_or_default();
@@ -183,8 +188,9 @@ pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
     })
 }
 
-/// Refuses a collection whose validator only warns: the server would write every document that breaks it into its log,
-/// whole. A user who may not look at the validator is let through; `medlift doctor` tells as another user.
+/// Refuses a collection whose validator only warns, because the server would write every document that violates it
+/// into its log. If the user may not read the validator, the collection is accepted; `medlift doctor` can check it
+/// with another user.
 pub async fn refuse_warning(target: &Target) -> Result<(), AccessError> {
     match read(target).await {
         Ok(state) if state.logs_documents() => {
@@ -195,8 +201,8 @@ pub async fn refuse_warning(target: &Target) -> Result<(), AccessError> {
     }
 }
 
-/// The server's UUID of the target's collection, by which a collection that was dropped and made again is told from the first.
-/// `None` if it does not exist, or if the user may not look.
+/// Returns the server's UUID of the target's collection. It changes if the collection is dropped and created again.
+/// Returns `None` if the collection does not exist, or if the user may not list collections.
 pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
     let listed = match listing(target, &target.collection).await {
         Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
@@ -207,8 +213,8 @@ pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
     Ok(uuid.and_then(|uuid| if let Bson::Binary(binary) = uuid { binary.to_uuid().ok() } else { None }))
 }
 
-/// Lets the server read the spec's validator, so that one that it refuses is refused before anything is written. The query
-/// looks at no document, and needs no right but to find.
+/// Sends the spec's validator to the server in a query, so that a validator that the server does not accept is
+/// refused before anything is written. The query reads no document and needs only the privilege to find.
 pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), AccessError> {
     let query = doc! { "_id": { "$in": [] }, "$nor": [validator(spec)] };
     let documents = target.documents();
@@ -218,8 +224,8 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), AccessError> {
     tried.map(drop).map_err(|failure| AccessError::Command { doing: doing(), failure })
 }
 
-/// Refuses indexes of the spec that cannot be built beside those that the collection has. To be asked where the load is to
-/// build them. A user who may not list indexes is let through: such a user builds none.
+/// Refuses indexes of the spec that conflict with existing indexes of the collection. Call it if the load will build
+/// indexes. A user who may not list indexes is accepted, because such a user builds none.
 pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), AccessError> {
     let state = match read(target).await {
         Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
@@ -239,7 +245,7 @@ pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), Acce
     }
 }
 
-/// Why `wanted` cannot be built beside `index`.
+/// Returns the reason why `wanted` conflicts with `index`, if it does.
 fn clash(index: &Index, wanted: &Index) -> Option<String> {
     if index.name == wanted.name && index != wanted {
         return Some("another index of that name".to_owned());
@@ -249,7 +255,7 @@ fn clash(index: &Index, wanted: &Index) -> Option<String> {
     differs.then(|| format!("the index `{}` with the same keys, which {is_unique} unique", index.name))
 }
 
-/// The server's listing of one collection or view of the target's database.
+/// Returns the server's description of one collection or view of the target's database.
 pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
     let command = doc! { "listCollections": 1, "filter": { "name": name } };
     let listed = target.look(command).await;
@@ -259,9 +265,9 @@ pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Docume
     Ok(batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document).cloned())
 }
 
-/// Puts the spec's validator on the collection, which is made if it is missing. The server then refuses documents that
-/// break it; it does not look at documents that are already there: see [`nonconforming`]. Index builds that are in the way
-/// are waited for; `waiting` is told so.
+/// Attaches the spec's validator to the collection, which is created if it does not exist. The server then refuses
+/// new documents that violate the validator. It does not check existing documents; see [`nonconforming`]. Waits for
+/// index builds that prevent the change, and then calls `waiting` with a message.
 pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
     let mut attempt = 1;
     loop {
@@ -285,14 +291,14 @@ pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str))
     }
 }
 
-/// The server's code for a collection that somebody else has made meanwhile.
+/// The server's code if another client has created the collection in the meantime.
 const NAMESPACE_EXISTS: i32 = 48;
 
 fn may_attach_later(failure: &Failure) -> bool {
     failure.is_retryable() || failure.code() == Some(NAMESPACE_EXISTS)
 }
 
-/// `command` is `create` or `collMod`.
+/// Returns the command that attaches the validator. `command` is `create` or `collMod`.
 pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Document {
     doc! {
         command: collection,
@@ -302,7 +308,8 @@ pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Do
     }
 }
 
-/// How many documents of the collection break the spec's validator: one scan on the server, at majority.
+/// Returns the number of documents in the collection that violate the spec's validator. This needs one scan on the
+/// server, with read concern majority.
 pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, AccessError> {
     let filter = doc! { "$nor": [validator(spec)] };
     let documents = target.documents();

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// A password, or a connection string that may hold one. `Debug` and `Display` show `***`.
+/// A password, or a connection string that may contain one. `Debug` and `Display` show `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the one place that needs it. Never for a message.
+    /// Returns the text itself, for code that must send it to the server. Never use it in a message.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -25,7 +25,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// Any text is a secret, so that a command line may hold one.
+/// Parsing never fails, so that an argument on the command line can be a secret.
 impl std::str::FromStr for Secret {
     type Err = std::convert::Infallible;
 

@@ -1,13 +1,13 @@
-//! Settings out of the environment and a `.env` file in the working directory, in that order.
+//! Settings from the environment and from a `.env` file in the working directory. The environment takes precedence.
 //!
-//! The process environment is read, never changed. An empty value counts as none, as in the seed's template.
+//! The process environment is read and never changed. An empty value counts as not set, as in the template of `.env`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{AccessError, Secret};
 
-/// What the environment and `.env` say.
+/// The settings from the environment and from `.env`.
 #[derive(Clone, Default)]
 pub struct Settings {
     environment: HashMap<String, String>,
@@ -15,20 +15,20 @@ pub struct Settings {
     directory: PathBuf,
 }
 
-/// A user and the variables that name it.
+/// A user, with the variables for its name and password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Account {
-    /// The deployment's root user, who signs in against `admin`.
+    /// The deployment's root user. It is stored in the database `admin`.
     Root,
     /// The administrator of the database, without access to data.
     Admin,
-    /// Reads and writes all data.
+    /// May read and write all data.
     Writer,
-    /// Reads all data.
+    /// May read all data.
     Reader,
-    /// Loads and verifies, cannot delete.
+    /// May load and verify, but cannot delete.
     Loader,
-    /// Sees the de-identified view only.
+    /// May only read the de-identified view.
     Analyst,
 }
 
@@ -36,7 +36,8 @@ impl Account {
     /// All accounts.
     pub const ALL: [Self; 6] = [Self::Root, Self::Admin, Self::Writer, Self::Reader, Self::Loader, Self::Analyst];
 
-    /// The variable that holds the user's name; its password stands in the one that ends in `_PASS`.
+    /// Returns the variable that contains the user's name. The password is in the variable that ends with `_PASS`
+    /// instead of `_USER`.
     pub const fn user_variable(self) -> &'static str {
         match self {
             Self::Root => "MONGO_ROOT_USER",
@@ -48,7 +49,8 @@ impl Account {
         }
     }
 
-    /// The variable that holds the password; with `_FILE` after it, the path of a file that holds it.
+    /// Returns the variable that contains the password. The variable with `_FILE` appended contains the path of a
+    /// file with the password.
     pub const fn password_variable(self) -> &'static str {
         match self {
             Self::Root => "MONGO_ROOT_PASS",
@@ -60,7 +62,7 @@ impl Account {
         }
     }
 
-    /// The user's name where its variable is not set, as in the seed's template.
+    /// Returns the user's name if its variable is not set, as in the template of `.env`.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",
@@ -71,19 +73,19 @@ impl Account {
         }
     }
 
-    /// The database that the user is kept in, where the data is in `database`.
+    /// Returns the database in which the user is stored. `database` is the database for the data.
     pub fn auth_database(self, database: &str) -> &str {
         if self == Self::Root { "admin" } else { database }
     }
 }
 
 impl Settings {
-    /// Reads the process environment and `.env` in the working directory, if there is one.
+    /// Reads the process environment, and `.env` in the working directory if it exists.
     pub fn load() -> Result<Self, AccessError> {
         Self::from_parts(std::env::vars_os().filter_map(text_pair), Path::new("."))
     }
 
-    /// The same from a given environment and directory.
+    /// Reads the settings from the given environment and directory.
     pub fn from_parts(
         environment: impl Iterator<Item = (String, String)>,
         directory: &Path,
@@ -92,13 +94,13 @@ impl Settings {
         Ok(Self { environment: environment.collect(), file, directory: directory.to_owned() })
     }
 
-    /// A variable's value: from the environment, else from `.env`.
+    /// Returns a variable's value: from the environment, or else from `.env`.
     pub fn get(&self, name: &str) -> Option<&str> {
         [&self.environment, &self.file].into_iter().find_map(|map| set(map, name))
     }
 
-    /// A secret: the variable's value, or the content of the file that the variable with `_FILE` after it names,
-    /// without its last line end. The environment's two spellings come before those of `.env`.
+    /// Returns a secret: the variable's value, or the content of the file named by the variable with `_FILE`
+    /// appended, without its last line end. Both variables of the environment take precedence over those of `.env`.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>, AccessError> {
         let file_variable = format!("{name}_FILE");
         for map in [&self.environment, &self.file] {
@@ -112,7 +114,7 @@ impl Settings {
         Ok(None)
     }
 
-    /// The files that the settings are read from: `.env` and the files of secrets.
+    /// Returns the files from which the settings are read: `.env` and the files with secrets.
     pub fn files(&self) -> Vec<PathBuf> {
         let secrets = [&self.environment, &self.file].into_iter().flatten();
         let secrets = secrets.filter(|(name, value)| name.ends_with("_FILE") && !value.is_empty());
@@ -120,12 +122,12 @@ impl Settings {
         std::iter::once(self.directory.join(".env")).chain(named).collect()
     }
 
-    /// The name of an account's user.
+    /// Returns the name of an account's user.
     pub fn user_name(&self, account: Account) -> &str {
         self.get(account.user_variable()).unwrap_or(account.default_name())
     }
 
-    /// The name and password of an account; `None` if neither is set.
+    /// Returns the name and password of an account, or `None` if neither is set.
     pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, AccessError> {
         let (user, password) = (account.user_variable(), account.password_variable());
         match self.secret(password)? {
@@ -135,7 +137,7 @@ impl Settings {
         }
     }
 
-    /// The account whose user is `user`, with its password, if both are set.
+    /// Returns the account whose user is `user`, with its password, if both are set.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, AccessError> {
         let Some(account) = Account::ALL.into_iter().find(|account| self.get(account.user_variable()) == Some(user))
         else {
@@ -149,7 +151,7 @@ fn set<'a>(map: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     map.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// Variables that are not UTF-8 cannot be ours.
+/// Returns a variable and its value. Variables that are not UTF-8 are ignored, because none of the program's are.
 fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((name.into_string().ok()?, value.into_string().ok()?))
 }
@@ -163,7 +165,7 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, AccessError> {
     lines.collect::<Result<_, _>>().map_err(|error| env_file_error(path, &error))
 }
 
-/// The parser's own message quotes the line, which may hold a password.
+/// Describes the error without the parser's own message, which quotes the line. The line may contain a password.
 fn env_file_error(path: &Path, error: &dotenvy::Error) -> AccessError {
     let problem = match error {
         dotenvy::Error::Io(error) => error.kind().to_string(),

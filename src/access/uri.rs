@@ -1,4 +1,5 @@
-//! What a connection string may ask for. The driver's own messages quote it, and it may hold a password: none is shown.
+//! Checks connection strings. The driver's messages quote the connection string, which may contain a password, so
+//! they are never shown.
 
 use mongodb::options::{Acknowledgment, ConnectionString, ReadConcernLevel, ReadPreference};
 
@@ -7,7 +8,7 @@ use super::AccessError;
 /// The schemes of a connection string.
 const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
 
-/// Returns true if `text` begins like a connection string, in any letter case and after blanks.
+/// Returns true if `text` begins like a connection string, in any letter case and after white space.
 pub fn is_connection_string(text: &str) -> bool {
     SCHEMES.iter().any(|scheme| begins_with(text.trim_start(), scheme))
 }
@@ -16,8 +17,8 @@ fn begins_with(text: &str, scheme: &str) -> bool {
     text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
-/// Returns true if `text` may hold a password: it is or resembles a connection string or another URL, or has a user, a
-/// colon and a password before an `@`. Such a text must not be shown.
+/// Returns true if `text` may contain a password: it is or resembles a connection string or another URL, or it has a
+/// colon before an `@`. Such a text must not be shown.
 pub fn may_hold_password(text: &str) -> bool {
     let text = text.trim();
     let before_at = text.rfind('@').map_or("", |at| &text[..at]);
@@ -27,7 +28,7 @@ pub fn may_hold_password(text: &str) -> bool {
         || begins_with(text, "mongodb+srv:")
 }
 
-/// Parses a connection string and refuses what would make a load less than proven.
+/// Parses a connection string. Refuses options that would weaken the guarantees of a load.
 pub(super) fn parse(uri: &str) -> Result<ConnectionString, AccessError> {
     let uri = &with_lower_scheme(uri.trim());
     if !is_connection_string(uri) {
@@ -47,8 +48,8 @@ fn with_lower_scheme(uri: &str) -> String {
     }
 }
 
-/// A `/` or `?` in a password ends the host for the driver; the rest of the password would then be a database's name, and
-/// the user and the password's beginning a host and a port, which messages show.
+/// Refuses a password with an unescaped `/` or `?`. The driver would end the host there. It would read the user and
+/// the beginning of the password as a host and a port, which messages show, and the rest as the name of a database.
 fn refuse_unescaped(uri: &str) -> Result<(), AccessError> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (hosts, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -62,7 +63,8 @@ fn refuse(problem: impl Into<String>) -> AccessError {
     AccessError::Uri { problem: problem.into() }
 }
 
-/// Looks at the text itself: the driver built here does not know all of these options, and must not have the last word.
+/// Refuses options that switch certificate checks off. It examines the text itself, because the driver does not know
+/// all of these options.
 fn refuse_blind_trust(uri: &str) -> Result<(), AccessError> {
     const NAMES: [&str; 3] = ["tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"];
     let options = uri.split_once('?').map_or("", |(_, options)| options);

@@ -1,4 +1,5 @@
-//! The way of a row through the rules: every cell in the spec's order, the first failure wins.
+//! Applies the rules to a row: the cells are cleaned in the order of the spec's fields, and the first failure rejects
+//! the row.
 
 use super::short_text::ShortText;
 use super::tally::{NULL_MARKER, RULES, TRIM};
@@ -9,7 +10,8 @@ use crate::parse::{Cells, DateFormat, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Field, FieldType, Plausibility, Presence, Rule, Severity, Spec};
 
-/// Makes records of rows. Owns the buffers it needs, so that a row costs no allocation; each worker has its own.
+/// Turns rows into records. Each worker has its own cleaner, which owns its buffers, so that a row needs no
+/// allocation.
 #[derive(Debug)]
 pub struct Cleaner {
     plans: Vec<Plan>,
@@ -19,26 +21,27 @@ pub struct Cleaner {
     marks: Marks,
 }
 
-/// One field of the spec and the cell that feeds it.
+/// One field of the spec and its cell.
 #[derive(Debug)]
 struct Plan {
     index: usize,
     field: Field,
     cell: Option<usize>,
     date: DateFormat,
-    /// Length of the longest null marker: most cells are longer, and need no comparison.
+    /// Length of the longest null marker, in bytes. Most cells are longer and need no comparison.
     marker_bytes_max: usize,
     /// Whether a rule may change text that is printable, single-spaced ASCII.
     acts_on_plain: bool,
-    /// Whether one pass of the rules leaves such text as further passes would: at most one rule may change it.
+    /// Whether one pass of the rules is enough for such text. It is if at most one rule may change it.
     settles_plain_at_once: bool,
-    /// The values of the null markers that read as a value of the field: `9999` is also `9,999.0`.
+    /// The null markers that can be converted to the field's type, as values. They match every notation: `9999` is
+    /// also `9,999.0`.
     marker_values: Vec<Value>,
-    /// The values of an enum that are short.
+    /// The short values of an enum.
     short_values: Vec<ShortText>,
 }
 
-/// Two buffers that rules write to in turn, and one for the text before a further pass.
+/// Two buffers that the rules write to alternately, and one for the text before another pass.
 #[derive(Debug, Default)]
 struct Scratch {
     current: String,
@@ -46,10 +49,11 @@ struct Scratch {
     before: String,
 }
 
-/// Passes of the rules before a text counts as one that they never leave alone. No known text needs more than five.
+/// Largest number of passes of the rules. A text that still changes is rejected. No known text needs more than five
+/// passes.
 const PASSES_MAX: usize = 16;
 
-/// What the present row would add to a tally, kept apart until the row is known to be good.
+/// The changes in the current row. They are added to the tally only if the row is accepted.
 #[derive(Debug, Default)]
 struct Marks {
     changed: Vec<(usize, usize)>,
@@ -57,7 +61,7 @@ struct Marks {
 }
 
 impl Cleaner {
-    /// A cleaner for the rows of one source.
+    /// Creates a cleaner for the rows of one source.
     pub fn new(spec: &Spec, layout: &Layout) -> Self {
         let plans = spec.fields.iter().enumerate().map(|(index, field)| Plan::new(index, field, layout));
         Self {
@@ -69,8 +73,8 @@ impl Cleaner {
         }
     }
 
-    /// Makes a record of the row, whose cells were parsed from it, and counts what changed. After an error the record is
-    /// unfinished and the tally as it was.
+    /// Turns the row into a record and counts the changes. `cells` must have been parsed from `row`. After an error
+    /// the record is incomplete and the tally is unchanged.
     pub fn clean(&mut self, row: &[u8], cells: &Cells, record: &mut Record, tally: &mut Tally) -> Result<(), Reject> {
         record.clear();
         self.marks.clear();
@@ -108,7 +112,7 @@ impl Cleaner {
         Reject { field: None, reason: Reason::Implausible, message }
     }
 
-    /// Adds the present row's marks to the tally, which takes the spec's shape with the first row.
+    /// Adds the changes in the current row to the tally. The first row also sets the size of the tally.
     fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
             let slots = |plan: &Plan| vec![0; slot_names(&plan.field).len()];
@@ -124,7 +128,7 @@ impl Cleaner {
     }
 }
 
-/// The row's text; the whole row is checked at once, since checking each cell costs more.
+/// Returns the row as text. The whole row is checked at once, because checking each cell takes longer.
 fn decode(row: &[u8]) -> Result<&str, Reject> {
     std::str::from_utf8(row).map_err(|error| {
         let message = format!("expected UTF-8, found other bytes at byte {} of the row", error.valid_up_to());
@@ -152,7 +156,8 @@ impl Plan {
         }
     }
 
-    /// The field's cell, empty where the source has no such column, and whether it stands in the row as it is.
+    /// Returns the field's cell, and whether its text is a range of the row. A column that the source lacks has an
+    /// empty cell.
     fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
         match self.cell {
             None => Ok(("", true)),
@@ -160,7 +165,8 @@ impl Plan {
         }
     }
 
-    /// Cleans one cell and adds its value to the record. `plain` says that the cell is printable, single-spaced ASCII.
+    /// Cleans one cell and adds its value to the record. `plain` means that the cell is printable, single-spaced
+    /// ASCII.
     fn clean(
         &self,
         cell: &str,
@@ -191,7 +197,8 @@ impl Plan {
                 Ok(())
             }
             FieldType::Enum { values, synonyms } => {
-                // A listed value is taken as it is, so that rules cannot make another of a value that is stored already.
+                // A listed value is stored unchanged. Otherwise the rules could change a value that is already
+                // stored.
                 if self.is_listed(text, values) {
                     record.push_text(text);
                     return Ok(());
@@ -211,7 +218,7 @@ impl Plan {
         }
     }
 
-    /// Whether a text is one of the enum's values, letter for letter.
+    /// Returns true if a text is exactly one of the enum's values.
     fn is_listed(&self, text: &str, values: &[String]) -> bool {
         match ShortText::new(text) {
             Some(short) => self.short_values.contains(&short),
@@ -219,7 +226,7 @@ impl Plan {
         }
     }
 
-    /// Whether the rules left no value: no text, or a text that is a null marker.
+    /// Returns true if the rules left no value: an empty text, or a null marker.
     fn is_nothing(&self, text: &str, marks: &mut Marks) -> bool {
         let is_marker = self.is_null_marker(text);
         if is_marker {
@@ -228,7 +235,8 @@ impl Plan {
         is_marker || text.is_empty()
     }
 
-    /// The slot that counts what normalization changes after the last rule: the rule `nfc`, else the last rule.
+    /// Returns the slot that counts changes by the normalization after the last rule: the slot of the rule `nfc`, or
+    /// else of the last rule.
     fn normalizing_slot(&self) -> usize {
         let rules = &self.field.clean;
         rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))
@@ -278,7 +286,7 @@ impl Plan {
     }
 }
 
-/// The markers of a field of numbers, flags or dates as values, where they are some.
+/// Returns the null markers of a field that can be converted to the field's type, as values. Text fields have none.
 fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
     if matches!(field.kind, FieldType::String | FieldType::Enum { .. }) {
         return Vec::new();
@@ -288,8 +296,8 @@ fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
 }
 
 impl Scratch {
-    /// Applies the field's text rules, in their order, again and again until they change nothing: the text that is stored
-    /// is one that they leave alone. The result stands in the cell or in a buffer.
+    /// Applies the field's text rules, in their order, repeatedly until they change nothing. Applying them to the
+    /// stored text again therefore changes nothing. The result is in the cell or in a buffer.
     fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> Result<&'a str, Reason> {
         if plain && !of.acts_on_plain || of.field.clean.is_empty() {
             return Ok(cell);
@@ -312,7 +320,8 @@ impl Scratch {
         if is_settled { Ok(&self.current) } else { Err(Reason::UnstableText) }
     }
 
-    /// Applies the field's text rules once, normalizes and trims. True if anything changed: the text is then in `current`.
+    /// Applies the field's text rules once, then normalizes and trims. Returns true if anything changed; the text is
+    /// then in `current`.
     fn pass(&mut self, of: &Plan, cell: &str, plain: bool, changed: &mut Changed) -> bool {
         let mut in_buffer = false;
         let mut is_nfc = plain;
@@ -333,7 +342,7 @@ impl Scratch {
         in_buffer
     }
 
-    /// Makes the next buffer the current one, and remembers whose work it is. Always true.
+    /// Makes the next buffer the current one, and records the slot that changed it. Always returns true.
     fn take(&mut self, slot: usize, changed: &mut Changed) -> bool {
         std::mem::swap(&mut self.current, &mut self.next);
         changed.0 |= 1 << slot;
@@ -341,7 +350,8 @@ impl Scratch {
     }
 }
 
-/// The slots that changed a cell, a bit for each: a cell counts once for a slot, however often that acts.
+/// The slots that changed a cell, one bit for each. A cell counts once per slot, even if the slot changes it several
+/// times.
 #[derive(Default)]
 struct Changed(u32);
 
@@ -362,7 +372,7 @@ fn apply_rule(rule: Rule, text: &str, plain: bool, out: &mut String) -> bool {
         Rule::PersonName => person_name::person_name(text, out),
         Rule::OrganisationName => organisation_name::organisation_name(text, out),
         Rule::Case(casing) => letter_case::apply(casing, text, out),
-        // For numbers, once they are numbers.
+        // This rule applies to numbers, after conversion.
         Rule::NullIfNegative => false,
     }
 }
@@ -378,7 +388,8 @@ impl Marks {
     }
 }
 
-/// Whether `left` comes after `right`; the spec compares only values whose order is exact.
+/// Returns true if `left` is later or greater than `right`. The spec only permits values that can be compared
+/// exactly.
 fn comes_after(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Datetime(left), Value::Datetime(right)) => left > right,

@@ -1,14 +1,14 @@
-//! What a value must satisfy, and how a refusal says so without quoting the value.
+//! Checks the constraints of values, and writes the messages for refusals without quoting the value.
 
 use super::Value;
 use crate::parse::DateFormat;
 use crate::reject::Reason;
 use crate::spec::{Constraints, Decimal, Field, FieldType, Range};
 
-/// How many values of a list a message names before it says how many more there are.
+/// Largest number of listed values that a message names. The rest is counted.
 const NAMED_VALUES_MAX: usize = 20;
 
-/// Checks a text. `plain` says that its row is printable ASCII.
+/// Checks a text. `plain` means that its row is printable ASCII.
 pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> Result<(), Reason> {
     if !plain && text.bytes().any(|byte| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n')) {
         return Err(Reason::ControlCharacter);
@@ -24,7 +24,7 @@ pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> 
     }
 }
 
-/// Whether a number lies in the range, compared exactly in the field's own type, as the server does.
+/// Returns true if a number is within the range. The comparison is exact, in the field's own type, as on the server.
 pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     match value {
         Value::Int32(number) => range.has_whole(i64::from(*number)),
@@ -35,7 +35,7 @@ pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     }
 }
 
-/// What was expected of a cell that was refused for `reason`.
+/// Returns the message for a cell that was refused for `reason`. It describes the expected value.
 pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> String {
     let constraints = &field.constraints;
     match (reason, &field.kind) {

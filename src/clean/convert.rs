@@ -1,4 +1,4 @@
-//! Text to typed values.
+//! Converts texts to typed values.
 
 use super::Value;
 use super::decimal128::{self, decimal128};
@@ -10,7 +10,8 @@ use crate::spec::{Decimal, FieldType, NumberFormat, same_spelling};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The value of a text whose field is neither string nor enum. `scratch` is for a number whose decoration has to go.
+/// Converts the text of a field that is neither a string nor an enum. `scratch` is a buffer for a number without its
+/// currency signs and separators.
 pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mut String) -> Result<Value, Reason> {
     match kind {
         FieldType::Int32(format) => {
@@ -36,7 +37,7 @@ pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mu
     }
 }
 
-/// Whether two values of one field are the same number, flag or point in time.
+/// Returns true if two values of one field are the same number, flag or point in time.
 pub(super) fn same_value(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Decimal128(left), Value::Decimal128(right)) => {
@@ -47,7 +48,7 @@ pub(super) fn same_value(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// The number without its decoration; the text itself where the format allows none.
+/// Returns the number without currency signs and separators. Returns the text itself if the format allows none.
 fn digits<'a>(text: &'a str, format: &NumberFormat, scratch: &'a mut String) -> Option<&'a str> {
     if format.is_plain() {
         return Some(text);
@@ -63,7 +64,7 @@ fn boolean(text: &str, truthy: &[String], falsy: &[String]) -> Option<bool> {
     among(falsy).then_some(false)
 }
 
-/// The canonical spelling of a listed value.
+/// Returns the canonical spelling of a listed value.
 pub(super) fn listed<'v>(text: &str, values: &'v [String], synonyms: &[(String, usize)]) -> Option<&'v str> {
     let exact = values.iter().find(|value| *value == text);
     let respelled = || values.iter().find(|value| same_spelling(value, text));
@@ -71,7 +72,7 @@ pub(super) fn listed<'v>(text: &str, values: &'v [String], synonyms: &[(String, 
     exact.or_else(respelled).or_else(synonym).map(String::as_str)
 }
 
-/// Whether a number is below zero.
+/// Returns true if a number is below zero.
 pub(super) fn is_negative(value: &Value) -> bool {
     match value {
         Value::Int32(number) => *number < 0,

@@ -1,20 +1,22 @@
-//! BSON decimal128: exactly the decimal number of the text, trailing zeros kept, or nothing.
+//! BSON decimal128. The value is exactly the decimal number in the text, with its trailing zeros; otherwise the text
+//! is refused.
 
 use bson::Decimal128;
 
 use super::number::is_number;
 use crate::reject::Reason;
 
-/// What the exponent is stored with, so that it is never negative (BSON decimal128 specification).
+/// Added to the exponent before it is stored, so that the stored exponent is never negative (BSON decimal128
+/// specification).
 const BIAS: u128 = 6176;
-/// Bits below the exponent.
+/// Number of bits below the exponent.
 const COEFFICIENT_BITS: u32 = 113;
-/// Digits that always fit the coefficient.
+/// Number of digits that always fit the coefficient.
 const DIGITS_MAX: usize = 34;
-/// Longer texts go the slow way, so that the exponent here stays far from its limits.
+/// Longer texts are parsed by `slow`, so that the exponent in `fast` cannot exceed its limits.
 const FAST_BYTES_MAX: usize = 64;
 
-/// The 16 bytes, as BSON stores them, of a number in plain notation.
+/// Converts a number to the 16 bytes in which BSON stores it.
 pub(super) fn decimal128(text: &str) -> Result<[u8; 16], Reason> {
     if !is_number(text) {
         return Err(Reason::NotANumber);
@@ -22,13 +24,13 @@ pub(super) fn decimal128(text: &str) -> Result<[u8; 16], Reason> {
     fast(text).or_else(|| slow(text)).ok_or(Reason::NumberTooLarge)
 }
 
-/// Whether the number is below zero; a negative zero is not.
+/// Returns true if the number is below zero. A negative zero is not.
 pub(super) fn is_negative(bytes: [u8; 16]) -> bool {
     let bits = u128::from_le_bytes(bytes);
     bits >> 127 == 1 && bits & ((1 << COEFFICIENT_BITS) - 1) != 0
 }
 
-/// Digits and a decimal mark, no exponent, few enough digits.
+/// Converts numbers without an exponent and with at most 34 digits. Returns `None` for all others.
 fn fast(text: &str) -> Option<[u8; 16]> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let mut coefficient: u128 = 0;
@@ -53,7 +55,7 @@ fn fast(text: &str) -> Option<[u8; 16]> {
     Some((sign | exponent | coefficient).to_le_bytes())
 }
 
-/// Any number; `None` where it has no exact decimal128.
+/// Converts any number. Returns `None` if it cannot be stored exactly as decimal128.
 fn slow(text: &str) -> Option<[u8; 16]> {
     text.parse::<Decimal128>().ok().map(|decimal| decimal.bytes())
 }

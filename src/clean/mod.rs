@@ -1,8 +1,9 @@
-//! Cells to typed records: every rule a small pure function, every refusal a [`Reject`](crate::reject::Reject) with a stable reason.
+//! Turns cells into typed records. Every rule is a small pure function, and every refusal is a
+//! [`Reject`](crate::reject::Reject) with a stable reason.
 //!
-//! No I/O, clock, randomness, async or logging in here: the same row gives the same record, always. A rule has the shape
-//! `fn(text, out) -> bool`: true when it changed the text, which `out` then holds; false when the text stands as it is,
-//! whatever `out` holds.
+//! This module uses no I/O, clock, randomness, async or logging, so the same row always gives the same record. A rule
+//! has the signature `fn(text, out) -> bool`. It returns true if it changed the text; the new text is then in `out`.
+//! It returns false if the text is unchanged; the content of `out` then has no meaning.
 
 mod cleaner;
 mod constraints;

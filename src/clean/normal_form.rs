@@ -2,7 +2,7 @@
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// The rule `nfc`: one text for the same characters, however the source composed them.
+/// The rule `nfc`: the same characters always have the same bytes, however the source composed them.
 pub(super) fn nfc(text: &str, out: &mut String) -> bool {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         return false;

@@ -1,9 +1,9 @@
-//! Numbers as people and programs write them in decimal; anything else ("NaN", "inf", hex) is not a number.
+//! Parses numbers in decimal notation. Anything else ("NaN", "inf", hex) is not a number.
 
 use crate::reject::Reason;
 use crate::spec::NumberFormat;
 
-/// A whole number: an optional sign and digits.
+/// Parses a whole number: an optional sign and digits.
 pub(super) fn integer(text: &str) -> Result<i64, Reason> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
@@ -12,16 +12,16 @@ pub(super) fn integer(text: &str) -> Result<i64, Reason> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Reason::NotAnInteger);
     }
-    // Below zero there is one number more, so the sum is kept there.
+    // There is one more negative than positive number, so the sum is kept negative.
     let add = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_sub(i64::from(digit - b'0'));
     let sum = digits.iter().try_fold(0_i64, add).ok_or(Reason::NumberTooLarge)?;
     if negative { Ok(sum) } else { sum.checked_neg().ok_or(Reason::NumberTooLarge) }
 }
 
-/// The double nearest to the decimal text. The standard library's parser is exact, and takes the short way itself where
-/// digits and exponent are few.
+/// Returns the double nearest to the decimal text. The standard library's parser is exact, and is fast if there are
+/// few digits and the exponent is small.
 pub(super) fn double(text: &str) -> Result<f64, Reason> {
-    // What the standard library reads beyond plain numbers are words.
+    // Besides numbers, the standard library accepts words such as "inf". They are refused here.
     if !text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err(Reason::NotANumber);
     }
@@ -29,8 +29,8 @@ pub(super) fn double(text: &str) -> Result<f64, Reason> {
     if number.is_finite() { Ok(number) } else { Err(Reason::NumberTooLarge) }
 }
 
-/// Whether the text is a sign, digits with one decimal mark among or beside them, and an exponent, of which only one digit
-/// must be there.
+/// Returns true if the text is a number: an optional sign, digits with an optional decimal point, and an optional
+/// exponent. At least one digit before the exponent is required.
 pub(super) fn is_number(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
     let whole = digits(unsigned);
@@ -52,13 +52,14 @@ fn is_exponent(bytes: &[u8]) -> bool {
     }
 }
 
-/// How many digits the bytes begin with.
+/// Returns the number of digits at the start of the bytes.
 fn digits(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len())
 }
 
-/// The number without what the format allows beside its digits: `out` receives `-1234.5` for `-$1,234.50`'s like. `None`
-/// where the decoration itself is wrong; the digits are left to the caller.
+/// Writes the number to `out` without the currency signs and separators that the format allows. For example,
+/// `-$1,234.50` becomes `-1234.50`. Returns `None` if the currency signs or separators are wrong. The caller checks
+/// the digits.
 pub(super) fn undecorated(text: &str, format: &NumberFormat, out: &mut String) -> Option<()> {
     out.clear();
     let (sign, rest) = split_sign(text);
@@ -108,7 +109,8 @@ fn without_currency_after<'a>(text: &'a str, format: &NumberFormat) -> &'a str {
     text
 }
 
-/// A space stands for the spaces that typography puts between digits, an apostrophe for the typographic one.
+/// Returns true if `c` separates thousands. If the format says a space, the typographic spaces are also accepted; if
+/// it says an apostrophe, the typographic one is too.
 fn is_separator(c: char, thousands: Option<char>) -> bool {
     match thousands {
         Some(' ') => matches!(c, ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}'),
@@ -118,7 +120,8 @@ fn is_separator(c: char, thousands: Option<char>) -> bool {
     }
 }
 
-/// Digits in groups: one to three, then exactly three each. Without a separator any number of digits.
+/// Writes digits in groups: one to three digits, then exactly three in each further group. Without a separator any
+/// number of digits is accepted.
 fn push_groups(whole: &str, thousands: Option<char>, out: &mut String) -> Option<()> {
     if whole.bytes().all(|byte| byte.is_ascii_digit()) {
         out.push_str(whole);

@@ -1,10 +1,12 @@
-//! Repair of damaged joins in an organisation's name: "and Kim Inc," becomes "Kim Inc".
+//! Repairs the name of an organisation that has stray commas or "and": "and Kim Inc," becomes "Kim Inc".
 //!
-//! A name put together from parts with a part missing keeps the joints: "and" or a comma at its edges, "and and" inside.
+//! Such names occur when a name was assembled from parts and a part was missing. "and" or a comma remains at an edge,
+//! or "and and" inside.
 
 use super::whitespace::{is_blank, trim};
 
-/// The rule `organisation_name`. Applying it to its own result changes nothing; a name that was only joints comes out empty.
+/// The rule `organisation_name`. Applying it to its own result changes nothing. A name that contains only commas and
+/// "and" becomes empty.
 pub(super) fn organisation_name(text: &str, out: &mut String) -> bool {
     let name = without_edges(text);
     if has_doubled_join(name) {
@@ -19,7 +21,7 @@ pub(super) fn organisation_name(text: &str, out: &mut String) -> bool {
     true
 }
 
-/// The text without the commas, joins and white space at its edges.
+/// Returns the text without the commas, "and" and white space at its edges.
 fn without_edges(text: &str) -> &str {
     let mut name = text;
     loop {
@@ -57,7 +59,8 @@ fn is_join(word: &str) -> bool {
     word.eq_ignore_ascii_case("and")
 }
 
-/// Whether two words "and" stand together. Looks at the rare letter `d` first, since most names have no join at all.
+/// Returns true if two words "and" follow each other. The search starts with the rare letter `d`, because most names
+/// contain no "and".
 fn has_doubled_join(name: &str) -> bool {
     let bytes = name.as_bytes();
     let ends_a_join = |&at: &usize| at >= 2 && bytes[at - 2..at].eq_ignore_ascii_case(b"an");
@@ -69,7 +72,7 @@ fn has_doubled_join(name: &str) -> bool {
             .any(|(left, right)| is_join(left) && is_join(right))
 }
 
-/// Leaves one of every run of joins, and the white space after it.
+/// Reduces each sequence of words "and" to one, and keeps the white space after it.
 fn single_joins(name: &str, out: &mut String) {
     out.clear();
     let mut after_join = false;

@@ -1,17 +1,19 @@
-//! Casing of a person's name: "bobby jacksOn" becomes "Bobby Jackson", "JOHN SMITH MD" becomes "John Smith MD".
+//! Sets the letter case of a person's name: "bobby jacksOn" becomes "Bobby Jackson", "JOHN SMITH MD" becomes "John
+//! Smith MD".
 //!
-//! Each part of a name begins with a capital and goes on in small letters; a part begins after white space, a hyphen or
-//! any other sign but an apostrophe, and after `O'` and `Mc`. Nothing else is guessed: whether a
-//! name in `Mac` has a second capital, its letters do not tell. Titles (Mr., Mrs., Dr., Miss, Prof.), Jr. and Sr., and
-//! credentials with dots (M.D., Ph.D.) come out right by the same rule; credentials and numerals without dots are words
-//! of their own in [`SUFFIXES`].
+//! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after a
+//! hyphen or any other sign except an apostrophe, and after `O'` and `Mc`. Nothing else is guessed: the letters of a
+//! name with `Mac` do not show whether it has a second capital. The same rule is right for titles (Mr., Mrs., Dr.,
+//! Miss, Prof.), for Jr. and Sr., and for credentials with dots (M.D., Ph.D.). Credentials and numerals without dots
+//! are listed in [`SUFFIXES`].
 
 use unicode_normalization::char::is_combining_mark;
 
-/// A word after a name that is not one of the person's names.
+/// A word after a name that is not part of the name.
 struct Suffix {
     written: &'static str,
-    /// Whether it is a person's name as well ("Linh Do"), so that only capitals in the source tell the two apart.
+    /// Whether the word is also a person's name ("Linh Do"). Then it is a suffix only if the source writes it in
+    /// capitals.
     also_a_name: bool,
 }
 
@@ -23,8 +25,8 @@ const fn suffix_or_name(written: &'static str) -> Suffix {
     Suffix { written, also_a_name: true }
 }
 
-/// Academic and professional credentials of US health care, and generational suffixes, as they are written; by length,
-/// since the length alone tells most last names from all of them.
+/// Academic and professional credentials of US health care, and generational suffixes, in their usual spelling. They
+/// are grouped by length, because the length alone excludes most last names.
 const SUFFIXES: [&[Suffix]; 7] = [
     &[],
     &[suffix("V")],
@@ -76,11 +78,11 @@ pub(super) fn person_name(text: &str, out: &mut String) -> bool {
     out != text
 }
 
-/// [`case_ascii`] for short names in which every part begins after a sign that is no apostrophe, which is most of them.
-/// Each byte is cased by the one before it alone, so that the compiler makes vector instructions of it. Where a letter
-/// may follow other rules, nothing is written and `false` comes back.
+/// A faster [`case_ascii`] for short names without apostrophes and without `mc`, which is most names. The case of
+/// each byte depends only on the byte before it, so the compiler can use vector instructions. Returns false and
+/// writes nothing if the name needs other rules.
 fn case_short(text: &str, out: &mut String) -> bool {
-    // The byte before the name belongs to no part.
+    // The byte before the name must not be a letter or a digit, so it is 0.
     let mut read = [0; SHORT_BYTES + 1];
     let Some(name) = read[1..].get_mut(..text.len()) else { return false };
     name.copy_from_slice(text.as_bytes());
@@ -103,12 +105,13 @@ fn case_short(text: &str, out: &mut String) -> bool {
 
 const SHORT_BYTES: usize = 32;
 
-/// 1 where `byte` is one of the `span` that follow `first`, or `first` itself; else 0.
+/// Returns 1 if `byte` is between `first` and `first + span`, both included, otherwise 0.
 fn is_between(byte: u8, first: u8, span: u8) -> u8 {
     u8::from(byte.wrapping_sub(first) <= span)
 }
 
-/// [`case_unicode`] for ASCII alone: without a branch a byte, in pieces that fit a buffer on the stack.
+/// A faster [`case_unicode`] for ASCII. It needs no branch per byte, and works in pieces that fit a buffer on the
+/// stack.
 fn case_ascii(text: &str, out: &mut String) {
     let mut lower = 0;
     let mut previous = 0;
@@ -129,16 +132,17 @@ fn case_ascii(text: &str, out: &mut String) {
 }
 
 const PIECE_BYTES: usize = 64;
-/// The bit that tells a small ASCII letter from its capital.
+/// The bit in which a small ASCII letter differs from its capital.
 const CASE_BIT: u8 = 0x20;
-/// Class bit of letters, in the place of the bit that it clears.
+/// Class bit of letters. It is the same bit as `CASE_BIT`, so it can be used as a mask.
 const LETTER: u8 = CASE_BIT;
-/// Class bit of signs after which the part of the name is where it was; shifted by one, it keeps the case bit.
+/// Class bit of signs that neither start nor end a part. Shifted right by one, it is `CASE_BIT`, and the case of the
+/// next letter stays as it was.
 const KEEPS: u8 = CASE_BIT << 1;
-/// Class bit of what stands inside a part; shifted by two, it sets the case bit.
+/// Class bit of letters and digits. Shifted right by two, it is `CASE_BIT`, and the next letter becomes small.
 const INSIDE: u8 = CASE_BIT << 2;
 
-/// What each ASCII byte is in a name; whatever has no class ends a part.
+/// The class of each ASCII byte in a name. A byte without a class ends a part.
 const CLASSES: [u8; 128] = {
     let mut classes = [0; 128];
     let mut byte = 0;
@@ -169,7 +173,7 @@ fn case_unicode(text: &str, out: &mut String) {
     }
 }
 
-/// Whether the next letter begins a part of the name, after the character `c`.
+/// Returns true if a letter after the character `c` starts a part of the name.
 fn starts_part(c: char, at_start: bool) -> bool {
     match c {
         '\'' | '’' | '`' | '´' => at_start,
@@ -178,8 +182,8 @@ fn starts_part(c: char, at_start: bool) -> bool {
     }
 }
 
-/// The capital that begins a name, where it is one character. Georgian names have none; the Croatian digraphs have a
-/// form of their own.
+/// Returns the capital that starts a name, if it is one character. Georgian names have no capitals. The Croatian
+/// digraphs have a title case of their own.
 fn title_case(c: char) -> char {
     match c {
         'Ǆ'..='ǆ' => 'ǅ',
@@ -191,7 +195,7 @@ fn title_case(c: char) -> char {
     }
 }
 
-/// The small letter; a sigma that ends its word has a form of its own.
+/// Returns the small letter. A sigma at the end of a word has a form of its own.
 fn lower_case(c: char, rest: &str) -> char {
     match c {
         'Σ' if !rest.starts_with(char::is_alphabetic) => 'ς',
@@ -200,12 +204,13 @@ fn lower_case(c: char, rest: &str) -> char {
     }
 }
 
-/// The mapped character, or `c` itself where the mapping makes several of it.
+/// Returns the mapped character, or `c` itself if the mapping produces several characters.
 fn single(mut mapped: impl ExactSizeIterator<Item = char>, c: char) -> char {
     if mapped.len() == 1 { mapped.next().unwrap_or(c) } else { c }
 }
 
-/// Writes the suffixes that end the name as they are written. `out` holds the same words as `text`, cased.
+/// Writes the suffixes at the end of the name in their usual spelling. `out` contains the words of `text`, with their
+/// case already set.
 fn write_suffixes(text: &str, out: &mut String) {
     let mut source_words = text.split_whitespace().rev();
     let mut end = out.len();

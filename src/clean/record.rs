@@ -1,17 +1,18 @@
-//! What cleaning made of a row.
+//! Records: the result of cleaning a row.
 
 use std::ops::Range;
 
-/// A typed record: one value a field of the spec, in the spec's order. Reused from row to row without allocation.
+/// A typed record: one value per field, in the order of the spec's fields. It is reused for the next row without
+/// allocation.
 #[derive(Debug, Default, Clone)]
 pub struct Record {
-    /// One value a field.
+    /// One value per field.
     pub values: Vec<Value>,
-    /// The text of all string values.
+    /// The text of all string values, concatenated.
     pub text: String,
 }
 
-/// A value of a field. Strings are ranges into [`Record::text`].
+/// The value of a field. Strings are ranges of [`Record::text`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// No value.
@@ -24,7 +25,7 @@ pub enum Value {
     Int64(i64),
     /// BSON double.
     Double(f64),
-    /// BSON decimal128, its 16 bytes as BSON stores them.
+    /// BSON decimal128: its 16 bytes as BSON stores them.
     Decimal128([u8; 16]),
     /// BSON boolean.
     Bool(bool),
@@ -33,7 +34,7 @@ pub enum Value {
 }
 
 impl Record {
-    /// Forgets the previous row.
+    /// Removes the values of the previous row.
     pub fn clear(&mut self) {
         self.values.clear();
         self.text.clear();
@@ -46,7 +47,7 @@ impl Record {
         self.values.push(Value::Text(start..self.text.len() as u32));
     }
 
-    /// The text behind a [`Value::Text`] of this record.
+    /// Returns the text of a [`Value::Text`] of this record.
     pub fn text(&self, range: &Range<u32>) -> &str {
         &self.text[range.start as usize..range.end as usize]
     }

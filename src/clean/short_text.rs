@@ -1,7 +1,7 @@
-//! Short texts as numbers: two of them are compared without a call.
+//! Stores short texts as numbers, so that two texts are compared without a function call.
 
-/// A text of at most 16 bytes: its length and its first and last bytes, which overlap where it is shorter than both
-/// together. Two texts are equal exactly when these are.
+/// A text of at most 16 bytes: its length, its first bytes and its last bytes. The first and last bytes may overlap.
+/// Two texts are equal exactly if these three numbers are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ShortText {
     len: usize,
@@ -10,7 +10,7 @@ pub(super) struct ShortText {
 }
 
 impl ShortText {
-    /// The text's numbers; `None` for one that is longer.
+    /// Converts the text. Returns `None` if it is longer than 16 bytes.
     #[inline]
     pub(super) fn new(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();

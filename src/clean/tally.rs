@@ -1,15 +1,15 @@
-//! What cleaning changed, counted by field and rule.
+//! Counts the changes that cleaning makes, by field and rule.
 
 use crate::spec::{Field, FieldType};
 
-/// Slot of surrounding white space.
+/// Slot for removed white space around a text.
 pub(super) const TRIM: usize = 0;
-/// Slot of listed texts that mean "no value".
+/// Slot for null markers: listed texts that mean "no value".
 pub(super) const NULL_MARKER: usize = 1;
-/// Slot of the first rule.
+/// Slot of the first rule. The other rules follow.
 pub(super) const RULES: usize = 2;
 
-/// What the slots of [`Tally::changed`] count for a field, in their order.
+/// Returns the names of the slots of [`Tally::changed`] for a field, in their order.
 pub fn slot_names(field: &Field) -> Vec<&'static str> {
     let mut names = vec!["trim", "null_marker"];
     names.extend(field.clean.iter().map(|rule| rule.name()));
@@ -19,13 +19,14 @@ pub fn slot_names(field: &Field) -> Vec<&'static str> {
     names
 }
 
-/// Counts of changes and of broken warn-only rules. Workers keep their own and add them up at the end.
+/// Counts of changes, and of broken plausibility rules that only warn. Each worker has its own tally; they are added
+/// up at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// For each field, for each slot of the field's plan (trim, null marker, the rules in order, canonical spelling; see [`slot_names`]),
-    /// how many cells it changed.
+    /// For each field and each slot of the field, the number of cells that were changed. The slots are: trim, null
+    /// marker, the rules in their order, and canonical spelling for enums; see [`slot_names`].
     pub changed: Vec<Vec<u64>>,
-    /// For each plausibility rule with severity warn, in the spec's order, how many rows broke it.
+    /// For each plausibility rule with severity warn, in the spec's order, the number of rows that break it.
     pub warned: Vec<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 pub(super) use crate::spec::{is_blank, trim};
 
-/// The rule `collapse_whitespace`: every run of white space inside the text becomes one space.
+/// The rule `collapse_whitespace`: consecutive white space inside the text becomes one space.
 pub(super) fn collapse(text: &str, out: &mut String) -> bool {
     if is_single_spaced(text.as_bytes()) {
         return false;
@@ -10,8 +10,8 @@ pub(super) fn collapse(text: &str, out: &mut String) -> bool {
     collapse_any(text, out)
 }
 
-/// Whether the bytes are printable ASCII with no two spaces together, so that there is nothing to collapse. Written
-/// without an early exit: the compiler makes vector instructions of it.
+/// Returns true if the bytes are printable ASCII without consecutive spaces, so that there is nothing to collapse.
+/// The loop has no early exit, so that the compiler can use vector instructions.
 pub(super) fn is_single_spaced(bytes: &[u8]) -> bool {
     let found = bytes.iter().zip(bytes.get(1..).unwrap_or_default()).fold(0, |found, (&left, &right)| {
         found | u8::from(is_unprintable(left)) | (u8::from(left == b' ') & u8::from(right == b' '))
@@ -19,7 +19,7 @@ pub(super) fn is_single_spaced(bytes: &[u8]) -> bool {
     found == 0 && !bytes.last().is_some_and(|last| is_unprintable(*last))
 }
 
-/// One subtraction and one comparison, since a range test branches.
+/// One subtraction and one comparison, because a range test would need a branch.
 const fn is_unprintable(byte: u8) -> bool {
     byte.wrapping_sub(b' ') > b'~' - b' '
 }

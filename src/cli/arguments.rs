@@ -1,8 +1,8 @@
-//! The command line as typed, and never a password of it in a message.
+//! Parses the command line, and never shows a password from it in a message.
 //!
-//! A connection string may hold a password, and users put it in the wrong place or misspell it. So clap's own errors are
-//! rendered from a copy of the arguments without passwords, and an option whose value looks like a connection string is
-//! refused without being quoted.
+//! A connection string may contain a password, and users type it in the wrong place or misspell it. Therefore clap's
+//! own errors are rendered from a copy of the arguments without passwords. An option whose value looks like a
+//! connection string is refused without quoting the value.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -14,24 +14,24 @@ use medlift::pipeline::Error;
 
 use super::{Cli, output};
 
-/// Stands for an argument that is not shown.
+/// Replaces an argument that is not shown.
 const HIDDEN: &str = "***";
 
-/// Arguments that may hold a connection string or a password; nothing else may.
+/// The arguments that may contain a connection string or a password. No others may.
 const MAY_HOLD_PASSWORDS: [&str; 4] = ["uri", "password", "positional", "sources"];
 
-/// What the command line asks for.
+/// The result of parsing the command line.
 pub enum Parsed {
     /// A command to run.
     Command(Cli),
-    /// Nothing more: help or an error was shown.
+    /// Nothing to run: help or an error was shown.
     Ended(ExitCode),
 }
 
-/// Parses the arguments, the program's name first.
+/// Parses the arguments. The first one is the program's name.
 ///
 /// # Errors
-/// When a value looks like a connection string where none belongs.
+/// If a value looks like a connection string and the argument is not for one.
 pub fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     let arguments = with_kebab_case(arguments);
     let matches = match Cli::command().try_get_matches_from(&arguments) {
@@ -45,7 +45,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     }
 }
 
-/// Shows help on standard output, an error on standard error.
+/// Writes help to standard output, or an error to standard error.
 fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> {
     if !error.use_stderr() {
         output::write_stdout(error.render().to_string().as_bytes())?;
@@ -66,7 +66,7 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
     Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 
-/// The arguments, with `***` for everything that is or may be a password.
+/// Returns the arguments, with `***` in place of everything that is or may be a password.
 fn without_passwords(arguments: &[OsString]) -> Vec<OsString> {
     let mut is_password_next = false;
     arguments
@@ -79,7 +79,7 @@ fn without_passwords(arguments: &[OsString]) -> Vec<OsString> {
         .collect()
 }
 
-/// The text to show for an argument that may hold a password; `None` for any other.
+/// Returns the text to show for an argument that may contain a password, or `None` for any other argument.
 fn hide(text: &str, follows_password_option: bool) -> Option<String> {
     if let Some((name, value)) = text.split_once('=').filter(|(name, _)| name.starts_with('-')) {
         return (name == "--password" || may_hold_password(value) || may_hold_password(name))
@@ -109,13 +109,15 @@ fn refuse_connection_strings(matches: &ArgMatches) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns true if `value` may hold a password. A file may have such a name if it is there.
+/// Returns true if `value` may contain a password. A text without `://` that is the path of an existing file is not a
+/// password.
 pub fn looks_like_connection_string(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     may_hold_password(&text) && (text.contains("://") || !Path::new(value).exists())
 }
 
-/// The Database Tools spell options in camelCase: `--numInsertionWorkers` is `--num-insertion-workers` here.
+/// Converts the names of options to kebab-case. The MongoDB Database Tools use camelCase: `--numInsertionWorkers` is
+/// `--num-insertion-workers` here.
 fn with_kebab_case(arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
         .into_iter()
@@ -126,13 +128,14 @@ fn with_kebab_case(arguments: Vec<OsString>) -> Vec<OsString> {
         .collect()
 }
 
-/// Only the option's name changes, not what follows its `=`.
+/// Converts only the option's name. The value after `=` is not changed.
 fn kebab_case(option: &str) -> String {
     let (name, value) = option.split_at(option.find('=').unwrap_or(option.len()));
     let letters: Vec<char> = name.chars().collect();
     let mut kebab = String::with_capacity(option.len() + 4);
     for (at, letter) in letters.iter().enumerate() {
-        // A word begins at a capital behind a small letter, and at the last of several capitals: tlsCAFile is tls-ca-file.
+        // A word begins at a capital after a small letter, and at the last of several capitals: tlsCAFile is
+        // tls-ca-file.
         let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
         let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
         if at > 2 && letter.is_ascii_uppercase() && (follows_small || begins_word) {

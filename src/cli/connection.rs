@@ -1,4 +1,4 @@
-//! How to reach the deployment, with the names of the MongoDB Database Tools.
+//! Options for the connection to the deployment. They have the names that the MongoDB Database Tools use.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,8 @@ use super::output;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Connection string, mongodb:// or mongodb+srv://; may also stand as a positional argument [env: `MONGODB_URI`]
+    /// Connection string, mongodb:// or mongodb+srv://; may also be given as a positional argument [env:
+    /// `MONGODB_URI`]
     #[arg(long, value_name = "URI")]
     uri: Option<Secret>,
     /// Database [env: `DB_NAME`] [default: hospital]
@@ -25,16 +26,16 @@ pub struct ConnectionArgs {
     /// User to sign in as
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
-    /// Password; without a value, asks for it. Better kept in a file that `WRITER_PASS_FILE` names
+    /// Password; asks for it if no value is given. It is safer in a file that `WRITER_PASS_FILE` names
     #[arg(short, long, value_name = "PASSWORD", num_args = 0..=1, default_missing_value = "")]
     password: Option<Secret>,
-    /// Database the user is kept in
+    /// Database in which the user is stored
     #[arg(long, value_name = "NAME")]
     authentication_database: Option<String>,
-    /// Speak TLS, trusting the system's authorities
+    /// Use TLS and trust the system's certificate authorities
     #[arg(long, alias = "ssl")]
     tls: bool,
-    /// PEM file of the authorities to trust instead of the system's
+    /// PEM file with the certificate authorities to trust instead of the system's
     #[arg(long, value_name = "FILE", alias = "ssl-ca-file")]
     tls_ca_file: Option<PathBuf>,
     /// PEM file with the client's certificate and key
@@ -43,10 +44,11 @@ pub struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// Takes the first positional argument that is a connection string out of `positional`.
+    /// Removes the first connection string from the positional arguments, and uses it as the URI.
     ///
     /// # Errors
-    /// When another one may hold a password: its place is wrong or it is misspelled, and it must not be taken for a file.
+    /// If another argument may contain a password. Its position is wrong or it is misspelled, and it must not be used
+    /// as the name of a file.
     pub fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
         if let (None, Some(at)) = (&self.uri, positional.iter().position(|text| is_connection_string(text.reveal()))) {
             self.uri = Some(positional.remove(at));
@@ -61,7 +63,7 @@ impl ConnectionArgs {
         Ok(())
     }
 
-    /// As [`take_uri`](Self::take_uri), for a command that takes no other positional argument.
+    /// Like [`take_uri`](Self::take_uri), for a command that has no other positional arguments.
     pub fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
@@ -73,7 +75,7 @@ impl ConnectionArgs {
         }
     }
 
-    /// The wishes in the library's terms; asks for the password where `-p` came without one.
+    /// Converts the options to the library's type. Asks for the password if `-p` has no value.
     pub fn into_connection(self, purpose: Purpose) -> Result<Connection, Error> {
         let password = match self.password {
             Some(typed) if typed.reveal().is_empty() => Some(ask_password()?),
@@ -97,7 +99,7 @@ impl ConnectionArgs {
         })
     }
 
-    /// Connects for `purpose`; `collection` is the spec's own.
+    /// Connects for `purpose`. `collection` is the collection that the spec names.
     pub async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
     }

@@ -13,7 +13,7 @@ use super::connection::ConnectionArgs;
 use super::output;
 use super::reading::load_spec;
 
-/// Examine a deployment step by step, and say what is wrong and how to mend it.
+/// Examine a deployment step by step; report each problem and its remedy
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]

@@ -15,24 +15,24 @@ use super::connection::ConnectionArgs;
 use super::output;
 use super::reading::load_spec;
 
-/// Write the collection as CSV or NDJSON; loading it back writes nothing new.
+/// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// A connection string may stand here
+    /// Connection string, if not given with --uri
     #[arg(value_name = "URI")]
     positional: Vec<Secret>,
-    /// File to write, for its owner alone [default: standard output]
+    /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Format; json is one document a line
+    /// Format of the file; json is one document per line
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
     #[arg(long, value_name = "CHAR", default_value = ",", value_parser = super::reading::delimiter)]
     delimiter: u8,
-    /// Most documents to write
+    /// Maximum number of documents to write
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
     /// Leave out documents that do not fit the spec
@@ -41,7 +41,7 @@ pub struct ExportArgs {
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Say nothing of what was written
+    /// Do not report how many documents were written
     #[arg(long)]
     quiet: bool,
 }
@@ -51,7 +51,7 @@ pub struct ExportArgs {
 enum ExportType {
     /// Delimited text with the spec's columns
     Csv,
-    /// One document a line
+    /// One document per line
     Json,
 }
 
@@ -74,7 +74,7 @@ impl ExportArgs {
             let target = destination.connect().await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             match export(&Scan::new(&target.documents()), &spec, &options, output).await {
-                // A reader that went away, as `head` does, has what it wanted.
+                // If the reader closes the pipe early, as `head` does, it has all it needs.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
                 exported => Ok(Some(exported?)),
             }
@@ -95,7 +95,7 @@ impl ExportArgs {
         ExportOptions { format: self.format(), dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
     }
 
-    /// As asked for, else by the file's name, else CSV.
+    /// Returns the given format, or else the format of the file's extension, or else CSV.
     fn format(&self) -> ExportFormat {
         let named = self
             .out

@@ -12,16 +12,16 @@ use medlift::pipeline::Error;
 
 use super::output;
 
-/// Make synthetic admissions with the usual kinds of damage.
+/// Generate synthetic admissions with the typical errors of hospital data
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Rows to make
+    /// Number of rows to generate
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     rows: u64,
-    /// The same seed makes the same rows
+    /// Seed of the random numbers; the same seed gives the same rows
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How damaged the rows are
+    /// Amount of errors in the rows
     #[arg(long, value_enum, default_value_t)]
     damage: DamageLevel,
     /// File to write [default: standard output]
@@ -29,15 +29,15 @@ pub struct GenerateArgs {
     out: Option<PathBuf>,
 }
 
-/// Levels of damage.
+/// Amounts of errors.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum DamageLevel {
-    /// Clean and unique rows
+    /// Valid, unique rows without errors
     None,
-    /// Mixed case, damaged joins, duplicates, negative amounts: what a load repairs
+    /// Mixed case, stray "and" and commas, duplicates, negative amounts: errors that a load repairs or recognises
     #[default]
     Typical,
-    /// The same, and rows that must be rejected
+    /// The errors of typical, and rows that must be rejected
     Heavy,
 }
 

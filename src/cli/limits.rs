@@ -1,5 +1,5 @@
-//! The limits that the system sets to the process. Libraries panic or abort where they meet one, so each is looked at
-//! before the work begins, and the user is told which to raise.
+//! The limits that the operating system sets for the process. Libraries panic or abort when they reach one. Therefore
+//! each limit is checked before the work begins, and the user is told which one to raise.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -7,32 +7,33 @@ use std::thread;
 use medlift::pipeline::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files of a command that talks to a server: connections, sources, temporary files.
+/// Open files of a command that connects to a server: connections, sources, temporary files.
 const FILES_MIN: u64 = 64;
 
-/// Open files that are asked for if the system allows it: a load may have hundreds of sources.
+/// Number of open files to request if the system allows it, because a load may have hundreds of sources.
 const FILES_WANTED: u64 = 65_536;
 
-/// Files that the runtime opens before anything else.
+/// Number of files that the runtime opens before anything else.
 const RUNTIME_FILES: u64 = 16;
 
-/// Threads beside those that encode: the runtime's, one that replaces a blocked one, name lookup, reader and writer.
+/// Number of threads besides those that encode: the runtime's, one to replace a blocked thread, name lookup, reader
+/// and writer.
 const THREADS_MIN: usize = 8;
 
-/// Address space of a command that talks to a server. Each thread reserves its stack and its heap.
+/// Address space, in bytes, of a command that connects to a server. Each thread reserves its stack and its heap.
 const SERVER_BYTES_MIN: u64 = 384 << 20;
 
-/// Address space of a command that reads sources: sorting alone reserves 64 MiB.
+/// Address space, in bytes, of a command that reads sources. Sorting alone reserves 64 MiB.
 const READING_BYTES_MIN: u64 = 1024 << 20;
 
-/// Address space of a load for each byte of `--run-size`.
+/// Address space of a load, in bytes for each byte of `--run-size`.
 const BYTES_PER_RUN_BYTE: u64 = 12;
 
-/// SIGXFSZ on all systems that this program is built for.
+/// The number of SIGXFSZ on all systems that this program is built for.
 const SIGNAL_FILE_TOO_LARGE: i32 = 25;
 
-/// Raises what may be raised without asking, and turns the signal that ends the process at a file's size limit into an
-/// error of the write.
+/// Raises the limit of open files as far as allowed. Ignores the signal that ends the process at the file size limit,
+/// so that the write fails with an error instead.
 pub fn prepare() {
     let files = getrlimit(Resource::Nofile);
     if let Some(current) = files.current {
@@ -49,7 +50,7 @@ fn files_to_ask_for(current: u64, maximum: Option<u64>) -> u64 {
     maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current)
 }
 
-/// A handler that does nothing stays when the runtime it was made with is gone.
+/// Installs a signal handler that does nothing. It remains installed after the runtime that created it has ended.
 fn ignore_file_size_signal() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
     let _inside = runtime.enter();
@@ -57,13 +58,13 @@ fn ignore_file_size_signal() {
     let _ = tokio::signal::unix::signal(kind);
 }
 
-/// Refuses to begin where the limits are too low for a command that reads sources.
+/// Returns an error if the limits are too low for a command that reads sources.
 pub fn require_for_reading() -> Result<(), Error> {
     require_memory(READING_BYTES_MIN)?;
     require_threads()
 }
 
-/// Refuses to begin where the limit for memory is too low for a load.
+/// Returns an error if the memory limit is too low for a load.
 pub fn require_for_load(run_bytes: u64) -> Result<(), Error> {
     require_memory(load_bytes_min(run_bytes))
 }
@@ -73,7 +74,7 @@ const fn load_bytes_min(run_bytes: u64) -> u64 {
     READING_BYTES_MIN + BYTES_PER_RUN_BYTE * run_bytes
 }
 
-/// Refuses to begin where the limits are too low for a command that talks to a server.
+/// Returns an error if the limits are too low for a command that connects to a server.
 pub fn require_for_server() -> Result<(), Error> {
     if is_below(Resource::Nofile, FILES_MIN) {
         return Err(Error::Stopped(format!(
@@ -94,7 +95,8 @@ fn is_too_low(limit: Option<u64>, least: u64) -> bool {
     limit.is_some_and(|limit| limit < least)
 }
 
-/// A program that gets no memory is ended by its own runtime, without a word to the user.
+/// Checks the memory limit. Without this check, a program that gets no memory is ended by its runtime without a
+/// useful message.
 fn require_memory(least: u64) -> Result<(), Error> {
     if !is_below(Resource::As, least) && !is_below(Resource::Data, least) {
         return Ok(());
@@ -106,14 +108,15 @@ fn require_memory(least: u64) -> Result<(), Error> {
     )))
 }
 
-/// Starts as many threads as the command will need, and ends them again: the runtime panics if it cannot start one.
+/// Starts as many threads as the command will need, and ends them again. Without this check, the runtime panics if it
+/// cannot start a thread.
 fn require_threads() -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let (end, ended) = channel::<()>();
     let ended = &std::sync::Mutex::new(ended);
     thread::scope(move |scope| {
         let wait = move || {
-            // Ends when the sender is gone.
+            // Returns when the sender is dropped.
             let _ = ended.lock().map(|ended| ended.recv());
         };
         for _ in 0..THREADS_MIN + cores {

@@ -25,67 +25,68 @@ pub struct LoadArgs {
     reading: ReadingArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// Show what would be written and rejected, without a database
+    /// Report which rows would be written and rejected, without a database
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// What to do with records that are stored with other content
+    /// What to do with a record that is stored with other content
     #[arg(long, value_enum, default_value_t)]
     mode: LoadMode,
-    /// Drop the collection first; asks on a terminal, needs --yes elsewhere
+    /// Drop the collection first; asks for confirmation on a terminal, otherwise needs --yes
     #[arg(long)]
     drop: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// File for rejected rows [default: beside each source, with .rejects.csv at the end]
+    /// File for rejected rows [default: next to each source, with the suffix .rejects.csv]
     #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS")]
     rejects: Option<PathBuf>,
-    /// Stop when more rows than this are rejected, or more than this share
+    /// Stop if more rows than this number, or than this share, are rejected
     #[arg(long, value_name = "N|N%", value_parser = rejects_max)]
     max_rejects: Option<RejectsMax>,
-    /// Stop at the first rejected row; what was read by then is still written
+    /// Stop at the first rejected row; rows read before it are still written
     #[arg(long, conflicts_with = "max_rejects")]
     stop_on_error: bool,
-    /// Keep the load's id and the row number inside each document
+    /// Store the load id and the row number in each document
     #[arg(long)]
     lineage: bool,
-    /// Write again even if the sources were loaded before, and do not resume an interrupted load
+    /// Write again even if the sources were loaded before; do not resume an interrupted load
     #[arg(long)]
     reload: bool,
-    /// Leave out the proof of the content at the end
+    /// Do not verify the stored content at the end
     #[arg(long)]
     no_verify: bool,
-    /// Bulk inserts under way at once [default: 4, or the cores if the server is on this machine and they are fewer]
+    /// Number of concurrent bulk inserts [default: 4, or fewer if the server is on this machine and it has fewer
+    /// cores]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     num_insertion_workers: Option<u16>,
-    /// Documents in one bulk insert, at most 100000
+    /// Number of documents in one bulk insert, at most 100000
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
-    /// Documents in one run, MiB; up to eight runs are sorted by `_id` and written side by side. More keeps a large `_id`
-    /// index faster, and takes about ten times as much memory
+    /// Size of a run of documents, in MiB. Each run is sorted by `_id`, and up to eight runs are written at the same
+    /// time. A larger size keeps writes to a large `_id` index fast, and needs about ten times as much memory
     #[arg(long, value_name = "MIB", default_value_t = (RUN_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
-    /// After so many seconds another process may take over a load whose process no longer renews its lease
+    /// Number of seconds without renewal of the lease after which another process may take the load over
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     lease_seconds: u32,
-    /// majority, always with journal; accepted for compatibility with mongoimport
+    /// Only majority, always with journal; accepted for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]
     write_concern: Option<String>,
 }
 
-/// How stored documents are treated.
+/// The treatment of stored documents that differ.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum LoadMode {
-    /// Keep what is stored, or as the spec's identity rule says
+    /// Follow the spec's rule for conflicts: keep the stored document unless it says keep-last
     #[default]
     Insert,
-    /// Put changed records in place of what is stored
+    /// Replace the stored document by the record
     Upsert,
-    /// Set the fields of changed records in what is stored
+    /// Set the record's fields in the stored document
     Merge,
 }
 
-/// Bytes of documents in one command: it must fit one BSON document of 16 MiB.
+/// Largest size of the documents in one command, in bytes. The command must fit one BSON document of 16 MiB.
 const BATCH_BYTES_MAX: usize = 12 << 20;
 
 impl LoadArgs {

@@ -1,4 +1,5 @@
-//! The commands as they are typed, one file a command. No logic: each turns its words into the library's terms.
+//! The commands of the command line, one file per command. They contain no logic: each converts its arguments to the
+//! library's types.
 
 mod arguments;
 mod connection;
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 use medlift::pipeline::{Error, Interrupt};
 pub use output::tell;
 
-/// Move a hospital's data into MongoDB: cleaned, typed, deduplicated, and proven to have arrived.
+/// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
 #[derive(Debug, Parser)]
 #[command(name = "medlift", version, max_term_width = 110, after_help = EXIT_CODES)]
 struct Cli {
@@ -36,22 +37,22 @@ const EXIT_CODES: &str = "Exit codes: 0 clean, 1 failed, 2 usage, 3 cannot conne
 enum Command {
     /// Read, clean, deduplicate, write and verify a source
     Load(Box<load::LoadArgs>),
-    /// Prove that the collection holds exactly what a source says
+    /// Check that the collection contains exactly the data of a source
     Verify(Box<verify::VerifyArgs>),
-    /// Write the collection as CSV or NDJSON; loading it back writes nothing new
+    /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
     Export(Box<export::ExportArgs>),
-    /// Make synthetic admissions with the usual kinds of damage
+    /// Generate synthetic admissions with the typical errors of hospital data
     Generate(generate::GenerateArgs),
-    /// Bring a deployment to its wanted state: collection, validator, indexes, view, roles and users
+    /// Set up a deployment: collection, validator, indexes, view, roles and users
     Provision(Box<provision::ProvisionArgs>),
-    /// Examine a deployment step by step, and say what is wrong and how to mend it
+    /// Examine a deployment step by step; report each problem and its remedy
     Doctor(Box<doctor::DoctorArgs>),
-    /// Show the dataset spec in force, check one, or list its fields
+    /// Show the current dataset spec, check one, or list its fields
     #[command(subcommand)]
     Spec(spec::SpecCommand),
 }
 
-/// Parses the command line and runs what it says.
+/// Parses the command line and runs the command.
 pub fn run() -> Result<ExitCode, Error> {
     limits::prepare();
     let command = match arguments::parse(std::env::args_os().collect())? {
@@ -69,7 +70,8 @@ pub fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs a command that talks to a server; the first Ctrl-C (or SIGTERM) drains, the second stops at once.
+/// Runs a command that connects to a server. At the first Ctrl-C (or SIGTERM), the command finishes the rows already
+/// read. At the second, the process ends at once.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     limits::require_for_server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

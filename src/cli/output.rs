@@ -1,4 +1,4 @@
-//! Results to standard output, for people or as JSON.
+//! Writes results to standard output, as text or as JSON.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -9,10 +9,10 @@ use medlift::outputs::{is_same_file, limit_hint};
 use medlift::pipeline::Error;
 use serde::Serialize;
 
-/// Loaded, with rejects.
+/// Exit code: loaded, but some rows were rejected.
 pub const WITH_REJECTS: u8 = 4;
 
-/// Verification found a difference.
+/// Exit code: verification found a difference.
 pub const DIFFERENT: u8 = 5;
 
 /// Prints a result.
@@ -26,7 +26,7 @@ pub fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Erro
     write_stdout(format!("{}\n", text.trim_end()).as_bytes())
 }
 
-/// Writes to standard output; a reader that went away is no error.
+/// Writes to standard output. A closed pipe is not an error.
 pub fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -37,17 +37,18 @@ pub fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Tells the user something on standard error. Nobody may be listening there, which is not an error.
+/// Writes a message to standard error. A closed standard error is ignored.
 pub fn tell(text: impl Display) {
     tell_as_it_is(&format!("medlift: {text}\n"));
 }
 
-/// As [`tell`], without the program's name and the line's end. `eprint!` would panic where nobody listens.
+/// Like [`tell`], but without the program's name and the line end. `eprint!` is not used, because it panics if
+/// standard error is closed.
 pub fn tell_as_it_is(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Refuses an output that is also an input, by any path: it would be overwritten.
+/// Refuses an output that is also an input, whatever its path, because the input would be overwritten.
 pub fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     match inputs.iter().find(|input| is_same_file(output, input)) {
         Some(input) => Err(Error::Usage(format!(
@@ -59,7 +60,7 @@ pub fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> Result<
     }
 }
 
-/// The first code that applies: a difference, then rejects, then clean.
+/// Returns the first exit code that applies: a difference, then rejects, then success.
 pub fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
     match (differs, has_rejects) {
         (true, _) => ExitCode::from(DIFFERENT),

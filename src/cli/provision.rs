@@ -17,7 +17,7 @@ use super::connection::ConnectionArgs;
 use super::output;
 use super::reading::load_spec;
 
-/// Bring a deployment to its wanted state: collection, validator, indexes, view, roles and users.
+/// Set up a deployment: collection, validator, indexes, view, roles and users
 #[derive(Debug, Args)]
 pub struct ProvisionArgs {
     #[command(flatten)]
@@ -28,10 +28,10 @@ pub struct ProvisionArgs {
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Print what would be changed, and change nothing
+    /// Print the necessary changes, but make none
     #[arg(long)]
     plan: bool,
-    /// Print the script that makes the same state at the first start of the database's container
+    /// Print a script that sets up the same state at the first start of the database container
     #[arg(long, conflicts_with = "plan")]
     emit_init_js: bool,
     /// Print the result as JSON
@@ -39,16 +39,16 @@ pub struct ProvisionArgs {
     json: bool,
 }
 
-/// What a run found and did.
+/// The result of the command.
 #[derive(Debug, Serialize)]
 struct Provisioned {
     /// Whether the steps were carried out.
     carried_out: bool,
     /// The steps, in order.
     steps: Vec<String>,
-    /// What somebody else made where ours should be.
+    /// Users that were not changed, because somebody else created them.
     left_alone: Vec<String>,
-    /// Optional users without a password, each with how to have it.
+    /// Optional users without a password, each with an explanation of how to create the user.
     left_out: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for Provisioned {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.steps.len(), self.carried_out) {
             (0, _) => writeln!(formatter, "nothing to do: the deployment is as wanted")?,
-            // Each was told when it was done.
+            // Each step was reported when it was done.
             (count, true) => writeln!(formatter, "{count} steps carried out")?,
             (count, false) => writeln!(formatter, "{count} steps to do; run without --plan to carry them out:")?,
         }
@@ -114,7 +114,7 @@ impl fmt::Display for Provisioned {
     }
 }
 
-/// Asks for the password that `variable` should hold, where somebody can be asked.
+/// Asks for the password of `variable`. Returns `None` if standard input is not a terminal.
 fn ask(variable: &str) -> Option<Secret> {
     if !std::io::stdin().is_terminal() {
         return None;

@@ -1,4 +1,4 @@
-//! Which sources, which spec, and how they are to be read.
+//! Options for the sources, the spec, and the way the sources are read.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,13 @@ use medlift::spec::{Sign, Spec};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub struct ReadingArgs {
-    /// Files, globs, or - for standard input; gzip and zstd are recognised. A connection string may stand here too
+    /// Files, globs, or - for standard input; gzip and zstd are recognised. A connection string may be given here too
     #[arg(value_name = "SOURCE")]
     sources: Vec<Secret>,
-    /// A source, as an option
+    /// A source, given as an option
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
-    /// Format of the sources; csv and tsv are told apart by their header, json is one object a line
+    /// Format of the sources; the delimiter of csv is detected, tsv is separated by tabs, json is one object per line
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<SourceType>,
     /// Encoding: utf-8, utf-16le, utf-16be or windows-1252 [default: detected]
@@ -30,14 +30,14 @@ pub struct ReadingArgs {
     /// Delimiter: , ; | or tab [default: detected from the header]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
-    /// Character around cells that hold delimiters or line breaks, or none [default: " unless the first rows say that quotes are
-    /// ordinary characters]
+    /// Character around cells that contain delimiters or line breaks, or none [default: ", unless the first rows show
+    /// that quotes are ordinary characters]
     #[arg(long, value_name = "CHAR|none", value_parser = sign)]
     quote: Option<Sign>,
-    /// Character after which the next one is text, for example a backslash [default: none]
+    /// Character that makes the next character plain text, for example a backslash [default: none]
     #[arg(long, value_name = "CHAR|none", value_parser = sign)]
     escape: Option<Sign>,
-    /// Take a quoted cell as text even if its lines look like rows
+    /// Accept a quoted cell as text even if its lines look like rows
     #[arg(long)]
     multiline_cells: bool,
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
@@ -46,13 +46,13 @@ pub struct ReadingArgs {
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Threads that parse, clean and encode [default: half of the cores while loading, else all]
+    /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256))]
     workers: u16,
     /// Show no progress
     #[arg(long)]
     pub quiet: bool,
-    /// Tell each step on standard error
+    /// Report each step on standard error
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
     /// Print the result as JSON
@@ -67,27 +67,27 @@ pub enum SourceType {
     Csv,
     /// Tab-separated text
     Tsv,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 impl ReadingArgs {
-    /// What stands without an option's name; a connection string is among it where the user put it there.
+    /// Returns the positional arguments. A connection string may be among them.
     pub fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
     }
 
-    /// A count of progress that tells as much as was asked for.
+    /// Creates the progress counters, with the requested level of detail.
     pub fn progress(&self, plan: &Plan) -> Progress {
         Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
-    /// The dataset spec that was named, or the built-in one.
+    /// Returns the dataset spec that was named, or the built-in one.
     pub fn spec(&self) -> Result<Spec, Error> {
         load_spec(self.spec.as_deref())
     }
 
-    /// Looks at all sources and binds them to `spec`.
+    /// Examines all sources and determines their layouts for `spec`.
     pub fn plan(&self, spec: Spec) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources
@@ -118,12 +118,13 @@ impl ReadingArgs {
     }
 }
 
-/// The spec in `path`, or the built-in one.
+/// Reads the spec in `path`, or returns the built-in one.
 pub fn load_spec(path: Option<&std::path::Path>) -> Result<Spec, Error> {
     Ok(path.map_or_else(|| Ok(Spec::built_in()), Spec::from_file)?)
 }
 
-/// The deployment's secret for `_id`s, `MEDLIFT_IDENTITY_KEY` or the file that `MEDLIFT_IDENTITY_KEY_FILE` names.
+/// Returns the deployment's secret key for `_id`s: from `MEDLIFT_IDENTITY_KEY`, or from the file that
+/// `MEDLIFT_IDENTITY_KEY_FILE` names.
 pub fn identity_key() -> Result<IdentityKey, Error> {
     let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
     Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))
@@ -133,7 +134,7 @@ fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::from_name(text).ok_or_else(|| "give utf-8, utf-16le, utf-16be or windows-1252".into())
 }
 
-/// A delimiter as it is typed.
+/// Parses a delimiter.
 pub fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "tab" | "\\t" | "\t" => Ok(b'\t'),

@@ -11,21 +11,21 @@ use medlift::spec::Spec;
 use super::output;
 use super::reading::load_spec;
 
-/// What to do with a dataset spec.
+/// Commands for dataset specs.
 #[derive(Debug, Subcommand)]
 pub enum SpecCommand {
-    /// Print the spec in force, as TOML
+    /// Print the current spec as TOML
     Show(SpecArgs),
-    /// Check a spec and say what is wrong with it
+    /// Check a spec and report the first error
     Check {
-        /// The spec
+        /// The spec file
         file: PathBuf,
     },
     /// Print the table of fields
     Fields(SpecArgs),
 }
 
-/// Which spec.
+/// Options that name the spec.
 #[derive(Debug, Args)]
 pub struct SpecArgs {
     /// Dataset spec [default: the built-in admissions]

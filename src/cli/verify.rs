@@ -14,23 +14,23 @@ use super::load::LoadMode;
 use super::reading::ReadingArgs;
 use super::{limits, output};
 
-/// Prove that the collection holds exactly what a source says.
+/// Check that the collection contains exactly the data of a source
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
     reading: ReadingArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// Differences of each kind to list; all are counted
+    /// Maximum number of differences of each kind to list; all are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     max_differences: usize,
-    /// Print the values of fields that differ: they are patients' data
+    /// Print the values of fields that differ; they are patients' data
     #[arg(long)]
     show_values: bool,
-    /// Count documents that the source does not ask for as no difference
+    /// Do not count documents that are not in the source as differences
     #[arg(long)]
     ignore_extra: bool,
-    /// The mode that the source was loaded with: it says which of two rows with one identity counts
+    /// Mode with which the source was loaded; it decides which of two rows with the same identity is expected
     #[arg(long, value_enum, default_value_t)]
     mode: LoadMode,
 }

@@ -1,19 +1,20 @@
-//! Invented names of people, companies and places of care. No list in here comes from real people.
+//! Invented names of people and of hospitals. No list here contains names of real people.
 
 use super::random::Random;
 
 const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
 const VOWELS: &[u8; 5] = b"aeiou";
 const SYLLABLES: u64 = 80;
-/// Ends of different spelling after syllables of equal length: different numbers are different names.
+/// Endings of names. All syllables have two letters and the endings differ, so different numbers give different
+/// names.
 const ENDS: [&str; 8] = ["", "n", "r", "s", "l", "nd", "rt", "ck"];
 
-/// How many names there are.
+/// Number of names.
 pub(super) const NAMES: u64 = SYLLABLES * SYLLABLES * ENDS.len() as u64;
 
 const COMPANY_FORMS: [&str; 4] = ["Inc", "Ltd", "PLC", "LLC"];
 
-/// Writes name `number`, below [`NAMES`], capitalised.
+/// Writes name `number`, capitalised. `number` must be below [`NAMES`].
 pub(super) fn push_name(number: u64, out: &mut Vec<u8>) {
     let start = out.len();
     let (syllables, end) = (number / ENDS.len() as u64, number % ENDS.len() as u64);
@@ -36,7 +37,8 @@ pub(super) fn push_doctor(random: &mut Random, out: &mut Vec<u8>) {
     push_any_name(random, out);
 }
 
-/// Writes a company's name as companies have them: `Kalon Inc`, `Kalon-Mirer`, `Kalon and Sons`, `Kalon Mirer and Zupas`.
+/// Writes the name of a hospital in a form that companies use: `Kalon Inc`, `Kalon-Mirer`, `Kalon and Sons`, `Kalon
+/// Mirer and Zupas`.
 pub(super) fn push_hospital(random: &mut Random, out: &mut Vec<u8>) {
     let form = random.below(4);
     push_any_name(random, out);

@@ -1,40 +1,41 @@
 //! A small generator of random numbers: `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
-//! Generators", OOPSLA 2014), with the constants of Vigna's reference implementation. Not for secrets.
+//! Generators", OOPSLA 2014), with the constants of Vigna's reference implementation. Not suitable for secrets.
 
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A stream of random numbers; the same seed and stream number give the same stream.
+/// A stream of random numbers. The same seed and stream number give the same numbers.
 pub(super) struct Random(u64);
 
 impl Random {
-    /// Stream `stream` of `seed`.
+    /// Creates stream `stream` of `seed`.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         Self(mix(seed.wrapping_add(GAMMA)) ^ mix(stream.wrapping_mul(GAMMA)))
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub(super) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GAMMA);
         mix(self.0)
     }
 
-    /// A number below `bound` (Lemire, "Fast Random Integer Generation in an Interval", 2019, without its rejection step:
-    /// the bias is below one in a billion for the bounds used here).
+    /// Returns a number below `bound`. The algorithm is from Lemire, "Fast Random Integer Generation in an Interval",
+    /// 2019, without its rejection step. The bias is below one in a billion for the bounds used here.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// A number of `[0, 1)`, of all 53 bits that a double of that range has evenly spaced.
+    /// Returns a number in `[0, 1)` with 53 random bits, as many as a double in this range has if the numbers are
+    /// evenly spaced.
     pub(super) fn fraction(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True once in `times`.
+    /// Returns true once in `times` calls on average.
     pub(super) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// One of `choices`.
+    /// Returns one of `choices`.
     pub(super) fn one_of<'c>(&mut self, choices: &[&'c str]) -> &'c str {
         choices[self.below(choices.len() as u64) as usize]
     }

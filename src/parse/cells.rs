@@ -1,10 +1,11 @@
-//! The cells of one row, reused from row to row without allocation.
+//! The cells of one row. The buffers are reused for the next row, without allocation.
 
 use std::ops::Range;
 
 use super::csv::find_sign;
 
-/// The cells of one row: ranges into the row's bytes, or into a scratch buffer where quotes had to be undone.
+/// The cells of one row. Each cell is a range of the row's bytes, or a range of a scratch buffer if its text differs
+/// from the row's bytes.
 #[derive(Debug, Default)]
 pub struct Cells {
     spans: Vec<Span>,
@@ -18,29 +19,29 @@ struct Span {
     place: Place,
 }
 
-/// Where a cell's text stands.
+/// Where the text of a cell is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Row,
     Scratch,
-    /// Nowhere: no cell was given, which reads as an empty one.
+    /// No cell was given. It reads as an empty cell.
     Absent,
 }
 
 impl Cells {
-    /// Forgets the previous row.
+    /// Removes the cells of the previous row.
     pub fn clear(&mut self) {
         self.spans.clear();
         self.scratch.clear();
     }
 
-    /// Forgets the previous row, and makes room for `count` cells that come in any order. Those that never come are empty.
+    /// Removes the cells of the previous row and adds `count` empty cells, which can then be set in any order.
     pub fn clear_for(&mut self, count: usize) {
         self.clear();
         self.spans.resize(count, Span { start: 0, end: 0, place: Place::Absent });
     }
 
-    /// Adds a cell that stands in the row as it is.
+    /// Adds a cell whose text is a range of the row.
     #[inline]
     pub fn push_borrowed(&mut self, range: Range<usize>) {
         self.spans.push(borrowed(&range));
@@ -52,14 +53,15 @@ impl Cells {
         self.spans.push(span);
     }
 
-    /// Adds a cell that is `text` with every doubled `quote` made a single one, and without the escape characters.
+    /// Adds a cell with `text`, in which every doubled `quote` becomes one quote and the escape characters are
+    /// removed.
     pub(super) fn push_plain(&mut self, text: &[u8], quote: Option<u8>, escape: Option<u8>) {
         let start = self.scratch.len();
         let mut rest = text;
         while let Some(place) = find_sign(rest, quote, escape) {
             let next = rest.get(place + 1).copied();
             self.scratch.extend_from_slice(&rest[..place]);
-            // An escape character at the end makes nothing plain: it is text.
+            // An escape character at the end escapes nothing. It is text.
             self.scratch.push(next.unwrap_or(rest[place]));
             rest = rest.get(place + 2..).unwrap_or_default();
         }
@@ -67,23 +69,23 @@ impl Cells {
         self.spans.push(Span { start: start as u32, end: self.scratch.len() as u32, place: Place::Scratch });
     }
 
-    /// Gives cell `index`, made room for by [`clear_for`](Self::clear_for), a text that stands in the row.
+    /// Sets cell `index`, which [`clear_for`](Self::clear_for) created, to a range of the row.
     pub(super) fn set_borrowed(&mut self, index: usize, range: &Range<usize>) {
         self.spans[index] = borrowed(range);
     }
 
-    /// Gives cell `index`, made room for by [`clear_for`](Self::clear_for), a text that does not stand in the row.
+    /// Sets cell `index`, which [`clear_for`](Self::clear_for) created, to a text that is not a range of the row.
     pub(super) fn set_owned(&mut self, index: usize, text: &[u8]) {
         self.spans[index] = self.write(text);
     }
 
-    /// Whether cell `index` has been given.
+    /// Returns true if cell `index` has been set.
     pub(super) fn is_set(&self, index: usize) -> bool {
         self.spans[index].place != Place::Absent
     }
 
-    /// The text of cell `index` of the row `row`, and whether it stands in the row as it is. `None` where the cell is not
-    /// whole characters.
+    /// Returns the text of cell `index` of the row `row`, and whether the text is a range of the row. Returns `None`
+    /// if the cell is not valid UTF-8 or is cut inside a character.
     #[inline]
     pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
         let span = self.spans[index];
@@ -99,13 +101,13 @@ impl Cells {
         Span { start: start as u32, end: self.scratch.len() as u32, place: Place::Scratch }
     }
 
-    /// Forgets the cells from `index` on, and takes all of `rest` as the last one.
+    /// Removes the cells from `index` on, and adds `rest` as the last cell.
     pub(super) fn end_with(&mut self, index: usize, rest: &Range<usize>) {
         self.spans.truncate(index);
         self.push_borrowed(rest.clone());
     }
 
-    /// Forgets the cells from `count` on.
+    /// Removes the cells from `count` on.
     pub(super) fn truncate(&mut self, count: usize) {
         self.spans.truncate(count);
     }
@@ -115,12 +117,12 @@ impl Cells {
         self.spans.len()
     }
 
-    /// Whether the row has no cell.
+    /// Returns true if the row has no cells.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
-    /// The bytes of cell `index` of the row `row`, which must be the row the cells were parsed from.
+    /// Returns the bytes of cell `index`. `row` must be the row that the cells were parsed from.
     pub fn get<'a>(&'a self, row: &'a [u8], index: usize) -> &'a [u8] {
         let span = self.spans[index];
         let from = if span.place == Place::Row { row } else { &self.scratch };

@@ -1,24 +1,26 @@
-//! Which column feeds which field: by name, whatever its case, spaces, underscores and hyphens.
+//! Assigns columns to fields by name. Letter case, spaces, underscores and hyphens are ignored.
 
 use std::collections::HashMap;
 
 use crate::spec::{Field, Spec, column_key};
 
-/// The columns that a reject file puts before a row's own: a corrected reject file is loaded as it is, without them.
+/// The columns that a reject file has before the source's own columns. They are ignored when a corrected reject file
+/// is loaded.
 pub const REJECT_COLUMNS: [&str; 5] =
     ["reject_line", "reject_byte_offset", "reject_column", "reject_rule", "reject_message"];
 
-/// `MongoDB`'s own key: never a field's column unless the spec spells it exactly so, though `id` is a common column.
+/// MongoDB's own key. A column `_id` belongs to a field only if the spec spells it exactly so, because `id` is a
+/// common column name and would otherwise match.
 const ID_COLUMN: &str = "_id";
 
-/// The columns that a spec's fields ask for.
+/// The columns that the fields of a spec use.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// Fields by the key of their column and its aliases.
+    /// Fields by the key of their column and of their aliases.
     by_column: HashMap<String, Vec<usize>>,
-    /// Fields by the key of their own name, for columns that no field asks for by column.
+    /// Fields by the key of their own name. Used for columns that no field names as its column or alias.
     by_name: HashMap<String, Vec<usize>>,
-    /// Fields whose column is literally `_id`.
+    /// Fields whose column or alias is exactly `_id`.
     id_fields: Vec<usize>,
     ignored: Vec<String>,
 }
@@ -46,7 +48,7 @@ impl Columns {
         }
     }
 
-    /// Indices of the fields that a column of that name feeds.
+    /// Returns the indices of the fields that read the column with this name.
     pub(super) fn fields_of(&self, column: &str) -> &[usize] {
         if column == ID_COLUMN {
             return &self.id_fields;
@@ -55,7 +57,7 @@ impl Columns {
         self.by_column.get(&key).or_else(|| self.by_name.get(&key)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a column that feeds no field needs no mention: it is a reject file's own, or `MongoDB`'s key.
+    /// Returns true if an unused column needs no warning: it belongs to a reject file, or is MongoDB's key.
     pub(super) fn is_ignored(&self, column: &str) -> bool {
         column == ID_COLUMN || self.ignored.contains(&column_key(column))
     }
@@ -72,7 +74,7 @@ fn note(fields: &mut HashMap<String, Vec<usize>>, key: String, field: usize) {
     }
 }
 
-/// Whether a name that a user gave means this field.
+/// Returns true if the name that a user gave refers to this field.
 pub(super) fn is_named(field: &Field, name: &str) -> bool {
     let key = column_key(name);
     spellings(field).chain([field.name.as_str()]).any(|spelling| column_key(spelling) == key)

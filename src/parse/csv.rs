@@ -1,10 +1,10 @@
-//! Delimited text after RFC 4180: one row to its cells.
+//! Delimited text according to RFC 4180: splits one row into cells.
 //!
-//! A cell is quoted if its first byte, blanks left out, is a quote. Inside quotes everything is text and a doubled quote is
-//! one quote; after the closing quote and blanks the cell must end. A quote further inside an unquoted cell is a character
-//! like any other. The character after an escape character is text, inside and outside quotes.
+//! A cell is quoted if its first byte after any blanks is a quote. Inside quotes everything is text, and a doubled
+//! quote means one quote. After the closing quote and any blanks the cell must end. A quote inside an unquoted cell
+//! is an ordinary character. The character after an escape character is text, inside and outside quotes.
 //!
-//! `read/split.rs` finds the rows by the same rules.
+//! `read/split.rs` finds the ends of rows by the same rules.
 
 use memchr::{memchr, memchr2};
 
@@ -15,28 +15,28 @@ const GROUP_BYTES: usize = 64;
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
-/// A row that does not divide into cells: what is wrong, and with which cell.
+/// A row that cannot be split into cells: the cell with the error, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadCell {
     pub cell: usize,
-    /// Where in the row it begins.
+    /// Position in the row at which the cell begins.
     pub start: usize,
     pub reason: Reason,
 }
 
-/// What a row that divides holds beside plain text.
+/// The special characters in a row that was split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signs {
-    /// Neither a quote nor an escape: no cell holds a line break.
+    /// No quote and no escape character, so no cell contains a line break.
     None,
     /// Quotes or escapes.
     Some {
-        /// Unquoted cells with a quote inside.
+        /// Number of unquoted cells that contain a quote.
         loose_quotes: u64,
     },
 }
 
-/// Divides a row, without its line end, into cells.
+/// Splits a row, given without its line end, into cells.
 pub(super) fn split_row(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs, BadCell> {
     cells.clear();
     if find_sign(row, dialect.quote, dialect.escape).is_some() {
@@ -46,7 +46,7 @@ pub(super) fn split_row(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Resu
     Ok(Signs::None)
 }
 
-/// The place of the first quote or escape character.
+/// Returns the position of the first quote or escape character.
 #[inline]
 pub(super) fn find_sign(text: &[u8], quote: Option<u8>, escape: Option<u8>) -> Option<usize> {
     match (quote, escape) {
@@ -56,7 +56,8 @@ pub(super) fn find_sign(text: &[u8], quote: Option<u8>, escape: Option<u8>) -> O
     }
 }
 
-/// A row without quotes, 64 bytes at a time: a loop over the delimiters of so many bytes ends often enough as foreseen.
+/// Splits a row without quotes, 64 bytes at a time. The delimiters of a group are found as bits of one number, so the
+/// inner loop runs once per delimiter. The processor predicts the end of such a loop well.
 fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     let pattern = EVERY_BYTE * u64::from(delimiter);
     let (mut start, mut base) = (0, 0);
@@ -74,7 +75,7 @@ fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
         base += GROUP_BYTES;
     }
     if !rest.is_empty() {
-        // What fills the last group up must not be a delimiter: its complement is none.
+        // The rest of the last group must not contain the delimiter, so it is filled with the delimiter's complement.
         let mut group = [!delimiter; GROUP_BYTES];
         group[..rest.len()].copy_from_slice(rest);
         push_found(places(&group, pattern), base);
@@ -82,24 +83,26 @@ fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     cells.push_borrowed(start..row.len());
 }
 
-/// One bit a byte of `group`, the lowest for the first: whether it is the byte that `pattern` repeats.
+/// Returns one bit per byte of `group`, the lowest bit for the first byte. A bit is set if the byte is the one that
+/// `pattern` repeats.
 fn places(group: &[u8; GROUP_BYTES], pattern: u64) -> u64 {
     let words = group.as_chunks().0.iter().rev();
     words.fold(0, |found, word| found << 8 | high_bits(zero_bytes(u64::from_le_bytes(*word) ^ pattern)))
 }
 
-/// The high bit of every byte of `word` that is zero, and no other bit (Hacker's Delight, 6-1, the form without carries
-/// between bytes).
+/// Sets the high bit of each byte that is zero in `word`, and clears all other bits (Hacker's Delight, 6-1, the
+/// variant without carries between bytes).
 fn zero_bytes(word: u64) -> u64 {
     !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS)
 }
 
-/// The high bits of the eight bytes, which have no other, as one byte: the product brings bit 8n + 7 to place 56 + n.
+/// Collects the high bits of the eight bytes into one byte. No other bits of `word` may be set. The multiplication
+/// moves bit 8n + 7 to position 56 + n.
 fn high_bits(word: u64) -> u64 {
     (word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// A row with quotes or escapes, cell by cell.
+/// Splits a row with quotes or escapes, cell by cell.
 fn split_signs(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs, BadCell> {
     let mut loose_quotes = 0;
     let mut start = 0;
@@ -116,7 +119,7 @@ fn split_signs(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs,
     }
 }
 
-/// Adds the unquoted cell that begins at `start`, and returns where it ends.
+/// Adds the unquoted cell that begins at `start`, and returns its end.
 fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, loose_quotes: &mut u64) -> usize {
     let (end, has_escapes) = find_delimiter(row, start, dialect);
     if has_escapes {
@@ -128,7 +131,8 @@ fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, 
     end
 }
 
-/// Returns the place of the next delimiter that is not escaped, or the row's end, and whether escapes are before it.
+/// Returns the position of the next delimiter that is not escaped, or the end of the row, and whether there are
+/// escapes before it.
 fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
     let Some(escape) = dialect.escape else {
         return (memchr(dialect.delimiter, &row[start..]).map_or(row.len(), |length| start + length), false);
@@ -145,8 +149,8 @@ fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
     (row.len(), has_escapes)
 }
 
-/// Adds the cell that begins at `start` and whose quote opens at `open`, and returns where it ends: at a delimiter or at
-/// the row's end.
+/// Adds the cell that begins at `start` and whose quote opens at `open`. Returns the end of the cell, which is at a
+/// delimiter or at the end of the row.
 fn push_quoted(
     row: &[u8],
     start: usize,
@@ -170,7 +174,8 @@ fn push_quoted(
     Ok(end)
 }
 
-/// Returns where the quoted text that begins at `at` is closed, and whether doubled quotes or escapes are in it.
+/// Finds the end of the quoted text that begins at `at`. Returns the position of the closing quote, and whether the
+/// text contains doubled quotes or escapes.
 fn find_close(row: &[u8], mut at: usize, quote: u8, escape: Option<u8>) -> Option<(usize, bool)> {
     let mut has_signs = false;
     loop {
@@ -200,7 +205,7 @@ mod tests {
         Ok((0..cells.len()).map(|index| cells.get(row, index).to_vec()).collect())
     }
 
-    /// The slow twin: one byte at a time.
+    /// A slow reference implementation, one byte at a time.
     fn split_slowly(row: &[u8], dialect: Dialect) -> Result<Vec<Vec<u8>>, BadCell> {
         let mut cells = vec![Vec::new()];
         let (mut is_quoted, mut is_closed, mut is_plain) = (false, false, false);
@@ -226,7 +231,7 @@ mod tests {
                 (is_closed, is_plain, start) = (false, false, at + 1);
                 cells.push(Vec::new());
             } else if is_closed && matches!(byte, b' ' | b'\t') {
-                // Blanks behind the closing quote say nothing.
+                // Blanks after the closing quote are ignored.
             } else if is_closed {
                 return Err(BadCell { cell, start, reason: Reason::StrayQuote });
             } else if is_quote && !is_plain && cells[cell].iter().all(|byte| matches!(byte, b' ' | b'\t')) {
@@ -339,7 +344,8 @@ mod tests {
         }
     }
 
-    /// Rows and cells of a whole text in one pass, one byte at a time: the twin of reader and divider together.
+    /// A slow reference implementation of the reader and `split_row` together: finds the rows and cells of a whole
+    /// text in one pass, one byte at a time.
     fn divide_slowly(text: &[u8], dialect: Dialect) -> Vec<Result<Vec<Vec<u8>>, Reason>> {
         #[derive(Clone, Copy, PartialEq)]
         enum State {
@@ -353,7 +359,7 @@ mod tests {
             Closed {
                 across_lines: bool,
             },
-            /// Behind a closed cell and blanks.
+            /// After a closed cell and any blanks.
             Behind,
         }
         let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);

@@ -1,4 +1,4 @@
-//! How a source's rows are written, told from its beginning.
+//! Determines the format and the dialect of a source from its beginning.
 
 use super::csv::split_row;
 use super::layout::LayoutOptions;
@@ -6,22 +6,23 @@ use super::{Cells, Dialect, Format, LayoutError, REJECT_COLUMNS, quotes};
 use crate::read::{Ending, records};
 use crate::spec::Sign;
 
-/// What can stand between cells.
+/// The delimiters that can be detected.
 pub const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// Rows that a delimiter is checked against.
+/// Number of rows that a delimiter is tested with.
 const ROWS_CHECKED: usize = 200;
 
-/// The shape of a source's rows, where the user says it.
+/// The format of a source, as the user names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatName {
     /// Delimited text.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
 }
 
-/// The format of a source that begins with `sample`: as the options say, or else NDJSON if it begins with `{`.
+/// Determines the format of a source that begins with `sample`. The options decide; without them a source is NDJSON
+/// if it begins with `{`.
 pub fn detect_format(sample: &[u8], options: &LayoutOptions) -> Result<Format, LayoutError> {
     let first = sample.iter().find(|byte| !byte.is_ascii_whitespace());
     match (options.format, first) {
@@ -32,7 +33,7 @@ pub fn detect_format(sample: &[u8], options: &LayoutOptions) -> Result<Format, L
     }
 }
 
-/// Whether the text begins with the header of a reject file.
+/// Returns true if the text begins with the header of a reject file.
 fn is_reject_file(sample: &[u8]) -> bool {
     let [first, second, ..] = REJECT_COLUMNS.map(str::as_bytes);
     let after = sample.strip_prefix(first).and_then(|rest| rest.get(1..));
@@ -44,13 +45,14 @@ fn looks_like_json_array(sample: &[u8]) -> bool {
     signs.next() == Some(&b'[') && matches!(signs.next(), Some(b'{' | b']'))
 }
 
-/// The dialect of delimited text that begins with `sample`, as far as the options leave it open.
+/// Determines the dialect of delimited text that begins with `sample`. The options take precedence.
 ///
-/// A candidate for the delimiter must stand in the header, outside quotes. If several do, the one wins under which clearly the
-/// most of the first rows have as many cells as the header. If none does, there is one column. Whether quotes quote is decided
-/// by `quotes::decide`.
+/// A delimiter must occur in the header, outside quotes. If several candidates do, the number of cells in the first
+/// rows decides: the best candidate must give the header's number of cells in at least twice as many rows as the
+/// second best. If no candidate occurs in the header, the source has one column. `quotes::decide` determines whether
+/// quotes enclose cells.
 ///
-/// A reject file was written by this program: quotes are those of RFC 4180 there, whatever its source had.
+/// A reject file was written by this program. It always has the quotes of RFC 4180, whatever its source had.
 pub fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
     let is_own = is_reject_file(sample);
     let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };
@@ -71,14 +73,14 @@ pub fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect,
     Ok(dialect)
 }
 
-/// One character has one meaning.
+/// Checks that no character has two meanings.
 fn check_signs(Dialect { delimiter, quote, escape, .. }: Dialect) -> Result<(), LayoutError> {
     let twice =
         if [quote, escape].contains(&Some(delimiter)) { Some(delimiter) } else { escape.filter(|_| escape == quote) };
     twice.map_or(Ok(()), |sign| Err(LayoutError::SignTwice { sign }))
 }
 
-/// `\r` if the first line ends with it alone. A run of `\r` before `\n` is one line end.
+/// Returns `\r` if the first line ends with `\r` alone, otherwise `\n`. Several `\r` before `\n` are one line end.
 fn detect_line_end(sample: &[u8], quote: Option<u8>) -> u8 {
     let mut is_quoted = false;
     for (place, &byte) in sample.iter().enumerate() {
@@ -112,13 +114,13 @@ fn detect_delimiter(sample: &[u8], dialect: Dialect) -> Result<u8, LayoutError> 
     }
 }
 
-/// How well a delimiter fits the first rows.
+/// The number of rows that a delimiter fits.
 struct Fit {
     delimiter: u8,
     columns: usize,
     rows: usize,
     fitting_rows: usize,
-    /// Rows of more than one cell.
+    /// Number of rows with more than one cell.
     divided_rows: usize,
 }
 
@@ -129,7 +131,7 @@ impl Fit {
         for (place, span) in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // A header that does not divide has no columns; the first row never stands in for it.
+            // A header that cannot be split has no columns. The next row must not take its place.
             if place == 0 {
                 fit.columns = cells.len();
             } else {
@@ -149,7 +151,7 @@ impl Fit {
         self.rows > 0 && self.divided_rows == self.rows
     }
 
-    /// The share of the rows that fit. Without rows nothing speaks against it.
+    /// Returns the share of the rows that have as many cells as the header. Without rows it is 1.
     fn share(&self) -> f64 {
         if self.rows == 0 { 1.0 } else { self.fitting_rows as f64 / self.rows as f64 }
     }

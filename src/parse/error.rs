@@ -1,104 +1,105 @@
-//! What keeps a source's layout from being known. No message carries a value out of a row: a source without a header has a
-//! patient's data in its first line, so that columns are named only once one of them has been recognised.
+//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, its first line
+//! contains a patient's data. Messages therefore name the source's columns only after at least one of them was
+//! recognised.
 
 use super::dates::DateFormat;
 
-/// Why the rows of a source cannot be understood. Whoever knows the source's name puts it in front.
+/// The reason why the rows of a source cannot be interpreted. The caller adds the name of the source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// Not a single record.
+    /// The source contains no row at all.
     #[error("there is no header, only blank lines")]
     NoHeader,
-    /// A header, and nothing below it.
+    /// The source contains a header and no rows.
     #[error("there is a header and no row below it; is the export complete?")]
     NoRows,
-    /// More columns than any table has.
+    /// The header has more columns than allowed.
     #[error("the header has {columns} columns, more than {max}; is the first line a header, and the delimiter right?")]
     TooManyColumns {
-        /// How many there are.
+        /// Number of columns in the header.
         columns: usize,
-        /// How many there may be.
+        /// Largest number of columns allowed.
         max: usize,
     },
-    /// The first record is not a row of cells.
+    /// The header cannot be split into cells, or is not valid UTF-8.
     #[error("the header cannot be read: {reason}")]
     BadHeader {
-        /// What is wrong.
+        /// The error in the header.
         reason: &'static str,
     },
-    /// Two delimiters divide header and rows equally well.
+    /// Two delimiters fit the header and the rows equally well.
     #[error("the delimiter is not clear: {} and {} both fit the first rows; say which with --delimiter", name(*.first), name(*.second))]
     AmbiguousDelimiter {
-        /// One of them.
+        /// The first of the two.
         first: u8,
-        /// The other.
+        /// The second of the two.
         second: u8,
     },
-    /// The header is divided by one sign, the rows by another.
+    /// The header uses one delimiter and the rows use another.
     #[error("the header is divided by {}, but the rows by {}; correct the header", name(*.header), name(*.rows))]
     OtherDelimiterInRows {
-        /// The header's.
+        /// The delimiter of the header.
         header: u8,
-        /// The rows'.
+        /// The delimiter of the rows.
         rows: u8,
     },
-    /// A delimiter that cannot be one.
+    /// The given character cannot be a delimiter.
     #[error("{} cannot be a delimiter; --delimiter takes one of `,` `;` `|` and `tab`", name(*.delimiter))]
     BadDelimiter {
-        /// As it was given.
+        /// The given character.
         delimiter: u8,
     },
-    /// The quotes can be read in two ways.
+    /// The quotes can be interpreted in two ways.
     #[error(
         "the quotes of this file can be read in two ways. As quotes around cells, its beginning has {quoted_rows} rows of {columns} \
          cells; as ordinary characters, {plain_rows} rows of {columns} cells. The two differ from line {line} on. Say which is \
          right with --quote '\"' (add --multiline-cells if cells may hold whole lines) or --quote none"
     )]
     AmbiguousQuotes {
-        /// Cells of the header and of each row.
+        /// Number of cells in the header and in each row.
         columns: usize,
-        /// Rows with quotes around cells.
+        /// Number of rows if quotes enclose cells.
         quoted_rows: u64,
-        /// Rows with quotes as ordinary characters.
+        /// Number of rows if quotes are ordinary characters.
         plain_rows: u64,
-        /// The first line that the two divide differently.
+        /// The first line that the two interpretations split differently.
         line: u64,
     },
-    /// One character with two meanings.
+    /// One character was given two meanings.
     #[error("{} is given two meanings; delimiter, --quote and --escape must differ", name(*.sign))]
     SignTwice {
         /// The character.
         sign: u8,
     },
-    /// A JSON array instead of one object a line.
+    /// The source is a JSON array, not one object per line.
     #[error("this is one JSON array; write one object a line instead, for example with `jq -c '.[]'`")]
     JsonArray,
-    /// No column of the source is known.
+    /// The spec knows none of the source's columns.
     #[error(
         "none of the {columns} columns is known to the spec, which asks for {}; is the first line a header, and the delimiter right?",
         list(.expected)
     )]
     NoKnownColumn {
-        /// How many columns there are.
+        /// Number of columns in the source.
         columns: usize,
-        /// The spec's columns.
+        /// The columns that the spec asks for.
         expected: Vec<String>,
     },
-    /// Columns that must be there are not.
+    /// The source lacks columns of fields that are not optional.
     #[error("the source has no column for {}; its columns are {}", list(.missing), list(.seen))]
     MissingColumns {
         /// The missing columns as the spec names them.
         missing: Vec<String>,
-        /// The columns that there are.
+        /// The columns of the source.
         seen: Vec<String>,
     },
-    /// Several columns for one field, or several of the same name.
+    /// Several columns belong to one field, or several columns have the same name.
     #[error("the columns {} mean the same one; keep one of them, rename or remove the others", list(.columns))]
     ColumnTwice {
         /// The columns as the source spells them.
         columns: Vec<String>,
     },
-    /// All dates of a column read in two ways.
+    /// All dates of a column fit two formats.
     #[error(
         "the dates of column `{column}` read as {first} and as {second} alike (03/04/2024 would be 3 April or 4 March); \
          say which with --date-format '{column}={first}' or --date-format '{column}={second}'",
@@ -107,12 +108,12 @@ pub enum LayoutError {
     AmbiguousDate {
         /// The column as the source spells it.
         column: String,
-        /// One reading.
+        /// The first format.
         first: DateFormat,
-        /// The other.
+        /// The second format.
         second: DateFormat,
     },
-    /// A column holds dates of several formats.
+    /// A column contains dates in several formats.
     #[error(
         "the dates of column `{column}` have several formats: {}; settle on one with --date-format '{column}={}', \
          which rejects the rows that do not fit it",
@@ -121,7 +122,7 @@ pub enum LayoutError {
     MixedDates {
         /// The column as the source spells it.
         column: String,
-        /// The formats, each with how many values of the sample fit it.
+        /// The formats, each with the number of values in the sample that fit it.
         fits: Vec<(DateFormat, u64)>,
     },
     /// Most values of a date column are not dates in any known format.
@@ -134,17 +135,17 @@ pub enum LayoutError {
     UnknownDates {
         /// The column as the source spells it.
         column: String,
-        /// Values looked at.
+        /// Number of values examined.
         values: u64,
-        /// Those that fit no format.
+        /// Number of values that fit no format.
         unfit: u64,
-        /// How they seem to be written, each with the number of values, most first.
+        /// Descriptions of how these values seem to be written, each with the number of values, most frequent first.
         shapes: Vec<(&'static str, u64)>,
     },
-    /// A date format was given for a column that is no date of the spec.
+    /// A date format was given for a column that is not a date column of the spec.
     #[error("--date-format names the column `{column}`, which is no date column; the date columns are {}", list(.known))]
     UnknownDateColumn {
-        /// As it was given.
+        /// The given column.
         column: String,
         /// The spec's date columns.
         known: Vec<String>,

@@ -1,4 +1,4 @@
-//! What is known of a source before its rows are read: its dialect, its columns, its date formats.
+//! The layout of a source, determined before its rows are read: dialect, columns and date formats.
 
 use super::columns::{Columns, is_named};
 use super::csv::split_row;
@@ -9,61 +9,63 @@ use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, ndjson}
 use crate::read::{Ending, RowSpan, records};
 use crate::spec::{Field, FieldType, Presence, Sign, SourceFormat, Spec, column_key};
 
-/// Columns that a source may have: more than any table, few enough that each may have a name.
+/// Largest number of columns in a source. No real table has more, and a name can still be kept for each.
 const COLUMNS_MAX: usize = 10_000;
 
-/// Which cell feeds which field, and how its dates read.
+/// Assigns the cells of a row to fields, and gives the formats of the dates.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// The shape of the rows.
+    /// The format of the source.
     pub format: Format,
-    /// Cells each row must have (the header's count). 0 for NDJSON, whose cells come in field order.
+    /// Number of cells that each row must have, as in the header. 0 for NDJSON, whose cells are in field order.
     pub columns: usize,
-    /// For each field of the spec, the cell that feeds it; `None` where an optional column is absent.
+    /// For each field of the spec, the index of its cell. `None` if the column is optional and absent.
     pub cell_of_field: Vec<Option<usize>>,
-    /// For each field of the spec, the format of its dates; `None` for fields that are no dates.
+    /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
+    /// Also `None` for a date column of a reject file if most of its values fit no format.
     pub dates: Vec<Option<DateFormat>>,
-    /// The header as the source spells it, for the reject file. For NDJSON, whose rows have no
-    /// order, the spec's columns.
+    /// The header as the source spells it, for the reject file. The keys of NDJSON have no order, so its header is
+    /// the spec's columns.
     pub header: Vec<String>,
     /// Columns of the source that no field uses.
     pub unknown: Vec<String>,
-    /// How rows are read that do not look as their header or their quotes say.
+    /// Rules for rows that differ from the header or from the usual quotes.
     pub rules: RowRules,
 }
 
-/// How rows of delimited text are read that do not look as their header or their quotes say.
+/// Rules for rows of delimited text that differ from the header or from the usual quotes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
-    /// Cells may hold lines that look like rows.
+    /// Cells may contain lines that look like rows.
     pub multiline_cells: bool,
-    /// A blank cell behind the last column is ignored: all rows of the sample have one.
+    /// A blank cell after the last column is ignored, because all rows of the sample have one.
     pub extra_cell: bool,
-    /// The header ended with a delimiter that no row of the sample has; it was taken off.
+    /// The header ended with a delimiter that no row of the sample has. The empty last column was removed.
     pub shortened_header: bool,
-    /// Quotes are ordinary characters because the sample says so.
+    /// Quotes are ordinary characters. This was detected from the sample.
     pub no_quotes: bool,
 }
 
-/// What the user says of a source's layout; what is left open is detected.
+/// The user's settings for the layout of a source. Settings that are not given are detected.
 #[derive(Debug, Clone, Default)]
 pub struct LayoutOptions {
     /// The delimiter.
     pub delimiter: Option<u8>,
-    /// Date formats, each of the named column or of all date columns; a named column's own counts more.
+    /// Date formats. Each applies to the named column, or to all date columns if no column is named. A format for a
+    /// named column takes precedence.
     pub date_formats: Vec<(Option<String>, DateFormat)>,
     /// The format.
     pub format: Option<FormatName>,
-    /// The quote.
+    /// The quote character.
     pub quote: Option<Sign>,
     /// The escape character.
     pub escape: Option<Sign>,
-    /// Whether cells may hold lines that look like rows.
+    /// Whether cells may contain lines that look like rows.
     pub multiline_cells: bool,
 }
 
 impl LayoutOptions {
-    /// These options, completed by what a spec says of its sources.
+    /// Returns these options. Those that are not set are taken from the spec's source settings.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -77,9 +79,10 @@ impl LayoutOptions {
 }
 
 impl Layout {
-    /// Binds a source's columns to the spec's fields, and decides its date formats.
+    /// Assigns the columns of a source to the fields of the spec, and determines the date formats.
     ///
-    /// `sample` is the source's beginning, in UTF-8: its header and as many whole rows as are to decide on the dates.
+    /// `sample` is the beginning of the source in UTF-8: the header and the complete rows from which the date formats
+    /// are determined.
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let columns = Columns::new(spec);
         let mut layout = match format {
@@ -131,7 +134,7 @@ impl Layout {
         })
     }
 
-    /// Decides the formats of the date columns that the options leave open, from the rows of the sample.
+    /// Determines, from the rows of the sample, the formats of the date columns that the options do not set.
     fn decide_dates(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let open: Vec<(usize, usize)> = (0..spec.fields.len())
             .filter(|&field| is_date(&spec.fields[field]) && self.dates[field].is_none())
@@ -147,7 +150,8 @@ impl Layout {
         }
         for (&(field, cell), evidence) in open.iter().zip(&evidence) {
             self.dates[field] = match evidence.decide() {
-                // What was rejected once is rejected again, row by row, as long as nobody corrected it.
+                // The rows of this column were rejected before. Uncorrected rows are rejected again, row by row,
+                // instead of stopping the load.
                 Decision::Unknown { .. } if self.is_reject_file() => None,
                 decision => Some(settle(&self.header[cell], decision)?),
             };
@@ -157,12 +161,12 @@ impl Layout {
         Ok(())
     }
 
-    /// Whether the source is a reject file.
+    /// Returns true if the source is a reject file.
     pub(super) fn is_reject_file(&self) -> bool {
         REJECT_COLUMNS.iter().all(|name| self.header.iter().any(|column| column == name))
     }
 
-    /// The rows of the sample that parse.
+    /// Calls `see` for each row of the sample that can be parsed.
     fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells)) {
         let mut parser = Parser::new(self, spec);
         let mut cells = Cells::default();
@@ -200,13 +204,13 @@ fn read_header(dialect: Dialect, sample: &[u8]) -> Result<Vec<String>, LayoutErr
         .map_err(|_| bad("it is not valid UTF-8; say what it is with --encoding"))
 }
 
-/// A column's name without quotes around it: a header may be quoted though the rows are not.
+/// Removes the quotes around a column's name. A header may be quoted even if the rows are not.
 fn unquoted(name: &[u8]) -> &[u8] {
     let name = name.trim_ascii();
     if name.len() > 1 && is_enclosed(name) { &name[1..name.len() - 1] } else { name }
 }
 
-/// What all rows of the sample have in common that the header does not say.
+/// Determines the rules that the header does not show but all rows of the sample follow.
 fn row_rules(dialect: Dialect, sample: &[u8], header: &[String], options: &LayoutOptions) -> RowRules {
     let columns = header.len();
     let has_unnamed_last = columns > 1 && header.last().is_some_and(String::is_empty);
@@ -232,7 +236,7 @@ fn row_rules(dialect: Dialect, sample: &[u8], header: &[String], options: &Layou
     }
 }
 
-/// For each field of the spec, the columns that feed it.
+/// Returns, for each field of the spec, the columns that belong to it.
 fn sources_of_fields(spec: &Spec, columns: &Columns, header: &[String]) -> Vec<Vec<usize>> {
     let mut sources = vec![Vec::new(); spec.fields.len()];
     for (cell, name) in header.iter().enumerate() {
@@ -253,7 +257,7 @@ fn check_columns(spec: &Spec, header: &[String], sources: &[Vec<usize>]) -> Resu
     if missing.is_empty() { Ok(()) } else { Err(LayoutError::MissingColumns { missing, seen: header.to_vec() }) }
 }
 
-/// No field has two columns, and no two columns have the same name, even if no field wants them.
+/// Checks that no field has two columns, and that no two columns have the same name, even if no field uses them.
 fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
     let twice = |cells: &[usize]| {
         Err(LayoutError::ColumnTwice { columns: cells.iter().map(|&cell| header[cell].clone()).collect() })
@@ -268,7 +272,7 @@ fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> 
         .filter(|(_, key)| !key.is_empty())
         .filter(|&(cell, _)| !columns.is_ignored(&header[cell]))
     {
-        // `_id` and `id` are two columns.
+        // `_id` and `id` are different columns.
         let is_same =
             |&other: &usize| keys[other] == *key && header[other].starts_with("_id") == header[cell].starts_with("_id");
         if let Some(first) = (0..cell).find(is_same) {
@@ -286,7 +290,7 @@ fn is_date(field: &Field) -> bool {
     matches!(field.kind, FieldType::Date | FieldType::Datetime)
 }
 
-/// The formats that the options give, for each field of the spec.
+/// Returns the date formats from the options, for each field of the spec.
 fn given_dates(spec: &Spec, options: &LayoutOptions) -> Result<Vec<Option<DateFormat>>, LayoutError> {
     let mut dates = vec![None; spec.fields.len()];
     let everywhere = options.date_formats.iter().filter(|(column, _)| column.is_none());
@@ -303,7 +307,7 @@ fn given_dates(spec: &Spec, options: &LayoutOptions) -> Result<Vec<Option<DateFo
     Ok(dates)
 }
 
-/// Takes a cell into account, unless it says that there is no value.
+/// Counts the value of a cell, unless the cell is empty or a null marker.
 fn weigh(field: &Field, cell: &[u8], evidence: &mut Evidence) {
     let Ok(text) = std::str::from_utf8(cell).map(str::trim) else { return };
     if !text.is_empty() && !field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text)) {

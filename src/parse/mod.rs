@@ -1,6 +1,6 @@
-//! Bytes to cells: one file a format, pure functions without I/O, clock or logging.
+//! Turns bytes into cells, with one file per format. The functions are pure: no I/O, clock or logging.
 //!
-//! A [`Layout`] says which cell of a row feeds which field; it is bound once a source, before anything is written.
+//! A [`Layout`] assigns the cells of a row to fields. It is determined once per source, before anything is written.
 
 mod cells;
 mod columns;

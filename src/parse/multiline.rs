@@ -1,33 +1,34 @@
-//! Cells that hold line breaks: text of several lines, or rows that a quote took in by mistake.
+//! Cells that contain line breaks. They are text of several lines, or rows that a stray quote has combined into one
+//! cell.
 
 use memchr::memchr_iter;
 
 use super::{Cells, Dialect};
 
-/// How the lines of a source's rows are made.
+/// The structure of a source's lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines {
     pub dialect: Dialect,
-    /// Cells of a line that are not the source's own: the columns that a reject file puts before them.
+    /// Number of cells that a reject file puts before the source's own cells. 0 for other sources.
     pub foreign: usize,
-    /// Delimiters of a line of the source itself.
+    /// Number of delimiters in a line of the source itself.
     pub delimiters: usize,
 }
 
-/// A cell that holds line breaks.
+/// A cell that contains line breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LongCell {
     pub index: usize,
-    /// The line of its row on which it begins, from 0.
+    /// The line of the row on which the cell begins, from 0.
     pub first: u64,
-    /// The line of its row on which it ends, from 0.
+    /// The line of the row on which the cell ends, from 0.
     pub last: u64,
-    /// Whether it looks like whole rows.
+    /// Whether the text looks like complete rows.
     pub is_rows: bool,
 }
 
 impl Lines {
-    /// The cells of a row that hold line breaks.
+    /// Returns the cells of a row that contain line breaks.
     pub(super) fn long_cells(&self, row: &[u8], cells: &Cells) -> Vec<LongCell> {
         let mut long = Vec::new();
         let mut first = 0;
@@ -42,11 +43,14 @@ impl Lines {
         long
     }
 
-    /// Whether the text of cell `index` looks like whole rows, which a quote before them took in by mistake: its first line
-    /// has the delimiters that complete a row from this cell on, its last line those that lead up to this cell, and of the
-    /// lines between, blank ones left out, at least half have as many as a row.
+    /// Returns true if the text of cell `index` looks like complete rows that a stray quote has combined into one
+    /// cell.
     ///
-    /// Rows of one column have no delimiter to tell them by.
+    /// Three conditions must be true. The first line has the delimiters that complete a row from this cell on. The last
+    /// line has as many delimiters as come before this cell in a row. Of the other lines, without blank ones, at
+    /// least half have as many delimiters as a row.
+    ///
+    /// Rows of one column have no delimiter and cannot be recognised.
     fn are_rows(&self, text: &[u8], index: usize) -> bool {
         let Some(before) = index.checked_sub(self.foreign) else { return false };
         if self.delimiters == 0 || before > self.delimiters {
@@ -63,7 +67,7 @@ impl Lines {
     }
 }
 
-/// Line breaks in a text.
+/// Returns the number of line breaks in a text.
 pub(super) fn breaks(text: &[u8], dialect: Dialect) -> u64 {
     memchr_iter(dialect.line_end, text).count() as u64
 }

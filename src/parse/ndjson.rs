@@ -1,5 +1,6 @@
-//! One JSON object a line: plain JSON, or MongoDB Extended JSON v2, relaxed or canonical (MongoDB specification
-//! `source/extended-json`). Values become the text that a CSV's cell would have; numbers keep their digits.
+//! NDJSON: one JSON object per line, as plain JSON or as MongoDB Extended JSON v2, relaxed or canonical (MongoDB
+//! specification `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep
+//! their digits.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,12 +17,13 @@ use crate::read::records;
 use crate::reject::{Reason, Reject};
 use crate::spec::{Field, FieldType, Spec};
 
-/// Objects inside objects, as deep as `MongoDB` lets a document be.
+/// Largest nesting depth of objects. MongoDB allows the same depth in a document.
 const DEPTH_MAX: usize = 100;
-/// Keys kept in mind; a source that has more makes keys of data.
+/// Largest number of keys that are remembered. A source with more keys uses data as keys.
 const KEYS_MAX: usize = 10_000;
 
-/// How the keys of a row's object lead to fields. Learns spellings as it meets them, so that each is made out once.
+/// Assigns the keys of a row's object to fields. Every key that occurs is remembered, so that it is looked up in
+/// `columns` only once.
 #[derive(Debug, Clone)]
 pub(super) struct Ndjson {
     columns: Columns,
@@ -29,11 +31,12 @@ pub(super) struct Ndjson {
     spellings: Vec<Spelling>,
 }
 
-/// How a field's column spells what JSON has a form of its own for: cells are read by the spec, wherever they come from.
+/// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
+/// interpreted by the rules of the spec, whatever the format.
 #[derive(Debug, Clone)]
 enum Spelling {
     AsJson,
-    /// Numbers have a decimal comma.
+    /// Numbers with a decimal comma.
     Comma,
     /// The words for true and false.
     Words(String, String),
@@ -56,7 +59,7 @@ impl Spelling {
         }
     }
 
-    /// The text of the JSON value `value` as the column has it; `text` is what it has in JSON.
+    /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
     fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
         match self {
             Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
@@ -67,7 +70,7 @@ impl Spelling {
     }
 }
 
-/// Whether a value is a number of JSON or of Extended JSON.
+/// Returns true if the value is a number in JSON or in Extended JSON.
 fn is_number(value: &str) -> bool {
     let inside = value.trim_start_matches(|letter: char| letter == '{' || letter.is_ascii_whitespace());
     value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
@@ -82,13 +85,15 @@ impl Ndjson {
         }
     }
 
-    /// Takes the values of `row` into `cells`, one a field. Of a row that is no JSON, its whole text is the only cell.
+    /// Parses the values of `row` into `cells`, one per field. If `row` is not JSON, its whole text becomes the only
+    /// cell.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_for(self.spellings.len());
         let parsed = self.fill(row, cells);
         match &parsed {
             Err(Reject { field: None, .. }) => cells.end_with(0, &(0..row.len())),
-            // What is no value of the field must not come back as one when the reject is loaded as it is.
+            // The refused value gets a U+FFFD in front. Otherwise the row could be accepted if the reject file is
+            // loaded uncorrected.
             Err(Reject { field: Some(field), .. }) => {
                 let marked = [LOST_CHARACTER, cells.get(row, *field)].concat();
                 cells.set_owned(*field, &marked);
@@ -110,7 +115,7 @@ impl Ndjson {
         filling.refusal.map_or(Ok(()), Err)
     }
 
-    /// Indices of the fields that the value at `path` feeds.
+    /// Returns the indices of the fields that use the value at `path`.
     fn fields_of(&mut self, path: &str) -> &[usize] {
         if !self.known.contains_key(path) {
             if self.known.len() >= KEYS_MAX {
@@ -126,8 +131,8 @@ fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> R
     Reject { field, reason, message: message.into() }
 }
 
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its line. The error is the column
-/// of the line from which on it is not JSON.
+/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its line. On error,
+/// returns the column of the line from which the text is not JSON.
 fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut stopped = None;
     let mut json = serde_json::Deserializer::from_str(text);
@@ -135,7 +140,7 @@ fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usi
     walked.map_err(|error| stopped.unwrap_or(base + error.column()))
 }
 
-/// What is called with each key and value of an object.
+/// The function that is called with each key and value of an object.
 type See<'s, 't> = dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), usize> + 's;
 
 struct Walk<'w, 's, 't> {
@@ -162,7 +167,7 @@ impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
     }
 }
 
-/// A key, borrowed unless it has escapes.
+/// Reads a key. It is borrowed unless it contains escapes.
 struct Key;
 
 impl<'t> DeserializeSeed<'t> for Key {
@@ -189,16 +194,16 @@ impl<'t> Visitor<'t> for Key {
     }
 }
 
-/// The cells of one row under way.
+/// The row that is being parsed, and its cells.
 struct Filling<'f> {
     ndjson: &'f mut Ndjson,
     row: &'f str,
     cells: &'f mut Cells,
-    /// The first value that cannot be a cell.
+    /// The first value that cannot become a cell.
     refusal: Option<Reject>,
 }
 
-/// The text of a value, as a cell has it.
+/// The text of a value, as its cell contains it.
 #[derive(Clone)]
 enum Text<'t> {
     Borrowed(&'t str),
@@ -215,7 +220,7 @@ impl Text<'_> {
 }
 
 impl<'f> Filling<'f> {
-    /// Takes the value at `path`, `depth` objects deep.
+    /// Processes the value at `path`, which is `depth` objects deep.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let fields = self.ndjson.fields_of(path);
         if fields.is_empty() {
@@ -258,13 +263,13 @@ impl<'f> Filling<'f> {
         }
     }
 
-    /// Where `part`, which is a part of the row, begins in it.
+    /// Returns the position of `part` in the row. `part` must be a slice of the row.
     fn place(&self, part: &str) -> usize {
         part.as_ptr() as usize - self.row.as_ptr() as usize
     }
 }
 
-/// The text of a value that is no plain object or array. `value` is valid JSON.
+/// Returns the text of a value that is not a plain object or array. `value` must be valid JSON.
 fn scalar(value: &str) -> Result<Text<'_>, Reject> {
     match value.as_bytes() {
         [b'"', ..] => string(value),
@@ -279,7 +284,7 @@ fn unfit(what: &str) -> Reject {
     reject(None, Reason::NotJson, format!("the value {what} where a string, number, boolean, date or null is expected"))
 }
 
-/// The text inside a JSON string's quotes, its escapes undone.
+/// Returns the text of a JSON string, without its quotes and escapes.
 fn string(value: &str) -> Result<Text<'_>, Reject> {
     let inside = value.get(1..value.len() - 1).unwrap_or_default();
     if !inside.contains('\\') {
@@ -288,12 +293,12 @@ fn string(value: &str) -> Result<Text<'_>, Reject> {
     serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
 }
 
-/// Whether a value is an object with fields of its own.
+/// Returns true if the value is an object with fields of its own.
 fn is_nested(value: &str) -> bool {
     value.starts_with('{') && !is_extended(value)
 }
 
-/// Whether an object is a value of Extended JSON: its first key begins with `$`.
+/// Returns true if the object is a value of Extended JSON: its first key begins with `$`.
 fn is_extended(object: &str) -> bool {
     let inside = object.get(1..).unwrap_or_default();
     inside.trim_start().starts_with("\"$")
@@ -308,7 +313,7 @@ fn extended(object: &str) -> Result<Text<'_>, Reject> {
     }
 }
 
-/// Key and value of an object that has one entry.
+/// Returns the key and the value of an object that has exactly one entry.
 fn only_entry(object: &str) -> Option<(&str, &str)> {
     let (mut entry, mut count) = (None, 0);
     let walked = walk(object, 0, &mut |key, value| {
@@ -321,7 +326,7 @@ fn only_entry(object: &str) -> Option<(&str, &str)> {
     entry.filter(|_| count == 1 && walked.is_ok())
 }
 
-/// A date as milliseconds since the epoch, plain or as `$numberLong`.
+/// Parses a date given as milliseconds since the epoch, as a plain number or as `$numberLong`.
 fn date(value: &str) -> Result<Text<'_>, Reject> {
     let digits = match only_entry(value) {
         Some(("$numberLong", digits)) => digits.trim_matches('"'),
@@ -331,12 +336,13 @@ fn date(value: &str) -> Result<Text<'_>, Reject> {
     text.map(Text::Owned).ok_or_else(|| reject(None, Reason::NotADate, "not a date in the years 0001 to 9999"))
 }
 
-/// The paths of all leaves in the sample's rows, in the order in which they first come. Rows that are not JSON have none.
+/// Returns the paths of all values in the sample's rows, in the order of their first occurrence. Rows that are not
+/// JSON are ignored from the error on.
 pub(super) fn keys(columns: &Columns, sample: &[u8]) -> Vec<String> {
     let mut keys = Keys { columns, seen: HashMap::new() };
     for span in records(sample, &Format::Ndjson) {
         if let Ok(row) = std::str::from_utf8(&sample[span.start as usize..span.end as usize]) {
-            // What a damaged row has before its damage does no harm.
+            // The keys before an error in a damaged row may be used.
             let _ = walk(row, 0, &mut |key, value| keys.see(&key, value.get(), 1));
         }
     }

@@ -1,23 +1,23 @@
-//! Things in a source's rows that a person should know of, though they are no reason to refuse a row.
+//! Notices: facts about a source's rows that a user should know, but that do not reject a row.
 
-/// Cells with line breaks that are named; the others are counted.
+/// Number of cells with line breaks whose lines are reported. Further cells are only counted.
 const NAMED_MAX: usize = 5;
 
-/// What was noticed in some rows of one source.
+/// The notices for some rows of one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notices {
-    /// Rows of nothing but delimiters, which were passed over.
+    /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Unquoted cells with a quote inside.
+    /// Number of unquoted cells that contain a quote.
     pub loose_quotes: u64,
-    /// Cells that hold line breaks.
+    /// Number of cells that contain line breaks.
     pub multiline_cells: u64,
-    /// First and last line of the first of them.
+    /// First and last line of each of the first five cells that contain line breaks.
     pub multiline: Vec<(u64, u64)>,
 }
 
 impl Notices {
-    /// Adds the notices of rows that follow.
+    /// Adds the notices of later rows.
     pub fn add(&mut self, later: &Self) {
         self.blank_rows += later.blank_rows;
         self.loose_quotes += later.loose_quotes;
@@ -26,7 +26,7 @@ impl Notices {
         self.multiline.extend(later.multiline.iter().take(room));
     }
 
-    /// Counts a cell that holds the line breaks between two lines.
+    /// Counts a cell that contains line breaks and extends from line `first` to line `last`.
     pub(super) fn add_multiline(&mut self, first: u64, last: u64) {
         self.multiline_cells += 1;
         if self.multiline.len() < NAMED_MAX {

@@ -1,4 +1,4 @@
-//! One row to its cells, whatever the format.
+//! Splits one row into cells, for every format.
 
 use super::csv::{BadCell, Signs, split_row};
 use super::multiline::{Lines, LongCell, breaks};
@@ -9,14 +9,14 @@ use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// U+FFFD, as UTF-8: in a reject file it stands for what could not be read.
+/// U+FFFD as UTF-8. In a reject file it replaces bytes that could not be decoded.
 pub(super) const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
 
-/// Divides the rows of a source into cells, as its layout says. What a row leaves behind never changes how the next is read.
+/// Splits the rows of a source into cells, according to its layout. A row never affects how later rows are read.
 #[derive(Debug, Clone)]
 pub struct Parser {
     plan: Plan,
-    /// Whether the rows come from a reject file: a U+FFFD in them stands for bytes that nobody could decode.
+    /// Whether the rows are from a reject file. In such rows U+FFFD replaces bytes that could not be decoded.
     is_from_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
     notices: Notices,
@@ -28,21 +28,21 @@ enum Plan {
     Ndjson(Box<Ndjson>),
 }
 
-/// What rows of delimited text are held against.
+/// The rules that a row of delimited text is checked against.
 #[derive(Debug, Clone)]
 struct Csv {
     lines: Lines,
-    /// Cells a row must have.
+    /// Number of cells that a row must have.
     columns: usize,
-    /// Whether a row may have a blank cell more.
+    /// Whether a row may have one additional blank cell.
     extra_cell: bool,
-    /// Whether cells may hold lines that look like rows.
+    /// Whether cells may contain lines that look like rows.
     multiline_cells: bool,
     header: Vec<String>,
 }
 
 impl Parser {
-    /// A parser for rows of that layout.
+    /// Creates a parser for rows with this layout.
     pub fn new(layout: &Layout, spec: &Spec) -> Self {
         let is_from_rejects = layout.is_reject_file();
         let plan = match layout.format {
@@ -63,10 +63,14 @@ impl Parser {
         Self { plan, is_from_rejects, cell_of_field, notices: Notices::default() }
     }
 
-    /// Divides `row`, whose span is `span`, into `cells`: [`Layout::columns`] of them, or for NDJSON one for each field.
+    /// Splits `row`, whose position is `span`, into `cells`: [`Layout::columns`] cells for a CSV, or one per field
+    /// for NDJSON.
     ///
-    /// The cells of a CSV are bytes as the row has them, UTF-8 or not; those of NDJSON are UTF-8. Of a row that is refused,
-    /// `cells` holds what could be told apart, the rest as one last cell, for the reject file.
+    /// The cells of a CSV contain the bytes of the row, which may not be valid UTF-8. The cells of NDJSON are UTF-8.
+    ///
+    /// # Errors
+    /// If the row is refused. `cells` then contains the cells before the error, and the rest of the row as one last
+    /// cell, for the reject file.
     pub fn parse(&mut self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
         match &mut self.plan {
             Plan::Csv(csv) => csv.parse(row, span, cells, &mut self.notices).map_err(|bad| self.reject(bad))?,
@@ -79,12 +83,12 @@ impl Parser {
         if self.is_from_rejects { self.check_corrected(row, cells) } else { Ok(()) }
     }
 
-    /// What was noticed in the rows since the last call.
+    /// Returns the notices for the rows since the last call.
     pub fn take_notices(&mut self) -> Notices {
         std::mem::take(&mut self.notices)
     }
 
-    /// A reject that was undecodable is no better as long as U+FFFD stands where its bytes could not be read.
+    /// Refuses a row of a reject file that still contains a U+FFFD: its undecodable bytes were not corrected.
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));
@@ -101,7 +105,7 @@ impl Parser {
     }
 }
 
-/// Why a row of delimited text is refused, and which of its cells is to blame.
+/// A refused row of delimited text: the cell with the error, and the reason.
 struct BadRow {
     cell: Option<usize>,
     reason: Reason,
@@ -150,7 +154,7 @@ impl Csv {
         Err(BadRow::new(reason, format!("{count} cells where the header has {}", self.columns)))
     }
 
-    /// Counts the cells that hold line breaks, and refuses the row if one of them looks like whole rows.
+    /// Counts the cells that contain line breaks. Refuses the row if one of them looks like complete rows.
     fn check_lines(&self, row: &[u8], span: RowSpan, cells: &Cells, notices: &mut Notices) -> Result<(), BadRow> {
         if memchr::memchr(self.lines.dialect.line_end, row).is_none() {
             return Ok(());
@@ -170,7 +174,7 @@ impl Csv {
         Ok(())
     }
 
-    /// Whether the row is the header once more. Nearly all rows are answered by their first cell.
+    /// Returns true if the row repeats the header. For nearly all rows the first cell decides.
     fn is_header(&self, row: &[u8], cells: &Cells) -> bool {
         let is_name = |(index, name): (usize, &String)| {
             let (cell, name) = (cells.get(row, index), name.as_bytes());
@@ -184,7 +188,7 @@ impl Csv {
         self.header.iter().enumerate().all(is_name)
     }
 
-    /// Adds the lines that a refused row takes in, if they are more than one.
+    /// Adds the range of lines to the message of a refused row that spans several lines.
     fn with_lines(&self, bad: BadRow, row: &[u8], span: RowSpan) -> BadRow {
         let text = row.strip_suffix(&[self.lines.dialect.line_end]).unwrap_or(row);
         match breaks(text, self.lines.dialect) {
@@ -197,7 +201,7 @@ impl Csv {
     }
 }
 
-/// A cell without white space, quotes and a byte order mark around it, as a repeated header may have them.
+/// Removes white space, quotes and a byte order mark around a cell. A repeated header may contain them.
 fn trim_name(cell: &[u8]) -> &[u8] {
     let cell = cell.strip_prefix("\u{feff}".as_bytes()).unwrap_or(cell).trim_ascii();
     cell.strip_prefix(b"\"").and_then(|cell| cell.strip_suffix(b"\"")).unwrap_or(cell).trim_ascii()

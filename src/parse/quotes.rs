@@ -1,7 +1,8 @@
-//! Whether the quotes of a source quote, decided from its first rows.
+//! Determines from the first rows of a source whether its quotes enclose cells.
 //!
-//! Both readings are tried: with quotes around cells, and with quotes as ordinary characters. The second one is right for files
-//! whose writer knew no quoting; there a quote at the start of a cell would take in all lines up to the next quote.
+//! Both interpretations are tried: quotes enclose cells, or quotes are ordinary characters. Files from programs that
+//! do not support quoting need the second. In such a file, a quote at the start of a cell would otherwise combine all
+//! lines up to the next quote.
 
 use memchr::memchr;
 
@@ -10,38 +11,45 @@ use super::multiline::{Lines, breaks};
 use super::{Cells, Dialect, Format, LayoutError};
 use crate::read::{Ending, records};
 
-/// The quote that delimited text has if it has one.
+/// The quote character, unless the user gives another.
 pub(super) const QUOTE: u8 = b'"';
 
-/// A reading explains the rows if at most one in so many does not fit it.
+/// An interpretation fits the rows if at most one line per this many rows is bad.
 const ODD_ONE_IN: u64 = 100;
 
-/// What one reading makes of the sample.
+/// The result of one interpretation of the sample.
 #[derive(Debug, Default)]
 struct Reading {
-    /// Cells of the header.
+    /// Number of cells in the header.
     columns: usize,
     rows: u64,
-    /// Lines in rows that do not divide into as many cells as the header.
+    /// Number of lines in rows that cannot be split into as many cells as the header.
     bad_lines: u64,
-    /// Quoted cells that hold a delimiter or a line break, and do not look like rows: quotes that have a purpose.
+    /// Number of quoted cells that contain a delimiter or a line break and do not look like rows. Without their quotes
+    /// the row would be split differently.
     useful_quotes: u64,
-    /// The line on which the first row begins that holds other rows in a cell.
+    /// The first line of the first row in which a cell contains other rows.
     first_swallowing: Option<u64>,
-    /// Cells that begin and end with a quote, as a quoted cell would. Counted if quotes are ordinary characters.
+    /// Number of cells that begin and end with a quote, as a quoted cell does. Counted only if quotes are ordinary
+    /// characters.
     enclosed: u64,
-    /// Other cells with a quote. Counted if quotes are ordinary characters.
+    /// Number of other cells that contain a quote. Counted only if quotes are ordinary characters.
     loose: u64,
 }
 
-/// The quote of the source that begins with `sample`, if it quotes; the rest of `dialect` is known.
+/// Determines whether the source that begins with `sample` uses quotes. Returns the quote, or `None` if quotes are
+/// ordinary characters. The rest of `dialect` must be known.
 ///
-/// Quotes are ordinary characters if only so (nearly) every row has as many cells as the header, no quoted cell holds a
-/// delimiter or a line break, and the cells that quotes enclose are no more than those with other quotes.
+/// Quotes are ordinary characters if all of these conditions are true:
+///
+/// - Read in this way, fewer lines are bad, and at most one line per hundred rows.
+/// - The header has the same cells in both interpretations, and at least two.
+/// - No quoted cell contains a delimiter or a line break.
+/// - Cells that are enclosed in quotes are not more frequent than other cells that contain quotes.
 ///
 /// # Errors
-/// If both readings give as many rows the header's cells, but the rows are different ones, and `multiline_cells` does not say
-/// that quoted text may look like rows.
+/// If quotes as ordinary characters fit the rows at least as well, but a quoted cell seems to contain complete rows,
+/// and `multiline_cells` does not allow such cells.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));
@@ -70,7 +78,7 @@ impl Reading {
         for (place, span) in records(sample, &Format::Csv(dialect)).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let divides = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // A header that does not divide has no columns; the first row never stands in for it.
+            // A header that cannot be split has no columns. The next row must not take its place.
             if place == 0 {
                 reading.columns = if divides { cells.len() } else { 0 };
                 continue;
@@ -82,7 +90,7 @@ impl Reading {
                     reading.weigh_quoted(row, span.line, dialect, &cells);
                 }
             } else {
-                // The sample may have cut the last row off: its first line says nothing.
+                // The sample may have cut the last row, so its first line is not counted as bad.
                 let is_open = span.ending == Ending::OpenQuote;
                 let lines = row.strip_suffix(&[dialect.line_end]).unwrap_or(row);
                 reading.bad_lines += breaks(lines, dialect) + u64::from(!is_open);
@@ -94,7 +102,7 @@ impl Reading {
         reading
     }
 
-    /// Looks at a row that divides with quotes around cells.
+    /// Examines a row that was split with quotes around cells.
     fn weigh_quoted(&mut self, row: &[u8], line: u64, dialect: Dialect, cells: &Cells) {
         let lines = Lines { dialect, foreign: 0, delimiters: self.columns.saturating_sub(1) };
         let long = lines.long_cells(row, cells);
@@ -106,7 +114,7 @@ impl Reading {
         }
     }
 
-    /// Looks at a row whose quotes are ordinary characters.
+    /// Examines a row in which quotes are ordinary characters.
     fn weigh_plain(&mut self, row: &[u8], cells: &Cells) {
         for cell in (0..cells.len()).map(|index| cells.get(row, index).trim_ascii()) {
             if memchr(QUOTE, cell).is_some() {
@@ -120,7 +128,7 @@ impl Reading {
     }
 }
 
-/// Whether a row has as many cells as the header, or a blank one more.
+/// Returns true if a row has as many cells as the header, or one additional blank cell.
 pub(super) fn has_columns(row: &[u8], cells: &Cells, columns: usize) -> bool {
     cells.len() == columns || (cells.len() == columns + 1 && is_blank(cells.get(row, columns)))
 }
@@ -129,7 +137,7 @@ pub(super) fn is_blank(cell: &[u8]) -> bool {
     cell.trim_ascii().is_empty()
 }
 
-/// Whether a cell is text in quotes whose own quotes are doubled.
+/// Returns true if a cell is enclosed in quotes and all quotes inside it are doubled.
 pub(super) fn is_enclosed(cell: &[u8]) -> bool {
     let inside = cell.strip_prefix(&[QUOTE]).and_then(|cell| cell.strip_suffix(&[QUOTE]));
     inside.is_some_and(|mut inside| {

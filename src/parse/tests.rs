@@ -1,4 +1,4 @@
-//! Layouts and rows, bound to small specs made here.
+//! Tests of layouts and rows with small specs.
 
 mod golden;
 mod json;
@@ -37,7 +37,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
     }
 }
 
-/// `Full Name` (also `Patient`), `Age`, `Admitted` (a date), and `Note`, which may be absent.
+/// A spec with the columns `Full Name` (alias `Patient`), `Age`, `Admitted` (a date), and the optional `Note`.
 fn spec() -> Spec {
     let mut name = field("name", FieldType::String, Presence::Required);
     name.column = "Full Name".to_owned();
@@ -59,7 +59,7 @@ fn bind(sample: &str) -> Result<Layout, LayoutError> {
     bind_with(&spec(), sample, &LayoutOptions::default())
 }
 
-/// The cells of each row of a text after its header, or why the row is refused, and the cells it left.
+/// Returns, for each row after the header, the reject (if the row is refused) and the cells.
 fn rows(spec: &Spec, layout: &Layout, text: &[u8]) -> Vec<(Result<(), Reject>, Vec<String>)> {
     let mut parser = Parser::new(layout, spec);
     let mut cells = Cells::default();
@@ -205,7 +205,7 @@ fn an_overlong_row_is_refused_for_its_length() {
     assert_eq!(cells.len(), 2);
 }
 
-/// The outcome of each row below the header, as reason and cells.
+/// Returns the outcome of each row below the header, as reason and cells.
 fn outcomes(sample: &str, options: &LayoutOptions) -> (Layout, Vec<String>) {
     let spec = spec();
     let layout = bind_with(&spec, sample, options).unwrap();

@@ -1,4 +1,5 @@
-//! Compression, told by content: gzip (RFC 1952, any number of members) and zstd (RFC 8878, any number of frames).
+//! Decompression. The first bytes of a source show whether it is gzip (RFC 1952, any number of members) or zstd (RFC
+//! 8878, any number of frames).
 
 use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -7,25 +8,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ReadError;
 
 const INPUT_BYTES: usize = 256 * 1024;
-/// As much as tells the compression, and the window of a zstd frame behind a short skippable one.
+/// Bytes read to recognise the compression. They also cover the window size of a zstd frame that follows a short
+/// skippable frame.
 const HEAD_BYTES: usize = 64;
-/// Largest zstd window that is read, as a power of two: 512 MiB, four times what the zstd program itself reads unless told
-/// otherwise. The decoder takes as much memory.
+/// Largest zstd window that is read, as a power of two: 512 MiB. The zstd program itself reads 128 MiB unless an
+/// option raises its limit. The decoder needs as much memory as the window is large.
 const WINDOW_LOG_MAX: u32 = 29;
-/// How libzstd reports a window that is too large.
+/// Part of libzstd's message for a window that is too large.
 const WINDOW_ERROR: &str = "too much memory";
 
-/// A source's bytes, decompressed. Its errors say whose they are.
+/// The decompressed bytes of a source. Its errors contain the name of the source.
 pub(super) struct Plain {
     name: String,
     archive: Option<&'static str>,
-    /// The window of the first frame, if it is zstd's.
+    /// The window size of the first frame, if the source is zstd.
     window_bytes: Option<u64>,
     bytes: Box<dyn Read + Send>,
     consumed_bytes: Arc<AtomicU64>,
 }
 
-/// Counts what goes through, for progress and for the place of an error.
+/// Counts the bytes that are read, for the progress display and for the position of an error.
 struct Counted {
     from: Box<dyn Read + Send>,
     bytes: Arc<AtomicU64>,
@@ -40,7 +42,7 @@ impl Read for Counted {
 }
 
 impl Plain {
-    /// Looks at the first bytes and puts the decompressor they ask for between.
+    /// Reads the first bytes of the source and chooses the decompressor for them.
     pub(super) fn new(name: &str, from: Box<dyn Read + Send>) -> Result<Self, ReadError> {
         let consumed_bytes = Arc::new(AtomicU64::new(0));
         let mut from = Counted { from, bytes: Arc::clone(&consumed_bytes) };
@@ -75,7 +77,7 @@ impl Plain {
         self.consumed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads until `into` is full or the source ends; the number of bytes read.
+    /// Reads until `into` is full or the source ends, and returns the number of bytes read.
     pub(super) fn fill(&mut self, into: &mut [u8]) -> Result<usize, ReadError> {
         let mut filled = 0;
         while filled < into.len() {
@@ -99,24 +101,26 @@ impl Plain {
                 let window_bytes = self.window_bytes.filter(|&bytes| bytes > window_bytes_max);
                 ReadError::Window { name, window_bytes, window_bytes_max }
             }
-            // What does not come from the operating system comes from the decompressor.
+            // An error without an operating system code is an error of the decompressor.
             Some(archive) if error.raw_os_error().is_none() => ReadError::Corrupt { name, archive, offset },
             _ => ReadError::from_io(&name, offset, error),
         }
     }
 }
 
-/// The compression that the first bytes announce.
+/// Returns the compression that the first bytes identify.
 fn archive_of(head: &[u8]) -> Option<&'static str> {
     match head {
         [0x1f, 0x8b, ..] => Some("gzip"),
-        // A frame, or a skippable frame as parallel compressors put first (RFC 8878, 3.1).
+        // The second pattern is a skippable frame (RFC 8878, 3.1.2). Parallel compressors write one before the first
+        // data frame.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some("zstd"),
         _ => None,
     }
 }
 
-/// The window of the first zstd frame in `head`, in bytes (RFC 8878, 3.1.1.1), if all of its header is there.
+/// Returns the window size of the first zstd frame in `head`, in bytes (RFC 8878, 3.1.1.1). Returns `None` if the
+/// frame header is not complete.
 fn window_of(mut head: &[u8]) -> Option<u64> {
     while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = head {
         head = rest.get(u32::from_le_bytes([*a, *b, *c, *d]) as usize..)?;
@@ -128,7 +132,7 @@ fn window_of(mut head: &[u8]) -> Option<u64> {
         let base = 1_u64 << (10 + exponent);
         return Some(base + base / 8 * u64::from(mantissa));
     }
-    // The content is the window.
+    // A single-segment frame has no window field. Its window is as large as its content.
     let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let content_bytes = 1 << (descriptor >> 6);
     let field = rest.get(dictionary_bytes..dictionary_bytes + content_bytes)?;

@@ -1,8 +1,9 @@
-//! Files that are no text, told by their first bytes.
+//! Recognises files that are not text by their first bytes.
 
 use super::Encoding;
 
-/// First bytes of formats that people hand over in place of a CSV.
+/// Signatures of formats that people give to medlift instead of a CSV file: offset, bytes, and a description for the
+/// error message.
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another Office file"),
@@ -27,12 +28,13 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (257, b"ustar", "a tar archive"),
 ];
 
-/// How much of a source is searched for NULs.
+/// Number of bytes at the start of a source that are searched for NULs.
 const NUL_SEARCH_BYTES: usize = 64 * 1024;
 
-/// What the source that begins with `raw` is, if it is not text, with its article.
+/// Describes the format of the source that begins with `raw`, with an article, if it is not text.
 ///
-/// A NUL in the first line, or one byte in a hundred, is more than damage; a NUL in some row is that row's matter.
+/// A source is binary if its first line contains a NUL, or if more than one byte in a hundred is a NUL. With fewer
+/// NULs the source is read, and only the rows that contain them can be rejected.
 pub(super) fn recognise(raw: &[u8], encoding: Encoding) -> Option<&'static str> {
     let is_here = |(place, signature, _): &&(usize, &[u8], &str)| {
         raw.get(*place..).is_some_and(|from_place| from_place.starts_with(signature))

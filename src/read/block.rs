@@ -1,63 +1,65 @@
-//! What the reader hands on: whole records in one buffer, with their positions.
+//! The reader's output: a buffer of complete rows with their positions.
 
 use super::Encoding;
 
-/// A run of whole records out of one source, in source order.
+/// Consecutive complete rows of one source, in source order.
 #[derive(Debug, Default, Clone)]
 pub struct Block {
-    /// Index of the source in the order in which sources are read.
+    /// Index of the source, in the order in which the sources are read.
     pub source: usize,
     /// Position of this block among all blocks of the load, from 0.
     pub sequence: u64,
-    /// The records' text. UTF-8 where the source keeps what its encoding promises; a row may hold other bytes.
+    /// The text of the rows. It is UTF-8 if the source keeps to its encoding. A damaged row may contain other bytes.
     pub bytes: Vec<u8>,
-    /// The records within `bytes`, without blank lines and blank rows.
+    /// The rows within `bytes`. Blank lines and blank rows are left out.
     pub rows: Vec<RowSpan>,
-    /// Number of the first row in its source, from 1, header, blank lines and blank rows not counted.
+    /// Number of the first row in its source, from 1. The header, blank lines and blank rows are not counted.
     pub first_row: u64,
-    /// Rows of nothing but delimiters that were passed over.
+    /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Places in `bytes` where the decoder met bytes it could not decode and put U+FFFD; ascending. Only for sources
-    /// that are not UTF-8: UTF-8 is passed on as it is.
+    /// Positions in `bytes` of each U+FFFD that replaces bytes the decoder could not decode, in ascending order.
+    /// Always empty for UTF-8, because the reader passes UTF-8 on without checking it.
     pub undecodable: Vec<u32>,
-    /// Encoding of the source, for the places of what is inside a row.
+    /// Encoding of the source. It is needed to calculate the byte offset of a position inside a row.
     pub encoding: Encoding,
 }
 
-/// One record of a block.
+/// Position of one row of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowSpan {
     /// First byte within the block.
     pub start: u32,
-    /// One past the last byte, line end not included.
+    /// One past the last byte. The line end is not included.
     pub end: u32,
-    /// Physical line of the source on which the record starts, from 1 (the header is usually line 1).
+    /// Line of the source on which the row starts, from 1. Every line end counts, also inside quotes; the header is
+    /// usually line 1.
     pub line: u64,
-    /// Byte offset of the record in the source, after decompression, in the source's own encoding.
+    /// Byte offset of the row in the source, after decompression, in the source's own encoding.
     pub offset: u64,
-    /// How the record ended.
+    /// How the row ended.
     pub ending: Ending,
 }
 
-/// How a record ended.
+/// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// At a line end or at the end of the source.
     Whole,
     /// The source ended inside a quoted cell.
     OpenQuote,
-    /// It was longer than a row may be; the span holds only its beginning.
+    /// The row was longer than `row_bytes_max`. The span contains only its beginning.
     TooLong,
 }
 
 impl Block {
-    /// The bytes of one of this block's rows.
+    /// Returns the bytes of one row of this block.
     pub fn row(&self, span: RowSpan) -> &[u8] {
         &self.bytes[span.start as usize..span.end as usize]
     }
 
-    /// Byte offset in the source, after decompression, of the first thing in a row that its encoding does not allow, among
-    /// those that the decoder met: a source in UTF-8 has none, its rows are to be checked by whoever reads them as text.
+    /// Returns the byte offset, in the decompressed source, of the first bytes in the row that the decoder could not
+    /// decode.
+    /// Always `None` for UTF-8: the decoder does not check UTF-8, so the code that reads the row as text must.
     pub fn undecodable_offset(&self, span: RowSpan) -> Option<u64> {
         let first = self.undecodable.partition_point(|&place| place < span.start);
         let place = *self.undecodable.get(first).filter(|&&place| place < span.end)?;

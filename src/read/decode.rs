@@ -1,26 +1,28 @@
-//! UTF-16 and windows-1252 to UTF-8, piece by piece. What cannot be decoded becomes U+FFFD, and its place is kept.
+//! Decodes UTF-16 and windows-1252 to UTF-8, in pieces. Undecodable input becomes U+FFFD, and its position is
+//! recorded.
 
 use super::Encoding;
 
-/// A decoder between two pieces of its source.
+/// Decodes a source piece by piece, and keeps the incomplete character between two pieces.
 #[derive(Debug, Clone)]
 pub(super) struct Decoder {
     encoding: Encoding,
-    /// First byte of a UTF-16 unit whose second has not come yet.
+    /// First byte of a UTF-16 unit, if the last piece ended before its second byte.
     half_unit: Option<u8>,
-    /// First half of a surrogate pair whose second has not come yet.
+    /// First half of a surrogate pair, if the last piece ended before its second half.
     half_pair: Option<u16>,
 }
 
-/// Where decoded text goes.
+/// Output buffers of the decoder.
 pub(super) struct Decoded<'a> {
-    /// UTF-8 text, added to.
+    /// UTF-8 text. The decoder appends to it.
     pub text: &'a mut Vec<u8>,
-    /// Places in `text` of U+FFFD put for something undecodable, added to.
+    /// Positions in `text` of each U+FFFD that replaces undecodable input. The decoder appends to it.
     pub undecodable: &'a mut Vec<u32>,
 }
 
-/// windows-1252's 0x80 to 0x9F (Unicode, Inc., `CP1252.TXT`); U+FFFD for the five that stand for nothing.
+/// The characters for 0x80 to 0x9F in windows-1252 (Unicode, Inc., `CP1252.TXT`). U+FFFD marks the five bytes that
+/// have no character.
 const WINDOWS_1252_HIGH: [char; 32] = [
     '\u{20ac}', '\u{fffd}', '\u{201a}', '\u{0192}', '\u{201e}', '\u{2026}', '\u{2020}', '\u{2021}', '\u{02c6}',
     '\u{2030}', '\u{0160}', '\u{2039}', '\u{0152}', '\u{fffd}', '\u{017d}', '\u{fffd}', '\u{fffd}', '\u{2018}',
@@ -49,7 +51,7 @@ impl Decoder {
         self.encoding
     }
 
-    /// Decodes the next piece. UTF-8 is passed on as it is, valid or not.
+    /// Decodes the next piece. UTF-8 is passed on unchanged, valid or not.
     pub(super) fn decode(&mut self, raw: &[u8], out: &mut Decoded) {
         match self.encoding {
             Encoding::Utf8 => out.text.extend_from_slice(raw),
@@ -59,7 +61,7 @@ impl Decoder {
         }
     }
 
-    /// Ends the text: what still waits for its other half is undecodable.
+    /// Ends the text. An incomplete unit or surrogate pair is undecodable.
     pub(super) fn finish(&mut self, out: &mut Decoded) {
         if self.half_pair.take().is_some() {
             out.push_undecodable();
@@ -85,7 +87,7 @@ impl Decoder {
         }
     }
 
-    /// Pairs up surrogates (The Unicode Standard, 3.9, D91).
+    /// Combines surrogate pairs (The Unicode Standard, 3.9, D91).
     fn push_unit(&mut self, unit: u16, out: &mut Decoded) {
         if let (Ok(ascii @ ..0x80), None) = (u8::try_from(unit), self.half_pair) {
             out.text.push(ascii);
@@ -121,7 +123,7 @@ fn push_high_1252(byte: u8, out: &mut Decoded) {
     match WINDOWS_1252_HIGH.get(usize::from(byte) - 0x80) {
         Some(&char::REPLACEMENT_CHARACTER) => out.push_undecodable(),
         Some(&character) => out.push(character),
-        // 0xA0 to 0xFF are the same in Unicode.
+        // 0xA0 to 0xFF have the same code points in Unicode.
         None => out.push(char::from(byte)),
     }
 }

@@ -1,27 +1,28 @@
-//! Character encodings: their names, how one is told from the first bytes, and how long its characters are.
+//! Character encodings: their names, their detection from the first bytes of a source, and the length of their
+//! characters.
 
 /// Character encoding of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
-    /// UTF-8, with or without byte order mark.
+    /// UTF-8, with or without a byte order mark.
     #[default]
     Utf8,
     /// UTF-16, low byte first.
     Utf16Le,
     /// UTF-16, high byte first.
     Utf16Be,
-    /// Windows code page 1252 (Western European), a superset of ISO 8859-1's printable characters.
+    /// Windows code page 1252 (Western European). It contains all printable characters of ISO 8859-1.
     Windows1252,
 }
 
-/// Pairs of bytes looked at for UTF-16 without a byte order mark.
+/// Number of byte pairs examined to detect UTF-16 without a byte order mark.
 const UTF16_PAIRS_MAX: usize = 32 * 1024;
 
 impl Encoding {
     /// All encodings.
     pub const ALL: [Self; 4] = [Self::Utf8, Self::Utf16Le, Self::Utf16Be, Self::Windows1252];
 
-    /// The encoding's name, as on the command line and in the summary.
+    /// Returns the encoding's name, as used on the command line and in the summary.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Utf8 => "utf-8",
@@ -31,9 +32,11 @@ impl Encoding {
         }
     }
 
-    /// The encoding of that name, letter case, hyphens and underscores aside. `utf-16` leaves the byte order to the byte
-    /// order mark, and is little-endian without one. ISO 8859-1 is read as windows-1252, as the WHATWG Encoding Standard
-    /// has it: files that say Latin-1 are windows-1252 in practice.
+    /// Returns the encoding with this name. Letter case, hyphens, underscores and spaces are ignored.
+    ///
+    /// `utf-16` means that the byte order mark decides the byte order; without a mark it is little-endian. ISO 8859-1
+    /// is read as windows-1252, as the WHATWG Encoding Standard requires: files labelled Latin-1 are windows-1252 in
+    /// practice.
     pub fn from_name(name: &str) -> Option<Self> {
         let key: String =
             name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect::<String>().to_ascii_lowercase();
@@ -46,7 +49,7 @@ impl Encoding {
         }
     }
 
-    /// Length of the byte order mark at the start of `raw`, in bytes; 0 without one.
+    /// Returns the length in bytes of the byte order mark at the start of `raw`, or 0 if there is none.
     pub(super) fn mark_bytes(self, raw: &[u8]) -> usize {
         match self {
             Self::Utf8 if raw.starts_with(b"\xef\xbb\xbf") => 3,
@@ -56,8 +59,8 @@ impl Encoding {
         }
     }
 
-    /// How many bytes of the source the decoded `text` takes, the byte order mark aside. An undecodable unit, decoded to
-    /// U+FFFD, takes as much as any other unit.
+    /// Returns the number of source bytes that the decoded `text` was read from, without the byte order mark. An
+    /// undecodable unit, decoded to U+FFFD, counts as one unit.
     pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
         match self {
             Self::Utf8 => text.len() as u64,
@@ -71,19 +74,20 @@ fn count(text: &[u8], wanted: impl Fn(u8) -> bool) -> u64 {
     text.iter().filter(|&&byte| wanted(byte)).count() as u64
 }
 
-/// Whether a byte starts a character of UTF-8 text.
+/// Returns true if the byte starts a character of UTF-8 text.
 fn is_first_byte(byte: u8) -> bool {
     byte & 0xc0 != 0x80
 }
 
-/// The encoding of a source that begins with `raw`; `wanted` is what the user says it is.
+/// Determines the encoding of a source that begins with `raw`. `wanted` is the encoding that the user gave.
 ///
-/// A byte order mark decides; then the pattern of NULs that UTF-16 leaves in Western text; then whether what is not ASCII
-/// reads as UTF-8. A few bytes that are no UTF-8 among many that are make damaged rows, not another encoding.
+/// Without `wanted`, the rules are tried in this order: a byte order mark; the pattern of NULs that UTF-16 has in
+/// Western text; whether the non-ASCII bytes are valid UTF-8. A few invalid bytes among many valid characters are
+/// damaged rows, not another encoding.
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {
-        // `utf-16` does not say which of the two.
+        // The user may have meant either byte order, so the mark decides.
         Some(Encoding::Utf16Le | Encoding::Utf16Be)
             if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
         {
@@ -98,7 +102,7 @@ fn marked(raw: &[u8]) -> Option<Encoding> {
     Encoding::ALL.into_iter().find(|encoding| encoding.mark_bytes(raw) > 0)
 }
 
-/// UTF-16 by its NULs: most characters of a CSV are ASCII, so every other byte is NUL.
+/// Detects UTF-16 by its NULs: most characters of a CSV are ASCII, so every other byte is NUL.
 fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
     let (mut pairs, mut low_nul, mut high_nul) = (0_usize, 0_usize, 0_usize);
     for pair in raw.chunks_exact(2).take(UTF16_PAIRS_MAX) {
@@ -116,21 +120,21 @@ fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
 }
 
 fn utf8_or_1252(raw: &[u8]) -> Encoding {
-    // Nearly every source is UTF-8 without a flaw, and known for it faster than flaws are counted.
+    // Nearly every source is valid UTF-8. This check is faster than counting errors.
     if std::str::from_utf8(raw).is_ok() {
         return Encoding::Utf8;
     }
     let (mut characters, mut errors) = (0_usize, 0_usize);
     for chunk in raw.utf8_chunks() {
         characters += chunk.valid().bytes().filter(|&byte| byte >= 0xc0).count();
-        // A character cut by the end of the sample is no error.
+        // A character that is cut off by the end of the sample is not an error.
         let is_cut = chunk.invalid().as_ptr_range().end == raw.as_ptr_range().end && is_cut_character(chunk.invalid());
         errors += usize::from(!chunk.invalid().is_empty() && !is_cut);
     }
     if errors > 0 && errors >= characters { Encoding::Windows1252 } else { Encoding::Utf8 }
 }
 
-/// Whether `bytes`, which are no UTF-8, could become a character if more followed.
+/// Returns true if `bytes`, which are not valid UTF-8, are the beginning of a longer character.
 fn is_cut_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

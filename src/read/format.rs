@@ -1,33 +1,35 @@
-//! How the rows of a source are set apart.
+//! How a source separates its rows.
 
-/// The shape of a source's rows.
+/// The format of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Delimited text after RFC 4180.
+    /// Delimited text according to RFC 4180.
     Csv(Dialect),
     /// One JSON object per line.
     Ndjson,
 }
 
-/// How delimited text is written.
+/// The special characters of delimited text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
-    /// `,` `;` tab or `|`.
+    /// Comma, semicolon, tab or `|`.
     pub delimiter: u8,
     /// `\n` (which also covers `\r\n`), or `\r` if the source uses it alone.
     pub line_end: u8,
-    /// The character around quoted cells, usually `"`; `None` if quotes are ordinary characters.
+    /// The character around quoted cells, usually `"`. `None` if quotes are ordinary characters.
     pub quote: Option<u8>,
-    /// The character after which the next one has no meaning of its own, for example a backslash.
+    /// The escape character, for example a backslash: the character after it is plain text. `None` if there is none.
     pub escape: Option<u8>,
 }
 
 impl Dialect {
-    /// Whether every cell of `row` is blank: nothing but delimiters, spaces and tabs, or the same with empty quotes in every
-    /// cell. A row with some quoted cells is not blank: an export writes a record without values so. A row of a single cell is
-    /// never blank: it could be a value.
+    /// Returns true if every cell of `row` is blank.
     ///
-    /// Most rows are answered by their first byte.
+    /// A row is blank if it contains only delimiters, spaces and tabs, or if each of its cells is a pair of empty
+    /// quotes. A row in which only some cells are quoted is not blank, because some exports write a row without
+    /// values in this way. A row of a single cell is never blank, because the cell could be a value.
+    ///
+    /// For most rows the first byte decides.
     pub fn is_blank(self, row: &[u8]) -> bool {
         let mut rest = row;
         let (mut has_delimiter, mut quoted, mut unquoted) = (false, false, false);
@@ -50,12 +52,12 @@ impl Dialect {
         }
     }
 
-    /// How many blanks, spaces or tabs, `text` begins with.
+    /// Returns the number of spaces and tabs at the start of `text`.
     pub fn blanks(self, text: &[u8]) -> usize {
         text.iter().take_while(|&&byte| self.is_blank_byte(byte)).count()
     }
 
-    /// Whether `byte` is a space or a tab, and not the delimiter.
+    /// Returns true if `byte` is a space or a tab, and is not the delimiter.
     pub(super) fn is_blank_byte(self, byte: u8) -> bool {
         matches!(byte, b' ' | b'\t') && byte != self.delimiter
     }

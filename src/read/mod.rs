@@ -1,7 +1,9 @@
-//! Bytes in: files, globs and standard input; decompressed, decoded to UTF-8, split at record boundaries.
+//! Reads bytes from files, glob patterns and standard input, decompresses them, decodes them to UTF-8 and splits them
+//! into rows.
 //!
-//! Every byte keeps its position in the source. This room knows quotes and line ends, but no columns, fields or types.
-//! `docs/sources.md` tells a user what can be read.
+//! Every byte keeps its position in the source. This module knows quotes and line ends, but no columns, fields or
+//! types.
+//! `docs/sources.md` lists for users which sources can be read.
 
 mod archive;
 mod binary;

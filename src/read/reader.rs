@@ -1,4 +1,4 @@
-//! From a source to blocks of whole records.
+//! Reads a source and produces blocks of complete rows.
 
 use std::fmt;
 use std::io::Read;
@@ -8,20 +8,22 @@ use super::split::Splitter;
 use super::text::Text;
 use super::{Block, Dialect, Encoding, Ending, Format, ReadError, RowSpan, Source};
 
-/// Blocks that have grown this many times beyond their usual size, for one long row, are not kept for reuse.
+/// One long row can enlarge a buffer. A buffer larger than this many times its usual size is not reused.
 const REUSED_GROWTH_MAX: usize = 4;
 
-/// How a source is read.
+/// Options for reading a source.
 #[derive(Debug, Clone)]
 pub struct ReadOptions {
-    /// The source's encoding; detected if `None`.
+    /// The encoding of the source. It is detected if this is `None`.
     pub encoding: Option<Encoding>,
-    /// Longest row, in bytes of UTF-8: what is longer is cut and rejected. The default, 36 MiB, lets every row through that
-    /// can become a document of 16 MiB: an exported text of quotes alone is twice as long as it is in its document.
+    /// Longest row, in bytes of UTF-8. A longer row is cut and rejected. The default is 36 MiB, so that every row
+    /// that can become a document of 16 MiB is read: text that consists only of quotes is twice as long in an export
+    /// as in its document.
     pub row_bytes_max: usize,
-    /// Bytes read for one block.
+    /// Number of bytes read for one block.
     pub block_bytes: usize,
-    /// Bytes looked at before the first row is read: encoding, delimiter and date formats are decided from them.
+    /// Number of bytes read before the first row. The encoding, the delimiter and the date formats are determined
+    /// from them.
     pub sample_bytes: usize,
 }
 
@@ -34,36 +36,36 @@ impl Default for ReadOptions {
 
 /// Reads one source, once, from its beginning to its end.
 ///
-/// At any time it holds the sample (until that has been handed on), one decompressor, and the piece of a record that the last
-/// block left over; a block never exceeds `block_bytes + row_bytes_max`.
+/// The reader keeps three things in memory: the sample (until it has been passed on), one decompressor, and the
+/// incomplete row from the end of the last block. A block is never larger than `block_bytes + row_bytes_max`.
 pub struct Reader {
     index: usize,
     text: Text,
     block_bytes: usize,
     row_bytes_max: usize,
     splitter: Splitter,
-    /// What the last block left over, the beginning of the next one.
+    /// The incomplete row from the end of the last block. The next block begins with it.
     carry: Vec<u8>,
     carry_undecodable: Vec<u32>,
-    /// A place in the block under way, and its offset in the source.
+    /// A position in the current block, and the corresponding offset in the source.
     mark: (usize, u64),
     rows: u64,
     sequence: u64,
-    /// How the rows are written, if they are delimited text.
+    /// The dialect, if the source is delimited text.
     dialect: Option<Dialect>,
     has_header: bool,
-    /// Whether the rest of a record that is too long is being passed over.
+    /// True while the rest of a row that is too long is skipped.
     is_skipping: bool,
     is_at_end: bool,
 }
 
 impl Reader {
-    /// Opens the source, number `index` of the load, and reads its sample.
+    /// Opens the source, which has the number `index` in this load, and reads its sample.
     pub fn open(source: &Source, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
         Self::from_read(&source.name, source.open()?, index, options)
     }
 
-    /// Reads `from`, to be called `name` in errors, as [`open`](Self::open) reads a source.
+    /// Reads from `from`, as [`open`](Self::open) reads a source. Errors contain `name`.
     pub fn from_read(
         name: &str,
         from: Box<dyn Read + Send>,
@@ -89,37 +91,38 @@ impl Reader {
         })
     }
 
-    /// The beginning of the source's text: the whole of a small source, else up to the last line end within
-    /// [`ReadOptions::sample_bytes`]. Empty once the reader has gone past it.
+    /// Returns the beginning of the source's text: all of a small source, otherwise everything up to the last line
+    /// end within [`ReadOptions::sample_bytes`]. It is empty after the reader has read past it.
     pub fn sample(&self) -> &[u8] {
         self.text.sample()
     }
 
-    /// Whether the sample is the whole source.
+    /// Returns true if the sample is the whole source.
     pub fn sample_is_whole(&self) -> bool {
         self.text.sample_is_whole()
     }
 
-    /// The encoding that was given or detected.
+    /// Returns the encoding that was given or detected.
     pub fn encoding(&self) -> Encoding {
         self.text.encoding()
     }
 
-    /// Bytes of the source consumed so far, before decompression; to be held against [`Source::size_bytes`].
+    /// Returns the number of source bytes consumed so far, before decompression. Compare it with
+    /// [`Source::size_bytes`] for the progress.
     pub fn consumed_bytes(&self) -> u64 {
         self.text.consumed_bytes()
     }
 
-    /// Says how the rows are written; to be called before the first [`next_block`](Self::next_block). The first record of
-    /// delimited text is its header, and is not handed on.
+    /// Sets the format of the rows. Call it before the first [`next_block`](Self::next_block). The first row of
+    /// delimited text is the header and is not returned.
     pub fn start(&mut self, format: &Format) {
         self.splitter = Splitter::new(*format, self.row_bytes_max);
         self.dialect = dialect_of(*format);
         self.has_header = self.dialect.is_some();
     }
 
-    /// The next rows, in source order; `None` at the end. `reuse` is a block that is no longer needed; its memory is used again.
-    /// The last block has no row if only blank rows were left.
+    /// Returns the next rows, in source order, or `None` at the end. The memory of `reuse`, a block that is no longer
+    /// needed, is used again. The last block contains no rows if only blank rows were left.
     pub fn next_block(&mut self, reuse: Block) -> Result<Option<Block>, ReadError> {
         let mut block = self.begin(reuse);
         while block.rows.is_empty() && !self.is_at_end {
@@ -127,7 +130,7 @@ impl Reader {
             self.is_at_end = !self.text.append(self.block_bytes, &mut out)?;
             self.split(&mut block);
             if block.rows.is_empty() && !self.is_skipping {
-                // Nothing but a header or blank lines: they need not be held.
+                // The buffer contains only a header or blank lines, so they can be dropped.
                 self.drop_front(&mut block, self.splitter.start);
             }
         }
@@ -138,7 +141,7 @@ impl Reader {
         Ok(Some(block))
     }
 
-    /// An empty block, but for what the last one left over.
+    /// Creates a block that contains only the incomplete row of the last block.
     fn begin(&mut self, reuse: Block) -> Block {
         let Block { mut bytes, mut rows, mut undecodable, .. } = reuse;
         if bytes.capacity() / REUSED_GROWTH_MAX > self.block_bytes {
@@ -158,7 +161,7 @@ impl Reader {
         Block { source, sequence, bytes, rows, first_row, blank_rows: 0, undecodable, encoding }
     }
 
-    /// Finds the records that have become whole.
+    /// Finds the rows that are now complete.
     fn split(&mut self, block: &mut Block) {
         if self.is_skipping {
             self.is_skipping = !self.splitter.skip(&block.bytes);
@@ -203,7 +206,7 @@ impl Reader {
         block.undecodable.iter_mut().for_each(|place| *place -= length as u32);
     }
 
-    /// Takes what is no whole record out of the block, for the next one.
+    /// Moves the incomplete row at the end of the block into the buffer for the next block.
     fn finish(&mut self, block: &mut Block) {
         let left = if self.is_skipping { self.splitter.scanned() } else { self.splitter.start };
         self.advance_mark(block, left);
@@ -218,7 +221,7 @@ impl Reader {
     }
 }
 
-/// Says what is being read and how far, and nothing of what the source holds.
+/// Prints the index, the encoding and the number of rows, and never the source's content.
 impl fmt::Debug for Reader {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reader = formatter.debug_struct("Reader");
@@ -234,14 +237,14 @@ fn dialect_of(format: Format) -> Option<Dialect> {
     }
 }
 
-/// Whether the row is passed over because all its cells are blank.
+/// Returns true if the row is skipped because all its cells are blank.
 fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
     let row = &bytes[span.start as usize..span.end as usize];
     span.ending == Ending::Whole && dialect.is_some_and(|dialect| dialect.is_blank(row))
 }
 
-/// The records of a complete text, beginning with the header of delimited text; blank rows below it are left out. Offsets are
-/// those in `text`.
+/// Splits a complete text into rows. The header of delimited text is the first; blank rows below it are left out. The
+/// offsets are positions in `text`.
 pub fn records<'a>(text: &'a [u8], format: &Format) -> impl Iterator<Item = RowSpan> + use<'a> {
     let mut splitter = Splitter::new(*format, usize::MAX);
     let dialect = dialect_of(*format);

@@ -1,4 +1,4 @@
-//! Where the rows come from: files, glob patterns, standard input.
+//! The sources of a load: files, glob patterns and standard input.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -9,33 +9,33 @@ use std::time::SystemTime;
 use super::ReadError;
 use super::archive::Plain;
 
-/// The argument that stands for standard input.
+/// The argument for standard input.
 const STDIN: &str = "-";
-/// The path under which the system has standard input, whatever it is connected to.
+/// The operating system's path for standard input, whatever it is connected to.
 const STDIN_PATH: &str = "/dev/stdin";
-/// How the names of reject files end, which a pattern finds only where it asks for them.
+/// Suffix of reject files. A pattern matches them only if it ends with this suffix.
 const REJECTS_SUFFIX: &str = ".rejects.csv";
 const HASH_CHUNK_BYTES: usize = 256 * 1024;
 
 /// One input of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The name shown to people: the path as given or as the pattern found it, `standard input` for `-`.
+    /// The name shown to users: the path as given or as the pattern matched it, or `standard input` for `-`.
     pub name: String,
     /// The file; `None` for standard input.
     pub path: Option<PathBuf>,
-    /// Size of the file as it lies there, compressed or not; `None` for standard input, pipes and devices.
+    /// Size of the file on disk, compressed or not. `None` for standard input, pipes and devices.
     pub size_bytes: Option<u64>,
-    /// When the file was last changed, as far as its system tells.
+    /// Time of the last change to the file, if the file system records it.
     modified: Option<SystemTime>,
-    /// Device and inode: the same for all paths and links of one file.
+    /// Device and inode numbers. They are the same for all paths and links to one file.
     identity: Option<(u64, u64)>,
 }
 
-/// The sources that the arguments name, in the order given; the matches of a pattern in the order of their names.
+/// Returns the sources that the arguments name, in the order given. The matches of a pattern are sorted by path.
 ///
-/// An argument that is the path of something that exists is that path, even if it holds `*`, `?` or `[`. Everything that can
-/// be told without reading is refused here, before anything is written.
+/// If an argument is an existing path, it means that path, even if it contains `*`, `?` or `[`. Everything that can
+/// be checked without reading the content is checked here, before anything is written.
 pub fn expand(args: &[String]) -> Result<Vec<Source>, ReadError> {
     let mut sources: Vec<Source> = Vec::new();
     for arg in args {
@@ -88,7 +88,7 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Source>, ReadError> {
     paths.iter().map(|path| Source::file(path)).collect()
 }
 
-/// A load leaves its rejects beside its sources; the same pattern must find the same sources the next time.
+/// A load writes its reject file next to its source. The same pattern must match the same sources the next time.
 fn is_reject_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }
@@ -100,7 +100,10 @@ impl Source {
         Self { name: "standard input".to_owned(), path: None, size_bytes: None, modified: None, identity }
     }
 
-    /// A file that exists, may be read, and is neither a directory nor empty.
+    /// Returns the file as a source.
+    ///
+    /// # Errors
+    /// If the file does not exist, cannot be opened, is a directory, or is empty.
     pub fn file(path: &Path) -> Result<Self, ReadError> {
         let name = path.display().to_string();
         let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
@@ -108,7 +111,8 @@ impl Source {
             return Err(ReadError::IsDirectory { name });
         }
         if metadata.is_file() {
-            // Opening a pipe would take its only reader away; a file can be tried.
+            // A regular file can be opened to test it. A pipe cannot: opening it would take the place of its only
+            // reader.
             File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
             if metadata.len() == 0 && !is_in_proc(path) {
                 return Err(ReadError::Empty { name });
@@ -123,7 +127,8 @@ impl Source {
         })
     }
 
-    /// BLAKE3 of the file's bytes as they lie there; `None` for standard input, pipes and devices, which can be read only once.
+    /// Returns the BLAKE3 hash of the file on disk, compressed or not. Returns `None` for standard input, pipes and
+    /// devices, which can be read only once.
     pub fn hash(&self) -> Result<Option<[u8; 32]>, ReadError> {
         let Some(path) = self.path.as_ref().filter(|_| self.size_bytes.is_some()) else { return Ok(None) };
         let failed = |offset, error| ReadError::from_io(&self.name, offset, error);
@@ -140,16 +145,16 @@ impl Source {
         }
     }
 
-    /// Whether both are one file, whatever their paths are.
+    /// Returns true if both are the same file, whatever their paths are.
     fn is_same(&self, other: &Self) -> bool {
         self.path == other.path || (self.identity.is_some() && self.identity == other.identity)
     }
 
-    /// Reads a compressed file to its end and checks the checksums that it holds. A file that is not compressed has none; its
-    /// [hash](Self::hash) reads it to its end.
+    /// Reads a compressed file to its end and verifies its checksums. Does nothing for a file that is not compressed:
+    /// it has no checksums, and [`hash`](Self::hash) already reads it to its end.
     ///
     /// # Errors
-    /// When the file cannot be read, or is truncated or damaged.
+    /// If the file cannot be read, or is truncated or damaged.
     pub fn read_to_end(&self) -> Result<(), ReadError> {
         let mut plain = Plain::new(&self.name, self.open()?)?;
         let mut chunk = vec![0; HASH_CHUNK_BYTES];
@@ -157,7 +162,7 @@ impl Source {
         Ok(())
     }
 
-    /// Whether its bytes come only once: standard input, pipes and devices.
+    /// Returns true if the bytes can be read only once, as with standard input, pipes and devices.
     pub fn is_read_once(&self) -> bool {
         self.size_bytes.is_none()
     }
@@ -170,7 +175,7 @@ impl Source {
         if unchanged { Ok(()) } else { Err(ReadError::Changed { name: self.name.clone() }) }
     }
 
-    /// The source's bytes from their beginning.
+    /// Opens the source at its beginning.
     pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
         let Some(path) = &self.path else { return Ok(Box::new(io::stdin())) };
         let file = File::open(path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
@@ -186,7 +191,7 @@ fn size_of(metadata: &Metadata) -> Option<u64> {
     metadata.is_file().then_some(metadata.len())
 }
 
-/// Files under /proc say they have no bytes, whatever they hold.
+/// Files under /proc report a size of 0, even if they have content.
 fn is_in_proc(path: &Path) -> bool {
     path.starts_with("/proc")
 }

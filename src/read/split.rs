@@ -1,50 +1,51 @@
-//! Where records end: line ends that are neither inside quotes nor escaped.
+//! Finds the ends of rows: line ends that are neither inside quotes nor escaped.
 //!
-//! A quote opens a quoted cell at the start of a cell (RFC 4180, 2.5) or after blanks; anywhere else it is a character like any
-//! other. Inside quotes a doubled quote is a quote, and line ends are text, unless blanks stand before the opening quote: such
-//! a cell ends with its line. Empty lines are not records; a line of nothing but spaces is one.
+//! A quote opens a quoted cell at the start of a cell (RFC 4180, 2.5), or after blanks at the start of a cell.
+//! Anywhere else it is an ordinary character. Inside quotes, a doubled quote means one quote, and line ends are text.
+//! Exception: if blanks precede the opening quote, the cell ends at the end of the line. Empty lines are not rows. A
+//! line that contains only spaces is a row.
 //!
-//! `parse/csv.rs` divides a record into cells by the same rules; a test there holds the two together.
+//! `parse/csv.rs` splits a row into cells by the same rules. A test there checks that both agree.
 
 use memchr::{memchr, memchr2, memchr3};
 
 use super::block::{Ending, RowSpan};
 use super::format::{Dialect, Format};
 
-/// How much of a record that is too long is kept, for the person who looks for it.
+/// Number of bytes kept of a row that is too long, so that a user can identify the row.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 
-/// A scanner for record ends. It works on a buffer that grows at its end; positions are those of the buffer.
+/// Scans for the ends of rows. The buffer it scans grows at its end, and all positions are positions in that buffer.
 #[derive(Debug, Clone)]
 pub(super) struct Splitter {
-    /// `None` if only line ends have a meaning: in NDJSON, and in delimited text without quotes and escapes.
+    /// `None` if only line ends are special: in NDJSON, and in delimited text without quotes and escapes.
     dialect: Option<Dialect>,
     line_end: u8,
     row_bytes_max: usize,
-    /// First byte of the record under way.
+    /// First byte of the current row.
     pub start: usize,
-    /// First byte not scanned yet.
+    /// First byte that is not scanned yet.
     at: usize,
     /// Whether `at` is inside quotes.
     quoted: Quoted,
-    /// One past the last escaped byte: a delimiter before it is text.
+    /// One past the last escaped byte. An escaped delimiter is text and starts no cell.
     literal_end: usize,
-    /// The kind of quoted cell that a quote at `start` opens. The beginning of a row opens one; if the row is too long and its
-    /// beginning was dropped, `start` may be inside a cell.
+    /// The kind of quoted cell that a quote at `start` opens. Usually `start` is the beginning of a row. After the
+    /// beginning of a row that is too long was dropped, `start` may be inside a cell.
     front: Quoted,
-    /// Physical line on which the record under way starts, from 1.
+    /// Line of the source on which the current row starts, from 1.
     line: u64,
-    /// Line ends inside the record under way.
+    /// Number of line ends inside the current row.
     lines_inside: u64,
 }
 
-/// Whether a byte is inside quotes, and of which kind.
+/// Whether a position is inside quotes, and in which kind of quoted cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quoted {
     No,
-    /// The quote opened at the start of its cell: line ends are text.
+    /// The quote is at the start of its cell. Line ends inside it are text.
     AcrossLines,
-    /// Blanks stand before the quote: the cell ends with its line, closed or not.
+    /// Blanks precede the quote. The cell ends with its line, even if the quote is not closed.
     WithinLine,
 }
 
@@ -68,7 +69,8 @@ impl Splitter {
         }
     }
 
-    /// The next record that ends in `bytes`; its `offset` is left 0. `is_complete` says that nothing follows `bytes`.
+    /// Returns the next row that ends in `bytes`. Its `offset` is always 0; the caller sets it. `is_complete` means
+    /// that nothing follows `bytes`.
     pub(super) fn next(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         loop {
             let line = self.line;
@@ -80,7 +82,7 @@ impl Splitter {
         }
     }
 
-    /// Steps over the line end at `end`, and returns where the record that it ends had started.
+    /// Moves past the line end at `end`, and returns the start of the row that it ends.
     fn pass(&mut self, end: usize) -> usize {
         self.line += self.lines_inside + 1;
         self.lines_inside = 0;
@@ -89,13 +91,13 @@ impl Splitter {
         std::mem::replace(&mut self.start, end + 1)
     }
 
-    /// What stands between the last line end and the end of the source.
+    /// Returns the row between the last line end and the end of the source.
     fn last(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         if !is_complete || self.start >= bytes.len() {
             return None;
         }
         let (line, end) = (self.line, bytes.len());
-        // A quote at the very end (see `pass_quote`) closes its cell.
+        // A quote as the very last byte closes its cell (see `pass_quote`).
         let is_closed = bytes.get(self.at).copied().is_some_and(|byte| self.quote() == Some(byte));
         let is_open = self.quoted == Quoted::AcrossLines && !is_closed;
         let ending = if is_open { Ending::OpenQuote } else { Ending::Whole };
@@ -121,7 +123,7 @@ impl Splitter {
         (end > range.start).then_some(RowSpan { start: range.start as u32, end: end as u32, line, offset: 0, ending })
     }
 
-    /// The kept beginning of a record that is too long, cut between two characters.
+    /// Returns the beginning of a row that is too long, cut between two characters.
     fn too_long(&self, bytes: &[u8], start: usize, line: u64) -> RowSpan {
         let mut end = start + TOO_LONG_KEPT_BYTES.min(self.row_bytes_max);
         while end > start && bytes[end] & 0xc0 == 0x80 {
@@ -130,24 +132,24 @@ impl Splitter {
         RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending: Ending::TooLong }
     }
 
-    /// The beginning of the record under way, if it has become too long before it ends. Its rest is to be passed over with
-    /// [`skip`](Self::skip).
+    /// Returns the beginning of the current row if the row is already too long before its end was found. The caller
+    /// skips its rest with [`skip`](Self::skip).
     pub(super) fn overflow(&self, bytes: &[u8]) -> Option<RowSpan> {
         (bytes.len() - self.start > self.row_bytes_max).then(|| self.too_long(bytes, self.start, self.line))
     }
 
-    /// Passes over the rest of a record that is too long. Returns true if the record ends in `bytes`. If not, all that is
-    /// [`scanned`](Self::scanned) may be dropped with [`drop_front`](Self::drop_front).
+    /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If not, all
+    /// [`scanned`](Self::scanned) bytes may be dropped with [`drop_front`](Self::drop_front).
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
         self.find_line_end(bytes).map(|end| self.pass(end)).is_some()
     }
 
-    /// Number of bytes that were scanned and are needed only as part of a record.
+    /// Returns the number of bytes that were scanned. They are needed only as part of a row.
     pub(super) const fn scanned(&self) -> usize {
         self.at
     }
 
-    /// To be called before the first `length` bytes of `bytes` are dropped.
+    /// Adjusts the positions. Call it before the first `length` bytes of `bytes` are dropped.
     pub(super) fn drop_front(&mut self, bytes: &[u8], length: usize) {
         if let Some(dialect) = self.dialect.filter(|_| length > self.start) {
             self.front = self.opening(bytes, length, dialect);
@@ -157,7 +159,8 @@ impl Splitter {
         self.literal_end = self.literal_end.saturating_sub(length);
     }
 
-    /// The line end that closes the record under way, if it is in `bytes`. Continues at the byte where the last call stopped.
+    /// Returns the position of the line end that ends the current row, if it is in `bytes`. Continues at the byte
+    /// where the last call stopped.
     fn find_line_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let Some(dialect) = self.dialect else { return self.find_any_line_end(bytes) };
         while let Some(place) = self.find_sign(bytes, dialect) {
@@ -179,7 +182,7 @@ impl Splitter {
                 self.pass_quote(bytes, place, dialect)
             };
             if !is_passed {
-                // Its meaning depends on bytes that are not there yet.
+                // The meaning of this byte depends on bytes that have not been read yet.
                 self.at = place;
                 return None;
             }
@@ -194,7 +197,7 @@ impl Splitter {
         found
     }
 
-    /// The next byte that is not plain text: a line end, a quote or an escape character.
+    /// Returns the position of the next special byte: a line end, a quote or an escape character.
     fn find_sign(&self, bytes: &[u8], dialect: Dialect) -> Option<usize> {
         let rest = &bytes[self.at..];
         let quote = dialect.quote.unwrap_or(self.line_end);
@@ -205,7 +208,7 @@ impl Splitter {
         found.map(|found| self.at + found)
     }
 
-    /// Steps over the escape character at `place` and the character that it makes plain text: one byte, or CR LF as a whole.
+    /// Moves past the escape character at `place` and the character it escapes, which is one byte or CR LF together.
     /// Returns false if that character is not in `bytes` yet.
     fn pass_escaped(&mut self, bytes: &[u8], place: usize) -> bool {
         let Some(&next) = bytes.get(place + 1) else { return false };
@@ -222,7 +225,7 @@ impl Splitter {
         true
     }
 
-    /// The kind of quoted cell that a quote at `place`, outside quotes, opens.
+    /// Returns the kind of quoted cell that a quote at `place`, outside quotes, opens.
     fn opening(&self, bytes: &[u8], place: usize, dialect: Dialect) -> Quoted {
         let before = &bytes[self.start..place];
         let cell = place - before.iter().rev().take_while(|&&byte| dialect.is_blank_byte(byte)).count();
@@ -236,13 +239,14 @@ impl Splitter {
         if cell < place && opening == Quoted::AcrossLines { Quoted::WithinLine } else { opening }
     }
 
-    /// Steps over the quote at `place`, inside quotes. Returns false if `bytes` ends with it: the next byte says whether it is
-    /// half of a doubled quote.
+    /// Moves past the quote at `place`, inside quotes. Returns false if `bytes` ends with this quote, because only
+    /// the next byte shows whether it is a doubled quote.
     fn pass_quote(&mut self, bytes: &[u8], place: usize, dialect: Dialect) -> bool {
         match (bytes.get(place + 1).copied(), bytes.get(place + 2).copied()) {
             (None, _) => return false,
             (next, _) if next == dialect.quote => self.at = place + 2,
-            // The next cell is quoted as well, as in files that quote every cell: no need to search for its quote.
+            // The next cell is quoted as well, as in files that quote every cell. Its opening quote is skipped
+            // without another search.
             (Some(next), after) if next == dialect.delimiter && after == dialect.quote => {
                 (self.quoted, self.at) = (Quoted::AcrossLines, place + 3);
             }

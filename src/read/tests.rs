@@ -1,4 +1,4 @@
-//! Reading as a whole: what the reader hands on does not depend on how the source comes or is cut.
+//! Tests of the whole reader: its output must not depend on how the source is delivered or cut.
 
 use std::io::{self, Cursor, Read};
 
@@ -9,7 +9,7 @@ use super::*;
 
 const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
 
-/// Hands on at most so many bytes a call.
+/// Returns at most this many bytes per call.
 struct Dripping(Cursor<Vec<u8>>, usize);
 
 impl Read for Dripping {
@@ -19,7 +19,7 @@ impl Read for Dripping {
     }
 }
 
-/// A row as a reader hands it on.
+/// A row as the reader returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
     text: Vec<u8>,
@@ -56,15 +56,16 @@ fn row(block: &Block, span: RowSpan) -> Row {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     CellStart,
-    /// Only blanks since the cell's start.
+    /// Only blanks since the start of the cell.
     Blanks,
     Plain,
-    /// Inside quotes; whether line ends are text.
+    /// Inside quotes. The value says whether line ends are text.
     Quoted(bool),
     QuoteInQuoted(bool),
 }
 
-/// The slow twin: all records of `text`, the header among them, one byte at a time. Blank rows below the header are left out.
+/// A slow reference implementation: returns all rows of `text`, including the header, one byte at a time. Blank rows
+/// below the header are left out.
 fn read_slowly(text: &[u8], dialect: Dialect, row_bytes_max: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     let (mut state, mut start, mut line, mut start_line) = (State::CellStart, 0, 1, 1);

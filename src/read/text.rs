@@ -1,4 +1,4 @@
-//! A source as UTF-8 text: its beginning as a sample to look at, then all of it from the start.
+//! A source as UTF-8 text. Its beginning is available as a sample; after that, all of it is read from the start.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use super::archive::Plain;
 use super::decode::{Decoded, Decoder};
 use super::{Encoding, ReadError, ReadOptions, binary, encoding};
 
-/// One byte of windows-1252, and one unit of UTF-16, grow to at most this many bytes of UTF-8.
+/// One byte of windows-1252, or one unit of UTF-16, becomes at most this many bytes of UTF-8.
 const GROWTH_MAX: usize = 3;
 
 /// The decoded text of a source.
@@ -14,11 +14,11 @@ pub(super) struct Text {
     plain: Plain,
     encoding: Encoding,
     decoder: Decoder,
-    /// Length of the byte order mark.
+    /// Length of the byte order mark, in bytes.
     pub mark_bytes: u64,
-    /// The text's beginning, until it has been handed on.
+    /// The beginning of the text, until it has been passed on.
     sample: Sample,
-    /// Bytes not decoded yet.
+    /// Buffer for bytes that are not decoded yet.
     raw: Vec<u8>,
 }
 
@@ -26,14 +26,14 @@ pub(super) struct Text {
 struct Sample {
     text: Vec<u8>,
     undecodable: Vec<u32>,
-    /// How much of it has been handed on.
+    /// Number of bytes that have been passed on.
     passed: usize,
-    /// Whether it is the whole source.
+    /// True if the sample is the whole source.
     is_whole: bool,
 }
 
 impl Text {
-    /// Opens a source, and decodes its beginning in the encoding that is given or detected.
+    /// Opens a source and decodes its beginning, in the encoding that is given or detected.
     pub(super) fn open(name: &str, from: Box<dyn Read + Send>, options: &ReadOptions) -> Result<Self, ReadError> {
         let mut plain = Plain::new(name, from)?;
         let mut raw = vec![0; options.sample_bytes.max(1)];
@@ -61,19 +61,19 @@ impl Text {
         self.plain.consumed_bytes()
     }
 
-    /// The text's beginning: all of it, or up to the last line end that the sample holds.
+    /// Returns the beginning of the text: all of it, or everything up to the last line end in the sample.
     pub(super) fn sample(&self) -> &[u8] {
         let text = &self.sample.text;
         let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };
         &text[..last_line_end.map_or(text.len(), |place| place + 1)]
     }
 
-    /// Whether nothing follows the sample. To be asked before the first text is handed on.
+    /// Returns true if nothing follows the sample. Ask before the first text is passed on.
     pub(super) fn sample_is_whole(&self) -> bool {
         self.sample.is_whole
     }
 
-    /// Adds up to `bytes_max` bytes of text to `out`: whether there may be more.
+    /// Appends up to `bytes_max` bytes of text to `out`. Returns true if there may be more.
     pub(super) fn append(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
         if self.sample.is_left() {
             return Ok(self.sample.append(bytes_max, out));

@@ -1,41 +1,41 @@
-//! Why a spec was refused.
+//! Errors in a spec.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A spec that cannot be used. It renders as `file:line: key: what is wrong; what would be right`.
+/// A spec that cannot be used. The message has the form `file:line: key: problem; remedy`.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file could not be read.
     #[error("{}: reading the dataset spec: {source}; give the path of a readable TOML file", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The text is not TOML.
     #[error("{origin}:{line}: not valid TOML: {problem}; correct the syntax there")]
     NotToml {
-        /// Where the spec came from.
+        /// The origin of the spec.
         origin: String,
         /// Line, from 1.
         line: usize,
-        /// What the TOML parser said.
+        /// The message of the TOML parser.
         problem: String,
     },
-    /// A key is missing, unknown, or says something that cannot be.
+    /// A key is missing or unknown, or has an invalid value.
     #[error("{origin}:{line}: {key}: {problem}; {remedy}")]
     Wrong {
-        /// Where the spec came from.
+        /// The origin of the spec.
         origin: String,
         /// Line, from 1.
         line: usize,
         /// Dotted key, e.g. `field."Blood Type".values`.
         key: String,
-        /// What is wrong.
+        /// A description of the error.
         problem: String,
-        /// What would be right.
+        /// How to correct it.
         remedy: String,
     },
 }

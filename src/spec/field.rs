@@ -9,21 +9,23 @@ use super::Range;
 pub struct Field {
     /// Dotted path in the document, e.g. `Blood Type` or `result.value`.
     pub name: String,
-    /// The source column; the field's name unless the spec says otherwise.
+    /// The source column. It is the field's name unless the spec gives another.
     pub column: String,
-    /// Further spellings of the source column. Case, spaces, underscores and camelCase never matter.
+    /// Other names of the source column. Letter case, spaces, underscores and hyphens are ignored, so camelCase
+    /// matches too.
     pub aliases: Vec<String>,
-    /// The BSON type and how its text is read.
+    /// The BSON type, and how texts are converted to it.
     pub kind: FieldType,
-    /// Whether a value must be there.
+    /// Whether a value is required.
     pub presence: Presence,
-    /// Cleaning rules, in the order in which they run.
+    /// Cleaning rules, in the order in which they are applied.
     pub clean: Vec<Rule>,
-    /// Cell texts (after trimming, compared without regard to ASCII case) that mean "no value". The empty text always does.
+    /// Cell texts that mean "no value". They are compared after trimming, without regard to ASCII case. The empty
+    /// text always means "no value".
     pub null_markers: Vec<String>,
-    /// What a value must satisfy.
+    /// Conditions that a value must satisfy.
     pub constraints: Constraints,
-    /// What the field tells about a person.
+    /// How much the field reveals about a person.
     pub privacy: Privacy,
 }
 
@@ -38,64 +40,64 @@ pub enum FieldType {
     Int64(NumberFormat),
     /// BSON double: the nearest one to the decimal text.
     Double(NumberFormat),
-    /// BSON decimal128; a text that needs more than 34 digits is rejected.
+    /// BSON decimal128. A text that needs more than 34 digits is rejected.
     Decimal128(NumberFormat),
-    /// BSON boolean, with the texts that mean true and false (compared without regard to ASCII case).
+    /// BSON boolean, with the texts that mean true and false. Letter case is ignored.
     Bool {
         /// Texts for true.
         truthy: Vec<String>,
         /// Texts for false.
         falsy: Vec<String>,
     },
-    /// BSON datetime at midnight UTC; a text with a time of day other than 00:00 is rejected.
+    /// BSON datetime at midnight UTC. A text with a time of day other than 00:00 is rejected.
     Date,
-    /// BSON datetime with milliseconds, UTC unless the text carries an offset.
+    /// BSON datetime with milliseconds. It is UTC unless the text contains an offset.
     Datetime,
-    /// BSON string out of a closed list; any spelling of a listed value becomes the listed one.
+    /// BSON string from a closed list. Every other spelling of a listed value is replaced by the listed spelling.
     Enum {
         /// Canonical spellings.
         values: Vec<String>,
-        /// Other spellings, each with the index of the value it stands for.
+        /// Other spellings, each with the index of its value.
         synonyms: Vec<(String, usize)>,
     },
 }
 
-/// What decorates a number in the source besides its digits.
+/// The notation of a number in the source, besides its digits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NumberFormat {
-    /// Separator between groups of three digits, if the spec allows one: `,` `.` `'` or a space.
+    /// Separator between groups of three digits, if the spec allows one: comma, point, apostrophe or space.
     pub thousands: Option<char>,
-    /// Decimal mark: `.` unless the spec says `,`.
+    /// True if the decimal mark is a comma. Otherwise it is a point.
     pub decimal_comma: bool,
     /// Currency signs or codes allowed before or after the number, e.g. `$` or `EUR`.
     pub currency: Vec<String>,
 }
 
-/// Whether a field must have a value, and its column must exist.
+/// Whether every row must have a value for a field, and whether the source must have its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// The column must exist and every row must have a value.
+    /// The column must exist, and every row must have a value.
     Required,
-    /// The column must exist; a missing value becomes null.
+    /// The column must exist. A missing value becomes null.
     Nullable,
-    /// The column may be absent; a missing value becomes null.
+    /// The column may be absent. A missing value becomes null.
     Optional,
 }
 
-/// A cleaning rule. Trimming surrounding white space is not a rule: it always happens.
+/// A cleaning rule. Trimming is not a rule, because it is always done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Runs of white space inside the text become one space.
+    /// Replaces consecutive white space inside the text by one space.
     CollapseWhitespace,
     /// Unicode normalization form C.
     Nfc,
-    /// Casing of a person's name, credentials and suffixes kept right.
+    /// Sets the letter case of a person's name, and of the credentials and suffixes after it.
     PersonName,
-    /// Repair of damaged joins in an organisation's name.
+    /// Removes stray commas and "and" from an organisation's name.
     OrganisationName,
-    /// Upper or lower case, for codes.
+    /// Changes a code to upper or lower case.
     Case(Casing),
-    /// A negative number becomes null.
+    /// Replaces a negative number by null, after conversion.
     NullIfNegative,
 }
 
@@ -109,7 +111,7 @@ pub enum Casing {
 }
 
 impl Rule {
-    /// The rule's name in the spec, the summary and the docs.
+    /// Returns the rule's name in the spec, the summary and the docs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::CollapseWhitespace => "collapse_whitespace",
@@ -123,32 +125,32 @@ impl Rule {
     }
 }
 
-/// What a value must satisfy after cleaning. Null satisfies everything.
+/// Conditions that a value must satisfy after cleaning. Null satisfies all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Constraints {
-    /// Smallest and largest value, for numbers.
+    /// Smallest and largest allowed value, for numbers.
     pub range: Option<Range>,
-    /// Fewest and most characters (Unicode scalar values), for strings.
+    /// Smallest and largest number of characters (Unicode scalar values), for strings.
     pub length: Option<(u32, u32)>,
-    /// A pattern the whole text must match, for strings.
+    /// A pattern that the whole text must match, for strings.
     pub pattern: Option<Regex>,
 }
 
-/// What a field tells about a person.
+/// How much a field reveals about a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// Names a person or leads straight to one (45 CFR 164.514(b)(2)(i)).
+    /// Names a person or identifies one directly (45 CFR 164.514(b)(2)(i)).
     DirectIdentifier,
-    /// Narrows down who it may be, together with others: dates, ages, places.
+    /// Helps to identify a person in combination with other fields: dates, ages, places.
     QuasiIdentifier,
-    /// About health, not about who it is.
+    /// Health data that does not identify a person.
     Clinical,
-    /// Neither.
+    /// None of these.
     None,
 }
 
 impl FieldType {
-    /// The type's name in the spec and the docs.
+    /// Returns the type's name in the spec and the docs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::String => "string",
@@ -165,7 +167,7 @@ impl FieldType {
 }
 
 impl Presence {
-    /// The presence's name in the spec and the docs.
+    /// Returns the presence's name in the spec and the docs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Required => "required",
@@ -176,7 +178,7 @@ impl Presence {
 }
 
 impl Privacy {
-    /// The class's name in the spec and the docs.
+    /// Returns the class's name in the spec and the docs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DirectIdentifier => "direct-identifier",
@@ -188,7 +190,7 @@ impl Privacy {
 }
 
 impl NumberFormat {
-    /// Whether nothing but digits, sign, decimal point and exponent is allowed.
+    /// Returns true if only digits, sign, decimal point and exponent are allowed.
     pub fn is_plain(&self) -> bool {
         self.thousands.is_none() && !self.decimal_comma && self.currency.is_empty()
     }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::{Field, FieldType, NumberFormat, Spec};
 
 impl Spec {
-    /// A Markdown table of the fields in document order: name, column, type, presence, rules, constraints, privacy.
+    /// Returns a Markdown table of the fields in document order: name, column, type, presence, rules, constraints,
+    /// privacy.
     pub fn fields_table(&self) -> String {
         let mut table = String::from(
             "| Field | Column | Type | Presence | Cleaning | Constraints | Privacy |\n\

@@ -1,7 +1,7 @@
-//! The dataset spec: one description of fields, rules and identity from which everything else is derived.
+//! The dataset spec: one description of fields, rules and identity, from which everything else is derived.
 //!
-//! A [`Spec`] is immutable once made and valid by construction: [`Spec::from_toml`] refuses a wrong file with line, key
-//! and what would be right. This room never reads data, never talks to a server and knows no command line.
+//! A [`Spec`] is immutable and always valid. [`Spec::from_toml`] refuses a wrong file and reports the line, the key
+//! and the remedy. This module never reads data, never connects to a server, and does not know the command line.
 
 mod error;
 mod field;
@@ -20,73 +20,75 @@ pub use range::{Decimal, Range};
 pub use source::{Sign, SourceFormat};
 pub use spelling::{column_key, is_blank, same_spelling, trim};
 
-/// The TOML of the spec that is used where the user gives no other.
+/// The TOML of the built-in spec, which is used if the user gives no other.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
-/// A dataset: its fields in the order of the document, and what holds between them.
+/// A dataset: its fields in document order, and the rules between them.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The dataset's name, as in the ledger and in messages.
+    /// The dataset's name, as used in the ledger and in messages.
     pub name: String,
-    /// The collection the documents go to unless the user names another.
+    /// The collection for the documents, unless the user names another.
     pub collection: String,
-    /// Where the spec came from, for messages: a path or `built-in:admissions`.
+    /// The origin of the spec, for messages: a path or `built-in:admissions`.
     pub origin: String,
     /// The TOML text, as `medlift spec show` prints it.
     pub text: String,
-    /// Leaf fields in document order. Fields that share a dotted prefix stand next to each other.
+    /// The fields that contain values, in document order. Fields with the same dotted prefix follow each other.
     pub fields: Vec<Field>,
-    /// What makes two rows the same record.
+    /// The fields that identify a record.
     pub identity: Identity,
     /// Rules between fields.
     pub plausibility: Vec<Plausibility>,
-    /// Secondary indexes, built after a first load.
+    /// Secondary indexes. They are built after the first load.
     pub indexes: Vec<Index>,
-    /// How the sources are written.
+    /// The format of the sources, as far as the spec gives it.
     pub source: SourceFormat,
-    /// BLAKE3 of the TOML text, hex: the ledger compares it to tell a changed spec.
+    /// BLAKE3 hash of the TOML text, in hexadecimal. The ledger uses it to detect a changed spec.
     pub hash: String,
 }
 
-/// The fields whose values make a record's `_id`, and what happens when two records share them but differ elsewhere.
+/// The fields from which a record's `_id` is calculated, and the rule for records that have the same `_id` and differ
+/// in other fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Indices into [`Spec::fields`], ascending. All of them by default.
+    /// Indices into [`Spec::fields`], ascending. By default all fields.
     pub fields: Vec<usize>,
-    /// What settles a conflict.
+    /// The rule for a conflict.
     pub on_conflict: OnConflict,
 }
 
-/// What happens to a record whose identity is taken by a different record.
+/// The rule for a record whose identity is taken by a different record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
-    /// The record that came first stays; the later one is counted as a conflict.
+    /// The first record is kept. The later one is counted as a conflict.
     KeepFirst,
     /// The later record replaces the earlier one.
     KeepLast,
-    /// The record that came first stays; the later one goes to the reject file.
+    /// The first record is kept. The later one is written to the reject file.
     Reject,
 }
 
-/// A rule between two fields of one record: `left` must not come after `right`. A null on either side satisfies it.
+/// A rule between two fields of one record: `left` must not be later or greater than `right`. The rule is satisfied
+/// if either value is null.
 #[derive(Debug, Clone)]
 pub struct Plausibility {
-    /// The rule's name, as in the reject file and the summary.
+    /// The rule's name, as used in the reject file and the summary.
     pub name: String,
-    /// Index of the field that must be smaller or equal.
+    /// Index of the field that must be less than or equal to the other.
     pub left: usize,
-    /// Index of the field that must be greater or equal.
+    /// Index of the field that must be greater than or equal to the other.
     pub right: usize,
     /// Whether a violation rejects the row or is only counted.
     pub severity: Severity,
 }
 
-/// How much a broken plausibility rule weighs.
+/// The effect of a broken plausibility rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// The row is rejected.
     Reject,
-    /// The row is loaded and the violation counted.
+    /// The row is loaded, and the violation is counted.
     Warn,
 }
 
@@ -95,23 +97,23 @@ pub enum Severity {
 pub struct Index {
     /// The index's name on the server.
     pub name: String,
-    /// Key fields by dotted name, with 1 or -1.
+    /// Dotted names of the key fields, each with 1 (ascending) or -1 (descending).
     pub keys: Vec<(String, i32)>,
-    /// Whether two documents may share a key.
+    /// If true, no two documents may have the same key.
     pub unique: bool,
 }
 
 impl Spec {
-    /// The spec of hospital admissions, built into the program.
+    /// Returns the built-in spec of hospital admissions.
     ///
     /// # Panics
     ///
-    /// Never: that the built-in text is right is tested.
+    /// Never: a test checks that the built-in text is valid.
     pub fn built_in() -> Self {
         Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is tested to be right")
     }
 
-    /// Reads a spec from its TOML text; `origin` is how messages name it.
+    /// Reads a spec from its TOML text. Messages use `origin` as the name of the text.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SpecError> {
         from_toml::read(text, origin)
     }
@@ -123,7 +125,7 @@ impl Spec {
         Self::from_toml(&text, &path.display().to_string())
     }
 
-    /// The index of the field with this dotted name.
+    /// Returns the index of the field with this dotted name.
     pub fn field_index(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
     }

@@ -1,31 +1,32 @@
-//! Ranges of numbers, kept exactly as the spec writes them.
+//! Ranges of numbers. The bounds are stored exactly as the spec writes them.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Digits that a BSON decimal128 holds.
+/// Largest number of digits in a BSON decimal128.
 const DIGITS_MAX: usize = 34;
-/// Exponents of a bound: every one of them fits a BSON decimal128, however its digits are written.
+/// Largest absolute exponent of a bound. Every bound within it fits a BSON decimal128, however its digits are
+/// written.
 const EXPONENT_MAX: i32 = 6000;
-/// Added to the exponent in BSON, so that it is never negative (BSON decimal128 specification).
+/// Added to the exponent in BSON, so that the stored exponent is never negative (BSON decimal128 specification).
 const BIAS: i32 = 6176;
-/// Bits below the exponent in BSON.
+/// Number of bits below the exponent in BSON.
 const COEFFICIENT_BITS: u32 = 113;
 
 /// A finite decimal number of at most 34 digits: `coefficient` × 10^`exponent`.
 #[derive(Debug, Clone, Copy)]
 pub struct Decimal {
-    /// Whether a minus stands before it; a zero may have one too.
+    /// True for a negative number. A zero may also have a minus sign.
     pub negative: bool,
-    /// Its digits, below 10^34.
+    /// The digits, as a number below 10^34.
     pub coefficient: u128,
     /// The power of ten.
     pub exponent: i32,
 }
 
 impl Decimal {
-    /// The number in these 16 bytes of a BSON decimal128. `None` for an infinity, a NaN, and the long form, which no
-    /// encoder writes because its digits exceed 34 (IEEE 754-2008, 3.5.2).
+    /// Decodes the 16 bytes of a BSON decimal128. Returns `None` for an infinity, a NaN, and the long form. No
+    /// encoder writes the long form, because its coefficient would have more than 34 digits (IEEE 754-2008, 3.5.2).
     pub fn from_bson(bytes: [u8; 16]) -> Option<Self> {
         let bits = u128::from_le_bytes(bytes);
         let coefficient = bits & ((1 << COEFFICIENT_BITS) - 1);
@@ -34,13 +35,13 @@ impl Decimal {
         is_plain.then_some(Self { negative: bits >> 127 == 1, coefficient, exponent })
     }
 
-    /// The 16 bytes of a BSON decimal128. Its exponent must be one that BSON has; those of bounds are.
+    /// Returns the 16 bytes of a BSON decimal128. BSON must support the exponent, as it does for every bound.
     pub fn to_bson(self) -> [u8; 16] {
         let exponent = u128::from((self.exponent + BIAS).unsigned_abs()) << COEFFICIENT_BITS;
         (u128::from(self.negative) << 127 | exponent | self.coefficient).to_le_bytes()
     }
 
-    /// Which of the two numbers is greater, exactly. Trailing zeros and the sign of a zero never matter.
+    /// Compares two numbers exactly. Trailing zeros and the sign of a zero are ignored.
     pub fn compare(self, other: Self) -> Ordering {
         match (self.sign(), other.sign()) {
             (1, 1) => self.compare_magnitude(other),
@@ -57,8 +58,9 @@ impl Decimal {
         }
     }
 
-    /// Both are not zero. Numbers with the same count of digits before the decimal point differ in their digits, which
-    /// are then written with the same exponent: they stay below 10^34.
+    /// Compares the magnitudes of two numbers that are not zero. Numbers with the same number of digits before the
+    /// decimal point are scaled to the same exponent and compared by their digits. The scaled digits stay below
+    /// 10^34.
     fn compare_magnitude(self, other: Self) -> Ordering {
         let digits = |number: Self| number.coefficient.ilog10().cast_signed();
         let scaled = |number: Self, to: Self| {
@@ -69,8 +71,8 @@ impl Decimal {
             .then_with(|| scaled(self, other).cmp(&scaled(other, self)))
     }
 
-    /// A number as TOML writes it, once underscores are gone: sign, digits, point, exponent. `None` for one of more than
-    /// 34 digits, and for one so large or so small that no field could hold it.
+    /// Parses a number in TOML notation without underscores: sign, digits, point, exponent. Returns `None` for a
+    /// number with more than 34 digits, and for one too large or too small for any field.
     pub(super) fn from_toml(text: &str) -> Option<Self> {
         let negative = text.starts_with('-');
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -78,7 +80,7 @@ impl Decimal {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = format!("{whole}{fraction}");
         let digits = digits.trim_start_matches('0');
-        // Trailing zeros go only where there are too many digits.
+        // Trailing zeros are removed only if there are too many digits.
         let kept = if digits.len() > DIGITS_MAX { digits.trim_end_matches('0') } else { digits };
         let places = i32::try_from(fraction.len()).ok()? - i32::try_from(digits.len() - kept.len()).ok()?;
         let exponent = power.parse::<i32>().ok()?.checked_sub(places)?;
@@ -86,25 +88,27 @@ impl Decimal {
         (kept.len() <= DIGITS_MAX && exponent.abs() <= EXPONENT_MAX).then_some(Self { negative, coefficient, exponent })
     }
 
-    /// The nearest double.
+    /// Returns the nearest double.
     pub(super) fn to_double(self) -> f64 {
         let sign = if self.negative { "-" } else { "" };
         format!("{sign}{}e{}", self.coefficient, self.exponent).parse().unwrap_or(f64::NAN)
     }
 
-    /// The greatest whole number that is not above it; far outside `i64` only the sign is right.
+    /// Returns the largest whole number that is not greater than this number. Far outside the range of `i64`, only
+    /// the sign is correct.
     fn floor(self) -> i128 {
         let (whole, has_fraction) = self.magnitude();
         if self.negative { -whole - i128::from(has_fraction) } else { whole }
     }
 
-    /// The smallest whole number that is not below it; far outside `i64` only the sign is right.
+    /// Returns the smallest whole number that is not less than this number. Far outside the range of `i64`, only the
+    /// sign is correct.
     fn ceil(self) -> i128 {
         let (whole, has_fraction) = self.magnitude();
         if self.negative { -whole } else { whole + i128::from(has_fraction) }
     }
 
-    /// The whole part without its sign, and whether there is more behind the decimal point.
+    /// Returns the whole part without its sign, and whether there are other digits than 0 after the decimal point.
     fn magnitude(self) -> (i128, bool) {
         let power = 10_u128.checked_pow(self.exponent.unsigned_abs());
         let (whole, rest) = match power {
@@ -116,7 +120,7 @@ impl Decimal {
     }
 }
 
-/// Plain digits where they keep the exponent, else as BSON writes it: `1.50`, `0.007`, `15E+3`.
+/// Writes plain digits if they preserve the exponent, otherwise BSON's notation: `1.50`, `0.007`, `15E+3`.
 impl fmt::Display for Decimal {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let sign = if self.negative { "-" } else { "" };
@@ -131,14 +135,14 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// One end of a range in a spec.
+/// One bound of a range in a spec.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound {
-    /// `-inf`: no number is too small.
+    /// `-inf`: no lower limit.
     Lowest,
     /// A number.
     At(Decimal),
-    /// `inf`: no number is too large.
+    /// `inf`: no upper limit.
     Highest,
 }
 
@@ -158,7 +162,7 @@ impl Bound {
         }
     }
 
-    /// The whole number that the bound is; `None` if it is infinite or has a fraction.
+    /// Returns the bound as a whole number, or `None` if it is infinite or has a fraction.
     pub(super) fn whole(self) -> Option<i128> {
         match self {
             Self::At(number) if number.floor() == number.ceil() => Some(number.floor()),
@@ -192,19 +196,19 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The smallest and the largest number of a field, both allowed, in the field's own type.
+/// The smallest and the largest allowed number of a field, in the field's own type.
 #[derive(Debug, Clone, Copy)]
 pub enum Range {
-    /// For int32 and int64. `i64::MIN` and `i64::MAX` stand for no bound.
+    /// For int32 and int64. `i64::MIN` and `i64::MAX` mean no bound.
     Whole(i64, i64),
-    /// For double; infinite without a bound.
+    /// For double. Infinite means no bound.
     Double(f64, f64),
-    /// For decimal128.
+    /// For decimal128. `None` means no bound.
     Decimal(Option<Decimal>, Option<Decimal>),
 }
 
 impl Range {
-    /// The whole numbers between the bounds, or `None` if there is none.
+    /// Returns the range of whole numbers between the bounds, or `None` if there are none.
     pub(super) fn whole(least: Bound, most: Bound) -> Option<Self> {
         let (smallest, largest) = (i128::from(i64::MIN), i128::from(i64::MAX));
         let least = least.finite().map_or(if least.place() == 0 { smallest } else { largest + 1 }, Decimal::ceil);
@@ -213,34 +217,34 @@ impl Range {
         (least <= most).then_some(Self::Whole(least as i64, most as i64))
     }
 
-    /// The doubles between the doubles nearest to the bounds.
+    /// Returns the range between the doubles nearest to the bounds.
     pub(super) fn double(least: Bound, most: Bound) -> Self {
         Self::Double(least.to_double(), most.to_double())
     }
 
-    /// The decimal numbers between the bounds, exactly.
+    /// Returns the range of decimal numbers between the bounds, exactly.
     pub(super) const fn decimal(least: Bound, most: Bound) -> Self {
         Self::Decimal(least.finite(), most.finite())
     }
 
-    /// Whether an integer lies in it.
+    /// Returns true if the integer is within the range.
     pub fn has_whole(&self, number: i64) -> bool {
         !matches!(self, Self::Whole(least, most) if !(least..=most).contains(&&number))
     }
 
-    /// Whether a double lies in it.
+    /// Returns true if the double is within the range.
     pub fn has_double(&self, number: f64) -> bool {
         !matches!(self, Self::Double(least, most) if !(least..=most).contains(&&number))
     }
 
-    /// Whether a decimal number lies in it.
+    /// Returns true if the decimal number is within the range.
     pub fn has_decimal(&self, number: Decimal) -> bool {
         let Self::Decimal(least, most) = self else { return true };
         least.is_none_or(|least| number.compare(least).is_ge()) && most.is_none_or(|most| number.compare(most).is_le())
     }
 }
 
-/// `0 to 130`, `1 to inf`.
+/// Formats the range, for example as `0 to 130` or `1 to inf`.
 impl fmt::Display for Range {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let end =

@@ -1,29 +1,29 @@
-//! `[source]`: how a dataset's files are written, as far as their content does not say so.
+//! The `[source]` settings: the format of a dataset's files, as far as it is not detected.
 
-/// How a dataset's sources are written. The command line counts more.
+/// The format of a dataset's sources. Options on the command line take precedence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceFormat {
-    /// The delimiter; detected if `None`.
+    /// The delimiter. It is detected if this is `None`.
     pub delimiter: Option<u8>,
-    /// The quote; decided from the first rows if `None`.
+    /// The quote. It is determined from the first rows if this is `None`.
     pub quote: Option<Sign>,
-    /// The escape character; `None` says nothing, and then there is none.
+    /// The escape character. There is none if this is `None`.
     pub escape: Option<Sign>,
-    /// Whether a cell that looks like whole rows is text.
+    /// True if a cell that looks like complete rows is text.
     pub multiline_cells: bool,
 }
 
-/// A character with a meaning in delimited text, or the word that there is none.
+/// A setting for a special character in delimited text, which can also be "none".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// No character has this meaning.
+    /// No character has this function.
     None,
-    /// This one has.
+    /// This character has the function.
     Byte(u8),
 }
 
 impl Sign {
-    /// The sign as it is written on the command line or in a spec: `none`, or one punctuation character of ASCII.
+    /// Parses a sign from the command line or a spec: `none`, or one ASCII punctuation character.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.as_bytes() {
             b"none" => Some(Self::None),
@@ -32,7 +32,7 @@ impl Sign {
         }
     }
 
-    /// The character, if there is one.
+    /// Returns the character, if there is one.
     pub const fn byte(self) -> Option<u8> {
         match self {
             Self::None => None,

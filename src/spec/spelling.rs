@@ -1,14 +1,15 @@
-//! When two names or values count as the same, and which known word an unknown one resembles.
+//! Compares names and values without regard to spelling, and finds the known word that is most similar to an unknown
+//! one.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Whether a character is white space: Unicode's, and the invisible ones that exports leave at the edge of a cell (byte
-/// order mark, zero-width space, word joiner).
+/// Returns true if a character is white space: white space in Unicode, or one of the invisible characters that
+/// exports leave at the edge of a cell (byte order mark, zero-width space, word joiner).
 pub fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}')
 }
 
-/// The text without the white space around it, as cells are trimmed.
+/// Removes the white space around the text, as for cells.
 #[inline]
 pub fn trim(text: &str) -> &str {
     match text.as_bytes() {
@@ -17,20 +18,21 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// What remains of a column's name once case, white space, underscores and hyphens are disregarded: `Blood Type`,
-/// `blood_type`, `bloodType` and `BLOOD-TYPE` share the key `bloodtype`. Two columns with equal keys are the same column.
+/// Returns the key of a column's name. The key ignores letter case, white space, underscores and hyphens: `Blood
+/// Type`, `blood_type`, `bloodType` and `BLOOD-TYPE` have the key `bloodtype`. Two columns with equal keys are the
+/// same column.
 pub fn column_key(name: &str) -> String {
     let ignored = |c: char| is_blank(c) || matches!(c, '_' | '-');
     name.nfc().filter(|&c| !ignored(c)).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether two texts are the same but for letter case.
+/// Returns true if two texts differ at most in letter case.
 pub fn same_spelling(left: &str, right: &str) -> bool {
     left.eq_ignore_ascii_case(right)
         || !left.is_ascii() && left.chars().flat_map(char::to_lowercase).eq(right.chars().flat_map(char::to_lowercase))
 }
 
-/// The known word that `word` most likely meant, if one is near.
+/// Returns the known word that is most similar to `word`, if one is similar enough.
 pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let wanted = column_key(word);
     known
@@ -45,7 +47,7 @@ pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance: how many characters to insert, delete or replace.
+/// Levenshtein distance: the number of characters to insert, delete or replace.
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// The seed's document structure, in its order.
+/// The fields of the admissions documents, in their order.
 const SEED: [(&str, &str); 15] = [
     ("Name", "string"),
     ("Age", "int32"),
@@ -54,7 +54,7 @@ fn a_quite_different_dataset_is_another_spec() {
     assert!(order.is_match("AB123456") && !order.is_match("AB1234567") && !order.is_match("xAB123456"));
 }
 
-/// Every `tests/data/spec/wrong/*.toml` is refused with the message in the `.txt` beside it.
+/// Every `tests/data/spec/wrong/*.toml` must be refused with the message in the `.txt` file next to it.
 #[test]
 fn wrong_specs_are_refused_with_place_and_remedy() {
     let mut cases: Vec<PathBuf> = fs::read_dir(data("wrong"))

@@ -1,4 +1,4 @@
-//! Connecting, and every way in which it fails, told apart against a real server.
+//! Tests of connecting, and of every cause of failure, with a real server.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-/// Settings that hold just `pairs`, whatever the machine's environment says.
+/// Creates settings that contain only `pairs`, independent of the machine's environment.
 pub fn settings(pairs: &[(&str, &str)]) -> Settings {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Settings::from_parts(pairs, Path::new("/nonexistent")).expect("settings")
@@ -171,7 +171,7 @@ fn tls_to_a_plain_port_and_plain_to_a_tls_port_are_told_apart() {
     assert_eq!(failure(&wishes(&direct(tls.port()))), Failure::TlsRequired);
 }
 
-/// A standalone server that speaks TLS with the given certificate.
+/// Starts a standalone server that requires TLS and has the given certificate.
 fn tls_server(authority: &Authority, certificate: &Path) -> Server {
     let builder = Server::builder().standalone().tls("requireTLS", certificate, &authority.ca_file());
     builder.start().expect("starts")

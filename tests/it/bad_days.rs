@@ -1,5 +1,5 @@
-//! Bad days: servers that are not there or go away, programs that are killed, collections with foreign documents; and no
-//! value of a patient in anything that is said about it.
+//! Tests of failures: servers that do not exist or stop, programs that are killed, collections with documents of
+//! other programs. No output may contain a patient's value, whatever fails.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, medlift};
 use crate::server::slow_server;
 
-/// Small runs and batches, so that a load takes long enough to be met in the middle.
+/// Small runs and batches, so that a load takes long enough to be interrupted in the middle.
 pub const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
 
 pub fn client(server: &Server) -> Client {
@@ -30,8 +30,8 @@ pub fn count(documents: &Collection<Document>) -> u64 {
     block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
 }
 
-/// Waits until the ledger has a checkpoint with something before it.
-/// Several runs are settled then, so that a resumed load passes over several.
+/// Waits until the ledger has a checkpoint after more than three blocks. Several runs are settled then, so a resumed
+/// load has several to skip.
 pub fn wait_for_checkpoint(server: &Server, database: &str) {
     let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
     let until = Instant::now() + Duration::from_mins(1);
@@ -69,13 +69,15 @@ fn a_server_that_is_not_there_is_said_and_nothing_is_left_behind() {
 fn a_killed_load_is_gone_on_with_and_counts_as_if_it_had_never_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
     stopped_load_is_gone_on_with("KILL", 60_000, built_in);
-    // Of what a passed run held, some was kept out by other content: a repeat of that is no duplicate.
+    // Some documents of a settled run were not written because of a conflict. A repeat of such a document is not a
+    // duplicate.
     stopped_load_is_gone_on_with("KILL", 60_000, spec_without_age("keep-first"));
 }
 
 #[test]
 fn an_interrupted_load_is_gone_on_with_and_counts_as_if_it_had_never_been_interrupted() {
-    // It writes what it has read before it ends, and is still in the middle.
+    // After SIGINT the load writes the rows already read before it ends. There must be enough rows that it is still
+    // not complete.
     stopped_load_is_gone_on_with("INT", 100_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
 }
 
@@ -136,7 +138,7 @@ fn a_server_that_goes_away_for_good_is_said_with_what_is_durable() {
     let path = place.sample("a.csv", 60_000, "typical");
     let mut server = slow_server();
     let uri = format!("{}&serverSelectionTimeoutMS=200", server.uri());
-    // The lease runs out in the meantime: to renew it is no reason to try longer.
+    // The lease expires in the meantime. Renewing it is not a reason to keep trying.
     let options = [&SLOWLY[..], &["--lease-seconds", "2"]].concat();
     let running = load(&server, &place, text(&path), &options).env("MONGODB_URI", uri).start();
     wait_for_checkpoint(&server, &place.database);
@@ -154,7 +156,8 @@ fn a_first_load_that_was_killed_before_anything_was_settled_is_still_the_first()
     let path = place.sample("a.csv", 1_000, "none");
     let server = Server::builder().start().expect("a mongod");
     load(&server, &place, text(&path), &[]).run().expect_code(0);
-    // What a load leaves that was killed before its first checkpoint: documents, neither index nor validator, no counts.
+    // The state that a load leaves if it is killed before its first checkpoint: documents, but no index, no validator
+    // and no counts.
     let database = client(&server).database(&place.database);
     block_on(async {
         let runs: Collection<Document> = database.collection("medlift_runs");
@@ -238,7 +241,7 @@ fn a_user_who_may_not_is_told_and_a_wrong_password_is_told_from_it() {
     assert!(elsewhere.stderr.contains("hospital"), "{}", elsewhere.stderr);
 }
 
-/// Values that stand in no error, log, summary or proof, whatever goes wrong.
+/// Values that must never appear in an error, log, summary or proof, whatever fails.
 const CANARIES: [&str; 4] = ["Canaria Tweetwell", "Canaria TWEETWELL", "31337.125", "Birdcage Clinic"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Certificates made for one test: an authority, servers' certificates with every fault, clients' certificates.
+//! Certificates for a single test: an authority, servers' certificates with every fault, and clients' certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 
-/// An authority of one's own, with its files in a directory that goes with it.
+/// A certificate authority. Its directory with the files is removed when it is dropped.
 pub struct Authority {
     dir: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -26,17 +26,18 @@ impl Authority {
         Self { dir, issuer: Issuer::new(params, key) }
     }
 
-    /// The authority's own certificate.
+    /// Returns the path of the authority's own certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
-    /// A certificate for a server at `host` (a name or an address).
+    /// Creates a certificate for a server at `host` (a name or an address).
     pub fn server(&self, host: &str) -> PathBuf {
         self.sign("server", &server_params(host))
     }
 
-    /// A server's certificate that is valid for `seconds` from now: mongod does not start with an expired one.
+    /// Creates a server's certificate that is valid for `seconds` from now. mongod does not start with an expired
+    /// certificate.
     pub fn short_lived_server(&self, host: &str, seconds: u64) -> PathBuf {
         let mut params = server_params(host);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
@@ -44,7 +45,8 @@ impl Authority {
         self.sign("short-lived", &params)
     }
 
-    /// A client's certificate. Its subject is `OU=clinic,CN={name}`: a member's would have the server's O and OU.
+    /// Creates a client's certificate. Its subject is `OU=clinic,CN={name}`. It must differ from the server's O and
+    /// OU, because otherwise the server would treat the client as a member.
     pub fn client(&self, name: &str) -> PathBuf {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name = rcgen::DistinguishedName::new();

@@ -1,4 +1,4 @@
-//! The validator takes every document that cleaning lets through, tried on a real server.
+//! The validator must accept every document that cleaning accepts. Tested on a real server.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +16,8 @@ use crate::load::Place;
 use crate::program::medlift;
 use crate::server::{Server, fresh_database, shared};
 
-/// Type, keys and cells of fields; about half of the cells are such that another reading would refuse them.
+/// Type, keys and cells of fields. About half of the cells would be refused if the server interpreted the spec
+/// differently.
 fn cases() -> Vec<(&'static str, String, Vec<String>)> {
     let pattern = |pattern: &str| format!("pattern = '{pattern}'");
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
@@ -124,13 +125,13 @@ fn what_cleaning_takes_the_validator_takes() {
     assert!(written > Some(60) && rejected > Some(20), "{written:?} {rejected:?}");
     let notes = first["collection_notes"].to_string();
     assert!(notes.contains("the server finds no document that violates the validator"), "{first}");
-    // Now the validator is there, and refuses nothing that it did not refuse when all was written.
+    // The collection has its validator now. It must not refuse any document that was accepted when there was none.
     let second = place.load(&place.write("2.csv", file(1_000_000)), &options, 4);
     assert_eq!(second["counts"]["written"].as_u64(), written, "{second}");
     assert!(!second.to_string().contains("failed_validation"), "{second}");
 }
 
-/// Patterns of everything that the server's may be made of.
+/// Patterns of all constructs that the server's pattern may contain.
 fn pattern() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[abc]",
@@ -159,7 +160,7 @@ fn pattern() -> impl Strategy<Value = String> {
     })
 }
 
-/// Every text of up to five of a few letters, and some longer ones.
+/// Every text of up to five letters from a small alphabet, and some longer texts.
 fn texts() -> Vec<String> {
     let mut texts = vec![String::new()];
     let mut last = texts.clone();
@@ -189,12 +190,13 @@ fn a_pattern_matches_the_same_texts_in_cleaning_and_on_the_server() {
             let pattern = pattern().new_tree(&mut runner).expect("a pattern").current();
             checked += u32::from(check_pattern(&target, &pattern, &texts).await);
         }
-        // The others are left out of the validator.
+        // The other patterns are not in the validator.
         assert!(checked > 200, "{checked}");
     });
 }
 
-/// Whether the validator has the pattern; if so, both must find the same texts.
+/// Returns true if the validator contains the pattern. In that case, checks that cleaning and the server match the
+/// same texts.
 async fn check_pattern(target: &Target, pattern: &str, texts: &[String]) -> bool {
     let toml = format!(
         "name = \"t\"\n[[field]]\nname = \"a\"\ntype = \"string\"\nprivacy = \"none\"\nlength = [0, 12]\npattern = '{pattern}'"
@@ -220,7 +222,8 @@ fn a_spec_that_the_server_refuses_is_refused_before_anything_is_written_or_dropp
         Server::builder().argument("--setParameter").argument("enableTestCommands=1").start().expect("a mongod");
     let path = place.sample("a.csv", 10, "none");
     let run = |options: &[&str]| load(&server, &place, path.to_str().expect("UTF-8"), options).run();
-    // No spec is known that the server refuses and medlift does not: the server is made to refuse its next query.
+    // No spec is known that the server refuses and medlift accepts. Therefore the server is set to refuse its next
+    // query.
     let refuse_next = || {
         let admin = client(&server).database("admin");
         block_on(async move {

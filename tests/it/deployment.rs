@@ -1,5 +1,6 @@
-//! The deployment that the environment names, tried as each of its users: the service `tests` of compose.yaml runs it in
-//! the stack's network. Nothing is changed there: what is allowed matches no document, what is not allowed is refused.
+//! Tests the deployment that the environment names, as each of its users. The service `tests` of compose.yaml runs
+//! these tests in the stack's network. They change nothing: allowed commands match no document, and all other
+//! commands are refused.
 
 use bson::{Document, doc};
 use medlift::access::doctor::examine;
@@ -10,7 +11,7 @@ use medlift::spec::Spec;
 use crate::access::block_on;
 use crate::provision::{create_user, delete, find, insert, update};
 
-/// What each account may run on the database of the data, and what it may not; `None` where nothing is named.
+/// Returns the commands that each account may run on the database for the data, and the commands that it may not run.
 fn rights(account: Account, collection: &str) -> (Vec<Document>, Vec<Document>) {
     let (ledger, view) = ("medlift_runs", view_name(collection));
     let writes = vec![insert(collection), update(collection), delete(collection)];

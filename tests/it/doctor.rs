@@ -1,4 +1,4 @@
-//! The doctor on real servers: what is well, and every illness told apart.
+//! Tests of the doctor on real servers: healthy deployments, and every fault with its own report.
 
 use std::net::TcpListener;
 
@@ -21,7 +21,7 @@ fn at(examination: &Examination, step: Step) -> &Finding {
     found.unwrap_or_else(|| panic!("no finding at {step:?}:\n{examination}"))
 }
 
-/// The first failure, with its step and a part of its text, and the exit code.
+/// Checks the step of the first failure, a part of its text, and the exit code.
 fn check(examination: &Examination, step: Step, part: &str, code: u8) {
     let failed = examination.findings.iter().find(|finding| finding.state == State::Failed);
     let failed = failed.unwrap_or_else(|| panic!("no failure:\n{examination}"));
@@ -143,13 +143,15 @@ fn an_unreachable_member_and_a_majority_that_cannot_be_had_are_told() {
         change(&mut config);
         run(&server, "admin", doc! { "replSetReconfig": config, "force": true }).await;
     };
-    // Port 1 is never listened on; the long time-out keeps the primary while its majority is gone.
+    // Nothing ever listens on port 1. The long time-out keeps the primary in office although it has lost its
+    // majority.
     block_on(reconfigure(&|config| {
         let member = doc! { "_id": 1, "host": "127.0.0.1:1", "priority": 0, "votes": 0 };
         config.get_array_mut("members").expect("members").push(member.into());
         config.insert("settings", doc! { "electionTimeoutMillis": 120_000 });
     }));
-    // After a forced configuration, what changes nothing waits for a majority until some write has had one.
+    // After a forced reconfiguration, a command that changes nothing waits for a majority until one write has been
+    // acknowledged by a majority.
     let durable = doc! { "w": "majority", "j": true, "wtimeout": 60_000 };
     let write = doc! { "insert": "settled", "documents": [{ "_id": 1 }], "writeConcern": durable };
     let reply = block_on(run(&server, "other", write));

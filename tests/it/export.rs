@@ -1,4 +1,5 @@
-//! `export` against a real mongod: what stands in the file, and what happens to documents that do not fit the spec.
+//! Tests of `export` with a real mongod: the content of the file, and the treatment of documents that do not fit the
+//! spec.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -69,7 +70,7 @@ fn fitting() -> [Document; 3] {
     ]
 }
 
-/// Exports a collection of these documents to a file in `directory`.
+/// Exports a collection of these documents to the file `path`.
 fn exported(
     name: &str,
     documents: &[Document],
@@ -109,7 +110,7 @@ fn csv_has_the_sources_columns_and_values_that_read_back() {
         ..options(ExportFormat::Csv { delimiter: b';' })
     };
     let (found, text) = exported("german", &fitting(), &german, &path).expect("exported");
-    // Unquoted, the comma in the header would make the delimiter unclear.
+    // Without quotes, the comma in the header would make the delimiter ambiguous.
     assert_eq!(text, "\"Patient, name\";Room;Bill;Day\n\"Ann \"\"A\"\" Lee\";7;0,30000000000000004;31.01.2024\n");
     assert_eq!(found.written, 1);
     assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "no temporary file stays behind");

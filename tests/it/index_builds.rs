@@ -1,5 +1,5 @@
-//! Index builds that are under way when a load wants to finish: left by a load that was killed, or interrupted by a
-//! step-down. The server holds them up by its own fail point `hangAfterStartingIndexBuild`.
+//! Tests of a load that ends while index builds are still running, because an earlier load was killed or the primary
+//! stepped down. The server's fail point `hangAfterStartingIndexBuild` stops the builds.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ impl Held {
         medlift(["load", text(&file), "--db", &self.place.database, "--quiet"]).env("MONGODB_URI", self.server.uri())
     }
 
-    /// The indexes with their state: true for one that is being built.
+    /// Returns the names of the indexes, and true for each that is being built.
     fn indexes(&self) -> Vec<(String, bool)> {
         let database = self.client.database(&self.place.database);
         let command = doc! { "listIndexes": "admissions", "includeBuildUUIDs": true };
@@ -59,7 +59,7 @@ impl Held {
         }
     }
 
-    /// All indexes are there and ready, and so is the validator.
+    /// Checks that all indexes exist and are ready, and that the validator is attached.
     fn expect_finished(&self) {
         let indexes = self.indexes();
         assert!(indexes.len() == 4 && indexes.iter().all(|(_, is_building)| !is_building), "{indexes:?}");
@@ -96,7 +96,7 @@ fn a_step_down_during_a_build_costs_nothing() {
     held.wait_for_build();
     let admin = held.client.database("admin");
     block_on(async move {
-        // The connection may break before the answer.
+        // The connection may break before the reply arrives.
         let _ = admin.run_command(doc! { "replSetStepDown": 2, "force": true }).await;
     });
     std::thread::sleep(Duration::from_millis(500));

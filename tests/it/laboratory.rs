@@ -1,5 +1,5 @@
-//! A second dataset, quite unlike the first, from nothing but another spec: decimals, booleans, nested fields, optional
-//! columns, an identity of two fields.
+//! Tests of a second dataset that needs only another spec: decimals, booleans, nested fields, optional columns, and
+//! an identity of two fields.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! No test leaves a mongod or its files behind, however it ends.
+//! No test may leave a mongod or its files behind, however the test ends.
 
 use std::io::{BufRead, BufReader};
 use std::panic;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::server::Server;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Set in the process that [`holder`] starts: how it ends.
+/// Environment variable of the process that [`holder`] starts. Its value says how that process ends.
 const HOLD: &str = "MEDLIFT_TEST_HOLD";
 const MARK: &str = "holding ";
 
@@ -24,7 +24,8 @@ impl Left {
         Self { pid: server.pid().expect("it runs"), dir: server.dir().to_owned() }
     }
 
-    /// A zombie holds no resource; whoever adopted it will reap it.
+    /// Returns true if the process has ended and its files are removed. A zombie process counts as ended: it uses no
+    /// resources, and its new parent will reap it.
     fn is_gone(&self) -> bool {
         let state = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         (state.is_empty() || state.contains(") Z ")) && !self.dir.exists()
@@ -68,7 +69,7 @@ fn a_server_in_a_static_ends_with_its_process() {
     left.expect_gone();
 }
 
-/// Runs this test binary once more, with only [`hold_a_server`] in it, and returns when that holds a server.
+/// Runs this test binary again with only [`hold_a_server`], and returns when its server is running.
 fn holder(how: &str) -> (Child, Left) {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", "leftovers::hold_a_server", "--nocapture"]).env(HOLD, how);
@@ -81,7 +82,7 @@ fn holder(how: &str) -> (Child, Left) {
     (child, Left { pid: pid.parse().expect("a pid"), dir: Path::new(dir).to_owned() })
 }
 
-/// Does nothing in an ordinary run; see [`holder`].
+/// Does nothing in an ordinary run of the tests. See [`holder`].
 #[test]
 fn hold_a_server() {
     match std::env::var(HOLD).as_deref() {

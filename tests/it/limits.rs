@@ -1,5 +1,5 @@
-//! Low limits of the process: each ends the command with a word about the limit, or not at all; never with a panic, an
-//! abort or a signal.
+//! Tests with low process limits. Each either ends the command with a message about the limit or has no effect. It
+//! never causes a panic, an abort or a signal.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use crate::load::{Place, text};
 use crate::server::shared;
 
-/// Runs medlift in a shell that sets a limit first; `user` is a number of a user with no other process.
+/// Runs medlift in a shell that first sets a limit. `user` is the number of a user without other processes.
 fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Output {
     let script = format!("{limit} && exec {} {arguments}", env!("CARGO_BIN_EXE_medlift"));
     let mut command = match user {
@@ -19,7 +19,7 @@ fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Outpu
         None => Command::new("bash"),
     };
     command.args(["-c", &script]).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    // The server has no users; only provisioning looks at these.
+    // The server has no users. Only `provision` reads these variables.
     let named = if arguments.starts_with("provision") { &["WRITER_PASS", "READER_PASS"][..] } else { &[] };
     command.envs(named.iter().map(|name| (name, "k4Tz-9pLmw2x")));
     command.stdin(Stdio::null()).output().expect("bash runs")
@@ -36,7 +36,7 @@ fn check(limit: &str, arguments: &str, dir: &Path, user: Option<u32>, word: &str
     }
 }
 
-/// The commands that need no server, and those that do.
+/// The commands that need no server, and those that need one.
 fn commands(place: &Place) -> [String; 8] {
     let uri = shared().uri();
     let target = |name: &str| format!("'{uri}' --db {}_{name} --quiet", place.database);
@@ -64,7 +64,7 @@ fn a_low_limit_for_open_files_is_named() {
     let run = limited("ulimit -n 20", &commands(&place)[3], place.dir.path(), None);
     let said = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.code() == Some(1) && said.contains("limit for open files is too low"), "{said}");
-    // A soft limit is raised by itself.
+    // The program raises a soft limit itself.
     let soft = limited("ulimit -S -n 20", &commands(&place)[3], place.dir.path(), None);
     assert_eq!(soft.status.code(), Some(0), "{}", String::from_utf8_lossy(&soft.stderr));
 }
@@ -94,8 +94,8 @@ fn a_low_limit_for_a_files_size_is_an_error_of_the_write() {
     assert!(!place.dir.path().join("big.csv").exists());
 }
 
-/// Root is not held to this limit, and any other user's processes count together: tried as root in the name of a user who
-/// has none.
+/// This limit does not apply to root, and all processes of any other user count. Therefore the test runs as root and
+/// uses the number of a user without processes.
 #[test]
 fn a_low_limit_for_processes_is_named() {
     let place = Place::new("processes");

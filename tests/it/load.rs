@@ -1,4 +1,5 @@
-//! `medlift load` as a user meets it: what is written, counted, rejected, recognised, and written only once.
+//! Tests of `medlift load` from the user's view: writing, counting, rejecting, recognising sources, and writing each
+//! record only once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use tokio::runtime::Runtime;
 use crate::program::{Run, medlift};
 use crate::server::{fresh_database, shared};
 
-/// One runtime for all tests that use a driver's client of their own: a client dies with the runtime it was made in.
+/// One runtime for all tests that use a driver's client directly. A client stops working when the runtime in which it
+/// was created ends.
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"));
@@ -22,7 +24,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(bounded)
 }
 
-/// A directory and a database of a test's own.
+/// A directory and a database for one test.
 pub struct Place {
     pub dir: tempfile::TempDir,
     pub database: String,
@@ -39,7 +41,7 @@ impl Place {
         path
     }
 
-    /// A generated sample.
+    /// Generates a sample file.
     pub fn sample(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         medlift(["generate", "--rows", &rows.to_string(), "--damage", damage, "--out", text(&path)])
@@ -48,13 +50,13 @@ impl Place {
         path
     }
 
-    /// Runs a command on this place's database, with JSON results.
+    /// Runs a command on this test's database.
     pub fn run(&self, arguments: &[&str]) -> Run {
         let uri = shared().uri();
         medlift(arguments.iter().chain(&["--uri", &uri, "--db", &self.database, "--quiet"])).run()
     }
 
-    /// Loads and gives the summary.
+    /// Loads a file and returns the summary.
     pub fn load(&self, path: &Path, options: &[&str], code: i32) -> Json {
         let run = self.run(&[&["load", text(path), "--json"], options].concat()).expect_code(code);
         serde_json::from_str(&run.stdout).expect("the summary is JSON")
@@ -247,7 +249,7 @@ fn the_same_documents_come_from_any_dialect_of_the_file() {
     }
 }
 
-/// The built-in spec with all fields but the age as identity.
+/// The built-in spec, with all fields except the age as identity.
 pub fn spec_without_age(rule: &str) -> String {
     let shown = medlift(["spec", "show"]).run().expect_code(0).stdout;
     let at = shown.find("[identity]").expect("the built-in spec has an identity");
@@ -258,7 +260,7 @@ pub fn spec_without_age(rule: &str) -> String {
 #[test]
 fn counts_depend_on_the_rows_alone_not_on_runs_batches_or_workers() {
     let place = Place::new("runs");
-    // More runs of 1 MiB than may be in memory.
+    // The file has more runs of 1 MiB than may be in memory at once.
     let path = place.sample("a.csv", 40_000, "heavy");
     for rule in ["keep-first", "keep-last", "reject"] {
         let spec = place.write("spec.toml", spec_without_age(rule));

@@ -1,4 +1,4 @@
-//! What a user meets, tried on the built binary and a real mongod.
+//! Integration tests with the built binary and a real mongod.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test panics like the test itself")]
 

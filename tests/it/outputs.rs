@@ -1,4 +1,5 @@
-//! Files that the program writes: never an input, never a device's mode, and nothing left behind by a kill.
+//! Tests of the files that the program writes: an input is never overwritten, a device keeps its mode, and a killed
+//! program leaves no files behind.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -28,7 +29,7 @@ fn an_export_that_is_killed_leaves_nothing() {
         let out = place.dir.path().join(out);
         let running =
             medlift(["export", "--out", text(&out), "--uri", &uri, "--db", &place.database, "--quiet"]).start();
-        // Until something was written: the open file is seen in the process.
+        // Waits until bytes were written, according to the process's statistics.
         let until = Instant::now() + Duration::from_mins(1);
         while running.bytes_written() < 100_000 {
             assert!(Instant::now() < until, "nothing is written");

@@ -1,4 +1,5 @@
-//! A load has one owner: a second process waits, is told, or takes over, and an owner that comes back too late changes nothing.
+//! A load has one owner. A second process waits, reports an error, or takes the load over. An owner that returns too
+//! late changes nothing.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     let place = Place::new("second");
     let path = place.sample("a.csv", 150_000, "typical");
     let server = slow_server();
-    // Both name the same reject file: the lease says who has the load, not the lock of the file.
+    // Both use the same reject file. The lease decides who owns the load, not the lock of the file.
     let file = place.dir.path().join("r.csv");
     let options = [&SLOWLY[..], &["--rejects", text(&file), "--lease-seconds", "2"]].concat();
     let first = load(&server, &place, text(&path), &options).start();
@@ -43,7 +44,7 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     first.signal("INT");
     let first = first.wait().expect_code(1);
     assert!(first.stderr.contains("durable"), "{}", first.stderr);
-    // The lease was given back: nobody waits, and one load comes to its end.
+    // The lease was released. Nobody waits, and one load is completed.
     let run = load(&server, &place, text(&path), &["--rejects", text(&file)]).run().expect_code(0);
     assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
     let loads = loads(&server, &place);
@@ -112,7 +113,7 @@ fn two_first_loads_at_once_count_what_is_there_and_both_are_proven() {
     assert_eq!(written(&first) + written(&second), count(&documents(&server, &place.database)));
 }
 
-/// The server's updates keep the rules that `Lease` and its simulation rest on.
+/// Tests that the server's updates follow the rules that `Lease` and its simulation rely on.
 #[test]
 fn the_servers_leases_and_fences_are_those_of_the_model() {
     block_on(async {
@@ -138,7 +139,8 @@ fn the_servers_leases_and_fences_are_those_of_the_model() {
     });
 }
 
-/// Whoever writes tries again as a whole: a renewal that did so as well would try ten times ten times.
+/// The caller repeats a failed renewal. If the renewal also repeated its command, there would be ten times ten
+/// attempts.
 #[test]
 fn a_renewal_is_one_command() {
     let server = slow_server();
@@ -154,7 +156,7 @@ fn a_renewal_is_one_command() {
         };
         let before = point("alwaysOn").await;
         assert!(matches!(ledger.renew("k", fence).await, Err(LedgerError::Server(failure)) if failure.is_retryable()));
-        // The driver itself makes a retryable write once more.
+        // The driver itself repeats a retryable write once.
         let failed = point("off").await - before;
         assert!((1..=2).contains(&failed), "{failed} commands");
     });
@@ -183,11 +185,11 @@ fn a_write_with_a_lower_fence_is_refused() {
         assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
         let stored = ledger.find(&load.key).await.unwrap().unwrap();
         assert_eq!((stored.counts.written, stored.started), (load.counts.written - 1, began));
-        // Nor does a lower fence give up the load of a higher one.
+        // A lower fence cannot give up the load of a higher fence either.
         stored_as_running(&loads, load.id).await;
         ledger.supersede(&load.key, Uuid::new(), load.fence).await.unwrap();
         assert!(ledger.find(&load.key).await.unwrap().is_some());
-        // A load that is given up in the name of a higher fence stays so.
+        // A load that a higher fence has given up remains given up.
         stored_as_running(&loads, load.id).await;
         ledger.supersede(&load.key, Uuid::new(), load.fence + 9).await.unwrap();
         assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
@@ -222,7 +224,7 @@ fn nobody_replaces_an_identity_that_another_load_has_just_agreed_to() {
             "it is not empty"
         );
         assert_eq!(two.settle_identity(&identity("k2"), true, "two").await.unwrap(), identity("k2"));
-        // Many at once: all agree on one.
+        // Several loads settle the identity at the same time: all must get the same one.
         let loads = (0..8).map(|number| {
             let (ledger, key) = (ledger(), format!("load {number}"));
             let wanted = identity(&format!("k{number}"));

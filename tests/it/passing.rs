@@ -1,5 +1,5 @@
-//! Failures that pass: whichever command the server fails, with whichever passing code, a load ends clean with exact
-//! counts. The server fails by its own fail point `failCommand`.
+//! Tests of failures that pass. Whichever command fails, and with whichever passing code, a load must end
+//! successfully with exact counts. The server's fail point `failCommand` causes the failures.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl Faulty {
         Self { server, client }
     }
 
-    /// The server's next answers to medlift fail as `data` says.
+    /// Makes the server's next replies to medlift fail, as `data` says.
     fn fail(&self, mode: Document, mut data: Document) {
         data.insert("appName", "medlift");
         let point = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
@@ -43,12 +43,13 @@ impl Faulty {
 
     fn load(&self, file: &str, database: &str, options: &[&str]) -> Run {
         let arguments = ["load", file, "--db", database, "--json", "--quiet"];
-        // The driver looks again for a primary when the server's state changes, which a fail point does not do.
+        // The driver looks for a primary again when the server's state changes. A fail point does not change the
+        // state, so the heartbeats must be frequent.
         let uri = self.server.uri() + "&heartbeatFrequencyMS=500";
         medlift(arguments.iter().chain(options)).env("MONGODB_URI", uri).run()
     }
 
-    /// Loads while the server fails as `data` says, and finds everything as if it had not.
+    /// Loads while the server fails as `data` says, and checks that the result is the same as without failures.
     fn check(&self, place: &Place, what: &str, times: i32, data: Document, options: &[&str]) {
         let database = place.database.clone() + "_x";
         let file = place.dir.path().join("a.csv");
@@ -80,12 +81,13 @@ impl Faulty {
     }
 }
 
-/// Every command that a load sends, with other codes in turn, so that all meanings of the table meet every kind of call.
+/// Fails every command that a load sends, with changing codes, so that every meaning in the table of codes occurs
+/// with different commands.
 #[test]
 fn a_passing_failure_of_any_command_costs_nothing() {
     let (faulty, place) = (Faulty::start(), Place::new("passing"));
     place.sample("a.csv", ROWS as u32, "none");
-    // But for 13388, whose details the fail point cannot give.
+    // All codes are used except 13388, because the fail point cannot provide the details of that error.
     let mut codes = [11602, 24, 317, 50, 402, 11600, 91, 46, 150, 384, 262, 234, 189, 133, 63, 358, 12587, 237, 11601]
         .into_iter()
         .cycle();
@@ -104,7 +106,7 @@ fn a_passing_failure_of_any_command_costs_nothing() {
     for command in commands {
         let options: &[&str] = match command {
             "drop" => &["--drop", "--yes"],
-            // A comparison with what is stored asks for many documents by their `_id`s.
+            // With `--reload`, a load compares with the stored documents and requests many of them by `_id`.
             "getMore" => &["--reload"],
             _ => &[],
         };
@@ -127,7 +129,7 @@ fn a_write_concern_that_is_missed_is_tried_again_for_every_write() {
         let data = doc! { "failCommands": [command], "writeConcernError": error(code) };
         faulty.check(&place, &format!("write concern of {command} with {code}"), 2, data, &[]);
     }
-    // What the deployment can never give is not waited for.
+    // A load does not wait for an acknowledgement that the deployment can never give.
     faulty.fail(doc! { "times": 50 }, doc! { "failCommands": ["insert"], "writeConcernError": error(100) });
     let begun = Instant::now();
     let run = faulty.load(text(&place.dir.path().join("a.csv")), &place.database, &[]).expect_code(1);
@@ -154,7 +156,7 @@ fn provisioning_goes_on_where_a_write_concern_was_missed() {
         };
         point(2);
         let arguments = ["provision", "--db", command];
-        // Nobody signs in here, and whether a password has changed is found out by signing in: only the first run counts.
+        // Nobody signs in here. A changed password is only detected by signing in, so only the first run is checked.
         provision(&arguments).expect_code(0);
         faulty.heal();
         let users = faulty.client.database(command);

@@ -1,4 +1,5 @@
-//! Runs the built `medlift` as a user would: arguments in; status, standard output and standard error out.
+//! Runs the built `medlift` as a user does: with arguments, and with its exit code, standard output and standard
+//! error as the result.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -10,27 +11,27 @@ use std::time::{Duration, Instant};
 const TIMEOUT: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A `medlift` that was not run yet. It sees nothing of this machine's environment but PATH.
+/// A `medlift` command that was not run yet. Its environment contains only PATH.
 #[derive(Debug)]
 pub struct Medlift {
     command: Command,
     input: Vec<u8>,
     timeout: Duration,
-    /// The empty directory it runs in, where no `.env` lies; it goes when this is dropped.
+    /// The empty working directory, without `.env`. It is removed when this value is dropped.
     home: tempfile::TempDir,
 }
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// The exit code; `None` if a signal ended it.
+    /// The exit code, or `None` if a signal ended the process.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Run {
-    /// The run itself, if it ended with this exit code; otherwise a panic that shows what it said.
+    /// Returns the run if it ended with this exit code. Otherwise panics and shows the output.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -38,7 +39,7 @@ impl Run {
     }
 }
 
-/// `medlift` with these arguments.
+/// Creates a `medlift` command with these arguments.
 pub fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medlift {
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_medlift"));
@@ -54,32 +55,32 @@ impl Medlift {
         self
     }
 
-    /// Runs in `dir` instead of an empty directory.
+    /// Sets the working directory, which is an empty directory by default.
     pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
-    /// What standard input holds; nothing by default.
+    /// Sets the content of standard input, which is empty by default.
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
         self
     }
 
-    /// The longest that the run may take; two minutes by default.
+    /// Sets the time limit of the run, which is two minutes by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Starts it, for a test that interrupts it.
+    /// Starts the program, for a test that interrupts it.
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("medlift starts");
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
         let mut stdin = child.stdin.take().expect("piped");
-        // A program that never reads its input closes the pipe: no failure of the test.
+        // A program that does not read its input closes the pipe. That is not a failure of the test.
         let feeder = thread::spawn(move || drop(stdin.write_all(&self.input)));
         Running {
             child,
@@ -91,13 +92,13 @@ impl Medlift {
         }
     }
 
-    /// Runs it to its end.
+    /// Runs the program to its end.
     pub fn run(self) -> Run {
         self.start().wait()
     }
 }
 
-/// A `medlift` that runs; killed when dropped.
+/// A running `medlift`. It is killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -105,25 +106,25 @@ pub struct Running {
     stderr: Option<JoinHandle<String>>,
     _feeder: JoinHandle<()>,
     timeout: Duration,
-    /// Held until the run is over.
+    /// Kept until the run has ended.
     _home: tempfile::TempDir,
 }
 
 impl Running {
-    /// Sends it a signal by name, such as `INT`.
+    /// Sends a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(status.success(), "sending SIG{name}");
     }
 
-    /// How much it has handed to the system to write, bytes.
+    /// Returns the number of bytes that the process has written.
     pub fn bytes_written(&self) -> u64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap_or_default();
         let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
         line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
     }
 
-    /// Waits for its end; panics when that takes too long.
+    /// Waits until the program ends. Panics if that takes too long.
     pub fn wait(mut self) -> Run {
         let deadline = Instant::now() + self.timeout;
         let status = loop {
@@ -167,7 +168,7 @@ fn a_killed_program_is_told_from_one_that_ended() {
     sleeper.command = Command::new("sleep");
     sleeper.command.arg("60");
     let running = sleeper.start();
-    // Not INT: whoever starts the tests in the background makes them, and this child, ignore it.
+    // Not INT: if the tests run in the background, they and this child process ignore it.
     running.signal("KILL");
     assert_eq!(running.wait().code, None);
 }

@@ -1,5 +1,5 @@
-//! A proof never looks away: which records may be missing or different is known by `_id`, and nothing is said of content that
-//! was not looked at.
+//! Tests that a proof is complete. Records that may be missing or different are known by `_id`, and no statement is
+//! made about content that was not read.
 
 use bson::{Bson, doc};
 use serde_json::Value as Json;
@@ -33,7 +33,7 @@ fn a_refused_record_excuses_no_other_one() {
     let path = place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "31"), ("Cia Lee", "77")]));
     let first = place.load(&path, &[], 4);
     assert_eq!(found(&first), [0, 0, 1, 0], "{first}");
-    // The refused one comes by another way, and one that was written goes.
+    // The refused record is now written by another load, and a record that was written is deleted.
     set_validator(&place, doc! {});
     place.load(&place.write("b.csv", rows(&[("Cia Lee", "77")])), &["--no-verify"], 0);
     let documents = place.documents();
@@ -62,7 +62,7 @@ fn a_kept_conflict_excuses_no_other_difference_and_nothing_missing() {
             change.bypass_document_validation(true).await.unwrap();
         });
     };
-    // Two records of this load shared an identity: the first one is expected, and no other content is excused.
+    // Two records of this load had the same identity. The first one is expected, and no other content is accepted.
     set_age("Cia Lee", 41);
     assert_eq!(found(&place.load(&path, &options, 5)), [0, 1, 0, 1]);
     set_age("Cia Lee", 40);
@@ -95,7 +95,7 @@ fn exceptions_of_a_killed_load_are_known_to_the_process_that_ends_it() {
     let documents = documents(&server, &place.database);
     block_on(async {
         documents.delete_one(doc! { "Age": { "$lt": 20 } }).await.unwrap();
-        // The collection holds as many documents as before, so that the ledger's load still counts.
+        // The collection has as many documents as before, so that the ledger's load still counts as complete.
         let other = documents.insert_one(doc! { "_id": Bson::Int32(1) }).bypass_document_validation(true);
         other.await.unwrap();
     });
@@ -170,7 +170,7 @@ fn another_identity_is_refused_by_load_and_verify_and_says_which() {
     assert_eq!(place.count(doc! {}), 50);
     with_key(&["load"], "abcabcabcabc1").expect_code(0);
     with_key(&["verify"], "abcabcabcabc1").expect_code(0);
-    // An empty collection has no identity yet.
+    // An empty collection has no identity.
     place.load(&path, &["--drop", "--yes"], 0);
     let documents = place.documents();
     block_on(async { documents.delete_many(doc! {}).await.unwrap() });
@@ -193,7 +193,7 @@ fn a_first_load_that_never_ended_leaves_indexes_and_validator_to_the_next_load()
         block_on(async move { documents.list_index_names().await.unwrap().len() })
     };
     assert!(names() > 1);
-    // A later load builds nothing by itself, and says so.
+    // A later load does not build indexes, and reports that they are missing.
     let documents = documents(&server, &place.database);
     block_on(async { documents.drop_indexes().await.unwrap() });
     load(&server, &place, text(&one), &[]).run().expect_code(0);
@@ -268,7 +268,7 @@ fn a_restored_collection_keeps_its_identity() {
     let uri = shared().uri();
     let other = ["load", text(&path), "--uri", &uri, "--db", &place.database, "--quiet"];
     medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);
-    // Nor does the ledger of an earlier version, which has no identity, let another key in.
+    // The ledger of an earlier version has no identity. Another key must be refused all the same.
     let leases = place.collection("medlift_runs.leases");
     block_on(async { leases.delete_many(doc! {}).await.unwrap() });
     medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);

@@ -1,4 +1,5 @@
-//! The wanted state on a real server with access control: every "may" and "may not" is tried by the user it is about.
+//! Tests of provisioning on a real server with access control. Every privilege, granted or not, is tested by the user
+//! it concerns.
 
 use std::sync::OnceLock;
 
@@ -28,7 +29,7 @@ fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
     Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
 }
 
-/// A deployment and the root user's way to it.
+/// A deployment, and the spec it is provisioned for.
 struct Deployment {
     server: Server,
     spec: Spec,
@@ -52,7 +53,7 @@ impl Deployment {
         Plan::make(&self.root().await, &self.destination(), &wanted).await.expect("plans")
     }
 
-    /// Brings the deployment to the wanted state and tells the steps.
+    /// Changes the deployment to the wanted state and returns the steps.
     async fn provision(&self, settings: &Settings) -> Vec<String> {
         let plan = self.plan(settings).await;
         let mut steps = Vec::new();
@@ -65,7 +66,7 @@ impl Deployment {
     }
 }
 
-/// A provisioned deployment with one admission in it, for the tests that change nothing but documents.
+/// A provisioned deployment with one admission, for the tests that change only documents.
 fn shared() -> &'static Deployment {
     static DEPLOYMENT: OnceLock<Deployment> = OnceLock::new();
     DEPLOYMENT.get_or_init(|| {
@@ -82,7 +83,8 @@ fn shared() -> &'static Deployment {
     })
 }
 
-/// Signs in as one user and tries commands on the database of the data, or on `database.` before the command.
+/// Signs in as one user and tries commands on the database for the data, or on another database if `database.`
+/// precedes the command.
 struct Tried(Target);
 
 impl Tried {
@@ -425,7 +427,8 @@ fn the_password_of_a_user_who_is_left_alone_is_not_judged() {
     });
 }
 
-/// A program with all passwords in its environment, and what it said; no password is in it.
+/// Runs the program with all passwords in its environment and returns its output. Checks that the output contains no
+/// password.
 fn run_with_passwords(deployment: &Deployment, arguments: &[&str], root_password: &str, code: i32) -> String {
     let mut program = medlift(arguments).env("MONGODB_URI", deployment.server.uri_anonymous());
     for (name, password) in USERS.into_iter().chain([("MONGO_ROOT_USER", "root"), ("MONGO_ROOT_PASS", root_password)]) {

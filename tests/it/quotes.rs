@@ -1,4 +1,5 @@
-//! No row disappears: quotes that are letters, cells of several lines, blank rows, repeated headers, dates that nobody reads.
+//! No row may be lost: tests of quotes that are ordinary characters, cells of several lines, blank rows, repeated
+//! headers, and unreadable dates.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::load::{ENDS, Place, block_on, counts, text};
 
-/// Loads, and verifies with the same options: both must read the source alike.
+/// Loads, and verifies with the same options. Both must read the source in the same way.
 fn load(place: &Place, path: &Path, spec: &Path, options: &[&str], code: i32) -> Json {
     let summary = place.load(path, &[&["--spec", text(spec)], options].concat(), code);
     let also = options.iter().filter(|option| !["--drop", "--yes", "--lineage"].contains(option));
@@ -18,7 +19,8 @@ fn load(place: &Place, path: &Path, spec: &Path, options: &[&str], code: i32) ->
     summary
 }
 
-/// A spec of these fields in the collection `rows`; those with a `?` may be empty, those with a `#` are integers.
+/// Creates a spec with these fields for the collection `rows`. A field with `?` may be empty; a field with `#` is an
+/// integer.
 fn spec(place: &Place, fields: &[&str], source: &str) -> PathBuf {
     let mut toml = format!("name = \"rows\"\n{source}\n");
     for field in fields {
@@ -42,11 +44,12 @@ fn notices(summary: &Json) -> String {
     summary["sources"][0]["notices"].to_string()
 }
 
-/// Quotes are letters at the beginning, in the middle and at the end of cells.
+/// Quotes as ordinary characters at the beginning, in the middle and at the end of cells.
 const LETTERS: &str = "concept_id\tconcept_name\tcode\n1\tNormal\tX1\n2\t\"edoxa\tX2\n3\tfine\tX3\n4\talso fine\tX4\n\
     5\tby \"Pharm\"\tX5\n6\tlast one\"\tX6\n7\t\"Cold\" abscess\tX7\n";
 
-/// One quote at the beginning of a cell and one at the end of another: both readings give every row three cells.
+/// One quote at the beginning of a cell and another at the end of a cell. In both interpretations every row has three
+/// cells.
 const TWO: &str = "concept_id\tconcept_name\tcode\n1\tNormal\tX1\n2\t\"edoxa\tX2\n3\tfine\tX3\n4\talso fine\tX4\n\
     5\tlast one\"\tX5\n6\tNormal\tX6\n";
 

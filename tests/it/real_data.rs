@@ -1,4 +1,4 @@
-//! Exact results on the real data set, where it is present. It is never part of the repository.
+//! Tests of exact results with the real data set, if it is present. It is never part of the repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,16 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 
 const NAME: &str = "healthcare_dataset.csv";
 
-/// The data set beside the checkout, or where `MEDLIFT_DATASET` says. A test without it says so and ends.
+/// Returns the path of the data set: beside the checkout, or the value of `MEDLIFT_DATASET`. A test without the data
+/// set prints a notice and ends.
 fn data_set() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(NAME);
     let path = std::env::var_os("MEDLIFT_DATASET").map_or(beside, PathBuf::from);
     if path.exists() {
         return Some(path);
     }
-    // Past the test harness's capture, so that a skipped case is seen in every run.
+    // Written directly to standard error, which the test harness does not capture, so that a skipped test is visible
+    // in every run.
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
         b"\nSKIPPED: the real data set is not here; set MEDLIFT_DATASET to its path\n",
@@ -26,13 +28,14 @@ fn data_set() -> Option<PathBuf> {
     None
 }
 
-/// A copy in a place of its own: reject files land beside a source, and the data set is not ours to write beside.
+/// Copies the data set to the test's own directory, because reject files are written next to a source.
 fn copy(place: &Place) -> Option<PathBuf> {
     let content = fs::read(data_set()?).expect("the data set is readable");
     Some(place.write(NAME, content))
 }
 
-/// The source's rows by header name, read by the simplest means: no quoted cell of this file holds a line break.
+/// Reads the source's rows by header name, in the simplest way. This is possible because no quoted cell of this file
+/// contains a line break.
 fn rows(path: &std::path::Path) -> Vec<BTreeMap<String, String>> {
     let text = fs::read_to_string(path).unwrap();
     let mut lines = text.lines().map(cells);
@@ -152,7 +155,7 @@ const CATEGORIES: &[&str] = &[
     "Test Results",
 ];
 
-/// Over the unique rows, since duplicates are stored once.
+/// Counts only the unique rows, because duplicates are stored once.
 fn categories_are_counted_as_in_the_file(rows: &[BTreeMap<String, String>], stored: &[Document]) {
     let unique: std::collections::BTreeSet<&BTreeMap<String, String>> = rows.iter().collect();
     for name in CATEGORIES {
@@ -196,7 +199,7 @@ fn copies_in_other_dialects_hold_the_same_documents() {
     }
 }
 
-/// `;` as delimiter, DD/MM/YYYY.
+/// Writes the file with `;` as delimiter and DD/MM/YYYY dates.
 fn as_day_first(plain: &str) -> String {
     let quote = |cell: &String| if cell.contains(';') { format!("\"{cell}\"") } else { cell.clone() };
     let line = |line: &str| cells(line).iter().map(|cell| quote(&day_first(cell))).collect::<Vec<_>>().join(";");
@@ -213,7 +216,7 @@ fn day_first(cell: &str) -> String {
     }
 }
 
-/// Columns backwards, and named otherwise.
+/// Writes the columns in reverse order and with other names.
 fn shuffled(plain: &str) -> String {
     let quote = |cell: String| if cell.contains(',') { format!("\"{cell}\"") } else { cell };
     let line = |(at, line): (usize, &str)| {

@@ -1,4 +1,5 @@
-//! Reject files: one owner each, nobody's rows overwritten, and no load that can never end because of one.
+//! Tests of reject files: each has one owner, rows of others are never overwritten, and no load is blocked forever by
+//! a reject file.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +37,7 @@ fn two_targets_share_no_reject_file() {
     let run = running.wait().expect_code(4);
     assert!(!run.stdout.contains("a.csv.2."), "{}", run.stdout);
     assert_eq!(read(&file), read(&second), "both are whole");
-    // A load that is done again writes its own rows again, and to the same file.
+    // A repeated load writes its own rows again, to the same file.
     load(&server, &place, text(&path), &["--reload", "--no-verify"]).run().expect_code(4);
     assert_eq!(read(&file), read(&second));
     assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 3);
@@ -58,7 +59,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
     let second = place.dir.path().join("a.csv.2.rejects.csv");
     assert_eq!(read(&second), rejects);
     assert_eq!(again["reject_files"][0].as_str(), second.to_str());
-    // A named file is refused, by a dry run as well.
+    // A named file with other rows is refused, also by a dry run.
     for options in [&["--reload"][..], &["--dry-run"]] {
         let run = place.run(&[&["load", text(&path), "--rejects", text(&file)], options].concat()).expect_code(1);
         assert!(run.stderr.contains("it holds rows that this load did not write"), "{}", run.stderr);
@@ -78,17 +79,17 @@ fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
     killed.signal("KILL");
     killed.wait();
     let left = read(&file);
-    // A dry run that would write to it.
+    // A dry run that would write to the file.
     let dry = medlift(["load", "-n", text(&path), "--rejects", text(&file)]).run().expect_code(1);
     assert!(dry.stderr.contains("did not write"), "{}", dry.stderr);
     assert_eq!(read(&file), left);
-    // A correction by hand.
+    // The file was corrected by hand.
     let edited = left.replacen('\n', "\n# corrected\n", 1);
     fs::write(&file, &edited).unwrap();
     let refused = load(&server, &place, text(&path), &SLOWLY).run().expect_code(1);
     assert!(refused.stderr.contains("it was changed since this load was interrupted"), "{}", refused.stderr);
     assert_eq!(read(&file), edited);
-    // Put back as it was, with rows of others behind.
+    // The file is restored, with another program's rows at its end.
     fs::write(&file, format!("{left}somebody's\n")).unwrap();
     let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
     assert!(run.stdout.contains("were moved to"), "{}", run.stdout);
@@ -161,7 +162,7 @@ fn a_source_under_another_name_is_no_reject_file() {
         assert!(run.stderr.contains("names a source"), "{}", run.stderr);
         assert_eq!(read(&path), before);
     }
-    // The default name may lead to the source as well.
+    // The default name may also refer to the source.
     fs::hard_link(&path, place.dir.path().join("a.csv.rejects.csv")).unwrap();
     place.load(&path, &["--no-verify"], 4);
     assert_eq!(read(&path), before);
@@ -243,7 +244,7 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_make_the_load_begin_anew() {
     let path = place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n")));
     let small = place.dir.path().join("small");
     fs::create_dir(&small).unwrap();
-    // The file itself can be made, and no byte written to it.
+    // The file can be created, but no byte can be written to it.
     let mount =
         |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&small)]).status();
     if !mount("size=4k").is_ok_and(|status| status.success()) {

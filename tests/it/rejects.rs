@@ -1,11 +1,12 @@
-//! What loads refuse, and what becomes of it the next time: rejects, conflicts, limits, and sources and targets that are none.
+//! Tests of rows that loads refuse, and of the next load: rejects, conflicts, limits, and invalid sources and
+//! targets.
 
 use std::fs;
 
 use crate::load::{ENDS, HEADER, Place, counts, row, text};
 use crate::program::medlift;
 
-/// The built-in spec with all fields but the age as identity.
+/// The built-in spec, with all fields except the age as identity.
 fn spec_of_rule(rule: &str) -> String {
     let spec = medlift(["spec", "show"]).run().expect_code(0).stdout;
     let identity = format!("[identity]\nexcept = [\"Age\"]\non_conflict = \"{rule}\"\n");

@@ -1,4 +1,4 @@
-//! The validator and the indexes on a real server.
+//! Tests of the validator and the indexes on a real server.
 
 use bson::{Bson, DateTime, Document, doc};
 use medlift::access::schema::CollectionState;
@@ -96,7 +96,7 @@ fn an_index_that_cannot_be_built_leaves_the_others_built() {
         let error = schema::build_indexes(&target, &spec, |_| ()).await.expect_err("two admissions have one doctor");
         assert!(error.to_string().contains("one_doctor") && !error.to_string().contains("Ann Lee"), "{error}");
         let state = schema::read(&target).await.expect("reads");
-        // Indexes are shared out among three commands; those of the others stand.
+        // The indexes are built by three commands. The indexes of the commands that succeeded remain.
         assert!(!state.indexes.is_empty() && !state.missing_indexes(&spec).is_empty());
     });
 }
@@ -149,7 +149,7 @@ fn a_load_into_a_collection_whose_validator_only_warns_is_refused() {
     load().expect_code(0);
 }
 
-/// Cleaning and the validator must agree on what `\d`, `\w`, lengths and nested names mean.
+/// Cleaning and the validator must agree on the meaning of `\d`, `\w`, lengths and nested names.
 #[test]
 fn patterns_lengths_and_nested_fields_mean_the_same_to_the_server() {
     let text = r#"

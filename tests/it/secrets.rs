@@ -1,11 +1,11 @@
-//! A password that was typed in the wrong place, or in a connection string that is not valid, is shown nowhere.
+//! A password is never shown, even if it was typed in the wrong place or in an invalid connection string.
 
 use crate::load::{Place, text};
 use crate::program::medlift;
 
 const PASSWORD: &str = "SECRETPW";
 
-/// Connection strings and what resembles them, right and wrong.
+/// Connection strings and similar texts, valid and invalid.
 const URIS: [&str; 14] = [
     "mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
     "MONGODB://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
@@ -23,7 +23,7 @@ const URIS: [&str; 14] = [
     "mongodb://u:SECRETPW@127.0.0.1:1/u:SECRETPW@h",
 ];
 
-/// Where one may stand; `URI` is put in its place.
+/// Command lines. Each `URI` is replaced by a connection string.
 const LINES: [&[&str]; 34] = [
     &["load", "a.csv", "URI"],
     &["load", "URI"],

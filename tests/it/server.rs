@@ -1,6 +1,7 @@
-//! Servers for tests: one that is shared by all of this binary, and databases that nobody else uses.
+//! Servers for tests: one that all tests of this binary share, and databases that no other test uses.
 //!
-//! A test that stops, freezes or reconfigures a server, or needs access control, starts its own with [`Server::builder`].
+//! A test that stops, freezes or reconfigures a server, or needs access control, starts its own with
+//! [`Server::builder`].
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,13 +12,15 @@ pub use testkit::mongod::Server;
 use crate::bad_days::client;
 use crate::load::block_on;
 
-/// The shared server: a replica set without access control. A static is never dropped; the watchdog ends it.
+/// The shared server: a replica set without access control. A static is never dropped, so the watchdog ends the
+/// server.
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(|| Server::builder().start().expect("a mongod starts"))
 }
 
-/// A server of one's own that keeps each insert of medlift waiting, so that a load of few rows can be met in the middle.
+/// Starts a server that delays every insert from medlift, so that a load of few rows can be interrupted in the
+/// middle.
 pub fn slow_server() -> Server {
     let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
     let server = server.start().expect("a mongod");
@@ -28,7 +31,7 @@ pub fn slow_server() -> Server {
     server
 }
 
-/// The name of a database on the shared server that no other test uses.
+/// Returns the name of a database on the shared server that no other test uses.
 pub fn fresh_database(purpose: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("{purpose}_{}", COUNT.fetch_add(1, Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! `verify` against a real mongod: what it calls equal, what it tells apart, and how it survives a dying cursor.
+//! Tests of `verify` with a real mongod: equal values, different values, and a cursor that the server ends.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ use medlift::verify::{
 use mongodb::{Client, Collection};
 use testkit::mongod::Server;
 
-/// One server for all tests of this file; each test has a collection of its own.
+/// One server for all tests of this file. Each test has its own collection.
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let start = || {
@@ -45,7 +45,7 @@ async fn collection(name: &str) -> Collection<RawDocumentBuf> {
     collection
 }
 
-/// A dataset with a field of each type that can be told apart by a hair.
+/// A dataset with one field of each type whose values can differ minimally.
 fn spec() -> Spec {
     let field = |name: &str, kind: FieldType| Field {
         name: name.into(),
@@ -77,7 +77,8 @@ fn spec() -> Spec {
     }
 }
 
-/// The record of row `row`: its name is its identity, so that any other field can be changed under the same `_id`.
+/// Creates the record of row `row`. Its name is its identity, so that every other field can be changed under the same
+/// `_id`.
 fn record(row: u64) -> Record {
     let mut record = Record::default();
     record.push_text(&format!("Patient {row}"));
@@ -95,13 +96,13 @@ fn key() -> IdentityKey {
     IdentityKey::from_secret("a deployment's secret")
 }
 
-/// Rows of a source, encoded: (encoded, document) for each.
+/// Returns the rows of a source: the encoded record and the document of each.
 fn source(rows: u64) -> Vec<(Encoded, Vec<u8>)> {
     (1..=rows).map(|row| encode(&record(row), None)).collect()
 }
 
 fn expected(source: &[(Encoded, Vec<u8>)]) -> Expected {
-    // The smallest bound, so that larger sources spill to disk.
+    // The smallest limit, so that larger sources are spilled to disk.
     let mut expectation = Expectation::new(0);
     for (index, (encoded, _)) in source.iter().enumerate() {
         expectation.push(encoded.id, encoded.digest, 0, index as u64 + 1).expect("room for a temporary file");
@@ -123,7 +124,7 @@ async fn store(collection: &Collection<RawDocumentBuf>, source: &[(Encoded, Vec<
     }
 }
 
-/// Compares, and names the fields of what differs.
+/// Compares, and returns the names of the fields that differ.
 async fn verify(
     collection: &Collection<RawDocumentBuf>,
     source: &[(Encoded, Vec<u8>)],
@@ -183,7 +184,8 @@ fn an_empty_collection_and_an_absent_one_lack_everything() {
     });
 }
 
-/// Stores one of three documents with `Bill`, `Room` or `At` changed by a hair, and expects it to be named.
+/// Stores one of three documents with a minimal change to `Bill`, `Room` or `At`, and expects the difference to be
+/// reported.
 async fn check_told_apart(name: &str, change: Document, field: &str, shown: (&str, &str)) {
     let collection = collection(name).await;
     let source = source(3);
@@ -329,8 +331,8 @@ fn duplicates_and_conflicts_of_the_source_are_settled_before_the_comparison() {
     });
 }
 
-/// The scan must see each of 20,000 documents once although the server ends cursors and connections under it.
-/// One test, because a fail point holds for the whole server.
+/// The scan must read each of 20,000 documents exactly once although the server ends cursors and connections during
+/// it. This is a single test, because a fail point applies to the whole server.
 #[test]
 fn a_scan_goes_on_where_its_cursor_died() {
     let server =

@@ -1,7 +1,7 @@
-//! Is the deployment fit for patient data, and if not, why not: step by step, each failure told apart.
+//! Examines whether the deployment is fit for patient data, step by step, and reports the cause of each failure.
 //!
-//! Nothing is changed: the one write that is tried matches no document. What the user who signs in may not see is said
-//! to be skipped, not guessed.
+//! Nothing is changed: the only write matches no document. Properties that the signed-in user may not read are
+//! reported as skipped.
 
 mod network;
 mod privileges;
@@ -16,23 +16,23 @@ use super::{AccessError, Destination, Failure, Target, Unreachable};
 use crate::spec::Spec;
 use privileges::Privileges;
 
-/// All that was found, in the order of the steps.
+/// The result of an examination.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Examination {
-    /// Who was examined: hosts and ports.
+    /// Hosts and ports of the examined deployment.
     pub address: String,
-    /// What was found.
+    /// The findings, in the order of the steps.
     pub findings: Vec<Finding>,
 }
 
-/// What one step found.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The step.
+    /// The step that was carried out.
     pub step: Step,
-    /// How it is.
+    /// The result of the step.
     pub state: State,
-    /// What is so, and where it is wrong, how to mend it.
+    /// The facts, and the remedy if something is wrong.
     pub message: String,
 }
 
@@ -40,39 +40,39 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The hosts' names have addresses.
+    /// The host names have addresses.
     Name,
-    /// Something listens on the ports.
+    /// The ports accept connections.
     Port,
-    /// Both sides speak TLS, or neither; the certificates hold.
+    /// Both sides use TLS, or neither does; the certificates are valid.
     Tls,
-    /// The server lets the user in.
+    /// The server accepts the user's sign-in.
     SignIn,
-    /// The server's version is supported and safe.
+    /// The version of the server is supported and has no known leak.
     Version,
     /// There is a primary, and every member can be reached.
     Topology,
-    /// The user may do what loading or reading needs.
+    /// The user has the privileges for loading or reading.
     Role,
-    /// The collection is guarded by the spec's validator.
+    /// The collection has the spec's validator.
     Collection,
-    /// A journaled majority acknowledges.
+    /// A journaled majority acknowledges writes.
     WriteConcern,
-    /// There is room on the server's disk.
+    /// The server's disk has enough free space.
     Disk,
-    /// What the server writes about operations elsewhere.
+    /// The values that the server writes into its log and its profiler.
     Logging,
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// As it should be.
+    /// Correct.
     Ok,
-    /// Could not be looked at.
+    /// Could not be examined.
     Skipped,
-    /// Works, but something should be changed.
+    /// Works, but should be changed.
     Warning,
     /// Does not work.
     Failed,
@@ -114,7 +114,7 @@ impl Finding {
         Self::new(step, State::Failed, message)
     }
 
-    /// A look that the server did not allow, or that failed.
+    /// Creates the finding for a failed command. A command that the user may not run is skipped.
     fn unseen(step: Step, failure: &Failure) -> Self {
         match failure {
             Failure::NotAuthorized { .. } => Self::new(step, State::Skipped, "the user may not look at it"),
@@ -124,7 +124,7 @@ impl Finding {
 }
 
 impl Examination {
-    /// 3 if there is no connection or no sign-in, 1 if another step failed, else 0.
+    /// Returns 3 if the connection or the sign-in failed, 1 if another step failed, otherwise 0.
     pub fn exit_code(&self) -> u8 {
         let failed = |finding: &&Finding| finding.state == State::Failed;
         match self.findings.iter().find(failed).map(|finding| finding.step) {
@@ -151,7 +151,8 @@ impl fmt::Display for Examination {
     }
 }
 
-/// Examines the deployment that `destination` leads to, as far as it can be reached. `ledger` is the ledger's collection.
+/// Examines the deployment of `destination`, as far as it can be reached. `ledger` is the name of the ledger's
+/// collection.
 pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Examination {
     let options = match destination.options().await {
         Ok(options) => options,
@@ -168,12 +169,12 @@ pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Ex
     Examination { address: super::connect::address(&options), findings }
 }
 
-/// A `mongodb+srv` name that cannot be looked up.
+/// Creates the finding for a `mongodb+srv` name that cannot be resolved.
 fn unresolved(error: &AccessError) -> Finding {
     Finding::failed(Step::Name, error.to_string())
 }
 
-/// Puts a refused connection to the step that it failed at; what comes before that step held.
+/// Adds the findings for a refused connection: the step that failed, and the steps before it that succeeded.
 fn refused(error: &AccessError, options: &mongodb::options::ClientOptions, findings: &mut Vec<Finding>) {
     let AccessError::Connect { failure, .. } = error else {
         findings.push(Finding::failed(Step::SignIn, error.to_string()));

@@ -1,4 +1,4 @@
-//! Names, ports and TLS.
+//! Examines host names, ports and TLS.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::{Finding, Step};
 use crate::access::Unreachable;
 use crate::access::connect::are_on_this_machine;
 
-/// How long one host may take to answer.
+/// Time limit for each host.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Looks every host up and knocks at every port; whether any of them can be reached.
+/// Resolves every host name and connects to every port. Returns true if at least one host can be reached.
 pub(super) async fn examine(hosts: &[ServerAddress], findings: &mut Vec<Finding>) -> bool {
     let mut unreachable = Vec::new();
     for host in hosts {
@@ -33,7 +33,7 @@ pub(super) async fn examine(hosts: &[ServerAddress], findings: &mut Vec<Finding>
     unreachable.len() < hosts.len()
 }
 
-/// Some hosts that fail are a member down; all of them are a deployment that cannot be reached.
+/// If some hosts fail, a member may be down, which is a warning. If all hosts fail, the deployment cannot be reached.
 fn finding(step: Step, failed: &[String], of: usize, fine: &str) -> Finding {
     match failed.len() {
         0 => Finding::ok(step, fine),
@@ -42,7 +42,7 @@ fn finding(step: Step, failed: &[String], of: usize, fine: &str) -> Finding {
     }
 }
 
-/// Whether somebody takes connections at `address`.
+/// Tests whether the host at `address` accepts connections.
 pub(super) async fn knock(address: &ServerAddress) -> Result<(), Unreachable> {
     let ServerAddress::Tcp { host, port } = address else { return Ok(()) };
     let looked_up = timeout(HOST_TIMEOUT, lookup_host((host.as_str(), port.unwrap_or(27017)))).await;
@@ -58,7 +58,7 @@ pub(super) async fn knock(address: &ServerAddress) -> Result<(), Unreachable> {
     Err(last)
 }
 
-/// What TLS does for a connection that works.
+/// Creates the finding on TLS for a connection that works.
 pub(super) fn tls(options: &ClientOptions) -> Finding {
     match &options.tls {
         Some(Tls::Enabled(_)) => Finding::ok(Step::Tls, "on, and the server's certificate holds"),

@@ -1,4 +1,4 @@
-//! What the signed-in user may do.
+//! Examines the privileges of the signed-in user.
 
 use bson::{Bson, Document, doc};
 
@@ -6,12 +6,12 @@ use super::{Finding, Step};
 use crate::access::provision::view_name;
 use crate::access::{Failure, Target, leases_of};
 
-/// What loading needs on the data and on the ledger.
+/// The actions that loading needs on the data's collection and on the ledger's collections.
 const LOADING: [&str; 3] = ["find", "insert", "update"];
 
-/// The privileges of the signed-in user, roles resolved.
+/// The privileges of the signed-in user, including those of inherited roles.
 pub(super) struct Privileges {
-    /// Nobody is signed in: there is no access control, and everything is allowed.
+    /// True if nobody is signed in. Then there is no access control, and everything is allowed.
     everything: bool,
     list: Vec<Document>,
 }
@@ -31,7 +31,7 @@ impl Privileges {
         })
     }
 
-    /// Whether `action` is allowed on the collection.
+    /// Returns true if `action` is allowed on the collection.
     fn allow(&self, action: &str, database: &str, collection: &str) -> bool {
         self.everything
             || self.list.iter().any(|privilege| {
@@ -73,7 +73,8 @@ impl Privileges {
     }
 }
 
-/// An empty name stands for every database, or every collection that is not the system's.
+/// Returns true if `resource` includes the collection. An empty name means every database, or every collection except
+/// the system's.
 fn covers(resource: &Document, database: &str, collection: &str) -> bool {
     let matches =
         |name: &str, wanted: &str| resource.get_str(name).is_ok_and(|given| given.is_empty() || given == wanted);

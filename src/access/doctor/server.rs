@@ -1,4 +1,4 @@
-//! The server's version, and the members of its replica set.
+//! Examines the server's version and the members of its replica set.
 
 use bson::{Bson, Document, doc};
 use mongodb::options::ServerAddress;
@@ -6,14 +6,14 @@ use mongodb::options::ServerAddress;
 use super::{Finding, Step};
 use crate::access::{Failure, Target, patiently};
 
-/// The oldest version that is supported here.
+/// The oldest supported version.
 const VERSION_MIN: (i32, i32) = (6, 0);
 
-/// First releases of each series without CVE-2025-14847: an unauthenticated client reads the server's memory, and what
-/// passed through it, by a malformed zlib message.
+/// The first release of each series without CVE-2025-14847. With this fault, a client that is not signed in can read
+/// the server's memory, including data in it, with a malformed zlib message.
 const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
 
-/// Whether the version is supported, and whether zlib must be switched off in it.
+/// Checks that the version is supported, and that it does not offer zlib if it has the fault.
 pub(super) async fn version(target: &Target) -> Finding {
     let info = match admin(target, doc! { "buildInfo": 1 }).await {
         Ok(info) => info,
@@ -45,7 +45,8 @@ fn is_too_old(version: (i32, i32)) -> bool {
     version < VERSION_MIN
 }
 
-/// A series that is not listed has no fixed release if it is older than the newest listed one.
+/// Returns true if the version has the fault. A series that is not listed has no fixed release if it is older than
+/// the newest listed series.
 fn leaks_by_zlib(version: (i32, i32, i32)) -> bool {
     let series = ZLIB_FIXED.into_iter().find(|fixed| (fixed.0, fixed.1) == (version.0, version.1));
     series.map_or(version < ZLIB_FIXED[ZLIB_FIXED.len() - 1], |fixed| version < fixed)
@@ -58,7 +59,7 @@ async fn offers_zlib(target: &Target) -> bool {
     })
 }
 
-/// Which kind of deployment it is, who is the primary, and whether the members that it names can be reached from here.
+/// Reports the kind of deployment, the primary, and whether the listed members can be reached from this machine.
 pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings: &mut Vec<Finding>) {
     let hello = match admin(target, doc! { "hello": 1 }).await {
         Ok(hello) => hello,

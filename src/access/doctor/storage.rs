@@ -1,4 +1,4 @@
-//! The collection's guard, the acknowledgement of writes, the disk, and what the server writes about operations.
+//! Examines the collection's validator, the acknowledgement of writes, the disk, and the logging of operations.
 
 use bson::{Bson, Document, Uuid, doc};
 
@@ -7,15 +7,15 @@ use crate::access::schema::{self, CollectionState};
 use crate::access::{AccessError, Failure, Target};
 use crate::spec::Spec;
 
-/// How long a majority may take to acknowledge a write that changes nothing.
+/// Time limit for a majority to acknowledge a write that changes nothing.
 const ACKNOWLEDGE_TIMEOUT_MS: i64 = 5_000;
-/// Below these the disk is called full: mongod stops when it cannot write its journal.
+/// Minimum free space on the disk. mongod stops if it cannot write its journal.
 const FREE_BYTES_MIN: f64 = 1024.0 * 1024.0 * 1024.0;
 const FREE_SHARE_MIN: f64 = 0.1;
 /// The server's own default for `slowms`.
 const SLOW_MS_DEFAULT: i64 = 100;
 
-/// Whether what breaks the spec is refused.
+/// Checks that the collection refuses documents that violate the spec.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
         Ok(state) => guard(&state, &format!("{}.{}", target.database, target.collection), spec),
@@ -54,7 +54,7 @@ fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
     Finding::ok(Step::Collection, format!("{name} is guarded by the validator of the spec {}", spec.name))
 }
 
-/// Tries a write that matches no document: its acknowledgement waits for the majority all the same.
+/// Tries a write that matches no document. Its acknowledgement still waits for the majority.
 pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
     let nothing = doc! { "_id": Uuid::new() };
     let command = doc! {
@@ -71,7 +71,7 @@ pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
     }
 }
 
-/// Room on the disk that holds the database.
+/// Reports the free space on the disk that contains the database.
 pub(super) async fn disk(target: &Target) -> Finding {
     match target.look(doc! { "dbStats": 1 }).await {
         Ok(stats) => room(&stats),
@@ -97,7 +97,8 @@ fn room(stats: &Document) -> Finding {
     Finding::ok(Step::Disk, message)
 }
 
-/// Slow operations are logged, and profiled ones stored, with the values they ask for.
+/// Reports the settings for slow operations and for the profiler. Both record operations with the values in their
+/// queries.
 pub(super) async fn logging(target: &Target) -> Finding {
     match target.look(doc! { "profile": -1 }).await {
         Ok(profile) => logged(&profile, &target.database),

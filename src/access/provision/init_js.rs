@@ -1,4 +1,4 @@
-//! The wanted state as a script for the database container's first start.
+//! Writes the wanted state as a script for the first start of the database container.
 
 use std::fmt::Write;
 
@@ -9,10 +9,11 @@ use super::plan::Plan;
 use super::wanted::{ACCOUNTS, Wanted, WantedUser};
 use crate::spec::Spec;
 
-/// What stands before and behind the name of a constant of the script inside a text.
+/// Encloses the name of a script constant inside a text.
 const MARK: char = '\u{1}';
 
-/// The script: mongosh runs it once, in the container's first start, with the settings in the environment.
+/// Returns the script. mongosh runs it once, at the first start of the container, with the settings in the
+/// environment.
 pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let place = |name: &str| format!("{MARK}{name}{MARK}");
     let user = |account: crate::access::Account| {
@@ -95,7 +96,8 @@ fn document(document: &Document, depth: usize) -> String {
     format!("{{\n{}\n{}}}", entries.join(",\n"), "  ".repeat(depth))
 }
 
-/// Numbers keep their BSON type, so that what the script makes equals what provisioning compares it with.
+/// Writes a value. Numbers keep their BSON type, so that the state that the script creates equals the state that
+/// provisioning compares with.
 fn value(value: &Bson, depth: usize) -> String {
     match value {
         Bson::Document(inner) => document(inner, depth),
@@ -112,7 +114,7 @@ fn value(value: &Bson, depth: usize) -> String {
     }
 }
 
-/// A text as JSON, or, where it names constants of the script, what adds up to it.
+/// Writes a text as JSON. If the text names constants of the script, writes an expression that concatenates them.
 fn text(text: &str) -> String {
     let parts = text.split(MARK).enumerate().filter(|(_, part)| !part.is_empty());
     let shown: Vec<String> = parts.map(|(at, part)| if at % 2 == 1 { part.to_owned() } else { json(part) }).collect();

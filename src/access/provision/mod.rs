@@ -1,7 +1,9 @@
-//! The deployment as it should be: the collection with its validator and indexes, the view for analysts, roles, users.
+//! The wanted state of the deployment: the collection with its validator and indexes, the view for analysts, roles
+//! and users.
 //!
-//! [`Wanted`] is the one source. [`Plan::make`] holds it against a server and gives the steps between the two, none on a
-//! second run; [`init_js`] writes the same commands as a script for who starts the database's container without Medlift.
+//! [`Wanted`] is the only source. [`Plan::make`] compares it with a server and returns the steps that are missing; a
+//! second run finds none. [`init_js`] writes the same commands as a script, for users who start the database's
+//! container without Medlift.
 
 mod init_js;
 mod password;

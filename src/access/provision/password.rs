@@ -1,14 +1,15 @@
-//! What makes a password too weak for a database of patients.
+//! Finds passwords that are too weak for a database with patient data.
 
-/// Fewest characters; NIST SP 800-63B asks for 8 at the least and 15 where nothing else guards the account.
+/// Smallest number of characters. NIST SP 800-63B requires at least 8, and 15 if the password is the only protection
+/// of the account.
 pub(super) const LENGTH_MIN: usize = 12;
-/// Fewest different characters: "aaaaaaaaaaaa" is long.
+/// Smallest number of different characters. It excludes long passwords such as "aaaaaaaaaaaa".
 pub(super) const DISTINCT_MIN: usize = 6;
-/// What the published lists of leaked passwords begin with, and what templates hold.
+/// Words that are frequent in published lists of leaked passwords, and words that templates contain.
 pub(super) const COMMON: [&str; 8] =
     ["password", "passw0rd", "changeme", "change-me", "12345678", "qwerty", "letmein", "mongodb"];
 
-/// Why `password` is too weak for `user`, or `None`.
+/// Returns the reason why `password` is too weak for `user`, or `None` if it is not.
 pub fn weakness(user: &str, password: &str) -> Option<&'static str> {
     let lower = password.to_lowercase();
     let distinct: std::collections::BTreeSet<char> = password.chars().collect();

@@ -1,4 +1,4 @@
-//! The steps from a deployment as it is to the wanted one.
+//! Plans and carries out the steps from the actual to the wanted state of a deployment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,16 +12,17 @@ use crate::access::indexes::{create_indexes_command, wait_for_builds};
 use crate::access::schema::{self, CollectionState};
 use crate::access::{AccessError, Destination, Failure, SignIn, Target};
 
-/// What has to be done, in order, and what is left alone.
+/// The steps to the wanted state, in order, and the users that are not changed.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The steps. None: the deployment is as wanted.
+    /// The steps. If there are none, the deployment is in the wanted state.
     pub steps: Vec<Step>,
-    /// Users that stand where ours should and were made by somebody else, each with what to do about it.
+    /// Users that have the name of a wanted user but were created by somebody else, each with advice for the
+    /// operator.
     pub left_alone: Vec<String>,
 }
 
-/// One change.
+/// One change to the deployment.
 pub struct Step {
     what: String,
     pub(super) commands: Vec<Document>,
@@ -33,7 +34,7 @@ impl Step {
     }
 }
 
-/// What the step does; its commands hold passwords and are never shown.
+/// Shows a description of the step. The commands contain passwords and are never shown.
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.what)
@@ -47,8 +48,8 @@ impl fmt::Debug for Step {
 }
 
 impl Plan {
-    /// The steps that `target`, signed in as a user who may look at users and roles, is away from `wanted`.
-    /// `destination` is where the target was reached: whether a password has changed is found out by trying it there.
+    /// Returns the steps that change `target` to the state `wanted`. The signed-in user must have the privilege to
+    /// read users and roles. `destination` is used to try the passwords of existing users by signing in.
     pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, AccessError> {
         let mut plan = Self { steps: collection_steps(&schema::read(target).await?, wanted)?, left_alone: Vec::new() };
         plan.steps.extend(ledger_step(target, wanted).await?);
@@ -63,7 +64,7 @@ impl Plan {
         if weak.is_empty() { Ok(plan) } else { Err(AccessError::Users { problems: weak.join("; ") }) }
     }
 
-    /// The steps for an empty deployment.
+    /// Returns the steps for an empty deployment.
     pub(super) fn from_nothing(wanted: &Wanted<'_>) -> Self {
         let mut steps = vec![create_collection(wanted), create_ledger(wanted), create_view(wanted)];
         let indexes: Vec<_> = wanted.spec.indexes.iter().collect();
@@ -75,8 +76,8 @@ impl Plan {
         Self { steps, left_alone: Vec::new() }
     }
 
-    /// Carries the steps out in order, telling each to `done` once it is acknowledged by a journaled majority. Index
-    /// builds that are in the way are waited for; `waiting` is told so.
+    /// Carries out the steps in order. Calls `done` for each step after a journaled majority has acknowledged it.
+    /// Waits for index builds that prevent a step, and then calls `waiting` with a message.
     pub async fn carry_out(
         &self,
         target: &Target,
@@ -95,7 +96,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns what is wrong with a password that is too weak. The password of a user who is left alone is not judged.
+    /// Adds the steps for a user. Returns the problem if the user's password is too weak. The password of a user that
+    /// is not changed is not checked.
     async fn add_user(
         &mut self,
         target: &Target,
@@ -225,7 +227,7 @@ fn create_role(role: &Role) -> Step {
     Step::new(format!("create role {}", role.name), [role.command("createRole")])
 }
 
-/// Privileges without the order in which the server happens to list them.
+/// Returns privileges in a fixed order, because the order in the server's reply is arbitrary.
 fn privileges(all: &[Document]) -> BTreeMap<String, BTreeSet<&str>> {
     let mut sorted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for privilege in all {
@@ -255,7 +257,8 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
 }
 
-/// A password cannot be read back: the only way to know it is to sign in with it.
+/// Returns a step if the password has changed. A password cannot be read from the server; it can only be tried by
+/// signing in.
 async fn password_change(
     destination: &Destination,
     user: &WantedUser,

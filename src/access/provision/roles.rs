@@ -1,4 +1,5 @@
-//! The users' roles: MongoDB's own where they fit, two of ours where they are too wide.
+//! The roles of the users: MongoDB's own if they fit, and two custom roles because MongoDB's own would allow too
+//! much.
 
 use bson::{Bson, Document, doc};
 
@@ -8,10 +9,10 @@ use crate::access::{Account, leases_of};
 
 /// The role of the user who loads and verifies.
 pub(super) const LOADER_ROLE: &str = "medliftLoader";
-/// The role of the user who sees the de-identified view.
+/// The role of the user who reads the de-identified view.
 pub(super) const ANALYST_ROLE: &str = "medliftAnalyst";
 
-/// The role of an account's user, in the database of the data.
+/// Returns the role of an account's user. It applies to the database for the data.
 pub(super) fn role_of(account: Account) -> &'static str {
     match account {
         Account::Root => "root",
@@ -23,15 +24,16 @@ pub(super) fn role_of(account: Account) -> &'static str {
     }
 }
 
-/// A role of ours and what it allows.
+/// A custom role and its privileges.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Role {
     pub(super) name: &'static str,
     pub(super) privileges: Vec<Document>,
 }
 
-/// Our two roles. The loader sees which collections, validators and indexes there are and how much room is left, so that
-/// a load can tell whether all is as the spec wants; it cannot change them, delete a document or read anything else.
+/// Returns the two custom roles. The loader may read which collections, validators and indexes exist and how much
+/// disk space is free, so that a load can check that they match the spec. The loader cannot change them, delete a
+/// document or read other data.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| {
         doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }
@@ -48,7 +50,7 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
 }
 
 impl Role {
-    /// `command` is `createRole` or `updateRole`.
+    /// Returns the command that sets the role. `command` is `createRole` or `updateRole`.
     pub(super) fn command(&self, command: &str) -> Document {
         let privileges: Vec<Bson> = self.privileges.iter().cloned().map(Bson::from).collect();
         doc! { command: self.name, "privileges": privileges, "roles": [] }

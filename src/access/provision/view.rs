@@ -1,21 +1,23 @@
-//! The view for analysts, made from the spec's privacy classes after HIPAA's Safe Harbor, 45 CFR 164.514(b)(2).
+//! The view for analysts. It is derived from the spec's privacy classes according to HIPAA's Safe Harbor, 45 CFR
+//! 164.514(b)(2).
 //!
-//! What the view shows is listed field by field, so that a field nobody has classed (a lineage, a foreign document's
-//! own) is not in it. `_id` goes with the direct identifiers: an unkeyed hash of a person is derived from the person.
+//! The view lists every field that it shows. A field without a privacy class (lineage, or a field that another
+//! program added) is therefore not shown. `_id` is treated as a direct identifier, because an unkeyed hash of a
+//! person's data is derived from the person.
 
 use bson::{Bson, Document, doc};
 
 use crate::spec::{Field, FieldType, Privacy, Spec};
 
-/// Ages above this are shown as one more, and no year is shown that would tell of such an age: (b)(2)(i)(C).
+/// Ages above this limit are shown as 90, and years that would reveal such an age are not shown: (b)(2)(i)(C).
 const AGE_MAX: i32 = 89;
 
-/// The name of the view over `collection`.
+/// Returns the name of the view of `collection`.
 pub fn view_name(collection: &str) -> String {
     format!("{collection}_deidentified")
 }
 
-/// The view's aggregation pipeline.
+/// Returns the view's aggregation pipeline.
 pub fn pipeline(spec: &Spec) -> Vec<Document> {
     let mut shown = doc! { "_id": 0 };
     for field in &spec.fields {
@@ -29,19 +31,20 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     vec![doc! { "$project": shown }]
 }
 
-/// How a field is shown; `None` if it is not.
+/// Returns the expression that shows a field, or `None` if the field is not shown.
 fn deidentified(field: &Field) -> Option<Bson> {
     let path = path_of(field);
     match (field.privacy, &field.kind) {
         (Privacy::DirectIdentifier, _) => None,
-        // Every element of a date but the year goes, whatever the field's class.
+        // Only the year of a date is shown, whatever the privacy class of the field.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(&path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, &path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
     }
 }
 
-/// Free text may name a place smaller than a state, a number may be an age or a postal code; a closed list is neither.
+/// Returns the expression for a quasi-identifier. Free text may name a place smaller than a state, so it is not
+/// shown. A number may be an age or a postal code, so it is limited. A closed list contains neither, so it is shown.
 fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     match kind {
         FieldType::String => None,
@@ -50,7 +53,8 @@ fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     }
 }
 
-/// The year, but none so far back that it tells an age over 89.
+/// Returns the expression for the year of a date. A year so early that it reveals an age over 89 is replaced by the
+/// earliest allowed year.
 fn year(path: &str) -> Bson {
     let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
     let year = doc! { "$year": path };
@@ -61,7 +65,8 @@ fn is_date(path: &str) -> Document {
     doc! { "$eq": [{ "$type": path }, "date"] }
 }
 
-/// Pairs of dates that the spec orders: the days between them are kept, as in the length of a stay.
+/// Returns the pairs of dates that a plausibility rule orders. The view shows the number of days between them, for
+/// example the length of a stay.
 fn date_pairs(spec: &Spec) -> impl Iterator<Item = (&Field, &Field)> {
     let is_date = |field: &Field| matches!(field.kind, FieldType::Date | FieldType::Datetime);
     let pairs = spec.plausibility.iter().map(|rule| (&spec.fields[rule.left], &spec.fields[rule.right]));
@@ -79,12 +84,13 @@ fn path_of(field: &Field) -> String {
     format!("${}", field.name)
 }
 
-/// A computed field's name cannot hold dots without becoming nested.
+/// Replaces the dots in a name. The name of a computed field with dots would create nested documents.
 fn flat(name: &str) -> String {
     name.replace('.', " ")
 }
 
-/// Puts `value` at a dotted name, as nested documents: the server stores it the same way, and the two can be compared.
+/// Inserts `value` at a dotted name, as nested documents. The server stores the pipeline in the same form, so the two
+/// can be compared.
 fn insert_at(document: &mut Document, name: &str, value: Bson) {
     let Some((first, rest)) = name.split_once('.') else {
         document.insert(name, value);

@@ -1,4 +1,4 @@
-//! What a deployment should hold.
+//! The wanted state of a database.
 
 use bson::{Document, doc};
 
@@ -7,7 +7,7 @@ use super::roles::role_of;
 use crate::access::{AccessError, Account, Secret, Settings};
 use crate::spec::Spec;
 
-/// The users that provisioning makes, in the order in which they are named.
+/// The users that provisioning creates, in the order in which they are listed.
 pub(super) const ACCOUNTS: [Account; 5] =
     [Account::Admin, Account::Writer, Account::Reader, Account::Loader, Account::Analyst];
 
@@ -16,9 +16,9 @@ pub(super) const ACCOUNTS: [Account; 5] =
 pub struct Wanted<'spec> {
     /// The dataset.
     pub spec: &'spec Spec,
-    /// The database of the data, which also keeps the users and roles.
+    /// The database for the data. It also stores the users and roles.
     pub database: String,
-    /// The collection of the data.
+    /// The collection for the data.
     pub collection: String,
     /// The collection of the ledger.
     pub ledger: String,
@@ -29,29 +29,31 @@ pub struct Wanted<'spec> {
 /// A user that should exist.
 #[derive(Debug, Clone)]
 pub struct WantedUser {
-    /// What the user is for; it settles the role.
+    /// The account. It determines the role.
     pub account: Account,
     /// The user's name.
     pub name: String,
     /// The user's password.
     pub password: Secret,
-    /// The variable that holds the password.
+    /// The variable that contains the password.
     pub variable: &'static str,
 }
 
-/// The users that the settings ask for.
+/// The users from the settings.
 #[derive(Debug, Clone, Default)]
 pub struct WantedUsers {
-    /// Those with a password.
+    /// The users with a password.
     pub users: Vec<WantedUser>,
-    /// Optional users without one, each with how to have it.
+    /// Messages for optional users without a password. Each explains how to create the user.
     pub left_out: Vec<String>,
 }
 
 impl WantedUser {
-    /// Names and passwords out of the settings; a password that is not set is asked for by its variable's name with
-    /// `ask`, which gives `None` if nobody can be asked. All that are missing are named at once. The loader and the
-    /// analyst are optional.
+    /// Reads names and passwords from the settings. If a password is not set, `ask` is called with the name of its
+    /// variable; it returns `None` if nobody can be asked. The loader and the analyst are optional.
+    ///
+    /// # Errors
+    /// If passwords are missing, or if two variables name the same user. All problems are reported at once.
     pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<WantedUsers, AccessError> {
         let mut wanted = WantedUsers::default();
         let mut problems = Vec::new();
@@ -81,7 +83,7 @@ impl WantedUser {
         Err(AccessError::Users { problems: problems.join("; ") })
     }
 
-    /// What is wrong with the password, if it is too weak.
+    /// Returns the problem with the password, if it is too weak.
     pub(super) fn weakness(&self) -> Option<String> {
         let weakness = weakness(&self.name, self.password.reveal())?;
         Some(format!("{} is too weak: {weakness}", self.variable))
@@ -91,7 +93,7 @@ impl WantedUser {
         role_of(self.account)
     }
 
-    /// What every user of ours carries, so that nobody else's is ever touched.
+    /// Returns the mark of every user that this program creates. Users without the mark are never changed.
     pub(super) fn mark() -> Document {
         doc! { "madeBy": "medlift provision" }
     }
@@ -107,7 +109,7 @@ impl WantedUser {
     }
 }
 
-/// Users that the seed does not have: a deployment without them is complete.
+/// Returns true for users that the original setup does not have. A deployment without them is complete.
 const fn is_optional(account: Account) -> bool {
     matches!(account, Account::Loader | Account::Analyst)
 }
@@ -120,8 +122,8 @@ const fn purpose(account: Account) -> &'static str {
     }
 }
 
-/// An account's name, the variable of its password, and the password. As in the seed, the administrator of the database
-/// has the root user's name and password unless it has its own.
+/// Returns an account's name, the variable of its password, and the password. As in the original setup, the
+/// administrator of the database has the root user's name and password unless it has its own.
 fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), AccessError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();

@@ -4,7 +4,7 @@ use crate::spec::column_key;
 
 mod stability;
 
-/// Fields of every kind, with plausibility of both severities.
+/// Fields of every kind, with plausibility rules of both severities.
 const SPEC: &str = r#"
 name = "test"
 null_markers = ["N/A"]
@@ -78,7 +78,7 @@ fn cleaner() -> Cleaner {
     Cleaner::new(&spec, &layout)
 }
 
-/// Cells divided by `|`; one that begins with `"` goes through the scratch buffer, as a cell with quotes would.
+/// Splits a row at `|`. A cell that begins with `"` is stored in the scratch buffer, like a cell with doubled quotes.
 fn cells_of(row: &[u8]) -> Cells {
     let mut cells = Cells::default();
     let mut start = 0;
@@ -245,7 +245,7 @@ fn a_spelling_of_an_enum_is_counted_behind_the_rules() {
     assert_eq!(tally.changed, [[0, 0, 0, 2, 2]]);
 }
 
-/// A layout for the laboratory's header, matched as a source's would be.
+/// Creates a layout for the laboratory's header. Columns are matched as for a real source.
 fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
     let header: Vec<String> = header.split(';').map(str::to_owned).collect();
     let keys: Vec<String> = header.iter().map(|name| column_key(name)).collect();

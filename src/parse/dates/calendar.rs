@@ -1,16 +1,16 @@
-//! The proleptic Gregorian calendar as day numbers, after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms"
-//! (`days_from_civil`, `civil_from_days`).
+//! Day numbers in the proleptic Gregorian calendar. The algorithms are `days_from_civil` and `civil_from_days` from
+//! Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 
-/// Milliseconds of a day.
+/// Milliseconds per day.
 pub(super) const DAY_MS: i64 = 86_400_000;
 
-/// Days from 0000-03-01, where an era of 400 years begins, to 1970-01-01.
+/// Days from 0000-03-01, the beginning of an era of 400 years, to 1970-01-01.
 const EPOCH_DAYS: i64 = 719_468;
-/// Days of an era of 400 years.
+/// Days per era of 400 years.
 const ERA_DAYS: i64 = 146_097;
 const MONTH_DAYS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// A day by year, month (1 to 12) and day (from 1).
+/// A date: year, month (1 to 12) and day (from 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Civil {
     pub year: u32,
@@ -19,7 +19,7 @@ pub(super) struct Civil {
 }
 
 impl Civil {
-    /// Whether the calendar has that day, in the years 1 to 9999.
+    /// Returns true if the date exists in the calendar and its year is 1 to 9999.
     pub(super) fn is_real(self) -> bool {
         let Some(&days) = MONTH_DAYS.get((self.month as usize).wrapping_sub(1)) else { return false };
         let leap_day = u32::from(self.month == 2 && is_leap(self.year));
@@ -31,10 +31,10 @@ fn is_leap(year: u32) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
-/// Days since 1970-01-01.
+/// Returns the number of days since 1970-01-01.
 pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
     let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
-    // A year that begins in March has its leap day at the end.
+    // Years are counted from March here, so that the leap day is the last day of the year.
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = (month + 9) % 12;
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -43,7 +43,7 @@ pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
     era * ERA_DAYS + day_of_era - EPOCH_DAYS
 }
 
-/// The day that lies `days` after 1970-01-01, if its year is 0001 to 9999.
+/// Returns the date `days` after 1970-01-01, if its year is 0001 to 9999.
 fn civil_from_days(days: i64) -> Option<Civil> {
     let days = days.checked_add(EPOCH_DAYS)?;
     let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
@@ -57,7 +57,8 @@ fn civil_from_days(days: i64) -> Option<Civil> {
     Some(Civil { year: part(year)?, month: part(month)?, day: part(day)? }).filter(|civil| civil.is_real())
 }
 
-/// `2024-01-31T09:05:07.123Z`, in ASCII, for milliseconds since 1970-01-01T00:00:00Z; `None` outside the years 0001 to 9999.
+/// Formats milliseconds since 1970-01-01T00:00:00Z as ASCII text, for example `2024-01-31T09:05:07.123Z`. Returns
+/// `None` outside the years 0001 to 9999.
 pub fn iso_text(ms: i64) -> Option<[u8; 24]> {
     let Civil { year, month, day } = civil_from_days(ms.div_euclid(DAY_MS))?;
     let time_ms = u32::try_from(ms.rem_euclid(DAY_MS)).ok()?;
@@ -70,7 +71,7 @@ pub fn iso_text(ms: i64) -> Option<[u8; 24]> {
     Some(text)
 }
 
-/// Writes `number` so that it ends with `text`.
+/// Writes `number` right-aligned into `text`.
 fn write_number(text: &mut [u8], mut number: u32) {
     for digit in text.iter_mut().rev() {
         if number == 0 {

@@ -1,48 +1,48 @@
-//! Which format a column's dates have, decided from all values of a sample.
+//! Determines the date format of a column from all its values in a sample.
 //!
-//! Every value that reads as a date speaks for the formats it fits. Day-first and month-first fit many values alike: those
-//! decide nothing, and where all do, nobody but the user can tell.
+//! Every value that is a date supports the formats that it fits. Many values fit both day-first and month-first; such
+//! values support neither. If all values of a column are like that, only the user knows the format.
 
 use super::shape::{Shape, shape_of};
 use super::{DateFormat, parse_date};
 
-/// A format is a column's own if at most one value in this many speaks against it.
+/// A column has a format if at most one in this many of its dates has another format.
 const ODD_ONE_IN: u64 = 100;
 const SEPARATORS: [u8; 3] = [b'/', b'-', b'.'];
 
-/// What the values of a column allow.
+/// The result for a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// One format.
+    /// The column has this format.
     One(DateFormat),
-    /// There is no value.
+    /// The sample contains no values.
     NoValues,
     /// Most values fit no format.
     Unknown {
-        /// Values there are.
+        /// Number of values.
         values: u64,
-        /// Those that fit no format.
+        /// Number of values that fit no format.
         unfit: u64,
-        /// How these seem to be written, in words, each with the number of values, most first.
+        /// Descriptions of how these values seem to be written, each with the number of values, most frequent first.
         shapes: Vec<(&'static str, u64)>,
     },
-    /// Two formats that fit all values alike.
+    /// Both formats fit all values equally well.
     Ambiguous(DateFormat, DateFormat),
-    /// Values of several formats: each with the number of values that fit it, most first.
+    /// The values have several formats: each format with the number of values that fit it, most frequent first.
     Mixed(Vec<(DateFormat, u64)>),
 }
 
-/// The values of a column seen so far, counted by what they fit.
+/// Counts of a column's values, by the formats that they fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
     values: u64,
     iso: u64,
     by_separator: [Orders; 3],
-    /// Values that fit no format, by what they look like.
+    /// Values that fit no format, by their shape.
     unfit: [u64; Shape::ALL.len()],
 }
 
-/// Dates with one separator, by the orders they allow.
+/// Dates with one separator, counted by the orders of day and month that they allow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Orders {
     day_first: u64,
@@ -56,7 +56,7 @@ impl Orders {
     }
 }
 
-/// The format of a column with these values; empty ones and null markers left out by the caller.
+/// Determines the format of a column with these values. The caller leaves out empty values and null markers.
 pub fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
     let mut evidence = Evidence::default();
     values.for_each(|value| evidence.add(value));
@@ -64,7 +64,7 @@ pub fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
 }
 
 impl Evidence {
-    /// Takes one more value into account.
+    /// Counts one more value.
     pub fn add(&mut self, value: &str) {
         self.values += 1;
         if parse_date(DateFormat::Iso, value).is_some() {
@@ -88,7 +88,7 @@ impl Evidence {
         }
     }
 
-    /// The shapes of the values that fit no format, most first.
+    /// Returns the shapes of the values that fit no format, most frequent first.
     fn shapes(&self) -> Vec<(&'static str, u64)> {
         let mut shapes: Vec<_> = Shape::ALL.iter().map(|shape| shape.name()).zip(self.unfit).collect();
         shapes.retain(|&(_, values)| values > 0);
@@ -96,7 +96,7 @@ impl Evidence {
         shapes
     }
 
-    /// What all the values together allow.
+    /// Returns the result for all values counted so far.
     pub fn decide(&self) -> Decision {
         let totals = self.by_separator.map(Orders::total);
         let dates = self.iso + totals.iter().sum::<u64>();
@@ -128,7 +128,7 @@ impl Evidence {
         }
     }
 
-    /// The formats that fit any value, each with how many, most first.
+    /// Returns each format that fits at least one value, with the number of values, most frequent first.
     fn fits(&self) -> Vec<(DateFormat, u64)> {
         let mut fits = vec![(DateFormat::Iso, self.iso)];
         for (separator, orders) in SEPARATORS.into_iter().zip(self.by_separator) {
@@ -141,7 +141,7 @@ impl Evidence {
     }
 }
 
-/// Whether `minority` of `all` is more than odd values in a column of another format.
+/// Returns true if `minority` is more than one in `ODD_ONE_IN` of all values.
 fn is_too_many(minority: u64, all: u64) -> bool {
     minority * ODD_ONE_IN > all
 }

@@ -1,4 +1,4 @@
-//! Dates: a format belongs to a column, never to a cell.
+//! Parses dates. The format belongs to the column, never to a single cell.
 
 mod calendar;
 mod decide;
@@ -11,10 +11,10 @@ pub use decide::{Decision, Evidence, decide};
 
 use calendar::{Civil, DAY_MS, days_from_civil};
 
-/// The years 0001 to 9999.
+/// The years 0001 to 9999, in milliseconds since 1970.
 const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
-/// Order and separator of a date's parts. A time may follow.
+/// Order and separator of the parts of a date. A time may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DateFormat {
     /// `2024-01-31` or `2024/01/31`, optionally with `T` or a space, a time, a fraction and an offset (ISO 8601).
@@ -37,7 +37,7 @@ impl DateFormat {
         Self::MonthDayYear(b'.'),
     ];
 
-    /// The format's name, as on the command line and in the summary: `YYYY-MM-DD`, `DD/MM/YYYY`, …
+    /// Returns the format's name, as used on the command line and in the summary: `YYYY-MM-DD`, `DD/MM/YYYY`, …
     pub const fn name(self) -> &'static str {
         match self {
             Self::Iso => "YYYY-MM-DD",
@@ -50,7 +50,7 @@ impl DateFormat {
         }
     }
 
-    /// The format of that name, in any letter case; `iso` is one too.
+    /// Returns the format with this name, in any letter case. `iso` is also accepted.
     pub fn from_name(name: &str) -> Option<Self> {
         if name.eq_ignore_ascii_case("iso") {
             return Some(Self::Iso);
@@ -59,10 +59,11 @@ impl DateFormat {
     }
 }
 
-/// Milliseconds since 1970-01-01T00:00:00Z, if `text` is a date of that format in the years 0001 to 9999, with or without a
-/// time. Without an offset the time is UTC. What is finer than a millisecond is cut off.
+/// Parses `text` as a date of this format, with or without a time. Returns milliseconds since 1970-01-01T00:00:00Z,
+/// or `None` if it is not such a date in the years 0001 to 9999.
 ///
-/// Day and month may have one digit where the format begins with them; the calendar is the proleptic Gregorian one.
+/// A time without an offset is UTC. Fractions smaller than a millisecond are cut off. In formats that begin with the
+/// day or the month, both may have one digit. The calendar is the proleptic Gregorian calendar.
 pub fn parse_date(format: DateFormat, text: &str) -> Option<i64> {
     if format == DateFormat::Iso
         && let Some(days) = iso_days(text.as_bytes())
@@ -72,7 +73,8 @@ pub fn parse_date(format: DateFormat, text: &str) -> Option<i64> {
     parse_any(format, text.as_bytes())
 }
 
-/// Days since 1970-01-01 for the form that nearly all dates have, `2024-01-31`. `None` says nothing: the slow way decides.
+/// Parses the form that nearly all dates have, `2024-01-31`, and returns the days since 1970-01-01. `None` only means
+/// that `parse_any` must decide.
 fn iso_days(text: &[u8]) -> Option<i64> {
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return None };
     let digits = [y1, y2, y3, y4, m1, m2, d1, d2].map(|byte| u32::from(byte.wrapping_sub(b'0')));
@@ -99,22 +101,22 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);
-    // An offset may lead out of the years that a date can be written with.
+    // An offset can move a time outside the years that a date can be written with.
     ms.filter(|ms| YEARS_MS.contains(ms))
 }
 
-/// What is left of a date's text.
+/// The part of a date's text that is not parsed yet.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
-    /// Takes one byte if it is one of `wanted`.
+    /// Consumes one byte if it is one of `wanted`.
     fn take(&mut self, wanted: &[u8]) -> Option<u8> {
         let (&byte, rest) = self.0.split_first().filter(|(byte, _)| wanted.contains(byte))?;
         self.0 = rest;
         Some(byte)
     }
 
-    /// Takes a number of `fewest` to `most` digits.
+    /// Consumes a number of `fewest` to `most` digits.
     fn number(&mut self, fewest: usize, most: usize) -> Option<u32> {
         let length = self.0.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = self.0.split_at(length);
@@ -130,7 +132,7 @@ impl Rest<'_> {
         Some(Civil { year, month, day: self.number(2, 2)? })
     }
 
-    /// Day and month in either order, then the year.
+    /// Parses day and month in either order, then the year.
     fn short_date(&mut self, separator: u8) -> Option<[u32; 3]> {
         let first = self.number(1, 2)?;
         self.take(&[separator])?;
@@ -139,7 +141,8 @@ impl Rest<'_> {
         Some([first, second, self.number(4, 4)?])
     }
 
-    /// `T` or a space, then `HH:MM[:SS[.fraction]]` and an optional offset; milliseconds since midnight UTC.
+    /// Parses `T` or a space, then `HH:MM[:SS[.fraction]]` and an optional offset. Returns milliseconds since
+    /// midnight UTC.
     fn time_ms(&mut self) -> Option<i64> {
         self.take(b"T t")?;
         let hour = self.number(1, 2)?;
@@ -165,7 +168,7 @@ impl Rest<'_> {
         Some(seconds * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2))
     }
 
-    /// `Z`, `+hh:mm`, `+hhmm`, `+hh` or nothing.
+    /// Parses `Z`, `+hh:mm`, `+hhmm`, `+hh` or nothing.
     fn offset_ms(&mut self) -> Option<i64> {
         let Some(sign) = self.take(b"Zz+-").filter(|sign| !sign.eq_ignore_ascii_case(&b'Z')) else { return Some(0) };
         let hours = self.number(2, 2).filter(|&hours| hours < 24)?;

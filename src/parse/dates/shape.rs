@@ -1,4 +1,5 @@
-//! What a text that is not a date in any known format looks like: so a person is told which format would fit.
+//! Recognises how a text is written that is not a date in any known format, so that the error message can name the
+//! format.
 
 use super::calendar::Civil;
 use super::{DateFormat, parse_date};
@@ -6,7 +7,7 @@ use super::{DateFormat, parse_date};
 /// A way to write dates that medlift does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// `16-07-68`: the century is not in the data.
+    /// `16-07-68`: the century is missing.
     ShortYear,
     /// `16 Jul 1968`.
     MonthName,
@@ -18,7 +19,7 @@ pub(super) enum Shape {
     WithTime,
     /// `16/07/1968 9:30 PM`.
     HalfDay,
-    /// `25035`: days as spreadsheets count them.
+    /// `25035`: a number of days, as in spreadsheets.
     DayNumber,
     /// `1706691600`: seconds or milliseconds since 1970.
     Epoch,
@@ -27,7 +28,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// All shapes, in the order of their numbers.
+    /// All shapes, in the order of the enum.
     pub(super) const ALL: [Self; 9] = [
         Self::ShortYear,
         Self::MonthName,
@@ -40,7 +41,7 @@ impl Shape {
         Self::NoDay,
     ];
 
-    /// The shape in words, without a value.
+    /// Returns a description of the shape. It contains no value of the source.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ShortYear => "dates with a year of two digits, such as DD-MM-YY",
@@ -56,7 +57,7 @@ impl Shape {
     }
 }
 
-/// The shape of a text that no format reads, if it looks like a date at all.
+/// Returns the shape of a text that fits no format, if it looks like a date.
 pub(super) fn shape_of(text: &str) -> Option<Shape> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return shape_of_digits(text);
@@ -93,7 +94,7 @@ fn shape_of_digits(text: &str) -> Option<Shape> {
     }
 }
 
-/// Whether the text is a date with a time that ends with AM or PM.
+/// Returns true if the text is a date with a time that ends with AM or PM.
 fn has_half_day(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let Some(time) = ["am", "pm", "a.m.", "p.m."].iter().find_map(|end| lower.strip_suffix(end)) else { return false };
@@ -108,7 +109,7 @@ fn is_day_number(part: &str) -> bool {
     part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether the part begins as the name of a month does, in English, German, French, Spanish or Italian.
+/// Returns true if the part begins like the name of a month in English, German, French, Spanish or Italian.
 fn is_month(part: &str) -> bool {
     const BEGINNINGS: [&str; 30] = [
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "jän", "mär", "mai", "okt",
@@ -118,7 +119,7 @@ fn is_month(part: &str) -> bool {
     lower.chars().all(char::is_alphabetic) && BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning))
 }
 
-/// Whether the part is a day, a month in letters and a year in one: `16JUL1968`.
+/// Returns true if the part is a day, a month in letters and a year without separators: `16JUL1968`.
 fn is_joined_month(part: &str) -> bool {
     let rest = part.trim_start_matches(|sign: char| sign.is_ascii_digit());
     let month = rest.trim_end_matches(|sign: char| sign.is_ascii_digit());

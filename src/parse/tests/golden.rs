@@ -1,5 +1,5 @@
-//! Golden cases: each directory of `tests/data/csv` holds an `input` as it may come, and in `expected.txt` what is to become
-//! of it: encoding and dialect, then each row with its line and offset, as cells or as the reason why it is refused.
+//! Golden cases. Each directory of `tests/data/csv` contains an `input` and an `expected.txt` with the expected
+//! result: encoding and dialect, then each row with its line and offset, as cells or as the reason for its refusal.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::read::{Block, ReadOptions, Reader, Source};
 
-/// Set to write what is found to the files instead of comparing with them.
+/// If this variable is set, the results are written to the files instead of being compared with them.
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
 
-/// A spec with a string field a column, so that every cell is seen.
+/// Creates a spec with one string field per column, so that every cell is checked.
 fn spec_of_header(format: Format, sample: &[u8]) -> Spec {
     let span = records(sample, &format).next().unwrap();
     let row = &sample[span.start as usize..span.end as usize];

@@ -1,4 +1,4 @@
-//! NDJSON: keys to fields, values to the text of cells.
+//! Tests of NDJSON: the assignment of keys to fields, and the text of the cells.
 
 use super::*;
 

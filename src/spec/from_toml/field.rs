@@ -1,4 +1,4 @@
-//! One `[[field]]` of the TOML form.
+//! Reads one `[[field]]` of a spec.
 
 use regex::Regex;
 
@@ -8,10 +8,10 @@ use crate::spec::{
     Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Range, Rule, SpecError, same_spelling, trim,
 };
 
-/// Keys that every type of field has.
+/// Keys that are allowed for every type of field.
 const SHARED_KEYS: &[&str] = &["name", "column", "aliases", "type", "presence", "clean", "null_markers", "privacy"];
 
-/// Keys that only some types have.
+/// Keys that are allowed only for some types.
 const TYPED_KEYS: &[(&str, &[&str])] = &[
     ("length", &["string"]),
     ("pattern", &["string"]),
@@ -47,7 +47,7 @@ const RULES: &[Rule] = &[
     Rule::NullIfNegative,
 ];
 
-/// Reads every field; `null_markers` of the dataset stand for a field that has none of its own.
+/// Reads all fields. A field without `null_markers` of its own uses those of the dataset.
 pub(super) fn read_all(root: &Table<'_>, tables: &[Table<'_>]) -> Result<Vec<Field>, SpecError> {
     if tables.is_empty() {
         return Err(root.wrong("field", "the dataset has no field", "describe each field under a [[field]]"));
@@ -89,7 +89,7 @@ fn missing_privacy(table: &Table<'_>) -> SpecError {
     table.wrong("privacy", "missing", remedy)
 }
 
-/// Refuses unknown keys, and known ones that mean nothing for the field's type.
+/// Refuses unknown keys, and known keys that do not apply to the field's type.
 fn check_keys(table: &Table<'_>, type_name: &str) -> Result<(), SpecError> {
     let known: Vec<&str> = SHARED_KEYS.iter().chain(TYPED_KEYS.iter().map(|(key, _)| key)).copied().collect();
     table.only(&known)?;
@@ -188,7 +188,8 @@ fn synonyms(table: &Table<'_>, values: &[&str]) -> Result<Vec<(String, usize)>, 
     Ok(synonyms)
 }
 
-/// A list of cell texts: not empty, nothing that trimming would keep from ever matching, nothing twice.
+/// Checks a list of cell texts. The list must not be empty. No text may have white space around it, because cells are
+/// trimmed and would never match. No text may be listed twice.
 fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Result<(), SpecError> {
     if texts.is_empty() {
         return Err(table.wrong(key, "the list is empty", remedy));
@@ -204,7 +205,7 @@ fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Res
     Ok(())
 }
 
-/// The listed markers without the empty text, which always means "no value".
+/// Returns the listed markers without the empty text, which always means "no value".
 fn null_markers(table: &Table<'_>) -> Result<Option<Vec<String>>, SpecError> {
     let Some(markers) = table.texts("null_markers")? else { return Ok(None) };
     match markers.iter().find(|marker| trim(marker) != **marker) {
@@ -216,7 +217,7 @@ fn null_markers(table: &Table<'_>) -> Result<Option<Vec<String>>, SpecError> {
     }
 }
 
-/// A text cannot mean both "no value" and a value.
+/// Checks that no text means both "no value" and a value.
 fn check_markers(table: &Table<'_>, field: &Field) -> Result<(), SpecError> {
     let meanings: Vec<&String> = match &field.kind {
         FieldType::Enum { values, synonyms } => values.iter().chain(synonyms.iter().map(|(text, _)| text)).collect(),
@@ -267,7 +268,7 @@ fn constraints(table: &Table<'_>, kind: &FieldType) -> Result<Constraints, SpecE
     Ok(Constraints { range: range(table, kind)?, length: length(table)?, pattern: pattern(table)? })
 }
 
-/// The range in the field's own type, so that nothing is lost on the way to a comparison.
+/// Returns the range in the field's own type, so that comparisons are exact.
 fn range(table: &Table<'_>, kind: &FieldType) -> Result<Option<Range>, SpecError> {
     let Some((least, most)) = table.bounds("range")? else { return Ok(None) };
     match kind {
@@ -289,7 +290,7 @@ fn length(table: &Table<'_>) -> Result<Option<(u32, u32)>, SpecError> {
     }
 }
 
-/// The pattern, bound to the whole text in a way that Rust's regex and the server's PCRE both understand.
+/// Returns the pattern, anchored to the whole text with syntax that both Rust's regex and the server's PCRE support.
 fn pattern(table: &Table<'_>) -> Result<Option<Regex>, SpecError> {
     let Some(pattern) = table.text("pattern")? else { return Ok(None) };
     let refuse = |error: regex::Error| {
@@ -297,7 +298,7 @@ fn pattern(table: &Table<'_>) -> Result<Option<Regex>, SpecError> {
         let problem = told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         table.wrong("pattern", problem, "write a regular expression that the whole text matches")
     };
-    // Alone first: a stray parenthesis must not pair with one of ours.
+    // The pattern is first compiled alone. Otherwise a stray parenthesis in it could match one that is added here.
     Regex::new(pattern).map_err(refuse)?;
     Regex::new(&format!(r"\A(?:{pattern})\z")).map(Some).map_err(refuse)
 }

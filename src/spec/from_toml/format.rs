@@ -1,4 +1,4 @@
-//! The `[source]` table of the TOML form.
+//! Reads the `[source]` table of a spec.
 
 use super::source::Table;
 use crate::spec::{Sign, SourceFormat, SpecError};
@@ -6,7 +6,7 @@ use crate::spec::{Sign, SourceFormat, SpecError};
 const KEYS: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
 const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')];
 
-/// How the dataset's sources are written.
+/// Reads the delimiter, the quote, the escape character and the other settings of the dataset's sources.
 pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
     let Some(table) = root.table("source")? else { return Ok(SourceFormat::default()) };
     table.only(KEYS)?;

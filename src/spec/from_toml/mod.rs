@@ -1,4 +1,4 @@
-//! From TOML to a [`Spec`], or to the first thing that is wrong with it.
+//! Reads a [`Spec`] from TOML. Reports the first error.
 
 mod field;
 mod format;
@@ -11,7 +11,7 @@ use super::{Spec, SpecError};
 
 const KEYS: &[&str] = &["name", "collection", "null_markers", "identity", "field", "plausibility", "index", "source"];
 
-/// Reads a spec; `origin` is how messages name the text.
+/// Reads a spec. Messages use `origin` as the name of the text.
 pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
     let source = Source { origin, text };
     let entries = source.parse()?;
@@ -35,7 +35,7 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
     })
 }
 
-/// The collection's name, after the server's own rules for one.
+/// Returns the name of the collection, checked against the server's rules for names.
 fn collection(root: &Table<'_>, dataset: &str) -> Result<String, SpecError> {
     let key = if root.has("collection") { "collection" } else { "name" };
     let name = root.text("collection")?.unwrap_or(dataset);

@@ -1,14 +1,17 @@
-//! Names of fields and columns: what the server allows in a document, and what a header can tell apart.
+//! Checks the names of fields and columns: the server must allow the names in a document, and a header must identify
+//! each column.
 
 use std::collections::HashMap;
 
 use super::source::Table;
 use crate::spec::{Field, SpecError, column_key};
 
-/// Parts of a dotted name. The server takes documents of 100 levels; a validator has two levels for each of a document.
+/// Largest number of parts in a dotted name. The server allows 100 levels in a document, and a validator needs two
+/// levels for each level of the document.
 const DEPTH_MAX: usize = 61;
 
-/// Checks every field's name and columns, alone and against the others. `tables` are the fields' tables.
+/// Checks every field's name and columns, alone and against the other fields. `tables` are the TOML tables of the
+/// fields.
 pub(super) fn check(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
     let tables: Vec<Table<'_>> = fields.iter().zip(tables).map(|(field, table)| table.named(&field.name)).collect();
     for (field, table) in fields.iter().zip(&tables) {
@@ -33,12 +36,13 @@ fn check_name(name: &str, table: &Table<'_>) -> Result<(), SpecError> {
     Err(table.wrong("name", problem, "name the field as documents will, e.g. \"Blood Type\" or \"result.value\""))
 }
 
-/// The dotted prefixes of a name, shortest first: `a` and `a.b` for `a.b.c`.
+/// Returns the dotted prefixes of a name, shortest first: `a` and `a.b` for `a.b.c`.
 fn prefixes(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').map(|(dot, _)| &name[..dot])
 }
 
-/// A name is given once, is not both a value and a document, and fields of one document stand together.
+/// Checks that no name is given twice, that no name is both a value and a document, and that the fields of one
+/// document follow each other.
 fn check_paths(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
     let mut leaves: HashMap<&str, usize> = HashMap::new();
     let mut documents: HashMap<&str, usize> = HashMap::new();
@@ -64,8 +68,9 @@ fn check_paths(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> 
     Ok(())
 }
 
-/// No two columns, nor aliases, may be the same once case and separators are disregarded. JSON has a field under its name:
-/// that, and the documents it leads through, may be no other field's column either.
+/// Checks that no two columns or aliases have the same key, which ignores letter case and separators.
+/// In JSON, a field can also be found by its own name. Therefore its name, and the documents that enclose it, must
+/// not be the column of another field either.
 fn check_columns(fields: &[Field], tables: &[Table<'_>]) -> Result<(), SpecError> {
     let mut owners: HashMap<String, &str> = HashMap::new();
     for (field, table) in fields.iter().zip(tables) {

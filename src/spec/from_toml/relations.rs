@@ -1,4 +1,4 @@
-//! What holds between fields: identity, plausibility, indexes.
+//! Reads the parts of a spec that refer to several fields: identity, plausibility and indexes.
 
 use super::source::{Table, suggest};
 use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, SpecError};
@@ -6,7 +6,8 @@ use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, S
 const CONFLICTS: &[(&str, OnConflict)] =
     &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
 
-/// Indexes of a collection beside the one on `_id`, fields of an index, and bytes of its name.
+/// The server's limits: indexes per collection without the one on `_id`, fields per index, and bytes of an index
+/// name.
 /// <https://www.mongodb.com/docs/manual/reference/limits/#indexes>
 const INDEXES_MAX: usize = 63;
 const INDEX_KEYS_MAX: usize = 32;
@@ -14,7 +15,7 @@ const INDEX_NAME_BYTES_MAX: usize = 1024;
 
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
 
-/// Reads `[identity]`: all fields unless it says otherwise.
+/// Reads `[identity]`. By default the identity consists of all fields.
 pub(super) fn identity(root: &Table<'_>, fields: &[Field]) -> Result<Identity, SpecError> {
     let Some(table) = root.table("identity")? else {
         return Ok(Identity { fields: (0..fields.len()).collect(), on_conflict: OnConflict::KeepFirst });
@@ -48,7 +49,7 @@ fn identity_fields(table: &Table<'_>, fields: &[Field]) -> Result<Vec<usize>, Sp
     }
 }
 
-/// The fields that a list of names stands for, in ascending order.
+/// Returns the indices of the fields that a list names, in ascending order.
 fn listed(table: &Table<'_>, key: &str, fields: &[Field]) -> Result<Vec<usize>, SpecError> {
     let mut indices = Vec::new();
     for name in table.texts(key)?.unwrap_or_default() {
@@ -96,7 +97,7 @@ fn plausibility_rule(table: &Table<'_>, fields: &[Field]) -> Result<Plausibility
     Ok(Plausibility { name: name.to_owned(), left, right, severity })
 }
 
-/// Values whose order is exact and means something: two points in time, two integers, or two doubles.
+/// Checks that the values can be compared exactly: two points in time, two integers, or two doubles.
 fn check_comparable(table: &Table<'_>, left: &Field, right: &Field) -> Result<(), SpecError> {
     let comparable = match (order(&left.kind), order(&right.kind)) {
         (Some(left), Some(right)) => left == right,
@@ -164,7 +165,7 @@ fn index(table: &Table<'_>, fields: &[Field]) -> Result<Index, SpecError> {
     Ok(Index { name: name.to_owned(), keys, unique: table.flag("unique")?.unwrap_or(false) })
 }
 
-/// A field's name, descending where a `-` stands before it.
+/// Reads a field's name. A `-` before it means descending order.
 fn index_key(table: &Table<'_>, text: &str, fields: &[Field]) -> Result<(String, i32), SpecError> {
     let is_field = fields.iter().any(|field| field.name == text);
     let (name, direction) = match text.strip_prefix('-') {

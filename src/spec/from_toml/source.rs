@@ -1,4 +1,4 @@
-//! TOML tables that know where they stand, so that whatever is wrong can be pointed at.
+//! TOML tables that know their position in the text, so that errors can report the line.
 
 use std::fmt::Display;
 
@@ -9,7 +9,7 @@ use crate::spec::SpecError;
 use crate::spec::range::{Bound, Decimal};
 use crate::spec::spelling::closest;
 
-/// The text of a spec and where it came from.
+/// The text of a spec, and its origin.
 pub(super) struct Source<'t> {
     pub(super) origin: &'t str,
     pub(super) text: &'t str,
@@ -30,7 +30,7 @@ impl<'t> Source<'t> {
     }
 }
 
-/// One table of the spec with its dotted path and position.
+/// One table of the spec, with its dotted path and position.
 #[derive(Clone)]
 pub(super) struct Table<'t> {
     source: &'t Source<'t>,
@@ -44,12 +44,12 @@ impl<'t> Table<'t> {
         Self { source, path: String::new(), offset: 0, entries }
     }
 
-    /// The same table, known by a name from here on: `field` becomes `field."Blood Type"`.
+    /// Returns the same table with `name` appended to its path: `field` becomes `field."Blood Type"`.
     pub(super) fn named(&self, name: &str) -> Self {
         Self { path: join(&self.path, name), ..self.clone() }
     }
 
-    /// An error at `key`, or at the table's beginning where it has no such key.
+    /// Creates an error at `key`, or at the beginning of the table if it has no such key.
     pub(super) fn wrong(&self, key: &str, problem: impl Display, remedy: impl Display) -> SpecError {
         let offset = self.entries.get_key_value(key).map_or(self.offset, |(key, _)| key.span().start);
         SpecError::Wrong {
@@ -61,7 +61,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Refuses keys that are not among the known ones.
+    /// Refuses keys that are not known.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), SpecError> {
         match self.keys().find(|key| !known.contains(key)) {
             None => Ok(()),
@@ -104,7 +104,7 @@ impl<'t> Table<'t> {
             .map(Some)
     }
 
-    /// Two numbers, smallest and largest.
+    /// Reads two numbers: the smallest and the largest.
     pub(super) fn bounds(&self, key: &str) -> Result<Option<(Bound, Bound)>, SpecError> {
         let wanted = "two numbers, smallest and largest, e.g. [0, 130]";
         let Some(array) = self.array(key, wanted)? else { return Ok(None) };
@@ -118,12 +118,12 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// One word out of a closed list.
+    /// Reads one word of a closed list.
     pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, SpecError> {
         self.text(key)?.map(|word| self.chosen(key, word, choices)).transpose()
     }
 
-    /// What `word`, written under `key`, stands for.
+    /// Returns the choice that `word` names. `key` is the key under which the word is written.
     pub(super) fn chosen<T: Copy>(&self, key: &str, word: &str, choices: &[(&str, T)]) -> Result<T, SpecError> {
         choices.iter().find(|(name, _)| *name == word).map(|&(_, choice)| choice).ok_or_else(|| {
             let known: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
@@ -139,7 +139,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// The tables written as `[[key]]`.
+    /// Returns the tables written as `[[key]]`.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<Self>, SpecError> {
         let wanted = format!("tables, each begun by [[{key}]]");
         let Some(array) = self.array(key, &wanted)? else { return Ok(Vec::new()) };
@@ -167,7 +167,7 @@ impl<'t> Table<'t> {
     }
 }
 
-/// What to write in place of an unknown word.
+/// Returns a proposal for an unknown word.
 pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     match closest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -175,7 +175,7 @@ pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// A TOML number, exactly; nothing for a NaN or for one that no field could hold.
+/// Reads a TOML number exactly. Returns `None` for a NaN, and for a number that no field could contain.
 fn bound(value: &DeValue<'_>) -> Option<Bound> {
     let number = match value {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
@@ -190,7 +190,7 @@ fn bound(value: &DeValue<'_>) -> Option<Bound> {
     }
 }
 
-/// Appends a key to a dotted path, in quotes where TOML would need them.
+/// Appends a key to a dotted path, in quotes if TOML needs them.
 fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     let key = if bare { key.to_owned() } else { format!("{key:?}") };

@@ -1,4 +1,4 @@
-//! Cleaning a text that was cleaned changes nothing: else an export that is loaded again would write.
+//! Cleaning a cleaned text must change nothing. Otherwise, loading an export again would change stored documents.
 
 use proptest::prelude::*;
 use unicode_normalization::{is_nfc, is_nfc_quick};
@@ -8,7 +8,7 @@ use super::*;
 const RULES_OF_TEXT: [&str; 6] =
     ["nfc", "collapse_whitespace", "person_name", "organisation_name", "upper_case", "lower_case"];
 
-/// A cleaner for one field, whose type and keys are `field`.
+/// Creates a cleaner for one field, whose type and keys are given in `field`.
 fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
     let text = format!("name = \"x\"\n[[field]]\nname = \"x\"\npresence = \"nullable\"\nprivacy = \"none\"\n{field}");
     let spec = Spec::from_toml(&text, "test").expect("a right spec");
@@ -28,7 +28,8 @@ fn text_cleaner(rules: &[&str]) -> Cleaner {
     cleaner_of(&format!("type = \"string\"\nnull_markers = [\"N/A\", \"Md\"]\nclean = {rules:?}"), DateFormat::Iso)
 }
 
-/// What becomes of a cell: nothing, or a text; as a cell that stands in its row, and as one that does not.
+/// Returns the cleaned text of a cell, or `None` if no value is left. Cleans it once as a range of its row and once
+/// from the scratch buffer.
 fn cleaned(cleaner: &mut Cleaner, text: &str) -> Result<Option<String>, Reason> {
     let mut in_row = Cells::default();
     in_row.push_borrowed(0..text.len());
@@ -44,7 +45,7 @@ fn cleaned(cleaner: &mut Cleaner, text: &str) -> Result<Option<String>, Reason> 
     }
 }
 
-/// Cleans twice: the second time changes nothing, and the rules have left the text normalized.
+/// Cleans twice. The second time must change nothing, and the text must be normalized if `is_normalized`.
 #[track_caller]
 fn check(cleaner: &mut Cleaner, text: &str, is_normalized: bool) {
     match cleaned(cleaner, text) {
@@ -57,7 +58,8 @@ fn check(cleaner: &mut Cleaner, text: &str, is_normalized: bool) {
     }
 }
 
-/// Texts full of letters that change their number or kind with their case, marks that join, and what trims and divides.
+/// Texts with many letters whose length or kind changes with their case, combining marks, and characters that are
+/// trimmed or separate words.
 fn text() -> impl Strategy<Value = String> {
     let sign = prop_oneof![
         3 => "[a-zA-Z '.,-]",
@@ -99,8 +101,8 @@ proptest! {
     }
 }
 
-/// Every character that has another case, joins or comes apart, alone and among others, by every one and two rules.
-/// All of them take a minute: `cargo test --lib every_character -- --ignored`.
+/// Tests every character that has another case, combines or decomposes, alone and among others, with every rule and
+/// every pair of rules.
 #[test]
 #[ignore = "takes a minute"]
 fn every_character_that_changes_settles() {
