@@ -99,7 +99,8 @@ fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(problem) }
 }
 
-/// Checks that the text could be the result of cleaning, which trims texts and turns null markers into null.
+/// Checks that the text could be the result of cleaning, which trims texts, turns null markers into null and rejects
+/// control characters.
 fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
     check(!text.is_empty(), "an empty text, which reads as no value")?;
     check(trim(text) == text, "white space around the text, which reading takes away")?;

@@ -174,8 +174,8 @@ impl Ledger {
         Ok(found.as_ref().and_then(held_of))
     }
 
-    /// Returns the lease of another load into this collection that is under way, if there is one. `key` is the caller's
-    /// own load, which is left out.
+    /// Returns the lease of another load into this collection that is under way, if there is one. The caller's own
+    /// load, with the key `key`, does not count, and neither does a load whose process is known to have ended.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -379,9 +379,10 @@ impl Ledger {
         patiently(|| async { self.leases.find_one(filter.clone()).await }).await
     }
 
-    /// Determines the identity of the collection, stores it and returns it. The result is the identity in the ledger.
-    /// It is `wanted` if the ledger has none, or if the collection is empty and no other load is under way. `key` is
-    /// the key of the calling load, which must have its lease.
+    /// Determines the identity of the collection, stores it and returns it. The result is the identity in the ledger,
+    /// or the one derived from earlier loads if the ledger has none. It is `wanted` if there is neither, or if the
+    /// collection is empty and no other load is under way. `key` is the key of the calling load, which must have its
+    /// lease.
     ///
     /// Two loads that call this at the same time see each other's lease. Each call changes the document's revision. A
     /// load therefore cannot replace an identity that another load has just accepted.

@@ -1,4 +1,5 @@
-//! Chooses the reject file of each source. A load never overwrites rows that it did not write itself.
+//! Chooses the reject file of each source. A load overwrites only rows of its own, or of earlier loads with the same
+//! key.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -45,7 +46,8 @@ enum Slot {
     /// its content.
     Unused(Option<RejectFile>),
     Open(RejectFile),
-    /// The source is complete. Length and hash are those of the load's own rows.
+    /// Closed, because its source is complete or too many files were open. Length and hash are those of the load's own
+    /// rows.
     Closed {
         path: PathBuf,
         bytes: u64,

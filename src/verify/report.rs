@@ -25,7 +25,7 @@ pub struct Verification {
     pub extra: u64,
     /// Documents that the source does not require, if these do not count as differences.
     pub others: u64,
-    /// The documents among the extra ones whose `_id` cannot have been made by this program.
+    /// The documents among `extra` and `others` whose `_id` cannot have been made by this program.
     pub foreign: u64,
     /// Documents with an `_id` of the source and other content.
     pub different: u64,

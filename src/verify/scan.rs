@@ -38,8 +38,8 @@ pub struct Scan {
     collection: Collection<RawDocumentBuf>,
 }
 
-/// A half-open range of `_id`s in the server's order over all BSON types. `None` at either end means that it is not
-/// limited.
+/// A half-open range of `_id`s in the server's order over all BSON types. `None` means that the range has no limit at
+/// that end.
 #[derive(Debug, Clone, Default)]
 pub struct Range {
     /// The first `_id`.

@@ -39,7 +39,8 @@ pub(super) struct Batch {
     pub(super) attempts: u32,
     /// True if an earlier attempt may have stored the records, for example because its reply was lost.
     pub(super) in_doubt: bool,
-    /// True if this only reads before anything was written. An absent document was then not rolled back.
+    /// True for a read before the first insert. A document that is absent then was never written, so it was not rolled
+    /// back.
     pub(super) is_first_look: bool,
     /// The id with which it was last sent.
     pub(super) sent_as: Option<BatchId>,

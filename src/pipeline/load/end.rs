@@ -112,8 +112,8 @@ impl Load<'_> {
         ])
     }
 
-    /// Asks the server how many documents violate the validator, in parallel with the verification: the query uses the
-    /// server's processor, the verification mostly this one's.
+    /// Asks the server how many documents violate the validator, in parallel with the verification: the query keeps the
+    /// server busy, and the verification mostly keeps this process busy.
     pub(super) fn ask_conformity(&self) -> Option<JoinHandle<Result<u64, AccessError>>> {
         let (target, spec) = (self.target.clone(), self.plan.spec.clone());
         let is_asked = self.run.first_load && self.options.verify;
