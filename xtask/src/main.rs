@@ -8,7 +8,7 @@ use xtask::{bench, ci, compose_test, demo, deny, mutants, sbom, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
-  test, ci        everything that CI runs: format, tidy, clippy, tests, docs, deny
+  test, ci        everything that CI runs: format, tidy, clippy, tests, docs, deny, containers
   mongod          print the path of a mongod, fetched if there is none
   tidy            hold the source to the rules of the house
   deny            hold the dependencies to deny.toml
