@@ -22,7 +22,6 @@ pub struct Layout {
     /// For each field of the spec, the index of its cell. `None` if the column is optional and absent.
     pub cell_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
-    /// Also `None` for a date column of a reject file if most of its values fit no format.
     pub dates: Vec<Option<DateFormat>>,
     /// The header as the source spells it, for the reject file. The keys of NDJSON have no order, so its header is
     /// the spec's columns.

@@ -31,7 +31,8 @@ const MODULES: [(&str, &str); 7] = [
 ];
 
 /// Fast modules of `tests/it`, as prefixes of test names.
-const INTEGRATION: [&str; 7] = ["load::", "verify::", "rejects::", "proof::", "quotes::", "passing::", "commands::"];
+const INTEGRATION: [&str; 9] =
+    ["commands::", "concerns::", "known::", "ledger::", "load::", "proof::", "quotes::", "rejects::", "verify::"];
 
 const VERSION: &str = "27.1.0";
 
