@@ -63,18 +63,19 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let options = parse(arguments)?;
     let place = Place::prepare()?;
     let mut selection: Vec<String> = options.modules.iter().map(|name| format!("--file={}", files_of(name))).collect();
-    selection.extend(options.shard.iter().map(|shard| format!("--shard={shard}")));
+    if let Some(shard) = &options.shard {
+        selection.extend([format!("--shard={shard}"), "--sharding=round-robin".to_owned()]);
+    }
     if options.list_only {
         return place.mutants(&["--list"], &selection, &[]).map(drop);
     }
-    let unit = place.test("unit", UNIT_LIMIT, &selection, &["--lib"])?;
+    let unit = place.test("unit", UNIT_LIMIT, &selection, "--lib", &[])?;
     let mut outcome = Outcome { caught: unit.caught, missed: Vec::new() };
     if options.unit_only || unit.missed.is_empty() {
         outcome.missed = unit.missed;
     } else {
         let survivors: Vec<_> = unit.missed.iter().map(|name| format!("--re=^{}$", escaped(name))).collect();
-        let tests: Vec<_> = ["--test", "it", "--"].into_iter().chain(INTEGRATION).collect();
-        let integration = place.test("integration", INTEGRATION_LIMIT, &survivors, &tests)?;
+        let integration = place.test("integration", INTEGRATION_LIMIT, &survivors, "--test=it", &INTEGRATION)?;
         outcome.caught.extend(integration.caught);
         outcome.missed = integration.missed;
     }
@@ -125,14 +126,15 @@ impl Place {
         Ok(Self { program: program(&dir)?, mongod: mongod::find()?, dir })
     }
 
-    /// Tests the selected mutants with some tests. `name` is the directory for the result lists.
-    fn test(&self, name: &str, limit: &str, selection: &[String], tests: &[&str]) -> Result<Outcome> {
+    /// Runs the selected mutants against the tests of one binary. `name` is the directory of the lists.
+    fn test(&self, name: &str, limit: &str, selection: &[String], binary: &str, filters: &[&str]) -> Result<Outcome> {
         let lists = self.dir.join(name);
         fs::create_dir_all(&lists).doing(|| format!("creating {}", lists.display()))?;
         let output = format!("--output={}", lists.display());
         let timeout = format!("--timeout={limit}");
-        let fixed = ["--in-place", "--no-shuffle", "--profile=mutants", &output, &timeout];
-        self.mutants(&fixed, selection, tests)?;
+        let built = format!("--cargo-arg={binary}");
+        let fixed = ["--in-place", "--no-shuffle", "--profile=mutants", &built, &output, &timeout];
+        self.mutants(&fixed, selection, filters)?;
         let read = |file: &str| {
             let path = lists.join("mutants.out").join(file);
             let text = fs::read_to_string(&path).doing(|| format!("reading {}", path.display()))?;
@@ -143,10 +145,11 @@ impl Place {
         Ok(Outcome { caught, missed: read("missed.txt")? })
     }
 
-    fn mutants(&self, options: &[&str], selection: &[String], tests: &[&str]) -> Result<()> {
+    /// Runs cargo-mutants; `filters` are names of tests.
+    fn mutants(&self, options: &[&str], selection: &[String], filters: &[&str]) -> Result<()> {
         let mut command = Command::new(&self.program);
         command.arg("mutants").args(["--package", "medlift"]).args(options).args(selection);
-        command.arg("--").args(tests).current_dir(self.dir.join("tree"));
+        command.args(["--", "--"]).args(filters).current_dir(self.dir.join("tree"));
         command.env("CARGO_TARGET_DIR", self.dir.join("build")).env("MEDLIFT_MONGOD", &self.mongod);
         let status = command.status().doing(|| format!("running {}", self.program.display()))?;
         match status.code() {
