@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::load::{Place, text};
+use crate::program::bash;
 use crate::server::shared;
 
 /// Runs medlift in a shell that first sets a limit. `user` is the number of a user without other processes.
@@ -120,8 +121,7 @@ fn outputs_that_are_closed_or_full_are_no_panic() {
     for command in ["load -n a.csv", "generate --rows 10", "spec show", "spec fields", "--help", "nonsense"] {
         for redirection in [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full", "2>&1 >&- | true"] {
             let script = format!("{} {command} {redirection}; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
-            let run =
-                Command::new("bash").args(["-c", &script]).current_dir(place.dir.path()).output().expect("bash runs");
+            let run = bash(&script).current_dir(place.dir.path()).output().expect("bash runs");
             assert!(matches!(run.status.code(), Some(0..=2)), "{script}: {run:?}");
             let is_full = redirection.starts_with(">/dev/full") && command != "nonsense";
             assert_eq!(run.status.code() == Some(1), is_full, "{script}: {run:?}");

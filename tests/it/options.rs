@@ -5,7 +5,7 @@ use std::fs;
 use bson::doc;
 
 use crate::load::{HEADER, Place, block_on, counts, row, spec_without_age, text};
-use crate::program::medlift;
+use crate::program::{bash, medlift};
 use crate::server::shared;
 
 /// The server has no users, so a sign-in is refused, and the message names the user.
@@ -159,7 +159,7 @@ fn steps_are_told_only_if_asked_for() {
 /// What the program ends with whose output goes to `head -1`, and that one line.
 fn first_line(arguments: &str) -> (Option<i32>, String) {
     let script = format!("{} {arguments} | head -1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
-    let run = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    let run = bash(&script).output().expect("bash runs");
     (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned())
 }
 
@@ -174,7 +174,7 @@ fn a_reader_that_goes_away_has_what_it_wanted() {
     // The reader is gone before the first byte; if it is late for once, nothing fails.
     let script =
         format!("(sleep 0.2; exec {} spec show) | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
-    let run = std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    let run = bash(&script).output().expect("bash runs");
     assert_eq!(run.status.code(), Some(0), "{run:?}");
 }
 

@@ -48,6 +48,14 @@ pub fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medli
     Medlift { command, input: Vec::new(), timeout: TIMEOUT, home: dir }
 }
 
+/// Creates a bash command for a script that calls the program. As in [`medlift`], its environment is empty but for `PATH`:
+/// in the containers, the variables of the tests name users.
+pub fn bash(script: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", script]).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command
+}
+
 impl Medlift {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

@@ -10,7 +10,7 @@ use testkit::mongod::Server;
 
 use crate::bad_days::{SLOWLY, client, load, wait_for_checkpoint};
 use crate::load::{HEADER, Place, counts, row, text};
-use crate::program::medlift;
+use crate::program::{bash, medlift};
 use crate::server::slow_server;
 
 fn read(path: &Path) -> String {
@@ -199,7 +199,7 @@ fn many_sources_need_few_open_files() {
         env!("CARGO_BIN_EXE_medlift"),
         place.database
     );
-    let run = Command::new("sh").args(["-c", &script]).current_dir(place.dir.path()).output().unwrap();
+    let run = bash(&script).current_dir(place.dir.path()).output().unwrap();
     assert_eq!(run.status.code(), Some(4), "{}", String::from_utf8_lossy(&run.stderr));
     let summary: Json = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(counts(&summary, &["read", "rejected"]), [600, 300]);
