@@ -442,4 +442,51 @@ mod tests {
         file.append(b"1\n", || unreachable!("a device has no tail")).unwrap();
         assert_eq!(file.state().0, 9);
     }
+
+    #[test]
+    fn a_cell_is_quoted_only_for_a_quote_a_line_end_or_the_delimiter_of_the_file() {
+        let check = |cell: &str, delimiter: u8, expected: &str| {
+            let line = csv_line([cell.as_bytes(), b"x"].into_iter(), delimiter);
+            assert_eq!(String::from_utf8(line).unwrap(), expected, "{cell:?}");
+        };
+        check("a", b',', "a,x\n");
+        check("", b',', ",x\n");
+        check("a,b", b',', "\"a,b\",x\n");
+        check("a,b", b';', "a,b;x\n");
+        check("a;b", b';', "\"a;b\";x\n");
+        check("a\rb", b',', "\"a\rb\",x\n");
+        check("a\nb", b',', "\"a\nb\",x\n");
+        check("a\"b", b',', "\"a\"\"b\",x\n");
+    }
+
+    #[test]
+    fn a_cleared_file_is_empty_and_stays_without_rows() {
+        let place = Place::new();
+        fs::write(place.path("r"), "old\n").unwrap();
+        let mut file = place.open();
+        file.clear().unwrap();
+        assert_eq!(file.state().0, 0);
+        drop(file);
+        assert!(place.path("r").exists());
+        let mut file = place.open();
+        file.clear().unwrap();
+        place.append(&mut file, "1\n");
+        assert_eq!(place.content("r"), "1\n");
+
+        let mut new = RejectFile::open(&place.path("new")).unwrap();
+        new.clear().unwrap();
+        drop(new);
+        assert!(place.path("new").exists(), "a new file that the load took stays too");
+    }
+
+    #[test]
+    fn a_file_that_others_could_read_is_private_once_it_has_rows() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = Place::new();
+        fs::write(place.path("r"), "").unwrap();
+        fs::set_permissions(place.path("r"), fs::Permissions::from_mode(0o644)).unwrap();
+        let mut file = place.open();
+        place.append(&mut file, "1\n");
+        assert_eq!(fs::metadata(place.path("r")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }
