@@ -61,6 +61,17 @@ fn secret() -> IdentityKey {
     IdentityKey::from_secret("a deployment's secret")
 }
 
+#[test]
+fn fields_share_a_document_only_where_all_names_before_are_the_same() {
+    let spec = spec("", &[("a.b.x", "int32"), ("c.b.y", "int32"), ("c.d.y", "int32"), ("c.e", "int32")]);
+    let mut record = Record::default();
+    record.values.extend((1..=4).map(Value::Int32));
+    let (_, document) = encode(&spec, IdentityKey::default(), &record, None);
+    let mut found = bson::deserialize_from_slice::<bson::Document>(&document).expect("BSON");
+    found.remove("_id");
+    assert_eq!(found, doc! { "a": { "b": { "x": 1 } }, "c": { "b": { "y": 2 }, "d": { "y": 3 }, "e": 4 } });
+}
+
 fn raw(document: bson::Document) -> Vec<u8> {
     RawDocumentBuf::try_from(document).expect("valid").into_bytes()
 }

@@ -328,6 +328,8 @@ mod tests {
             check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Date)], "f", "years");
         }
         let list = FieldType::Enum { values: vec!["A".into()], synonyms: Vec::new() };
-        check_misfit(doc! { "f": "B" }, &[("f", list)], "f", "list");
+        for text in ["B", "a"] {
+            check_misfit(doc! { "f": text }, &[("f", list.clone())], "f", "list");
+        }
     }
 }

@@ -431,3 +431,32 @@ fn a_json_array_is_refused_whether_the_format_is_given_or_not() {
     assert_eq!(detect_format(b"[{}]", &LayoutOptions::default()), Err(LayoutError::JsonArray));
     assert_eq!(detect_format(b"x", &given), Ok(Format::Ndjson));
 }
+
+#[test]
+fn one_row_is_enough_to_tell_that_rows_end_with_a_delimiter() {
+    let (layout, seen) = outcomes("Patient,Age,Admitted\na,1,2020-01-01,\n", &LayoutOptions::default());
+    assert!(layout.rules.extra_cell);
+    assert_eq!(seen, ["a|1|2020-01-01"]);
+}
+
+#[test]
+fn null_markers_say_nothing_of_a_dates_format_whatever_their_case() {
+    let found = dates_of(&["n/a", "N/A", "n/A", "31/01/2020"], &LayoutOptions::default());
+    assert_eq!(found, Ok(Some(DateFormat::DayMonthYear(b'/'))));
+}
+
+#[test]
+fn a_refused_cell_is_numbered_from_one() {
+    let quoted = LayoutOptions { quote: Some(Sign::Byte(b'"')), ..LayoutOptions::default() };
+    let text = "Patient,Age,Admitted\na,\"1\"x,2020-01-01\nb,1,\"2020-01-01\n";
+    let layout = bind_with(&spec(), text, &quoted).unwrap();
+    let refused = rows(&spec(), &layout, text.as_bytes()).into_iter().filter_map(|(parsed, _)| parsed.err());
+    let refused: Vec<_> = refused.map(|reject| (reject.field, reject.message)).collect();
+    assert_eq!(
+        refused,
+        [
+            (Some(1), "cell 2 has text after its closing quote; a quote inside is to be doubled".to_owned()),
+            (Some(2), "the quote that opens cell 3 is never closed".to_owned()),
+        ]
+    );
+}

@@ -158,6 +158,8 @@ mod tests {
         check(Encoding::Utf16Le, b"a\0\xeb\0\xac\x20\x3d\xd8\x00\xde", "aë€😀", &[]);
         check(Encoding::Utf16Be, b"\0a\0\xeb\x20\xac\xd8\x3d\xde\x00", "aë€😀", &[]);
         check(Encoding::Utf16Be, b"\xd8\x3d\0a\xde\x00\0b", "\u{fffd}a\u{fffd}b", &[0, 4]);
+        check(Encoding::Utf16Be, b"\xdb\xff\xdc\0\xdc\0\xdb\xff", "\u{10fc00}\u{fffd}\u{fffd}", &[4, 7]);
+        check(Encoding::Utf16Be, b"\xdc\0\xdc\0", "\u{fffd}\u{fffd}", &[0, 3]);
         check(Encoding::Utf16Be, b"\xd8\x3d\xd8\x3d\xde\x00", "\u{fffd}😀", &[0]);
         check(Encoding::Utf16Be, b"\0a\xd8\x3d\0", "a\u{fffd}\u{fffd}", &[1, 4]);
         assert_eq!(decode(Encoding::Utf8, &[b"Zo\xc3\xab \xff"]), (b"Zo\xc3\xab \xff".to_vec(), vec![]));

@@ -189,3 +189,84 @@ fn a_pipe_does_not_end_a_cell_of_the_table() {
     let spec = small("[[field]]\nname = 'x|y'\ntype = 'int32'\nprivacy = 'none'\n").unwrap();
     assert!(spec.fields_table().contains("| x\\|y | x\\|y | int32 |"), "{}", spec.fields_table());
 }
+
+/// The message with which a spec with a field `f` of these keys is refused.
+fn refused_field(keys: &str) -> String {
+    small(&format!("[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}\n")).expect_err(keys)
+}
+
+#[test]
+fn a_null_marker_is_no_value_that_the_field_knows() {
+    for keys in [
+        "type = 'bool'\nnull_markers = ['Y']",
+        "type = 'bool'\nnull_markers = ['?', 'NO']",
+        "type = 'enum'\nvalues = ['a', 'b']\nnull_markers = ['B']",
+        "type = 'enum'\nvalues = ['a', 'b']\nsynonyms = { 'c' = 'b' }\nnull_markers = ['C']",
+    ] {
+        assert!(refused_field(keys).contains("is a value of this field"), "{keys}");
+    }
+}
+
+#[test]
+fn synonyms_differ_from_values_and_from_each_other_in_more_than_case() {
+    for synonyms in ["{ 'A' = 'b' }", "{ 'x' = 'a', 'X' = 'b' }"] {
+        let message = refused_field(&format!("type = 'enum'\nvalues = ['a', 'b']\nsynonyms = {synonyms}"));
+        assert!(message.contains("differs from another spelling in case only"), "{message}");
+    }
+}
+
+#[test]
+fn an_index_key_with_a_hyphen_may_be_a_field_of_that_name() {
+    let field = "[[field]]\nname = '-c'\ntype = 'int32'\nprivacy = 'none'\n";
+    let keys = |key: &str| {
+        small(&format!("{field}[[index]]\nname = 'i'\nkeys = ['{key}']\n")).unwrap().indexes[0].keys.clone()
+    };
+    assert_eq!(keys("-c"), [("-c".to_owned(), 1)]);
+    assert_eq!(keys("--c"), [("-c".to_owned(), -1)]);
+    assert_eq!(keys("-a"), [("a".to_owned(), -1)]);
+}
+
+#[test]
+fn two_indexes_cannot_have_the_same_keys_wherever_they_stand() {
+    let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
+    let three = |keys: &str| small(&(index("i", "'a'") + &index("j", "'b'") + &index("k", keys)));
+    assert!(three("'a'").unwrap_err().contains("the index `i` has these keys"));
+    assert!(three("'b'").unwrap_err().contains("the index `j` has these keys"));
+    assert!(three("'-a'").is_ok() && three("'a', 'b'").is_ok());
+}
+
+#[test]
+fn a_collection_has_a_name_that_the_server_allows() {
+    let named = |name: &str| {
+        let field = "[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
+        Spec::from_toml(&format!("name = 'x'\ncollection = \"{name}\"\n{field}"), "test").map(|spec| spec.collection)
+    };
+    for name in ["", "a$b", "a\\u0000b", "system.users", "_medlift", "_medlift_runs", ".a", "a."] {
+        assert!(named(name).is_err(), "{name}");
+    }
+    for name in ["a.b", "systems", "_med", "x_medlift"] {
+        assert_eq!(named(name).unwrap(), name);
+    }
+}
+
+#[test]
+fn signs_of_a_source_differ() {
+    let read = |table: &str| small(&format!("[source]\n{table}\n"));
+    for table in ["delimiter = ','\nquote = ','", "delimiter = '|'\nescape = '|'", "quote = '\"'\nescape = '\"'"] {
+        assert!(read(table).unwrap_err().contains("one character cannot have two meanings"), "{table}");
+    }
+    for table in ["delimiter = ','\nquote = '|'\nescape = '/'", "quote = 'none'\nescape = 'none'"] {
+        assert!(read(table).is_ok(), "{table}");
+    }
+    assert!(read("quote = 'x'").unwrap_err().contains("`x` is not known here"));
+}
+
+#[test]
+fn a_name_leads_through_sixty_documents_and_no_more() {
+    let named = |parts: usize| {
+        let name = vec!["p"; parts].join(".");
+        small(&format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n"))
+    };
+    assert!(named(61).is_ok());
+    assert!(named(62).unwrap_err().contains("more than 60 documents"));
+}
