@@ -212,6 +212,9 @@ fn differences_are_named_by_field_but_for_id_and_lineage() {
     check(doc! { "a": 1 }, doc! { "a": 1, "b": 2 }, &["b"], true);
     check(doc! { "a": 1, "b": 2 }, doc! { "b": 2 }, &["a"], false);
     check(doc! { "n": { "x": 1, "y": 1 } }, doc! { "n": { "x": 1, "y": 2 } }, &["n.y"], false);
+    let deep = |value: i32| doc! { "n": { "m": { "x": 1, "y": value } } };
+    check(deep(1), deep(2), &["n.m.y"], false);
+    check(deep(1), doc! { "n": { "x": 1 }, "m": { "y": 1 } }, &["n.m.x", "n.m.y", "n.x", "m.y"], false);
     check(doc! { "a": {}, "b": 1 }, doc! { "b": 1 }, &["a"], false);
     check(doc! { "a": 0.0 }, doc! { "a": -0.0 }, &["a"], false);
 }

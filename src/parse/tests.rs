@@ -369,6 +369,8 @@ fn a_header_alone_says_nothing_of_the_rows() {
 fn the_key_of_mongodb_and_a_column_id_are_two_columns() {
     let layout = bind("_id,id,Full Name,Age,Admitted\n").unwrap();
     assert_eq!((layout.cell_of_field[0], layout.unknown), (Some(2), vec!["id".to_owned()]));
+    let layout = bind("_ID,Full Name,Age,Admitted\n").unwrap();
+    assert_eq!(layout.unknown, ["_ID"], "only the name as MongoDB has it is passed over");
 }
 
 #[test]

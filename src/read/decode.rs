@@ -144,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn windows_1252_is_decoded_as_its_standard_says() {
+        // 81, 8D, 8F, 90 and 9D stand for nothing.
+        let upper = "€\u{fffd}‚ƒ„…†‡ˆ‰Š‹Œ\u{fffd}Ž\u{fffd}\u{fffd}‘’“”•–—˜™š›œ\u{fffd}žŸ";
+        let bytes: Vec<u8> = (0x80..=0x9f).collect();
+        assert_eq!(String::from_utf8(decode(Encoding::Windows1252, &[&bytes]).0).unwrap(), upper);
+        for byte in (0..0x80).chain(0xa0..=0xff) {
+            let text = decode(Encoding::Windows1252, &[&[byte]]).0;
+            assert_eq!(String::from_utf8(text).unwrap(), char::from(byte).to_string());
+        }
+    }
+
+    #[test]
     fn text_is_decoded_and_what_cannot_be_is_marked() {
         let check = |encoding, raw: &[u8], text: &str, undecodable: &[u32]| {
             assert_eq!(decode(encoding, &[raw]), (text.as_bytes().to_vec(), undecodable.to_vec()), "{raw:x?}");

@@ -270,3 +270,96 @@ fn a_name_leads_through_sixty_documents_and_no_more() {
     assert!(named(61).is_ok());
     assert!(named(62).unwrap_err().contains("more than 60 documents"));
 }
+
+#[test]
+fn a_currency_is_no_part_of_a_number() {
+    let currency = |sign: &str| format!("type = 'double'\ncurrency = ['$', \"{sign}\"]");
+    for sign in ["", "5", "E5", "+", "-", ".", ",", "'", " ", "U S"] {
+        assert!(refused_field(&currency(sign)).contains("cannot be told from the number beside it"), "{sign}");
+    }
+    assert!(small(&format!("[[field]]\nname = 'f'\nprivacy = 'none'\n{}", currency("EUR"))).is_ok());
+}
+
+#[test]
+fn a_sign_is_one_punctuation_character_or_none() {
+    let backslash = Some(Sign::Byte(b'\\'));
+    for (text, expected) in [("none", Some(Sign::None)), ("\\", backslash), ("~", Some(Sign::Byte(b'~')))] {
+        assert_eq!(Sign::from_text(text), expected, "{text}");
+    }
+    for text in ["", "None", "a", "1", " ", "\t", "''", "\u{e9}"] {
+        assert_eq!(Sign::from_text(text), None, "{text}");
+    }
+}
+
+#[test]
+fn an_index_has_a_name_that_the_server_allows() {
+    for name in ["", "*", "_id_"] {
+        let refused = small(&format!("[[index]]\nname = '{name}'\nkeys = ['a']\n")).unwrap_err();
+        assert!(refused.contains("the server does not allow this name"), "{name}");
+    }
+    assert!(small("[[index]]\nname = '**'\nkeys = ['a']\n").is_ok());
+}
+
+#[test]
+fn only_fields_of_one_order_are_compared() {
+    let groups: [&[&str]; 3] = [&["date", "datetime"], &["int32", "int64"], &["double"]];
+    let types = ["date", "datetime", "int32", "int64", "double", "decimal128", "string", "bool"];
+    let field = |name: &str, kind: &str| format!("[[field]]\nname = '{name}'\ntype = '{kind}'\nprivacy = 'none'\n");
+    for left in types {
+        for right in types {
+            let rule = "[[plausibility]]\nname = 'p'\nleft = 'l'\nright = 'r'\n";
+            let is_right = groups.iter().any(|group| group.contains(&left) && group.contains(&right));
+            assert_eq!(small(&(field("l", left) + &field("r", right) + rule)).is_ok(), is_right, "{left} {right}");
+        }
+    }
+}
+
+#[test]
+fn each_key_belongs_to_its_types() {
+    let types = ["string", "int32", "int64", "double", "decimal128", "bool", "date", "datetime", "enum"];
+    let numbers = &types[1..5];
+    let keys: [(&str, &[&str]); 9] = [
+        ("length = [1, 2]", &["string"]),
+        ("pattern = 'a'", &["string"]),
+        ("range = [1, 2]", numbers),
+        ("thousands = \"'\"", numbers),
+        ("currency = ['$']", numbers),
+        ("decimal = ','", &["double", "decimal128"]),
+        ("truthy = ['ja']", &["bool"]),
+        ("falsy = ['nein']", &["bool"]),
+        ("clean = ['null_if_negative']\npresence = 'nullable'", numbers),
+    ];
+    for kind in types {
+        let values = if kind == "enum" { "values = ['u']\n" } else { "" };
+        for (key, fitting) in keys {
+            let field = format!("[[field]]\nname = 'f'\nprivacy = 'none'\ntype = '{kind}'\n{values}{key}\n");
+            assert_eq!(small(&field).is_ok(), fitting.contains(&kind), "{kind} {key}");
+        }
+    }
+}
+
+#[test]
+fn names_in_the_spec_stand_for_what_they_say() {
+    let field = |keys: &str| {
+        small(&format!("[[field]]\nname = 'f'\ntype = 'string'\n{keys}\n")).map(|spec| spec.fields[2].clone())
+    };
+    for privacy in ["direct-identifier", "quasi-identifier", "clinical", "none"] {
+        assert_eq!(field(&format!("privacy = '{privacy}'")).unwrap().privacy.name(), privacy);
+    }
+    for presence in ["required", "nullable", "optional"] {
+        let found = field(&format!("privacy = 'none'\npresence = '{presence}'")).unwrap();
+        assert_eq!(found.presence.name(), presence);
+    }
+    let rules = ["collapse_whitespace", "nfc", "person_name", "organisation_name", "lower_case"];
+    let found = field(&format!("privacy = 'none'\nclean = {rules:?}")).unwrap();
+    assert_eq!(found.clean.iter().map(|rule| rule.name()).collect::<Vec<_>>(), rules);
+    for delimiter in [(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')] {
+        let spec = small(&format!("[source]\ndelimiter = '{}'\n", delimiter.0)).unwrap();
+        assert_eq!(spec.source.delimiter, Some(delimiter.1));
+    }
+    for (thousands, sign) in [(",", ','), ("'", '\''), (" ", ' ')] {
+        let keys = format!("[[field]]\nname = 'f'\ntype = 'double'\nprivacy = 'none'\nthousands = \"{thousands}\"\n");
+        let FieldType::Double(format) = small(&keys).unwrap().fields[2].kind.clone() else { panic!("not a double") };
+        assert_eq!(format, NumberFormat { thousands: Some(sign), ..NumberFormat::default() });
+    }
+}
