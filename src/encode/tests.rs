@@ -62,6 +62,12 @@ fn secret() -> IdentityKey {
 }
 
 #[test]
+fn a_key_is_shown_by_its_fingerprint_alone() {
+    assert_eq!(format!("{:?}", secret()), format!("IdentityKey({})", secret().fingerprint()));
+    assert_eq!(format!("{:?}", IdentityKey::default()), "IdentityKey(none)");
+}
+
+#[test]
 fn fields_share_a_document_only_where_all_names_before_are_the_same() {
     let spec = spec("", &[("a.b.x", "int32"), ("c.b.y", "int32"), ("c.d.y", "int32"), ("c.e", "int32")]);
     let mut record = Record::default();

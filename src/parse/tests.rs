@@ -462,3 +462,26 @@ fn a_refused_cell_is_numbered_from_one() {
         ]
     );
 }
+
+#[test]
+fn an_overlong_line_of_json_is_refused_for_its_length() {
+    let spec = spec_of(vec![field("a", FieldType::String, Presence::Required)]);
+    let layout = bind_with(&spec, "{\"a\":\"x\"}\n", &LayoutOptions::default()).unwrap();
+    let (mut parser, mut cells) = (Parser::new(&layout, &spec), Cells::default());
+    let mut parse = |row: &str, ending| {
+        let span = RowSpan { start: 0, end: row.len() as u32, line: 2, offset: 0, ending };
+        parser.parse(row.as_bytes(), span, &mut cells).map_err(|reject| reject.reason)
+    };
+    assert_eq!(parse("{\"a\":\"x\"}", Ending::Whole), Ok(()));
+    assert_eq!(parse("{\"a\":\"x\"}", Ending::TooLong), Err(Reason::RowTooLong));
+    assert_eq!(parse("{\"a\":\"x", Ending::TooLong), Err(Reason::RowTooLong));
+    assert_eq!(parse("{\"a\":\"x", Ending::Whole), Err(Reason::NotJson));
+}
+
+#[test]
+fn rows_that_end_with_a_delimiter_are_recognised_inside_a_quote() {
+    let text = "Patient,Age,Admitted\na,1,2020-01-01,\nb,2,2020-01-01,\nc,3,\"2020-01-01,\nd,4,2020-01-01\",\n";
+    let (layout, seen) = outcomes(text, &LayoutOptions { quote: Some(Sign::Byte(b'"')), ..LayoutOptions::default() });
+    assert!(layout.rules.extra_cell);
+    assert!(seen[2].starts_with("swallowed_rows c|3|"), "{seen:?}");
+}

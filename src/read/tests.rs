@@ -394,3 +394,10 @@ fn a_row_may_be_as_long_as_the_limit() {
     let endings: Vec<Ending> = rows.iter().map(|row| row.ending).collect();
     assert_eq!(endings, [Ending::Whole, Ending::TooLong, Ending::Whole]);
 }
+
+#[test]
+fn a_row_may_be_longer_than_the_largest_document() {
+    let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
+    const MIB: usize = 1 << 20;
+    assert_eq!((encoding, row_bytes_max, block_bytes, sample_bytes), (None, 36 * MIB, MIB, 8 * MIB));
+}

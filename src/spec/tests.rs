@@ -363,3 +363,49 @@ fn names_in_the_spec_stand_for_what_they_say() {
         assert_eq!(format, NumberFormat { thousands: Some(sign), ..NumberFormat::default() });
     }
 }
+
+#[test]
+fn names_of_rules_and_of_indexes_differ() {
+    let rule = |name: &str| format!("[[plausibility]]\nname = '{name}'\nleft = 'a'\nright = 'b'\n");
+    assert!(small(&(rule("p") + &rule("q"))).is_ok());
+    assert!(small(&(rule("p") + &rule("q") + &rule("p"))).unwrap_err().contains("another rule has this name"));
+    let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
+    let same_name = index("i", "'a'") + &index("j", "'b'") + &index("i", "'a', 'b'");
+    assert!(small(&same_name).unwrap_err().contains("another index has this name"));
+    for keys in ["'a', 'a'", "'a', '-a'", "'a', 'b', '-a'"] {
+        assert!(small(&index("i", keys)).unwrap_err().contains("`a` stands twice"), "{keys}");
+    }
+}
+
+#[test]
+fn a_column_is_no_name_of_a_document_that_holds_another_field() {
+    let fields = |column: &str| {
+        let inner = "[[field]]\nname = 'lab.value'\ncolumn = 'Result'\ntype = 'int32'\nprivacy = 'none'\n";
+        small(&format!("{inner}[[field]]\nname = 'c'\ncolumn = '{column}'\ntype = 'int32'\nprivacy = 'none'\n"))
+    };
+    for column in ["LAB", "lab.value", "re-sult"] {
+        assert!(fields(column).is_err(), "{column}");
+    }
+    assert!(fields("value").is_ok());
+}
+
+#[test]
+fn the_table_tells_each_constraint() {
+    let cells = |keys: &str| {
+        let field = format!("[[field]]\nname = 'f'\nprivacy = 'clinical'\nnull_markers = []\n{keys}\n");
+        let table = small(&field).expect(keys).fields_table();
+        table.lines().last().expect("a line").to_owned()
+    };
+    let check = |keys: &str, expected: &str| assert_eq!(cells(keys), format!("| f | f | {expected} | clinical |"));
+    check("type = 'date'", "date | required | trim | midnight UTC");
+    check("type = 'datetime'\npresence = 'optional'", "datetime | optional | trim | ");
+    check("type = 'int64'\nthousands = \"'\"\nrange = [1, 2]", "int64 | required | trim | thousands `'`; 1 to 2");
+    let money = "type = 'decimal128'\ndecimal = ','\ncurrency = ['€', 'EUR']";
+    check(money, "decimal128 | required | trim | decimal `,`; currency `€`, `EUR`");
+    check(
+        "type = 'string'\nlength = [1, 9]\npattern = 'a+'\nclean = ['nfc']",
+        "string | required | trim, nfc | 1 to 9 characters; matches `\\A(?:a+)\\z`",
+    );
+    check("type = 'bool'\ntruthy = ['j']\nfalsy = ['n']", "bool | required | trim | true: `j`; false: `n`");
+    check("type = 'enum'\nvalues = ['A', 'B']", "enum | required | trim, canonical_spelling | one of `A`, `B`");
+}
