@@ -397,7 +397,7 @@ fn a_row_may_be_as_long_as_the_limit() {
 
 #[test]
 fn a_row_may_be_longer_than_the_largest_document() {
-    let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
     const MIB: usize = 1 << 20;
+    let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
     assert_eq!((encoding, row_bytes_max, block_bytes, sample_bytes), (None, 36 * MIB, MIB, 8 * MIB));
 }

@@ -307,7 +307,9 @@ fn check_laboratory_record(spec: &Spec, record: &Record) {
 fn a_cell_that_does_not_stand_in_its_row_is_looked_at_for_itself() {
     let name = |text: &str| {
         let (mut record, mut cells) = (Record::default(), Cells::default());
-        [text, "", "A+", "1", "", "", "", ""].iter().for_each(|cell| cells.push_owned(cell.as_bytes()));
+        for cell in [text, "", "A+", "1", "", "", "", ""] {
+            cells.push_owned(cell.as_bytes());
+        }
         let cleaned = cleaner().clean(b"plain", &cells, &mut record, &mut Tally::default());
         cleaned.map(|()| texts(&record)[0].clone()).map_err(|reject| reject.reason)
     };
