@@ -110,6 +110,8 @@ mod tests {
             ("Hill and and Cole", "Hill and Cole"),
             ("and and Hill AND  and and Cole and, and", "Hill AND Cole"),
             ("and,Kim Inc,and", "Kim Inc"),
+            ("AND Kim Inc AND", "Kim Inc"),
+            ("aNd Kim Inc anD", "Kim Inc"),
             ("Anderson-Brand", "Anderson-Brand"),
             ("Andover and Grand", "Andover and Grand"),
             ("and", ""),

@@ -285,6 +285,26 @@ mod tests {
     }
 
     #[test]
+    fn every_credential_is_written_in_its_own_way() {
+        let suffixes = "V MD Jr Sr II IV RN NP JD DDS DVM PhD III MBA MPH MSN BSN DMD DNP DPM EdD FNP LPN CRNA FACP FACS \
+                        PsyD PharmD";
+        for suffix in suffixes.split(' ') {
+            let name = format!("Jane Roe {suffix}");
+            check(&[(&name.to_lowercase(), &name), (&name.to_uppercase(), &name)]);
+        }
+        for suffix in ["DO", "OD", "PA"] {
+            let name = format!("Jane Roe {suffix}");
+            check(&[(&name, &name), (&name.to_uppercase(), &name)]);
+        }
+    }
+
+    #[test]
+    fn a_digraph_begins_a_name_in_its_own_form() {
+        check(&[("ǆǆ", "ǅǆ"), ("ǄǄ", "ǅǆ"), ("ǉ", "ǈ"), ("Ǉ", "ǈ"), ("ǌ", "ǋ"), ("Ǌ", "ǋ"), ("ǳ", "ǲ"), ("Ǳ", "ǲ")]);
+        check(&[("ა", "ა"), ("Ა", "ა"), ("ჿ", "ჿ"), ("Ჿ", "ჿ"), ("ßa", "ßa"), ("ΟΔΟΣ σ", "Οδος Σ")]);
+    }
+
+    #[test]
     fn a_suffix_counts_only_after_a_name() {
         check(&[
             ("Md Rahman", "Md Rahman"),
@@ -308,6 +328,9 @@ mod tests {
             ("ΓΙΩΡΓΟΣ ΣΕΦΕΡΗΣ", "Γιωργος Σεφερης"),
             ("анна КАРЕНИНА", "Анна Каренина"),
             ("o’neil ǆaja", "O’Neil ǅaja"),
+            ("D´ANGELO é", "D´angelo É"),
+            ("d`angelo É", "D`angelo É"),
+            ("x’y ’é ´é `é", "X’y ’É ´É `É"),
             ("İBRAHİM", "İbrahim"),
             ("ნინო", "ნინო"),
             ("王小明", "王小明"),

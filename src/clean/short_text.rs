@@ -49,4 +49,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_byte_of_a_short_text_counts() {
+        for len in 1..=16 {
+            let text = "a".repeat(len);
+            for place in 0..len {
+                let mut other = text.clone();
+                other.replace_range(place..=place, "b");
+                assert_ne!(ShortText::new(&text), ShortText::new(&other), "{other}");
+            }
+        }
+    }
 }

@@ -58,4 +58,19 @@ mod tests {
         sum.add(&Tally::default());
         assert_eq!(sum, before);
     }
+
+    #[test]
+    fn slots_are_named_in_the_order_in_which_they_act() {
+        let names = |keys: &str| {
+            let text = format!("name = 'x'\n[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}");
+            slot_names(&crate::spec::Spec::from_toml(&text, "test").expect("a right spec").fields[0])
+        };
+        assert_eq!(names("type = 'int32'"), ["trim", "null_marker"]);
+        assert_eq!(
+            names("type = 'string'\nclean = ['upper_case', 'nfc']"),
+            ["trim", "null_marker", "upper_case", "nfc"]
+        );
+        let list = "type = 'enum'\nvalues = ['A']\nclean = ['upper_case', 'nfc']";
+        assert_eq!(names(list), ["trim", "null_marker", "upper_case", "nfc", "canonical_spelling"]);
+    }
 }

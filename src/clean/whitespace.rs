@@ -93,4 +93,12 @@ mod tests {
             prop_assert_eq!(trim(&text), text.trim_matches(is_blank));
         }
     }
+
+    #[test]
+    fn a_character_of_no_width_inside_a_text_is_no_space() {
+        for c in ['\u{feff}', '\u{200b}', '\u{2060}', '\u{200c}'] {
+            let mut out = String::new();
+            assert!(!collapse(&format!("a{c}b"), &mut out), "{c:?}");
+        }
+    }
 }

@@ -150,9 +150,18 @@ mod tests {
     fn whole_documents_keep_their_shape() {
         let id = ObjectId::from_bytes([1; 12]);
         check(
-            doc! { "_id": id, "a\"b": ["x\n", null, true], "n": { "i": 5 }, "e": {} },
-            r#"{"_id":{"$oid":"010101010101010101010101"},"a\"b":["x\n",null,true],"n":{"i":5},"e":{}}"#,
-            r#"{"_id":{"$oid":"010101010101010101010101"},"a\"b":["x\n",null,true],"n":{"i":{"$numberInt":"5"}},"e":{}}"#,
+            doc! { "_id": id, "a\"b": ["x\n", null, true], "l": [1, 2.5], "n": { "i": 5 }, "e": {} },
+            r#"{"_id":{"$oid":"010101010101010101010101"},"a\"b":["x\n",null,true],"l":[1,2.5],"n":{"i":5},"e":{}}"#,
+            concat!(
+                r#"{"_id":{"$oid":"010101010101010101010101"},"a\"b":["x\n",null,true],"#,
+                r#""l":[{"$numberInt":"1"},{"$numberDouble":"2.5"}],"n":{"i":{"$numberInt":"5"}},"e":{}}"#
+            ),
         );
+    }
+
+    #[test]
+    fn a_text_that_ends_early_says_so() {
+        let broken = bson::RawDocument::from_bytes(b"\x0a\0\0\0\x10a\0\x01\0\0").expect("a length that is right");
+        assert_eq!(canonical(bson::RawBsonRef::Document(broken)), "{ (not valid BSON from here on)");
     }
 }

@@ -61,6 +61,23 @@ fn secret() -> IdentityKey {
     IdentityKey::from_secret("a deployment's secret")
 }
 
+#[test]
+fn a_key_is_shown_by_its_fingerprint_alone() {
+    assert_eq!(format!("{:?}", secret()), format!("IdentityKey({})", secret().fingerprint()));
+    assert_eq!(format!("{:?}", IdentityKey::default()), "IdentityKey(none)");
+}
+
+#[test]
+fn fields_share_a_document_only_where_all_names_before_are_the_same() {
+    let spec = spec("", &[("a.b.x", "int32"), ("c.b.y", "int32"), ("c.d.y", "int32"), ("c.e", "int32")]);
+    let mut record = Record::default();
+    record.values.extend((1..=4).map(Value::Int32));
+    let (_, document) = encode(&spec, IdentityKey::default(), &record, None);
+    let mut found = bson::deserialize_from_slice::<bson::Document>(&document).expect("BSON");
+    found.remove("_id");
+    assert_eq!(found, doc! { "a": { "b": { "x": 1 } }, "c": { "b": { "y": 2 }, "d": { "y": 3 }, "e": 4 } });
+}
+
 fn raw(document: bson::Document) -> Vec<u8> {
     RawDocumentBuf::try_from(document).expect("valid").into_bytes()
 }
@@ -201,6 +218,9 @@ fn differences_are_named_by_field_but_for_id_and_lineage() {
     check(doc! { "a": 1 }, doc! { "a": 1, "b": 2 }, &["b"], true);
     check(doc! { "a": 1, "b": 2 }, doc! { "b": 2 }, &["a"], false);
     check(doc! { "n": { "x": 1, "y": 1 } }, doc! { "n": { "x": 1, "y": 2 } }, &["n.y"], false);
+    let deep = |value: i32| doc! { "n": { "m": { "x": 1, "y": value } } };
+    check(deep(1), deep(2), &["n.m.y"], false);
+    check(deep(1), doc! { "n": { "x": 1 }, "m": { "y": 1 } }, &["n.m.x", "n.m.y", "n.x", "m.y"], false);
     check(doc! { "a": {}, "b": 1 }, doc! { "b": 1 }, &["a"], false);
     check(doc! { "a": 0.0 }, doc! { "a": -0.0 }, &["a"], false);
 }

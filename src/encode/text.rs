@@ -333,6 +333,19 @@ mod tests {
             check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Date)], "f", "years");
         }
         let list = FieldType::Enum { values: vec!["A".into()], synonyms: Vec::new() };
-        check_misfit(doc! { "f": "B" }, &[("f", list)], "f", "list");
+        for text in ["B", "a"] {
+            check_misfit(doc! { "f": text }, &[("f", list.clone())], "f", "list");
+        }
+    }
+
+    #[test]
+    fn each_field_has_its_own_date_format() {
+        let (iso, german) = (DateFormat::Iso, DateFormat::DayMonthYear(b'.'));
+        let two = spec(&[("f", FieldType::Date), ("g", FieldType::Date)]);
+        let document = || doc! { "f": DateTime::from_millis(0), "g": DateTime::from_millis(DAY_MS) };
+        let written = |dates: &[Option<DateFormat>]| texts(document(), &two, dates).expect("fits");
+        assert_eq!(written(&[Some(iso), Some(german)]), ["1970-01-01", "02.01.1970"]);
+        assert_eq!(written(&[Some(german), None]), ["01.01.1970", "1970-01-02"]);
+        assert_eq!(written(&[Some(german)]), ["01.01.1970", "1970-01-02"]);
     }
 }

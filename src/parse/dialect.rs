@@ -221,6 +221,7 @@ mod tests {
         assert_eq!(of("a,b\n1,2\n", Some(Sign::None), backslash), Ok((None, Some(b'\\'))));
         assert_eq!(of("a,b\n1,2\n", None, Some(Sign::None)), Ok((Some(b'"'), None)));
         assert_eq!(of("a,b\n1,2\n", Some(Sign::Byte(b',')), None), Err(LayoutError::SignTwice { sign: b',' }));
+        assert_eq!(of("a,b\n1,2\n", None, Some(Sign::Byte(b','))), Err(LayoutError::SignTwice { sign: b',' }));
         assert_eq!(of("a,b\n1,2\n", backslash, backslash), Err(LayoutError::SignTwice { sign: b'\\' }));
         let rejects = format!("{},a,b\n1,2,,x,y,\"p,\"\"q\",r\n", REJECT_COLUMNS.join(","));
         assert_eq!(of(&rejects, Some(Sign::None), backslash), Ok((Some(b'"'), None)));
@@ -238,5 +239,16 @@ mod tests {
         check(b"[a],b\n", None, csv());
         check(b"{a},b\n", Some(FormatName::Csv), csv());
         check(b"", Some(FormatName::Ndjson), Ok(Format::Ndjson));
+    }
+
+    #[test]
+    fn two_hundred_rows_are_looked_at() {
+        let sample = |fit_both: usize, fit_one: usize| {
+            format!("a,b;c\n{}{}", "1,2;3\n".repeat(fit_both), "1;2\n".repeat(fit_one))
+        };
+        check(&sample(100, 100), Ok((b';', b'\n')));
+        let ambiguous = LayoutError::AmbiguousDelimiter { first: b';', second: b',' };
+        check(&sample(101, 99), Err(ambiguous.clone()));
+        check(&sample(101, 300), Err(ambiguous));
     }
 }

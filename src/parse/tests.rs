@@ -369,6 +369,8 @@ fn a_header_alone_says_nothing_of_the_rows() {
 fn the_key_of_mongodb_and_a_column_id_are_two_columns() {
     let layout = bind("_id,id,Full Name,Age,Admitted\n").unwrap();
     assert_eq!((layout.cell_of_field[0], layout.unknown), (Some(2), vec!["id".to_owned()]));
+    let layout = bind("_ID,Full Name,Age,Admitted\n").unwrap();
+    assert_eq!(layout.unknown, ["_ID"], "only the name as MongoDB has it is passed over");
 }
 
 #[test]
@@ -430,4 +432,56 @@ fn a_json_array_is_refused_whether_the_format_is_given_or_not() {
     assert_eq!(detect_format(b" [1", &given), Err(LayoutError::JsonArray));
     assert_eq!(detect_format(b"[{}]", &LayoutOptions::default()), Err(LayoutError::JsonArray));
     assert_eq!(detect_format(b"x", &given), Ok(Format::Ndjson));
+}
+
+#[test]
+fn one_row_is_enough_to_tell_that_rows_end_with_a_delimiter() {
+    let (layout, seen) = outcomes("Patient,Age,Admitted\na,1,2020-01-01,\n", &LayoutOptions::default());
+    assert!(layout.rules.extra_cell);
+    assert_eq!(seen, ["a|1|2020-01-01"]);
+}
+
+#[test]
+fn null_markers_say_nothing_of_a_dates_format_whatever_their_case() {
+    let found = dates_of(&["n/a", "N/A", "n/A", "31/01/2020"], &LayoutOptions::default());
+    assert_eq!(found, Ok(Some(DateFormat::DayMonthYear(b'/'))));
+}
+
+#[test]
+fn a_refused_cell_is_numbered_from_one() {
+    let quoted = LayoutOptions { quote: Some(Sign::Byte(b'"')), ..LayoutOptions::default() };
+    let text = "Patient,Age,Admitted\na,\"1\"x,2020-01-01\nb,1,\"2020-01-01\n";
+    let layout = bind_with(&spec(), text, &quoted).unwrap();
+    let refused = rows(&spec(), &layout, text.as_bytes()).into_iter().filter_map(|(parsed, _)| parsed.err());
+    let refused: Vec<_> = refused.map(|reject| (reject.field, reject.message)).collect();
+    assert_eq!(
+        refused,
+        [
+            (Some(1), "cell 2 has text after its closing quote; a quote inside is to be doubled".to_owned()),
+            (Some(2), "the quote that opens cell 3 is never closed".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn an_overlong_line_of_json_is_refused_for_its_length() {
+    let spec = spec_of(vec![field("a", FieldType::String, Presence::Required)]);
+    let layout = bind_with(&spec, "{\"a\":\"x\"}\n", &LayoutOptions::default()).unwrap();
+    let (mut parser, mut cells) = (Parser::new(&layout, &spec), Cells::default());
+    let mut parse = |row: &str, ending| {
+        let span = RowSpan { start: 0, end: row.len() as u32, line: 2, offset: 0, ending };
+        parser.parse(row.as_bytes(), span, &mut cells).map_err(|reject| reject.reason)
+    };
+    assert_eq!(parse("{\"a\":\"x\"}", Ending::Whole), Ok(()));
+    assert_eq!(parse("{\"a\":\"x\"}", Ending::TooLong), Err(Reason::RowTooLong));
+    assert_eq!(parse("{\"a\":\"x", Ending::TooLong), Err(Reason::RowTooLong));
+    assert_eq!(parse("{\"a\":\"x", Ending::Whole), Err(Reason::NotJson));
+}
+
+#[test]
+fn rows_that_end_with_a_delimiter_are_recognised_inside_a_quote() {
+    let text = "Patient,Age,Admitted\na,1,2020-01-01,\nb,2,2020-01-01,\nc,3,\"2020-01-01,\nd,4,2020-01-01\",\n";
+    let (layout, seen) = outcomes(text, &LayoutOptions { quote: Some(Sign::Byte(b'"')), ..LayoutOptions::default() });
+    assert!(layout.rules.extra_cell);
+    assert!(seen[2].starts_with("swallowed_rows c|3|"), "{seen:?}");
 }

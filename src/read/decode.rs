@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn windows_1252_is_decoded_as_its_standard_says() {
+        // 81, 8D, 8F, 90 and 9D stand for nothing.
+        let upper = "€\u{fffd}‚ƒ„…†‡ˆ‰Š‹Œ\u{fffd}Ž\u{fffd}\u{fffd}‘’“”•–—˜™š›œ\u{fffd}žŸ";
+        let bytes: Vec<u8> = (0x80..=0x9f).collect();
+        assert_eq!(String::from_utf8(decode(Encoding::Windows1252, &[&bytes]).0).unwrap(), upper);
+        for byte in (0..0x80).chain(0xa0..=0xff) {
+            let text = decode(Encoding::Windows1252, &[&[byte]]).0;
+            assert_eq!(String::from_utf8(text).unwrap(), char::from(byte).to_string());
+        }
+    }
+
+    #[test]
     fn text_is_decoded_and_what_cannot_be_is_marked() {
         let check = |encoding, raw: &[u8], text: &str, undecodable: &[u32]| {
             assert_eq!(decode(encoding, &[raw]), (text.as_bytes().to_vec(), undecodable.to_vec()), "{raw:x?}");
@@ -160,6 +172,8 @@ mod tests {
         check(Encoding::Utf16Le, b"a\0\xeb\0\xac\x20\x3d\xd8\x00\xde", "aë€😀", &[]);
         check(Encoding::Utf16Be, b"\0a\0\xeb\x20\xac\xd8\x3d\xde\x00", "aë€😀", &[]);
         check(Encoding::Utf16Be, b"\xd8\x3d\0a\xde\x00\0b", "\u{fffd}a\u{fffd}b", &[0, 4]);
+        check(Encoding::Utf16Be, b"\xdb\xff\xdc\0\xdc\0\xdb\xff", "\u{10fc00}\u{fffd}\u{fffd}", &[4, 7]);
+        check(Encoding::Utf16Be, b"\xdc\0\xdc\0", "\u{fffd}\u{fffd}", &[0, 3]);
         check(Encoding::Utf16Be, b"\xd8\x3d\xd8\x3d\xde\x00", "\u{fffd}😀", &[0]);
         check(Encoding::Utf16Be, b"\0a\xd8\x3d\0", "a\u{fffd}\u{fffd}", &[1, 4]);
         assert_eq!(decode(Encoding::Utf8, &[b"Zo\xc3\xab \xff"]), (b"Zo\xc3\xab \xff".to_vec(), vec![]));

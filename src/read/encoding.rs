@@ -182,6 +182,13 @@ mod tests {
             ("UTF8", Some(Encoding::Utf8)),
             ("Windows_1252", Some(Encoding::Windows1252)),
             ("latin-1", Some(Encoding::Windows1252)),
+            ("ascii", Some(Encoding::Utf8)),
+            ("US-ASCII", Some(Encoding::Utf8)),
+            ("utf-16", Some(Encoding::Utf16Le)),
+            ("UTF-16BE", Some(Encoding::Utf16Be)),
+            ("cp1252", Some(Encoding::Windows1252)),
+            ("ISO-8859-1", Some(Encoding::Windows1252)),
+            ("", None),
             ("UTF-16 LE", Some(Encoding::Utf16Le)),
             ("ebcdic", None),
         ] {

@@ -323,4 +323,15 @@ mod tests {
         set_time(time);
         source.check_unchanged().unwrap();
     }
+
+    #[test]
+    fn only_a_file_has_a_size_and_can_be_read_again() {
+        let directory = directory();
+        let file = Source::file(&directory.path().join("a.csv")).unwrap();
+        assert_eq!((file.size_bytes, file.is_read_once()), (Some(2), false));
+        let device = Source::file(Path::new("/dev/null")).unwrap();
+        assert_eq!((device.size_bytes, device.is_read_once(), device.hash().unwrap()), (None, true, None));
+        device.check_unchanged().unwrap();
+        assert!(Source::stdin().is_read_once());
+    }
 }

@@ -293,6 +293,7 @@ fn the_sample_ends_with_a_whole_line_or_is_the_whole_source() {
     };
     check("h\na\nbcd", 100, "h\na\nbcd");
     check("h\na\nbcd", 6, "h\na\n");
+    check("h\ra\rbcd", 6, "h\ra\r");
     check("hahaha", 3, "hah");
 }
 
@@ -393,4 +394,11 @@ fn a_row_may_be_as_long_as_the_limit() {
     let rows = read(b"h\n12345\n123456\n12345", Format::Csv(COMMA), &options, 100).unwrap();
     let endings: Vec<Ending> = rows.iter().map(|row| row.ending).collect();
     assert_eq!(endings, [Ending::Whole, Ending::TooLong, Ending::Whole]);
+}
+
+#[test]
+fn a_row_may_be_longer_than_the_largest_document() {
+    const MIB: usize = 1 << 20;
+    let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
+    assert_eq!((encoding, row_bytes_max, block_bytes, sample_bytes), (None, 36 * MIB, MIB, 8 * MIB));
 }

@@ -308,6 +308,39 @@ mod tests {
     }
 
     #[test]
+    fn a_range_holds_both_its_ends_and_nothing_beyond() {
+        let at = |text| Bound::At(decimal(text));
+        let both = Range::decimal(at("-0.5"), at("0.5"));
+        for (number, expected) in [("-0.5", true), ("-0.51", false), ("0.50", true), ("0.51", false), ("0", true)] {
+            assert_eq!(both.has_decimal(decimal(number)), expected, "{number}");
+        }
+        let open = [Range::decimal(Bound::Lowest, at("1")), Range::decimal(at("1"), Bound::Highest)];
+        assert_eq!(open.map(|range| range.has_decimal(decimal("-1e9"))), [true, false]);
+        assert_eq!(open.map(|range| range.has_decimal(decimal("1e9"))), [false, true]);
+        let double = Range::double(at("-0.5"), Bound::Highest);
+        for (number, expected) in [(-0.5, true), (-0.500_001, false), (f64::MAX, true), (f64::NAN, false)] {
+            assert_eq!(double.has_double(number), expected, "{number}");
+        }
+        assert!(Range::double(Bound::Lowest, at("0.5")).has_double(0.5));
+        assert!(!Range::double(Bound::Lowest, at("0.5")).has_double(0.500_001));
+        let whole = Range::whole(at("-2"), at("2")).expect("some number");
+        assert_eq!([-3, -2, 2, 3].map(|number| whole.has_whole(number)), [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_range_is_written_with_its_ends() {
+        let at = |text| Bound::At(decimal(text));
+        let whole = |least, most| Range::whole(least, most).expect("some number").to_string();
+        assert_eq!(whole(at("0"), at("130")), "0 to 130");
+        assert_eq!(whole(Bound::Lowest, at("-1")), "-inf to -1");
+        assert_eq!(whole(at("-1"), Bound::Highest), "-1 to inf");
+        assert_eq!(Range::double(at("-1.5"), at("2")).to_string(), "-1.5 to 2");
+        assert_eq!(Range::double(Bound::Lowest, Bound::Highest).to_string(), "-inf to inf");
+        assert_eq!(Range::decimal(at("0.10"), at("1e3")).to_string(), "0.10 to 1E+3");
+        assert_eq!(Range::decimal(Bound::Lowest, Bound::Highest).to_string(), "-inf to inf");
+    }
+
+    #[test]
     fn whole_numbers_between_fractions() {
         let check = |least: Bound, most: Bound, expected: Option<(i64, i64)>| {
             let found = Range::whole(least, most).map(|range| match range {

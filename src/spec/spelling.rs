@@ -100,6 +100,12 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_word_is_suggested_not_the_first() {
+        assert_eq!(closest("rangf", ["ranks", "range"]), Some("range"));
+        assert_eq!(closest("rangf", ["range", "rangy"]), Some("range"), "the first of two that are as near");
+    }
+
+    #[test]
     fn a_near_word_is_suggested() {
         let known = ["aliases", "range", "required"];
         for (word, expected) in [

@@ -189,3 +189,223 @@ fn a_pipe_does_not_end_a_cell_of_the_table() {
     let spec = small("[[field]]\nname = 'x|y'\ntype = 'int32'\nprivacy = 'none'\n").unwrap();
     assert!(spec.fields_table().contains("| x\\|y | x\\|y | int32 |"), "{}", spec.fields_table());
 }
+
+/// The message with which a spec with a field `f` of these keys is refused.
+fn refused_field(keys: &str) -> String {
+    small(&format!("[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}\n")).expect_err(keys)
+}
+
+#[test]
+fn a_null_marker_is_no_value_that_the_field_knows() {
+    for keys in [
+        "type = 'bool'\nnull_markers = ['Y']",
+        "type = 'bool'\nnull_markers = ['?', 'NO']",
+        "type = 'enum'\nvalues = ['a', 'b']\nnull_markers = ['B']",
+        "type = 'enum'\nvalues = ['a', 'b']\nsynonyms = { 'c' = 'b' }\nnull_markers = ['C']",
+    ] {
+        assert!(refused_field(keys).contains("is a value of this field"), "{keys}");
+    }
+}
+
+#[test]
+fn synonyms_differ_from_values_and_from_each_other_in_more_than_case() {
+    for synonyms in ["{ 'A' = 'b' }", "{ 'x' = 'a', 'X' = 'b' }"] {
+        let message = refused_field(&format!("type = 'enum'\nvalues = ['a', 'b']\nsynonyms = {synonyms}"));
+        assert!(message.contains("differs from another spelling in case only"), "{message}");
+    }
+}
+
+#[test]
+fn an_index_key_with_a_hyphen_may_be_a_field_of_that_name() {
+    let field = "[[field]]\nname = '-c'\ntype = 'int32'\nprivacy = 'none'\n";
+    let keys = |key: &str| {
+        small(&format!("{field}[[index]]\nname = 'i'\nkeys = ['{key}']\n")).unwrap().indexes[0].keys.clone()
+    };
+    assert_eq!(keys("-c"), [("-c".to_owned(), 1)]);
+    assert_eq!(keys("--c"), [("-c".to_owned(), -1)]);
+    assert_eq!(keys("-a"), [("a".to_owned(), -1)]);
+}
+
+#[test]
+fn two_indexes_cannot_have_the_same_keys_wherever_they_stand() {
+    let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
+    let three = |keys: &str| small(&(index("i", "'a'") + &index("j", "'b'") + &index("k", keys)));
+    assert!(three("'a'").unwrap_err().contains("the index `i` has these keys"));
+    assert!(three("'b'").unwrap_err().contains("the index `j` has these keys"));
+    assert!(three("'-a'").is_ok() && three("'a', 'b'").is_ok());
+}
+
+#[test]
+fn a_collection_has_a_name_that_the_server_allows() {
+    let named = |name: &str| {
+        let field = "[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
+        Spec::from_toml(&format!("name = 'x'\ncollection = \"{name}\"\n{field}"), "test").map(|spec| spec.collection)
+    };
+    for name in ["", "a$b", "a\\u0000b", "system.users", "_medlift", "_medlift_runs", ".a", "a."] {
+        assert!(named(name).is_err(), "{name}");
+    }
+    for name in ["a.b", "systems", "_med", "x_medlift"] {
+        assert_eq!(named(name).unwrap(), name);
+    }
+}
+
+#[test]
+fn signs_of_a_source_differ() {
+    let read = |table: &str| small(&format!("[source]\n{table}\n"));
+    for table in ["delimiter = ','\nquote = ','", "delimiter = '|'\nescape = '|'", "quote = '\"'\nescape = '\"'"] {
+        assert!(read(table).unwrap_err().contains("one character cannot have two meanings"), "{table}");
+    }
+    for table in ["delimiter = ','\nquote = '|'\nescape = '/'", "quote = 'none'\nescape = 'none'"] {
+        assert!(read(table).is_ok(), "{table}");
+    }
+    assert!(read("quote = 'x'").unwrap_err().contains("`x` is not known here"));
+}
+
+#[test]
+fn a_name_leads_through_sixty_documents_and_no_more() {
+    let named = |parts: usize| {
+        let name = vec!["p"; parts].join(".");
+        small(&format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n"))
+    };
+    assert!(named(61).is_ok());
+    assert!(named(62).unwrap_err().contains("more than 60 documents"));
+}
+
+#[test]
+fn a_currency_is_no_part_of_a_number() {
+    let currency = |sign: &str| format!("type = 'double'\ncurrency = ['$', \"{sign}\"]");
+    for sign in ["", "5", "E5", "+", "-", ".", ",", "'", " ", "U S"] {
+        assert!(refused_field(&currency(sign)).contains("cannot be told from the number beside it"), "{sign}");
+    }
+    assert!(small(&format!("[[field]]\nname = 'f'\nprivacy = 'none'\n{}", currency("EUR"))).is_ok());
+}
+
+#[test]
+fn a_sign_is_one_punctuation_character_or_none() {
+    let backslash = Some(Sign::Byte(b'\\'));
+    for (text, expected) in [("none", Some(Sign::None)), ("\\", backslash), ("~", Some(Sign::Byte(b'~')))] {
+        assert_eq!(Sign::from_text(text), expected, "{text}");
+    }
+    for text in ["", "None", "a", "1", " ", "\t", "''", "\u{e9}"] {
+        assert_eq!(Sign::from_text(text), None, "{text}");
+    }
+}
+
+#[test]
+fn an_index_has_a_name_that_the_server_allows() {
+    for name in ["", "*", "_id_"] {
+        let refused = small(&format!("[[index]]\nname = '{name}'\nkeys = ['a']\n")).unwrap_err();
+        assert!(refused.contains("the server does not allow this name"), "{name}");
+    }
+    assert!(small("[[index]]\nname = '**'\nkeys = ['a']\n").is_ok());
+}
+
+#[test]
+fn only_fields_of_one_order_are_compared() {
+    let groups: [&[&str]; 3] = [&["date", "datetime"], &["int32", "int64"], &["double"]];
+    let types = ["date", "datetime", "int32", "int64", "double", "decimal128", "string", "bool"];
+    let field = |name: &str, kind: &str| format!("[[field]]\nname = '{name}'\ntype = '{kind}'\nprivacy = 'none'\n");
+    for left in types {
+        for right in types {
+            let rule = "[[plausibility]]\nname = 'p'\nleft = 'l'\nright = 'r'\n";
+            let is_right = groups.iter().any(|group| group.contains(&left) && group.contains(&right));
+            assert_eq!(small(&(field("l", left) + &field("r", right) + rule)).is_ok(), is_right, "{left} {right}");
+        }
+    }
+}
+
+#[test]
+fn each_key_belongs_to_its_types() {
+    let types = ["string", "int32", "int64", "double", "decimal128", "bool", "date", "datetime", "enum"];
+    let numbers = &types[1..5];
+    let keys: [(&str, &[&str]); 9] = [
+        ("length = [1, 2]", &["string"]),
+        ("pattern = 'a'", &["string"]),
+        ("range = [1, 2]", numbers),
+        ("thousands = \"'\"", numbers),
+        ("currency = ['$']", numbers),
+        ("decimal = ','", &["double", "decimal128"]),
+        ("truthy = ['ja']", &["bool"]),
+        ("falsy = ['nein']", &["bool"]),
+        ("clean = ['null_if_negative']\npresence = 'nullable'", numbers),
+    ];
+    for kind in types {
+        let values = if kind == "enum" { "values = ['u']\n" } else { "" };
+        for (key, fitting) in keys {
+            let field = format!("[[field]]\nname = 'f'\nprivacy = 'none'\ntype = '{kind}'\n{values}{key}\n");
+            assert_eq!(small(&field).is_ok(), fitting.contains(&kind), "{kind} {key}");
+        }
+    }
+}
+
+#[test]
+fn names_in_the_spec_stand_for_what_they_say() {
+    let field = |keys: &str| {
+        small(&format!("[[field]]\nname = 'f'\ntype = 'string'\n{keys}\n")).map(|spec| spec.fields[2].clone())
+    };
+    for privacy in ["direct-identifier", "quasi-identifier", "clinical", "none"] {
+        assert_eq!(field(&format!("privacy = '{privacy}'")).unwrap().privacy.name(), privacy);
+    }
+    for presence in ["required", "nullable", "optional"] {
+        let found = field(&format!("privacy = 'none'\npresence = '{presence}'")).unwrap();
+        assert_eq!(found.presence.name(), presence);
+    }
+    let rules = ["collapse_whitespace", "nfc", "person_name", "organisation_name", "lower_case"];
+    let found = field(&format!("privacy = 'none'\nclean = {rules:?}")).unwrap();
+    assert_eq!(found.clean.iter().map(|rule| rule.name()).collect::<Vec<_>>(), rules);
+    for delimiter in [(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')] {
+        let spec = small(&format!("[source]\ndelimiter = '{}'\n", delimiter.0)).unwrap();
+        assert_eq!(spec.source.delimiter, Some(delimiter.1));
+    }
+    for (thousands, sign) in [(",", ','), ("'", '\''), (" ", ' ')] {
+        let keys = format!("[[field]]\nname = 'f'\ntype = 'double'\nprivacy = 'none'\nthousands = \"{thousands}\"\n");
+        let FieldType::Double(format) = small(&keys).unwrap().fields[2].kind.clone() else { panic!("not a double") };
+        assert_eq!(format, NumberFormat { thousands: Some(sign), ..NumberFormat::default() });
+    }
+}
+
+#[test]
+fn names_of_rules_and_of_indexes_differ() {
+    let rule = |name: &str| format!("[[plausibility]]\nname = '{name}'\nleft = 'a'\nright = 'b'\n");
+    assert!(small(&(rule("p") + &rule("q"))).is_ok());
+    assert!(small(&(rule("p") + &rule("q") + &rule("p"))).unwrap_err().contains("another rule has this name"));
+    let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
+    let same_name = index("i", "'a'") + &index("j", "'b'") + &index("i", "'a', 'b'");
+    assert!(small(&same_name).unwrap_err().contains("another index has this name"));
+    for keys in ["'a', 'a'", "'a', '-a'", "'a', 'b', '-a'"] {
+        assert!(small(&index("i", keys)).unwrap_err().contains("`a` stands twice"), "{keys}");
+    }
+}
+
+#[test]
+fn a_column_is_no_name_of_a_document_that_holds_another_field() {
+    let fields = |column: &str| {
+        let inner = "[[field]]\nname = 'lab.value'\ncolumn = 'Result'\ntype = 'int32'\nprivacy = 'none'\n";
+        small(&format!("{inner}[[field]]\nname = 'c'\ncolumn = '{column}'\ntype = 'int32'\nprivacy = 'none'\n"))
+    };
+    for column in ["LAB", "lab.value", "re-sult"] {
+        assert!(fields(column).is_err(), "{column}");
+    }
+    assert!(fields("value").is_ok());
+}
+
+#[test]
+fn the_table_tells_each_constraint() {
+    let cells = |keys: &str| {
+        let field = format!("[[field]]\nname = 'f'\nprivacy = 'clinical'\nnull_markers = []\n{keys}\n");
+        let table = small(&field).expect(keys).fields_table();
+        table.lines().last().expect("a line").to_owned()
+    };
+    let check = |keys: &str, expected: &str| assert_eq!(cells(keys), format!("| f | f | {expected} | clinical |"));
+    check("type = 'date'", "date | required | trim | midnight UTC");
+    check("type = 'datetime'\npresence = 'optional'", "datetime | optional | trim | ");
+    check("type = 'int64'\nthousands = \"'\"\nrange = [1, 2]", "int64 | required | trim | thousands `'`; 1 to 2");
+    let money = "type = 'decimal128'\ndecimal = ','\ncurrency = ['€', 'EUR']";
+    check(money, "decimal128 | required | trim | decimal `,`; currency `€`, `EUR`");
+    check(
+        "type = 'string'\nlength = [1, 9]\npattern = 'a+'\nclean = ['nfc']",
+        "string | required | trim, nfc | 1 to 9 characters; matches `\\A(?:a+)\\z`",
+    );
+    check("type = 'bool'\ntruthy = ['j']\nfalsy = ['n']", "bool | required | trim | true: `j`; false: `n`");
+    check("type = 'enum'\nvalues = ['A', 'B']", "enum | required | trim, canonical_spelling | one of `A`, `B`");
+}

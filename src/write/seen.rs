@@ -262,26 +262,38 @@ mod tests {
         for round in 0..rounds {
             // More than a page, so that records with the same `_id` are on both sides of a page's end.
             let expected = if round == 0 { Earlier::Nothing } else { Earlier::Other };
-            assert!(seen.note(&run(0..300, round)).unwrap().iter().all(|earlier| *earlier == expected));
+            assert!(seen.note(&run(0..150, round)).unwrap().iter().all(|earlier| *earlier == expected));
         }
         assert!(seen.segments.iter().any(|segment| segment.level == 1));
-        assert!(seen.note(&run(300..600, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Nothing));
-        assert!(seen.note(&run(0..300, rounds - 1)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
-        assert!(seen.note(&run(0..300, rounds - 2)).unwrap().iter().all(|earlier| *earlier == Earlier::Other));
+        assert!(seen.note(&run(150..300, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Nothing));
+        assert!(seen.note(&run(0..150, rounds - 1)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
+        assert!(seen.note(&run(0..150, rounds - 2)).unwrap().iter().all(|earlier| *earlier == Earlier::Other));
+    }
+
+    #[test]
+    fn a_run_longer_than_a_buffer_is_merged_whole() {
+        let mut seen = Seen::new(10_000);
+        let longer = 2 * BUFFER_RECORDS as u64 + 1;
+        seen.note(&run(0..longer, 0)).unwrap();
+        for start in (1..=MERGED_AT_ONCE as u64).map(|run| longer + run * 10) {
+            seen.note(&run(start..start + 10, 0)).unwrap();
+        }
+        assert!(seen.segments.iter().any(|segment| segment.level == 1));
+        assert!(seen.note(&run(0..longer, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
     }
 
     #[track_caller]
     fn check(records_guess: u64) {
         let mut seen = Seen::new(records_guess);
-        // Enough runs that files are merged, and merged files are merged again.
-        for start in (0..MERGED_AT_ONCE as u64 * 10).map(|run| run * 500) {
-            let earlier = seen.note(&run(start..start + 500, start)).unwrap();
+        // Enough runs that the files are merged, and merged ones with others.
+        for start in (0..MERGED_AT_ONCE as u64 * 10).map(|run| run * 50) {
+            let earlier = seen.note(&run(start..start + 50, start)).unwrap();
             assert!(earlier.iter().all(|earlier| *earlier == Earlier::Nothing));
         }
         assert!(seen.segments.len() < 2 * MERGED_AT_ONCE);
-        let mixed = run(5_000..45_000, 20_000);
+        let mixed = run(500..4_500, 2_000);
         let earlier = seen.note(&mixed).unwrap();
-        let (equal, old) = (run(20_000..20_500, 0), run(5_000..40_000, 0));
+        let (equal, old) = (run(2_000..2_050, 0), run(500..4_000, 0));
         let holds = |run: &[Entry], id: Id| run.binary_search_by_key(&id, |record| record.id).is_ok();
         for (record, earlier) in mixed.iter().zip(earlier) {
             assert_eq!(earlier != Earlier::Nothing, holds(&old, record.id));
@@ -291,7 +303,7 @@ mod tests {
 
     #[test]
     fn finds_every_repeat_and_no_other() {
-        check(60_000);
+        check(6_000);
         check(u64::MAX);
         // The filter cannot exclude any `_id`.
         check(0);

@@ -302,3 +302,18 @@ fn check_laboratory_record(spec: &Spec, record: &Record) {
     assert_eq!([value("uncertainty"), value("billed")], [&Value::Double(0.001), &Value::Null]);
     assert_eq!(value("collected"), &Value::Datetime(1_740_903_720_000));
 }
+
+#[test]
+fn a_cell_that_does_not_stand_in_its_row_is_looked_at_for_itself() {
+    let name = |text: &str| {
+        let (mut record, mut cells) = (Record::default(), Cells::default());
+        for cell in [text, "", "A+", "1", "", "", "", ""] {
+            cells.push_owned(cell.as_bytes());
+        }
+        let cleaned = cleaner().clean(b"plain", &cells, &mut record, &mut Tally::default());
+        cleaned.map(|()| texts(&record)[0].clone()).map_err(|reject| reject.reason)
+    };
+    assert_eq!(name("jane  ROE"), Ok("Jane Roe".to_owned()));
+    assert_eq!(name("ZOE\u{308} ROE"), Ok("Zo\u{eb} Roe".to_owned()));
+    assert_eq!(name("a\0b"), Err(Reason::ControlCharacter));
+}

@@ -192,7 +192,10 @@ mod tests {
 
     #[test]
     fn a_few_odd_values_do_not_change_a_columns_format_but_many_do() {
-        check(&[("31/01/2024", 199), ("01/31/2024", 1)], &Decision::One(DAY_FIRST));
+        for most in [199, 99] {
+            check(&[("31/01/2024", most), ("01/31/2024", 1)], &Decision::One(DAY_FIRST));
+        }
+        check(&[("31/01/2024", 98), ("01/31/2024", 1)], &Decision::Mixed(vec![(DAY_FIRST, 98), (MONTH_FIRST, 1)]));
         check(&[("2024-01-31", 100), ("03/04/2024", 1)], &Decision::One(DateFormat::Iso));
         check(
             &[("31/01/2024", 9), ("01/31/2024", 1), ("03/04/2024", 990)],

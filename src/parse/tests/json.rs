@@ -143,3 +143,20 @@ fn a_byte_that_is_not_utf8_is_counted_from_one() {
     let [(Err(reject), _)] = &rows(&spec, &layout, b"{\"id\":\"a\xff\"}")[..] else { panic!("not refused") };
     assert_eq!(reject.message, "byte 9 of the line is not valid UTF-8");
 }
+
+#[test]
+fn ten_thousand_keys_are_told_apart_and_no_more() {
+    let keys = |count: usize| (0..count).map(|n| format!(",\"k{n}\":0")).collect::<Vec<_>>().concat();
+    for (count, expected) in [(9_998, 9_998), (9_999, 9_998)] {
+        let sample = format!("{{\"id\":1,\"result\":{{\"value\":1}}{}}}\n", keys(count));
+        let layout = bind_with(&nested_spec(), &sample, &LayoutOptions::default()).unwrap();
+        assert_eq!(layout.unknown.len(), expected);
+    }
+}
+
+#[test]
+fn every_number_of_extended_json_is_a_number() {
+    for kind in ["Int", "Long", "Double", "Decimal"] {
+        check(&format!("{{\"id\":1,\"result\":{{\"value\":{{\"$number{kind}\":\"7\"}}}}}}"), &["1", "7", "", ""]);
+    }
+}

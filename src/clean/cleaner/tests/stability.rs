@@ -195,4 +195,11 @@ fn a_listed_value_is_taken_as_it_is() {
     for (cell, expected) in [("sharp", "ß"), ("ß", "ß"), ("ss", "SS"), ("SS", "SS")] {
         assert_eq!(cleaned(&mut cleaner, cell), Ok(Some(expected.to_owned())), "{cell}");
     }
+    // Sixteen bytes are compared as numbers, more as text.
+    let field = "type = \"enum\"\nvalues = [\"straßen und Höfe\", \"straße und Hof\"]\nclean = [\"upper_case\"]";
+    let mut cleaner = cleaner_of(field, DateFormat::Iso);
+    for cell in ["straßen und Höfe", "straße und Hof"] {
+        assert_eq!(cleaned(&mut cleaner, cell), Ok(Some(cell.to_owned())), "{cell}");
+    }
+    assert_eq!(cleaned(&mut cleaner, "STRASSE UND HOF"), Err(Reason::NotAllowed));
 }
