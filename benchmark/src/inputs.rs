@@ -1,13 +1,12 @@
 //! Prepares a benchmark: release builds, a Python environment, source files, encoded documents.
 
-use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::{Doing, Error, Result, root, target_dir};
+use testkit::{Doing, Error, Result, cargo, on_path, root, target_dir};
 
 /// Column types in mongoimport's syntax. All other columns are strings.
 const TYPED_COLUMNS: &[(&str, &str)] = &[
@@ -38,8 +37,7 @@ impl Inputs {
         let dir = target_dir().join("bench");
         fs::create_dir_all(&dir).doing(|| format!("creating {}", dir.display()))?;
         let build = "build --release --locked --package medlift --package benchmark --bins --examples";
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        run("building for release", Command::new(cargo).args(build.split(' ')).current_dir(root()))?;
+        run("building for release", cargo().args(build.split(' ')).current_dir(root()))?;
         let release = target_dir().join("release");
         let inputs = Self {
             medlift: release.join("medlift"),
@@ -174,10 +172,6 @@ fn versions() -> Result<Value> {
         "mongoimport": said("mongoimport", &["--version"]),
         "packages": pins.lines().filter(|line| line.contains("==")).collect::<Vec<_>>(),
     }))
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 fn run(doing: &str, command: &mut Command) -> Result<()> {

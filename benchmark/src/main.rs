@@ -12,7 +12,6 @@ mod replay;
 mod scenario;
 mod stand;
 
-use std::env;
 use std::fs;
 use std::process::ExitCode;
 
@@ -25,14 +24,7 @@ use scenario::Scenario;
 use testkit::{Doing, Error, Result};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    testkit::run_program(run)
 }
 
 /// Runs the scenarios that the arguments select, prints a table for each, and saves all results as JSON.

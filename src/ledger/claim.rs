@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
 use super::store::{Held, Ledger, LedgerError};
-use crate::access::{ATTEMPTS_MAX, pause};
+use crate::access::{Failure, patiently};
 
 /// A lease is renewed this many times within its length.
 const RENEWALS: u32 = 3;
@@ -103,26 +103,27 @@ impl Guard {
     /// # Errors
     /// The same as for [`ensure`](Self::ensure).
     pub async fn confirm(&self) -> Result<(), LedgerError> {
-        let mut attempt = 1;
-        loop {
-            match self.renew().await {
-                Err(LedgerError::Server(failure)) if attempt < ATTEMPTS_MAX && failure.is_retryable() => {
-                    tokio::time::sleep(pause(attempt)).await;
-                    attempt += 1;
-                }
-                ended => return ended,
-            }
-        }
+        self.note(patiently(|| self.ask()).await?)
     }
 
     /// Extends the lease. Tries once, because the code that writes documents repeats the whole step.
     async fn renew(&self) -> Result<(), LedgerError> {
+        self.note(self.ask().await?)
+    }
+
+    /// Asks the server to extend the lease. Returns the new time in `until`; `None` if another process has the lease.
+    async fn ask(&self) -> Result<Option<Duration>, Failure> {
         let asked = since_boot();
-        if !self.ledger.renew(&self.key, self.fence).await? {
+        let is_ours = self.ledger.renew(&self.key, self.fence).await?;
+        Ok(is_ours.then(|| asked + self.ledger.lease()))
+    }
+
+    fn note(&self, until: Option<Duration>) -> Result<(), LedgerError> {
+        let Some(until) = until else {
             self.is_lost.store(true, Ordering::Relaxed);
             return Err(LedgerError::TakenOver);
-        }
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = asked + self.ledger.lease();
+        };
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         Ok(())
     }
 }

@@ -4,7 +4,8 @@ use bson::{DateTime, Uuid};
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
-use crate::encode::Id;
+use crate::encode::{Digest, Id};
+use crate::spec::Spec;
 
 /// One load, from its start to its end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,6 +56,31 @@ pub struct LoadRun {
 }
 
 impl LoadRun {
+    /// A load that is about to begin: it has no fence, no counts and no checkpoint yet.
+    pub fn new(collection: &str, spec: &Spec, sources: Vec<SourceIdentity>, options: Options) -> Self {
+        Self {
+            id: Uuid::new(),
+            key: Self::key(collection, &spec.hash, &sources, &options),
+            fence: 0,
+            collection: collection.to_owned(),
+            spec: spec.name.clone(),
+            spec_hash: spec.hash.clone(),
+            sources,
+            options,
+            state: State::Running,
+            first_load: false,
+            collection_uuid: None,
+            started: DateTime::MIN,
+            updated: DateTime::MIN,
+            finished: None,
+            counts: Counts::default(),
+            checkpoint: Checkpoint::default(),
+            digest: Digest::default().to_string(),
+            exceptions: 0,
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
     /// The key of loads of these sources with this spec and these options into this collection. If a source can be read
     /// only once, the key is unique: no other load counts as the same.
     pub fn key(collection: &str, spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {

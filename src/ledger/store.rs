@@ -197,9 +197,9 @@ impl Ledger {
     ///
     /// # Errors
     /// If the server cannot be reached.
-    pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, LedgerError> {
+    pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, Failure> {
         let until = doc! { "$add": ["$$NOW", self.lease_ms] }.into();
-        self.set_lease_end(key, fence, &until).await.map_err(|error| LedgerError::Server(Failure::of(&error)))
+        self.set_lease_end(key, fence, &until).await.map_err(|error| Failure::of(&error))
     }
 
     /// Releases the lease: it expires at once.

@@ -11,7 +11,7 @@ use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, medlift};
-use crate::server::slow_server;
+use crate::server::{fail_point, server_with_fail_points, slow_server};
 
 /// Small runs and batches, so that a load takes long enough to be interrupted in the middle.
 pub const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
@@ -182,20 +182,13 @@ fn a_first_load_that_was_killed_before_anything_was_settled_is_still_the_first()
 fn an_answer_with_a_missed_write_concern_beside_duplicates_settles_nothing() {
     let place = Place::new("concern");
     let path = place.sample("a.csv", 2_000, "none");
-    let server =
-        Server::builder().argument("--setParameter").argument("enableTestCommands=1").start().expect("a mongod");
+    let server = server_with_fail_points();
     load(&server, &place, text(&path), &["--batch-size", "500"]).run().expect_code(0);
     let stored = documents(&server, &place.database);
     block_on(async move { stored.delete_many(doc! { "Age": { "$gt": 50 } }).await.unwrap() });
-    let admin = client(&server).database("admin");
-    block_on(async move {
-        let error = doc! { "code": 64, "errmsg": "waiting for replication timed out", "errInfo": { "wtimeout": true } };
-        let data = doc! { "failCommands": ["insert"], "writeConcernError": error };
-        admin
-            .run_command(doc! { "configureFailPoint": "failCommand", "mode": { "times": 3 }, "data": data })
-            .await
-            .unwrap();
-    });
+    let error = doc! { "code": 64, "errmsg": "waiting for replication timed out", "errInfo": { "wtimeout": true } };
+    let data = doc! { "failCommands": ["insert"], "writeConcernError": error };
+    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": { "times": 3 }, "data": data });
     let run = load(&server, &place, text(&path), &["--batch-size", "500", "--reload"]).run().expect_code(0);
     let summary = summary(&run);
     let [read, written, present] = counts(&summary, &["read", "written", "already_present"])[..] else {

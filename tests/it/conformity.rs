@@ -11,10 +11,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::access::{block_on, connect, wishes};
-use crate::bad_days::{self, client, documents, load};
+use crate::bad_days::{self, documents, load};
 use crate::load::Place;
 use crate::program::medlift;
-use crate::server::{Server, fresh_database, shared};
+use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
 
 /// Type, keys and cells of fields. About half of the cells would be refused if the server interpreted the spec
 /// differently.
@@ -218,19 +218,14 @@ async fn check_pattern(target: &Target, pattern: &str, texts: &[String]) -> bool
 #[test]
 fn a_spec_that_the_server_refuses_is_refused_before_anything_is_written_or_dropped() {
     let place = Place::new("refused_spec");
-    let server =
-        Server::builder().argument("--setParameter").argument("enableTestCommands=1").start().expect("a mongod");
+    let server = server_with_fail_points();
     let path = place.sample("a.csv", 10, "none");
     let run = |options: &[&str]| load(&server, &place, path.to_str().expect("UTF-8"), options).run();
     // No spec is known that the server refuses and medlift accepts. Therefore the server is set to refuse its next
     // query.
     let refuse_next = || {
-        let admin = client(&server).database("admin");
-        block_on(async move {
-            let data = doc! { "failCommands": ["find"], "errorCode": 9 };
-            let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
-            admin.run_command(point).await.expect("set");
-        });
+        let data = doc! { "failCommands": ["find"], "errorCode": 9 };
+        fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data });
     };
     refuse_next();
     let refused = run(&[]).expect_code(1).stderr;

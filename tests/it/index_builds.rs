@@ -9,6 +9,7 @@ use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, text};
 use crate::program::{Medlift, medlift};
+use crate::server::{fail_point, server_with_fail_points};
 
 struct Held {
     server: Server,
@@ -18,8 +19,7 @@ struct Held {
 
 impl Held {
     fn start(purpose: &str) -> Self {
-        let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
-        let server = server.start().expect("a mongod");
+        let server = server_with_fail_points();
         let uri = server.uri();
         let client = block_on(async move { Client::with_uri_str(uri).await.expect("connected") });
         let place = Place::new(purpose);
@@ -28,9 +28,7 @@ impl Held {
     }
 
     fn hold(&self, mode: &str) {
-        let point = doc! { "configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode };
-        let admin = self.client.database("admin");
-        block_on(async move { admin.run_command(point).await.expect("a fail point") });
+        fail_point(&self.server, doc! { "configureFailPoint": "hangAfterStartingIndexBuild", "mode": mode });
     }
 
     fn load(&self) -> Medlift {

@@ -8,6 +8,7 @@ use medlift::ledger::{
     Checkpoint, Claim, CollectionIdentity, Counts, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner,
     RejectsState, State,
 };
+use medlift::spec::Spec;
 use mongodb::{Collection, Database};
 
 use crate::load::block_on;
@@ -21,27 +22,10 @@ async fn database(purpose: &str) -> Database {
 }
 
 fn load(collection: &str, key: &str, state: State) -> LoadRun {
-    LoadRun {
-        id: Uuid::new(),
-        key: key.into(),
-        fence: 1,
-        collection: collection.into(),
-        spec: "a spec".into(),
-        spec_hash: "a hash".into(),
-        sources: Vec::new(),
-        options: Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: String::new() },
-        state,
-        first_load: false,
-        collection_uuid: None,
-        started: DateTime::MIN,
-        updated: DateTime::MIN,
-        finished: None,
-        counts: Counts::default(),
-        checkpoint: Checkpoint::default(),
-        digest: String::new(),
-        exceptions: 0,
-        version: "1".into(),
-    }
+    let options =
+        Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: String::new() };
+    let new = LoadRun::new(collection, &Spec::built_in(), Vec::new(), options);
+    LoadRun { key: key.into(), fence: 1, state, ..new }
 }
 
 /// Writes a load; the next one is later by the server's clock.

@@ -155,7 +155,7 @@ fn a_renewal_is_one_command() {
             answer.get_i32("count").unwrap()
         };
         let before = point("alwaysOn").await;
-        assert!(matches!(ledger.renew("k", fence).await, Err(LedgerError::Server(failure)) if failure.is_retryable()));
+        assert!(matches!(ledger.renew("k", fence).await, Err(failure) if failure.is_retryable()));
         // The driver itself repeats a retryable write once.
         let failed = point("off").await - before;
         assert!((1..=2).contains(&failed), "{failed} commands");

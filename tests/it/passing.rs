@@ -10,6 +10,7 @@ use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, text};
 use crate::program::{Run, medlift};
+use crate::server::{fail_point, server_with_fail_points};
 
 const ROWS: u64 = 8_500;
 
@@ -20,8 +21,7 @@ struct Faulty {
 
 impl Faulty {
     fn start() -> Self {
-        let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
-        let server = server.start().expect("a mongod");
+        let server = server_with_fail_points();
         let uri = server.uri();
         let client = block_on(async move { Client::with_uri_str(uri).await.expect("connected") });
         Self { server, client }
@@ -30,15 +30,11 @@ impl Faulty {
     /// Makes the server's next replies to medlift fail, as `data` says.
     fn fail(&self, mode: Document, mut data: Document) {
         data.insert("appName", "medlift");
-        let point = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
-        let admin = self.client.database("admin");
-        block_on(async move { admin.run_command(point).await.expect("a fail point") });
+        fail_point(&self.server, doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data });
     }
 
     fn heal(&self) {
-        let point = doc! { "configureFailPoint": "failCommand", "mode": "off" };
-        let admin = self.client.database("admin");
-        block_on(async move { admin.run_command(point).await.expect("no fail point") });
+        fail_point(&self.server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
     }
 
     fn load(&self, file: &str, database: &str, options: &[&str]) -> Run {

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bson::doc;
+use bson::{Document, doc};
 pub use testkit::mongod::Server;
 
 use crate::bad_days::client;
@@ -22,13 +22,22 @@ pub fn shared() -> &'static Server {
 /// Starts a server that delays every insert from medlift, so that a load of few rows can be interrupted in the
 /// middle.
 pub fn slow_server() -> Server {
-    let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
-    let server = server.start().expect("a mongod");
+    let server = server_with_fail_points();
     let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 20, "appName": "medlift" };
-    let admin = client(&server).database("admin");
-    let point = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
-    block_on(async move { admin.run_command(point).await.expect("a fail point") });
+    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
     server
+}
+
+/// Starts a server that can be told to fail by [`fail_point`].
+pub fn server_with_fail_points() -> Server {
+    let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
+    server.start().expect("a mongod")
+}
+
+/// Sets or removes a fail point, which applies to the whole server.
+pub fn fail_point(server: &Server, point: Document) {
+    let admin = client(server).database("admin");
+    block_on(async move { admin.run_command(point).await.expect("a fail point") });
 }
 
 /// Returns the name of a database on the shared server that no other test uses.

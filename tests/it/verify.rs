@@ -18,14 +18,12 @@ use medlift::verify::{
 use mongodb::{Client, Collection};
 use testkit::mongod::Server;
 
+use crate::server::server_with_fail_points;
+
 /// One server for all tests of this file. Each test has its own collection.
 fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    let start = || {
-        let builder = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
-        builder.start().expect("a mongod")
-    };
-    SERVER.get_or_init(start)
+    SERVER.get_or_init(server_with_fail_points)
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -335,8 +333,7 @@ fn duplicates_and_conflicts_of_the_source_are_settled_before_the_comparison() {
 /// it. This is a single test, because a fail point applies to the whole server.
 #[test]
 fn a_scan_goes_on_where_its_cursor_died() {
-    let server =
-        Server::builder().argument("--setParameter").argument("enableTestCommands=1").start().expect("a mongod");
+    let server = server_with_fail_points();
     run(async {
         let client = Client::with_uri_str(server.uri()).await.expect("connected");
         let collection: Collection<RawDocumentBuf> = client.database("verify").collection("resumed");

@@ -1,13 +1,10 @@
 //! Runs the benchmark. It is a separate crate, so that other commands need not build it.
 
-use std::env;
-use std::process::Command;
-
-use testkit::{Doing, Error, Result, root};
+use testkit::{Doing, Error, Result, cargo, root};
 
 /// Builds the benchmark and passes the arguments to it.
 pub fn run(arguments: &[&str]) -> Result<()> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo.args(["run", "--quiet", "--locked", "--package", "benchmark", "--"]).args(arguments).current_dir(root());
     let status = cargo.status().doing(|| "running the benchmark".to_owned())?;
     if status.success() { Ok(()) } else { Err(Error::failed("the benchmark failed")) }

@@ -51,7 +51,7 @@ fn steps() -> Result<Vec<Step>> {
 }
 
 fn cargo(arguments: &str) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = testkit::cargo();
     command.args(arguments.split(' '));
     command
 }

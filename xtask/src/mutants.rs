@@ -6,12 +6,11 @@
 
 use crate::tree;
 use std::collections::BTreeMap;
-use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use testkit::{Doing, Error, Result, mongod, target_dir};
+use testkit::{Doing, Error, Result, cargo, mongod, on_path, target_dir};
 
 const USAGE: &str = "usage: cargo xtask mutants [OPTION…]
   --modules NAME,…   write, ledger, verify, spill, settle, encode, clean [all]
@@ -161,13 +160,11 @@ impl Place {
 
 /// The path of cargo-mutants: the one on PATH, or one built from crates.io into `target/mutants`.
 fn program(dir: &Path) -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let installed = env::split_paths(&path).map(|dir| dir.join("cargo-mutants")).find(|path| path.is_file());
     let own = dir.join("bin/cargo-mutants");
-    if let Some(program) = installed.or_else(|| own.is_file().then(|| own.clone())) {
+    if let Some(program) = on_path("cargo-mutants").or_else(|| own.is_file().then(|| own.clone())) {
         return Ok(program);
     }
-    let mut install = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut install = cargo();
     install.args(["install", "--locked", "--quiet", "--root"]).arg(dir).arg(format!("cargo-mutants@{VERSION}"));
     let status = install.status().doing(|| "running cargo install".to_owned())?;
     if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }

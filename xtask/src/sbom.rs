@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::Command;
 
 use serde_json::{Value, json};
-use testkit::{Doing, Error, Result, root, target_dir};
+use testkit::{Doing, Error, Result, cargo, root, target_dir};
 
 /// The platform of the image. Packages for other platforms are not in the image.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
@@ -27,8 +26,7 @@ pub fn run() -> Result<()> {
 }
 
 fn metadata() -> Result<Value> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", PLATFORM]).current_dir(root());
     let output = command.output().doing(|| "running cargo metadata".to_owned())?;
     if !output.status.success() {

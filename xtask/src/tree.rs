@@ -1,24 +1,29 @@
-//! Copies of the source tree.
+//! The files of the repository, and copies of them.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
 use testkit::{Doing, Error, Result, root};
+
+/// Lists the files that are tracked, or new and not ignored, by their paths from the root.
+pub(crate) fn files() -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let output = git.output().doing(|| "listing the repository's files with git".to_owned())?;
+    if !output.status.success() {
+        return Err(Error::failed(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim_end())));
+    }
+    let list = String::from_utf8_lossy(&output.stdout);
+    Ok(list.split('\0').filter(|path| !path.is_empty()).map(ToOwned::to_owned).collect())
+}
 
 /// Copies the files that git would clone, including uncommitted changes and new files, to `dir`.
 pub(crate) fn copy_to(dir: &Path) -> Result<()> {
-    let mut git = Command::new("git");
-    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root());
-    let output = git.output().doing(|| "running git".to_owned())?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::failed(format!("git cannot list the tree: {}", said.trim_end())));
-    }
-    let listed = String::from_utf8_lossy(&output.stdout);
-    listed
-        .lines()
-        .filter(|file| root().join(file).is_file())
-        .try_for_each(|file| copy(&root().join(file), &dir.join(file)))
+    let files = files()?;
+    // A file that was deleted in the work tree is still in the index.
+    let mut present = files.iter().filter(|file| root().join(file).is_file());
+    present.try_for_each(|file| copy(&root().join(file), &dir.join(file)))
 }
 
 /// Copies one file and creates the directories that it needs.

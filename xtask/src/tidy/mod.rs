@@ -9,8 +9,10 @@ mod source;
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use testkit::{Doing, Error, Result, root};
+
+use testkit::{Error, Result, root};
+
+use crate::tree::files;
 
 /// A violation of a rule, with its position.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,17 +53,6 @@ pub fn run() -> Result<()> {
     }
     let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
     Err(Error::failed(format!("the house is not tidy\n{}", list.join("\n"))))
-}
-
-fn files() -> Result<Vec<String>> {
-    let mut git = Command::new("git");
-    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());
-    let output = git.output().doing(|| "listing the repository's files with git".to_owned())?;
-    if !output.status.success() {
-        return Err(Error::failed(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim_end())));
-    }
-    let list = String::from_utf8_lossy(&output.stdout);
-    Ok(list.split('\0').filter(|path| !path.is_empty()).map(ToOwned::to_owned).collect())
 }
 
 fn check_file(path: &str, bytes: &[u8], used: &mut rooms::Used) -> Vec<Violation> {
