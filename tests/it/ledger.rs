@@ -5,8 +5,8 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, Uuid, doc};
 use medlift::encode::Id;
 use medlift::ledger::{
-    Checkpoint, Claim, CollectionIdentity, Counts, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner,
-    RejectsState, State,
+    Checkpoint, Claim, CollectionIdentity, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner, RejectsState,
+    State,
 };
 use medlift::spec::Spec;
 use mongodb::{Collection, Database};
@@ -265,7 +265,7 @@ fn whoever_writes_asks_the_ledger_when_the_lease_may_have_run_out() {
         claims[0].guard().ensure().await.expect("the lease runs, nobody is asked");
         assert!(!claims[0].is_lost());
         assert!(matches!(claims[1].guard().ensure().await, Err(LedgerError::TakenOver)));
-        assert!(matches!(claims[0].guard().renew().await, Err(LedgerError::TakenOver)));
+        assert!(matches!(claims[0].guard().confirm().await, Err(LedgerError::TakenOver)));
         assert!(claims[0].is_lost() && claims[1].is_lost());
     });
 }

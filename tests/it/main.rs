@@ -14,6 +14,7 @@ mod export;
 mod index_builds;
 mod known;
 mod laboratory;
+mod ledger;
 mod leftovers;
 mod limits;
 mod load;

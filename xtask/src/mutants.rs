@@ -1,7 +1,7 @@
 //! Mutation testing: cargo-mutants changes one operator, value or body at a time, and a test must fail.
 //!
 //! Each mutant is tested by the unit tests first. A mutant that passes them is then tested by the integration tests of
-//! [`INTEGRATION`], which share one mongod. Accepted survivors are listed in `.cargo/mutants.toml`, each with its
+//! `INTEGRATION`, which share one mongod. Accepted survivors are listed in `.cargo/mutants.toml`, each with its
 //! reason.
 
 use crate::tree;
