@@ -60,7 +60,7 @@ fn plan(rows: &[u8]) -> Result<Plan, Box<dyn Error>> {
 
 fn reader(plan: &Plan, rows: &[u8]) -> Result<Reader, ReadError> {
     let mut reader = Reader::from_read("rows", Box::new(Cursor::new(rows.to_vec())), 0, &ReadOptions::default())?;
-    reader.start(&plan.sources[0].layout.format);
+    reader.start(plan.sources[0].layout.format.framing());
     Ok(reader)
 }
 

@@ -21,7 +21,8 @@ pub struct ReadingArgs {
     /// A source, given as an option
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
-    /// Format of the sources; the delimiter of csv is detected, tsv is separated by tabs, json is one object per line
+    /// Format of the sources. The delimiter of csv is detected. tsv is separated by tabs. json is objects: one per line,
+    /// one after another, or in an array [default: detected]
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<SourceType>,
     /// Encoding: utf-8, utf-16le, utf-16be or windows-1252 [default: detected]
@@ -67,7 +68,7 @@ pub enum SourceType {
     Csv,
     /// Tab-separated text
     Tsv,
-    /// One JSON object per line
+    /// JSON objects: one per line, one after another, or in an array
     Json,
 }
 
@@ -108,7 +109,7 @@ impl ReadingArgs {
         LayoutOptions {
             format: self
                 .kind
-                .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Ndjson } else { FormatName::Csv }),
+                .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Json } else { FormatName::Csv }),
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
             quote: self.quote,
@@ -201,7 +202,7 @@ mod tests {
         check(&["--type", "csv"], FormatName::Csv, None);
         check(&["--type", "tsv"], FormatName::Csv, Some(b'\t'));
         check(&["--type", "tsv", "--delimiter", "|"], FormatName::Csv, Some(b'|'));
-        check(&["--type", "json"], FormatName::Ndjson, None);
+        check(&["--type", "json"], FormatName::Json, None);
     }
 
     #[test]

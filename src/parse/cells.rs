@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use super::csv::find_sign;
-
 /// The cells of one row. Each cell is a range of the row's bytes, or a range of a scratch buffer if its text differs
 /// from the row's bytes.
 #[derive(Debug, Default)]
@@ -53,20 +51,11 @@ impl Cells {
         self.spans.push(span);
     }
 
-    /// Adds a cell with `text`, in which every doubled `quote` becomes one quote and the escape characters are
-    /// removed.
-    pub(super) fn push_plain(&mut self, text: &[u8], quote: Option<u8>, escape: Option<u8>) {
-        let start = self.scratch.len();
-        let mut rest = text;
-        while let Some(place) = find_sign(rest, quote, escape) {
-            let next = rest.get(place + 1).copied();
-            self.scratch.extend_from_slice(&rest[..place]);
-            // An escape character at the end escapes nothing. It is text.
-            self.scratch.push(next.unwrap_or(rest[place]));
-            rest = rest.get(place + 2..).unwrap_or_default();
-        }
-        self.scratch.extend_from_slice(rest);
-        self.spans.push(Span { start: start as u32, end: self.scratch.len() as u32, place: Place::Scratch });
+    /// Adds a cell whose text is appended by `write`.
+    pub(super) fn push_written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.scratch.len() as u32;
+        write(&mut self.scratch);
+        self.spans.push(Span { start, end: self.scratch.len() as u32, place: Place::Scratch });
     }
 
     /// Sets cell `index`, which [`clear_for`](Self::clear_for) created, to a range of the row.

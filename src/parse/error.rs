@@ -71,9 +71,6 @@ pub enum LayoutError {
         /// The character.
         sign: u8,
     },
-    /// The source is a JSON array, not one object per line.
-    #[error("this is one JSON array; write one object a line instead, for example with `jq -c '.[]'`")]
-    JsonArray,
     /// The spec knows none of the source's columns.
     #[error(
         "none of the {columns} columns is known to the spec, which asks for {}; is the first line a header, and the delimiter right?",

@@ -1,30 +1,24 @@
 //! The layout of a source, determined before its rows are read: dialect, columns and date formats.
 
 use super::columns::{Columns, is_named};
-use super::csv::split_row;
+use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
-use super::dialect::FormatName;
-use super::quotes::{is_blank, is_enclosed};
-use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, ndjson};
-use crate::read::{Ending, RowSpan, records};
+use super::format::FormatName;
+use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
+use crate::read::RowSpan;
 use crate::spec::{Field, FieldType, Presence, Sign, SourceFormat, Spec, column_key};
-
-/// Largest number of columns in a source. No real table has more, and a name can still be kept for each.
-const COLUMNS_MAX: usize = 10_000;
 
 /// Assigns the cells of a row to fields, and gives the formats of the dates.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// The format of the source.
     pub format: Format,
-    /// Number of cells that each row must have, as in the header. 0 for NDJSON, whose cells are in field order.
-    pub columns: usize,
     /// For each field of the spec, the index of its cell. `None` if the column is optional and absent.
     pub cell_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
     pub dates: Vec<Option<DateFormat>>,
-    /// The header as the source spells it, for the reject file. The keys of NDJSON have no order, so its header is
-    /// the spec's columns.
+    /// The names of the cells, for the reject file: the header as the source spells it. The keys of JSON have no order,
+    /// so its cells are in the order of the fields, and have the names of the spec's columns.
     pub header: Vec<String>,
     /// Columns of the source that no field uses.
     pub unknown: Vec<String>,
@@ -86,7 +80,7 @@ impl Layout {
         let columns = Columns::new(spec);
         let mut layout = match format {
             Format::Csv(dialect) => Self::bind_header(spec, &columns, dialect, sample, options)?,
-            Format::Ndjson => Self::bind_keys(spec, &columns, sample)?,
+            Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, format, sample)?,
         };
         layout.dates = given_dates(spec, options)?;
         layout.decide_dates(spec, sample)?;
@@ -108,7 +102,6 @@ impl Layout {
         check_twice(columns, &header, &sources)?;
         Ok(Self {
             format: Format::Csv(dialect),
-            columns: header.len(),
             cell_of_field: sources.iter().map(|cells| cells.first().copied()).collect(),
             dates: Vec::new(),
             unknown: unknown(columns, &header),
@@ -117,14 +110,13 @@ impl Layout {
         })
     }
 
-    fn bind_keys(spec: &Spec, columns: &Columns, sample: &[u8]) -> Result<Self, LayoutError> {
-        let keys = ndjson::keys(columns, sample);
+    fn bind_keys(spec: &Spec, columns: &Columns, format: Format, sample: &[u8]) -> Result<Self, LayoutError> {
+        let keys = json::keys(columns, format, sample);
         if !keys.is_empty() {
             check_columns(spec, &keys, &sources_of_fields(spec, columns, &keys))?;
         }
         Ok(Self {
-            format: Format::Ndjson,
-            columns: 0,
+            format,
             cell_of_field: (0..spec.fields.len()).map(Some).collect(),
             dates: Vec::new(),
             unknown: unknown(columns, &keys),
@@ -169,8 +161,7 @@ impl Layout {
     fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells)) {
         let mut parser = Parser::new(self, spec);
         let mut cells = Cells::default();
-        let header_rows = usize::from(self.columns > 0);
-        for span in records(sample, &self.format).skip(header_rows) {
+        for span in self.format.rows(sample) {
             let row = row_of(sample, span);
             if parser.parse(row, span, &mut cells).is_ok() {
                 see(row, &cells);
@@ -181,58 +172,6 @@ impl Layout {
 
 fn row_of(sample: &[u8], span: RowSpan) -> &[u8] {
     &sample[span.start as usize..span.end as usize]
-}
-
-fn read_header(dialect: Dialect, sample: &[u8]) -> Result<Vec<String>, LayoutError> {
-    let bad = |reason| LayoutError::BadHeader { reason };
-    let span = records(sample, &Format::Csv(dialect)).next().ok_or(LayoutError::NoHeader)?;
-    if span.ending != Ending::Whole {
-        return Err(bad("a quoted name is not closed"));
-    }
-    let row = row_of(sample, span);
-    let mut cells = Cells::default();
-    split_row(row, dialect, &mut cells)
-        .map_err(|_| bad("text stands between a closing quote and the next delimiter"))?;
-    if cells.len() > COLUMNS_MAX {
-        return Err(LayoutError::TooManyColumns { columns: cells.len(), max: COLUMNS_MAX });
-    }
-    let name = |cell| std::str::from_utf8(unquoted(cells.get(row, cell))).map(|name| name.trim().to_owned());
-    (0..cells.len())
-        .map(name)
-        .collect::<Result<_, _>>()
-        .map_err(|_| bad("it is not valid UTF-8; say what it is with --encoding"))
-}
-
-/// Removes the quotes around a column's name. A header may be quoted even if the rows are not.
-fn unquoted(name: &[u8]) -> &[u8] {
-    let name = name.trim_ascii();
-    if name.len() > 1 && is_enclosed(name) { &name[1..name.len() - 1] } else { name }
-}
-
-/// Determines the rules that the header does not show but all rows of the sample follow.
-fn row_rules(dialect: Dialect, sample: &[u8], header: &[String], options: &LayoutOptions) -> RowRules {
-    let columns = header.len();
-    let has_unnamed_last = columns > 1 && header.last().is_some_and(String::is_empty);
-    let (mut rows, mut longer, mut shorter) = (0, 0, 0);
-    let mut cells = Cells::default();
-    for span in records(sample, &Format::Csv(dialect)).skip(1) {
-        let row = row_of(sample, span);
-        if span.ending != Ending::Whole || split_row(row, dialect, &mut cells).is_err() {
-            continue;
-        }
-        rows += 1;
-        longer += usize::from(cells.len() == columns + 1 && is_blank(cells.get(row, columns)));
-        shorter += usize::from(has_unnamed_last && cells.len() + 1 == columns);
-        if longer < rows && shorter < rows {
-            break;
-        }
-    }
-    RowRules {
-        multiline_cells: options.multiline_cells,
-        extra_cell: rows > 0 && longer == rows,
-        shortened_header: rows > 0 && shorter == rows,
-        no_quotes: options.quote.is_none() && dialect.quote.is_none(),
-    }
 }
 
 /// Returns, for each field of the spec, the columns that belong to it.

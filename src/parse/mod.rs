@@ -6,25 +6,24 @@ mod cells;
 mod columns;
 mod csv;
 pub mod dates;
-mod dialect;
 mod error;
+mod format;
+mod json;
 mod layout;
-mod multiline;
-mod ndjson;
 mod notices;
 mod parser;
-mod quotes;
 
 pub use cells::Cells;
 pub use columns::REJECT_COLUMNS;
+pub use csv::{DELIMITERS, detect_dialect};
 pub use dates::DateFormat;
-pub use dialect::{DELIMITERS, FormatName, detect_dialect, detect_format};
 pub use error::LayoutError;
+pub use format::{Format, FormatName};
 pub use layout::{Layout, LayoutOptions, RowRules};
 pub use notices::Notices;
 pub use parser::Parser;
 
-pub use crate::read::{Dialect, Format};
+pub use crate::read::Dialect;
 
 #[cfg(test)]
 mod tests;

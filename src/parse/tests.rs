@@ -4,7 +4,7 @@ mod golden;
 mod json;
 
 use super::*;
-use crate::read::{Ending, RowSpan, records};
+use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Sign, SourceFormat, Spec};
 
@@ -51,7 +51,7 @@ fn spec() -> Spec {
 }
 
 fn bind_with(spec: &Spec, sample: &str, options: &LayoutOptions) -> Result<Layout, LayoutError> {
-    let format = detect_format(sample.as_bytes(), options)?;
+    let format = Format::detect(sample.as_bytes(), options)?;
     Layout::bind(spec, format, sample.as_bytes(), options)
 }
 
@@ -63,14 +63,13 @@ fn bind(sample: &str) -> Result<Layout, LayoutError> {
 fn rows(spec: &Spec, layout: &Layout, text: &[u8]) -> Vec<(Result<(), Reject>, Vec<String>)> {
     let mut parser = Parser::new(layout, spec);
     let mut cells = Cells::default();
-    let header_rows = usize::from(layout.columns > 0);
     let parse = |span: RowSpan| {
         let row = &text[span.start as usize..span.end as usize];
         let parsed = parser.parse(row, span, &mut cells);
         let texts = (0..cells.len()).map(|index| String::from_utf8_lossy(cells.get(row, index)).into_owned());
         (parsed, texts.collect())
     };
-    records(text, &layout.format).skip(header_rows).map(parse).collect()
+    layout.format.rows(text).map(parse).collect()
 }
 
 #[test]
@@ -79,7 +78,6 @@ fn columns_are_matched_by_name_whatever_their_spelling_and_order() {
         let layout = bind(header).unwrap();
         assert_eq!(layout.cell_of_field, cells, "{header}");
         assert_eq!(layout.unknown, unknown, "{header}");
-        assert_eq!(layout.columns, layout.header.len());
     };
     check("Full Name,Age,Admitted,Note\n", [Some(0), Some(1), Some(2), Some(3)], &[]);
     check("ADMITTED,full_name,Ward,age", [Some(1), Some(3), Some(0), None], &["Ward"]);
@@ -238,10 +236,10 @@ fn one_blank_cell_too_many_in_every_row_is_ignored_and_a_filled_one_is_not() {
 fn a_header_that_ends_with_a_delimiter_binds_whether_the_rows_do_or_not() {
     let open = LayoutOptions::default();
     let (layout, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01\n", &open);
-    assert_eq!((layout.columns, layout.rules.shortened_header, layout.unknown.len()), (3, true, 0));
+    assert_eq!((layout.header.len(), layout.rules.shortened_header, layout.unknown.len()), (3, true, 0));
     assert_eq!(seen, ["a|1|2020-01-01"]);
     let (layout, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01,\n", &open);
-    assert_eq!((layout.columns, layout.rules.shortened_header), (4, false));
+    assert_eq!((layout.header.len(), layout.rules.shortened_header), (4, false));
     assert_eq!(seen, ["a|1|2020-01-01|"]);
     let (_, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01,\nb,2,2020-01-01\n", &open);
     assert_eq!(seen, ["a|1|2020-01-01|", "too_few_cells b|2|2020-01-01"]);
@@ -298,7 +296,7 @@ fn what_quotes_do_in_rows_is_noticed() {
     let layout = bind_with(&spec, text, &LayoutOptions::default()).unwrap();
     let mut parser = Parser::new(&layout, &spec);
     let mut cells = Cells::default();
-    for span in records(text.as_bytes(), &layout.format).skip(1) {
+    for span in layout.format.rows(text.as_bytes()) {
         parser.parse(&text.as_bytes()[span.start as usize..span.end as usize], span, &mut cells).unwrap();
     }
     let notices = parser.take_notices();
@@ -424,14 +422,6 @@ fn a_lost_character_is_found_wherever_it_stands() {
         let (_, seen) = outcomes(&text, &LayoutOptions::default());
         assert!(seen[0].starts_with("undecodable"), "{cell}");
     }
-}
-
-#[test]
-fn a_json_array_is_refused_whether_the_format_is_given_or_not() {
-    let given = LayoutOptions { format: Some(FormatName::Ndjson), ..LayoutOptions::default() };
-    assert_eq!(detect_format(b" [1", &given), Err(LayoutError::JsonArray));
-    assert_eq!(detect_format(b"[{}]", &LayoutOptions::default()), Err(LayoutError::JsonArray));
-    assert_eq!(detect_format(b"x", &given), Ok(Format::Ndjson));
 }
 
 #[test]

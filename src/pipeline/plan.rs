@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::SourceIdentity;
-use crate::parse::{Format, Layout, LayoutError, LayoutOptions, detect_format};
-use crate::read::{self, Encoding, ReadOptions, Reader, Source, records};
+use crate::parse::{Format, Layout, LayoutError, LayoutOptions};
+use crate::read::{self, Encoding, ReadOptions, Reader, Source};
 use crate::spec::Spec;
 
 use super::Error;
@@ -142,7 +142,7 @@ impl Plan {
             Some(reader) => reader,
             None => Reader::open(&plan.source, index, &self.options)?,
         };
-        reader.start(&plan.layout.format);
+        reader.start(plan.layout.format.framing());
         Ok(reader)
     }
 }
@@ -157,12 +157,9 @@ impl SourcePlan {
     ) -> Result<Self, Error> {
         let reader = Reader::open(&source, index, options)?;
         let wrong = |problem| Error::Layout { source_name: source.name.clone(), problem };
-        let format = detect_format(reader.sample(), wishes).map_err(wrong)?;
+        let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
         let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
-        if reader.sample_is_whole()
-            && matches!(format, Format::Csv(_))
-            && records(reader.sample(), &format).nth(1).is_none()
-        {
+        if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {
             return Err(wrong(LayoutError::NoRows));
         }
         let encoding = reader.encoding();
@@ -179,7 +176,7 @@ impl Density {
     fn of(reader: &Reader, format: Format) -> Self {
         const LOOKED_AT: usize = 1000;
         let sample = reader.sample();
-        let last = (1..).zip(records(sample, &format).take(LOOKED_AT)).last();
+        let last = (1..).zip(format.rows(sample).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
         let text_bytes = u64::from(last.end).max(1);
         // The records in the whole sample, and the size of that part of the source on disk. The source may be

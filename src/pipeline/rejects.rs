@@ -287,7 +287,11 @@ impl<'a> Rejects<'a> {
         let source = &self.plan.sources[slot];
         let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("the file was just opened") };
         require_in_place(file)?;
-        let header = if file.is_empty() { header_line(&source.layout.header, delimiter(source)) } else { Vec::new() };
+        let header = if file.is_empty() {
+            header_line(&source.layout.header, source.layout.format.reject_delimiter())
+        } else {
+            Vec::new()
+        };
         let bytes = [&header, lines].concat();
         let moved = file.append(&bytes, spare).map_err(|error| output(file.path(), error))?;
         self.note_moved(slot, moved);
@@ -487,14 +491,6 @@ fn file_name(path: &Path) -> String {
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// The delimiter of a source's reject file.
-pub(super) fn delimiter(source: &SourcePlan) -> u8 {
-    match &source.layout.format {
-        crate::parse::Format::Csv(dialect) => dialect.delimiter,
-        crate::parse::Format::Ndjson => b',',
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Error;
 use super::plan::Plan;
-use super::rejects::{Rejects, Resumed, delimiter};
+use super::rejects::{Rejects, Resumed};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry};
 use crate::ledger::{Counts, LoadRun};
@@ -198,12 +198,11 @@ impl<'a> Entries<'a> {
 }
 
 fn line_of(plan: &Plan, row: &RejectedRow) -> Vec<u8> {
-    let source = &plan.sources[row.source];
-    let layout = &source.layout;
+    let layout = &plan.sources[row.source].layout;
     let cell = row.reject.field.and_then(|field| layout.cell_of_field[field]);
     let column = cell.and_then(|cell| layout.header.get(cell)).map_or("", String::as_str);
     let line = Line { line: row.line, offset: row.offset, column, reject: &row.reject, cells: &row.cells };
-    reject_line(&line, delimiter(source))
+    reject_line(&line, layout.format.reject_delimiter())
 }
 
 #[cfg(test)]

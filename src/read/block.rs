@@ -47,6 +47,10 @@ pub enum Ending {
     Whole,
     /// The source ended inside a quoted cell.
     OpenQuote,
+    /// The source ended inside a JSON value.
+    Truncated,
+    /// The source ended inside a JSON array, between two values. The row has no bytes.
+    OpenArray,
     /// The row was longer than `row_bytes_max`. The span contains only its beginning.
     TooLong,
 }

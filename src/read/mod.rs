@@ -9,20 +9,21 @@ mod archive;
 mod binary;
 mod block;
 mod decode;
+mod dialect;
 mod encoding;
 mod error;
-mod format;
+mod frame;
 mod reader;
 mod source;
-mod split;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
 pub use block::{Block, Ending, RowSpan};
+pub use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub use format::{Dialect, Format};
+pub use frame::Framing;
 pub use reader::{ReadOptions, Reader, records};
 pub use source::{Source, expand};

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::Read;
 
 use super::decode::Decoded;
-use super::split::Splitter;
+use super::frame::{Framer, Framing};
 use super::text::Text;
-use super::{Block, Dialect, Encoding, Ending, Format, ReadError, RowSpan, Source};
+use super::{Block, Dialect, Encoding, Ending, ReadError, RowSpan, Source};
 
 /// One long row can enlarge a buffer. A buffer larger than this many times its usual size is not reused.
 const REUSED_GROWTH_MAX: usize = 4;
@@ -43,7 +43,7 @@ pub struct Reader {
     text: Text,
     block_bytes: usize,
     row_bytes_max: usize,
-    splitter: Splitter,
+    framer: Framer,
     /// The incomplete row from the end of the last block. The next block begins with it.
     carry: Vec<u8>,
     carry_undecodable: Vec<u32>,
@@ -77,7 +77,7 @@ impl Reader {
             index,
             block_bytes: options.block_bytes.max(1),
             row_bytes_max: options.row_bytes_max.max(1),
-            splitter: Splitter::new(Format::Ndjson, options.row_bytes_max.max(1)),
+            framer: Framer::new(Framing::Lines, options.row_bytes_max.max(1)),
             carry: Vec::new(),
             carry_undecodable: Vec::new(),
             mark: (0, text.mark_bytes),
@@ -113,11 +113,11 @@ impl Reader {
         self.text.consumed_bytes()
     }
 
-    /// Sets the format of the rows. Call it before the first [`next_block`](Self::next_block). The first row of
-    /// delimited text is the header and is not returned.
-    pub fn start(&mut self, format: &Format) {
-        self.splitter = Splitter::new(*format, self.row_bytes_max);
-        self.dialect = dialect_of(*format);
+    /// Sets how rows are divided. Call it before the first [`next_block`](Self::next_block). The first row of delimited
+    /// text is the header and is not returned.
+    pub fn start(&mut self, framing: Framing) {
+        self.framer = Framer::new(framing, self.row_bytes_max);
+        self.dialect = framing.dialect();
         self.has_header = self.dialect.is_some();
     }
 
@@ -131,7 +131,7 @@ impl Reader {
             self.split(&mut block);
             if block.rows.is_empty() && !self.is_skipping {
                 // The buffer contains only a header or blank lines, so they can be dropped.
-                self.drop_front(&mut block, self.splitter.start);
+                self.drop_front(&mut block, self.framer.start());
             }
         }
         if block.rows.is_empty() && block.blank_rows == 0 {
@@ -164,15 +164,15 @@ impl Reader {
     /// Finds the rows that are now complete.
     fn split(&mut self, block: &mut Block) {
         if self.is_skipping {
-            self.is_skipping = !self.splitter.skip(&block.bytes);
+            self.is_skipping = !self.framer.skip(&block.bytes);
             if self.is_skipping {
-                return self.drop_front(block, self.splitter.scanned());
+                return self.drop_front(block, self.framer.scanned());
             }
         }
-        while let Some(span) = self.splitter.next(&block.bytes, self.is_at_end) {
+        while let Some(span) = self.framer.next(&block.bytes, self.is_at_end) {
             self.add(block, span);
         }
-        if let Some(span) = self.splitter.overflow(&block.bytes) {
+        if let Some(span) = self.framer.overflow(&block.bytes) {
             self.add(block, span);
             self.is_skipping = true;
         }
@@ -200,7 +200,7 @@ impl Reader {
     fn drop_front(&mut self, block: &mut Block, length: usize) {
         self.advance_mark(block, length);
         self.mark.0 = 0;
-        self.splitter.drop_front(&block.bytes, length);
+        self.framer.drop_front(&block.bytes, length);
         block.bytes.drain(..length);
         block.undecodable.retain(|&place| place as usize >= length);
         block.undecodable.iter_mut().for_each(|place| *place -= length as u32);
@@ -208,10 +208,10 @@ impl Reader {
 
     /// Moves the incomplete row at the end of the block into the buffer for the next block.
     fn finish(&mut self, block: &mut Block) {
-        let left = if self.is_skipping { self.splitter.scanned() } else { self.splitter.start };
+        let left = if self.is_skipping { self.framer.scanned() } else { self.framer.start() };
         self.advance_mark(block, left);
         self.mark.0 = 0;
-        self.splitter.drop_front(&block.bytes, left);
+        self.framer.drop_front(&block.bytes, left);
         self.carry.extend_from_slice(&block.bytes[left..]);
         let kept = block.undecodable.partition_point(|&place| (place as usize) < left);
         self.carry_undecodable.extend(block.undecodable.drain(kept..).map(|place| place - left as u32));
@@ -230,13 +230,6 @@ impl fmt::Debug for Reader {
     }
 }
 
-fn dialect_of(format: Format) -> Option<Dialect> {
-    match format {
-        Format::Csv(dialect) => Some(dialect),
-        Format::Ndjson => None,
-    }
-}
-
 /// Returns true if the row is skipped because all its cells are blank.
 fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
     let row = &bytes[span.start as usize..span.end as usize];
@@ -245,13 +238,13 @@ fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
 
 /// Splits a complete text into rows. The header of delimited text is the first; blank rows below it are left out. The
 /// offsets are positions in `text`.
-pub fn records<'a>(text: &'a [u8], format: &Format) -> impl Iterator<Item = RowSpan> + use<'a> {
-    let mut splitter = Splitter::new(*format, usize::MAX);
-    let dialect = dialect_of(*format);
+pub fn records(text: &[u8], framing: Framing) -> impl Iterator<Item = RowSpan> + use<'_> {
+    let mut framer = Framer::new(framing, usize::MAX);
+    let dialect = framing.dialect();
     let mut is_header = true;
     std::iter::from_fn(move || {
         loop {
-            let span = splitter.next(text, true)?;
+            let span = framer.next(text, true)?;
             if std::mem::take(&mut is_header) || !is_blank(dialect, text, span) {
                 return Some(RowSpan { offset: u64::from(span.start), ..span });
             }

@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read};
 
 use proptest::prelude::*;
 
-use super::split::TOO_LONG_KEPT_BYTES;
+use super::frame::TOO_LONG_KEPT_BYTES;
 use super::*;
 
 const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
@@ -33,10 +33,10 @@ fn options() -> ReadOptions {
     ReadOptions { encoding: Some(Encoding::Utf8), ..ReadOptions::default() }
 }
 
-fn read(raw: &[u8], format: Format, options: &ReadOptions, drip_bytes: usize) -> Result<Vec<Row>, ReadError> {
+fn read(raw: &[u8], framing: Framing, options: &ReadOptions, drip_bytes: usize) -> Result<Vec<Row>, ReadError> {
     let from = Box::new(Dripping(Cursor::new(raw.to_vec()), drip_bytes));
     let mut reader = Reader::from_read("x.csv", from, 0, options)?;
-    reader.start(&format);
+    reader.start(framing);
     let (mut rows, mut block, mut blocks) = (Vec::new(), Block::default(), 0);
     while let Some(next) = reader.next_block(block)? {
         assert_eq!((next.first_row, next.sequence), (rows.len() as u64 + 1, blocks), "rows and blocks are numbered");
@@ -125,7 +125,7 @@ fn slow_row(text: &[u8], start: usize, line: u64, ending: Ending, row_bytes_max:
 #[test]
 fn records_end_at_line_ends_outside_quotes() {
     let check = |text: &str, expected: &[(&str, u64, u64)]| {
-        let rows = read(text.as_bytes(), Format::Csv(COMMA), &options(), 1 << 20).unwrap();
+        let rows = read(text.as_bytes(), Framing::Delimited(COMMA), &options(), 1 << 20).unwrap();
         let seen: Vec<(&str, u64, u64)> =
             rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line, row.offset)).collect();
         assert_eq!(seen, expected, "{text:?}");
@@ -146,7 +146,7 @@ fn records_end_at_line_ends_outside_quotes() {
 #[test]
 fn a_quote_behind_blanks_ends_with_its_line() {
     let check = |text: &str, expected: &[&str]| {
-        let rows = read(text.as_bytes(), Format::Csv(COMMA), &options(), 1).unwrap();
+        let rows = read(text.as_bytes(), Framing::Delimited(COMMA), &options(), 1).unwrap();
         let seen: Vec<&str> = rows.iter().map(|row| std::str::from_utf8(&row.text).unwrap()).collect();
         assert_eq!(seen, expected, "{text:?}");
     };
@@ -161,7 +161,7 @@ fn an_escape_makes_the_next_character_plain() {
     let check = |dialect, text: &str, expected: &[(&str, u64)]| {
         for drip_bytes in [1, 100] {
             let small = ReadOptions { block_bytes: drip_bytes, sample_bytes: 1, ..options() };
-            let rows = read(text.as_bytes(), Format::Csv(dialect), &small, drip_bytes).unwrap();
+            let rows = read(text.as_bytes(), Framing::Delimited(dialect), &small, drip_bytes).unwrap();
             let seen: Vec<(&str, u64)> =
                 rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line)).collect();
             assert_eq!(seen, expected, "{text:?}");
@@ -185,7 +185,7 @@ fn blank_rows_are_passed_over_and_counted_wherever_they_are() {
     for block_bytes in [1, 3, 5, 8, 100] {
         let small = ReadOptions { block_bytes, sample_bytes: 4, ..options() };
         let mut reader = Reader::from_read("x", Box::new(Cursor::new(text.to_vec())), 0, &small).unwrap();
-        reader.start(&Format::Csv(COMMA));
+        reader.start(Framing::Delimited(COMMA));
         let (mut rows, mut blank_rows, mut block) = (Vec::new(), 0, Block::default());
         while let Some(next) = reader.next_block(block).unwrap() {
             rows.extend(next.rows.iter().zip(next.first_row..).map(|(span, row)| (row, span.line)));
@@ -198,7 +198,7 @@ fn blank_rows_are_passed_over_and_counted_wherever_they_are() {
 
 #[test]
 fn a_lone_carriage_return_may_end_lines() {
-    let format = Format::Csv(Dialect { line_end: b'\r', ..COMMA });
+    let format = Framing::Delimited(Dialect { line_end: b'\r', ..COMMA });
     let rows = read(b"h\ra\r\r\"x\ry\"\rb", format, &options(), 1 << 20).unwrap();
     let seen: Vec<(&[u8], u64)> = rows.iter().map(|row| (row.text.as_slice(), row.line)).collect();
     assert_eq!(seen, [(b"a".as_slice(), 2), (b"\"x\ry\"", 4), (b"b", 6)]);
@@ -206,7 +206,7 @@ fn a_lone_carriage_return_may_end_lines() {
 
 #[test]
 fn quotes_mean_nothing_in_ndjson_and_there_is_no_header() {
-    let rows = read(b"{\"a\":\"x\"}\n\n{\"b\":\"\\\"\"}", Format::Ndjson, &options(), 7).unwrap();
+    let rows = read(b"{\"a\":\"x\"}\n\n{\"b\":\"\\\"\"}", Framing::Lines, &options(), 7).unwrap();
     let seen: Vec<(u64, u64)> = rows.iter().map(|row| (row.line, row.offset)).collect();
     assert_eq!(seen, [(1, 0), (3, 11)]);
 }
@@ -214,7 +214,8 @@ fn quotes_mean_nothing_in_ndjson_and_there_is_no_header() {
 #[test]
 fn an_open_quote_and_an_overlong_row_are_told() {
     let small = ReadOptions { row_bytes_max: 10, block_bytes: 4, ..options() };
-    let rows = read(b"h\n0123456789\n0123456789a\nxy\n\"0123\n4567\n89\"\nz\n\"open\n", Format::Csv(COMMA), &small, 3);
+    let rows =
+        read(b"h\n0123456789\n0123456789a\nxy\n\"0123\n4567\n89\"\nz\n\"open\n", Framing::Delimited(COMMA), &small, 3);
     let seen: Vec<(Vec<u8>, u64, u64, Ending)> =
         rows.unwrap().into_iter().map(|row| (row.text, row.line, row.offset, row.ending)).collect();
     let expected = [
@@ -234,7 +235,7 @@ fn a_row_of_a_hundred_megabytes_is_passed_over_in_little_memory() {
     let text = Cursor::new(b"h\nfirst\n").chain(endless).chain(Cursor::new(b"\nlast\n"));
     let small = ReadOptions { row_bytes_max: 1 << 20, sample_bytes: 1 << 16, ..options() };
     let mut reader = Reader::from_read("x", Box::new(text), 0, &small).unwrap();
-    reader.start(&Format::Csv(COMMA));
+    reader.start(Framing::Delimited(COMMA));
     let (mut rows, mut block) = (Vec::new(), Block::default());
     while let Some(next) = reader.next_block(block).unwrap() {
         assert!(next.bytes.capacity() < 5 << 20, "{}", next.bytes.capacity());
@@ -250,7 +251,7 @@ fn many_blank_lines_are_passed_over_in_little_memory() {
     let text = Cursor::new(b"h\n").chain(io::repeat(b'\n').take(1_000_000)).chain(Cursor::new(b"a"));
     let small = ReadOptions { block_bytes: 1 << 16, sample_bytes: 1 << 10, ..options() };
     let mut reader = Reader::from_read("x", Box::new(text), 0, &small).unwrap();
-    reader.start(&Format::Csv(COMMA));
+    reader.start(Framing::Delimited(COMMA));
     let block = reader.next_block(Block::default()).unwrap().unwrap();
     assert_eq!((block.rows.len(), block.rows[0].line, block.rows[0].offset), (1, 1_000_002, 1_000_002));
     assert!(block.bytes.capacity() < 1 << 20, "{}", block.bytes.capacity());
@@ -263,7 +264,7 @@ fn offsets_are_those_of_the_sources_own_encoding() {
             let options = ReadOptions { encoding: None, block_bytes, sample_bytes: 40, ..options() };
             let reader = Reader::from_read("x", Box::new(Cursor::new(raw.to_vec())), 0, &options).unwrap();
             assert_eq!(reader.encoding(), encoding);
-            let rows = read(raw, Format::Csv(COMMA), &options, drip_bytes).unwrap();
+            let rows = read(raw, Framing::Delimited(COMMA), &options, drip_bytes).unwrap();
             let seen: Vec<(&str, u64, Option<u64>)> =
                 rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.offset, row.undecodable)).collect();
             assert_eq!(seen, expected, "{encoding:?}");
@@ -300,7 +301,7 @@ fn the_sample_ends_with_a_whole_line_or_is_the_whole_source() {
 #[test]
 fn a_source_without_text_is_refused() {
     let check = |raw: &[u8], expected: &str| {
-        let error = read(raw, Format::Ndjson, &ReadOptions::default(), 100).unwrap_err().to_string();
+        let error = read(raw, Framing::Lines, &ReadOptions::default(), 100).unwrap_err().to_string();
         assert!(error.contains("`x.csv`") && error.contains(expected), "{error}");
     };
     check(b"", "it is empty");
@@ -329,7 +330,7 @@ proptest! {
         let dialect = Dialect { delimiter: b',', line_end, quote, escape };
         let options = ReadOptions { row_bytes_max, block_bytes, sample_bytes, ..options() };
         let expected = read_slowly(&text, dialect, row_bytes_max);
-        let rows = read(&text, Format::Csv(dialect), &options, drip_bytes).unwrap();
+        let rows = read(&text, Framing::Delimited(dialect), &options, drip_bytes).unwrap();
         prop_assert_eq!(&rows, &expected[1.min(expected.len())..]);
     }
 
@@ -350,16 +351,16 @@ proptest! {
             }
             let whole = ReadOptions { encoding: Some(encoding), ..ReadOptions::default() };
             let cut = ReadOptions { block_bytes, sample_bytes, ..whole.clone() };
-            let format = Format::Csv(COMMA);
+            let format = Framing::Delimited(COMMA);
             prop_assert_eq!(read(&raw, format, &cut, 3).unwrap(), read(&raw, format, &whole, 1 << 20).unwrap());
         }
     }
 
     #[test]
     fn records_of_a_text_at_hand_are_those_of_the_reader(text in "[,\"\n\ra]{1,60}") {
-        let format = Format::Csv(COMMA);
+        let format = Framing::Delimited(COMMA);
         let expected = read_slowly(text.as_bytes(), COMMA, usize::MAX);
-        let seen: Vec<(u64, u64, Ending)> = records(text.as_bytes(), &format)
+        let seen: Vec<(u64, u64, Ending)> = records(text.as_bytes(), format)
             .map(|span| (span.line, span.offset, span.ending)).collect();
         let expected: Vec<(u64, u64, Ending)> = expected.into_iter().map(|row| (row.line, row.offset, row.ending)).collect();
         prop_assert_eq!(seen, expected);
@@ -383,7 +384,7 @@ fn a_sample_that_is_full_is_not_known_to_be_the_whole() {
         let options = ReadOptions { sample_bytes, ..options() };
         let reader = Reader::from_read("x", Box::new(Cursor::new(b"h\nabcde\n".to_vec())), 0, &options).unwrap();
         assert_eq!(reader.sample_is_whole(), is_whole, "{sample_bytes}");
-        let rows = read(b"h\nabcde\nf", Format::Csv(COMMA), &options, 100).unwrap();
+        let rows = read(b"h\nabcde\nf", Framing::Delimited(COMMA), &options, 100).unwrap();
         assert_eq!(rows.len(), 2, "{sample_bytes}");
     }
 }
@@ -391,7 +392,7 @@ fn a_sample_that_is_full_is_not_known_to_be_the_whole() {
 #[test]
 fn a_row_may_be_as_long_as_the_limit() {
     let options = ReadOptions { row_bytes_max: 5, ..options() };
-    let rows = read(b"h\n12345\n123456\n12345", Format::Csv(COMMA), &options, 100).unwrap();
+    let rows = read(b"h\n12345\n123456\n12345", Framing::Delimited(COMMA), &options, 100).unwrap();
     let endings: Vec<Ending> = rows.iter().map(|row| row.ending).collect();
     assert_eq!(endings, [Ending::Whole, Ending::TooLong, Ending::Whole]);
 }
@@ -401,4 +402,87 @@ fn a_row_may_be_longer_than_the_largest_document() {
     const MIB: usize = 1 << 20;
     let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
     assert_eq!((encoding, row_bytes_max, block_bytes, sample_bytes), (None, 36 * MIB, MIB, 8 * MIB));
+}
+
+#[test]
+fn each_json_value_is_a_row_on_its_line() {
+    use Ending::{OpenArray, Truncated, Whole};
+    let check = |text: &str, expected: &[(&str, u64, Ending)]| {
+        for (block_bytes, drip_bytes) in [(1 << 20, 1 << 20), (1, 1), (3, 2)] {
+            let options = ReadOptions { block_bytes, ..options() };
+            let rows = read(text.as_bytes(), Framing::Documents, &options, drip_bytes).unwrap();
+            let seen: Vec<(&str, u64, Ending)> =
+                rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line, row.ending)).collect();
+            assert_eq!(seen, expected, "{text:?} in blocks of {block_bytes}");
+        }
+    };
+    check("[]", &[]);
+    check(" [ \r\n ] \n", &[]);
+    check("[{\"a\":1},{\"a\":2}]", &[("{\"a\":1}", 1, Whole), ("{\"a\":2}", 1, Whole)]);
+    check("[\n {\n\"a\": [1]\n },\r\n{}\n]\n", &[("{\n\"a\": [1]\n }", 2, Whole), ("{}", 5, Whole)]);
+    check("{\"a\":\n1}\n{}{\"b\":2}", &[("{\"a\":\n1}", 1, Whole), ("{}", 3, Whole), ("{\"b\":2}", 3, Whole)]);
+    check("[{}] [{\"a\":1}]", &[("{}", 1, Whole), ("{\"a\":1}", 1, Whole)]);
+    check(
+        "[[{}],\"x,]\",12 ,null]",
+        &[("[{}]", 1, Whole), ("\"x,]\"", 1, Whole), ("12", 1, Whole), ("null", 1, Whole)],
+    );
+    let signs = r#"{"}\"]\\":"{[\\"}"#;
+    check(&format!("[{signs},{signs}]"), &[(signs, 1, Whole), (signs, 1, Whole)]);
+    // The source ends too early.
+    check("[{\"a\":1},", &[("{\"a\":1}", 1, Whole), ("", 1, OpenArray)]);
+    check("[\n", &[("", 2, OpenArray)]);
+    check("[{\"a\":1},{\"a\":", &[("{\"a\":1}", 1, Whole), ("{\"a\":", 1, Truncated)]);
+    check("[{\"a", &[("{\"a", 1, Truncated)]);
+    check("[\"\\", &[("\"\\", 1, Truncated)]);
+    check("[12", &[("12", 1, Truncated)]);
+    check("12", &[("12", 1, Whole)]);
+    // A value that is not valid does not take the next one with it.
+    check("[{\"a\":[1},{}]", &[("{\"a\":[1}", 1, Whole), ("{}", 1, Whole)]);
+    check("[{\"a\":\"x},\n{}]", &[("{\"a\":\"x},\n{}", 1, Whole)]);
+    check("[{\"a\":\"x\n},{}]", &[("{\"a\":\"x\n}", 1, Whole), ("{}", 2, Whole)]);
+    check("[{\"a\":{\"b\":1},{}]{}", &[("{\"a\":{\"b\":1},{}", 1, Whole), ("{}", 1, Whole)]);
+    check("}{}]x", &[("}", 1, Whole), ("{}", 1, Whole), ("]", 1, Whole), ("x", 1, Whole)]);
+}
+
+#[test]
+fn a_json_value_that_is_too_long_is_cut_and_the_next_one_is_whole() {
+    let options = ReadOptions { row_bytes_max: 8, block_bytes: 3, ..options() };
+    let rows = read(b"[{\"a\":1},{\"a\":\"]},{\"},\n{\"b\":2}]", Framing::Documents, &options, 100).unwrap();
+    let seen: Vec<(&[u8], u64, Ending)> = rows.iter().map(|row| (row.text.as_slice(), row.line, row.ending)).collect();
+    let expected: [(&[u8], u64, Ending); 3] =
+        [(b"{\"a\":1}", 1, Ending::Whole), (b"{\"a\":\"]}", 1, Ending::TooLong), (b"{\"b\":2}", 2, Ending::Whole)];
+    assert_eq!(seen, expected);
+}
+
+proptest! {
+    #[test]
+    fn between_json_values_is_nothing_but_commas_brackets_and_blanks(
+        text in "[\\[\\]{}\",\\\\ \n\ra1]{0,40}", block_bytes in 1_usize..9, drip_bytes in 1_usize..5,
+    ) {
+        let text = format!("[{text}");
+        let cut = ReadOptions { block_bytes, ..options() };
+        let rows = read(text.as_bytes(), Framing::Documents, &cut, drip_bytes).unwrap();
+        prop_assert_eq!(&rows, &read(text.as_bytes(), Framing::Documents, &options(), 1 << 20).unwrap());
+        let mut end = 0;
+        for row in &rows {
+            let start = row.offset as usize;
+            let lines = text[..start].matches('\n').count() as u64;
+            prop_assert_eq!(row.line, lines + 1);
+            prop_assert!(text[end..start].bytes().all(|byte| b"[], \r\n".contains(&byte)), "{:?}", &text[end..start]);
+            // The carriage returns after a row are not part of it.
+            end = start + row.text.len();
+        }
+        prop_assert!(text[end..].bytes().all(|byte| b"[], \r\n".contains(&byte)), "{:?}", &text[end..]);
+    }
+
+    #[test]
+    fn the_values_of_a_json_array_are_the_rows(
+        texts in proptest::collection::vec("[\\[\\]{}\",\\\\é \u{1}-]{0,9}", 0..6), pretty in any::<bool>(),
+    ) {
+        let values: Vec<serde_json::Value> = texts.iter().map(|text| serde_json::json!({ text: [text, { "a": text }] })).collect();
+        let json = if pretty { serde_json::to_string_pretty(&values) } else { serde_json::to_string(&values) }.unwrap();
+        let rows = read(json.as_bytes(), Framing::Documents, &options(), 1 << 20).unwrap();
+        let seen: Vec<serde_json::Value> = rows.iter().map(|row| serde_json::from_slice(&row.text).unwrap()).collect();
+        prop_assert_eq!(seen, values);
+    }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clean::{Tally, slot_names};
 use crate::ledger::Counts;
-use crate::parse::{Format, Layout, Notices, RowRules};
+use crate::parse::{Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
@@ -99,7 +99,7 @@ impl SourceNote {
         Self {
             name: name.to_owned(),
             encoding: encoding.to_owned(),
-            format: format_name(layout.format),
+            format: layout.format.name(),
             blank_rows: noticed.blank_rows,
             loose_quotes: noticed.loose_quotes,
             multiline_cells: noticed.multiline_cells,
@@ -110,24 +110,6 @@ impl SourceNote {
                 .collect(),
         }
     }
-}
-
-/// The format, and characters that differ from the defaults: `csv, tab, no quotes`.
-fn format_name(format: Format) -> String {
-    let Format::Csv(dialect) = format else { return "ndjson".to_owned() };
-    let mut name = match dialect.delimiter {
-        b'\t' => "csv, tab".to_owned(),
-        delimiter => format!("csv, `{}`", char::from(delimiter)),
-    };
-    match dialect.quote {
-        None => name.push_str(", no quotes"),
-        Some(b'"') => {}
-        Some(quote) => _ = write!(name, ", quotes `{}`", char::from(quote)),
-    }
-    if let Some(escape) = dialect.escape {
-        let _ = write!(name, ", escape `{}`", char::from(escape));
-    }
-    name
 }
 
 /// Rules for all rows that were chosen because of the first rows.

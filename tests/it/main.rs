@@ -12,6 +12,7 @@ mod deployment;
 mod doctor;
 mod export;
 mod index_builds;
+mod json;
 mod known;
 mod laboratory;
 mod ledger;

@@ -68,7 +68,6 @@ fn cleaner() -> Cleaner {
     let spec = Spec::from_toml(SPEC, "test").expect("a right spec");
     let layout = Layout {
         format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
-        columns: 8,
         cell_of_field: (0..8).map(Some).collect(),
         dates: vec![None; 8],
         header: Vec::new(),
@@ -255,7 +254,6 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
     };
     Layout {
         format: Format::Csv(Dialect { delimiter: b';', line_end: b'\n', quote: Some(b'"'), escape: None }),
-        columns: header.len(),
         cell_of_field: spec.fields.iter().map(cell).collect(),
         dates: vec![Some(DateFormat::Iso); spec.fields.len()],
         header,

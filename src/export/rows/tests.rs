@@ -6,8 +6,7 @@ use proptest::string::string_regex;
 use super::*;
 use crate::clean::{Cleaner, Record, Tally};
 use crate::encode::{Encoder, IdentityKey};
-use crate::parse::{Cells, DateFormat, FormatName, Layout, LayoutOptions, Parser, detect_format};
-use crate::read::records;
+use crate::parse::{Cells, DateFormat, Format, FormatName, Layout, LayoutOptions, Parser};
 use crate::reject::Reject;
 
 #[test]
@@ -251,11 +250,10 @@ fn document(spec: &Spec, cells: &Cells, row: &[u8], layout: &Layout) -> Result<V
 fn read_back(spec: &Spec, file: &[u8], delimiter: Option<u8>, dates: &[DateFormat]) -> Vec<Vec<u8>> {
     let given = dates.iter().map(|format| (None, *format)).collect();
     let options = LayoutOptions { delimiter, date_formats: given, ..LayoutOptions::default() };
-    let format = detect_format(file, &options).expect("the format is told");
+    let format = Format::detect(file, &options).expect("the format is told");
     let layout = Layout::bind(spec, format, file, &options).expect("the columns are found");
     let (mut parser, mut cells) = (Parser::new(&layout, spec), Cells::default());
-    let header_rows = usize::from(layout.columns > 0);
-    let read = records(file, &layout.format).skip(header_rows).map(|span| {
+    let read = format.rows(file).map(|span| {
         let row = &file[span.start as usize..span.end as usize];
         parser.parse(row, span, &mut cells).expect("the row is read");
         document(spec, &cells, row, &layout).expect("the row is accepted again")
@@ -291,9 +289,8 @@ fn check_round_trip(
         cells.push_owned(text.as_bytes());
     }
     let layout = Layout {
-        format: detect_format(b"a", &LayoutOptions { format: Some(FormatName::Csv), ..LayoutOptions::default() })
+        format: Format::detect(b"a", &LayoutOptions { format: Some(FormatName::Csv), ..LayoutOptions::default() })
             .expect("delimited text"),
-        columns: texts.len(),
         cell_of_field: (0..texts.len()).map(Some).collect(),
         dates: vec![Some(format); texts.len()],
         header: Vec::new(),

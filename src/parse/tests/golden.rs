@@ -12,14 +12,9 @@ use crate::read::{Block, ReadOptions, Reader, Source};
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
 
 /// Creates a spec with one string field per column, so that every cell is checked.
-fn spec_of_header(format: Format, sample: &[u8]) -> Spec {
-    let span = records(sample, &format).next().unwrap();
-    let row = &sample[span.start as usize..span.end as usize];
-    let Format::Csv(dialect) = format else { panic!("a CSV is expected") };
-    let mut cells = Cells::default();
-    csv::split_row(row, dialect, &mut cells).unwrap();
-    let name = |index| String::from_utf8(cells.get(row, index).to_vec()).unwrap();
-    spec_of((0..cells.len()).map(|index| field(&name(index), FieldType::String, Presence::Required)).collect())
+fn spec_of_header(dialect: Dialect, sample: &[u8]) -> Spec {
+    let header = csv::read_header(dialect, sample).unwrap();
+    spec_of(header.iter().map(|name| field(name, FieldType::String, Presence::Required)).collect())
 }
 
 fn outcome(input: &Path) -> String {
@@ -33,10 +28,10 @@ fn describe(input: &Path, out: &mut String) -> Result<(), String> {
     let source = Source::file(input).map_err(|error| error.to_string())?;
     let mut reader = Reader::open(&source, 0, &ReadOptions::default()).map_err(|error| error.to_string())?;
     let options = LayoutOptions::default();
-    let format = detect_format(reader.sample(), &options).map_err(|error| error.to_string())?;
-    let spec = spec_of_header(format, reader.sample());
-    let layout = Layout::bind(&spec, format, reader.sample(), &options).map_err(|error| error.to_string())?;
+    let format = Format::detect(reader.sample(), &options).map_err(|error| error.to_string())?;
     let Format::Csv(dialect) = format else { panic!("a CSV is expected") };
+    let spec = spec_of_header(dialect, reader.sample());
+    let layout = Layout::bind(&spec, format, reader.sample(), &options).map_err(|error| error.to_string())?;
     let delimiter = char::from(dialect.delimiter);
     writeln!(out, "{} delimiter {delimiter:?} line end {:?}", reader.encoding().name(), char::from(dialect.line_end))
         .unwrap();
@@ -44,7 +39,7 @@ fn describe(input: &Path, out: &mut String) -> Result<(), String> {
         writeln!(out, "quote {:?}", dialect.quote.map(char::from)).unwrap();
     }
     writeln!(out, "columns {:?}", layout.header).unwrap();
-    reader.start(&format);
+    reader.start(format.framing());
     let mut parser = Parser::new(&layout, &spec);
     while let Some(block) = reader.next_block(Block::default()).map_err(|error| error.to_string())? {
         block.rows.iter().for_each(|&span| describe_row(&block, span, &mut parser, out));

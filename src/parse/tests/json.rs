@@ -91,7 +91,7 @@ fn the_keys_of_all_rows_of_the_sample_are_its_columns() {
     let layout = bind_with(&nested_spec(), sample, &LayoutOptions::default()).unwrap();
     assert_eq!(layout.unknown, ["x.y", "x.z", "w"]);
     assert_eq!(layout.header, ["id", "result.value", "result.unit", "taken"]);
-    assert_eq!((layout.columns, layout.cell_of_field), (0, (0..4).map(Some).collect()));
+    assert_eq!((layout.format, layout.cell_of_field), (Format::Ndjson, (0..4).map(Some).collect()));
     let missing = bind_with(&nested_spec(), "{\"id\":1}\n", &LayoutOptions::default()).unwrap_err();
     assert_eq!(missing, LayoutError::MissingColumns { missing: vec!["result.value".into()], seen: vec!["id".into()] });
 }
@@ -159,4 +159,58 @@ fn every_number_of_extended_json_is_a_number() {
     for kind in ["Int", "Long", "Double", "Decimal"] {
         check(&format!("{{\"id\":1,\"result\":{{\"value\":{{\"$number{kind}\":\"7\"}}}}}}"), &["1", "7", "", ""]);
     }
+}
+
+#[test]
+fn an_array_and_pretty_objects_give_the_rows_of_the_same_lines() {
+    let spec = nested_spec();
+    let lines = "{\"id\":1,\"result\":{\"value\":1}}\n{\"id\":2,\"result\":{\"value\":2,\"unit\":\"mg\"}}\n";
+    let expected = [vec!["1", "1", "", ""], vec!["2", "2", "mg", ""]];
+    let objects: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap();
+    let array = serde_json::Value::from(objects.clone());
+    let one_after_another = objects.iter().map(pretty).collect::<Vec<_>>().join("\n");
+    for (text, format) in [
+        (lines.to_owned(), Format::Ndjson),
+        (array.to_string(), Format::Json),
+        (pretty(&array), Format::Json),
+        (one_after_another, Format::Json),
+    ] {
+        let layout = bind_with(&spec, &text, &LayoutOptions::default()).unwrap();
+        assert_eq!(layout.format, format, "{text}");
+        let seen: Vec<Vec<String>> = rows(&spec, &layout, text.as_bytes())
+            .into_iter()
+            .map(|(parsed, cells)| parsed.map(|()| cells).expect("a row"))
+            .collect();
+        assert_eq!(seen, expected, "{text}");
+    }
+}
+
+#[test]
+fn an_array_that_ends_too_early_has_a_refused_row() {
+    let spec = nested_spec();
+    let first = "{\"id\":1,\"result\":{\"value\":1}}";
+    let check = |text: String, message: &str, cells: &[&str]| {
+        let layout = bind_with(&spec, &text, &LayoutOptions::default()).unwrap();
+        let seen = rows(&spec, &layout, text.as_bytes());
+        let [(Ok(()), _), (Err(reject), left)] = &seen[..] else { panic!("{seen:?}") };
+        assert_eq!((reject.reason, reject.field), (Reason::NotJson, None), "{}", reject.message);
+        assert!(reject.message.contains(message), "{}", reject.message);
+        assert_eq!(left, cells);
+    };
+    check(format!("[{first},{{\"id\":"), "the source ends inside this object", &["{\"id\":"]);
+    check(format!("[{first},\n"), "the source ends before the `]` of its array", &[""]);
+}
+
+#[test]
+fn an_error_on_a_later_line_of_an_object_is_found_by_its_byte() {
+    let spec = nested_spec();
+    let check = |row: &str, byte: usize| {
+        let text = format!("[{{\"id\":1,\"result\":{{\"value\":1}}}},{row}]");
+        let layout = bind_with(&spec, &text, &LayoutOptions::default()).unwrap();
+        let [_, (Err(reject), _)] = &rows(&spec, &layout, text.as_bytes())[..] else { panic!("not refused") };
+        assert_eq!(reject.message, format!("not one JSON object: see its byte {byte}"));
+    };
+    check("{\n\"id\":\n x}", 10);
+    check("{\n\"x\": {\n \"y\": x}}", 16);
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::parse::{DateFormat, Dialect};
+use crate::parse::{DateFormat, Format};
 use crate::verify::{Difference, Kind};
 
 fn spec() -> Spec {
@@ -22,20 +22,6 @@ fn spec() -> Spec {
 
 fn count(what: &str, field: &str, count: u64) -> Count {
     Count { what: what.to_owned(), field: field.to_owned(), count }
-}
-
-#[test]
-fn a_format_is_named_with_what_differs_from_the_usual_signs() {
-    let check = |delimiter: u8, quote: Option<u8>, escape: Option<u8>, expected: &str| {
-        let line_end = b'\n';
-        assert_eq!(format_name(Format::Csv(Dialect { delimiter, line_end, quote, escape })), expected);
-    };
-    check(b',', Some(b'"'), None, "csv, `,`");
-    check(b'|', Some(b'"'), None, "csv, `|`");
-    check(b'\t', Some(b'"'), None, "csv, tab");
-    check(b'\t', None, None, "csv, tab, no quotes");
-    check(b';', Some(b'\''), Some(b'\\'), "csv, `;`, quotes `'`, escape `\\`");
-    assert_eq!(format_name(Format::Ndjson), "ndjson");
 }
 
 #[test]
@@ -235,7 +221,6 @@ fn a_source_tells_its_format_its_dates_and_the_columns_it_does_not_use() {
 fn a_source_note_names_what_the_layout_and_the_rows_say() {
     let layout = Layout {
         format: Format::Ndjson,
-        columns: 0,
         cell_of_field: Vec::new(),
         dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
         header: Vec::new(),

@@ -14,7 +14,6 @@ fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
     let spec = Spec::from_toml(&text, "test").expect("a right spec");
     let layout = Layout {
         format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
-        columns: 1,
         cell_of_field: vec![Some(0)],
         dates: vec![Some(date)],
         header: Vec::new(),

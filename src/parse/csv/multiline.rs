@@ -3,7 +3,7 @@
 
 use memchr::memchr_iter;
 
-use super::{Cells, Dialect};
+use crate::parse::{Cells, Dialect};
 
 /// The structure of a source's lines.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,9 @@
-//! Determines the format and the dialect of a source from its beginning.
+//! Determines the dialect of delimited text from its beginning.
 
-use super::csv::split_row;
-use super::layout::LayoutOptions;
-use super::{Cells, Dialect, Format, LayoutError, REJECT_COLUMNS, quotes};
-use crate::read::{Ending, records};
+use super::quotes;
+use super::split::split_row;
+use crate::parse::{Cells, Dialect, LayoutError, LayoutOptions, REJECT_COLUMNS};
+use crate::read::{Ending, Framing, records};
 use crate::spec::Sign;
 
 /// The delimiters that can be detected.
@@ -12,37 +12,11 @@ pub const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// Number of rows that a delimiter is tested with.
 const ROWS_CHECKED: usize = 200;
 
-/// The format of a source, as the user names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FormatName {
-    /// Delimited text.
-    Csv,
-    /// One JSON object per line.
-    Ndjson,
-}
-
-/// Determines the format of a source that begins with `sample`. The options decide; without them a source is NDJSON
-/// if it begins with `{`.
-pub fn detect_format(sample: &[u8], options: &LayoutOptions) -> Result<Format, LayoutError> {
-    let first = sample.iter().find(|byte| !byte.is_ascii_whitespace());
-    match (options.format, first) {
-        (Some(FormatName::Ndjson), Some(b'[')) => Err(LayoutError::JsonArray),
-        (Some(FormatName::Ndjson), _) | (None, Some(b'{')) => Ok(Format::Ndjson),
-        (None, Some(b'[')) if looks_like_json_array(sample) => Err(LayoutError::JsonArray),
-        _ => detect_dialect(sample, options).map(Format::Csv),
-    }
-}
-
 /// Returns true if the text begins with the header of a reject file.
 fn is_reject_file(sample: &[u8]) -> bool {
     let [first, second, ..] = REJECT_COLUMNS.map(str::as_bytes);
     let after = sample.strip_prefix(first).and_then(|rest| rest.get(1..));
     after.is_some_and(|rest| rest.starts_with(second))
-}
-
-fn looks_like_json_array(sample: &[u8]) -> bool {
-    let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
-    signs.next() == Some(&b'[') && matches!(signs.next(), Some(b'{' | b']'))
 }
 
 /// Determines the dialect of delimited text that begins with `sample`. The options take precedence.
@@ -128,7 +102,7 @@ impl Fit {
     fn measure(sample: &[u8], dialect: Dialect) -> Self {
         let mut cells = Cells::default();
         let mut fit = Self { delimiter: dialect.delimiter, columns: 0, rows: 0, fitting_rows: 0, divided_rows: 0 };
-        for (place, span) in records(sample, &Format::Csv(dialect)).take(1 + ROWS_CHECKED).enumerate() {
+        for (place, span) in records(sample, Framing::Delimited(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
             // A header that cannot be split has no columns. The next row must not take its place.
@@ -225,20 +199,6 @@ mod tests {
         assert_eq!(of("a,b\n1,2\n", backslash, backslash), Err(LayoutError::SignTwice { sign: b'\\' }));
         let rejects = format!("{},a,b\n1,2,,x,y,\"p,\"\"q\",r\n", REJECT_COLUMNS.join(","));
         assert_eq!(of(&rejects, Some(Sign::None), backslash), Ok((Some(b'"'), None)));
-    }
-
-    #[test]
-    fn the_format_is_told_from_the_first_byte() {
-        let check = |sample: &[u8], format, expected: Result<Format, LayoutError>| {
-            assert_eq!(detect_format(sample, &LayoutOptions { format, ..LayoutOptions::default() }), expected);
-        };
-        let csv = || Ok(Format::Csv(Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None }));
-        check(b"{\"a\":1}\n", None, Ok(Format::Ndjson));
-        check(b"\n {\"a\":1}\n", None, Ok(Format::Ndjson));
-        check(b"[\n {\"a\":1}]", None, Err(LayoutError::JsonArray));
-        check(b"[a],b\n", None, csv());
-        check(b"{a},b\n", Some(FormatName::Csv), csv());
-        check(b"", Some(FormatName::Ndjson), Ok(Format::Ndjson));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! quote means one quote. After the closing quote and any blanks the cell must end. A quote inside an unquoted cell
 //! is an ordinary character. The character after an escape character is text, inside and outside quotes.
 //!
-//! `read/split.rs` finds the ends of rows by the same rules.
+//! `read/frame/quoted.rs` finds the ends of rows by the same rules.
 
 use memchr::{memchr, memchr2};
 
-use super::{Cells, Dialect};
+use crate::parse::{Cells, Dialect};
 use crate::reject::Reason;
 
 const GROUP_BYTES: usize = 64;
@@ -48,12 +48,27 @@ pub(super) fn split_row(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Resu
 
 /// Returns the position of the first quote or escape character.
 #[inline]
-pub(super) fn find_sign(text: &[u8], quote: Option<u8>, escape: Option<u8>) -> Option<usize> {
+fn find_sign(text: &[u8], quote: Option<u8>, escape: Option<u8>) -> Option<usize> {
     match (quote, escape) {
         (Some(quote), Some(escape)) => memchr2(quote, escape, text),
         (Some(sign), None) | (None, Some(sign)) => memchr(sign, text),
         (None, None) => None,
     }
+}
+
+/// Adds a cell with `text`, in which every doubled `quote` becomes one quote and the escape characters are removed.
+fn push_plain(cells: &mut Cells, text: &[u8], quote: Option<u8>, escape: Option<u8>) {
+    cells.push_written(|plain| {
+        let mut rest = text;
+        while let Some(place) = find_sign(rest, quote, escape) {
+            let next = rest.get(place + 1).copied();
+            plain.extend_from_slice(&rest[..place]);
+            // An escape character at the end escapes nothing. It is text.
+            plain.push(next.unwrap_or(rest[place]));
+            rest = rest.get(place + 2..).unwrap_or_default();
+        }
+        plain.extend_from_slice(rest);
+    });
 }
 
 /// Splits a row without quotes, 64 bytes at a time. The delimiters of a group are found as bits of one number, so the
@@ -123,7 +138,7 @@ fn split_signs(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs,
 fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, loose_quotes: &mut u64) -> usize {
     let (end, has_escapes) = find_delimiter(row, start, dialect);
     if has_escapes {
-        cells.push_plain(&row[start..end], None, dialect.escape);
+        push_plain(cells, &row[start..end], None, dialect.escape);
     } else {
         cells.push_borrowed(start..end);
         *loose_quotes += u64::from(dialect.quote.is_some_and(|quote| memchr(quote, &row[start..end]).is_some()));
@@ -167,7 +182,7 @@ fn push_quoted(
         return Err(bad(Reason::StrayQuote, cells));
     }
     if has_signs {
-        cells.push_plain(&row[open + 1..close], Some(quote), dialect.escape);
+        push_plain(cells, &row[open + 1..close], Some(quote), dialect.escape);
     } else {
         cells.push_borrowed(open + 1..close);
     }
@@ -194,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::read::{Format, records};
+    use crate::read::{Framing, records};
 
     const QUOTE: u8 = b'"';
     const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(QUOTE), escape: None };
@@ -337,7 +352,7 @@ mod tests {
             escape in proptest::option::of(Just(b'\\')),
         ) {
             let dialect = Dialect { quote, escape, ..COMMA };
-            let rows = records(&text, &Format::Csv(dialect)).map(|span| {
+            let rows = records(&text, Framing::Delimited(dialect)).map(|span| {
                 split(&text[span.start as usize..span.end as usize], dialect).map_err(|bad| bad.reason)
             });
             prop_assert_eq!(rows.collect::<Vec<_>>(), divide_slowly(&text, dialect));

@@ -1,5 +1,5 @@
-//! NDJSON: one JSON object per line, as plain JSON or as MongoDB Extended JSON v2, relaxed or canonical (MongoDB
-//! specification `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep
+//! JSON objects, as plain JSON or as MongoDB Extended JSON v2, relaxed or canonical (MongoDB specification
+//! `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep
 //! their digits.
 
 use std::borrow::Cow;
@@ -9,11 +9,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::columns::Columns;
-use super::dates::iso_text;
-use super::parser::LOST_CHARACTER;
-use super::{Cells, Format};
-use crate::read::records;
+use crate::parse::columns::Columns;
+use crate::parse::dates::iso_text;
+use crate::parse::parser::LOST_CHARACTER;
+use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Field, FieldType, Spec};
 
@@ -25,7 +24,7 @@ const KEYS_MAX: usize = 10_000;
 /// Assigns the keys of a row's object to fields. Every key that occurs is remembered, so that it is looked up in
 /// `columns` only once.
 #[derive(Debug, Clone)]
-pub(super) struct Ndjson {
+pub(super) struct Json {
     columns: Columns,
     known: HashMap<String, Vec<usize>>,
     spellings: Vec<Spelling>,
@@ -76,7 +75,7 @@ fn is_number(value: &str) -> bool {
     value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
 }
 
-impl Ndjson {
+impl Json {
     pub(super) fn new(spec: &Spec) -> Self {
         Self {
             columns: Columns::new(spec),
@@ -108,10 +107,8 @@ impl Ndjson {
             let message = format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1);
             reject(None, Reason::Undecodable, message)
         })?;
-        let mut filling = Filling { ndjson: self, row, cells, refusal: None };
-        walk(row, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(|column| {
-            reject(None, Reason::NotJson, format!("the line is not one JSON object: see its column {column}"))
-        })?;
+        let mut filling = Filling { json: self, row, cells, refusal: None };
+        walk(row, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(|byte| not_an_object(row, byte))?;
         filling.refusal.map_or(Ok(()), Err)
     }
 
@@ -127,17 +124,33 @@ impl Ndjson {
     }
 }
 
+/// Refuses a row whose text is not an object from its byte `byte` on, counted from 1.
+fn not_an_object(row: &str, byte: usize) -> Reject {
+    let message = if row.contains('\n') {
+        format!("not one JSON object: see its byte {byte}")
+    } else {
+        format!("the line is not one JSON object: see its column {byte}")
+    };
+    reject(None, Reason::NotJson, message)
+}
+
 fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
     Reject { field, reason, message: message.into() }
 }
 
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its line. On error,
-/// returns the column of the line from which the text is not JSON.
+/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its row. On error, returns
+/// the byte of the row, counted from 1, from which the text is not JSON.
 fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut stopped = None;
     let mut json = serde_json::Deserializer::from_str(text);
     let walked = json.deserialize_map(Walk { see, stopped: &mut stopped }).and_then(|()| json.end());
-    walked.map_err(|error| stopped.unwrap_or(base + error.column()))
+    walked.map_err(|error| stopped.unwrap_or_else(|| base + byte_of(text, &error)))
+}
+
+/// Returns the byte of `text`, counted from 1, at which the error is.
+fn byte_of(text: &str, error: &serde_json::Error) -> usize {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    lines.map(str::len).sum::<usize>() + error.column()
 }
 
 /// The function that is called with each key and value of an object.
@@ -196,7 +209,7 @@ impl<'t> Visitor<'t> for Key {
 
 /// The row that is being parsed, and its cells.
 struct Filling<'f> {
-    ndjson: &'f mut Ndjson,
+    json: &'f mut Json,
     row: &'f str,
     cells: &'f mut Cells,
     /// The first value that cannot become a cell.
@@ -222,7 +235,7 @@ impl Text<'_> {
 impl<'f> Filling<'f> {
     /// Processes the value at `path`, which is `depth` objects deep.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let fields = self.ndjson.fields_of(path);
+        let fields = self.json.fields_of(path);
         if fields.is_empty() {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
         }
@@ -231,9 +244,9 @@ impl<'f> Filling<'f> {
             self.refusal.get_or_insert(Reject { field: Some(first), ..refusal });
             Text::Borrowed(value)
         });
-        for place in 0..self.ndjson.fields_of(path).len() {
-            let field = self.ndjson.fields_of(path)[place];
-            let text = self.ndjson.spellings[field].spell(value, text.clone());
+        for place in 0..self.json.fields_of(path).len() {
+            let field = self.json.fields_of(path)[place];
+            let text = self.json.spellings[field].spell(value, text.clone());
             self.set(field, &text);
         }
         Ok(())
@@ -338,9 +351,9 @@ fn date(value: &str) -> Result<Text<'_>, Reject> {
 
 /// Returns the paths of all values in the sample's rows, in the order of their first occurrence. Rows that are not
 /// JSON are ignored from the error on.
-pub(super) fn keys(columns: &Columns, sample: &[u8]) -> Vec<String> {
+pub(super) fn keys(columns: &Columns, format: Format, sample: &[u8]) -> Vec<String> {
     let mut keys = Keys { columns, seen: HashMap::new() };
-    for span in records(sample, &Format::Ndjson) {
+    for span in format.rows(sample) {
         if let Ok(row) = std::str::from_utf8(&sample[span.start as usize..span.end as usize]) {
             // The keys before an error in a damaged row may be used.
             let _ = walk(row, 0, &mut |key, value| keys.see(&key, value.get(), 1));

@@ -1,13 +1,4 @@
-//! How a source separates its rows.
-
-/// The format of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Delimited text according to RFC 4180.
-    Csv(Dialect),
-    /// One JSON object per line.
-    Ndjson,
-}
+//! The special characters of delimited text (RFC 4180).
 
 /// The special characters of delimited text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

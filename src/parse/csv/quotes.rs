@@ -6,10 +6,10 @@
 
 use memchr::memchr;
 
-use super::csv::split_row;
 use super::multiline::{Lines, breaks};
-use super::{Cells, Dialect, Format, LayoutError};
-use crate::read::{Ending, records};
+use super::split::split_row;
+use crate::parse::{Cells, Dialect, LayoutError};
+use crate::read::{Ending, Framing, records};
 
 /// The quote character, unless the user gives another.
 pub(super) const QUOTE: u8 = b'"';
@@ -75,7 +75,7 @@ impl Reading {
     fn new(sample: &[u8], dialect: Dialect) -> Self {
         let mut reading = Self::default();
         let mut cells = Cells::default();
-        for (place, span) in records(sample, &Format::Csv(dialect)).enumerate() {
+        for (place, span) in records(sample, Framing::Delimited(dialect)).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let divides = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
             // A header that cannot be split has no columns. The next row must not take its place.

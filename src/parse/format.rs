@@ -1,0 +1,162 @@
+//! The formats of sources: detection, framing, names and rejects. A new format is one more variant here and a file of
+//! its own.
+
+use std::fmt::Write as _;
+
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
+use serde_json::error::Category;
+
+use super::csv::detect_dialect;
+use super::{Dialect, LayoutError, LayoutOptions};
+use crate::read::{Framing, RowSpan, records};
+
+/// The format of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Delimited text according to RFC 4180.
+    Csv(Dialect),
+    /// One JSON object per line.
+    Ndjson,
+    /// JSON objects in an array or one after another, on any number of lines.
+    Json,
+}
+
+/// The format of a source, as the user names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatName {
+    /// Delimited text.
+    Csv,
+    /// JSON objects: one per line, one after another, or in an array.
+    Json,
+}
+
+impl Format {
+    /// Determines the format of a source that begins with `sample`. The options decide; without them a source is JSON
+    /// if it begins with `{`, `[{` or `[]`.
+    pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
+        let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
+        let (first, second) = (signs.next(), signs.next());
+        let is_array = first == Some(&b'[') && matches!(second, Some(b'{' | b']'));
+        match options.format {
+            None if is_array => Ok(Self::Json),
+            Some(FormatName::Json) if first == Some(&b'[') => Ok(Self::Json),
+            None if first == Some(&b'{') => Ok(json_by_first_object(sample)),
+            Some(FormatName::Json) => Ok(json_by_first_object(sample)),
+            None | Some(FormatName::Csv) => detect_dialect(sample, options).map(Self::Csv),
+        }
+    }
+
+    /// Returns how the text of a source is divided into rows.
+    pub fn framing(self) -> Framing {
+        match self {
+            Self::Csv(dialect) => Framing::Delimited(dialect),
+            Self::Ndjson => Framing::Lines,
+            Self::Json => Framing::Documents,
+        }
+    }
+
+    /// Returns true if the first row has the names of the columns.
+    pub fn has_header(self) -> bool {
+        matches!(self, Self::Csv(_))
+    }
+
+    /// Divides a complete text into rows, without the header.
+    pub fn rows(self, text: &[u8]) -> impl Iterator<Item = RowSpan> + use<'_> {
+        records(text, self.framing()).skip(usize::from(self.has_header()))
+    }
+
+    /// Returns the format's name with all characters that differ from the defaults: `csv, tab, no quotes`.
+    pub fn name(self) -> String {
+        let dialect = match self {
+            Self::Csv(dialect) => dialect,
+            Self::Ndjson => return "ndjson".to_owned(),
+            Self::Json => return "json".to_owned(),
+        };
+        let mut name = match dialect.delimiter {
+            b'\t' => "csv, tab".to_owned(),
+            delimiter => format!("csv, `{}`", char::from(delimiter)),
+        };
+        match dialect.quote {
+            None => name.push_str(", no quotes"),
+            Some(b'"') => {}
+            Some(quote) => _ = write!(name, ", quotes `{}`", char::from(quote)),
+        }
+        if let Some(escape) = dialect.escape {
+            let _ = write!(name, ", escape `{}`", char::from(escape));
+        }
+        name
+    }
+
+    /// Returns the delimiter of the reject file, which is delimited text for every format.
+    pub fn reject_delimiter(self) -> u8 {
+        match self {
+            Self::Csv(dialect) => dialect.delimiter,
+            Self::Ndjson | Self::Json => b',',
+        }
+    }
+}
+
+/// Returns `Json` if the first object takes more than one line, otherwise `Ndjson`.
+fn json_by_first_object(sample: &[u8]) -> Format {
+    let text = sample.trim_ascii_start();
+    let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    let end = match values.next() {
+        Some(Ok(_)) => values.byte_offset(),
+        // The sample ends inside the object.
+        Some(Err(error)) if error.classify() == Category::Eof => text.trim_ascii_end().len(),
+        _ => 0,
+    };
+    if text[..end].contains(&b'\n') { Format::Json } else { Format::Ndjson }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CSV: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
+
+    #[test]
+    fn the_format_is_told_from_the_beginning() {
+        let check = |sample: &str, format, expected: Format| {
+            let options = LayoutOptions { format, ..LayoutOptions::default() };
+            assert_eq!(Format::detect(sample.as_bytes(), &options), Ok(expected), "{sample}");
+        };
+        for line in ["{\"a\":1}\n", "\n {\"a\":1}\n", "{\"a\":1}", "{\"a\":{}}\n{\"a\":\n1}\n"] {
+            check(line, None, Format::Ndjson);
+            check(line, Some(FormatName::Json), Format::Ndjson);
+        }
+        for damaged in ["{\"a\":1\n{\"a\":2}\n", "{\"a\": \"x\n{\"a\":2}\n", "{a}\n", "{\"a\": 1} x\n", "{\"a\":\n"] {
+            check(damaged, None, Format::Ndjson);
+        }
+        for json in ["[\n {\"a\":1}]", "[]", "[{", "{\n\"a\": 1\n}\n{\n\"a\": 2\n}", "{\"a\":\n[1,"] {
+            check(json, None, Format::Json);
+            check(json, Some(FormatName::Json), Format::Json);
+        }
+        check("[a],b\n", None, Format::Csv(CSV));
+        check("[1", Some(FormatName::Json), Format::Json);
+        check("{a},b\n", Some(FormatName::Csv), Format::Csv(CSV));
+        check("[{a},b\n", Some(FormatName::Csv), Format::Csv(CSV));
+        check("", Some(FormatName::Json), Format::Ndjson);
+        check("x", Some(FormatName::Json), Format::Ndjson);
+    }
+
+    #[test]
+    fn the_name_says_what_differs_from_the_defaults() {
+        let check = |dialect, expected: &str| assert_eq!(Format::Csv(dialect).name(), expected);
+        check(CSV, "csv, `,`");
+        check(Dialect { delimiter: b'\t', ..CSV }, "csv, tab");
+        check(Dialect { delimiter: b'\t', quote: None, ..CSV }, "csv, tab, no quotes");
+        check(
+            Dialect { delimiter: b'|', quote: Some(b'\''), escape: Some(b'\\'), ..CSV },
+            "csv, `|`, quotes `'`, escape `\\`",
+        );
+        assert_eq!((Format::Ndjson.name(), Format::Json.name()), ("ndjson".to_owned(), "json".to_owned()));
+    }
+
+    #[test]
+    fn rejects_are_delimited_as_their_source() {
+        let semicolons = Format::Csv(Dialect { delimiter: b';', ..CSV });
+        assert_eq!([semicolons, Format::Ndjson, Format::Json].map(Format::reject_delimiter), [b';', b',', b',']);
+    }
+}

@@ -1,0 +1,192 @@
+//! Divides the text of a source into rows. One file per way of dividing.
+//!
+//! A framer knows quotes, line ends and brackets, but no columns, fields or types.
+
+mod documents;
+mod lines;
+mod quoted;
+
+use std::ops::Range;
+
+use documents::Documents;
+use lines::Lines;
+use quoted::Quoted;
+
+use super::block::{Ending, RowSpan};
+use super::dialect::Dialect;
+
+/// Number of bytes kept of a row that is too long, so that a user can identify the row.
+pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
+
+/// How the text of a source is divided into rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Each line is a row.
+    Lines,
+    /// Rows of delimited text. The first one is the header.
+    Delimited(Dialect),
+    /// JSON values, one after another or in an array. Each is a row, whatever lines it is on.
+    Documents,
+}
+
+impl Framing {
+    /// Returns the dialect of delimited text.
+    pub fn dialect(self) -> Option<Dialect> {
+        match self {
+            Self::Delimited(dialect) => Some(dialect),
+            Self::Lines | Self::Documents => None,
+        }
+    }
+}
+
+/// Finds the ends of rows. The buffer it scans grows at its end, and all positions are positions in that buffer.
+#[derive(Debug, Clone)]
+pub(super) struct Framer {
+    ends: Ends,
+    row_bytes_max: usize,
+    place: Place,
+}
+
+/// Finds the end of the current row, by the rules of one framing.
+#[derive(Debug, Clone)]
+enum Ends {
+    Lines(Lines),
+    Quoted(Quoted),
+    Documents(Documents),
+}
+
+/// A position in the buffer and in the source.
+#[derive(Debug, Clone)]
+struct Place {
+    /// First byte of the current row.
+    start: usize,
+    /// First byte that is not scanned yet.
+    at: usize,
+    /// Line of the source on which the current row starts, from 1.
+    line: u64,
+    /// Number of line ends inside the current row.
+    lines_inside: u64,
+}
+
+impl Framer {
+    pub(super) fn new(framing: Framing, row_bytes_max: usize) -> Self {
+        let ends = match framing {
+            Framing::Lines => Ends::Lines(Lines { line_end: b'\n' }),
+            Framing::Delimited(Dialect { line_end, quote: None, escape: None, .. }) => Ends::Lines(Lines { line_end }),
+            Framing::Delimited(dialect) => Ends::Quoted(Quoted::new(dialect)),
+            Framing::Documents => Ends::Documents(Documents::default()),
+        };
+        Self { ends, row_bytes_max, place: Place { start: 0, at: 0, line: 1, lines_inside: 0 } }
+    }
+
+    /// Returns the next row that ends in `bytes`. Its `offset` is always 0; the caller sets it. `is_complete` means
+    /// that nothing follows `bytes`.
+    pub(super) fn next(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
+        loop {
+            let Some(end) = self.find_end(bytes) else { return self.last(bytes, is_complete) };
+            let line = self.place.line;
+            let row = self.pass(end);
+            if let Some(span) = self.span(bytes, row, line, Ending::Whole) {
+                return Some(span);
+            }
+        }
+    }
+
+    /// Returns the end of the current row, if it is in `bytes`. Continues at the byte where the last call stopped.
+    fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        match &mut self.ends {
+            Ends::Lines(lines) => lines.find_end(bytes, &mut self.place),
+            Ends::Quoted(quoted) => quoted.find_end(bytes, &mut self.place),
+            Ends::Documents(documents) => documents.find_end(bytes, &mut self.place),
+        }
+    }
+
+    /// Moves past the row that ends at `end`, and past its line end if it has one. Returns the range of the row.
+    fn pass(&mut self, end: usize) -> Range<usize> {
+        let line_end = match &mut self.ends {
+            Ends::Lines(_) => 1,
+            Ends::Quoted(quoted) => {
+                quoted.begin_row();
+                1
+            }
+            Ends::Documents(_) => 0,
+        };
+        let place = &mut self.place;
+        place.line += place.lines_inside + line_end as u64;
+        place.lines_inside = 0;
+        place.at = end + line_end;
+        std::mem::replace(&mut place.start, place.at)..end
+    }
+
+    /// Returns the row between the end of the last row and the end of the source.
+    fn last(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
+        if !is_complete {
+            return None;
+        }
+        let (line, row) = (self.place.line, self.place.start..bytes.len());
+        let ending = match &mut self.ends {
+            Ends::Documents(documents) => documents.end(),
+            _ if row.is_empty() => None,
+            Ends::Lines(_) => Some(Ending::Whole),
+            Ends::Quoted(quoted) => Some(quoted.end(bytes, &self.place)),
+        }?;
+        self.pass(row.end);
+        (self.place.start, self.place.at) = (row.end, row.end);
+        self.span(bytes, row, line, ending)
+    }
+
+    fn span(&self, bytes: &[u8], row: Range<usize>, line: u64, ending: Ending) -> Option<RowSpan> {
+        if row.len() > self.row_bytes_max {
+            return Some(self.too_long(bytes, row.start, line));
+        }
+        let Range { start, mut end } = row;
+        if ending == Ending::Whole {
+            while end > start && bytes[end - 1] == b'\r' {
+                end -= 1;
+            }
+        }
+        let is_row = end > start || ending == Ending::OpenArray;
+        is_row.then_some(RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending })
+    }
+
+    /// Returns the beginning of a row that is too long, cut between two characters.
+    fn too_long(&self, bytes: &[u8], start: usize, line: u64) -> RowSpan {
+        let mut end = start + TOO_LONG_KEPT_BYTES.min(self.row_bytes_max);
+        while end > start && bytes[end] & 0xc0 == 0x80 {
+            end -= 1;
+        }
+        RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending: Ending::TooLong }
+    }
+
+    /// Returns the beginning of the current row if the row is already too long before its end was found. The caller
+    /// skips its rest with [`skip`](Self::skip).
+    pub(super) fn overflow(&self, bytes: &[u8]) -> Option<RowSpan> {
+        let Place { start, line, .. } = self.place;
+        (bytes.len() - start > self.row_bytes_max).then(|| self.too_long(bytes, start, line))
+    }
+
+    /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If not, all
+    /// [`scanned`](Self::scanned) bytes may be dropped with [`drop_front`](Self::drop_front).
+    pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
+        self.find_end(bytes).map(|end| self.pass(end)).is_some()
+    }
+
+    /// Returns the first byte of the current row. Bytes before it are no longer needed.
+    pub(super) const fn start(&self) -> usize {
+        self.place.start
+    }
+
+    /// Returns the number of bytes that were scanned. They are needed only as part of a row.
+    pub(super) const fn scanned(&self) -> usize {
+        self.place.at
+    }
+
+    /// Adjusts the positions. Call it before the first `length` bytes of `bytes` are dropped.
+    pub(super) fn drop_front(&mut self, bytes: &[u8], length: usize) {
+        if let Ends::Quoted(quoted) = &mut self.ends {
+            quoted.drop_front(bytes, length, &self.place);
+        }
+        self.place.start = self.place.start.saturating_sub(length);
+        self.place.at -= length;
+    }
+}
