@@ -28,7 +28,9 @@ pub mod verify;
 
 pub mod export;
 
-pub mod access;
+pub mod server;
+
+pub mod deployment;
 
 pub mod report;
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use medlift::access::may_hold_password;
 use medlift::pipeline::Error;
+use medlift::server::may_hold_password;
 
 use super::{Cli, output};
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use medlift::access::{Connection, Purpose, Secret, Target, is_connection_string};
 use medlift::pipeline::Error;
+use medlift::server::{Connection, Purpose, Secret, Target, is_connection_string};
 
 use super::arguments::looks_like_connection_string;
 use super::output;

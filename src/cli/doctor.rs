@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::access::doctor::examine;
-use medlift::access::{Destination, Purpose, Secret, Settings};
+use medlift::deployment::doctor::examine;
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Error;
+use medlift::server::{Destination, Purpose, Secret, Settings};
 
 use super::connection::ConnectionArgs;
 use super::output;

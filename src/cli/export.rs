@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use medlift::access::{Destination, Purpose, Secret, Settings};
 use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
 use medlift::outputs::Output;
 use medlift::pipeline::Error;
+use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::verify::Scan;
 
 use super::connection::ConnectionArgs;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use medlift::access::Settings;
 use medlift::generate::{self, Damage};
 use medlift::outputs::{Output, SHARED_MODE, limit_hint};
 use medlift::pipeline::Error;
+use medlift::server::Settings;
 
 use super::output;
 

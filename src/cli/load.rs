@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use medlift::access::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
 use medlift::report::Bar;
 use medlift::report::summary::LoadSummary;
+use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::write::{Limits, Mode, RUN_BYTES_DEFAULT};
 
 use super::connection::ConnectionArgs;

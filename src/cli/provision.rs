@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::access::provision::{Plan, Step, Wanted, WantedUser, WantedUsers, init_js};
-use medlift::access::{Destination, Purpose, Secret, Settings};
+use medlift::deployment::provision::{Plan, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Error;
+use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::Spec;
 use serde::Serialize;
 

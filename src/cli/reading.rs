@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use medlift::access::{Secret, Settings};
 use medlift::encode::IdentityKey;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Error, Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::Progress;
+use medlift::server::{Secret, Settings};
 use medlift::spec::{Sign, Spec};
 
 /// Source options.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use medlift::access::schema;
+use medlift::deployment::schema;
 use medlift::pipeline::Error;
 use medlift::spec::Spec;
 

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::access::Purpose;
 use medlift::pipeline::Error;
 use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::report::Bar;
+use medlift::server::Purpose;
 use medlift::verify::Verification;
 
 use super::connection::ConnectionArgs;

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
 use super::store::{Held, Ledger, LedgerError};
-use crate::access::{Failure, patiently};
+use crate::server::{Failure, patiently};
 
 /// A lease is renewed this many times within its length.
 const RENEWALS: u32 = 3;

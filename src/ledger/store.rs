@@ -14,9 +14,9 @@ use super::identity::CollectionIdentity;
 use super::lease::Lease;
 use super::owner::Owner;
 use super::run::{Exceptions, LoadRun, RejectsState};
-use crate::access::codes::DUPLICATE_KEY;
-use crate::access::{self, ATTEMPTS_MAX, Failure, leases_of, pause};
 use crate::encode::Id;
+use crate::server::codes::DUPLICATE_KEY;
+use crate::server::{self, ATTEMPTS_MAX, Failure, leases_of, pause};
 
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
@@ -453,12 +453,12 @@ impl LedgerError {
     }
 }
 
-/// [`access::patiently`] with the errors of the ledger. All calls of this module can safely be executed twice.
+/// [`server::patiently`] with the errors of the ledger. All calls of this module can safely be executed twice.
 async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, mongodb::error::Error>>,
 {
-    Ok(access::patiently(call).await?)
+    Ok(server::patiently(call).await?)
 }
 
 fn is_duplicate_key(error: &mongodb::error::Error) -> bool {

@@ -14,10 +14,10 @@ mod spares;
 mod stages;
 pub mod verify;
 
-use crate::access::{AccessError, Failure, Target};
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
 use crate::read::ReadError;
+use crate::server::{Failure, ServerError, Target};
 use crate::spec::SpecError;
 use crate::write::WriteError;
 
@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// The deployment cannot be used.
     #[error(transparent)]
-    Access(#[from] AccessError),
+    Access(#[from] ServerError),
     /// The collection does not accept the documents.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -10,8 +10,8 @@ use mongodb::Collection;
 use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
-use crate::access::{ATTEMPTS_MAX, Failure, patiently, pause};
 use crate::encode::Id;
+use crate::server::{ATTEMPTS_MAX, Failure, patiently, pause};
 
 /// Most documents in one reply. The server ends a reply at 16 MiB in any case. Measured with documents of 430 bytes:
 /// 2,000 are slower; more than 8,000 use more memory and are not faster.

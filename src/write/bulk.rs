@@ -17,9 +17,9 @@ use mongodb::{Collection, Database};
 use super::batch::{Member, Step};
 use super::machine::{Complaint, Reply, Verdict};
 use super::run::EncodedRun;
-use crate::access::{Failure, codes, patiently};
 use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
 use crate::ledger::{Guard, LedgerError};
+use crate::server::{Failure, codes, patiently};
 
 /// The rule by which stored content counts as equal.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::batch::{Batch, BatchId, Member, Step};
 use super::outcome::{Outcome, Policy, Refusal};
 use super::sweep::{self, Cut};
-use crate::access::{codes, pause};
+use crate::server::{codes, pause};
 
 /// The properties of a record that batches depend on.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,8 @@
 //! The outcomes of a record, and the rules that decide them.
 
 use super::batch::Step;
-use crate::access::codes;
 use crate::reject::Reason;
+use crate::server::codes;
 use crate::spec::OnConflict;
 
 /// The outcome of a record.

@@ -17,10 +17,10 @@ use super::machine::{Action, Doubts, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::run::EncodedRun;
 use super::seen::Seen;
-use crate::access::{Failure, codes};
 use crate::encode::{Digest, IdentityKey};
 use crate::ledger::Exceptions;
 use crate::outputs::limit_hint;
+use crate::server::{Failure, codes};
 
 /// Why a writer stops.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
-use medlift::access::schema;
+use medlift::deployment::schema;
 use medlift::spec::Spec;
 
 use crate::load::{HEADER, Place, block_on, row, spec_without_age, text};

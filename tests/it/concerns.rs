@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bson::{Document, doc};
-use medlift::access::{Connection, Destination, Settings, Target};
 use medlift::encode::IdentityKey;
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{LoadOptions, load};
 use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::pipeline::{Interrupt, Plan, Wishes};
 use medlift::report::Progress;
+use medlift::server::{Connection, Destination, Settings, Target};
 use medlift::spec::Spec;
 use medlift::write::{Limits, Mode};
 use mongodb::event::EventHandler;

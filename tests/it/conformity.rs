@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bson::{Bson, Document, doc};
-use medlift::access::{Target, schema};
+use medlift::deployment::schema;
+use medlift::server::Target;
 use medlift::spec::Spec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::access::{block_on, connect, wishes};
 use crate::bad_days::{self, documents, load};
+use crate::connection::{block_on, connect, wishes};
 use crate::load::Place;
 use crate::program::medlift;
 use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
@@ -239,7 +240,7 @@ fn a_spec_that_the_server_refuses_is_refused_before_anything_is_written_or_dropp
 
 fn count(place: &Place, collection: &str) -> u64 {
     block_on(async {
-        let wanted = medlift::access::Connection {
+        let wanted = medlift::server::Connection {
             database: Some(place.database.clone()),
             collection: Some(collection.to_owned()),
             ..wishes(&shared().uri())
@@ -258,7 +259,7 @@ fn an_index_that_stands_in_the_way_is_told_before_anything_is_written() {
     let make = |command: Document| {
         block_on(async {
             let wanted =
-                medlift::access::Connection { database: Some(place.database.clone()), ..wishes(&shared().uri()) };
+                medlift::server::Connection { database: Some(place.database.clone()), ..wishes(&shared().uri()) };
             connect(&wanted).await.expect("connects").db().run_command(command).await.expect("done")
         })
     };

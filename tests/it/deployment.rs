@@ -3,12 +3,12 @@
 //! commands are refused.
 
 use bson::{Document, doc};
-use medlift::access::doctor::examine;
-use medlift::access::provision::view_name;
-use medlift::access::{Account, Connection, Destination, Failure, Purpose, Settings};
+use medlift::deployment::doctor::examine;
+use medlift::deployment::provision::view_name;
+use medlift::server::{Account, Connection, Destination, Failure, Purpose, Settings};
 use medlift::spec::Spec;
 
-use crate::access::block_on;
+use crate::connection::block_on;
 use crate::provision::{create_user, delete, find, insert, update};
 
 /// Returns the commands that each account may run on the database for the data, and the commands that it may not run.

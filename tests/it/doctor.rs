@@ -3,13 +3,14 @@
 use std::net::TcpListener;
 
 use bson::{Document, doc};
-use medlift::access::doctor::{Examination, Finding, State, Step, examine};
-use medlift::access::{Connection, Destination, schema};
+use medlift::deployment::doctor::{Examination, Finding, State, Step, examine};
+use medlift::deployment::schema;
+use medlift::server::{Connection, Destination};
 use medlift::spec::Spec;
 use testkit::mongod::Server;
 
-use crate::access::{block_on, connect, settings, wishes};
 use crate::certificates::Authority;
+use crate::connection::{block_on, connect, settings, wishes};
 
 fn examined(wishes: &Connection) -> Examination {
     let destination = Destination::settle(wishes, &settings(&[]), "admissions").expect("settles");

@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test panics like the test itself")]
 
-mod access;
 mod bad_days;
 mod certificates;
 mod commands;
 mod concerns;
 mod conformity;
+mod connection;
 mod deployment;
 mod doctor;
 mod export;

@@ -5,12 +5,13 @@ use std::sync::OnceLock;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use medlift::access::provision::{Plan, Wanted, WantedUser, view_name};
-use medlift::access::{AccessError, Destination, Failure, Secret, Settings, Target, schema};
+use medlift::deployment::provision::{Plan, Wanted, WantedUser, view_name};
+use medlift::deployment::schema;
+use medlift::server::{Destination, Failure, Secret, ServerError, Settings, Target};
 use medlift::spec::Spec;
 use testkit::mongod::Server;
 
-use crate::access::{block_on, settings, wishes};
+use crate::connection::{block_on, settings, wishes};
 use crate::program::medlift;
 use crate::schema::admission;
 
@@ -61,7 +62,7 @@ impl Deployment {
         steps
     }
 
-    async fn sign_in(&self, user: &str, password: &str) -> Result<Target, AccessError> {
+    async fn sign_in(&self, user: &str, password: &str) -> Result<Target, ServerError> {
         self.destination().as_user(user, &Secret::from(password), "hospital").connect().await
     }
 }
@@ -423,7 +424,7 @@ fn the_password_of_a_user_who_is_left_alone_is_not_judged() {
         let some = weak("READER_PASS", "short");
         let wanted = wanted(&deployment.spec, &some);
         let made = Plan::make(&deployment.root().await, &deployment.destination(), &wanted).await;
-        assert!(matches!(made, Err(AccessError::Users { .. })), "{made:?}");
+        assert!(matches!(made, Err(ServerError::Users { .. })), "{made:?}");
     });
 }
 

@@ -1,12 +1,13 @@
 //! Tests of the validator and the indexes on a real server.
 
 use bson::{Bson, DateTime, Document, doc};
-use medlift::access::schema::CollectionState;
-use medlift::access::{Connection, Failure, Target, schema};
+use medlift::deployment::schema;
+use medlift::deployment::schema::CollectionState;
+use medlift::server::{Connection, Failure, Target};
 use medlift::spec::{Index, Spec};
 use testkit::mongod::Server;
 
-use crate::access::{block_on, connect, wishes};
+use crate::connection::{block_on, connect, wishes};
 use crate::program::medlift;
 use crate::server::{fresh_database, shared};
 

@@ -2,12 +2,13 @@
 //! complete.
 
 use super::{Load, LoadOptions, keeping, reading, writing};
-use crate::access::{Target, leases_of, schema};
+use crate::deployment::schema;
 use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadRun, Options, State};
 use crate::pipeline::Error;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
+use crate::server::{Target, leases_of};
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {

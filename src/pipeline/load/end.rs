@@ -7,13 +7,14 @@ use tokio::task::JoinHandle;
 
 use super::feed::ReadSide;
 use super::{Load, keeping, reading, source_notes};
-use crate::access::{AccessError, Failure, schema};
+use crate::deployment::schema;
 use crate::ledger::{Claim, Counts, State};
 use crate::pipeline::Error;
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::Progress;
 use crate::report::summary::{self, LoadSummary};
+use crate::server::{Failure, ServerError};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
 use crate::write::Mode;
@@ -114,7 +115,7 @@ impl Load<'_> {
 
     /// Asks the server how many documents violate the validator, in parallel with the verification: the query keeps the
     /// server busy, and the verification mostly keeps this process busy.
-    pub(super) fn ask_conformity(&self) -> Option<JoinHandle<Result<u64, AccessError>>> {
+    pub(super) fn ask_conformity(&self) -> Option<JoinHandle<Result<u64, ServerError>>> {
         let (target, spec) = (self.target.clone(), self.plan.spec.clone());
         let is_asked = self.run.first_load && self.options.verify;
         is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
@@ -226,7 +227,7 @@ impl Load<'_> {
 }
 
 /// The number of documents that violate the validator, as counted by the server.
-pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, AccessError>>) -> Result<u64, Error> {
+pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, ServerError>>) -> Result<u64, Error> {
     Ok(asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?)
 }
 
@@ -237,13 +238,13 @@ pub(super) fn conformity_note(nonconforming: u64) -> String {
     }
 }
 
-fn is_not_allowed(error: &AccessError) -> bool {
-    matches!(error, AccessError::Command { failure: Failure::NotAuthorized { .. }, .. })
+fn is_not_allowed(error: &ServerError) -> bool {
+    matches!(error, ServerError::Command { failure: Failure::NotAuthorized { .. }, .. })
 }
 
 /// Turns a result into a note for the summary. Without permission, the note refers to `medlift provision`. Any other
 /// failure is an error.
-fn note_of(done: Result<(), AccessError>, note: String, undone: &str) -> Result<String, Error> {
+fn note_of(done: Result<(), ServerError>, note: String, undone: &str) -> Result<String, Error> {
     match done {
         Ok(()) => Ok(note),
         Err(error) if is_not_allowed(&error) => {

@@ -18,11 +18,11 @@ use super::Error;
 use super::plan::Plan;
 use super::settle::Account;
 use super::stages::Interrupt;
-use crate::access::{Failure, Target};
 use crate::ledger::{Claim, Ledger, LedgerError, LoadRun};
 use crate::parse::Notices;
 use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
+use crate::server::{Failure, Target};
 use crate::write::{Bulk, Limits, Mode, WriteError};
 
 pub(super) use feed::ReadSide;

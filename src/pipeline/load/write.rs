@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::feed::{Outlet, ReadSide, beside, put_back, read};
 use super::{Load, keeping};
-use crate::access::schema;
+use crate::deployment::schema;
 use crate::ledger::Counts;
 use crate::pipeline::Error;
 use crate::pipeline::spares::Spares;

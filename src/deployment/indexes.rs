@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, doc};
 use futures_util::future::join_all;
 
-use super::{ATTEMPTS_MAX, AccessError, Failure, Target, pause, schema};
+use super::schema;
+use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, pause};
 use crate::spec::{Index, Spec};
 
 /// Largest number of concurrent commands that build indexes. It equals the server's default for
@@ -32,7 +33,7 @@ pub(super) struct Listed {
 }
 
 /// Reads the indexes of the target's collection. Returns none if the collection does not exist.
-pub(super) async fn read(target: &Target) -> Result<Listed, AccessError> {
+pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
     let command =
         doc! { "listIndexes": &target.collection, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
     let answer = match target.look(command).await {
@@ -40,7 +41,7 @@ pub(super) async fn read(target: &Target) -> Result<Listed, AccessError> {
         Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => return Ok(Listed::default()),
         Err(failure) => {
             let doing = format!("read the indexes of {}.{}", target.database, target.collection);
-            return Err(AccessError::Command { doing, failure });
+            return Err(ServerError::Command { doing, failure });
         }
     };
     let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
@@ -78,7 +79,7 @@ fn index(name: &str, listed: &Document) -> Option<Index> {
 
 /// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Waits for
 /// builds that other clients started, and then calls `waiting` with a message.
-pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
+pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {
         wait_for_builds(target, &mut waiting).await?;
@@ -90,7 +91,7 @@ pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut
         let error = match build(target, &missing).await {
             // The next iteration reads the indexes again.
             Ok(()) if attempt < ATTEMPTS_MAX => None,
-            Ok(()) => Some(AccessError::Command { doing: doing(target, &missing), failure: aborted() }),
+            Ok(()) => Some(ServerError::Command { doing: doing(target, &missing), failure: aborted() }),
             Err(error) => Some(error),
         };
         if let Some(error) = error {
@@ -105,11 +106,11 @@ pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut
 
 /// Sends several commands concurrently, because the server uses one core per command to scan the collection and to
 /// sort. Returns when all commands have ended, with the first error if one failed.
-async fn build(target: &Target, missing: &[&Index]) -> Result<(), AccessError> {
+async fn build(target: &Target, missing: &[&Index]) -> Result<(), ServerError> {
     let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
         let command = create_indexes_command(&target.collection, indexes);
         let built = target.run_once(&target.database, command).await;
-        built.map(drop).map_err(|failure| AccessError::Command { doing: doing(target, indexes), failure })
+        built.map(drop).map_err(|failure| ServerError::Command { doing: doing(target, indexes), failure })
     });
     join_all(builds).await.into_iter().collect()
 }
@@ -124,7 +125,7 @@ fn aborted() -> Failure {
 }
 
 /// Waits until no index of the target's collection is being built. Calls `waiting` once if it has to wait.
-pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
+pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let begun = Instant::now();
     for look in 1.. {
         let building = read(target).await?.building;
@@ -139,7 +140,7 @@ pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&st
         }
         if begun.elapsed() > WAIT_MAX {
             let doing = format!("wait any longer for the indexes {names} of {collection}");
-            return Err(AccessError::Command { doing, failure: Failure::of_code(12_587, "", None) });
+            return Err(ServerError::Command { doing, failure: Failure::of_code(12_587, "", None) });
         }
         tokio::time::sleep(pause(look)).await;
     }

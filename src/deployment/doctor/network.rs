@@ -7,8 +7,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::{Finding, Step};
-use crate::access::Unreachable;
-use crate::access::connect::are_on_this_machine;
+use crate::server::{Unreachable, are_on_this_machine};
 
 /// Time limit for each host.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);

@@ -6,7 +6,7 @@ use bson::{Bson, Decimal128, Document, doc};
 pub use super::indexes::build_indexes;
 use super::indexes::{self, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
-use super::{ATTEMPTS_MAX, AccessError, Failure, Target, patiently, pause};
+use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Presence, Range, Spec};
 
 /// The state of the target's collection on the server.
@@ -171,7 +171,7 @@ fn bson_type(kind: &FieldType) -> &'static str {
 }
 
 /// Reads the state of the target's collection.
-pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
+pub async fn read(target: &Target) -> Result<CollectionState, ServerError> {
     let Some(listed) = listing(target, &target.collection).await? else { return Ok(CollectionState::default()) };
     let options = listed.get_document("options").cloned().unwrap_or_default();
     let word = |name: &str| options.get_str(name).ok().map(str::to_owned);
@@ -191,21 +191,21 @@ pub async fn read(target: &Target) -> Result<CollectionState, AccessError> {
 /// Refuses a collection whose validator only warns, because the server would write every document that violates it
 /// into its log. If the user may not read the validator, the collection is accepted; `medlift doctor` can check it
 /// with another user.
-pub async fn refuse_warning(target: &Target) -> Result<(), AccessError> {
+pub async fn refuse_warning(target: &Target) -> Result<(), ServerError> {
     match read(target).await {
         Ok(state) if state.logs_documents() => {
-            Err(AccessError::ValidatorWarns { collection: format!("{}.{}", target.database, target.collection) })
+            Err(ServerError::ValidatorWarns { collection: format!("{}.{}", target.database, target.collection) })
         }
-        Ok(_) | Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
+        Ok(_) | Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
         Err(other) => Err(other),
     }
 }
 
 /// Returns the server's UUID of the target's collection. It changes if the collection is dropped and created again.
 /// Returns `None` if the collection does not exist, or if the user may not list collections.
-pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
+pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, ServerError> {
     let listed = match listing(target, &target.collection).await {
-        Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
+        Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
         listed => listed?,
     };
     let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
@@ -215,20 +215,20 @@ pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, AccessError> {
 
 /// Sends the spec's validator to the server in a query, so that a validator that the server does not accept is
 /// refused before anything is written. The query reads no document and needs only the privilege to find.
-pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), AccessError> {
+pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     let query = doc! { "_id": { "$in": [] }, "$nor": [validator(spec)] };
     let documents = target.documents();
     let tried = patiently(|| documents.find_one(query.clone()).into_future()).await;
     let doing =
         || format!("use the spec: the server refuses its validator for {}.{}", target.database, target.collection);
-    tried.map(drop).map_err(|failure| AccessError::Command { doing: doing(), failure })
+    tried.map(drop).map_err(|failure| ServerError::Command { doing: doing(), failure })
 }
 
 /// Refuses indexes of the spec that conflict with existing indexes of the collection. Call it if the load will build
 /// indexes. A user who may not list indexes is accepted, because such a user builds none.
-pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), AccessError> {
+pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     let state = match read(target).await {
-        Err(AccessError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
+        Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
         state => state?,
     };
     let clashes = spec
@@ -237,7 +237,7 @@ pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), Acce
         .flat_map(|wanted| state.indexes.iter().filter_map(move |index| Some((wanted, clash(index, wanted)?))));
     match clashes.into_iter().next() {
         None => Ok(()),
-        Some((wanted, clash)) => Err(AccessError::IndexClash {
+        Some((wanted, clash)) => Err(ServerError::IndexClash {
             index: wanted.name.clone(),
             collection: format!("{}.{}", target.database, target.collection),
             clash,
@@ -256,11 +256,11 @@ fn clash(index: &Index, wanted: &Index) -> Option<String> {
 }
 
 /// Returns the server's description of one collection or view of the target's database.
-pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
+pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
     let command = doc! { "listCollections": 1, "filter": { "name": name } };
     let listed = target.look(command).await;
     let doing = || format!("look {}.{name} up", target.database);
-    let listed = listed.map_err(|failure| AccessError::Command { doing: doing(), failure })?;
+    let listed = listed.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
     let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     Ok(batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document).cloned())
 }
@@ -268,7 +268,7 @@ pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Docume
 /// Attaches the spec's validator to the collection, which is created if it does not exist. The server then refuses
 /// new documents that violate the validator. It does not check existing documents; see [`nonconforming`]. Waits for
 /// index builds that prevent the change, and then calls `waiting` with a message.
-pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), AccessError> {
+pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {
         let state = read(target).await?;
@@ -284,7 +284,7 @@ pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str))
             }
             Err(failure) => {
                 let doing = format!("attach the validator to {}.{}", target.database, target.collection);
-                return Err(AccessError::Command { doing, failure });
+                return Err(ServerError::Command { doing, failure });
             }
         }
         attempt += 1;
@@ -310,14 +310,14 @@ pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Do
 
 /// Returns the number of documents in the collection that violate the spec's validator. This needs one scan on the
 /// server, with read concern majority.
-pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, AccessError> {
+pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, ServerError> {
     let filter = doc! { "$nor": [validator(spec)] };
     let documents = target.documents();
     let counted = patiently(|| documents.count_documents(filter.clone()).into_future()).await;
     counted.map_err(|failure| {
         let doing =
             format!("count the documents of {}.{} that break the validator", target.database, target.collection);
-        AccessError::Command { doing, failure }
+        ServerError::Command { doing, failure }
     })
 }
 

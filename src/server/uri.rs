@@ -3,7 +3,7 @@
 
 use mongodb::options::{Acknowledgment, ConnectionString, ReadConcernLevel, ReadPreference};
 
-use super::AccessError;
+use super::ServerError;
 
 /// The schemes of a connection string.
 const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
@@ -29,7 +29,7 @@ pub fn may_hold_password(text: &str) -> bool {
 }
 
 /// Parses a connection string. Refuses options that would weaken the guarantees of a load.
-pub(super) fn parse(uri: &str) -> Result<ConnectionString, AccessError> {
+pub(super) fn parse(uri: &str) -> Result<ConnectionString, ServerError> {
     let uri = &with_lower_scheme(uri.trim());
     if !is_connection_string(uri) {
         return Err(refuse(driver_problem("scheme")));
@@ -50,7 +50,7 @@ fn with_lower_scheme(uri: &str) -> String {
 
 /// Refuses a password with an unescaped `/` or `?`. The driver would end the host there. It would read the user and
 /// the beginning of the password as a host and a port, which messages show, and the rest as the name of a database.
-fn refuse_unescaped(uri: &str) -> Result<(), AccessError> {
+fn refuse_unescaped(uri: &str) -> Result<(), ServerError> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (hosts, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !hosts.contains('@') && after.contains('@') {
@@ -59,13 +59,13 @@ fn refuse_unescaped(uri: &str) -> Result<(), AccessError> {
     Ok(())
 }
 
-fn refuse(problem: impl Into<String>) -> AccessError {
-    AccessError::Uri { problem: problem.into() }
+fn refuse(problem: impl Into<String>) -> ServerError {
+    ServerError::Uri { problem: problem.into() }
 }
 
 /// Refuses options that switch certificate checks off. It examines the text itself, because the driver does not know
 /// all of these options.
-fn refuse_blind_trust(uri: &str) -> Result<(), AccessError> {
+fn refuse_blind_trust(uri: &str) -> Result<(), ServerError> {
     const NAMES: [&str; 3] = ["tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"];
     let options = uri.split_once('?').map_or("", |(_, options)| options);
     let asked =
@@ -79,7 +79,7 @@ fn refuse_blind_trust(uri: &str) -> Result<(), AccessError> {
     }
 }
 
-fn refuse_weak_concerns(uri: &ConnectionString) -> Result<(), AccessError> {
+fn refuse_weak_concerns(uri: &ConnectionString) -> Result<(), ServerError> {
     if let Some(concern) = &uri.write_concern {
         if !matches!(concern.w, None | Some(Acknowledgment::Majority)) {
             return Err(refuse(

@@ -1,6 +1,6 @@
 //! The table of server error codes and their meaning for the call that received them.
 //!
-//! Writer, ledger, verification and access all use this table. A code therefore ends a load, or causes a retry, no
+//! Writer, ledger, verification and deployment all use this table. A code therefore ends a load, or causes a retry, no
 //! matter which command received it. Names and categories are those of MongoDB's
 //! [`error_codes.yml`](https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
 

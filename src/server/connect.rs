@@ -12,7 +12,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 
 use super::diagnose::{self, Heartbeats};
-use super::{ATTEMPTS_MAX, AccessError, Account, Failure, Secret, Settings, patiently, pause, uri};
+use super::{ATTEMPTS_MAX, Account, Failure, Secret, ServerError, Settings, patiently, pause, uri};
 
 /// Locations of the system's bundle of certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -119,7 +119,7 @@ pub struct Target {
 impl Target {
     /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command, so that
     /// a wrong setup is found before anything else happens. `collection` is the collection that the spec names.
-    pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, AccessError> {
+    pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {
         Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
 
@@ -134,19 +134,19 @@ impl Target {
     }
 
     /// Runs a command that changes nothing, on the database for the data. Retries after temporary failures.
-    pub(super) async fn look(&self, command: Document) -> Result<Document, Failure> {
+    pub(crate) async fn look(&self, command: Document) -> Result<Document, Failure> {
         let database = self.db();
         patiently(|| database.run_command(command.clone()).into_future()).await
     }
 
     /// Runs a command that changes something, and waits for the acknowledgement of a journaled majority. Retries
     /// after temporary failures. `doing` describes the command for an error.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         database: &str,
         mut command: Document,
         doing: impl FnOnce() -> String,
-    ) -> Result<Document, AccessError> {
+    ) -> Result<Document, ServerError> {
         let mut attempt = 1;
         loop {
             let failure = match self.run_once(database, command.clone()).await {
@@ -155,7 +155,7 @@ impl Target {
             };
             let is_done = was_done_before(attempt, &failure);
             if attempt >= ATTEMPTS_MAX || !(is_done || failure.is_retryable()) {
-                return Err(AccessError::Command { doing: doing(), failure });
+                return Err(ServerError::Command { doing: doing(), failure });
             }
             if is_done {
                 let Some(again) = acknowledged_again(&command) else { return Ok(Document::new()) };
@@ -168,7 +168,7 @@ impl Target {
     }
 
     /// Runs, once, a command that changes something. Fails if a majority has not acknowledged the change.
-    pub(super) async fn run_once(&self, database: &str, mut command: Document) -> Result<Document, Failure> {
+    pub(crate) async fn run_once(&self, database: &str, mut command: Document) -> Result<Document, Failure> {
         command.insert("writeConcern", doc! { "w": "majority", "j": true });
         let answer = self.client.database(database).run_command(command).await?;
         Failure::in_answer(&answer).map_or(Ok(answer), Err)
@@ -200,7 +200,7 @@ fn acknowledged_again(command: &Document) -> Option<Document> {
 
 impl Destination {
     /// Determines the destination from `wishes` and `settings`. `collection` is the collection that the spec names.
-    pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, AccessError> {
+    pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, ServerError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
         let mut uri = uri::parse(given.reveal())?;
@@ -244,11 +244,11 @@ impl Destination {
     }
 
     /// Connects, signs in and runs one harmless command.
-    pub async fn connect(&self) -> Result<Target, AccessError> {
+    pub async fn connect(&self) -> Result<Target, ServerError> {
         let options = self.options().await?;
         let (address, is_local) = (address(&options), are_on_this_machine(&options.hosts));
         let connected = diagnose::open(options, &self.database).await;
-        let client = connected.map_err(|failure| AccessError::Connect { address: address.clone(), failure })?;
+        let client = connected.map_err(|failure| ServerError::Connect { address: address.clone(), failure })?;
         let credential = self.uri.credential.as_ref();
         Ok(Target {
             client,
@@ -262,8 +262,8 @@ impl Destination {
     }
 
     /// Returns the driver's options. Resolves a `mongodb+srv` name.
-    pub(super) async fn options(&self) -> Result<ClientOptions, AccessError> {
-        ClientOptions::parse(self.uri.clone()).await.map_err(|error| AccessError::Connect {
+    pub(crate) async fn options(&self) -> Result<ClientOptions, ServerError> {
+        ClientOptions::parse(self.uri.clone()).await.map_err(|error| ServerError::Connect {
             address: host_names(&self.uri.host_info),
             failure: super::Failure::of(&error),
         })
@@ -271,7 +271,7 @@ impl Destination {
 }
 
 /// Returns hosts and ports, without any secret.
-pub(super) fn address(options: &ClientOptions) -> String {
+pub(crate) fn address(options: &ClientOptions) -> String {
     options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -285,12 +285,12 @@ fn host_names(hosts: &HostInfo) -> String {
 
 /// Returns the database: from the command line, or else from the URI's path, or else from `DB_NAME`, or else
 /// `hospital`. `admin` in the path only names the database in which the user is stored, so it is ignored here.
-fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, AccessError> {
+fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
     refuse_connection_string("--db", name)?;
     if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
-        return Err(AccessError::Setting {
+        return Err(ServerError::Setting {
             setting: "--db".to_owned(),
             problem: "not a database that data can go to; choose another name, for example hospital".to_owned(),
         });
@@ -300,11 +300,11 @@ fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) ->
 
 /// Refuses a name that looks like a connection string. Messages show names, and a connection string may contain a
 /// password.
-fn refuse_connection_string(setting: &str, name: &str) -> Result<(), AccessError> {
+fn refuse_connection_string(setting: &str, name: &str) -> Result<(), ServerError> {
     if !uri::may_hold_password(name) {
         return Ok(());
     }
-    Err(AccessError::Setting {
+    Err(ServerError::Setting {
         setting: setting.to_owned(),
         problem: "the name looks like a connection string, which belongs to --uri or MONGODB_URI".to_owned(),
     })
@@ -317,7 +317,7 @@ fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
 }
 
 /// Returns true if all of these addresses lead to this machine, as far as they tell.
-pub(super) fn are_on_this_machine(hosts: &[ServerAddress]) -> bool {
+pub(crate) fn are_on_this_machine(hosts: &[ServerAddress]) -> bool {
     hosts.iter().all(is_loopback)
 }
 
@@ -332,7 +332,7 @@ fn is_loopback(host: &ServerAddress) -> bool {
 
 /// Returns the TLS settings. Uses the given certificate authorities, or else the system's, because the owner of the
 /// machine maintains the system's list and not the driver's.
-fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, AccessError> {
+fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, ServerError> {
     let asked = wishes.tls || wishes.tls_ca_file.is_some() || wishes.tls_certificate_key_file.is_some();
     let mut options = match given {
         Some(Tls::Enabled(options)) => options,
@@ -355,10 +355,10 @@ fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, AccessErr
 }
 
 /// Returns the system's bundle of certificate authorities. OpenSSL's variable `SSL_CERT_FILE` takes precedence.
-fn system_ca_file() -> Result<PathBuf, AccessError> {
+fn system_ca_file() -> Result<PathBuf, ServerError> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_CA_FILES.map(PathBuf::from)).find(|path| path.is_file()).ok_or_else(|| {
-        AccessError::Setting {
+        ServerError::Setting {
             setting: "--tls-ca-file".to_owned(),
             problem: "the system has no bundle of authorities; install ca-certificates, or name a file".to_owned(),
         }
@@ -367,8 +367,8 @@ fn system_ca_file() -> Result<PathBuf, AccessError> {
 
 /// Checks that a file contains the needed PEM sections. The driver would read a file without certificates as an empty
 /// list, and then trust nobody.
-fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), AccessError> {
-    let wrong = |problem: String| AccessError::Setting { setting: setting.to_owned(), problem };
+fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), ServerError> {
+    let wrong = |problem: String| ServerError::Setting { setting: setting.to_owned(), problem };
     let bytes =
         std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {}", path.display(), error.kind())))?;
     let text = String::from_utf8_lossy(&bytes);
@@ -385,7 +385,7 @@ fn credential(
     settings: &Settings,
     uri: &ConnectionString,
     database: &str,
-) -> Result<Option<Credential>, AccessError> {
+) -> Result<Option<Credential>, ServerError> {
     let mut credential = uri.credential.clone().unwrap_or_default();
     if let Some(name) = &wishes.username {
         if credential.username.as_ref() != Some(name) {
@@ -424,7 +424,7 @@ fn certificate_sign_in(mut credential: Credential) -> Credential {
     credential
 }
 
-fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, String, Secret)>, AccessError> {
+fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, String, Secret)>, ServerError> {
     let mut unset = None;
     for account in purpose.accounts() {
         match settings.account(*account) {
@@ -432,7 +432,7 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
             Ok(None) => {}
             // The template of `.env` names all users, also those without a password. One user with a password is
             // enough.
-            Err(error @ AccessError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
+            Err(error @ ServerError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
             Err(other) => return Err(other),
         }
     }
@@ -440,11 +440,11 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
 }
 
 /// If a user is named without a password, uses the password that the environment gives for a user of this name.
-fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), AccessError> {
+fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };
     let Some((account, password)) = settings.password_of(user)? else {
-        return Err(AccessError::Setting {
+        return Err(ServerError::Setting {
             setting: "--password".to_owned(),
             problem: format!("no password is given for user `{user}`; use -p to be asked for it, or its variable"),
         });

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{AccessError, Secret};
+use super::{Secret, ServerError};
 
 /// The settings from the environment and from `.env`.
 #[derive(Clone, Default)]
@@ -81,7 +81,7 @@ impl Account {
 
 impl Settings {
     /// Reads the process environment, and `.env` in the working directory if it exists.
-    pub fn load() -> Result<Self, AccessError> {
+    pub fn load() -> Result<Self, ServerError> {
         Self::from_parts(std::env::vars_os().filter_map(text_pair), Path::new("."))
     }
 
@@ -89,7 +89,7 @@ impl Settings {
     pub fn from_parts(
         environment: impl Iterator<Item = (String, String)>,
         directory: &Path,
-    ) -> Result<Self, AccessError> {
+    ) -> Result<Self, ServerError> {
         let file = read_env_file(&directory.join(".env"))?;
         Ok(Self { environment: environment.collect(), file, directory: directory.to_owned() })
     }
@@ -101,11 +101,11 @@ impl Settings {
 
     /// Returns a secret: the variable's value, or the content of the file named by the variable with `_FILE`
     /// appended, without its last line end. Both variables of the environment take precedence over those of `.env`.
-    pub fn secret(&self, name: &str) -> Result<Option<Secret>, AccessError> {
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>, ServerError> {
         let file_variable = format!("{name}_FILE");
         for map in [&self.environment, &self.file] {
             match (set(map, name), set(map, &file_variable)) {
-                (Some(_), Some(_)) => return Err(AccessError::SetTwice { name: name.to_owned() }),
+                (Some(_), Some(_)) => return Err(ServerError::SetTwice { name: name.to_owned() }),
                 (Some(value), None) => return Ok(Some(value.into())),
                 (None, Some(path)) => return read_secret(&file_variable, &self.directory.join(path)).map(Some),
                 (None, None) => {}
@@ -128,17 +128,17 @@ impl Settings {
     }
 
     /// Returns the name and password of an account, or `None` if neither is set.
-    pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, AccessError> {
+    pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, ServerError> {
         let (user, password) = (account.user_variable(), account.password_variable());
         match self.secret(password)? {
             Some(secret) => Ok(Some((self.user_name(account).to_owned(), secret))),
-            None if self.get(user).is_some() => Err(AccessError::PasswordUnset { user, password }),
+            None if self.get(user).is_some() => Err(ServerError::PasswordUnset { user, password }),
             None => Ok(None),
         }
     }
 
     /// Returns the account whose user is `user`, with its password, if both are set.
-    pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, AccessError> {
+    pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
         let Some(account) = Account::ALL.into_iter().find(|account| self.get(account.user_variable()) == Some(user))
         else {
             return Ok(None);
@@ -156,7 +156,7 @@ fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<
     Some((name.into_string().ok()?, value.into_string().ok()?))
 }
 
-fn read_env_file(path: &Path) -> Result<HashMap<String, String>, AccessError> {
+fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
     let lines = match dotenvy::from_path_iter(path) {
         Ok(lines) => lines,
         Err(error) if error.not_found() => return Ok(HashMap::new()),
@@ -166,7 +166,7 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, AccessError> {
 }
 
 /// Describes the error without the parser's own message, which quotes the line. The line may contain a password.
-fn env_file_error(path: &Path, error: &dotenvy::Error) -> AccessError {
+fn env_file_error(path: &Path, error: &dotenvy::Error) -> ServerError {
     let problem = match error {
         dotenvy::Error::Io(error) => error.kind().to_string(),
         dotenvy::Error::LineParse(line, _) => match line.split_once('=') {
@@ -177,15 +177,15 @@ fn env_file_error(path: &Path, error: &dotenvy::Error) -> AccessError {
         },
         _ => "it cannot be read".to_owned(),
     };
-    AccessError::EnvFile { path: path.to_owned(), problem }
+    ServerError::EnvFile { path: path.to_owned(), problem }
 }
 
 fn is_variable_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
-fn read_secret(variable: &str, path: &Path) -> Result<Secret, AccessError> {
-    let text = std::fs::read_to_string(path).map_err(|error| AccessError::SecretFile {
+fn read_secret(variable: &str, path: &Path) -> Result<Secret, ServerError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ServerError::SecretFile {
         variable: variable.to_owned(),
         problem: error.kind().to_string(),
     })?;
@@ -236,7 +236,7 @@ mod tests {
         check(&[("P", ""), ("P_FILE", "")], &[(".env", "P_FILE=f"), ("f", "b")], Some("b"));
         let twice = |environment: &[(&str, &str)], files: &[(&str, &str)]| {
             let error = secret(environment, files).expect_err("set twice");
-            assert!(matches!(&error, AccessError::SetTwice { name } if name == "P"), "{error}");
+            assert!(matches!(&error, ServerError::SetTwice { name } if name == "P"), "{error}");
         };
         twice(&[("P", "a"), ("P_FILE", "f")], &[("f", "a")]);
         twice(&[], &[(".env", "P=a\nP_FILE=f"), ("f", "a")]);
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(account(Account::Writer).expect("read").as_deref(), Some("scribe"));
         assert_eq!(account(Account::Reader).expect("read").as_deref(), Some("reader"));
         assert_eq!(account(Account::Analyst).expect("read"), None);
-        assert!(matches!(account(Account::Loader), Err(AccessError::PasswordUnset { .. })));
+        assert!(matches!(account(Account::Loader), Err(ServerError::PasswordUnset { .. })));
         assert_eq!([settings.user_name(Account::Writer), settings.user_name(Account::Reader)], ["scribe", "reader"]);
         let password = |user| settings.password_of(user).expect("read").map(|(account, _)| account);
         assert_eq!(password("scribe"), Some(Account::Writer));
@@ -293,7 +293,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             std::fs::write(directory.path().join(".env"), text).expect("written");
             let error = Settings::from_parts(std::iter::empty(), directory.path()).err().expect("wrong");
-            let AccessError::EnvFile { problem, .. } = error else { panic!("{error}") };
+            let ServerError::EnvFile { problem, .. } = error else { panic!("{error}") };
             problem
         };
         let value = "the value of WRITER_PASS cannot be read: put it in single quotes";

@@ -3,8 +3,8 @@
 use bson::{Bson, Document, Uuid, doc};
 
 use super::{Finding, Step};
-use crate::access::schema::{self, CollectionState};
-use crate::access::{AccessError, Failure, Target};
+use crate::deployment::schema::{self, CollectionState};
+use crate::server::{Failure, ServerError, Target};
 use crate::spec::Spec;
 
 /// Time limit for a majority to acknowledge a write that changes nothing.
@@ -19,7 +19,7 @@ const SLOW_MS_DEFAULT: i64 = 100;
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
         Ok(state) => guard(&state, &format!("{}.{}", target.database, target.collection), spec),
-        Err(AccessError::Command { failure, .. }) => Finding::unseen(Step::Collection, &failure),
+        Err(ServerError::Command { failure, .. }) => Finding::unseen(Step::Collection, &failure),
         Err(other) => Finding::failed(Step::Collection, other.to_string()),
     }
 }

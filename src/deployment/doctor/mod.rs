@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{AccessError, Destination, Failure, Target, Unreachable};
+use crate::server::{Destination, Failure, ServerError, Target, Unreachable, address};
 use crate::spec::Spec;
 use privileges::Privileges;
 
@@ -166,17 +166,17 @@ pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Ex
             Err(error) => refused(&error, &options, &mut findings),
         }
     }
-    Examination { address: super::connect::address(&options), findings }
+    Examination { address: address(&options), findings }
 }
 
 /// Creates the finding for a `mongodb+srv` name that cannot be resolved.
-fn unresolved(error: &AccessError) -> Finding {
+fn unresolved(error: &ServerError) -> Finding {
     Finding::failed(Step::Name, error.to_string())
 }
 
 /// Adds the findings for a refused connection: the step that failed, and the steps before it that succeeded.
-fn refused(error: &AccessError, options: &mongodb::options::ClientOptions, findings: &mut Vec<Finding>) {
-    let AccessError::Connect { failure, .. } = error else {
+fn refused(error: &ServerError, options: &mongodb::options::ClientOptions, findings: &mut Vec<Finding>) {
+    let ServerError::Connect { failure, .. } = error else {
         findings.push(Finding::failed(Step::SignIn, error.to_string()));
         return;
     };
@@ -232,7 +232,7 @@ fn sign_in(target: &Target) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{CertificateFault, SignIn};
+    use crate::server::{CertificateFault, SignIn};
 
     const STEPS: [(Step, &str, &str, u8); 11] = [
         (Step::Name, "name", "name", 3),
@@ -289,7 +289,7 @@ mod tests {
     fn a_refused_connection_has_failed_at_its_step() {
         let options = mongodb::options::ClientOptions::default();
         let check = |failure: Failure, expected: &[(Step, State)]| {
-            let error = AccessError::Connect { address: "h:1".to_owned(), failure };
+            let error = ServerError::Connect { address: "h:1".to_owned(), failure };
             let mut findings = Vec::new();
             refused(&error, &options, &mut findings);
             let found: Vec<_> = findings.iter().map(|finding| (finding.step, finding.state)).collect();

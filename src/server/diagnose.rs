@@ -222,7 +222,7 @@ async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::CertificateFault;
+    use crate::server::CertificateFault;
 
     fn heartbeats(answered: &[&str], failed: &[Failure]) -> Heartbeats {
         let answered = answered.iter().map(|host| (*host).to_owned()).collect();

@@ -3,8 +3,8 @@
 use bson::{Bson, Document, doc};
 
 use super::{Finding, Step};
-use crate::access::provision::view_name;
-use crate::access::{Failure, Target, leases_of};
+use crate::deployment::provision::view_name;
+use crate::server::{Failure, Target, leases_of};
 
 /// The actions that loading needs on the data's collection and on the ledger's collections.
 const LOADING: [&str; 3] = ["find", "insert", "update"];

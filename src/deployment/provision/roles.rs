@@ -5,7 +5,7 @@ use bson::{Bson, Document, doc};
 
 use super::Wanted;
 use super::view::view_name;
-use crate::access::{Account, leases_of};
+use crate::server::{Account, leases_of};
 
 /// The role of the user who loads and verifies.
 pub(super) const LOADER_ROLE: &str = "medliftLoader";

@@ -4,7 +4,7 @@ use bson::{Bson, Document, doc};
 use mongodb::options::ServerAddress;
 
 use super::{Finding, Step};
-use crate::access::{Failure, Target, patiently};
+use crate::server::{Failure, Target, patiently};
 
 /// The oldest supported version.
 const VERSION_MIN: (i32, i32) = (6, 0);

@@ -8,9 +8,9 @@ use bson::{Bson, Document, doc};
 use super::roles::{Role, roles};
 use super::view::{pipeline, view_name};
 use super::wanted::{Wanted, WantedUser};
-use crate::access::indexes::{create_indexes_command, wait_for_builds};
-use crate::access::schema::{self, CollectionState};
-use crate::access::{AccessError, Destination, Failure, SignIn, Target};
+use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
+use crate::deployment::schema::{self, CollectionState};
+use crate::server::{Destination, Failure, ServerError, SignIn, Target};
 
 /// The steps to the wanted state, in order, and the users that are not changed.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl fmt::Debug for Step {
 impl Plan {
     /// Returns the steps that change `target` to the state `wanted`. The signed-in user must have the privilege to
     /// read users and roles. `destination` is used to try the passwords of existing users by signing in.
-    pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, AccessError> {
+    pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, ServerError> {
         let mut plan = Self { steps: collection_steps(&schema::read(target).await?, wanted)?, left_alone: Vec::new() };
         plan.steps.extend(ledger_step(target, wanted).await?);
         plan.steps.extend(view_step(target, wanted).await?);
@@ -61,7 +61,7 @@ impl Plan {
         for user in &wanted.users {
             weak.extend(plan.add_user(target, destination, user).await?);
         }
-        if weak.is_empty() { Ok(plan) } else { Err(AccessError::Users { problems: weak.join("; ") }) }
+        if weak.is_empty() { Ok(plan) } else { Err(ServerError::Users { problems: weak.join("; ") }) }
     }
 
     /// Returns the steps for an empty deployment.
@@ -83,7 +83,7 @@ impl Plan {
         target: &Target,
         mut done: impl FnMut(&Step),
         mut waiting: impl FnMut(&str),
-    ) -> Result<(), AccessError> {
+    ) -> Result<(), ServerError> {
         for step in &self.steps {
             for command in &step.commands {
                 if ["createIndexes", "collMod"].iter().any(|name| command.contains_key(name)) {
@@ -103,7 +103,7 @@ impl Plan {
         target: &Target,
         destination: &Destination,
         user: &WantedUser,
-    ) -> Result<Option<String>, AccessError> {
+    ) -> Result<Option<String>, ServerError> {
         let database = &target.database;
         let Some(actual) = user_info(target, &user.name).await? else {
             self.steps.push(create_user(user, database));
@@ -126,11 +126,11 @@ impl Plan {
     }
 }
 
-fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<Step>, AccessError> {
+fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<Step>, ServerError> {
     let name = format!("{}.{}", wanted.database, wanted.collection);
     if state.is_view {
         let problem = format!("{name} is a view; name a collection, or drop the view");
-        return Err(AccessError::Setting { setting: "--collection".to_owned(), problem });
+        return Err(ServerError::Setting { setting: "--collection".to_owned(), problem });
     }
     let mut steps = Vec::new();
     if !state.exists {
@@ -169,7 +169,7 @@ fn create_collection(wanted: &Wanted<'_>) -> Step {
     Step::new(what, [schema::attach_command("create", &wanted.collection, wanted.spec)])
 }
 
-async fn ledger_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, AccessError> {
+async fn ledger_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, ServerError> {
     let exists = schema::listing(target, &wanted.ledger).await?.is_some();
     Ok((!exists).then(|| create_ledger(wanted)))
 }
@@ -179,13 +179,13 @@ fn create_ledger(wanted: &Wanted<'_>) -> Step {
     Step::new(what, [doc! { "create": &wanted.ledger }])
 }
 
-async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, AccessError> {
+async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>, ServerError> {
     let name = view_name(&wanted.collection);
     let Some(listed) = schema::listing(target, &name).await? else { return Ok(Some(create_view(wanted))) };
     if listed.get_str("type").ok() != Some("view") {
         let problem =
             format!("{}.{name} is a collection where the view for analysts should be; rename it", wanted.database);
-        return Err(AccessError::Setting { setting: "--collection".to_owned(), problem });
+        return Err(ServerError::Setting { setting: "--collection".to_owned(), problem });
     }
     Ok(view_change(&listed, wanted))
 }
@@ -208,7 +208,7 @@ fn create_view(wanted: &Wanted<'_>) -> Step {
     Step::new(format!("create the de-identified view {}.{name}", wanted.database), [command])
 }
 
-async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, AccessError> {
+async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, ServerError> {
     let command = doc! { "rolesInfo": role.name, "showPrivileges": true };
     let info = look(target, command, || format!("look role {} up", role.name)).await?;
     let Some(actual) = first(&info, "roles") else { return Ok(Some(create_role(role))) };
@@ -238,7 +238,7 @@ fn privileges(all: &[Document]) -> BTreeMap<String, BTreeSet<&str>> {
     sorted
 }
 
-async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, AccessError> {
+async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
     let command = doc! { "usersInfo": { "user": name, "db": &target.database } };
     let info = look(target, command, || format!("look user {name} up")).await?;
     Ok(first(&info, "users").cloned())
@@ -263,10 +263,10 @@ async fn password_change(
     destination: &Destination,
     user: &WantedUser,
     database: &str,
-) -> Result<Option<Step>, AccessError> {
+) -> Result<Option<Step>, ServerError> {
     match destination.as_user(&user.name, &user.password, database).connect().await {
         Ok(_) => Ok(None),
-        Err(AccessError::Connect {
+        Err(ServerError::Connect {
             failure: Failure::SignIn(SignIn::WrongPassword { .. } | SignIn::Refused), ..
         }) => Ok(Some(change_password(user))),
         Err(other) => Err(other),
@@ -278,8 +278,8 @@ fn change_password(user: &WantedUser) -> Step {
     Step::new(format!("change the password of user {}", user.name), [command])
 }
 
-async fn look(target: &Target, command: Document, doing: impl FnOnce() -> String) -> Result<Document, AccessError> {
-    target.look(command).await.map_err(|failure| AccessError::Command { doing: doing(), failure })
+async fn look(target: &Target, command: Document, doing: impl FnOnce() -> String) -> Result<Document, ServerError> {
+    target.look(command).await.map_err(|failure| ServerError::Command { doing: doing(), failure })
 }
 
 fn first<'info>(info: &'info Document, name: &str) -> Option<&'info Document> {
@@ -293,8 +293,8 @@ fn documents(all: &[Bson]) -> Vec<Document> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::provision::WantedUsers;
-    use crate::access::{Account, Connection, Secret};
+    use crate::deployment::provision::WantedUsers;
+    use crate::server::{Account, Connection, Secret};
     use crate::spec::{Index, Spec};
 
     const PASSWORD: &str = "k4Tz-9pLmw2x";

@@ -4,7 +4,7 @@ use bson::{Document, doc};
 
 use super::password::weakness;
 use super::roles::role_of;
-use crate::access::{AccessError, Account, Secret, Settings};
+use crate::server::{Account, Secret, ServerError, Settings};
 use crate::spec::Spec;
 
 /// The users that provisioning creates, in the order in which they are listed.
@@ -54,7 +54,7 @@ impl WantedUser {
     ///
     /// # Errors
     /// If passwords are missing, or if two variables name the same user. All problems are reported at once.
-    pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<WantedUsers, AccessError> {
+    pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<WantedUsers, ServerError> {
         let mut wanted = WantedUsers::default();
         let mut problems = Vec::new();
         for account in ACCOUNTS {
@@ -80,7 +80,7 @@ impl WantedUser {
             return Ok(wanted);
         }
         problems.extend(users.iter().filter_map(Self::weakness));
-        Err(AccessError::Users { problems: problems.join("; ") })
+        Err(ServerError::Users { problems: problems.join("; ") })
     }
 
     /// Returns the problem with the password, if it is too weak.
@@ -124,7 +124,7 @@ const fn purpose(account: Account) -> &'static str {
 
 /// Returns an account's name, the variable of its password, and the password. As in the original setup, the
 /// administrator of the database has the root user's name and password unless it has its own.
-fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), AccessError> {
+fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), ServerError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();
     if account == Account::Admin
@@ -143,7 +143,7 @@ mod tests {
     const GOOD: &str = "k4Tz-9pLmw2x";
 
     /// What the variables ask for; no password is asked for.
-    fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, AccessError> {
+    fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, ServerError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings::from_parts(pairs, std::path::Path::new("/nonexistent")).expect("settings");
         WantedUser::all(&settings, |_| None)

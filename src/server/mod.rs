@@ -1,20 +1,13 @@
-//! Access to the deployment: connections, users, roles, validators and indexes. Compares the wanted state with the
-//! actual state.
+//! The server: settings, secrets, connections, repeated calls, and the meaning of failures.
 //!
 //! Every error of the server is reduced here to its code and to messages written here (see [`Failure`]), because the
-//! server's messages quote documents with patients' data. This module never writes patient data. It never reads any
-//! either, except that it counts the documents that violate the validator.
+//! server's messages quote documents with patients' data. This module knows neither the spec nor the data.
 
 pub mod codes;
 mod connect;
 mod diagnose;
-pub mod doctor;
 mod failure;
-mod indexes;
 mod patience;
-mod pattern;
-pub mod provision;
-pub mod schema;
 mod secret;
 mod settings;
 mod uri;
@@ -22,6 +15,7 @@ mod uri;
 use std::path::PathBuf;
 
 pub use connect::{Connection, Destination, Purpose, Target};
+pub(crate) use connect::{address, are_on_this_machine};
 pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
 pub use patience::{ATTEMPTS_MAX, patiently, pause};
 pub use secret::Secret;
@@ -36,7 +30,7 @@ pub fn leases_of(ledger: &str) -> String {
 
 /// The reason why the deployment cannot be used. No variant contains a password or a text from the server.
 #[derive(Debug, thiserror::Error)]
-pub enum AccessError {
+pub enum ServerError {
     /// The connection string cannot be used.
     #[error("cannot use the connection string: {problem}")]
     Uri {
@@ -126,7 +120,7 @@ pub enum AccessError {
     },
 }
 
-impl AccessError {
+impl ServerError {
     /// Creates the error for a failed command. `doing` describes the operation, e.g. "read the indexes of
     /// hospital.admissions".
     pub fn of(doing: String, error: &mongodb::error::Error) -> Self {
@@ -161,26 +155,26 @@ mod tests {
     #[test]
     fn every_error_has_its_exit_code() {
         let text = || "x".to_owned();
-        let connect = |failure| AccessError::Connect { address: text(), failure };
-        let command = |failure| AccessError::Command { doing: text(), failure };
-        let check = |error: AccessError, code: u8| assert_eq!(error.exit_code(), code, "{error}");
-        check(AccessError::Uri { problem: text() }, 2);
-        check(AccessError::Setting { setting: text(), problem: text() }, 2);
-        check(AccessError::EnvFile { path: PathBuf::new(), problem: text() }, 2);
-        check(AccessError::SecretFile { variable: text(), problem: text() }, 2);
-        check(AccessError::SetTwice { name: text() }, 2);
-        check(AccessError::PasswordUnset { user: "u", password: "p" }, 2);
-        check(AccessError::Users { problems: text() }, 2);
+        let connect = |failure| ServerError::Connect { address: text(), failure };
+        let command = |failure| ServerError::Command { doing: text(), failure };
+        let check = |error: ServerError, code: u8| assert_eq!(error.exit_code(), code, "{error}");
+        check(ServerError::Uri { problem: text() }, 2);
+        check(ServerError::Setting { setting: text(), problem: text() }, 2);
+        check(ServerError::EnvFile { path: PathBuf::new(), problem: text() }, 2);
+        check(ServerError::SecretFile { variable: text(), problem: text() }, 2);
+        check(ServerError::SetTwice { name: text() }, 2);
+        check(ServerError::PasswordUnset { user: "u", password: "p" }, 2);
+        check(ServerError::Users { problems: text() }, 2);
         check(connect(Failure::Timeout), 3);
         check(connect(Failure::SignIn(SignIn::Refused)), 3);
         check(command(Failure::SignIn(SignIn::Refused)), 3);
         check(command(Failure::Unreachable(Unreachable::Lost)), 3);
         check(command(Failure::NotAuthorized { command: None }), 1);
-        check(AccessError::ValidatorWarns { collection: text() }, 1);
-        check(AccessError::IndexClash { index: text(), collection: text(), clash: text() }, 1);
+        check(ServerError::ValidatorWarns { collection: text() }, 1);
+        check(ServerError::IndexClash { index: text(), collection: text(), clash: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
-        assert!(AccessError::Users { problems: text() }.failure().is_none());
+        assert!(ServerError::Users { problems: text() }.failure().is_none());
         assert_eq!(leases_of("runs"), "runs.leases");
     }
 }

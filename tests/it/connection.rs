@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bson::doc;
-use medlift::access::{
-    AccessError, CertificateFault, Connection, Destination, Failure, Purpose, Secret, Settings, SignIn, Target,
+use medlift::server::{
+    CertificateFault, Connection, Destination, Failure, Purpose, Secret, ServerError, Settings, SignIn, Target,
     Unreachable,
 };
 use testkit::mongod::Server;
@@ -33,13 +33,13 @@ pub fn wishes(uri: &str) -> Connection {
     Connection { uri: Some(uri.into()), ..Connection::default() }
 }
 
-pub async fn connect(wishes: &Connection) -> Result<Target, AccessError> {
+pub async fn connect(wishes: &Connection) -> Result<Target, ServerError> {
     Destination::settle(wishes, &settings(&[]), "admissions")?.connect().await
 }
 
 fn failure(wishes: &Connection) -> Failure {
     match block_on(connect(wishes)) {
-        Err(AccessError::Connect { failure, .. }) => failure,
+        Err(ServerError::Connect { failure, .. }) => failure,
         other => panic!("not a refused connection: {other:?}"),
     }
 }

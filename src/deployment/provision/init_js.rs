@@ -16,7 +16,7 @@ const MARK: char = '\u{1}';
 /// environment.
 pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let place = |name: &str| format!("{MARK}{name}{MARK}");
-    let user = |account: crate::access::Account| {
+    let user = |account: crate::server::Account| {
         let constant = account.default_name();
         let (name, password) = (place(&format!("{constant}.name")), place(&format!("{constant}.password")));
         WantedUser { account, name, password: password.into(), variable: account.password_variable() }

@@ -17,7 +17,7 @@ fn what_was_made_already_is_acknowledged_by_making_it_once_more() {
     }
 }
 
-fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, AccessError> {
+fn settle(wishes: &Connection, pairs: &[(&str, &str)]) -> Result<Destination, ServerError> {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let settings = Settings::from_parts(pairs, Path::new("/nonexistent"))?;
     Destination::settle(wishes, &settings, "admissions")
