@@ -16,6 +16,7 @@ use mongodb::{Collection, Database};
 
 use super::batch::{Member, Step};
 use super::machine::{Complaint, Reply, Verdict};
+use super::outcome::Refusal;
 use super::run::EncodedRun;
 use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
 use crate::ledger::{Guard, LedgerError};
@@ -278,13 +279,16 @@ fn reply_of(answer: &Document) -> Reply {
     }
 }
 
-/// A duplicate key error means that the `_id` is taken, unless the server names another index. `keyPattern` contains
-/// field names only, no values.
+/// Translates the server's codes to the machine's words. A duplicate key error means that the `_id` is taken, unless the
+/// server names another index. `keyPattern` contains field names only, no values.
 fn complaint(error: &Document) -> Complaint {
     let on_id = || error.get_document("keyPattern").map_or(true, |pattern| pattern.keys().eq(["_id"]));
     match number(error, "code") {
         codes::DUPLICATE_KEY if on_id() => Complaint::Taken,
-        code => Complaint::Code(code),
+        codes::DUPLICATE_KEY => Complaint::Refused(Refusal::UniqueIndex),
+        codes::DOCUMENT_VALIDATION_FAILURE => Complaint::Refused(Refusal::Validation),
+        code if codes::meaning(code).is_passing() => Complaint::Passing,
+        code => Complaint::Refused(Refusal::Server(code)),
     }
 }
 
@@ -327,7 +331,7 @@ mod tests {
         assert_eq!(reply.errors, [(3, Complaint::Taken)]);
         assert!(!reply.durable);
         let other = doc! { "writeErrors": [{ "index": 0, "code": 11000, "keyPattern": { "Hospital": 1 } }] };
-        assert_eq!(reply_of(&other).errors, [(0, Complaint::Code(11000))]);
+        assert_eq!(reply_of(&other).errors, [(0, Complaint::Refused(Refusal::UniqueIndex))]);
         assert!(reply_of(&doc! { "n": 4, "ok": 1.0 }).durable);
     }
 
@@ -336,10 +340,12 @@ mod tests {
         let check = |error: Document, expected: Complaint| assert_eq!(complaint(&error), expected, "{error}");
         check(doc! { "code": 11000 }, Complaint::Taken);
         check(doc! { "code": 11000_i64, "keyPattern": { "_id": 1 } }, Complaint::Taken);
-        check(doc! { "code": 11000, "keyPattern": { "_id": 1, "Age": 1 } }, Complaint::Code(11000));
-        check(doc! { "code": 121, "keyPattern": { "_id": 1 } }, Complaint::Code(121));
+        check(doc! { "code": 11000, "keyPattern": { "_id": 1, "Age": 1 } }, Complaint::Refused(Refusal::UniqueIndex));
+        check(doc! { "code": 121, "keyPattern": { "_id": 1 } }, Complaint::Refused(Refusal::Validation));
+        check(doc! { "code": 112 }, Complaint::Passing);
+        check(doc! { "code": 10334 }, Complaint::Refused(Refusal::Server(10334)));
         let wide = doc! { "writeErrors": [{ "index": 2_i64, "code": 112_i64 }] };
-        assert_eq!(reply_of(&wide).errors, [(2, Complaint::Code(112))]);
+        assert_eq!(reply_of(&wide).errors, [(2, Complaint::Passing)]);
     }
 
     fn document(number: u8) -> RawDocumentBuf {

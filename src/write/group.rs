@@ -48,7 +48,7 @@ impl Losers {
         stored: Option<Digest>,
         policy: Policy,
     ) -> Self {
-        if let Outcome::Refused(refusal @ (Refusal::Validation | Refusal::Server(_))) = *outcome {
+        if let Outcome::Refused(refusal @ (Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_))) = *outcome {
             return Self::of_refused(winner, group, refusal, stored);
         }
         let stored = if *outcome == Outcome::Duplicate { Some(winner.digest) } else { stored };
@@ -177,10 +177,10 @@ mod tests {
         let policy =
             Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
         let group = [entry(b'a', 0), entry(b'a', 1), entry(b'b', 2)];
-        let mut outcome = Outcome::Refused(Refusal::Server(11000));
+        let mut outcome = Outcome::Refused(Refusal::UniqueIndex);
         let losers = Losers::beside(&group[0], &group, &mut outcome, None, policy);
         let found: Vec<_> = losers.refused.iter().map(|(entry, refusal)| (entry.row, *refusal)).collect();
-        assert_eq!(found, [(1, Refusal::Server(11000)), (2, Refusal::Sibling)]);
+        assert_eq!(found, [(1, Refusal::UniqueIndex), (2, Refusal::Sibling)]);
         assert_eq!((losers.duplicates, losers.conflicts), (0, 0));
     }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::batch::{Batch, BatchId, Member, Step};
 use super::outcome::{Outcome, Policy, Refusal};
 use super::sweep::{self, Cut};
-use crate::server::{codes, pause};
+use crate::server::pause;
 
 /// The properties of a record that batches depend on.
 #[derive(Debug, Clone, Copy)]
@@ -78,8 +78,10 @@ pub struct Reply {
 pub enum Complaint {
     /// Its `_id` is taken.
     Taken,
-    /// Any other reason, by its code. 11000 here means another unique index.
-    Code(i32),
+    /// A reason that passes: the document is sent again.
+    Passing,
+    /// A lasting reason: the document is refused.
+    Refused(Refusal),
 }
 
 /// What is stored under a record's `_id`.
@@ -250,10 +252,8 @@ impl Machine {
                 }
                 None => applied.push(member),
                 Some(Complaint::Taken) => taken.push(member),
-                Some(Complaint::Code(code)) if codes::meaning(code).is_passing() => again.push(member),
-                Some(Complaint::Code(code)) => {
-                    self.settle_one(member, Outcome::Refused(Refusal::from_code(code)));
-                }
+                Some(Complaint::Passing) => again.push(member),
+                Some(Complaint::Refused(refusal)) => self.settle_one(member, Outcome::Refused(refusal)),
             }
         }
         self.looks_first |= batch.step == Step::Insert && taken.len() * LOOK_SHARE > batch.members.len();

@@ -2,7 +2,6 @@
 
 use super::batch::Step;
 use crate::reject::Reason;
-use crate::server::codes;
 use crate::spec::OnConflict;
 
 /// The outcome of a record.
@@ -35,15 +34,13 @@ pub enum Refusal {
     Sibling,
     /// The collection's validator refused it.
     Validation,
+    /// Another document has the same key in a unique index other than that of `_id`.
+    UniqueIndex,
     /// The server refused it for another reason, given by its code.
     Server(i32),
 }
 
 impl Refusal {
-    pub(super) const fn from_code(code: i32) -> Self {
-        if code == codes::DOCUMENT_VALIDATION_FAILURE { Self::Validation } else { Self::Server(code) }
-    }
-
     /// The reason and the message for the reject file.
     pub fn explain(self) -> (Reason, String) {
         match self {
@@ -59,7 +56,7 @@ impl Refusal {
             Self::Validation => {
                 (Reason::FailedValidation, "the collection's validator refused the document (code 121)".into())
             }
-            Self::Server(codes::DUPLICATE_KEY) => {
+            Self::UniqueIndex => {
                 (Reason::RefusedByServer, "another document has the same key in a unique index (code 11000)".into())
             }
             Self::Server(code) => {
@@ -134,9 +131,9 @@ mod tests {
         };
         check(Refusal::Conflict, Reason::Conflict, "stored with other content");
         check(Refusal::Sibling, Reason::RefusedByServer, "another record with the same identity");
-        check(Refusal::from_code(121), Reason::FailedValidation, "the collection's validator refused");
-        check(Refusal::from_code(11000), Reason::RefusedByServer, "the same key in a unique index (code 11000)");
-        check(Refusal::from_code(10334), Reason::RefusedByServer, "refused the document with code 10334");
+        check(Refusal::Validation, Reason::FailedValidation, "the collection's validator refused");
+        check(Refusal::UniqueIndex, Reason::RefusedByServer, "the same key in a unique index (code 11000)");
+        check(Refusal::Server(10334), Reason::RefusedByServer, "refused the document with code 10334");
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Open {
                 Outcome::Refused(Refusal::Conflict) | Outcome::Conflict if *earlier == Earlier::Nothing => {
                     exceptions.kept_out.push(entry.id);
                 }
-                Outcome::Refused(Refusal::Validation | Refusal::Server(_)) => exceptions.refused.push(entry.id),
+                Outcome::Refused(Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_)) => exceptions.refused.push(entry.id),
                 _ => {}
             }
         }
@@ -284,7 +284,7 @@ mod tests {
             (Outcome::Refused(Refusal::Conflict), Earlier::Nothing),
             (Outcome::Refused(Refusal::Conflict), Earlier::Other),
             (Outcome::Refused(Refusal::Validation), Earlier::Nothing),
-            (Outcome::Refused(Refusal::Server(11000)), Earlier::Other),
+            (Outcome::Refused(Refusal::UniqueIndex), Earlier::Other),
             (Outcome::Written, Earlier::Nothing),
             (Outcome::Present, Earlier::Nothing),
             (Outcome::Replaced, Earlier::Nothing),

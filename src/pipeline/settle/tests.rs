@@ -142,7 +142,7 @@ fn every_outcome_has_its_count_and_its_part_in_the_digest() {
     check_outcome(Outcome::ReplacedOwn, Counts { conflicts: 1, ..none }, false);
     let by_server = Counts { rejected: 1, refused_by_server: 1, ..none };
     check_outcome(Outcome::Refused(Refusal::Validation), by_server, false);
-    check_outcome(Outcome::Refused(Refusal::Server(11000)), by_server, false);
+    check_outcome(Outcome::Refused(Refusal::UniqueIndex), by_server, false);
     let for_conflict = Counts { rejected: 1, refused_for_conflict: 1, ..none };
     check_outcome(Outcome::Refused(Refusal::Conflict), for_conflict, false);
     check_outcome(Outcome::Pending, none, false);

@@ -135,7 +135,7 @@ fn an_answer_without_a_majority_is_asked_for_again_after_a_pause() {
 #[test]
 fn a_document_with_a_passing_error_is_sent_again_alone_after_a_pause() {
     let (mut machine, actions) = started(PLAIN, LIMITS, 3);
-    let errors = [(0, Complaint::Code(112)), (2, Complaint::Code(121))];
+    let errors = [(0, Complaint::Passing), (2, Complaint::Refused(Refusal::Validation))];
     let actions = machine.on(Event::Replied(sent(&actions).0, refused(&errors)));
     let (batch, step, members) = resent(&mut machine, &actions);
     assert_eq!((step, members), (Step::Insert, vec![0]));

@@ -58,7 +58,7 @@ impl Server {
         for (position, &(id, content)) in records.iter().enumerate() {
             let before = self.current(id);
             if id == REFUSED {
-                errors.push((position as u32, Complaint::Code(121)));
+                errors.push((position as u32, Complaint::Refused(Refusal::Validation)));
             } else if step == Step::Insert && before.is_some() {
                 errors.push((position as u32, Complaint::Taken));
             } else {
@@ -307,7 +307,7 @@ fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
             }
             Action::Send { batch, step, .. } => {
                 steps.push(step);
-                let refused = (0, Complaint::Code(121));
+                let refused = (0, Complaint::Refused(Refusal::Validation));
                 let errors = if first == Outcome::Written { Vec::new() } else { vec![refused] };
                 actions.extend(machine.on(Event::Replied(batch, Reply { errors, durable: true })));
             }
