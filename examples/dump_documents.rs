@@ -55,7 +55,7 @@ impl Dump {
     fn write_all(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
         let mut builder = RunBuilder::new(policy, RUN_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
-        let mut reader = Reader::open(&plan.sources[0].source, 0, &ReadOptions::default())?;
+        let mut reader = Reader::open(&plan.sources[0].origin, 0, &ReadOptions::default())?;
         reader.start(plan.sources[0].layout.format.framing());
         while let Some(block) = reader.next_block(Block::default())? {
             if let Some(run) = builder.push(bench.encode(&block, Vec::new())) {

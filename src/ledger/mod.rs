@@ -18,5 +18,5 @@ pub use counts::Counts;
 pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use owner::Owner;
-pub use run::{Checkpoint, Exceptions, LoadRun, Options, RejectsState, SourceIdentity, State};
+pub use run::{Checkpoint, Exceptions, LoadRun, Options, Reading, RejectsState, SourceIdentity, State};
 pub use store::{Held, LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError};

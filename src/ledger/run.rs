@@ -1,10 +1,12 @@
 //! The document of one load.
 
 use bson::{DateTime, Uuid};
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::counts::Counts;
 use crate::encode::{Digest, Id};
+use crate::read::Version;
 use crate::spec::Spec;
 
 /// One load, from its start to its end.
@@ -81,20 +83,31 @@ impl LoadRun {
         }
     }
 
-    /// The key of loads of these sources with this spec and these options into this collection. If a source can be read
-    /// only once, the key is unique: no other load counts as the same.
+    /// The key of loads of these sources with this spec and these options into this collection: a hash of all that
+    /// determines the written documents. If a source can be read only once, the key is unique: no other load counts as
+    /// the same.
     pub fn key(collection: &str, spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {
-        let Some(hashes) = sources.iter().map(|source| source.blake3.as_deref()).collect::<Option<Vec<_>>>() else {
+        let sources: Vec<&Version> = sources.iter().map(|source| &source.version).collect();
+        if sources.contains(&&Version::ReadOnce) {
             return format!("once {}", Uuid::new());
-        };
-        let mut digest = blake3::Hasher::new();
-        let options = format!("{options:?}");
-        for part in [collection, spec_hash, &options].into_iter().chain(hashes) {
-            digest.update(&(part.len() as u64).to_le_bytes());
-            digest.update(part.as_bytes());
         }
-        digest.finalize().to_hex().to_string()
+        let key = LoadKey { form: KEY_FORM, collection, spec_hash, options, sources };
+        let bytes = bson::serialize_to_vec(&key).expect("texts and numbers are BSON");
+        blake3::hash(&bytes).to_hex().to_string()
     }
+}
+
+/// Form of [`LoadKey`]. A change of its fields needs another number, because the same load then has another key.
+const KEY_FORM: i32 = 2;
+
+/// All that determines the documents of a load.
+#[derive(Serialize)]
+struct LoadKey<'a> {
+    form: i32,
+    collection: &'a str,
+    spec_hash: &'a str,
+    options: &'a Options,
+    sources: Vec<&'a Version>,
 }
 
 /// Records that may be missing or different without failing the load's own verification, by `_id`. No other record may
@@ -124,8 +137,9 @@ pub struct SourceIdentity {
     pub name: String,
     /// Size in bytes; `None` for standard input.
     pub size_bytes: Option<u64>,
-    /// BLAKE3 of its bytes, in hexadecimal; `None` for standard input.
-    pub blake3: Option<String>,
+    /// The version of its content.
+    #[serde(default)]
+    pub version: Version,
 }
 
 /// The options that determine the written documents. Two loads are the same only if these options are equal.
@@ -137,8 +151,45 @@ pub struct Options {
     pub identity_key: String,
     /// Whether documents contain their lineage.
     pub lineage: bool,
-    /// How the sources are read, as far as the user specified it: encoding, delimiter, date formats.
-    pub reading: String,
+    /// How the sources are read, as far as the user specified it.
+    #[serde(default, deserialize_with = "reading_or_default")]
+    pub reading: Reading,
+}
+
+/// How the sources of a load are read, as far as the user specified it. Settings that were detected are not part of it,
+/// because they follow from the content.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reading {
+    /// The name of the encoding.
+    pub encoding: Option<String>,
+    /// The name of the format.
+    pub format: Option<String>,
+    /// The delimiter.
+    pub delimiter: Option<String>,
+    /// The quote character, or `none`.
+    pub quote: Option<String>,
+    /// The escape character, or `none`.
+    pub escape: Option<String>,
+    /// Whether cells may contain lines that look like rows.
+    pub multiline_cells: bool,
+    /// Date formats, each with its column, or with the empty text for all columns.
+    pub dates: Vec<(String, String)>,
+}
+
+/// Ledger documents of earlier builds have a text in this place. Their loads have keys of another form, so the content
+/// does not matter.
+fn reading_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Reading, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Reading(Reading),
+        Text(IgnoredAny),
+    }
+    Ok(match Stored::deserialize(from)? {
+        Stored::Reading(reading) => reading,
+        Stored::Text(IgnoredAny) => Reading::default(),
+    })
 }
 
 /// The state of a load.
@@ -197,18 +248,19 @@ mod tests {
     }
 
     fn source(hash: Option<&str>) -> SourceIdentity {
-        SourceIdentity { name: "a.csv".into(), size_bytes: Some(1), blake3: hash.map(str::to_owned) }
+        let version = hash.map_or(Version::ReadOnce, |hash| Version::Blake3(hash.to_owned()));
+        SourceIdentity { name: "a.csv".into(), size_bytes: Some(1), version }
     }
 
     fn options() -> Options {
-        Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: "as it is".into() }
+        Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: Reading::default() }
     }
 
     #[test]
     fn loads_have_one_key_only_if_all_that_decides_is_the_same() {
         let sources = [source(Some("12")), source(Some("3"))];
         let key = LoadRun::key("rows", "spec", &sources, &options());
-        assert_eq!(key, KEY, "a load that an earlier version interrupted is found by its key");
+        assert_eq!(key, KEY, "a load that an earlier process interrupted is found by its key");
         let renamed = sources.clone().map(|source| SourceIdentity { name: "b.csv".into(), size_bytes: None, ..source });
         assert_eq!(key, LoadRun::key("rows", "spec", &renamed, &options()), "names do not matter");
         let mut keys = vec![
@@ -222,8 +274,19 @@ mod tests {
             LoadRun::key("rows", "spec", &sources, &Options { mode: "upsert".into(), ..options() }),
             LoadRun::key("rows", "spec", &sources, &Options { identity_key: "0123".into(), ..options() }),
             LoadRun::key("rows", "spec", &sources, &Options { lineage: true, ..options() }),
-            LoadRun::key("rows", "spec", &sources, &Options { reading: "otherwise".into(), ..options() }),
         ];
+        let some = |text: &str| Some(text.to_owned());
+        let readings = [
+            Reading { encoding: some("utf-8"), ..Reading::default() },
+            Reading { format: some("csv"), ..Reading::default() },
+            Reading { delimiter: some(","), ..Reading::default() },
+            Reading { quote: some("none"), ..Reading::default() },
+            Reading { escape: some("none"), ..Reading::default() },
+            Reading { multiline_cells: true, ..Reading::default() },
+            Reading { dates: vec![(String::new(), "DD/MM/YYYY".to_owned())], ..Reading::default() },
+            Reading { dates: vec![("born".to_owned(), "DD/MM/YYYY".to_owned())], ..Reading::default() },
+        ];
+        keys.extend(readings.map(|reading| LoadRun::key("rows", "spec", &sources, &Options { reading, ..options() })));
         let once = || LoadRun::key("rows", "spec", &[source(Some("12")), source(None)], &options());
         keys.extend([once(), once()]);
         let count = keys.len();
@@ -233,5 +296,17 @@ mod tests {
     }
 
     /// The key of the first load of the test above.
-    const KEY: &str = "301806e676cbd818f8fddba88128f4fa4a722258403e9f99cc20ae0c99d3e373";
+    const KEY: &str = "8d04f1ab223728a0d068c7a9c465b28c41e2613ef6424f053663e198c0414f4e";
+
+    #[test]
+    fn the_ledger_documents_of_earlier_builds_are_read() {
+        let run = LoadRun::new("rows", &Spec::built_in(), vec![source(Some("12"))], options());
+        let mut document = bson::serialize_to_document(&run).unwrap();
+        let read: LoadRun = bson::deserialize_from_document(document.clone()).unwrap();
+        assert_eq!((&read.sources, &read.options), (&run.sources, &run.options));
+        document.get_document_mut("options").unwrap().insert("reading", "None LayoutOptions {}");
+        document.insert("sources", vec![bson::doc! { "name": "a.csv", "size_bytes": 1_i64, "blake3": "12" }]);
+        let read: LoadRun = bson::deserialize_from_document(document).unwrap();
+        assert_eq!((read.sources, read.options), (vec![source(None)], options()));
+    }
 }

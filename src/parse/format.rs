@@ -31,6 +31,16 @@ pub enum FormatName {
     Json,
 }
 
+impl FormatName {
+    /// Returns the name in the ledger.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl Format {
     /// Determines the format of a source that begins with `sample`. The options decide; without them a source is JSON
     /// if it begins with `{`, `[{` or `[]`.

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
-use crate::ledger::SourceIdentity;
-use crate::parse::{Format, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Encoding, ReadOptions, Reader, Source};
-use crate::spec::Spec;
+use crate::ledger::{Reading, SourceIdentity};
+use crate::parse::{Format, FormatName, Layout, LayoutError, LayoutOptions};
+use crate::read::{self, Encoding, Origin, ReadOptions, Reader};
+use crate::spec::{Sign, Spec};
 
 use super::Error;
 
@@ -33,8 +33,8 @@ pub struct Plan {
     pub sources: Vec<SourcePlan>,
     /// Number of worker threads, as typed.
     workers: usize,
-    /// How the sources are read, in words, as far as the user specified it. Part of a load's identity.
-    pub reading: String,
+    /// How the sources are read, as far as the user specified it. Part of a load's identity.
+    pub reading: Reading,
     options: ReadOptions,
 }
 
@@ -47,8 +47,8 @@ struct Density {
 
 /// One source. Its first bytes were examined, but it has not been read.
 pub struct SourcePlan {
-    /// Its path, name and size.
-    pub source: Source,
+    /// Where its bytes come from.
+    pub origin: Origin,
     /// Its encoding.
     pub encoding: Encoding,
     /// Its columns and date formats.
@@ -70,10 +70,9 @@ impl Plan {
         let sources = read::expand(&wishes.sources)?
             .into_iter()
             .enumerate()
-            .map(|(index, source)| SourcePlan::new(source, index, &spec, &options, &layout))
+            .map(|(index, origin)| SourcePlan::new(origin, index, &spec, &options, &layout))
             .collect::<Result<_, _>>()?;
-        let reading = format!("{:?} {:?}", wishes.encoding, wishes.layout);
-        Ok(Self { spec, key, sources, workers: wishes.workers, reading, options })
+        Ok(Self { spec, key, sources, workers: wishes.workers, reading: reading(wishes), options })
     }
 
     /// The identities of the sources, with their hashes. Reads every file once.
@@ -82,10 +81,9 @@ impl Plan {
     /// If a source cannot be read, or has changed since the plan was made.
     pub fn identities(&self) -> Result<Vec<SourceIdentity>, Error> {
         let identity = |plan: &SourcePlan| {
-            let hash = plan.source.hash()?;
-            plan.source.check_unchanged()?;
-            let blake3 = hash.map(|hash| blake3::Hash::from(hash).to_hex().to_string());
-            Ok(SourceIdentity { name: plan.source.name.clone(), size_bytes: plan.source.size_bytes, blake3 })
+            let version = plan.origin.version()?;
+            plan.origin.check_unchanged()?;
+            Ok(SourceIdentity { name: plan.origin.name().to_owned(), size_bytes: plan.origin.size_bytes(), version })
         };
         self.sources.iter().map(identity).collect()
     }
@@ -96,31 +94,31 @@ impl Plan {
     /// # Errors
     /// If a source cannot be read to its end, has changed since the plan was made, or can be read only once.
     pub(super) fn identities_of_readable(&self) -> Result<Vec<SourceIdentity>, Error> {
-        if let Some(once) = self.sources.iter().find(|plan| plan.source.is_read_once()) {
+        if let Some(once) = self.sources.iter().find(|plan| plan.origin.is_read_once()) {
             return Err(Error::Usage(format!(
                 "{} can be read only once, so that it cannot be read to its end before --drop removes the collection; \
                  write it to a file first and load that, or drop the collection by hand",
-                once.source.name
+                once.origin.name()
             )));
         }
-        self.sources.iter().try_for_each(|plan| plan.source.read_to_end())?;
+        self.sources.iter().try_for_each(|plan| plan.origin.read_to_end())?;
         self.identities()
     }
 
     /// Total size of all sources on disk, in bytes; `None` if one is standard input.
     pub fn size_bytes(&self) -> Option<u64> {
-        self.sources.iter().map(|plan| plan.source.size_bytes).sum()
+        self.sources.iter().map(|plan| plan.origin.size_bytes()).sum()
     }
 
     /// Estimated number of records in all sources; `u64::MAX` if one is standard input.
     pub(super) fn records_guess(&self) -> u64 {
-        let records = |plan: &SourcePlan| Some(plan.density.records(plan.source.size_bytes?));
+        let records = |plan: &SourcePlan| Some(plan.density.records(plan.origin.size_bytes()?));
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
     /// Returns true if a source can be read only once, so that the load cannot be verified by reading it again.
     pub fn is_read_once(&self) -> bool {
-        self.sources.iter().any(|plan| plan.source.is_read_once())
+        self.sources.iter().any(|plan| plan.origin.is_read_once())
     }
 
     /// Number of threads that encode, unless the user specified it. All cores, or half of them if a server is busy at
@@ -140,23 +138,41 @@ impl Plan {
         let opened = plan.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut reader = match opened {
             Some(reader) => reader,
-            None => Reader::open(&plan.source, index, &self.options)?,
+            None => Reader::open(&plan.origin, index, &self.options)?,
         };
         reader.start(plan.layout.format.framing());
         Ok(reader)
     }
 }
 
+/// Returns the user's settings as the ledger keeps them.
+fn reading(wishes: &Wishes) -> Reading {
+    let LayoutOptions { delimiter, date_formats, format, quote, escape, multiline_cells } = &wishes.layout;
+    let sign = |sign: Sign| sign.byte().map_or_else(|| "none".to_owned(), |byte| char::from(byte).to_string());
+    Reading {
+        encoding: wishes.encoding.map(|encoding| encoding.name().to_owned()),
+        format: format.map(|format| FormatName::name(format).to_owned()),
+        delimiter: delimiter.map(|byte| char::from(byte).to_string()),
+        quote: quote.map(sign),
+        escape: escape.map(sign),
+        multiline_cells: *multiline_cells,
+        dates: date_formats
+            .iter()
+            .map(|(column, format)| (column.clone().unwrap_or_default(), format.name().to_owned()))
+            .collect(),
+    }
+}
+
 impl SourcePlan {
     fn new(
-        source: Source,
+        origin: Origin,
         index: usize,
         spec: &Spec,
         options: &ReadOptions,
         wishes: &LayoutOptions,
     ) -> Result<Self, Error> {
-        let reader = Reader::open(&source, index, options)?;
-        let wrong = |problem| Error::Layout { source_name: source.name.clone(), problem };
+        let reader = Reader::open(&origin, index, options)?;
+        let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
         let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
         let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
         if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {
@@ -165,9 +181,9 @@ impl SourcePlan {
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
         // The samples of the other sources would use memory until these sources are read.
-        let is_kept = source.is_read_once() || index == 0;
+        let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { source, encoding, layout, density, opened })
+        Ok(Self { origin, encoding, layout, density, opened })
     }
 }
 
@@ -251,7 +267,7 @@ mod tests {
             reading(None, None, Some("DD/MM/YYYY")),
         ];
         assert_eq!(reading(None, None, None), readings[0]);
-        readings.sort();
+        readings.sort_by_key(|reading| format!("{reading:?}"));
         readings.dedup();
         assert_eq!(readings.len(), 5);
     }

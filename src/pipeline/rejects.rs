@@ -8,10 +8,8 @@ use super::Error;
 use super::plan::{Plan, SourcePlan};
 use crate::ledger::{LoadRun, RejectsState};
 use crate::outputs::is_same_file;
+use crate::read::REJECTS_SUFFIX;
 use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
-
-/// Suffix of the names of reject files.
-const SUFFIX: &str = ".rejects.csv";
 
 /// How long another process may lock one of this load's files while it examines it.
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -384,7 +382,7 @@ impl<'a> Rejects<'a> {
     }
 
     fn is_source(&self, path: &Path) -> bool {
-        let mut sources = self.plan.sources.iter().filter_map(|source| source.source.path.as_deref());
+        let mut sources = self.plan.sources.iter().filter_map(|source| source.origin.path());
         sources.any(|source| is_same_file(path, source))
     }
 
@@ -396,11 +394,9 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// The path with which the names begin: the named file or the source. For standard input, `stdin` in the working
-    /// directory.
+    /// The path with which the names begin: the named file, or the place that the origin gives.
     fn base(&self, slot: usize) -> PathBuf {
-        let source = || self.plan.sources[slot].source.path.clone().unwrap_or_else(|| "stdin".into());
-        self.named.clone().unwrap_or_else(source)
+        self.named.clone().unwrap_or_else(|| self.plan.sources[slot].origin.rejects_base())
     }
 
     /// Finds an unused name beside a slot's file.
@@ -419,7 +415,7 @@ fn numbered(base: &Path, number: usize) -> PathBuf {
     if number > 1 {
         name.push(format!(".{number}"));
     }
-    name.push(SUFFIX);
+    name.push(REJECTS_SUFFIX);
     name.into()
 }
 

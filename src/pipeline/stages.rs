@@ -91,7 +91,7 @@ impl Stages<'_> {
         let mut sequence = 0;
         for index in 0..sources.len() {
             let mut reader = self.plan.open(index)?;
-            let read_before = sources[..index].iter().filter_map(|plan| plan.source.size_bytes).sum::<u64>();
+            let read_before = sources[..index].iter().filter_map(|plan| plan.origin.size_bytes()).sum::<u64>();
             while let Some(mut block) = reader.next_block(self.spares.take_block())? {
                 if self.interrupt.is_asked() {
                     return Ok(());
@@ -103,7 +103,7 @@ impl Stages<'_> {
                     return Ok(());
                 }
             }
-            sources[index].source.check_unchanged()?;
+            sources[index].origin.check_unchanged()?;
         }
         Ok(())
     }

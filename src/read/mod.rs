@@ -13,8 +13,8 @@ mod dialect;
 mod encoding;
 mod error;
 mod frame;
+mod origin;
 mod reader;
-mod source;
 mod text;
 
 #[cfg(test)]
@@ -25,5 +25,5 @@ pub use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
 pub use frame::Framing;
+pub use origin::{FileOrigin, Origin, REJECTS_SUFFIX, StdinOrigin, Version, expand};
 pub use reader::{ReadOptions, Reader, records};
-pub use source::{Source, expand};

@@ -5,8 +5,9 @@ use std::io::Read;
 
 use super::decode::Decoded;
 use super::frame::{Framer, Framing};
+use super::origin::Origin;
 use super::text::Text;
-use super::{Block, Dialect, Encoding, Ending, ReadError, RowSpan, Source};
+use super::{Block, Dialect, Encoding, Ending, ReadError, RowSpan};
 
 /// One long row can enlarge a buffer. A buffer larger than this many times its usual size is not reused.
 const REUSED_GROWTH_MAX: usize = 4;
@@ -61,8 +62,8 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the source, which has the number `index` in this load, and reads its sample.
-    pub fn open(source: &Source, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
-        Self::from_read(&source.name, source.open()?, index, options)
+    pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
+        Self::from_read(origin.name(), origin.open()?, index, options)
     }
 
     /// Reads from `from`, as [`open`](Self::open) reads a source. Errors contain `name`.
@@ -108,7 +109,7 @@ impl Reader {
     }
 
     /// Returns the number of source bytes consumed so far, before decompression. Compare it with
-    /// [`Source::size_bytes`] for the progress.
+    /// [`Origin::size_bytes`] for the progress.
     pub fn consumed_bytes(&self) -> u64 {
         self.text.consumed_bytes()
     }

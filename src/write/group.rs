@@ -48,7 +48,8 @@ impl Losers {
         stored: Option<Digest>,
         policy: Policy,
     ) -> Self {
-        if let Outcome::Refused(refusal @ (Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_))) = *outcome {
+        if let Outcome::Refused(refusal @ (Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_))) = *outcome
+        {
             return Self::of_refused(winner, group, refusal, stored);
         }
         let stored = if *outcome == Outcome::Duplicate { Some(winner.digest) } else { stored };

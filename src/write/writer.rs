@@ -109,7 +109,9 @@ impl Open {
                 Outcome::Refused(Refusal::Conflict) | Outcome::Conflict if *earlier == Earlier::Nothing => {
                     exceptions.kept_out.push(entry.id);
                 }
-                Outcome::Refused(Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_)) => exceptions.refused.push(entry.id),
+                Outcome::Refused(Refusal::Validation | Refusal::UniqueIndex | Refusal::Server(_)) => {
+                    exceptions.refused.push(entry.id);
+                }
                 _ => {}
             }
         }

@@ -11,7 +11,8 @@ const SPEC: &str = "name = 'visits'\ncollection = 'visits'\n\
     [[field]]\nname = 'visit.ward'\ntype = 'string'\npresence = 'nullable'\nprivacy = 'none'\n";
 
 fn visits(count: usize) -> Vec<Value> {
-    let ward = |number: usize| if number.is_multiple_of(7) { Value::Null } else { json!(format!("ward [{number}] \"{{\"")) };
+    let ward =
+        |number: usize| if number.is_multiple_of(7) { Value::Null } else { json!(format!("ward [{number}] \"{{\"")) };
     (0..count).map(|number| json!({ "visit": { "number": number, "ward": ward(number) } })).collect()
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, Uuid, doc};
 use medlift::encode::Id;
 use medlift::ledger::{
-    Checkpoint, Claim, CollectionIdentity, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner, RejectsState,
-    State,
+    Checkpoint, Claim, CollectionIdentity, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner, Reading,
+    RejectsState, State,
 };
 use medlift::spec::Spec;
 use mongodb::{Collection, Database};
@@ -23,7 +23,7 @@ async fn database(purpose: &str) -> Database {
 
 fn load(collection: &str, key: &str, state: State) -> LoadRun {
     let options =
-        Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: String::new() };
+        Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: Reading::default() };
     let new = LoadRun::new(collection, &Spec::built_in(), Vec::new(), options);
     LoadRun { key: key.into(), fence: 1, state, ..new }
 }

@@ -190,7 +190,7 @@ impl Load<'_> {
 pub(super) fn source_notes(plan: &Plan, notices: &[Notices]) -> Vec<SourceNote> {
     let note = |(index, source): (usize, &super::SourcePlan)| {
         let notices = notices.get(index).cloned().unwrap_or_default();
-        SourceNote::new(&source.source.name, source.encoding.name(), &source.layout, &plan.spec, &notices)
+        SourceNote::new(source.origin.name(), source.encoding.name(), &source.layout, &plan.spec, &notices)
     };
     plan.sources.iter().enumerate().map(note).collect()
 }

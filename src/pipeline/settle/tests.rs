@@ -5,7 +5,7 @@ use bson::Uuid;
 
 use super::*;
 use crate::encode::IdentityKey;
-use crate::ledger::{Exceptions, Options};
+use crate::ledger::{Exceptions, Options, Reading};
 use crate::pipeline::plan::Wishes;
 use crate::pipeline::stages::Bench;
 use crate::read::Block;
@@ -33,7 +33,8 @@ pub(in crate::pipeline) fn plan_of(files: &[(&str, &str)]) -> (tempfile::TempDir
 
 /// A load with nothing settled.
 pub(in crate::pipeline) fn load() -> LoadRun {
-    let options = Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: String::new() };
+    let options =
+        Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: Reading::default() };
     let spec = Spec::from_toml(SPEC, "a test").unwrap();
     LoadRun { id: Uuid::from_bytes([7; 16]), fence: 1, ..LoadRun::new("", &spec, Vec::new(), options) }
 }

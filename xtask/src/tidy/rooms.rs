@@ -44,7 +44,7 @@ const ROOMS: &[Room] = &[
     Room { name: "clean", uses: &["parse", "reject", "spec"] },
     Room { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
     Room { name: "write", uses: &["encode", "ledger", "outputs", "reject", "server", "spec"] },
-    Room { name: "ledger", uses: &["encode", "server", "spec"] },
+    Room { name: "ledger", uses: &["encode", "read", "server", "spec"] },
     Room { name: "verify", uses: &["encode", "ledger", "server", "spec", "spill"] },
     Room { name: "server", uses: &[] },
     Room { name: "deployment", uses: &["server", "spec"] },

@@ -1,0 +1,76 @@
+//! Turns the arguments of a command into origins.
+
+use std::fs;
+use std::path::Path;
+
+use super::{FileOrigin, Origin, REJECTS_SUFFIX, StdinOrigin};
+use crate::read::ReadError;
+
+/// The argument for standard input.
+pub(super) const STDIN: &str = "-";
+
+/// Returns the sources that the arguments name, in the order given. The matches of a pattern are sorted by path.
+///
+/// If an argument is an existing path, it means that path, even if it contains `*`, `?` or `[`. Everything that can
+/// be checked without reading the content is checked here, before anything is written.
+pub fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
+    let mut sources: Vec<Origin> = Vec::new();
+    for arg in args {
+        for source in expand_one(arg)? {
+            match sources.iter().find(|earlier| earlier.is_same(&source)) {
+                Some(earlier) if earlier.name() == source.name() => {
+                    return Err(ReadError::GivenTwice { name: source.name().to_owned() });
+                }
+                Some(earlier) => {
+                    let (name, earlier) = (source.name().to_owned(), earlier.name().to_owned());
+                    return Err(ReadError::SameFile { name, earlier });
+                }
+                None => sources.push(source),
+            }
+        }
+    }
+    if sources.is_empty() { Err(ReadError::NoSource) } else { Ok(sources) }
+}
+
+fn expand_one(arg: &str) -> Result<Vec<Origin>, ReadError> {
+    if arg == STDIN {
+        return Ok(vec![Origin::Stdin(StdinOrigin::new())]);
+    }
+    if !is_pattern(arg) || fs::symlink_metadata(arg).is_ok() {
+        return Ok(vec![file(Path::new(arg))?]);
+    }
+    expand_pattern(arg)
+}
+
+fn is_pattern(arg: &str) -> bool {
+    arg.contains(['*', '?', '['])
+}
+
+fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
+    let bad = |error: glob::PatternError| ReadError::BadPattern { pattern: pattern.to_owned(), reason: error.msg };
+    let wants_rejects = pattern.ends_with(REJECTS_SUFFIX);
+    let mut paths = Vec::new();
+    for entry in glob::glob(pattern).map_err(bad)? {
+        let path = entry.map_err(|error| {
+            let name = error.path().display().to_string();
+            ReadError::from_io(&name, 0, error.into())
+        })?;
+        if !path.is_dir() && (wants_rejects || !is_reject_file(&path)) {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(ReadError::NoMatch { pattern: pattern.to_owned() });
+    }
+    paths.sort();
+    paths.iter().map(|path| file(path)).collect()
+}
+
+/// A load writes its reject file next to its source. The same pattern must match the same sources the next time.
+fn is_reject_file(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(REJECTS_SUFFIX)
+}
+
+fn file(path: &Path) -> Result<Origin, ReadError> {
+    FileOrigin::new(path).map(Origin::File)
+}

@@ -1,0 +1,114 @@
+//! Files, pipes and devices.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{CHUNK_BYTES, Version};
+use crate::read::ReadError;
+
+/// A file, a pipe or a device, as it was when the load began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOrigin {
+    name: String,
+    path: PathBuf,
+    /// Size of the file on disk; `None` for pipes and devices.
+    size_bytes: Option<u64>,
+    /// Time of the last change to the file, if the file system records it.
+    modified: Option<SystemTime>,
+    /// Device and inode numbers. They are the same for all paths and links to one file.
+    identity: (u64, u64),
+}
+
+impl FileOrigin {
+    /// Returns the file as an origin.
+    ///
+    /// # Errors
+    /// If the file does not exist, cannot be opened, is a directory, or is empty.
+    pub fn new(path: &Path) -> Result<Self, ReadError> {
+        let name = path.display().to_string();
+        let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
+        if metadata.is_dir() {
+            return Err(ReadError::IsDirectory { name });
+        }
+        if metadata.is_file() {
+            // A regular file can be opened to test it. A pipe cannot: opening it would take the place of its only
+            // reader.
+            File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
+            if metadata.len() == 0 && !is_in_proc(path) {
+                return Err(ReadError::Empty { name });
+            }
+        }
+        Ok(Self {
+            size_bytes: size_of(&metadata),
+            modified: metadata.modified().ok(),
+            identity: identity_of(&metadata),
+            path: path.to_owned(),
+            name,
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn size_bytes(&self) -> Option<u64> {
+        self.size_bytes
+    }
+
+    pub(super) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Hashes the file as it is on disk, compressed or not.
+    pub(super) fn version(&self) -> Result<Version, ReadError> {
+        if self.size_bytes.is_none() {
+            return Ok(Version::ReadOnce);
+        }
+        let failed = |offset, error| ReadError::from_io(&self.name, offset, error);
+        let mut file = File::open(&self.path).map_err(|error| failed(0, error))?;
+        let mut hasher = blake3::Hasher::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match file.read(&mut chunk) {
+                Ok(0) => return Ok(Version::Blake3(hasher.finalize().to_hex().to_string())),
+                Ok(length) => hasher.update(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed(hasher.count(), error)),
+            };
+        }
+    }
+
+    pub(super) fn check_unchanged(&self) -> Result<(), ReadError> {
+        if self.size_bytes.is_none() {
+            return Ok(());
+        }
+        let now = fs::metadata(&self.path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
+        let unchanged = size_of(&now) == self.size_bytes && now.modified().ok() == self.modified;
+        if unchanged { Ok(()) } else { Err(ReadError::Changed { name: self.name.clone() }) }
+    }
+
+    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+        let file = File::open(&self.path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
+        Ok(Box::new(file))
+    }
+}
+
+pub(super) fn identity_of(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn size_of(metadata: &Metadata) -> Option<u64> {
+    metadata.is_file().then_some(metadata.len())
+}
+
+/// Files under /proc report a size of 0, even if they have content.
+fn is_in_proc(path: &Path) -> bool {
+    path.starts_with("/proc")
+}
