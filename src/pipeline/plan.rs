@@ -8,7 +8,7 @@ use crate::parse::{Format, Layout, LayoutError, LayoutOptions, detect_format};
 use crate::read::{self, Encoding, ReadOptions, Reader, Source, records};
 use crate::spec::Spec;
 
-use super::Error;
+use crate::error::Error;
 
 /// How to read the sources, as the user typed it.
 #[derive(Debug, Clone, Default)]
