@@ -34,6 +34,8 @@ pub mod deployment;
 
 pub mod report;
 
+pub mod error;
+
 pub mod pipeline;
 
 pub mod generate;

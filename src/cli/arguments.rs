@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use medlift::pipeline::Error;
+use medlift::error::Error;
 use medlift::server::may_hold_password;
 
 use super::{Cli, output};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use medlift::pipeline::Error;
+use medlift::error::Error;
 use medlift::server::{Connection, Purpose, Secret, Target, is_connection_string};
 
 use super::arguments::looks_like_connection_string;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::deployment::doctor::examine;
+use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::pipeline::Error;
 use medlift::server::{Destination, Purpose, Secret, Settings};
 
 use super::connection::ConnectionArgs;

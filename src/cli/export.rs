@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
 use medlift::outputs::Output;
-use medlift::pipeline::Error;
 use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::verify::Scan;
 

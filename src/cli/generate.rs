@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use medlift::error::Error;
 use medlift::generate::{self, Damage};
 use medlift::outputs::{Output, SHARED_MODE, limit_hint};
-use medlift::pipeline::Error;
 use medlift::server::Settings;
 
 use super::output;

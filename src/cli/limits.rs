@@ -4,7 +4,7 @@
 use std::sync::mpsc::channel;
 use std::thread;
 
-use medlift::pipeline::Error;
+use medlift::error::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files of a command that connects to a server: connections, sources, temporary files.

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use medlift::error::Error;
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
-use medlift::pipeline::{Error, Interrupt, Plan, dry_run};
+use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::Bar;
 use medlift::report::summary::LoadSummary;
 use medlift::server::{ATTEMPTS_MAX, Purpose, Target};

@@ -18,7 +18,8 @@ use std::process::ExitCode;
 
 use arguments::Parsed;
 use clap::{Parser, Subcommand};
-use medlift::pipeline::{Error, Interrupt};
+use medlift::error::Error;
+use medlift::pipeline::Interrupt;
 pub use output::tell;
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified

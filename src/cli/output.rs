@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use medlift::error::Error;
 use medlift::outputs::{is_same_file, limit_hint};
-use medlift::pipeline::Error;
 use serde::Serialize;
 
 /// Exit code: loaded, but some rows were rejected.

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::deployment::provision::{Plan, Step, Wanted, WantedUser, WantedUsers, init_js};
+use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::pipeline::Error;
 use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::Spec;
 use serde::Serialize;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use medlift::encode::IdentityKey;
+use medlift::error::Error;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
-use medlift::pipeline::{Error, Plan, Wishes};
+use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::Progress;
 use medlift::server::{Secret, Settings};

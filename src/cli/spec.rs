@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use medlift::deployment::schema;
-use medlift::pipeline::Error;
+use medlift::error::Error;
 use medlift::spec::Spec;
 
 use super::output;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::pipeline::Error;
+use medlift::error::Error;
 use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::report::Bar;
 use medlift::server::Purpose;

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::Error;
 use super::load::{ReadSide, RejectsMax, source_notes};
 use super::plan::Plan;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_alone};
 use super::verify::{push, stop_if_asked};
 use crate::encode::Id;
+use crate::error::Error;
 use crate::ledger::Counts;
 use crate::reject::Reason;
 use crate::report::Progress;

@@ -8,7 +8,7 @@ use crate::parse::{Format, FormatName, Layout, LayoutError, LayoutOptions};
 use crate::read::{self, Encoding, Origin, ReadOptions, Reader};
 use crate::spec::{Sign, Spec};
 
-use super::Error;
+use crate::error::Error;
 
 /// How to read the sources, as the user typed it.
 #[derive(Debug, Clone, Default)]

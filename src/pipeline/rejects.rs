@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Error;
 use super::plan::{Plan, SourcePlan};
+use crate::error::Error;
 use crate::ledger::{LoadRun, RejectsState};
 use crate::outputs::is_same_file;
 use crate::read::REJECTS_SUFFIX;

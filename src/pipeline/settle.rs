@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Error;
 use super::plan::Plan;
 use super::rejects::{Rejects, Resumed};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry};
+use crate::error::Error;
 use crate::ledger::{Counts, LoadRun};
 use crate::reject::{Reject, RejectedRow};
 use crate::report::rejects::{Line, reject_line};

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::Error;
 use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
 use crate::encode::{EncodedBlock, Encoder, Entry, HASHED_TOGETHER, Lineage};
+use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};

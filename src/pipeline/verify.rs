@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::Error;
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
 use crate::encode::{Encoded, EncodedBlock};
+use crate::error::Error;
 use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
 use crate::report::Progress;
 use crate::server::{Failure, Target};

@@ -3,8 +3,8 @@
 
 use super::{Load, LoadOptions, keeping, reading, writing};
 use crate::deployment::schema;
+use crate::error::Error;
 use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadRun, Options, State};
-use crate::pipeline::Error;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;

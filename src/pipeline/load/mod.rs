@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use bson::Uuid;
 
-use super::Error;
 use super::plan::Plan;
 use super::settle::Account;
 use super::stages::Interrupt;
+use crate::error::Error;
 use crate::ledger::{Claim, Ledger, LedgerError, LoadRun};
 use crate::parse::Notices;
 use crate::report::Progress;

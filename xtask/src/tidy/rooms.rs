@@ -22,6 +22,7 @@ const ROOMS: &[Room] = &[
         uses: &[
             "deployment",
             "encode",
+            "error",
             "export",
             "generate",
             "ledger",
@@ -56,7 +57,7 @@ const ROOMS: &[Room] = &[
             "clean",
             "deployment",
             "encode",
-            "export",
+            "error",
             "ledger",
             "outputs",
             "parse",
@@ -70,6 +71,7 @@ const ROOMS: &[Room] = &[
             "write",
         ],
     },
+    Room { name: "error", uses: &["export", "ledger", "parse", "read", "server", "spec", "verify", "write"] },
     Room { name: "generate", uses: &[] },
     Room { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
 ];

@@ -1,0 +1,229 @@
+//! The error of a command: the causes of all modules, their messages and their exit codes.
+
+use crate::export::ExportError;
+use crate::ledger::{CollectionIdentity, Held, LedgerError};
+use crate::parse::LayoutError;
+use crate::read::ReadError;
+use crate::server::{Failure, ServerError, Target};
+use crate::spec::SpecError;
+use crate::verify::VerifyError;
+use crate::write::WriteError;
+
+/// Why a command stopped. Every message says which step failed and what to do next. None contains a patient's value.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spec cannot be used.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A source cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A source's columns or dates do not fit the spec.
+    #[error("{source_name}: {problem}")]
+    Layout {
+        /// The source.
+        source_name: String,
+        /// The mismatch.
+        problem: LayoutError,
+    },
+    /// The deployment cannot be used.
+    #[error(transparent)]
+    Access(#[from] ServerError),
+    /// The collection does not accept the documents.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The ledger cannot be read or written.
+    #[error("cannot {doing} the ledger `medlift_runs`: {failure}")]
+    Ledger {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// Why.
+        failure: Failure,
+    },
+    /// Another process is loading the same sources.
+    #[error(
+        "these sources are being loaded into the collection by {0}; wait until that load has ended, then run the same command again"
+    )]
+    Held(Box<Held>),
+    /// Another process is loading other sources into the collection.
+    #[error(
+        "the collection is not dropped while it is being loaded by {0}; wait until that load has ended, then run the same command again"
+    )]
+    Busy(Box<Held>),
+    /// The collection was empty at the beginning of the load, but is not empty any more.
+    #[error("another load has begun to fill the collection; run the same command again")]
+    NoLongerEmpty,
+    /// The lease expired while this process did not run, and another process has taken over the load.
+    #[error(
+        "another process has taken this load over, because the lease of this one ran out; nothing is lost, and the other \
+         process goes on"
+    )]
+    TakenOver,
+    /// The collection's documents were made with other identity fields or with another key.
+    #[error(
+        "by the ledger, the documents of {collection} have an _id made with {stored}; with two kinds of _id every record would be there twice; \
+         use the spec and the MEDLIFT_IDENTITY_KEY of the earlier loads, name another collection, or load with --drop"
+    )]
+    OtherIdentity {
+        /// Database and collection, as `database.collection`.
+        collection: String,
+        /// How the stored identity differs from the wanted one.
+        stored: String,
+    },
+    /// A reject file cannot be used, for example because it contains rows of another load.
+    #[error("cannot write the reject file {path}: {problem}")]
+    RejectFile {
+        /// The file.
+        path: String,
+        /// The problem, and what to do.
+        problem: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {error}{hint}")]
+    Output {
+        /// The file.
+        path: String,
+        /// What to do, after a semicolon; empty if the cause is enough.
+        hint: &'static str,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The collection cannot be read.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The collection cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// More rows were rejected than allowed.
+    #[error("stopped: {problem}; {hint}")]
+    Rejects {
+        /// How many, and how many were allowed.
+        problem: String,
+        /// The paths of the reject files, and what to do.
+        hint: String,
+    },
+    /// A load that stopped before all rows were settled.
+    #[error(
+        "{cause}; {written} documents of {settled} rows are written and durable, and {}", .cause.afterwards()
+    )]
+    Unfinished {
+        /// The cause.
+        cause: Box<Error>,
+        /// Documents written before the stop.
+        written: u64,
+        /// Rows settled before the stop.
+        settled: u64,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// Rows were lost or counted twice, which is a defect of this program.
+    #[error(
+        "the counts do not add up: read {read}, accounted for {accounted}; this is a defect of medlift, please report it"
+    )]
+    NotConserved {
+        /// Rows read.
+        read: u64,
+        /// Rows whose outcome is known.
+        accounted: u64,
+    },
+    /// The command line contradicts itself or lacks an argument.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else that stops a command.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+impl Error {
+    /// The error if the system cannot start another thread.
+    pub fn no_thread(error: &std::io::Error) -> Self {
+        Self::Stopped(format!(
+            "cannot start a thread: {error}; raise the limit for processes (ulimit -u) or for memory (ulimit -v)"
+        ))
+    }
+
+    /// The end of the message for a stopped load: how the next load continues.
+    const fn afterwards(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "the next load finds them",
+            _ => "the same command goes on from there",
+        }
+    }
+
+    /// The error of a failed call to the ledger. `doing` is `read` or `write`.
+    pub(crate) fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
+        match error {
+            LedgerError::TakenOver => Self::TakenOver,
+            LedgerError::Server(failure) => Self::Ledger { doing, failure },
+            LedgerError::Incomplete | LedgerError::Unreadable => {
+                Self::Stopped(format!("cannot {doing} the ledger `medlift_runs`: {error}"))
+            }
+        }
+    }
+
+    /// Fails if the stored identity of the target's collection differs from the wanted one.
+    pub(crate) fn if_identities_differ(
+        target: &Target,
+        stored: &CollectionIdentity,
+        wanted: &CollectionIdentity,
+    ) -> Result<(), Self> {
+        let Some(stored) = stored.difference(wanted) else { return Ok(()) };
+        Err(Self::OtherIdentity { collection: format!("{}.{}", target.database, target.collection), stored })
+    }
+
+    /// The exit code: 2 for a wrong command line or spec or another identity, 3 without a connection or sign-in, 6 if
+    /// another process has the load, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
+            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver => 6,
+            Self::Access(error) => error.exit_code(),
+            Self::Unfinished { cause, .. } => cause.exit_code(),
+            Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
+            _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_who_can_mend_it() {
+        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2 };
+        let usage = || Error::Usage(String::new());
+        let other_identity = Error::OtherIdentity { collection: String::new(), stored: String::new() };
+        assert_eq!([usage(), other_identity, unfinished(usage())].map(|error| error.exit_code()), [2; 3]);
+        assert_eq!([Error::NoLongerEmpty, Error::TakenOver].map(|error| error.exit_code()), [6; 2]);
+        for (failure, code) in [(Failure::TlsRequired, 3), (Failure::Timeout, 1)] {
+            let ledger = Error::Ledger { doing: "read", failure: failure.clone() };
+            let write = Error::Write(WriteError::Server(failure.clone()));
+            let both = [ledger, write, unfinished(Error::Write(WriteError::Server(failure)))];
+            assert_eq!(both.map(|error| error.exit_code()), [code; 3]);
+        }
+        let others = [Error::Interrupted, Error::NotConserved { read: 1, accounted: 2 }, Error::Stopped(String::new())];
+        assert_eq!(others.map(|error| error.exit_code()), [1; 3]);
+    }
+
+    #[test]
+    fn failures_of_the_ledger_keep_their_meaning() {
+        assert!(matches!(Error::of_ledger("read", LedgerError::TakenOver), Error::TakenOver));
+        let server = Error::of_ledger("write", LedgerError::Server(Failure::Timeout));
+        assert!(server.to_string().starts_with("cannot write the ledger `medlift_runs`: "), "{server}");
+        let incomplete = Error::of_ledger("read", LedgerError::Incomplete).to_string();
+        assert!(incomplete.contains("cannot read the ledger") && incomplete.contains("--reload"), "{incomplete}");
+    }
+
+    #[test]
+    fn a_stopped_load_says_if_the_same_command_goes_on() {
+        let text = |cause| Error::Unfinished { cause: Box::new(cause), written: 7, settled: 9 }.to_string();
+        assert_eq!(
+            text(Error::Interrupted),
+            "interrupted; 7 documents of 9 rows are written and durable, and the same command goes on from there"
+        );
+        let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
+        assert!(text(Error::Read(missing)).ends_with("are written and durable, and the next load finds them"));
+    }
+}
