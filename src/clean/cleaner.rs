@@ -76,6 +76,13 @@ impl Cleaner {
     /// Turns the row into a record and counts the changes. `cells` must have been parsed from `row`. After an error
     /// the record is incomplete and the tally is unchanged.
     pub fn clean(&mut self, row: &[u8], cells: &Cells, record: &mut Record, tally: &mut Tally) -> Result<(), Reject> {
+        self.clean_only(row, cells, record)?;
+        self.count(tally);
+        Ok(())
+    }
+
+    /// Like [`clean`](Self::clean), but leaves the counting to [`count`](Self::count).
+    pub fn clean_only(&mut self, row: &[u8], cells: &Cells, record: &mut Record) -> Result<(), Reject> {
         record.clear();
         self.marks.clear();
         let row = decode(row)?;
@@ -85,9 +92,7 @@ impl Cleaner {
             plan.clean(text, in_row && row_is_plain, &mut self.scratch, &mut self.marks, record)
                 .map_err(|reason| plan.reject(reason))?;
         }
-        self.check_plausibility(record)?;
-        self.count(tally);
-        Ok(())
+        self.check_plausibility(record)
     }
 
     fn check_plausibility(&mut self, record: &Record) -> Result<(), Reject> {
@@ -113,7 +118,7 @@ impl Cleaner {
     }
 
     /// Adds the changes in the current row to the tally. The first row also sets the size of the tally.
-    fn count(&self, tally: &mut Tally) {
+    pub fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
             let slots = |plan: &Plan| vec![0; slot_names(&plan.field).len()];
             let warn_rules = self.plausibility.iter().filter(|rule| rule.severity == Severity::Warn).count();

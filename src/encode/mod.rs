@@ -13,7 +13,7 @@ mod identity;
 mod stored;
 pub mod text;
 
-pub use block::{EncodedBlock, Entry};
+pub use block::{EncodedBlock, EncodedKind, Entry};
 pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
 pub use hash_many::HASHED_TOGETHER;
 pub use identity::{Digest, Id, IdentityKey};

@@ -1,6 +1,8 @@
 //! The layout of a source, determined before its rows are read: dialect, columns and date formats.
 
 use super::columns::{Columns, is_named};
+use std::ops::Range;
+
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
 use super::format::FormatName;
@@ -111,16 +113,17 @@ impl Layout {
     }
 
     fn bind_keys(spec: &Spec, columns: &Columns, format: Format, sample: &[u8]) -> Result<Self, LayoutError> {
+        let slots = json::Slots::new(spec);
         let keys = json::keys(columns, format, sample);
         if !keys.is_empty() {
             check_columns(spec, &keys, &sources_of_fields(spec, columns, &keys))?;
         }
         Ok(Self {
             format,
-            cell_of_field: (0..spec.fields.len()).map(Some).collect(),
+            cell_of_field: slots.of_field.iter().copied().map(Some).collect(),
             dates: Vec::new(),
             unknown: unknown(columns, &keys),
-            header: spec.fields.iter().map(|field| field.column.clone()).collect(),
+            header: slots.first_field.iter().map(|&field| spec.fields[field].column.clone()).collect(),
             rules: RowRules::default(),
         })
     }
@@ -150,6 +153,13 @@ impl Layout {
         let absent = (0..spec.fields.len()).filter(|&field| is_date(&spec.fields[field]));
         absent.for_each(|field| self.dates[field] = self.dates[field].or(Some(DateFormat::Iso)));
         Ok(())
+    }
+
+    /// Returns the layout of these fields only, for one of several kinds of documents.
+    #[must_use]
+    pub fn of_fields(&self, fields: Range<usize>) -> Self {
+        let (cell_of_field, dates) = (self.cell_of_field[fields.clone()].to_vec(), self.dates[fields].to_vec());
+        Self { cell_of_field, dates, ..self.clone() }
     }
 
     /// Returns true if the source is a reject file.

@@ -14,7 +14,7 @@ use crate::parse::dates::iso_text;
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Field, FieldType, Spec};
+use crate::spec::{Field, FieldType, Spec, column_key};
 
 /// Largest nesting depth of objects. MongoDB allows the same depth in a document.
 const DEPTH_MAX: usize = 100;
@@ -26,13 +26,44 @@ const KEYS_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
+    /// The cells that each key feeds.
     known: HashMap<String, Vec<usize>>,
+    slots: Slots,
+}
+
+/// The cells of a row: one for each column. Fields that read one column in the same notation share a cell.
+#[derive(Debug, Clone)]
+pub(super) struct Slots {
+    /// For each field, the index of its cell.
+    pub(super) of_field: Vec<usize>,
+    /// For each cell, the first field that reads it.
+    pub(super) first_field: Vec<usize>,
     spellings: Vec<Spelling>,
+}
+
+impl Slots {
+    pub(super) fn new(spec: &Spec) -> Self {
+        let mut slots = Self { of_field: Vec::new(), first_field: Vec::new(), spellings: Vec::new() };
+        let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, field) in spec.fields.iter().enumerate() {
+            let spelling = Spelling::of(field);
+            let of_column = known.entry(column_key(&field.column)).or_default();
+            let shared = of_column.iter().copied().find(|&slot| slots.spellings[slot] == spelling);
+            let slot = shared.unwrap_or(slots.spellings.len());
+            if shared.is_none() {
+                of_column.push(slot);
+                slots.spellings.push(spelling);
+                slots.first_field.push(index);
+            }
+            slots.of_field.push(slot);
+        }
+        slots
+    }
 }
 
 /// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
 /// interpreted by the rules of the spec, whatever the format.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Spelling {
     AsJson,
     /// Numbers with a decimal comma.
@@ -77,25 +108,22 @@ fn is_number(value: &str) -> bool {
 
 impl Json {
     pub(super) fn new(spec: &Spec) -> Self {
-        Self {
-            columns: Columns::new(spec),
-            known: HashMap::new(),
-            spellings: spec.fields.iter().map(Spelling::of).collect(),
-        }
+        Self { columns: Columns::new(spec), known: HashMap::new(), slots: Slots::new(spec) }
     }
 
-    /// Parses the values of `row` into `cells`, one per field. If `row` is not JSON, its whole text becomes the only
+    /// Parses the values of `row` into `cells`, one per column. If `row` is not JSON, its whole text becomes the only
     /// cell.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
-        cells.clear_for(self.spellings.len());
+        cells.clear_for(self.slots.spellings.len());
         let parsed = self.fill(row, cells);
         match &parsed {
             Err(Reject { field: None, .. }) => cells.end_with(0, &(0..row.len())),
             // The refused value gets a U+FFFD in front. Otherwise the row could be accepted if the reject file is
             // loaded uncorrected.
             Err(Reject { field: Some(field), .. }) => {
-                let marked = [LOST_CHARACTER, cells.get(row, *field)].concat();
-                cells.set_owned(*field, &marked);
+                let slot = self.slots.of_field[*field];
+                let marked = [LOST_CHARACTER, cells.get(row, slot)].concat();
+                cells.set_owned(slot, &marked);
             }
             Ok(()) => {}
         }
@@ -112,15 +140,19 @@ impl Json {
         filling.refusal.map_or(Ok(()), Err)
     }
 
-    /// Returns the indices of the fields that use the value at `path`.
-    fn fields_of(&mut self, path: &str) -> &[usize] {
-        if !self.known.contains_key(path) {
-            if self.known.len() >= KEYS_MAX {
-                return self.columns.fields_of(path);
-            }
-            self.known.insert(path.to_owned(), self.columns.fields_of(path).to_vec());
+    /// Returns the indices of the cells that the value at `path` feeds.
+    fn slots_of(&mut self, path: &str) -> Cow<'_, [usize]> {
+        if self.known.contains_key(path) {
+            return Cow::Borrowed(&self.known[path]);
         }
-        &self.known[path]
+        let mut slots: Vec<usize> =
+            self.columns.fields_of(path).iter().map(|&field| self.slots.of_field[field]).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        if self.known.len() < KEYS_MAX {
+            self.known.insert(path.to_owned(), slots.clone());
+        }
+        Cow::Owned(slots)
     }
 }
 
@@ -235,19 +267,19 @@ impl Text<'_> {
 impl<'f> Filling<'f> {
     /// Processes the value at `path`, which is `depth` objects deep.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let fields = self.json.fields_of(path);
-        if fields.is_empty() {
+        let slots = self.json.slots_of(path);
+        let Some(&first) = slots.first() else {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
-        }
-        let first = fields[0];
+        };
+        let first = self.json.slots.first_field[first];
         let text = scalar(value).unwrap_or_else(|refusal| {
             self.refusal.get_or_insert(Reject { field: Some(first), ..refusal });
             Text::Borrowed(value)
         });
-        for place in 0..self.json.fields_of(path).len() {
-            let field = self.json.fields_of(path)[place];
-            let text = self.json.spellings[field].spell(value, text.clone());
-            self.set(field, &text);
+        for place in 0..self.json.slots_of(path).len() {
+            let slot = self.json.slots_of(path)[place];
+            let text = self.json.slots.spellings[slot].spell(value, text.clone());
+            self.set(slot, &text);
         }
         Ok(())
     }
@@ -260,19 +292,20 @@ impl<'f> Filling<'f> {
         walk(value, base, &mut |key, inner| self.take(&format!("{path}.{key}"), inner.get(), depth + 1))
     }
 
-    fn set(&mut self, field: usize, text: &Text<'f>) {
-        if self.cells.is_set(field) {
+    fn set(&mut self, slot: usize, text: &Text<'f>) {
+        if self.cells.is_set(slot) {
+            let field = self.json.slots.first_field[slot];
             let twice = || reject(Some(field), Reason::NotJson, "the object gives this field twice");
             self.refusal.get_or_insert_with(twice);
             return;
         }
         match text {
-            Text::Borrowed("") => self.cells.set_borrowed(field, &(0..0)),
+            Text::Borrowed("") => self.cells.set_borrowed(slot, &(0..0)),
             Text::Borrowed(text) => {
                 let start = self.place(text);
-                self.cells.set_borrowed(field, &(start..start + text.len()));
+                self.cells.set_borrowed(slot, &(start..start + text.len()));
             }
-            Text::Owned(text) => self.cells.set_owned(field, text.as_bytes()),
+            Text::Owned(text) => self.cells.set_owned(slot, text.as_bytes()),
         }
     }
 

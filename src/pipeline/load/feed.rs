@@ -13,14 +13,15 @@ use crate::parse::Notices;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
-use crate::write::{EncodedRun, RunBuilder};
+use crate::write::{Chunk, RunBuilder};
 
 /// The counts of the reading side. They include blocks that an earlier, interrupted process settled.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
-    pub(in crate::pipeline) tally: Tally,
+    /// What cleaning changed, by kind of document.
+    pub(in crate::pipeline) tallies: Vec<Tally>,
     pub(in crate::pipeline) rejects: RejectCounts,
     /// Observations about the rows, by source.
     pub(in crate::pipeline) notices: Vec<Notices>,
@@ -30,7 +31,7 @@ pub(in crate::pipeline) struct ReadSide {
 /// Collects blocks into runs and sends them to the writer.
 pub(super) struct Outlet<'a> {
     pub(super) builder: RunBuilder,
-    pub(super) to_writer: mpsc::Sender<EncodedRun>,
+    pub(super) to_writer: mpsc::Sender<Chunk>,
     /// One message for each run that may be in memory at the same time. A run takes one, and returns it when it is
     /// settled. The channel closes when the writer ends.
     pub(super) places: Receiver<()>,
@@ -54,15 +55,15 @@ impl Outlet<'_> {
         self.send(run)
     }
 
-    fn send(&mut self, run: Option<EncodedRun>) -> Result<(), Error> {
-        let Some(mut run) = run else { return Ok(()) };
-        if run.is_settled {
-            // Only the run's `_id`s and digests matter. Its documents' memory is reused, and the next run takes its
+    fn send(&mut self, chunk: Option<Chunk>) -> Result<(), Error> {
+        let Some(mut chunk) = chunk else { return Ok(()) };
+        if chunk.is_settled {
+            // Only the `_id`s and digests matter. The documents' memory is reused, and the next chunk takes this one's
             // place.
-            run.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
+            chunk.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
         }
-        self.is_placed = run.is_settled;
-        self.to_writer.blocking_send(run).map_err(|_| writer_ended())
+        self.is_placed = chunk.is_settled;
+        self.to_writer.blocking_send(chunk).map_err(|_| writer_ended())
     }
 }
 
@@ -98,7 +99,8 @@ impl ReadSide {
     pub(in crate::pipeline) fn count(&mut self, block: &EncodedBlock) {
         self.rows += block.rows;
         self.rejected += block.rejects.len() as u64;
-        self.tally.add(&block.tally);
+        self.tallies.resize_with(self.tallies.len().max(block.kinds.len()), Tally::default);
+        self.tallies.iter_mut().zip(&block.kinds).for_each(|(tally, kind)| tally.add(&kind.tally));
         self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
         self.notices[block.source].add(&block.notices);
         block.rejects.iter().for_each(|row| self.rejects.add(row.reject.reason, row.reject.field));
