@@ -1,11 +1,10 @@
-//! The reading side of a load: collects encoded blocks into runs and sends them to the writer.
-
-use std::sync::mpsc::{Receiver, Sender};
+//! The reading side of a load: collects encoded blocks into chunks and sends them to the writer.
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::RejectsMax;
+use super::places::Places;
 use crate::clean::Tally;
 use crate::encode::EncodedBlock;
 use crate::error::Error;
@@ -28,14 +27,12 @@ pub(in crate::pipeline) struct ReadSide {
     pub(super) over_limit: bool,
 }
 
-/// Collects blocks into runs and sends them to the writer.
+/// Collects blocks into chunks and sends them to the writer.
 pub(super) struct Outlet<'a> {
     pub(super) builder: RunBuilder,
     pub(super) to_writer: mpsc::Sender<Chunk>,
-    /// One message for each run that may be in memory at the same time. A run takes one, and returns it when it is
-    /// settled. The channel closes when the writer ends.
-    pub(super) places: Receiver<()>,
-    /// Whether the current run has taken its place.
+    pub(super) places: Places,
+    /// Whether the current chunk has taken its place.
     pub(super) is_placed: bool,
     pub(super) spares: &'a Spares,
 }
@@ -43,16 +40,18 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     fn push(&mut self, block: EncodedBlock) -> Result<(), Error> {
         if !self.is_placed {
-            self.places.recv().map_err(|_| writer_ended())?;
-            self.is_placed = true;
+            self.is_placed = self.places.take();
         }
-        let run = self.builder.push(block);
-        self.send(run)
+        if !self.is_placed {
+            return Err(writer_ended());
+        }
+        let chunk = self.builder.push(block);
+        self.send(chunk)
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        let run = self.builder.finish();
-        self.send(run)
+        let chunk = self.builder.finish();
+        self.send(chunk)
     }
 
     fn send(&mut self, chunk: Option<Chunk>) -> Result<(), Error> {
@@ -67,16 +66,11 @@ impl Outlet<'_> {
     }
 }
 
-/// Returns a run's place. If nobody receives it, the reading side has ended.
-pub(super) fn put_back(free: &Sender<()>) {
-    let _ = free.send(());
-}
-
 fn writer_ended() -> Error {
     Error::Stopped("the writer ended early".into())
 }
 
-/// Reads, parses, cleans and encodes all sources, and sends them to the writer run by run.
+/// Reads, parses, cleans and encodes all sources, and sends them to the writer chunk by chunk.
 pub(super) fn read(
     stages: &Stages<'_>,
     mut outlet: Outlet,

@@ -7,6 +7,7 @@
 mod begin;
 mod end;
 mod feed;
+mod places;
 mod write;
 
 use std::path::PathBuf;

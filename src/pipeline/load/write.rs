@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
 
 use tokio::sync::mpsc;
 
-use super::feed::{Outlet, ReadSide, beside, put_back, read};
+use super::feed::{Outlet, ReadSide, beside, read};
+use super::places::Places;
 use super::{Load, LoadTarget, keeping};
 use crate::deployment::schema;
 use crate::error::Error;
@@ -27,10 +27,11 @@ impl Load<'_> {
         let (to_writer, chunks) = mpsc::channel(1);
         let lineage = options.lineage.then(|| self.run.id.bytes());
         let spares = &Spares::default();
-        let (free, places) = channel();
-        (0..RUNS_MAX).for_each(|_| put_back(&free));
+        let places = Places::new(RUNS_MAX);
+        let outlet = Outlet { builder, to_writer, places: places.clone(), is_placed: false, spares };
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let write = async move {
+            let _closed = places.closed_at_end();
             self.register().await?;
             // Another load may have filled a collection before this load had its lease, so the policies are made again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
@@ -41,14 +42,13 @@ impl Load<'_> {
                 progress.rows_settled.fetch_add(settled[0].run.rows(), Ordering::Relaxed);
                 self.settle(&settled).await?;
                 recycle(settled, spares);
-                put_back(&free);
+                places.put_back();
                 let Counts { read, written, .. } = self.run.counts;
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
             };
             write_all(&mut writers, chunks, settle).await
         };
-        let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
         let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write)?;
         // If both have an error, the writer's is the cause: the reader then only reports that the writer has ended.
         written?;
