@@ -428,6 +428,7 @@ fn the_table_tells_each_constraint() {
     check("type = 'date'", "date | required | trim | midnight UTC");
     check("type = 'datetime'\npresence = 'optional'", "datetime | optional | trim | ");
     check("type = 'int64'\nthousands = \"'\"\nrange = [1, 2]", "int64 | required | trim | thousands `'`; 1 to 2");
+    check("type = 'int64'\nrange = [5, 5]", "int64 | required | trim | 5 to 5");
     let money = "type = 'decimal128'\ndecimal = ','\ncurrency = ['€', 'EUR']";
     check(money, "decimal128 | required | trim | decimal `,`; currency `€`, `EUR`");
     check(
