@@ -13,6 +13,16 @@ pub struct Reject {
     pub message: String,
 }
 
+impl Reject {
+    /// Adds the number of the array's item that caused the refusal, from 1.
+    #[must_use]
+    pub fn in_item(mut self, number: usize) -> Self {
+        let mark = if self.message.starts_with("item ") { "," } else { ":" };
+        self.message = format!("item {number}{mark} {}", self.message);
+        self
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal,)+) => {
         /// The reason why a row was refused.

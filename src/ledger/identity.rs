@@ -11,7 +11,7 @@ use crate::spec::Spec;
 /// every record could be stored twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionIdentity {
-    /// The identity fields in the spec's order, each as `name: type`.
+    /// The identity fields in the spec's order, each as `name: type`. Arrays have `[]` after their name.
     pub fields: Vec<String>,
     /// Fingerprint of the identity key, or `none`.
     pub key: String,
@@ -22,7 +22,7 @@ impl CollectionIdentity {
     pub fn of(spec: &Spec, key: &IdentityKey) -> Self {
         let named = |index: &usize| {
             let field = &spec.fields[*index];
-            format!("{}: {}", field.name, field.kind.name())
+            format!("{}: {}", spec.shape.marked_name(field), field.kind.name())
         };
         Self { fields: spec.identity.fields.iter().map(named).collect(), key: key.fingerprint() }
     }

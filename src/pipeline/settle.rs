@@ -171,9 +171,9 @@ impl<'a> Entries<'a> {
         let texts = cell_texts(run.document(entry), &self.plan.spec, &layout.dates)
             .expect("a document that was just encoded fits its spec");
         let mut cells = vec![Vec::new(); layout.header.len()];
-        for (text, cell) in texts.into_iter().zip(&layout.cell_of_field) {
-            if let Some(cell) = cell {
-                cells[*cell] = text.into_bytes();
+        for (text, column) in texts.into_iter().zip(self.plan.spec.columns()) {
+            if let Some(cell) = layout.cell_of_field[column.field] {
+                cells[cell] = text.into_bytes();
             }
         }
         let (reason, message) = refusal.explain();

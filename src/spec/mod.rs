@@ -8,6 +8,7 @@ mod field;
 mod from_toml;
 mod markdown;
 mod range;
+mod shape;
 mod source;
 mod spelling;
 
@@ -17,6 +18,7 @@ use std::path::Path;
 pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
 pub use range::{Decimal, Range};
+pub use shape::{Column, Group, Node, Shape};
 pub use source::{Sign, SourceFormat};
 pub use spelling::{column_key, is_blank, same_spelling, trim};
 
@@ -36,6 +38,8 @@ pub struct Spec {
     pub text: String,
     /// The fields that contain values, in document order. Fields with the same dotted prefix follow each other.
     pub fields: Vec<Field>,
+    /// The tree of the document.
+    pub shape: Shape,
     /// The fields that identify a record.
     pub identity: Identity,
     /// Rules between fields.
@@ -52,7 +56,7 @@ pub struct Spec {
 /// in other fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Indices into [`Spec::fields`], ascending. By default all fields.
+    /// Indices into [`Spec::fields`], ascending. By default all fields. A repeating group is listed with all its fields.
     pub fields: Vec<usize>,
     /// The rule for a conflict.
     pub on_conflict: OnConflict,
@@ -123,6 +127,16 @@ impl Spec {
         let text =
             fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
         Self::from_toml(&text, &path.display().to_string())
+    }
+
+    /// Returns the columns of the source. If no group repeats, each field has one, in the order of the fields.
+    pub fn columns(&self) -> Vec<Column<'_>> {
+        self.shape.columns(&self.shape.roots, &self.fields)
+    }
+
+    /// Returns the columns of the items of a repeating group with these elements.
+    pub fn columns_of<'s>(&'s self, children: &'s [Node]) -> Vec<Column<'s>> {
+        self.shape.columns(children, &self.fields)
     }
 
     /// Returns the index of the field with this dotted name.

@@ -141,7 +141,7 @@ fn a_name_is_quoted_where_a_reader_could_take_the_file_for_another_format() {
         let text = format!("name = \"x\"\n{}", names.iter().map(field).collect::<String>());
         let spec = Spec::from_toml(&text, "test").expect("a right spec");
         let mut out = Vec::new();
-        write_header(&spec.fields, delimiter, &mut out);
+        write_header(&spec.columns(), delimiter, &mut out);
         assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
     };
     check(&["Name", "{ab"], b',', "Name,{ab\n");

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -14,27 +15,31 @@ use crate::parse::dates::iso_text;
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Field, FieldType, Spec};
+use crate::spec::{Column, Field, FieldType};
 
-/// Largest nesting depth of objects. MongoDB allows the same depth in a document.
-const DEPTH_MAX: usize = 100;
+/// Largest nesting depth of objects and arrays. MongoDB allows the same depth in a document.
+pub(super) const DEPTH_MAX: usize = 100;
 /// Largest number of keys that are remembered. A source with more keys uses data as keys.
 const KEYS_MAX: usize = 10_000;
 
-/// Assigns the keys of a row's object to fields. Every key that occurs is remembered, so that it is looked up in
-/// `columns` only once.
+/// Assigns the keys of an object to columns: those of a row, or those of a repeating group's items. Every key that
+/// occurs is remembered, so that it is looked up in `columns` only once.
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
     known: HashMap<String, Vec<usize>>,
     spellings: Vec<Spelling>,
+    /// For each column, its field.
+    fields: Vec<usize>,
 }
 
 /// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
 /// interpreted by the rules of the spec, whatever the format.
 #[derive(Debug, Clone)]
-enum Spelling {
+pub(super) enum Spelling {
     AsJson,
+    /// The JSON text of an array.
+    Array,
     /// Numbers with a decimal comma.
     Comma,
     /// The words for true and false.
@@ -42,7 +47,11 @@ enum Spelling {
 }
 
 impl Spelling {
-    fn of(field: &Field) -> Self {
+    fn of_column(column: &Column<'_>, fields: &[Field]) -> Self {
+        if column.node.is_array() { Self::Array } else { Self::of(&fields[column.field]) }
+    }
+
+    pub(super) fn of(field: &Field) -> Self {
         let word = |words: &[String]| words.first().cloned().unwrap_or_default();
         match &field.kind {
             FieldType::Int32(format)
@@ -59,7 +68,7 @@ impl Spelling {
     }
 
     /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
-    fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
+    pub(super) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
         match self {
             Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
             Self::Words(_, falsy) if value == "false" => Text::Owned(falsy.clone()),
@@ -76,51 +85,111 @@ fn is_number(value: &str) -> bool {
 }
 
 impl Json {
-    pub(super) fn new(spec: &Spec) -> Self {
+    pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
         Self {
-            columns: Columns::new(spec),
+            columns: Columns::new(columns),
             known: HashMap::new(),
-            spellings: spec.fields.iter().map(Spelling::of).collect(),
+            spellings: columns.iter().map(|column| Spelling::of_column(column, fields)).collect(),
+            fields: columns.iter().map(|column| column.field).collect(),
         }
     }
 
-    /// Parses the values of `row` into `cells`, one per field. If `row` is not JSON, its whole text becomes the only
+    /// Returns the number of columns.
+    pub(super) fn width(&self) -> usize {
+        self.spellings.len()
+    }
+
+    /// Returns the field of a column.
+    pub(super) fn field_of(&self, column: usize) -> usize {
+        self.fields[column]
+    }
+
+    /// Returns the paths of all values seen so far that no column uses, in alphabetical order.
+    pub(super) fn unknown(&self) -> Vec<&str> {
+        let mut unknown: Vec<&str> =
+            self.known.iter().filter(|(_, columns)| columns.is_empty()).map(|(path, _)| path.as_str()).collect();
+        unknown.retain(|path| {
+            let is_inside = |other: &String| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+            !self.columns.is_ignored(path) && !self.known.keys().any(is_inside)
+        });
+        unknown.sort_unstable();
+        unknown
+    }
+
+    /// Parses the values of `row` into `cells`, one per column. If `row` is not JSON, its whole text becomes the only
     /// cell.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
-        cells.clear_for(self.spellings.len());
-        let parsed = self.fill(row, cells);
-        match &parsed {
-            Err(Reject { field: None, .. }) => cells.end_with(0, &(0..row.len())),
+        cells.clear_for(self.width());
+        match self.parse_text(row, cells) {
+            Err(reject) => {
+                cells.end_with(0, &(0..row.len()));
+                Err(reject)
+            }
             // The refused value gets a U+FFFD in front. Otherwise the row could be accepted if the reject file is
             // loaded uncorrected.
-            Err(Reject { field: Some(field), .. }) => {
-                let marked = [LOST_CHARACTER, cells.get(row, *field)].concat();
-                cells.set_owned(*field, &marked);
+            Ok(Some((column, reject))) => {
+                let marked = [LOST_CHARACTER, cells.get(row, column)].concat();
+                cells.set_owned(column, &marked);
+                Err(reject)
             }
-            Ok(()) => {}
+            Ok(None) => Ok(()),
         }
-        parsed
     }
 
-    fn fill(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
+    fn parse_text(&mut self, row: &[u8], cells: &mut Cells) -> Result<Option<(usize, Reject)>, Reject> {
         let row = std::str::from_utf8(row).map_err(|error| {
             let message = format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1);
             reject(None, Reason::Undecodable, message)
         })?;
-        let mut filling = Filling { json: self, row, cells, refusal: None };
-        walk(row, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(|byte| not_an_object(row, byte))?;
-        filling.refusal.map_or(Ok(()), Err)
+        self.fill(row, 0, 1, cells).map_err(|byte| not_an_object(row, byte))
     }
 
-    /// Returns the indices of the fields that use the value at `path`.
-    fn fields_of(&mut self, path: &str) -> &[usize] {
+    /// Parses the values of the object `text[start..]`, which is `depth` objects deep, into `cells`. Returns the first
+    /// value that cannot become a cell: its column, and the reject. On error, returns the byte of `text`, counted from
+    /// 1, from which it is not JSON.
+    pub(super) fn fill(
+        &mut self,
+        text: &str,
+        start: usize,
+        depth: usize,
+        cells: &mut impl SetCells,
+    ) -> Result<Option<(usize, Reject)>, usize> {
+        let mut filling = Filling { json: self, row: text, cells, refusal: None };
+        walk(&text[start..], start, &mut |key, value| filling.take(&key, value.get(), depth))?;
+        Ok(filling.refusal)
+    }
+
+    /// Returns the indices of the columns that use the value at `path`.
+    fn columns_of(&mut self, path: &str) -> &[usize] {
         if !self.known.contains_key(path) {
             if self.known.len() >= KEYS_MAX {
-                return self.columns.fields_of(path);
+                return self.columns.of(path);
             }
-            self.known.insert(path.to_owned(), self.columns.fields_of(path).to_vec());
+            self.known.insert(path.to_owned(), self.columns.of(path).to_vec());
         }
         &self.known[path]
+    }
+}
+
+/// Cells that can be set in any order: those of a row, or those of an item.
+pub(super) trait SetCells {
+    fn is_set(&self, column: usize) -> bool;
+    /// Sets a cell to a range of the text that is parsed.
+    fn set_borrowed(&mut self, column: usize, range: &Range<usize>);
+    fn set_owned(&mut self, column: usize, text: &[u8]);
+}
+
+impl SetCells for Cells {
+    fn is_set(&self, column: usize) -> bool {
+        Self::is_set(self, column)
+    }
+
+    fn set_borrowed(&mut self, column: usize, range: &Range<usize>) {
+        Self::set_borrowed(self, column, range);
+    }
+
+    fn set_owned(&mut self, column: usize, text: &[u8]) {
+        Self::set_owned(self, column, text);
     }
 }
 
@@ -134,7 +203,7 @@ fn not_an_object(row: &str, byte: usize) -> Reject {
     reject(None, Reason::NotJson, message)
 }
 
-fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
+pub(super) fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
     Reject { field, reason, message: message.into() }
 }
 
@@ -148,7 +217,7 @@ fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usi
 }
 
 /// Returns the byte of `text`, counted from 1, at which the error is.
-fn byte_of(text: &str, error: &serde_json::Error) -> usize {
+pub(super) fn byte_of(text: &str, error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     lines.map(str::len).sum::<usize>() + error.column()
 }
@@ -207,18 +276,18 @@ impl<'t> Visitor<'t> for Key {
     }
 }
 
-/// The row that is being parsed, and its cells.
-struct Filling<'f> {
+/// The object that is being parsed, and its cells.
+struct Filling<'f, C> {
     json: &'f mut Json,
     row: &'f str,
-    cells: &'f mut Cells,
-    /// The first value that cannot become a cell.
-    refusal: Option<Reject>,
+    cells: &'f mut C,
+    /// The first value that cannot become a cell, and its column.
+    refusal: Option<(usize, Reject)>,
 }
 
 /// The text of a value, as its cell contains it.
 #[derive(Clone)]
-enum Text<'t> {
+pub(super) enum Text<'t> {
     Borrowed(&'t str),
     Owned(String),
 }
@@ -232,58 +301,65 @@ impl Text<'_> {
     }
 }
 
-impl<'f> Filling<'f> {
+impl<'f, C: SetCells> Filling<'f, C> {
     /// Processes the value at `path`, which is `depth` objects deep.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let fields = self.json.fields_of(path);
-        if fields.is_empty() {
+        let columns = self.json.columns_of(path);
+        if columns.is_empty() {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
         }
-        let first = fields[0];
-        let text = scalar(value).unwrap_or_else(|refusal| {
-            self.refusal.get_or_insert(Reject { field: Some(first), ..refusal });
-            Text::Borrowed(value)
-        });
-        for place in 0..self.json.fields_of(path).len() {
-            let field = self.json.fields_of(path)[place];
-            let text = self.json.spellings[field].spell(value, text.clone());
-            self.set(field, &text);
+        let first = columns[0];
+        let text = match self.json.spellings[first] {
+            Spelling::Array => Text::Borrowed(value),
+            _ => scalar(value).unwrap_or_else(|refusal| {
+                self.refuse(first, refusal);
+                Text::Borrowed(value)
+            }),
+        };
+        for place in 0..self.json.columns_of(path).len() {
+            let column = self.json.columns_of(path)[place];
+            let text = self.json.spellings[column].spell(value, text.clone());
+            self.set(column, &text);
         }
         Ok(())
     }
 
     fn descend(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let base = self.place(value);
+        let base = place_in(self.row, value);
         if depth >= DEPTH_MAX {
             return Err(base + 1);
         }
         walk(value, base, &mut |key, inner| self.take(&format!("{path}.{key}"), inner.get(), depth + 1))
     }
 
-    fn set(&mut self, field: usize, text: &Text<'f>) {
-        if self.cells.is_set(field) {
-            let twice = || reject(Some(field), Reason::NotJson, "the object gives this field twice");
-            self.refusal.get_or_insert_with(twice);
+    fn set(&mut self, column: usize, text: &Text<'f>) {
+        if self.cells.is_set(column) {
+            self.refuse(column, reject(None, Reason::NotJson, "the object gives this field twice"));
             return;
         }
         match text {
-            Text::Borrowed("") => self.cells.set_borrowed(field, &(0..0)),
+            Text::Borrowed("") => self.cells.set_borrowed(column, &(0..0)),
             Text::Borrowed(text) => {
-                let start = self.place(text);
-                self.cells.set_borrowed(field, &(start..start + text.len()));
+                let start = place_in(self.row, text);
+                self.cells.set_borrowed(column, &(start..start + text.len()));
             }
-            Text::Owned(text) => self.cells.set_owned(field, text.as_bytes()),
+            Text::Owned(text) => self.cells.set_owned(column, text.as_bytes()),
         }
     }
 
-    /// Returns the position of `part` in the row. `part` must be a slice of the row.
-    fn place(&self, part: &str) -> usize {
-        part.as_ptr() as usize - self.row.as_ptr() as usize
+    fn refuse(&mut self, column: usize, refusal: Reject) {
+        let field = Some(self.json.fields[column]);
+        self.refusal.get_or_insert((column, Reject { field, ..refusal }));
     }
 }
 
+/// Returns the position of `part` in `text`. `part` must be a slice of `text`.
+pub(super) fn place_in(text: &str, part: &str) -> usize {
+    part.as_ptr() as usize - text.as_ptr() as usize
+}
+
 /// Returns the text of a value that is not a plain object or array. `value` must be valid JSON.
-fn scalar(value: &str) -> Result<Text<'_>, Reject> {
+pub(super) fn scalar(value: &str) -> Result<Text<'_>, Reject> {
     match value.as_bytes() {
         [b'"', ..] => string(value),
         [b'n', ..] => Ok(Text::Borrowed("")),
@@ -307,7 +383,7 @@ fn string(value: &str) -> Result<Text<'_>, Reject> {
 }
 
 /// Returns true if the value is an object with fields of its own.
-fn is_nested(value: &str) -> bool {
+pub(super) fn is_nested(value: &str) -> bool {
     value.starts_with('{') && !is_extended(value)
 }
 
@@ -371,7 +447,7 @@ struct Keys<'k> {
 
 impl Keys<'_> {
     fn see(&mut self, path: &str, value: &str, depth: usize) -> Result<(), usize> {
-        if is_nested(value) && depth < DEPTH_MAX && self.columns.fields_of(path).is_empty() {
+        if is_nested(value) && depth < DEPTH_MAX && self.columns.of(path).is_empty() {
             return walk(value, 0, &mut |key, inner| self.see(&format!("{path}.{key}"), inner.get(), depth + 1));
         }
         if self.seen.len() < KEYS_MAX && !self.seen.contains_key(path) {

@@ -2,14 +2,17 @@
 
 mod field;
 mod format;
+mod group;
 mod names;
 mod relations;
 mod source;
 
+use self::names::Names;
 use self::source::{Source, Table};
 use super::{Spec, SpecError};
 
-const KEYS: &[&str] = &["name", "collection", "null_markers", "identity", "field", "plausibility", "index", "source"];
+const KEYS: &[&str] =
+    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index", "source"];
 
 /// Reads a spec. Messages use `origin` as the name of the text.
 pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
@@ -19,18 +22,21 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
     root.only(KEYS)?;
     let name = root.needed_text("name", "name the dataset, e.g. name = \"admissions\"")?;
     let tables = root.tables("field")?;
-    let fields = field::read_all(&root, &tables)?;
-    names::check(&fields, &tables)?;
+    let group_tables = root.tables("group")?;
+    let groups = group::read_all(&group_tables)?;
+    let fields = field::read_all(&root, &tables, &groups)?;
+    let shape = Names { fields: &fields, tables, groups, group_tables }.check()?;
     Ok(Spec {
         text: text.to_owned(),
         name: name.to_owned(),
         collection: collection(&root, name)?,
         origin: origin.to_owned(),
-        identity: relations::identity(&root, &fields)?,
-        plausibility: relations::plausibility(&root, &fields)?,
-        indexes: relations::indexes(&root, &fields)?,
+        identity: relations::identity(&root, &fields, &shape)?,
+        plausibility: relations::plausibility(&root, &fields, &shape)?,
+        indexes: relations::indexes(&root, &fields, &shape)?,
         source: format::read(&root)?,
         fields,
+        shape,
         hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
     })
 }
