@@ -16,9 +16,20 @@ pub struct Reject {
 impl Reject {
     /// Adds the number of the array's item that caused the refusal, from 1.
     #[must_use]
-    pub fn in_item(mut self, number: usize) -> Self {
-        let mark = if self.message.starts_with("item ") { "," } else { ":" };
-        self.message = format!("item {number}{mark} {}", self.message);
+    pub fn in_item(self, number: usize) -> Self {
+        self.inside(&format!("item {number}"))
+    }
+
+    /// Adds the key of the item's value that caused the refusal.
+    #[must_use]
+    pub fn in_key(self, key: &str) -> Self {
+        self.inside(&format!("`{key}`"))
+    }
+
+    /// Adds a place to the message: ``item 2, `period`, item 1: expected …``.
+    fn inside(mut self, place: &str) -> Self {
+        let mark = if self.message.starts_with("item ") || self.message.starts_with('`') { "," } else { ":" };
+        self.message = format!("{place}{mark} {}", self.message);
         self
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct ArrayPlan {
     is_required: bool,
     /// The columns of an item. A list has one.
     columns: Vec<ColumnPlan>,
+    /// The keys of the columns. A list has none.
+    keys: Vec<String>,
 }
 
 /// The row whose arrays are cleaned.
@@ -43,13 +45,17 @@ pub(super) fn plan(spec: &Spec) -> Vec<ColumnPlan> {
 
 fn plan_columns(spec: &Spec, columns: &[Column<'_>]) -> Vec<ColumnPlan> {
     let plan = |column: &Column<'_>| {
-        let columns = match column.node {
+        let (columns, keys) = match column.node {
             Node::Leaf { field, .. } => return ColumnPlan::Value(*field),
-            Node::List { field, .. } => vec![ColumnPlan::Value(*field)],
-            Node::Group { children, .. } => plan_columns(spec, &spec.columns_of(children)),
+            Node::List { field, .. } => (vec![ColumnPlan::Value(*field)], Vec::new()),
+            Node::Group { children, .. } => {
+                let columns = spec.columns_of(children);
+                let keys = columns.iter().map(|column| column.column.to_owned()).collect();
+                (plan_columns(spec, &columns), keys)
+            }
         };
         let is_required = column.presence == Presence::Required;
-        ColumnPlan::Array(ArrayPlan { fields: column.node.fields(), is_required, columns })
+        ColumnPlan::Array(ArrayPlan { fields: column.node.fields(), is_required, columns, keys })
     };
     columns.iter().map(plan).collect()
 }
@@ -68,13 +74,25 @@ impl ArrayPlan {
             let message = "expected at least one item: the array is required".to_owned();
             return Err(Reject { field: Some(self.fields.start), reason: Reason::Missing, message });
         }
+        // The items of arrays inside this one follow after its own.
         let start = record.items.len();
-        record.items.resize(start + cells.len(), Value::Null);
+        let end = start + cells.len();
+        record.items.resize(end, Value::Null);
         for (place, cell) in cells.enumerate() {
             let value = self.clean_cell(place, cell, of, scratch, marks, record);
-            record.items[start + place] = value.map_err(|reject| reject.in_item(place / self.columns.len() + 1))?;
+            record.items[start + place] = value.map_err(|reject| self.locate(reject, place))?;
         }
-        Ok(Value::Items(start as u32..record.items.len() as u32))
+        Ok(Value::Items(start as u32..end as u32))
+    }
+
+    /// Adds item and key of the array's cell number `place` to the message.
+    fn locate(&self, reject: Reject, place: usize) -> Reject {
+        let (item, column) = (place / self.columns.len(), place % self.columns.len());
+        let reject = match self.keys.get(column) {
+            Some(key) => reject.in_key(key),
+            None => reject,
+        };
+        reject.in_item(item + 1)
     }
 
     /// Cleans the array's cell number `place`.
@@ -101,3 +119,6 @@ impl ArrayPlan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A typed record: one value per field, in the order of the spec's fields. It is reused for the next row without
 /// allocation.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Record {
     /// One value per field. The value of a repeating group is that of its first field; its other fields are null.
     pub values: Vec<Value>,

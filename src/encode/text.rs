@@ -342,4 +342,64 @@ mod tests {
         assert_eq!(written(&[Some(german), None]), ["01.01.1970", "1970-01-02"]);
         assert_eq!(written(&[Some(german)]), ["01.01.1970", "1970-01-02"]);
     }
+
+    const ARRAYS: &str = "name = 'x'\n\
+        [[group]]\nname = 'rows'\nrepeats = 'row'\n\
+        [[field]]\nname = 'rows.in.day'\ntype = 'date'\npresence = 'nullable'\nprivacy = 'none'\n\
+        [[field]]\nname = 'rows.flag'\ntype = 'bool'\ntruthy = ['ja']\nfalsy = ['nein']\nprivacy = 'none'\n\
+        [[field]]\nname = 'rows.codes'\ntype = 'string'\nrepeats = true\nprivacy = 'none'\n\
+        [[field]]\nname = 'doses'\ntype = 'double'\ndecimal = ','\nrepeats = true\npresence = 'nullable'\nprivacy = 'none'\n\
+        [[field]]\nname = 'exact'\ntype = 'decimal128'\nrepeats = true\npresence = 'optional'\nprivacy = 'none'\n";
+
+    #[test]
+    fn arrays_are_written_as_json() {
+        let spec = Spec::from_toml(ARRAYS, "test").expect("a right spec");
+        let day = DateTime::from_millis(DAY_MS);
+        let decimals = ["1.50", "15E+3"].map(|text| text.parse::<bson::Decimal128>().expect("valid"));
+        let row = |day: Bson| doc! { "in": { "day": day }, "flag": true, "codes": ["a\"b", "\u{e9}"] };
+        let document = doc! {
+            "_id": 1, "rows": [row(day.into()), row(Bson::Null)], "doses": [0.1, Bson::Null, -0.0],
+            "exact": decimals.to_vec(),
+        };
+        let german = DateFormat::DayMonthYear(b'.');
+        let expected = [
+            r#"[{"in":{"day":"02.01.1970"},"flag":true,"codes":["a\"b","é"]},{"in":{"day":null},"flag":true,"codes":["a\"b","é"]}]"#,
+            "[0.1,null,-0]",
+            "[1.50,15E+3]",
+        ];
+        assert_eq!(texts(document, &spec, &[Some(german)]), Ok(expected.map(str::to_owned).to_vec()));
+        let empty = doc! { "_id": 1, "rows": [], "doses": [], "exact": [] };
+        assert_eq!(texts(empty, &spec, &[]), Ok(vec!["[]".to_owned(); 3]));
+    }
+
+    #[test]
+    fn arrays_that_would_not_come_back_are_misfits() {
+        let spec = Spec::from_toml(&ARRAYS.replace("repeats = 'row'", "repeats = 'row'\npresence = 'required'"), "test")
+            .expect("a right spec");
+        let check = |rows: Bson, doses: Bson, field: &str, problem: &str| {
+            let misfit = texts(doc! { "rows": rows, "doses": doses, "exact": [] }, &spec, &[]).expect_err("a misfit");
+            assert_eq!((misfit.field.as_str(), misfit.problem.contains(problem)), (field, true), "{misfit:?}");
+        };
+        let row = || doc! { "in": { "day": null }, "flag": true, "codes": ["a"] };
+        let rows = |document: bson::Document| Bson::Array(vec![row().into(), document.into()]);
+        let with = |name: &str, value: Bson| {
+            let mut document = row();
+            document.insert(name, value);
+            rows(document)
+        };
+        let doses = || Bson::Array(Vec::new());
+        check(Bson::Null, doses(), "rows", "another BSON type");
+        check(Bson::Array(Vec::new()), doses(), "rows", "no items");
+        check(Bson::Array(vec![Bson::Int32(1)]), doses(), "rows", "not a document");
+        check(with("flag", Bson::Null), doses(), "rows.flag", "null");
+        check(with("codes", Bson::from("a")), doses(), "rows.codes", "another BSON type");
+        check(with("codes", Bson::Array(Vec::new())), doses(), "rows.codes", "no items");
+        check(with("codes", Bson::Array(vec![Bson::Null])), doses(), "rows.codes", "null");
+        check(with("more", Bson::Int32(1)), doses(), "", "does not know");
+        check(with("in", doc! { "day": null, "x": 1 }.into()), doses(), "", "does not know");
+        check(rows(doc! { "flag": true }), doses(), "rows.in.day", "no such field");
+        check(rows(row()), Bson::Double(1.0), "doses", "another BSON type");
+        check(rows(row()), Bson::Array(vec![Bson::Int32(1)]), "doses", "another BSON type");
+        check(rows(row()), doc! { "0": 1.0 }.into(), "doses", "another BSON type");
+    }
 }

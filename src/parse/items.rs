@@ -37,8 +37,8 @@ struct Array {
 #[derive(Debug, Clone)]
 enum Item {
     Value(Spelling),
-    /// An object, and the arrays among its columns.
-    Object(Box<Json>, Vec<(usize, Array)>),
+    /// An object, the keys of its columns, and the arrays among them.
+    Object(Box<Json>, Vec<String>, Vec<(usize, Array)>),
 }
 
 impl Arrays {
@@ -95,7 +95,8 @@ fn arrays_of(spec: &Spec, columns: &[Column<'_>]) -> Vec<(usize, Array)> {
             Node::List { field, .. } => Item::Value(Spelling::of(&spec.fields[*field])),
             Node::Group { children, .. } => {
                 let columns = spec.columns_of(children);
-                Item::Object(Box::new(Json::new(&columns, &spec.fields)), arrays_of(spec, &columns))
+                let keys = columns.iter().map(|column| column.column.to_owned()).collect();
+                Item::Object(Box::new(Json::new(&columns, &spec.fields)), keys, arrays_of(spec, &columns))
             }
         };
         Some(Array { field: column.field, column: column.column.to_owned(), item })
@@ -159,7 +160,7 @@ impl Array {
                 }
                 Ok(())
             }
-            Item::Object(json, _) => {
+            Item::Object(json, keys, _) => {
                 if !is_nested(value) {
                     return Err(self.refuse("expected an object".to_owned()));
                 }
@@ -168,7 +169,7 @@ impl Array {
                 let end = start + value.len();
                 match json.fill(&text[..end], start, depth + 2, &mut Row { items, at }) {
                     Ok(None) => Ok(()),
-                    Ok(Some((_, refusal))) => Err(refusal),
+                    Ok(Some((column, refusal))) => Err(refusal.in_key(&keys[column])),
                     Err(_) => Err(self.refuse(format!("expected at most {DEPTH_MAX} levels of objects and arrays"))),
                 }
             }
@@ -183,12 +184,12 @@ impl Array {
         depth: usize,
         items: &mut ItemsOf<'_>,
     ) -> Result<(), Reject> {
-        let Item::Object(json, arrays) = &mut self.item else { return Ok(()) };
+        let Item::Object(json, _, arrays) = &mut self.item else { return Ok(()) };
         for (column, array) in arrays {
             for (number, row) in cells.clone().step_by(json.width()).enumerate() {
                 if let Some(range) = items.range_of(row + *column) {
                     let inner = array.parse(text, range, depth + 2, items);
-                    let inner = inner.map_err(|reject| reject.in_item(number + 1))?;
+                    let inner = inner.map_err(|reject| reject.in_key(&array.column).in_item(number + 1))?;
                     items.set_array(row + *column, &inner);
                 }
             }
@@ -204,7 +205,7 @@ impl Array {
         for (place, cell) in range.enumerate() {
             let (field, inner) = match &self.item {
                 Item::Value(_) => (self.field, None),
-                Item::Object(json, arrays) => {
+                Item::Object(json, _, arrays) => {
                     let column = place % json.width();
                     (json.field_of(column), arrays.iter().find(|(index, _)| *index == column))
                 }
@@ -217,7 +218,7 @@ impl Array {
     }
 
     fn add_unknown(&self, prefix: &str, unknown: &mut Vec<String>) {
-        let Item::Object(json, arrays) = &self.item else { return };
+        let Item::Object(json, _, arrays) = &self.item else { return };
         let prefix = format!("{prefix}{}[].", self.column);
         unknown.extend(json.unknown().into_iter().map(|path| format!("{prefix}{path}")));
         for (_, array) in arrays {

@@ -14,8 +14,8 @@ use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, 
 pub struct Layout {
     /// The format of the source.
     pub format: Format,
-    /// For each field of the spec, the index of its cell. `None` if the column is optional and absent. The cell of a
-    /// repeating group is that of its first field; its other fields have none.
+    /// For each field of the spec, the index of its cell. `None` if the column is optional and absent. The fields of a
+    /// repeating group have one cell.
     pub cell_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
     pub dates: Vec<Option<DateFormat>>,
@@ -211,7 +211,7 @@ fn row_of(sample: &[u8], span: RowSpan) -> &[u8] {
 fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -> Vec<Option<usize>> {
     let mut cell_of_field = vec![None; spec.fields.len()];
     for (column, cell) in columns.iter().zip(cells) {
-        cell_of_field[column.field] = *cell;
+        cell_of_field[column.node.fields()].fill(*cell);
     }
     cell_of_field
 }

@@ -111,10 +111,10 @@ fn a_cell_that_is_no_array_of_the_right_items_is_refused_without_its_value() {
     let unfit = "where a string, number, boolean, date or null is expected";
     check_refused("", "[1, [2]]", 5, &format!("item 2: the value is an object or an array {unfit}"));
     check_refused("", "[1, {\"x\": 2}]", 5, &format!("item 2: the value is an object or an array {unfit}"));
-    check_refused("[{\"family\":{}}]", "", 1, &format!("item 1: the value is an object or an array {unfit}"));
-    check_refused("[{\"family\":1,\"FAMILY\":2}]", "", 1, "item 1: the object gives this field twice");
-    check_refused("[{},{\"given\":\"canary\"}]", "", 2, "item 2: expected a JSON array, e.g. [\"a\", \"b\"]");
-    check_refused("[{\"period\":[{},7]}]", "", 3, "item 1, item 2: expected an object");
+    check_refused("[{\"family\":{}}]", "", 1, &format!("item 1, `family`: the value is an object or an array {unfit}"));
+    check_refused("[{\"family\":1,\"FAMILY\":2}]", "", 1, "item 1, `family`: the object gives this field twice");
+    check_refused("[{},{\"given\":\"canary\"}]", "", 2, "item 2, `given`: expected a JSON array, e.g. [\"a\", \"b\"]");
+    check_refused("[{\"period\":[{},7]}]", "", 3, "item 1, `period`, item 2: expected an object");
     check_refused("", "[1,", 5, "expected a JSON array: see byte 3 of the cell");
     check_refused("", "[1] canary", 5, "expected a JSON array: see byte 5 of the cell");
     let deep = format!("[{}1{}]", "{\"x\":".repeat(120), "}".repeat(120));
