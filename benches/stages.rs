@@ -16,7 +16,7 @@ use medlift::parse::{Cells, Parser};
 use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadError, ReadOptions, Reader};
 use medlift::spec::Spec;
-use medlift::write::{EncodedRun, Mode, Policy};
+use medlift::write::{Chunk, Mode, Policy};
 
 const ROWS: u64 = 100_000;
 const ROUNDS: usize = 15;
@@ -85,10 +85,11 @@ fn split_only(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
 fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
     let mut reader = reader(plan, rows)?;
     let mut bench = Bench::new(plan, 0, None);
-    let (mut block, mut documents) = (Block::default(), Vec::new());
+    let (mut block, mut documents) = (Block::default(), vec![Vec::new()]);
     while let Some(next) = reader.next_block(block)? {
-        EncodedBlock { documents, .. } = std::hint::black_box(bench.encode(&next, documents));
-        documents.clear();
+        let encoded = std::hint::black_box(bench.encode(&next, documents));
+        documents = encoded.kinds.into_iter().map(|kind| kind.documents).collect();
+        documents.iter_mut().for_each(Vec::clear);
         block = next;
     }
     Ok(())
@@ -103,15 +104,15 @@ fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
         is_resumed: false,
     };
     let mut bench = Bench::new(plan, 0, None);
-    let mut encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block, Vec::new())).collect();
-    let mut run: Option<EncodedRun> = None;
-    let mut room = Vec::with_capacity(encoded.iter().map(|block| block.documents.len()).max().unwrap_or_default());
+    let mut encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block, vec![Vec::new()])).collect();
+    let mut chunk: Option<Chunk> = None;
+    let mut room = Vec::with_capacity(encoded.iter().map(EncodedBlock::documents_bytes).max().unwrap_or_default());
     let seconds = processor_seconds(|| {
         for block in &mut encoded {
-            room = block.sort(std::mem::take(&mut room));
+            room = block.kinds[0].sort(std::mem::take(&mut room));
             room.clear();
         }
-        run = Some(EncodedRun::new(std::mem::take(&mut encoded), policy, false));
+        chunk = Some(Chunk::new(std::mem::take(&mut encoded), &[policy], false));
         Ok(())
     })?;
     Ok(seconds)

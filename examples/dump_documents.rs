@@ -12,7 +12,7 @@ use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
 use medlift::spec::Spec;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
-use medlift::write::{BatchId, EncodedRun, Limits, Mode, Policy, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
+use medlift::write::{BatchId, Chunk, EncodedRun, Limits, Mode, Policy, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
 
 /// One batch at a time. The size of the batches does not matter, because the documents are written without gaps.
 const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
@@ -53,22 +53,23 @@ struct Dump {
 
 impl Dump {
     fn write_all(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
-        let mut builder = RunBuilder::new(policy, RUN_BYTES_DEFAULT, 0);
+        let mut builder = RunBuilder::new(vec![policy], RUN_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
         let mut reader = Reader::open(&plan.sources[0].origin, 0, &ReadOptions::default())?;
         reader.start(plan.sources[0].layout.format.framing());
         while let Some(block) = reader.next_block(Block::default())? {
-            if let Some(run) = builder.push(bench.encode(&block, Vec::new())) {
-                self.take(run)?;
+            if let Some(chunk) = builder.push(bench.encode(&block, vec![Vec::new()])) {
+                self.take(chunk)?;
             }
         }
-        builder.finish().map_or(Ok(()), |run| self.take(run))?;
+        builder.finish().map_or(Ok(()), |chunk| self.take(chunk))?;
         self.answer_until(0)
     }
 
     /// Adds a run when there is a free place besides the one for the next run. This gives the order of a load, except
     /// for its timing.
-    fn take(&mut self, mut run: EncodedRun) -> Result<(), Box<dyn Error>> {
+    fn take(&mut self, chunk: Chunk) -> Result<(), Box<dyn Error>> {
+        let mut run = chunk.into_runs().remove(0);
         self.answer_until(RUNS_MAX - 2)?;
         // A load writes no record whose `_id` an earlier run contained.
         run.entries.retain(|entry| self.seen.insert(entry.id));

@@ -169,7 +169,7 @@ impl Error {
         wanted: &CollectionIdentity,
     ) -> Result<(), Self> {
         let Some(stored) = stored.difference(wanted) else { return Ok(()) };
-        Err(Self::OtherIdentity { collection: format!("{}.{}", target.database, target.collection), stored })
+        Err(Self::OtherIdentity { collection: target.full_name(), stored })
     }
 
     /// The exit code: 2 for a wrong command line or spec or another identity, 3 without a connection or sign-in, 6 if

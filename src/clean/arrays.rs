@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::cleaner::{Marks, Plan, Scratch};
 use super::{Record, Value};
-use crate::parse::Cells;
+use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Node, Presence, Spec};
 
@@ -21,6 +21,8 @@ pub(super) enum ColumnPlan {
 pub(super) struct ArrayPlan {
     /// All fields of the array.
     pub(super) fields: Range<usize>,
+    /// Number of the array among those of the row. Unused for an array inside another one.
+    pub(super) number: usize,
     is_required: bool,
     /// The columns of an item. A list has one.
     columns: Vec<ColumnPlan>,
@@ -37,13 +39,13 @@ pub(super) struct ArrayCells<'a> {
 }
 
 /// Returns the plans of the columns, or nothing if there is no array among them.
-pub(super) fn plan(spec: &Spec) -> Vec<ColumnPlan> {
+pub(super) fn plan(spec: &Spec, layout: &Layout) -> Vec<ColumnPlan> {
     let columns = spec.columns();
     let has_arrays = columns.iter().any(|column| column.node.is_array());
-    if has_arrays { plan_columns(spec, &columns) } else { Vec::new() }
+    if has_arrays { plan_columns(spec, layout, &columns) } else { Vec::new() }
 }
 
-fn plan_columns(spec: &Spec, columns: &[Column<'_>]) -> Vec<ColumnPlan> {
+fn plan_columns(spec: &Spec, layout: &Layout, columns: &[Column<'_>]) -> Vec<ColumnPlan> {
     let plan = |column: &Column<'_>| {
         let (columns, keys) = match column.node {
             Node::Leaf { field, .. } => return ColumnPlan::Value(*field),
@@ -51,11 +53,12 @@ fn plan_columns(spec: &Spec, columns: &[Column<'_>]) -> Vec<ColumnPlan> {
             Node::Group { children, .. } => {
                 let columns = spec.columns_of(children);
                 let keys = columns.iter().map(|column| column.column.to_owned()).collect();
-                (plan_columns(spec, &columns), keys)
+                (plan_columns(spec, layout, &columns), keys)
             }
         };
         let is_required = column.presence == Presence::Required;
-        ColumnPlan::Array(ArrayPlan { fields: column.node.fields(), is_required, columns, keys })
+        let number = layout.array_of_field[column.field].unwrap_or(0);
+        ColumnPlan::Array(ArrayPlan { fields: column.node.fields(), number, is_required, columns, keys })
     };
     columns.iter().map(plan).collect()
 }

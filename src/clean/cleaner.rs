@@ -69,7 +69,7 @@ impl Cleaner {
         let plans = spec.fields.iter().enumerate().map(|(index, field)| Plan::new(index, field, layout));
         Self {
             plans: plans.collect(),
-            columns: arrays::plan(spec),
+            columns: arrays::plan(spec, layout),
             plausibility: spec.plausibility.clone(),
             names: spec.fields.iter().map(|field| field.name.clone()).collect(),
             scratch: Scratch::default(),
@@ -80,6 +80,13 @@ impl Cleaner {
     /// Turns the row into a record and counts the changes. `cells` must have been parsed from `row`. After an error
     /// the record is incomplete and the tally is unchanged.
     pub fn clean(&mut self, row: &[u8], cells: &Cells, record: &mut Record, tally: &mut Tally) -> Result<(), Reject> {
+        self.clean_only(row, cells, record)?;
+        self.count(tally);
+        Ok(())
+    }
+
+    /// Like [`clean`](Self::clean), but leaves the counting to [`count`](Self::count).
+    pub fn clean_only(&mut self, row: &[u8], cells: &Cells, record: &mut Record) -> Result<(), Reject> {
         record.clear();
         self.marks.clear();
         let row = decode(row)?;
@@ -93,9 +100,7 @@ impl Cleaner {
         } else {
             self.clean_columns(row, row_is_plain, cells, record)?;
         }
-        self.check_plausibility(record)?;
-        self.count(tally);
-        Ok(())
+        self.check_plausibility(record)
     }
 
     /// Cleans a row with arrays. The other fields of a repeating group get nulls, so that each field has a value.
@@ -108,7 +113,6 @@ impl Cleaner {
     ) -> Result<(), Reject> {
         let Self { plans, columns, scratch, marks, .. } = self;
         let of = ArrayCells { row, row_is_plain, cells, plans };
-        let mut arrays = 0;
         for column in columns {
             match column {
                 ColumnPlan::Value(field) => {
@@ -118,10 +122,9 @@ impl Cleaner {
                         .map_err(|reason| plan.reject(reason))?;
                 }
                 ColumnPlan::Array(array) => {
-                    let value = array.clean(cells.array(arrays), &of, scratch, marks, record)?;
+                    let value = array.clean(cells.array(array.number), &of, scratch, marks, record)?;
                     record.values.push(value);
                     record.values.resize(array.fields.end, Value::Null);
-                    arrays += 1;
                 }
             }
         }
@@ -151,7 +154,7 @@ impl Cleaner {
     }
 
     /// Adds the changes in the current row to the tally. The first row also sets the size of the tally.
-    fn count(&self, tally: &mut Tally) {
+    pub fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
             let slots = |plan: &Plan| vec![0; slot_names(&plan.field).len()];
             let warn_rules = self.plausibility.iter().filter(|rule| rule.severity == Severity::Warn).count();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::pipeline::Plan;
 use medlift::server::{Connection, Purpose, Secret, Target, is_connection_string};
 
 use super::arguments::looks_like_connection_string;
@@ -100,6 +101,19 @@ impl ConnectionArgs {
     }
 
     /// Connects for `purpose`. `collection` is the collection that the spec names.
+    /// Returns the collection that was given.
+    pub fn collection(&self) -> Option<&str> {
+        self.collection.as_deref()
+    }
+
+    /// Refuses --collection if the documents go to several collections.
+    pub fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
+        if self.collection.is_none() || plan.kinds.len() == 1 {
+            return Ok(());
+        }
+        Err(Error::Usage("the spec names a collection for each of its documents; leave out --collection".into()))
+    }
+
     pub async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
     }

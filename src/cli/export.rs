@@ -9,11 +9,12 @@ use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
 use medlift::outputs::Output;
 use medlift::server::{Destination, Purpose, Secret, Settings};
+use medlift::spec::Spec;
 use medlift::verify::Scan;
 
 use super::connection::ConnectionArgs;
 use super::output;
-use super::reading::load_spec;
+use super::reading::load_dataset;
 
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ impl ExportArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
-        let spec = load_spec(self.spec.as_deref())?;
+        let spec = self.exported_spec()?;
         let options = self.options();
         let Self { connection, out, quiet, spec: spec_file, .. } = *self;
         let settings = Settings::load()?;
@@ -89,6 +90,20 @@ impl ExportArgs {
             output::tell(format_args!("notice: {count} documents do not fit the spec and {what}"));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns the spec of the documents. If the dataset has several kinds, --collection says which.
+    fn exported_spec(&self) -> Result<Spec, Error> {
+        let dataset = load_dataset(self.spec.as_deref())?;
+        if dataset.kinds.len() == 1 {
+            return Ok(dataset.into_only()?);
+        }
+        let kind = self.connection.collection().and_then(|collection| dataset.kind_of(collection));
+        kind.cloned().ok_or_else(|| {
+            let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
+            let known = known.join(" or ");
+            Error::Usage(format!("the spec describes several documents; choose one with --collection {known}"))
+        })
     }
 
     fn options(&self) -> ExportOptions {

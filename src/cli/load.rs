@@ -94,7 +94,8 @@ impl LoadArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.spec()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?)?;
+        self.connection.refuse_collection(&plan)?;
         let json = self.reading.json;
         let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
         output::print(&summary, json)?;
@@ -114,10 +115,10 @@ impl LoadArgs {
         let connection = std::mem::take(&mut self.connection);
         let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
         super::run_async(async |interrupt| {
-            let target = connection.connect(Purpose::Load, &plan.spec.collection).await?;
+            let target = connection.connect(Purpose::Load, &plan.kinds[0].collection).await?;
             let options = self.options(target.is_local);
             if options.drop && !yes {
-                ask_to_drop(&target)?;
+                plan.targets(&target).try_for_each(|(_, target)| ask_to_drop(&target))?;
             }
             let _bar = Bar::start("load", &progress, quiet);
             load::load(plan, &target, &options, interrupt, &progress).await
@@ -159,8 +160,7 @@ fn cores() -> usize {
 }
 
 fn exit_code(summary: &LoadSummary) -> ExitCode {
-    let differs = summary.verification.as_ref().is_some_and(|proof| !proof.is_clean());
-    output::exit_code(differs || summary.nonconforming > 0, summary.counts.rejected > 0)
+    output::exit_code(summary.has_differences(), summary.has_rejects())
 }
 
 impl From<LoadMode> for Mode {
@@ -207,6 +207,7 @@ fn rejects_max(text: &str) -> Result<RejectsMax, String> {
 #[cfg(test)]
 mod tests {
     use medlift::ledger::Counts;
+    use medlift::report::summary::DocumentSummary;
     use medlift::verify::Verification;
 
     use super::super::{Command, tests::command};
@@ -290,7 +291,12 @@ mod tests {
     fn a_load_ends_with_the_code_of_what_it_found() {
         let code = |rejected: u64, nonconforming: u64, proof: Option<Verification>| {
             let counts = Counts { rejected, ..Counts::default() };
-            exit_code(&LoadSummary { counts, nonconforming, verification: proof, ..LoadSummary::default() })
+            let found = DocumentSummary { counts, nonconforming, verification: proof, ..DocumentSummary::default() };
+            let mut summary = LoadSummary { further: vec![found], ..LoadSummary::default() };
+            let of_second_kind = exit_code(&summary);
+            summary.document = summary.further.remove(0);
+            assert_eq!(exit_code(&summary), of_second_kind);
+            of_second_kind
         };
         let (clean, none) = (Verification::default(), Verification::default);
         let check = |found: ExitCode, expected: u8| assert_eq!(found, ExitCode::from(expected));

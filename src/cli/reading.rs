@@ -10,7 +10,7 @@ use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::Progress;
 use medlift::server::{Secret, Settings};
-use medlift::spec::{Sign, Spec};
+use medlift::spec::{Dataset, Sign, Spec};
 
 /// Source options.
 #[derive(Debug, Args)]
@@ -84,13 +84,13 @@ impl ReadingArgs {
         Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
-    /// Returns the dataset spec that was named, or the built-in one.
-    pub fn spec(&self) -> Result<Spec, Error> {
-        load_spec(self.spec.as_deref())
+    /// Returns the dataset that was named, or the built-in one.
+    pub fn dataset(&self) -> Result<Dataset, Error> {
+        load_dataset(self.spec.as_deref())
     }
 
-    /// Examines all sources and determines their layouts for `spec`.
-    pub fn plan(&self, spec: Spec) -> Result<Plan, Error> {
+    /// Examines all sources and determines their layouts for `dataset`.
+    pub fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources
             .iter()
@@ -102,7 +102,11 @@ impl ReadingArgs {
             return Err(Error::Usage("no source is given; name a file, a glob, or - for standard input".into()));
         }
         let workers = self.workers.into();
-        Plan::new(spec, identity_key()?, &Wishes { sources, encoding: self.encoding, layout: self.layout(), workers })
+        Plan::new(
+            dataset,
+            identity_key()?,
+            &Wishes { sources, encoding: self.encoding, layout: self.layout(), workers },
+        )
     }
 
     fn layout(&self) -> LayoutOptions {
@@ -120,9 +124,17 @@ impl ReadingArgs {
     }
 }
 
-/// Reads the spec in `path`, or returns the built-in one.
+/// Reads the dataset in `path`, or returns the built-in one.
+pub fn load_dataset(path: Option<&std::path::Path>) -> Result<Dataset, Error> {
+    Ok(path.map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
+}
+
+/// Reads the only spec of the dataset in `path`, or returns the built-in one.
+///
+/// # Errors
+/// If the dataset has several kinds of documents.
 pub fn load_spec(path: Option<&std::path::Path>) -> Result<Spec, Error> {
-    Ok(path.map_or_else(|| Ok(Spec::built_in()), Spec::from_file)?)
+    Ok(load_dataset(path)?.into_only()?)
 }
 
 /// Returns the deployment's secret key for `_id`s: from `MEDLIFT_IDENTITY_KEY`, or from the file that

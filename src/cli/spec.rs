@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use medlift::deployment::schema;
 use medlift::error::Error;
-use medlift::spec::Spec;
+use medlift::spec::{Dataset, Spec};
 
 use super::output;
-use super::reading::load_spec;
+use super::reading::load_dataset;
 
 /// Commands for dataset specs.
 #[derive(Debug, Subcommand)]
@@ -37,20 +37,32 @@ impl SpecCommand {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode, Error> {
         match self {
-            Self::Show(args) => output::write_stdout(load_spec(args.spec.as_deref())?.text.as_bytes())?,
-            Self::Fields(args) => output::write_stdout(load_spec(args.spec.as_deref())?.fields_table().as_bytes())?,
+            Self::Show(args) => output::write_stdout(load_dataset(args.spec.as_deref())?.columns.text.as_bytes())?,
+            Self::Fields(args) => output::write_stdout(fields_tables(&load_dataset(args.spec.as_deref())?).as_bytes())?,
             Self::Check { file } => {
-                let spec = Spec::from_file(&file)?;
-                output::write_stdout(
-                    format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes(),
-                )?;
-                for (field, why) in schema::unchecked_patterns(&spec) {
-                    eprintln!(
-                        "medlift: notice: {field}: only cleaning checks the pattern, the collection's validator does not: {why}"
-                    );
+                for spec in Dataset::from_file(&file)?.kinds {
+                    output::write_stdout(
+                        format!("{}: ok, {} with {} fields\n", spec.origin, spec.name, spec.fields.len()).as_bytes(),
+                    )?;
+                    for (field, why) in schema::unchecked_patterns(&spec) {
+                        eprintln!(
+                            "medlift: notice: {field}: only cleaning checks the pattern, the collection's validator does not: {why}"
+                        );
+                    }
                 }
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Returns the table of fields, or one for each kind of document under its name.
+fn fields_tables(dataset: &Dataset) -> String {
+    match &dataset.kinds[..] {
+        [only] => only.fields_table(),
+        kinds => {
+            let titled = |kind: &Spec| format!("`{}`\n\n{}", kind.name, kind.fields_table());
+            kinds.iter().map(titled).collect::<Vec<_>>().join("\n")
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `medlift verify`.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,6 +9,7 @@ use medlift::pipeline::verify::{VerifyOptions, verify};
 use medlift::report::Bar;
 use medlift::server::Purpose;
 use medlift::verify::Verification;
+use serde::Serialize;
 
 use super::connection::ConnectionArgs;
 use super::load::LoadMode;
@@ -39,28 +41,64 @@ impl VerifyArgs {
     /// Runs the command.
     pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.spec()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?)?;
+        self.connection.refuse_collection(&plan)?;
         let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
         let progress = self.reading.progress(&plan);
         limits::require_for_reading()?;
-        let proof = super::run_async(async |interrupt| {
-            let target = self.connection.connect(Purpose::Read, &plan.spec.collection).await?;
+        let proofs = super::run_async(async |interrupt| {
+            let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             let _bar = Bar::start("verify", &progress, quiet);
-            verify(&plan, &target, &options, interrupt, &progress).await
+            let mut proofs = Vec::new();
+            for (kind, (spec, target)) in plan.targets(&target).enumerate() {
+                let options = VerifyOptions { kind, ..options.clone() };
+                let proof = verify(&plan, &target, &options, interrupt, &progress).await?;
+                proofs.push(KindProof { kind: spec.name.clone(), collection: target.full_name(), proof });
+            }
+            Ok(proofs)
         })?;
-        output::print(&proof, json)?;
-        Ok(output::exit_code(differs(&proof, ignore_extra), false))
+        match &proofs[..] {
+            [only] => output::print(&only.proof, json)?,
+            _ => output::print(&Proofs { documents: &proofs }, json)?,
+        }
+        Ok(output::exit_code(proofs.iter().any(|kind| differs(&kind.proof, ignore_extra)), false))
     }
 
     fn options(&self) -> VerifyOptions {
         VerifyOptions {
+            kind: 0,
             differences_max: self.max_differences,
             show_values: self.show_values,
             only_source: self.ignore_extra,
             mode: self.mode.into(),
             excused: None,
         }
+    }
+}
+
+/// The proof of one kind of document.
+#[derive(Debug, Serialize)]
+struct KindProof {
+    kind: String,
+    /// Database and collection.
+    collection: String,
+    #[serde(flatten)]
+    proof: Verification,
+}
+
+/// The proofs of several kinds of documents.
+#[derive(Debug, Serialize)]
+struct Proofs<'a> {
+    documents: &'a [KindProof],
+}
+
+impl fmt::Display for Proofs<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for KindProof { kind, collection, proof } in self.documents {
+            write!(formatter, "documents `{kind}` in {collection}\n{proof}")?;
+        }
+        Ok(())
     }
 }
 

@@ -201,9 +201,7 @@ pub async fn read(target: &Target) -> Result<CollectionState, ServerError> {
 /// with another user.
 pub async fn refuse_warning(target: &Target) -> Result<(), ServerError> {
     match read(target).await {
-        Ok(state) if state.logs_documents() => {
-            Err(ServerError::ValidatorWarns { collection: format!("{}.{}", target.database, target.collection) })
-        }
+        Ok(state) if state.logs_documents() => Err(ServerError::ValidatorWarns { collection: target.full_name() }),
         Ok(_) | Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
         Err(other) => Err(other),
     }
@@ -245,11 +243,9 @@ pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), Serv
         .flat_map(|wanted| state.indexes.iter().filter_map(move |index| Some((wanted, clash(index, wanted)?))));
     match clashes.into_iter().next() {
         None => Ok(()),
-        Some((wanted, clash)) => Err(ServerError::IndexClash {
-            index: wanted.name.clone(),
-            collection: format!("{}.{}", target.database, target.collection),
-            clash,
-        }),
+        Some((wanted, clash)) => {
+            Err(ServerError::IndexClash { index: wanted.name.clone(), collection: target.full_name(), clash })
+        }
     }
 }
 

@@ -108,6 +108,14 @@ impl Encoder {
         Ok(out.len() - start)
     }
 
+    /// Forgets the last document that [`write`](Self::write) appended. The caller removes its bytes.
+    pub fn forget_last(&mut self) {
+        self.unnamed.bodies.pop();
+        if let Some(identity) = self.unnamed.identities.pop() {
+            self.unnamed.elements.truncate(identity.start);
+        }
+    }
+
     /// Sets the `_id`s of all documents that [`write`](Self::write) appended to `out` since the last call. Returns
     /// their `_id`s and digests in the documents' order.
     pub fn name_all(&mut self, out: &mut [u8]) -> &[(Id, Digest)] {

@@ -136,4 +136,3 @@ fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
 fn year_fits(ms: i64) -> Result<(), &'static str> {
     check((YEAR_1_MS..YEAR_10000_MS).contains(&ms), "a date outside the years 1 to 9999")
 }
-

@@ -17,7 +17,12 @@ pub(super) enum Step {
     /// An array of single values.
     List(usize, Name),
     /// An array of documents. Each has `width` values, which are written in `steps`.
-    Items { value: usize, name: Name, width: usize, steps: Vec<Step> },
+    Items {
+        value: usize,
+        name: Name,
+        width: usize,
+        steps: Vec<Step>,
+    },
 }
 
 /// Memory for writing elements, used again for each document.

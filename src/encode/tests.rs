@@ -285,8 +285,7 @@ fn arrays_are_written_as_bson_has_them() {
         "day": DateTime::from_millis(86_400_000), "time": DateTime::from_millis(-1), "none": null,
         "in": { "list": [1, null] }, "deep": [{ "x": 9 }],
     };
-    let expected =
-        doc! { "_id": id, "id": 7, "rows": [first, second], "more": { "codes": ["A", Bson::Null, "A"] } };
+    let expected = doc! { "_id": id, "id": 7, "rows": [first, second], "more": { "codes": ["A", Bson::Null, "A"] } };
     assert_eq!(document, raw(expected));
 }
 

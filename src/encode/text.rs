@@ -374,8 +374,9 @@ mod tests {
 
     #[test]
     fn arrays_that_would_not_come_back_are_misfits() {
-        let spec = Spec::from_toml(&ARRAYS.replace("repeats = 'row'", "repeats = 'row'\npresence = 'required'"), "test")
-            .expect("a right spec");
+        let spec =
+            Spec::from_toml(&ARRAYS.replace("repeats = 'row'", "repeats = 'row'\npresence = 'required'"), "test")
+                .expect("a right spec");
         let check = |rows: Bson, doses: Bson, field: &str, problem: &str| {
             let misfit = texts(doc! { "rows": rows, "doses": doses, "exact": [] }, &spec, &[]).expect_err("a misfit");
             assert_eq!((misfit.field.as_str(), misfit.problem.contains(problem)), (field, true), "{misfit:?}");

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
-use super::store::{Held, Ledger, LedgerError};
+use super::leases::Held;
+use super::store::{Ledger, LedgerError};
 use crate::server::{Failure, patiently};
 
 /// A lease is renewed this many times within its length.

@@ -35,7 +35,12 @@ pub struct Counts {
 impl Counts {
     /// Returns true if read = written + already present + duplicates + rejected + conflicts.
     pub const fn are_conserved(&self) -> bool {
-        self.read == self.written + self.already_present + self.duplicates + self.rejected + self.conflicts
+        self.read == self.accounted()
+    }
+
+    /// Returns the number of rows with an outcome.
+    pub const fn accounted(&self) -> u64 {
+        self.written + self.already_present + self.duplicates + self.rejected + self.conflicts
     }
 }
 

@@ -53,45 +53,122 @@ pub struct LoadRun {
     pub digest: String,
     /// Number of ledger documents that list the load's refused and kept-out records (see [`Exceptions`]).
     pub exceptions: u64,
+    /// The further collections, if the spec describes several kinds of documents. The fields above are those of the
+    /// first kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<TargetState>,
     /// Version of the program.
     pub version: String,
 }
 
+/// The state of one collection that a load writes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetState {
+    /// The collection.
+    pub collection: String,
+    /// See [`LoadRun::first_load`].
+    pub first_load: bool,
+    /// See [`LoadRun::collection_uuid`].
+    pub collection_uuid: Option<Uuid>,
+    /// The outcomes of the documents, and of the rows, up to the checkpoint.
+    pub counts: Counts,
+    /// See [`LoadRun::digest`].
+    pub digest: String,
+    /// See [`LoadRun::exceptions`].
+    pub exceptions: u64,
+}
+
+impl TargetState {
+    /// A collection into which nothing was written yet.
+    pub fn new(collection: &str) -> Self {
+        Self {
+            collection: collection.to_owned(),
+            first_load: false,
+            collection_uuid: None,
+            counts: Counts::default(),
+            digest: Digest::default().to_string(),
+            exceptions: 0,
+        }
+    }
+}
+
 impl LoadRun {
-    /// A load that is about to begin: it has no fence, no counts and no checkpoint yet.
-    pub fn new(collection: &str, spec: &Spec, sources: Vec<SourceIdentity>, options: Options) -> Self {
+    /// A load that is about to begin: it has no fence, no counts and no checkpoint yet. `targets` has a collection for
+    /// each kind of document.
+    pub fn new(targets: Vec<TargetState>, spec: &Spec, sources: Vec<SourceIdentity>, options: Options) -> Self {
+        let collections: Vec<&str> = targets.iter().map(|target| target.collection.as_str()).collect();
+        let key = Self::key(&collections, &spec.hash, &sources, &options);
+        let mut targets = targets.into_iter();
+        let TargetState { collection, first_load, collection_uuid, counts, digest, exceptions } =
+            targets.next().expect("a spec describes a document");
         Self {
             id: Uuid::new(),
-            key: Self::key(collection, &spec.hash, &sources, &options),
+            key,
             fence: 0,
-            collection: collection.to_owned(),
+            collection,
             spec: spec.name.clone(),
             spec_hash: spec.hash.clone(),
             sources,
             options,
             state: State::Running,
-            first_load: false,
-            collection_uuid: None,
+            first_load,
+            collection_uuid,
             started: DateTime::MIN,
             updated: DateTime::MIN,
             finished: None,
-            counts: Counts::default(),
+            counts,
             checkpoint: Checkpoint::default(),
-            digest: Digest::default().to_string(),
-            exceptions: 0,
+            digest,
+            exceptions,
+            further: targets.collect(),
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }
 
-    /// The key of loads of these sources with this spec and these options into this collection: a hash of all that
+    /// Returns the state of the collection for each kind of document, in the order of the kinds.
+    pub fn targets(&self) -> Vec<TargetState> {
+        let first = TargetState {
+            collection: self.collection.clone(),
+            first_load: self.first_load,
+            collection_uuid: self.collection_uuid,
+            counts: self.counts,
+            digest: self.digest.clone(),
+            exceptions: self.exceptions,
+        };
+        std::iter::once(first).chain(self.further.iter().cloned()).collect()
+    }
+
+    /// Replaces the states of all collections. `targets` is in the order of the kinds.
+    pub fn set_targets(&mut self, targets: Vec<TargetState>) {
+        let mut targets = targets.into_iter();
+        if let Some(first) = targets.next() {
+            self.collection = first.collection;
+            self.first_load = first.first_load;
+            self.collection_uuid = first.collection_uuid;
+            self.counts = first.counts;
+            self.digest = first.digest;
+            self.exceptions = first.exceptions;
+        }
+        self.further = targets.collect();
+    }
+
+    /// Returns the key of this load with its present sources.
+    #[must_use]
+    pub fn present_key(&self) -> String {
+        let targets = self.targets();
+        let collections: Vec<&str> = targets.iter().map(|target| target.collection.as_str()).collect();
+        Self::key(&collections, &self.spec_hash, &self.sources, &self.options)
+    }
+
+    /// The key of loads of these sources with this spec and these options into these collections: a hash of all that
     /// determines the written documents. If a source can be read only once, the key is unique: no other load counts as
     /// the same.
-    pub fn key(collection: &str, spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {
+    pub fn key(collections: &[&str], spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {
         let sources: Vec<&Version> = sources.iter().map(|source| &source.version).collect();
         if sources.contains(&&Version::ReadOnce) {
             return format!("once {}", Uuid::new());
         }
-        let key = LoadKey { form: KEY_FORM, collection, spec_hash, options, sources };
+        let key = LoadKey { form: KEY_FORM, collections, spec_hash, options, sources };
         let bytes = bson::serialize_to_vec(&key).expect("texts and numbers are BSON");
         blake3::hash(&bytes).to_hex().to_string()
     }
@@ -104,7 +181,7 @@ const KEY_FORM: i32 = 2;
 #[derive(Serialize)]
 struct LoadKey<'a> {
     form: i32,
-    collection: &'a str,
+    collections: &'a [&'a str],
     spec_hash: &'a str,
     options: &'a Options,
     sources: Vec<&'a Version>,
@@ -259,21 +336,22 @@ mod tests {
     #[test]
     fn loads_have_one_key_only_if_all_that_decides_is_the_same() {
         let sources = [source(Some("12")), source(Some("3"))];
-        let key = LoadRun::key("rows", "spec", &sources, &options());
+        let key = LoadRun::key(&["rows"], "spec", &sources, &options());
         assert_eq!(key, KEY, "a load that an earlier process interrupted is found by its key");
         let renamed = sources.clone().map(|source| SourceIdentity { name: "b.csv".into(), size_bytes: None, ..source });
-        assert_eq!(key, LoadRun::key("rows", "spec", &renamed, &options()), "names do not matter");
+        assert_eq!(key, LoadRun::key(&["rows"], "spec", &renamed, &options()), "names do not matter");
         let mut keys = vec![
             key,
-            LoadRun::key("rowss", "pec", &sources, &options()),
-            LoadRun::key("other", "spec", &sources, &options()),
-            LoadRun::key("rows", "other", &sources, &options()),
-            LoadRun::key("rows", "spec", &[source(Some("3")), source(Some("12"))], &options()),
-            LoadRun::key("rows", "spec", &[source(Some("1")), source(Some("23"))], &options()),
-            LoadRun::key("rows", "spec", &sources[..1], &options()),
-            LoadRun::key("rows", "spec", &sources, &Options { mode: "upsert".into(), ..options() }),
-            LoadRun::key("rows", "spec", &sources, &Options { identity_key: "0123".into(), ..options() }),
-            LoadRun::key("rows", "spec", &sources, &Options { lineage: true, ..options() }),
+            LoadRun::key(&["rowss"], "pec", &sources, &options()),
+            LoadRun::key(&["other"], "spec", &sources, &options()),
+            LoadRun::key(&["rows", "other"], "spec", &sources, &options()),
+            LoadRun::key(&["rows"], "other", &sources, &options()),
+            LoadRun::key(&["rows"], "spec", &[source(Some("3")), source(Some("12"))], &options()),
+            LoadRun::key(&["rows"], "spec", &[source(Some("1")), source(Some("23"))], &options()),
+            LoadRun::key(&["rows"], "spec", &sources[..1], &options()),
+            LoadRun::key(&["rows"], "spec", &sources, &Options { mode: "upsert".into(), ..options() }),
+            LoadRun::key(&["rows"], "spec", &sources, &Options { identity_key: "0123".into(), ..options() }),
+            LoadRun::key(&["rows"], "spec", &sources, &Options { lineage: true, ..options() }),
         ];
         let some = |text: &str| Some(text.to_owned());
         let readings = [
@@ -286,8 +364,10 @@ mod tests {
             Reading { dates: vec![(String::new(), "DD/MM/YYYY".to_owned())], ..Reading::default() },
             Reading { dates: vec![("born".to_owned(), "DD/MM/YYYY".to_owned())], ..Reading::default() },
         ];
-        keys.extend(readings.map(|reading| LoadRun::key("rows", "spec", &sources, &Options { reading, ..options() })));
-        let once = || LoadRun::key("rows", "spec", &[source(Some("12")), source(None)], &options());
+        keys.extend(
+            readings.map(|reading| LoadRun::key(&["rows"], "spec", &sources, &Options { reading, ..options() })),
+        );
+        let once = || LoadRun::key(&["rows"], "spec", &[source(Some("12")), source(None)], &options());
         keys.extend([once(), once()]);
         let count = keys.len();
         keys.sort();
@@ -296,11 +376,11 @@ mod tests {
     }
 
     /// The key of the first load of the test above.
-    const KEY: &str = "8d04f1ab223728a0d068c7a9c465b28c41e2613ef6424f053663e198c0414f4e";
+    const KEY: &str = "b0dfec2c556e5ed4ab28c1b4b9b4f8500bb7c9623f2eb6c8dbb6eec840565bc7";
 
     #[test]
     fn the_ledger_documents_of_earlier_builds_are_read() {
-        let run = LoadRun::new("rows", &Spec::built_in(), vec![source(Some("12"))], options());
+        let run = LoadRun::new(vec![TargetState::new("rows")], &Spec::built_in(), vec![source(Some("12"))], options());
         let mut document = bson::serialize_to_document(&run).unwrap();
         let read: LoadRun = bson::deserialize_from_document(document.clone()).unwrap();
         assert_eq!((&read.sources, &read.options), (&run.sources, &run.options));

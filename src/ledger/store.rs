@@ -1,6 +1,5 @@
 //! The ledger's collection.
 
-use std::fmt;
 use std::time::Duration;
 
 use bson::spec::BinarySubtype;
@@ -11,12 +10,11 @@ use mongodb::options::{Acknowledgment, CollectionOptions, ReadConcern, ReturnDoc
 use mongodb::{Collection, Database};
 
 use super::identity::CollectionIdentity;
-use super::lease::Lease;
 use super::owner::Owner;
 use super::run::{Exceptions, LoadRun, RejectsState};
 use crate::encode::Id;
 use crate::server::codes::DUPLICATE_KEY;
-use crate::server::{self, ATTEMPTS_MAX, Failure, leases_of, pause};
+use crate::server::{self, Failure, leases_of};
 
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
@@ -50,38 +48,18 @@ impl From<Failure> for LedgerError {
     }
 }
 
-/// A lease that another owner has.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// The lease.
-    pub lease: Lease,
-    /// Time until it expires, by the server's clock.
-    pub left: Duration,
-}
-
-impl fmt::Display for Held {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |ms| DateTime::from_millis(ms).try_to_rfc3339_string().unwrap_or_default();
-        let Lease { owner, since_ms, until_ms, .. } = &self.lease;
-        write!(
-            formatter,
-            "{owner}, since {} (its lease ends at {} unless it is renewed)",
-            time(*since_ms),
-            time(*until_ms)
-        )
-    }
-}
-
 /// The ledger of one collection of data.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     /// One document per load.
     documents: Collection<Document>,
     /// Leases, identities and exceptions; see [`leases_of`].
-    leases: Collection<Document>,
-    collection: String,
-    owner: Owner,
-    lease_ms: i64,
+    pub(super) leases: Collection<Document>,
+    pub(super) collection: String,
+    /// Further collections that the loads of this ledger write to.
+    pub(super) further: Vec<String>,
+    pub(super) owner: Owner,
+    pub(super) lease_ms: i64,
 }
 
 impl Ledger {
@@ -94,127 +72,21 @@ impl Ledger {
             documents: database.collection_with_options(LEDGER_COLLECTION, options.clone()),
             leases: database.collection_with_options(&leases_of(LEDGER_COLLECTION), options),
             collection: collection.to_owned(),
+            further: Vec::new(),
             owner: Owner::this_process(),
             lease_ms: lease.as_millis() as i64,
         }
     }
 
+    /// The ledger of loads that write to these collections too.
+    #[must_use]
+    pub fn with_further(self, collections: Vec<String>) -> Self {
+        Self { further: collections, ..self }
+    }
+
     /// The lease length.
     pub const fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms.unsigned_abs())
-    }
-
-    /// Takes the lease of the loads with this key and returns its fence, or returns the current lease if another owner
-    /// has it. The lease of a process that is known to have ended is taken over.
-    ///
-    /// # Errors
-    /// If the server cannot be reached, or the lease document cannot be read.
-    pub async fn take_lease(&self, key: &str) -> Result<Result<i64, Held>, LedgerError> {
-        let mut ended = None;
-        for attempt in 1..=ATTEMPTS_MAX {
-            if let Some(fence) = patiently(|| self.try_lease(key, ended)).await? {
-                return Ok(Ok(fence));
-            }
-            let Some(held) = patiently(|| self.held(key)).await? else {
-                tokio::time::sleep(pause(attempt)).await;
-                continue;
-            };
-            if !held.lease.owner.has_ended() || ended == Some(held.lease.fence) {
-                return Ok(Err(held));
-            }
-            ended = Some(held.lease.fence);
-        }
-        Err(LedgerError::Unreadable)
-    }
-
-    /// [`Lease::take`] as one update on the server; `None` if another owner has the lease.
-    async fn try_lease(&self, key: &str, ended: Option<i64>) -> Result<Option<i64>, mongodb::error::Error> {
-        let is_over = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
-        let mut free = vec![is_over, doc! { "owner.id": self.owner.id }];
-        free.extend(ended.map(|fence| doc! { "fence": fence }));
-        let owner = bson::serialize_to_bson(&self.owner).expect("an owner is a document");
-        let change = doc! { "$set": {
-            "target": { "$literal": &self.collection },
-            "owner": { "$literal": owner },
-            "fence": { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] },
-            "since": "$$NOW",
-            "until": { "$add": ["$$NOW", self.lease_ms] },
-        } };
-        let id = lease_id(key);
-        let taken = self
-            .leases
-            .find_one_and_update(doc! { "_id": &id, "$or": free }, vec![change.clone()])
-            .return_document(ReturnDocument::After)
-            .await?;
-        let taken = match taken {
-            Some(taken) => Some(taken),
-            None => self.insert_lease(&id, change).await?,
-        };
-        Ok(taken.and_then(|lease| lease.get_i64("fence").ok()))
-    }
-
-    /// Creates the first lease with this id; `None` if one exists. A separate call, because the server does not allow
-    /// `$expr` in an upsert.
-    async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
-        let made = self
-            .leases
-            .find_one_and_update(doc! { "_id": id, "owner": { "$exists": false } }, vec![change])
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await;
-        match made {
-            Err(error) if is_duplicate_key(&error) => Ok(None),
-            made => made,
-        }
-    }
-
-    async fn held(&self, key: &str) -> Result<Option<Held>, mongodb::error::Error> {
-        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
-        let found = self.leases.find_one(doc! { "_id": lease_id(key) }).projection(shown).await?;
-        Ok(found.as_ref().and_then(held_of))
-    }
-
-    /// Returns the lease of another load into this collection that is under way, if there is one. The caller's own
-    /// load, with the key `key`, does not count, and neither does a load whose process is known to have ended.
-    ///
-    /// # Errors
-    /// If the server cannot be reached.
-    pub async fn other_load(&self, key: &str) -> Result<Option<Held>, LedgerError> {
-        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
-        let filter = doc! {
-            "target": &self.collection,
-            "_id": { "$ne": lease_id(key) },
-            "$expr": { "$gt": ["$until", "$$NOW"] },
-        };
-        let found = patiently(|| async {
-            let found = self.leases.find(filter.clone()).projection(shown.clone()).await?;
-            found.try_collect::<Vec<Document>>().await
-        });
-        Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
-    }
-
-    /// Extends the lease. Returns false if another process has taken it.
-    ///
-    /// # Errors
-    /// If the server cannot be reached.
-    pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, Failure> {
-        let until = doc! { "$add": ["$$NOW", self.lease_ms] }.into();
-        self.set_lease_end(key, fence, &until).await.map_err(|error| Failure::of(&error))
-    }
-
-    /// Releases the lease: it expires at once.
-    ///
-    /// # Errors
-    /// If the server cannot be reached. The lease then expires by itself.
-    pub async fn release(&self, key: &str, fence: i64) -> Result<(), LedgerError> {
-        let now = Bson::from("$$NOW");
-        patiently(|| self.set_lease_end(key, fence, &now)).await.map(drop)
-    }
-
-    async fn set_lease_end(&self, key: &str, fence: i64, until: &Bson) -> Result<bool, mongodb::error::Error> {
-        let filter = doc! { "_id": lease_id(key), "fence": fence };
-        let done = self.leases.update_one(filter, vec![doc! { "$set": { "until": until } }]).await?;
-        Ok(done.matched_count == 1)
     }
 
     /// The latest load with this key that was neither dropped nor superseded.
@@ -287,12 +159,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes list number `number` of a load's exceptions. Lists count only up to the number in the load's document.
+    /// Writes list number `number` of the exceptions of a load's documents of one kind. Lists count only up to the
+    /// number in the load's document.
     ///
     /// # Errors
     /// The same as for [`put`](Self::put).
-    pub async fn put_exceptions(&self, load: &LoadRun, number: u64, found: &Exceptions) -> Result<(), LedgerError> {
-        let id = exceptions_id(load.id, number);
+    pub async fn put_exceptions(
+        &self,
+        load: &LoadRun,
+        kind: usize,
+        number: u64,
+        found: &Exceptions,
+    ) -> Result<(), LedgerError> {
+        let id = exceptions_id(load.id, kind, number);
         let filter = admitting(id.into(), load.fence);
         let list = doc! {
             "fence": load.fence, "load": load.id, "number": number.cast_signed(),
@@ -304,12 +183,12 @@ impl Ledger {
         written.await.map_err(LedgerError::fenced).map(drop)
     }
 
-    /// Reads list number `number` of a load's exceptions.
+    /// Reads list number `number` of the exceptions of a load's documents of one kind.
     ///
     /// # Errors
     /// If the server cannot be read, or the list is missing.
-    pub async fn exceptions(&self, load: Uuid, number: u64) -> Result<Exceptions, LedgerError> {
-        let filter = doc! { "_id": exceptions_id(load, number) };
+    pub async fn exceptions(&self, load: Uuid, kind: usize, number: u64) -> Result<Exceptions, LedgerError> {
+        let filter = doc! { "_id": exceptions_id(load, kind, number) };
         let list = patiently(|| async { self.leases.find_one(filter.clone()).await }).await?;
         let list = list.ok_or(LedgerError::Incomplete)?;
         Ok(Exceptions { refused: ids_of(&list, "refused"), kept_out: ids_of(&list, "kept_out") })
@@ -332,7 +211,7 @@ impl Ledger {
     /// If no journaled majority acknowledges the write.
     pub async fn mark_dropped(&self) -> Result<(), LedgerError> {
         let change = vec![doc! { "$set": { "state": "dropped", "updated": "$$NOW" } }];
-        let filter = doc! { "collection": &self.collection };
+        let filter = self.with_collection(Document::new());
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
@@ -341,7 +220,11 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be read.
     pub async fn has_overlapping_loads(&self, load: &LoadRun) -> Result<bool, LedgerError> {
-        self.any(doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started } }).await
+        let mut filter = self.with_collection(Document::new());
+        filter.extend(
+            doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } },
+        );
+        self.any(filter).await
     }
 
     /// Returns true if a first load into the collection with this UUID never completed.
@@ -352,14 +235,18 @@ impl Ledger {
         let states = [&UNFINISHED[..], &["superseded"]].concat();
         let uuids: [Option<Uuid>; 2] = [uuid, None];
         let of_uuid = doc! { "$in": uuids.map(Bson::from).to_vec() };
-        self.any(doc! { "first_load": true, "state": { "$in": states }, "collection_uuid": of_uuid }).await
+        let mut filter = self.with_collection(doc! { "first_load": true, "collection_uuid": of_uuid });
+        filter.insert("state", doc! { "$in": states });
+        self.any(filter).await
     }
 
-    async fn any(&self, mut filter: Document) -> Result<bool, LedgerError> {
-        filter.insert("collection", &self.collection);
-        if !filter.contains_key("state") {
-            filter.insert("state", doc! { "$ne": "dropped" });
-        }
+    /// Selects the loads into the collection. `state` is the state of this collection.
+    fn with_collection(&self, mut state: Document) -> Document {
+        state.insert("collection", &self.collection);
+        doc! { "$or": [state.clone(), { "further": { "$elemMatch": state } }] }
+    }
+
+    async fn any(&self, filter: Document) -> Result<bool, LedgerError> {
         patiently(|| async { self.documents.find_one(filter.clone()).projection(doc! { "_id": 1 }).await })
             .await
             .map(|found| found.is_some())
@@ -429,7 +316,8 @@ impl Ledger {
     /// The identity of a collection that was loaded before the ledger stored identities. It is taken from the keys of
     /// the collection's loads. `None` if one of them had the wanted key, or if there are no loads.
     async fn identity_of_loads(&self, wanted: &CollectionIdentity) -> Result<Option<CollectionIdentity>, LedgerError> {
-        let filter = doc! { "collection": &self.collection, "state": { "$ne": "dropped" } };
+        let mut filter = self.with_collection(Document::new());
+        filter.insert("state", doc! { "$ne": "dropped" });
         let keys =
             patiently(|| async { self.documents.distinct("options.identity_key", filter.clone()).await }).await?;
         let keys: Vec<&str> = keys.iter().filter_map(Bson::as_str).collect();
@@ -454,36 +342,27 @@ impl LedgerError {
 }
 
 /// [`server::patiently`] with the errors of the ledger. All calls of this module can safely be executed twice.
-async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
+pub(super) async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, mongodb::error::Error>>,
 {
     Ok(server::patiently(call).await?)
 }
 
-fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
+pub(super) fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
-/// Matches the document unless it was written with a higher fence (see [`Lease::admits`]).
+/// Matches the document unless it was written with a higher fence (see [`Lease::admits`](super::Lease::admits)).
 fn admitting(id: Bson, fence: i64) -> Document {
     doc! { "_id": id, "fence": { "$lte": fence } }
 }
 
-fn lease_id(key: &str) -> String {
-    format!("lease {key}")
-}
-
-fn exceptions_id(load: Uuid, number: u64) -> String {
-    format!("exceptions {load} {number}")
-}
-
-fn held_of(lease: &Document) -> Option<Held> {
-    let time = |name: &str| lease.get_datetime(name).ok().map(|time| time.timestamp_millis());
-    let owner = bson::deserialize_from_bson(lease.get("owner")?.clone()).ok()?;
-    let (since_ms, until_ms) = (time("since")?, time("until")?);
-    let left = Duration::from_millis((until_ms - time("now")?).max(0).unsigned_abs());
-    Some(Held { lease: Lease { owner, fence: lease.get_i64("fence").ok()?, since_ms, until_ms }, left })
+fn exceptions_id(load: Uuid, kind: usize, number: u64) -> String {
+    match kind {
+        0 => format!("exceptions {load} {number}"),
+        kind => format!("exceptions {load} {kind} {number}"),
+    }
 }
 
 fn identity_of(record: &Document) -> Option<CollectionIdentity> {

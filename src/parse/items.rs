@@ -37,8 +37,8 @@ struct Array {
 #[derive(Debug, Clone)]
 enum Item {
     Value(Spelling),
-    /// An object, the keys of its columns, and the arrays among them.
-    Object(Box<Json>, Vec<String>, Vec<(usize, Array)>),
+    /// An object, and the arrays among its cells.
+    Object(Box<Json>, Vec<(usize, Array)>),
 }
 
 impl Arrays {
@@ -77,13 +77,24 @@ impl Arrays {
         }
     }
 
-    /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`.
+    /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`. If several kinds of
+    /// documents read an array, none of them uses the key.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let mut unknown = Vec::new();
         for (_, array) in &self.arrays {
-            array.add_unknown("", &mut unknown);
+            let mut keys = Vec::new();
+            array.add_unknown("", &mut keys);
+            unknown.extend(keys.into_iter().map(|key| (&array.column, key)));
         }
-        unknown
+        let readers = |column: &String| self.arrays.iter().filter(|(_, array)| array.column == *column).count();
+        let mut shown: Vec<String> = Vec::new();
+        for (column, key) in &unknown {
+            let agreed = unknown.iter().filter(|(_, other)| other == key).count();
+            if agreed == readers(column) && !shown.contains(key) {
+                shown.push(key.clone());
+            }
+        }
+        shown
     }
 }
 
@@ -95,8 +106,7 @@ fn arrays_of(spec: &Spec, columns: &[Column<'_>]) -> Vec<(usize, Array)> {
             Node::List { field, .. } => Item::Value(Spelling::of(&spec.fields[*field])),
             Node::Group { children, .. } => {
                 let columns = spec.columns_of(children);
-                let keys = columns.iter().map(|column| column.column.to_owned()).collect();
-                Item::Object(Box::new(Json::new(&columns, &spec.fields)), keys, arrays_of(spec, &columns))
+                Item::Object(Box::new(Json::new(&columns, &spec.fields)), arrays_of(spec, &columns))
             }
         };
         Some(Array { field: column.field, column: column.column.to_owned(), item })
@@ -160,7 +170,7 @@ impl Array {
                 }
                 Ok(())
             }
-            Item::Object(json, keys, _) => {
+            Item::Object(json, _) => {
                 if !is_nested(value) {
                     return Err(self.refuse("expected an object".to_owned()));
                 }
@@ -169,7 +179,7 @@ impl Array {
                 let end = start + value.len();
                 match json.fill(&text[..end], start, depth + 2, &mut Row { items, at }) {
                     Ok(None) => Ok(()),
-                    Ok(Some((column, refusal))) => Err(refusal.in_key(&keys[column])),
+                    Ok(Some((slot, refusal))) => Err(refusal.in_key(json.name_of(slot))),
                     Err(_) => Err(self.refuse(format!("expected at most {DEPTH_MAX} levels of objects and arrays"))),
                 }
             }
@@ -184,7 +194,7 @@ impl Array {
         depth: usize,
         items: &mut ItemsOf<'_>,
     ) -> Result<(), Reject> {
-        let Item::Object(json, _, arrays) = &mut self.item else { return Ok(()) };
+        let Item::Object(json, arrays) = &mut self.item else { return Ok(()) };
         for (column, array) in arrays {
             for (number, row) in cells.clone().step_by(json.width()).enumerate() {
                 if let Some(range) = items.range_of(row + *column) {
@@ -205,7 +215,7 @@ impl Array {
         for (place, cell) in range.enumerate() {
             let (field, inner) = match &self.item {
                 Item::Value(_) => (self.field, None),
-                Item::Object(json, _, arrays) => {
+                Item::Object(json, arrays) => {
                     let column = place % json.width();
                     (json.field_of(column), arrays.iter().find(|(index, _)| *index == column))
                 }
@@ -218,7 +228,7 @@ impl Array {
     }
 
     fn add_unknown(&self, prefix: &str, unknown: &mut Vec<String>) {
-        let Item::Object(json, _, arrays) = &self.item else { return };
+        let Item::Object(json, arrays) = &self.item else { return };
         let prefix = format!("{prefix}{}[].", self.column);
         unknown.extend(json.unknown().into_iter().map(|path| format!("{prefix}{path}")));
         for (_, array) in arrays {

@@ -1,5 +1,7 @@
 //! The layout of a source, determined before its rows are read: dialect, columns and date formats.
 
+use std::ops::Range;
+
 use super::columns::{Columns, is_named};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
@@ -17,6 +19,8 @@ pub struct Layout {
     /// For each field of the spec, the index of its cell. `None` if the column is optional and absent. The fields of a
     /// repeating group have one cell.
     pub cell_of_field: Vec<Option<usize>>,
+    /// For each field of the spec that is in an array, the number of the array among those of a row.
+    pub array_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
     pub dates: Vec<Option<DateFormat>>,
     /// The names of the cells, for the reject file: the header as the source spells it. The keys of JSON have no order,
@@ -83,9 +87,10 @@ impl Layout {
         let names = Columns::new(&columns);
         let mut layout = match format {
             Format::Csv(dialect) => Self::bind_header(&columns, &names, dialect, sample, options)?,
-            Format::Ndjson | Format::Json => Self::bind_keys(&columns, &names, format, sample)?,
+            Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, &names, format, sample)?,
         };
         layout.cell_of_field = cell_of_field(spec, &columns, &layout.cell_of_field);
+        layout.array_of_field = array_of_field(spec, &columns);
         layout.dates = given_dates(spec, &columns, options)?;
         layout.look_at_rows(spec, sample)?;
         Ok(layout)
@@ -108,6 +113,7 @@ impl Layout {
         Ok(Self {
             format: Format::Csv(dialect),
             cell_of_field: sources.iter().map(|cells| cells.first().copied()).collect(),
+            array_of_field: Vec::new(),
             dates: Vec::new(),
             unknown: unknown(names, &header),
             header,
@@ -117,21 +123,24 @@ impl Layout {
 
     /// Binds JSON. `cell_of_field` has the cells of the spec's columns.
     fn bind_keys(
+        spec: &Spec,
         columns: &[Column<'_>],
         names: &Columns,
         format: Format,
         sample: &[u8],
     ) -> Result<Self, LayoutError> {
+        let slots = json::Slots::new(columns, &spec.fields);
         let keys = json::keys(names, format, sample);
         if !keys.is_empty() {
             check_columns(columns, &keys, &sources_of(columns, names, &keys))?;
         }
         Ok(Self {
             format,
-            cell_of_field: (0..columns.len()).map(Some).collect(),
+            cell_of_field: slots.of_column.iter().copied().map(Some).collect(),
+            array_of_field: Vec::new(),
             dates: Vec::new(),
             unknown: unknown(names, &keys),
-            header: columns.iter().map(|column| column.column.to_owned()).collect(),
+            header: slots.names,
             rules: RowRules::default(),
         })
     }
@@ -140,7 +149,7 @@ impl Layout {
     /// keys in the items of arrays that no field uses.
     fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
-        let is_in_array = |field: usize| !spec.shape.arrays_of(&spec.fields[field]).is_empty();
+        let is_in_array = |field: usize| self.array_of_field[field].is_some();
         let open: Vec<bool> = (0..spec.fields.len()).map(is_open).collect();
         let has_cell = |&field: &usize| open[field] && !is_in_array(field);
         let cells_of_dates: Vec<(usize, usize)> =
@@ -170,7 +179,7 @@ impl Layout {
     fn decide_dates(&mut self, spec: &Spec, open: &[bool], evidence: &[Evidence]) -> Result<(), LayoutError> {
         for field in (0..open.len()).filter(|&field| open[field]) {
             let column = match self.cell_of_field[field] {
-                Some(cell) if spec.shape.arrays_of(&spec.fields[field]).is_empty() => &self.header[cell],
+                Some(cell) if self.array_of_field[field].is_none() => &self.header[cell],
                 _ => &spec.fields[field].name,
             };
             self.dates[field] = match evidence[field].decide() {
@@ -181,6 +190,17 @@ impl Layout {
             };
         }
         Ok(())
+    }
+
+    /// Returns the layout of these fields only, for one of several kinds of documents.
+    #[must_use]
+    pub fn of_fields(&self, fields: Range<usize>) -> Self {
+        Self {
+            cell_of_field: self.cell_of_field[fields.clone()].to_vec(),
+            array_of_field: self.array_of_field[fields.clone()].to_vec(),
+            dates: self.dates[fields].to_vec(),
+            ..self.clone()
+        }
     }
 
     /// Returns true if the source is a reject file.
@@ -214,6 +234,15 @@ fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -
         cell_of_field[column.node.fields()].fill(*cell);
     }
     cell_of_field
+}
+
+/// Returns, for each field, the number of its array.
+fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
+    let mut array_of_field = vec![None; spec.fields.len()];
+    for (number, column) in columns.iter().filter(|column| column.node.is_array()).enumerate() {
+        array_of_field[column.node.fields()].fill(Some(number));
+    }
+    array_of_field
 }
 
 /// Returns, for each column of the spec, the columns of the source that belong to it.

@@ -6,7 +6,9 @@ mod json;
 use super::*;
 use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec};
+use crate::spec::{
+    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec,
+};
 
 fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
     Field {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ledger::Counts;
 use crate::reject::Reason;
 use crate::report::Progress;
-use crate::report::summary::{self, Count, LoadSummary};
+use crate::report::summary::{self, Count, DocumentSummary, LoadSummary};
 use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, VerifyError};
@@ -37,20 +37,40 @@ pub fn dry_run(
     if let Some(account) = &mut account {
         account.rejects.check_named()?;
     }
-    let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
+    let mut expectations: Vec<Expectation> =
+        plan.kinds.iter().map(|_| Expectation::new(SORTER_BYTES_DEFAULT)).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
         side.count(block);
         if let Some(account) = &mut account {
             account.write_rejects(&block.rejects)?;
         }
-        push(&mut expectation, block)
+        expectations.iter_mut().enumerate().try_for_each(|(kind, expectation)| push(expectation, block, kind))
     })?;
     stop_if_asked(interrupt)?;
-    let rule = mode.rule(plan.spec.identity.on_conflict);
-    let expected = expectation.settle(rule).map_err(VerifyError::from)?;
-    let mut summary = summarize(plan, &side, &expected, rule)?;
-    if rejects_max.is_some_and(|max| max.is_exceeded(summary.counts.rejected, summary.counts.read, true)) {
+    let mut rejects = side.rejects.list(&plan.spec);
+    let mut documents = Vec::new();
+    for (kind, expectation) in plan.kinds.iter().zip(expectations) {
+        let rule = mode.rule(kind.identity.on_conflict);
+        let expected = expectation.settle(rule).map_err(VerifyError::from)?;
+        let (counts, digest) = count(&side, &expected, rule, &mut rejects)?;
+        documents.push(DocumentSummary { counts, digest, ..DocumentSummary::of_kind(kind, plan.kinds.len()) });
+    }
+    let mut documents = documents.into_iter();
+    let mut summary = LoadSummary {
+        outcome: "dry run, nothing was written".into(),
+        document: documents.next().unwrap_or_default(),
+        further: documents.collect(),
+        sources: source_notes(plan, &side.notices),
+        rejects,
+        changes: summary::changes(&side.tallies, &plan.kinds),
+        warnings: summary::warnings(&side.tallies, &plan.kinds),
+        ..LoadSummary::default()
+    };
+    let is_exceeded = |found: &DocumentSummary| {
+        rejects_max.is_some_and(|max| max.is_exceeded(found.counts.rejected, found.counts.read, true))
+    };
+    if summary.documents().any(is_exceeded) {
         summary.outcome.push_str("; a load would stop: more rows are rejected than allowed");
     }
     summary.seconds = started.elapsed().as_secs_f64();
@@ -61,28 +81,13 @@ pub fn dry_run(
     Ok(summary)
 }
 
-fn summarize(plan: &Plan, side: &ReadSide, expected: &Expected, rule: OnConflict) -> Result<LoadSummary, Error> {
-    let (mut counts, digest) = count(side, expected)?;
-    let mut rejects = side.rejects.list(&plan.spec);
-    if rule == OnConflict::Reject && counts.conflicts > 0 {
-        let refused = std::mem::take(&mut counts.conflicts);
-        (counts.rejected, counts.refused_for_conflict) = (counts.rejected + refused, refused);
-        rejects.push(Count { what: Reason::Conflict.code().into(), field: String::new(), count: refused });
-    }
-    Ok(LoadSummary {
-        outcome: "dry run, nothing was written".into(),
-        sources: source_notes(plan, &side.notices),
-        counts,
-        digest,
-        rejects,
-        changes: summary::changes(&side.tally, &plan.spec),
-        warnings: summary::warnings(&side.tally, &plan.spec),
-        ..LoadSummary::default()
-    })
-}
-
 /// Counts the expected documents in `_id` order, as a verification does.
-fn count(side: &ReadSide, expected: &Expected) -> Result<(Counts, String), Error> {
+fn count(
+    side: &ReadSide,
+    expected: &Expected,
+    rule: OnConflict,
+    rejects: &mut Vec<Count>,
+) -> Result<(Counts, String), Error> {
     let mut counts = Counts { read: side.rows, rejected: side.rejected, ..Counts::default() };
     let mut digest = crate::encode::Digest::default();
     for document in expected.range(Id([0; 16]), None).map_err(VerifyError::from)? {
@@ -91,6 +96,11 @@ fn count(side: &ReadSide, expected: &Expected) -> Result<(Counts, String), Error
         counts.duplicates += document.duplicates;
         counts.conflicts += document.conflicts;
         digest.add(document.digest);
+    }
+    if rule == OnConflict::Reject && counts.conflicts > 0 {
+        let refused = std::mem::take(&mut counts.conflicts);
+        (counts.rejected, counts.refused_for_conflict) = (counts.rejected + refused, refused);
+        rejects.push(Count { what: Reason::Conflict.code().into(), field: String::new(), count: refused });
     }
     Ok((counts, digest.to_string()))
 }

@@ -6,7 +6,8 @@ use crate::encode::IdentityKey;
 use crate::ledger::{Reading, SourceIdentity};
 use crate::parse::{Format, FormatName, Layout, LayoutError, LayoutOptions};
 use crate::read::{self, Encoding, Origin, ReadOptions, Reader};
-use crate::spec::{Sign, Spec};
+use crate::server::Target;
+use crate::spec::{Dataset, Sign, Spec};
 
 use crate::error::Error;
 
@@ -25,8 +26,11 @@ pub struct Wishes {
 
 /// Sources that were opened once and match the spec.
 pub struct Plan {
-    /// The dataset.
+    /// The fields of all kinds of documents, to which the columns of the sources are bound. If there is only one kind,
+    /// this is its spec.
     pub spec: Spec,
+    /// The kinds of documents.
+    pub kinds: Vec<Spec>,
     /// The key that makes `_id`s impossible to guess, if there is one.
     pub key: IdentityKey,
     /// The sources, in the order in which they are read.
@@ -64,7 +68,8 @@ impl Plan {
     ///
     /// # Errors
     /// If a source cannot be read, or its columns or dates do not match the spec.
-    pub fn new(spec: Spec, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
+    pub fn new(dataset: impl Into<Dataset>, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
+        let Dataset { columns: spec, kinds } = dataset.into();
         let options = ReadOptions { encoding: wishes.encoding, ..ReadOptions::default() };
         let layout = wishes.layout.or(&spec.source);
         let sources = read::expand(&wishes.sources)?
@@ -72,7 +77,7 @@ impl Plan {
             .enumerate()
             .map(|(index, origin)| SourcePlan::new(origin, index, &spec, &options, &layout))
             .collect::<Result<_, _>>()?;
-        Ok(Self { spec, key, sources, workers: wishes.workers, reading: reading(wishes), options })
+        Ok(Self { spec, kinds, key, sources, workers: wishes.workers, reading: reading(wishes), options })
     }
 
     /// The identities of the sources, with their hashes. Reads every file once.
@@ -103,6 +108,14 @@ impl Plan {
         }
         self.sources.iter().try_for_each(|plan| plan.origin.read_to_end())?;
         self.identities()
+    }
+
+    /// The kinds of documents with the collection of each. `target` is the collection of the only kind; several kinds go
+    /// to the collections that they name.
+    pub fn targets<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = (&'a Spec, Target)> {
+        let is_only = self.kinds.len() == 1;
+        let collection = move |kind: &'a Spec| if is_only { &target.collection } else { &kind.collection };
+        self.kinds.iter().map(move |kind| (kind, target.in_collection(collection(kind))))
     }
 
     /// Total size of all sources on disk, in bytes; `None` if one is standard input.

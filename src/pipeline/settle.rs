@@ -1,6 +1,6 @@
 //! The account of a load: counts, digest, reject files and checkpoint. They change together or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::plan::Plan;
@@ -8,31 +8,36 @@ use super::rejects::{Rejects, Resumed};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry};
 use crate::error::Error;
-use crate::ledger::{Counts, LoadRun};
+use crate::ledger::{Counts, LoadRun, TargetState};
 use crate::reject::{Reject, RejectedRow};
 use crate::report::rejects::{Line, reject_line};
 use crate::report::summary::RejectCounts;
-use crate::write::{EncodedRun, Outcome, Refusal, Settled};
+use crate::write::{Outcome, Refusal, Settled};
 
 /// The reject files and totals of one load.
 pub(super) struct Account<'a> {
     plan: &'a Plan,
     pub(super) rejects: Rejects<'a>,
-    /// Sum of the digests of all records of this load that the collection contains. `None` after a record replaced an
-    /// earlier one of the same load.
-    digest: Option<Digest>,
-    /// Rows that the server or the conflict rule refused, counted in this process only.
+    /// For each kind of document, the sum of the digests of all records of this load that the collection contains. `None`
+    /// after a record replaced an earlier one of the same load.
+    digests: Vec<Option<Digest>>,
+    /// Documents that the server or the conflict rule refused, counted in this process only.
     pub(super) refused: RejectCounts,
 }
 
-/// Counts, digest and reject lines after one more settled run, before the account takes them.
+/// Counts, digests and reject lines after one more settled chunk, before the account takes them.
 struct Entries<'a> {
     plan: &'a Plan,
-    counts: Counts,
-    digest: Option<Digest>,
+    settled: &'a [Settled],
+    counts: Vec<Counts>,
+    digests: Vec<Option<Digest>>,
     refused: RejectCounts,
     /// New lines of the reject files, by source.
     lines: BTreeMap<usize, Vec<u8>>,
+    /// Rows with a line in the reject file because a document of theirs was refused: block and row.
+    refused_rows: HashSet<(u32, u32)>,
+    /// For each kind, the documents by block and row. Made when the first document is refused.
+    by_row: Option<Vec<HashMap<(u32, u32), Entry>>>,
 }
 
 impl<'a> Account<'a> {
@@ -42,7 +47,8 @@ impl<'a> Account<'a> {
     /// The same as for [`Rejects::open`].
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
         let rejects = Rejects::open(plan, named)?;
-        Ok(Self { plan, rejects, digest: Some(Digest::default()), refused: RejectCounts::default() })
+        let digests = vec![Some(Digest::default()); plan.kinds.len()];
+        Ok(Self { plan, rejects, digests, refused: RejectCounts::default() })
     }
 
     /// Continues from the checkpoint of an interrupted load.
@@ -52,23 +58,21 @@ impl<'a> Account<'a> {
     pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
         let resumed = self.rejects.resume(load)?;
         if matches!(resumed, Resumed::Yes) {
-            self.digest = u128::from_str_radix(&load.digest, 16).ok().map(Digest);
+            let digest = |state: TargetState| u128::from_str_radix(&state.digest, 16).ok().map(Digest);
+            self.digests = load.targets().into_iter().map(digest).collect();
         }
         Ok(resumed)
     }
 
-    /// Opens the reject files that a settled run needs. Returns true if the load has not written to one of them before.
+    /// Opens the reject files that a settled chunk needs. Returns true if the load has not written to one of them before.
     ///
     /// # Errors
     /// The same as for [`Rejects::prepare`].
-    pub(super) fn prepare(&mut self, settled: &Settled) -> Result<bool, Error> {
-        let run = &settled.run;
-        let source = |entry: &Entry| run.blocks[entry.chunk as usize].source;
-        let rejected = run.blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);
-        let lost = settled.losers.refused.iter().map(|(entry, _)| source(entry));
-        let outcomes = run.entries.iter().zip(&settled.outcomes);
-        let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));
-        let mut slots: Vec<usize> = rejected.chain(lost).chain(refused.map(|(entry, _)| source(entry))).collect();
+    pub(super) fn prepare(&mut self, settled: &[Settled]) -> Result<bool, Error> {
+        let blocks = &settled[0].run.blocks;
+        let rejected = blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);
+        let refused = settled.iter().flat_map(refused_entries).map(|entry| blocks[entry.chunk as usize].source);
+        let mut slots: Vec<usize> = rejected.chain(refused).collect();
         for slot in &mut slots {
             *slot = self.rejects.slot_of(*slot);
         }
@@ -81,24 +85,30 @@ impl<'a> Account<'a> {
         Ok(is_new)
     }
 
-    /// Adds a settled run to the account and returns the load's next document. The reject files are on disk before this
+    /// Adds a settled chunk, with its documents of each kind, to the account and returns the load's next document. The reject files are on disk before this
     /// returns. After an error the load's document is unchanged.
     ///
     /// # Errors
     /// If a reject file cannot be written.
-    pub(super) fn settle(&mut self, settled: &Settled, load: &LoadRun) -> Result<LoadRun, Error> {
-        let entries = Entries::of(self.plan, settled, load.counts, self.digest);
+    pub(super) fn settle(&mut self, settled: &[Settled], load: &LoadRun) -> Result<LoadRun, Error> {
+        let mut states = load.targets();
+        let counts = states.iter().map(|state| state.counts).collect();
+        let entries = Entries::of(self.plan, settled, counts, self.digests.clone());
         for (source, lines) in &entries.lines {
             self.rejects.append(self.rejects.slot_of(*source), lines)?;
         }
-        self.digest = entries.digest;
         self.refused.add_all(&entries.refused);
+        for ((state, counts), digest) in states.iter_mut().zip(&entries.counts).zip(&entries.digests) {
+            state.counts = *counts;
+            state.digest = digest.map_or_else(String::new, |sum| sum.to_string());
+        }
+        self.digests = entries.digests;
+        let run = &settled[0].run;
         let mut after = load.clone();
-        after.counts = entries.counts;
-        after.digest = self.digest.map_or_else(String::new, |sum| sum.to_string());
+        after.set_targets(states);
         after.checkpoint.rejects = self.rejects.states();
-        after.checkpoint.blocks = settled.run.blocks_end();
-        if let Some(last) = settled.run.blocks.last() {
+        after.checkpoint.blocks = run.blocks_end();
+        if let Some(last) = run.blocks.last() {
             self.rejects.close_before(last.source);
         }
         Ok(after)
@@ -116,30 +126,36 @@ impl<'a> Account<'a> {
 }
 
 impl<'a> Entries<'a> {
-    fn of(plan: &'a Plan, settled: &Settled, counts: Counts, digest: Option<Digest>) -> Self {
-        let run = &settled.run;
-        let (refused, lines) = (RejectCounts::default(), BTreeMap::new());
-        let mut entries = Self { plan, counts, digest, refused, lines };
-        entries.counts.read += run.rows();
-        entries.counts.duplicates += settled.losers.duplicates;
-        entries.counts.conflicts += settled.losers.conflicts;
-        entries.counts.in_doubt += settled.doubts.stored;
-        entries.counts.repeats_in_doubt += settled.doubts.repeats;
-        for row in run.blocks.iter().flat_map(|block| &block.rejects) {
-            entries.counts.rejected += 1;
+    fn of(plan: &'a Plan, settled: &'a [Settled], counts: Vec<Counts>, digests: Vec<Option<Digest>>) -> Self {
+        let (refused, lines, refused_rows) = (RejectCounts::default(), BTreeMap::new(), HashSet::new());
+        let mut entries = Self { plan, settled, counts, digests, refused, lines, refused_rows, by_row: None };
+        for row in settled[0].run.blocks.iter().flat_map(|block| &block.rejects) {
+            entries.counts.iter_mut().for_each(|counts| counts.rejected += 1);
             entries.add_line(row);
         }
-        for (entry, refusal) in &settled.losers.refused {
-            entries.refuse(run, entry, *refusal);
-        }
-        for (entry, outcome) in run.entries.iter().zip(&settled.outcomes) {
-            entries.take(run, entry, *outcome);
+        for (kind, settled) in settled.iter().enumerate() {
+            entries.add_kind(kind, settled);
         }
         entries
     }
 
-    fn take(&mut self, run: &EncodedRun, entry: &Entry, outcome: Outcome) {
-        let counts = &mut self.counts;
+    fn add_kind(&mut self, kind: usize, settled: &Settled) {
+        let counts = &mut self.counts[kind];
+        counts.read += settled.run.rows();
+        counts.duplicates += settled.losers.duplicates;
+        counts.conflicts += settled.losers.conflicts;
+        counts.in_doubt += settled.doubts.stored;
+        counts.repeats_in_doubt += settled.doubts.repeats;
+        for (entry, refusal) in &settled.losers.refused {
+            self.refuse(kind, entry, *refusal);
+        }
+        for (entry, outcome) in settled.run.entries.iter().zip(&settled.outcomes) {
+            self.take(kind, entry, *outcome);
+        }
+    }
+
+    fn take(&mut self, kind: usize, entry: &Entry, outcome: Outcome) {
+        let counts = &mut self.counts[kind];
         match outcome {
             Outcome::Written => counts.written += 1,
             Outcome::Replaced => {
@@ -152,49 +168,90 @@ impl<'a> Entries<'a> {
             Outcome::ReplacedOwn => {
                 counts.conflicts += 1;
                 // The sum includes the replaced record, whose digest is not known here and cannot be subtracted.
-                self.digest = None;
+                self.digests[kind] = None;
             }
-            Outcome::Refused(refusal) => self.refuse(run, entry, refusal),
+            Outcome::Refused(refusal) => self.refuse(kind, entry, refusal),
             // The counts then do not add up, and the load fails.
             Outcome::Pending => {}
         }
-        if let (Some(sum), Outcome::Written | Outcome::Replaced | Outcome::Present) = (&mut self.digest, outcome) {
+        if let (Some(sum), Outcome::Written | Outcome::Replaced | Outcome::Present) = (&mut self.digests[kind], outcome)
+        {
             sum.add(entry.digest);
         }
     }
 
-    /// Counts a row that is refused after encoding. Its cells are made again from its document, in the source's columns
-    /// and date formats.
-    fn refuse(&mut self, run: &EncodedRun, entry: &Entry, refusal: Refusal) {
-        let block = &run.blocks[entry.chunk as usize];
-        let layout = &self.plan.sources[block.source].layout;
-        let texts = cell_texts(run.document(entry), &self.plan.spec, &layout.dates)
-            .expect("a document that was just encoded fits its spec");
-        let mut cells = vec![Vec::new(); layout.header.len()];
-        for (text, column) in texts.into_iter().zip(self.plan.spec.columns()) {
-            if let Some(cell) = layout.cell_of_field[column.field] {
-                cells[cell] = text.into_bytes();
-            }
-        }
+    /// Counts a document that is refused, and writes its row to the reject file. A row of which several documents are
+    /// refused is written once, with the reason of the first one.
+    fn refuse(&mut self, kind: usize, entry: &Entry, refusal: Refusal) {
         let (reason, message) = refusal.explain();
         self.refused.add(reason, None);
-        self.counts.rejected += 1;
+        let counts = &mut self.counts[kind];
+        counts.rejected += 1;
         match refusal {
-            Refusal::Conflict => self.counts.refused_for_conflict += 1,
-            _ => self.counts.refused_by_server += 1,
+            Refusal::Conflict => counts.refused_for_conflict += 1,
+            _ => counts.refused_by_server += 1,
         }
-        self.add_line(&RejectedRow {
+        let is_new = self.settled.len() == 1 || self.refused_rows.insert((entry.chunk, entry.row));
+        if !is_new {
+            return;
+        }
+        let block = &self.settled[0].run.blocks[entry.chunk as usize];
+        let row = RejectedRow {
             source: block.source,
             line: block.first_line + u64::from(entry.line),
             offset: block.first_offset + u64::from(entry.offset),
             reject: Reject { field: None, reason, message },
-            cells,
-        });
+            cells: self.cells(kind, entry, block.source),
+        };
+        self.add_line(&row);
+    }
+
+    /// Makes the cells of a row again from its documents, in the source's columns and date formats. The row's own bytes
+    /// are no longer in memory.
+    fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
+        let layout = &self.plan.sources[source].layout;
+        let mut cells = vec![Vec::new(); layout.header.len()];
+        let mut first_field = 0;
+        for (index, spec) in self.plan.kinds.iter().enumerate() {
+            let fields = first_field..first_field + spec.fields.len();
+            first_field = fields.end;
+            let of_kind = if index == kind { Some(*entry) } else { self.of_row(index, entry) };
+            let Some(of_kind) = of_kind else { continue };
+            let document = self.settled[index].run.document(&of_kind);
+            let texts = cell_texts(document, spec, &layout.dates[fields.clone()])
+                .expect("a document that was just encoded fits its spec");
+            for (text, column) in texts.into_iter().zip(spec.columns()) {
+                if let Some(cell) = layout.cell_of_field[fields.start + column.field] {
+                    cells[cell] = text.into_bytes();
+                }
+            }
+        }
+        cells
+    }
+
+    /// Returns the document of another kind that the row of `entry` gave.
+    fn of_row(&mut self, kind: usize, entry: &Entry) -> Option<Entry> {
+        let settled = self.settled;
+        let by_row = self.by_row.get_or_insert_with(|| settled.iter().map(documents_by_row).collect());
+        by_row[kind].get(&(entry.chunk, entry.row)).copied()
     }
 
     fn add_line(&mut self, row: &RejectedRow) {
         self.lines.entry(row.source).or_default().extend(line_of(self.plan, row));
     }
+}
+
+/// The entries whose documents were refused.
+fn refused_entries(settled: &Settled) -> impl Iterator<Item = &Entry> {
+    let outcomes = settled.run.entries.iter().zip(&settled.outcomes);
+    let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).map(|(entry, _)| entry);
+    settled.losers.refused.iter().map(|(entry, _)| entry).chain(refused)
+}
+
+/// The documents of one kind in a chunk, by block and row.
+fn documents_by_row(settled: &Settled) -> HashMap<(u32, u32), Entry> {
+    let all = settled.run.entries.iter().chain(settled.run.groups.values().flatten());
+    all.map(|entry| ((entry.chunk, entry.row), *entry)).collect()
 }
 
 fn line_of(plan: &Plan, row: &RejectedRow) -> Vec<u8> {

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::encode::EncodedBlock;
+use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
 /// Smaller blocks, such as the ends of sources, get memory of their own: one run may contain many of them.
@@ -58,8 +58,10 @@ impl Spares {
 
     /// Takes back the documents' memory of a block whose records are all settled.
     pub(super) fn give_documents(&self, block: EncodedBlock) {
-        if (POOLED_BYTES_MIN..=KEPT_BYTES_MAX).contains(&block.documents.capacity()) {
-            self.documents.give(block.documents);
+        for EncodedKind { documents, .. } in block.kinds {
+            if (POOLED_BYTES_MIN..=KEPT_BYTES_MAX).contains(&documents.capacity()) {
+                self.documents.give(documents);
+            }
         }
     }
 }
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     fn spent(documents: Vec<u8>) -> EncodedBlock {
-        EncodedBlock { documents, ..EncodedBlock::default() }
+        EncodedBlock { kinds: vec![EncodedKind { documents, ..EncodedKind::default() }], ..EncodedBlock::default() }
     }
 
     #[test]

@@ -9,12 +9,13 @@ use std::thread;
 use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
-use crate::encode::{EncodedBlock, Encoder, Entry, HASHED_TOGETHER, Lineage};
+use crate::encode::{EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage};
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
 use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
+use crate::spec::Spec;
 
 /// BSON is about three times as large as the text it comes from: field names, types and lengths are added.
 const GROWTH: usize = 3;
@@ -111,9 +112,9 @@ impl Stages<'_> {
     /// Runs one worker: encodes blocks until there are no more.
     fn work(&self, blocks: &Mutex<Receiver<Block>>, to_order: &SyncSender<EncodedBlock>) {
         let mut bench: Option<Bench> = None;
-        // The documents before sorting. The same memory is used for each block, so that it stays in the processor's
-        // cache.
-        let mut unsorted = Vec::new();
+        // The documents of each kind before sorting. The same memory is used for each block, so that it stays in the
+        // processor's cache.
+        let mut unsorted: Vec<Vec<u8>> = Vec::new();
         loop {
             let next = blocks.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(block) = next else { return };
@@ -121,15 +122,23 @@ impl Stages<'_> {
                 Some(bench) if bench.source == block.source => bench,
                 other => other.insert(Bench::new(self.plan, block.source, self.lineage)),
             };
-            let encoded = if self.sorts {
-                unsorted.reserve(block.bytes.len() * GROWTH);
-                let mut encoded = bench.encode(&block, unsorted);
-                unsorted = encoded.sort(self.spares.take_documents(encoded.documents.len()));
-                empty(&mut unsorted);
-                encoded
+            unsorted.resize_with(self.plan.kinds.len(), Vec::new);
+            let mut encoded = if self.sorts {
+                for memory in &mut unsorted {
+                    memory.reserve(block.bytes.len() * GROWTH);
+                }
+                bench.encode(&block, std::mem::take(&mut unsorted))
             } else {
-                bench.encode(&block, self.spares.take_documents(block.bytes.len() * GROWTH))
+                let room = |_| self.spares.take_documents(block.bytes.len() * GROWTH);
+                bench.encode(&block, (0..self.plan.kinds.len()).map(room).collect())
             };
+            if self.sorts {
+                for kind in &mut encoded.kinds {
+                    let mut sorted = kind.sort(self.spares.take_documents(kind.documents.len()));
+                    empty(&mut sorted);
+                    unsorted.push(sorted);
+                }
+            }
             self.spares.give_block(block);
             self.progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
             if to_order.send(encoded).is_err() {
@@ -174,14 +183,21 @@ fn in_order(
     Ok(())
 }
 
-/// A worker's parser, cleaner and encoder for one source, reused for each row.
+/// A worker's parser, cleaners and encoders for one source, reused for each row.
 pub struct Bench {
     source: usize,
     run: Option<[u8; 16]>,
     parser: Parser,
+    cells: Cells,
+    kinds: Vec<KindBench>,
+}
+
+/// The cleaner and the encoder of one kind of document.
+struct KindBench {
+    /// Index of the kind's first field among the fields of all kinds.
+    first_field: usize,
     cleaner: Cleaner,
     encoder: Encoder,
-    cells: Cells,
     record: Record,
 }
 
@@ -189,21 +205,31 @@ impl Bench {
     /// The tools for source `source` of the plan. With the id of a load in `run`, documents contain their lineage.
     pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
         let layout = &plan.sources[source].layout;
-        Self {
-            source,
-            run,
-            parser: Parser::new(layout, &plan.spec),
-            cleaner: Cleaner::new(&plan.spec, layout),
-            encoder: Encoder::new(&plan.spec, plan.key.clone()),
-            cells: Cells::default(),
-            record: Record::default(),
-        }
+        let mut first_field = 0;
+        let kind = |spec: &Spec| {
+            let fields = first_field..first_field + spec.fields.len();
+            first_field = fields.end;
+            KindBench {
+                first_field: fields.start,
+                cleaner: Cleaner::new(spec, &layout.of_fields(fields)),
+                encoder: Encoder::new(spec, plan.key.clone()),
+                record: Record::default(),
+            }
+        };
+        let kinds = plan.kinds.iter().map(kind).collect();
+        Self { source, run, parser: Parser::new(layout, &plan.spec), cells: Cells::default(), kinds }
     }
 
-    /// Parses, cleans, encodes and hashes a block's rows in one pass. `documents` is empty memory for the result.
-    pub fn encode(&mut self, block: &Block, documents: Vec<u8>) -> EncodedBlock {
-        debug_assert!(documents.is_empty());
+    /// Parses, cleans, encodes and hashes a block's rows in one pass. `memory` has an empty buffer for the documents of
+    /// each kind.
+    pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
+        debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
+        let kind = |documents| EncodedKind {
+            documents,
+            entries: Vec::with_capacity(block.rows.len()),
+            ..EncodedKind::default()
+        };
         let mut encoded = EncodedBlock {
             source: block.source,
             sequence: block.sequence,
@@ -211,14 +237,12 @@ impl Bench {
             first_row: block.first_row,
             first_line: first.map_or(0, |span| span.line),
             first_offset: first.map_or(0, |span| span.offset),
-            documents,
-            entries: Vec::with_capacity(block.rows.len()),
+            kinds: memory.into_iter().map(kind).collect(),
             ..EncodedBlock::default()
         };
         for (row, &span) in block.rows.iter().enumerate() {
-            match self.encode_row(block, span, row, &mut encoded) {
-                Ok(entry) => encoded.entries.push(entry),
-                Err(reject) => encoded.rejects.push(self.rejected(block, span, reject)),
+            if let Err(reject) = self.encode_row(block, span, row, &mut encoded) {
+                encoded.rejects.push(self.rejected(block, span, reject));
             }
             if row % HASHED_TOGETHER == HASHED_TOGETHER - 1 {
                 self.name(&mut encoded);
@@ -232,44 +256,74 @@ impl Bench {
 
     /// Sets the `_id`s of the documents that were written since the last call.
     fn name(&mut self, encoded: &mut EncodedBlock) {
-        let names = self.encoder.name_all(&mut encoded.documents);
-        let first = encoded.entries.len() - names.len();
-        for (entry, &(id, digest)) in encoded.entries[first..].iter_mut().zip(names) {
-            (entry.id, entry.digest) = (id, digest);
+        for (bench, kind) in self.kinds.iter_mut().zip(&mut encoded.kinds) {
+            let names = bench.encoder.name_all(&mut kind.documents);
+            let first = kind.entries.len() - names.len();
+            for (entry, &(id, digest)) in kind.entries[first..].iter_mut().zip(names) {
+                (entry.id, entry.digest) = (id, digest);
+            }
         }
     }
 
-    /// Appends the row's document. Its `_id` is set later by [`name`](Self::name).
-    fn encode_row(
-        &mut self,
-        block: &Block,
-        span: RowSpan,
-        row: usize,
-        into: &mut EncodedBlock,
-    ) -> Result<Entry, Reject> {
+    /// Appends the row's documents, one of each kind, or none if the row is refused. Their `_id`s are set later by
+    /// [`name`](Self::name).
+    fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<(), Reject> {
         let bytes = block.row(span);
         self.parser.parse(bytes, span, &mut self.cells)?;
         if let Some(offset) = block.undecodable_offset(span) {
             return Err(undecodable(offset));
         }
-        self.cleaner.clean(bytes, &self.cells, &mut self.record, &mut into.tally)?;
         let lineage = self.run.map(|run| Lineage { run, row: block.first_row + row as u64 });
-        let start = into.documents.len() as u32;
-        let len = self.encoder.write(&self.record, lineage, &mut into.documents)? as u32;
-        Ok(Entry {
-            start,
-            len,
+        let entry = Entry {
             row: row as u32,
             line: (span.line - into.first_line) as u32,
             offset: (span.offset - into.first_offset) as u32,
             ..Entry::default()
-        })
+        };
+        for kind in &mut self.kinds {
+            let cleaned = kind.cleaner.clean_only(bytes, &self.cells, &mut kind.record);
+            cleaned.map_err(|reject| kind.among_all(reject))?;
+        }
+        for index in 0..self.kinds.len() {
+            if let Err(reject) = self.kinds[index].write(lineage, entry, &mut into.kinds[index]) {
+                self.take_back(index, into);
+                return Err(reject);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the documents of a refused row: those of all kinds before the kind that refused it.
+    fn take_back(&mut self, kinds: usize, encoded: &mut EncodedBlock) {
+        for (bench, kind) in self.kinds[..kinds].iter_mut().zip(&mut encoded.kinds) {
+            if let Some(entry) = kind.entries.pop() {
+                kind.documents.truncate(entry.start as usize);
+                bench.encoder.forget_last();
+            }
+        }
     }
 
     fn rejected(&self, block: &Block, span: RowSpan, reject: Reject) -> RejectedRow {
         let bytes = block.row(span);
         let cells = (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect();
         RejectedRow { source: block.source, line: span.line, offset: span.offset, reject, cells }
+    }
+}
+
+impl KindBench {
+    /// Appends the document of the cleaned record. `entry` has the place of the row.
+    fn write(&mut self, lineage: Option<Lineage>, entry: Entry, into: &mut EncodedKind) -> Result<(), Reject> {
+        self.cleaner.count(&mut into.tally);
+        let start = into.documents.len() as u32;
+        let written = self.encoder.write(&self.record, lineage, &mut into.documents);
+        let len = written.map_err(|reject| self.among_all(reject))? as u32;
+        into.entries.push(Entry { start, len, ..entry });
+        Ok(())
+    }
+
+    /// Counts the field of a reject among the fields of all kinds.
+    fn among_all(&self, reject: Reject) -> Reject {
+        Reject { field: reject.field.map(|field| self.first_field + field), ..reject }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::write::{Bulk, Mode, WriteError};
 /// Settings of a verification.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
+    /// Index of the kind of document that is verified.
+    pub kind: usize,
     /// Most differences of each kind that are listed. All are counted.
     pub differences_max: usize,
     /// Whether to report the values of fields that differ. They are patients' data.
@@ -30,11 +32,18 @@ pub struct VerifyOptions {
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        Self { differences_max: 100, show_values: false, only_source: false, mode: Mode::Insert, excused: None }
+        Self {
+            kind: 0,
+            differences_max: 100,
+            show_values: false,
+            only_source: false,
+            mode: Mode::Insert,
+            excused: None,
+        }
     }
 }
 
-/// Compares the target collection with the plan's sources.
+/// Compares the target collection with the documents of one kind that the plan's sources give.
 ///
 /// # Errors
 /// If a source or the collection cannot be read to its end. Differences are not errors.
@@ -45,9 +54,10 @@ pub async fn verify(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<Verification, Error> {
-    refuse_other_identity(plan, target).await?;
+    let kind = options.kind;
+    refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
-    let expected = tokio::task::block_in_place(|| expect(plan, options.mode, interrupt, progress))?;
+    let expected = tokio::task::block_in_place(|| expect(plan, kind, options.mode, interrupt, progress))?;
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
     let scan = Scan::new(&target.documents());
     let settings = verify::Options {
@@ -62,7 +72,7 @@ pub async fn verify(
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
     if !wanted.is_complete() && !plan.is_read_once() {
-        tokio::task::block_in_place(|| find(plan, &mut wanted, interrupt))?;
+        tokio::task::block_in_place(|| find(plan, kind, &mut wanted, interrupt))?;
         verify::name_fields(&scan, &mut verification, &wanted, options.show_values)
             .await
             .map_err(verify::VerifyError::from)?;
@@ -75,7 +85,7 @@ pub async fn verify(
 
 /// Fails if the ledger has another identity for this collection, because every record would be reported as missing.
 /// Passes if the user has no permission to read the ledger.
-async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error> {
+async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Result<(), Error> {
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     match ledger.identity().await {
         Ok(Some(stored)) => {
@@ -83,7 +93,7 @@ async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error
             if bulk.is_empty().await.map_err(WriteError::Server)? {
                 return Ok(());
             }
-            Error::if_identities_differ(target, &stored, &CollectionIdentity::of(&plan.spec, &plan.key))
+            Error::if_identities_differ(target, &stored, &CollectionIdentity::of(&plan.kinds[kind], &plan.key))
         }
         Ok(None) | Err(LedgerError::Server(Failure::NotAuthorized { .. })) => Ok(()),
         Err(error) => Err(Error::of_ledger("read", error)),
@@ -94,16 +104,16 @@ async fn refuse_other_identity(plan: &Plan, target: &Target) -> Result<(), Error
 ///
 /// # Errors
 /// If a source cannot be read to its end, or the temporary file cannot be used.
-fn expect(plan: &Plan, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
+fn expect(plan: &Plan, kind: usize, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
-    encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block))?;
+    encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block, kind))?;
     stop_if_asked(interrupt)?;
-    let rule = mode.rule(plan.spec.identity.on_conflict);
+    let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
     Ok(expectation.settle(rule).map_err(verify::VerifyError::from)?)
 }
 
-pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock) -> Result<(), Error> {
-    for entry in &block.entries {
+pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: usize) -> Result<(), Error> {
+    for entry in &block.kinds[kind].entries {
         let row = block.first_row + u64::from(entry.row);
         expectation.push(entry.id, entry.digest, block.source as u32, row).map_err(verify::VerifyError::from)?;
     }
@@ -111,10 +121,11 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock) -> Resul
 }
 
 /// Reads the sources once more to find the expected documents whose digests differ from the stored ones.
-fn find(plan: &Plan, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
+fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
     encode_alone(plan, interrupt, &Progress::default(), |block| {
-        for entry in &block.entries {
-            let document = &block.documents[entry.start as usize..(entry.start + entry.len) as usize];
+        let documents = &block.kinds[kind];
+        for entry in &documents.entries {
+            let document = documents.document(entry);
             let encoded = Encoded { id: entry.id, digest: entry.digest, len: document.len() };
             wanted.offer(&encoded, document);
         }

@@ -1,7 +1,7 @@
 //! The summary of a load: the sources, the counts, the changes and the rejects with their reasons.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -17,14 +17,16 @@ use crate::verify::Verification;
 pub struct LoadSummary {
     /// What the command did: `loaded`, `already loaded, verified instead`, or `dry run, nothing was written`.
     pub outcome: String,
-    /// Database and collection; `None` in a dry run.
-    pub target: Option<String>,
+    /// The documents of the first kind.
+    #[serde(flatten)]
+    pub document: DocumentSummary,
+    /// The documents of further kinds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<DocumentSummary>,
     /// The load's id in the ledger.
     pub run: Option<String>,
     /// The sources and how they were read.
     pub sources: Vec<SourceNote>,
-    /// The outcomes of the rows.
-    pub counts: Counts,
     /// True if some counts may be wrong: `written`, `replaced` and `already_present` by up to `in_doubt` each, and
     /// `duplicates` and `conflicts` by up to `repeats_in_doubt` each. Their sum is exact.
     pub counts_are_estimates: bool,
@@ -38,6 +40,22 @@ pub struct LoadSummary {
     pub reject_files: Vec<String>,
     /// Messages about the ledger and about files: why a load began again, which file was left unchanged.
     pub notes: Vec<String>,
+    /// Seconds for reading and writing, without indexes, validator and verification.
+    pub seconds: f64,
+    /// Why the load was not verified.
+    pub unverified: Option<String>,
+}
+
+/// The summary of the documents of one kind.
+#[derive(Debug, Default, Serialize)]
+pub struct DocumentSummary {
+    /// The kind, if the spec describes several.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Database and collection; `None` in a dry run.
+    pub target: Option<String>,
+    /// The outcomes of the rows and of their documents.
+    pub counts: Counts,
     /// Order-independent sum of the digests of all records of this load that the collection contains. Empty if a record
     /// replaced an earlier one of the same load.
     pub digest: String,
@@ -45,14 +63,10 @@ pub struct LoadSummary {
     pub collection_notes: Vec<String>,
     /// Number of documents that violate the spec's validator, counted by the server after a first load.
     pub nonconforming: u64,
-    /// Seconds for reading and writing, without indexes, validator and verification.
-    pub seconds: f64,
     /// The result of the verification, if there was one.
     pub verification: Option<Verification>,
     /// Seconds that the verification took.
     pub verification_seconds: f64,
-    /// Why the load was not verified.
-    pub unverified: Option<String>,
 }
 
 /// Most unknown columns that are named. The others are only counted.
@@ -172,8 +186,8 @@ impl RejectCounts {
     }
 }
 
-/// The tally's counts by rule and field, without zeros.
-pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
+/// The tallies' counts by rule and field, without zeros. There is one tally for each kind of document.
+pub fn changes(tallies: &[Tally], kinds: &[Spec]) -> Vec<Count> {
     let of_field = |(field, counts): (&crate::spec::Field, &Vec<u64>)| {
         let named = slot_names(field).into_iter().zip(counts.clone());
         let field = field.name.clone();
@@ -183,38 +197,90 @@ pub fn changes(tally: &Tally, spec: &Spec) -> Vec<Count> {
             count,
         })
     };
-    spec.fields.iter().zip(&tally.changed).flat_map(|pair| of_field(pair).collect::<Vec<_>>()).collect()
+    let of_kind = |(tally, spec): (&Tally, &Spec)| -> Vec<Count> {
+        spec.fields.iter().zip(&tally.changed).flat_map(|pair| of_field(pair).collect::<Vec<_>>()).collect()
+    };
+    tallies.iter().zip(kinds).flat_map(of_kind).collect()
 }
 
 /// Number of rows that broke a plausibility rule with severity `warn`, by rule, without zeros.
-pub fn warnings(tally: &Tally, spec: &Spec) -> Vec<Count> {
-    let warning = spec.plausibility.iter().filter(|rule| rule.severity == Severity::Warn);
-    let counted = warning.zip(&tally.warned).filter(|(_, count)| **count > 0);
-    let count = |(rule, &count): (&crate::spec::Plausibility, &u64)| Count {
-        what: rule.name.clone(),
-        field: spec.fields[rule.left].name.clone(),
-        count,
+pub fn warnings(tallies: &[Tally], kinds: &[Spec]) -> Vec<Count> {
+    let of_kind = |(tally, spec): (&Tally, &Spec)| -> Vec<Count> {
+        let warning = spec.plausibility.iter().filter(|rule| rule.severity == Severity::Warn);
+        let counted = warning.zip(&tally.warned).filter(|(_, count)| **count > 0);
+        let count = |(rule, &count): (&crate::spec::Plausibility, &u64)| Count {
+            what: rule.name.clone(),
+            field: spec.fields[rule.left].name.clone(),
+            count,
+        };
+        counted.map(count).collect()
     };
-    counted.map(count).collect()
+    tallies.iter().zip(kinds).flat_map(of_kind).collect()
+}
+
+impl LoadSummary {
+    /// The documents of each kind.
+    pub fn documents(&self) -> impl Iterator<Item = &DocumentSummary> {
+        std::iter::once(&self.document).chain(&self.further)
+    }
+
+    /// The documents of the kind with this index. The summary must have them.
+    pub fn document_mut(&mut self, kind: usize) -> &mut DocumentSummary {
+        match kind {
+            0 => &mut self.document,
+            kind => &mut self.further[kind - 1],
+        }
+    }
+
+    /// Returns true if the collections do not contain exactly what the load should have written, or a document violates
+    /// the validator.
+    pub fn has_differences(&self) -> bool {
+        let differs = |found: &DocumentSummary| found.verification.as_ref().is_some_and(|proof| !proof.is_clean());
+        self.documents().any(|found| differs(found) || found.nonconforming > 0)
+    }
+
+    /// Returns true if a row was rejected.
+    pub fn has_rejects(&self) -> bool {
+        self.documents().any(|found| found.counts.rejected > 0)
+    }
 }
 
 impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = self.target.as_ref().map_or_else(String::new, |target| format!(": {target}"));
+        let names: Vec<&str> = self.documents().filter_map(|found| found.target.as_deref()).collect();
+        let target = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
         writeln!(f, "{}{target}", self.outcome)?;
         self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
-        f.write_str(&self.counts_table())?;
+        for found in self.documents() {
+            found.counts_table(f)?;
+            if self.counts_are_estimates {
+                found.doubts(f)?;
+            }
+        }
         list(f, "rejected, by reason", &self.rejects)?;
         self.reject_files.iter().try_for_each(|file| writeln!(f, "  rejects are in    {file}"))?;
         list(f, "cells changed, by rule", &self.changes)?;
         list(f, "rows that break a rule which only warns", &self.warnings)?;
-        self.notes.iter().chain(&self.collection_notes).try_for_each(|note| writeln!(f, "  {note}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
+        let notes = self.documents().flat_map(|found| found.collection_notes.iter().map(|note| found.named(note)));
+        notes.into_iter().try_for_each(|note| writeln!(f, "  {note}"))?;
         self.end(f)
     }
 }
 
-impl LoadSummary {
-    fn counts_table(&self) -> String {
+impl DocumentSummary {
+    /// The summary of documents of this kind, of which there are `kinds`.
+    pub fn of_kind(spec: &Spec, kinds: usize) -> Self {
+        let kind = if kinds > 1 { spec.name.clone() } else { String::new() };
+        Self { kind, ..Self::default() }
+    }
+
+    /// Adds the name of the kind to a text, if there are several kinds.
+    fn named(&self, text: &str) -> String {
+        if self.kind.is_empty() { text.to_owned() } else { format!("{}: {text}", self.kind) }
+    }
+
+    fn counts_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
         let dry = self.target.is_none();
         let rows = [
@@ -226,43 +292,30 @@ impl LoadSummary {
             ("conflicts, kept", counts.conflicts, counts.conflicts > 0),
             ("rejected", counts.rejected, true),
         ];
-        let mut table = String::new();
+        if !self.kind.is_empty() {
+            writeln!(f, "  documents `{}`", self.kind)?;
+        }
         for (name, count, shown) in rows {
             if shown {
-                let _ = writeln!(table, "  {name:<20}{count:>12}");
+                writeln!(f, "  {name:<20}{count:>12}")?;
             }
         }
-        if self.counts_are_estimates {
-            let _ = writeln!(
-                table,
-                "  the counts are estimates, because a reply was lost or a process was killed: {} records may be written or \
-                 already present, {} may be duplicates or conflicts",
-                counts.in_doubt, counts.repeats_in_doubt
-            );
-        }
-        table
+        Ok(())
     }
 
-    fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.digest.is_empty() {
-            writeln!(f, "  content digest    {}", self.digest)?;
-        }
-        if let Some(run) = &self.run {
-            writeln!(f, "  run               {run}")?;
-        }
-        if self.seconds > 0.0 {
-            writeln!(f, "  {:.2} s, {:.0} rows/s", self.seconds, self.counts.read as f64 / self.seconds)?;
-        }
-        match (&self.verification, &self.unverified) {
-            (Some(proof), _) => self.proof(f, proof),
-            (None, Some(why)) => write!(f, "  not verified: {why}"),
-            (None, None) => Ok(()),
-        }
+    fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  the counts are estimates, because a reply was lost or a process was killed: {} records may be written or \
+             already present, {} may be duplicates or conflicts",
+            self.counts.in_doubt, self.counts.repeats_in_doubt
+        )
     }
-}
 
-impl LoadSummary {
     fn proof(&self, f: &mut fmt::Formatter<'_>, proof: &Verification) -> fmt::Result {
+        if !self.kind.is_empty() {
+            writeln!(f, "  documents `{}`", self.kind)?;
+        }
         write!(f, "{proof}")?;
         if proof.missing > 0 {
             writeln!(f, "  to write what is missing, load with --reload")?;
@@ -271,6 +324,30 @@ impl LoadSummary {
             writeln!(f, "  to put the source's records in place of what differs, load with --mode upsert")?;
         }
         write!(f, "  verified in {:.2} s", self.verification_seconds)
+    }
+}
+
+impl LoadSummary {
+    fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for found in self.documents().filter(|found| !found.digest.is_empty()) {
+            writeln!(f, "  content digest    {}", found.named(&found.digest))?;
+        }
+        if let Some(run) = &self.run {
+            writeln!(f, "  run               {run}")?;
+        }
+        if self.seconds > 0.0 {
+            writeln!(f, "  {:.2} s, {:.0} rows/s", self.seconds, self.document.counts.read as f64 / self.seconds)?;
+        }
+        for (position, found) in self.documents().enumerate() {
+            if let Some(proof) = &found.verification {
+                f.write_str(if position > 0 { "\n" } else { "" })?;
+                found.proof(f, proof)?;
+            }
+        }
+        match &self.unverified {
+            Some(why) if self.document.verification.is_none() => write!(f, "  not verified: {why}"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -117,6 +117,17 @@ pub struct Target {
 }
 
 impl Target {
+    /// Returns database and collection: `hospital.admissions`.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.database, self.collection)
+    }
+
+    /// Returns the same target with another collection.
+    #[must_use]
+    pub fn in_collection(&self, collection: &str) -> Self {
+        Self { collection: collection.to_owned(), ..self.clone() }
+    }
+
     /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command, so that
     /// a wrong setup is found before anything else happens. `collection` is the collection that the spec names.
     pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {

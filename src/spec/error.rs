@@ -24,6 +24,12 @@ pub enum SpecError {
         /// The message of the TOML parser.
         problem: String,
     },
+    /// The spec describes several kinds of documents, and one is expected.
+    #[error("{origin}: the spec describes several documents; this command takes a spec with one")]
+    SeveralDocuments {
+        /// The origin of the spec.
+        origin: String,
+    },
     /// A key is missing or unknown, or has an invalid value.
     #[error("{origin}:{line}: {key}: {problem}; {remedy}")]
     Wrong {

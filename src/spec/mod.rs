@@ -3,6 +3,7 @@
 //! A [`Spec`] is immutable and always valid. [`Spec::from_toml`] refuses a wrong file and reports the line, the key
 //! and the remedy. This module never reads data, never connects to a server, and does not know the command line.
 
+mod dataset;
 mod error;
 mod field;
 mod from_toml;
@@ -12,9 +13,9 @@ mod shape;
 mod source;
 mod spelling;
 
-use std::fs;
 use std::path::Path;
 
+pub use dataset::Dataset;
 pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
 pub use range::{Decimal, Range};
@@ -117,16 +118,20 @@ impl Spec {
         Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is tested to be right")
     }
 
-    /// Reads a spec from its TOML text. Messages use `origin` as the name of the text.
+    /// Reads the spec of a single kind of document from its TOML text. Messages use `origin` as the name of the text.
+    ///
+    /// # Errors
+    /// If the text is wrong, or describes several kinds of documents.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SpecError> {
-        from_toml::read(text, origin)
+        Dataset::from_toml(text, origin)?.into_only()
     }
 
-    /// Reads a spec from a file.
+    /// Reads the spec of a single kind of document from a file.
+    ///
+    /// # Errors
+    /// The same as for [`from_toml`](Self::from_toml), and if the file cannot be read.
     pub fn from_file(path: &Path) -> Result<Self, SpecError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
-        Self::from_toml(&text, &path.display().to_string())
+        Dataset::from_file(path)?.into_only()
     }
 
     /// Returns the columns of the source. If no group repeats, each field has one, in the order of the fields.

@@ -1,5 +1,7 @@
 //! The tree of the document. Only this file takes dotted names apart.
 
+use std::ops::Range;
+
 use super::{Field, Presence};
 
 /// A group of fields that repeats. In the document it is an array of nested documents.
@@ -83,11 +85,29 @@ impl Shape {
         shape
     }
 
+    /// Joins the trees of several documents, each with its number of fields. The fields of the documents follow each
+    /// other.
+    pub(super) fn joined<'s>(shapes: impl Iterator<Item = (&'s Self, usize)>) -> Self {
+        let mut joined = Self { roots: Vec::new(), groups: Vec::new() };
+        let mut first_field = 0;
+        for (shape, fields) in shapes {
+            let first_group = joined.groups.len();
+            joined.roots.extend(shape.roots.iter().map(|node| node.moved(first_field, first_group)));
+            joined.groups.extend(shape.groups.iter().cloned());
+            first_field += fields;
+        }
+        joined
+    }
+
     /// Adds a field to the elements `nodes`, whose names begin at byte `start` of the field's dotted name.
     fn add(&self, nodes: &mut Vec<Node>, field: &Field, index: usize, start: usize) {
         let Some((first, _)) = field.name[start..].split_once('.') else {
             let name = field.name[start..].to_owned();
-            nodes.push(if field.repeats { Node::List { name, field: index } } else { Node::Leaf { name, field: index } });
+            nodes.push(if field.repeats {
+                Node::List { name, field: index }
+            } else {
+                Node::Leaf { name, field: index }
+            });
             return;
         };
         let end = start + first.len();
@@ -108,13 +128,7 @@ impl Shape {
         columns
     }
 
-    fn add_columns<'s>(
-        &'s self,
-        nodes: &'s [Node],
-        prefix: &str,
-        fields: &'s [Field],
-        columns: &mut Vec<Column<'s>>,
-    ) {
+    fn add_columns<'s>(&'s self, nodes: &'s [Node], prefix: &str, fields: &'s [Field], columns: &mut Vec<Column<'s>>) {
         for node in nodes {
             let name = format!("{prefix}{}", node.name());
             match node {
@@ -123,7 +137,14 @@ impl Shape {
                 }
                 Node::Group { repeats: Some(group), .. } => {
                     let Group { column, aliases, presence, .. } = &self.groups[*group];
-                    columns.push(Column { name, column, aliases, presence: *presence, field: node.first_field(), node });
+                    columns.push(Column {
+                        name,
+                        column,
+                        aliases,
+                        presence: *presence,
+                        field: node.first_field(),
+                        node,
+                    });
                 }
                 Node::Leaf { field, .. } | Node::List { field, .. } => {
                     let Field { column, aliases, presence, .. } = &fields[*field];
@@ -175,7 +196,7 @@ impl Node {
     }
 
     /// Returns the indices of all fields of the element.
-    pub fn fields(&self) -> std::ops::Range<usize> {
+    pub fn fields(&self) -> Range<usize> {
         let first = self.first_field();
         first..first + self.count()
     }
@@ -184,6 +205,19 @@ impl Node {
         match self {
             Self::Leaf { .. } | Self::List { .. } => 1,
             Self::Group { children, .. } => children.iter().map(Self::count).sum(),
+        }
+    }
+
+    /// Returns the element with the indices of its fields and groups increased.
+    fn moved(&self, fields: usize, groups: usize) -> Self {
+        match self {
+            Self::Leaf { name, field } => Self::Leaf { name: name.clone(), field: field + fields },
+            Self::List { name, field } => Self::List { name: name.clone(), field: field + fields },
+            Self::Group { name, repeats, children } => Self::Group {
+                name: name.clone(),
+                repeats: repeats.map(|group| group + groups),
+                children: children.iter().map(|child| child.moved(fields, groups)).collect(),
+            },
         }
     }
 
@@ -215,9 +249,8 @@ mod tests {
     use crate::spec::Spec;
 
     fn spec() -> Spec {
-        let field = |name: &str, more: &str| {
-            format!("[[field]]\nname = '{name}'\ntype = 'string'\nprivacy = 'none'\n{more}\n")
-        };
+        let field =
+            |name: &str, more: &str| format!("[[field]]\nname = '{name}'\ntype = 'string'\nprivacy = 'none'\n{more}\n");
         let group = |name: &str, repeats: &str| format!("[[group]]\nname = '{name}'\nrepeats = '{repeats}'\n");
         let fields = [
             field("id", ""),

@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -71,6 +72,22 @@ fn wrong_specs_are_refused_with_place_and_remedy() {
         let expected = fs::read_to_string(case.with_extension("txt")).unwrap_or_default();
         assert_eq!(message, expected.trim_end(), "{origin}");
     }
+}
+
+#[test]
+fn a_dataset_with_several_documents_has_the_fields_of_all() {
+    let dataset = Dataset::from_file(&data("two_documents.toml")).expect("a right spec");
+    let kinds: Vec<_> = dataset.kinds.iter().map(|kind| (kind.name.as_str(), kind.collection.as_str())).collect();
+    assert_eq!(kinds, [("admission", "stays"), ("doctor", "doctors")]);
+    let names: Vec<&str> = dataset.columns.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["Name", "Age", "Date of Admission", "Doctor", "name", "works.hospital"]);
+    assert_eq!((dataset.kinds[0].indexes.len(), dataset.kinds[1].indexes.len()), (1, 0));
+    assert_eq!(dataset.kinds[1].identity.fields, [0]);
+    assert!(dataset.kinds.iter().all(|kind| kind.hash == dataset.columns.hash));
+    assert_eq!(dataset.kind_of("doctors").map(|kind| kind.name.as_str()), Some("doctor"));
+    assert!(dataset.kind_of("admissions").is_none());
+    let message = dataset.into_only().expect_err("there are two").to_string();
+    assert!(message.ends_with("the spec describes several documents; this command takes a spec with one"), "{message}");
 }
 
 #[test]

@@ -299,6 +299,7 @@ fn number(document: &Document, name: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::{EncodedBlock, EncodedKind};
     use bson::doc;
 
     #[test]
@@ -307,7 +308,8 @@ mod tests {
         let run = |rows: std::ops::Range<u32>| {
             let entries = rows.map(entry).collect();
             Arc::new(EncodedRun {
-                blocks: Vec::new(),
+                blocks: Arc::default(),
+                kind: 0,
                 entries,
                 groups: std::collections::BTreeMap::new(),
                 is_settled: false,
@@ -361,8 +363,9 @@ mod tests {
             Entry { id: Id([number; 16]), start, len: document.as_bytes().len() as u32, ..Entry::default() }
         });
         let entries = entries.collect();
-        let blocks = vec![crate::encode::EncodedBlock { documents, ..crate::encode::EncodedBlock::default() }];
-        let run = EncodedRun { blocks, entries, groups: std::collections::BTreeMap::new(), is_settled: false };
+        let kinds = vec![EncodedKind { documents, ..EncodedKind::default() }];
+        let blocks = Arc::new(vec![EncodedBlock { kinds, ..EncodedBlock::default() }]);
+        let run = EncodedRun { blocks, kind: 0, entries, groups: std::collections::BTreeMap::new(), is_settled: false };
         let run = Arc::new(run);
         Parcel::new((0..11).map(|at| Member { run: 0, at }).collect(), |_| Arc::clone(&run))
     }

@@ -6,6 +6,7 @@
 mod batch;
 mod bulk;
 mod group;
+mod lanes;
 pub mod machine;
 mod outcome;
 mod run;
@@ -18,7 +19,8 @@ mod writer;
 pub use batch::{BatchId, Member, Step};
 pub use bulk::Bulk;
 pub use group::Losers;
+pub use lanes::write_all;
 pub use machine::Limits;
 pub use outcome::{Mode, Outcome, Policy, Refusal};
-pub use run::{EncodedRun, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
+pub use run::{Chunk, EncodedRun, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
 pub use writer::{Settled, WriteError, Writer};

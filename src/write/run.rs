@@ -4,7 +4,7 @@
 //! long once the index is larger than the cache. `sweep` merges the runs that are open.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::sync::Arc;
 
 use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
@@ -23,7 +23,8 @@ const RUN_BYTES_FIRST: usize = 1 << 20;
 /// Collects blocks until a run is full. Run boundaries depend only on the blocks, never on timing.
 #[derive(Debug)]
 pub struct RunBuilder {
-    policy: Policy,
+    /// The policy of each kind of document.
+    policies: Vec<Policy>,
     bytes_max: usize,
     /// Size, in bytes, at which the current run is full. The first run is small, so that writing begins early. Each
     /// next run is twice as large, up to `bytes_max`.
@@ -34,11 +35,32 @@ pub struct RunBuilder {
     blocks: Vec<EncodedBlock>,
 }
 
+/// Blocks that are written and settled together, and their records, sorted.
+#[derive(Debug)]
+pub struct Chunk {
+    /// The blocks, in source order.
+    pub blocks: Vec<EncodedBlock>,
+    /// Whether an earlier, interrupted process settled all blocks. Their records are then not written, and only their
+    /// `_id`s and digests are remembered.
+    pub is_settled: bool,
+    /// The records of each kind.
+    kinds: Vec<Sorted>,
+}
+
 /// Unique records, sorted by `_id`, and the records that were left out because they share an `_id`.
+#[derive(Debug)]
+struct Sorted {
+    entries: Vec<Entry>,
+    groups: BTreeMap<u32, Vec<Entry>>,
+}
+
+/// The records of one kind in a chunk.
 #[derive(Debug)]
 pub struct EncodedRun {
     /// The blocks that contain the records.
-    pub blocks: Vec<EncodedBlock>,
+    pub blocks: Arc<Vec<EncodedBlock>>,
+    /// Index of the kind.
+    pub kind: usize,
     /// The records, one for each `_id`, in ascending order.
     pub entries: Vec<Entry>,
     /// If several records share an `_id`: all of them, in source order. The key is the position in `entries` of the one
@@ -50,10 +72,11 @@ pub struct EncodedRun {
 }
 
 impl RunBuilder {
-    /// A builder of runs of about `bytes_max` bytes. No run contains blocks from both sides of `settled_blocks`.
-    pub fn new(policy: Policy, bytes_max: usize, settled_blocks: u64) -> Self {
+    /// A builder of runs of about `bytes_max` bytes, with a policy for each kind of document. No run contains blocks
+    /// from both sides of `settled_blocks`.
+    pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
-            policy,
+            policies,
             bytes_max,
             bytes_full: bytes_max.min(RUN_BYTES_FIRST),
             settled_blocks,
@@ -62,40 +85,62 @@ impl RunBuilder {
         }
     }
 
-    /// Adds the next block in source order. Returns the run if it is full.
-    pub fn push(&mut self, block: EncodedBlock) -> Option<EncodedRun> {
+    /// Adds the next block in source order. Returns the chunk if it is full.
+    pub fn push(&mut self, block: EncodedBlock) -> Option<Chunk> {
         let rejected = block.rejects.iter().flat_map(|row| &row.cells).map(Vec::len).sum::<usize>();
-        self.bytes += block.documents.len() + rejected;
+        self.bytes += block.documents_bytes() + rejected;
         let is_last_settled = block.sequence + 1 == self.settled_blocks;
         self.blocks.push(block);
         if self.bytes >= self.bytes_full || is_last_settled { self.finish() } else { None }
     }
 
-    /// Returns the remaining blocks as a run, sorted and deduplicated; `None` if there are none.
-    pub fn finish(&mut self) -> Option<EncodedRun> {
+    /// Returns the remaining blocks as a chunk, sorted and deduplicated; `None` if there are none.
+    pub fn finish(&mut self) -> Option<Chunk> {
         self.bytes = 0;
         self.bytes_full = (self.bytes_full * 2).min(self.bytes_max);
         let blocks = std::mem::take(&mut self.blocks);
         let is_settled = blocks.last()?.sequence < self.settled_blocks;
-        Some(EncodedRun::new(blocks, self.policy, is_settled))
+        Some(Chunk::new(blocks, &self.policies, is_settled))
     }
 }
 
-impl EncodedRun {
-    /// Sorts the blocks' records by `_id` and keeps one for each `_id`. If `is_settled`, none of the records is
-    /// written.
-    pub fn new(mut blocks: Vec<EncodedBlock>, policy: Policy, is_settled: bool) -> Self {
-        let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.entries.len()).sum());
+impl Chunk {
+    /// Sorts the blocks' records of each kind by `_id` and keeps one for each `_id`. If `is_settled`, none of the
+    /// records is written.
+    pub fn new(mut blocks: Vec<EncodedBlock>, policies: &[Policy], is_settled: bool) -> Self {
+        let sort = |(kind, policy): (usize, &Policy)| Sorted::new(&mut blocks, kind, *policy);
+        let kinds = policies.iter().enumerate().map(sort).collect();
+        Self { blocks, is_settled, kinds }
+    }
+
+    /// Returns the records of each kind.
+    pub fn into_runs(self) -> Vec<EncodedRun> {
+        let Self { blocks, is_settled, kinds } = self;
+        let blocks = Arc::new(blocks);
+        let run = |(kind, Sorted { entries, groups })| EncodedRun {
+            blocks: Arc::clone(&blocks),
+            kind,
+            entries,
+            groups,
+            is_settled,
+        };
+        kinds.into_iter().enumerate().map(run).collect()
+    }
+}
+
+impl Sorted {
+    fn new(blocks: &mut [EncodedBlock], kind: usize, policy: Policy) -> Self {
+        let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.kinds[kind].entries.len()).sum());
         for (chunk, block) in blocks.iter_mut().enumerate() {
-            let moved = std::mem::take(&mut block.entries);
+            let moved = std::mem::take(&mut block.kinds[kind].entries);
             entries.extend(moved.into_iter().map(|entry| Entry { chunk: chunk as u32, ..entry }));
         }
         // Records with the same `_id` stay in source order, because the blocks are in source order and each block is
         // sorted or in the order of its rows. A stable sort only has to merge sorted blocks.
         entries.sort_by_key(|entry| entry.id);
-        let mut run = Self { blocks, entries, groups: BTreeMap::new(), is_settled };
-        run.keep_one_an_identity(policy);
-        run
+        let mut sorted = Self { entries, groups: BTreeMap::new() };
+        sorted.keep_one_an_identity(policy);
+        sorted
     }
 
     fn keep_one_an_identity(&mut self, policy: Policy) {
@@ -116,7 +161,9 @@ impl EncodedRun {
         }
         self.entries.truncate(kept);
     }
+}
 
+impl EncodedRun {
     /// The records as the machine needs them. `earlier` says for each entry which content earlier runs had under its
     /// `_id`.
     pub fn planned(&self, earlier: &[Earlier]) -> Vec<Planned> {
@@ -130,8 +177,7 @@ impl EncodedRun {
 
     /// The bytes of a record's document.
     pub fn document(&self, entry: &Entry) -> &[u8] {
-        let range: Range<usize> = entry.start as usize..(entry.start + entry.len) as usize;
-        &self.blocks[entry.chunk as usize].documents[range]
+        self.blocks[entry.chunk as usize].kinds[self.kind].document(entry)
     }
 
     /// Number of source rows that the run accounts for.
@@ -148,7 +194,7 @@ impl EncodedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::{Digest, Id};
+    use crate::encode::{Digest, EncodedKind, Id};
     use crate::reject::{Reason, Reject, RejectedRow};
     use crate::spec::OnConflict;
     use crate::write::Mode;
@@ -160,11 +206,20 @@ mod tests {
     }
 
     fn builder(bytes_max: usize, settled_blocks: u64) -> RunBuilder {
-        RunBuilder::new(policy(OnConflict::KeepFirst), bytes_max, settled_blocks)
+        RunBuilder::new(vec![policy(OnConflict::KeepFirst)], bytes_max, settled_blocks)
     }
 
     fn block(sequence: u64, bytes: usize) -> EncodedBlock {
-        EncodedBlock { sequence, rows: 10, documents: vec![0; bytes], ..EncodedBlock::default() }
+        EncodedBlock { sequence, rows: 10, ..block_of(Vec::new(), &vec![0; bytes]) }
+    }
+
+    fn block_of(entries: Vec<Entry>, documents: &[u8]) -> EncodedBlock {
+        let kind = EncodedKind { entries, documents: documents.to_vec(), ..EncodedKind::default() };
+        EncodedBlock { kinds: vec![kind], ..EncodedBlock::default() }
+    }
+
+    fn run_of(blocks: Vec<EncodedBlock>, rule: OnConflict) -> EncodedRun {
+        Chunk::new(blocks, &[policy(rule)], false).into_runs().remove(0)
     }
 
     /// How many blocks of half a MiB each run has, until `runs` are made.
@@ -194,11 +249,13 @@ mod tests {
     fn no_run_has_blocks_on_both_sides_of_the_checkpoint() {
         let mut builder = builder(MIB, 3);
         let pushed: Vec<_> = (0..5).map(|sequence| builder.push(block(sequence, 1))).collect();
-        let settled = pushed[2].as_ref().expect("the run ends with the last settled block");
         assert!(pushed.iter().enumerate().all(|(at, run)| run.is_some() == (at == 2)));
+        let settled = pushed.into_iter().flatten().next().expect("the run ends with the last settled block");
+        assert!(settled.is_settled);
+        let settled = settled.into_runs().remove(0);
         assert!(settled.is_settled);
         assert_eq!((settled.blocks_end(), settled.rows()), (3, 30));
-        let rest = builder.finish().expect("two blocks are left");
+        let rest = builder.finish().expect("two blocks are left").into_runs().remove(0);
         assert!(!rest.is_settled);
         assert_eq!((rest.blocks_end(), rest.rows()), (5, 20));
         assert!(builder.finish().is_none());
@@ -213,12 +270,8 @@ mod tests {
     }
 
     fn two_blocks() -> Vec<EncodedBlock> {
-        let block = |entries: Vec<Entry>, documents: &[u8]| EncodedBlock {
-            entries,
-            documents: documents.to_vec(),
-            ..EncodedBlock::default()
-        };
-        vec![block(vec![entry(1, 0), entry(3, 1)], b"ab"), block(vec![entry(1, 0), entry(1, 1), entry(2, 2)], b"cde")]
+        let second = vec![entry(1, 0), entry(1, 1), entry(2, 2)];
+        vec![block_of(vec![entry(1, 0), entry(3, 1)], b"ab"), block_of(second, b"cde")]
     }
 
     #[test]
@@ -226,7 +279,7 @@ mod tests {
         for (rule, of_the_group) in
             [(OnConflict::KeepFirst, b"a"), (OnConflict::Reject, b"a"), (OnConflict::KeepLast, b"d")]
         {
-            let run = EncodedRun::new(two_blocks(), policy(rule), false);
+            let run = run_of(two_blocks(), rule);
             let ids: Vec<u8> = run.entries.iter().map(|entry| entry.id.0[0]).collect();
             assert_eq!(ids, [1, 2, 3]);
             let documents: Vec<&[u8]> = run.entries.iter().map(|entry| run.document(entry)).collect();
@@ -234,6 +287,23 @@ mod tests {
             let group: Vec<&[u8]> = run.groups[&0].iter().map(|entry| run.document(entry)).collect();
             assert_eq!((run.groups.len(), group), (1, vec![&b"a"[..], b"c", b"d"]), "{rule:?}");
         }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_records_and_policy() {
+        let kind = |id: u8, rows: [u32; 2], documents: &[u8]| EncodedKind {
+            entries: rows.map(|row| entry(id, row)).to_vec(),
+            documents: documents.to_vec(),
+            ..EncodedKind::default()
+        };
+        let kinds = vec![kind(1, [0, 1], b"ab"), kind(2, [0, 1], b"cd")];
+        let block = EncodedBlock { kinds, rows: 2, sequence: 7, ..EncodedBlock::default() };
+        let policies = [OnConflict::KeepFirst, OnConflict::KeepLast].map(policy);
+        let runs = Chunk::new(vec![block], &policies, true).into_runs();
+        let sent: Vec<(usize, u8, &[u8])> =
+            runs.iter().map(|run| (run.kind, run.entries[0].id.0[0], run.document(&run.entries[0]))).collect();
+        assert_eq!(sent, [(0, 1, &b"a"[..]), (1, 2, b"d")]);
+        assert!(runs.iter().all(|run| run.is_settled && run.rows() == 2 && run.blocks_end() == 8));
     }
 
     #[test]
@@ -247,11 +317,7 @@ mod tests {
             Entry { id: id([0, 0, 1, 2, 9]), len: 7, ..Entry::default() },
             Entry { id: id([0x80, 0, 0, 0, 9]), len: 8, ..Entry::default() },
         ];
-        let run = EncodedRun::new(
-            vec![EncodedBlock { entries, ..EncodedBlock::default() }],
-            policy(OnConflict::KeepFirst),
-            false,
-        );
+        let run = run_of(vec![block_of(entries, b"")], OnConflict::KeepFirst);
         let planned = run.planned(&[Earlier::Nothing, Earlier::Other]);
         let found: Vec<_> = planned.iter().map(|record| (record.bytes, record.earlier, record.lead)).collect();
         assert_eq!(found, [(7, Earlier::Nothing, 0x0102), (8, Earlier::Other, 0x8000_0000)]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::{self, BoxFuture};
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
@@ -66,7 +66,7 @@ struct Finished {
     stored: Vec<(Member, Digest)>,
 }
 
-/// Writes runs to a collection.
+/// Writes the runs of one kind of document to its collection.
 pub struct Writer {
     bulk: Bulk,
     policy: Policy,
@@ -136,30 +136,12 @@ impl Writer {
         }
     }
 
-    /// Writes all runs until the channel closes. Hands each run to `settle` once all its outcomes are known, one run at
-    /// a time, while other runs are written.
+    /// Writes all runs until the channel closes, and passes each one on once all its outcomes are known. Returns early
+    /// and without error if nobody receives settled runs any more.
     ///
     /// # Errors
-    /// If a batch fails for good; runs that are already settled stay settled. Also any error of `settle`.
-    pub async fn write_all<E: From<WriteError>>(
-        &mut self,
-        runs: mpsc::Receiver<EncodedRun>,
-        mut settle: impl AsyncFnMut(Settled) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let (to_settle, mut settled) = mpsc::unbounded_channel();
-        let settling = async move {
-            while let Some(run) = settled.recv().await {
-                settle(run).await?;
-            }
-            Ok(())
-        };
-        let (written, settled) = future::join(self.send_all(runs, to_settle), settling).await;
-        // If both have an error, the writer's is the cause.
-        written.map_err(E::from).and(settled)
-    }
-
-    /// Returns early and without error if nobody receives settled runs any more.
-    async fn send_all(
+    /// If a batch fails for good; runs that are already settled stay settled.
+    pub(super) async fn send_all(
         &mut self,
         mut runs: mpsc::Receiver<EncodedRun>,
         to_settle: mpsc::UnboundedSender<Settled>,
@@ -274,7 +256,8 @@ mod tests {
     /// A run of one record for each of these, numbered from 0.
     fn open(earlier: &[Earlier]) -> Open {
         let entries = (0..earlier.len() as u8).map(|number| entry(number, 0)).collect();
-        let run = EncodedRun { blocks: Vec::new(), entries, groups: BTreeMap::new(), is_settled: false };
+        let (blocks, groups) = (Arc::default(), BTreeMap::new());
+        let run = EncodedRun { blocks, kind: 0, entries, groups, is_settled: false };
         Open { run: Arc::new(run), earlier: earlier.to_vec(), stored: HashMap::new() }
     }
 
@@ -306,7 +289,8 @@ mod tests {
         let mut open = open(&[earlier]);
         let group = vec![entry(0, 0), entry(0, 1)];
         open.run = Arc::new(EncodedRun {
-            blocks: Vec::new(),
+            blocks: Arc::default(),
+            kind: 0,
             entries: vec![group[0]],
             groups: BTreeMap::from([(0, group)]),
             is_settled: false,

@@ -133,17 +133,12 @@ fn a_hand_edit_in_an_array_is_found_and_named() {
     let place = Place::new("arrays_verify");
     let source = loaded(&place);
     let spec = spec_file();
-    let verify = |code| {
-        place.run(&["verify", text(&source), "--spec", text(&spec), "--json"]).expect_code(code).stdout
-    };
+    let verify = |code| place.run(&["verify", text(&source), "--spec", text(&spec), "--json"]).expect_code(code).stdout;
     verify(0);
     let edit = |update: Document| {
         let patients: Collection<Document> = place.collection("patients");
         let updated = block_on(async move {
-            patients
-                .update_one(doc! { "mrn": "P001" }, update)
-                .bypass_document_validation(true)
-                .await
+            patients.update_one(doc! { "mrn": "P001" }, update).bypass_document_validation(true).await
         });
         assert_eq!(updated.unwrap().modified_count, 1);
     };
@@ -189,7 +184,8 @@ fn exports_are_loaded_again_to_nothing_new() {
     let csv = fs::read_to_string(place.dir.path().join("out.csv")).unwrap();
     assert!(csv.starts_with("id,identifier,name,address.city,address.floor,dose,allergies,ages\n"), "{csv}");
     // The same documents come from an array of objects, and with one worker.
-    let array = place.write("patients.json", serde_json::to_string_pretty(&patients()).unwrap().replace("1.5,", "1.50,"));
+    let array =
+        place.write("patients.json", serde_json::to_string_pretty(&patients()).unwrap().replace("1.5,", "1.50,"));
     let again = place.load(&array, &["--spec", text(&spec), "--workers", "1"], 0);
     assert_eq!(counts(&again, &ENDS), [3, 0, 3, 0, 0]);
     place.run(&["verify", text(&source), "--spec", text(&spec)]).expect_code(0);
@@ -233,7 +229,8 @@ fn a_refused_record_is_rejected_with_its_arrays() {
     let place = Place::new("arrays_refused");
     let source = loaded(&place);
     let toml = fs::read_to_string(spec_file()).unwrap();
-    let strict = place.write("strict.toml", toml.replace("fields = [\"mrn\"]", "fields = [\"mrn\"]\non_conflict = \"reject\""));
+    let strict =
+        place.write("strict.toml", toml.replace("fields = [\"mrn\"]", "fields = [\"mrn\"]\non_conflict = \"reject\""));
     let changed = fs::read_to_string(&source).unwrap().replace("B\u{e9}a", "Dot");
     let changed = place.write("changed.ndjson", changed);
     let summary = place.load(&changed, &["--spec", text(&strict)], 4);

@@ -76,7 +76,7 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
     let found = verify(&plan, &target, &VerifyOptions::default(), &interrupt, &progress).await.unwrap();
     assert_eq!((found.different, found.missing), (1, 1));
     let loaded = load(&plan, &target, &options(), &interrupt, &progress).await.unwrap();
-    assert_eq!((loaded.counts.written, loaded.counts.replaced), (2, 1));
+    assert_eq!((loaded.document.counts.written, loaded.document.counts.replaced), (2, 1));
 }
 
 const SPEC: &str = "name = 'a'\ncollection = 'rows'\n[identity]\nfields = ['Name']\n\

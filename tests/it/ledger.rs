@@ -6,7 +6,7 @@ use bson::{Bson, DateTime, Document, Uuid, doc};
 use medlift::encode::Id;
 use medlift::ledger::{
     Checkpoint, Claim, CollectionIdentity, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner, Reading,
-    RejectsState, State,
+    RejectsState, State, TargetState,
 };
 use medlift::spec::Spec;
 use mongodb::{Collection, Database};
@@ -24,7 +24,7 @@ async fn database(purpose: &str) -> Database {
 fn load(collection: &str, key: &str, state: State) -> LoadRun {
     let options =
         Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: Reading::default() };
-    let new = LoadRun::new(collection, &Spec::built_in(), Vec::new(), options);
+    let new = LoadRun::new(vec![TargetState::new(collection)], &Spec::built_in(), Vec::new(), options);
     LoadRun { key: key.into(), fence: 1, state, ..new }
 }
 
@@ -177,14 +177,14 @@ fn each_list_of_exceptions_is_kept_for_its_load_and_number() {
         };
         let all = [(&one, 0, list(0)), (&one, 1, list(10)), (&two, 0, list(20))];
         for (load, number, list) in &all {
-            ledger.put_exceptions(load, *number, list).await.unwrap();
+            ledger.put_exceptions(load, 0, *number, list).await.unwrap();
         }
         for (load, number, list) in &all {
-            assert_eq!(ledger.exceptions(load.id, *number).await.unwrap(), *list);
+            assert_eq!(ledger.exceptions(load.id, 0, *number).await.unwrap(), *list);
         }
-        assert!(matches!(ledger.exceptions(two.id, 1).await, Err(LedgerError::Incomplete)));
+        assert!(matches!(ledger.exceptions(two.id, 0, 1).await, Err(LedgerError::Incomplete)));
         let late = LoadRun { fence: 0, ..one };
-        assert!(matches!(ledger.put_exceptions(&late, 0, &list(30)).await, Err(LedgerError::TakenOver)));
+        assert!(matches!(ledger.put_exceptions(&late, 0, 0, &list(30)).await, Err(LedgerError::TakenOver)));
     });
 }
 

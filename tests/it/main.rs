@@ -14,6 +14,7 @@ mod doctor;
 mod export;
 mod index_builds;
 mod json;
+mod kinds;
 mod known;
 mod laboratory;
 mod ledger;

@@ -50,9 +50,8 @@ fn the_items_of_arrays_are_cleaned_like_cells() {
     let records: Vec<Record> = records.into_iter().map(|record| record.expect("a good row")).collect();
     // Values: mrn, identifiers (2 fields), names (5 fields), address (2 fields), doses, allergies, ages.
     let names = "[O'Neil Smith [Ann Null Null] Null [Datetime(86400000) Null Null Null] Lee [] Null []]";
-    let expected = format!(
-        "P001 [passport AB 1 insurance C] Null {names} Null Null Null Null Null Null [1.50 2] [] []"
-    );
+    let expected =
+        format!("P001 [passport AB 1 insurance C] Null {names} Null Null Null Null Null Null [1.50 2] [] []");
     assert_eq!(shown(&records[0]), expected);
     assert_eq!(shown(&records[1]), "P002 [passport X] Null [] Null Null Null Null Null Null [] [nuts] []");
     assert_eq!(records[0], records[2], "nothing of another row is left");
@@ -81,7 +80,9 @@ fn a_bad_item_rejects_the_row_with_its_number() {
             "item 1, `value`: expected a value: the field is required",
         ),
         (
-            format!("{identifier},\"name\":[{{\"family\":\"a\"}},{{\"family\":\"b\",\"period\":[{{}},{{\"start\":\"canary\"}}]}}]"),
+            format!(
+                "{identifier},\"name\":[{{\"family\":\"a\"}},{{\"family\":\"b\",\"period\":[{{}},{{\"start\":\"canary\"}}]}}]"
+            ),
             6,
             Reason::NotADate,
             "item 2, `period`, item 2, `start`: expected a date as YYYY-MM-DD at midnight",

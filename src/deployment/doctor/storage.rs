@@ -18,7 +18,7 @@ const SLOW_MS_DEFAULT: i64 = 100;
 /// Checks that the collection refuses documents that violate the spec.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
-        Ok(state) => guard(&state, &format!("{}.{}", target.database, target.collection), spec),
+        Ok(state) => guard(&state, &target.full_name(), spec),
         Err(ServerError::Command { failure, .. }) => Finding::unseen(Step::Collection, &failure),
         Err(other) => Finding::failed(Step::Collection, other.to_string()),
     }

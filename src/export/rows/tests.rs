@@ -292,6 +292,7 @@ fn check_round_trip(
         format: Format::detect(b"a", &LayoutOptions { format: Some(FormatName::Csv), ..LayoutOptions::default() })
             .expect("delimited text"),
         cell_of_field: (0..texts.len()).map(Some).collect(),
+        array_of_field: Vec::new(),
         dates: vec![Some(format); texts.len()],
         header: Vec::new(),
         unknown: Vec::new(),

@@ -95,11 +95,11 @@ fn items_become_cells_of_their_fields() {
         {"Family":"Kim","flags":{"is old":true}}]"#;
     let first = [(1, "Lee"), (2, "Ann"), (2, "Béa"), (3, "2024-01-31"), (3, ""), (4, "")];
     check(name, "", &[&first[..], &[(1, "Kim"), (4, "ja")]].concat());
-    check(r#"[{"given":null,"flags.old":false,"period":[{"start":{"$date":0}}]}]"#, "", &[
-        (1, ""),
-        (3, "1970-01-01T00:00:00.000Z"),
-        (4, "nein"),
-    ]);
+    check(
+        r#"[{"given":null,"flags.old":false,"period":[{"start":{"$date":0}}]}]"#,
+        "",
+        &[(1, ""), (3, "1970-01-01T00:00:00.000Z"), (4, "nein")],
+    );
 }
 
 #[test]

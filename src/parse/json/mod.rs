@@ -15,27 +15,61 @@ use crate::parse::dates::iso_text;
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Column, Field, FieldType};
+use crate::spec::{Column, Field, FieldType, column_key};
 
 /// Largest nesting depth of objects and arrays. MongoDB allows the same depth in a document.
 pub(super) const DEPTH_MAX: usize = 100;
 /// Largest number of keys that are remembered. A source with more keys uses data as keys.
 const KEYS_MAX: usize = 10_000;
 
-/// Assigns the keys of an object to columns: those of a row, or those of a repeating group's items. Every key that
-/// occurs is remembered, so that it is looked up in `columns` only once.
+/// Assigns the keys of an object to cells: those of a row, or those of a repeating group's item. Every key that occurs
+/// is remembered, so that it is looked up in `columns` only once.
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
+    /// The cells that each key feeds.
     known: HashMap<String, Vec<usize>>,
+    slots: Slots,
+}
+
+/// The cells of an object: one for each column. Fields of different documents that read one column in the same notation
+/// share a cell.
+#[derive(Debug, Clone)]
+pub(super) struct Slots {
+    /// For each column of the spec, the index of its cell.
+    pub(super) of_column: Vec<usize>,
+    /// For each cell, the first field that reads it.
+    pub(super) first_field: Vec<usize>,
+    /// For each cell, the name of its column.
+    pub(super) names: Vec<String>,
     spellings: Vec<Spelling>,
-    /// For each column, its field.
-    fields: Vec<usize>,
+}
+
+impl Slots {
+    pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
+        let (of_column, first_field) = (Vec::new(), Vec::new());
+        let mut slots = Self { of_column, first_field, names: Vec::new(), spellings: Vec::new() };
+        let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+        for column in columns {
+            let spelling = Spelling::of_column(column, fields);
+            let same_name = known.entry(column_key(column.column)).or_default();
+            let shared = same_name.iter().copied().find(|&slot| slots.spellings[slot] == spelling);
+            let slot = shared.unwrap_or(slots.spellings.len());
+            if shared.is_none() {
+                same_name.push(slot);
+                slots.spellings.push(spelling);
+                slots.first_field.push(column.field);
+                slots.names.push(column.column.to_owned());
+            }
+            slots.of_column.push(slot);
+        }
+        slots
+    }
 }
 
 /// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
 /// interpreted by the rules of the spec, whatever the format.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Spelling {
     AsJson,
     /// The JSON text of an array.
@@ -86,28 +120,28 @@ fn is_number(value: &str) -> bool {
 
 impl Json {
     pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
-        Self {
-            columns: Columns::new(columns),
-            known: HashMap::new(),
-            spellings: columns.iter().map(|column| Spelling::of_column(column, fields)).collect(),
-            fields: columns.iter().map(|column| column.field).collect(),
-        }
+        Self { columns: Columns::new(columns), known: HashMap::new(), slots: Slots::new(columns, fields) }
     }
 
-    /// Returns the number of columns.
+    /// Returns the number of cells.
     pub(super) fn width(&self) -> usize {
-        self.spellings.len()
+        self.slots.spellings.len()
     }
 
-    /// Returns the field of a column.
-    pub(super) fn field_of(&self, column: usize) -> usize {
-        self.fields[column]
+    /// Returns the first field that reads a cell.
+    pub(super) fn field_of(&self, slot: usize) -> usize {
+        self.slots.first_field[slot]
+    }
+
+    /// Returns the name of the column of a cell.
+    pub(super) fn name_of(&self, slot: usize) -> &str {
+        &self.slots.names[slot]
     }
 
     /// Returns the paths of all values seen so far that no column uses, in alphabetical order.
     pub(super) fn unknown(&self) -> Vec<&str> {
         let mut unknown: Vec<&str> =
-            self.known.iter().filter(|(_, columns)| columns.is_empty()).map(|(path, _)| path.as_str()).collect();
+            self.known.iter().filter(|(_, slots)| slots.is_empty()).map(|(path, _)| path.as_str()).collect();
         unknown.retain(|path| {
             let is_inside = |other: &String| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
             !self.columns.is_ignored(path) && !self.known.keys().any(is_inside)
@@ -127,9 +161,9 @@ impl Json {
             }
             // The refused value gets a U+FFFD in front. Otherwise the row could be accepted if the reject file is
             // loaded uncorrected.
-            Ok(Some((column, reject))) => {
-                let marked = [LOST_CHARACTER, cells.get(row, column)].concat();
-                cells.set_owned(column, &marked);
+            Ok(Some((slot, reject))) => {
+                let marked = [LOST_CHARACTER, cells.get(row, slot)].concat();
+                cells.set_owned(slot, &marked);
                 Err(reject)
             }
             Ok(None) => Ok(()),
@@ -145,7 +179,7 @@ impl Json {
     }
 
     /// Parses the values of the object `text[start..]`, which is `depth` objects deep, into `cells`. Returns the first
-    /// value that cannot become a cell: its column, and the reject. On error, returns the byte of `text`, counted from
+    /// value that cannot become a cell: its cell, and the reject. On error, returns the byte of `text`, counted from
     /// 1, from which it is not JSON.
     pub(super) fn fill(
         &mut self,
@@ -159,37 +193,40 @@ impl Json {
         Ok(filling.refusal)
     }
 
-    /// Returns the indices of the columns that use the value at `path`.
-    fn columns_of(&mut self, path: &str) -> &[usize] {
-        if !self.known.contains_key(path) {
-            if self.known.len() >= KEYS_MAX {
-                return self.columns.of(path);
-            }
-            self.known.insert(path.to_owned(), self.columns.of(path).to_vec());
+    /// Returns the indices of the cells that the value at `path` feeds.
+    fn slots_of(&mut self, path: &str) -> Cow<'_, [usize]> {
+        if self.known.contains_key(path) {
+            return Cow::Borrowed(&self.known[path]);
         }
-        &self.known[path]
+        let mut slots: Vec<usize> = self.columns.of(path).iter().map(|&column| self.slots.of_column[column]).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        if self.known.len() < KEYS_MAX {
+            self.known.insert(path.to_owned(), slots.clone());
+        }
+        Cow::Owned(slots)
     }
 }
 
 /// Cells that can be set in any order: those of a row, or those of an item.
 pub(super) trait SetCells {
-    fn is_set(&self, column: usize) -> bool;
+    fn is_set(&self, slot: usize) -> bool;
     /// Sets a cell to a range of the text that is parsed.
-    fn set_borrowed(&mut self, column: usize, range: &Range<usize>);
-    fn set_owned(&mut self, column: usize, text: &[u8]);
+    fn set_borrowed(&mut self, slot: usize, range: &Range<usize>);
+    fn set_owned(&mut self, slot: usize, text: &[u8]);
 }
 
 impl SetCells for Cells {
-    fn is_set(&self, column: usize) -> bool {
-        Self::is_set(self, column)
+    fn is_set(&self, slot: usize) -> bool {
+        Self::is_set(self, slot)
     }
 
-    fn set_borrowed(&mut self, column: usize, range: &Range<usize>) {
-        Self::set_borrowed(self, column, range);
+    fn set_borrowed(&mut self, slot: usize, range: &Range<usize>) {
+        Self::set_borrowed(self, slot, range);
     }
 
-    fn set_owned(&mut self, column: usize, text: &[u8]) {
-        Self::set_owned(self, column, text);
+    fn set_owned(&mut self, slot: usize, text: &[u8]) {
+        Self::set_owned(self, slot, text);
     }
 }
 
@@ -281,7 +318,7 @@ struct Filling<'f, C> {
     json: &'f mut Json,
     row: &'f str,
     cells: &'f mut C,
-    /// The first value that cannot become a cell, and its column.
+    /// The first value that cannot become a cell, with that cell.
     refusal: Option<(usize, Reject)>,
 }
 
@@ -304,24 +341,28 @@ impl Text<'_> {
 impl<'f, C: SetCells> Filling<'f, C> {
     /// Processes the value at `path`, which is `depth` objects deep.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let columns = self.json.columns_of(path);
-        if columns.is_empty() {
+        let slots = self.json.slots_of(path).len();
+        if slots == 0 {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
         }
-        let first = columns[0];
-        let text = match self.json.spellings[first] {
-            Spelling::Array => Text::Borrowed(value),
-            _ => scalar(value).unwrap_or_else(|refusal| {
-                self.refuse(first, refusal);
-                Text::Borrowed(value)
-            }),
-        };
-        for place in 0..self.json.columns_of(path).len() {
-            let column = self.json.columns_of(path)[place];
-            let text = self.json.spellings[column].spell(value, text.clone());
-            self.set(column, &text);
+        for place in 0..slots {
+            let slot = self.json.slots_of(path)[place];
+            let text = self.text_of(value, slot);
+            self.set(slot, &text);
         }
         Ok(())
+    }
+
+    /// Returns the text of a value in the notation of a cell.
+    fn text_of(&mut self, value: &'f str, slot: usize) -> Text<'f> {
+        if self.json.slots.spellings[slot] == Spelling::Array {
+            return Text::Borrowed(value);
+        }
+        let text = scalar(value).unwrap_or_else(|refusal| {
+            self.refuse(slot, refusal);
+            Text::Borrowed(value)
+        });
+        self.json.slots.spellings[slot].spell(value, text)
     }
 
     fn descend(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
@@ -332,24 +373,24 @@ impl<'f, C: SetCells> Filling<'f, C> {
         walk(value, base, &mut |key, inner| self.take(&format!("{path}.{key}"), inner.get(), depth + 1))
     }
 
-    fn set(&mut self, column: usize, text: &Text<'f>) {
-        if self.cells.is_set(column) {
-            self.refuse(column, reject(None, Reason::NotJson, "the object gives this field twice"));
+    fn set(&mut self, slot: usize, text: &Text<'f>) {
+        if self.cells.is_set(slot) {
+            self.refuse(slot, reject(None, Reason::NotJson, "the object gives this field twice"));
             return;
         }
         match text {
-            Text::Borrowed("") => self.cells.set_borrowed(column, &(0..0)),
+            Text::Borrowed("") => self.cells.set_borrowed(slot, &(0..0)),
             Text::Borrowed(text) => {
                 let start = place_in(self.row, text);
-                self.cells.set_borrowed(column, &(start..start + text.len()));
+                self.cells.set_borrowed(slot, &(start..start + text.len()));
             }
-            Text::Owned(text) => self.cells.set_owned(column, text.as_bytes()),
+            Text::Owned(text) => self.cells.set_owned(slot, text.as_bytes()),
         }
     }
 
-    fn refuse(&mut self, column: usize, refusal: Reject) {
-        let field = Some(self.json.fields[column]);
-        self.refusal.get_or_insert((column, Reject { field, ..refusal }));
+    fn refuse(&mut self, slot: usize, refusal: Reject) {
+        let field = Some(self.json.slots.first_field[slot]);
+        self.refusal.get_or_insert((slot, Reject { field, ..refusal }));
     }
 }
 

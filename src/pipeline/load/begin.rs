@@ -1,57 +1,53 @@
 //! The beginning of a load: examines the target, and determines whether the load is new, interrupted before, or
 //! complete.
 
-use super::{Load, LoadOptions, keeping, reading, writing};
+use super::{Load, LoadOptions, LoadTarget, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadRun, Options, State};
+use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadRun, Options, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
 use crate::server::{Target, leases_of};
+use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {
-    /// Examines the target and the reject files. With `--drop`, reads every source to its end and then drops the
-    /// collection.
+    /// Examines the targets and the reject files. With `--drop`, reads every source to its end and then drops the
+    /// collections. `target` is the collection of the first kind of document.
     pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
-        if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(&target.collection) {
-            let problem = format!("`{}` is where loads are recorded; give another --collection", target.collection);
-            return Err(Error::Usage(problem));
+        let mut targets: Vec<LoadTarget<'a>> =
+            plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
+        for lane in &targets {
+            lane.refuse_unfit().await?;
         }
-        schema::refuse_warning(target).await?;
-        schema::try_spec(target, &plan.spec).await?;
-        let ledger = Ledger::new(&target.db(), &target.collection, options.lease);
-        let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
-        let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = Vec::new();
         if options.drop {
             // Dropped documents cannot be restored, so every source is first read to its end.
             sources = plan.identities_of_readable()?;
-            if let Some(held) = ledger.other_load("").await.map_err(reading)? {
-                return Err(Error::Busy(Box::new(held)));
+            for lane in &targets {
+                lane.refuse_busy().await?;
             }
-            bulk.drop_collection().await.map_err(writing)?;
-            ledger.mark_dropped().await.map_err(keeping)?;
+            for lane in &targets {
+                lane.bulk.drop_collection().await.map_err(writing)?;
+                lane.ledger.mark_dropped().await.map_err(keeping)?;
+            }
         }
-        let is_empty = bulk.is_empty().await.map_err(writing)?;
-        if is_empty {
-            schema::refuse_index_clash(target, &plan.spec).await?;
+        let mut states = Vec::new();
+        for lane in &mut targets {
+            states.push(lane.examine().await?);
         }
         // For an empty collection no earlier load matters. Its sources are hashed later, in parallel with the first
         // blocks.
-        if !is_empty && sources.is_empty() {
+        if sources.is_empty() && states.iter().any(|state| !state.first_load) {
             sources = plan.identities()?;
         }
-        let uuid = schema::uuid(target).await?;
-        let run = LoadRun {
-            first_load: is_empty,
-            collection_uuid: uuid,
-            ..LoadRun::new(&target.collection, &plan.spec, sources, wanted_options(plan, options))
-        };
+        let further = targets[1..].iter().map(|lane| lane.target.collection.clone()).collect();
+        let ledger = targets[0].ledger.clone().with_further(further);
+        let run = LoadRun::new(states, &plan.spec, sources, wanted_options(plan, options));
         let (claim, notes) = (None, Vec::new());
-        Ok(Self { plan, target, options, ledger, bulk, uuid, run, is_resumed: false, claim, account, notes })
+        Ok(Self { plan, options, ledger, targets, run, is_resumed: false, claim, account, notes })
     }
 
     /// Takes the lease and looks for an earlier load of the same sources, if their hashes are known already. Returns
@@ -61,7 +57,7 @@ impl<'a> Load<'a> {
             return Ok(false);
         }
         self.claim().await?;
-        if self.run.first_load {
+        if self.run.targets().iter().all(|state| state.first_load) {
             return Ok(false);
         }
         let Some(prior) = self.ledger.find(&self.run.key).await.map_err(reading)? else { return Ok(false) };
@@ -99,48 +95,58 @@ impl<'a> Load<'a> {
         Ok(false)
     }
 
-    /// Why the collection can no longer contain all documents of an earlier load; `None` if it can.
+    /// Why a collection can no longer contain all documents of an earlier load; `None` if all can.
     async fn is_invalid(&self, prior: &LoadRun) -> Result<Option<&'static str>, Error> {
-        if let (Some(then), Some(now)) = (prior.collection_uuid, self.uuid)
-            && then != now
-        {
-            return Ok(Some("the collection was dropped and made again since"));
+        for (lane, state) in self.targets.iter().zip(prior.targets()) {
+            if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)
+                && then != now
+            {
+                return Ok(Some("the collection was dropped and made again since"));
+            }
+            let brought = state.counts.written + state.counts.already_present;
+            if !lane.bulk.holds_at_least(brought).await.map_err(writing)? {
+                return Ok(Some("the collection holds fewer documents than the load brought"));
+            }
         }
-        let brought = prior.counts.written + prior.counts.already_present;
-        let is_short = !self.bulk.holds_at_least(brought).await.map_err(writing)?;
-        Ok(is_short.then_some("the collection holds fewer documents than the load brought"))
+        Ok(None)
     }
 
-    /// Takes the lease and determines the identity of the collection.
+    /// Takes the lease and determines the identity of each collection.
     async fn claim(&mut self) -> Result<(), Error> {
         let claim = Claim::take(&self.ledger, &self.run.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
         self.run.fence = claim.fence();
-        self.bulk = self.bulk.clone().guarded_by(claim.guard());
-        self.claim = Some(claim);
-        // The collection was examined before the lease was taken. Another load may have filled it in between.
-        if self.run.first_load && !self.bulk.is_empty().await.map_err(writing)? {
-            if !self.plan.is_read_once() {
-                return Err(Error::NoLongerEmpty);
+        let mut states = self.run.targets();
+        for (lane, state) in self.targets.iter_mut().zip(&mut states) {
+            lane.bulk = lane.bulk.clone().guarded_by(claim.guard());
+            // The collection was examined before the lease was taken. Another load may have filled it in between.
+            if state.first_load && !lane.bulk.is_empty().await.map_err(writing)? {
+                if !self.plan.is_read_once() {
+                    self.claim = Some(claim);
+                    return Err(Error::NoLongerEmpty);
+                }
+                state.first_load = false;
             }
-            self.run.first_load = false;
         }
-        self.agree_on_identity().await
+        self.claim = Some(claim);
+        self.run.set_targets(states);
+        self.agree_on_identities().await
     }
 
-    async fn agree_on_identity(&self) -> Result<(), Error> {
-        let wanted = CollectionIdentity::of(&self.plan.spec, &self.plan.key);
-        let LoadRun { first_load, key, .. } = &self.run;
-        let settled = self.ledger.settle_identity(&wanted, *first_load, key).await.map_err(keeping)?;
-        Error::if_identities_differ(self.target, &settled, &wanted)
+    async fn agree_on_identities(&self) -> Result<(), Error> {
+        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+            let wanted = CollectionIdentity::of(lane.spec, &self.plan.key);
+            let settled = lane.ledger.settle_identity(&wanted, state.first_load, &self.run.key).await;
+            Error::if_identities_differ(&lane.target, &settled.map_err(keeping)?, &wanted)?;
+        }
+        Ok(())
     }
 
     /// Writes the load to the ledger. The load may write documents only after this.
     pub(super) async fn register(&mut self) -> Result<(), Error> {
         if self.run.sources.is_empty() {
             self.run.sources = self.plan.identities()?;
-            let LoadRun { collection, spec_hash, sources, options, .. } = &self.run;
-            self.run.key = LoadRun::key(collection, spec_hash, sources, options);
+            self.run.key = self.run.present_key();
             self.claim().await?;
         }
         let left = self.ledger.reject_files(&self.run.key).await.map_err(reading)?;
@@ -156,6 +162,45 @@ impl<'a> Load<'a> {
         }
         self.ledger.put(&mut self.run).await.map_err(keeping)?;
         Ok(())
+    }
+}
+
+impl<'a> LoadTarget<'a> {
+    fn new(spec: &'a Spec, target: Target, options: &LoadOptions) -> Self {
+        let ledger = Ledger::new(&target.db(), &target.collection, options.lease);
+        let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
+        let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
+        Self { spec, target, ledger, bulk, uuid: None }
+    }
+
+    /// Fails if the collection cannot be loaded into.
+    async fn refuse_unfit(&self) -> Result<(), Error> {
+        let collection = &self.target.collection;
+        if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
+            let problem = format!("`{collection}` is where loads are recorded; give another --collection");
+            return Err(Error::Usage(problem));
+        }
+        schema::refuse_warning(&self.target).await?;
+        schema::try_spec(&self.target, self.spec).await?;
+        Ok(())
+    }
+
+    /// Fails if another load into the collection is under way.
+    async fn refuse_busy(&self) -> Result<(), Error> {
+        match self.ledger.other_load("").await.map_err(reading)? {
+            Some(held) => Err(Error::Busy(Box::new(held))),
+            None => Ok(()),
+        }
+    }
+
+    /// Examines the collection and returns the state with which a load into it begins.
+    async fn examine(&mut self) -> Result<TargetState, Error> {
+        let first_load = self.bulk.is_empty().await.map_err(writing)?;
+        if first_load {
+            schema::refuse_index_clash(&self.target, self.spec).await?;
+        }
+        self.uuid = schema::uuid(&self.target).await?;
+        Ok(TargetState { first_load, collection_uuid: self.uuid, ..TargetState::new(&self.target.collection) })
     }
 }
 

@@ -6,14 +6,14 @@ use bson::DateTime;
 use tokio::task::JoinHandle;
 
 use super::feed::ReadSide;
-use super::{Load, keeping, reading, source_notes};
+use super::{Load, LoadTarget, keeping, reading, source_notes};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::{Claim, Counts, State};
+use crate::ledger::{Claim, Counts, State, TargetState};
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::Progress;
-use crate::report::summary::{self, LoadSummary};
+use crate::report::summary::{self, DocumentSummary, LoadSummary};
 use crate::server::{Failure, ServerError};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
@@ -35,14 +35,18 @@ impl Load<'_> {
             Err(cause) => (State::Failed, cause),
             Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
             Ok(_) if interrupt.is_asked() => (State::Stopped, Error::Interrupted),
-            Ok(read) if !self.run.counts.are_conserved() || self.run.counts.read != read.rows => {
-                (State::Failed, self.not_conserved(&read))
-            }
             Ok(read) => {
+                if let Some(lost) = self.not_conserved(&read) {
+                    return self.close(State::Failed, lost).await;
+                }
                 self.account.rejects.finish()?;
                 return Ok(read);
             }
         };
+        self.close(state, cause).await
+    }
+
+    async fn close(&mut self, state: State, cause: Error) -> Result<ReadSide, Error> {
         self.run.state = state;
         // The cause is more important than a second error from the ledger, which may have the same cause.
         let _ = self.ledger.put_once(&mut self.run).await;
@@ -51,9 +55,11 @@ impl Load<'_> {
     }
 
     fn is_over_limit(&self, read: &ReadSide) -> bool {
-        let counts = &self.run.counts;
-        read.over_limit
-            || self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, true))
+        let exceeds = |state: &TargetState| {
+            let Counts { rejected, read, .. } = state.counts;
+            self.options.rejects_max.is_some_and(|max| max.is_exceeded(rejected, read, true))
+        };
+        read.over_limit || self.run.targets().iter().any(exceeds)
     }
 
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
@@ -65,17 +71,168 @@ impl Load<'_> {
         }
     }
 
-    fn not_conserved(&self, read: &ReadSide) -> Error {
-        let counts = &self.run.counts;
-        let accounted =
-            counts.written + counts.already_present + counts.duplicates + counts.rejected + counts.conflicts;
-        Error::NotConserved { read: read.rows, accounted }
+    /// Returns an error if the rows read and the outcomes of a kind of document do not add up.
+    fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
+        let targets = self.run.targets();
+        let lost = targets
+            .iter()
+            .map(|state| &state.counts)
+            .find(|counts| !counts.are_conserved() || counts.read != read.rows);
+        lost.map(|counts| Error::NotConserved { read: read.rows, accounted: counts.accounted() })
     }
 
-    /// Builds the indexes and attaches the validator after all documents are written. This is done by a first load, and
-    /// by a later load if the first one never completed. Any other load only reports what is missing.
-    pub(super) async fn finish_collection(&self, progress: &Progress) -> Result<Vec<String>, Error> {
-        let (target, spec) = (self.target, &self.plan.spec);
+    /// Builds the indexes and attaches the validator of each collection after all documents are written. Returns the
+    /// notes for the summary, by kind of document.
+    pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
+        let mut notes = Vec::new();
+        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+            notes.push(lane.finish(&state, progress).await?);
+        }
+        Ok(notes)
+    }
+
+    /// Asks the server how many documents of one kind violate the validator, in parallel with the verification: the query
+    /// keeps the server busy, and the verification mostly keeps this process busy.
+    pub(super) fn ask_conformity(&self, kind: usize) -> Option<JoinHandle<Result<u64, ServerError>>> {
+        let LoadTarget { target, spec, .. } = &self.targets[kind];
+        let (target, spec) = (target.clone(), (*spec).clone());
+        let is_asked = self.run.targets()[kind].first_load && self.options.verify;
+        is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
+    }
+
+    /// Marks the load as complete. First checks that this process still has the lease and that no collection was replaced
+    /// meanwhile.
+    pub(super) async fn complete(&mut self) -> Result<(), Error> {
+        if let Some(claim) = &self.claim {
+            claim.guard().confirm().await.map_err(keeping)?;
+        }
+        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+            let uuid = schema::uuid(&lane.target).await?;
+            if let (Some(then), Some(now)) = (state.collection_uuid, uuid)
+                && then != now
+            {
+                return Err(Error::Stopped(
+                    "the collection was dropped and made again while the load ran, so documents are missing; run the \
+                     same command again"
+                        .into(),
+                ));
+            }
+        }
+        self.run.state = State::Complete;
+        self.run.finished = Some(DateTime::now());
+        self.run.checkpoint.rejects = self.account.rejects.states();
+        self.ledger.put(&mut self.run).await.map_err(keeping)
+    }
+
+    /// Returns true if the counts may be wrong. After a lost reply or a kill, a first load knows that it wrote the
+    /// documents it finds, unless other loads ran at the same time. A later load cannot know this.
+    pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
+        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+            let Counts { in_doubt, repeats_in_doubt, .. } = state.counts;
+            let is_alone = state.first_load && in_doubt > 0 && repeats_in_doubt == 0 && self.is_alone(lane).await?;
+            if repeats_in_doubt > 0 || in_doubt > 0 && !is_alone {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns true if no other load into the collection was active since this load began.
+    async fn is_alone(&self, lane: &LoadTarget<'_>) -> Result<bool, Error> {
+        Ok(!lane.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?)
+    }
+
+    pub(super) fn summary(&self, read: &ReadSide, outcome: &str) -> LoadSummary {
+        let spec = &self.plan.spec;
+        let mut rejects = read.rejects.list(spec);
+        rejects.extend(self.account.refused.list(spec));
+        let document = |(lane, state): (&LoadTarget<'_>, TargetState)| DocumentSummary {
+            target: Some(format!("{} on {}", lane.target.full_name(), lane.target.address)),
+            counts: state.counts,
+            digest: state.digest,
+            ..DocumentSummary::of_kind(lane.spec, self.targets.len())
+        };
+        let mut documents = self.targets.iter().zip(self.run.targets()).map(document);
+        LoadSummary {
+            outcome: outcome.to_owned(),
+            run: Some(self.run.id.to_string()),
+            document: documents.next().unwrap_or_default(),
+            further: documents.collect(),
+            sources: source_notes(self.plan, &read.notices),
+            rejects,
+            changes: summary::changes(&read.tallies, &self.plan.kinds),
+            warnings: summary::warnings(&read.tallies, &self.plan.kinds),
+            reject_files: self.account.rejects.paths(),
+            notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
+            ..LoadSummary::default()
+        }
+    }
+
+    /// Verifies a load that the ledger has as complete, and writes nothing.
+    pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
+        let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
+        summary.reject_files = self.account.rejects.left_by(&self.run);
+        for kind in 0..self.targets.len() {
+            let counts = &mut summary.document_mut(kind).counts;
+            let already_present = counts.written + counts.already_present;
+            *counts = Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..*counts };
+            self.prove(kind, &mut summary, interrupt, progress).await?;
+        }
+        Ok(summary)
+    }
+
+    /// Verifies the documents of one kind with the sources, the collection, and the list of records that the load could
+    /// not write.
+    pub(super) async fn prove(
+        &self,
+        kind: usize,
+        summary: &mut LoadSummary,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        if !self.options.verify {
+            summary.unverified = Some("left out with --no-verify".into());
+        } else if self.options.mode == Mode::Merge {
+            summary.unverified =
+                Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
+        } else if self.plan.is_read_once() {
+            summary.unverified = Some("standard input cannot be read again; verify against a file".into());
+        } else {
+            let started = Instant::now();
+            // The collection was empty when a first load began. Only loads that ran since then can have added other
+            // documents.
+            let lane = &self.targets[kind];
+            let state = &self.run.targets()[kind];
+            let alone = state.first_load && self.is_alone(lane).await?;
+            let excused = self.excused(kind, state.exceptions).await?;
+            let mode = self.options.mode;
+            let options = VerifyOptions { kind, only_source: !alone, mode, excused, ..VerifyOptions::default() };
+            let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await?;
+            let document = summary.document_mut(kind);
+            document.verification = Some(proof);
+            document.verification_seconds = started.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    async fn excused(&self, kind: usize, lists: u64) -> Result<Option<Excused>, Error> {
+        if lists == 0 {
+            return Ok(None);
+        }
+        let mut excuses = Excuses::new(SORTER_BYTES_DEFAULT);
+        for number in 0..lists {
+            let list = self.ledger.exceptions(self.run.id, kind, number).await.map_err(reading)?;
+            excuses.add(&list).map_err(VerifyError::from)?;
+        }
+        Ok(Some(excuses.settle().map_err(VerifyError::from)?))
+    }
+}
+
+impl LoadTarget<'_> {
+    /// Builds the indexes and attaches the validator. This is done by a first load, and by a later load if the first one
+    /// never completed. Any other load only reports what is missing.
+    async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
+        let (target, spec) = (&self.target, self.spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
             Err(error) if is_not_allowed(&error) => {
@@ -85,11 +242,11 @@ impl Load<'_> {
         };
         let missing: Vec<&str> = state.missing_indexes(spec).iter().map(|index| index.name.as_str()).collect();
         let is_guarded = state.is_guarded_by(spec);
-        if missing.is_empty() && is_guarded && !self.run.first_load {
+        if missing.is_empty() && is_guarded && !load.first_load {
             return Ok(Vec::new());
         }
-        let uuid = self.run.collection_uuid;
-        let builds = self.run.first_load || self.ledger.has_unfinished_first_load(uuid).await.map_err(reading)?;
+        let uuid = load.collection_uuid;
+        let builds = load.first_load || self.ledger.has_unfinished_first_load(uuid).await.map_err(reading)?;
         if !builds {
             let provision = "run `medlift provision` as an administrator";
             let indexes =
@@ -111,118 +268,6 @@ impl Load<'_> {
                 "validator was not attached",
             )?,
         ])
-    }
-
-    /// Asks the server how many documents violate the validator, in parallel with the verification: the query keeps the
-    /// server busy, and the verification mostly keeps this process busy.
-    pub(super) fn ask_conformity(&self) -> Option<JoinHandle<Result<u64, ServerError>>> {
-        let (target, spec) = (self.target.clone(), self.plan.spec.clone());
-        let is_asked = self.run.first_load && self.options.verify;
-        is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
-    }
-
-    /// Marks the load as complete. First checks that this process still has the lease and that the collection was not
-    /// replaced meanwhile.
-    pub(super) async fn complete(&mut self) -> Result<(), Error> {
-        if let Some(claim) = &self.claim {
-            claim.guard().confirm().await.map_err(keeping)?;
-        }
-        let uuid = schema::uuid(self.target).await?;
-        if let (Some(then), Some(now)) = (self.run.collection_uuid, uuid)
-            && then != now
-        {
-            return Err(Error::Stopped(
-                "the collection was dropped and made again while the load ran, so documents are missing; run the same \
-                 command again"
-                    .into(),
-            ));
-        }
-        self.run.state = State::Complete;
-        self.run.finished = Some(DateTime::now());
-        self.run.checkpoint.rejects = self.account.rejects.states();
-        self.ledger.put(&mut self.run).await.map_err(keeping)
-    }
-
-    /// Returns true if the counts may be wrong. After a lost reply or a kill, a first load knows that it wrote the
-    /// documents it finds, unless other loads ran at the same time. A later load cannot know this.
-    pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
-        let Counts { in_doubt, repeats_in_doubt, .. } = self.run.counts;
-        if in_doubt == 0 || repeats_in_doubt > 0 {
-            return Ok(repeats_in_doubt > 0);
-        }
-        Ok(!self.run.first_load || self.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?)
-    }
-
-    pub(super) fn summary(&self, read: &ReadSide, outcome: &str) -> LoadSummary {
-        let spec = &self.plan.spec;
-        let mut rejects = read.rejects.list(spec);
-        rejects.extend(self.account.refused.list(spec));
-        LoadSummary {
-            outcome: outcome.to_owned(),
-            run: Some(self.run.id.to_string()),
-            target: Some(format!("{}.{} on {}", self.target.database, self.target.collection, self.target.address)),
-            sources: source_notes(self.plan, &read.notices),
-            counts: self.run.counts,
-            rejects,
-            changes: summary::changes(&read.tally, spec),
-            warnings: summary::warnings(&read.tally, spec),
-            reject_files: self.account.rejects.paths(),
-            notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
-            digest: self.run.digest.clone(),
-            ..LoadSummary::default()
-        }
-    }
-
-    /// Verifies a load that the ledger has as complete, and writes nothing.
-    pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
-        let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
-        let counts = self.run.counts;
-        let already_present = counts.written + counts.already_present;
-        summary.counts =
-            Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..counts };
-        summary.reject_files = self.account.rejects.left_by(&self.run);
-        self.prove(&mut summary, interrupt, progress).await?;
-        Ok(summary)
-    }
-
-    /// Verifies the load with the sources, the collection, and the list of records that the load could not write.
-    pub(super) async fn prove(
-        &self,
-        summary: &mut LoadSummary,
-        interrupt: &Interrupt,
-        progress: &Progress,
-    ) -> Result<(), Error> {
-        if !self.options.verify {
-            summary.unverified = Some("left out with --no-verify".into());
-        } else if self.options.mode == Mode::Merge {
-            summary.unverified =
-                Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
-        } else if self.plan.is_read_once() {
-            summary.unverified = Some("standard input cannot be read again; verify against a file".into());
-        } else {
-            let started = Instant::now();
-            // The collection was empty when a first load began. Only loads that ran since then can have added other
-            // documents.
-            let alone = self.run.first_load && !self.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?;
-            let excused = self.excused().await?;
-            let options =
-                VerifyOptions { only_source: !alone, mode: self.options.mode, excused, ..VerifyOptions::default() };
-            summary.verification = Some(verify::verify(self.plan, self.target, &options, interrupt, progress).await?);
-            summary.verification_seconds = started.elapsed().as_secs_f64();
-        }
-        Ok(())
-    }
-
-    async fn excused(&self) -> Result<Option<Excused>, Error> {
-        if self.run.exceptions == 0 {
-            return Ok(None);
-        }
-        let mut excuses = Excuses::new(SORTER_BYTES_DEFAULT);
-        for number in 0..self.run.exceptions {
-            let list = self.ledger.exceptions(self.run.id, number).await.map_err(reading)?;
-            excuses.add(&list).map_err(VerifyError::from)?;
-        }
-        Ok(Some(excuses.settle().map_err(VerifyError::from)?))
     }
 }
 

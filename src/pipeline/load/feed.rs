@@ -1,11 +1,10 @@
-//! The reading side of a load: collects encoded blocks into runs and sends them to the writer.
-
-use std::sync::mpsc::{Receiver, Sender};
+//! The reading side of a load: collects encoded blocks into chunks and sends them to the writer.
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::RejectsMax;
+use super::places::Places;
 use crate::clean::Tally;
 use crate::encode::EncodedBlock;
 use crate::error::Error;
@@ -13,28 +12,27 @@ use crate::parse::Notices;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
-use crate::write::{EncodedRun, RunBuilder};
+use crate::write::{Chunk, RunBuilder};
 
 /// The counts of the reading side. They include blocks that an earlier, interrupted process settled.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
-    pub(in crate::pipeline) tally: Tally,
+    /// What cleaning changed, by kind of document.
+    pub(in crate::pipeline) tallies: Vec<Tally>,
     pub(in crate::pipeline) rejects: RejectCounts,
     /// Observations about the rows, by source.
     pub(in crate::pipeline) notices: Vec<Notices>,
     pub(super) over_limit: bool,
 }
 
-/// Collects blocks into runs and sends them to the writer.
+/// Collects blocks into chunks and sends them to the writer.
 pub(super) struct Outlet<'a> {
     pub(super) builder: RunBuilder,
-    pub(super) to_writer: mpsc::Sender<EncodedRun>,
-    /// One message for each run that may be in memory at the same time. A run takes one, and returns it when it is
-    /// settled. The channel closes when the writer ends.
-    pub(super) places: Receiver<()>,
-    /// Whether the current run has taken its place.
+    pub(super) to_writer: mpsc::Sender<Chunk>,
+    pub(super) places: Places,
+    /// Whether the current chunk has taken its place.
     pub(super) is_placed: bool,
     pub(super) spares: &'a Spares,
 }
@@ -42,40 +40,37 @@ pub(super) struct Outlet<'a> {
 impl Outlet<'_> {
     fn push(&mut self, block: EncodedBlock) -> Result<(), Error> {
         if !self.is_placed {
-            self.places.recv().map_err(|_| writer_ended())?;
-            self.is_placed = true;
+            self.is_placed = self.places.take();
         }
-        let run = self.builder.push(block);
-        self.send(run)
+        if !self.is_placed {
+            return Err(writer_ended());
+        }
+        let chunk = self.builder.push(block);
+        self.send(chunk)
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        let run = self.builder.finish();
-        self.send(run)
+        let chunk = self.builder.finish();
+        self.send(chunk)
     }
 
-    fn send(&mut self, run: Option<EncodedRun>) -> Result<(), Error> {
-        let Some(mut run) = run else { return Ok(()) };
-        if run.is_settled {
-            // Only the run's `_id`s and digests matter. Its documents' memory is reused, and the next run takes its
+    fn send(&mut self, chunk: Option<Chunk>) -> Result<(), Error> {
+        let Some(mut chunk) = chunk else { return Ok(()) };
+        if chunk.is_settled {
+            // Only the `_id`s and digests matter. The documents' memory is reused, and the next chunk takes this one's
             // place.
-            run.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
+            chunk.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
         }
-        self.is_placed = run.is_settled;
-        self.to_writer.blocking_send(run).map_err(|_| writer_ended())
+        self.is_placed = chunk.is_settled;
+        self.to_writer.blocking_send(chunk).map_err(|_| writer_ended())
     }
-}
-
-/// Returns a run's place. If nobody receives it, the reading side has ended.
-pub(super) fn put_back(free: &Sender<()>) {
-    let _ = free.send(());
 }
 
 fn writer_ended() -> Error {
     Error::Stopped("the writer ended early".into())
 }
 
-/// Reads, parses, cleans and encodes all sources, and sends them to the writer run by run.
+/// Reads, parses, cleans and encodes all sources, and sends them to the writer chunk by chunk.
 pub(super) fn read(
     stages: &Stages<'_>,
     mut outlet: Outlet,
@@ -98,7 +93,8 @@ impl ReadSide {
     pub(in crate::pipeline) fn count(&mut self, block: &EncodedBlock) {
         self.rows += block.rows;
         self.rejected += block.rejects.len() as u64;
-        self.tally.add(&block.tally);
+        self.tallies.resize_with(self.tallies.len().max(block.kinds.len()), Tally::default);
+        self.tallies.iter_mut().zip(&block.kinds).for_each(|(tally, kind)| tally.add(&kind.tally));
         self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
         self.notices[block.source].add(&block.notices);
         block.rejects.iter().for_each(|row| self.rejects.add(row.reject.reason, row.reject.field));

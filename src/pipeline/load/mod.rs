@@ -7,6 +7,7 @@
 mod begin;
 mod end;
 mod feed;
+mod places;
 mod write;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::parse::Notices;
 use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
 use crate::server::{Failure, Target};
+use crate::spec::Spec;
 use crate::write::{Bulk, Limits, Mode, WriteError};
 
 pub(super) use feed::ReadSide;
@@ -138,13 +140,11 @@ async fn attempt(
 /// A load in progress.
 struct Load<'a> {
     plan: &'a Plan,
-    target: &'a Target,
     options: &'a LoadOptions,
+    /// The ledger of the load.
     ledger: Ledger,
-    bulk: Bulk,
-    /// The server's UUID of the collection when the load began; `None` if the collection did not exist, or the user has
-    /// no permission to see the UUID.
-    uuid: Option<Uuid>,
+    /// The collection of each kind of document.
+    targets: Vec<LoadTarget<'a>>,
     run: LoadRun,
     /// Whether an earlier process began the load.
     is_resumed: bool,
@@ -154,13 +154,25 @@ struct Load<'a> {
     notes: Vec<String>,
 }
 
+/// A collection that a load writes to.
+struct LoadTarget<'a> {
+    spec: &'a Spec,
+    target: Target,
+    /// The ledger of this collection.
+    ledger: Ledger,
+    bulk: Bulk,
+    /// The server's UUID of the collection when the load began; `None` if the collection did not exist, or the user has
+    /// no permission to see the UUID.
+    uuid: Option<Uuid>,
+}
+
 impl Load<'_> {
     async fn run(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let is_complete = self.is_known().await?;
         let blocks = self.run.checkpoint.blocks;
         progress.tell(|| {
-            let Target { database, collection, .. } = self.target;
-            format!("load {} into {database}.{collection}, {blocks} blocks settled before", self.run.id)
+            let names: Vec<String> = self.targets.iter().map(|lane| lane.target.full_name()).collect();
+            format!("load {} into {}, {blocks} blocks settled before", self.run.id, names.join(", "))
         });
         if is_complete {
             return self.verify_only(interrupt, progress).await;
@@ -169,17 +181,20 @@ impl Load<'_> {
         let result = self.write(interrupt, progress);
         let seconds = started.elapsed().as_secs_f64();
         let read = self.end(result, interrupt).await?;
-        let collection_notes = self.finish_collection(progress).await?;
+        let collection_notes = self.finish_collections(progress).await?;
         self.complete().await?;
         let mut summary = self.summary(&read, "loaded");
         summary.seconds = seconds;
-        summary.collection_notes = collection_notes;
         summary.counts_are_estimates = self.counts_are_estimates().await?;
-        let conformity = self.ask_conformity();
-        self.prove(&mut summary, interrupt, progress).await?;
-        if let Some(asked) = conformity {
-            summary.nonconforming = end::nonconforming(asked).await?;
-            summary.collection_notes.push(end::conformity_note(summary.nonconforming));
+        for (kind, notes) in collection_notes.into_iter().enumerate() {
+            summary.document_mut(kind).collection_notes = notes;
+            let conformity = self.ask_conformity(kind);
+            self.prove(kind, &mut summary, interrupt, progress).await?;
+            if let Some(asked) = conformity {
+                let document = summary.document_mut(kind);
+                document.nonconforming = end::nonconforming(asked).await?;
+                document.collection_notes.push(end::conformity_note(document.nonconforming));
+            }
         }
         Ok(summary)
     }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
 
 use tokio::sync::mpsc;
 
-use super::feed::{Outlet, ReadSide, beside, put_back, read};
-use super::{Load, keeping};
+use super::feed::{Outlet, ReadSide, beside, read};
+use super::places::Places;
+use super::{Load, LoadTarget, keeping};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::Counts;
+use crate::ledger::{Counts, TargetState};
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
-use crate::write::{Policy, RUNS_MAX, RunBuilder, Settled, Writer};
+use crate::write::{Policy, RUNS_MAX, RunBuilder, Settled, Writer, write_all};
 
 /// Most `_id`s in one list of exceptions: 8 MB.
 const EXCEPTIONS_MAX: usize = 500_000;
@@ -23,48 +23,52 @@ impl Load<'_> {
     /// Reads and writes everything that is not settled yet.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
         let (plan, options) = (self.plan, self.options);
-        let policy = Policy {
-            mode: options.mode,
-            on_conflict: plan.spec.identity.on_conflict,
-            empty_at_start: self.run.first_load,
-            is_resumed: self.is_resumed,
-        };
-        let builder = RunBuilder::new(policy, options.run_bytes_max, self.run.checkpoint.blocks);
-        let (to_writer, runs) = mpsc::channel(1);
+        let builder = RunBuilder::new(self.policies(), options.run_bytes_max, self.run.checkpoint.blocks);
+        let (to_writer, chunks) = mpsc::channel(1);
         let lineage = options.lineage.then(|| self.run.id.bytes());
         let spares = &Spares::default();
-        let (free, places) = channel();
-        (0..RUNS_MAX).for_each(|_| put_back(&free));
+        let places = Places::new(RUNS_MAX);
+        let outlet = Outlet { builder, to_writer, places: places.clone(), is_placed: false, spares };
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let write = async move {
+            let _closed = places.closed_at_end();
             self.register().await?;
-            // Another load may have filled the collection before this load had its lease.
-            let policy = Policy { empty_at_start: self.run.first_load, ..policy };
-            let (bulk, key, guess) = (self.bulk.clone(), plan.key.clone(), plan.records_guess());
-            let mut writer = Writer::new(bulk, options.limits, policy, key, guess);
-            let settle = async |settled: Settled| {
-                progress.rows_settled.fetch_add(settled.run.rows(), Ordering::Relaxed);
+            // Another load may have filled a collection before this load had its lease, so the policies are made again.
+            let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
+                Writer::new(lane.bulk.clone(), options.limits, policy, plan.key.clone(), plan.records_guess())
+            };
+            let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
+            let settle = async |settled: Vec<Settled>| {
+                progress.rows_settled.fetch_add(settled[0].run.rows(), Ordering::Relaxed);
                 self.settle(&settled).await?;
-                if let Ok(done) = Arc::try_unwrap(settled.run) {
-                    done.blocks.into_iter().for_each(|block| spares.give_documents(block));
-                }
-                put_back(&free);
+                recycle(settled, spares);
+                places.put_back();
                 let Counts { read, written, .. } = self.run.counts;
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
             };
-            writer.write_all(runs, settle).await
+            write_all(&mut writers, chunks, settle).await
         };
-        let outlet = Outlet { builder, to_writer, places, is_placed: false, spares };
         let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write)?;
         // If both have an error, the writer's is the cause: the reader then only reports that the writer has ended.
         written?;
         read
     }
 
-    /// Records a settled run in the reject files and the ledger. The ledger changes last, so that counts and checkpoint
+    /// The policy of each kind of document.
+    fn policies(&self) -> Vec<Policy> {
+        let policy = |(lane, state): (&LoadTarget<'_>, TargetState)| Policy {
+            mode: self.options.mode,
+            on_conflict: lane.spec.identity.on_conflict,
+            empty_at_start: state.first_load,
+            is_resumed: self.is_resumed,
+        };
+        self.targets.iter().zip(self.run.targets()).map(policy).collect()
+    }
+
+    /// Records a settled chunk in the reject files and the ledger. The ledger changes last, so that counts and checkpoint
     /// change together.
-    async fn settle(&mut self, settled: &Settled) -> Result<(), Error> {
+    async fn settle(&mut self, settled: &[Settled]) -> Result<(), Error> {
         if self.account.prepare(settled)? {
             // The ledger knows a reject file before the file contains rows. A resumed load can then recognize the rows
             // as its own.
@@ -72,14 +76,26 @@ impl Load<'_> {
             self.ledger.put(&mut self.run).await.map_err(keeping)?;
         }
         let mut after = self.account.settle(settled, &self.run)?;
-        for list in settled.exceptions.lists(EXCEPTIONS_MAX) {
-            self.ledger.put_exceptions(&after, after.exceptions, &list).await.map_err(keeping)?;
-            after.exceptions += 1;
+        let mut states = after.targets();
+        for (kind, (state, settled)) in states.iter_mut().zip(settled).enumerate() {
+            for list in settled.exceptions.lists(EXCEPTIONS_MAX) {
+                self.ledger.put_exceptions(&after, kind, state.exceptions, &list).await.map_err(keeping)?;
+                state.exceptions += 1;
+            }
+            if state.collection_uuid.is_none() {
+                state.collection_uuid = schema::uuid(&self.targets[kind].target).await?;
+            }
         }
-        if after.collection_uuid.is_none() {
-            after.collection_uuid = schema::uuid(self.target).await?;
-        }
+        after.set_targets(states);
         self.run = after;
         self.ledger.put(&mut self.run).await.map_err(keeping)
     }
+}
+
+/// Returns the memory of a settled chunk's documents to the spares.
+fn recycle(settled: Vec<Settled>, spares: &Spares) {
+    // All runs of a chunk share its blocks. The last one has them alone, unless a command still holds a run.
+    let blocks = settled.into_iter().filter_map(|settled| Arc::try_unwrap(settled.run).ok()).map(|run| run.blocks);
+    let blocks = blocks.reduce(|_, last| last).and_then(|blocks| Arc::try_unwrap(blocks).ok());
+    blocks.into_iter().flatten().for_each(|block| spares.give_documents(block));
 }

@@ -1,18 +1,19 @@
 use std::fs;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use bson::Uuid;
 
 use super::*;
 use crate::encode::IdentityKey;
-use crate::ledger::{Exceptions, Options, Reading};
+use crate::ledger::{Exceptions, Options, Reading, TargetState};
 use crate::pipeline::plan::Wishes;
 use crate::pipeline::stages::Bench;
 use crate::read::Block;
 use crate::reject::Reason;
 use crate::spec::{OnConflict, Spec};
 use crate::write::machine::Doubts;
-use crate::write::{Losers, Mode, Policy};
+use crate::write::{Chunk, EncodedRun, Losers, Mode, Policy};
 
 const SPEC: &str = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\n\
                     [[field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
@@ -36,7 +37,11 @@ pub(in crate::pipeline) fn load() -> LoadRun {
     let options =
         Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: Reading::default() };
     let spec = Spec::from_toml(SPEC, "a test").unwrap();
-    LoadRun { id: Uuid::from_bytes([7; 16]), fence: 1, ..LoadRun::new("", &spec, Vec::new(), options) }
+    LoadRun {
+        id: Uuid::from_bytes([7; 16]),
+        fence: 1,
+        ..LoadRun::new(vec![TargetState::new("")], &spec, Vec::new(), options)
+    }
 }
 
 /// Two sources: their columns are in another order, a row has a reject, and a blank line makes lines differ from rows.
@@ -53,10 +58,10 @@ fn settle_all(plan: &Plan, outcome: impl Fn(&str) -> Outcome) -> Settled {
         let mut reader = plan.open(source).unwrap();
         while let Some(mut block) = reader.next_block(Block::default()).unwrap() {
             block.sequence = blocks.len() as u64;
-            blocks.push(Bench::new(plan, source, None).encode(&block, Vec::new()));
+            blocks.push(Bench::new(plan, source, None).encode(&block, vec![Vec::new()]));
         }
     }
-    let run = Arc::new(EncodedRun::new(blocks, policy, false));
+    let run = Arc::new(Chunk::new(blocks, &[policy], false).into_runs().remove(0));
     let outcomes = run.entries.iter().map(|entry| outcome(&name_of(&run, entry))).collect();
     Settled { run, outcomes, losers: Losers::default(), exceptions: Exceptions::default(), doubts: Doubts::default() }
 }
@@ -77,9 +82,9 @@ fn each_reject_is_in_its_sources_file_with_its_line_and_cells() {
     let refused = Outcome::Refused(Refusal::Conflict);
     let mut settled = settle_all(&plan, |name| if name == "Eve" { refused } else { Outcome::Written });
     settled.losers.refused.push((entry_of(&settled, "Cia"), Refusal::Sibling));
-    assert!(account.prepare(&settled).unwrap(), "both files are new to the ledger");
-    assert!(!account.prepare(&settled).unwrap());
-    let after = account.settle(&settled, &load()).unwrap();
+    assert!(account.prepare(from_ref(&settled)).unwrap(), "both files are new to the ledger");
+    assert!(!account.prepare(from_ref(&settled)).unwrap());
+    let after = account.settle(from_ref(&settled), &load()).unwrap();
 
     let lines = |name: &str| -> Vec<String> {
         fs::read_to_string(dir.path().join(name)).unwrap().lines().map(str::to_owned).collect()
@@ -106,15 +111,15 @@ fn each_reject_is_in_its_sources_file_with_its_line_and_cells() {
 fn a_file_is_prepared_for_every_kind_of_reject() {
     let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n"), ("b.csv", "Name,Age\nBob,2\n")]);
     let mut settled = settle_all(&plan, |_| Outcome::Written);
-    assert!(!Account::open(&plan, None).unwrap().prepare(&settled).unwrap(), "nothing is rejected");
+    assert!(!Account::open(&plan, None).unwrap().prepare(from_ref(&settled)).unwrap(), "nothing is rejected");
     settled.losers.refused.push((entry_of(&settled, "Bob"), Refusal::Conflict));
-    assert!(Account::open(&plan, None).unwrap().prepare(&settled).unwrap());
+    assert!(Account::open(&plan, None).unwrap().prepare(from_ref(&settled)).unwrap());
     let refused = settle_all(&plan, |name| match name {
         "Bob" => Outcome::Refused(Refusal::Validation),
         _ => Outcome::Written,
     });
     let mut account = Account::open(&plan, None).unwrap();
-    assert!(account.prepare(&refused).unwrap());
+    assert!(account.prepare(from_ref(&refused)).unwrap());
     assert_eq!(account.rejects.states()[0].source, 1);
 }
 
@@ -124,8 +129,8 @@ fn check_outcome(outcome: Outcome, counts: Counts, in_sum: bool) {
     let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n")]);
     let mut account = Account::open(&plan, None).unwrap();
     let settled = settle_all(&plan, |_| outcome);
-    account.prepare(&settled).unwrap();
-    let after = account.settle(&settled, &load()).unwrap();
+    account.prepare(from_ref(&settled)).unwrap();
+    let after = account.settle(from_ref(&settled), &load()).unwrap();
     assert_eq!(after.counts, Counts { read: 1, ..counts }, "{outcome:?}");
     let sum = if in_sum { entry_of(&settled, "Ann").digest } else { Digest::default() };
     let expected = if outcome == Outcome::ReplacedOwn { String::new() } else { sum.to_string() };
@@ -156,7 +161,7 @@ fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
     let mut settled = settle_all(&plan, |_| Outcome::Written);
     settled.doubts = Doubts { stored: 1, repeats: 2 };
     (settled.losers.duplicates, settled.losers.conflicts) = (3, 4);
-    let once = account.settle(&settled, &load()).unwrap();
+    let once = account.settle(from_ref(&settled), &load()).unwrap();
     let counts = Counts {
         read: 2,
         written: 2,
@@ -170,7 +175,7 @@ fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
     let mut sum = Digest::default();
     settled.run.entries.iter().for_each(|entry| sum.add(entry.digest));
     assert_eq!(once.digest, sum.to_string());
-    let twice = account.settle(&settled, &once).unwrap();
+    let twice = account.settle(from_ref(&settled), &once).unwrap();
     assert_eq!((twice.counts.written, twice.counts.in_doubt, twice.counts.repeats_in_doubt), (4, 2, 4));
     settled.run.entries.iter().for_each(|entry| sum.add(entry.digest));
     assert_eq!(twice.digest, sum.to_string());
@@ -178,14 +183,14 @@ fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
     // Another process goes on where this one was.
     let mut resumed = Account::open(&plan, None).unwrap();
     assert!(matches!(resumed.resume(&once).unwrap(), Resumed::Yes));
-    assert_eq!(resumed.settle(&settled, &once).unwrap().digest, twice.digest);
+    assert_eq!(resumed.settle(from_ref(&settled), &once).unwrap().digest, twice.digest);
     let replaced = settle_all(&plan, |name| if name == "Ann" { Outcome::ReplacedOwn } else { Outcome::Written });
-    let replaced = resumed.settle(&replaced, &twice).unwrap();
+    let replaced = resumed.settle(from_ref(&replaced), &twice).unwrap();
     assert_eq!(replaced.digest, "");
-    assert_eq!(resumed.settle(&settled, &replaced).unwrap().digest, "");
+    assert_eq!(resumed.settle(from_ref(&settled), &replaced).unwrap().digest, "");
     let mut again = Account::open(&plan, None).unwrap();
     assert!(matches!(again.resume(&replaced).unwrap(), Resumed::Yes));
-    assert_eq!(again.settle(&settled, &replaced).unwrap().digest, "", "nor is it found again after a resume");
+    assert_eq!(again.settle(from_ref(&settled), &replaced).unwrap().digest, "", "nor is it found again after a resume");
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn refused_rows_are_counted_by_their_reason() {
         "Eve" => Outcome::Refused(Refusal::Conflict),
         _ => Outcome::Written,
     });
-    account.settle(&settled, &load()).unwrap();
+    account.settle(from_ref(&settled), &load()).unwrap();
     let mut listed: Vec<_> =
         account.refused.list(&plan.spec).into_iter().map(|count| (count.what, count.count)).collect();
     listed.sort();

@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use super::*;
 use crate::parse::{DateFormat, Format};
 use crate::verify::{Difference, Kind};
@@ -75,11 +77,11 @@ fn rejects_are_counted_by_reason_then_field() {
 #[test]
 fn changes_and_warnings_are_listed_only_if_they_happened() {
     let tally = Tally { changed: vec![vec![0, 2], vec![3, 0], vec![0, 0]], warned: vec![5, 6] };
-    assert_eq!(changes(&tally, &spec()), [count("null_marker", "a", 2), count("trim", "b", 3)]);
+    assert_eq!(changes(from_ref(&tally), &[spec()]), [count("null_marker", "a", 2), count("trim", "b", 3)]);
     // The tally counts the rules that only warn, in the spec's order.
-    assert_eq!(warnings(&tally, &spec()), [count("mild", "b", 5), count("milder", "a", 6)]);
+    assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("mild", "b", 5), count("milder", "a", 6)]);
     let tally = Tally { warned: vec![0, 1], ..Tally::default() };
-    assert_eq!(warnings(&tally, &spec()), [count("milder", "a", 1)]);
+    assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("milder", "a", 1)]);
 }
 
 fn lines(summary: &LoadSummary) -> Vec<String> {
@@ -89,7 +91,11 @@ fn lines(summary: &LoadSummary) -> Vec<String> {
 #[test]
 fn a_dry_run_says_what_would_be_written() {
     let counts = Counts { read: 3, written: 2, duplicates: 1, already_present: 9, ..Counts::default() };
-    let summary = LoadSummary { outcome: "dry run".to_owned(), counts, ..LoadSummary::default() };
+    let summary = LoadSummary {
+        outcome: "dry run".to_owned(),
+        document: DocumentSummary { counts, ..DocumentSummary::default() },
+        ..LoadSummary::default()
+    };
     let expected = [
         "dry run",
         "  read                           3",
@@ -115,17 +121,20 @@ fn loaded() -> LoadSummary {
     };
     LoadSummary {
         outcome: "loaded".to_owned(),
-        target: Some("ward.stays".to_owned()),
+        document: DocumentSummary {
+            target: Some("ward.stays".to_owned()),
+            counts,
+            collection_notes: vec!["another".to_owned()],
+            digest: "d1".to_owned(),
+            ..DocumentSummary::default()
+        },
         run: Some("r1".to_owned()),
-        counts,
         counts_are_estimates: true,
         rejects: vec![count("missing", "a", 12)],
         changes: vec![count("trim", "b", 7)],
         warnings: vec![count("mild", "b", 6)],
         reject_files: vec!["a.rejects.csv".to_owned(), "b.rejects.csv".to_owned()],
         notes: vec!["a note".to_owned()],
-        collection_notes: vec!["another".to_owned()],
-        digest: "d1".to_owned(),
         seconds: 2.0,
         ..LoadSummary::default()
     }
@@ -161,12 +170,41 @@ fn a_load_tells_counts_rejects_changes_warnings_and_notes() {
     assert_eq!(lines(&loaded()), expected);
 }
 
+fn proven(verification: Verification) -> DocumentSummary {
+    DocumentSummary { verification: Some(verification), verification_seconds: 1.5, ..DocumentSummary::default() }
+}
+
+#[test]
+fn several_kinds_of_documents_are_told_apart() {
+    let kind = |name: &str, written: u64| DocumentSummary {
+        kind: name.to_owned(),
+        target: Some(format!("ward.{name}s")),
+        counts: Counts { read: 3, written, duplicates: 3 - written, ..Counts::default() },
+        digest: format!("digest of {name}"),
+        collection_notes: vec!["a note".to_owned()],
+        ..proven(Verification::default())
+    };
+    let both = LoadSummary {
+        outcome: "loaded".to_owned(),
+        document: kind("stay", 3),
+        further: vec![kind("doctor", 1)],
+        ..LoadSummary::default()
+    };
+    let text = both.to_string();
+    assert!(text.starts_with("loaded: ward.stays, ward.doctors\n"), "{text}");
+    let doctors = "  documents `doctor`\n  read                           3\n  written                        1\n";
+    assert!(text.contains(doctors), "{text}");
+    assert!(
+        text.contains("  doctor: a note\n") && text.contains("  content digest    doctor: digest of doctor\n"),
+        "{text}"
+    );
+    assert_eq!(text.matches("verified in 1.50 s").count(), 2, "{text}");
+}
+
 #[test]
 fn a_proof_tells_what_to_do_about_what_is_missing_or_different() {
     let ending = |verification: Verification| {
-        let summary =
-            LoadSummary { verification: Some(verification), verification_seconds: 1.5, ..LoadSummary::default() };
-        lines(&summary)
+        lines(&LoadSummary { document: proven(verification), ..LoadSummary::default() })
             .into_iter()
             .filter(|line| line.contains("load with") || line.contains("verified in"))
             .collect::<Vec<_>>()
@@ -183,7 +221,7 @@ fn a_proof_tells_what_to_do_about_what_is_missing_or_different() {
     let unverified = LoadSummary { unverified: Some("not asked for".to_owned()), ..LoadSummary::default() };
     assert_eq!(lines(&unverified).last().map(String::as_str), Some("  not verified: not asked for"));
     let listed = vec![Difference::example(Kind::Missing, "id")];
-    let both = LoadSummary { verification: Some(Verification { missing: 1, listed, ..none() }), ..unverified };
+    let both = LoadSummary { document: proven(Verification { missing: 1, listed, ..none() }), ..unverified };
     let text = both.to_string();
     assert!(text.contains("  missing   id\n") && !text.contains("not verified"), "{text}");
 }
@@ -222,6 +260,7 @@ fn a_source_note_names_what_the_layout_and_the_rows_say() {
     let layout = Layout {
         format: Format::Ndjson,
         cell_of_field: Vec::new(),
+        array_of_field: Vec::new(),
         dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
         header: Vec::new(),
         unknown: vec!["x".to_owned()],

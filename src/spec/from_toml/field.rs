@@ -50,13 +50,18 @@ const RULES: &[Rule] = &[
     Rule::NullIfNegative,
 ];
 
-/// Reads all fields. A field without `null_markers` of its own uses those of the dataset. A field without `column` has
-/// the column of its name; inside a repeating group, that is the name in the group's item.
-pub(super) fn read_all(root: &Table<'_>, tables: &[Table<'_>], groups: &[Group]) -> Result<Vec<Field>, SpecError> {
+/// Reads all fields of a document. A field without `null_markers` of its own uses those of `shared`. A field without
+/// `column` has the column of its name; inside a repeating group, that is the name in the group's item.
+pub(super) fn read_all(
+    document: &Table<'_>,
+    tables: &[Table<'_>],
+    groups: &[Group],
+    shared: &Table<'_>,
+) -> Result<Vec<Field>, SpecError> {
     if tables.is_empty() {
-        return Err(root.wrong("field", "the dataset has no field", "describe each field under a [[field]]"));
+        return Err(document.wrong("field", "the dataset has no field", "describe each field under a [[field]]"));
     }
-    let markers = null_markers(root)?.unwrap_or_default();
+    let markers = null_markers(shared)?.unwrap_or_default();
     tables.iter().map(|table| read(table, &markers, groups)).collect()
 }
 

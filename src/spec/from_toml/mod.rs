@@ -1,4 +1,4 @@
-//! Reads a [`Spec`] from TOML. Reports the first error.
+//! Reads a [`Dataset`] from TOML. Reports the first error.
 
 mod field;
 mod format;
@@ -9,35 +9,88 @@ mod source;
 
 use self::names::Names;
 use self::source::{Source, Table};
-use super::{Spec, SpecError};
+use super::{Dataset, Spec, SpecError};
 
+/// Keys of a dataset with one kind of document.
 const KEYS: &[&str] =
     &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index", "source"];
 
-/// Reads a spec. Messages use `origin` as the name of the text.
-pub(super) fn read(text: &str, origin: &str) -> Result<Spec, SpecError> {
+/// Keys of a dataset that describes each kind of document in a table of its own.
+const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
+
+/// Keys of such a table.
+const DOCUMENT_KEYS: &[&str] =
+    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index"];
+
+/// Reads a dataset. Messages use `origin` as the name of the text.
+pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
     let source = Source { origin, text };
     let entries = source.parse()?;
     let root = Table::root(&source, &entries);
-    root.only(KEYS)?;
+    let documents = root.tables("document")?;
+    if documents.is_empty() {
+        root.only(KEYS)?;
+        let name = root.needed_text("name", "name the dataset, e.g. name = \"admissions\"")?;
+        return Ok(document(&root, &root, name, &source)?.into());
+    }
+    check_dataset(&root)?;
     let name = root.needed_text("name", "name the dataset, e.g. name = \"admissions\"")?;
-    let tables = root.tables("field")?;
-    let group_tables = root.tables("group")?;
+    let mut kinds: Vec<Spec> = Vec::new();
+    for table in &documents {
+        table.only(DOCUMENT_KEYS)?;
+        let name = table.needed_text("name", "name the kind of document, e.g. name = \"doctor\"")?;
+        let table = &table.named(name);
+        let kind = document(&root, table, name, &source)?;
+        check_kind(table, &kind, &kinds)?;
+        kinds.push(kind);
+    }
+    Ok(Dataset::of(name, kinds))
+}
+
+/// Refuses keys that belong to a document, if documents have tables of their own.
+fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
+    match root.keys().find(|key| DOCUMENT_KEYS.contains(key) && !DATASET_KEYS.contains(key)) {
+        Some(key) => {
+            Err(root.wrong(key, "it does not say to which document it belongs", "move it into a [[document]]"))
+        }
+        None => root.only(DATASET_KEYS),
+    }
+}
+
+/// Checks that a kind of document has a name and a collection of its own.
+fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
+    if earlier.iter().any(|other| other.name == kind.name) {
+        return Err(table.wrong("name", "another document has this name", "let names differ"));
+    }
+    match earlier.iter().find(|other| other.collection == kind.collection) {
+        Some(other) => {
+            let problem = format!("the document `{}` goes to this collection too", other.name);
+            Err(table.wrong("collection", problem, "give each document a collection of its own"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads one kind of document. `root` has the settings of the whole dataset.
+fn document(root: &Table<'_>, table: &Table<'_>, name: &str, source: &Source<'_>) -> Result<Spec, SpecError> {
+    let tables = table.tables("field")?;
+    let markers = if table.has("null_markers") { table } else { root };
+    let group_tables = table.tables("group")?;
     let groups = group::read_all(&group_tables)?;
-    let fields = field::read_all(&root, &tables, &groups)?;
+    let fields = field::read_all(table, &tables, &groups, markers)?;
     let shape = Names { fields: &fields, tables, groups, group_tables }.check()?;
     Ok(Spec {
-        text: text.to_owned(),
+        text: source.text.to_owned(),
         name: name.to_owned(),
-        collection: collection(&root, name)?,
-        origin: origin.to_owned(),
-        identity: relations::identity(&root, &fields, &shape)?,
-        plausibility: relations::plausibility(&root, &fields, &shape)?,
-        indexes: relations::indexes(&root, &fields, &shape)?,
-        source: format::read(&root)?,
+        collection: collection(table, name)?,
+        origin: source.origin.to_owned(),
+        identity: relations::identity(table, &fields, &shape)?,
+        plausibility: relations::plausibility(table, &fields, &shape)?,
+        indexes: relations::indexes(table, &fields, &shape)?,
+        source: format::read(root)?,
         fields,
         shape,
-        hash: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        hash: blake3::hash(source.text.as_bytes()).to_hex().to_string(),
     })
 }
 

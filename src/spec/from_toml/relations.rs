@@ -189,12 +189,7 @@ fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, Sp
 
 /// Checks that all keys that are in arrays are in the same one. The server does not index two arrays side by side.
 /// <https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/#compound-multikey-indexes>
-fn check_arrays(
-    table: &Table<'_>,
-    keys: &[(String, i32)],
-    fields: &[Field],
-    shape: &Shape,
-) -> Result<(), SpecError> {
+fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], shape: &Shape) -> Result<(), SpecError> {
     let mut deepest: Vec<&str> = Vec::new();
     for field in keys.iter().filter_map(|(name, _)| fields.iter().find(|field| field.name == *name)) {
         let arrays = shape.arrays_of(field);

@@ -1,0 +1,170 @@
+//! The leases of loads on the server: who may write a load, and until when.
+
+use std::fmt;
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::options::ReturnDocument;
+
+use super::lease::Lease;
+use super::store::{Ledger, LedgerError, is_duplicate_key, patiently};
+use crate::server::{ATTEMPTS_MAX, Failure, pause};
+
+/// A lease that another owner has.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The lease.
+    pub lease: Lease,
+    /// Time until it expires, by the server's clock.
+    pub left: Duration,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |ms| DateTime::from_millis(ms).try_to_rfc3339_string().unwrap_or_default();
+        let Lease { owner, since_ms, until_ms, .. } = &self.lease;
+        write!(
+            formatter,
+            "{owner}, since {} (its lease ends at {} unless it is renewed)",
+            time(*since_ms),
+            time(*until_ms)
+        )
+    }
+}
+
+impl Ledger {
+    /// Takes the lease of the loads with this key and returns its fence, or returns the current lease if another owner
+    /// has it. The lease of a process that is known to have ended is taken over.
+    ///
+    /// # Errors
+    /// If the server cannot be reached, or the lease document cannot be read.
+    pub async fn take_lease(&self, key: &str) -> Result<Result<i64, Held>, LedgerError> {
+        let mut ended = None;
+        for attempt in 1..=ATTEMPTS_MAX {
+            if let Some(fence) = patiently(|| self.try_lease(key, ended)).await? {
+                return Ok(Ok(fence));
+            }
+            let Some(held) = patiently(|| self.held(key)).await? else {
+                tokio::time::sleep(pause(attempt)).await;
+                continue;
+            };
+            if !held.lease.owner.has_ended() || ended == Some(held.lease.fence) {
+                return Ok(Err(held));
+            }
+            ended = Some(held.lease.fence);
+        }
+        Err(LedgerError::Unreadable)
+    }
+
+    /// [`Lease::take`] as one update on the server; `None` if another owner has the lease.
+    async fn try_lease(&self, key: &str, ended: Option<i64>) -> Result<Option<i64>, mongodb::error::Error> {
+        let is_over = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
+        let mut free = vec![is_over, doc! { "owner.id": self.owner.id }];
+        free.extend(ended.map(|fence| doc! { "fence": fence }));
+        let owner = bson::serialize_to_bson(&self.owner).expect("an owner is a document");
+        let change = doc! { "$set": {
+            "target": { "$literal": self.lease_target() },
+            "owner": { "$literal": owner },
+            "fence": { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] },
+            "since": "$$NOW",
+            "until": { "$add": ["$$NOW", self.lease_ms] },
+        } };
+        let id = lease_id(key);
+        let taken = self
+            .leases
+            .find_one_and_update(doc! { "_id": &id, "$or": free }, vec![change.clone()])
+            .return_document(ReturnDocument::After)
+            .await?;
+        let taken = match taken {
+            Some(taken) => Some(taken),
+            None => self.insert_lease(&id, change).await?,
+        };
+        Ok(taken.and_then(|lease| lease.get_i64("fence").ok()))
+    }
+
+    /// Creates the first lease with this id; `None` if one exists. A separate call, because the server does not allow
+    /// `$expr` in an upsert.
+    async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
+        let made = self
+            .leases
+            .find_one_and_update(doc! { "_id": id, "owner": { "$exists": false } }, vec![change])
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await;
+        match made {
+            Err(error) if is_duplicate_key(&error) => Ok(None),
+            made => made,
+        }
+    }
+
+    async fn held(&self, key: &str) -> Result<Option<Held>, mongodb::error::Error> {
+        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
+        let found = self.leases.find_one(doc! { "_id": lease_id(key) }).projection(shown).await?;
+        Ok(found.as_ref().and_then(held_of))
+    }
+
+    /// Returns the lease of another load into this collection that is under way, if there is one. The caller's own
+    /// load, with the key `key`, does not count, and neither does a load whose process is known to have ended.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn other_load(&self, key: &str) -> Result<Option<Held>, LedgerError> {
+        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
+        let filter = doc! {
+            "target": &self.collection,
+            "_id": { "$ne": lease_id(key) },
+            "$expr": { "$gt": ["$until", "$$NOW"] },
+        };
+        let found = patiently(|| async {
+            let found = self.leases.find(filter.clone()).projection(shown.clone()).await?;
+            found.try_collect::<Vec<Document>>().await
+        });
+        Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
+    }
+
+    /// Extends the lease. Returns false if another process has taken it.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn renew(&self, key: &str, fence: i64) -> Result<bool, Failure> {
+        let until = doc! { "$add": ["$$NOW", self.lease_ms] }.into();
+        self.set_lease_end(key, fence, &until).await.map_err(|error| Failure::of(&error))
+    }
+
+    /// Releases the lease: it expires at once.
+    ///
+    /// # Errors
+    /// If the server cannot be reached. The lease then expires by itself.
+    pub async fn release(&self, key: &str, fence: i64) -> Result<(), LedgerError> {
+        let now = Bson::from("$$NOW");
+        patiently(|| self.set_lease_end(key, fence, &now)).await.map(drop)
+    }
+
+    async fn set_lease_end(&self, key: &str, fence: i64, until: &Bson) -> Result<bool, mongodb::error::Error> {
+        let filter = doc! { "_id": lease_id(key), "fence": fence };
+        let done = self.leases.update_one(filter, vec![doc! { "$set": { "until": until } }]).await?;
+        Ok(done.matched_count == 1)
+    }
+
+    /// The collection, or all collections if there are several, as a lease names them.
+    fn lease_target(&self) -> Bson {
+        if self.further.is_empty() {
+            return self.collection.as_str().into();
+        }
+        let all = std::iter::once(&self.collection).chain(&self.further);
+        Bson::Array(all.map(Bson::from).collect())
+    }
+}
+
+fn held_of(lease: &Document) -> Option<Held> {
+    let time = |name: &str| lease.get_datetime(name).ok().map(|time| time.timestamp_millis());
+    let owner = bson::deserialize_from_bson(lease.get("owner")?.clone()).ok()?;
+    let (since_ms, until_ms) = (time("since")?, time("until")?);
+    let left = Duration::from_millis((until_ms - time("now")?).max(0).unsigned_abs());
+    Some(Held { lease: Lease { owner, fence: lease.get_i64("fence").ok()?, since_ms, until_ms }, left })
+}
+
+fn lease_id(key: &str) -> String {
+    format!("lease {key}")
+}

@@ -1,0 +1,62 @@
+//! Writes chunks with several kinds of documents: each kind has its collection and its writer. A chunk is settled when
+//! all its kinds are.
+
+use std::pin::pin;
+
+use futures_util::future::{self, Either};
+use tokio::sync::mpsc;
+
+use super::run::Chunk;
+use super::writer::{Settled, WriteError, Writer};
+
+/// Writes all chunks until the channel closes. `writers` has one writer for each kind. Passes each chunk to `settle` once
+/// all its outcomes are known, as one [`Settled`] for each kind, while other chunks are written.
+///
+/// # Errors
+/// If a batch fails for good; chunks that are already settled stay settled. Also any error of `settle`.
+pub async fn write_all<E: From<WriteError>>(
+    writers: &mut [Writer],
+    mut chunks: mpsc::Receiver<Chunk>,
+    mut settle: impl AsyncFnMut(Vec<Settled>) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut to_lanes, mut settled, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
+    for writer in writers {
+        let (to_lane, runs) = mpsc::channel(1);
+        let (to_settle, from_lane) = mpsc::unbounded_channel();
+        to_lanes.push(to_lane);
+        settled.push(from_lane);
+        lanes.push(writer.send_all(runs, to_settle));
+    }
+    let dividing = async move {
+        while let Some(chunk) = chunks.recv().await {
+            for (run, to_lane) in chunk.into_runs().into_iter().zip(&to_lanes) {
+                if to_lane.send(run).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let settling = async move {
+        while let Some(kinds) = next_of_each(&mut settled).await {
+            settle(kinds).await?;
+        }
+        Ok(())
+    };
+    let writing = future::join(future::join_all(lanes), settling);
+    let (written, settled) = match future::select(pin!(dividing), pin!(writing)).await {
+        Either::Left(((), writing)) => writing.await,
+        // The writers ended early. Whoever sends chunks may wait for one to be settled, so nobody waits for the rest.
+        Either::Right((ended, _)) => ended,
+    };
+    // If there are several errors, that of a writer is the cause.
+    written.into_iter().collect::<Result<(), WriteError>>().map_err(E::from).and(settled)
+}
+
+/// Waits for the next settled run of each lane. Returns `None` if a lane has ended.
+async fn next_of_each(lanes: &mut [mpsc::UnboundedReceiver<Settled>]) -> Option<Vec<Settled>> {
+    let mut settled = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        settled.push(lane.recv().await?);
+    }
+    Some(settled)
+}
