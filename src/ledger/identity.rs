@@ -92,6 +92,12 @@ mod tests {
                     [[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
         let spec = Spec::from_toml(spec, "a test").unwrap();
         assert_eq!(CollectionIdentity::of(&spec, &IdentityKey::default()), identity(&["Age: int32"], "none"));
+        let arrays = "name = 'a'\n[[group]]\nname = 'g'\nrepeats = 'g'\n\
+                      [[field]]\nname = 'g.x'\ntype = 'string'\nprivacy = 'none'\n\
+                      [[field]]\nname = 'l'\ntype = 'date'\nrepeats = true\nprivacy = 'none'\n";
+        let arrays = Spec::from_toml(arrays, "a test").unwrap();
+        let of_arrays = identity(&["g[].x: string", "l[]: date"], "none");
+        assert_eq!(CollectionIdentity::of(&arrays, &IdentityKey::default()), of_arrays);
         let keyed = CollectionIdentity::of(&spec, &IdentityKey::from_secret("secret"));
         assert!(keyed.key.len() == 16 && !keyed.key.contains("secret"));
     }

@@ -77,24 +77,13 @@ impl Arrays {
         }
     }
 
-    /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`. If several kinds of
-    /// documents read an array, none of them uses the key.
+    /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let mut unknown = Vec::new();
         for (_, array) in &self.arrays {
-            let mut keys = Vec::new();
-            array.add_unknown("", &mut keys);
-            unknown.extend(keys.into_iter().map(|key| (&array.column, key)));
+            array.add_unknown("", &mut unknown);
         }
-        let readers = |column: &String| self.arrays.iter().filter(|(_, array)| array.column == *column).count();
-        let mut shown: Vec<String> = Vec::new();
-        for (column, key) in &unknown {
-            let agreed = unknown.iter().filter(|(_, other)| other == key).count();
-            if agreed == readers(column) && !shown.contains(key) {
-                shown.push(key.clone());
-            }
-        }
-        shown
+        unknown
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Field, Presence};
+use super::{Field, Presence, column_key};
 
 /// A group of fields that repeats. In the document it is an array of nested documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +176,13 @@ impl Shape {
 
     fn is_array(&self, name: &str) -> bool {
         self.groups.iter().any(|group| group.name == name)
+    }
+}
+
+impl Column<'_> {
+    /// Returns the keys of its names in the source.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        self.aliases.iter().map(String::as_str).chain([self.column]).map(column_key)
     }
 }
 

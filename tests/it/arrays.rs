@@ -306,3 +306,45 @@ fn keys_of_items_that_the_spec_does_not_know_are_named() {
     let run = place.run(&["load", text(&source), "--spec", text(&spec_file()), "--dry-run", "--json"]).expect_code(0);
     assert!(run.stdout.contains("identifier[].use"), "{}", run.stdout);
 }
+
+#[test]
+fn one_of_two_documents_has_the_arrays_of_a_row() {
+    let place = Place::new("arrays_kinds");
+    let toml = fs::read_to_string(spec_file()).unwrap();
+    // The fields of the patients become those of one of two documents.
+    let (head, rest) = toml.split_once("[identity]").unwrap();
+    let patients =
+        format!("[identity]{rest}").replace("[[", "[[document.").replace("[identity]", "[document.identity]");
+    let marks = "[[document]]\nname = \"city\"\ncollection = \"cities\"\n[document.identity]\nfields = [\"name\"]\n\
+                 [[document.field]]\nname = \"name\"\ncolumn = \"address.city\"\ntype = \"string\"\npresence = \"optional\"\n\
+                 privacy = \"none\"\n";
+    let spec = place.write("two.toml", format!("{head}{marks}[[document]]\nname = \"patient\"\n{patients}"));
+    let source = place.write("patients.ndjson", lines(&self::patients()));
+    let summary = place.load(&source, &["--spec", text(&spec)], 0);
+    assert_eq!(counts(&summary, &["read", "written", "duplicates"]), [3, 2, 1], "cities: {summary}");
+    assert_eq!(summary["further"][0]["counts"]["written"], 3, "{summary}");
+    let collection: Collection<Document> = place.collection("patient");
+    let ann = block_on(async move { collection.find_one(doc! { "mrn": "P001" }).await }).unwrap().expect("it is there");
+    assert_eq!(ann.get_array("names").map(Vec::len).ok(), Some(2));
+    place.run(&["verify", text(&source), "--spec", text(&spec)]).expect_code(0);
+}
+
+/// Arrays lie as deep as the spec allows: the server accepts the validator and the documents.
+#[test]
+fn the_server_accepts_the_deepest_arrays_that_a_spec_may_have() {
+    let place = Place::new("arrays_deep");
+    let mut toml = "name = \"deep\"\n".to_owned();
+    let path = |parts: usize| vec!["p"; parts].join(".");
+    for parts in 1..=30 {
+        toml += &format!("[[group]]\nname = \"{}\"\nrepeats = \"p\"\n", path(parts));
+    }
+    toml += &format!("[[field]]\nname = \"{}\"\ntype = \"int32\"\nprivacy = \"none\"\n", path(31));
+    let spec = place.write("deep.toml", toml);
+    let row = format!("{}{{\"p\":7}}{}", "{\"p\":[".repeat(30), "]}".repeat(30));
+    let source = place.write("deep.ndjson", row + "\n");
+    let summary = place.load(&source, &["--spec", text(&spec)], 0);
+    assert_eq!(counts(&summary, &ENDS), [1, 1, 0, 0, 0]);
+    let out = place.dir.path().join("out.csv");
+    place.run(&["export", "--spec", text(&spec), "--out", text(&out)]).expect_code(0);
+    assert_eq!(counts(&place.load(&out, &["--spec", text(&spec)], 0), &ENDS), [1, 0, 1, 0, 0]);
+}

@@ -130,3 +130,12 @@ fn keys_of_items_that_no_field_uses_are_known() {
     arrays.parse(row.as_bytes(), &mut cells).expect("right items");
     assert_eq!(arrays.unknown_keys(), ["name[].use", "name[].x.y", "name[].period[].end"]);
 }
+
+#[test]
+fn items_that_cannot_fit_a_document_are_refused_early() {
+    let items = |count: usize| format!("[{}{{}}]", "{},".repeat(count - 1));
+    let most = CELLS_MAX / 4 + 1;
+    assert_eq!(parse(&["7", &items(most), ""], true).map(|cells| cells.len()), Ok(most * 2));
+    let refused = parse(&["7", &items(most + 1), ""], true).expect_err("too many");
+    assert_eq!((refused.field, refused.reason), (Some(1), Reason::DocumentTooLarge));
+}

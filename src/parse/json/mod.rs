@@ -355,7 +355,7 @@ impl<'f, C: SetCells> Filling<'f, C> {
 
     /// Returns the text of a value in the notation of a cell.
     fn text_of(&mut self, value: &'f str, slot: usize) -> Text<'f> {
-        if self.json.slots.spellings[slot] == Spelling::Array {
+        if matches!(self.json.slots.spellings[slot], Spelling::Array) {
             return Text::Borrowed(value);
         }
         let text = scalar(value).unwrap_or_else(|refusal| {

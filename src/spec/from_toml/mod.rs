@@ -9,7 +9,7 @@ mod source;
 
 use self::names::Names;
 use self::source::{Source, Table};
-use super::{Dataset, Spec, SpecError};
+use super::{Column, Dataset, Node, Spec, SpecError};
 
 /// Keys of a dataset with one kind of document.
 const KEYS: &[&str] =
@@ -57,7 +57,7 @@ fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that a kind of document has a name and a collection of its own.
+/// Checks that a kind of document has a name, a collection and arrays of its own.
 fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     if earlier.iter().any(|other| other.name == kind.name) {
         return Err(table.wrong("name", "another document has this name", "let names differ"));
@@ -67,8 +67,27 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
             let problem = format!("the document `{}` goes to this collection too", other.name);
             Err(table.wrong("collection", problem, "give each document a collection of its own"))
         }
-        None => Ok(()),
+        None => check_arrays(table, kind, earlier),
     }
+}
+
+/// Checks that no other kind reads the column of an array. A refused row could otherwise not be written as a reject: the
+/// document of each kind has only a part of the array.
+fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
+    for column in kind.columns() {
+        for other in earlier {
+            let is_shared = |theirs: &Column<'_>| {
+                (column.node.is_array() || theirs.node.is_array())
+                    && column.keys().any(|key| theirs.keys().any(|other| other == key))
+            };
+            if let Some(theirs) = other.columns().iter().find(|theirs| is_shared(theirs)) {
+                let key = if matches!(column.node, Node::Group { .. }) { "group" } else { "field" };
+                let problem = format!("the document `{}` reads the column `{}` too", other.name, theirs.column);
+                return Err(table.wrong(key, problem, "let only one document read the column of an array"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads one kind of document. `root` has the settings of the whole dataset.
