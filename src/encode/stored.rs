@@ -90,7 +90,7 @@ fn add_differences(left: &[Leaf], right: &[Leaf], names: &mut Vec<String>) {
             Some((_, other)) if other == value => {}
             Some((_, other)) => match items_of(name, value).zip(items_of(name, other)) {
                 Some((left, right)) if left.len() == right.len() => {
-                    add_differences_of_items(&left, &right, name, names)
+                    add_differences_of_items(&left, &right, name, names);
                 }
                 _ => names.push(name.clone()),
             },

@@ -5,7 +5,7 @@ use std::ops::Range;
 /// The cells of one row. Each cell is a range of the row's bytes, or a range of a scratch buffer if its text differs
 /// from the row's bytes.
 ///
-/// The cell of an array contains its JSON text. [`items`](super::items) takes it apart into the cells of its items.
+/// The cell of an array contains its JSON text. Its items have cells of their own.
 #[derive(Debug, Default)]
 pub struct Cells {
     spans: Vec<Span>,

@@ -329,17 +329,14 @@ fn one_of_two_documents_has_the_arrays_of_a_row() {
     place.run(&["verify", text(&source), "--spec", text(&spec)]).expect_code(0);
 }
 
-/// Arrays lie as deep as the spec allows: the server accepts the validator and the documents.
 #[test]
 fn the_server_accepts_the_deepest_arrays_that_a_spec_may_have() {
     let place = Place::new("arrays_deep");
-    let mut toml = "name = \"deep\"\n".to_owned();
     let path = |parts: usize| vec!["p"; parts].join(".");
-    for parts in 1..=30 {
-        toml += &format!("[[group]]\nname = \"{}\"\nrepeats = \"p\"\n", path(parts));
-    }
-    toml += &format!("[[field]]\nname = \"{}\"\ntype = \"int32\"\nprivacy = \"none\"\n", path(31));
-    let spec = place.write("deep.toml", toml);
+    let group = |parts: usize| format!("[[group]]\nname = \"{}\"\nrepeats = \"p\"\n", path(parts));
+    let groups: Vec<String> = (1..=30).map(group).collect();
+    let field = format!("[[field]]\nname = \"{}\"\ntype = \"int32\"\nprivacy = \"none\"\n", path(31));
+    let spec = place.write("deep.toml", format!("name = \"deep\"\n{}{field}", groups.concat()));
     let row = format!("{}{{\"p\":7}}{}", "{\"p\":[".repeat(30), "]}".repeat(30));
     let source = place.write("deep.ndjson", row + "\n");
     let summary = place.load(&source, &["--spec", text(&spec)], 0);
