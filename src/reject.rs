@@ -69,7 +69,7 @@ reasons! {
     SwallowedRows = "swallowed_rows",
     /// The row repeats the header.
     RepeatedHeader = "repeated_header",
-    /// The line is not one JSON object.
+    /// The row is not one JSON object, or a value is of another kind than expected.
     NotJson = "not_json",
     /// A required field has no value.
     Missing = "missing",

@@ -2,20 +2,22 @@
 //! `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep
 //! their digits.
 
+mod value;
+mod walk;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use crate::parse::columns::Columns;
-use crate::parse::dates::iso_text;
+use self::walk::walk;
+use super::columns::Columns;
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Column, Field, FieldType, column_key};
+use crate::spec::{Column, Field, column_key};
+
+pub(super) use self::value::{Spelling, Text, is_nested, reject, scalar};
+pub(super) use self::walk::byte_of;
 
 /// Largest nesting depth of objects and arrays. MongoDB allows the same depth in a document.
 pub(super) const DEPTH_MAX: usize = 100;
@@ -65,57 +67,6 @@ impl Slots {
         }
         slots
     }
-}
-
-/// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
-/// interpreted by the rules of the spec, whatever the format.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Spelling {
-    AsJson,
-    /// The JSON text of an array.
-    Array,
-    /// Numbers with a decimal comma.
-    Comma,
-    /// The words for true and false.
-    Words(String, String),
-}
-
-impl Spelling {
-    fn of_column(column: &Column<'_>, fields: &[Field]) -> Self {
-        if column.node.is_array() { Self::Array } else { Self::of(&fields[column.field]) }
-    }
-
-    pub(super) fn of(field: &Field) -> Self {
-        let word = |words: &[String]| words.first().cloned().unwrap_or_default();
-        match &field.kind {
-            FieldType::Int32(format)
-            | FieldType::Int64(format)
-            | FieldType::Double(format)
-            | FieldType::Decimal128(format)
-                if format.decimal_comma =>
-            {
-                Self::Comma
-            }
-            FieldType::Bool { truthy, falsy } => Self::Words(word(truthy), word(falsy)),
-            _ => Self::AsJson,
-        }
-    }
-
-    /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
-    pub(super) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
-        match self {
-            Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
-            Self::Words(_, falsy) if value == "false" => Text::Owned(falsy.clone()),
-            Self::Comma if is_number(value) => Text::Owned(text.as_str().replace('.', ",")),
-            _ => text,
-        }
-    }
-}
-
-/// Returns true if the value is a number in JSON or in Extended JSON.
-fn is_number(value: &str) -> bool {
-    let inside = value.trim_start_matches(|letter: char| letter == '{' || letter.is_ascii_whitespace());
-    value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
 }
 
 impl Json {
@@ -208,6 +159,11 @@ impl Json {
     }
 }
 
+/// Returns the position of `part` in `text`. `part` must be a slice of `text`.
+pub(super) fn place_in(text: &str, part: &str) -> usize {
+    part.as_ptr() as usize - text.as_ptr() as usize
+}
+
 /// Cells that can be set in any order: those of a row, or those of an item.
 pub(super) trait SetCells {
     fn is_set(&self, slot: usize) -> bool;
@@ -240,79 +196,6 @@ fn not_an_object(row: &str, byte: usize) -> Reject {
     reject(None, Reason::NotJson, message)
 }
 
-pub(super) fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
-    Reject { field, reason, message: message.into() }
-}
-
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its row. On error, returns
-/// the byte of the row, counted from 1, from which the text is not JSON.
-fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
-    let mut stopped = None;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let walked = json.deserialize_map(Walk { see, stopped: &mut stopped }).and_then(|()| json.end());
-    walked.map_err(|error| stopped.unwrap_or_else(|| base + byte_of(text, &error)))
-}
-
-/// Returns the byte of `text`, counted from 1, at which the error is.
-pub(super) fn byte_of(text: &str, error: &serde_json::Error) -> usize {
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    lines.map(str::len).sum::<usize>() + error.column()
-}
-
-/// The function that is called with each key and value of an object.
-type See<'s, 't> = dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), usize> + 's;
-
-struct Walk<'w, 's, 't> {
-    see: &'w mut See<'s, 't>,
-    stopped: &'w mut Option<usize>,
-}
-
-impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
-            let value = map.next_value::<&'t RawValue>()?;
-            if let Err(column) = (self.see)(key, value) {
-                *self.stopped = Some(column);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads a key. It is borrowed unless it contains escapes.
-struct Key;
-
-impl<'t> DeserializeSeed<'t> for Key {
-    type Value = Cow<'t, str>;
-
-    fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'t> Visitor<'t> for Key {
-    type Value = Cow<'t, str>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'t str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
-    }
-}
-
 /// The object that is being parsed, and its cells.
 struct Filling<'f, C> {
     json: &'f mut Json,
@@ -320,22 +203,6 @@ struct Filling<'f, C> {
     cells: &'f mut C,
     /// The first value that cannot become a cell, with that cell.
     refusal: Option<(usize, Reject)>,
-}
-
-/// The text of a value, as its cell contains it.
-#[derive(Clone)]
-pub(super) enum Text<'t> {
-    Borrowed(&'t str),
-    Owned(String),
-}
-
-impl Text<'_> {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Borrowed(text) => text,
-            Self::Owned(text) => text,
-        }
-    }
 }
 
 impl<'f, C: SetCells> Filling<'f, C> {
@@ -392,78 +259,6 @@ impl<'f, C: SetCells> Filling<'f, C> {
         let field = Some(self.json.slots.first_field[slot]);
         self.refusal.get_or_insert((slot, Reject { field, ..refusal }));
     }
-}
-
-/// Returns the position of `part` in `text`. `part` must be a slice of `text`.
-pub(super) fn place_in(text: &str, part: &str) -> usize {
-    part.as_ptr() as usize - text.as_ptr() as usize
-}
-
-/// Returns the text of a value that is not a plain object or array. `value` must be valid JSON.
-pub(super) fn scalar(value: &str) -> Result<Text<'_>, Reject> {
-    match value.as_bytes() {
-        [b'"', ..] => string(value),
-        [b'n', ..] => Ok(Text::Borrowed("")),
-        [b'{', ..] if is_extended(value) => extended(value),
-        [b'{' | b'[', ..] => Err(unfit("is an object or an array")),
-        _ => Ok(Text::Borrowed(value)),
-    }
-}
-
-fn unfit(what: &str) -> Reject {
-    reject(None, Reason::NotJson, format!("the value {what} where a string, number, boolean, date or null is expected"))
-}
-
-/// Returns the text of a JSON string, without its quotes and escapes.
-fn string(value: &str) -> Result<Text<'_>, Reject> {
-    let inside = value.get(1..value.len() - 1).unwrap_or_default();
-    if !inside.contains('\\') {
-        return Ok(Text::Borrowed(inside));
-    }
-    serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
-}
-
-/// Returns true if the value is an object with fields of its own.
-pub(super) fn is_nested(value: &str) -> bool {
-    value.starts_with('{') && !is_extended(value)
-}
-
-/// Returns true if the object is a value of Extended JSON: its first key begins with `$`.
-fn is_extended(object: &str) -> bool {
-    let inside = object.get(1..).unwrap_or_default();
-    inside.trim_start().starts_with("\"$")
-}
-
-fn extended(object: &str) -> Result<Text<'_>, Reject> {
-    match only_entry(object) {
-        Some(("$numberInt" | "$numberLong" | "$numberDouble" | "$numberDecimal", value)) => scalar(value),
-        Some(("$date", value)) if value.starts_with('"') => string(value),
-        Some(("$date", value)) => date(value),
-        _ => Err(unfit("is of another type")),
-    }
-}
-
-/// Returns the key and the value of an object that has exactly one entry.
-fn only_entry(object: &str) -> Option<(&str, &str)> {
-    let (mut entry, mut count) = (None, 0);
-    let walked = walk(object, 0, &mut |key, value| {
-        count += 1;
-        if let Cow::Borrowed(key) = key {
-            entry = Some((key, value.get()));
-        }
-        Ok(())
-    });
-    entry.filter(|_| count == 1 && walked.is_ok())
-}
-
-/// Parses a date given as milliseconds since the epoch, as a plain number or as `$numberLong`.
-fn date(value: &str) -> Result<Text<'_>, Reject> {
-    let digits = match only_entry(value) {
-        Some(("$numberLong", digits)) => digits.trim_matches('"'),
-        _ => value,
-    };
-    let text = digits.parse().ok().and_then(iso_text).and_then(|text| String::from_utf8(text.to_vec()).ok());
-    text.map(Text::Owned).ok_or_else(|| reject(None, Reason::NotADate, "not a date in the years 0001 to 9999"))
 }
 
 /// Returns the paths of all values in the sample's rows, in the order of their first occurrence. Rows that are not
