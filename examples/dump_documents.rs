@@ -12,7 +12,7 @@ use medlift::pipeline::{Bench, Plan, Wishes};
 use medlift::read::{Block, ReadOptions, Reader};
 use medlift::spec::Spec;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
-use medlift::write::{BatchId, Chunk, EncodedRun, Limits, Mode, Policy, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
+use medlift::write::{BatchId, CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk, Limits, Mode, Policy};
 
 /// One batch at a time. The size of the batches does not matter, because the documents are written without gaps.
 const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
@@ -31,8 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut dump = Dump {
         out: BufWriter::with_capacity(1 << 20, File::create(out)?),
         machine: Machine::new(LIMITS, policy),
-        runs: HashMap::new(),
-        runs_taken: 0,
+        chunks: HashMap::new(),
+        chunks_taken: 0,
         sent: None,
         seen: HashSet::new(),
     };
@@ -45,15 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 struct Dump {
     out: BufWriter<File>,
     machine: Machine,
-    runs: HashMap<u64, EncodedRun>,
-    runs_taken: u64,
+    chunks: HashMap<u64, KindChunk>,
+    chunks_taken: u64,
     sent: Option<BatchId>,
     seen: HashSet<Id>,
 }
 
 impl Dump {
     fn write_all(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
-        let mut builder = RunBuilder::new(vec![policy], RUN_BYTES_DEFAULT, 0);
+        let mut builder = ChunkBuilder::new(vec![policy], CHUNK_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
         let mut reader = Reader::open(&plan.sources[0].origin, 0, &ReadOptions::default())?;
         reader.start(plan.sources[0].layout.format.framing());
@@ -66,23 +66,23 @@ impl Dump {
         self.answer_until(0)
     }
 
-    /// Adds a run when there is a free place besides the one for the next run. This gives the order of a load, except
+    /// Adds a chunk when there is a free place besides the one for the next chunk. This gives the order of a load, except
     /// for its timing.
     fn take(&mut self, chunk: Chunk) -> Result<(), Box<dyn Error>> {
-        let mut run = chunk.into_runs().remove(0);
-        self.answer_until(RUNS_MAX - 2)?;
-        // A load writes no record whose `_id` an earlier run contained.
-        run.entries.retain(|entry| self.seen.insert(entry.id));
-        let planned = run.planned(&vec![Earlier::Nothing; run.entries.len()]);
-        self.runs.insert(self.runs_taken, run);
-        self.runs_taken += 1;
-        let actions = self.machine.on(Event::Run(planned));
+        let mut chunk = chunk.into_kinds().remove(0);
+        self.answer_until(CHUNKS_MAX - 2)?;
+        // A load writes no record whose `_id` an earlier chunk contained.
+        chunk.entries.retain(|entry| self.seen.insert(entry.id));
+        let planned = chunk.planned(&vec![Earlier::Nothing; chunk.entries.len()]);
+        self.chunks.insert(self.chunks_taken, chunk);
+        self.chunks_taken += 1;
+        let actions = self.machine.on(Event::Chunk(planned));
         Ok(self.carry_out(actions)?)
     }
 
     fn answer_until(&mut self, open_max: usize) -> Result<(), Box<dyn Error>> {
-        while self.runs.len() > open_max {
-            let batch = self.sent.take().ok_or("a run is open and no batch is under way")?;
+        while self.chunks.len() > open_max {
+            let batch = self.sent.take().ok_or("a chunk is open and no batch is under way")?;
             let actions = self.machine.on(Event::Replied(batch, Reply { errors: Vec::new(), durable: true }));
             self.carry_out(actions)?;
         }
@@ -95,11 +95,11 @@ impl Dump {
                 Action::Send { batch, members, .. } => {
                     self.sent = Some(batch);
                     for member in members {
-                        let run = &self.runs[&member.run];
-                        self.out.write_all(run.document(&run.entries[member.at as usize]))?;
+                        let chunk = &self.chunks[&member.chunk];
+                        self.out.write_all(chunk.document(&chunk.entries[member.at as usize]))?;
                     }
                 }
-                Action::Settle { run, .. } => drop(self.runs.remove(&run)),
+                Action::Settle { chunk, .. } => drop(self.chunks.remove(&chunk)),
                 Action::Delay(..) | Action::Stop(_) => unreachable!("nothing goes wrong here"),
             }
         }

@@ -13,7 +13,7 @@ use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::Bar;
 use medlift::report::summary::LoadSummary;
 use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
-use medlift::write::{Limits, Mode, RUN_BYTES_DEFAULT};
+use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
 use super::connection::ConnectionArgs;
 use super::reading::ReadingArgs;
@@ -65,7 +65,7 @@ pub struct LoadArgs {
     batch_size: u32,
     /// Size of a run of documents, in MiB. Each run is sorted by `_id`, and up to eight runs are written at the same
     /// time. A larger size keeps writes to a large `_id` index fast, and needs about ten times as much memory
-    #[arg(long, value_name = "MIB", default_value_t = (RUN_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "MIB", default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
     /// Number of seconds without renewal of the lease after which another process may take the load over
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -144,7 +144,7 @@ impl LoadArgs {
                 in_flight_max: self.num_insertion_workers.map_or_else(|| in_flight(is_local, cores()), usize::from),
                 attempts_max: ATTEMPTS_MAX,
             },
-            run_bytes_max: usize::from(self.run_size) << 20,
+            chunk_bytes_max: usize::from(self.run_size) << 20,
             lease: Duration::from_secs(self.lease_seconds.into()),
         }
     }
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!((found.rejects, found.rejects_max), (None, None));
         assert_eq!((found.limits.batch_docs_max, found.limits.batch_bytes_max), (5_000, 12 * 1024 * 1024));
         assert_eq!((found.limits.in_flight_max, found.limits.attempts_max), (4, 10));
-        assert_eq!((found.run_bytes_max, found.lease), (20 * 1024 * 1024, Duration::from_secs(30)));
+        assert_eq!((found.chunk_bytes_max, found.lease), (20 * 1024 * 1024, Duration::from_secs(30)));
         assert_eq!(typed(&[]).options(true).limits.in_flight_max, in_flight(true, cores()));
     }
 
@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(options(&[workers, "9"]).limits.in_flight_max, 9);
             assert_eq!(typed(&[workers, "9"]).options(true).limits.in_flight_max, 9);
         }
-        assert_eq!(options(&["--run-size", "3"]).run_bytes_max, 3 * 1024 * 1024);
+        assert_eq!(options(&["--run-size", "3"]).chunk_bytes_max, 3 * 1024 * 1024);
         assert_eq!(options(&["--lease-seconds", "5"]).lease, Duration::from_secs(5));
         assert_eq!(options(&["--stop-on-error"]).rejects_max, Some(RejectsMax::Rows(0)));
         assert_eq!(options(&["--max-rejects", "3"]).rejects_max, Some(RejectsMax::Rows(3)));

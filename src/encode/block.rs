@@ -84,8 +84,8 @@ pub struct Entry {
     pub line: u32,
     /// Its byte offset, relative to the block's first row.
     pub offset: u32,
-    /// Index of its block in a run; 0 before the block is part of a run.
-    pub chunk: u32,
+    /// Index of its block in a chunk; 0 before the block is part of a chunk.
+    pub block: u32,
 }
 
 #[cfg(test)]

@@ -20,5 +20,7 @@ pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use leases::Held;
 pub use owner::Owner;
-pub use run::{Checkpoint, Exceptions, LoadRun, Options, Reading, RejectsState, SourceIdentity, State, TargetState};
+pub use run::{
+    Checkpoint, Exceptions, LoadDocument, Options, Reading, RejectsState, SourceIdentity, State, TargetState,
+};
 pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError};

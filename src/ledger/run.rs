@@ -11,12 +11,12 @@ use crate::spec::Spec;
 
 /// One load, from its start to its end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LoadRun {
+pub struct LoadDocument {
     /// The load's id. The lineage inside documents refers to it.
     #[serde(rename = "_id")]
     pub id: Uuid,
     /// Equal for loads of the same sources with the same spec and options into the same collection; see
-    /// [`LoadRun::key`].
+    /// [`LoadDocument::key`].
     pub key: String,
     /// The fence of the lease under which this document was last written (see [`Lease`](super::Lease)).
     pub fence: i64,
@@ -66,15 +66,15 @@ pub struct LoadRun {
 pub struct TargetState {
     /// The collection.
     pub collection: String,
-    /// See [`LoadRun::first_load`].
+    /// See [`LoadDocument::first_load`].
     pub first_load: bool,
-    /// See [`LoadRun::collection_uuid`].
+    /// See [`LoadDocument::collection_uuid`].
     pub collection_uuid: Option<Uuid>,
     /// The outcomes of the documents, and of the rows, up to the checkpoint.
     pub counts: Counts,
-    /// See [`LoadRun::digest`].
+    /// See [`LoadDocument::digest`].
     pub digest: String,
-    /// See [`LoadRun::exceptions`].
+    /// See [`LoadDocument::exceptions`].
     pub exceptions: u64,
 }
 
@@ -92,7 +92,7 @@ impl TargetState {
     }
 }
 
-impl LoadRun {
+impl LoadDocument {
     /// A load that is about to begin: it has no fence, no counts and no checkpoint yet. `targets` has a collection for
     /// each kind of document.
     pub fn new(targets: Vec<TargetState>, spec: &Spec, sources: Vec<SourceIdentity>, options: Options) -> Self {
@@ -336,22 +336,22 @@ mod tests {
     #[test]
     fn loads_have_one_key_only_if_all_that_decides_is_the_same() {
         let sources = [source(Some("12")), source(Some("3"))];
-        let key = LoadRun::key(&["rows"], "spec", &sources, &options());
+        let key = LoadDocument::key(&["rows"], "spec", &sources, &options());
         assert_eq!(key, KEY, "a load that an earlier process interrupted is found by its key");
         let renamed = sources.clone().map(|source| SourceIdentity { name: "b.csv".into(), size_bytes: None, ..source });
-        assert_eq!(key, LoadRun::key(&["rows"], "spec", &renamed, &options()), "names do not matter");
+        assert_eq!(key, LoadDocument::key(&["rows"], "spec", &renamed, &options()), "names do not matter");
         let mut keys = vec![
             key,
-            LoadRun::key(&["rowss"], "pec", &sources, &options()),
-            LoadRun::key(&["other"], "spec", &sources, &options()),
-            LoadRun::key(&["rows", "other"], "spec", &sources, &options()),
-            LoadRun::key(&["rows"], "other", &sources, &options()),
-            LoadRun::key(&["rows"], "spec", &[source(Some("3")), source(Some("12"))], &options()),
-            LoadRun::key(&["rows"], "spec", &[source(Some("1")), source(Some("23"))], &options()),
-            LoadRun::key(&["rows"], "spec", &sources[..1], &options()),
-            LoadRun::key(&["rows"], "spec", &sources, &Options { mode: "upsert".into(), ..options() }),
-            LoadRun::key(&["rows"], "spec", &sources, &Options { identity_key: "0123".into(), ..options() }),
-            LoadRun::key(&["rows"], "spec", &sources, &Options { lineage: true, ..options() }),
+            LoadDocument::key(&["rowss"], "pec", &sources, &options()),
+            LoadDocument::key(&["other"], "spec", &sources, &options()),
+            LoadDocument::key(&["rows", "other"], "spec", &sources, &options()),
+            LoadDocument::key(&["rows"], "other", &sources, &options()),
+            LoadDocument::key(&["rows"], "spec", &[source(Some("3")), source(Some("12"))], &options()),
+            LoadDocument::key(&["rows"], "spec", &[source(Some("1")), source(Some("23"))], &options()),
+            LoadDocument::key(&["rows"], "spec", &sources[..1], &options()),
+            LoadDocument::key(&["rows"], "spec", &sources, &Options { mode: "upsert".into(), ..options() }),
+            LoadDocument::key(&["rows"], "spec", &sources, &Options { identity_key: "0123".into(), ..options() }),
+            LoadDocument::key(&["rows"], "spec", &sources, &Options { lineage: true, ..options() }),
         ];
         let some = |text: &str| Some(text.to_owned());
         let readings = [
@@ -365,9 +365,9 @@ mod tests {
             Reading { dates: vec![("born".to_owned(), "DD/MM/YYYY".to_owned())], ..Reading::default() },
         ];
         keys.extend(
-            readings.map(|reading| LoadRun::key(&["rows"], "spec", &sources, &Options { reading, ..options() })),
+            readings.map(|reading| LoadDocument::key(&["rows"], "spec", &sources, &Options { reading, ..options() })),
         );
-        let once = || LoadRun::key(&["rows"], "spec", &[source(Some("12")), source(None)], &options());
+        let once = || LoadDocument::key(&["rows"], "spec", &[source(Some("12")), source(None)], &options());
         keys.extend([once(), once()]);
         let count = keys.len();
         keys.sort();
@@ -380,13 +380,14 @@ mod tests {
 
     #[test]
     fn the_ledger_documents_of_earlier_builds_are_read() {
-        let run = LoadRun::new(vec![TargetState::new("rows")], &Spec::built_in(), vec![source(Some("12"))], options());
+        let run =
+            LoadDocument::new(vec![TargetState::new("rows")], &Spec::built_in(), vec![source(Some("12"))], options());
         let mut document = bson::serialize_to_document(&run).unwrap();
-        let read: LoadRun = bson::deserialize_from_document(document.clone()).unwrap();
+        let read: LoadDocument = bson::deserialize_from_document(document.clone()).unwrap();
         assert_eq!((&read.sources, &read.options), (&run.sources, &run.options));
         document.get_document_mut("options").unwrap().insert("reading", "None LayoutOptions {}");
         document.insert("sources", vec![bson::doc! { "name": "a.csv", "size_bytes": 1_i64, "blake3": "12" }]);
-        let read: LoadRun = bson::deserialize_from_document(document).unwrap();
+        let read: LoadDocument = bson::deserialize_from_document(document).unwrap();
         assert_eq!((read.sources, read.options), (vec![source(None)], options()));
     }
 }

@@ -11,7 +11,7 @@ use mongodb::{Collection, Database};
 
 use super::identity::CollectionIdentity;
 use super::owner::Owner;
-use super::run::{Exceptions, LoadRun, RejectsState};
+use super::run::{Exceptions, LoadDocument, RejectsState};
 use crate::encode::Id;
 use crate::server::codes::DUPLICATE_KEY;
 use crate::server::{self, Failure, leases_of};
@@ -93,11 +93,11 @@ impl Ledger {
     ///
     /// # Errors
     /// If the server cannot be read.
-    pub async fn find(&self, key: &str) -> Result<Option<LoadRun>, LedgerError> {
+    pub async fn find(&self, key: &str) -> Result<Option<LoadDocument>, LedgerError> {
         let filter =
             doc! { "collection": &self.collection, "key": key, "state": { "$nin": ["dropped", "superseded"] } };
         let latest = doc! { "started": -1 };
-        let loads = self.documents.clone_with_type::<LoadRun>();
+        let loads = self.documents.clone_with_type::<LoadDocument>();
         patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
     }
 
@@ -107,9 +107,9 @@ impl Ledger {
     /// If the server cannot be read.
     pub async fn reject_files(&self, key: &str) -> Result<Vec<(Uuid, RejectsState)>, LedgerError> {
         let filter = doc! { "collection": &self.collection, "key": key };
-        let loads = self.documents.clone_with_type::<LoadRun>();
-        let found = patiently(|| async { loads.find(filter.clone()).await?.try_collect::<Vec<LoadRun>>().await });
-        let states = |load: LoadRun| load.checkpoint.rejects.into_iter().map(move |state| (load.id, state));
+        let loads = self.documents.clone_with_type::<LoadDocument>();
+        let found = patiently(|| async { loads.find(filter.clone()).await?.try_collect::<Vec<LoadDocument>>().await });
+        let states = |load: LoadDocument| load.checkpoint.rejects.into_iter().map(move |state| (load.id, state));
         Ok(found.await?.into_iter().flat_map(states).collect())
     }
 
@@ -118,7 +118,7 @@ impl Ledger {
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write, or the stored document has a higher fence.
-    pub async fn put(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
+    pub async fn put(&self, load: &mut LoadDocument) -> Result<(), LedgerError> {
         self.put_load(load, true).await
     }
 
@@ -126,11 +126,11 @@ impl Ledger {
     ///
     /// # Errors
     /// The same as for [`put`](Self::put).
-    pub async fn put_once(&self, load: &mut LoadRun) -> Result<(), LedgerError> {
+    pub async fn put_once(&self, load: &mut LoadDocument) -> Result<(), LedgerError> {
         self.put_load(load, false).await
     }
 
-    async fn put_load(&self, load: &mut LoadRun, is_patient: bool) -> Result<(), LedgerError> {
+    async fn put_load(&self, load: &mut LoadDocument, is_patient: bool) -> Result<(), LedgerError> {
         let mut fields = bson::serialize_to_document(load).expect("a load is a document");
         for name in ["_id", "started", "updated"] {
             fields.remove(name);
@@ -166,7 +166,7 @@ impl Ledger {
     /// The same as for [`put`](Self::put).
     pub async fn put_exceptions(
         &self,
-        load: &LoadRun,
+        load: &LoadDocument,
         kind: usize,
         number: u64,
         found: &Exceptions,
@@ -219,7 +219,7 @@ impl Ledger {
     ///
     /// # Errors
     /// If the server cannot be read.
-    pub async fn has_overlapping_loads(&self, load: &LoadRun) -> Result<bool, LedgerError> {
+    pub async fn has_overlapping_loads(&self, load: &LoadDocument) -> Result<bool, LedgerError> {
         let mut filter = self.with_collection(Document::new());
         filter.extend(
             doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } },

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
-use crate::ledger::{LoadRun, RejectsState};
+use crate::ledger::{LoadDocument, RejectsState};
 use crate::outputs::is_same_file;
 use crate::read::REJECTS_SUFFIX;
 use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
@@ -170,7 +170,7 @@ impl<'a> Rejects<'a> {
     ///
     /// # Errors
     /// If a file was changed since, is in use, or cannot be read.
-    pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
+    pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
             let slot = self.slot_of(state.source as usize);
@@ -359,7 +359,7 @@ impl<'a> Rejects<'a> {
     }
 
     /// The paths of the files of a complete load that still exist unchanged.
-    pub(super) fn left_by(&self, load: &LoadRun) -> Vec<String> {
+    pub(super) fn left_by(&self, load: &LoadDocument) -> Vec<String> {
         let path = |state: &RejectsState| match &self.named {
             Some(named) => named.clone(),
             None => directory_of(&self.path(self.slot_of(state.source as usize), 1)).join(&state.name),
@@ -446,9 +446,9 @@ fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
     }
 }
 
-fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadRun>) -> Result<RejectFile, Error> {
+fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadDocument>) -> Result<RejectFile, Error> {
     let mut file = open_patiently(path).map_err(|error| cannot_open(path, error))?;
-    let is_others = |load: &LoadRun| file.marked_by().is_some_and(|id| id != load.id.to_string());
+    let is_others = |load: &LoadDocument| file.marked_by().is_some_and(|id| id != load.id.to_string());
     let is_others = interrupted.is_some_and(is_others);
     match file.resume(bytes, blake3).map_err(|error| output(path, error))? {
         Content::Same if !is_others => Ok(file),

@@ -8,7 +8,7 @@ use super::rejects::{Rejects, Resumed};
 use crate::encode::text::cell_texts;
 use crate::encode::{Digest, Entry};
 use crate::error::Error;
-use crate::ledger::{Counts, LoadRun, TargetState};
+use crate::ledger::{Counts, LoadDocument, TargetState};
 use crate::reject::{Reject, RejectedRow};
 use crate::report::rejects::{Line, reject_line};
 use crate::report::summary::RejectCounts;
@@ -55,7 +55,7 @@ impl<'a> Account<'a> {
     ///
     /// # Errors
     /// The same as for [`Rejects::resume`].
-    pub(super) fn resume(&mut self, load: &LoadRun) -> Result<Resumed, Error> {
+    pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let resumed = self.rejects.resume(load)?;
         if matches!(resumed, Resumed::Yes) {
             let digest = |state: TargetState| u128::from_str_radix(&state.digest, 16).ok().map(Digest);
@@ -69,9 +69,9 @@ impl<'a> Account<'a> {
     /// # Errors
     /// The same as for [`Rejects::prepare`].
     pub(super) fn prepare(&mut self, settled: &[Settled]) -> Result<bool, Error> {
-        let blocks = &settled[0].run.blocks;
+        let blocks = &settled[0].chunk.blocks;
         let rejected = blocks.iter().filter(|block| !block.rejects.is_empty()).map(|block| block.source);
-        let refused = settled.iter().flat_map(refused_entries).map(|entry| blocks[entry.chunk as usize].source);
+        let refused = settled.iter().flat_map(refused_entries).map(|entry| blocks[entry.block as usize].source);
         let mut slots: Vec<usize> = rejected.chain(refused).collect();
         for slot in &mut slots {
             *slot = self.rejects.slot_of(*slot);
@@ -90,7 +90,7 @@ impl<'a> Account<'a> {
     ///
     /// # Errors
     /// If a reject file cannot be written.
-    pub(super) fn settle(&mut self, settled: &[Settled], load: &LoadRun) -> Result<LoadRun, Error> {
+    pub(super) fn settle(&mut self, settled: &[Settled], load: &LoadDocument) -> Result<LoadDocument, Error> {
         let mut states = load.targets();
         let counts = states.iter().map(|state| state.counts).collect();
         let entries = Entries::of(self.plan, settled, counts, self.digests.clone());
@@ -103,12 +103,12 @@ impl<'a> Account<'a> {
             state.digest = digest.map_or_else(String::new, |sum| sum.to_string());
         }
         self.digests = entries.digests;
-        let run = &settled[0].run;
+        let chunk = &settled[0].chunk;
         let mut after = load.clone();
         after.set_targets(states);
         after.checkpoint.rejects = self.rejects.states();
-        after.checkpoint.blocks = run.blocks_end();
-        if let Some(last) = run.blocks.last() {
+        after.checkpoint.blocks = chunk.blocks_end();
+        if let Some(last) = chunk.blocks.last() {
             self.rejects.close_before(last.source);
         }
         Ok(after)
@@ -129,7 +129,7 @@ impl<'a> Entries<'a> {
     fn of(plan: &'a Plan, settled: &'a [Settled], counts: Vec<Counts>, digests: Vec<Option<Digest>>) -> Self {
         let (refused, lines, refused_rows) = (RejectCounts::default(), BTreeMap::new(), HashSet::new());
         let mut entries = Self { plan, settled, counts, digests, refused, lines, refused_rows, by_row: None };
-        for row in settled[0].run.blocks.iter().flat_map(|block| &block.rejects) {
+        for row in settled[0].chunk.blocks.iter().flat_map(|block| &block.rejects) {
             entries.counts.iter_mut().for_each(|counts| counts.rejected += 1);
             entries.add_line(row);
         }
@@ -141,7 +141,7 @@ impl<'a> Entries<'a> {
 
     fn add_kind(&mut self, kind: usize, settled: &Settled) {
         let counts = &mut self.counts[kind];
-        counts.read += settled.run.rows();
+        counts.read += settled.chunk.rows();
         counts.duplicates += settled.losers.duplicates;
         counts.conflicts += settled.losers.conflicts;
         counts.in_doubt += settled.doubts.stored;
@@ -149,7 +149,7 @@ impl<'a> Entries<'a> {
         for (entry, refusal) in &settled.losers.refused {
             self.refuse(kind, entry, *refusal);
         }
-        for (entry, outcome) in settled.run.entries.iter().zip(&settled.outcomes) {
+        for (entry, outcome) in settled.chunk.entries.iter().zip(&settled.outcomes) {
             self.take(kind, entry, *outcome);
         }
     }
@@ -191,11 +191,11 @@ impl<'a> Entries<'a> {
             Refusal::Conflict => counts.refused_for_conflict += 1,
             _ => counts.refused_by_server += 1,
         }
-        let is_new = self.settled.len() == 1 || self.refused_rows.insert((entry.chunk, entry.row));
+        let is_new = self.settled.len() == 1 || self.refused_rows.insert((entry.block, entry.row));
         if !is_new {
             return;
         }
-        let block = &self.settled[0].run.blocks[entry.chunk as usize];
+        let block = &self.settled[0].chunk.blocks[entry.block as usize];
         let row = RejectedRow {
             source: block.source,
             line: block.first_line + u64::from(entry.line),
@@ -217,7 +217,7 @@ impl<'a> Entries<'a> {
             first_field = fields.end;
             let of_kind = if index == kind { Some(*entry) } else { self.of_row(index, entry) };
             let Some(of_kind) = of_kind else { continue };
-            let document = self.settled[index].run.document(&of_kind);
+            let document = self.settled[index].chunk.document(&of_kind);
             let texts = cell_texts(document, spec, &layout.dates[fields.clone()])
                 .expect("a document that was just encoded fits its spec");
             for (text, column) in texts.into_iter().zip(spec.columns()) {
@@ -233,7 +233,7 @@ impl<'a> Entries<'a> {
     fn of_row(&mut self, kind: usize, entry: &Entry) -> Option<Entry> {
         let settled = self.settled;
         let by_row = self.by_row.get_or_insert_with(|| settled.iter().map(documents_by_row).collect());
-        by_row[kind].get(&(entry.chunk, entry.row)).copied()
+        by_row[kind].get(&(entry.block, entry.row)).copied()
     }
 
     fn add_line(&mut self, row: &RejectedRow) {
@@ -243,15 +243,15 @@ impl<'a> Entries<'a> {
 
 /// The entries whose documents were refused.
 fn refused_entries(settled: &Settled) -> impl Iterator<Item = &Entry> {
-    let outcomes = settled.run.entries.iter().zip(&settled.outcomes);
+    let outcomes = settled.chunk.entries.iter().zip(&settled.outcomes);
     let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).map(|(entry, _)| entry);
     settled.losers.refused.iter().map(|(entry, _)| entry).chain(refused)
 }
 
 /// The documents of one kind in a chunk, by block and row.
 fn documents_by_row(settled: &Settled) -> HashMap<(u32, u32), Entry> {
-    let all = settled.run.entries.iter().chain(settled.run.groups.values().flatten());
-    all.map(|entry| ((entry.chunk, entry.row), *entry)).collect()
+    let all = settled.chunk.entries.iter().chain(settled.chunk.groups.values().flatten());
+    all.map(|entry| ((entry.block, entry.row), *entry)).collect()
 }
 
 fn line_of(plan: &Plan, row: &RejectedRow) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
-/// Smaller blocks, such as the ends of sources, get memory of their own: one run may contain many of them.
+/// Smaller blocks, such as the ends of sources, get memory of their own: one chunk may contain many of them.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
 /// Blocks have slightly different lengths. Capacities are rounded up to multiples of this, so that the memory of one

@@ -1,4 +1,4 @@
-//! A batch: the records that one command sends to the server. They may belong to several runs.
+//! A batch: the records that one command sends to the server. They may belong to several chunks.
 
 use super::outcome::Outcome;
 
@@ -19,12 +19,12 @@ pub enum Step {
     Merge,
 }
 
-/// A record, identified by its run and its position.
+/// A record, identified by its chunk and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Number of its run, from 0.
-    pub run: u64,
-    /// Its position in the run.
+    /// Number of its chunk, from 0.
+    pub chunk: u64,
+    /// Its position in the chunk.
     pub at: u32,
 }
 

@@ -15,9 +15,9 @@ use mongodb::options::{ReadConcern, SelectionCriteria};
 use mongodb::{Collection, Database};
 
 use super::batch::{Member, Step};
+use super::chunk::KindChunk;
 use super::machine::{Complaint, Reply, Verdict};
 use super::outcome::Refusal;
-use super::run::EncodedRun;
 use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_fields};
 use crate::ledger::{Guard, LedgerError};
 use crate::server::{Failure, codes, patiently};
@@ -37,40 +37,41 @@ pub struct Compared {
     /// One verdict for each member, in the order of the members.
     pub verdicts: Vec<Verdict>,
     /// The digest of the stored content, for each member whose stored content is different and that shares its `_id`
-    /// with other records of its run.
+    /// with other records of its chunk.
     pub stored: Vec<(Member, Digest)>,
 }
 
-/// The records of a batch, together with the runs that contain them.
+/// The records of a batch, together with the chunks that contain them.
 #[derive(Debug)]
 pub struct Parcel {
     members: Vec<Member>,
-    /// Number of the first run that contains one of the records.
+    /// Number of the first chunk that contains one of the records.
     first: u64,
-    /// From the first run to the last one; `None` for a run in between that contains none of the records.
-    runs: Vec<Option<Arc<EncodedRun>>>,
+    /// From the first chunk to the last one; `None` for a chunk in between that contains none of the records.
+    chunks: Vec<Option<Arc<KindChunk>>>,
 }
 
 impl Parcel {
-    /// A parcel of these members. `run` returns the run with a given number.
-    pub fn new(members: Vec<Member>, run: impl Fn(u64) -> Arc<EncodedRun>) -> Self {
-        let first = members.iter().map(|member| member.run).min().unwrap_or_default();
-        let mut runs = Vec::new();
+    /// A parcel of these members. `chunk` returns the chunk with a given number.
+    pub fn new(members: Vec<Member>, chunk: impl Fn(u64) -> Arc<KindChunk>) -> Self {
+        let first = members.iter().map(|member| member.chunk).min().unwrap_or_default();
+        let mut chunks = Vec::new();
         for member in &members {
-            let index = (member.run - first) as usize;
-            if index >= runs.len() {
-                runs.resize(index + 1, None);
+            let index = (member.chunk - first) as usize;
+            if index >= chunks.len() {
+                chunks.resize(index + 1, None);
             }
-            runs[index].get_or_insert_with(|| run(member.run));
+            chunks[index].get_or_insert_with(|| chunk(member.chunk));
         }
-        Self { members, first, runs }
+        Self { members, first, chunks }
     }
 
-    /// Each record with its run.
-    fn records(&self) -> impl Iterator<Item = (&EncodedRun, &Entry)> {
+    /// Each record with its chunk.
+    fn records(&self) -> impl Iterator<Item = (&KindChunk, &Entry)> {
         self.members.iter().map(|member| {
-            let run = self.runs[(member.run - self.first) as usize].as_deref().expect("every record's run is kept");
-            (run, &run.entries[member.at as usize])
+            let chunk =
+                self.chunks[(member.chunk - self.first) as usize].as_deref().expect("every record's chunk is kept");
+            (chunk, &chunk.entries[member.at as usize])
         })
     }
 }
@@ -187,11 +188,11 @@ impl Bulk {
         while let Some(stored) = cursor.try_next().await.map_err(|error| Failure::of(&error))? {
             let Some(theirs) = Stored::parse(stored.as_bytes()) else { continue };
             let Some(&at) = position.get(&theirs.id) else { continue };
-            let (run, entry) = records[at];
-            let found = verdict(run.document(entry), &theirs, stored.as_bytes(), rule.merge);
+            let (chunk, entry) = records[at];
+            let found = verdict(chunk.document(entry), &theirs, stored.as_bytes(), rule.merge);
             compared.verdicts[at] = found;
             let member = parcel.members[at];
-            if found == Verdict::Different && run.groups.contains_key(&member.at) {
+            if found == Verdict::Different && chunk.groups.contains_key(&member.at) {
                 compared.stored.push((member, theirs.digest(&rule.key)));
             }
         }
@@ -213,10 +214,10 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     open(bytes, 0x04, name);
     let start = bytes.len() - 4;
     let mut key = String::new();
-    for (at, (run, entry)) in parcel.records().enumerate() {
+    for (at, (chunk, entry)) in parcel.records().enumerate() {
         key.clear();
         push_decimal(&mut key, at);
-        let document = run.document(entry);
+        let document = chunk.document(entry);
         if step == Step::Insert {
             bytes.push(0x03);
             bytes.extend_from_slice(key.as_bytes());
@@ -303,11 +304,11 @@ mod tests {
     use bson::doc;
 
     #[test]
-    fn a_parcel_finds_each_record_in_its_run() {
+    fn a_parcel_finds_each_record_in_its_chunk() {
         let entry = |row| Entry { row, ..Entry::default() };
-        let run = |rows: std::ops::Range<u32>| {
+        let chunk = |rows: std::ops::Range<u32>| {
             let entries = rows.map(entry).collect();
-            Arc::new(EncodedRun {
+            Arc::new(KindChunk {
                 blocks: Arc::default(),
                 kind: 0,
                 entries,
@@ -315,9 +316,9 @@ mod tests {
                 is_settled: false,
             })
         };
-        let runs = HashMap::from([(5, run(10..13)), (7, run(20..22))]);
-        let members = [(7, 1), (5, 2), (5, 0)].map(|(run, at)| Member { run, at });
-        let parcel = Parcel::new(members.into(), |number| Arc::clone(&runs[&number]));
+        let chunks = HashMap::from([(5, chunk(10..13)), (7, chunk(20..22))]);
+        let members = [(7, 1), (5, 2), (5, 0)].map(|(chunk, at)| Member { chunk, at });
+        let parcel = Parcel::new(members.into(), |number| Arc::clone(&chunks[&number]));
         assert_eq!(parcel.records().map(|(_, entry)| entry.row).collect::<Vec<_>>(), [21, 12, 10]);
     }
 
@@ -365,9 +366,10 @@ mod tests {
         let entries = entries.collect();
         let kinds = vec![EncodedKind { documents, ..EncodedKind::default() }];
         let blocks = Arc::new(vec![EncodedBlock { kinds, ..EncodedBlock::default() }]);
-        let run = EncodedRun { blocks, kind: 0, entries, groups: std::collections::BTreeMap::new(), is_settled: false };
-        let run = Arc::new(run);
-        Parcel::new((0..11).map(|at| Member { run: 0, at }).collect(), |_| Arc::clone(&run))
+        let chunk =
+            KindChunk { blocks, kind: 0, entries, groups: std::collections::BTreeMap::new(), is_settled: false };
+        let chunk = Arc::new(chunk);
+        Parcel::new((0..11).map(|at| Member { chunk: 0, at }).collect(), |_| Arc::clone(&chunk))
     }
 
     /// The command as sent, for a connection string with this `wTimeoutMS`.

@@ -1,4 +1,4 @@
-//! Groups: records of one run with the same `_id`. Only one of them, the winner, is sent. The others are counted as if
+//! Groups: records of one chunk with the same `_id`. Only one of them, the winner, is sent. The others are counted as if
 //! each had been sent by itself.
 
 use super::outcome::{Outcome, Policy, Refusal};
@@ -18,7 +18,7 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that an earlier run of this load wrote under the
+    /// Counts a group in source order. `stored` is the content that an earlier chunk of this load wrote under the
     /// identity. Without it, the first record of the group counts as written.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
@@ -64,7 +64,7 @@ impl Losers {
                 *outcome = Outcome::Conflict;
             }
             Outcome::Refused(Refusal::Conflict) => {
-                losers.refused.retain(|(entry, _)| (entry.chunk, entry.row) != (winner.chunk, winner.row));
+                losers.refused.retain(|(entry, _)| (entry.block, entry.row) != (winner.block, winner.row));
             }
             _ => losers.conflicts -= 1,
         }
@@ -72,10 +72,10 @@ impl Losers {
     }
 
     /// The server refused the winner, so no other record of the group is stored. Each of them is refused too, unless an
-    /// earlier run stored the same content.
+    /// earlier chunk stored the same content.
     fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Digest>) -> Self {
         let mut losers = Self::default();
-        for entry in group.iter().filter(|entry| (entry.chunk, entry.row) != (winner.chunk, winner.row)) {
+        for entry in group.iter().filter(|entry| (entry.block, entry.row) != (winner.block, winner.row)) {
             if stored == Some(entry.digest) {
                 losers.duplicates += 1;
             } else {
@@ -98,8 +98,8 @@ mod tests {
     use super::*;
     use crate::write::Mode;
 
-    /// Cuts the contents, in source order, into two runs at every position, and checks that the counts are always those
-    /// of one run.
+    /// Cuts the contents, in source order, into two chunks at every position, and checks that the counts are always those
+    /// of one chunk.
     #[track_caller]
     fn check(contents: &str, rule: OnConflict, duplicates: u64, conflicts: u64, refused: usize) {
         let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true, is_resumed: false };
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_counted_the_same_wherever_runs_are_cut() {
+    fn a_group_is_counted_the_same_wherever_chunks_are_cut() {
         check("a", OnConflict::KeepFirst, 0, 0, 0);
         check("aab", OnConflict::KeepFirst, 1, 1, 0);
         check("abba", OnConflict::KeepFirst, 1, 2, 0);
@@ -189,12 +189,12 @@ mod tests {
     fn the_record_that_went_out_is_known_by_its_block_and_its_row() {
         let policy =
             Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
-        let second = Entry { chunk: 1, ..entry(b'b', 0) };
+        let second = Entry { block: 1, ..entry(b'b', 0) };
         let group = [entry(b'a', 0), second];
         for refusal in [Refusal::Conflict, Refusal::Validation] {
             let mut outcome = Outcome::Refused(refusal);
             let losers = Losers::beside(&group[0], &group, &mut outcome, Some(Digest(7)), policy);
-            let found: Vec<_> = losers.refused.iter().map(|(entry, _)| entry.chunk).collect();
+            let found: Vec<_> = losers.refused.iter().map(|(entry, _)| entry.block).collect();
             assert_eq!(found, [1], "{refusal:?}");
         }
     }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use futures_util::future::{self, Either};
 use tokio::sync::mpsc;
 
-use super::run::Chunk;
+use super::chunk::Chunk;
 use super::writer::{Settled, WriteError, Writer};
 
 /// Writes all chunks until the channel closes. `writers` has one writer for each kind. Passes each chunk to `settle` once
@@ -21,16 +21,16 @@ pub async fn write_all<E: From<WriteError>>(
 ) -> Result<(), E> {
     let (mut to_lanes, mut settled, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
     for writer in writers {
-        let (to_lane, runs) = mpsc::channel(1);
+        let (to_lane, chunks) = mpsc::channel(1);
         let (to_settle, from_lane) = mpsc::unbounded_channel();
         to_lanes.push(to_lane);
         settled.push(from_lane);
-        lanes.push(writer.send_all(runs, to_settle));
+        lanes.push(writer.send_all(chunks, to_settle));
     }
     let dividing = async move {
         while let Some(chunk) = chunks.recv().await {
-            for (run, to_lane) in chunk.into_runs().into_iter().zip(&to_lanes) {
-                if to_lane.send(run).await.is_err() {
+            for (chunk, to_lane) in chunk.into_kinds().into_iter().zip(&to_lanes) {
+                if to_lane.send(chunk).await.is_err() {
                     return;
                 }
             }
@@ -52,7 +52,7 @@ pub async fn write_all<E: From<WriteError>>(
     written.into_iter().collect::<Result<(), WriteError>>().map_err(E::from).and(settled)
 }
 
-/// Waits for the next settled run of each lane. Returns `None` if a lane has ended.
+/// Waits for the next settled chunk of each lane. Returns `None` if a lane has ended.
 async fn next_of_each(lanes: &mut [mpsc::UnboundedReceiver<Settled>]) -> Option<Vec<Settled>> {
     let mut settled = Vec::with_capacity(lanes.len());
     for lane in lanes {

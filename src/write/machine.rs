@@ -1,7 +1,7 @@
 //! The writer's decisions as a state machine without I/O: it receives events and returns actions.
 //!
-//! The machine decides about batches, acknowledgements, duplicates and retries, and when a run is settled. It has no
-//! access to documents, clocks or servers: a record is a position in its run, and a delay is an action whose end is an
+//! The machine decides about batches, acknowledgements, duplicates and retries, and when a chunk is settled. It has no
+//! access to documents, clocks or servers: a record is a position in its chunk, and a delay is an action whose end is an
 //! event. The writer only executes the [`Action`]s. A simulation can therefore test the machine with every kind of
 //! failure.
 
@@ -17,36 +17,36 @@ use crate::server::pause;
 pub struct Planned {
     /// Length of its document, in bytes.
     pub bytes: u32,
-    /// Whether an earlier run of this load contained a record with the same `_id`, and with which content.
+    /// Whether an earlier chunk of this load contained a record with the same `_id`, and with which content.
     pub earlier: Earlier,
     /// The leading bytes of its `_id`: its position in the server's `_id` index.
     pub lead: u32,
 }
 
-/// The most recent record with the same `_id` in an earlier run of this load.
+/// The most recent record with the same `_id` in an earlier chunk of this load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Earlier {
     /// There is none: the record is new.
     Nothing,
-    /// It has the same content. The record becomes a duplicate when all new records of its run and all earlier runs are
-    /// settled. The server is asked only if a record of this load was refused or kept out, or if runs were skipped
+    /// It has the same content. The record becomes a duplicate when all new records of its chunk and all earlier chunks are
+    /// settled. The server is asked only if a record of this load was refused or kept out, or if chunks were skipped
     /// because an earlier process had settled them. Changes by other writers during the load are found by the
     /// verification.
     Equal,
-    /// It has other content. The record is compared with the stored document when all new records of its run and all
-    /// earlier runs are settled. It is inserted only if nothing is stored.
+    /// It has other content. The record is compared with the stored document when all new records of its chunk and all
+    /// earlier chunks are settled. It is inserted only if nothing is stored.
     Other,
 }
 
 /// An input of the machine.
 #[derive(Debug)]
 pub enum Event {
-    /// A run is ready. Its records are unique and sorted by `_id`. Runs arrive in the order of their numbers.
-    Run(Vec<Planned>),
-    /// A run was skipped because an earlier, interrupted process had settled it. The outcomes of its records are not
+    /// A chunk is ready. Its records are unique and sorted by `_id`. Chunks arrive in the order of their numbers.
+    Chunk(Vec<Planned>),
+    /// A chunk was skipped because an earlier, interrupted process had settled it. The outcomes of its records are not
     /// known here.
     Passed,
-    /// No more runs will arrive.
+    /// No more chunks will arrive.
     Ended,
     /// The server answered an insert, a replacement or a merge.
     Replied(BatchId, Reply),
@@ -109,16 +109,16 @@ pub enum Action {
     },
     /// Send [`Event::Elapsed`] after this many milliseconds.
     Delay(BatchId, u64),
-    /// Every record of this run and of all runs before it has its outcome. The checkpoint may move.
+    /// Every record of this chunk and of all chunks before it has its outcome. The checkpoint may move.
     Settle {
-        /// Number of the run.
-        run: u64,
-        /// One outcome for each record of the run.
+        /// Number of the chunk.
+        chunk: u64,
+        /// One outcome for each record of the chunk.
         outcomes: Vec<Outcome>,
         /// How many of the outcomes are not certain.
         doubts: Doubts,
     },
-    /// Stop the load: this batch failed for good. Settled runs stay settled.
+    /// Stop the load: this batch failed for good. Settled chunks stay settled.
     Stop(BatchId),
 }
 
@@ -145,7 +145,7 @@ pub struct Limits {
     pub attempts_max: u32,
 }
 
-/// When no more runs arrive, the remaining records are divided among the concurrent commands, so that the load does not
+/// When no more chunks arrive, the remaining records are divided among the concurrent commands, so that the load does not
 /// wait long for one last command. Each command gets at least this many documents, if so many are left.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
@@ -157,7 +157,7 @@ const LOOK_SHARE: usize = 20;
 pub struct Machine {
     limits: Limits,
     policy: Policy,
-    runs: VecDeque<Run>,
+    chunks: VecDeque<Chunk>,
     settled: u64,
     batches: HashMap<BatchId, Batch>,
     ready: VecDeque<Batch>,
@@ -172,14 +172,14 @@ pub struct Machine {
     uncut: usize,
     has_ended: bool,
     /// Whether the collection is known to contain every earlier record of this load, with the content of the most
-    /// recent run. False after a record was refused or kept out by other content, or a run was skipped.
+    /// recent chunk. False after a record was refused or kept out by other content, or a chunk was skipped.
     holds_all: bool,
     stopped: bool,
 }
 
-/// A run that is not settled yet.
+/// A chunk that is not settled yet.
 #[derive(Debug)]
-struct Run {
+struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
@@ -193,12 +193,12 @@ struct Run {
 }
 
 impl Machine {
-    /// A machine without runs.
+    /// A machine without chunks.
     pub fn new(limits: Limits, policy: Policy) -> Self {
         Self {
             limits,
             policy,
-            runs: VecDeque::new(),
+            chunks: VecDeque::new(),
             settled: 0,
             batches: HashMap::new(),
             ready: VecDeque::new(),
@@ -213,19 +213,19 @@ impl Machine {
         }
     }
 
-    /// Returns true if every run it received is settled.
+    /// Returns true if every chunk it received is settled.
     pub fn is_idle(&self) -> bool {
-        self.runs.is_empty()
+        self.chunks.is_empty()
     }
 
     /// Processes an event and returns the actions that follow from it. An answer to an unknown batch is ignored.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Run(records) => {
-                let run = Run::new(records, self.sweep);
-                self.uncut += run.unsettled(Earlier::Nothing);
-                self.runs.push_back(run);
+            Event::Chunk(records) => {
+                let chunk = Chunk::new(records, self.sweep);
+                self.uncut += chunk.unsettled(Earlier::Nothing);
+                self.chunks.push_back(chunk);
             }
             Event::Passed => self.holds_all = false,
             Event::Ended => self.has_ended = true,
@@ -268,11 +268,11 @@ impl Machine {
     /// Settles a record that was found stored, or that replaced a stored document. After a lost reply, or in a resumed
     /// load, this load may have stored the document itself. It did so if the collection was empty when the load began.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
-        let run = &mut self.runs[(member.run - self.settled) as usize];
-        let is_new = run.records[member.at as usize].earlier == Earlier::Nothing;
+        let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
+        let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
         let is_others = matches!(outcome, Outcome::Present | Outcome::Replaced);
         if is_in_doubt && is_new && is_others {
-            run.doubts.stored += 1;
+            chunk.doubts.stored += 1;
             let is_own = self.policy.empty_at_start;
             return self.settle_one(member, if is_own { Outcome::Written } else { outcome });
         }
@@ -285,11 +285,11 @@ impl Machine {
     /// true if the repeat is doubtful.
     fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
         let later_wins = self.policy.is_resumed && self.policy.later_wins();
-        let run = &mut self.runs[(member.run - self.settled) as usize];
+        let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let at = member.at as usize;
-        let is_repeat = run.records[at].earlier != Earlier::Nothing;
-        let is_doubted = later_wins && is_repeat && run.equal_and_asked.contains(&at) != is_equal;
-        run.doubts.repeats += u64::from(is_doubted);
+        let is_repeat = chunk.records[at].earlier != Earlier::Nothing;
+        let is_doubted = later_wins && is_repeat && chunk.equal_and_asked.contains(&at) != is_equal;
+        chunk.doubts.repeats += u64::from(is_doubted);
         is_doubted
     }
 
@@ -371,19 +371,19 @@ impl Machine {
 
     fn settle_one(&mut self, member: Member, outcome: Outcome) {
         self.holds_all &= !matches!(outcome, Outcome::Conflict | Outcome::Refused(_));
-        self.runs[(member.run - self.settled) as usize].settle(member.at as usize, outcome);
+        self.chunks[(member.chunk - self.settled) as usize].settle(member.at as usize, outcome);
     }
 
     fn dispatch(&mut self, actions: &mut Vec<Action>) {
-        while let Some(run) = self.runs.front_mut() {
-            if run.unsettled(Earlier::Nothing) == 0 && run.unsettled(Earlier::Equal) > 0 {
-                run.settle_equal(self.holds_all);
+        while let Some(chunk) = self.chunks.front_mut() {
+            if chunk.unsettled(Earlier::Nothing) == 0 && chunk.unsettled(Earlier::Equal) > 0 {
+                chunk.settle_equal(self.holds_all);
             }
-            if run.unsettled != [0; 3] {
+            if chunk.unsettled != [0; 3] {
                 break;
             }
-            let run = self.runs.pop_front().expect("the front was just seen");
-            actions.push(Action::Settle { run: self.settled, outcomes: run.outcomes, doubts: run.doubts });
+            let chunk = self.chunks.pop_front().expect("the front was just seen");
+            actions.push(Action::Settle { chunk: self.settled, outcomes: chunk.outcomes, doubts: chunk.doubts });
             self.settled += 1;
         }
         while !self.stopped && self.in_flight < self.limits.in_flight_max {
@@ -403,10 +403,10 @@ impl Machine {
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }
 
-    /// The next batch. If all new records of the first run are settled, its records that must be compared come first.
+    /// The next batch. If all new records of the first chunk are settled, its records that must be compared come first.
     /// Otherwise the batch takes the next records of the sweep.
     fn cut(&mut self) -> Option<Batch> {
-        let front = self.runs.front_mut()?;
+        let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
             // These records are few and are only read, so they are read in `_id` order and do not move the sweep.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
@@ -415,17 +415,17 @@ impl Machine {
             }
         }
         let limits = self.limits_for_new();
-        let runs = (self.settled..).zip(&mut self.runs);
-        let mut runs: Vec<_> = runs.map(|(number, run)| (number, &run.records[..], &mut run.new)).collect();
-        let members = sweep::cut(&mut runs, &mut self.sweep, limits);
+        let chunks = (self.settled..).zip(&mut self.chunks);
+        let mut chunks: Vec<_> = chunks.map(|(number, chunk)| (number, &chunk.records[..], &mut chunk.new)).collect();
+        let members = sweep::cut(&mut chunks, &mut self.sweep, limits);
         self.uncut -= members.len();
         let step = if self.looks_first { Step::Compare } else { Step::Insert };
         (!members.is_empty()).then(|| Batch::new(step, members, Outcome::Present))
     }
 }
 
-impl Run {
-    /// A run that joins the sweep at its current position.
+impl Chunk {
+    /// A chunk that joins the sweep at its current position.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {

@@ -1,15 +1,15 @@
-//! Writes encoded runs to MongoDB in batches, and determines the outcome of every document.
+//! Writes encoded chunks to MongoDB in batches, and determines the outcome of every document.
 //!
 //! [`machine`] makes the decisions and does no I/O. `bulk` sends commands to the server. `writer` connects the two.
 //! This module never parses a source and does not know how a record is made.
 
 mod batch;
 mod bulk;
+mod chunk;
 mod group;
 mod lanes;
 pub mod machine;
 mod outcome;
-mod run;
 mod seen;
 #[cfg(test)]
 mod simulation;
@@ -18,9 +18,9 @@ mod writer;
 
 pub use batch::{BatchId, Member, Step};
 pub use bulk::Bulk;
+pub use chunk::{CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk};
 pub use group::Losers;
 pub use lanes::write_all;
 pub use machine::Limits;
 pub use outcome::{Mode, Outcome, Policy, Refusal};
-pub use run::{Chunk, EncodedRun, RUN_BYTES_DEFAULT, RUNS_MAX, RunBuilder};
 pub use writer::{Settled, WriteError, Writer};

@@ -1,8 +1,8 @@
 //! Remembers the `_id`s and digests of this load. The answers are exact and the memory is bounded.
 //!
 //! For nearly every record, a blocked Bloom filter can exclude that its `_id` was seen. If it cannot, the `_id` is
-//! looked up in the sorted records of earlier runs. They are in unlinked temporary files and are read one page at a
-//! time. Many files are merged into one, so that even in a load of a thousand runs a lookup reads only a few files.
+//! looked up in the sorted records of earlier chunks. They are in unlinked temporary files and are read one page at a
+//! time. Many files are merged into one, so that even in a load of a thousand chunks a lookup reads only a few files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -39,12 +39,12 @@ pub struct Seen {
     /// zero page: the first write to each page would then interrupt the other cores.
     filter: Vec<u64>,
     latest: Vec<Record>,
-    /// Files with earlier runs, those that were merged most often first.
+    /// Files with earlier chunks, those that were merged most often first.
     segments: Vec<Segment>,
 }
 
-/// The records of one or more runs in a file, sorted by `_id`. Records with the same `_id` are in the order of their
-/// runs.
+/// The records of one or more chunks in a file, sorted by `_id`. Records with the same `_id` are in the order of their
+/// chunks.
 #[derive(Debug)]
 struct Segment {
     file: File,
@@ -63,14 +63,14 @@ impl Seen {
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
-    /// Remembers the records of a run (unique, ascending by `_id`). Returns for each record whether an earlier run
+    /// Remembers the records of a chunk (unique, ascending by `_id`). Returns for each record whether an earlier chunk
     /// contained its `_id`. If several did, the most recent one is compared.
     ///
     /// # Errors
     /// If the temporary file cannot be created, written or read.
-    pub fn note(&mut self, run: &[Entry]) -> io::Result<Vec<Earlier>> {
-        let mut earlier = Vec::with_capacity(run.len());
-        for entry in run {
+    pub fn note(&mut self, chunk: &[Entry]) -> io::Result<Vec<Earlier>> {
+        let mut earlier = Vec::with_capacity(chunk.len());
+        for entry in chunk {
             let is_new = self.mark(&entry.id);
             let before = if is_new { None } else { self.find(&entry.id)? };
             earlier.push(match before {
@@ -79,7 +79,7 @@ impl Seen {
                 Some(_) => Earlier::Other,
             });
         }
-        let records = run.iter().map(|entry| Record { id: entry.id, digest: entry.digest }).collect();
+        let records = chunk.iter().map(|entry| Record { id: entry.id, digest: entry.digest }).collect();
         let latest = std::mem::replace(&mut self.latest, records);
         if !latest.is_empty() {
             let mut segment = SegmentWriter::new()?;
@@ -139,14 +139,14 @@ impl Seen {
 }
 
 impl Segment {
-    /// Merges several segments into one. The first one has the earliest runs.
+    /// Merges several segments into one. The first one has the earliest chunks.
     fn merge(segments: &[Self], level: u32) -> io::Result<Self> {
         debug_assert!(segments.iter().all(|segment| segment.len > 0));
         let mut merged = SegmentWriter::new()?;
         let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
         let mut heads: Vec<Head> = Vec::with_capacity(readers.len());
         readers.iter_mut().try_for_each(|reader| reader.read().map(|head| heads.extend(head)))?;
-        // Of equal `_id`s the first is taken, which belongs to the earliest run.
+        // Of equal `_id`s the first is taken, which belongs to the earliest chunk.
         while let Some((least, (_, record))) = heads.iter().enumerate().min_by_key(|(_, (number, _))| *number) {
             merged.push(record)?;
             if let Some(head) = readers[least].read()? {
@@ -249,52 +249,52 @@ mod tests {
         Entry { id, digest: Digest(content.into()), ..Entry::default() }
     }
 
-    fn run(numbers: std::ops::Range<u64>, content: u64) -> Vec<Entry> {
+    fn chunk(numbers: std::ops::Range<u64>, content: u64) -> Vec<Entry> {
         let mut records: Vec<Entry> = numbers.map(|number| record(number, content)).collect();
         records.sort_unstable_by_key(|record| record.id);
         records
     }
 
     #[test]
-    fn the_latest_content_of_an_identity_is_found_after_runs_were_merged() {
+    fn the_latest_content_of_an_identity_is_found_after_chunks_were_merged() {
         let mut seen = Seen::new(0);
         let rounds = (MERGED_AT_ONCE * MERGED_AT_ONCE + 2) as u64;
         for round in 0..rounds {
             // More than a page, so that records with the same `_id` are on both sides of a page's end.
             let expected = if round == 0 { Earlier::Nothing } else { Earlier::Other };
-            assert!(seen.note(&run(0..150, round)).unwrap().iter().all(|earlier| *earlier == expected));
+            assert!(seen.note(&chunk(0..150, round)).unwrap().iter().all(|earlier| *earlier == expected));
         }
         assert!(seen.segments.iter().any(|segment| segment.level >= 1));
-        assert!(seen.note(&run(150..300, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Nothing));
-        assert!(seen.note(&run(0..150, rounds - 1)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
-        assert!(seen.note(&run(0..150, rounds - 2)).unwrap().iter().all(|earlier| *earlier == Earlier::Other));
+        assert!(seen.note(&chunk(150..300, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Nothing));
+        assert!(seen.note(&chunk(0..150, rounds - 1)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
+        assert!(seen.note(&chunk(0..150, rounds - 2)).unwrap().iter().all(|earlier| *earlier == Earlier::Other));
     }
 
     #[test]
-    fn a_run_longer_than_a_buffer_is_merged_whole() {
+    fn a_chunk_longer_than_a_buffer_is_merged_whole() {
         let mut seen = Seen::new(10_000);
         let longer = 2 * BUFFER_RECORDS as u64 + 1;
-        seen.note(&run(0..longer, 0)).unwrap();
-        for start in (1..=MERGED_AT_ONCE as u64).map(|run| longer + run * 10) {
-            seen.note(&run(start..start + 10, 0)).unwrap();
+        seen.note(&chunk(0..longer, 0)).unwrap();
+        for start in (1..=MERGED_AT_ONCE as u64).map(|chunk| longer + chunk * 10) {
+            seen.note(&chunk(start..start + 10, 0)).unwrap();
         }
         assert!(seen.segments.iter().any(|segment| segment.level == 1));
-        assert!(seen.note(&run(0..longer, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
+        assert!(seen.note(&chunk(0..longer, 0)).unwrap().iter().all(|earlier| *earlier == Earlier::Equal));
     }
 
     #[track_caller]
     fn check(records_guess: u64) {
         let mut seen = Seen::new(records_guess);
-        // Enough runs that the files are merged, and merged ones with others.
-        for start in (0..MERGED_AT_ONCE as u64 * 10).map(|run| run * 50) {
-            let earlier = seen.note(&run(start..start + 50, start)).unwrap();
+        // Enough chunks that the files are merged, and merged ones with others.
+        for start in (0..MERGED_AT_ONCE as u64 * 10).map(|chunk| chunk * 50) {
+            let earlier = seen.note(&chunk(start..start + 50, start)).unwrap();
             assert!(earlier.iter().all(|earlier| *earlier == Earlier::Nothing));
         }
         assert!(seen.segments.len() < 2 * MERGED_AT_ONCE);
-        let mixed = run(500..4_500, 2_000);
+        let mixed = chunk(500..4_500, 2_000);
         let earlier = seen.note(&mixed).unwrap();
-        let (equal, old) = (run(2_000..2_050, 0), run(500..4_000, 0));
-        let holds = |run: &[Entry], id: Id| run.binary_search_by_key(&id, |record| record.id).is_ok();
+        let (equal, old) = (chunk(2_000..2_050, 0), chunk(500..4_000, 0));
+        let holds = |chunk: &[Entry], id: Id| chunk.binary_search_by_key(&id, |record| record.id).is_ok();
         for (record, earlier) in mixed.iter().zip(earlier) {
             assert_eq!(earlier != Earlier::Nothing, holds(&old, record.id));
             assert_eq!(earlier == Earlier::Equal, holds(&equal, record.id));

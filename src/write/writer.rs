@@ -1,4 +1,4 @@
-//! Executes the machine's actions: sends commands, waits, and hands over settled runs.
+//! Executes the machine's actions: sends commands, waits, and hands over settled chunks.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 
 use super::batch::{BatchId, Member, Step};
 use super::bulk::{Bulk, Comparison, Parcel};
+use super::chunk::KindChunk;
 use super::group::Losers;
 use super::machine::{Action, Doubts, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
-use super::run::EncodedRun;
 use super::seen::Seen;
 use crate::encode::{Digest, IdentityKey};
 use crate::ledger::Exceptions;
@@ -33,14 +33,14 @@ pub enum WriteError {
     Seen(#[from] io::Error),
 }
 
-/// A run in which every record has its outcome, as in all runs before it.
+/// A chunk in which every record has its outcome, as in all chunks before it.
 #[derive(Debug)]
 pub struct Settled {
-    /// The run.
-    pub run: Arc<EncodedRun>,
-    /// One outcome for each entry of the run.
+    /// The chunk.
+    pub chunk: Arc<KindChunk>,
+    /// One outcome for each entry of the chunk.
     pub outcomes: Vec<Outcome>,
-    /// The records of the run that share their `_id` with an entry and were not sent.
+    /// The records of the chunk that share their `_id` with an entry and were not sent.
     pub losers: Losers,
     /// Records that the load's verification may find missing or different.
     pub exceptions: Exceptions,
@@ -48,13 +48,13 @@ pub struct Settled {
     pub doubts: Doubts,
 }
 
-/// A run that is not settled.
+/// A chunk that is not settled.
 struct Open {
-    run: Arc<EncodedRun>,
-    /// For each entry, whether an earlier run of this load contained its `_id`.
+    chunk: Arc<KindChunk>,
+    /// For each entry, whether an earlier chunk of this load contained its `_id`.
     earlier: Vec<Earlier>,
     /// Digests of different stored content, by the position of the entry. Only for `_id`s that several records of the
-    /// run share.
+    /// chunk share.
     stored: HashMap<u32, Digest>,
 }
 
@@ -66,15 +66,15 @@ struct Finished {
     stored: Vec<(Member, Digest)>,
 }
 
-/// Writes the runs of one kind of document to its collection.
+/// Writes the chunks of one kind of document to its collection.
 pub struct Writer {
     bulk: Bulk,
     policy: Policy,
     comparison: Comparison,
     machine: Machine,
     seen: Seen,
-    runs: HashMap<u64, Open>,
-    runs_taken: u64,
+    chunks: HashMap<u64, Open>,
+    chunks_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
 }
@@ -89,22 +89,22 @@ impl Finished {
 impl Open {
     fn settle(self, mut outcomes: Vec<Outcome>, doubts: Doubts, policy: Policy) -> Settled {
         let mut losers = Losers::default();
-        for (&member, group) in &self.run.groups {
+        for (&member, group) in &self.chunk.groups {
             let outcome = &mut outcomes[member as usize];
-            let winner = &self.run.entries[member as usize];
+            let winner = &self.chunk.entries[member as usize];
             let came_before = self.earlier[member as usize] != Earlier::Nothing;
             let stored = self.stored.get(&member).copied().filter(|_| came_before);
             losers.add(Losers::beside(winner, group, outcome, stored, policy));
         }
         let exceptions = self.exceptions(&outcomes);
-        Settled { run: self.run, outcomes, losers, exceptions, doubts }
+        Settled { chunk: self.chunk, outcomes, losers, exceptions, doubts }
     }
 
     /// Lists as kept out only records that documents from before the load kept out. If a record occurred earlier in
     /// this load with other content, the verification knows which of the two is expected.
     fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
         let mut exceptions = Exceptions::default();
-        for ((entry, outcome), earlier) in self.run.entries.iter().zip(outcomes).zip(&self.earlier) {
+        for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {
             match outcome {
                 Outcome::Refused(Refusal::Conflict) | Outcome::Conflict if *earlier == Earlier::Nothing => {
                     exceptions.kept_out.push(entry.id);
@@ -129,21 +129,21 @@ impl Writer {
             comparison: Comparison { merge: policy.mode == Mode::Merge, key },
             machine: Machine::new(limits, policy),
             seen: Seen::new(records_guess),
-            runs: HashMap::new(),
-            runs_taken: 0,
+            chunks: HashMap::new(),
+            chunks_taken: 0,
             under_way: FuturesUnordered::new(),
             failures: HashMap::new(),
         }
     }
 
-    /// Writes all runs until the channel closes, and passes each one on once all its outcomes are known. Returns early
-    /// and without error if nobody receives settled runs any more.
+    /// Writes all chunks until the channel closes, and passes each one on once all its outcomes are known. Returns early
+    /// and without error if nobody receives settled chunks any more.
     ///
     /// # Errors
-    /// If a batch fails for good; runs that are already settled stay settled.
+    /// If a batch fails for good; chunks that are already settled stay settled.
     pub(super) async fn send_all(
         &mut self,
-        mut runs: mpsc::Receiver<EncodedRun>,
+        mut chunks: mpsc::Receiver<KindChunk>,
         to_settle: mpsc::UnboundedSender<Settled>,
     ) -> Result<(), WriteError> {
         let mut open = true;
@@ -154,16 +154,16 @@ impl Writer {
                 Some(finished) = self.under_way.next() => {
                     self.failures.extend(finished.failure);
                     for (member, digest) in finished.stored {
-                        self.runs.get_mut(&member.run).map(|open| open.stored.insert(member.at, digest));
+                        self.chunks.get_mut(&member.chunk).map(|open| open.stored.insert(member.at, digest));
                     }
                     self.machine.on(finished.event)
                 }
-                // Runs are received last: preparing a run takes time, and meanwhile an idle connection would wait for
+                // Runs are received last: preparing a chunk takes time, and meanwhile an idle connection would wait for
                 // its next command.
-                run = runs.recv(), if open => {
-                    open = run.is_some();
-                    match run {
-                        Some(run) => self.take(run)?,
+                chunk = chunks.recv(), if open => {
+                    open = chunk.is_some();
+                    match chunk {
+                        Some(chunk) => self.take(chunk)?,
                         None => self.machine.on(Event::Ended),
                     }
                 }
@@ -183,8 +183,8 @@ impl Writer {
             match action {
                 Action::Send { batch, step, members } => self.send(batch, step, members),
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
-                Action::Settle { run, outcomes, doubts } => {
-                    let open = self.runs.remove(&run).expect("a run is held until it is settled");
+                Action::Settle { chunk, outcomes, doubts } => {
+                    let open = self.chunks.remove(&chunk).expect("a chunk is held until it is settled");
                     // If the receiver has ended, the next turn of the loop in `send_all` returns.
                     let _ = to_settle.send(open.settle(outcomes, doubts, self.policy));
                 }
@@ -194,20 +194,20 @@ impl Writer {
         given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
     }
 
-    fn take(&mut self, run: EncodedRun) -> Result<Vec<Action>, WriteError> {
-        let earlier = self.seen.note(&run.entries)?;
-        if run.is_settled {
+    fn take(&mut self, chunk: KindChunk) -> Result<Vec<Action>, WriteError> {
+        let earlier = self.seen.note(&chunk.entries)?;
+        if chunk.is_settled {
             return Ok(self.machine.on(Event::Passed));
         }
-        let planned = run.planned(&earlier);
-        self.runs.insert(self.runs_taken, Open { run: Arc::new(run), earlier, stored: HashMap::new() });
-        self.runs_taken += 1;
-        Ok(self.machine.on(Event::Run(planned)))
+        let planned = chunk.planned(&earlier);
+        self.chunks.insert(self.chunks_taken, Open { chunk: Arc::new(chunk), earlier, stored: HashMap::new() });
+        self.chunks_taken += 1;
+        Ok(self.machine.on(Event::Chunk(planned)))
     }
 
     fn send(&self, batch: BatchId, step: Step, members: Vec<Member>) {
         let (bulk, rule) = (self.bulk.clone(), self.comparison.clone());
-        let parcel = Parcel::new(members, |run| Arc::clone(&self.runs[&run].run));
+        let parcel = Parcel::new(members, |chunk| Arc::clone(&self.chunks[&chunk].chunk));
         let call = async move {
             if step == Step::Compare {
                 let compared = bulk.compare(&parcel, &rule).await?;
@@ -253,12 +253,12 @@ mod tests {
         Entry { id: Id([number; 16]), digest: Digest(content.into()), row: content.into(), ..Entry::default() }
     }
 
-    /// A run of one record for each of these, numbered from 0.
+    /// A chunk of one record for each of these, numbered from 0.
     fn open(earlier: &[Earlier]) -> Open {
         let entries = (0..earlier.len() as u8).map(|number| entry(number, 0)).collect();
         let (blocks, groups) = (Arc::default(), BTreeMap::new());
-        let run = EncodedRun { blocks, kind: 0, entries, groups, is_settled: false };
-        Open { run: Arc::new(run), earlier: earlier.to_vec(), stored: HashMap::new() }
+        let chunk = KindChunk { blocks, kind: 0, entries, groups, is_settled: false };
+        Open { chunk: Arc::new(chunk), earlier: earlier.to_vec(), stored: HashMap::new() }
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
     fn check_group(earlier: Earlier, duplicates: u64, conflicts: u64) {
         let mut open = open(&[earlier]);
         let group = vec![entry(0, 0), entry(0, 1)];
-        open.run = Arc::new(EncodedRun {
+        open.chunk = Arc::new(KindChunk {
             blocks: Arc::default(),
             kind: 0,
             entries: vec![group[0]],

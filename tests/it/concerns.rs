@@ -49,7 +49,7 @@ fn options() -> LoadOptions {
         reload: true,
         verify: false,
         limits,
-        run_bytes_max: 1 << 20,
+        chunk_bytes_max: 1 << 20,
         lease: LEASE_DEFAULT,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, Uuid, doc};
 use medlift::encode::Id;
 use medlift::ledger::{
-    Checkpoint, Claim, CollectionIdentity, Exceptions, Ledger, LedgerError, LoadRun, Options, Owner, Reading,
+    Checkpoint, Claim, CollectionIdentity, Exceptions, Ledger, LedgerError, LoadDocument, Options, Owner, Reading,
     RejectsState, State, TargetState,
 };
 use medlift::spec::Spec;
@@ -21,15 +21,15 @@ async fn database(purpose: &str) -> Database {
     client.database(&fresh_database(purpose))
 }
 
-fn load(collection: &str, key: &str, state: State) -> LoadRun {
+fn load(collection: &str, key: &str, state: State) -> LoadDocument {
     let options =
         Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: Reading::default() };
-    let new = LoadRun::new(vec![TargetState::new(collection)], &Spec::built_in(), Vec::new(), options);
-    LoadRun { key: key.into(), fence: 1, state, ..new }
+    let new = LoadDocument::new(vec![TargetState::new(collection)], &Spec::built_in(), Vec::new(), options);
+    LoadDocument { key: key.into(), fence: 1, state, ..new }
 }
 
 /// Writes a load; the next one is later by the server's clock.
-async fn put(ledger: &Ledger, mut load: LoadRun) -> LoadRun {
+async fn put(ledger: &Ledger, mut load: LoadDocument) -> LoadDocument {
     ledger.put(&mut load).await.unwrap();
     tokio::time::sleep(Duration::from_millis(3)).await;
     load
@@ -56,7 +56,7 @@ fn the_latest_load_of_a_key_is_found_in_its_own_collection() {
         assert_eq!(found(&one, "l").await, Some(other_key.id));
         assert_eq!(found(&two, "k").await, Some(other_collection.id));
         assert_eq!(found(&two, "l").await, None);
-        put(&one, LoadRun { state: State::Superseded, ..second }).await;
+        put(&one, LoadDocument { state: State::Superseded, ..second }).await;
         assert_eq!(found(&one, "k").await, Some(first.id));
         one.mark_dropped().await.unwrap();
         assert_eq!((found(&one, "k").await, found(&one, "l").await), (None, None));
@@ -77,12 +77,12 @@ fn reject_files_of_all_loads_with_a_key_are_known() {
                 blake3: "ab".into(),
             };
             let rejects = names.iter().zip(0..).map(state).collect();
-            LoadRun { checkpoint: Checkpoint { blocks: 1, rejects }, ..load("rows", key, State::Failed) }
+            LoadDocument { checkpoint: Checkpoint { blocks: 1, rejects }, ..load("rows", key, State::Failed) }
         };
         let one = put(&ledger, with_files("k", &["a", "b"])).await;
-        let two = put(&ledger, LoadRun { state: State::Superseded, ..with_files("k", &["c"]) }).await;
+        let two = put(&ledger, LoadDocument { state: State::Superseded, ..with_files("k", &["c"]) }).await;
         put(&ledger, with_files("l", &["d"])).await;
-        put(&ledger, LoadRun { collection: "other".into(), ..with_files("k", &["e"]) }).await;
+        put(&ledger, LoadDocument { collection: "other".into(), ..with_files("k", &["e"]) }).await;
         let mut files: Vec<_> = ledger.reject_files("k").await.unwrap();
         files.sort_by(|left, right| left.1.name.cmp(&right.1.name));
         let files: Vec<_> = files.iter().map(|(load, state)| (*load, state.name.as_str(), state.source)).collect();
@@ -126,9 +126,9 @@ fn only_another_load_into_the_same_collection_overlaps() {
         assert!(ledger.has_overlapping_loads(&before).await.unwrap(), "ours began later");
         ledger.put(&mut before).await.unwrap();
         assert!(ledger.has_overlapping_loads(&ours).await.unwrap(), "it began earlier and was at work since");
-        put(&ledger, LoadRun { state: State::Dropped, ..before }).await;
+        put(&ledger, LoadDocument { state: State::Dropped, ..before }).await;
         assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
-        put(&ledger, LoadRun { state: State::Failed, ..dropped }).await;
+        put(&ledger, LoadDocument { state: State::Failed, ..dropped }).await;
         assert!(ledger.has_overlapping_loads(&ours).await.unwrap());
     });
 }
@@ -147,20 +147,20 @@ fn a_first_load_that_never_ended_is_known_by_its_collections_uuid() {
             (State::Complete, false),
             (State::Dropped, false),
         ];
-        let mut run = LoadRun { first_load: true, ..load("rows", "k", State::Running) };
+        let mut run = LoadDocument { first_load: true, ..load("rows", "k", State::Running) };
         for (state, unfinished) in states {
             for (of, counts) in [(uuid, true), (other, false), (None, true)] {
-                run = LoadRun { state, collection_uuid: of, ..run };
+                run = LoadDocument { state, collection_uuid: of, ..run };
                 ledger.put(&mut run).await.unwrap();
                 let found = ledger.has_unfinished_first_load(uuid).await.unwrap();
                 assert_eq!(found, unfinished && counts, "{state:?}, {of:?}");
             }
         }
-        let mut run = LoadRun { first_load: false, state: State::Running, ..run };
+        let mut run = LoadDocument { first_load: false, state: State::Running, ..run };
         ledger.put(&mut run).await.unwrap();
         assert!(!ledger.has_unfinished_first_load(uuid).await.unwrap(), "a later load");
         let elsewhere = Ledger::new(&database, "elsewhere", LEASE);
-        ledger.put(&mut LoadRun { first_load: true, ..run }).await.unwrap();
+        ledger.put(&mut LoadDocument { first_load: true, ..run }).await.unwrap();
         assert!(!elsewhere.has_unfinished_first_load(uuid).await.unwrap());
     });
 }
@@ -183,7 +183,7 @@ fn each_list_of_exceptions_is_kept_for_its_load_and_number() {
             assert_eq!(ledger.exceptions(load.id, 0, *number).await.unwrap(), *list);
         }
         assert!(matches!(ledger.exceptions(two.id, 0, 1).await, Err(LedgerError::Incomplete)));
-        let late = LoadRun { fence: 0, ..one };
+        let late = LoadDocument { fence: 0, ..one };
         assert!(matches!(ledger.put_exceptions(&late, 0, 0, &list(30)).await, Err(LedgerError::TakenOver)));
     });
 }
@@ -195,7 +195,7 @@ fn an_identity_is_taken_from_the_loads_where_none_is_recorded() {
         let identity = |key: &str| CollectionIdentity { fields: vec!["a: string".into()], key: key.into() };
         let keyed = |collection: &str, key: &str, state| {
             let load = load(collection, "k", state);
-            LoadRun { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
+            LoadDocument { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
         };
         // Keys of the loads into a collection, the state of the loads, and the identity that is settled for the key "k1".
         let table = [

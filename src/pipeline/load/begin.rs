@@ -4,7 +4,7 @@
 use super::{Load, LoadOptions, LoadTarget, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadRun, Options, State, TargetState};
+use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadDocument, Options, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
@@ -45,22 +45,22 @@ impl<'a> Load<'a> {
         }
         let further = targets[1..].iter().map(|lane| lane.target.collection.clone()).collect();
         let ledger = targets[0].ledger.clone().with_further(further);
-        let run = LoadRun::new(states, &plan.spec, sources, wanted_options(plan, options));
+        let document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
         let (claim, notes) = (None, Vec::new());
-        Ok(Self { plan, options, ledger, targets, run, is_resumed: false, claim, account, notes })
+        Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
     /// Takes the lease and looks for an earlier load of the same sources, if their hashes are known already. Returns
     /// true if there is nothing to write.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
-        if self.run.sources.is_empty() {
+        if self.document.sources.is_empty() {
             return Ok(false);
         }
         self.claim().await?;
-        if self.run.targets().iter().all(|state| state.first_load) {
+        if self.document.targets().iter().all(|state| state.first_load) {
             return Ok(false);
         }
-        let Some(prior) = self.ledger.find(&self.run.key).await.map_err(reading)? else { return Ok(false) };
+        let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(false) };
         if let Some(why) = self.is_invalid(&prior).await? {
             self.notes.push(format!(
                 "load {} of these sources no longer counts because {why}; everything is written again",
@@ -71,11 +71,11 @@ impl<'a> Load<'a> {
         if prior.state == State::Complete {
             let is_done = !self.options.reload && self.options.verify && self.options.mode == Mode::Insert;
             if is_done {
-                self.run = LoadRun { fence: self.run.fence, ..prior };
+                self.document = LoadDocument { fence: self.document.fence, ..prior };
             }
             return Ok(is_done);
         }
-        if self.options.reload || prior.version != self.run.version {
+        if self.options.reload || prior.version != self.document.version {
             let why = if self.options.reload { "of --reload" } else { "it was begun by another version" };
             self.notes.push(format!("load {} is not resumed because {why}; everything is written again", prior.id));
             return Ok(false);
@@ -83,7 +83,7 @@ impl<'a> Load<'a> {
         match self.account.resume(&prior)? {
             Resumed::Yes => {
                 self.is_resumed = true;
-                self.run = LoadRun { state: State::Running, fence: self.run.fence, ..prior };
+                self.document = LoadDocument { state: State::Running, fence: self.document.fence, ..prior };
             }
             Resumed::Gone(name) => {
                 self.notes.push(format!(
@@ -96,7 +96,7 @@ impl<'a> Load<'a> {
     }
 
     /// Why a collection can no longer contain all documents of an earlier load; `None` if all can.
-    async fn is_invalid(&self, prior: &LoadRun) -> Result<Option<&'static str>, Error> {
+    async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
         for (lane, state) in self.targets.iter().zip(prior.targets()) {
             if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)
                 && then != now
@@ -113,10 +113,10 @@ impl<'a> Load<'a> {
 
     /// Takes the lease and determines the identity of each collection.
     async fn claim(&mut self) -> Result<(), Error> {
-        let claim = Claim::take(&self.ledger, &self.run.key).await.map_err(keeping)?;
+        let claim = Claim::take(&self.ledger, &self.document.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
-        self.run.fence = claim.fence();
-        let mut states = self.run.targets();
+        self.document.fence = claim.fence();
+        let mut states = self.document.targets();
         for (lane, state) in self.targets.iter_mut().zip(&mut states) {
             lane.bulk = lane.bulk.clone().guarded_by(claim.guard());
             // The collection was examined before the lease was taken. Another load may have filled it in between.
@@ -129,14 +129,14 @@ impl<'a> Load<'a> {
             }
         }
         self.claim = Some(claim);
-        self.run.set_targets(states);
+        self.document.set_targets(states);
         self.agree_on_identities().await
     }
 
     async fn agree_on_identities(&self) -> Result<(), Error> {
-        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let wanted = CollectionIdentity::of(lane.spec, &self.plan.key);
-            let settled = lane.ledger.settle_identity(&wanted, state.first_load, &self.run.key).await;
+            let settled = lane.ledger.settle_identity(&wanted, state.first_load, &self.document.key).await;
             Error::if_identities_differ(&lane.target, &settled.map_err(keeping)?, &wanted)?;
         }
         Ok(())
@@ -144,23 +144,23 @@ impl<'a> Load<'a> {
 
     /// Writes the load to the ledger. The load may write documents only after this.
     pub(super) async fn register(&mut self) -> Result<(), Error> {
-        if self.run.sources.is_empty() {
-            self.run.sources = self.plan.identities()?;
-            self.run.key = self.run.present_key();
+        if self.document.sources.is_empty() {
+            self.document.sources = self.plan.identities()?;
+            self.document.key = self.document.present_key();
             self.claim().await?;
         }
-        let left = self.ledger.reject_files(&self.run.key).await.map_err(reading)?;
+        let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
         self.account.rejects.replaceable = left
             .into_iter()
             .map(|(load, state)| LeftFile { load: load.to_string(), bytes: state.bytes, blake3: state.blake3 })
             .collect();
-        self.account.rejects.load = Some(self.run.id.to_string());
+        self.account.rejects.load = Some(self.document.id.to_string());
         self.account.rejects.check_named()?;
-        self.ledger.supersede(&self.run.key, self.run.id, self.run.fence).await.map_err(keeping)?;
+        self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;
         }
-        self.ledger.put(&mut self.run).await.map_err(keeping)?;
+        self.ledger.put(&mut self.document).await.map_err(keeping)?;
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Load<'_> {
             Err(_) if self.claim.as_ref().is_some_and(Claim::is_lost) => return Err(Error::TakenOver),
             Err(Error::TakenOver) => return Err(Error::TakenOver),
             // Nothing was written, and the ledger does not contain the load.
-            Err(cause) if self.run.started == DateTime::MIN => return Err(cause),
+            Err(cause) if self.document.started == DateTime::MIN => return Err(cause),
             Err(cause) => (State::Failed, cause),
             Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
             Ok(_) if interrupt.is_asked() => (State::Stopped, Error::Interrupted),
@@ -47,10 +47,10 @@ impl Load<'_> {
     }
 
     async fn close(&mut self, state: State, cause: Error) -> Result<ReadSide, Error> {
-        self.run.state = state;
+        self.document.state = state;
         // The cause is more important than a second error from the ledger, which may have the same cause.
-        let _ = self.ledger.put_once(&mut self.run).await;
-        let Counts { written, read: settled, .. } = self.run.counts;
+        let _ = self.ledger.put_once(&mut self.document).await;
+        let Counts { written, read: settled, .. } = self.document.counts;
         Err(Error::Unfinished { cause: Box::new(cause), written, settled })
     }
 
@@ -59,11 +59,11 @@ impl Load<'_> {
             let Counts { rejected, read, .. } = state.counts;
             self.options.rejects_max.is_some_and(|max| max.is_exceeded(rejected, read, true))
         };
-        read.over_limit || self.run.targets().iter().any(exceeds)
+        read.over_limit || self.document.targets().iter().any(exceeds)
     }
 
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
-        let rejected = self.run.counts.rejected.max(read.rejected);
+        let rejected = self.document.counts.rejected.max(read.rejected);
         let files = self.account.rejects.paths().join(", ");
         Error::Rejects {
             problem: format!("{rejected} rows rejected of {} read, more than allowed", read.rows),
@@ -73,7 +73,7 @@ impl Load<'_> {
 
     /// Returns an error if the rows read and the outcomes of a kind of document do not add up.
     fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
-        let targets = self.run.targets();
+        let targets = self.document.targets();
         let lost = targets
             .iter()
             .map(|state| &state.counts)
@@ -85,7 +85,7 @@ impl Load<'_> {
     /// notes for the summary, by kind of document.
     pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
         let mut notes = Vec::new();
-        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             notes.push(lane.finish(&state, progress).await?);
         }
         Ok(notes)
@@ -96,7 +96,7 @@ impl Load<'_> {
     pub(super) fn ask_conformity(&self, kind: usize) -> Option<JoinHandle<Result<u64, ServerError>>> {
         let LoadTarget { target, spec, .. } = &self.targets[kind];
         let (target, spec) = (target.clone(), (*spec).clone());
-        let is_asked = self.run.targets()[kind].first_load && self.options.verify;
+        let is_asked = self.document.targets()[kind].first_load && self.options.verify;
         is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
     }
 
@@ -106,7 +106,7 @@ impl Load<'_> {
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;
         }
-        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let uuid = schema::uuid(&lane.target).await?;
             if let (Some(then), Some(now)) = (state.collection_uuid, uuid)
                 && then != now
@@ -118,16 +118,16 @@ impl Load<'_> {
                 ));
             }
         }
-        self.run.state = State::Complete;
-        self.run.finished = Some(DateTime::now());
-        self.run.checkpoint.rejects = self.account.rejects.states();
-        self.ledger.put(&mut self.run).await.map_err(keeping)
+        self.document.state = State::Complete;
+        self.document.finished = Some(DateTime::now());
+        self.document.checkpoint.rejects = self.account.rejects.states();
+        self.ledger.put(&mut self.document).await.map_err(keeping)
     }
 
     /// Returns true if the counts may be wrong. After a lost reply or a kill, a first load knows that it wrote the
     /// documents it finds, unless other loads ran at the same time. A later load cannot know this.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
-        for (lane, state) in self.targets.iter().zip(self.run.targets()) {
+        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let Counts { in_doubt, repeats_in_doubt, .. } = state.counts;
             let is_alone = state.first_load && in_doubt > 0 && repeats_in_doubt == 0 && self.is_alone(lane).await?;
             if repeats_in_doubt > 0 || in_doubt > 0 && !is_alone {
@@ -139,7 +139,7 @@ impl Load<'_> {
 
     /// Returns true if no other load into the collection was active since this load began.
     async fn is_alone(&self, lane: &LoadTarget<'_>) -> Result<bool, Error> {
-        Ok(!lane.ledger.has_overlapping_loads(&self.run).await.map_err(reading)?)
+        Ok(!lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)?)
     }
 
     pub(super) fn summary(&self, read: &ReadSide, outcome: &str) -> LoadSummary {
@@ -152,10 +152,10 @@ impl Load<'_> {
             digest: state.digest,
             ..DocumentSummary::of_kind(lane.spec, self.targets.len())
         };
-        let mut documents = self.targets.iter().zip(self.run.targets()).map(document);
+        let mut documents = self.targets.iter().zip(self.document.targets()).map(document);
         LoadSummary {
             outcome: outcome.to_owned(),
-            run: Some(self.run.id.to_string()),
+            run: Some(self.document.id.to_string()),
             document: documents.next().unwrap_or_default(),
             further: documents.collect(),
             sources: source_notes(self.plan, &read.notices),
@@ -171,7 +171,7 @@ impl Load<'_> {
     /// Verifies a load that the ledger has as complete, and writes nothing.
     pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
-        summary.reject_files = self.account.rejects.left_by(&self.run);
+        summary.reject_files = self.account.rejects.left_by(&self.document);
         for kind in 0..self.targets.len() {
             let counts = &mut summary.document_mut(kind).counts;
             let already_present = counts.written + counts.already_present;
@@ -202,7 +202,7 @@ impl Load<'_> {
             // The collection was empty when a first load began. Only loads that ran since then can have added other
             // documents.
             let lane = &self.targets[kind];
-            let state = &self.run.targets()[kind];
+            let state = &self.document.targets()[kind];
             let alone = state.first_load && self.is_alone(lane).await?;
             let excused = self.excused(kind, state.exceptions).await?;
             let mode = self.options.mode;
@@ -221,7 +221,7 @@ impl Load<'_> {
         }
         let mut excuses = Excuses::new(SORTER_BYTES_DEFAULT);
         for number in 0..lists {
-            let list = self.ledger.exceptions(self.run.id, kind, number).await.map_err(reading)?;
+            let list = self.ledger.exceptions(self.document.id, kind, number).await.map_err(reading)?;
             excuses.add(&list).map_err(VerifyError::from)?;
         }
         Ok(Some(excuses.settle().map_err(VerifyError::from)?))

@@ -12,7 +12,7 @@ use crate::parse::Notices;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
-use crate::write::{Chunk, RunBuilder};
+use crate::write::{Chunk, ChunkBuilder};
 
 /// The counts of the reading side. They include blocks that an earlier, interrupted process settled.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(in crate::pipeline) struct ReadSide {
 
 /// Collects blocks into chunks and sends them to the writer.
 pub(super) struct Outlet<'a> {
-    pub(super) builder: RunBuilder,
+    pub(super) builder: ChunkBuilder,
     pub(super) to_writer: mpsc::Sender<Chunk>,
     pub(super) places: Places,
     /// Whether the current chunk has taken its place.

@@ -1,4 +1,4 @@
-//! The load: collects encoded blocks into runs, writes the runs to the collection, and records the outcomes in the
+//! The load: collects encoded blocks into chunks, writes the chunks to the collection, and records the outcomes in the
 //! ledger.
 //!
 //! `begin` examines the target and determines which load this is. `feed` reads. `write` writes and settles. `end`
@@ -19,7 +19,7 @@ use super::plan::Plan;
 use super::settle::Account;
 use super::stages::Interrupt;
 use crate::error::Error;
-use crate::ledger::{Claim, Ledger, LedgerError, LoadRun};
+use crate::ledger::{Claim, Ledger, LedgerError, LoadDocument};
 use crate::parse::Notices;
 use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
@@ -49,7 +49,7 @@ pub struct LoadOptions {
     /// Limits of batches.
     pub limits: Limits,
     /// Bytes of documents that are sorted and written together.
-    pub run_bytes_max: usize,
+    pub chunk_bytes_max: usize,
     /// Time after which the lease of a load expires if its process has ended.
     pub lease: Duration,
 }
@@ -145,7 +145,8 @@ struct Load<'a> {
     ledger: Ledger,
     /// The collection of each kind of document.
     targets: Vec<LoadTarget<'a>>,
-    run: LoadRun,
+    /// The load's document in the ledger.
+    document: LoadDocument,
     /// Whether an earlier process began the load.
     is_resumed: bool,
     claim: Option<Claim>,
@@ -169,10 +170,10 @@ struct LoadTarget<'a> {
 impl Load<'_> {
     async fn run(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let is_complete = self.is_known().await?;
-        let blocks = self.run.checkpoint.blocks;
+        let blocks = self.document.checkpoint.blocks;
         progress.tell(|| {
             let names: Vec<String> = self.targets.iter().map(|lane| lane.target.full_name()).collect();
-            format!("load {} into {}, {blocks} blocks settled before", self.run.id, names.join(", "))
+            format!("load {} into {}, {blocks} blocks settled before", self.document.id, names.join(", "))
         });
         if is_complete {
             return self.verify_only(interrupt, progress).await;

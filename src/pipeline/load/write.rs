@@ -1,4 +1,4 @@
-//! Writes everything that is not settled yet to the collection, run by run.
+//! Writes everything that is not settled yet to the collection, chunk by chunk.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ use crate::ledger::{Counts, TargetState};
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
-use crate::write::{Policy, RUNS_MAX, RunBuilder, Settled, Writer, write_all};
+use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
 /// Most `_id`s in one list of exceptions: 8 MB.
 const EXCEPTIONS_MAX: usize = 500_000;
@@ -23,11 +23,11 @@ impl Load<'_> {
     /// Reads and writes everything that is not settled yet.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
         let (plan, options) = (self.plan, self.options);
-        let builder = RunBuilder::new(self.policies(), options.run_bytes_max, self.run.checkpoint.blocks);
+        let builder = ChunkBuilder::new(self.policies(), options.chunk_bytes_max, self.document.checkpoint.blocks);
         let (to_writer, chunks) = mpsc::channel(1);
-        let lineage = options.lineage.then(|| self.run.id.bytes());
+        let lineage = options.lineage.then(|| self.document.id.bytes());
         let spares = &Spares::default();
-        let places = Places::new(RUNS_MAX);
+        let places = Places::new(CHUNKS_MAX);
         let outlet = Outlet { builder, to_writer, places: places.clone(), is_placed: false, spares };
         let stages = Stages { plan, lineage, workers: plan.workers(true), sorts: true, interrupt, progress, spares };
         let write = async move {
@@ -39,11 +39,11 @@ impl Load<'_> {
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
             let settle = async |settled: Vec<Settled>| {
-                progress.rows_settled.fetch_add(settled[0].run.rows(), Ordering::Relaxed);
+                progress.rows_settled.fetch_add(settled[0].chunk.rows(), Ordering::Relaxed);
                 self.settle(&settled).await?;
                 recycle(settled, spares);
                 places.put_back();
-                let Counts { read, written, .. } = self.run.counts;
+                let Counts { read, written, .. } = self.document.counts;
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
             };
@@ -63,7 +63,7 @@ impl Load<'_> {
             empty_at_start: state.first_load,
             is_resumed: self.is_resumed,
         };
-        self.targets.iter().zip(self.run.targets()).map(policy).collect()
+        self.targets.iter().zip(self.document.targets()).map(policy).collect()
     }
 
     /// Records a settled chunk in the reject files and the ledger. The ledger changes last, so that counts and checkpoint
@@ -72,10 +72,10 @@ impl Load<'_> {
         if self.account.prepare(settled)? {
             // The ledger knows a reject file before the file contains rows. A resumed load can then recognize the rows
             // as its own.
-            self.run.checkpoint.rejects = self.account.rejects.states();
-            self.ledger.put(&mut self.run).await.map_err(keeping)?;
+            self.document.checkpoint.rejects = self.account.rejects.states();
+            self.ledger.put(&mut self.document).await.map_err(keeping)?;
         }
-        let mut after = self.account.settle(settled, &self.run)?;
+        let mut after = self.account.settle(settled, &self.document)?;
         let mut states = after.targets();
         for (kind, (state, settled)) in states.iter_mut().zip(settled).enumerate() {
             for list in settled.exceptions.lists(EXCEPTIONS_MAX) {
@@ -87,15 +87,16 @@ impl Load<'_> {
             }
         }
         after.set_targets(states);
-        self.run = after;
-        self.ledger.put(&mut self.run).await.map_err(keeping)
+        self.document = after;
+        self.ledger.put(&mut self.document).await.map_err(keeping)
     }
 }
 
 /// Returns the memory of a settled chunk's documents to the spares.
 fn recycle(settled: Vec<Settled>, spares: &Spares) {
-    // All runs of a chunk share its blocks. The last one has them alone, unless a command still holds a run.
-    let blocks = settled.into_iter().filter_map(|settled| Arc::try_unwrap(settled.run).ok()).map(|run| run.blocks);
+    // All kinds of a chunk share its blocks. The last one has them alone, unless a command still uses a chunk.
+    let blocks =
+        settled.into_iter().filter_map(|settled| Arc::try_unwrap(settled.chunk).ok()).map(|chunk| chunk.blocks);
     let blocks = blocks.reduce(|_, last| last).and_then(|blocks| Arc::try_unwrap(blocks).ok());
     blocks.into_iter().flatten().for_each(|block| spares.give_documents(block));
 }

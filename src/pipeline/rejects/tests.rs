@@ -11,14 +11,14 @@ fn content(dir: &tempfile::TempDir, name: &str) -> String {
 }
 
 /// A load that these reject files belong to.
-fn load_of(rejects: &Rejects<'_>) -> LoadRun {
+fn load_of(rejects: &Rejects<'_>) -> LoadDocument {
     let mut load = load();
     load.checkpoint.rejects = rejects.states();
     load
 }
 
 /// How a load with these files would be resumed: true, or the name of the file that is gone.
-fn resumed(plan: &Plan, named: Option<&Path>, load: &LoadRun) -> Result<Option<String>, Error> {
+fn resumed(plan: &Plan, named: Option<&Path>, load: &LoadDocument) -> Result<Option<String>, Error> {
     match Rejects::open(plan, named)?.resume(load)? {
         Resumed::Yes => Ok(None),
         Resumed::Gone(name) => Ok(Some(name)),

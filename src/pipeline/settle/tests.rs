@@ -13,7 +13,7 @@ use crate::read::Block;
 use crate::reject::Reason;
 use crate::spec::{OnConflict, Spec};
 use crate::write::machine::Doubts;
-use crate::write::{Chunk, EncodedRun, Losers, Mode, Policy};
+use crate::write::{Chunk, KindChunk, Losers, Mode, Policy};
 
 const SPEC: &str = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\n\
                     [[field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
@@ -33,14 +33,14 @@ pub(in crate::pipeline) fn plan_of(files: &[(&str, &str)]) -> (tempfile::TempDir
 }
 
 /// A load with nothing settled.
-pub(in crate::pipeline) fn load() -> LoadRun {
+pub(in crate::pipeline) fn load() -> LoadDocument {
     let options =
         Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: Reading::default() };
     let spec = Spec::from_toml(SPEC, "a test").unwrap();
-    LoadRun {
+    LoadDocument {
         id: Uuid::from_bytes([7; 16]),
         fence: 1,
-        ..LoadRun::new(vec![TargetState::new("")], &spec, Vec::new(), options)
+        ..LoadDocument::new(vec![TargetState::new("")], &spec, Vec::new(), options)
     }
 }
 
@@ -49,7 +49,7 @@ fn two_sources() -> (tempfile::TempDir, Plan) {
     plan_of(&[("a.csv", "Name;Age\nAnn;1\nBob;x\nCia;3\n"), ("b.csv", "Age;Name\n4;Dot\n\n5;Eve\n")])
 }
 
-/// All rows as one settled run; `outcome` gives a record's by its name.
+/// All rows as one settled chunk; `outcome` gives a record's by its name.
 fn settle_all(plan: &Plan, outcome: impl Fn(&str) -> Outcome) -> Settled {
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
@@ -61,18 +61,18 @@ fn settle_all(plan: &Plan, outcome: impl Fn(&str) -> Outcome) -> Settled {
             blocks.push(Bench::new(plan, source, None).encode(&block, vec![Vec::new()]));
         }
     }
-    let run = Arc::new(Chunk::new(blocks, &[policy], false).into_runs().remove(0));
-    let outcomes = run.entries.iter().map(|entry| outcome(&name_of(&run, entry))).collect();
-    Settled { run, outcomes, losers: Losers::default(), exceptions: Exceptions::default(), doubts: Doubts::default() }
+    let chunk = Arc::new(Chunk::new(blocks, &[policy], false).into_kinds().remove(0));
+    let outcomes = chunk.entries.iter().map(|entry| outcome(&name_of(&chunk, entry))).collect();
+    Settled { chunk, outcomes, losers: Losers::default(), exceptions: Exceptions::default(), doubts: Doubts::default() }
 }
 
-fn name_of(run: &EncodedRun, entry: &Entry) -> String {
-    let document = bson::RawDocument::from_bytes(run.document(entry)).unwrap();
+fn name_of(chunk: &KindChunk, entry: &Entry) -> String {
+    let document = bson::RawDocument::from_bytes(chunk.document(entry)).unwrap();
     document.get_str("Name").unwrap().to_owned()
 }
 
 fn entry_of(settled: &Settled, name: &str) -> Entry {
-    *settled.run.entries.iter().find(|entry| name_of(&settled.run, entry) == name).unwrap()
+    *settled.chunk.entries.iter().find(|entry| name_of(&settled.chunk, entry) == name).unwrap()
 }
 
 #[test]
@@ -173,11 +173,11 @@ fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
     };
     assert_eq!(once.counts, counts);
     let mut sum = Digest::default();
-    settled.run.entries.iter().for_each(|entry| sum.add(entry.digest));
+    settled.chunk.entries.iter().for_each(|entry| sum.add(entry.digest));
     assert_eq!(once.digest, sum.to_string());
     let twice = account.settle(from_ref(&settled), &once).unwrap();
     assert_eq!((twice.counts.written, twice.counts.in_doubt, twice.counts.repeats_in_doubt), (4, 2, 4));
-    settled.run.entries.iter().for_each(|entry| sum.add(entry.digest));
+    settled.chunk.entries.iter().for_each(|entry| sum.add(entry.digest));
     assert_eq!(twice.digest, sum.to_string());
 
     // Another process goes on where this one was.

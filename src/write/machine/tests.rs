@@ -12,10 +12,10 @@ const DONE: Reply = Reply { errors: Vec::new(), durable: true };
 
 fn records(earlier: &[Earlier]) -> Event {
     let planned = |(&earlier, lead): (&Earlier, u32)| Planned { bytes: 10, earlier, lead };
-    Event::Run(earlier.iter().zip(0..).map(planned).collect())
+    Event::Chunk(earlier.iter().zip(0..).map(planned).collect())
 }
 
-/// A machine with one run of new records, of which the first batch is under way.
+/// A machine with one chunk of new records, of which the first batch is under way.
 fn started(policy: Policy, limits: Limits, records_count: usize) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(limits, policy);
     let actions = machine.on(records(&vec![Earlier::Nothing; records_count]));
@@ -36,10 +36,10 @@ fn paused(actions: &[Action]) -> (BatchId, u64) {
     (*batch, *delay_ms)
 }
 
-/// The run that the actions settle.
+/// The chunk that the actions settle.
 #[track_caller]
 fn settled(actions: &[Action]) -> (&[Outcome], Doubts) {
-    let [Action::Settle { outcomes, doubts, .. }] = actions else { panic!("one run is settled: {actions:?}") };
+    let [Action::Settle { outcomes, doubts, .. }] = actions else { panic!("one chunk is settled: {actions:?}") };
     (outcomes, *doubts)
 }
 
@@ -197,7 +197,7 @@ fn a_load_that_looks_first_stops_looking_when_hardly_anything_is_found() {
     }
 }
 
-/// The command for a repeat in the second run, after the first run's record ended as `first`.
+/// The command for a repeat in the second chunk, after the first chunk's record ended as `first`.
 fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<Step> {
     let mut machine = Machine::new(LIMITS, policy);
     if passed {
@@ -213,7 +213,7 @@ fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<
 #[test]
 fn a_repeat_is_asked_for_only_if_the_load_cannot_know_what_is_stored() {
     assert_eq!(command_for_a_repeat(PLAIN, false, Verdict::Equal), None);
-    assert_eq!(command_for_a_repeat(PLAIN, true, Verdict::Equal), Some(Step::Compare), "runs were passed");
+    assert_eq!(command_for_a_repeat(PLAIN, true, Verdict::Equal), Some(Step::Compare), "chunks were passed");
     assert_eq!(command_for_a_repeat(PLAIN, false, Verdict::Different), Some(Step::Compare), "a conflict was kept out");
 }
 

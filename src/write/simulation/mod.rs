@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::batch::{BatchId, Member, Step};
+use super::chunk::CHUNKS_MAX;
 use super::machine::{Action, Complaint, Doubts, Earlier, Event, Limits, Machine, Planned, Reply, Verdict};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
-use super::run::RUNS_MAX;
 use crate::spec::OnConflict;
 
 /// A record of the simulated source: identity and content. The content is less than [`OTHERS`].
@@ -103,22 +103,22 @@ impl Server {
     }
 }
 
-/// A settled run: its number among the runs of the process, its outcomes, and how many of them are in doubt.
-type SettledRun = (u64, Vec<Outcome>, Doubts);
+/// A settled chunk: its number among the chunks of the process, its outcomes, and how many of them are in doubt.
+type SettledChunk = (u64, Vec<Outcome>, Doubts);
 
-/// A process that loads the runs. Commands reach the server at once. Answers return in any order.
+/// A process that loads the chunks. Commands reach the server at once. Answers return in any order.
 struct Process {
     machine: Machine,
     mode: Mode,
-    /// The runs that it writes, without those that were settled before.
-    runs: Vec<Vec<Record>>,
+    /// The chunks that it writes, without those that were settled before.
+    chunks: Vec<Vec<Record>>,
     coming: VecDeque<Event>,
     settled: u64,
     waiting: VecDeque<Event>,
 }
 
 impl Process {
-    fn new(passed: &[Vec<Record>], runs: &[Vec<Record>], policy: Policy) -> Self {
+    fn new(passed: &[Vec<Record>], chunks: &[Vec<Record>], policy: Policy) -> Self {
         let limits = Limits { batch_docs_max: 3, batch_bytes_max: 25, in_flight_max: 3, attempts_max: 200 };
         let mut machine = Machine::new(limits, policy);
         for _ in passed {
@@ -126,22 +126,22 @@ impl Process {
         }
         let mut seen: BTreeMap<u16, u8> = passed.iter().flatten().copied().collect();
         let mut coming = VecDeque::new();
-        for run in runs {
-            coming.push_back(Event::Run(run.iter().map(|&record| planned(record, &seen)).collect()));
-            seen.extend(run.iter().copied());
+        for chunk in chunks {
+            coming.push_back(Event::Chunk(chunk.iter().map(|&record| planned(record, &seen)).collect()));
+            seen.extend(chunk.iter().copied());
         }
-        Self { machine, mode: policy.mode, runs: runs.to_vec(), coming, settled: 0, waiting: VecDeque::new() }
+        Self { machine, mode: policy.mode, chunks: chunks.to_vec(), coming, settled: 0, waiting: VecDeque::new() }
     }
 
     /// Number of different events that may happen next; 0 at the end.
     fn choices(&self) -> usize {
-        let taken = self.runs.len() - self.coming.len();
-        let may_come = !self.coming.is_empty() && taken - (self.settled as usize) < RUNS_MAX;
+        let taken = self.chunks.len() - self.coming.len();
+        let may_come = !self.coming.is_empty() && taken - (self.settled as usize) < CHUNKS_MAX;
         self.waiting.len() + usize::from(may_come)
     }
 
     /// Lets one of the possible events happen.
-    fn step(&mut self, choice: usize, server: &mut Server, faults: &mut VecDeque<Fault>) -> Vec<SettledRun> {
+    fn step(&mut self, choice: usize, server: &mut Server, faults: &mut VecDeque<Fault>) -> Vec<SettledChunk> {
         let event = self.waiting.remove(choice % self.choices()).or_else(|| self.coming.pop_front());
         let mut settled = Vec::new();
         self.tell(event.expect("the choice is among what there is"), server, faults, &mut settled);
@@ -151,12 +151,12 @@ impl Process {
         settled
     }
 
-    fn tell(&mut self, event: Event, server: &mut Server, faults: &mut VecDeque<Fault>, into: &mut Vec<SettledRun>) {
+    fn tell(&mut self, event: Event, server: &mut Server, faults: &mut VecDeque<Fault>, into: &mut Vec<SettledChunk>) {
         for action in self.machine.on(event) {
             match action {
                 Action::Send { batch, step, members } => {
                     assert!(!members.is_empty() && members.len() <= 3);
-                    let record = |member: &Member| self.runs[member.run as usize][member.at as usize];
+                    let record = |member: &Member| self.chunks[member.chunk as usize][member.at as usize];
                     let records: Vec<Record> = members.iter().map(record).collect();
                     let fault = faults.pop_front().unwrap_or(Fault::None);
                     self.waiting.push_back(server.event(batch, step, &records, self.mode, fault));
@@ -165,10 +165,10 @@ impl Process {
                     assert!(delay_ms <= 5_000);
                     self.waiting.push_back(Event::Elapsed(batch));
                 }
-                Action::Settle { run, outcomes, doubts } => {
-                    assert_eq!(run, self.settled, "runs settle in order");
+                Action::Settle { chunk, outcomes, doubts } => {
+                    assert_eq!(chunk, self.settled, "chunks settle in order");
                     self.settled += 1;
-                    into.push((run, outcomes, doubts));
+                    into.push((chunk, outcomes, doubts));
                 }
                 Action::Stop(_) => panic!("nothing here lasts long enough to stop a load"),
             }
@@ -203,7 +203,7 @@ fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
 
 /// The content that the collection must have at the end, and the outcomes if nothing goes wrong: the rule is applied to
 /// the records one after another.
-fn model(runs: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
+fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
     let (mut held, mut came) = (stored.clone(), BTreeSet::new());
     let is_equal =
         |before, content| before == content || policy.mode == Mode::Merge && merged(before, content) == before;
@@ -223,14 +223,15 @@ fn model(runs: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (B
             }
         }
     };
-    let outcomes = runs.iter().map(|run| run.iter().map(&mut outcome).collect()).collect();
+    let outcomes = chunks.iter().map(|chunk| chunk.iter().map(&mut outcome).collect()).collect();
     (held, outcomes)
 }
 
 /// Runs in which the records are unique and in `_id` order.
-fn runs() -> impl Strategy<Value = Vec<Vec<Record>>> {
-    let run = prop::collection::btree_map(0u16..20, 0u8..3, 0..9);
-    prop::collection::vec(run, 0..10).prop_map(|runs| runs.into_iter().map(|run| run.into_iter().collect()).collect())
+fn chunks() -> impl Strategy<Value = Vec<Vec<Record>>> {
+    let chunk = prop::collection::btree_map(0u16..20, 0u8..3, 0..9);
+    prop::collection::vec(chunk, 0..10)
+        .prop_map(|chunks| chunks.into_iter().map(|chunk| chunk.into_iter().collect()).collect())
 }
 
 /// Documents of other writers: some equal to records, some with a field that no record has.
@@ -245,7 +246,7 @@ proptest! {
 
     #[test]
     fn every_history_ends_with_the_right_documents_and_an_outcome_each(
-        runs in runs(),
+        chunks in chunks(),
         passed in prop_oneof![3 => Just(0), 1 => 0usize..10],
         stored in stored(),
         (mode, on_conflict) in policy(),
@@ -254,7 +255,7 @@ proptest! {
     ) {
         let policy = Policy { mode, on_conflict, empty_at_start: stored.is_empty(), is_resumed: false };
         let faultless = faults.iter().all(|fault| *fault == Fault::None);
-        let (before, after) = runs.split_at(passed.min(runs.len()));
+        let (before, after) = chunks.split_at(passed.min(chunks.len()));
         let mut server = Server { durable: model(before, &stored, policy).0, applied: BTreeMap::new() };
         let mut process = Process::new(before, after, policy);
         let (mut faults, mut order) = (faults.into(), order.iter().cycle());
@@ -263,7 +264,7 @@ proptest! {
             let choice = usize::from(*order.next().expect("the order is not empty"));
             settled.extend(process.step(choice, &mut server, &mut faults));
         }
-        let (held, expected) = model(&runs, &stored, policy);
+        let (held, expected) = model(&chunks, &stored, policy);
         prop_assert!(process.machine.is_idle());
         prop_assert_eq!(settled.len(), after.len());
         prop_assert_eq!(&server.durable, &held);
@@ -289,13 +290,13 @@ proptest! {
     }
 }
 
-/// A run of one record and another one of the same, with a server that takes everything: the steps that are sent.
+/// A chunk of one record and another one of the same, with a server that takes everything: the steps that are sent.
 fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 3 };
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let mut machine = Machine::new(limits, policy);
-    let record = |earlier| Event::Run(vec![Planned { bytes: 10, earlier, lead: 0 }]);
+    let record = |earlier| Event::Chunk(vec![Planned { bytes: 10, earlier, lead: 0 }]);
     let mut actions: VecDeque<Action> = machine.on(record(Earlier::Nothing)).into();
     actions.extend(machine.on(record(earlier)));
     let (mut steps, mut outcomes) = (Vec::new(), Vec::new());
@@ -334,7 +335,7 @@ fn a_batch_that_never_succeeds_stops_the_load() {
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let mut machine = Machine::new(limits, policy);
     let mut actions: VecDeque<Action> =
-        machine.on(Event::Run(vec![Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 }])).into();
+        machine.on(Event::Chunk(vec![Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 }])).into();
     let mut sent = 0;
     while let Some(action) = actions.pop_front() {
         match action {
@@ -359,8 +360,8 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
-    let run = sizes.iter().map(|&bytes| Planned { bytes, earlier: Earlier::Nothing, lead: 0 }).collect();
-    let actions = Machine::new(limits, policy).on(Event::Run(run));
+    let chunk = sizes.iter().map(|&bytes| Planned { bytes, earlier: Earlier::Nothing, lead: 0 }).collect();
+    let actions = Machine::new(limits, policy).on(Event::Chunk(chunk));
     let batches: Vec<Vec<u32>> = actions
         .into_iter()
         .filter_map(|action| if let Action::Send { members, .. } = action { Some(members) } else { None })
@@ -376,7 +377,7 @@ fn what_is_left_in_the_end_is_shared_by_the_commands_under_way() {
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let mut machine = Machine::new(limits, policy);
     let record = Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 };
-    let mut waiting: VecDeque<Action> = machine.on(Event::Run(vec![record; 14_000])).into();
+    let mut waiting: VecDeque<Action> = machine.on(Event::Chunk(vec![record; 14_000])).into();
     machine.on(Event::Ended);
     let mut lengths = Vec::new();
     while let Some(Action::Send { batch, members, .. }) = waiting.pop_front() {

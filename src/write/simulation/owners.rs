@@ -21,11 +21,11 @@ struct Loader {
     fence: i64,
     /// The time until which it may send, as far as it knows.
     until: i64,
-    /// Number of runs that were settled when it began.
+    /// Number of chunks that were settled when it began.
     base: usize,
     process: Process,
-    /// Settled runs that are not in the ledger yet. Later runs may be written meanwhile.
-    unrecorded: VecDeque<SettledRun>,
+    /// Settled chunks that are not in the ledger yet. Later chunks may be written meanwhile.
+    unrecorded: VecDeque<SettledChunk>,
     is_frozen: bool,
 }
 
@@ -45,7 +45,7 @@ enum Turn {
 }
 
 struct World {
-    runs: Vec<Vec<Record>>,
+    chunks: Vec<Vec<Record>>,
     policy: Policy,
     server: Server,
     ledger: Ledger,
@@ -66,7 +66,7 @@ impl World {
         let (fence, until, base) = (lease.fence, lease.until_ms, self.ledger.settled.len());
         assert!(Lease::admits(self.ledger.fence, fence), "a new owner has the highest fence");
         (self.ledger.lease, self.ledger.fence) = (Some(lease), Some(fence));
-        let (passed, left) = self.runs.split_at(base);
+        let (passed, left) = self.chunks.split_at(base);
         let process = Process::new(passed, left, Policy { is_resumed, ..self.policy });
         self.loaders.push(Loader { owner, fence, until, base, process, unrecorded: VecDeque::new(), is_frozen: false });
     }
@@ -104,16 +104,16 @@ impl World {
         }
     }
 
-    /// Writes a settled run to the ledger. The ledger refuses a run of an earlier owner.
+    /// Writes a settled chunk to the ledger. The ledger refuses a chunk of an earlier owner.
     fn record(&mut self, at: usize) {
         let loader = &mut self.loaders[at];
         let (fence, base) = (loader.fence, loader.base as u64);
-        let (run, outcomes, doubts) = loader.unrecorded.pop_front().expect("something is to be recorded");
+        let (chunk, outcomes, doubts) = loader.unrecorded.pop_front().expect("something is to be recorded");
         if !Lease::admits(self.ledger.fence, fence) {
             self.kill(at);
             return;
         }
-        assert_eq!(base + run, self.ledger.settled.len() as u64, "a checkpoint moves by one run");
+        assert_eq!(base + chunk, self.ledger.settled.len() as u64, "a checkpoint moves by one chunk");
         self.ledger.fence = Some(fence);
         self.ledger.settled.push(outcomes);
         self.ledger.doubts.stored += doubts.stored;
@@ -144,7 +144,7 @@ impl World {
     /// Completes the load: the remaining processes continue, and a new process starts when it can take the lease.
     fn finish(&mut self) {
         let mut turns = 0;
-        while self.ledger.settled.len() < self.runs.len() {
+        while self.ledger.settled.len() < self.chunks.len() {
             self.loaders.iter_mut().for_each(|loader| loader.is_frozen = false);
             self.now += 1;
             let at = turns % (self.loaders.len() + 1);
@@ -174,7 +174,7 @@ proptest! {
 
     #[test]
     fn a_load_that_changes_hands_ends_as_if_one_process_had_done_it(
-        runs in runs(),
+        chunks in chunks(),
         stored in stored(),
         (mode, on_conflict) in policy(),
         faults in prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(fault(), 0..30)],
@@ -183,15 +183,15 @@ proptest! {
         let policy = Policy { mode, on_conflict, empty_at_start: stored.is_empty(), is_resumed: false };
         let server = Server { durable: stored.clone(), applied: BTreeMap::new() };
         let (ledger, loaders, killed) = (Ledger::default(), Vec::new(), Vec::new());
-        let mut world = World { runs: runs.clone(), policy, server, ledger, loaders, killed, now: 0, faults: faults.into() };
+        let mut world = World { chunks: chunks.clone(), policy, server, ledger, loaders, killed, now: 0, faults: faults.into() };
         world.start();
         for turn in turns {
             world.take(turn);
         }
         world.finish();
-        let (held, expected) = model(&runs, &stored, policy);
+        let (held, expected) = model(&chunks, &stored, policy);
         let settled = &world.ledger.settled;
-        prop_assert_eq!(settled.iter().map(Vec::len).collect::<Vec<_>>(), runs.iter().map(Vec::len).collect::<Vec<_>>());
+        prop_assert_eq!(settled.iter().map(Vec::len).collect::<Vec<_>>(), chunks.iter().map(Vec::len).collect::<Vec<_>>());
         prop_assert!(!settled.iter().flatten().any(|outcome| *outcome == Outcome::Pending));
         prop_assert_eq!(&world.server.durable, &held);
         let duplicates = |outcomes: &[Vec<Outcome>]| {

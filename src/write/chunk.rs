@@ -1,7 +1,7 @@
-//! A run: blocks whose records are sorted by `_id`, deduplicated, written and settled together.
+//! A chunk: blocks whose records are sorted by `_id`, deduplicated, written and settled together.
 //!
 //! Inserts in `_id` order keep the server's `_id` index in its cache. In random order they take up to five times as
-//! long once the index is larger than the cache. `sweep` merges the runs that are open.
+//! long once the index is larger than the cache. `sweep` merges the chunks that are open.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
-/// Bytes of a run unless the user sets another size. [`RUNS_MAX`] runs of this size fit the memory that a load may use.
-pub const RUN_BYTES_DEFAULT: usize = 20 << 20;
+/// Bytes of a chunk unless the user sets another size. [`CHUNKS_MAX`] chunks of this size fit the memory that a load may use.
+pub const CHUNK_BYTES_DEFAULT: usize = 20 << 20;
 
-/// Most runs in memory: one is built while the others are written concurrently. One sweep through the `_id`s writes all
-/// of them (`write/sweep.rs`). With more runs, less of the sweep waits until a run is full or settled.
-pub const RUNS_MAX: usize = 8;
+/// Most chunks in memory: one is built while the others are written concurrently. One sweep through the `_id`s writes all
+/// of them (`write/sweep.rs`). With more chunks, less of the sweep waits until a chunk is full or settled.
+pub const CHUNKS_MAX: usize = 8;
 
-/// Bytes of the first run.
-const RUN_BYTES_FIRST: usize = 1 << 20;
+/// Bytes of the first chunk.
+const CHUNK_BYTES_FIRST: usize = 1 << 20;
 
-/// Collects blocks until a run is full. Run boundaries depend only on the blocks, never on timing.
+/// Collects blocks until a chunk is full. Chunk boundaries depend only on the blocks, never on timing.
 #[derive(Debug)]
-pub struct RunBuilder {
+pub struct ChunkBuilder {
     /// The policy of each kind of document.
     policies: Vec<Policy>,
     bytes_max: usize,
-    /// Size, in bytes, at which the current run is full. The first run is small, so that writing begins early. Each
-    /// next run is twice as large, up to `bytes_max`.
+    /// Size, in bytes, at which the current chunk is full. The first chunk is small, so that writing begins early. Each
+    /// next chunk is twice as large, up to `bytes_max`.
     bytes_full: usize,
     /// Number of blocks that an earlier, interrupted process settled: all blocks before this number.
     settled_blocks: u64,
@@ -56,7 +56,7 @@ struct Sorted {
 
 /// The records of one kind in a chunk.
 #[derive(Debug)]
-pub struct EncodedRun {
+pub struct KindChunk {
     /// The blocks that contain the records.
     pub blocks: Arc<Vec<EncodedBlock>>,
     /// Index of the kind.
@@ -66,19 +66,19 @@ pub struct EncodedRun {
     /// If several records share an `_id`: all of them, in source order. The key is the position in `entries` of the one
     /// that is sent.
     pub groups: BTreeMap<u32, Vec<Entry>>,
-    /// Whether an earlier, interrupted process settled the whole run. Its records are then not written, and only their
+    /// Whether an earlier, interrupted process settled the whole chunk. Its records are then not written, and only their
     /// `_id`s and digests are remembered.
     pub is_settled: bool,
 }
 
-impl RunBuilder {
-    /// A builder of runs of about `bytes_max` bytes, with a policy for each kind of document. No run contains blocks
+impl ChunkBuilder {
+    /// A builder of chunks of about `bytes_max` bytes, with a policy for each kind of document. No chunk contains blocks
     /// from both sides of `settled_blocks`.
     pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
             policies,
             bytes_max,
-            bytes_full: bytes_max.min(RUN_BYTES_FIRST),
+            bytes_full: bytes_max.min(CHUNK_BYTES_FIRST),
             settled_blocks,
             bytes: 0,
             blocks: Vec::new(),
@@ -114,26 +114,26 @@ impl Chunk {
     }
 
     /// Returns the records of each kind.
-    pub fn into_runs(self) -> Vec<EncodedRun> {
+    pub fn into_kinds(self) -> Vec<KindChunk> {
         let Self { blocks, is_settled, kinds } = self;
         let blocks = Arc::new(blocks);
-        let run = |(kind, Sorted { entries, groups })| EncodedRun {
+        let chunk = |(kind, Sorted { entries, groups })| KindChunk {
             blocks: Arc::clone(&blocks),
             kind,
             entries,
             groups,
             is_settled,
         };
-        kinds.into_iter().enumerate().map(run).collect()
+        kinds.into_iter().enumerate().map(chunk).collect()
     }
 }
 
 impl Sorted {
     fn new(blocks: &mut [EncodedBlock], kind: usize, policy: Policy) -> Self {
         let mut entries = Vec::with_capacity(blocks.iter().map(|block| block.kinds[kind].entries.len()).sum());
-        for (chunk, block) in blocks.iter_mut().enumerate() {
+        for (index, block) in blocks.iter_mut().enumerate() {
             let moved = std::mem::take(&mut block.kinds[kind].entries);
-            entries.extend(moved.into_iter().map(|entry| Entry { chunk: chunk as u32, ..entry }));
+            entries.extend(moved.into_iter().map(|entry| Entry { block: index as u32, ..entry }));
         }
         // Records with the same `_id` stay in source order, because the blocks are in source order and each block is
         // sorted or in the order of its rows. A stable sort only has to merge sorted blocks.
@@ -163,8 +163,8 @@ impl Sorted {
     }
 }
 
-impl EncodedRun {
-    /// The records as the machine needs them. `earlier` says for each entry which content earlier runs had under its
+impl KindChunk {
+    /// The records as the machine needs them. `earlier` says for each entry which content earlier chunks had under its
     /// `_id`.
     pub fn planned(&self, earlier: &[Earlier]) -> Vec<Planned> {
         let planned = |(entry, &earlier): (&Entry, &Earlier)| Planned {
@@ -177,15 +177,15 @@ impl EncodedRun {
 
     /// The bytes of a record's document.
     pub fn document(&self, entry: &Entry) -> &[u8] {
-        self.blocks[entry.chunk as usize].kinds[self.kind].document(entry)
+        self.blocks[entry.block as usize].kinds[self.kind].document(entry)
     }
 
-    /// Number of source rows that the run accounts for.
+    /// Number of source rows that the chunk accounts for.
     pub fn rows(&self) -> u64 {
         self.blocks.iter().map(|block| block.rows).sum()
     }
 
-    /// Number of the first block after the run.
+    /// Number of the first block after the chunk.
     pub fn blocks_end(&self) -> u64 {
         self.blocks.last().map_or(0, |block| block.sequence + 1)
     }
@@ -205,8 +205,8 @@ mod tests {
         Policy { mode: Mode::Insert, on_conflict, empty_at_start: true, is_resumed: false }
     }
 
-    fn builder(bytes_max: usize, settled_blocks: u64) -> RunBuilder {
-        RunBuilder::new(vec![policy(OnConflict::KeepFirst)], bytes_max, settled_blocks)
+    fn builder(bytes_max: usize, settled_blocks: u64) -> ChunkBuilder {
+        ChunkBuilder::new(vec![policy(OnConflict::KeepFirst)], bytes_max, settled_blocks)
     }
 
     fn block(sequence: u64, bytes: usize) -> EncodedBlock {
@@ -218,24 +218,24 @@ mod tests {
         EncodedBlock { kinds: vec![kind], ..EncodedBlock::default() }
     }
 
-    fn run_of(blocks: Vec<EncodedBlock>, rule: OnConflict) -> EncodedRun {
-        Chunk::new(blocks, &[policy(rule)], false).into_runs().remove(0)
+    fn chunk_of(blocks: Vec<EncodedBlock>, rule: OnConflict) -> KindChunk {
+        Chunk::new(blocks, &[policy(rule)], false).into_kinds().remove(0)
     }
 
-    /// How many blocks of half a MiB each run has, until `runs` are made.
-    fn lengths(builder: &mut RunBuilder, runs: usize) -> Vec<usize> {
-        let runs_made = (0..).filter_map(|sequence| builder.push(block(sequence, MIB / 2)));
-        runs_made.take(runs).map(|run| run.blocks.len()).collect()
+    /// How many blocks of half a MiB each chunk has, until `chunks` are made.
+    fn lengths(builder: &mut ChunkBuilder, chunks: usize) -> Vec<usize> {
+        let chunks_made = (0..).filter_map(|sequence| builder.push(block(sequence, MIB / 2)));
+        chunks_made.take(chunks).map(|chunk| chunk.blocks.len()).collect()
     }
 
     #[test]
-    fn the_first_run_is_small_and_each_is_twice_the_one_before_up_to_the_bound() {
+    fn the_first_chunk_is_small_and_each_is_twice_the_one_before_up_to_the_bound() {
         assert_eq!(lengths(&mut builder(5 * MIB, 0), 5), [2, 4, 8, 10, 10]);
         assert_eq!(lengths(&mut builder(MIB / 2, 0), 3), [1, 1, 1]);
     }
 
     #[test]
-    fn a_run_is_full_at_its_bound_and_cells_of_rejects_count() {
+    fn a_chunk_is_full_at_its_bound_and_cells_of_rejects_count() {
         assert!(builder(1_000, 0).push(block(0, 999)).is_none());
         assert!(builder(1_000, 0).push(block(0, 1_000)).is_some());
         let reject = Reject { field: None, reason: Reason::Missing, message: String::new() };
@@ -246,20 +246,20 @@ mod tests {
     }
 
     #[test]
-    fn no_run_has_blocks_on_both_sides_of_the_checkpoint() {
+    fn no_chunk_has_blocks_on_both_sides_of_the_checkpoint() {
         let mut builder = builder(MIB, 3);
         let pushed: Vec<_> = (0..5).map(|sequence| builder.push(block(sequence, 1))).collect();
-        assert!(pushed.iter().enumerate().all(|(at, run)| run.is_some() == (at == 2)));
-        let settled = pushed.into_iter().flatten().next().expect("the run ends with the last settled block");
+        assert!(pushed.iter().enumerate().all(|(at, chunk)| chunk.is_some() == (at == 2)));
+        let settled = pushed.into_iter().flatten().next().expect("the chunk ends with the last settled block");
         assert!(settled.is_settled);
-        let settled = settled.into_runs().remove(0);
+        let settled = settled.into_kinds().remove(0);
         assert!(settled.is_settled);
         assert_eq!((settled.blocks_end(), settled.rows()), (3, 30));
-        let rest = builder.finish().expect("two blocks are left").into_runs().remove(0);
+        let rest = builder.finish().expect("two blocks are left").into_kinds().remove(0);
         assert!(!rest.is_settled);
         assert_eq!((rest.blocks_end(), rest.rows()), (5, 20));
         assert!(builder.finish().is_none());
-        // The first block after the checkpoint is not settled, even if no other one is in its run.
+        // The first block after the checkpoint is not settled, even if no other one is in its chunk.
         let mut builder = self::builder(MIB, 3);
         assert!(builder.push(block(3, 1)).is_none());
         assert!(!builder.finish().expect("a block is left").is_settled);
@@ -279,13 +279,13 @@ mod tests {
         for (rule, of_the_group) in
             [(OnConflict::KeepFirst, b"a"), (OnConflict::Reject, b"a"), (OnConflict::KeepLast, b"d")]
         {
-            let run = run_of(two_blocks(), rule);
-            let ids: Vec<u8> = run.entries.iter().map(|entry| entry.id.0[0]).collect();
+            let chunk = chunk_of(two_blocks(), rule);
+            let ids: Vec<u8> = chunk.entries.iter().map(|entry| entry.id.0[0]).collect();
             assert_eq!(ids, [1, 2, 3]);
-            let documents: Vec<&[u8]> = run.entries.iter().map(|entry| run.document(entry)).collect();
+            let documents: Vec<&[u8]> = chunk.entries.iter().map(|entry| chunk.document(entry)).collect();
             assert_eq!(documents, [&of_the_group[..], b"e", b"b"], "{rule:?}");
-            let group: Vec<&[u8]> = run.groups[&0].iter().map(|entry| run.document(entry)).collect();
-            assert_eq!((run.groups.len(), group), (1, vec![&b"a"[..], b"c", b"d"]), "{rule:?}");
+            let group: Vec<&[u8]> = chunk.groups[&0].iter().map(|entry| chunk.document(entry)).collect();
+            assert_eq!((chunk.groups.len(), group), (1, vec![&b"a"[..], b"c", b"d"]), "{rule:?}");
         }
     }
 
@@ -299,11 +299,13 @@ mod tests {
         let kinds = vec![kind(1, [0, 1], b"ab"), kind(2, [0, 1], b"cd")];
         let block = EncodedBlock { kinds, rows: 2, sequence: 7, ..EncodedBlock::default() };
         let policies = [OnConflict::KeepFirst, OnConflict::KeepLast].map(policy);
-        let runs = Chunk::new(vec![block], &policies, true).into_runs();
-        let sent: Vec<(usize, u8, &[u8])> =
-            runs.iter().map(|run| (run.kind, run.entries[0].id.0[0], run.document(&run.entries[0]))).collect();
+        let chunks = Chunk::new(vec![block], &policies, true).into_kinds();
+        let sent: Vec<(usize, u8, &[u8])> = chunks
+            .iter()
+            .map(|chunk| (chunk.kind, chunk.entries[0].id.0[0], chunk.document(&chunk.entries[0])))
+            .collect();
         assert_eq!(sent, [(0, 1, &b"a"[..]), (1, 2, b"d")]);
-        assert!(runs.iter().all(|run| run.is_settled && run.rows() == 2 && run.blocks_end() == 8));
+        assert!(chunks.iter().all(|chunk| chunk.is_settled && chunk.rows() == 2 && chunk.blocks_end() == 8));
     }
 
     #[test]
@@ -317,8 +319,8 @@ mod tests {
             Entry { id: id([0, 0, 1, 2, 9]), len: 7, ..Entry::default() },
             Entry { id: id([0x80, 0, 0, 0, 9]), len: 8, ..Entry::default() },
         ];
-        let run = run_of(vec![block_of(entries, b"")], OnConflict::KeepFirst);
-        let planned = run.planned(&[Earlier::Nothing, Earlier::Other]);
+        let chunk = chunk_of(vec![block_of(entries, b"")], OnConflict::KeepFirst);
+        let planned = chunk.planned(&[Earlier::Nothing, Earlier::Other]);
         let found: Vec<_> = planned.iter().map(|record| (record.bytes, record.earlier, record.lead)).collect();
         assert_eq!(found, [(7, Earlier::Nothing, 0x0102), (8, Earlier::Other, 0x8000_0000)]);
     }
