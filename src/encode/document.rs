@@ -7,7 +7,7 @@ use blake3::Hash;
 
 use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
-use super::steps::{self, Desk, Step};
+use super::steps::{self, ElementWriter, Step};
 use super::stored::{ID_ELEMENT_BYTES, LINEAGE_FIELD};
 use crate::clean::Record;
 use crate::reject::{Reason, Reject};
@@ -44,7 +44,7 @@ pub struct Encoder {
     /// The steps for the identity's elements; `None` if the whole body is the identity.
     identity: Option<Vec<Step>>,
     hasher: Hasher,
-    desk: Desk,
+    elements: ElementWriter,
     unnamed: Unnamed,
     names: Vec<(Id, Digest)>,
     hashes: Vec<Hash>,
@@ -67,7 +67,7 @@ impl Encoder {
             steps: steps::of_body(spec),
             identity: steps::of_identity(spec),
             hasher: Hasher::new(key),
-            desk: Desk::new(),
+            elements: ElementWriter::new(),
             unnamed: Unnamed::default(),
             names: Vec::new(),
             hashes: Vec::new(),
@@ -85,7 +85,7 @@ impl Encoder {
         let mut id = Id::from_hash(&content);
         if let Some(steps) = &self.identity {
             let mut elements = Vec::new();
-            self.desk.write(steps, record, &record.values, &mut elements);
+            self.elements.write(steps, record, &record.values, &mut elements);
             id = Id::from_hash(&self.hasher.hash(&elements));
         }
         write_id(id, body.start, out);
@@ -102,7 +102,7 @@ impl Encoder {
         // The hash of the identity's elements is the `_id`. If the body is the identity, one hash serves for both.
         if let Some(steps) = &self.identity {
             let start = unnamed.elements.len();
-            self.desk.write(steps, record, &record.values, &mut unnamed.elements);
+            self.elements.write(steps, record, &record.values, &mut unnamed.elements);
             unnamed.identities.push(start..unnamed.elements.len());
         }
         Ok(out.len() - start)
@@ -146,7 +146,7 @@ impl Encoder {
         let start = out.len();
         out.extend_from_slice(HEAD);
         let body = out.len();
-        self.desk.write(&self.steps, record, &record.values, out);
+        self.elements.write(&self.steps, record, &record.values, out);
         let body = body..out.len();
         if let Some(lineage) = lineage {
             write_lineage(lineage, out);

@@ -25,16 +25,16 @@ pub(super) enum Step {
     },
 }
 
-/// Memory for writing elements, used again for each document.
+/// Writes elements. Its memory is used again for each document.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct ElementWriter {
     /// Positions of the lengths of the documents that are not closed yet.
     open: Vec<usize>,
     /// The names of the first elements of an array: `0`, `1`, ….
     positions: Vec<Name>,
 }
 
-impl Desk {
+impl ElementWriter {
     pub(super) fn new() -> Self {
         Self { open: Vec::new(), positions: (0..POSITIONS_MAX).map(position).collect() }
     }

@@ -22,6 +22,8 @@ pub(super) struct Items {
     cells: Vec<Span>,
     /// Texts that are not a range of the array's own text.
     text: Vec<u8>,
+    /// Least number of bytes that the items take in the document.
+    document_bytes_min: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -171,7 +173,7 @@ impl Cells {
         std::str::from_utf8(text).ok().map(|text| (text, false))
     }
 
-    /// Returns the bytes of cell `index`, where they are stored, and the room for the items of arrays.
+    /// Returns the bytes of cell `index`, and the items of the row, to which those of this cell can be added.
     pub(super) fn for_array<'a>(&'a mut self, row: &'a [u8], index: usize) -> (&'a [u8], ItemsOf<'a>) {
         let Span { start, end, place } = self.spans[index];
         let from = if place == Place::Row { row } else { &self.scratch };
@@ -184,6 +186,7 @@ impl Cells {
         self.items.arrays.clear();
         self.items.cells.clear();
         self.items.text.clear();
+        self.items.document_bytes_min = 0;
     }
 
     /// Adds the cells of the next column that is an array.
@@ -201,7 +204,7 @@ impl Items {
     }
 }
 
-/// The items of a row, while an array is added whose text begins at byte `start` of the place.
+/// The items of a row, while those of an array are added. The array's text begins at byte `start` of `place`.
 pub(super) struct ItemsOf<'a> {
     items: &'a mut Items,
     place: Place,
@@ -214,10 +217,13 @@ impl ItemsOf<'_> {
         self.items.cells.len()
     }
 
-    /// Adds `count` empty cells.
-    pub(super) fn push_empty(&mut self, count: usize) {
+    /// Adds `count` empty cells, which take at least `bytes_min` bytes in the document. Returns that number for all
+    /// items of the row.
+    pub(super) fn push_empty(&mut self, count: usize, bytes_min: usize) -> usize {
         let len = self.items.cells.len() + count;
         self.items.cells.resize(len, ABSENT);
+        self.items.document_bytes_min += bytes_min;
+        self.items.document_bytes_min
     }
 
     pub(super) fn is_set(&self, index: usize) -> bool {

@@ -13,9 +13,11 @@ use super::json::{DEPTH_MAX, Json, SetCells, Spelling, Text, is_nested, place_in
 use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Node, Spec, trim};
 
-/// Largest number of cells in the arrays of one row. Each needs at least three bytes in the document, which has at most
-/// 16 MiB.
-const CELLS_MAX: usize = 16 * 1024 * 1024 / 3;
+/// MongoDB's limit for one document, bytes. A row whose items need more is refused before it takes more memory.
+const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Least bytes of an element, besides its name: the type and the end of the name.
+const ELEMENT_BYTES_MIN: usize = 2;
 
 /// The arrays of a source.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,8 @@ struct Array {
     /// The source's column.
     column: String,
     item: Item,
+    /// Least bytes of an item in the document.
+    item_bytes_min: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -90,17 +94,31 @@ impl Arrays {
 /// Returns the arrays among the columns, each with its index.
 fn arrays_of(spec: &Spec, columns: &[Column<'_>]) -> Vec<(usize, Array)> {
     let array = |column: &Column<'_>| {
+        // The name of an item is its number.
+        let mut item_bytes_min = ELEMENT_BYTES_MIN + 1;
         let item = match column.node {
             Node::Leaf { .. } => return None,
             Node::List { field, .. } => Item::Value(Spelling::of(&spec.fields[*field])),
             Node::Group { children, .. } => {
                 let columns = spec.columns_of(children);
+                let element = |column: &Column<'_>| ELEMENT_BYTES_MIN + column.node.name().len();
+                item_bytes_min += columns.iter().map(element).sum::<usize>();
                 Item::Object(Box::new(Json::new(&columns, &spec.fields)), arrays_of(spec, &columns))
             }
         };
-        Some(Array { field: column.field, column: column.column.to_owned(), item })
+        Some(Array { field: column.field, column: column.column.to_owned(), item, item_bytes_min })
     };
     columns.iter().enumerate().filter_map(|(index, column)| Some((index, array(column)?))).collect()
+}
+
+impl Item {
+    /// Returns the number of cells.
+    fn width(&self) -> usize {
+        match self {
+            Self::Value(_) => 1,
+            Self::Object(json, _) => json.width(),
+        }
+    }
 }
 
 impl Array {
@@ -113,7 +131,8 @@ impl Array {
         items: &mut ItemsOf<'_>,
     ) -> Result<Range<usize>, Reject> {
         let first = items.len();
-        let array = trim(&text[range]);
+        let cell = &text[range];
+        let array = trim(cell);
         if array.is_empty() || array == "null" {
             return Ok(first..first);
         }
@@ -129,6 +148,7 @@ impl Array {
             added.map_err(|reject| refusal = Some(reject.in_item(number)))
         });
         if let Err(byte) = walked {
+            let byte = place_in(cell, array) + byte;
             let not_json = || self.refuse(format!("expected a JSON array: see byte {byte} of the cell"));
             return Err(refusal.unwrap_or_else(not_json));
         }
@@ -141,14 +161,13 @@ impl Array {
     fn add(&mut self, text: &str, value: &str, depth: usize, items: &mut ItemsOf<'_>) -> Result<(), Reject> {
         let field = self.field;
         let at = items.len();
-        if at > CELLS_MAX {
+        if items.push_empty(self.item.width(), self.item_bytes_min) > DOCUMENT_BYTES_MAX {
             let message = "expected fewer items: the document would be larger than the 16 MiB that MongoDB allows";
             return Err(reject(Some(field), Reason::DocumentTooLarge, message));
         }
         match &mut self.item {
             Item::Value(spelling) => {
                 let scalar = scalar(value).map_err(|refusal| Reject { field: Some(field), ..refusal })?;
-                items.push_empty(1);
                 match spelling.spell(value, scalar) {
                     Text::Borrowed("") => items.set_borrowed(at, &(0..0)),
                     Text::Borrowed(part) => {
@@ -163,7 +182,6 @@ impl Array {
                 if !is_nested(value) {
                     return Err(self.refuse("expected an object".to_owned()));
                 }
-                items.push_empty(json.width());
                 let start = place_in(text, value);
                 let end = start + value.len();
                 match json.fill(&text[..end], start, depth + 2, &mut Row { items, at }) {

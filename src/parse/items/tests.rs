@@ -117,6 +117,7 @@ fn a_cell_that_is_no_array_of_the_right_items_is_refused_without_its_value() {
     check_refused("[{\"period\":[{},7]}]", "", 3, "item 1, `period`, item 2: expected an object");
     check_refused("", "[1,", 5, "expected a JSON array: see byte 3 of the cell");
     check_refused("", "[1] canary", 5, "expected a JSON array: see byte 5 of the cell");
+    check_refused("", "  [1] canary", 5, "expected a JSON array: see byte 7 of the cell");
     let deep = format!("[{}1{}]", "{\"x\":".repeat(120), "}".repeat(120));
     check_refused(&deep, "", 1, "item 1: expected at most 100 levels of objects and arrays");
 }
@@ -134,7 +135,8 @@ fn keys_of_items_that_no_field_uses_are_known() {
 #[test]
 fn items_that_cannot_fit_a_document_are_refused_early() {
     let items = |count: usize| format!("[{}{{}}]", "{},".repeat(count - 1));
-    let most = CELLS_MAX / 4 + 1;
+    // The number of the item, and `family`, `given`, `periods` and `old`, each with two bytes more.
+    let most = DOCUMENT_BYTES_MAX / (3 + 8 + 7 + 9 + 5);
     assert_eq!(parse(&["7", &items(most), ""], true).map(|cells| cells.len()), Ok(most * 2));
     let refused = parse(&["7", &items(most + 1), ""], true).expect_err("too many");
     assert_eq!((refused.field, refused.reason), (Some(1), Reason::DocumentTooLarge));
