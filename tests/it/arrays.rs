@@ -192,6 +192,32 @@ fn exports_are_loaded_again_to_nothing_new() {
 }
 
 #[test]
+fn documents_depend_on_the_rows_alone_not_on_blocks_or_workers() {
+    let row = |number: usize| {
+        let names: Vec<_> = (0..number % 4)
+            .map(|name| json!({ "family": format!("Lee {name}"), "given": vec!["ann"; number % 7] }))
+            .collect();
+        // One row in 97 has an item of the wrong kind.
+        let doses = if number % 97 == 0 { json!([1, { "x": 2 }]) } else { json!([number % 500, null, 2.5]) };
+        let identifier = json!([{ "system": "passport", "value": format!("n{number}") }]);
+        let text = "x".repeat(number % 600);
+        json!({ "id": format!("P{:03}", number % 1000), "identifier": identifier, "name": names, "dose": doses,
+            "allergies": [text, number.to_string()] })
+    };
+    let text_of_rows: String = (0..30_000).map(|number| row(number).to_string() + "\n").collect();
+    let toml = fs::read_to_string(spec_file()).unwrap().replace("[identity]\nfields = [\"mrn\"]\n", "");
+    let load = |workers: &str| {
+        let place = Place::new("arrays_blocks");
+        let spec = place.write("patients.toml", &toml);
+        let source = place.write("patients.ndjson", &text_of_rows);
+        let summary = place.load(&source, &["--spec", text(&spec), "--workers", workers], 4);
+        assert_eq!(counts(&summary, &ENDS), [30_000, 29_690, 0, 0, 310], "{workers} workers");
+        summary["digest"].clone()
+    };
+    assert_eq!(load("1"), load("3"));
+}
+
+#[test]
 fn rejects_inside_arrays_are_written_corrected_and_loaded() {
     let place = Place::new("arrays_rejects");
     let spec = spec_file();
