@@ -5,7 +5,7 @@
 //! reason.
 
 use crate::tree;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,10 +73,11 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     if options.unit_only || unit.missed.is_empty() {
         outcome.missed = unit.missed;
     } else {
-        let survivors: Vec<_> = unit.missed.iter().map(|name| format!("--re=^{}$", escaped(name))).collect();
-        let integration = place.test("integration", INTEGRATION_LIMIT, &survivors, "--test=it", &INTEGRATION)?;
-        outcome.caught.extend(integration.caught);
-        outcome.missed = integration.missed;
+        let selection = selected(&unit.missed);
+        let integration = place.test("integration", INTEGRATION_LIMIT, &selection, "--test=it", &INTEGRATION)?;
+        let (caught, missed) = unit.missed.into_iter().partition(|name| integration.caught.contains(name));
+        outcome.caught.extend::<Vec<_>>(caught);
+        outcome.missed = missed;
     }
     print!("{}", report(&outcome));
     Ok(())
@@ -170,6 +171,14 @@ fn program(dir: &Path) -> Result<PathBuf> {
     if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }
 }
 
+/// Returns the options that select these mutants. cargo-mutants also takes the mutants that remove a field of a struct,
+/// whatever the pattern says, so their files are limited.
+fn selected(names: &[String]) -> Vec<String> {
+    let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
+    let files = files.into_iter().map(|file| format!("--file={file}"));
+    files.chain(names.iter().map(|name| format!("--re=^{}$", escaped(name)))).collect()
+}
+
 /// A regular expression that matches only this text.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() * 2);
@@ -232,6 +241,15 @@ mod tests {
         for wrong in [&["--modules", "nothing"][..], &["--shard"], &["write"]] {
             assert!(parse(wrong).expect_err("wrong").to_string().contains("usage:"));
         }
+    }
+
+    #[test]
+    fn mutants_are_selected_by_their_names_and_files() {
+        let names = ["src/a.rs:1:2: replace f with ()", "src/b.rs:1:2: x", "src/a.rs:3:4: y"].map(str::to_owned);
+        let selection = selected(&names);
+        assert_eq!(selection[..2], ["--file=src/a.rs", "--file=src/b.rs"]);
+        assert_eq!(selection.len(), 5);
+        assert!(selection[3].ends_with("b\\.rs\\:1\\:2\\: x$"), "{}", selection[3]);
     }
 
     #[test]
