@@ -198,7 +198,7 @@ fn documents_depend_on_the_rows_alone_not_on_blocks_or_workers() {
             .map(|name| json!({ "family": format!("Lee {name}"), "given": vec!["ann"; number % 7] }))
             .collect();
         // One row in 97 has an item of the wrong kind.
-        let doses = if number % 97 == 0 { json!([1, { "x": 2 }]) } else { json!([number % 500, null, 2.5]) };
+        let doses = if number.is_multiple_of(97) { json!([1, { "x": 2 }]) } else { json!([number % 500, null, 2.5]) };
         let identifier = json!([{ "system": "passport", "value": format!("n{number}") }]);
         let text = "x".repeat(number % 600);
         json!({ "id": format!("P{:03}", number % 1000), "identifier": identifier, "name": names, "dose": doses,

@@ -97,7 +97,7 @@ fn cases() -> Vec<(&'static str, String, Vec<String>)> {
 
 #[test]
 fn what_cleaning_takes_the_validator_takes() {
-    check_cases("conformity", "", "", |cell| cell.to_owned());
+    check_cases("conformity", "", "", str::to_owned);
 }
 
 /// Each field is a list inside a repeating group. Each of its arrays has one item.
