@@ -13,6 +13,27 @@ pub struct Reject {
     pub message: String,
 }
 
+impl Reject {
+    /// Adds the number of the array's item that caused the refusal, from 1.
+    #[must_use]
+    pub fn in_item(self, number: usize) -> Self {
+        self.inside(&format!("item {number}"))
+    }
+
+    /// Adds the key of the item's value that caused the refusal.
+    #[must_use]
+    pub fn in_key(self, key: &str) -> Self {
+        self.inside(&format!("`{key}`"))
+    }
+
+    /// Adds a place to the message: ``item 2, `period`, item 1: expected …``.
+    fn inside(mut self, place: &str) -> Self {
+        let mark = if self.message.starts_with("item ") || self.message.starts_with('`') { "," } else { ":" };
+        self.message = format!("{place}{mark} {}", self.message);
+        self
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal,)+) => {
         /// The reason why a row was refused.
@@ -48,7 +69,7 @@ reasons! {
     SwallowedRows = "swallowed_rows",
     /// The row repeats the header.
     RepeatedHeader = "repeated_header",
-    /// The line is not one JSON object.
+    /// The row is not one JSON object, or a value is of another kind than expected.
     NotJson = "not_json",
     /// A required field has no value.
     Missing = "missing",

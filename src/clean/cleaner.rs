@@ -1,6 +1,7 @@
 //! Applies the rules to a row: the cells are cleaned in the order of the spec's fields, and the first failure rejects
 //! the row.
 
+use super::arrays::{self, ArrayCells, ColumnPlan};
 use super::short_text::ShortText;
 use super::tally::{NULL_MARKER, RULES, TRIM};
 use super::whitespace::{is_single_spaced, trim};
@@ -15,6 +16,8 @@ use crate::spec::{Field, FieldType, Plausibility, Presence, Rule, Severity, Spec
 #[derive(Debug)]
 pub struct Cleaner {
     plans: Vec<Plan>,
+    /// The columns of the source, if there are arrays among them.
+    columns: Vec<ColumnPlan>,
     plausibility: Vec<Plausibility>,
     names: Vec<String>,
     scratch: Scratch,
@@ -23,7 +26,7 @@ pub struct Cleaner {
 
 /// One field of the spec and its cell.
 #[derive(Debug)]
-struct Plan {
+pub(super) struct Plan {
     index: usize,
     field: Field,
     cell: Option<usize>,
@@ -43,7 +46,7 @@ struct Plan {
 
 /// Two buffers that the rules write to alternately, and one for the text before another pass.
 #[derive(Debug, Default)]
-struct Scratch {
+pub(super) struct Scratch {
     current: String,
     next: String,
     before: String,
@@ -55,7 +58,7 @@ const PASSES_MAX: usize = 16;
 
 /// The changes in the current row. They are added to the tally only if the row is accepted.
 #[derive(Debug, Default)]
-struct Marks {
+pub(super) struct Marks {
     changed: Vec<(usize, usize)>,
     warned: Vec<usize>,
 }
@@ -66,6 +69,7 @@ impl Cleaner {
         let plans = spec.fields.iter().enumerate().map(|(index, field)| Plan::new(index, field, layout));
         Self {
             plans: plans.collect(),
+            columns: arrays::plan(spec, layout),
             plausibility: spec.plausibility.clone(),
             names: spec.fields.iter().map(|field| field.name.clone()).collect(),
             scratch: Scratch::default(),
@@ -87,12 +91,44 @@ impl Cleaner {
         self.marks.clear();
         let row = decode(row)?;
         let row_is_plain = is_single_spaced(row.as_bytes());
-        for plan in &self.plans {
-            let (text, in_row) = plan.text(row, cells)?;
-            plan.clean(text, in_row && row_is_plain, &mut self.scratch, &mut self.marks, record)
-                .map_err(|reason| plan.reject(reason))?;
+        if self.columns.is_empty() {
+            for plan in &self.plans {
+                let (text, in_row) = plan.text(row, cells)?;
+                plan.clean(text, in_row && row_is_plain, &mut self.scratch, &mut self.marks, record)
+                    .map_err(|reason| plan.reject(reason))?;
+            }
+        } else {
+            self.clean_columns(row, row_is_plain, cells, record)?;
         }
         self.check_plausibility(record)
+    }
+
+    /// Cleans a row with arrays. The other fields of a repeating group get nulls, so that each field has a value.
+    fn clean_columns(
+        &mut self,
+        row: &str,
+        row_is_plain: bool,
+        cells: &Cells,
+        record: &mut Record,
+    ) -> Result<(), Reject> {
+        let Self { plans, columns, scratch, marks, .. } = self;
+        let of = ArrayCells { row, row_is_plain, cells, plans };
+        for column in columns {
+            match column {
+                ColumnPlan::Value(field) => {
+                    let plan = &of.plans[*field];
+                    let (text, in_row) = plan.text(row, cells)?;
+                    plan.clean(text, in_row && row_is_plain, scratch, marks, record)
+                        .map_err(|reason| plan.reject(reason))?;
+                }
+                ColumnPlan::Array(array) => {
+                    let value = array.clean(cells.array(array.number), &of, scratch, marks, record)?;
+                    record.values.push(value);
+                    record.values.resize(array.fields.end, Value::Null);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_plausibility(&mut self, record: &Record) -> Result<(), Reject> {
@@ -172,7 +208,7 @@ impl Plan {
 
     /// Cleans one cell and adds its value to the record. `plain` means that the cell is printable, single-spaced
     /// ASCII.
-    fn clean(
+    pub(super) fn clean(
         &self,
         cell: &str,
         plain: bool,
@@ -286,7 +322,7 @@ impl Plan {
         Ok(())
     }
 
-    fn reject(&self, reason: Reason) -> Reject {
+    pub(super) fn reject(&self, reason: Reason) -> Reject {
         Reject { field: Some(self.index), reason, message: constraints::expectation(&self.field, self.date, reason) }
     }
 }

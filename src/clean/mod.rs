@@ -5,6 +5,7 @@
 //! has the signature `fn(text, out) -> bool`. It returns true if it changed the text; the new text is then in `out`.
 //! It returns false if the text is unchanged; the content of `out` then has no meaning.
 
+mod arrays;
 mod cleaner;
 mod constraints;
 mod convert;

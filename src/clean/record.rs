@@ -4,12 +4,15 @@ use std::ops::Range;
 
 /// A typed record: one value per field, in the order of the spec's fields. It is reused for the next row without
 /// allocation.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Record {
-    /// One value per field.
+    /// One value per field. The value of a repeating group is that of its first field; its other fields are null.
     pub values: Vec<Value>,
     /// The text of all string values, concatenated.
     pub text: String,
+    /// The values in arrays. The items of one array follow each other. The item of a list is one value. The item of a
+    /// repeating group has one value for each column of the group.
+    pub items: Vec<Value>,
 }
 
 /// The value of a field. Strings are ranges of [`Record::text`].
@@ -31,6 +34,8 @@ pub enum Value {
     Bool(bool),
     /// BSON datetime: milliseconds since 1970-01-01T00:00:00Z.
     Datetime(i64),
+    /// An array: a range of [`Record::items`].
+    Items(Range<u32>),
 }
 
 impl Record {
@@ -38,6 +43,7 @@ impl Record {
     pub fn clear(&mut self) {
         self.values.clear();
         self.text.clear();
+        self.items.clear();
     }
 
     /// Adds a string value.
@@ -45,6 +51,11 @@ impl Record {
         let start = self.text.len() as u32;
         self.text.push_str(text);
         self.values.push(Value::Text(start..self.text.len() as u32));
+    }
+
+    /// Returns the values of a [`Value::Items`] of this record.
+    pub fn items(&self, range: &Range<u32>) -> &[Value] {
+        &self.items[range.start as usize..range.end as usize]
     }
 
     /// Returns the text of a [`Value::Text`] of this record.

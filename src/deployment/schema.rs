@@ -7,7 +7,7 @@ pub use super::indexes::build_indexes;
 use super::indexes::{self, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
-use crate::spec::{Decimal, Field, FieldType, Index, Presence, Range, Spec};
+use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec};
 
 /// The state of the target's collection on the server.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -61,30 +61,20 @@ impl CollectionState {
 
 /// Returns the validator for the spec: `{ $jsonSchema: … }`. Fields that the spec does not name are allowed.
 pub fn validator(spec: &Spec) -> Document {
-    let leaves: Vec<Leaf<'_>> = spec.fields.iter().map(|field| Leaf { path: &field.name, field }).collect();
     let mut schema = doc! { "title": &spec.name };
-    schema.extend(object_schema(&leaves));
+    schema.extend(object_schema(spec, &spec.shape.roots));
     doc! { "$jsonSchema": schema }
 }
 
-/// A field, and the rest of its dotted name inside the current object.
-struct Leaf<'spec> {
-    path: &'spec str,
-    field: &'spec Field,
-}
-
-/// Returns the schema of an object. Fields whose names have the same first part form a nested object.
-fn object_schema(leaves: &[Leaf<'_>]) -> Document {
-    let first = |leaf: &Leaf<'_>| leaf.path.split_once('.').map(|(first, _)| first.to_owned());
+/// Returns the schema of an object with these elements.
+fn object_schema(spec: &Spec, nodes: &[Node]) -> Document {
     let mut required = Vec::new();
     let mut properties = Document::new();
-    for group in leaves.chunk_by(|left, right| first(left).is_some() && first(left) == first(right)) {
-        let name = first(&group[0]).unwrap_or_else(|| group[0].path.to_owned());
-        if group.iter().any(|leaf| leaf.field.presence == Presence::Required) {
-            required.push(Bson::from(&name));
+    for node in nodes {
+        if is_required(spec, node) {
+            required.push(Bson::from(node.name()));
         }
-        let schema = if name == group[0].path { field_schema(group[0].field) } else { nested_schema(group) };
-        properties.insert(name, schema);
+        properties.insert(node.name(), node_schema(spec, node));
     }
     let mut schema = doc! { "bsonType": "object" };
     if !required.is_empty() {
@@ -94,10 +84,28 @@ fn object_schema(leaves: &[Leaf<'_>]) -> Document {
     schema
 }
 
-fn nested_schema(group: &[Leaf<'_>]) -> Document {
-    let below = |leaf: &Leaf<'_>| leaf.path.len() - leaf.path.split_once('.').map_or(0, |(_, rest)| rest.len());
-    let inner: Vec<_> = group.iter().map(|leaf| Leaf { path: &leaf.path[below(leaf)..], field: leaf.field }).collect();
-    object_schema(&inner)
+/// Returns true if a document must have the element. A nested document is required if one of its elements is.
+fn is_required(spec: &Spec, node: &Node) -> bool {
+    let presence = match node {
+        Node::Leaf { field, .. } | Node::List { field, .. } => spec.fields[*field].presence,
+        Node::Group { repeats: Some(group), .. } => spec.shape.groups[*group].presence,
+        Node::Group { children, .. } => return children.iter().any(|child| is_required(spec, child)),
+    };
+    presence == Presence::Required
+}
+
+fn node_schema(spec: &Spec, node: &Node) -> Document {
+    let items = match node {
+        Node::Leaf { field, .. } => return field_schema(&spec.fields[*field]),
+        Node::Group { repeats: None, children, .. } => return object_schema(spec, children),
+        Node::List { field, .. } => field_schema(&spec.fields[*field]),
+        Node::Group { children, .. } => object_schema(spec, children),
+    };
+    let mut schema = doc! { "bsonType": "array", "items": items };
+    if is_required(spec, node) {
+        schema.insert("minItems", 1_i64);
+    }
+    schema
 }
 
 fn field_schema(field: &Field) -> Document {

@@ -1,13 +1,13 @@
-//! Writes documents. The layout is: `_id`, then the spec's fields in order (nested if a name has dots), then the
-//! lineage.
+//! Writes documents. The layout is: `_id`, then the spec's fields in order (nested if a name has dots, arrays if they
+//! repeat), then the lineage.
 
 use std::ops::Range;
 
 use blake3::Hash;
 
-use super::element::{Name, write_element};
 use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
+use super::steps::{self, ElementWriter, Step};
 use super::stored::{ID_ELEMENT_BYTES, LINEAGE_FIELD};
 use crate::clean::Record;
 use crate::reject::{Reason, Reject};
@@ -41,10 +41,10 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// Identity fields with their dotted names; `None` if the whole body is the identity.
-    identity: Option<Vec<(usize, Name)>>,
+    /// The steps for the identity's elements; `None` if the whole body is the identity.
+    identity: Option<Vec<Step>>,
     hasher: Hasher,
-    open: Vec<usize>,
+    elements: ElementWriter,
     unnamed: Unnamed,
     names: Vec<(Id, Digest)>,
     hashes: Vec<Hash>,
@@ -60,26 +60,14 @@ struct Unnamed {
     identities: Vec<Range<usize>>,
 }
 
-/// One step of writing a body.
-#[derive(Debug)]
-enum Step {
-    Open(Name),
-    Close,
-    Leaf(usize, Name),
-}
-
 impl Encoder {
     /// An encoder for `spec`. `key` makes its `_id`s impossible to guess.
     pub fn new(spec: &Spec, key: IdentityKey) -> Self {
-        let whole_body =
-            spec.identity.fields.len() == spec.fields.len() && spec.fields.iter().all(|f| !f.name.contains('.'));
-        let named = |&field: &usize| (field, Name::new(&spec.fields[field].name));
-        let identity = (!whole_body).then(|| spec.identity.fields.iter().map(named).collect());
         Self {
-            steps: steps(spec),
-            identity,
+            steps: steps::of_body(spec),
+            identity: steps::of_identity(spec),
             hasher: Hasher::new(key),
-            open: Vec::new(),
+            elements: ElementWriter::new(),
             unnamed: Unnamed::default(),
             names: Vec::new(),
             hashes: Vec::new(),
@@ -95,9 +83,9 @@ impl Encoder {
         let body = self.write_unnamed(record, lineage, out)?;
         let content = self.hasher.hash(&out[body.clone()]);
         let mut id = Id::from_hash(&content);
-        if let Some(fields) = &self.identity {
+        if let Some(steps) = &self.identity {
             let mut elements = Vec::new();
-            write_identity(fields, record, &mut elements);
+            self.elements.write(steps, record, &record.values, &mut elements);
             id = Id::from_hash(&self.hasher.hash(&elements));
         }
         write_id(id, body.start, out);
@@ -111,9 +99,10 @@ impl Encoder {
         let body = self.write_unnamed(record, lineage, out)?;
         let unnamed = &mut self.unnamed;
         unnamed.bodies.push(body);
-        if let Some(fields) = &self.identity {
+        // The hash of the identity's elements is the `_id`. If the body is the identity, one hash serves for both.
+        if let Some(steps) = &self.identity {
             let start = unnamed.elements.len();
-            write_identity(fields, record, &mut unnamed.elements);
+            self.elements.write(steps, record, &record.values, &mut unnamed.elements);
             unnamed.identities.push(start..unnamed.elements.len());
         }
         Ok(out.len() - start)
@@ -157,7 +146,7 @@ impl Encoder {
         let start = out.len();
         out.extend_from_slice(HEAD);
         let body = out.len();
-        self.write_body(record, out);
+        self.elements.write(&self.steps, record, &record.values, out);
         let body = body..out.len();
         if let Some(lineage) = lineage {
             write_lineage(lineage, out);
@@ -171,25 +160,6 @@ impl Encoder {
         out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
         Ok(body)
     }
-
-    fn write_body(&mut self, record: &Record, out: &mut Vec<u8>) {
-        for step in &self.steps {
-            match step {
-                Step::Leaf(field, name) => write_element(record, &record.values[*field], name, out),
-                Step::Open(name) => {
-                    name.write(0x03, out);
-                    self.open.push(out.len());
-                    out.extend_from_slice(&[0; 4]);
-                }
-                Step::Close => {
-                    out.push(0);
-                    let start = self.open.pop().expect("steps open before they close");
-                    let len = (out.len() - start) as u32;
-                    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
-                }
-            }
-        }
-    }
 }
 
 /// The beginning of a document: four bytes for its length and the element `_id`, a UUID. Both are zero.
@@ -200,38 +170,9 @@ fn write_id(id: Id, body: usize, out: &mut [u8]) {
     out[body - id.0.len()..body].copy_from_slice(&id.0);
 }
 
-/// Appends the identity fields' elements with their dotted names. Their hash is the `_id`. This is not called if the
-/// body is the identity, because one hash then serves for both.
-fn write_identity(fields: &[(usize, Name)], record: &Record, out: &mut Vec<u8>) {
-    for (field, name) in fields {
-        write_element(record, &record.values[*field], name, out);
-    }
-}
-
 fn too_large(len: usize) -> Reject {
     let message = format!("the document would take {len} bytes; MongoDB allows {DOCUMENT_BYTES_MAX}");
     Reject { field: None, reason: Reason::DocumentTooLarge, message }
-}
-
-/// The steps for a body. Fields with the same prefix are adjacent in the spec, so a nested document opens before its
-/// first field and closes after its last.
-fn steps(spec: &Spec) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut open: Vec<&str> = Vec::new();
-    for (index, field) in spec.fields.iter().enumerate() {
-        let mut path: Vec<&str> = field.name.split('.').collect();
-        let leaf = path.pop().expect("split gives at least one part");
-        let shared = open.iter().zip(&path).take_while(|(a, b)| a == b).count();
-        steps.extend((shared..open.len()).map(|_| Step::Close));
-        open.truncate(shared);
-        for part in &path[shared..] {
-            steps.push(Step::Open(Name::new(part)));
-            open.push(part);
-        }
-        steps.push(Step::Leaf(index, Name::new(leaf)));
-    }
-    steps.extend(open.iter().map(|_| Step::Close));
-    steps
 }
 
 /// Appends `_medlift: {run: UUID, row: int64}`. The lineage is always the last element and always has the same length.

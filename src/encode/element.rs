@@ -75,6 +75,7 @@ pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &m
             name.write(0x13, out);
             out.extend_from_slice(bytes);
         }
+        Value::Items(_) => unreachable!("arrays have a step of their own"),
     }
 }
 

@@ -95,7 +95,7 @@ fn write_wrapped(name: &str, text: &str, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+pub(super) fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     serde_json::to_writer(out, value).expect("memory takes every byte, and these values have no maps with odd keys");
 }
 

@@ -8,16 +8,21 @@ mod block;
 mod document;
 mod element;
 pub mod extended_json;
+mod fit;
 mod hash_many;
 mod identity;
+mod steps;
 mod stored;
 pub mod text;
 
 pub use block::{EncodedBlock, EncodedKind, Entry};
 pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
+pub use fit::{Misfit, fit};
 pub use hash_many::HASHED_TOGETHER;
 pub use identity::{Digest, Id, IdentityKey};
-pub use stored::{Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, dotted_fields, fields_that_differ, same_fields};
+pub use stored::{
+    Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, dotted_fields, fields_that_differ, same_fields, value_at,
+};
 
 #[cfg(test)]
 mod tests;

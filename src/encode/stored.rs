@@ -71,23 +71,76 @@ fn without_lineage(elements: &[u8]) -> &[u8] {
 }
 
 /// Dotted names of the fields in which two documents differ, without `_id` and lineage. A field differs if only one
-/// document has it, or if its type or value differs. If only the order of the fields differs, the result is the text
-/// `order of fields`.
+/// document has it, or if its type or value differs. If two arrays have the same length, the fields in their items are
+/// named, such as `names[1].family`; the first item has the number 0. If only the order of the fields differs, the
+/// result is the text `order of fields`.
 pub fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     let (left, right) = (leaves(left), leaves(right));
-    let mut names: Vec<String> = Vec::new();
-    for (name, value) in &left {
-        if right.iter().find(|(other, _)| other == name).is_none_or(|(_, other)| other != value) {
-            names.push(name.clone());
-        }
-    }
-    names.extend(
-        right.iter().map(|(name, _)| name).filter(|name| !left.iter().any(|(other, _)| other == *name)).cloned(),
-    );
+    let mut names = Vec::new();
+    add_differences(&left, &right, &mut names);
     if names.is_empty() && left != right {
         names.push("order of fields".into());
     }
     names
+}
+
+fn add_differences(left: &[Leaf], right: &[Leaf], names: &mut Vec<String>) {
+    for (name, value) in left {
+        match right.iter().find(|(other, _)| other == name) {
+            Some((_, other)) if other == value => {}
+            Some((_, other)) => match items_of(name, value).zip(items_of(name, other)) {
+                Some((left, right)) if left.len() == right.len() => {
+                    add_differences_of_items(&left, &right, name, names);
+                }
+                _ => names.push(name.clone()),
+            },
+            None => names.push(name.clone()),
+        }
+    }
+    let is_new = |name: &&String| !left.iter().any(|(other, _)| other == *name);
+    names.extend(right.iter().map(|(name, _)| name).filter(is_new).cloned());
+}
+
+fn add_differences_of_items(left: &[Vec<Leaf>], right: &[Vec<Leaf>], array: &str, names: &mut Vec<String>) {
+    let before = names.len();
+    left.iter().zip(right).for_each(|(left, right)| add_differences(left, right, names));
+    // The order of the fields inside an item differs.
+    if names.len() == before {
+        names.push(array.to_owned());
+    }
+}
+
+/// The leaves of each item of the array that the leaf `name` contains. `value` has the bytes of [`value_bytes`].
+fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
+    let wrapped = RawDocument::from_bytes(value).ok()?;
+    let items = wrapped.get("v").ok()??.as_array()?;
+    let leaves = |(index, item): (usize, RawBsonRef<'_>)| {
+        let mut found = Vec::new();
+        collect_leaf(format!("{name}[{index}]"), item, &mut found);
+        found
+    };
+    Some(items.into_iter().flatten().enumerate().map(leaves).collect())
+}
+
+/// The value with this name. The name is one that [`fields_that_differ`] returns.
+pub fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
+    document.iter().flatten().find_map(|(key, value)| value_in(value, key.as_str(), name))
+}
+
+/// The value with the name `wanted` in `value`, whose own name is `path`.
+fn value_in<'a>(value: RawBsonRef<'a>, path: &str, wanted: &str) -> Option<RawBsonRef<'a>> {
+    let rest = wanted.strip_prefix(path)?;
+    match value {
+        value if rest.is_empty() => Some(value),
+        RawBsonRef::Document(inner) if rest.starts_with('.') => {
+            inner.iter().flatten().find_map(|(key, value)| value_in(value, &format!("{path}.{}", key.as_str()), wanted))
+        }
+        RawBsonRef::Array(items) if rest.starts_with('[') => {
+            let mut items = items.into_iter().flatten().enumerate();
+            items.find_map(|(index, item)| value_in(item, &format!("{path}[{index}]"), wanted))
+        }
+        _ => None,
+    }
 }
 
 /// Returns true if `stored` has every field of `ours` with the same type and value. It may have more fields.
@@ -117,24 +170,30 @@ fn append_dotted(document: &RawDocument, prefix: &str, fields: &mut RawDocumentB
     }
 }
 
+/// Dotted name and value of a leaf element. An array is one leaf.
+type Leaf = (String, Vec<u8>);
+
 /// The leaf elements of a document with their dotted names. The bytes of type and value are compared, so that -0.0
 /// differs from 0.0, and an int32 from an int64.
-fn leaves(document: &[u8]) -> Vec<(String, Vec<u8>)> {
+fn leaves(document: &[u8]) -> Vec<Leaf> {
     let mut found = Vec::new();
     if let Ok(document) = RawDocument::from_bytes(document) {
-        collect_leaves(document, "", &mut found);
+        for (name, value) in document.iter().flatten() {
+            collect_leaf(name.as_str().to_owned(), value, &mut found);
+        }
     }
     found.retain(|(name, _)| name != "_id" && !name.starts_with("_medlift."));
     found
 }
 
-fn collect_leaves(document: &RawDocument, prefix: &str, found: &mut Vec<(String, Vec<u8>)>) {
-    for (name, value) in document.iter().flatten() {
-        let path = format!("{prefix}{}", name.as_str());
-        match value {
-            RawBsonRef::Document(inner) if !inner.is_empty() => collect_leaves(inner, &format!("{path}."), found),
-            value => found.push((path, value_bytes(value))),
+fn collect_leaf(path: String, value: RawBsonRef<'_>, found: &mut Vec<Leaf>) {
+    match value {
+        RawBsonRef::Document(inner) if !inner.is_empty() => {
+            for (name, value) in inner.iter().flatten() {
+                collect_leaf(format!("{path}.{}", name.as_str()), value, found);
+            }
         }
+        value => found.push((path, value_bytes(value))),
     }
 }
 

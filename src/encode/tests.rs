@@ -231,3 +231,149 @@ fn dotted_fields_are_all_but_the_id_and_keep_lineage_whole() {
     let expected = doc! { "a": 1, "n.x": true, "n.y.z": "t", "_medlift": { "row": 1_i64 } };
     assert_eq!(dotted_fields(&raw(document)).as_bytes(), raw(expected));
 }
+
+/// A spec with lists, and a repeating group that has every type, a list, and a group inside it.
+fn spec_of_arrays(head: &str) -> Spec {
+    let field = |name: &str, kind: &str, more: &str| {
+        format!("[[field]]\nname = '{name}'\ntype = '{kind}'\npresence = 'nullable'\nprivacy = 'none'\n{more}\n")
+    };
+    let rows = EVERY_TYPE.map(|(name, kind)| field(&format!("rows.{name}"), kind, "")).concat();
+    let fields = [
+        field("id", "int32", ""),
+        rows,
+        field("rows.in.list", "int32", "repeats = true"),
+        field("rows.deep.x", "int32", ""),
+        field("more.codes", "string", "repeats = true"),
+    ];
+    let groups = "[[group]]\nname = 'rows'\nrepeats = 'row'\n[[group]]\nname = 'rows.deep'\nrepeats = 'deep'\n";
+    Spec::from_toml(&format!("name = 'x'\n{head}\n{groups}{}", fields.concat()), "test").expect("a right spec")
+}
+
+/// A record with two rows and three codes. The first row is empty; the second has a list of two numbers and a document.
+fn record_of_arrays() -> Record {
+    let Record { values: row, text, .. } = record();
+    let mut record = Record { text, ..Record::default() };
+    record.push_text("A");
+    let code = record.values[0].clone();
+    let nulls = vec![Value::Null; row.len()];
+    record.items = [
+        [nulls, vec![Value::Items(0..0), Value::Items(0..0)]].concat(),
+        [row, vec![Value::Items(22..24), Value::Items(24..25)]].concat(),
+        vec![Value::Int32(1), Value::Null],
+        vec![Value::Int32(9)],
+        vec![code.clone(), Value::Null, code],
+    ]
+    .concat();
+    record.values = vec![Value::Null; 13];
+    record.values[0] = Value::Int32(7);
+    record.values[1] = Value::Items(0..22);
+    record.values[12] = Value::Items(25..28);
+    record
+}
+
+#[test]
+fn arrays_are_written_as_bson_has_them() {
+    let (encoded, document) = encode(&spec_of_arrays(""), secret(), &record_of_arrays(), None);
+    let id = Binary { subtype: BinarySubtype::Uuid, bytes: encoded.id.0.to_vec() };
+    let null = Bson::Null;
+    let first = doc! {
+        "text": &null, "int": &null, "long": &null, "number": &null, "price": &null, "flag": &null, "day": &null,
+        "time": &null, "none": &null, "in": { "list": [] }, "deep": [],
+    };
+    let second = doc! {
+        "text": "Zoë", "int": -7, "long": 1_i64 << 40, "number": 0.1, "price": price(), "flag": true,
+        "day": DateTime::from_millis(86_400_000), "time": DateTime::from_millis(-1), "none": null,
+        "in": { "list": [1, null] }, "deep": [{ "x": 9 }],
+    };
+    let expected = doc! { "_id": id, "id": 7, "rows": [first, second], "more": { "codes": ["A", Bson::Null, "A"] } };
+    assert_eq!(document, raw(expected));
+}
+
+#[test]
+fn a_long_array_counts_its_elements_in_decimal() {
+    let spec = spec_of_arrays("");
+    let mut record = record_of_arrays();
+    record.values[12] = Value::Items(28..1228);
+    record.items.extend(vec![Value::Null; 1200]);
+    let (_, document) = encode(&spec, secret(), &record, None);
+    let found = bson::deserialize_from_slice::<bson::Document>(&document).expect("BSON");
+    let codes = found.get_document("more").and_then(|more| more.get_array("codes")).expect("an array");
+    assert_eq!(codes, &vec![Bson::Null; 1200]);
+    let mut again = found.clone();
+    again.remove("_id");
+    let again = raw(again);
+    assert_eq!(Stored::parse(&document).expect("ours").body, &again[4..again.len() - 1], "the names are the same too");
+}
+
+#[test]
+fn ids_and_digests_of_arrays_never_change() {
+    let found: Vec<String> = ["", "[identity]\nfields = ['rows']", "[identity]\nexcept = ['rows']"]
+        .iter()
+        .map(|head| encode(&spec_of_arrays(head), IdentityKey::default(), &record_of_arrays(), None).0)
+        .map(|encoded| format!("{} {}", encoded.id, encoded.digest))
+        .collect();
+    assert_eq!(found, KNOWN_IDS_OF_ARRAYS);
+}
+
+/// `_id` and digest with all fields as identity, the rows alone, and all but the rows.
+const KNOWN_IDS_OF_ARRAYS: [&str; 3] = [
+    "d9e308a6-4e39-8f91-ab68-b54e85340eff 65a2b96c42432bd6ebb191982a614536",
+    "3e75ad92-ae44-8b01-9d96-a31e43824059 65a2b96c42432bd6ebb191982a614536",
+    "e0bbccd9-e443-858f-a902-6845f53e45e7 65a2b96c42432bd6ebb191982a614536",
+];
+
+#[test]
+fn an_array_is_one_element_of_the_identity() {
+    let field = "[[field]]\nname = 'codes'\ntype = 'int32'\nrepeats = true\nprivacy = 'none'\n";
+    let other = "[[field]]\nname = 'x'\ntype = 'int32'\nprivacy = 'none'\n";
+    let spec = |head: &str, fields: &str| Spec::from_toml(&format!("name = 'x'\n{head}\n{fields}"), "test").unwrap();
+    let id = |spec: &Spec, codes: &[i32]| {
+        let items: Vec<Value> = codes.iter().map(|code| Value::Int32(*code)).collect();
+        let values = vec![Value::Items(0..items.len() as u32), Value::Int32(1)];
+        encode(spec, secret(), &Record { values, items, ..Record::default() }, None).0.id
+    };
+    let alone = spec("", field);
+    let named = spec("[identity]\nfields = ['codes']", &format!("{field}{other}"));
+    let excepted = spec("[identity]\nexcept = ['codes']", &format!("{field}{other}"));
+    assert_eq!(id(&alone, &[1, 2]), id(&named, &[1, 2]), "the body is the identity, or the element alone");
+    for other in [&[2, 1][..], &[1], &[], &[1, 2, 2]] {
+        assert_ne!(id(&named, &[1, 2]), id(&named, other));
+        assert_eq!(id(&excepted, &[1, 2]), id(&excepted, other));
+    }
+}
+
+#[test]
+fn differences_inside_arrays_are_named_by_item() {
+    let check = |left: bson::Bson, right: bson::Bson, expected: &[&str]| {
+        let (left, right) = (raw(doc! { "_id": 1, "n": left }), raw(doc! { "_id": 1, "n": right }));
+        assert_eq!(fields_that_differ(&left, &right), expected);
+        assert_eq!(same_fields(&left, &right), expected.is_empty());
+        for name in expected {
+            let found = [&left, &right].map(|document| {
+                super::value_at(bson::RawDocument::from_bytes(document).expect("BSON"), name).is_some()
+            });
+            assert_ne!(found, [false, false], "{name}");
+        }
+    };
+    let array = |items: &[i32]| Bson::from(items.to_vec());
+    check(array(&[1, 2]), array(&[1, 2]), &[]);
+    check(array(&[1, 2]), array(&[1, 3]), &["n[1]"]);
+    check(array(&[1, 2]), array(&[2, 1]), &["n[0]", "n[1]"]);
+    check(array(&[1, 2]), array(&[1]), &["n"]);
+    check(array(&[]), Bson::Null, &["n"]);
+    let rows = |family: &str, given: &[&str]| {
+        Bson::Array(vec![doc! { "f": "x" }.into(), doc! { "f": family, "g": { "h": given.to_vec() } }.into()])
+    };
+    check(rows("a", &["b"]), rows("c", &["b"]), &["n[1].f"]);
+    check(rows("a", &["b"]), rows("a", &["b", "c"]), &["n[1].g.h"]);
+    check(rows("a", &["b", "d"]), rows("x", &["b", "c"]), &["n[1].f", "n[1].g.h[1]"]);
+    let ordered = |document: bson::Document| Bson::Array(vec![document.into()]);
+    check(ordered(doc! { "a": 1, "b": 2 }), ordered(doc! { "b": 2, "a": 1 }), &["n"]);
+    check(ordered(doc! { "a": 1 }), ordered(doc! { "a": 1, "b": 2 }), &["n[0].b"]);
+}
+
+#[test]
+fn dotted_fields_keep_an_array_whole() {
+    let document = doc! { "_id": 1, "n": { "rows": [{ "x": 1 }] } };
+    assert_eq!(dotted_fields(&raw(document)).as_bytes(), raw(doc! { "n.rows": [{ "x": 1 }] }));
+}

@@ -1,117 +1,109 @@
 //! Converts stored values to the cells of a source. Read again with the same spec, each cell gives the same value bit
 //! for bit.
 
-use bson::{RawBsonRef, RawDocument};
+use bson::{RawArray, RawBsonRef, RawDocument};
 
-use super::stored::LINEAGE_FIELD;
+use super::extended_json::{write_json, write_name};
+use super::fit::{DAY_MS, Misfit, fit};
 use crate::parse::DateFormat;
-use crate::spec::{Decimal, Field, FieldType, NumberFormat, Presence, Spec, trim};
+use crate::spec::{Decimal, FieldType, Node, NumberFormat, Spec};
 
-const DAY_MS: i64 = 86_400_000;
-/// 0001-01-01 and 10000-01-01. Dates outside this range need a year with more or fewer than four digits.
-const YEAR_1_MS: i64 = -62_135_596_800_000;
-const YEAR_10000_MS: i64 = 253_402_300_800_000;
-
-/// Why a document cannot be written as a row of the spec's source: read again, the row would become another document or
-/// a reject.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Misfit {
-    /// The field's dotted name.
-    pub field: String,
-    /// The problem. Contains no value.
-    pub problem: &'static str,
-}
-
-/// The values of a document, one for each field in the spec's order. Fails if a value does not match its field, or the
-/// document has other fields.
-pub fn field_values<'a>(document: &'a [u8], spec: &Spec) -> Result<Vec<RawBsonRef<'a>>, Misfit> {
-    let misfit = |field: &str, problem| Misfit { field: field.to_owned(), problem };
-    let document = RawDocument::from_bytes(document).map_err(|_| misfit("", "the document is not valid BSON"))?;
-    let mut values = Vec::with_capacity(spec.fields.len());
-    for field in &spec.fields {
-        let value = value_at(document, &field.name).ok_or_else(|| misfit(&field.name, "there is no such field"))?;
-        fits(value, field).map_err(|problem| misfit(&field.name, problem))?;
-        values.push(value);
-    }
-    if count_leaves(document, "", spec) > spec.fields.len() {
-        return Err(misfit("", "the document has fields that the spec does not know"));
-    }
-    Ok(values)
-}
-
-/// The document as cells, one for each field in the spec's order. Null becomes the empty text. `dates` contains a
-/// format for each field; ISO 8601 is used if there is none.
+/// The document as cells, one for each column of the spec. Null becomes the empty text, and an array becomes JSON.
+/// `dates` contains a format for each field; ISO 8601 is used if there is none.
 pub fn cell_texts(document: &[u8], spec: &Spec, dates: &[Option<DateFormat>]) -> Result<Vec<String>, Misfit> {
-    let values = field_values(document, spec)?;
-    let format = |index: usize| dates.get(index).copied().flatten().unwrap_or(DateFormat::Iso);
-    let texts = values.into_iter().zip(&spec.fields).enumerate();
-    Ok(texts.map(|(index, (value, field))| cell_text(value, &field.kind, format(index))).collect())
+    let document = fit(document, spec)?;
+    let mut texts = Vec::with_capacity(spec.fields.len());
+    Cells { spec, dates }.add(document, &spec.shape.roots, &mut texts);
+    Ok(texts)
 }
 
-/// The value with this dotted name.
-pub fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
-    match name.split_once('.') {
-        None => document.get(name).ok().flatten(),
-        Some((outer, inner)) => value_at(document.get(outer).ok()??.as_document()?, inner),
+/// Writes the cells of documents that fit the spec.
+struct Cells<'s> {
+    spec: &'s Spec,
+    dates: &'s [Option<DateFormat>],
+}
+
+impl Cells<'_> {
+    fn add(&self, document: &RawDocument, nodes: &[Node], texts: &mut Vec<String>) {
+        for node in nodes {
+            let value = document.get(node.name()).ok().flatten().unwrap_or(RawBsonRef::Null);
+            match (node, value) {
+                (Node::Group { repeats: None, children, .. }, RawBsonRef::Document(inner)) => {
+                    self.add(inner, children, texts);
+                }
+                (Node::Leaf { field, .. }, value) => {
+                    texts.push(cell_text(value, &self.spec.fields[*field].kind, self.date(*field)));
+                }
+                (_, value) => {
+                    let mut json = Vec::new();
+                    self.write_json(node, value, &mut json);
+                    texts.push(String::from_utf8_lossy(&json).into_owned());
+                }
+            }
+        }
+    }
+
+    fn date(&self, field: usize) -> DateFormat {
+        self.dates.get(field).copied().flatten().unwrap_or(DateFormat::Iso)
+    }
+
+    /// Appends an element as JSON. Numbers and booleans are JSON's own, whatever the notation of the source.
+    fn write_json(&self, node: &Node, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
+        match (node, value) {
+            (Node::List { field, .. }, RawBsonRef::Array(items)) => {
+                write_array(items, out, |item, out| self.write_scalar(*field, item, out));
+            }
+            (Node::Group { children, .. }, RawBsonRef::Array(items)) => {
+                write_array(items, out, |item, out| {
+                    if let RawBsonRef::Document(item) = item {
+                        self.write_object(children, item, out);
+                    }
+                });
+            }
+            (Node::Group { children, .. }, RawBsonRef::Document(document)) => {
+                self.write_object(children, document, out);
+            }
+            (Node::Leaf { field, .. }, value) => self.write_scalar(*field, value, out),
+            _ => out.extend_from_slice(b"null"),
+        }
+    }
+
+    fn write_object(&self, nodes: &[Node], document: &RawDocument, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (position, node) in nodes.iter().enumerate() {
+            write_name(node.name(), position, out);
+            let value = document.get(node.name()).ok().flatten().unwrap_or(RawBsonRef::Null);
+            self.write_json(node, value, out);
+        }
+        out.push(b'}');
+    }
+
+    fn write_scalar(&self, field: usize, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
+        let text = match value {
+            RawBsonRef::Null => "null".to_owned(),
+            RawBsonRef::Boolean(flag) => flag.to_string(),
+            RawBsonRef::Double(number) => number.to_string(),
+            RawBsonRef::Decimal128(number) => decimal_text(number),
+            RawBsonRef::Int32(_) | RawBsonRef::Int64(_) => cell_text(value, &FieldType::String, DateFormat::Iso),
+            value => return write_json(&cell_text(value, &self.spec.fields[field].kind, self.date(field)), out),
+        };
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
-/// Number of leaf elements without `_id` and lineage. A nested document with a name that is not in the spec counts as
-/// one.
-fn count_leaves(document: &RawDocument, prefix: &str, spec: &Spec) -> usize {
-    let leaves = |(name, value): (&bson::raw::CStr, RawBsonRef<'_>)| match value {
-        _ if prefix.is_empty() && matches!(name.as_str(), "_id" | LINEAGE_FIELD) => 0,
-        RawBsonRef::Document(inner) if !inner.is_empty() => {
-            let prefix = format!("{prefix}{}.", name.as_str());
-            let known = spec.fields.iter().any(|field| field.name.starts_with(&prefix));
-            if known { count_leaves(inner, &prefix, spec) } else { 1 }
+fn write_array(items: &RawArray, out: &mut Vec<u8>, write: impl Fn(RawBsonRef<'_>, &mut Vec<u8>)) {
+    out.push(b'[');
+    for (position, item) in items.into_iter().flatten().enumerate() {
+        if position > 0 {
+            out.push(b',');
         }
-        _ => 1,
-    };
-    document.iter().flatten().map(leaves).sum()
-}
-
-fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
-    match (&field.kind, value) {
-        (_, RawBsonRef::Null) if field.presence == Presence::Required => Err("null, where a value must be"),
-        (_, RawBsonRef::Null)
-        | (FieldType::Int32(_), RawBsonRef::Int32(_))
-        | (FieldType::Int64(_), RawBsonRef::Int64(_))
-        | (FieldType::Bool { .. }, RawBsonRef::Boolean(_)) => Ok(()),
-        (FieldType::String, RawBsonRef::String(text)) => string_fits(text, field),
-        (FieldType::Enum { values, .. }, RawBsonRef::String(text)) => {
-            check(values.iter().any(|value| value == text), "a text that is not in the field's list")
-        }
-        (FieldType::Double(_), RawBsonRef::Double(number)) => check(number.is_finite(), "NaN or infinite"),
-        (FieldType::Decimal128(_), RawBsonRef::Decimal128(number)) => {
-            check(Decimal::from_bson(number.bytes()).is_some(), "NaN, infinite, or of more than 34 digits")
-        }
-        (FieldType::Date, RawBsonRef::DateTime(date)) => {
-            check(date.timestamp_millis() % DAY_MS == 0, "a date with a time of day")?;
-            year_fits(date.timestamp_millis())
-        }
-        (FieldType::Datetime, RawBsonRef::DateTime(date)) => year_fits(date.timestamp_millis()),
-        _ => Err("another BSON type than the spec's"),
+        write(item, out);
     }
+    out.push(b']');
 }
 
-fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
-    if holds { Ok(()) } else { Err(problem) }
-}
-
-/// Checks that the text could be the result of cleaning, which trims texts, turns null markers into null and rejects
-/// control characters.
-fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
-    check(!text.is_empty(), "an empty text, which reads as no value")?;
-    check(trim(text) == text, "white space around the text, which reading takes away")?;
-    let is_control = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n');
-    check(!text.bytes().any(is_control), "a control character, which cleaning refuses")?;
-    let is_marker = field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text));
-    check(!is_marker, "a text that reads as no value")
-}
-
-fn year_fits(ms: i64) -> Result<(), &'static str> {
-    check((YEAR_1_MS..YEAR_10000_MS).contains(&ms), "a date outside the years 1 to 9999")
+fn decimal_text(number: bson::Decimal128) -> String {
+    Decimal::from_bson(number.bytes()).map_or_else(|| number.to_string(), |number| number.to_string())
 }
 
 fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> String {
@@ -122,9 +114,7 @@ fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> Str
         // The shortest digits from which the same double is read again, never with an exponent.
         (RawBsonRef::Double(number), FieldType::Double(decorated)) => with_mark(number.to_string(), decorated),
         (RawBsonRef::Decimal128(number), FieldType::Decimal128(decorated)) => {
-            let text =
-                Decimal::from_bson(number.bytes()).map_or_else(|| number.to_string(), |number| number.to_string());
-            with_mark(text, decorated)
+            with_mark(decimal_text(number), decorated)
         }
         (RawBsonRef::Boolean(flag), FieldType::Bool { truthy, falsy }) => {
             let texts = if flag { truthy } else { falsy };
@@ -183,8 +173,9 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 mod tests {
     use bson::{Bson, DateTime, RawDocumentBuf, doc};
 
+    use super::super::fit::{YEAR_1_MS, YEAR_10000_MS};
     use super::*;
-    use crate::spec::{Constraints, Identity, OnConflict, Privacy, SourceFormat};
+    use crate::spec::{Constraints, Field, Identity, OnConflict, Presence, Privacy, Shape, SourceFormat};
 
     fn spec(fields: &[(&str, FieldType)]) -> Spec {
         let field = |(name, kind): &(&str, FieldType)| Field {
@@ -193,17 +184,20 @@ mod tests {
             aliases: Vec::new(),
             kind: kind.clone(),
             presence: if *name == "required" { Presence::Required } else { Presence::Nullable },
+            repeats: false,
             clean: Vec::new(),
             null_markers: vec!["N/A".to_owned()],
             constraints: Constraints::default(),
             privacy: Privacy::None,
         };
+        let fields: Vec<Field> = fields.iter().map(field).collect();
         Spec {
             text: String::new(),
             name: "test".into(),
             collection: "test".into(),
             origin: "test".into(),
-            fields: fields.iter().map(field).collect(),
+            shape: Shape::new(&fields, Vec::new()),
+            fields,
             identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
             plausibility: Vec::new(),
             indexes: Vec::new(),
@@ -347,5 +341,66 @@ mod tests {
         assert_eq!(written(&[Some(iso), Some(german)]), ["1970-01-01", "02.01.1970"]);
         assert_eq!(written(&[Some(german), None]), ["01.01.1970", "1970-01-02"]);
         assert_eq!(written(&[Some(german)]), ["01.01.1970", "1970-01-02"]);
+    }
+
+    const ARRAYS: &str = "name = 'x'\n\
+        [[group]]\nname = 'rows'\nrepeats = 'row'\n\
+        [[field]]\nname = 'rows.in.day'\ntype = 'date'\npresence = 'nullable'\nprivacy = 'none'\n\
+        [[field]]\nname = 'rows.flag'\ntype = 'bool'\ntruthy = ['ja']\nfalsy = ['nein']\nprivacy = 'none'\n\
+        [[field]]\nname = 'rows.codes'\ntype = 'string'\nrepeats = true\nprivacy = 'none'\n\
+        [[field]]\nname = 'doses'\ntype = 'double'\ndecimal = ','\nrepeats = true\npresence = 'nullable'\nprivacy = 'none'\n\
+        [[field]]\nname = 'exact'\ntype = 'decimal128'\nrepeats = true\npresence = 'optional'\nprivacy = 'none'\n";
+
+    #[test]
+    fn arrays_are_written_as_json() {
+        let spec = Spec::from_toml(ARRAYS, "test").expect("a right spec");
+        let day = DateTime::from_millis(DAY_MS);
+        let decimals = ["1.50", "15E+3"].map(|text| text.parse::<bson::Decimal128>().expect("valid"));
+        let row = |day: Bson| doc! { "in": { "day": day }, "flag": true, "codes": ["a\"b", "\u{e9}"] };
+        let document = doc! {
+            "_id": 1, "rows": [row(day.into()), row(Bson::Null)], "doses": [0.1, Bson::Null, -0.0],
+            "exact": decimals.to_vec(),
+        };
+        let german = DateFormat::DayMonthYear(b'.');
+        let expected = [
+            r#"[{"in":{"day":"02.01.1970"},"flag":true,"codes":["a\"b","é"]},{"in":{"day":null},"flag":true,"codes":["a\"b","é"]}]"#,
+            "[0.1,null,-0]",
+            "[1.50,15E+3]",
+        ];
+        assert_eq!(texts(document, &spec, &[Some(german)]), Ok(expected.map(str::to_owned).to_vec()));
+        let empty = doc! { "_id": 1, "rows": [], "doses": [], "exact": [] };
+        assert_eq!(texts(empty, &spec, &[]), Ok(vec!["[]".to_owned(); 3]));
+    }
+
+    #[test]
+    fn arrays_that_would_not_come_back_are_misfits() {
+        let spec =
+            Spec::from_toml(&ARRAYS.replace("repeats = 'row'", "repeats = 'row'\npresence = 'required'"), "test")
+                .expect("a right spec");
+        let check = |rows: Bson, doses: Bson, field: &str, problem: &str| {
+            let misfit = texts(doc! { "rows": rows, "doses": doses, "exact": [] }, &spec, &[]).expect_err("a misfit");
+            assert_eq!((misfit.field.as_str(), misfit.problem.contains(problem)), (field, true), "{misfit:?}");
+        };
+        let row = || doc! { "in": { "day": null }, "flag": true, "codes": ["a"] };
+        let rows = |document: bson::Document| Bson::Array(vec![row().into(), document.into()]);
+        let with = |name: &str, value: Bson| {
+            let mut document = row();
+            document.insert(name, value);
+            rows(document)
+        };
+        let doses = || Bson::Array(Vec::new());
+        check(Bson::Null, doses(), "rows", "another BSON type");
+        check(Bson::Array(Vec::new()), doses(), "rows", "no items");
+        check(Bson::Array(vec![Bson::Int32(1)]), doses(), "rows", "not a document");
+        check(with("flag", Bson::Null), doses(), "rows.flag", "null");
+        check(with("codes", Bson::from("a")), doses(), "rows.codes", "another BSON type");
+        check(with("codes", Bson::Array(Vec::new())), doses(), "rows.codes", "no items");
+        check(with("codes", Bson::Array(vec![Bson::Null])), doses(), "rows.codes", "null");
+        check(with("more", Bson::Int32(1)), doses(), "", "does not know");
+        check(with("in", doc! { "day": null, "x": 1 }.into()), doses(), "", "does not know");
+        check(rows(doc! { "flag": true }), doses(), "rows.in.day", "no such field");
+        check(rows(row()), Bson::Double(1.0), "doses", "another BSON type");
+        check(rows(row()), Bson::Array(vec![Bson::Int32(1)]), "doses", "another BSON type");
+        check(rows(row()), doc! { "0": 1.0 }.into(), "doses", "another BSON type");
     }
 }

@@ -3,10 +3,10 @@
 use bson::RawDocument;
 
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
-use crate::encode::text::{Misfit, cell_texts, field_values};
-use crate::encode::{LINEAGE_FIELD, Stored, extended_json};
+use crate::encode::text::cell_texts;
+use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit};
 use crate::parse::DELIMITERS;
-use crate::spec::{Field, Spec};
+use crate::spec::{Column, Spec};
 
 /// Collects lines until they are written.
 pub(super) struct Rows<'a> {
@@ -23,7 +23,7 @@ impl<'a> Rows<'a> {
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         if let ExportFormat::Csv { delimiter } = options.format {
-            write_header(&spec.fields, delimiter, &mut ready);
+            write_header(&spec.columns(), delimiter, &mut ready);
         }
         Self { spec, options, ready, exported: Exported::default(), refused: 0 }
     }
@@ -73,7 +73,7 @@ impl<'a> Rows<'a> {
     }
 
     fn push_json(&mut self, document: &[u8]) -> Result<(), Misfit> {
-        let misfit = field_values(document, self.spec).err();
+        let misfit = fit(document, self.spec).err();
         if let Some(misfit) = misfit.as_ref().filter(|_| self.options.skip_foreign) {
             return Err(misfit.clone());
         }
@@ -100,9 +100,9 @@ impl<'a> Rows<'a> {
 /// Writes the names of the columns. A name is quoted if it could mislead the detection of format and delimiter at the
 /// beginning of the file: a name that contains any possible delimiter, or a first name such as `{a}` (like JSON) or
 /// `ORC` (like an archive).
-fn write_header(fields: &[Field], delimiter: u8, out: &mut Vec<u8>) {
-    for (position, field) in fields.iter().enumerate() {
-        let name = field.column.as_str();
+fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
+    for (position, column) in columns.iter().enumerate() {
+        let name = column.column;
         if position > 0 {
             out.push(delimiter);
         }

@@ -11,7 +11,7 @@ use crate::spec::Spec;
 /// every record could be stored twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionIdentity {
-    /// The identity fields in the spec's order, each as `name: type`.
+    /// The identity fields in the spec's order, each as `name: type`. Arrays have `[]` after their name.
     pub fields: Vec<String>,
     /// Fingerprint of the identity key, or `none`.
     pub key: String,
@@ -22,7 +22,7 @@ impl CollectionIdentity {
     pub fn of(spec: &Spec, key: &IdentityKey) -> Self {
         let named = |index: &usize| {
             let field = &spec.fields[*index];
-            format!("{}: {}", field.name, field.kind.name())
+            format!("{}: {}", spec.shape.marked_name(field), field.kind.name())
         };
         Self { fields: spec.identity.fields.iter().map(named).collect(), key: key.fingerprint() }
     }
@@ -92,6 +92,12 @@ mod tests {
                     [[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
         let spec = Spec::from_toml(spec, "a test").unwrap();
         assert_eq!(CollectionIdentity::of(&spec, &IdentityKey::default()), identity(&["Age: int32"], "none"));
+        let arrays = "name = 'a'\n[[group]]\nname = 'g'\nrepeats = 'g'\n\
+                      [[field]]\nname = 'g.x'\ntype = 'string'\nprivacy = 'none'\n\
+                      [[field]]\nname = 'l'\ntype = 'date'\nrepeats = true\nprivacy = 'none'\n";
+        let arrays = Spec::from_toml(arrays, "a test").unwrap();
+        let of_arrays = identity(&["g[].x: string", "l[]: date"], "none");
+        assert_eq!(CollectionIdentity::of(&arrays, &IdentityKey::default()), of_arrays);
         let keyed = CollectionIdentity::of(&spec, &IdentityKey::from_secret("secret"));
         assert!(keyed.key.len() == 16 && !keyed.key.contains("secret"));
     }

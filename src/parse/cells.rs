@@ -4,10 +4,26 @@ use std::ops::Range;
 
 /// The cells of one row. Each cell is a range of the row's bytes, or a range of a scratch buffer if its text differs
 /// from the row's bytes.
+///
+/// The cell of an array contains its JSON text. Its items have cells of their own.
 #[derive(Debug, Default)]
 pub struct Cells {
     spans: Vec<Span>,
     scratch: Vec<u8>,
+    items: Items,
+}
+
+/// The cells of the items of all arrays in a row. The items of one array follow each other, and each has the same number
+/// of cells. The cell of an array inside an item is a range of further cells.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    /// For each column that is an array, its cells.
+    arrays: Vec<Range<u32>>,
+    cells: Vec<Span>,
+    /// Texts that are not a range of the array's own text.
+    text: Vec<u8>,
+    /// Least number of bytes that the items take in the document.
+    document_bytes_min: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -19,9 +35,13 @@ struct Span {
 
 /// Where the text of a cell is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Row,
     Scratch,
+    /// The text of [`Items`].
+    Items,
+    /// The cell is an array: a range of the cells of [`Items`].
+    Array,
     /// No cell was given. It reads as an empty cell.
     Absent,
 }
@@ -36,7 +56,7 @@ impl Cells {
     /// Removes the cells of the previous row and adds `count` empty cells, which can then be set in any order.
     pub fn clear_for(&mut self, count: usize) {
         self.clear();
-        self.spans.resize(count, Span { start: 0, end: 0, place: Place::Absent });
+        self.spans.resize(count, ABSENT);
     }
 
     /// Adds a cell whose text is a range of the row.
@@ -119,6 +139,116 @@ impl Cells {
     }
 }
 
+const ABSENT: Span = Span { start: 0, end: 0, place: Place::Absent };
+
 fn borrowed(range: &Range<usize>) -> Span {
-    Span { start: range.start as u32, end: range.end as u32, place: Place::Row }
+    span(range, Place::Row)
+}
+
+fn span(range: &Range<usize>, place: Place) -> Span {
+    Span { start: range.start as u32, end: range.end as u32, place }
+}
+
+impl Cells {
+    /// Returns the cells of the array of the spec's column number `index` among those that are arrays.
+    pub fn array(&self, index: usize) -> Range<u32> {
+        self.items.arrays[index].clone()
+    }
+
+    /// Returns the cells of the array in cell `index` of an item.
+    pub fn array_in_item(&self, index: u32) -> Range<u32> {
+        self.items.array(index as usize)
+    }
+
+    /// Returns the text of cell `index` of an item, and whether the text is a range of the row.
+    pub fn item_text<'a>(&'a self, row: &'a str, index: u32) -> Option<(&'a str, bool)> {
+        let Span { start, end, place } = self.items.cells[index as usize];
+        let range = start as usize..end as usize;
+        let text = match place {
+            Place::Row => return row.get(range).map(|text| (text, true)),
+            Place::Scratch => &self.scratch[range],
+            Place::Items => &self.items.text[range],
+            Place::Array | Place::Absent => &[],
+        };
+        std::str::from_utf8(text).ok().map(|text| (text, false))
+    }
+
+    /// Returns the bytes of cell `index`, and the items of the row, to which those of this cell can be added.
+    pub(super) fn for_array<'a>(&'a mut self, row: &'a [u8], index: usize) -> (&'a [u8], ItemsOf<'a>) {
+        let Span { start, end, place } = self.spans[index];
+        let from = if place == Place::Row { row } else { &self.scratch };
+        let items = ItemsOf { items: &mut self.items, place, start: start as usize };
+        (&from[start as usize..end as usize], items)
+    }
+
+    /// Removes the items of the previous row.
+    pub(super) fn clear_items(&mut self) {
+        self.items.arrays.clear();
+        self.items.cells.clear();
+        self.items.text.clear();
+        self.items.document_bytes_min = 0;
+    }
+
+    /// Adds the cells of the next column that is an array.
+    pub(super) fn push_array(&mut self, cells: Range<usize>) {
+        self.items.arrays.push(cells.start as u32..cells.end as u32);
+    }
+}
+
+impl Items {
+    fn array(&self, index: usize) -> Range<u32> {
+        match self.cells[index] {
+            Span { start, end, place: Place::Array } => start..end,
+            _ => 0..0,
+        }
+    }
+}
+
+/// The items of a row, while those of an array are added. The array's text begins at byte `start` of `place`.
+pub(super) struct ItemsOf<'a> {
+    items: &'a mut Items,
+    place: Place,
+    start: usize,
+}
+
+impl ItemsOf<'_> {
+    /// Number of cells of all items.
+    pub(super) fn len(&self) -> usize {
+        self.items.cells.len()
+    }
+
+    /// Adds `count` empty cells, which take at least `bytes_min` bytes in the document. Returns that number for all
+    /// items of the row.
+    pub(super) fn push_empty(&mut self, count: usize, bytes_min: usize) -> usize {
+        let len = self.items.cells.len() + count;
+        self.items.cells.resize(len, ABSENT);
+        self.items.document_bytes_min += bytes_min;
+        self.items.document_bytes_min
+    }
+
+    pub(super) fn is_set(&self, index: usize) -> bool {
+        self.items.cells[index].place != Place::Absent
+    }
+
+    /// Sets a cell to a range of the array's text.
+    pub(super) fn set_borrowed(&mut self, index: usize, range: &Range<usize>) {
+        self.items.cells[index] = span(&(range.start + self.start..range.end + self.start), self.place);
+    }
+
+    pub(super) fn set_owned(&mut self, index: usize, text: &[u8]) {
+        let start = self.items.text.len();
+        self.items.text.extend_from_slice(text);
+        self.items.cells[index] = span(&(start..self.items.text.len()), Place::Items);
+    }
+
+    /// Sets a cell to an array.
+    pub(super) fn set_array(&mut self, index: usize, cells: &Range<usize>) {
+        self.items.cells[index] = span(cells, Place::Array);
+    }
+
+    /// Returns the range of the array's text that a cell contains, if it has been set.
+    pub(super) fn range_of(&self, index: usize) -> Option<Range<usize>> {
+        let Span { start, end, place } = self.items.cells[index];
+        (place == self.place).then(|| start as usize - self.start..end as usize - self.start)
+    }
 }

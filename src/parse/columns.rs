@@ -1,8 +1,8 @@
-//! Assigns columns to fields by name. Letter case, spaces, underscores and hyphens are ignored.
+//! Assigns the columns of a source to the columns of the spec by name. Letter case, spaces, underscores and hyphens are ignored.
 
 use std::collections::HashMap;
 
-use crate::spec::{Field, Spec, column_key};
+use crate::spec::{Column, column_key};
 
 /// The columns that a reject file has before the source's own columns. They are ignored when a corrected reject file
 /// is loaded.
@@ -13,47 +13,47 @@ pub const REJECT_COLUMNS: [&str; 5] =
 /// common column name and would otherwise match.
 const ID_COLUMN: &str = "_id";
 
-/// The columns that the fields of a spec use.
+/// The columns that a spec knows: those of a row, or those of a repeating group's items.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// Fields by the key of their column and of their aliases.
+    /// Columns by the key of their name in the source and of their aliases.
     by_column: HashMap<String, Vec<usize>>,
-    /// Fields by the key of their own name. Used for columns that no field names as its column or alias.
+    /// Columns by the key of their name in the document. Used for names that are not a column or alias.
     by_name: HashMap<String, Vec<usize>>,
-    /// Fields whose column or alias is exactly `_id`.
-    id_fields: Vec<usize>,
+    /// Columns whose name or alias is exactly `_id`.
+    with_id: Vec<usize>,
     ignored: Vec<String>,
 }
 
 impl Columns {
-    pub(super) fn new(spec: &Spec) -> Self {
-        let mut columns = Self {
+    pub(super) fn new(columns: &[Column<'_>]) -> Self {
+        let mut known = Self {
             by_column: HashMap::new(),
             by_name: HashMap::new(),
-            id_fields: Vec::new(),
+            with_id: Vec::new(),
             ignored: REJECT_COLUMNS.map(column_key).to_vec(),
         };
-        for (index, field) in spec.fields.iter().enumerate() {
-            spellings(field).for_each(|spelling| columns.add(spelling, index));
-            note(&mut columns.by_name, column_key(&field.name), index);
+        for (index, column) in columns.iter().enumerate() {
+            spellings(column).for_each(|spelling| known.add(spelling, index));
+            note(&mut known.by_name, column_key(&column.name), index);
         }
-        columns
+        known
     }
 
-    fn add(&mut self, spelling: &str, field: usize) {
+    fn add(&mut self, spelling: &str, column: usize) {
         if spelling == ID_COLUMN {
-            self.id_fields.push(field);
+            self.with_id.push(column);
         } else {
-            note(&mut self.by_column, column_key(spelling), field);
+            note(&mut self.by_column, column_key(spelling), column);
         }
     }
 
-    /// Returns the indices of the fields that read the column with this name.
-    pub(super) fn fields_of(&self, column: &str) -> &[usize] {
-        if column == ID_COLUMN {
-            return &self.id_fields;
+    /// Returns the indices of the spec's columns that have this name in the source.
+    pub(super) fn of(&self, name: &str) -> &[usize] {
+        if name == ID_COLUMN {
+            return &self.with_id;
         }
-        let key = column_key(column);
+        let key = column_key(name);
         self.by_column.get(&key).or_else(|| self.by_name.get(&key)).map_or(&[], Vec::as_slice)
     }
 
@@ -63,19 +63,19 @@ impl Columns {
     }
 }
 
-fn spellings(field: &Field) -> impl Iterator<Item = &str> {
-    field.aliases.iter().map(String::as_str).chain([field.column.as_str()])
+fn spellings<'c>(column: &'c Column<'_>) -> impl Iterator<Item = &'c str> {
+    column.aliases.iter().map(String::as_str).chain([column.column])
 }
 
-fn note(fields: &mut HashMap<String, Vec<usize>>, key: String, field: usize) {
-    let fields = fields.entry(key).or_default();
-    if !fields.contains(&field) {
-        fields.push(field);
+fn note(columns: &mut HashMap<String, Vec<usize>>, key: String, column: usize) {
+    let columns = columns.entry(key).or_default();
+    if !columns.contains(&column) {
+        columns.push(column);
     }
 }
 
-/// Returns true if the name that a user gave refers to this field.
-pub(super) fn is_named(field: &Field, name: &str) -> bool {
+/// Returns true if the name that a user gave refers to this column.
+pub(super) fn is_named(column: &Column<'_>, name: &str) -> bool {
     let key = column_key(name);
-    spellings(field).chain([field.name.as_str()]).any(|spelling| column_key(spelling) == key)
+    spellings(column).chain([column.name.as_str()]).any(|spelling| column_key(spelling) == key)
 }

@@ -1,28 +1,32 @@
 //! The layout of a source, determined before its rows are read: dialect, columns and date formats.
 
-use super::columns::{Columns, is_named};
 use std::ops::Range;
 
+use super::columns::{Columns, is_named};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
 use super::format::FormatName;
+use super::items::Arrays;
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
-use crate::spec::{Field, FieldType, Presence, Sign, SourceFormat, Spec, column_key};
+use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, Spec, column_key};
 
 /// Assigns the cells of a row to fields, and gives the formats of the dates.
 #[derive(Debug, Clone)]
 pub struct Layout {
     /// The format of the source.
     pub format: Format,
-    /// For each field of the spec, the index of its cell. `None` if the column is optional and absent.
+    /// For each field of the spec, the index of its cell. `None` if the column is optional and absent. The fields of a
+    /// repeating group have one cell.
     pub cell_of_field: Vec<Option<usize>>,
+    /// For each field of the spec that is in an array, the number of the array among those of a row.
+    pub array_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
     pub dates: Vec<Option<DateFormat>>,
     /// The names of the cells, for the reject file: the header as the source spells it. The keys of JSON have no order,
-    /// so its cells are in the order of the fields, and have the names of the spec's columns.
+    /// so its cells are in the order of the spec's columns, and have their names.
     pub header: Vec<String>,
-    /// Columns of the source that no field uses.
+    /// Columns of the source that no field uses, and keys in the items of arrays.
     pub unknown: Vec<String>,
     /// Rules for rows that differ from the header or from the usual quotes.
     pub rules: RowRules,
@@ -79,19 +83,23 @@ impl Layout {
     /// `sample` is the beginning of the source in UTF-8: the header and the complete rows from which the date formats
     /// are determined.
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
-        let columns = Columns::new(spec);
+        let columns = spec.columns();
+        let names = Columns::new(&columns);
         let mut layout = match format {
-            Format::Csv(dialect) => Self::bind_header(spec, &columns, dialect, sample, options)?,
-            Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, format, sample)?,
+            Format::Csv(dialect) => Self::bind_header(&columns, &names, dialect, sample, options)?,
+            Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, &names, format, sample)?,
         };
-        layout.dates = given_dates(spec, options)?;
-        layout.decide_dates(spec, sample)?;
+        layout.cell_of_field = cell_of_field(spec, &columns, &layout.cell_of_field);
+        layout.array_of_field = array_of_field(spec, &columns);
+        layout.dates = given_dates(spec, &columns, options)?;
+        layout.look_at_rows(spec, sample)?;
         Ok(layout)
     }
 
+    /// Binds delimited text. `cell_of_field` has the cells of the spec's columns.
     fn bind_header(
-        spec: &Spec,
-        columns: &Columns,
+        columns: &[Column<'_>],
+        names: &Columns,
         dialect: Dialect,
         sample: &[u8],
         options: &LayoutOptions,
@@ -99,67 +107,100 @@ impl Layout {
         let mut header = read_header(dialect, sample)?;
         let rules = row_rules(dialect, sample, &header, options);
         header.truncate(header.len() - usize::from(rules.shortened_header));
-        let sources = sources_of_fields(spec, columns, &header);
-        check_columns(spec, &header, &sources)?;
-        check_twice(columns, &header, &sources)?;
+        let sources = sources_of(columns, names, &header);
+        check_columns(columns, &header, &sources)?;
+        check_twice(names, &header, &sources)?;
         Ok(Self {
             format: Format::Csv(dialect),
             cell_of_field: sources.iter().map(|cells| cells.first().copied()).collect(),
+            array_of_field: Vec::new(),
             dates: Vec::new(),
-            unknown: unknown(columns, &header),
+            unknown: unknown(names, &header),
             header,
             rules,
         })
     }
 
-    fn bind_keys(spec: &Spec, columns: &Columns, format: Format, sample: &[u8]) -> Result<Self, LayoutError> {
-        let slots = json::Slots::new(spec);
-        let keys = json::keys(columns, format, sample);
+    /// Binds JSON. `cell_of_field` has the cells of the spec's columns.
+    fn bind_keys(
+        spec: &Spec,
+        columns: &[Column<'_>],
+        names: &Columns,
+        format: Format,
+        sample: &[u8],
+    ) -> Result<Self, LayoutError> {
+        let slots = json::Slots::new(columns, &spec.fields);
+        let keys = json::keys(names, format, sample);
         if !keys.is_empty() {
-            check_columns(spec, &keys, &sources_of_fields(spec, columns, &keys))?;
+            check_columns(columns, &keys, &sources_of(columns, names, &keys))?;
         }
         Ok(Self {
             format,
-            cell_of_field: slots.of_field.iter().copied().map(Some).collect(),
+            cell_of_field: slots.of_column.iter().copied().map(Some).collect(),
+            array_of_field: Vec::new(),
             dates: Vec::new(),
-            unknown: unknown(columns, &keys),
-            header: slots.first_field.iter().map(|&field| spec.fields[field].column.clone()).collect(),
+            unknown: unknown(names, &keys),
+            header: slots.names,
             rules: RowRules::default(),
         })
     }
 
-    /// Determines, from the rows of the sample, the formats of the date columns that the options do not set.
-    fn decide_dates(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
-        let open: Vec<(usize, usize)> = (0..spec.fields.len())
-            .filter(|&field| is_date(&spec.fields[field]) && self.dates[field].is_none())
-            .filter_map(|field| Some((field, self.cell_of_field[field]?)))
-            .collect();
+    /// Determines, from the rows of the sample, the formats of the date columns that the options do not set, and the
+    /// keys in the items of arrays that no field uses.
+    fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
+        let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
+        let is_in_array = |field: usize| self.array_of_field[field].is_some();
+        let open: Vec<bool> = (0..spec.fields.len()).map(is_open).collect();
+        let has_cell = |&field: &usize| open[field] && !is_in_array(field);
+        let cells_of_dates: Vec<(usize, usize)> =
+            (0..open.len()).filter(has_cell).filter_map(|field| Some((field, self.cell_of_field[field]?))).collect();
         let mut evidence = vec![Evidence::default(); open.len()];
-        if !open.is_empty() {
-            self.each_row(spec, sample, |row, cells| {
-                for (&(field, cell), evidence) in open.iter().zip(&mut evidence) {
-                    weigh(&spec.fields[field], cells.get(row, cell), evidence);
+        let has_arrays = (0..open.len()).any(is_in_array);
+        if has_arrays || !cells_of_dates.is_empty() {
+            let unknown = self.each_row(spec, sample, |row, cells, arrays| {
+                for &(field, cell) in &cells_of_dates {
+                    weigh(&spec.fields[field], cells.get(row, cell), &mut evidence[field]);
+                }
+                if has_arrays && let Ok(row) = std::str::from_utf8(row) {
+                    let mut see = |field: usize, text: &str| {
+                        if open[field] {
+                            weigh(&spec.fields[field], text.as_bytes(), &mut evidence[field]);
+                        }
+                    };
+                    arrays.each_value(row, cells, &mut see);
                 }
             });
+            self.unknown.extend(unknown);
         }
-        for (&(field, cell), evidence) in open.iter().zip(&evidence) {
-            self.dates[field] = match evidence.decide() {
+        self.decide_dates(spec, &open, &evidence)
+    }
+
+    /// Determines the formats of the dates of the open fields.
+    fn decide_dates(&mut self, spec: &Spec, open: &[bool], evidence: &[Evidence]) -> Result<(), LayoutError> {
+        for field in (0..open.len()).filter(|&field| open[field]) {
+            let column = match self.cell_of_field[field] {
+                Some(cell) if self.array_of_field[field].is_none() => &self.header[cell],
+                _ => &spec.fields[field].name,
+            };
+            self.dates[field] = match evidence[field].decide() {
                 // The rows of this column were rejected before. Uncorrected rows are rejected again, row by row,
                 // instead of stopping the load.
-                Decision::Unknown { .. } if self.is_reject_file() => None,
-                decision => Some(settle(&self.header[cell], decision)?),
+                Decision::Unknown { .. } if self.is_reject_file() => Some(DateFormat::Iso),
+                decision => Some(settle(column, decision)?),
             };
         }
-        let absent = (0..spec.fields.len()).filter(|&field| is_date(&spec.fields[field]));
-        absent.for_each(|field| self.dates[field] = self.dates[field].or(Some(DateFormat::Iso)));
         Ok(())
     }
 
     /// Returns the layout of these fields only, for one of several kinds of documents.
     #[must_use]
     pub fn of_fields(&self, fields: Range<usize>) -> Self {
-        let (cell_of_field, dates) = (self.cell_of_field[fields.clone()].to_vec(), self.dates[fields].to_vec());
-        Self { cell_of_field, dates, ..self.clone() }
+        Self {
+            cell_of_field: self.cell_of_field[fields.clone()].to_vec(),
+            array_of_field: self.array_of_field[fields.clone()].to_vec(),
+            dates: self.dates[fields].to_vec(),
+            ..self.clone()
+        }
     }
 
     /// Returns true if the source is a reject file.
@@ -167,16 +208,18 @@ impl Layout {
         REJECT_COLUMNS.iter().all(|name| self.header.iter().any(|column| column == name))
     }
 
-    /// Calls `see` for each row of the sample that can be parsed.
-    fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells)) {
+    /// Calls `see` for each row of the sample that can be parsed. Returns the keys in the items of arrays that no field
+    /// uses.
+    fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells, &Arrays)) -> Vec<String> {
         let mut parser = Parser::new(self, spec);
         let mut cells = Cells::default();
         for span in self.format.rows(sample) {
             let row = row_of(sample, span);
             if parser.parse(row, span, &mut cells).is_ok() {
-                see(row, &cells);
+                see(row, &cells, parser.arrays());
             }
         }
+        parser.arrays().unknown_keys()
     }
 }
 
@@ -184,24 +227,42 @@ fn row_of(sample: &[u8], span: RowSpan) -> &[u8] {
     &sample[span.start as usize..span.end as usize]
 }
 
-/// Returns, for each field of the spec, the columns that belong to it.
-fn sources_of_fields(spec: &Spec, columns: &Columns, header: &[String]) -> Vec<Vec<usize>> {
-    let mut sources = vec![Vec::new(); spec.fields.len()];
+/// Returns, for each field, its cell. `cells` has the cells of the spec's columns.
+fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -> Vec<Option<usize>> {
+    let mut cell_of_field = vec![None; spec.fields.len()];
+    for (column, cell) in columns.iter().zip(cells) {
+        cell_of_field[column.node.fields()].fill(*cell);
+    }
+    cell_of_field
+}
+
+/// Returns, for each field, the number of its array.
+fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
+    let mut array_of_field = vec![None; spec.fields.len()];
+    for (number, column) in columns.iter().filter(|column| column.node.is_array()).enumerate() {
+        array_of_field[column.node.fields()].fill(Some(number));
+    }
+    array_of_field
+}
+
+/// Returns, for each column of the spec, the columns of the source that belong to it.
+fn sources_of(columns: &[Column<'_>], names: &Columns, header: &[String]) -> Vec<Vec<usize>> {
+    let mut sources = vec![Vec::new(); columns.len()];
     for (cell, name) in header.iter().enumerate() {
-        columns.fields_of(name).iter().for_each(|&field| sources[field].push(cell));
+        names.of(name).iter().for_each(|&column| sources[column].push(cell));
     }
     sources
 }
 
-fn check_columns(spec: &Spec, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
+fn check_columns(columns: &[Column<'_>], header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
     if sources.iter().all(Vec::is_empty) {
-        let expected = spec.fields.iter().map(|field| field.column.clone()).collect();
+        let expected = columns.iter().map(|column| column.column.to_owned()).collect();
         return Err(LayoutError::NoKnownColumn { columns: header.len(), expected });
     }
     let is_missing =
-        |(field, sources): &(&Field, &Vec<usize>)| field.presence != Presence::Optional && sources.is_empty();
+        |(column, sources): &(&Column<'_>, &Vec<usize>)| column.presence != Presence::Optional && sources.is_empty();
     let missing: Vec<String> =
-        spec.fields.iter().zip(sources).filter(is_missing).map(|(field, _)| field.column.clone()).collect();
+        columns.iter().zip(sources).filter(is_missing).map(|(column, _)| column.column.to_owned()).collect();
     if missing.is_empty() { Ok(()) } else { Err(LayoutError::MissingColumns { missing, seen: header.to_vec() }) }
 }
 
@@ -230,29 +291,50 @@ fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> 
     Ok(())
 }
 
-fn unknown(columns: &Columns, header: &[String]) -> Vec<String> {
-    header.iter().filter(|name| columns.fields_of(name).is_empty() && !columns.is_ignored(name)).cloned().collect()
+fn unknown(names: &Columns, header: &[String]) -> Vec<String> {
+    header.iter().filter(|name| names.of(name).is_empty() && !names.is_ignored(name)).cloned().collect()
 }
 
 fn is_date(field: &Field) -> bool {
     matches!(field.kind, FieldType::Date | FieldType::Datetime)
 }
 
-/// Returns the date formats from the options, for each field of the spec.
-fn given_dates(spec: &Spec, options: &LayoutOptions) -> Result<Vec<Option<DateFormat>>, LayoutError> {
+/// Returns the date formats from the options, for each field of the spec. A field inside an array is named as in the
+/// document.
+fn given_dates(
+    spec: &Spec,
+    columns: &[Column<'_>],
+    options: &LayoutOptions,
+) -> Result<Vec<Option<DateFormat>>, LayoutError> {
     let mut dates = vec![None; spec.fields.len()];
     let everywhere = options.date_formats.iter().filter(|(column, _)| column.is_none());
     let named = options.date_formats.iter().filter(|(column, _)| column.is_some());
-    for (column, format) in everywhere.chain(named) {
-        let is_meant = |field: &Field| is_date(field) && column.as_ref().is_none_or(|column| is_named(field, column));
-        let mut meant = spec.fields.iter().zip(&mut dates).filter(|(field, _)| is_meant(field)).peekable();
-        if let (Some(column), None) = (column, meant.peek()) {
-            let known = spec.fields.iter().filter(|field| is_date(field)).map(|field| field.column.clone()).collect();
+    for (name, format) in everywhere.chain(named) {
+        let is_column = |field: usize, name: &str| {
+            let column = columns.iter().find(|column| column.field == field);
+            column.is_some_and(|column| !matches!(column.node, Node::Group { .. }) && is_named(column, name))
+                || column_key(&spec.fields[field].name) == column_key(name)
+        };
+        let is_meant = |field: usize| name.as_ref().is_none_or(|name| is_column(field, name));
+        let meant: Vec<usize> =
+            (0..dates.len()).filter(|&field| is_date(&spec.fields[field]) && is_meant(field)).collect();
+        if let (Some(column), true) = (name, meant.is_empty()) {
+            let known = (0..dates.len()).filter(|&field| is_date(&spec.fields[field]));
+            let known = known.map(|field| name_of_date(spec, columns, field)).collect();
             return Err(LayoutError::UnknownDateColumn { column: column.clone(), known });
         }
-        meant.for_each(|(_, date)| *date = Some(*format));
+        for field in meant {
+            dates[field] = Some(*format);
+        }
     }
     Ok(dates)
+}
+
+/// Returns the name by which a user gives the format of a field's dates.
+fn name_of_date(spec: &Spec, columns: &[Column<'_>], field: usize) -> String {
+    let is_own = |column: &&Column<'_>| column.field == field && !matches!(column.node, Node::Group { .. });
+    let own = columns.iter().find(is_own);
+    own.map_or(spec.fields[field].name.as_str(), |column| column.column).to_owned()
 }
 
 /// Counts the value of a cell, unless the cell is empty or a null marker.

@@ -8,6 +8,7 @@ mod csv;
 pub mod dates;
 mod error;
 mod format;
+mod items;
 mod json;
 mod layout;
 mod notices;

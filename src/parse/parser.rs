@@ -1,6 +1,7 @@
 //! Splits one row into cells, for every format.
 
 use super::csv::{BadRow, Csv};
+use super::items::Arrays;
 use super::json::Json;
 use super::{Cells, Format, Layout, Notices};
 use crate::read::{Ending, RowSpan};
@@ -17,6 +18,7 @@ pub struct Parser {
     /// Whether the rows are from a reject file. In such rows U+FFFD replaces bytes that could not be decoded.
     is_from_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
+    arrays: Arrays,
     notices: Notices,
 }
 
@@ -32,13 +34,15 @@ impl Parser {
         let is_from_rejects = layout.is_reject_file();
         let rows = match layout.format {
             Format::Csv(dialect) => Rows::Csv(Box::new(Csv::new(layout, dialect))),
-            Format::Ndjson | Format::Json => Rows::Json(Box::new(Json::new(spec))),
+            Format::Ndjson | Format::Json => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields))),
         };
         let cell_of_field = layout.cell_of_field.clone();
-        Self { rows, is_from_rejects, cell_of_field, notices: Notices::default() }
+        let arrays = Arrays::new(spec, &cell_of_field);
+        Self { rows, is_from_rejects, cell_of_field, arrays, notices: Notices::default() }
     }
 
-    /// Splits `row`, whose position is `span`, into `cells`: one per column for a CSV, or one per field for JSON.
+    /// Splits `row`, whose position is `span`, into `cells`: one per column of the source for a CSV, or one per
+    /// column of the spec for JSON. Then parses the items of the arrays.
     ///
     /// The cells of a CSV contain the bytes of the row, which may not be valid UTF-8. The cells of JSON are UTF-8.
     ///
@@ -54,7 +58,15 @@ impl Parser {
                 parsed?;
             }
         }
-        if self.is_from_rejects { self.check_corrected(row, cells) } else { Ok(()) }
+        if self.is_from_rejects {
+            self.check_corrected(row, cells)?;
+        }
+        if self.arrays.is_empty() { Ok(()) } else { self.arrays.parse(row, cells) }
+    }
+
+    /// Returns the parser for the items of arrays.
+    pub(super) fn arrays(&self) -> &Arrays {
+        &self.arrays
     }
 
     /// Returns the notices for the rows since the last call.

@@ -6,7 +6,9 @@ mod json;
 use super::*;
 use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Sign, SourceFormat, Spec};
+use crate::spec::{
+    Constraints, Field, FieldType, Identity, OnConflict, Presence, Privacy, Shape, Sign, SourceFormat, Spec,
+};
 
 fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
     Field {
@@ -15,6 +17,7 @@ fn field(name: &str, kind: FieldType, presence: Presence) -> Field {
         aliases: Vec::new(),
         kind,
         presence,
+        repeats: false,
         clean: Vec::new(),
         null_markers: vec!["N/A".to_owned()],
         constraints: Constraints::default(),
@@ -29,6 +32,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
         collection: "test".to_owned(),
         origin: "test".to_owned(),
         identity: Identity { fields: (0..fields.len()).collect(), on_conflict: OnConflict::KeepFirst },
+        shape: Shape::new(&fields, Vec::new()),
         fields,
         plausibility: Vec::new(),
         indexes: Vec::new(),

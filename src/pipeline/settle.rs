@@ -220,9 +220,9 @@ impl<'a> Entries<'a> {
             let document = self.settled[index].chunk.document(&of_kind);
             let texts = cell_texts(document, spec, &layout.dates[fields.clone()])
                 .expect("a document that was just encoded fits its spec");
-            for (text, cell) in texts.into_iter().zip(&layout.cell_of_field[fields]) {
-                if let Some(cell) = cell {
-                    cells[*cell] = text.into_bytes();
+            for (text, column) in texts.into_iter().zip(spec.columns()) {
+                if let Some(cell) = layout.cell_of_field[fields.start + column.field] {
+                    cells[cell] = text.into_bytes();
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Identity, OnConflict, Spec, SpecError, from_toml};
+use super::{Identity, OnConflict, Shape, Spec, SpecError, from_toml};
 
 /// The kinds of documents of a dataset, and the columns that they need.
 #[derive(Debug, Clone)]
@@ -43,6 +43,7 @@ impl Dataset {
         let columns = Spec {
             name: name.to_owned(),
             identity: Identity { fields: (0..fields.len()).collect(), on_conflict: OnConflict::KeepFirst },
+            shape: Shape::joined(kinds.iter().map(|kind| (&kind.shape, kind.fields.len()))),
             fields,
             plausibility: Vec::new(),
             indexes: Vec::new(),

@@ -9,15 +9,18 @@ use super::Range;
 pub struct Field {
     /// Dotted path in the document, e.g. `Blood Type` or `result.value`.
     pub name: String,
-    /// The source column. It is the field's name unless the spec gives another.
+    /// The source column. It is the field's name unless the spec gives another. Inside a repeating group, it is the
+    /// path in the group's item.
     pub column: String,
     /// Other names of the source column. Letter case, spaces, underscores and hyphens are ignored, so camelCase
     /// matches too.
     pub aliases: Vec<String>,
     /// The BSON type, and how texts are converted to it.
     pub kind: FieldType,
-    /// Whether a value is required.
+    /// Whether a value is required. A list needs at least one item.
     pub presence: Presence,
+    /// Whether the field is a list: an array of values.
+    pub repeats: bool,
     /// Cleaning rules, in the order in which they are applied.
     pub clean: Vec<Rule>,
     /// Cell texts that mean "no value". They are compared after trimming, without regard to ASCII case. The empty

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Field, FieldType, NumberFormat, Spec};
+use super::{Field, FieldType, Group, Node, NumberFormat, Spec};
 
 impl Spec {
     /// Returns a Markdown table of the fields in document order: name, column, type, presence, rules, constraints,
@@ -12,25 +12,54 @@ impl Spec {
             "| Field | Column | Type | Presence | Cleaning | Constraints | Privacy |\n\
              | --- | --- | --- | --- | --- | --- | --- |\n",
         );
-        for field in &self.fields {
-            let cells = [
-                field.name.clone(),
-                columns(field),
-                field.kind.name().to_owned(),
-                field.presence.name().to_owned(),
-                cleaning(field),
-                constraints(field),
-                field.privacy.name().to_owned(),
-            ];
-            let line = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")).join(" | ");
-            let _ = writeln!(table, "| {line} |");
-        }
+        self.add_rows(&self.shape.roots, "", &mut table);
         table
+    }
+
+    /// Adds a row for each field and each repeating group. Arrays have `[]` after their names.
+    fn add_rows(&self, nodes: &[Node], prefix: &str, table: &mut String) {
+        for node in nodes {
+            let mark = if node.is_array() { "[]" } else { "" };
+            let name = format!("{prefix}{}{mark}", node.name());
+            match node {
+                Node::Leaf { field, .. } | Node::List { field, .. } => add_row(table, self.field_row(name, *field)),
+                Node::Group { repeats, children, .. } => {
+                    if let Some(group) = repeats {
+                        add_row(table, group_row(name.clone(), &self.shape.groups[*group]));
+                    }
+                    self.add_rows(children, &format!("{name}."), table);
+                }
+            }
+        }
+    }
+
+    fn field_row(&self, name: String, field: usize) -> [String; 7] {
+        let field = &self.fields[field];
+        [
+            name,
+            columns(&field.column, &field.aliases),
+            field.kind.name().to_owned(),
+            field.presence.name().to_owned(),
+            cleaning(field),
+            constraints(field),
+            field.privacy.name().to_owned(),
+        ]
     }
 }
 
-fn columns(field: &Field) -> String {
-    let all: Vec<&str> = std::iter::once(&field.column).chain(&field.aliases).map(String::as_str).collect();
+fn group_row(name: String, group: &Group) -> [String; 7] {
+    let empty = String::new;
+    let columns = columns(&group.column, &group.aliases);
+    [name, columns, "array of documents".to_owned(), group.presence.name().to_owned(), empty(), empty(), empty()]
+}
+
+fn add_row(table: &mut String, cells: [String; 7]) {
+    let line = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " ")).join(" | ");
+    let _ = writeln!(table, "| {line} |");
+}
+
+fn columns(column: &str, aliases: &[String]) -> String {
+    let all: Vec<&str> = std::iter::once(column).chain(aliases.iter().map(String::as_str)).collect();
     all.join(", ")
 }
 

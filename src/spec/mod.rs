@@ -9,6 +9,7 @@ mod field;
 mod from_toml;
 mod markdown;
 mod range;
+mod shape;
 mod source;
 mod spelling;
 
@@ -18,6 +19,7 @@ pub use dataset::Dataset;
 pub use error::SpecError;
 pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
 pub use range::{Decimal, Range};
+pub use shape::{Column, Group, Node, Shape};
 pub use source::{Sign, SourceFormat};
 pub use spelling::{column_key, is_blank, same_spelling, trim};
 
@@ -37,6 +39,8 @@ pub struct Spec {
     pub text: String,
     /// The fields that contain values, in document order. Fields with the same dotted prefix follow each other.
     pub fields: Vec<Field>,
+    /// The tree of the document.
+    pub shape: Shape,
     /// The fields that identify a record.
     pub identity: Identity,
     /// Rules between fields.
@@ -53,7 +57,7 @@ pub struct Spec {
 /// in other fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Indices into [`Spec::fields`], ascending. By default all fields.
+    /// Indices into [`Spec::fields`], ascending. By default all fields. A repeating group is listed with all its fields.
     pub fields: Vec<usize>,
     /// The rule for a conflict.
     pub on_conflict: OnConflict,
@@ -128,6 +132,16 @@ impl Spec {
     /// The same as for [`from_toml`](Self::from_toml), and if the file cannot be read.
     pub fn from_file(path: &Path) -> Result<Self, SpecError> {
         Dataset::from_file(path)?.into_only()
+    }
+
+    /// Returns the columns of the source. If no group repeats, each field has one, in the order of the fields.
+    pub fn columns(&self) -> Vec<Column<'_>> {
+        self.shape.columns(&self.shape.roots, &self.fields)
+    }
+
+    /// Returns the columns of the items of a repeating group with these elements.
+    pub fn columns_of<'s>(&'s self, children: &'s [Node]) -> Vec<Column<'s>> {
+        self.shape.columns(children, &self.fields)
     }
 
     /// Returns the index of the field with this dotted name.

@@ -438,3 +438,76 @@ fn the_table_tells_each_constraint() {
     check("type = 'bool'\ntruthy = ['j']\nfalsy = ['n']", "bool | required | trim | true: `j`; false: `n`");
     check("type = 'enum'\nvalues = ['A', 'B']", "enum | required | trim, canonical_spelling | one of `A`, `B`");
 }
+
+#[test]
+fn groups_and_lists_have_defaults_of_their_own() {
+    let field =
+        |name: &str, more: &str| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n{more}\n");
+    let groups = "[[group]]\nname = 'g'\nrepeats = 'rows'\n\
+                  [[group]]\nname = 'g.h'\nrepeats = 'inner'\naliases = ['i']\npresence = 'required'\n";
+    let fields = field("g.x.y", "") + &field("g.h.z", "column = 'k'") + &field("l", "repeats = true");
+    let spec = small(&(fields + groups)).unwrap();
+    let group = |name: &str, column: &str, aliases: &[&str], presence| Group {
+        name: name.to_owned(),
+        column: column.to_owned(),
+        aliases: aliases.iter().map(ToString::to_string).collect(),
+        presence,
+    };
+    let expected = [group("g", "rows", &[], Presence::Optional), group("g.h", "inner", &["i"], Presence::Required)];
+    assert_eq!(spec.shape.groups, expected);
+    let columns: Vec<&str> = spec.fields.iter().map(|field| field.column.as_str()).collect();
+    assert_eq!(columns, ["a", "b", "x.y", "k", "l"]);
+    let is_list: Vec<bool> = spec.fields.iter().map(|field| field.repeats).collect();
+    assert_eq!(is_list, [false, false, false, false, true]);
+    let names: Vec<String> = spec.columns().into_iter().map(|column| column.name).collect();
+    assert_eq!(names, ["a", "b", "g", "l"]);
+    let table = spec.fields_table();
+    for row in [
+        "| g[] | rows | array of documents | optional |  |  |  |",
+        "| g[].x.y | x.y | int32 | required | trim, null_marker (`-`) |  | none |",
+        "| g[].h[] | inner, i | array of documents | required |  |  |  |",
+        "| g[].h[].z | k | int32 | required | trim, null_marker (`-`) |  | none |",
+        "| l[] | l | int32 | required | trim, null_marker (`-`) |  | none |",
+    ] {
+        assert!(table.lines().any(|line| line == row), "{row} in\n{table}");
+    }
+}
+
+#[test]
+fn a_group_in_the_identity_is_all_of_its_fields() {
+    let field = |name: &str| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n");
+    let group = "[[group]]\nname = 'g'\nrepeats = 'rows'\n";
+    let identity = |keys: &str| {
+        let more = field("g.x") + &field("g.y") + group + &format!("[identity]\n{keys}\n");
+        small(&more).unwrap().identity.fields
+    };
+    assert_eq!(identity("fields = ['g', 'a']"), [0, 2, 3]);
+    assert_eq!(identity("except = ['g']"), [0, 1]);
+    assert_eq!(identity("fields = 'all'"), [0, 1, 2, 3]);
+}
+
+#[test]
+fn keys_of_an_index_may_be_in_one_array_and_the_arrays_inside_it() {
+    let field =
+        |name: &str, more: &str| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n{more}\n");
+    let groups = "[[group]]\nname = 'g'\nrepeats = 'rows'\n[[group]]\nname = 'g.h'\nrepeats = 'h'\n";
+    let fields = field("g.x", "") + &field("g.h.y", "") + &field("g.h.z", "repeats = true") + groups;
+    for keys in ["'a', 'g.x'", "'g.h.z', 'g.x', '-g.h.y'", "'g.x', 'b', 'g.h.z'"] {
+        assert!(small(&format!("{fields}[[index]]\nname = 'i'\nkeys = [{keys}]\n")).is_ok(), "{keys}");
+    }
+}
+
+#[test]
+fn an_array_counts_as_one_more_part_of_a_name() {
+    let field =
+        |name: &str, more: &str| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n{more}\n");
+    let list = |parts: usize| small(&field(&vec!["p"; parts].join("."), "repeats = true"));
+    assert!(list(60).is_ok());
+    assert!(list(61).unwrap_err().contains("more than 60 documents and arrays"));
+    let in_group = |parts: usize| {
+        let name = vec!["p"; parts].join(".");
+        small(&(field(&name, "") + "[[group]]\nname = 'p'\nrepeats = 'p'\n[[group]]\nname = 'p.p'\nrepeats = 'p'\n"))
+    };
+    assert!(in_group(59).is_ok());
+    assert!(in_group(60).unwrap_err().contains("more than 60 documents and arrays"));
+}

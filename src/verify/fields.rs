@@ -7,8 +7,7 @@ use bson::RawDocument;
 
 use super::report::{DifferingField, Verification};
 use super::scan::{Scan, ScanError};
-use crate::encode::text::value_at;
-use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ};
+use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ, value_at};
 
 /// Most bytes of documents that are kept for this. Further documents remain listed, but without names of fields.
 const WANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -74,7 +73,7 @@ pub async fn name_fields(
     Ok(())
 }
 
-/// The value with a dotted name, in a form that distinguishes types: `{"$numberInt":"1"}` is not `{"$numberLong":"1"}`.
+/// The value with this name, in a form that distinguishes types: `{"$numberInt":"1"}` is not `{"$numberLong":"1"}`.
 fn value_of(document: &[u8], name: &str) -> Option<String> {
     value_at(RawDocument::from_bytes(document).ok()?, name).map(extended_json::canonical)
 }

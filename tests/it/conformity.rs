@@ -97,27 +97,44 @@ fn cases() -> Vec<(&'static str, String, Vec<String>)> {
 
 #[test]
 fn what_cleaning_takes_the_validator_takes() {
+    check_cases("conformity", "", "", str::to_owned);
+}
+
+/// Each field is a list inside a repeating group. Each of its arrays has one item.
+#[test]
+fn what_cleaning_takes_in_arrays_the_validator_takes() {
+    let group = "[[group]]\nname = \"rows\"\nrepeats = \"rows\"\n";
+    check_cases("conformity_arrays", group, "rows.", |cell| serde_json::json!([cell]).to_string());
+}
+
+/// Loads a row for each cell of the cases, first without the validator and then with it. The fields have `prefix` before
+/// their names and are lists if there is one; they are then in the items of one column.
+fn check_cases(purpose: &str, group: &str, prefix: &str, write: impl Fn(&str) -> String) {
     let mut spec = "name = \"t\"\n[[field]]\nname = \"id\"\ntype = \"int32\"\nprivacy = \"none\"\n".to_owned();
+    spec += group;
     let (mut header, mut rows, mut fields) = ("id".to_owned(), Vec::new(), 0);
     let cases = cases();
+    let is_list = !prefix.is_empty();
     for (field, (kind, keys, cells)) in cases.iter().enumerate() {
         let _ = write!(
             spec,
-            "[[field]]\nname = \"f{field}\"\ntype = \"{kind}\"\npresence = \"nullable\"\nprivacy = \"none\"\n{keys}\n"
+            "[[field]]\nname = \"{prefix}f{field}\"\ntype = \"{kind}\"\npresence = \"nullable\"\nprivacy = \"none\"\n\
+             repeats = {is_list}\n{keys}\n"
         );
         let _ = write!(header, ",f{field}");
-        rows.extend(cells.iter().map(|cell| (field, cell.replace('"', "\"\""))));
+        rows.extend(cells.iter().map(|cell| (field, write(cell))));
         fields += 1;
     }
     let file = |first_id: usize| {
-        let mut text = header.clone() + "\n";
+        let mut text = if is_list { "id,rows\n".to_owned() } else { header.clone() + "\n" };
         for (row, (field, cell)) in rows.iter().enumerate() {
-            let _ =
-                writeln!(text, "{}{},\"{cell}\"{}", first_id + row, ",".repeat(*field), ",".repeat(fields - 1 - field));
+            let (before, after) = if is_list { (0, 0) } else { (*field, fields - 1 - field) };
+            let cell = if is_list { format!("[{{\"f{field}\":{cell}}}]") } else { cell.clone() }.replace('"', "\"\"");
+            let _ = writeln!(text, "{}{},\"{cell}\"{}", first_id + row, ",".repeat(before), ",".repeat(after));
         }
         text
     };
-    let place = Place::new("conformity");
+    let place = Place::new(purpose);
     let spec = place.write("t.toml", spec);
     let options = ["--spec", spec.to_str().expect("UTF-8"), "--date-format", "YYYY-MM-DD"];
     let first = place.load(&place.write("1.csv", file(0)), &options, 4);

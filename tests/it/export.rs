@@ -11,7 +11,7 @@ use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
 use medlift::parse::DateFormat;
 use medlift::spec::{
-    Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, SourceFormat, Spec,
+    Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, Shape, SourceFormat, Spec,
 };
 use medlift::verify::Scan;
 use mongodb::{Client, Collection};
@@ -31,23 +31,26 @@ fn spec() -> Spec {
         aliases: Vec::new(),
         kind,
         presence,
+        repeats: false,
         clean: Vec::new(),
         null_markers: Vec::new(),
         constraints: Constraints::default(),
         privacy: Privacy::None,
     };
     let comma = NumberFormat { decimal_comma: true, ..NumberFormat::default() };
+    let fields = vec![
+        field("Name", "Patient, name", FieldType::String, Presence::Required),
+        field("stay.Room", "Room", FieldType::Int32(NumberFormat::default()), Presence::Nullable),
+        field("stay.Bill", "Bill", FieldType::Double(comma), Presence::Nullable),
+        field("Day", "Day", FieldType::Date, Presence::Nullable),
+    ];
     Spec {
         text: String::new(),
         name: "visits".into(),
         collection: "visits".into(),
         origin: "test".into(),
-        fields: vec![
-            field("Name", "Patient, name", FieldType::String, Presence::Required),
-            field("stay.Room", "Room", FieldType::Int32(NumberFormat::default()), Presence::Nullable),
-            field("stay.Bill", "Bill", FieldType::Double(comma), Presence::Nullable),
-            field("Day", "Day", FieldType::Date, Presence::Nullable),
-        ],
+        shape: Shape::new(&fields, Vec::new()),
+        fields,
         identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
         plausibility: Vec::new(),
         indexes: Vec::new(),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test panics like the test itself")]
 
+mod arrays;
 mod bad_days;
 mod certificates;
 mod commands;

@@ -1,6 +1,7 @@
 //! Tests of provisioning on a real server with access control. Every privilege, granted or not, is tested by the user
 //! it concerns.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use bson::{Bson, DateTime, Document, doc};
@@ -42,7 +43,7 @@ impl Deployment {
     }
 
     fn destination(&self) -> Destination {
-        Destination::settle(&wishes(&self.server.uri()), &settings(&[]), "admissions").expect("settles")
+        Destination::settle(&wishes(&self.server.uri()), &settings(&[]), &self.spec.collection).expect("settles")
     }
 
     async fn root(&self) -> Target {
@@ -295,6 +296,25 @@ fn a_plan_changes_nothing_and_a_second_run_has_nothing_to_do() {
         assert_eq!(planned, expected);
         let again = deployment.plan(&settings).await;
         assert!(again.steps.is_empty() && again.left_alone.is_empty(), "{again:?}");
+    });
+}
+
+#[test]
+fn a_collection_with_arrays_is_provisioned_once() {
+    let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/spec/patients.toml");
+    let spec = Spec::from_file(Path::new(spec)).expect("a right spec");
+    let deployment = Deployment { spec, ..Deployment::start() };
+    let settings = settings(&USERS);
+    block_on(async {
+        let steps = deployment.provision(&settings).await;
+        assert!(
+            steps.contains(&"create the de-identified view hospital.patients_deidentified".to_owned()),
+            "{steps:?}"
+        );
+        assert_eq!(deployment.provision(&settings).await, [""; 0]);
+        let root = deployment.root().await;
+        assert!(schema::read(&root).await.expect("reads").is_guarded_by(&deployment.spec));
+        assert!(schema::read(&root).await.expect("reads").missing_indexes(&deployment.spec).is_empty());
     });
 }
 

@@ -10,7 +10,7 @@ use bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 use medlift::clean::{Record, Value};
 use medlift::encode::{Encoded, Encoder, Id, IdentityKey, Lineage, Stored};
 use medlift::spec::{
-    Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, SourceFormat, Spec,
+    Constraints, Field, FieldType, Identity, NumberFormat, OnConflict, Presence, Privacy, Shape, SourceFormat, Spec,
 };
 use medlift::verify::{
     Difference, Expectation, Expected, Kind, Options, Range, RowOfSource, Scan, Verification, compare, name_fields,
@@ -51,22 +51,25 @@ fn spec() -> Spec {
         aliases: Vec::new(),
         kind,
         presence: Presence::Nullable,
+        repeats: false,
         clean: Vec::new(),
         null_markers: Vec::new(),
         constraints: Constraints::default(),
         privacy: Privacy::None,
     };
+    let fields = vec![
+        field("Name", FieldType::String),
+        field("stay.Room", FieldType::Int32(NumberFormat::default())),
+        field("stay.Bill", FieldType::Double(NumberFormat::default())),
+        field("At", FieldType::Datetime),
+    ];
     Spec {
         text: String::new(),
         name: "visits".into(),
         collection: "visits".into(),
         origin: "test".into(),
-        fields: vec![
-            field("Name", FieldType::String),
-            field("stay.Room", FieldType::Int32(NumberFormat::default())),
-            field("stay.Bill", FieldType::Double(NumberFormat::default())),
-            field("At", FieldType::Datetime),
-        ],
+        shape: Shape::new(&fields, Vec::new()),
+        fields,
         identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
         plausibility: Vec::new(),
         indexes: Vec::new(),

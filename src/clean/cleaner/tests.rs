@@ -69,6 +69,7 @@ fn cleaner() -> Cleaner {
     let layout = Layout {
         format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
         cell_of_field: (0..8).map(Some).collect(),
+        array_of_field: Vec::new(),
         dates: vec![None; 8],
         header: Vec::new(),
         unknown: Vec::new(),
@@ -255,6 +256,7 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
     Layout {
         format: Format::Csv(Dialect { delimiter: b';', line_end: b'\n', quote: Some(b'"'), escape: None }),
         cell_of_field: spec.fields.iter().map(cell).collect(),
+        array_of_field: Vec::new(),
         dates: vec![Some(DateFormat::Iso); spec.fields.len()],
         header,
         unknown: Vec::new(),

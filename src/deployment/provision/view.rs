@@ -7,7 +7,7 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::spec::{Field, FieldType, Privacy, Spec};
+use crate::spec::{Field, FieldType, Node, Privacy, Spec};
 
 /// Ages above this limit are shown as 90, and years that would reveal such an age are not shown: (b)(2)(i)(C).
 const AGE_MAX: i32 = 89;
@@ -20,25 +20,57 @@ pub fn view_name(collection: &str) -> String {
 /// Returns the view's aggregation pipeline.
 pub fn pipeline(spec: &Spec) -> Vec<Document> {
     let mut shown = doc! { "_id": 0 };
-    for field in &spec.fields {
-        if let Some(expression) = deidentified(field) {
-            insert_at(&mut shown, &field.name, expression);
-        }
-    }
+    shown.extend(shown_of(spec, &spec.shape.roots, "$", 0));
     for (left, right) in date_pairs(spec) {
         shown.insert(format!("{} to {} (days)", flat(&left.name), flat(&right.name)), days_between(left, right));
     }
     vec![doc! { "$project": shown }]
 }
 
-/// Returns the expression that shows a field, or `None` if the field is not shown.
-fn deidentified(field: &Field) -> Option<Bson> {
-    let path = path_of(field);
+/// Returns the expressions for elements whose paths begin with `path`, in `arrays` arrays. The server stores the pipeline
+/// in the same form, as nested documents, so that the two can be compared.
+fn shown_of(spec: &Spec, nodes: &[Node], path: &str, arrays: usize) -> Document {
+    let shown = |node: &Node| Some((node.name().to_owned(), shown_node(spec, node, path, arrays)?));
+    nodes.iter().filter_map(shown).collect()
+}
+
+/// Returns the expression that shows an element, or `None` if it is not shown.
+fn shown_node(spec: &Spec, node: &Node, path: &str, arrays: usize) -> Option<Bson> {
+    let path = format!("{path}{}", node.name());
+    // Arrays inside each other need variables with different names.
+    let item = format!("item{}", arrays + 1);
+    match node {
+        Node::Leaf { field, .. } => deidentified(&spec.fields[*field], &path),
+        Node::List { field, .. } => {
+            let variable = format!("$${item}");
+            let shown = deidentified(&spec.fields[*field], &variable)?;
+            if shown == Bson::from(variable) { Some(Bson::from(path)) } else { Some(each_item(&path, &item, shown)) }
+        }
+        Node::Group { repeats: None, children, .. } => {
+            let shown = shown_of(spec, children, &format!("{path}."), arrays);
+            (!shown.is_empty()).then(|| Bson::from(shown))
+        }
+        Node::Group { children, .. } => {
+            let shown = shown_of(spec, children, &format!("$${item}."), arrays + 1);
+            (!shown.is_empty()).then(|| each_item(&path, &item, Bson::from(shown)))
+        }
+    }
+}
+
+/// Returns the expression for an array whose items are shown as `shown`. `$map` fails for other types, and one such
+/// document would make the whole view unreadable.
+fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
+    let items = doc! { "$map": { "input": path, "as": item, "in": shown } };
+    Bson::from(doc! { "$cond": [{ "$isArray": path }, items, null] })
+}
+
+/// Returns the expression that shows a field's value, which is at `path`, or `None` if the field is not shown.
+fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         (Privacy::DirectIdentifier, _) => None,
         // Only the year of a date is shown, whatever the privacy class of the field.
-        (_, FieldType::Date | FieldType::Datetime) => Some(year(&path)),
-        (Privacy::QuasiIdentifier, kind) => quasi(kind, &path),
+        (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
+        (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
     }
 }
@@ -89,21 +121,6 @@ fn flat(name: &str) -> String {
     name.replace('.', " ")
 }
 
-/// Inserts `value` at a dotted name, as nested documents. The server stores the pipeline in the same form, so the two
-/// can be compared.
-fn insert_at(document: &mut Document, name: &str, value: Bson) {
-    let Some((first, rest)) = name.split_once('.') else {
-        document.insert(name, value);
-        return;
-    };
-    if !matches!(document.get(first), Some(Bson::Document(_))) {
-        document.insert(first, Document::new());
-    }
-    if let Some(Bson::Document(inner)) = document.get_mut(first) {
-        insert_at(inner, rest, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,14 +147,6 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert_eq!(shown.get_i32("_id").ok(), Some(0));
-    }
-
-    #[test]
-    fn nested_fields_stay_nested() {
-        let mut document = Document::new();
-        insert_at(&mut document, "result.value", Bson::from("$result.value"));
-        insert_at(&mut document, "result.unit", Bson::from("$result.unit"));
-        assert_eq!(document, doc! { "result": { "value": "$result.value", "unit": "$result.unit" } });
     }
 
     const TYPES: [(&str, &str); 9] = [
@@ -206,5 +215,45 @@ mod tests {
         let expected = Bson::from(doc! { "$cond": [both, days, null] });
         assert_eq!(found.get("stay in to stay out (days)"), Some(&expected));
         assert_eq!(view_name("stays"), "stays_deidentified");
+    }
+
+    #[test]
+    fn nested_fields_stay_nested_and_hidden_groups_are_absent() {
+        let text = ("string", "");
+        let fields = field("result.value", text, "clinical")
+            + &field("result.unit", text, "none")
+            + &field("patient.name", text, "direct-identifier");
+        assert_eq!(shown(&fields), doc! { "_id": 0, "result": { "value": "$result.value", "unit": "$result.unit" } });
+    }
+
+    #[test]
+    fn the_items_of_arrays_are_shown_by_the_same_rules() {
+        let group = |name: &str| format!("[[group]]\nname = \"{name}\"\nrepeats = \"{name}\"\n");
+        let list = ("string", "repeats = true");
+        let fields = group("names")
+            + &group("hidden")
+            + &group("names.periods")
+            + &field("names.family", ("string", ""), "direct-identifier")
+            + &field("names.use", ("string", ""), "none")
+            + &field("names.periods.start", ("date", ""), "quasi-identifier")
+            + &field("names.tags", list, "clinical")
+            + &field("hidden.value", ("string", ""), "direct-identifier")
+            + &field("codes", list, "clinical")
+            + &field("places", list, "quasi-identifier")
+            + &field("ages", ("int32", "repeats = true"), "quasi-identifier");
+        let found = shown(&fields);
+        let each = |path: &str, item: &str, shown: Bson| {
+            doc! { "$cond": [{ "$isArray": path }, { "$map": { "input": path, "as": item, "in": shown } }, null] }
+        };
+        let periods = each("$$item1.periods", "item2", Bson::from(doc! { "start": year("$$item2.start") }));
+        let names = doc! { "use": "$$item1.use", "periods": periods, "tags": "$$item1.tags" };
+        let capped = doc! { "$cond": [{ "$gt": ["$$item1", 89] }, 90, "$$item1"] };
+        let expected = doc! {
+            "_id": 0,
+            "names": each("$names", "item1", Bson::from(names)),
+            "codes": "$codes",
+            "ages": each("$ages", "item1", Bson::from(capped)),
+        };
+        assert_eq!(found, expected);
     }
 }

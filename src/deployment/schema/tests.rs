@@ -97,7 +97,7 @@ fn only_a_strict_validator_that_refuses_guards_a_collection() {
         }
     }
     let mut other = spec.clone();
-    other.fields.pop();
+    other.shape.roots.pop();
     assert!(!guarded(&other).is_guarded_by(&spec));
 }
 
@@ -205,4 +205,35 @@ fn a_nested_field_is_required_where_its_parent_is() {
     let a = doc! { "bsonType": "object", "required": ["e"], "properties": { "b": inner, "e": { "bsonType": "long" } } };
     let f = doc! { "bsonType": "object", "properties": { "g": open } };
     check(&fields, &["a"], &doc! { "a": a, "f": f });
+}
+
+#[test]
+fn arrays_have_schemas_for_their_items() {
+    let field = |name: &str, more: &str| {
+        format!("[[field]]\nname = \"{name}\"\ntype = \"string\"\nprivacy = \"none\"\n{more}\n")
+    };
+    let group = |name: &str, presence: &str| {
+        format!("[[group]]\nname = \"{name}\"\nrepeats = \"{name}\"\npresence = \"{presence}\"\n")
+    };
+    let fields = group("a.names", "required")
+        + &group("periods", "optional")
+        + &field("a.names.family", "")
+        + &field("a.names.given", "repeats = true")
+        + &field("periods.start", "presence = \"nullable\"")
+        + &field("tags", "presence = \"nullable\"\nrepeats = true\nlength = [1, 9]");
+    let given = doc! { "bsonType": "array", "items": { "bsonType": "string" }, "minItems": 1_i64 };
+    let name = doc! {
+        "bsonType": "object",
+        "required": ["family", "given"],
+        "properties": { "family": { "bsonType": "string" }, "given": given },
+    };
+    let names = doc! { "bsonType": "array", "items": name, "minItems": 1_i64 };
+    let period = doc! { "bsonType": "object", "properties": { "start": { "bsonType": ["string", "null"] } } };
+    let tag = doc! { "bsonType": ["string", "null"], "minLength": 1_i64, "maxLength": 9_i64 };
+    let properties = doc! {
+        "a": { "bsonType": "object", "required": ["names"], "properties": { "names": names } },
+        "periods": { "bsonType": "array", "items": period },
+        "tags": { "bsonType": "array", "items": tag },
+    };
+    check(&fields, &["a"], &properties);
 }

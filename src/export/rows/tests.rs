@@ -141,7 +141,7 @@ fn a_name_is_quoted_where_a_reader_could_take_the_file_for_another_format() {
         let text = format!("name = \"x\"\n{}", names.iter().map(field).collect::<String>());
         let spec = Spec::from_toml(&text, "test").expect("a right spec");
         let mut out = Vec::new();
-        write_header(&spec.fields, delimiter, &mut out);
+        write_header(&spec.columns(), delimiter, &mut out);
         assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
     };
     check(&["Name", "{ab"], b',', "Name,{ab\n");
@@ -292,6 +292,7 @@ fn check_round_trip(
         format: Format::detect(b"a", &LayoutOptions { format: Some(FormatName::Csv), ..LayoutOptions::default() })
             .expect("delimited text"),
         cell_of_field: (0..texts.len()).map(Some).collect(),
+        array_of_field: Vec::new(),
         dates: vec![Some(format); texts.len()],
         header: Vec::new(),
         unknown: Vec::new(),
@@ -398,5 +399,88 @@ proptest! {
         let toml = format!("name = \"x\"\n[[field]]\nname = \"{quoted}\"\ntype = \"string\"\npresence = \"nullable\"\nprivacy = \"none\"");
         let spec = Spec::from_toml(&toml, "test").expect("a right spec");
         check_round_trip(&spec, &[text], DateFormat::Iso, way)?;
+    }
+}
+
+/// The spec with all fields in a repeating group, or as lists, or as lists in a repeating group.
+fn spec_of_arrays(in_group: bool, are_lists: bool) -> Spec {
+    let prefix = if in_group { "rows." } else { "" };
+    let repeats = if are_lists { "repeats = true\n" } else { "" };
+    let group = if in_group { "[[group]]\nname = \"rows\"\nrepeats = \"row\"\n" } else { "" };
+    let fields = SPEC.replace("[[field]]\nname = \"", &format!("[[field]]\n{repeats}name = \"{prefix}"));
+    Spec::from_toml(&(fields + group), "test").expect("a right spec")
+}
+
+static IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, false));
+static LISTS: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(false, true));
+static LISTS_IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, true));
+
+/// Parses and cleans a JSON object twice with the same tools, exports the document as CSV and as NDJSON and reads it
+/// back: the same bytes each time.
+fn check_arrays(
+    spec: &Spec,
+    object: &serde_json::Value,
+    format: DateFormat,
+    (delimiter, is_dated): (u8, bool),
+) -> Result<(), TestCaseError> {
+    let file = format!("{object}\n{object}\n");
+    let options = LayoutOptions { date_formats: vec![(None, format)], ..LayoutOptions::default() };
+    let layout = Layout::bind(spec, Format::Ndjson, file.as_bytes(), &options).expect("the keys are known");
+    let (mut parser, mut cells) = (Parser::new(&layout, spec), Cells::default());
+    let mut made = Vec::new();
+    for span in Format::Ndjson.rows(file.as_bytes()) {
+        let row = &file.as_bytes()[span.start as usize..span.end as usize];
+        prop_assert!(parser.parse(row, span, &mut cells).is_ok());
+        made.push(self::document(spec, &cells, row, &layout));
+    }
+    prop_assert_eq!(&made[0], &made[1]);
+    let Ok(document) = made.swap_remove(0) else { return Ok(()) };
+    let dates = Vec::from_iter(is_dated.then_some(format));
+    let file = exported(spec, &document, ExportFormat::Csv { delimiter }, &dates);
+    prop_assert_eq!(&read_back(spec, &file, None, &dates), std::slice::from_ref(&document));
+    let file = exported(spec, &document, ExportFormat::Ndjson, &[]);
+    prop_assert_eq!(read_back(spec, &file, None, &[]), [document]);
+    Ok(())
+}
+
+/// Rows whose cells are mostly empty, so that many of them are accepted.
+fn sparse_rows() -> impl Strategy<Value = Vec<Vec<String>>> {
+    let sparse = (row(), proptest::collection::vec(0_u8..6, 12)).prop_map(|(mut texts, kept)| {
+        texts.iter_mut().zip(kept).filter(|(_, kept)| *kept > 0).for_each(|(text, _)| text.clear());
+        texts
+    });
+    proptest::collection::vec(sparse, 0..4)
+}
+
+/// An item with the texts under the names of the columns. Empty texts are absent, null or empty in turn.
+fn item(columns: &[String], texts: &[String], empty: usize) -> serde_json::Value {
+    let value = |(place, text): (usize, &String)| match (text.as_str(), (place + empty) % 3) {
+        ("", 0) => None,
+        ("", 1) => Some((columns[place].clone(), serde_json::Value::Null)),
+        _ => Some((columns[place].clone(), serde_json::Value::from(text.as_str()))),
+    };
+    texts.iter().enumerate().filter_map(value).collect::<serde_json::Map<_, _>>().into()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn exported_items_are_read_back_as_the_same_document(
+        rows in sparse_rows(), empty in 0_usize..3, iso in any::<bool>(), way in way()
+    ) {
+        let format = if iso { DateFormat::Iso } else { DateFormat::DayMonthYear(b'/') };
+        let columns: Vec<String> = IN_GROUP.fields.iter().map(|field| field.column.clone()).collect();
+        let items: Vec<_> = rows.iter().map(|texts| item(&columns, texts, empty)).collect();
+        check_arrays(&IN_GROUP, &serde_json::json!({ "row": items }), format, way)?;
+        let lists = |rows: &[Vec<String>]| {
+            let list = |place: usize| rows.iter().map(|texts| texts[place].as_str()).collect::<Vec<_>>();
+            let lists = columns.iter().enumerate().map(|(place, column)| (column.clone(), list(place).into()));
+            serde_json::Value::from(lists.collect::<serde_json::Map<String, serde_json::Value>>())
+        };
+        check_arrays(&LISTS, &lists(&rows), format, way)?;
+        let half = rows.len() / 2;
+        let nested = serde_json::json!({ "row": [lists(&rows[..half]), {}, lists(&rows[half..])] });
+        check_arrays(&LISTS_IN_GROUP, &nested, format, way)?;
     }
 }

@@ -2,27 +2,30 @@
 //! `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep
 //! their digits.
 
+mod value;
+mod walk;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
+use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use crate::parse::columns::Columns;
-use crate::parse::dates::iso_text;
+use self::walk::walk;
+use super::columns::Columns;
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Field, FieldType, Spec, column_key};
+use crate::spec::{Column, Field, column_key};
 
-/// Largest nesting depth of objects. MongoDB allows the same depth in a document.
-const DEPTH_MAX: usize = 100;
+pub(super) use self::value::{Spelling, Text, is_nested, reject, scalar};
+pub(super) use self::walk::byte_of;
+
+/// Largest nesting depth of objects and arrays. MongoDB allows the same depth in a document.
+pub(super) const DEPTH_MAX: usize = 100;
 /// Largest number of keys that are remembered. A source with more keys uses data as keys.
 const KEYS_MAX: usize = 10_000;
 
-/// Assigns the keys of a row's object to fields. Every key that occurs is remembered, so that it is looked up in
-/// `columns` only once.
+/// Assigns the keys of an object to cells: those of a row, or those of a repeating group's item. Every key that occurs
+/// is remembered, so that it is looked up in `columns` only once.
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
@@ -31,113 +34,114 @@ pub(super) struct Json {
     slots: Slots,
 }
 
-/// The cells of a row: one for each column. Fields that read one column in the same notation share a cell.
+/// The cells of an object: one for each column. Fields of different documents that read one column in the same notation
+/// share a cell.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
-    /// For each field, the index of its cell.
-    pub(super) of_field: Vec<usize>,
+    /// For each column of the spec, the index of its cell.
+    pub(super) of_column: Vec<usize>,
     /// For each cell, the first field that reads it.
     pub(super) first_field: Vec<usize>,
+    /// For each cell, the name of its column.
+    pub(super) names: Vec<String>,
     spellings: Vec<Spelling>,
 }
 
 impl Slots {
-    pub(super) fn new(spec: &Spec) -> Self {
-        let mut slots = Self { of_field: Vec::new(), first_field: Vec::new(), spellings: Vec::new() };
+    pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
+        let (of_column, first_field) = (Vec::new(), Vec::new());
+        let mut slots = Self { of_column, first_field, names: Vec::new(), spellings: Vec::new() };
         let mut known: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, field) in spec.fields.iter().enumerate() {
-            let spelling = Spelling::of(field);
-            let of_column = known.entry(column_key(&field.column)).or_default();
-            let shared = of_column.iter().copied().find(|&slot| slots.spellings[slot] == spelling);
+        for column in columns {
+            let spelling = Spelling::of_column(column, fields);
+            let same_name = known.entry(column_key(column.column)).or_default();
+            let shared = same_name.iter().copied().find(|&slot| slots.spellings[slot] == spelling);
             let slot = shared.unwrap_or(slots.spellings.len());
             if shared.is_none() {
-                of_column.push(slot);
+                same_name.push(slot);
                 slots.spellings.push(spelling);
-                slots.first_field.push(index);
+                slots.first_field.push(column.field);
+                slots.names.push(column.column.to_owned());
             }
-            slots.of_field.push(slot);
+            slots.of_column.push(slot);
         }
         slots
     }
 }
 
-/// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
-/// interpreted by the rules of the spec, whatever the format.
-#[derive(Debug, Clone, PartialEq)]
-enum Spelling {
-    AsJson,
-    /// Numbers with a decimal comma.
-    Comma,
-    /// The words for true and false.
-    Words(String, String),
-}
-
-impl Spelling {
-    fn of(field: &Field) -> Self {
-        let word = |words: &[String]| words.first().cloned().unwrap_or_default();
-        match &field.kind {
-            FieldType::Int32(format)
-            | FieldType::Int64(format)
-            | FieldType::Double(format)
-            | FieldType::Decimal128(format)
-                if format.decimal_comma =>
-            {
-                Self::Comma
-            }
-            FieldType::Bool { truthy, falsy } => Self::Words(word(truthy), word(falsy)),
-            _ => Self::AsJson,
-        }
-    }
-
-    /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
-    fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
-        match self {
-            Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
-            Self::Words(_, falsy) if value == "false" => Text::Owned(falsy.clone()),
-            Self::Comma if is_number(value) => Text::Owned(text.as_str().replace('.', ",")),
-            _ => text,
-        }
-    }
-}
-
-/// Returns true if the value is a number in JSON or in Extended JSON.
-fn is_number(value: &str) -> bool {
-    let inside = value.trim_start_matches(|letter: char| letter == '{' || letter.is_ascii_whitespace());
-    value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
-}
-
 impl Json {
-    pub(super) fn new(spec: &Spec) -> Self {
-        Self { columns: Columns::new(spec), known: HashMap::new(), slots: Slots::new(spec) }
+    pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
+        Self { columns: Columns::new(columns), known: HashMap::new(), slots: Slots::new(columns, fields) }
+    }
+
+    /// Returns the number of cells.
+    pub(super) fn width(&self) -> usize {
+        self.slots.spellings.len()
+    }
+
+    /// Returns the first field that reads a cell.
+    pub(super) fn field_of(&self, slot: usize) -> usize {
+        self.slots.first_field[slot]
+    }
+
+    /// Returns the name of the column of a cell.
+    pub(super) fn name_of(&self, slot: usize) -> &str {
+        &self.slots.names[slot]
+    }
+
+    /// Returns the paths of all values seen so far that no column uses, in alphabetical order.
+    pub(super) fn unknown(&self) -> Vec<&str> {
+        let mut unknown: Vec<&str> =
+            self.known.iter().filter(|(_, slots)| slots.is_empty()).map(|(path, _)| path.as_str()).collect();
+        unknown.retain(|path| {
+            let is_inside = |other: &String| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+            !self.columns.is_ignored(path) && !self.known.keys().any(is_inside)
+        });
+        unknown.sort_unstable();
+        unknown
     }
 
     /// Parses the values of `row` into `cells`, one per column. If `row` is not JSON, its whole text becomes the only
     /// cell.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
-        cells.clear_for(self.slots.spellings.len());
-        let parsed = self.fill(row, cells);
-        match &parsed {
-            Err(Reject { field: None, .. }) => cells.end_with(0, &(0..row.len())),
+        cells.clear_for(self.width());
+        match self.parse_text(row, cells) {
+            Err(reject) => {
+                cells.end_with(0, &(0..row.len()));
+                Err(reject)
+            }
             // The refused value gets a U+FFFD in front. Otherwise the row could be accepted if the reject file is
             // loaded uncorrected.
-            Err(Reject { field: Some(field), .. }) => {
-                let slot = self.slots.of_field[*field];
+            Ok(Some((slot, reject))) => {
                 let marked = [LOST_CHARACTER, cells.get(row, slot)].concat();
                 cells.set_owned(slot, &marked);
+                Err(reject)
             }
-            Ok(()) => {}
+            Ok(None) => Ok(()),
         }
-        parsed
     }
 
-    fn fill(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
+    fn parse_text(&mut self, row: &[u8], cells: &mut Cells) -> Result<Option<(usize, Reject)>, Reject> {
         let row = std::str::from_utf8(row).map_err(|error| {
             let message = format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1);
             reject(None, Reason::Undecodable, message)
         })?;
-        let mut filling = Filling { json: self, row, cells, refusal: None };
-        walk(row, 0, &mut |key, value| filling.take(&key, value.get(), 1)).map_err(|byte| not_an_object(row, byte))?;
-        filling.refusal.map_or(Ok(()), Err)
+        self.fill(row, 0, 1, cells).map_err(|byte| not_an_object(row, byte))
+    }
+
+    /// Parses the values of the object `text[start..]`, which is `depth` objects deep, into `cells`. Returns the first
+    /// value that cannot become a cell: its cell, and the reject. On error, returns the byte of `text`, counted from
+    /// 1, from which it is not JSON.
+    pub(super) fn fill(
+        &mut self,
+        text: &str,
+        start: usize,
+        depth: usize,
+        cells: &mut impl SetCells,
+    ) -> Result<Option<(usize, Reject)>, usize> {
+        let mut filling = Filling { json: self, row: text, cells, refusal: None };
+        walk(&text[start..], start, &mut |key, value| filling.take(&key, value.get(), depth))?;
+        Ok(filling.refusal)
     }
 
     /// Returns the indices of the cells that the value at `path` feeds.
@@ -145,14 +149,40 @@ impl Json {
         if self.known.contains_key(path) {
             return Cow::Borrowed(&self.known[path]);
         }
-        let mut slots: Vec<usize> =
-            self.columns.fields_of(path).iter().map(|&field| self.slots.of_field[field]).collect();
+        let mut slots: Vec<usize> = self.columns.of(path).iter().map(|&column| self.slots.of_column[column]).collect();
         slots.sort_unstable();
         slots.dedup();
         if self.known.len() < KEYS_MAX {
             self.known.insert(path.to_owned(), slots.clone());
         }
         Cow::Owned(slots)
+    }
+}
+
+/// Returns the position of `part` in `text`. `part` must be a slice of `text`.
+pub(super) fn place_in(text: &str, part: &str) -> usize {
+    part.as_ptr() as usize - text.as_ptr() as usize
+}
+
+/// Cells that can be set in any order: those of a row, or those of an item.
+pub(super) trait SetCells {
+    fn is_set(&self, slot: usize) -> bool;
+    /// Sets a cell to a range of the text that is parsed.
+    fn set_borrowed(&mut self, slot: usize, range: &Range<usize>);
+    fn set_owned(&mut self, slot: usize, text: &[u8]);
+}
+
+impl SetCells for Cells {
+    fn is_set(&self, slot: usize) -> bool {
+        Self::is_set(self, slot)
+    }
+
+    fn set_borrowed(&mut self, slot: usize, range: &Range<usize>) {
+        Self::set_borrowed(self, slot, range);
+    }
+
+    fn set_owned(&mut self, slot: usize, text: &[u8]) {
+        Self::set_owned(self, slot, text);
     }
 }
 
@@ -166,126 +196,44 @@ fn not_an_object(row: &str, byte: usize) -> Reject {
     reject(None, Reason::NotJson, message)
 }
 
-fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
-    Reject { field, reason, message: message.into() }
-}
-
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its row. On error, returns
-/// the byte of the row, counted from 1, from which the text is not JSON.
-fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
-    let mut stopped = None;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let walked = json.deserialize_map(Walk { see, stopped: &mut stopped }).and_then(|()| json.end());
-    walked.map_err(|error| stopped.unwrap_or_else(|| base + byte_of(text, &error)))
-}
-
-/// Returns the byte of `text`, counted from 1, at which the error is.
-fn byte_of(text: &str, error: &serde_json::Error) -> usize {
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    lines.map(str::len).sum::<usize>() + error.column()
-}
-
-/// The function that is called with each key and value of an object.
-type See<'s, 't> = dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), usize> + 's;
-
-struct Walk<'w, 's, 't> {
-    see: &'w mut See<'s, 't>,
-    stopped: &'w mut Option<usize>,
-}
-
-impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
-            let value = map.next_value::<&'t RawValue>()?;
-            if let Err(column) = (self.see)(key, value) {
-                *self.stopped = Some(column);
-                return Err(A::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads a key. It is borrowed unless it contains escapes.
-struct Key;
-
-impl<'t> DeserializeSeed<'t> for Key {
-    type Value = Cow<'t, str>;
-
-    fn deserialize<D: Deserializer<'t>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'t> Visitor<'t> for Key {
-    type Value = Cow<'t, str>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'t str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
-    }
-}
-
-/// The row that is being parsed, and its cells.
-struct Filling<'f> {
+/// The object that is being parsed, and its cells.
+struct Filling<'f, C> {
     json: &'f mut Json,
     row: &'f str,
-    cells: &'f mut Cells,
-    /// The first value that cannot become a cell.
-    refusal: Option<Reject>,
+    cells: &'f mut C,
+    /// The first value that cannot become a cell, with that cell.
+    refusal: Option<(usize, Reject)>,
 }
 
-/// The text of a value, as its cell contains it.
-#[derive(Clone)]
-enum Text<'t> {
-    Borrowed(&'t str),
-    Owned(String),
-}
-
-impl Text<'_> {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Borrowed(text) => text,
-            Self::Owned(text) => text,
-        }
-    }
-}
-
-impl<'f> Filling<'f> {
+impl<'f, C: SetCells> Filling<'f, C> {
     /// Processes the value at `path`, which is `depth` objects deep.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let slots = self.json.slots_of(path);
-        let Some(&first) = slots.first() else {
+        let slots = self.json.slots_of(path).len();
+        if slots == 0 {
             return if is_nested(value) { self.descend(path, value, depth) } else { Ok(()) };
-        };
-        let first = self.json.slots.first_field[first];
-        let text = scalar(value).unwrap_or_else(|refusal| {
-            self.refusal.get_or_insert(Reject { field: Some(first), ..refusal });
-            Text::Borrowed(value)
-        });
-        for place in 0..self.json.slots_of(path).len() {
+        }
+        for place in 0..slots {
             let slot = self.json.slots_of(path)[place];
-            let text = self.json.slots.spellings[slot].spell(value, text.clone());
+            let text = self.text_of(value, slot);
             self.set(slot, &text);
         }
         Ok(())
     }
 
+    /// Returns the text of a value in the notation of a cell.
+    fn text_of(&mut self, value: &'f str, slot: usize) -> Text<'f> {
+        if matches!(self.json.slots.spellings[slot], Spelling::Array) {
+            return Text::Borrowed(value);
+        }
+        let text = scalar(value).unwrap_or_else(|refusal| {
+            self.refuse(slot, refusal);
+            Text::Borrowed(value)
+        });
+        self.json.slots.spellings[slot].spell(value, text)
+    }
+
     fn descend(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
-        let base = self.place(value);
+        let base = place_in(self.row, value);
         if depth >= DEPTH_MAX {
             return Err(base + 1);
         }
@@ -294,92 +242,23 @@ impl<'f> Filling<'f> {
 
     fn set(&mut self, slot: usize, text: &Text<'f>) {
         if self.cells.is_set(slot) {
-            let field = self.json.slots.first_field[slot];
-            let twice = || reject(Some(field), Reason::NotJson, "the object gives this field twice");
-            self.refusal.get_or_insert_with(twice);
+            self.refuse(slot, reject(None, Reason::NotJson, "the object gives this field twice"));
             return;
         }
         match text {
             Text::Borrowed("") => self.cells.set_borrowed(slot, &(0..0)),
             Text::Borrowed(text) => {
-                let start = self.place(text);
+                let start = place_in(self.row, text);
                 self.cells.set_borrowed(slot, &(start..start + text.len()));
             }
             Text::Owned(text) => self.cells.set_owned(slot, text.as_bytes()),
         }
     }
 
-    /// Returns the position of `part` in the row. `part` must be a slice of the row.
-    fn place(&self, part: &str) -> usize {
-        part.as_ptr() as usize - self.row.as_ptr() as usize
+    fn refuse(&mut self, slot: usize, refusal: Reject) {
+        let field = Some(self.json.slots.first_field[slot]);
+        self.refusal.get_or_insert((slot, Reject { field, ..refusal }));
     }
-}
-
-/// Returns the text of a value that is not a plain object or array. `value` must be valid JSON.
-fn scalar(value: &str) -> Result<Text<'_>, Reject> {
-    match value.as_bytes() {
-        [b'"', ..] => string(value),
-        [b'n', ..] => Ok(Text::Borrowed("")),
-        [b'{', ..] if is_extended(value) => extended(value),
-        [b'{' | b'[', ..] => Err(unfit("is an object or an array")),
-        _ => Ok(Text::Borrowed(value)),
-    }
-}
-
-fn unfit(what: &str) -> Reject {
-    reject(None, Reason::NotJson, format!("the value {what} where a string, number, boolean, date or null is expected"))
-}
-
-/// Returns the text of a JSON string, without its quotes and escapes.
-fn string(value: &str) -> Result<Text<'_>, Reject> {
-    let inside = value.get(1..value.len() - 1).unwrap_or_default();
-    if !inside.contains('\\') {
-        return Ok(Text::Borrowed(inside));
-    }
-    serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
-}
-
-/// Returns true if the value is an object with fields of its own.
-fn is_nested(value: &str) -> bool {
-    value.starts_with('{') && !is_extended(value)
-}
-
-/// Returns true if the object is a value of Extended JSON: its first key begins with `$`.
-fn is_extended(object: &str) -> bool {
-    let inside = object.get(1..).unwrap_or_default();
-    inside.trim_start().starts_with("\"$")
-}
-
-fn extended(object: &str) -> Result<Text<'_>, Reject> {
-    match only_entry(object) {
-        Some(("$numberInt" | "$numberLong" | "$numberDouble" | "$numberDecimal", value)) => scalar(value),
-        Some(("$date", value)) if value.starts_with('"') => string(value),
-        Some(("$date", value)) => date(value),
-        _ => Err(unfit("is of another type")),
-    }
-}
-
-/// Returns the key and the value of an object that has exactly one entry.
-fn only_entry(object: &str) -> Option<(&str, &str)> {
-    let (mut entry, mut count) = (None, 0);
-    let walked = walk(object, 0, &mut |key, value| {
-        count += 1;
-        if let Cow::Borrowed(key) = key {
-            entry = Some((key, value.get()));
-        }
-        Ok(())
-    });
-    entry.filter(|_| count == 1 && walked.is_ok())
-}
-
-/// Parses a date given as milliseconds since the epoch, as a plain number or as `$numberLong`.
-fn date(value: &str) -> Result<Text<'_>, Reject> {
-    let digits = match only_entry(value) {
-        Some(("$numberLong", digits)) => digits.trim_matches('"'),
-        _ => value,
-    };
-    let text = digits.parse().ok().and_then(iso_text).and_then(|text| String::from_utf8(text.to_vec()).ok());
-    text.map(Text::Owned).ok_or_else(|| reject(None, Reason::NotADate, "not a date in the years 0001 to 9999"))
 }
 
 /// Returns the paths of all values in the sample's rows, in the order of their first occurrence. Rows that are not
@@ -404,7 +283,7 @@ struct Keys<'k> {
 
 impl Keys<'_> {
     fn see(&mut self, path: &str, value: &str, depth: usize) -> Result<(), usize> {
-        if is_nested(value) && depth < DEPTH_MAX && self.columns.fields_of(path).is_empty() {
+        if is_nested(value) && depth < DEPTH_MAX && self.columns.of(path).is_empty() {
             return walk(value, 0, &mut |key, inner| self.see(&format!("{path}.{key}"), inner.get(), depth + 1));
         }
         if self.seen.len() < KEYS_MAX && !self.seen.contains_key(path) {

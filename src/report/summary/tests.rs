@@ -260,6 +260,7 @@ fn a_source_note_names_what_the_layout_and_the_rows_say() {
     let layout = Layout {
         format: Format::Ndjson,
         cell_of_field: Vec::new(),
+        array_of_field: Vec::new(),
         dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
         header: Vec::new(),
         unknown: vec!["x".to_owned()],

@@ -4,12 +4,15 @@ use regex::Regex;
 
 use super::source::{Table, suggest};
 use crate::spec::range::Bound;
+use crate::spec::shape::name_in_item;
 use crate::spec::{
-    Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Range, Rule, SpecError, same_spelling, trim,
+    Casing, Constraints, Field, FieldType, Group, NumberFormat, Presence, Privacy, Range, Rule, SpecError,
+    same_spelling, trim,
 };
 
 /// Keys that are allowed for every type of field.
-const SHARED_KEYS: &[&str] = &["name", "column", "aliases", "type", "presence", "clean", "null_markers", "privacy"];
+const SHARED_KEYS: &[&str] =
+    &["name", "column", "aliases", "type", "presence", "repeats", "clean", "null_markers", "privacy"];
 
 /// Keys that are allowed only for some types.
 const TYPED_KEYS: &[(&str, &[&str])] = &[
@@ -27,7 +30,7 @@ const TYPED_KEYS: &[(&str, &[&str])] = &[
 
 const TYPES: &[&str] = &["string", "int32", "int64", "double", "decimal128", "bool", "date", "datetime", "enum"];
 
-const PRESENCES: &[(&str, Presence)] =
+pub(super) const PRESENCES: &[(&str, Presence)] =
     &[("required", Presence::Required), ("nullable", Presence::Nullable), ("optional", Presence::Optional)];
 
 const PRIVACIES: &[(&str, Privacy)] = &[
@@ -47,20 +50,22 @@ const RULES: &[Rule] = &[
     Rule::NullIfNegative,
 ];
 
-/// Reads all fields of a document. A field without `null_markers` of its own uses those of `shared`.
+/// Reads all fields of a document. A field without `null_markers` of its own uses those of `shared`. A field without
+/// `column` has the column of its name; inside a repeating group, that is the name in the group's item.
 pub(super) fn read_all(
     document: &Table<'_>,
     tables: &[Table<'_>],
+    groups: &[Group],
     shared: &Table<'_>,
 ) -> Result<Vec<Field>, SpecError> {
     if tables.is_empty() {
         return Err(document.wrong("field", "the dataset has no field", "describe each field under a [[field]]"));
     }
     let markers = null_markers(shared)?.unwrap_or_default();
-    tables.iter().map(|table| read(table, &markers)).collect()
+    tables.iter().map(|table| read(table, &markers, groups)).collect()
 }
 
-fn read(table: &Table<'_>, dataset_markers: &[String]) -> Result<Field, SpecError> {
+fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Result<Field, SpecError> {
     let name = table.needed_text("name", "name the field as documents will, e.g. name = \"Blood Type\"")?;
     let table = &table.named(name);
     let type_name = type_name(table)?;
@@ -69,12 +74,13 @@ fn read(table: &Table<'_>, dataset_markers: &[String]) -> Result<Field, SpecErro
     let presence = table.choice("presence", PRESENCES)?.unwrap_or(Presence::Required);
     let field = Field {
         name: name.to_owned(),
-        column: table.text("column")?.unwrap_or(name).to_owned(),
+        column: table.text("column")?.unwrap_or_else(|| name_in_item(name, groups)).to_owned(),
         aliases: owned(table.texts("aliases")?.unwrap_or_default()),
         clean: rules(table, type_name, presence)?,
         null_markers: null_markers(table)?.unwrap_or_else(|| dataset_markers.to_vec()),
         constraints: constraints(table, &kind)?,
         privacy: table.choice("privacy", PRIVACIES)?.ok_or_else(|| missing_privacy(table))?,
+        repeats: table.flag("repeats")?.unwrap_or(false),
         kind,
         presence,
     };
@@ -307,6 +313,6 @@ fn pattern(table: &Table<'_>) -> Result<Option<Regex>, SpecError> {
     Regex::new(&format!(r"\A(?:{pattern})\z")).map(Some).map_err(refuse)
 }
 
-fn owned(texts: Vec<&str>) -> Vec<String> {
+pub(super) fn owned(texts: Vec<&str>) -> Vec<String> {
     texts.into_iter().map(str::to_owned).collect()
 }

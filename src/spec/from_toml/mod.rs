@@ -2,21 +2,25 @@
 
 mod field;
 mod format;
+mod group;
 mod names;
 mod relations;
 mod source;
 
+use self::names::Names;
 use self::source::{Source, Table};
-use super::{Dataset, Spec, SpecError};
+use super::{Column, Dataset, Node, Spec, SpecError};
 
 /// Keys of a dataset with one kind of document.
-const KEYS: &[&str] = &["name", "collection", "null_markers", "identity", "field", "plausibility", "index", "source"];
+const KEYS: &[&str] =
+    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index", "source"];
 
 /// Keys of a dataset that describes each kind of document in a table of its own.
 const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
 
 /// Keys of such a table.
-const DOCUMENT_KEYS: &[&str] = &["name", "collection", "null_markers", "identity", "field", "plausibility", "index"];
+const DOCUMENT_KEYS: &[&str] =
+    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index"];
 
 /// Reads a dataset. Messages use `origin` as the name of the text.
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
@@ -53,7 +57,7 @@ fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that a kind of document has a name and a collection of its own.
+/// Checks that a kind of document has a name, a collection and arrays of its own.
 fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     if earlier.iter().any(|other| other.name == kind.name) {
         return Err(table.wrong("name", "another document has this name", "let names differ"));
@@ -63,26 +67,48 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
             let problem = format!("the document `{}` goes to this collection too", other.name);
             Err(table.wrong("collection", problem, "give each document a collection of its own"))
         }
-        None => Ok(()),
+        None => check_arrays(table, kind, earlier),
     }
+}
+
+/// Checks that no other kind reads the column of an array. A refused row could otherwise not be written as a reject: the
+/// document of each kind has only a part of the array.
+fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
+    for column in kind.columns() {
+        for other in earlier {
+            let is_shared = |theirs: &Column<'_>| {
+                (column.node.is_array() || theirs.node.is_array())
+                    && column.keys().any(|key| theirs.keys().any(|other| other == key))
+            };
+            if let Some(theirs) = other.columns().iter().find(|theirs| is_shared(theirs)) {
+                let key = if matches!(column.node, Node::Group { .. }) { "group" } else { "field" };
+                let problem = format!("the document `{}` reads the column `{}` too", other.name, theirs.column);
+                return Err(table.wrong(key, problem, "let only one document read the column of an array"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads one kind of document. `root` has the settings of the whole dataset.
 fn document(root: &Table<'_>, table: &Table<'_>, name: &str, source: &Source<'_>) -> Result<Spec, SpecError> {
     let tables = table.tables("field")?;
     let markers = if table.has("null_markers") { table } else { root };
-    let fields = field::read_all(table, &tables, markers)?;
-    names::check(&fields, &tables)?;
+    let group_tables = table.tables("group")?;
+    let groups = group::read_all(&group_tables)?;
+    let fields = field::read_all(table, &tables, &groups, markers)?;
+    let shape = Names { fields: &fields, tables, groups, group_tables }.check()?;
     Ok(Spec {
         text: source.text.to_owned(),
         name: name.to_owned(),
         collection: collection(table, name)?,
         origin: source.origin.to_owned(),
-        identity: relations::identity(table, &fields)?,
-        plausibility: relations::plausibility(table, &fields)?,
-        indexes: relations::indexes(table, &fields)?,
+        identity: relations::identity(table, &fields, &shape)?,
+        plausibility: relations::plausibility(table, &fields, &shape)?,
+        indexes: relations::indexes(table, &fields, &shape)?,
         source: format::read(root)?,
         fields,
+        shape,
         hash: blake3::hash(source.text.as_bytes()).to_hex().to_string(),
     })
 }

@@ -1,7 +1,7 @@
 //! Reads the parts of a spec that refer to several fields: identity, plausibility and indexes.
 
 use super::source::{Table, suggest};
-use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, SpecError};
+use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, Shape, SpecError};
 
 const CONFLICTS: &[(&str, OnConflict)] =
     &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
@@ -16,7 +16,7 @@ const INDEX_NAME_BYTES_MAX: usize = 1024;
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
 
 /// Reads `[identity]`. By default the identity consists of all fields.
-pub(super) fn identity(root: &Table<'_>, fields: &[Field]) -> Result<Identity, SpecError> {
+pub(super) fn identity(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Identity, SpecError> {
     let Some(table) = root.table("identity")? else {
         return Ok(Identity { fields: (0..fields.len()).collect(), on_conflict: OnConflict::KeepFirst });
     };
@@ -25,10 +25,10 @@ pub(super) fn identity(root: &Table<'_>, fields: &[Field]) -> Result<Identity, S
         return Err(table.wrong("except", "`fields` names the identity already", "keep one of the two"));
     }
     let indices = if table.has("except") {
-        let left_out = listed(&table, "except", fields)?;
+        let left_out = listed(&table, "except", fields, shape)?;
         (0..fields.len()).filter(|index| !left_out.contains(index)).collect()
     } else {
-        identity_fields(&table, fields)?
+        identity_fields(&table, fields, shape)?
     };
     if indices.is_empty() {
         let key = if table.has("except") { "except" } else { "fields" };
@@ -38,29 +38,44 @@ pub(super) fn identity(root: &Table<'_>, fields: &[Field]) -> Result<Identity, S
     Ok(Identity { fields: indices, on_conflict })
 }
 
-fn identity_fields(table: &Table<'_>, fields: &[Field]) -> Result<Vec<usize>, SpecError> {
+fn identity_fields(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Vec<usize>, SpecError> {
     match table.text("fields") {
         Ok(None | Some("all")) => Ok((0..fields.len()).collect()),
         Ok(Some(word)) => {
             let problem = format!("`{word}` is not known here");
             Err(table.wrong("fields", problem, "write \"all\" or a list of fields"))
         }
-        Err(_) => listed(table, "fields", fields),
+        Err(_) => listed(table, "fields", fields, shape),
     }
 }
 
-/// Returns the indices of the fields that a list names, in ascending order.
-fn listed(table: &Table<'_>, key: &str, fields: &[Field]) -> Result<Vec<usize>, SpecError> {
+/// Returns the indices of the fields that a list names, in ascending order. The name of a repeating group means all of
+/// its fields, because an array is part of the identity as a whole or not at all.
+fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Result<Vec<usize>, SpecError> {
     let mut indices = Vec::new();
     for name in table.texts(key)?.unwrap_or_default() {
-        let index = find(table, key, name, fields)?;
-        if indices.contains(&index) {
+        let group = fields_of_group(name, fields, shape);
+        let named = if group.is_empty() { vec![find(table, key, name, fields)?] } else { group };
+        if indices.contains(&named[0]) {
             return Err(table.wrong(key, format!("`{name}` stands twice"), "list it once"));
         }
-        indices.push(index);
+        let arrays = shape.arrays_of(&fields[named[0]]);
+        if let Some(outer) = arrays.first().filter(|outer| **outer != name) {
+            let problem = format!("`{name}` is inside the array `{outer}`");
+            return Err(table.wrong(key, problem, format!("name the whole array: `{outer}`")));
+        }
+        indices.extend(named);
     }
     indices.sort_unstable();
     Ok(indices)
+}
+
+/// Returns the indices of the fields of the repeating group with this name.
+fn fields_of_group(name: &str, fields: &[Field], shape: &Shape) -> Vec<usize> {
+    if !shape.groups.iter().any(|group| group.name == name) {
+        return Vec::new();
+    }
+    (0..fields.len()).filter(|&field| shape.arrays_of(&fields[field]).contains(&name)).collect()
 }
 
 fn find(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<usize, SpecError> {
@@ -71,10 +86,10 @@ fn find(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<us
 }
 
 /// Reads every `[[plausibility]]`.
-pub(super) fn plausibility(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Plausibility>, SpecError> {
+pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Vec<Plausibility>, SpecError> {
     let mut rules: Vec<Plausibility> = Vec::new();
     for table in root.tables("plausibility")? {
-        let rule = plausibility_rule(&table, fields)?;
+        let rule = plausibility_rule(&table, fields, shape)?;
         if rules.iter().any(|earlier| earlier.name == rule.name) {
             return Err(table.named(&rule.name).wrong("name", "another rule has this name", "let names differ"));
         }
@@ -83,7 +98,7 @@ pub(super) fn plausibility(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Pla
     Ok(rules)
 }
 
-fn plausibility_rule(table: &Table<'_>, fields: &[Field]) -> Result<Plausibility, SpecError> {
+fn plausibility_rule(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Plausibility, SpecError> {
     let name = table.needed_text("name", "name the rule as reports will")?;
     let table = table.named(name);
     table.only(&["name", "left", "right", "severity"])?;
@@ -91,6 +106,12 @@ fn plausibility_rule(table: &Table<'_>, fields: &[Field]) -> Result<Plausibility
     let right = find(&table, "right", table.needed_text("right", "name the field that must not come before")?, fields)?;
     if left == right {
         return Err(table.wrong("right", "a field is compared with itself", "name two different fields"));
+    }
+    for (key, field) in [("left", &fields[left]), ("right", &fields[right])] {
+        if let Some(array) = shape.arrays_of(field).first() {
+            let problem = format!("`{}` can have several values, because `{array}` is an array", field.name);
+            return Err(table.wrong(key, problem, "name a field that has one value in each document"));
+        }
     }
     check_comparable(&table, &fields[left], &fields[right])?;
     let severity = table.choice("severity", SEVERITIES)?.unwrap_or(Severity::Reject);
@@ -120,10 +141,10 @@ const fn order(kind: &FieldType) -> Option<u8> {
 }
 
 /// Reads every `[[index]]`.
-pub(super) fn indexes(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Index>, SpecError> {
+pub(super) fn indexes(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Vec<Index>, SpecError> {
     let mut indexes: Vec<Index> = Vec::new();
     for table in root.tables("index")? {
-        let index = index(&table, fields)?;
+        let index = index(&table, fields, shape)?;
         let table = table.named(&index.name);
         if indexes.iter().any(|earlier| earlier.name == index.name) {
             return Err(table.wrong("name", "another index has this name", "let names differ"));
@@ -140,7 +161,7 @@ pub(super) fn indexes(root: &Table<'_>, fields: &[Field]) -> Result<Vec<Index>, 
     Ok(indexes)
 }
 
-fn index(table: &Table<'_>, fields: &[Field]) -> Result<Index, SpecError> {
+fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, SpecError> {
     let name = table.needed_text("name", "name the index as the server will")?;
     let table = table.named(name);
     table.only(&["name", "keys", "unique"])?;
@@ -162,7 +183,25 @@ fn index(table: &Table<'_>, fields: &[Field]) -> Result<Index, SpecError> {
     if keys.is_empty() {
         return Err(table.wrong("keys", "the index has no key", "list fields, e.g. [\"Name\", \"-Age\"]"));
     }
+    check_arrays(&table, &keys, fields, shape)?;
     Ok(Index { name: name.to_owned(), keys, unique: table.flag("unique")?.unwrap_or(false) })
+}
+
+/// Checks that all keys that are in arrays are in the same one. The server does not index two arrays side by side.
+/// <https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/#compound-multikey-indexes>
+fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], shape: &Shape) -> Result<(), SpecError> {
+    let mut deepest: Vec<&str> = Vec::new();
+    for field in keys.iter().filter_map(|(name, _)| fields.iter().find(|field| field.name == *name)) {
+        let arrays = shape.arrays_of(field);
+        if let Some((one, other)) = deepest.iter().zip(&arrays).find(|(one, other)| one != other) {
+            let problem = format!("`{one}` and `{other}` are two arrays, and an index can have keys of only one");
+            return Err(table.wrong("keys", problem, "build an index for each array"));
+        }
+        if arrays.len() > deepest.len() {
+            deepest = arrays;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a field's name. A `-` before it means descending order.

@@ -15,6 +15,7 @@ fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
     let layout = Layout {
         format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
         cell_of_field: vec![Some(0)],
+        array_of_field: Vec::new(),
         dates: vec![Some(date)],
         header: Vec::new(),
         unknown: Vec::new(),

@@ -1,0 +1,127 @@
+//! Cleans the items of arrays. Each cell of an item is cleaned like the cell of a row.
+
+use std::ops::Range;
+
+use super::cleaner::{Marks, Plan, Scratch};
+use super::{Record, Value};
+use crate::parse::{Cells, Layout};
+use crate::reject::{Reason, Reject};
+use crate::spec::{Column, Node, Presence, Spec};
+
+/// A column of the source, or of the items of a repeating group.
+#[derive(Debug)]
+pub(super) enum ColumnPlan {
+    /// One value: the index of its field.
+    Value(usize),
+    Array(ArrayPlan),
+}
+
+/// An array and the columns of its items.
+#[derive(Debug)]
+pub(super) struct ArrayPlan {
+    /// All fields of the array.
+    pub(super) fields: Range<usize>,
+    /// Number of the array among those of the row. Unused for an array inside another one.
+    pub(super) number: usize,
+    is_required: bool,
+    /// The columns of an item. A list has one.
+    columns: Vec<ColumnPlan>,
+    /// The keys of the columns. A list has none.
+    keys: Vec<String>,
+}
+
+/// The row whose arrays are cleaned.
+pub(super) struct ArrayCells<'a> {
+    pub(super) row: &'a str,
+    pub(super) row_is_plain: bool,
+    pub(super) cells: &'a Cells,
+    pub(super) plans: &'a [Plan],
+}
+
+/// Returns the plans of the columns, or nothing if there is no array among them.
+pub(super) fn plan(spec: &Spec, layout: &Layout) -> Vec<ColumnPlan> {
+    let columns = spec.columns();
+    let has_arrays = columns.iter().any(|column| column.node.is_array());
+    if has_arrays { plan_columns(spec, layout, &columns) } else { Vec::new() }
+}
+
+fn plan_columns(spec: &Spec, layout: &Layout, columns: &[Column<'_>]) -> Vec<ColumnPlan> {
+    let plan = |column: &Column<'_>| {
+        let (columns, keys) = match column.node {
+            Node::Leaf { field, .. } => return ColumnPlan::Value(*field),
+            Node::List { field, .. } => (vec![ColumnPlan::Value(*field)], Vec::new()),
+            Node::Group { children, .. } => {
+                let columns = spec.columns_of(children);
+                let keys = columns.iter().map(|column| column.column.to_owned()).collect();
+                (plan_columns(spec, layout, &columns), keys)
+            }
+        };
+        let is_required = column.presence == Presence::Required;
+        let number = layout.array_of_field[column.field].unwrap_or(0);
+        ColumnPlan::Array(ArrayPlan { fields: column.node.fields(), number, is_required, columns, keys })
+    };
+    columns.iter().map(plan).collect()
+}
+
+impl ArrayPlan {
+    /// Cleans the items whose cells are `cells`, and adds their values to the record. Returns the array's value.
+    pub(super) fn clean(
+        &self,
+        cells: Range<u32>,
+        of: &ArrayCells<'_>,
+        scratch: &mut Scratch,
+        marks: &mut Marks,
+        record: &mut Record,
+    ) -> Result<Value, Reject> {
+        if cells.is_empty() && self.is_required {
+            let message = "expected at least one item: the array is required".to_owned();
+            return Err(Reject { field: Some(self.fields.start), reason: Reason::Missing, message });
+        }
+        // The items of arrays inside this one follow after its own.
+        let start = record.items.len();
+        let end = start + cells.len();
+        record.items.resize(end, Value::Null);
+        for (place, cell) in cells.enumerate() {
+            let value = self.clean_cell(place, cell, of, scratch, marks, record);
+            record.items[start + place] = value.map_err(|reject| self.locate(reject, place))?;
+        }
+        Ok(Value::Items(start as u32..end as u32))
+    }
+
+    /// Adds item and key of the array's cell number `place` to the message.
+    fn locate(&self, reject: Reject, place: usize) -> Reject {
+        let (item, column) = (place / self.columns.len(), place % self.columns.len());
+        let reject = match self.keys.get(column) {
+            Some(key) => reject.in_key(key),
+            None => reject,
+        };
+        reject.in_item(item + 1)
+    }
+
+    /// Cleans the array's cell number `place`.
+    fn clean_cell(
+        &self,
+        place: usize,
+        cell: u32,
+        of: &ArrayCells<'_>,
+        scratch: &mut Scratch,
+        marks: &mut Marks,
+        record: &mut Record,
+    ) -> Result<Value, Reject> {
+        match &self.columns[place % self.columns.len()] {
+            ColumnPlan::Array(array) => array.clean(of.cells.array_in_item(cell), of, scratch, marks, record),
+            ColumnPlan::Value(field) => {
+                let plan = &of.plans[*field];
+                let text = of.cells.item_text(of.row, cell);
+                let (text, in_row) = text.ok_or_else(|| plan.reject(Reason::Undecodable))?;
+                let cleaned = plan.clean(text, in_row && of.row_is_plain, scratch, marks, record);
+                cleaned.map_err(|reason| plan.reject(reason))?;
+                // The value is the last one of the record until it is moved to the items.
+                Ok(record.values.pop().unwrap_or(Value::Null))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Takes the JSON text of arrays apart. The text is the cell of a list or of a repeating group, in every format. Its
+//! items become cells: one for the item of a list, and one for each column of a repeating group.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Cells;
+use super::cells::ItemsOf;
+use super::json::{DEPTH_MAX, Json, SetCells, Spelling, Text, is_nested, place_in, reject, scalar};
+use crate::reject::{Reason, Reject};
+use crate::spec::{Column, Node, Spec, trim};
+
+/// MongoDB's limit for one document, bytes. A row whose items need more is refused before it takes more memory.
+const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Least bytes of an element, besides its name: the type and the end of the name.
+const ELEMENT_BYTES_MIN: usize = 2;
+
+/// The arrays of a source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Arrays {
+    /// The arrays among the spec's columns, each with its cell. A column that the source lacks has no cell.
+    arrays: Vec<(Option<usize>, Array)>,
+}
+
+/// One array and its items.
+#[derive(Debug, Clone)]
+struct Array {
+    /// The field; for a repeating group, its first field.
+    field: usize,
+    /// The source's column.
+    column: String,
+    item: Item,
+    /// Least bytes of an item in the document.
+    item_bytes_min: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Item {
+    Value(Spelling),
+    /// An object, and the arrays among its cells.
+    Object(Box<Json>, Vec<(usize, Array)>),
+}
+
+impl Arrays {
+    /// `cell_of_field` gives the cells of the fields in the source.
+    pub(super) fn new(spec: &Spec, cell_of_field: &[Option<usize>]) -> Self {
+        let arrays = arrays_of(spec, &spec.columns());
+        Self { arrays: arrays.into_iter().map(|(_, array)| (cell_of_field[array.field], array)).collect() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.arrays.is_empty()
+    }
+
+    /// Parses the items of all arrays of a row. An array that the source lacks has no items.
+    pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
+        cells.clear_items();
+        for (cell, array) in &mut self.arrays {
+            let range = match *cell {
+                None => 0..0,
+                Some(cell) => {
+                    let (text, mut items) = cells.for_array(row, cell);
+                    let undecodable = |_| reject(Some(array.field), Reason::Undecodable, "expected valid text");
+                    let text = std::str::from_utf8(text).map_err(undecodable)?;
+                    array.parse(text, 0..text.len(), 1, &mut items)?
+                }
+            };
+            cells.push_array(range);
+        }
+        Ok(())
+    }
+
+    /// Calls `see` with the field and the text of each value in the arrays of a parsed row.
+    pub(super) fn each_value(&self, row: &str, cells: &Cells, see: &mut impl FnMut(usize, &str)) {
+        for (index, (_, array)) in self.arrays.iter().enumerate() {
+            array.each_value(row, cells, cells.array(index), see);
+        }
+    }
+
+    /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`.
+    pub(super) fn unknown_keys(&self) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for (_, array) in &self.arrays {
+            array.add_unknown("", &mut unknown);
+        }
+        unknown
+    }
+}
+
+/// Returns the arrays among the columns, each with its index.
+fn arrays_of(spec: &Spec, columns: &[Column<'_>]) -> Vec<(usize, Array)> {
+    let array = |column: &Column<'_>| {
+        // The name of an item is its number.
+        let mut item_bytes_min = ELEMENT_BYTES_MIN + 1;
+        let item = match column.node {
+            Node::Leaf { .. } => return None,
+            Node::List { field, .. } => Item::Value(Spelling::of(&spec.fields[*field])),
+            Node::Group { children, .. } => {
+                let columns = spec.columns_of(children);
+                let element = |column: &Column<'_>| ELEMENT_BYTES_MIN + column.node.name().len();
+                item_bytes_min += columns.iter().map(element).sum::<usize>();
+                Item::Object(Box::new(Json::new(&columns, &spec.fields)), arrays_of(spec, &columns))
+            }
+        };
+        Some(Array { field: column.field, column: column.column.to_owned(), item, item_bytes_min })
+    };
+    columns.iter().enumerate().filter_map(|(index, column)| Some((index, array(column)?))).collect()
+}
+
+impl Item {
+    /// Returns the number of cells.
+    fn width(&self) -> usize {
+        match self {
+            Self::Value(_) => 1,
+            Self::Object(json, _) => json.width(),
+        }
+    }
+}
+
+impl Array {
+    /// Parses the array `text[range]`, which is `depth` levels deep, and returns the cells of its items.
+    fn parse(
+        &mut self,
+        text: &str,
+        range: Range<usize>,
+        depth: usize,
+        items: &mut ItemsOf<'_>,
+    ) -> Result<Range<usize>, Reject> {
+        let first = items.len();
+        let cell = &text[range];
+        let array = trim(cell);
+        if array.is_empty() || array == "null" {
+            return Ok(first..first);
+        }
+        if !array.starts_with('[') {
+            let item = if matches!(self.item, Item::Value(_)) { "[\"a\", \"b\"]" } else { "[{…}, {…}]" };
+            return Err(self.refuse(format!("expected a JSON array, e.g. {item}")));
+        }
+        let mut refusal = None;
+        let mut number = 0;
+        let walked = walk(array, &mut |value| {
+            number += 1;
+            let added = self.add(text, value, depth, items);
+            added.map_err(|reject| refusal = Some(reject.in_item(number)))
+        });
+        if let Err(byte) = walked {
+            let byte = place_in(cell, array) + byte;
+            let not_json = || self.refuse(format!("expected a JSON array: see byte {byte} of the cell"));
+            return Err(refusal.unwrap_or_else(not_json));
+        }
+        let cells = first..items.len();
+        self.parse_inner(text, cells.clone(), depth, items)?;
+        Ok(cells)
+    }
+
+    /// Adds the cells of one item. The text of an array inside the item becomes a cell as it is.
+    fn add(&mut self, text: &str, value: &str, depth: usize, items: &mut ItemsOf<'_>) -> Result<(), Reject> {
+        let field = self.field;
+        let at = items.len();
+        if items.push_empty(self.item.width(), self.item_bytes_min) > DOCUMENT_BYTES_MAX {
+            let message = "expected fewer items: the document would be larger than the 16 MiB that MongoDB allows";
+            return Err(reject(Some(field), Reason::DocumentTooLarge, message));
+        }
+        match &mut self.item {
+            Item::Value(spelling) => {
+                let scalar = scalar(value).map_err(|refusal| Reject { field: Some(field), ..refusal })?;
+                match spelling.spell(value, scalar) {
+                    Text::Borrowed("") => items.set_borrowed(at, &(0..0)),
+                    Text::Borrowed(part) => {
+                        let start = place_in(text, part);
+                        items.set_borrowed(at, &(start..start + part.len()));
+                    }
+                    Text::Owned(owned) => items.set_owned(at, owned.as_bytes()),
+                }
+                Ok(())
+            }
+            Item::Object(json, _) => {
+                if !is_nested(value) {
+                    return Err(self.refuse("expected an object".to_owned()));
+                }
+                let start = place_in(text, value);
+                let end = start + value.len();
+                match json.fill(&text[..end], start, depth + 2, &mut Row { items, at }) {
+                    Ok(None) => Ok(()),
+                    Ok(Some((slot, refusal))) => Err(refusal.in_key(json.name_of(slot))),
+                    Err(_) => Err(self.refuse(format!("expected at most {DEPTH_MAX} levels of objects and arrays"))),
+                }
+            }
+        }
+    }
+
+    /// Parses the arrays inside the items whose cells are `cells`.
+    fn parse_inner(
+        &mut self,
+        text: &str,
+        cells: Range<usize>,
+        depth: usize,
+        items: &mut ItemsOf<'_>,
+    ) -> Result<(), Reject> {
+        let Item::Object(json, arrays) = &mut self.item else { return Ok(()) };
+        for (column, array) in arrays {
+            for (number, row) in cells.clone().step_by(json.width()).enumerate() {
+                if let Some(range) = items.range_of(row + *column) {
+                    let inner = array.parse(text, range, depth + 2, items);
+                    let inner = inner.map_err(|reject| reject.in_key(&array.column).in_item(number + 1))?;
+                    items.set_array(row + *column, &inner);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, message: String) -> Reject {
+        reject(Some(self.field), Reason::NotJson, message)
+    }
+
+    fn each_value(&self, row: &str, cells: &Cells, range: Range<u32>, see: &mut impl FnMut(usize, &str)) {
+        for (place, cell) in range.enumerate() {
+            let (field, inner) = match &self.item {
+                Item::Value(_) => (self.field, None),
+                Item::Object(json, arrays) => {
+                    let column = place % json.width();
+                    (json.field_of(column), arrays.iter().find(|(index, _)| *index == column))
+                }
+            };
+            match inner {
+                Some((_, array)) => array.each_value(row, cells, cells.array_in_item(cell), see),
+                None => cells.item_text(row, cell).into_iter().for_each(|(text, _)| see(field, text)),
+            }
+        }
+    }
+
+    fn add_unknown(&self, prefix: &str, unknown: &mut Vec<String>) {
+        let Item::Object(json, arrays) = &self.item else { return };
+        let prefix = format!("{prefix}{}[].", self.column);
+        unknown.extend(json.unknown().into_iter().map(|path| format!("{prefix}{path}")));
+        for (_, array) in arrays {
+            array.add_unknown(&prefix, unknown);
+        }
+    }
+}
+
+/// The cells of one item, from cell `at` on.
+struct Row<'r, 'i> {
+    items: &'r mut ItemsOf<'i>,
+    at: usize,
+}
+
+impl SetCells for Row<'_, '_> {
+    fn is_set(&self, column: usize) -> bool {
+        self.items.is_set(self.at + column)
+    }
+
+    fn set_borrowed(&mut self, column: usize, range: &Range<usize>) {
+        self.items.set_borrowed(self.at + column, range);
+    }
+
+    fn set_owned(&mut self, column: usize, text: &[u8]) {
+        self.items.set_owned(self.at + column, text);
+    }
+}
+
+/// Calls `see` with the text of each item of the JSON array `text`. Returns an error if `see` does. If the text is not
+/// JSON, the error is its byte, counted from 1.
+fn walk<'t>(text: &'t str, see: &mut See<'_, 't>) -> Result<(), usize> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let walked = json.deserialize_seq(Walk { see }).and_then(|()| json.end());
+    walked.map_err(|error| super::json::byte_of(text, &error))
+}
+
+/// The function that is called with each item of an array.
+type See<'s, 't> = dyn FnMut(&'t str) -> Result<(), ()> + 's;
+
+struct Walk<'w, 's, 't> {
+    see: &'w mut See<'s, 't>,
+}
+
+impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut items: A) -> Result<(), A::Error> {
+        while let Some(value) = items.next_element::<&'t RawValue>()? {
+            (self.see)(value.get()).map_err(|()| A::Error::custom("stopped"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The text of a JSON value, as a CSV cell would contain it.
+
+use std::borrow::Cow;
+
+use super::walk::walk;
+use crate::parse::dates::iso_text;
+use crate::reject::{Reason, Reject};
+use crate::spec::{Column, Field, FieldType};
+
+/// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
+/// interpreted by the rules of the spec, whatever the format.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::parse) enum Spelling {
+    AsJson,
+    /// The JSON text of an array.
+    Array,
+    /// Numbers with a decimal comma.
+    Comma,
+    /// The words for true and false.
+    Words(String, String),
+}
+
+impl Spelling {
+    pub(super) fn of_column(column: &Column<'_>, fields: &[Field]) -> Self {
+        if column.node.is_array() { Self::Array } else { Self::of(&fields[column.field]) }
+    }
+
+    pub(in crate::parse) fn of(field: &Field) -> Self {
+        let word = |words: &[String]| words.first().cloned().unwrap_or_default();
+        match &field.kind {
+            FieldType::Int32(format)
+            | FieldType::Int64(format)
+            | FieldType::Double(format)
+            | FieldType::Decimal128(format)
+                if format.decimal_comma =>
+            {
+                Self::Comma
+            }
+            FieldType::Bool { truthy, falsy } => Self::Words(word(truthy), word(falsy)),
+            _ => Self::AsJson,
+        }
+    }
+
+    /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
+    pub(in crate::parse) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
+        match self {
+            Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
+            Self::Words(_, falsy) if value == "false" => Text::Owned(falsy.clone()),
+            Self::Comma if is_number(value) => Text::Owned(text.as_str().replace('.', ",")),
+            _ => text,
+        }
+    }
+}
+
+/// Returns true if the value is a number in JSON or in Extended JSON.
+fn is_number(value: &str) -> bool {
+    let inside = value.trim_start_matches(|letter: char| letter == '{' || letter.is_ascii_whitespace());
+    value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
+}
+
+/// The text of a value, as its cell contains it.
+#[derive(Clone)]
+pub(in crate::parse) enum Text<'t> {
+    Borrowed(&'t str),
+    Owned(String),
+}
+
+impl Text<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Owned(text) => text,
+        }
+    }
+}
+
+/// Returns the text of a value that is not a plain object or array. `value` must be valid JSON.
+pub(in crate::parse) fn scalar(value: &str) -> Result<Text<'_>, Reject> {
+    match value.as_bytes() {
+        [b'"', ..] => string(value),
+        [b'n', ..] => Ok(Text::Borrowed("")),
+        [b'{', ..] if is_extended(value) => extended(value),
+        [b'{' | b'[', ..] => Err(unfit("is an object or an array")),
+        _ => Ok(Text::Borrowed(value)),
+    }
+}
+
+fn unfit(what: &str) -> Reject {
+    reject(None, Reason::NotJson, format!("the value {what} where a string, number, boolean, date or null is expected"))
+}
+
+/// Returns the text of a JSON string, without its quotes and escapes.
+fn string(value: &str) -> Result<Text<'_>, Reject> {
+    let inside = value.get(1..value.len() - 1).unwrap_or_default();
+    if !inside.contains('\\') {
+        return Ok(Text::Borrowed(inside));
+    }
+    serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
+}
+
+/// Returns true if the value is an object with fields of its own.
+pub(in crate::parse) fn is_nested(value: &str) -> bool {
+    value.starts_with('{') && !is_extended(value)
+}
+
+/// Returns true if the object is a value of Extended JSON: its first key begins with `$`.
+fn is_extended(object: &str) -> bool {
+    let inside = object.get(1..).unwrap_or_default();
+    inside.trim_start().starts_with("\"$")
+}
+
+fn extended(object: &str) -> Result<Text<'_>, Reject> {
+    match only_entry(object) {
+        Some(("$numberInt" | "$numberLong" | "$numberDouble" | "$numberDecimal", value)) => scalar(value),
+        Some(("$date", value)) if value.starts_with('"') => string(value),
+        Some(("$date", value)) => date(value),
+        _ => Err(unfit("is of another type")),
+    }
+}
+
+/// Returns the key and the value of an object that has exactly one entry.
+fn only_entry(object: &str) -> Option<(&str, &str)> {
+    let (mut entry, mut count) = (None, 0);
+    let walked = walk(object, 0, &mut |key, value| {
+        count += 1;
+        if let Cow::Borrowed(key) = key {
+            entry = Some((key, value.get()));
+        }
+        Ok(())
+    });
+    entry.filter(|_| count == 1 && walked.is_ok())
+}
+
+/// Parses a date given as milliseconds since the epoch, as a plain number or as `$numberLong`.
+fn date(value: &str) -> Result<Text<'_>, Reject> {
+    let digits = match only_entry(value) {
+        Some(("$numberLong", digits)) => digits.trim_matches('"'),
+        _ => value,
+    };
+    let text = digits.parse().ok().and_then(iso_text).and_then(|text| String::from_utf8(text.to_vec()).ok());
+    text.map(Text::Owned).ok_or_else(|| reject(None, Reason::NotADate, "not a date in the years 0001 to 9999"))
+}
+
+pub(in crate::parse) fn reject(field: Option<usize>, reason: Reason, message: impl Into<String>) -> Reject {
+    Reject { field, reason, message: message.into() }
+}

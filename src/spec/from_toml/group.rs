@@ -1,0 +1,24 @@
+//! Reads one `[[group]]` of a spec: a group of fields that repeats.
+
+use super::field::{PRESENCES, owned};
+use super::source::Table;
+use crate::spec::{Group, Presence, SpecError};
+
+/// Reads all groups.
+pub(super) fn read_all(tables: &[Table<'_>]) -> Result<Vec<Group>, SpecError> {
+    tables.iter().map(read).collect()
+}
+
+fn read(table: &Table<'_>) -> Result<Group, SpecError> {
+    let name = table.needed_text("name", "name the group as documents will, e.g. name = \"identifiers\"")?;
+    let table = &table.named(name);
+    table.only(&["name", "repeats", "aliases", "presence"])?;
+    let remedy = "name the column of the array, e.g. repeats = \"identifier\"; a group that does not repeat needs no \
+                  [[group]]";
+    Ok(Group {
+        name: name.to_owned(),
+        column: table.needed_text("repeats", remedy)?.to_owned(),
+        aliases: owned(table.texts("aliases")?.unwrap_or_default()),
+        presence: table.choice("presence", PRESENCES)?.unwrap_or(Presence::Optional),
+    })
+}
