@@ -93,9 +93,12 @@ fn a_dataset_with_several_documents_has_the_fields_of_all() {
 #[test]
 fn null_markers_of_a_dataset_hold_for_documents_without_their_own() {
     let document = |name: &str, markers: &str| {
-        format!("[[document]]\nname = '{name}'\n{markers}\n[[document.field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n")
+        format!(
+            "[[document]]\nname = '{name}'\n{markers}\n[[document.field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n"
+        )
     };
-    let text = format!("name = 'x'\nnull_markers = ['-']\n{}{}", document("b", ""), document("c", "null_markers = ['?']"));
+    let text =
+        format!("name = 'x'\nnull_markers = ['-']\n{}{}", document("b", ""), document("c", "null_markers = ['?']"));
     let dataset = Dataset::from_toml(&text, "test").expect("a right spec");
     let markers: Vec<&[String]> = dataset.kinds.iter().map(|kind| &kind.fields[0].null_markers[..]).collect();
     assert_eq!(markers, [["-"], ["?"]]);

@@ -155,3 +155,36 @@ fn one_key_of_json_feeds_several_kinds_and_has_one_column_in_the_reject_file() {
         (vec![1, 1, 0, 0, 0, 0], vec![1, 0, 1, 0, 0, 0])
     );
 }
+
+#[test]
+fn a_load_counts_no_longer_if_one_of_its_collections_was_thinned() {
+    let place = Place::new("kinds_thinned");
+    let source = place.write("a.csv", TABLE);
+    let spec = spec_path();
+    let spec = ["--spec", text(&spec)];
+    place.load(&source, &spec, 4);
+    let doctors = place.collection("doctors");
+    block_on(async move { doctors.delete_one(doc! { "name": "Lu Ma" }).await }).unwrap();
+    let again = place.load(&source, &spec, 4);
+    assert_eq!(
+        (&again["outcome"], &again["further"][0]["counts"]["written"]),
+        (&"loaded".into(), &1.into()),
+        "{again}"
+    );
+}
+
+#[test]
+fn each_kind_has_its_own_rule_for_conflicts_in_a_dry_run_and_in_a_load() {
+    let place = Place::new("kinds_rules");
+    let source = place.write("a.csv", TABLE);
+    let spec = fs::read_to_string(spec_path()).unwrap().replace("\"keep-first\"", "\"reject\"");
+    let spec = place.write("spec.toml", spec);
+    let spec = ["--spec", text(&spec)];
+    let dry = place.run(&[&["load", "--dry-run", "--json", text(&source)], &spec[..]].concat()).expect_code(4);
+    let dry: Json = serde_json::from_str(&dry.stdout).unwrap();
+    let loaded = place.load(&source, &spec, 4);
+    for found in [&dry, &loaded] {
+        assert_eq!(counts_of(found), [6, 4, 0, 1, 0, 1], "{found}");
+        assert_eq!(counts_of(&found["further"][0]), [6, 2, 0, 2, 0, 2], "{found}");
+    }
+}

@@ -284,3 +284,43 @@ fn a_lease_that_was_given_back_is_free() {
         assert_eq!(lease.get("target"), Some(&Bson::from("rows")));
     });
 }
+
+#[test]
+fn a_load_into_two_collections_counts_for_both() {
+    block_on(async {
+        let database = database("ledger_further").await;
+        let both = Ledger::new(&database, "a", LEASE).with_further(vec!["b".into()]);
+        let [of_a, of_b, of_c] = ["a", "b", "c"].map(|collection| Ledger::new(&database, collection, LEASE));
+        let first_load = |collection: &str| TargetState { first_load: true, ..TargetState::new(collection) };
+        let two = LoadDocument { further: vec![first_load("b")], ..load("a", "two", State::Failed) };
+        let mut two = put(&both, two).await;
+        assert!(!of_a.has_unfinished_first_load(None).await.unwrap(), "only the second collection was empty");
+        assert!(of_b.has_unfinished_first_load(None).await.unwrap());
+        assert!(!of_c.has_unfinished_first_load(None).await.unwrap());
+        let earlier = LoadDocument { started: DateTime::MIN, ..load("b", "other", State::Complete) };
+        assert!(of_a.has_overlapping_loads(&earlier).await.unwrap());
+        assert!(of_b.has_overlapping_loads(&earlier).await.unwrap());
+        assert!(!of_c.has_overlapping_loads(&earlier).await.unwrap());
+
+        let lists = [20, 21].map(|byte| Exceptions { refused: vec![Id([byte; 16])], kept_out: Vec::new() });
+        for (kind, list) in lists.iter().enumerate() {
+            both.put_exceptions(&two, kind, 0, list).await.unwrap();
+        }
+        for (kind, list) in lists.iter().enumerate() {
+            assert_eq!(both.exceptions(two.id, kind, 0).await.unwrap(), *list);
+        }
+
+        assert!(both.take_lease("two").await.unwrap().is_ok());
+        for ledger in [&of_a, &of_b] {
+            assert!(ledger.other_load("").await.unwrap().is_some());
+            assert!(ledger.other_load("two").await.unwrap().is_none(), "its own load is no other one");
+        }
+        assert!(of_c.other_load("").await.unwrap().is_none());
+
+        of_b.mark_dropped().await.unwrap();
+        assert!(both.find("two").await.unwrap().is_none(), "a load without one of its collections does not count");
+        two.state = State::Complete;
+        both.put(&mut two).await.unwrap();
+        assert_eq!(found(&both, "two").await, Some(two.id));
+    });
+}

@@ -73,12 +73,7 @@ impl Load<'_> {
 
     /// Returns an error if the rows read and the outcomes of a kind of document do not add up.
     fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
-        let targets = self.document.targets();
-        let lost = targets
-            .iter()
-            .map(|state| &state.counts)
-            .find(|counts| !counts.are_conserved() || counts.read != read.rows);
-        lost.map(|counts| Error::NotConserved { read: read.rows, accounted: counts.accounted() })
+        not_conserved(&self.document.targets(), read.rows)
     }
 
     /// Builds the indexes and attaches the validator of each collection after all documents are written. Returns the
@@ -271,6 +266,13 @@ impl LoadTarget<'_> {
     }
 }
 
+/// Returns an error if the number of rows read and the outcomes of a kind of document do not add up.
+fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
+    let is_lost = |counts: &&Counts| !counts.are_conserved() || counts.read != read;
+    let lost = targets.iter().map(|state| &state.counts).find(is_lost);
+    lost.map(|counts| Error::NotConserved { read, accounted: counts.accounted() })
+}
+
 /// The number of documents that violate the validator, as counted by the server.
 pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, ServerError>>) -> Result<u64, Error> {
     Ok(asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?)
@@ -296,5 +298,22 @@ fn note_of(done: Result<(), ServerError>, note: String, undone: &str) -> Result<
             Ok(format!("{undone}: this user has no permission; run `medlift provision` as an administrator"))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conservation_is_checked_for_every_kind() {
+        let state = |read, written| {
+            let counts = Counts { read, written, ..Counts::default() };
+            TargetState { counts, ..TargetState::new("a") }
+        };
+        assert!(not_conserved(&[state(3, 3), state(3, 3)], 3).is_none());
+        for lost in [[state(3, 3), state(3, 2)], [state(2, 3), state(3, 3)], [state(3, 3), state(2, 2)]] {
+            assert!(matches!(not_conserved(&lost, 3), Some(Error::NotConserved { read: 3, .. })), "{lost:?}");
+        }
     }
 }

@@ -229,13 +229,16 @@ fn a_row_is_rejected_once_whichever_of_its_documents_are_refused() {
         Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
     let kinds = || {
         let block = Bench::new(&plan, 0, None).encode(&block, vec![Vec::new(), Vec::new()]);
+        let fields: Vec<Option<usize>> = block.rejects.iter().map(|row| row.reject.field).collect();
+        assert_eq!(fields, [Some(2)], "fields are counted over all kinds");
         Chunk::new(vec![block], &[policy, policy], false).into_kinds()
     };
     let settled = |refused: [&[&str]; 2]| -> Vec<Settled> {
         let settle = |(chunk, refused): (KindChunk, &[&str])| {
             let chunk = Arc::new(chunk);
             let is_refused = |entry| refused.contains(&name_of(&chunk, entry).as_str());
-            let outcome = |entry| if is_refused(entry) { Outcome::Refused(Refusal::Validation) } else { Outcome::Written };
+            let outcome =
+                |entry| if is_refused(entry) { Outcome::Refused(Refusal::Validation) } else { Outcome::Written };
             let outcomes = chunk.entries.iter().map(outcome).collect();
             let (losers, exceptions, doubts) = (Losers::default(), Exceptions::default(), Doubts::default());
             Settled { chunk, outcomes, losers, exceptions, doubts }
@@ -252,7 +255,8 @@ fn a_row_is_rejected_once_whichever_of_its_documents_are_refused() {
         let text = fs::read_to_string(dir.path().join("a.csv.rejects.csv")).unwrap();
         let found: Vec<&str> = text.lines().skip(1).map(|line| &line[line.rfind(",").unwrap() - 3..]).collect();
         assert_eq!(found, rows, "{refused:?}");
-        let counts: Vec<(u64, u64)> = after.targets().iter().map(|state| (state.counts.read, state.counts.rejected)).collect();
+        let counts: Vec<(u64, u64)> =
+            after.targets().iter().map(|state| (state.counts.read, state.counts.rejected)).collect();
         assert_eq!(counts, rejected.map(|rejected| (4, rejected)), "{refused:?}");
         assert!(after.targets().iter().all(|state| state.counts.are_conserved()));
         fs::remove_file(dir.path().join("a.csv.rejects.csv")).unwrap();
@@ -281,4 +285,30 @@ fn a_reject_file_is_prepared_for_refusals_of_any_kind() {
     let outcomes = [Outcome::Written, Outcome::Refused(Refusal::Validation)];
     let settled: Vec<Settled> = kinds.into_iter().zip(outcomes).map(settle).collect();
     assert!(Account::open(&plan, None).unwrap().prepare(&settled).unwrap());
+}
+
+#[test]
+fn a_row_whose_second_document_is_too_large_leaves_none_of_the_first_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    let spec = TWO_KINDS.replace("'Age'\ntype = 'int32'", "'Note'\ntype = 'string'");
+    let encode = |rows: &str| {
+        fs::write(&path, format!("Name,Note\n{rows}")).unwrap();
+        let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
+        let plan = Plan::new(Dataset::from_toml(&spec, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap();
+        let (mut reader, mut bench) = (plan.open(0).unwrap(), Bench::new(&plan, 0, None));
+        let (mut ids, mut rejects) = (vec![Vec::new(), Vec::new()], 0);
+        while let Some(block) = reader.next_block(Block::default()).unwrap() {
+            let encoded = bench.encode(&block, vec![Vec::new(), Vec::new()]);
+            rejects += encoded.rejects.len();
+            for (ids, kind) in ids.iter_mut().zip(&encoded.kinds) {
+                ids.extend(kind.entries.iter().map(|entry| (entry.id, kind.document(entry).to_vec())));
+            }
+        }
+        (ids, rejects)
+    };
+    let large = "x".repeat(16 << 20);
+    let (found, rejects) = encode(&format!("Ann,1\nBob,{large}\nCia,3\n"));
+    assert_eq!(rejects, 1);
+    assert!(found == encode("Ann,1\nCia,3\n").0);
 }
