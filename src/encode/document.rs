@@ -239,6 +239,29 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_is_forgotten_leaves_nothing_behind() {
+        let laboratory = include_str!("../../tests/data/spec/laboratory.toml");
+        let nested = Spec::from_toml(laboratory, "laboratory.toml").expect("a valid spec");
+        for spec in [&Spec::built_in(), &nested] {
+            let mut encoder = Encoder::new(spec, IdentityKey::default());
+            let mut documents = Vec::new();
+            let first = encoder.write(&record(spec, 3), None, &mut documents).expect("it fits");
+            encoder.write(&record(spec, 5), None, &mut documents).expect("it fits");
+            documents.truncate(first);
+            encoder.forget_last();
+            encoder.write(&record(spec, 7), None, &mut documents).expect("it fits");
+            let names = encoder.name_all(&mut documents).to_vec();
+            let alone = |bytes| {
+                let mut document = Vec::new();
+                let encoded = Encoder::new(spec, IdentityKey::default()).encode(&record(spec, bytes), None, &mut document);
+                encoded.map(|encoded| ((encoded.id, encoded.digest), document)).expect("it fits")
+            };
+            let (expected, texts): (Vec<_>, Vec<_>) = [3, 7].map(alone).into_iter().unzip();
+            assert_eq!((names, documents), (expected, texts.concat()));
+        }
+    }
+
+    #[test]
     fn documents_come_out_together_as_they_do_alone() {
         let laboratory = include_str!("../../tests/data/spec/laboratory.toml");
         let nested = Spec::from_toml(laboratory, "laboratory.toml").expect("a valid spec");

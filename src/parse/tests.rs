@@ -425,6 +425,9 @@ fn a_lost_character_is_found_wherever_it_stands() {
             format!("{},Patient,Age,Admitted\n3,40,,undecodable,m,{cell},2,2020-01-01\n", REJECT_COLUMNS.join(","));
         let (_, seen) = outcomes(&text, &LayoutOptions::default());
         assert!(seen[0].starts_with("undecodable"), "{cell}");
+        let text = text.replace(&format!("{cell},2,"), &format!("m,{cell},"));
+        let (_, seen) = outcomes(&text, &LayoutOptions::default());
+        assert!(seen[0].starts_with("undecodable"), "{cell} in the second column");
     }
 }
 

@@ -91,6 +91,17 @@ fn a_dataset_with_several_documents_has_the_fields_of_all() {
 }
 
 #[test]
+fn null_markers_of_a_dataset_hold_for_documents_without_their_own() {
+    let document = |name: &str, markers: &str| {
+        format!("[[document]]\nname = '{name}'\n{markers}\n[[document.field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n")
+    };
+    let text = format!("name = 'x'\nnull_markers = ['-']\n{}{}", document("b", ""), document("c", "null_markers = ['?']"));
+    let dataset = Dataset::from_toml(&text, "test").expect("a right spec");
+    let markers: Vec<&[String]> = dataset.kinds.iter().map(|kind| &kind.fields[0].null_markers[..]).collect();
+    assert_eq!(markers, [["-"], ["?"]]);
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let message = Spec::from_file(Path::new("no/such.toml")).expect_err("no such file").to_string();
     assert!(message.starts_with("no/such.toml: reading the dataset spec: "), "{message}");
@@ -417,6 +428,7 @@ fn the_table_tells_each_constraint() {
     check("type = 'date'", "date | required | trim | midnight UTC");
     check("type = 'datetime'\npresence = 'optional'", "datetime | optional | trim | ");
     check("type = 'int64'\nthousands = \"'\"\nrange = [1, 2]", "int64 | required | trim | thousands `'`; 1 to 2");
+    check("type = 'int64'\nrange = [5, 5]", "int64 | required | trim | 5 to 5");
     let money = "type = 'decimal128'\ndecimal = ','\ncurrency = ['€', 'EUR']";
     check(money, "decimal128 | required | trim | decimal `,`; currency `€`, `EUR`");
     check(

@@ -11,7 +11,7 @@ use crate::pipeline::plan::Wishes;
 use crate::pipeline::stages::Bench;
 use crate::read::Block;
 use crate::reject::Reason;
-use crate::spec::{OnConflict, Spec};
+use crate::spec::{Dataset, OnConflict, Spec};
 use crate::write::machine::Doubts;
 use crate::write::{Chunk, KindChunk, Losers, Mode, Policy};
 
@@ -208,4 +208,77 @@ fn refused_rows_are_counted_by_their_reason() {
     listed.sort();
     let expected = [Reason::Conflict, Reason::FailedValidation].map(|reason| (reason.code().to_owned(), 1));
     assert_eq!(listed, expected);
+}
+
+/// Two kinds of documents from the rows of one table.
+const TWO_KINDS: &str = "name = 'x'\n\
+    [[document]]\nname = 'a'\n[[document.field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
+    [[document]]\nname = 'b'\n[[document.field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
+    [[document.field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
+
+#[test]
+fn a_row_is_rejected_once_whichever_of_its_documents_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    fs::write(&path, "Name,Age\nAnn,1\nBob,x\nCia,3\nDot,4\n").unwrap();
+    let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
+    let dataset = Dataset::from_toml(TWO_KINDS, "a test").unwrap();
+    let plan = Plan::new(dataset, IdentityKey::default(), &wishes).unwrap();
+    let block = plan.open(0).unwrap().next_block(Block::default()).unwrap().unwrap();
+    let policy =
+        Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
+    let kinds = || {
+        let block = Bench::new(&plan, 0, None).encode(&block, vec![Vec::new(), Vec::new()]);
+        Chunk::new(vec![block], &[policy, policy], false).into_kinds()
+    };
+    let settled = |refused: [&[&str]; 2]| -> Vec<Settled> {
+        let settle = |(chunk, refused): (KindChunk, &[&str])| {
+            let chunk = Arc::new(chunk);
+            let is_refused = |entry| refused.contains(&name_of(&chunk, entry).as_str());
+            let outcome = |entry| if is_refused(entry) { Outcome::Refused(Refusal::Validation) } else { Outcome::Written };
+            let outcomes = chunk.entries.iter().map(outcome).collect();
+            let (losers, exceptions, doubts) = (Losers::default(), Exceptions::default(), Doubts::default());
+            Settled { chunk, outcomes, losers, exceptions, doubts }
+        };
+        kinds().into_iter().zip(refused).map(settle).collect()
+    };
+    let begin = LoadDocument { further: vec![TargetState::new("b")], ..load() };
+    let check = |refused: [&[&str]; 2], rows: &[&str], rejected: [u64; 2]| {
+        let mut account = Account::open(&plan, None).unwrap();
+        let settled = settled(refused);
+        assert!(account.prepare(&settled).unwrap(), "{refused:?}");
+        let after = account.settle(&settled, &begin).unwrap();
+        account.rejects.finish().unwrap();
+        let text = fs::read_to_string(dir.path().join("a.csv.rejects.csv")).unwrap();
+        let found: Vec<&str> = text.lines().skip(1).map(|line| &line[line.rfind(",").unwrap() - 3..]).collect();
+        assert_eq!(found, rows, "{refused:?}");
+        let counts: Vec<(u64, u64)> = after.targets().iter().map(|state| (state.counts.read, state.counts.rejected)).collect();
+        assert_eq!(counts, rejected.map(|rejected| (4, rejected)), "{refused:?}");
+        assert!(after.targets().iter().all(|state| state.counts.are_conserved()));
+        fs::remove_file(dir.path().join("a.csv.rejects.csv")).unwrap();
+    };
+    check([&[], &[]], &["Bob,x"], [1, 1]);
+    check([&[], &["Cia"]], &["Bob,x", "Cia,3"], [1, 2]);
+    check([&["Cia"], &["Cia", "Dot"]], &["Bob,x", "Cia,3", "Dot,4"], [2, 3]);
+}
+
+#[test]
+fn a_reject_file_is_prepared_for_refusals_of_any_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    fs::write(&path, "Name,Age\nAnn,1\n").unwrap();
+    let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
+    let plan = Plan::new(Dataset::from_toml(TWO_KINDS, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap();
+    let block = plan.open(0).unwrap().next_block(Block::default()).unwrap().unwrap();
+    let block = Bench::new(&plan, 0, None).encode(&block, vec![Vec::new(), Vec::new()]);
+    let policy =
+        Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
+    let settle = |(chunk, outcome): (KindChunk, Outcome)| {
+        let (losers, exceptions, doubts) = (Losers::default(), Exceptions::default(), Doubts::default());
+        Settled { chunk: Arc::new(chunk), outcomes: vec![outcome], losers, exceptions, doubts }
+    };
+    let kinds = Chunk::new(vec![block], &[policy, policy], false).into_kinds();
+    let outcomes = [Outcome::Written, Outcome::Refused(Refusal::Validation)];
+    let settled: Vec<Settled> = kinds.into_iter().zip(outcomes).map(settle).collect();
+    assert!(Account::open(&plan, None).unwrap().prepare(&settled).unwrap());
 }
