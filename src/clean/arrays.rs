@@ -114,7 +114,7 @@ impl ArrayPlan {
                 let plan = &of.plans[*field];
                 let text = of.cells.item_text(of.row, cell);
                 let (text, in_row) = text.ok_or_else(|| plan.reject(Reason::Undecodable))?;
-                let cleaned = plan.clean(text, in_row && of.row_is_plain, scratch, marks, record);
+                let cleaned = plan.clean_beside_arrays(text, in_row && of.row_is_plain, scratch, marks, record);
                 cleaned.map_err(|reason| plan.reject(reason))?;
                 // The value is the last one of the record until it is moved to the items.
                 Ok(record.values.pop().unwrap_or(Value::Null))

@@ -118,7 +118,7 @@ impl Cleaner {
                 ColumnPlan::Value(field) => {
                     let plan = &of.plans[*field];
                     let (text, in_row) = plan.text(row, cells)?;
-                    plan.clean(text, in_row && row_is_plain, scratch, marks, record)
+                    plan.clean_beside_arrays(text, in_row && row_is_plain, scratch, marks, record)
                         .map_err(|reason| plan.reject(reason))?;
                 }
                 ColumnPlan::Array(array) => {
@@ -199,6 +199,7 @@ impl Plan {
 
     /// Returns the field's cell, and whether its text is a range of the row. A column that the source lacks has an
     /// empty cell.
+    #[inline]
     fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
         match self.cell {
             None => Ok(("", true)),
@@ -206,9 +207,24 @@ impl Plan {
         }
     }
 
+    /// Like [`clean`](Self::clean), for rows with arrays.
+    #[inline(never)]
+    pub(super) fn clean_beside_arrays(
+        &self,
+        cell: &str,
+        plain: bool,
+        scratch: &mut Scratch,
+        marks: &mut Marks,
+        record: &mut Record,
+    ) -> Result<(), Reason> {
+        self.clean(cell, plain, scratch, marks, record)
+    }
+
     /// Cleans one cell and adds its value to the record. `plain` means that the cell is printable, single-spaced
     /// ASCII.
-    pub(super) fn clean(
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "the loop over the cells of a table needs 5 % fewer instructions")]
+    fn clean(
         &self,
         cell: &str,
         plain: bool,
