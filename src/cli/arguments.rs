@@ -21,7 +21,7 @@ const HIDDEN: &str = "***";
 const MAY_HOLD_PASSWORDS: [&str; 4] = ["uri", "password", "positional", "sources"];
 
 /// The result of parsing the command line.
-pub enum Parsed {
+pub(super) enum Parsed {
     /// A command to run.
     Command(Cli),
     /// Nothing to run: help or an error was shown.
@@ -32,7 +32,7 @@ pub enum Parsed {
 ///
 /// # Errors
 /// If a value looks like a connection string and the argument is not for one.
-pub fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
+pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     let arguments = with_kebab_case(arguments);
     let matches = match Cli::command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
@@ -111,7 +111,7 @@ fn refuse_connection_strings(matches: &ArgMatches) -> Result<(), Error> {
 
 /// Returns true if `value` may contain a password. A text without `://` that is the path of an existing file is not a
 /// password.
-pub fn looks_like_connection_string(value: &OsStr) -> bool {
+pub(super) fn looks_like_connection_string(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     may_hold_password(&text) && (text.contains("://") || !Path::new(value).exists())
 }

@@ -13,7 +13,7 @@ use super::output;
 /// Connection options.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
-pub struct ConnectionArgs {
+pub(super) struct ConnectionArgs {
     /// Connection string, mongodb:// or mongodb+srv://; may also be given as a positional argument [env:
     /// `MONGODB_URI`]
     #[arg(long, value_name = "URI")]
@@ -50,7 +50,7 @@ impl ConnectionArgs {
     /// # Errors
     /// If another argument may contain a password. Its position is wrong or it is misspelled, and it must not be used
     /// as the name of a file.
-    pub fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
+    pub(super) fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
         if let (None, Some(at)) = (&self.uri, positional.iter().position(|text| is_connection_string(text.reveal()))) {
             self.uri = Some(positional.remove(at));
         }
@@ -65,7 +65,7 @@ impl ConnectionArgs {
     }
 
     /// Like [`take_uri`](Self::take_uri), for a command that has no other positional arguments.
-    pub fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
+    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
             Some(other) => Err(Error::Usage(format!(
@@ -77,7 +77,7 @@ impl ConnectionArgs {
     }
 
     /// Converts the options to the library's type. Asks for the password if `-p` has no value.
-    pub fn into_connection(self, purpose: Purpose) -> Result<Connection, Error> {
+    pub(super) fn into_connection(self, purpose: Purpose) -> Result<Connection, Error> {
         let password = match self.password {
             Some(typed) if typed.reveal().is_empty() => Some(ask_password()?),
             Some(typed) => {
@@ -102,19 +102,19 @@ impl ConnectionArgs {
 
     /// Connects for `purpose`. `collection` is the collection that the spec names.
     /// Returns the collection that was given.
-    pub fn collection(&self) -> Option<&str> {
+    pub(super) fn collection(&self) -> Option<&str> {
         self.collection.as_deref()
     }
 
     /// Refuses --collection if the documents go to several collections.
-    pub fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
+    pub(super) fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
         if self.collection.is_none() || plan.kinds.len() == 1 {
             return Ok(());
         }
         Err(Error::Usage("the spec names a collection for each of its documents; leave out --collection".into()))
     }
 
-    pub async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
+    pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
     }
 }

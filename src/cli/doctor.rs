@@ -15,7 +15,7 @@ use super::reading::load_spec;
 
 /// Examine a deployment step by step; report each problem and its remedy
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     /// Connection string, if not given with --uri
@@ -31,7 +31,7 @@ pub struct DoctorArgs {
 
 impl DoctorArgs {
     /// Runs the command.
-    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = load_spec(self.spec.as_deref())?;
         self.connection.take_only_uri(self.positional)?;
         let connection = self.connection.into_connection(Purpose::Load)?;

@@ -18,7 +18,7 @@ use super::reading::load_dataset;
 
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     /// Connection string, if not given with --uri
@@ -58,7 +58,7 @@ enum ExportType {
 
 impl ExportArgs {
     /// Runs the command.
-    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
         let spec = self.exported_spec()?;
         let options = self.options();

@@ -14,7 +14,7 @@ use super::output;
 
 /// Generate synthetic admissions with the typical errors of hospital data
 #[derive(Debug, Args)]
-pub struct GenerateArgs {
+pub(super) struct GenerateArgs {
     /// Number of rows to generate
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     rows: u64,
@@ -43,7 +43,7 @@ enum DamageLevel {
 
 impl GenerateArgs {
     /// Runs the command.
-    pub fn run(self) -> Result<ExitCode, Error> {
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
         let damage = match self.damage {
             DamageLevel::None => Damage::None,
             DamageLevel::Typical => Damage::Typical,

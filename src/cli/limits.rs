@@ -34,7 +34,7 @@ const SIGNAL_FILE_TOO_LARGE: i32 = 25;
 
 /// Raises the limit of open files as far as allowed. Ignores the signal that ends the process at the file size limit,
 /// so that the write fails with an error instead.
-pub fn prepare() {
+pub(super) fn prepare() {
     let files = getrlimit(Resource::Nofile);
     if let Some(current) = files.current {
         let wanted = files_to_ask_for(current, files.maximum);
@@ -59,13 +59,13 @@ fn ignore_file_size_signal() {
 }
 
 /// Returns an error if the limits are too low for a command that reads sources.
-pub fn require_for_reading() -> Result<(), Error> {
+pub(super) fn require_for_reading() -> Result<(), Error> {
     require_memory(READING_BYTES_MIN)?;
     require_threads()
 }
 
 /// Returns an error if the memory limit is too low for a load.
-pub fn require_for_load(run_bytes: u64) -> Result<(), Error> {
+pub(super) fn require_for_load(run_bytes: u64) -> Result<(), Error> {
     require_memory(load_bytes_min(run_bytes))
 }
 
@@ -75,7 +75,7 @@ const fn load_bytes_min(run_bytes: u64) -> u64 {
 }
 
 /// Returns an error if the limits are too low for a command that connects to a server.
-pub fn require_for_server() -> Result<(), Error> {
+pub(super) fn require_for_server() -> Result<(), Error> {
     if is_below(Resource::Nofile, FILES_MIN) {
         return Err(Error::Stopped(format!(
             "the limit for open files is too low: this command needs {FILES_MIN}; raise it with ulimit -n {}",

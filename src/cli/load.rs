@@ -21,7 +21,7 @@ use super::{limits, output};
 
 /// Read, clean, deduplicate, write and verify a source.
 #[derive(Debug, Args)]
-pub struct LoadArgs {
+pub(super) struct LoadArgs {
     #[command(flatten)]
     reading: ReadingArgs,
     #[command(flatten)]
@@ -92,7 +92,7 @@ const BATCH_BYTES_MAX: usize = 12 << 20;
 
 impl LoadArgs {
     /// Runs the command.
-    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_uri(self.reading.positional())?;
         let plan = self.reading.plan(self.reading.dataset()?)?;
         self.connection.refuse_collection(&plan)?;

@@ -20,7 +20,7 @@ use arguments::Parsed;
 use clap::{Parser, Subcommand};
 use medlift::error::Error;
 use medlift::pipeline::Interrupt;
-pub use output::tell;
+pub(crate) use output::tell;
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ enum Command {
 }
 
 /// Parses the command line and runs the command.
-pub fn run() -> Result<ExitCode, Error> {
+pub(crate) fn run() -> Result<ExitCode, Error> {
     limits::prepare();
     let command = match arguments::parse(std::env::args_os().collect())? {
         Parsed::Command(cli) => cli.command,

@@ -10,13 +10,13 @@ use medlift::outputs::{is_same_file, limit_hint};
 use serde::Serialize;
 
 /// Exit code: loaded, but some rows were rejected.
-pub const WITH_REJECTS: u8 = 4;
+pub(super) const WITH_REJECTS: u8 = 4;
 
 /// Exit code: verification found a difference.
-pub const DIFFERENT: u8 = 5;
+pub(super) const DIFFERENT: u8 = 5;
 
 /// Prints a result.
-pub fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Error> {
+pub(super) fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Error> {
     let text = if json {
         serde_json::to_string_pretty(result)
             .map_err(|error| Error::Stopped(format!("cannot write the result as JSON: {error}")))?
@@ -27,7 +27,7 @@ pub fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Erro
 }
 
 /// Writes to standard output. A closed pipe is not an error.
-pub fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -38,18 +38,18 @@ pub fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Writes a message to standard error. A closed standard error is ignored.
-pub fn tell(text: impl Display) {
+pub(crate) fn tell(text: impl Display) {
     tell_as_it_is(&format!("medlift: {text}\n"));
 }
 
 /// Like [`tell`], but without the program's name and the line end. `eprint!` is not used, because it panics if
 /// standard error is closed.
-pub fn tell_as_it_is(text: &str) {
+pub(super) fn tell_as_it_is(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Refuses an output that is also an input, whatever its path, because the input would be overwritten.
-pub fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
+pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     match inputs.iter().find(|input| is_same_file(output, input)) {
         Some(input) => Err(Error::Usage(format!(
             "{option} {} is the file {}, which is an input; name another file",
@@ -61,7 +61,7 @@ pub fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> Result<
 }
 
 /// Returns the first exit code that applies: a difference, then rejects, then success.
-pub fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
+pub(super) fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
     match (differs, has_rejects) {
         (true, _) => ExitCode::from(DIFFERENT),
         (_, true) => ExitCode::from(WITH_REJECTS),

@@ -19,7 +19,7 @@ use super::reading::load_spec;
 
 /// Set up a deployment: collection, validator, indexes, view, roles and users
 #[derive(Debug, Args)]
-pub struct ProvisionArgs {
+pub(super) struct ProvisionArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     /// Connection string, if not given with --uri
@@ -54,7 +54,7 @@ struct Provisioned {
 
 impl ProvisionArgs {
     /// Runs the command.
-    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = load_spec(self.spec.as_deref())?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;

@@ -15,7 +15,7 @@ use medlift::spec::{Dataset, Sign, Spec};
 /// Source options.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
-pub struct ReadingArgs {
+pub(super) struct ReadingArgs {
     /// Files, globs, or - for standard input; gzip and zstd are recognised. A connection string may be given here too
     #[arg(value_name = "SOURCE")]
     sources: Vec<Secret>,
@@ -64,7 +64,7 @@ pub struct ReadingArgs {
 
 /// Formats of a source.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum SourceType {
+pub(super) enum SourceType {
     /// Delimited text
     Csv,
     /// Tab-separated text
@@ -75,22 +75,22 @@ pub enum SourceType {
 
 impl ReadingArgs {
     /// Returns the positional arguments. A connection string may be among them.
-    pub fn positional(&mut self) -> &mut Vec<Secret> {
+    pub(super) fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
     }
 
     /// Creates the progress counters, with the requested level of detail.
-    pub fn progress(&self, plan: &Plan) -> Progress {
+    pub(super) fn progress(&self, plan: &Plan) -> Progress {
         Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
     /// Returns the dataset that was named, or the built-in one.
-    pub fn dataset(&self) -> Result<Dataset, Error> {
+    pub(super) fn dataset(&self) -> Result<Dataset, Error> {
         load_dataset(self.spec.as_deref())
     }
 
     /// Examines all sources and determines their layouts for `dataset`.
-    pub fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources
             .iter()
@@ -125,7 +125,7 @@ impl ReadingArgs {
 }
 
 /// Reads the dataset in `path`, or returns the built-in one.
-pub fn load_dataset(path: Option<&std::path::Path>) -> Result<Dataset, Error> {
+pub(super) fn load_dataset(path: Option<&std::path::Path>) -> Result<Dataset, Error> {
     Ok(path.map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
 }
 
@@ -133,13 +133,13 @@ pub fn load_dataset(path: Option<&std::path::Path>) -> Result<Dataset, Error> {
 ///
 /// # Errors
 /// If the dataset has several kinds of documents.
-pub fn load_spec(path: Option<&std::path::Path>) -> Result<Spec, Error> {
+pub(super) fn load_spec(path: Option<&std::path::Path>) -> Result<Spec, Error> {
     Ok(load_dataset(path)?.into_only()?)
 }
 
 /// Returns the deployment's secret key for `_id`s: from `MEDLIFT_IDENTITY_KEY`, or from the file that
 /// `MEDLIFT_IDENTITY_KEY_FILE` names.
-pub fn identity_key() -> Result<IdentityKey, Error> {
+pub(super) fn identity_key() -> Result<IdentityKey, Error> {
     let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
     Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))
 }
@@ -149,7 +149,7 @@ fn encoding(text: &str) -> Result<Encoding, String> {
 }
 
 /// Parses a delimiter.
-pub fn delimiter(text: &str) -> Result<u8, String> {
+pub(super) fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "tab" | "\\t" | "\t" => Ok(b'\t'),
         "," | ";" | "|" => Ok(text.as_bytes()[0]),

@@ -13,7 +13,7 @@ use super::reading::load_dataset;
 
 /// Commands for dataset specs.
 #[derive(Debug, Subcommand)]
-pub enum SpecCommand {
+pub(super) enum SpecCommand {
     /// Print the current spec as TOML
     Show(SpecArgs),
     /// Check a spec and report the first error
@@ -27,7 +27,7 @@ pub enum SpecCommand {
 
 /// Options that name the spec.
 #[derive(Debug, Args)]
-pub struct SpecArgs {
+pub(super) struct SpecArgs {
     /// Dataset spec [default: the built-in admissions]
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct SpecArgs {
 
 impl SpecCommand {
     /// Runs the command.
-    pub fn run(self) -> Result<ExitCode, Error> {
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
         match self {
             Self::Show(args) => output::write_stdout(load_dataset(args.spec.as_deref())?.columns.text.as_bytes())?,
             Self::Fields(args) => output::write_stdout(fields_tables(&load_dataset(args.spec.as_deref())?).as_bytes())?,

@@ -18,7 +18,7 @@ use super::{limits, output};
 
 /// Check that the collection contains exactly the data of a source
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(super) struct VerifyArgs {
     #[command(flatten)]
     reading: ReadingArgs,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct VerifyArgs {
 
 impl VerifyArgs {
     /// Runs the command.
-    pub fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         self.connection.take_uri(self.reading.positional())?;
         let plan = self.reading.plan(self.reading.dataset()?)?;
         self.connection.refuse_collection(&plan)?;

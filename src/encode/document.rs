@@ -253,9 +253,10 @@ mod tests {
             let names = encoder.name_all(&mut documents).to_vec();
             let alone = |bytes| {
                 let mut document = Vec::new();
-                let encoded =
-                    Encoder::new(spec, IdentityKey::default()).encode(&record(spec, bytes), None, &mut document);
-                encoded.map(|encoded| ((encoded.id, encoded.digest), document)).expect("it fits")
+                let mut encoder = Encoder::new(spec, IdentityKey::default());
+                let Encoded { id, digest, .. } =
+                    encoder.encode(&record(spec, bytes), None, &mut document).expect("it fits");
+                ((id, digest), document)
             };
             let (expected, texts): (Vec<_>, Vec<_>) = [3, 7].map(alone).into_iter().unzip();
             assert_eq!((names, documents), (expected, texts.concat()));

@@ -34,7 +34,7 @@ struct Record {
 
 /// The `_id`s and digests of a load so far.
 #[derive(Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     /// A set bit means "not seen". The filter starts with ones, because zeroed memory is mapped to the kernel's single
     /// zero page: the first write to each page would then interrupt the other cores.
     filter: Vec<u64>,
@@ -57,7 +57,7 @@ struct Segment {
 
 impl Seen {
     /// An empty memory. More records than `records_guess` make it slower, never wrong.
-    pub fn new(records_guess: u64) -> Self {
+    pub(super) fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
         let words = words.next_multiple_of(WORDS_PER_BLOCK).max(WORDS_PER_BLOCK);
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
@@ -68,7 +68,7 @@ impl Seen {
     ///
     /// # Errors
     /// If the temporary file cannot be created, written or read.
-    pub fn note(&mut self, chunk: &[Entry]) -> io::Result<Vec<Earlier>> {
+    pub(super) fn note(&mut self, chunk: &[Entry]) -> io::Result<Vec<Earlier>> {
         let mut earlier = Vec::with_capacity(chunk.len());
         for entry in chunk {
             let is_new = self.mark(&entry.id);

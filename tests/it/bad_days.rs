@@ -14,25 +14,25 @@ use crate::program::{Run, medlift};
 use crate::server::{fail_point, server_with_fail_points, slow_server};
 
 /// Small runs and batches, so that a load takes long enough to be interrupted in the middle.
-pub const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
+pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
 
-pub fn client(server: &Server) -> Client {
+pub(crate) fn client(server: &Server) -> Client {
     let uri = format!("{}&serverSelectionTimeoutMS=5000", server.uri());
     block_on(async move { Client::with_uri_str(uri).await.expect("connected") })
 }
 
-pub fn documents(server: &Server, database: &str) -> Collection<Document> {
+pub(crate) fn documents(server: &Server, database: &str) -> Collection<Document> {
     client(server).database(database).collection("admissions")
 }
 
-pub fn count(documents: &Collection<Document>) -> u64 {
+pub(crate) fn count(documents: &Collection<Document>) -> u64 {
     let documents = documents.clone();
     block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
 }
 
 /// Waits until the ledger has a checkpoint after more than three blocks. Several runs are settled then, so a resumed
 /// load has several to skip.
-pub fn wait_for_checkpoint(server: &Server, database: &str) {
+pub(crate) fn wait_for_checkpoint(server: &Server, database: &str) {
     let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
     let until = Instant::now() + Duration::from_mins(1);
     while Instant::now() < until {
@@ -46,11 +46,11 @@ pub fn wait_for_checkpoint(server: &Server, database: &str) {
     panic!("no checkpoint within a minute");
 }
 
-pub fn summary(run: &Run) -> Json {
+pub(crate) fn summary(run: &Run) -> Json {
     serde_json::from_str(&run.stdout).expect("the summary is JSON")
 }
 
-pub fn load<'a>(server: &Server, place: &'a Place, file: &'a str, options: &[&'a str]) -> crate::program::Medlift {
+pub(crate) fn load<'a>(server: &Server, place: &'a Place, file: &'a str, options: &[&'a str]) -> crate::program::Medlift {
     let arguments = ["load", file, "--db", &place.database, "--json", "--quiet"];
     medlift(arguments.iter().chain(options)).env("MONGODB_URI", server.uri())
 }

@@ -9,13 +9,13 @@ use rcgen::{
 };
 
 /// A certificate authority. Its directory with the files is removed when it is dropped.
-pub struct Authority {
+pub(crate) struct Authority {
     dir: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -27,18 +27,18 @@ impl Authority {
     }
 
     /// Returns the path of the authority's own certificate.
-    pub fn ca_file(&self) -> PathBuf {
+    pub(crate) fn ca_file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
     /// Creates a certificate for a server at `host` (a name or an address).
-    pub fn server(&self, host: &str) -> PathBuf {
+    pub(crate) fn server(&self, host: &str) -> PathBuf {
         self.sign("server", &server_params(host))
     }
 
     /// Creates a server's certificate that is valid for `seconds` from now. mongod does not start with an expired
     /// certificate.
-    pub fn short_lived_server(&self, host: &str, seconds: u64) -> PathBuf {
+    pub(crate) fn short_lived_server(&self, host: &str, seconds: u64) -> PathBuf {
         let mut params = server_params(host);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
         params.not_after = date_time_ymd(1970, 1, 1) + now + Duration::from_secs(seconds);
@@ -47,7 +47,7 @@ impl Authority {
 
     /// Creates a client's certificate. Its subject is `OU=clinic,CN={name}`. It must differ from the server's O and
     /// OU, because otherwise the server would treat the client as a member.
-    pub fn client(&self, name: &str) -> PathBuf {
+    pub(crate) fn client(&self, name: &str) -> PathBuf {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationalUnitName, "clinic");

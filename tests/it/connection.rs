@@ -14,7 +14,7 @@ use testkit::mongod::Server;
 
 use crate::certificates::Authority;
 
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -24,16 +24,16 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// Creates settings that contain only `pairs`, independent of the machine's environment.
-pub fn settings(pairs: &[(&str, &str)]) -> Settings {
+pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Settings::from_parts(pairs, Path::new("/nonexistent")).expect("settings")
 }
 
-pub fn wishes(uri: &str) -> Connection {
+pub(crate) fn wishes(uri: &str) -> Connection {
     Connection { uri: Some(uri.into()), ..Connection::default() }
 }
 
-pub async fn connect(wishes: &Connection) -> Result<Target, ServerError> {
+pub(crate) async fn connect(wishes: &Connection) -> Result<Target, ServerError> {
     Destination::settle(wishes, &settings(&[]), "admissions")?.connect().await
 }
 

@@ -17,7 +17,7 @@ use crate::server::{fresh_database, shared};
 
 /// One runtime for all tests that use a driver's client directly. A client stops working when the runtime in which it
 /// was created ends.
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"));
     let bounded = async { tokio::time::timeout(Duration::from_mins(2), work).await.expect("done in time") };
@@ -25,24 +25,24 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// A directory and a database for one test.
-pub struct Place {
+pub(crate) struct Place {
     pub dir: tempfile::TempDir,
     pub database: String,
 }
 
 impl Place {
-    pub fn new(purpose: &str) -> Self {
+    pub(crate) fn new(purpose: &str) -> Self {
         Self { dir: tempfile::tempdir().expect("a directory"), database: fresh_database(purpose) }
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::write(&path, content).expect("the file is written");
         path
     }
 
     /// Generates a sample file.
-    pub fn sample(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
+    pub(crate) fn sample(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         medlift(["generate", "--rows", &rows.to_string(), "--damage", damage, "--out", text(&path)])
             .run()
@@ -51,49 +51,49 @@ impl Place {
     }
 
     /// Runs a command on this test's database.
-    pub fn run(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         let uri = shared().uri();
         medlift(arguments.iter().chain(&["--uri", &uri, "--db", &self.database, "--quiet"])).run()
     }
 
     /// Loads a file and returns the summary.
-    pub fn load(&self, path: &Path, options: &[&str], code: i32) -> Json {
+    pub(crate) fn load(&self, path: &Path, options: &[&str], code: i32) -> Json {
         let run = self.run(&[&["load", text(path), "--json"], options].concat()).expect_code(code);
         serde_json::from_str(&run.stdout).expect("the summary is JSON")
     }
 
-    pub fn documents(&self) -> Collection<Document> {
+    pub(crate) fn documents(&self) -> Collection<Document> {
         self.collection("admissions")
     }
 
-    pub fn collection(&self, name: &str) -> Collection<Document> {
+    pub(crate) fn collection(&self, name: &str) -> Collection<Document> {
         let uri = shared().uri();
         let client = block_on(async move { Client::with_uri_str(uri).await.expect("connected") });
         client.database(&self.database).collection(name)
     }
 
-    pub fn count(&self, filter: Document) -> u64 {
+    pub(crate) fn count(&self, filter: Document) -> u64 {
         let documents = self.documents();
         block_on(async move { documents.count_documents(filter).await.expect("counted") })
     }
 }
 
-pub fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("the path is UTF-8")
 }
 
-pub fn counts(summary: &Json, names: &[&str]) -> Vec<u64> {
+pub(crate) fn counts(summary: &Json, names: &[&str]) -> Vec<u64> {
     names
         .iter()
         .map(|name| summary["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {summary}")))
         .collect()
 }
 
-pub const ENDS: [&str; 5] = ["read", "written", "already_present", "duplicates", "rejected"];
+pub(crate) const ENDS: [&str; 5] = ["read", "written", "already_present", "duplicates", "rejected"];
 
-pub const HEADER: &str = "Name,Age,Gender,Blood Type,Medical Condition,Date of Admission,Doctor,Hospital,Insurance Provider,Billing Amount,Room Number,Admission Type,Discharge Date,Medication,Test Results";
+pub(crate) const HEADER: &str = "Name,Age,Gender,Blood Type,Medical Condition,Date of Admission,Doctor,Hospital,Insurance Provider,Billing Amount,Room Number,Admission Type,Discharge Date,Medication,Test Results";
 
-pub fn row(name: &str, age: &str, blood: &str, admitted: &str, discharged: &str) -> String {
+pub(crate) fn row(name: &str, age: &str, blood: &str, admitted: &str, discharged: &str) -> String {
     format!(
         "{name},{age},Male,{blood},Asthma,{admitted},Jo Kim,Kim Inc,Aetna,10.5,101,Urgent,{discharged},Aspirin,Normal"
     )
@@ -250,7 +250,7 @@ fn the_same_documents_come_from_any_dialect_of_the_file() {
 }
 
 /// The built-in spec, with all fields except the age as identity.
-pub fn spec_without_age(rule: &str) -> String {
+pub(crate) fn spec_without_age(rule: &str) -> String {
     let shown = medlift(["spec", "show"]).run().expect_code(0).stdout;
     let at = shown.find("[identity]").expect("the built-in spec has an identity");
     let end = shown[at + 1..].find("\n[").expect("something follows") + at + 1;

@@ -13,7 +13,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// A `medlift` command that was not run yet. Its environment contains only PATH.
 #[derive(Debug)]
-pub struct Medlift {
+pub(crate) struct Medlift {
     command: Command,
     input: Vec<u8>,
     timeout: Duration,
@@ -23,7 +23,7 @@ pub struct Medlift {
 
 /// The result of a run.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// The exit code, or `None` if a signal ended the process.
     pub code: Option<i32>,
     pub stdout: String,
@@ -33,14 +33,14 @@ pub struct Run {
 impl Run {
     /// Returns the run if it ended with this exit code. Otherwise panics and shows the output.
     #[track_caller]
-    pub fn expect_code(self, code: i32) -> Self {
+    pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 }
 
 /// Creates a `medlift` command with these arguments.
-pub fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medlift {
+pub(crate) fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medlift {
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_medlift"));
     command.args(arguments).current_dir(dir.path()).env_clear();
@@ -50,7 +50,7 @@ pub fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medli
 
 /// Creates a bash command for a script that calls the program. As in [`medlift`], its environment is empty but for `PATH`:
 /// in the containers, the variables of the tests name users.
-pub fn bash(script: &str) -> Command {
+pub(crate) fn bash(script: &str) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", script]).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command
@@ -58,31 +58,31 @@ pub fn bash(script: &str) -> Command {
 
 impl Medlift {
     /// Sets an environment variable.
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// Sets the working directory, which is an empty directory by default.
-    pub fn dir(mut self, dir: &Path) -> Self {
+    pub(crate) fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
     /// Sets the content of standard input, which is empty by default.
-    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
         self
     }
 
     /// Sets the time limit of the run, which is two minutes by default.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
     /// Starts the program, for a test that interrupts it.
-    pub fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("medlift starts");
         let stdout = collect(child.stdout.take());
@@ -101,14 +101,14 @@ impl Medlift {
     }
 
     /// Runs the program to its end.
-    pub fn run(self) -> Run {
+    pub(crate) fn run(self) -> Run {
         self.start().wait()
     }
 }
 
 /// A running `medlift`. It is killed when dropped.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: Option<JoinHandle<String>>,
     stderr: Option<JoinHandle<String>>,
@@ -120,20 +120,20 @@ pub struct Running {
 
 impl Running {
     /// Sends a signal by name, such as `INT`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(status.success(), "sending SIG{name}");
     }
 
     /// Returns the number of bytes that the process has written.
-    pub fn bytes_written(&self) -> u64 {
+    pub(crate) fn bytes_written(&self) -> u64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap_or_default();
         let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
         line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
     }
 
     /// Waits until the program ends. Panics if that takes too long.
-    pub fn wait(mut self) -> Run {
+    pub(crate) fn wait(mut self) -> Run {
         let deadline = Instant::now() + self.timeout;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

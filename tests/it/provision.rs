@@ -114,23 +114,23 @@ impl Tried {
     }
 }
 
-pub fn find(collection: &str) -> Document {
+pub(crate) fn find(collection: &str) -> Document {
     doc! { "find": collection, "limit": 1 }
 }
 
-pub fn insert(collection: &str) -> Document {
+pub(crate) fn insert(collection: &str) -> Document {
     doc! { "insert": collection, "documents": [admission()] }
 }
 
-pub fn update(collection: &str) -> Document {
+pub(crate) fn update(collection: &str) -> Document {
     doc! { "update": collection, "updates": [{ "q": { "Age": 44 }, "u": { "$set": { "Age": 44 } } }] }
 }
 
-pub fn delete(collection: &str) -> Document {
+pub(crate) fn delete(collection: &str) -> Document {
     doc! { "delete": collection, "deletes": [{ "q": { "Name": "nobody" }, "limit": 1 }] }
 }
 
-pub fn create_user() -> Document {
+pub(crate) fn create_user() -> Document {
     doc! { "createUser": "intruder", "pwd": "k4Tz-9pLmw2x-i", "roles": ["readWrite"] }
 }
 

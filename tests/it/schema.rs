@@ -11,7 +11,7 @@ use crate::connection::{block_on, connect, wishes};
 use crate::program::medlift;
 use crate::server::{fresh_database, shared};
 
-pub fn admission() -> Document {
+pub(crate) fn admission() -> Document {
     doc! {
         "Name": "Canary Carter", "Age": 44, "Gender": "Female", "Blood Type": "A+", "Medical Condition": "Asthma",
         "Doctor": "Ann Lee", "Hospital": "Kim Inc", "Room Number": 101, "Insurance Provider": "Aetna",

@@ -253,7 +253,7 @@ fn a_row_is_rejected_once_whichever_of_its_documents_are_refused() {
         let after = account.settle(&settled, &begin).unwrap();
         account.rejects.finish().unwrap();
         let text = fs::read_to_string(dir.path().join("a.csv.rejects.csv")).unwrap();
-        let found: Vec<&str> = text.lines().skip(1).map(|line| &line[line.rfind(",").unwrap() - 3..]).collect();
+        let found: Vec<&str> = text.lines().skip(1).map(|line| &line[line.rfind(',').unwrap() - 3..]).collect();
         assert_eq!(found, rows, "{refused:?}");
         let counts: Vec<(u64, u64)> =
             after.targets().iter().map(|state| (state.counts.read, state.counts.rejected)).collect();
