@@ -22,4 +22,5 @@ mod whitespace;
 
 pub use cleaner::Cleaner;
 pub use record::{Record, Value};
-pub use tally::{Tally, slot_names};
+pub use tally::Tally;
+pub(crate) use tally::slot_names;

@@ -10,7 +10,7 @@ pub(super) const NULL_MARKER: usize = 1;
 pub(super) const RULES: usize = 2;
 
 /// Returns the names of the slots of [`Tally::changed`] for a field, in their order.
-pub fn slot_names(field: &Field) -> Vec<&'static str> {
+pub(crate) fn slot_names(field: &Field) -> Vec<&'static str> {
     let mut names = vec!["trim", "null_marker"];
     names.extend(field.clean.iter().map(|rule| rule.name()));
     if matches!(field.kind, FieldType::Enum { .. }) {
@@ -24,7 +24,7 @@ pub fn slot_names(field: &Field) -> Vec<&'static str> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// For each field and each slot of the field, the number of cells that were changed. The slots are: trim, null
-    /// marker, the rules in their order, and canonical spelling for enums; see [`slot_names`].
+    /// marker, the rules in their order, and canonical spelling for enums; see `slot_names`.
     pub changed: Vec<Vec<u64>>,
     /// For each plausibility rule with severity warn, in the spec's order, the number of rows that break it.
     pub warned: Vec<u64>,

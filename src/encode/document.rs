@@ -15,7 +15,7 @@ use crate::spec::Spec;
 
 /// MongoDB's limit for one document, bytes.
 /// <https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-BSON-Document-Size>
-pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The origin of a document, stored inside it only on request.
 #[derive(Debug, Clone, Copy)]

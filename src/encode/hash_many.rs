@@ -14,7 +14,7 @@ use super::identity::IdentityKey;
 
 /// Number of documents that are hashed together: enough to fill the lanes with documents of the same number of blocks,
 /// and few enough to stay in the first-level cache.
-pub const HASHED_TOGETHER: usize = 64;
+pub(crate) const HASHED_TOGETHER: usize = 64;
 
 /// Texts that are hashed in parallel: the number of 32-bit words in the widest vector.
 const LANES: usize = 16;

@@ -15,14 +15,16 @@ mod steps;
 mod stored;
 pub mod text;
 
-pub use block::{EncodedBlock, EncodedKind, Entry};
-pub use document::{DOCUMENT_BYTES_MAX, Encoded, Encoder, Lineage};
-pub use fit::{Misfit, fit};
-pub use hash_many::HASHED_TOGETHER;
-pub use identity::{Digest, Id, IdentityKey};
-pub use stored::{
-    Digester, ID_ELEMENT_BYTES, LINEAGE_FIELD, Stored, dotted_fields, fields_that_differ, same_fields, value_at,
-};
+pub use block::EncodedBlock;
+pub(crate) use block::{EncodedKind, Entry};
+pub use document::{Encoded, Encoder, Lineage};
+pub(crate) use fit::Misfit;
+pub use fit::fit;
+pub(crate) use hash_many::HASHED_TOGETHER;
+pub(crate) use identity::Digest;
+pub use identity::{Id, IdentityKey};
+pub use stored::Stored;
+pub(crate) use stored::{Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, same_fields, value_at};
 
 #[cfg(test)]
 mod tests;

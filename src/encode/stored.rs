@@ -7,10 +7,10 @@ use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
 
 /// The field that contains the lineage, if it was requested. Specs may not use this name.
-pub const LINEAGE_FIELD: &str = "_medlift";
+pub(crate) const LINEAGE_FIELD: &str = "_medlift";
 
 /// Length of the `_id` element that this program writes, in bytes: type, name, length, subtype and 16 bytes of UUID.
-pub const ID_ELEMENT_BYTES: usize = 1 + 4 + 4 + 1 + 16;
+pub(crate) const ID_ELEMENT_BYTES: usize = 1 + 4 + 4 + 1 + 16;
 
 const ID_ELEMENT_HEAD: &[u8] = b"\x05_id\0\x10\0\0\0\x04";
 
@@ -40,20 +40,23 @@ impl<'a> Stored<'a> {
 
 /// Separates stored documents and computes their digests, many at a time.
 #[derive(Debug)]
-pub struct Digester {
+pub(crate) struct Digester {
     hasher: Hasher,
     hashes: Vec<blake3::Hash>,
 }
 
 impl Digester {
     /// A digester with this key.
-    pub fn new(key: IdentityKey) -> Self {
+    pub(crate) fn new(key: IdentityKey) -> Self {
         Self { hasher: Hasher::new(key), hashes: Vec::new() }
     }
 
     /// Returns each document with its digest, in the given order; `None` for documents that [`Stored::parse`] considers
     /// foreign.
-    pub fn digest_all<'a>(&mut self, documents: &[&'a [u8]]) -> impl Iterator<Item = Option<(Stored<'a>, Digest)>> {
+    pub(crate) fn digest_all<'a>(
+        &mut self,
+        documents: &[&'a [u8]],
+    ) -> impl Iterator<Item = Option<(Stored<'a>, Digest)>> {
         let stored: Vec<Option<Stored<'a>>> = documents.iter().map(|document| Stored::parse(document)).collect();
         let body = |index: usize| stored[index].as_ref().map_or(&[][..], |stored| stored.body);
         self.hasher.hash_all(stored.len(), body, &mut self.hashes);
@@ -74,7 +77,7 @@ fn without_lineage(elements: &[u8]) -> &[u8] {
 /// document has it, or if its type or value differs. If two arrays have the same length, the fields in their items are
 /// named, such as `names[1].family`; the first item has the number 0. If only the order of the fields differs, the
 /// result is the text `order of fields`.
-pub fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
+pub(crate) fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     let (left, right) = (leaves(left), leaves(right));
     let mut names = Vec::new();
     add_differences(&left, &right, &mut names);
@@ -123,7 +126,7 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
 }
 
 /// The value with this name. The name is one that [`fields_that_differ`] returns.
-pub fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
+pub(crate) fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.iter().flatten().find_map(|(key, value)| value_in(value, key.as_str(), name))
 }
 
@@ -144,14 +147,14 @@ fn value_in<'a>(value: RawBsonRef<'a>, path: &str, wanted: &str) -> Option<RawBs
 }
 
 /// Returns true if `stored` has every field of `ours` with the same type and value. It may have more fields.
-pub fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
+pub(crate) fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
     let stored = leaves(stored);
     leaves(ours).iter().all(|leaf| stored.contains(leaf))
 }
 
 /// The fields of a document that the encoder wrote, each with its dotted path, without `_id`. The lineage remains one
 /// field.
-pub fn dotted_fields(document: &[u8]) -> RawDocumentBuf {
+pub(crate) fn dotted_fields(document: &[u8]) -> RawDocumentBuf {
     let mut fields = RawDocumentBuf::new();
     if let Ok(document) = RawDocument::from_bytes(document) {
         append_dotted(document, "", &mut fields);

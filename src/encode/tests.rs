@@ -3,8 +3,9 @@
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Decimal128, RawDocumentBuf, doc};
 
+use super::document::DOCUMENT_BYTES_MAX;
 use super::stored::{Stored, dotted_fields, fields_that_differ, same_fields};
-use super::{DOCUMENT_BYTES_MAX, Encoded, Encoder, IdentityKey, Lineage};
+use super::{Encoded, Encoder, IdentityKey, Lineage};
 use crate::clean::{Record, Value};
 use crate::reject::Reason;
 use crate::spec::Spec;

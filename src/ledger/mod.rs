@@ -14,13 +14,13 @@ mod owner;
 mod run;
 mod store;
 
-pub use claim::{Claim, Guard};
+pub use claim::Claim;
+pub(crate) use claim::Guard;
 pub use counts::Counts;
 pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use leases::Held;
 pub use owner::Owner;
-pub use run::{
-    Checkpoint, Exceptions, LoadDocument, Options, Reading, RejectsState, SourceIdentity, State, TargetState,
-};
+pub(crate) use run::SourceIdentity;
+pub use run::{Checkpoint, Exceptions, LoadDocument, Options, Reading, RejectsState, State, TargetState};
 pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError};

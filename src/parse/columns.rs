@@ -6,7 +6,7 @@ use crate::spec::{Column, column_key};
 
 /// The columns that a reject file has before the source's own columns. They are ignored when a corrected reject file
 /// is loaded.
-pub const REJECT_COLUMNS: [&str; 5] =
+pub(crate) const REJECT_COLUMNS: [&str; 5] =
     ["reject_line", "reject_byte_offset", "reject_column", "reject_rule", "reject_message"];
 
 /// MongoDB's own key. A column `_id` belongs to a field only if the spec spells it exactly so, because `id` is a

@@ -386,8 +386,9 @@ fn either_the_command_line_or_the_spec_allows_cells_of_several_lines() {
 
 #[test]
 fn a_delimiter_wins_over_one_that_fits_half_as_many_rows() {
-    let delimiter =
-        |sample: &str| detect_dialect(sample.as_bytes(), &LayoutOptions::default()).map(|dialect| dialect.delimiter);
+    let delimiter = |sample: &str| {
+        csv::detect_dialect(sample.as_bytes(), &LayoutOptions::default()).map(|dialect| dialect.delimiter)
+    };
     assert_eq!(delimiter("a,b;c\n1,2;3\n1,2\n"), Ok(b','));
     let ambiguous = LayoutError::AmbiguousDelimiter { first: b',', second: b';' };
     assert_eq!(delimiter("a,b;c\n1,2;3\n1,2;3\n1,2\n"), Err(ambiguous));
@@ -397,10 +398,10 @@ fn a_delimiter_wins_over_one_that_fits_half_as_many_rows() {
 fn a_delimiter_is_one_character_of_ascii_that_means_nothing_else() {
     let given = |delimiter| LayoutOptions { delimiter: Some(delimiter), ..LayoutOptions::default() };
     for delimiter in [b'"', b'\r', b'\n', 0, 0x80, 0xff] {
-        assert_eq!(detect_dialect(b"a\n", &given(delimiter)), Err(LayoutError::BadDelimiter { delimiter }));
+        assert_eq!(csv::detect_dialect(b"a\n", &given(delimiter)), Err(LayoutError::BadDelimiter { delimiter }));
     }
     for delimiter in [1, b'~', 0x7f] {
-        assert_eq!(detect_dialect(b"a\n", &given(delimiter)).map(|dialect| dialect.delimiter), Ok(delimiter));
+        assert_eq!(csv::detect_dialect(b"a\n", &given(delimiter)).map(|dialect| dialect.delimiter), Ok(delimiter));
     }
 }
 

@@ -14,5 +14,6 @@ mod spares;
 mod stages;
 pub mod verify;
 
-pub use plan::{Plan, SourcePlan, Wishes};
+pub(crate) use plan::SourcePlan;
+pub use plan::{Plan, Wishes};
 pub use stages::{Bench, Interrupt};

@@ -20,10 +20,12 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use block::{Block, Ending, RowSpan};
-pub use dialect::Dialect;
+pub use block::Block;
+pub(crate) use block::{Ending, RowSpan};
+pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub use frame::Framing;
-pub use origin::{FileOrigin, Origin, REJECTS_SUFFIX, StdinOrigin, Version, expand};
+pub(crate) use frame::Framing;
+pub use origin::Version;
+pub(crate) use origin::{Origin, REJECTS_SUFFIX, expand};
 pub use reader::{ReadOptions, Reader, records};

@@ -109,7 +109,7 @@ impl Reader {
     }
 
     /// Returns the number of source bytes consumed so far, before decompression. Compare it with
-    /// [`Origin::size_bytes`] for the progress.
+    /// `Origin::size_bytes` for the progress.
     pub fn consumed_bytes(&self) -> u64 {
         self.text.consumed_bytes()
     }

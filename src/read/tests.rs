@@ -372,7 +372,7 @@ fn a_file_that_is_written_to_while_it_is_read_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.csv");
     std::fs::write(&path, "Name\nAnn\n").expect("written");
-    let source = FileOrigin::new(&path).map(Origin::File).expect("a source");
+    let source = origin::FileOrigin::new(&path).map(Origin::File).expect("a source");
     source.check_unchanged().expect("nobody wrote");
     std::fs::write(&path, "Name\nAnn\nBea\n").expect("written");
     assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })));

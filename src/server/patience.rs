@@ -10,7 +10,7 @@ pub const ATTEMPTS_MAX: u32 = 10;
 
 /// Returns the pause before a call that has failed `failures` times is repeated: 100 ms after the first failure, then
 /// twice as long each time, up to 5 s.
-pub fn pause(failures: u32) -> Duration {
+pub(crate) fn pause(failures: u32) -> Duration {
     Duration::from_millis((50 << failures.min(10)).min(5_000))
 }
 
@@ -24,7 +24,7 @@ fn pause_after(attempt: u32) -> Option<Duration> {
 ///
 /// # Errors
 /// At the first failure that does not pass, and after the last attempt.
-pub async fn patiently<T, E, F>(call: impl FnMut() -> F) -> Result<T, Failure>
+pub(crate) async fn patiently<T, E, F>(call: impl FnMut() -> F) -> Result<T, Failure>
 where
     E: Into<Failure>,
     F: Future<Output = Result<T, E>>,

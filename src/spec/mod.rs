@@ -16,12 +16,16 @@ mod spelling;
 use std::path::Path;
 
 pub use dataset::Dataset;
-pub use error::SpecError;
-pub use field::{Casing, Constraints, Field, FieldType, NumberFormat, Presence, Privacy, Rule};
-pub use range::{Decimal, Range};
-pub use shape::{Column, Group, Node, Shape};
+pub(crate) use error::SpecError;
+pub(crate) use field::{Casing, Rule};
+pub use field::{Constraints, Field, FieldType, NumberFormat, Presence, Privacy};
+pub(crate) use range::Decimal;
+pub use range::Range;
+pub use shape::{Column, Shape};
+pub(crate) use shape::{Group, Node};
 pub use source::{Sign, SourceFormat};
-pub use spelling::{column_key, is_blank, same_spelling, trim};
+pub use spelling::trim;
+pub(crate) use spelling::{column_key, is_blank, same_spelling};
 
 /// The TOML of the built-in spec, which is used if the user gives no other.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");

@@ -5,7 +5,7 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Returns true if a character is white space: white space in Unicode, or one of the invisible characters that
 /// exports leave at the edge of a cell (byte order mark, zero-width space, word joiner).
-pub fn is_blank(c: char) -> bool {
+pub(crate) fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}')
 }
 
@@ -21,13 +21,13 @@ pub fn trim(text: &str) -> &str {
 /// Returns the key of a column's name. The key ignores letter case, white space, underscores and hyphens: `Blood
 /// Type`, `blood_type`, `bloodType` and `BLOOD-TYPE` have the key `bloodtype`. Two columns with equal keys are the
 /// same column.
-pub fn column_key(name: &str) -> String {
+pub(crate) fn column_key(name: &str) -> String {
     let ignored = |c: char| is_blank(c) || matches!(c, '_' | '-');
     name.nfc().filter(|&c| !ignored(c)).flat_map(char::to_lowercase).collect()
 }
 
 /// Returns true if two texts differ at most in letter case.
-pub fn same_spelling(left: &str, right: &str) -> bool {
+pub(crate) fn same_spelling(left: &str, right: &str) -> bool {
     left.eq_ignore_ascii_case(right)
         || !left.is_ascii() && left.chars().flat_map(char::to_lowercase).eq(right.chars().flat_map(char::to_lowercase))
 }

@@ -13,7 +13,7 @@ const KEPT_OUT: u32 = 1;
 
 /// Collects the exceptions of a load.
 #[derive(Debug)]
-pub struct Excuses(Sorter);
+pub(crate) struct Excuses(Sorter);
 
 /// The exceptions in `_id` order.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(super) struct ExcusedRange {
 
 impl Excuses {
     /// Keeps `bytes_max` bytes in memory, and the rest in a temporary file with 44 bytes for each record.
-    pub fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
 
@@ -36,7 +36,7 @@ impl Excuses {
     ///
     /// # Errors
     /// If the temporary file cannot be used.
-    pub fn add(&mut self, exceptions: &Exceptions) -> Result<(), SpillError> {
+    pub(crate) fn add(&mut self, exceptions: &Exceptions) -> Result<(), SpillError> {
         for (ids, source) in [(&exceptions.refused, REFUSED), (&exceptions.kept_out, KEPT_OUT)] {
             for &id in ids {
                 self.0.push(Entry { id, source, row: 0, digest: Digest::default() })?;
@@ -49,7 +49,7 @@ impl Excuses {
     ///
     /// # Errors
     /// If the temporary file cannot be used.
-    pub fn settle(self) -> Result<Excused, SpillError> {
+    pub(crate) fn settle(self) -> Result<Excused, SpillError> {
         Ok(Excused(self.0.into_sorted()?))
     }
 }

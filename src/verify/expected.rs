@@ -6,7 +6,7 @@ use crate::spec::OnConflict;
 use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
 
 /// Most rows that are remembered for one document. Further copies are only counted.
-pub const ROWS_LISTED_MAX: usize = 10;
+pub(crate) const ROWS_LISTED_MAX: usize = 10;
 
 /// Collects the records of a source while it is read again.
 #[derive(Debug)]

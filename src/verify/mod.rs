@@ -12,11 +12,14 @@ mod report;
 mod scan;
 
 pub use compare::{Options, compare};
-pub use excused::{Excused, Excuses};
-pub use expected::{Expectation, Expected, ExpectedDocument, ExpectedRange, ROWS_LISTED_MAX};
+pub(crate) use excused::{Excused, Excuses};
+pub use expected::{Expectation, Expected};
 pub use fields::{Wanted, name_fields};
-pub use report::{Difference, DifferingField, Kind, RowOfSource, Verification};
-pub use scan::{Batch, Range, RangeScan, Scan, ScanError};
+#[cfg(test)]
+pub(crate) use report::DifferingField;
+pub use report::{Difference, Kind, RowOfSource, Verification};
+pub(crate) use scan::ScanError;
+pub use scan::{Range, Scan};
 
 use crate::spill::SpillError;
 

@@ -10,7 +10,7 @@ use super::chunk::Chunk;
 use super::writer::{Settled, WriteError, Writer};
 
 /// Writes all chunks until the channel closes. `writers` has one writer for each kind. Passes each chunk to `settle` once
-/// all its outcomes are known, as one [`Settled`] for each kind, while other chunks are written.
+/// all its outcomes are known, as one `Settled` for each kind, while other chunks are written.
 ///
 /// # Errors
 /// If a batch fails for good; chunks that are already settled stay settled. Also any error of `settle`.

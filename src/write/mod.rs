@@ -16,11 +16,14 @@ mod simulation;
 mod sweep;
 mod writer;
 
-pub use batch::{BatchId, Member, Step};
-pub use bulk::Bulk;
+pub use batch::{BatchId, Step};
+pub(crate) use bulk::Bulk;
 pub use chunk::{CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk};
-pub use group::Losers;
+#[cfg(test)]
+pub(crate) use group::Losers;
 pub use lanes::write_all;
 pub use machine::Limits;
-pub use outcome::{Mode, Outcome, Policy, Refusal};
-pub use writer::{Settled, WriteError, Writer};
+pub(crate) use outcome::Refusal;
+pub use outcome::{Mode, Outcome, Policy};
+pub(crate) use writer::Settled;
+pub use writer::{WriteError, Writer};

@@ -50,7 +50,12 @@ pub(crate) fn summary(run: &Run) -> Json {
     serde_json::from_str(&run.stdout).expect("the summary is JSON")
 }
 
-pub(crate) fn load<'a>(server: &Server, place: &'a Place, file: &'a str, options: &[&'a str]) -> crate::program::Medlift {
+pub(crate) fn load<'a>(
+    server: &Server,
+    place: &'a Place,
+    file: &'a str,
+    options: &[&'a str],
+) -> crate::program::Medlift {
     let arguments = ["load", file, "--db", &place.database, "--json", "--quiet"];
     medlift(arguments.iter().chain(options)).env("MONGODB_URI", server.uri())
 }

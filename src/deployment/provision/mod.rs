@@ -13,7 +13,6 @@ mod view;
 mod wanted;
 
 pub use init_js::init_js;
-pub use password::weakness;
 pub use plan::{Plan, Step};
 pub use view::{pipeline, view_name};
 pub use wanted::{Wanted, WantedUser, WantedUsers};

@@ -10,7 +10,7 @@ pub(super) const COMMON: [&str; 8] =
     ["password", "passw0rd", "changeme", "change-me", "12345678", "qwerty", "letmein", "mongodb"];
 
 /// Returns the reason why `password` is too weak for `user`, or `None` if it is not.
-pub fn weakness(user: &str, password: &str) -> Option<&'static str> {
+pub(crate) fn weakness(user: &str, password: &str) -> Option<&'static str> {
     let lower = password.to_lowercase();
     let distinct: std::collections::BTreeSet<char> = password.chars().collect();
     if password.chars().count() < LENGTH_MIN {

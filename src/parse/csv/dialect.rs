@@ -7,7 +7,7 @@ use crate::read::{Ending, Framing, records};
 use crate::spec::Sign;
 
 /// The delimiters that can be detected.
-pub const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+pub(crate) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// Number of rows that a delimiter is tested with.
 const ROWS_CHECKED: usize = 200;
@@ -27,7 +27,7 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// quotes enclose cells.
 ///
 /// A reject file was written by this program. It always has the quotes of RFC 4180, whatever its source had.
-pub fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
+pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
     let is_own = is_reject_file(sample);
     let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };
     let escape = options.escape.filter(|_| !is_own).and_then(Sign::byte);

@@ -6,7 +6,7 @@ mod multiline;
 mod quotes;
 mod split;
 
-pub use dialect::{DELIMITERS, detect_dialect};
+pub(crate) use dialect::{DELIMITERS, detect_dialect};
 pub(super) use header::{read_header, row_rules};
 
 use super::parser::check_ending;

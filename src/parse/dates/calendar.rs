@@ -59,7 +59,7 @@ fn civil_from_days(days: i64) -> Option<Civil> {
 
 /// Formats milliseconds since 1970-01-01T00:00:00Z as ASCII text, for example `2024-01-31T09:05:07.123Z`. Returns
 /// `None` outside the years 0001 to 9999.
-pub fn iso_text(ms: i64) -> Option<[u8; 24]> {
+pub(crate) fn iso_text(ms: i64) -> Option<[u8; 24]> {
     let Civil { year, month, day } = civil_from_days(ms.div_euclid(DAY_MS))?;
     let time_ms = u32::try_from(ms.rem_euclid(DAY_MS)).ok()?;
     let (hour, minute, second) = (time_ms / 3_600_000, time_ms / 60_000 % 60, time_ms / 1000 % 60);

@@ -12,7 +12,7 @@ const SEPARATORS: [u8; 3] = [b'/', b'-', b'.'];
 
 /// The result for a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// The column has this format.
     One(DateFormat),
     /// The sample contains no values.
@@ -34,7 +34,7 @@ pub enum Decision {
 
 /// Counts of a column's values, by the formats that they fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     values: u64,
     iso: u64,
     by_separator: [Orders; 3],
@@ -57,7 +57,8 @@ impl Orders {
 }
 
 /// Determines the format of a column with these values. The caller leaves out empty values and null markers.
-pub fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
+#[cfg(test)]
+pub(crate) fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
     let mut evidence = Evidence::default();
     values.for_each(|value| evidence.add(value));
     evidence.decide()
@@ -65,7 +66,7 @@ pub fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
 
 impl Evidence {
     /// Counts one more value.
-    pub fn add(&mut self, value: &str) {
+    pub(crate) fn add(&mut self, value: &str) {
         self.values += 1;
         if parse_date(DateFormat::Iso, value).is_some() {
             self.iso += 1;
@@ -97,7 +98,7 @@ impl Evidence {
     }
 
     /// Returns the result for all values counted so far.
-    pub fn decide(&self) -> Decision {
+    pub(crate) fn decide(&self) -> Decision {
         let totals = self.by_separator.map(Orders::total);
         let dates = self.iso + totals.iter().sum::<u64>();
         let most = totals.into_iter().fold(self.iso, u64::max);

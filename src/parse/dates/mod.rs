@@ -6,8 +6,8 @@ mod shape;
 
 use std::ops::Range;
 
-pub use calendar::iso_text;
-pub use decide::{Decision, Evidence, decide};
+pub(crate) use calendar::iso_text;
+pub(crate) use decide::{Decision, Evidence};
 
 use calendar::{Civil, DAY_MS, days_from_civil};
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::read::{Block, FileOrigin, Origin, ReadOptions, Reader};
+use crate::read::{Block, ReadOptions, Reader, expand};
 
 /// If this variable is set, the results are written to the files instead of being compared with them.
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
@@ -25,7 +25,7 @@ fn outcome(input: &Path) -> String {
 }
 
 fn describe(input: &Path, out: &mut String) -> Result<(), String> {
-    let source = FileOrigin::new(input).map(Origin::File).map_err(|error| error.to_string())?;
+    let source = expand(&[input.display().to_string()]).map_err(|error| error.to_string())?.remove(0);
     let mut reader = Reader::open(&source, 0, &ReadOptions::default()).map_err(|error| error.to_string())?;
     let options = LayoutOptions::default();
     let format = Format::detect(reader.sample(), &options).map_err(|error| error.to_string())?;

@@ -13,7 +13,7 @@ pub(super) const STDIN: &str = "-";
 ///
 /// If an argument is an existing path, it means that path, even if it contains `*`, `?` or `[`. Everything that can
 /// be checked without reading the content is checked here, before anything is written.
-pub fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
+pub(crate) fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
     let mut sources: Vec<Origin> = Vec::new();
     for arg in args {
         for source in expand_one(arg)? {

@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use expand::expand;
-pub use file::FileOrigin;
-pub use stdin::StdinOrigin;
+pub(crate) use expand::expand;
+pub(crate) use file::FileOrigin;
+pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;
 use super::archive::Plain;
 
 /// Suffix of the names of reject files.
-pub const REJECTS_SUFFIX: &str = ".rejects.csv";
+pub(crate) const REJECTS_SUFFIX: &str = ".rejects.csv";
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
