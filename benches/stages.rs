@@ -106,11 +106,11 @@ fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     let mut bench = Bench::new(plan, 0, None);
     let mut encoded: Vec<EncodedBlock> = blocks.iter().map(|block| bench.encode(block, vec![Vec::new()])).collect();
     let mut chunk: Option<Chunk> = None;
-    let mut room = Vec::with_capacity(encoded.iter().map(EncodedBlock::documents_bytes).max().unwrap_or_default());
+    let mut memory = Vec::with_capacity(encoded.iter().map(EncodedBlock::documents_bytes).max().unwrap_or_default());
     let seconds = processor_seconds(|| {
         for block in &mut encoded {
-            room = block.kinds[0].sort(std::mem::take(&mut room));
-            room.clear();
+            memory = block.kinds[0].sort(std::mem::take(&mut memory));
+            memory.clear();
         }
         chunk = Some(Chunk::new(std::mem::take(&mut encoded), &[policy], false));
         Ok(())

@@ -1,7 +1,7 @@
 //! Sorts more entries than fit in memory. Sorted runs are written to one unlinked temporary file and merged when they
 //! are read.
 //!
-//! An [`Entry`] represents one record of the source. It contains hashes and positions, never a value of a record. This
+//! An [`SpilledEntry`] represents one record of the source. It contains hashes and positions, never a value of a record. This
 //! module knows nothing about servers or specs, or what the entries are compared with.
 
 use std::cmp::{Ordering, Reverse};
@@ -27,7 +27,7 @@ const READ_ENTRIES_MAX: usize = 4096;
 
 /// One record of the source. Ordered by `_id`, then by its position in the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct SpilledEntry {
     /// The record's `_id`.
     pub id: Id,
     /// Index of its source, in the order in which sources are read.
@@ -64,7 +64,7 @@ impl SpillError {
 /// Sorts entries that are added in any order.
 #[derive(Debug)]
 pub struct Sorter {
-    entries: Vec<Entry>,
+    entries: Vec<SpilledEntry>,
     entries_max: usize,
     file: Option<File>,
     /// Number of entries of each run in the file, in the order of writing.
@@ -74,12 +74,12 @@ pub struct Sorter {
 impl Sorter {
     /// A sorter that keeps at most `bytes_max` bytes of entries in memory, but at least 1,000 entries.
     pub fn new(bytes_max: usize) -> Self {
-        let entries_max = (bytes_max / size_of::<Entry>()).max(1000);
+        let entries_max = (bytes_max / size_of::<SpilledEntry>()).max(1000);
         Self { entries: Vec::new(), entries_max, file: None, runs: Vec::new() }
     }
 
     /// Adds an entry. If the memory is full, first sorts and writes its entries, which takes about 100 ms.
-    pub fn push(&mut self, entry: Entry) -> Result<(), SpillError> {
+    pub fn push(&mut self, entry: SpilledEntry) -> Result<(), SpillError> {
         if self.entries.len() == self.entries_max {
             self.spill()?;
         }
@@ -116,30 +116,30 @@ impl Sorter {
     }
 }
 
-fn write_run(file: &mut File, entries: &[Entry]) -> io::Result<()> {
+fn write_run(file: &mut File, entries: &[SpilledEntry]) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, file);
     entries.iter().try_for_each(|entry| out.write_all(&entry.to_bytes()))?;
     out.flush()
 }
 
 /// Comparing one integer is faster than comparing 16 bytes.
-fn sort_key(entry: &Entry) -> (u128, u32, u64, u128) {
+fn sort_key(entry: &SpilledEntry) -> (u128, u32, u64, u128) {
     (u128::from_be_bytes(entry.id.0), entry.source, entry.row, entry.digest.0)
 }
 
-impl Ord for Entry {
+impl Ord for SpilledEntry {
     fn cmp(&self, other: &Self) -> Ordering {
         sort_key(self).cmp(&sort_key(other))
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for SpilledEntry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Entry {
+impl SpilledEntry {
     fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[..16].copy_from_slice(&self.id.0);
@@ -172,7 +172,7 @@ pub struct Sorted(Arc<Runs>);
 /// Either all entries are in memory, or all are in the file.
 #[derive(Debug)]
 struct Runs {
-    memory: Vec<Entry>,
+    memory: Vec<SpilledEntry>,
     file: Option<File>,
     disk: Vec<u64>,
 }
@@ -216,7 +216,7 @@ impl Runs {
             let middle = low + (high - low) / 2;
             let mut bytes = [0; ENTRY_BYTES];
             self.read(middle, &mut bytes)?;
-            if Entry::from_bytes(&bytes).id < bound { low = middle + 1 } else { high = middle }
+            if SpilledEntry::from_bytes(&bytes).id < bound { low = middle + 1 } else { high = middle }
         }
         Ok(low)
     }
@@ -233,7 +233,7 @@ pub struct Merge {
     runs: Arc<Runs>,
     memory: (usize, usize),
     cursors: Vec<RunCursor>,
-    heap: BinaryHeap<Reverse<(Entry, usize)>>,
+    heap: BinaryHeap<Reverse<(SpilledEntry, usize)>>,
 }
 
 /// A position in one run on disk, with the entries read ahead.
@@ -246,7 +246,7 @@ struct RunCursor {
 }
 
 impl Iterator for Merge {
-    type Item = Result<Entry, SpillError>;
+    type Item = Result<SpilledEntry, SpillError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(Reverse((entry, run))) = self.heap.pop() {
@@ -271,7 +271,7 @@ impl Merge {
 }
 
 impl RunCursor {
-    fn advance(&mut self, runs: &Runs, read_ahead: usize) -> Result<Option<Entry>, SpillError> {
+    fn advance(&mut self, runs: &Runs, read_ahead: usize) -> Result<Option<SpilledEntry>, SpillError> {
         if self.at == self.buffer.len() {
             let entries = (self.end - self.next).min(read_ahead as u64);
             self.buffer.resize(entries as usize * ENTRY_BYTES, 0);
@@ -281,7 +281,7 @@ impl RunCursor {
         }
         let Some(bytes) = self.buffer[self.at..].first_chunk() else { return Ok(None) };
         self.at += ENTRY_BYTES;
-        Ok(Some(Entry::from_bytes(bytes)))
+        Ok(Some(SpilledEntry::from_bytes(bytes)))
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     /// Entries with some repeated `_id`s, in an order that looks random but is always the same.
-    fn entries(count: u64) -> Vec<Entry> {
+    fn entries(count: u64) -> Vec<SpilledEntry> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
             state ^= state << 13;
@@ -301,12 +301,12 @@ mod tests {
         let entry = |row: u64| {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&(next() % count).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-            Entry { id: Id(id), source: (next() % 3) as u32, row, digest: Digest(u128::from(next())) }
+            SpilledEntry { id: Id(id), source: (next() % 3) as u32, row, digest: Digest(u128::from(next())) }
         };
         (1..=count).map(entry).collect()
     }
 
-    fn sorted(entries: &[Entry], bytes_max: usize) -> Sorted {
+    fn sorted(entries: &[SpilledEntry], bytes_max: usize) -> Sorted {
         let mut sorter = Sorter::new(bytes_max);
         for &entry in entries {
             sorter.push(entry).expect("the temporary directory has room");
@@ -314,7 +314,7 @@ mod tests {
         sorter.into_sorted().expect("the temporary directory has room")
     }
 
-    fn collect(sorted: &Sorted, from: Id, to: Option<Id>) -> Vec<Entry> {
+    fn collect(sorted: &Sorted, from: Id, to: Option<Id>) -> Vec<SpilledEntry> {
         sorted.range(from, to).expect("readable").map(|entry| entry.expect("readable")).collect()
     }
 
@@ -329,8 +329,8 @@ mod tests {
         }
     }
 
-    fn entry(id: u8, source: u32, row: u64, digest: u128) -> Entry {
-        Entry { id: Id([id; 16]), source, row, digest: Digest(digest) }
+    fn entry(id: u8, source: u32, row: u64, digest: u128) -> SpilledEntry {
+        SpilledEntry { id: Id([id; 16]), source, row, digest: Digest(digest) }
     }
 
     #[test]
@@ -341,21 +341,23 @@ mod tests {
         assert_eq!(collect(&sorted(&mixed, 0), Id([0; 16]), None), expected);
         // The same from two runs on disk, which a thousand further entries cut.
         let further = (0..1_000).map(|row| entry(9, 0, row, 0));
-        let cut: Vec<Entry> = mixed[..3].iter().copied().chain(further).chain(mixed[3..].iter().copied()).collect();
+        let cut: Vec<SpilledEntry> =
+            mixed[..3].iter().copied().chain(further).chain(mixed[3..].iter().copied()).collect();
         assert_eq!(collect(&sorted(&cut, 0), Id([0; 16]), Some(Id([9; 16]))), expected);
     }
 
     #[test]
     fn an_entry_is_read_from_the_file_as_it_was_written() {
         let id = Id(std::array::from_fn(|at| at as u8));
-        let entry = Entry { id, source: 0x8070_6050, row: 0x0102_0304_0506_0708, digest: Digest(u128::MAX - 9) };
-        assert_eq!(Entry::from_bytes(&entry.to_bytes()), entry);
+        let entry = SpilledEntry { id, source: 0x8070_6050, row: 0x0102_0304_0506_0708, digest: Digest(u128::MAX - 9) };
+        assert_eq!(SpilledEntry::from_bytes(&entry.to_bytes()), entry);
     }
 
     #[test]
     fn a_range_has_its_first_id_and_not_its_last_however_often_they_repeat() {
         for spread in [1, 600] {
-            let all: Vec<Entry> = (0..spread).flat_map(|row| [1, 2, 2, 3].map(|id| entry(id, 0, row, 0))).collect();
+            let all: Vec<SpilledEntry> =
+                (0..spread).flat_map(|row| [1, 2, 2, 3].map(|id| entry(id, 0, row, 0))).collect();
             let sorted = sorted(&all, 0);
             let ids = |from: u8, to: Option<u8>| {
                 let found = collect(&sorted, Id([from; 16]), to.map(|to| Id([to; 16])));
@@ -372,7 +374,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_by_the_bytes_given_but_has_a_thousand_entries() {
         for (bytes_max, entries_max) in
-            [(0, 1_000), (999 * size_of::<Entry>(), 1_000), (2_000 * size_of::<Entry>(), 2_000)]
+            [(0, 1_000), (999 * size_of::<SpilledEntry>(), 1_000), (2_000 * size_of::<SpilledEntry>(), 2_000)]
         {
             let mut sorter = Sorter::new(bytes_max);
             for row in 0..=entries_max {

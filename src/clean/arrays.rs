@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::cleaner::{Marks, Plan, Scratch};
+use super::cleaner::{FieldCleaner, Marks, Scratch};
 use super::{Record, Value};
 use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
@@ -35,7 +35,7 @@ pub(super) struct ArrayCells<'a> {
     pub(super) row: &'a str,
     pub(super) row_is_plain: bool,
     pub(super) cells: &'a Cells,
-    pub(super) plans: &'a [Plan],
+    pub(super) plans: &'a [FieldCleaner],
 }
 
 /// Returns the plans of the columns, or nothing if there is no array among them.

@@ -15,7 +15,7 @@ use crate::spec::{Field, FieldType, Plausibility, Presence, Rule, Severity, Spec
 /// allocation.
 #[derive(Debug)]
 pub struct Cleaner {
-    plans: Vec<Plan>,
+    plans: Vec<FieldCleaner>,
     /// The columns of the source, if there are arrays among them.
     columns: Vec<ColumnPlan>,
     plausibility: Vec<Plausibility>,
@@ -26,7 +26,7 @@ pub struct Cleaner {
 
 /// One field of the spec and its cell.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct FieldCleaner {
     index: usize,
     field: Field,
     cell: Option<usize>,
@@ -66,7 +66,7 @@ pub(super) struct Marks {
 impl Cleaner {
     /// Creates a cleaner for the rows of one source.
     pub fn new(spec: &Spec, layout: &Layout) -> Self {
-        let plans = spec.fields.iter().enumerate().map(|(index, field)| Plan::new(index, field, layout));
+        let plans = spec.fields.iter().enumerate().map(|(index, field)| FieldCleaner::new(index, field, layout));
         Self {
             plans: plans.collect(),
             columns: arrays::plan(spec, layout),
@@ -156,7 +156,7 @@ impl Cleaner {
     /// Adds the changes in the current row to the tally. The first row also sets the size of the tally.
     pub fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
-            let slots = |plan: &Plan| vec![0; slot_names(&plan.field).len()];
+            let slots = |plan: &FieldCleaner| vec![0; slot_names(&plan.field).len()];
             let warn_rules = self.plausibility.iter().filter(|rule| rule.severity == Severity::Warn).count();
             tally.add(&Tally { changed: self.plans.iter().map(slots).collect(), warned: vec![0; warn_rules] });
         }
@@ -177,7 +177,7 @@ fn decode(row: &[u8]) -> Result<&str, Reject> {
     })
 }
 
-impl Plan {
+impl FieldCleaner {
     fn new(index: usize, field: &Field, layout: &Layout) -> Self {
         let date = layout.dates[index].unwrap_or(DateFormat::Iso);
         let on_plain = field.clean.iter().filter(|rule| !matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)).count();
@@ -355,7 +355,13 @@ fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
 impl Scratch {
     /// Applies the field's text rules, in their order, repeatedly until they change nothing. Applying them to the
     /// stored text again therefore changes nothing. The result is in the cell or in a buffer.
-    fn apply<'a>(&'a mut self, of: &Plan, cell: &'a str, plain: bool, marks: &mut Marks) -> Result<&'a str, Reason> {
+    fn apply<'a>(
+        &'a mut self,
+        of: &FieldCleaner,
+        cell: &'a str,
+        plain: bool,
+        marks: &mut Marks,
+    ) -> Result<&'a str, Reason> {
         if plain && !of.acts_on_plain || of.field.clean.is_empty() {
             return Ok(cell);
         }
@@ -379,7 +385,7 @@ impl Scratch {
 
     /// Applies the field's text rules once, then normalizes and trims. Returns true if anything changed; the text is
     /// then in `current`.
-    fn pass(&mut self, of: &Plan, cell: &str, plain: bool, changed: &mut Changed) -> bool {
+    fn pass(&mut self, of: &FieldCleaner, cell: &str, plain: bool, changed: &mut Changed) -> bool {
         let mut in_buffer = false;
         let mut is_nfc = plain;
         for (slot, rule) in of.field.clean.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::deployment::provision::{Plan, Step, Wanted, WantedUser, WantedUsers, init_js};
+use medlift::deployment::provision::{Changes, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::server::{Destination, Purpose, Secret, Settings};
@@ -76,7 +76,7 @@ impl ProvisionArgs {
         let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
         super::run_async(async |_| {
             let target = destination.connect().await?;
-            let plan = Plan::make(&target, &destination, &wanted).await?;
+            let plan = Changes::make(&target, &destination, &wanted).await?;
             if !self.plan {
                 let done = |step: &Step| output::tell(format_args!("done: {step}"));
                 plan.carry_out(&target, done, |text| output::tell(text)).await?;

@@ -53,17 +53,17 @@ impl EncodedKind {
     }
 
     /// Sorts entries and documents by `_id`, so that documents that are sent together are next to each other in memory.
-    /// `room` is empty memory for the sorted documents. Returns the memory that contained them before.
+    /// `memory` is an empty buffer for the sorted documents. Returns the memory that contained them before.
     #[must_use]
-    pub fn sort(&mut self, mut room: Vec<u8>) -> Vec<u8> {
-        debug_assert!(room.is_empty());
+    pub fn sort(&mut self, mut memory: Vec<u8>) -> Vec<u8> {
+        debug_assert!(memory.is_empty());
         self.entries.sort_unstable_by_key(|entry| (entry.id, entry.row));
         for entry in &mut self.entries {
-            let start = room.len() as u32;
-            room.extend_from_slice(&self.documents[entry.start as usize..][..entry.len as usize]);
+            let start = memory.len() as u32;
+            memory.extend_from_slice(&self.documents[entry.start as usize..][..entry.len as usize]);
             entry.start = start;
         }
-        std::mem::replace(&mut self.documents, room)
+        std::mem::replace(&mut self.documents, memory)
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use bson::Binary;
+use bson::spec::BinarySubtype;
+
 /// Keys the identity hash, so that an `_id` cannot be computed from data about a person.
 ///
 /// Under 45 CFR 164.514(c), an unkeyed hash of a person's data is derived from the person. With a secret of the
@@ -44,6 +47,11 @@ impl fmt::Debug for IdentityKey {
 pub struct Id(pub [u8; 16]);
 
 impl Id {
+    /// Returns the `_id` as a BSON UUID.
+    pub(crate) fn to_binary(self) -> Binary {
+        Binary { subtype: BinarySubtype::Uuid, bytes: self.0.to_vec() }
+    }
+
     pub(super) fn from_hash(hash: &blake3::Hash) -> Self {
         let mut bytes = half(hash, 0);
         bytes[6] = (bytes[6] & 0x0f) | 0x80;

@@ -5,7 +5,7 @@ use bson::RawDocument;
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
 use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit};
-use crate::parse::DELIMITERS;
+use crate::parse::{DELIMITERS, write_cell};
 use crate::spec::{Column, Spec};
 
 /// Collects lines until they are written.
@@ -107,11 +107,8 @@ fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
             out.push(delimiter);
         }
         let is_risky = position == 0 && !begins_like_text(name);
-        if is_risky || name.bytes().any(|byte| needs_quotes(byte, delimiter) || DELIMITERS.contains(&byte)) {
-            write_quoted(name, out);
-        } else {
-            out.extend_from_slice(name.as_bytes());
-        }
+        let has_delimiter = name.bytes().any(|byte| DELIMITERS.contains(&byte));
+        write_cell(name.as_bytes(), delimiter, is_risky || has_delimiter, out);
     }
     out.push(b'\n');
 }
@@ -132,30 +129,11 @@ fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
         if position > 0 {
             out.push(delimiter);
         }
-        let is_lone = |byte: u8| cells.len() == 1 && DELIMITERS.contains(&byte);
         let is_mark = is_empty && position == 0;
-        if is_mark || cell.bytes().any(|byte| needs_quotes(byte, delimiter) || is_lone(byte)) {
-            write_quoted(cell, out);
-        } else {
-            out.extend_from_slice(cell.as_bytes());
-        }
+        let is_lone = cells.len() == 1 && cell.bytes().any(|byte| DELIMITERS.contains(&byte));
+        write_cell(cell.as_bytes(), delimiter, is_mark || is_lone, out);
     }
     out.push(b'\n');
-}
-
-fn needs_quotes(byte: u8, delimiter: u8) -> bool {
-    matches!(byte, b'"' | b'\n' | b'\r') || byte == delimiter
-}
-
-fn write_quoted(cell: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for (position, part) in cell.split('"').enumerate() {
-        if position > 0 {
-            out.extend_from_slice(b"\"\"");
-        }
-        out.extend_from_slice(part.as_bytes());
-    }
-    out.push(b'"');
 }
 
 /// Writes one line of relaxed Extended JSON. Includes `_id` and lineage only if `whole` is true.

@@ -22,8 +22,8 @@ impl Notices {
         self.blank_rows += later.blank_rows;
         self.loose_quotes += later.loose_quotes;
         self.multiline_cells += later.multiline_cells;
-        let room = NAMED_MAX - self.multiline.len().min(NAMED_MAX);
-        self.multiline.extend(later.multiline.iter().take(room));
+        let left = NAMED_MAX - self.multiline.len().min(NAMED_MAX);
+        self.multiline.extend(later.multiline.iter().take(left));
     }
 
     /// Counts a cell that contains line breaks and extends from line `first` to line `last`.

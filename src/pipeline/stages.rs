@@ -129,8 +129,8 @@ impl Stages<'_> {
                 }
                 bench.encode(&block, std::mem::take(&mut unsorted))
             } else {
-                let room = |_| self.spares.take_documents(block.bytes.len() * GROWTH);
-                bench.encode(&block, (0..self.plan.kinds.len()).map(room).collect())
+                let memory = |_| self.spares.take_documents(block.bytes.len() * GROWTH);
+                bench.encode(&block, (0..self.plan.kinds.len()).map(memory).collect())
             };
             if self.sorts {
                 for kind in &mut encoded.kinds {

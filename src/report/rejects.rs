@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::XattrFlags;
 
 use crate::outputs;
-use crate::parse::REJECT_COLUMNS;
+use crate::parse::{REJECT_COLUMNS, write_cell};
 use crate::reject::Reject;
 
 /// The extended attribute with the id of the load that wrote the file's rows, if the file system supports such
@@ -311,15 +311,7 @@ pub fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec
         if index > 0 {
             line.push(delimiter);
         }
-        if cell.iter().any(|&byte| matches!(byte, b'"' | b'\n' | b'\r') || byte == delimiter) {
-            line.push(b'"');
-            for &byte in cell {
-                line.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
-            }
-            line.push(b'"');
-        } else {
-            line.extend_from_slice(cell);
-        }
+        write_cell(cell, delimiter, false, &mut line);
     }
     line.push(b'\n');
     line

@@ -4,7 +4,7 @@
 use super::report::Kind;
 use crate::encode::{Digest, Id};
 use crate::ledger::Exceptions;
-use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
+use crate::spill::{Merge, Sorted, Sorter, SpillError, SpilledEntry};
 
 /// Marks a refused record, in the field for an entry's source.
 const REFUSED: u32 = 0;
@@ -23,7 +23,7 @@ pub struct Excused(Sorted);
 #[derive(Debug)]
 pub(super) struct ExcusedRange {
     entries: Merge,
-    next: Option<Entry>,
+    next: Option<SpilledEntry>,
 }
 
 impl Excuses {
@@ -39,7 +39,7 @@ impl Excuses {
     pub(crate) fn add(&mut self, exceptions: &Exceptions) -> Result<(), SpillError> {
         for (ids, source) in [(&exceptions.refused, REFUSED), (&exceptions.kept_out, KEPT_OUT)] {
             for &id in ids {
-                self.0.push(Entry { id, source, row: 0, digest: Digest::default() })?;
+                self.0.push(SpilledEntry { id, source, row: 0, digest: Digest::default() })?;
             }
         }
         Ok(())

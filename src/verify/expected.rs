@@ -3,7 +3,7 @@
 
 use crate::encode::{Digest, Id};
 use crate::spec::OnConflict;
-use crate::spill::{Entry, Merge, Sorted, Sorter, SpillError};
+use crate::spill::{Merge, Sorted, Sorter, SpillError, SpilledEntry};
 
 /// Most rows that are remembered for one document. Further copies are only counted.
 pub(crate) const ROWS_LISTED_MAX: usize = 10;
@@ -21,7 +21,7 @@ impl Expectation {
     /// Adds a record: its `_id`, the digest of its body, the index of its source and its row number there, from 1.
     /// Records may be added in any order.
     pub fn push(&mut self, id: Id, digest: Digest, source: u32, row: u64) -> Result<(), SpillError> {
-        self.0.push(Entry { id, source, row, digest })
+        self.0.push(SpilledEntry { id, source, row, digest })
     }
 
     /// Ends the source. If records share an `_id` but differ, the first or the last one in the order of sources and
@@ -71,7 +71,7 @@ pub struct ExpectedDocument {
 #[derive(Debug)]
 pub struct ExpectedRange {
     entries: Merge,
-    next: Option<Entry>,
+    next: Option<SpilledEntry>,
     on_conflict: OnConflict,
 }
 
@@ -95,12 +95,12 @@ impl Iterator for ExpectedRange {
 }
 
 impl ExpectedDocument {
-    fn new(entry: Entry) -> Self {
+    fn new(entry: SpilledEntry) -> Self {
         Self { id: entry.id, digest: entry.digest, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
     }
 
     /// Adds a later record with the same `_id`.
-    fn settle(&mut self, entry: Entry, on_conflict: OnConflict) {
+    fn settle(&mut self, entry: SpilledEntry, on_conflict: OnConflict) {
         if entry.digest == self.digest {
             self.duplicates += 1;
         } else {

@@ -3,8 +3,7 @@
 //! Every query is bounded by `min` and `max` on the index `_id_`. A `$gt` in a filter would match only values of its
 //! own BSON type. Index bounds include every document, even if its `_id` has a type that this program never writes.
 
-use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
 use mongodb::Collection;
 use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria};
@@ -198,5 +197,5 @@ fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
 
 /// The `_id` as a BSON value.
 pub(super) fn uuid(id: Id) -> Bson {
-    Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: id.0.to_vec() })
+    Bson::Binary(id.to_binary())
 }

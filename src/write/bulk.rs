@@ -180,7 +180,7 @@ impl Bulk {
         let mut compared = Compared { verdicts: vec![Verdict::Absent; records.len()], stored: Vec::new() };
         let mut cursor = self
             .documents
-            .find(bson::doc! { "_id": { "$in": records.iter().map(|(_, entry)| uuid(entry.id)).collect::<Vec<_>>() } })
+            .find(bson::doc! { "_id": { "$in": records.iter().map(|(_, entry)| entry.id.to_binary()).collect::<Vec<_>>() } })
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .await
@@ -203,10 +203,6 @@ impl Bulk {
 fn verdict(ours: &[u8], theirs: &Stored<'_>, stored: &[u8], merge: bool) -> Verdict {
     let body = Stored::parse(ours).expect("the encoder writes the layout that is parsed here").body;
     if body == theirs.body || merge && same_fields(ours, stored) { Verdict::Equal } else { Verdict::Different }
-}
-
-fn uuid(id: Id) -> bson::Binary {
-    bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: id.0.to_vec() }
 }
 
 /// Appends an array of documents, or of update statements. BSON stores an array under the keys "0", "1", ….
@@ -242,7 +238,7 @@ fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: 
         bytes.push(0);
         bytes.extend_from_slice(document);
     };
-    put("q", rawdoc! { "_id": uuid(id) }.as_bytes());
+    put("q", rawdoc! { "_id": id.to_binary() }.as_bytes());
     if step == Step::Merge {
         put("u", rawdoc! { "$set": dotted_fields(document) }.as_bytes());
     } else {
@@ -352,7 +348,7 @@ mod tests {
     }
 
     fn document(number: u8) -> RawDocumentBuf {
-        rawdoc! { "_id": uuid(Id([number; 16])), "A": { "B": i32::from(number) }, "C": "x" }
+        rawdoc! { "_id": Id([number; 16]).to_binary(), "A": { "B": i32::from(number) }, "C": "x" }
     }
 
     /// As many records as an array needs for keys of two digits.
@@ -393,14 +389,14 @@ mod tests {
         let insert = rawdoc! { "insert": "rows", "ordered": false, "writeConcern": majority.clone(), "documents": array(document) };
         assert_eq!(command(Step::Insert, None), insert);
         let replacement =
-            |number| rawdoc! { "q": { "_id": uuid(Id([number; 16])) }, "u": document(number), "upsert": true };
+            |number| rawdoc! { "q": { "_id": Id([number; 16]).to_binary() }, "u": document(number), "upsert": true };
         let replace =
             rawdoc! { "update": "rows", "ordered": false, "writeConcern": majority, "updates": array(replacement) };
         assert_eq!(command(Step::Replace, None), replace);
         let bounded = rawdoc! { "w": "majority", "j": true, "wtimeout": 7_000_i64 };
         let change = |number: u8| {
             let fields = rawdoc! { "A.B": i32::from(number), "C": "x" };
-            rawdoc! { "q": { "_id": uuid(Id([number; 16])) }, "u": { "$set": fields }, "upsert": true }
+            rawdoc! { "q": { "_id": Id([number; 16]).to_binary() }, "u": { "$set": fields }, "upsert": true }
         };
         let merge = rawdoc! { "update": "rows", "ordered": false, "writeConcern": bounded, "updates": array(change) };
         assert_eq!(command(Step::Merge, Some(7_000)), merge);
@@ -408,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_stored_document_is_equal_by_its_body_and_for_a_merge_by_our_fields() {
-        let id = uuid(Id([3; 16]));
+        let id = Id([3; 16]).to_binary();
         let ours = document(3);
         let check = |theirs: RawDocumentBuf, plain: Verdict, merged: Verdict| {
             let stored = Stored::parse(theirs.as_bytes()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use medlift::deployment::provision::{Plan, Wanted, WantedUser, view_name};
+use medlift::deployment::provision::{Changes, Wanted, WantedUser, view_name};
 use medlift::deployment::schema;
 use medlift::server::{Destination, Failure, Secret, ServerError, Settings, Target};
 use medlift::spec::Spec;
@@ -50,9 +50,9 @@ impl Deployment {
         self.destination().connect().await.expect("signs in")
     }
 
-    async fn plan(&self, settings: &Settings) -> Plan {
+    async fn plan(&self, settings: &Settings) -> Changes {
         let wanted = wanted(&self.spec, settings);
-        Plan::make(&self.root().await, &self.destination(), &wanted).await.expect("plans")
+        Changes::make(&self.root().await, &self.destination(), &wanted).await.expect("plans")
     }
 
     /// Changes the deployment to the wanted state and returns the steps.
@@ -443,7 +443,7 @@ fn the_password_of_a_user_who_is_left_alone_is_not_judged() {
         assert_eq!(deployment.plan(&weak("WRITER_PASS", "short")).await.left_alone.len(), 1);
         let some = weak("READER_PASS", "short");
         let wanted = wanted(&deployment.spec, &some);
-        let made = Plan::make(&deployment.root().await, &deployment.destination(), &wanted).await;
+        let made = Changes::make(&deployment.root().await, &deployment.destination(), &wanted).await;
         assert!(matches!(made, Err(ServerError::Users { .. })), "{made:?}");
     });
 }

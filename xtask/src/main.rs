@@ -9,7 +9,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
   test, ci        everything that CI runs: format, tidy, clippy, tests, docs, deny, containers
   mongod          print the path of a mongod, fetched if there is none
-  tidy            hold the source to the rules of the house
+  tidy            check the source against the project's rules
   deny            hold the dependencies to deny.toml
   sbom            write what the image holds to target/medlift.cdx.json (CycloneDX)
   compose-test    build the containers, bring the stack up, test it and take it down

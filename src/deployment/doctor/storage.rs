@@ -74,13 +74,13 @@ pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
 /// Reports the free space on the disk that contains the database.
 pub(super) async fn disk(target: &Target) -> Finding {
     match target.look(doc! { "dbStats": 1 }).await {
-        Ok(stats) => room(&stats),
+        Ok(stats) => free_space(&stats),
         Err(failure) => Finding::unseen(Step::Disk, &failure),
     }
 }
 
-/// The room that `dbStats` tells of.
-fn room(stats: &Document) -> Finding {
+/// The free space on disk, as `dbStats` reports it.
+fn free_space(stats: &Document) -> Finding {
     // Of a database that does not exist yet the server says 0.
     let total = number(stats, "fsTotalSize").filter(|total| *total > 0.0);
     let (Some(used), Some(total)) = (number(stats, "fsUsedSize"), total) else {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_disk_needs_a_gibibyte_and_a_tenth_of_its_size_free() {
         let check = |used: i64, total: i64, state: State, message: &str| {
-            let found = room(&doc! { "fsUsedSize": used as f64, "fsTotalSize": total as f64 });
+            let found = free_space(&doc! { "fsUsedSize": used as f64, "fsTotalSize": total as f64 });
             assert!(found.state == state && found.message.starts_with(message), "{found:?}");
         };
         check(3 * GIB, 4 * GIB, State::Ok, "1.0 GiB free of 4.0 GiB");
@@ -162,9 +162,9 @@ mod tests {
             doc! { "fsTotalSize": 5_i64 },
             doc! { "fsUsedSize": 5 },
         ] {
-            assert_eq!(room(&stats).state, State::Skipped, "{stats}");
+            assert_eq!(free_space(&stats).state, State::Skipped, "{stats}");
         }
-        assert_eq!(room(&doc! { "fsUsedSize": 0, "fsTotalSize": 4 * GIB }).state, State::Ok);
+        assert_eq!(free_space(&doc! { "fsUsedSize": 0, "fsTotalSize": 4 * GIB }).state, State::Ok);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use bson::{Bson, Document};
 
+use super::changes::Changes;
 use super::password::{COMMON, DISTINCT_MIN, LENGTH_MIN};
-use super::plan::Plan;
 use super::wanted::{ACCOUNTS, Wanted, WantedUser};
 use crate::spec::Spec;
 
@@ -29,7 +29,7 @@ pub fn init_js(spec: &Spec, ledger: &str) -> String {
         users: ACCOUNTS.map(user).into(),
     };
     let mut script = head(spec);
-    for step in Plan::from_nothing(&wanted).steps {
+    for step in Changes::from_nothing(&wanted).steps {
         for command in &step.commands {
             let _ = writeln!(script, "run({});", document(command, 0));
         }

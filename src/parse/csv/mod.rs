@@ -5,9 +5,11 @@ mod header;
 mod multiline;
 mod quotes;
 mod split;
+mod write;
 
 pub(crate) use dialect::{DELIMITERS, detect_dialect};
 pub(super) use header::{read_header, row_rules};
+pub(crate) use write::write_cell;
 
 use super::parser::check_ending;
 use super::{Cells, Dialect, Layout, Notices, REJECT_COLUMNS};

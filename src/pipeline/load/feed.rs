@@ -105,7 +105,7 @@ impl ReadSide {
 ///
 /// # Errors
 /// If the system cannot start another thread. Nothing has run then.
-pub(super) fn beside<A: Send, B>(
+pub(super) fn run_both<A: Send, B>(
     blocking: impl FnOnce() -> A + Send,
     future: impl Future<Output = B>,
 ) -> Result<(A, B), Error> {

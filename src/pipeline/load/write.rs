@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::feed::{Outlet, ReadSide, beside, read};
+use super::feed::{Outlet, ReadSide, read, run_both};
 use super::places::Places;
 use super::{Load, LoadTarget, keeping};
 use crate::deployment::schema;
@@ -49,7 +49,7 @@ impl Load<'_> {
             };
             write_all(&mut writers, chunks, settle).await
         };
-        let (read, written) = beside(move || read(&stages, outlet, options.rejects_max), write)?;
+        let (read, written) = run_both(move || read(&stages, outlet, options.rejects_max), write)?;
         // If both have an error, the writer's is the cause: the reader then only reports that the writer has ended.
         written?;
         read

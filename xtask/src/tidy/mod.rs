@@ -2,9 +2,10 @@
 //!
 //! Each rule is a function from a file to its violations. Tests show that each rule can fail.
 
-mod rooms;
+mod modules;
 mod rules;
 mod source;
+mod unnamed;
 
 use std::fmt;
 use std::fs;
@@ -37,7 +38,7 @@ impl fmt::Display for Violation {
 
 /// Checks every file of the repository that git tracks, or that is new and not ignored.
 pub fn run() -> Result<()> {
-    let (mut violations, mut used) = (Vec::new(), rooms::Used::default());
+    let (mut violations, mut used) = (Vec::new(), modules::Used::default());
     for path in files()? {
         let bytes = match fs::read(root().join(&path)) {
             Ok(bytes) => bytes,
@@ -48,20 +49,21 @@ pub fn run() -> Result<()> {
         violations.extend(check_file(&path, &bytes, &mut used));
     }
     violations.extend(used.unused());
+    violations.extend(unnamed::check(&files()?, |path| fs::read_to_string(root().join(path)).ok()));
     if violations.is_empty() {
         return Ok(());
     }
     let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    Err(Error::failed(format!("the house is not tidy\n{}", list.join("\n"))))
+    Err(Error::failed(format!("the source breaks the rules of `cargo xtask tidy`\n{}", list.join("\n"))))
 }
 
-fn check_file(path: &str, bytes: &[u8], used: &mut rooms::Used) -> Vec<Violation> {
+fn check_file(path: &str, bytes: &[u8], used: &mut modules::Used) -> Vec<Violation> {
     let mut violations = rules::check_any(path, bytes);
     let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
     if let (true, Ok(text)) = (is_rust, std::str::from_utf8(bytes)) {
         let source = source::Source::new(path, text);
         violations.extend(rules::check_rust(&source));
-        violations.extend(rooms::check(&source));
+        violations.extend(modules::check(&source));
         used.add(&source);
     }
     violations
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_house_is_tidy() {
+    fn the_source_keeps_the_rules() {
         if let Err(error) = run() {
             panic!("{error}");
         }
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_violation_names_its_place() {
-        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n", &mut rooms::Used::default());
+        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n", &mut modules::Used::default());
         let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
         assert_eq!(told, ["src/parse/x.rs:2: todo! is not finished work"]);
     }

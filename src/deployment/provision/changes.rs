@@ -14,7 +14,7 @@ use crate::server::{Destination, Failure, ServerError, SignIn, Target};
 
 /// The steps to the wanted state, in order, and the users that are not changed.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct Changes {
     /// The steps. If there are none, the deployment is in the wanted state.
     pub steps: Vec<Step>,
     /// Users that have the name of a wanted user but were created by somebody else, each with advice for the
@@ -47,7 +47,7 @@ impl fmt::Debug for Step {
     }
 }
 
-impl Plan {
+impl Changes {
     /// Returns the steps that change `target` to the state `wanted`. The signed-in user must have the privilege to
     /// read users and roles. `destination` is used to try the passwords of existing users by signing in.
     pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, ServerError> {
@@ -317,7 +317,7 @@ mod tests {
     fn nothing_that_holds_a_password_shows_it() {
         let spec = Spec::built_in();
         let wanted = wanted(&spec);
-        let plan = Plan::from_nothing(&wanted);
+        let plan = Changes::from_nothing(&wanted);
         let holds = |step: &Step| step.commands.iter().any(|command| command.to_string().contains(PASSWORD));
         assert_eq!(plan.steps.iter().filter(|step| holds(step)).count(), 1);
         let users = WantedUsers { users: wanted.users.clone(), left_out: Vec::new() };

@@ -7,17 +7,17 @@ use super::Violation;
 use super::source::{Source, line_of, lines_with_word, word_offsets};
 
 /// A top-level module of the crate, and the top-level modules that it may use.
-struct Room {
+struct Module {
     name: &'static str,
     uses: &'static [&'static str],
 }
 
 /// The modules in the order in which data flows, without circular dependencies. A module that is not listed may not
 /// exist. Only `pipeline` connects the stages.
-const ROOMS: &[Room] = &[
-    Room { name: "main", uses: &[] },
-    Room { name: "lib", uses: &[] },
-    Room {
+const MODULES: &[Module] = &[
+    Module { name: "main", uses: &[] },
+    Module { name: "lib", uses: &[] },
+    Module {
         name: "cli",
         uses: &[
             "deployment",
@@ -37,21 +37,21 @@ const ROOMS: &[Room] = &[
             "write",
         ],
     },
-    Room { name: "spec", uses: &[] },
-    Room { name: "read", uses: &[] },
-    Room { name: "reject", uses: &[] },
-    Room { name: "outputs", uses: &[] },
-    Room { name: "parse", uses: &["read", "reject", "spec"] },
-    Room { name: "clean", uses: &["parse", "reject", "spec"] },
-    Room { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
-    Room { name: "write", uses: &["encode", "ledger", "outputs", "reject", "server", "spec"] },
-    Room { name: "ledger", uses: &["encode", "read", "server", "spec"] },
-    Room { name: "verify", uses: &["encode", "ledger", "server", "spec", "spill"] },
-    Room { name: "server", uses: &[] },
-    Room { name: "deployment", uses: &["server", "spec"] },
-    Room { name: "spill", uses: &["encode"] },
-    Room { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "spec", "verify"] },
-    Room {
+    Module { name: "spec", uses: &[] },
+    Module { name: "read", uses: &[] },
+    Module { name: "reject", uses: &[] },
+    Module { name: "outputs", uses: &[] },
+    Module { name: "parse", uses: &["read", "reject", "spec"] },
+    Module { name: "clean", uses: &["parse", "reject", "spec"] },
+    Module { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
+    Module { name: "write", uses: &["encode", "ledger", "outputs", "reject", "server", "spec"] },
+    Module { name: "ledger", uses: &["encode", "read", "server", "spec"] },
+    Module { name: "verify", uses: &["encode", "ledger", "server", "spec", "spill"] },
+    Module { name: "server", uses: &[] },
+    Module { name: "deployment", uses: &["server", "spec"] },
+    Module { name: "spill", uses: &["encode"] },
+    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "spec", "verify"] },
+    Module {
         name: "pipeline",
         uses: &[
             "clean",
@@ -71,9 +71,9 @@ const ROOMS: &[Room] = &[
             "write",
         ],
     },
-    Room { name: "error", uses: &["export", "ledger", "parse", "read", "server", "spec", "verify", "write"] },
-    Room { name: "generate", uses: &[] },
-    Room { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
+    Module { name: "error", uses: &["export", "ledger", "parse", "read", "server", "spec", "verify", "write"] },
+    Module { name: "generate", uses: &[] },
+    Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
 ];
 
 /// Crates that only some modules may use.
@@ -110,45 +110,45 @@ const IMPURE_WORDS: &[&str] = &[
 
 /// Checks one file under `src/`.
 pub(super) fn check(source: &Source<'_>) -> Vec<Violation> {
-    let Some(room) = room_of(source.path) else { return Vec::new() };
-    let mut violations = foreign_crates(source, room);
-    violations.extend(impurity(source, room));
-    violations.extend(neighbours(source, room));
+    let Some(module) = module_of(source.path) else { return Vec::new() };
+    let mut violations = foreign_crates(source, module);
+    violations.extend(impurity(source, module));
+    violations.extend(neighbours(source, module));
     violations
 }
 
-fn room_of(path: &str) -> Option<&str> {
+fn module_of(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("src/")?;
-    rest.split_once('/').map(|(room, _)| room).or_else(|| rest.strip_suffix(".rs"))
+    rest.split_once('/').map(|(module, _)| module).or_else(|| rest.strip_suffix(".rs"))
 }
 
-fn foreign_crates(source: &Source<'_>, room: &str) -> Vec<Violation> {
+fn foreign_crates(source: &Source<'_>, module: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (name, rooms) in CRATES.iter().filter(|(_, rooms)| !rooms.contains(&room)) {
-        let message = format!("the crate {name} belongs to {} alone", rooms.join(", "));
+    for (name, modules) in CRATES.iter().filter(|(_, modules)| !modules.contains(&module)) {
+        let message = format!("the crate {name} belongs to {} alone", modules.join(", "));
         let lines = lines_with_word(&source.production, name);
         violations.extend(lines.into_iter().map(|line| Violation::new(source.path, line, message.clone())));
     }
     violations
 }
 
-fn impurity(source: &Source<'_>, room: &str) -> Vec<Violation> {
+fn impurity(source: &Source<'_>, module: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for word in IMPURE_WORDS.iter().filter(|_| PURE.contains(&room)) {
-        let message = format!("{room} is made of functions: no {word}");
+    for word in IMPURE_WORDS.iter().filter(|_| PURE.contains(&module)) {
+        let message = format!("{module} is made of functions: no {word}");
         let lines = lines_with_word(&source.production, word);
         violations.extend(lines.into_iter().map(|line| Violation::new(source.path, line, message.clone())));
     }
     violations
 }
 
-fn neighbours(source: &Source<'_>, room: &str) -> Vec<Violation> {
-    let Some(uses) = ROOMS.iter().find(|known| known.name == room).map(|known| known.uses) else {
-        let message = format!("the room {room} is not in the table of xtask/src/tidy/rooms.rs");
+fn neighbours(source: &Source<'_>, module: &str) -> Vec<Violation> {
+    let Some(uses) = MODULES.iter().find(|known| known.name == module).map(|known| known.uses) else {
+        let message = format!("the module {module} is not in the table of xtask/src/tidy/modules.rs");
         return vec![Violation::new(source.path, 1, message)];
     };
-    let foreign = named(source).into_iter().filter(|(_, name)| *name != room && !uses.contains(name));
-    foreign.map(|(line, name)| Violation::new(source.path, line, format!("{room} may not use {name}"))).collect()
+    let foreign = named(source).into_iter().filter(|(_, name)| *name != module && !uses.contains(name));
+    foreign.map(|(line, name)| Violation::new(source.path, line, format!("{module} may not use {name}"))).collect()
 }
 
 /// The modules that a file uses, with line numbers. The binary uses the library's modules as `medlift::…`, the library
@@ -168,7 +168,7 @@ fn named<'a>(source: &'a Source<'_>) -> Vec<(usize, &'a str)> {
 /// The modules, the dependencies between them, and the crates that the files of `src/` really use.
 #[derive(Debug, Default)]
 pub(super) struct Used {
-    rooms: BTreeSet<String>,
+    modules: BTreeSet<String>,
     arrows: BTreeSet<(String, String)>,
     crates: BTreeSet<(String, String)>,
 }
@@ -176,39 +176,39 @@ pub(super) struct Used {
 impl Used {
     /// Adds the uses in one file.
     pub(super) fn add(&mut self, source: &Source<'_>) {
-        let Some(room) = room_of(source.path) else { return };
-        self.rooms.insert(room.to_owned());
-        self.arrows.extend(named(source).into_iter().map(|(_, name)| (room.to_owned(), name.to_owned())));
+        let Some(module) = module_of(source.path) else { return };
+        self.modules.insert(module.to_owned());
+        self.arrows.extend(named(source).into_iter().map(|(_, name)| (module.to_owned(), name.to_owned())));
         let crates = CRATES.iter().filter(|(name, _)| !lines_with_word(&source.production, name).is_empty());
-        self.crates.extend(crates.map(|(name, _)| (room.to_owned(), (*name).to_owned())));
+        self.crates.extend(crates.map(|(name, _)| (module.to_owned(), (*name).to_owned())));
     }
 
     /// Permissions in the tables that no code uses. They must be removed, so that a new dependency is a conscious
     /// decision.
     pub(super) fn unused(&self) -> Vec<Violation> {
-        let violation = |message: String| Violation::new("xtask/src/tidy/rooms.rs", 1, message);
+        let violation = |message: String| Violation::new("xtask/src/tidy/modules.rs", 1, message);
         let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
         let mut violations = Vec::new();
-        for Room { name, uses } in ROOMS {
-            if !self.rooms.contains(*name) {
-                violations.push(violation(format!("there is no room {name}")));
+        for Module { name, uses } in MODULES {
+            if !self.modules.contains(*name) {
+                violations.push(violation(format!("there is no module {name}")));
             }
             let unused = uses.iter().filter(|used| !self.arrows.contains(&pair(name, used)));
             violations.extend(unused.map(|used| violation(format!("{name} does not use {used}"))));
         }
-        for (name, rooms) in CRATES {
-            let unused = rooms.iter().filter(|room| !self.crates.contains(&pair(room, name)));
-            violations.extend(unused.map(|room| violation(format!("{room} does not use the crate {name}"))));
+        for (name, modules) in CRATES {
+            let unused = modules.iter().filter(|module| !self.crates.contains(&pair(module, name)));
+            violations.extend(unused.map(|module| violation(format!("{module} does not use the crate {name}"))));
         }
-        let missing = PURE.iter().filter(|room| !self.rooms.contains(**room));
-        violations.extend(missing.map(|room| violation(format!("there is no room {room}"))));
+        let missing = PURE.iter().filter(|module| !self.modules.contains(**module));
+        violations.extend(missing.map(|module| violation(format!("there is no module {module}"))));
         violations
     }
 }
 
 /// Whether the name is in the table of modules. Names of types and macros are not.
 fn is_module(name: &str) -> bool {
-    ROOMS.iter().any(|room| room.name == name)
+    MODULES.iter().any(|module| module.name == name)
 }
 
 /// The first path segment after `crate::`, or several if they are in braces.
@@ -244,19 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn no_room_uses_itself_by_way_of_others() {
-        let mut left: Vec<&Room> = ROOMS.iter().collect();
+    fn no_module_uses_itself_by_way_of_others() {
+        let mut left: Vec<&Module> = MODULES.iter().collect();
         while let Some(free) =
-            left.iter().position(|room| room.uses.iter().all(|used| left.iter().all(|room| room.name != *used)))
+            left.iter().position(|module| module.uses.iter().all(|used| left.iter().all(|module| module.name != *used)))
         {
             left.remove(free);
         }
-        let circle: Vec<&str> = left.iter().map(|room| room.name).collect();
+        let circle: Vec<&str> = left.iter().map(|module| module.name).collect();
         assert!(circle.is_empty(), "in a circle: {circle:?}");
     }
 
     #[test]
-    fn a_crate_stays_in_its_rooms() {
+    fn a_crate_stays_in_its_modules() {
         let check =
             |path: &str, text: &str, count: usize| assert_eq!(messages(path, text).len(), count, "{path}: {text}");
         check("src/write/mod.rs", "use mongodb::Client;", 0);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_use_their_neighbours_only() {
+    fn modules_use_their_neighbours_only() {
         let check =
             |path: &str, text: &str, expected: &[&str]| assert_eq!(messages(path, text), expected, "{path}: {text}");
         check("src/clean/mod.rs", "use crate::parse::Cells;", &[]);
@@ -296,7 +296,7 @@ mod tests {
         check("src/write/mod.rs", "use crate::Error;", &[]);
         check("src/cli/mod.rs", "use medlift::read::Source;", &[]);
         check("src/cli/mod.rs", "use medlift::{spill::Sorter, read};", &["cli may not use spill"]);
-        check("src/helper_room.rs", "", &["the room helper_room is not in the table of xtask/src/tidy/rooms.rs"]);
+        check("src/helper_room.rs", "", &["the module helper_room is not in the table of xtask/src/tidy/modules.rs"]);
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
         let told: Vec<String> = used.unused().into_iter().map(|violation| violation.message).collect();
         let is_told = |message: &str| told.iter().any(|told| told == message);
         assert!(is_told("encode does not use spec") && !is_told("encode does not use clean"), "{told:?}");
-        assert!(is_told("there is no room pipeline") && !is_told("there is no room write"), "{told:?}");
+        assert!(is_told("there is no module pipeline") && !is_told("there is no module write"), "{told:?}");
         assert!(is_told("ledger does not use the crate mongodb"), "{told:?}");
         assert!(!is_told("write does not use the crate mongodb"), "{told:?}");
     }

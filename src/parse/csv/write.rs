@@ -1,0 +1,38 @@
+//! Writes cells of delimited text (RFC 4180), so that reading them gives the same text.
+
+/// Appends a cell. It is quoted if its text requires quotes, or if `is_quoted` is true.
+pub(crate) fn write_cell(cell: &[u8], delimiter: u8, is_quoted: bool, out: &mut Vec<u8>) {
+    let requires_quotes = |&byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || byte == delimiter;
+    if !is_quoted && !cell.iter().any(requires_quotes) {
+        return out.extend_from_slice(cell);
+    }
+    out.push(b'"');
+    for (position, part) in cell.split(|&byte| byte == b'"').enumerate() {
+        out.extend_from_slice(if position > 0 { b"\"\"" } else { b"" });
+        out.extend_from_slice(part);
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_quoted_only_if_it_must_be_or_if_it_shall_be() {
+        let check = |cell: &str, is_quoted, expected: &str| {
+            let mut out = b"x;".to_vec();
+            write_cell(cell.as_bytes(), b';', is_quoted, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("x;{expected}"), "{cell:?}");
+        };
+        for cell in ["", "a", " a,b\t'c' "] {
+            check(cell, false, cell);
+            check(cell, true, &format!("\"{cell}\""));
+        }
+        check("a;b", false, "\"a;b\"");
+        check("a\nb", false, "\"a\nb\"");
+        check("a\r", false, "\"a\r\"");
+        check("\"a\"b\"\"", false, "\"\"\"a\"\"b\"\"\"\"\"");
+        check("\"", true, "\"\"\"\"");
+    }
+}
