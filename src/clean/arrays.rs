@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::cleaner::{FieldCleaner, Marks, Scratch};
+use super::field_cleaner::{FieldCleaner, Marks, Scratch};
 use super::{Record, Value};
 use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};

@@ -10,6 +10,7 @@ mod cleaner;
 mod constraints;
 mod convert;
 mod decimal128;
+mod field_cleaner;
 mod letter_case;
 mod normal_form;
 mod number;

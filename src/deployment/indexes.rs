@@ -1,4 +1,4 @@
-//! The collection's indexes: reads those that exist or are being built, and builds those that are missing.
+//! The collection's indexes: reads those that exist or are being built, and waits for builds.
 //!
 //! The server lists an index as soon as its build begins. A build continues after its client has disconnected. Until
 //! it ends, the server refuses changes to the collection. Therefore this module checks for each listed index whether
@@ -7,15 +7,9 @@
 use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, doc};
-use futures_util::future::join_all;
 
-use super::schema;
-use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, pause};
-use crate::spec::{Index, Spec};
-
-/// Largest number of concurrent commands that build indexes. It equals the server's default for
-/// `maxNumActiveUserIndexBuilds`; further commands would wait.
-const INDEX_BUILDS_MAX: usize = 3;
+use crate::server::{Failure, ServerError, Target, pause};
+use crate::spec::Index;
 
 /// Maximum wait for an index build that another client started. Building an index on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
@@ -77,53 +71,6 @@ fn index(name: &str, listed: &Document) -> Option<Index> {
     Some(Index { name: name.to_owned(), keys, unique: listed.get_bool("unique").unwrap_or(false) })
 }
 
-/// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Waits for
-/// builds that other clients started, and then calls `waiting` with a message.
-pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
-    let mut attempt = 1;
-    loop {
-        wait_for_builds(target, &mut waiting).await?;
-        let state = schema::read(target).await?;
-        let missing = state.missing_indexes(spec);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let error = match build(target, &missing).await {
-            // The next iteration reads the indexes again.
-            Ok(()) if attempt < ATTEMPTS_MAX => None,
-            Ok(()) => Some(ServerError::Command { doing: doing(target, &missing), failure: aborted() }),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = error {
-            if attempt >= ATTEMPTS_MAX || !error.failure().is_some_and(Failure::is_retryable) {
-                return Err(error);
-            }
-            tokio::time::sleep(pause(attempt)).await;
-        }
-        attempt += 1;
-    }
-}
-
-/// Sends several commands concurrently, because the server uses one core per command to scan the collection and to
-/// sort. Returns when all commands have ended, with the first error if one failed.
-async fn build(target: &Target, missing: &[&Index]) -> Result<(), ServerError> {
-    let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
-        let command = create_indexes_command(&target.collection, indexes);
-        let built = target.run_once(&target.database, command).await;
-        built.map(drop).map_err(|failure| ServerError::Command { doing: doing(target, indexes), failure })
-    });
-    join_all(builds).await.into_iter().collect()
-}
-
-fn doing(target: &Target, indexes: &[&Index]) -> String {
-    let names: Vec<&str> = indexes.iter().map(|index| index.name.as_str()).collect();
-    format!("build the indexes {} of {}.{}", names.join(", "), target.database, target.collection)
-}
-
-fn aborted() -> Failure {
-    Failure::of_code(276, "IndexBuildAborted", None)
-}
-
 /// Waits until no index of the target's collection is being built. Calls `waiting` once if it has to wait.
 pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let begun = Instant::now();
@@ -163,6 +110,7 @@ fn index_model(index: &Index) -> Document {
 
 #[cfg(test)]
 mod tests {
+    use super::super::builds::aborted;
     use super::*;
 
     #[test]

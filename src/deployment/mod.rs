@@ -4,8 +4,11 @@
 //! This module never writes patient data. It never reads any either, except that it counts the documents that violate
 //! the validator.
 
+mod builds;
 pub mod doctor;
 mod indexes;
 mod pattern;
 pub mod provision;
 pub mod schema;
+
+pub use builds::build_indexes;

@@ -3,7 +3,6 @@
 
 use bson::{Bson, Decimal128, Document, doc};
 
-pub use super::indexes::build_indexes;
 use super::indexes::{self, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};

@@ -4,7 +4,7 @@
 use bson::RawBsonRef;
 use bson::error::Result;
 
-use super::text;
+use super::dates::iso_datetime;
 
 /// First millisecond of the year 10000. In relaxed form, dates are text from 1970 up to this date.
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
@@ -81,7 +81,7 @@ fn write_double(number: f64, relaxed: bool, out: &mut Vec<u8>) {
 
 fn write_date(ms: i64, relaxed: bool, out: &mut Vec<u8>) {
     if relaxed && (0..YEAR_10000_MS).contains(&ms) {
-        return write_wrapped("$date", &text::iso_datetime(ms), out);
+        return write_wrapped("$date", &iso_datetime(ms), out);
     }
     out.extend_from_slice(b"{\"$date\":");
     write_wrapped("$numberLong", &ms.to_string(), out);

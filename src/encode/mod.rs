@@ -5,6 +5,7 @@
 //! their bodies are equal byte for byte.
 
 mod block;
+mod dates;
 mod document;
 mod element;
 pub mod extended_json;

@@ -11,7 +11,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, Collection, Database};
 
-use super::diagnose::{self, Heartbeats};
+use super::diagnose;
 use super::{ATTEMPTS_MAX, Account, Failure, Secret, ServerError, Settings, patiently, pause, uri};
 
 /// Locations of the system's bundle of certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
@@ -463,14 +463,6 @@ fn fill_password(credential: &mut Credential, settings: &Settings, database: &st
     credential.password = Some(password.reveal().to_owned());
     credential.source.get_or_insert_with(|| account.auth_database(database).to_owned());
     Ok(())
-}
-
-pub(super) fn with_heartbeats(
-    mut options: ClientOptions,
-    heartbeats: &Heartbeats,
-) -> Result<Client, mongodb::error::Error> {
-    options.sdam_event_handler = Some(heartbeats.handler());
-    Client::with_options(options)
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{AuthMechanism, ClientOptions, Tls, TlsOptions};
 use tokio::sync::Notify;
 
-use super::connect::with_heartbeats;
 use super::patience::patiently_while;
 use super::{Failure, SignIn, Unreachable};
 
@@ -217,6 +216,15 @@ async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
 async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Result<bool, Failure> {
     let command = doc! { "hello": 1, "saslSupportedMechs": format!("{database}.{user}") };
     Ok(hello(probe_options(options), command).await?.contains_key("saslSupportedMechs"))
+}
+
+/// Creates a client that reports its heartbeats.
+pub(super) fn with_heartbeats(
+    mut options: ClientOptions,
+    heartbeats: &Heartbeats,
+) -> Result<Client, mongodb::error::Error> {
+    options.sdam_event_handler = Some(heartbeats.handler());
+    Client::with_options(options)
 }
 
 #[cfg(test)]

@@ -1,23 +1,11 @@
 //! A batch: the records that one command sends to the server. They may belong to several chunks.
 
 use super::outcome::Outcome;
+pub use super::step::Step;
 
 /// Identifies a batch: the answer to an action carries the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId(pub u64);
-
-/// What a command does with its records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Insert them, unordered.
-    Insert,
-    /// Read the documents stored under the records' `_id`s, with read concern majority.
-    Compare,
-    /// Replace the stored documents.
-    Replace,
-    /// Set the records' fields in the stored documents, and leave other fields unchanged.
-    Merge,
-}
 
 /// A record, identified by its chunk and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

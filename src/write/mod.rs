@@ -10,9 +10,11 @@ mod group;
 mod lanes;
 pub mod machine;
 mod outcome;
+mod planned;
 mod seen;
 #[cfg(test)]
 mod simulation;
+mod step;
 mod sweep;
 mod writer;
 

@@ -1,6 +1,6 @@
 //! The outcomes of a record, and the rules that decide them.
 
-use super::batch::Step;
+use super::step::Step;
 use crate::reject::Reason;
 use crate::spec::OnConflict;
 

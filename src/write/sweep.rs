@@ -6,7 +6,7 @@
 //! during a sweep joins at the current position. All its records are sent when the sweep reaches this position again.
 
 use super::batch::Member;
-use super::machine::{Earlier, Limits, Planned};
+use super::planned::{Earlier, Limits, Planned};
 
 /// How many of the records of one kind in a chunk are already in batches.
 #[derive(Debug)]

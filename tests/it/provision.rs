@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
+use medlift::deployment::build_indexes;
 use medlift::deployment::provision::{Changes, Wanted, WantedUser, view_name};
 use medlift::deployment::schema;
 use medlift::server::{Destination, Failure, Secret, ServerError, Settings, Target};
@@ -207,7 +208,7 @@ fn the_loader_loads_and_verifies_and_neither_deletes_nor_reads_anything_else() {
         loader.may(doc! { "listIndexes": "admissions" }).await;
         assert!(schema::read(&loader.0).await.expect("reads").is_guarded_by(&shared().spec));
         schema::attach(&loader.0, &shared().spec, |_| ()).await.expect("is attached already");
-        schema::build_indexes(&loader.0, &shared().spec, |_| ()).await.expect("are built already");
+        build_indexes(&loader.0, &shared().spec, |_| ()).await.expect("are built already");
         schema::nonconforming(&loader.0, &shared().spec).await.expect("counts");
         loader.may_not(doc! { "dropDatabase": 1 }).await;
         loader.may_not(doc! { "collMod": "admissions", "validationLevel": "off" }).await;

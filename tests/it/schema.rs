@@ -1,6 +1,7 @@
 //! Tests of the validator and the indexes on a real server.
 
 use bson::{Bson, DateTime, Document, doc};
+use medlift::deployment::build_indexes;
 use medlift::deployment::schema;
 use medlift::deployment::schema::CollectionState;
 use medlift::server::{Connection, Failure, Target};
@@ -74,12 +75,12 @@ fn documents_that_were_there_before_the_validator_are_counted() {
         let spec = Spec::built_in();
         assert_eq!(schema::nonconforming(&target, &spec).await.expect("counts"), 2);
         schema::attach(&target, &spec, |_| ()).await.expect("attaches");
-        schema::build_indexes(&target, &spec, |_| ()).await.expect("builds");
+        build_indexes(&target, &spec, |_| ()).await.expect("builds");
         let state = schema::read(&target).await.expect("reads");
         assert!(!state.logs_documents());
         assert_eq!(state.indexes.len(), spec.indexes.len());
         assert!(state.missing_indexes(&spec).is_empty() && state.outdated_indexes(&spec).is_empty());
-        schema::build_indexes(&target, &spec, |_| ()).await.expect("builds nothing");
+        build_indexes(&target, &spec, |_| ()).await.expect("builds nothing");
     });
 }
 
@@ -94,7 +95,7 @@ fn an_index_that_cannot_be_built_leaves_the_others_built() {
         let unique = "\n[[index]]\nname = \"one_doctor\"\nkeys = [\"Doctor\"]\nunique = true\n";
         let text = include_str!("../../specs/admissions.toml").to_owned() + unique;
         let spec = Spec::from_toml(&text, "test").expect("a spec");
-        let error = schema::build_indexes(&target, &spec, |_| ()).await.expect_err("two admissions have one doctor");
+        let error = build_indexes(&target, &spec, |_| ()).await.expect_err("two admissions have one doctor");
         assert!(error.to_string().contains("one_doctor") && !error.to_string().contains("Ann Lee"), "{error}");
         let state = schema::read(&target).await.expect("reads");
         // The indexes are built by three commands. The indexes of the commands that succeeded remain.

@@ -1,5 +1,8 @@
 use super::*;
+use crate::clean::tally::{RULES, TRIM};
+use crate::parse::DateFormat;
 use crate::parse::{Dialect, Format, RowRules};
+use crate::spec::Field;
 use crate::spec::column_key;
 
 mod stability;

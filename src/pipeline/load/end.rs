@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::feed::ReadSide;
 use super::{Load, LoadTarget, keeping, reading, source_notes};
-use crate::deployment::schema;
+use crate::deployment::{build_indexes, schema};
 use crate::error::Error;
 use crate::ledger::{Claim, Counts, State, TargetState};
 use crate::pipeline::stages::Interrupt;
@@ -256,7 +256,7 @@ impl LoadTarget<'_> {
         };
         let waiting = |text: &str| progress.say(text);
         Ok(vec![
-            note_of(schema::build_indexes(target, spec, waiting).await, built, "indexes were not built")?,
+            note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?,
             note_of(
                 schema::attach(target, spec, waiting).await,
                 "validator attached".into(),

@@ -2,6 +2,7 @@
 //! it.
 
 mod first_start;
+mod passwords;
 mod secrets;
 mod stack;
 
@@ -135,21 +136,21 @@ fn load_real_file(stack: &Stack) -> Result<u64> {
 }
 
 /// The number of documents that the reader sees, connected in the seed's own way.
-fn stored(stack: &Stack, passwords: &secrets::Passwords) -> Result<u64> {
+fn stored(stack: &Stack, passwords: &passwords::Passwords) -> Result<u64> {
     let counted = mongosh(stack, passwords, "reader", "db.getSiblingDB('hospital').admissions.countDocuments()")?;
     counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is no number: {counted}")))
 }
 
 /// Connects as the seed does:
 /// `mongosh --host mongo --port 27017 -u <username> -p <password> --authenticationDatabase <db>`.
-fn mongosh(stack: &Stack, passwords: &secrets::Passwords, user: &str, script: &str) -> Result<String> {
+fn mongosh(stack: &Stack, passwords: &passwords::Passwords, user: &str, script: &str) -> Result<String> {
     let password = passwords.of(user)?;
     let mut line = vec!["exec", "-T", "mongo", "mongosh", "--host", "mongo", "--port", "27017", "-u", user, "-p"];
     line.extend([password, "--authenticationDatabase", "hospital", "--quiet", "--eval", script]);
     outcome(&mut stack.compose_command(&line), &format!("mongosh as {user}"))
 }
 
-fn check_rights(stack: &Stack, passwords: &secrets::Passwords) -> Result<()> {
+fn check_rights(stack: &Stack, passwords: &passwords::Passwords) -> Result<()> {
     let tried = |code: &str| {
         format!(
             "const h = db.getSiblingDB('hospital'); try {{ {code}; print('allowed') }} catch (e) {{ print(e.codeName) }}"

@@ -1,26 +1,8 @@
-//! The stack's passwords, and a search for them in every place where somebody could read them.
+//! A search for the stack's passwords in every place where somebody could read them.
 
+use super::passwords::Passwords;
 use super::stack::{Stack, docker};
 use testkit::{Error, Result};
-
-/// The passwords that the stack generated, by the name of their variable.
-#[derive(Debug)]
-pub(super) struct Passwords(Vec<(String, String)>);
-
-impl Passwords {
-    /// Reads lines that contain a name and a password.
-    pub(super) fn parse(lines: &str) -> Self {
-        let pairs = lines.lines().filter_map(|line| line.trim().split_once(' '));
-        Self(pairs.filter(|(name, _)| name.ends_with("_PASS")).map(|(name, word)| (name.into(), word.into())).collect())
-    }
-
-    /// The password of a user with its default name.
-    pub(super) fn of(&self, user: &str) -> Result<&str> {
-        let variable = format!("{}_PASS", user.to_uppercase());
-        let found = self.0.iter().find(|(name, _)| *name == variable).map(|(_, password)| password.as_str());
-        found.ok_or_else(|| Error::failed(format!("the stack has made no {variable}")))
-    }
-}
 
 /// Searches the containers' settings, command lines, processes and logs, and the layers of the image, for passwords.
 pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
@@ -41,17 +23,4 @@ pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_found_by_the_users_name() {
-        let passwords = Passwords::parse("READER_PASS abc\nsomething else\nADMIN_PASS def\n");
-        assert_eq!(passwords.of("reader").ok(), Some("abc"));
-        assert!(passwords.of("writer").is_err());
-        assert_eq!(passwords.0.len(), 2);
-    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::secrets::Passwords;
+use super::passwords::Passwords;
 use crate::tree;
 use testkit::{Doing, Error, Result};
 

@@ -2,6 +2,7 @@
 //!
 //! Each rule is a function from a file to its violations. Tests show that each rule can fail.
 
+mod circles;
 mod modules;
 mod rules;
 mod source;
@@ -36,9 +37,16 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Who uses whom, collected from all files.
+#[derive(Default)]
+struct Uses {
+    modules: modules::Used,
+    neighbours: circles::Neighbours,
+}
+
 /// Checks every file of the repository that git tracks, or that is new and not ignored.
 pub fn run() -> Result<()> {
-    let (mut violations, mut used) = (Vec::new(), modules::Used::default());
+    let (mut violations, mut used) = (Vec::new(), Uses::default());
     for path in files()? {
         let bytes = match fs::read(root().join(&path)) {
             Ok(bytes) => bytes,
@@ -48,7 +56,8 @@ pub fn run() -> Result<()> {
         };
         violations.extend(check_file(&path, &bytes, &mut used));
     }
-    violations.extend(used.unused());
+    violations.extend(used.modules.unused());
+    violations.extend(used.neighbours.circles());
     violations.extend(unnamed::check(&files()?, |path| fs::read_to_string(root().join(path)).ok()));
     if violations.is_empty() {
         return Ok(());
@@ -57,14 +66,15 @@ pub fn run() -> Result<()> {
     Err(Error::failed(format!("the source breaks the rules of `cargo xtask tidy`\n{}", list.join("\n"))))
 }
 
-fn check_file(path: &str, bytes: &[u8], used: &mut modules::Used) -> Vec<Violation> {
+fn check_file(path: &str, bytes: &[u8], used: &mut Uses) -> Vec<Violation> {
     let mut violations = rules::check_any(path, bytes);
     let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
     if let (true, Ok(text)) = (is_rust, std::str::from_utf8(bytes)) {
         let source = source::Source::new(path, text);
         violations.extend(rules::check_rust(&source));
         violations.extend(modules::check(&source));
-        used.add(&source);
+        used.modules.add(&source);
+        used.neighbours.add(&source);
     }
     violations
 }
@@ -89,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_violation_names_its_place() {
-        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n", &mut modules::Used::default());
+        let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n", &mut Uses::default());
         let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
         assert_eq!(told, ["src/parse/x.rs:2: todo! is not finished work"]);
     }

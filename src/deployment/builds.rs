@@ -1,0 +1,58 @@
+//! Builds the indexes of a collection that are missing.
+
+use futures_util::future::join_all;
+
+use super::indexes::{create_indexes_command, wait_for_builds};
+use super::schema;
+use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, pause};
+use crate::spec::{Index, Spec};
+
+/// Largest number of concurrent commands that build indexes. It equals the server's default for
+/// `maxNumActiveUserIndexBuilds`; further commands would wait.
+const INDEX_BUILDS_MAX: usize = 3;
+/// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Waits for
+/// builds that other clients started, and then calls `waiting` with a message.
+pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
+    let mut attempt = 1;
+    loop {
+        wait_for_builds(target, &mut waiting).await?;
+        let state = schema::read(target).await?;
+        let missing = state.missing_indexes(spec);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let error = match build(target, &missing).await {
+            // The next iteration reads the indexes again.
+            Ok(()) if attempt < ATTEMPTS_MAX => None,
+            Ok(()) => Some(ServerError::Command { doing: doing(target, &missing), failure: aborted() }),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = error {
+            if attempt >= ATTEMPTS_MAX || !error.failure().is_some_and(Failure::is_retryable) {
+                return Err(error);
+            }
+            tokio::time::sleep(pause(attempt)).await;
+        }
+        attempt += 1;
+    }
+}
+
+/// Sends several commands concurrently, because the server uses one core per command to scan the collection and to
+/// sort. Returns when all commands have ended, with the first error if one failed.
+async fn build(target: &Target, missing: &[&Index]) -> Result<(), ServerError> {
+    let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
+        let command = create_indexes_command(&target.collection, indexes);
+        let built = target.run_once(&target.database, command).await;
+        built.map(drop).map_err(|failure| ServerError::Command { doing: doing(target, indexes), failure })
+    });
+    join_all(builds).await.into_iter().collect()
+}
+
+fn doing(target: &Target, indexes: &[&Index]) -> String {
+    let names: Vec<&str> = indexes.iter().map(|index| index.name.as_str()).collect();
+    format!("build the indexes {} of {}.{}", names.join(", "), target.database, target.collection)
+}
+
+pub(super) fn aborted() -> Failure {
+    Failure::of_code(276, "IndexBuildAborted", None)
+}

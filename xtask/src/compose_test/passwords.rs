@@ -1,0 +1,35 @@
+//! The passwords that the stack generated.
+
+use testkit::{Error, Result};
+
+/// The passwords that the stack generated, by the name of their variable.
+#[derive(Debug)]
+pub(super) struct Passwords(pub(super) Vec<(String, String)>);
+
+impl Passwords {
+    /// Reads lines that contain a name and a password.
+    pub(super) fn parse(lines: &str) -> Self {
+        let pairs = lines.lines().filter_map(|line| line.trim().split_once(' '));
+        Self(pairs.filter(|(name, _)| name.ends_with("_PASS")).map(|(name, word)| (name.into(), word.into())).collect())
+    }
+
+    /// The password of a user with its default name.
+    pub(super) fn of(&self, user: &str) -> Result<&str> {
+        let variable = format!("{}_PASS", user.to_uppercase());
+        let found = self.0.iter().find(|(name, _)| *name == variable).map(|(_, password)| password.as_str());
+        found.ok_or_else(|| Error::failed(format!("the stack has made no {variable}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_found_by_the_users_name() {
+        let passwords = Passwords::parse("READER_PASS abc\nsomething else\nADMIN_PASS def\n");
+        assert_eq!(passwords.of("reader").ok(), Some("abc"));
+        assert!(passwords.of("writer").is_err());
+        assert_eq!(passwords.0.len(), 2);
+    }
+}

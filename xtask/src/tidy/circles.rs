@@ -1,0 +1,97 @@
+//! Files of one folder do not use each other in a circle. Two files that need each other are one, or share a third.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Violation;
+use super::source::Source;
+
+/// Files that stand for their folder and may use all of it.
+const PARENTS: [&str; 4] = ["mod", "lib", "main", "tests"];
+
+/// The uses of all files seen, by folder: which file uses which of its neighbours.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
+
+impl Neighbours {
+    /// Notes the uses of a file's production code.
+    pub(super) fn add(&mut self, source: &Source<'_>) {
+        let Some((folder, name)) = source.path.strip_suffix(".rs").and_then(|path| path.rsplit_once('/')) else {
+            return;
+        };
+        if PARENTS.contains(&name) {
+            return;
+        }
+        let uses = self.0.entry(folder.to_owned()).or_default().entry(name.to_owned()).or_default();
+        for rest in source.production.split("super::").skip(1) {
+            uses.extend(first_names(rest));
+        }
+    }
+
+    /// Returns a violation for each file that uses itself by way of a neighbour.
+    pub(super) fn circles(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (folder, files) in &self.0 {
+            for name in files.keys() {
+                let reached = reach(files, name);
+                if reached.contains(name.as_str()) {
+                    let path = format!("{folder}/{name}.rs");
+                    violations.push(Violation::new(&path, 1, "the file uses itself by way of its neighbours"));
+                }
+            }
+        }
+        violations
+    }
+}
+
+/// Returns the names of modules at the beginning of `rest`, which follows `super::`: one, or those in braces.
+fn first_names(rest: &str) -> Vec<String> {
+    let name = |part: &str| part.trim().split("::").next().unwrap_or_default().to_owned();
+    let is_module = |part: &&str| part.contains("::");
+    if let Some(list) = rest.strip_prefix('{') {
+        return list.split('}').next().unwrap_or_default().split(',').filter(is_module).map(name).collect();
+    }
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+    vec![name(&rest[..end])]
+}
+
+/// Returns the files that `from` reaches through its uses.
+fn reach<'f>(files: &'f BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<&'f str> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(file) = open.pop() {
+        for next in files.get(file).into_iter().flatten().filter(|next| files.contains_key(*next)) {
+            if reached.insert(next.as_str()) {
+                open.push(next);
+            }
+        }
+    }
+    reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circles(files: &[(&str, &str)]) -> Vec<String> {
+        let mut neighbours = Neighbours::default();
+        for (path, text) in files {
+            neighbours.add(&Source::new(path, text));
+        }
+        neighbours.circles().into_iter().map(|violation| violation.path).collect()
+    }
+
+    #[test]
+    fn files_that_use_each_other_are_found() {
+        let none: [&str; 0] = [];
+        let (a, b) = ("use super::b::B;\n", "use super::{C, a::A};\n");
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", b)]), ["src/x/a.rs", "src/x/b.rs"]);
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", "use super::C;\n")]), none);
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/y/b.rs", b)]), none);
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/mod.rs", "use super::a::A;\n")]), none);
+        let by_way =
+            [("src/x/a.rs", a), ("src/x/b.rs", "fn f() { super::c::g() }\n"), ("src/x/c.rs", "use super::a;\n")];
+        assert_eq!(circles(&by_way), ["src/x/a.rs", "src/x/b.rs", "src/x/c.rs"]);
+        let in_tests = "fn f() {}\n#[cfg(test)]\nmod tests {\n    use super::a::A;\n}\n";
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", in_tests)]), none);
+    }
+}
