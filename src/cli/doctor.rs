@@ -1,6 +1,5 @@
 //! `medlift doctor`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,8 +9,8 @@ use medlift::ledger::LEDGER_COLLECTION;
 use medlift::server::{Destination, Purpose, Secret, Settings};
 
 use super::connection::ConnectionArgs;
+use super::dataset::DatasetArgs;
 use super::output;
-use super::reading::load_spec;
 
 /// Examine a deployment step by step; report each problem and its remedy
 #[derive(Debug, Args)]
@@ -21,9 +20,8 @@ pub(super) struct DoctorArgs {
     /// Connection string, if not given with --uri
     #[arg(value_name = "URI")]
     positional: Vec<Secret>,
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long, value_name = "FILE")]
-    spec: Option<PathBuf>,
+    #[command(flatten)]
+    dataset: DatasetArgs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -32,7 +30,7 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     /// Runs the command.
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = load_spec(self.spec.as_deref())?;
+        let spec = self.dataset.spec()?;
         self.connection.take_only_uri(self.positional)?;
         let connection = self.connection.into_connection(Purpose::Load)?;
         let destination = Destination::settle(&connection, &Settings::load()?, &spec.collection)?;

@@ -13,8 +13,8 @@ use medlift::spec::Spec;
 use medlift::verify::Scan;
 
 use super::connection::ConnectionArgs;
+use super::dataset::DatasetArgs;
 use super::output;
-use super::reading::load_dataset;
 
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
@@ -39,9 +39,8 @@ pub(super) struct ExportArgs {
     /// Leave out documents that do not fit the spec
     #[arg(long)]
     skip_foreign: bool,
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long, value_name = "FILE")]
-    spec: Option<PathBuf>,
+    #[command(flatten)]
+    dataset: DatasetArgs,
     /// Do not report how many documents were written
     #[arg(long)]
     quiet: bool,
@@ -62,13 +61,13 @@ impl ExportArgs {
         self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
         let spec = self.exported_spec()?;
         let options = self.options();
-        let Self { connection, out, quiet, spec: spec_file, .. } = *self;
+        let Self { connection, out, quiet, dataset, .. } = *self;
         let settings = Settings::load()?;
         let destination =
             Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
         if let Some(out) = &out {
             let inputs: Vec<PathBuf> =
-                spec_file.into_iter().chain(settings.files()).chain(destination.files()).collect();
+                dataset.path.into_iter().chain(settings.files()).chain(destination.files()).collect();
             output::refuse_inputs("--out", out, &inputs)?;
         }
         let exported = super::run_async(async |_| {
@@ -94,7 +93,7 @@ impl ExportArgs {
 
     /// Returns the spec of the documents. If the dataset has several kinds, --collection says which.
     fn exported_spec(&self) -> Result<Spec, Error> {
-        let dataset = load_dataset(self.spec.as_deref())?;
+        let dataset = self.dataset.dataset()?;
         if dataset.kinds.len() == 1 {
             return Ok(dataset.into_only()?);
         }

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod connection;
+mod dataset;
 mod doctor;
 mod export;
 mod generate;

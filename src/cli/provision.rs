@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,8 +13,8 @@ use medlift::spec::Spec;
 use serde::Serialize;
 
 use super::connection::ConnectionArgs;
+use super::dataset::DatasetArgs;
 use super::output;
-use super::reading::load_spec;
 
 /// Set up a deployment: collection, validator, indexes, view, roles and users
 #[derive(Debug, Args)]
@@ -25,9 +24,8 @@ pub(super) struct ProvisionArgs {
     /// Connection string, if not given with --uri
     #[arg(value_name = "URI")]
     positional: Vec<Secret>,
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long, value_name = "FILE")]
-    spec: Option<PathBuf>,
+    #[command(flatten)]
+    dataset: DatasetArgs,
     /// Print the necessary changes, but make none
     #[arg(long)]
     plan: bool,
@@ -55,7 +53,7 @@ struct Provisioned {
 impl ProvisionArgs {
     /// Runs the command.
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = load_spec(self.spec.as_deref())?;
+        let spec = self.dataset.spec()?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);

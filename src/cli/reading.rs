@@ -1,7 +1,5 @@
 //! Options for the sources, the spec, and the way the sources are read.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use medlift::encode::IdentityKey;
 use medlift::error::Error;
@@ -10,7 +8,9 @@ use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::Progress;
 use medlift::server::{Secret, Settings};
-use medlift::spec::{Dataset, Sign, Spec};
+use medlift::spec::{Dataset, Sign};
+
+use super::dataset::DatasetArgs;
 
 /// Source options.
 #[derive(Debug, Args)]
@@ -45,9 +45,8 @@ pub(super) struct ReadingArgs {
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
     #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
     date_format: Vec<(Option<String>, DateFormat)>,
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long, value_name = "FILE")]
-    spec: Option<PathBuf>,
+    #[command(flatten)]
+    dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256))]
     workers: u16,
@@ -86,7 +85,7 @@ impl ReadingArgs {
 
     /// Returns the dataset that was named, or the built-in one.
     pub(super) fn dataset(&self) -> Result<Dataset, Error> {
-        load_dataset(self.spec.as_deref())
+        self.dataset.dataset()
     }
 
     /// Examines all sources and determines their layouts for `dataset`.
@@ -122,19 +121,6 @@ impl ReadingArgs {
             multiline_cells: self.multiline_cells,
         }
     }
-}
-
-/// Reads the dataset in `path`, or returns the built-in one.
-pub(super) fn load_dataset(path: Option<&std::path::Path>) -> Result<Dataset, Error> {
-    Ok(path.map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
-}
-
-/// Reads the only spec of the dataset in `path`, or returns the built-in one.
-///
-/// # Errors
-/// If the dataset has several kinds of documents.
-pub(super) fn load_spec(path: Option<&std::path::Path>) -> Result<Spec, Error> {
-    Ok(load_dataset(path)?.into_only()?)
 }
 
 /// Returns the deployment's secret key for `_id`s: from `MEDLIFT_IDENTITY_KEY`, or from the file that
@@ -254,7 +240,7 @@ mod tests {
     #[test]
     fn a_command_without_a_source_is_refused() {
         let reading = Typed::try_parse_from(["x"]).unwrap_or_else(|error| panic!("{error}")).reading;
-        let error = reading.plan(Spec::built_in()).err().expect("no source");
+        let error = reading.plan(medlift::spec::Spec::built_in()).err().expect("no source");
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("no source is given"), "{error}");
     }
 }

@@ -8,8 +8,8 @@ use medlift::deployment::schema;
 use medlift::error::Error;
 use medlift::spec::{Dataset, Spec};
 
+use super::dataset::DatasetArgs;
 use super::output;
-use super::reading::load_dataset;
 
 /// Commands for dataset specs.
 #[derive(Debug, Subcommand)]
@@ -28,17 +28,16 @@ pub(super) enum SpecCommand {
 /// Options that name the spec.
 #[derive(Debug, Args)]
 pub(super) struct SpecArgs {
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long, value_name = "FILE")]
-    spec: Option<PathBuf>,
+    #[command(flatten)]
+    dataset: DatasetArgs,
 }
 
 impl SpecCommand {
     /// Runs the command.
     pub(super) fn run(self) -> Result<ExitCode, Error> {
         match self {
-            Self::Show(args) => output::write_stdout(load_dataset(args.spec.as_deref())?.columns.text.as_bytes())?,
-            Self::Fields(args) => output::write_stdout(fields_tables(&load_dataset(args.spec.as_deref())?).as_bytes())?,
+            Self::Show(args) => output::write_stdout(args.dataset.dataset()?.columns.text.as_bytes())?,
+            Self::Fields(args) => output::write_stdout(fields_tables(&args.dataset.dataset()?).as_bytes())?,
             Self::Check { file } => {
                 for spec in Dataset::from_file(&file)?.kinds {
                     output::write_stdout(

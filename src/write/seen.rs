@@ -3,6 +3,9 @@
 //! For nearly every record, a blocked Bloom filter can exclude that its `_id` was seen. If it cannot, the `_id` is
 //! looked up in the sorted records of earlier chunks. They are in unlinked temporary files and are read one page at a
 //! time. Many files are merged into one, so that even in a load of a thousand chunks a lookup reads only a few files.
+//!
+//! `spill` cannot serve here: it sorts once, when all entries are known. Here lookups come between additions, so every
+//! chunk becomes a sorted file at once.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

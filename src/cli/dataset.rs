@@ -1,0 +1,30 @@
+//! The option that names the dataset spec.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use medlift::error::Error;
+use medlift::spec::{Dataset, Spec};
+
+/// The dataset spec that a command uses.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct DatasetArgs {
+    /// Dataset spec [default: the built-in admissions]
+    #[arg(long = "spec", value_name = "FILE")]
+    pub(super) path: Option<PathBuf>,
+}
+
+impl DatasetArgs {
+    /// Reads the dataset that was named, or returns the built-in one.
+    pub(super) fn dataset(&self) -> Result<Dataset, Error> {
+        Ok(self.path.as_deref().map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
+    }
+
+    /// Reads the only spec of the dataset that was named, or returns the built-in one.
+    ///
+    /// # Errors
+    /// If the dataset has several kinds of documents.
+    pub(super) fn spec(&self) -> Result<Spec, Error> {
+        Ok(self.dataset()?.into_only()?)
+    }
+}
