@@ -34,7 +34,8 @@ impl Parser {
         let is_from_rejects = layout.is_reject_file();
         let rows = match layout.format {
             Format::Csv(dialect) => Rows::Csv(Box::new(Csv::new(layout, dialect))),
-            Format::Ndjson | Format::Json => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields))),
+            Format::Ndjson => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields))),
+            Format::Json => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields).of_documents())),
         };
         let cell_of_field = layout.cell_of_field.clone();
         let arrays = Arrays::new(spec, &cell_of_field);

@@ -32,6 +32,8 @@ pub(super) struct Json {
     /// The cells that each key feeds.
     known: HashMap<String, Vec<usize>>,
     slots: Slots,
+    /// Whether each row is a line.
+    is_line: bool,
 }
 
 /// The cells of an object: one for each column. Fields of different documents that read one column in the same notation
@@ -71,7 +73,13 @@ impl Slots {
 
 impl Json {
     pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
-        Self { columns: Columns::new(columns), known: HashMap::new(), slots: Slots::new(columns, fields) }
+        let (columns, slots) = (Columns::new(columns), Slots::new(columns, fields));
+        Self { columns, known: HashMap::new(), slots, is_line: true }
+    }
+
+    /// Sets that a row need not be a line. Messages then say "object" and "byte".
+    pub(super) fn of_documents(self) -> Self {
+        Self { is_line: false, ..self }
     }
 
     /// Returns the number of cells.
@@ -123,10 +131,21 @@ impl Json {
 
     fn parse_text(&mut self, row: &[u8], cells: &mut Cells) -> Result<Option<(usize, Reject)>, Reject> {
         let row = std::str::from_utf8(row).map_err(|error| {
-            let message = format!("byte {} of the line is not valid UTF-8", error.valid_up_to() + 1);
+            let row = if self.is_line { "line" } else { "object" };
+            let message = format!("byte {} of the {row} is not valid UTF-8", error.valid_up_to() + 1);
             reject(None, Reason::Undecodable, message)
         })?;
-        self.fill(row, 0, 1, cells).map_err(|byte| not_an_object(row, byte))
+        self.fill(row, 0, 1, cells).map_err(|byte| self.not_an_object(byte))
+    }
+
+    /// Refuses a row that is not an object from its byte `byte` on, counted from 1.
+    fn not_an_object(&self, byte: usize) -> Reject {
+        let message = if self.is_line {
+            format!("the line is not one JSON object: see its column {byte}")
+        } else {
+            format!("not one JSON object: see its byte {byte}")
+        };
+        reject(None, Reason::NotJson, message)
     }
 
     /// Parses the values of the object `text[start..]`, which is `depth` objects deep, into `cells`. Returns the first
@@ -184,16 +203,6 @@ impl SetCells for Cells {
     fn set_owned(&mut self, slot: usize, text: &[u8]) {
         Self::set_owned(self, slot, text);
     }
-}
-
-/// Refuses a row whose text is not an object from its byte `byte` on, counted from 1.
-fn not_an_object(row: &str, byte: usize) -> Reject {
-    let message = if row.contains('\n') {
-        format!("not one JSON object: see its byte {byte}")
-    } else {
-        format!("the line is not one JSON object: see its column {byte}")
-    };
-    reject(None, Reason::NotJson, message)
 }
 
 /// The object that is being parsed, and its cells.

@@ -212,5 +212,6 @@ fn an_error_on_a_later_line_of_an_object_is_found_by_its_byte() {
         assert_eq!(reject.message, format!("not one JSON object: see its byte {byte}"));
     };
     check("{\n\"id\":\n x}", 10);
+    check("{\"id\": x}", 8);
     check("{\n\"x\": {\n \"y\": x}}", 16);
 }
