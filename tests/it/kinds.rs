@@ -188,3 +188,21 @@ fn each_kind_has_its_own_rule_for_conflicts_in_a_dry_run_and_in_a_load() {
         assert_eq!(counts_of(&found["further"][0]), [6, 2, 0, 2, 0, 2], "{found}");
     }
 }
+
+#[test]
+fn the_proof_of_each_kind_excuses_its_own_refused_documents() {
+    let place = Place::new("kinds_excused");
+    let source = place.write("a.csv", TABLE);
+    let spec = spec_path();
+    let database = place.collection("doctors").client().database(&place.database);
+    block_on(async move {
+        let create = |name, refuse| database.create_collection(name).validator(refuse);
+        create("stays", doc! { "Name": { "$ne": "Gus Ho" } }).await.unwrap();
+        create("doctors", doc! { "works.hospital": { "$type": "string" } }).await.unwrap();
+    });
+    let loaded = place.load(&source, &["--spec", text(&spec)], 4);
+    for (found, refused) in [(&loaded, 1), (&loaded["further"][0], 1)] {
+        let proof = &found["verification"];
+        assert_eq!((&proof["refused"], &proof["missing"], &proof["extra"]), (&refused.into(), &0.into(), &0.into()), "{found}");
+    }
+}

@@ -371,6 +371,16 @@ fn standard_input_and_several_files_are_sources_too() {
 }
 
 #[test]
+fn standard_input_after_a_file_is_read_whole() {
+    let place = Place::new("stdin_second");
+    let [first, second] = ["a.csv", "b.csv"].map(|name| place.sample(name, 30, "none"));
+    let input = fs::read(&second).unwrap();
+    let run = medlift(["load", "-n", text(&first), "-", "--json", "--quiet"]).input(input).run().expect_code(0);
+    let summary: Json = serde_json::from_str(&run.stdout).expect("the summary is JSON");
+    assert_eq!(counts(&summary, &["read", "rejected"]), [60, 0]);
+}
+
+#[test]
 fn a_dry_run_needs_no_database_and_counts_like_a_load() {
     let place = Place::new("dry");
     let path = place.sample("a.csv", 3_000, "heavy");
