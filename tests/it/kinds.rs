@@ -203,6 +203,10 @@ fn the_proof_of_each_kind_excuses_its_own_refused_documents() {
     let loaded = place.load(&source, &["--spec", text(&spec)], 4);
     for (found, refused) in [(&loaded, 1), (&loaded["further"][0], 1)] {
         let proof = &found["verification"];
-        assert_eq!((&proof["refused"], &proof["missing"], &proof["extra"]), (&refused.into(), &0.into(), &0.into()), "{found}");
+        assert_eq!(
+            (&proof["refused"], &proof["missing"], &proof["extra"]),
+            (&refused.into(), &0.into(), &0.into()),
+            "{found}"
+        );
     }
 }

@@ -43,15 +43,23 @@ impl Neighbours {
     }
 }
 
-/// Returns the names of modules at the beginning of `rest`, which follows `super::`: one, or those in braces.
+/// Returns the names at the beginning of `rest`, which follows `super::`: one, or those of a list in braces. Names that are
+/// not files of the folder do no harm.
 fn first_names(rest: &str) -> Vec<String> {
-    let name = |part: &str| part.trim().split("::").next().unwrap_or_default().to_owned();
-    let is_module = |part: &&str| part.contains("::");
-    if let Some(list) = rest.strip_prefix('{') {
-        return list.split('}').next().unwrap_or_default().split(',').filter(is_module).map(name).collect();
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let name = |text: &str| text.trim_start().chars().take_while(|&c| is_name(c)).collect::<String>();
+    let Some(list) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut names, mut depth) = (vec![name(list)], 0);
+    for (place, letter) in list.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(name(&list[place + 1..])),
+            _ => {}
+        }
     }
-    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
-    vec![name(&rest[..end])]
+    names
 }
 
 /// Returns the files that `from` reaches through its uses.
@@ -91,6 +99,9 @@ mod tests {
         let by_way =
             [("src/x/a.rs", a), ("src/x/b.rs", "fn f() { super::c::g() }\n"), ("src/x/c.rs", "use super::a;\n")];
         assert_eq!(circles(&by_way), ["src/x/a.rs", "src/x/b.rs", "src/x/c.rs"]);
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", "use super::{a};\n")]), ["src/x/a.rs", "src/x/b.rs"]);
+        let nested = "use super::{c::{C, D}, a::A};\n";
+        assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", nested)]), ["src/x/a.rs", "src/x/b.rs"]);
         let in_tests = "fn f() {}\n#[cfg(test)]\nmod tests {\n    use super::a::A;\n}\n";
         assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", in_tests)]), none);
     }

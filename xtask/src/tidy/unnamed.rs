@@ -15,8 +15,11 @@ pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> 
     let is_unnamed = |path: &&String| {
         parents(path).is_some_and(|(name, parents)| {
             let line = format!("mod {name};");
-            let names =
-                |text: String| text.lines().any(|found| found.trim().trim_start_matches("pub ").ends_with(&line));
+            let names = |text: String| {
+                text.lines()
+                    .filter(|found| !found.trim_start().starts_with("//"))
+                    .any(|found| found.trim().trim_start_matches("pub ").ends_with(&line))
+            };
             !parents.iter().any(|parent| read(parent).is_some_and(names))
         })
     };
@@ -51,6 +54,7 @@ mod tests {
         };
         check("src/read/text.rs", ("src/read/mod.rs", "mod block;\nmod text;\n"), 0);
         check("src/read/text.rs", ("src/read/mod.rs", "mod block;\nmod context;\n"), 1);
+        check("src/read/text.rs", ("src/read/mod.rs", "// mod text;\n"), 1);
         check("src/read/text.rs", ("src/read.rs", "    pub(crate) mod text;\n"), 0);
         check("src/read/mod.rs", ("src/lib.rs", "pub mod read;\n"), 0);
         check("src/read/mod.rs", ("src/lib.rs", "pub mod write;\n"), 1);
