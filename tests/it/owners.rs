@@ -1,7 +1,7 @@
 //! A load has one owner. A second process waits, reports an error, or takes the load over. An owner that returns too
 //! late changes nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::{Document, Uuid, doc};
 use medlift::ledger::{CollectionIdentity, Ledger, LedgerError};
@@ -12,7 +12,7 @@ use testkit::mongod::Server;
 use crate::bad_days::{SLOWLY, client, count, documents, load, summary, wait_for_checkpoint};
 use crate::load::{HEADER, Place, block_on, counts, row, text};
 use crate::program::Medlift;
-use crate::server::{fresh_database, shared, slow_server};
+use crate::server::{fail_point, fresh_database, server_with_fail_points, shared, slow_server};
 
 const SHORT_LEASE: [&str; 2] = ["--lease-seconds", "2"];
 
@@ -111,6 +111,46 @@ fn two_first_loads_at_once_count_what_is_there_and_both_are_proven() {
     let first = summary(&running.wait().expect_code(0));
     let written = |summary: &Json| counts(summary, &["written"])[0];
     assert_eq!(written(&first) + written(&second), count(&documents(&server, &place.database)));
+}
+
+/// The server delays each query, so that the first load can be frozen while it verifies its documents. Its verification
+/// reads the collection in 18 ranges, and most of them are read after the second load has written.
+#[test]
+fn documents_of_a_load_that_begins_during_the_verification_are_not_differences() {
+    let place = Place::new("late");
+    let (one, two) = (place.sample("a.csv", 2_000, "typical"), place.sample("b.csv", 2_100, "typical"));
+    let server = server_with_fail_points();
+    let namespace = format!("{}.admissions", place.database);
+    let data = doc! {
+        "failCommands": ["find"], "namespace": namespace, "blockConnection": true, "blockTimeMS": 500, "appName": "medlift",
+    };
+    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
+    let first = load(&server, &place, text(&one), &[]).start();
+    wait_for_a_scan(&server);
+    first.signal("STOP");
+    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
+    load(&server, &place, text(&two), &["--no-verify"]).run().expect_code(0);
+    first.signal("CONT");
+    let first = summary(&first.wait().expect_code(0));
+    let verification = &first["verification"];
+    assert_eq!(verification["extra"], 0);
+    assert!(verification["others"].as_u64().unwrap() > 0, "the scan ended before the second load wrote: {verification}");
+}
+
+/// Waits until a verification queries a range of the collection.
+fn wait_for_a_scan(server: &Server) {
+    let admin = client(server).database("admin");
+    let scans = doc! { "currentOp": true, "command.find": "admissions", "command.min": { "$exists": true } };
+    let until = Instant::now() + Duration::from_mins(1);
+    while Instant::now() < until {
+        let (admin, scans) = (admin.clone(), scans.clone());
+        let found = block_on(async move { admin.run_command(scans).await.expect("operations") });
+        if !found.get_array("inprog").expect("a list").is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no scan within a minute");
 }
 
 /// Tests that the server's updates follow the rules that `Lease` and its simulation rely on.

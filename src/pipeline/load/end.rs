@@ -194,15 +194,19 @@ impl Load<'_> {
             summary.unverified = Some("standard input cannot be read again; verify against a file".into());
         } else {
             let started = Instant::now();
-            // The collection was empty when a first load began. Only loads that ran since then can have added other
-            // documents.
             let lane = &self.targets[kind];
             let state = &self.document.targets()[kind];
-            let alone = state.first_load && self.is_alone(lane).await?;
             let excused = self.excused(kind, state.exceptions).await?;
             let mode = self.options.mode;
-            let options = VerifyOptions { kind, only_source: !alone, mode, excused, ..VerifyOptions::default() };
-            let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await?;
+            // The collection was empty when a first load began. Only another load can have added documents since.
+            let options =
+                VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
+            let mut proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await?;
+            // The ledger is read after the collection, because another load may begin while the collection is scanned.
+            // Each load enters itself in the ledger before it writes its first document.
+            if proof.extra > 0 && !self.is_alone(lane).await? {
+                proof.leave_extra();
+            }
             let document = summary.document_mut(kind);
             document.verification = Some(proof);
             document.verification_seconds = started.elapsed().as_secs_f64();
