@@ -3,34 +3,34 @@
 use super::outcome::Outcome;
 pub use super::step::Step;
 
-/// Identifies a batch: the answer to an action carries the same id.
+/// Identifies one command. The event with the command's answer has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId(pub u64);
 
-/// A record, identified by its chunk and its position.
+/// A record, identified by the number of its chunk and its position in the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Number of its chunk, from 0.
+    /// Number of the chunk, from 0.
     pub chunk: u64,
-    /// Its position in the chunk.
+    /// Position of the record in the chunk.
     pub at: u32,
 }
 
-/// Records that are sent together, and the state of that attempt.
+/// Records that are sent together in one command, and what is known from earlier commands.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) step: Step,
     pub(super) members: Vec<Member>,
-    /// The outcome of a member if the stored content is equal to its own.
+    /// The outcome of a record if the same content is already stored under its `_id`.
     pub(super) when_equal: Outcome,
-    /// How many times the records were delayed to be sent again.
+    /// How many times these records were delayed and sent again.
     pub(super) attempts: u32,
-    /// True if an earlier attempt may have stored the records, for example because its reply was lost.
+    /// True if an earlier command may have stored the records, for example because its reply was lost.
     pub(super) in_doubt: bool,
-    /// True for a read before the first insert. A document that is absent then was never written, so it was not rolled
-    /// back.
+    /// True if this batch is a read before the first insert of its records. If the read finds no document, the document
+    /// was never written. After an insert, a missing document means that the insert was rolled back.
     pub(super) is_first_look: bool,
-    /// The id with which it was last sent.
+    /// The id of the last command that sent these records.
     pub(super) sent_as: Option<BatchId>,
 }
 
@@ -40,7 +40,7 @@ impl Batch {
         Self { step, members, when_equal, attempts: 0, in_doubt: false, is_first_look, sent_as: None }
     }
 
-    /// The batch that takes some of these members a step further.
+    /// Makes the next batch for some of the records of this batch.
     pub(super) fn follow(&self, step: Step, members: Vec<Member>, when_equal: Outcome) -> Self {
         Self {
             step,
@@ -53,7 +53,7 @@ impl Batch {
         }
     }
 
-    /// What an acknowledged, durable answer means for a member.
+    /// Returns the outcome of a record whose write was acknowledged as durable.
     pub(super) fn when_applied(&self) -> Outcome {
         match (self.step, self.when_equal) {
             (Step::Insert, _) => Outcome::Written,

@@ -1,8 +1,8 @@
-//! Sends commands to the server and reduces the answers to the positions, codes and verdicts that the machine needs.
+//! Sends commands to the server, and reduces the answers to the positions, codes and verdicts that the machine needs.
 //!
-//! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` would
-//! serialize every document a second time and keep a map of the `_id`s. One call is one wire command, so that every
-//! error is known with the position of its document.
+//! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
+//! it would serialize every document a second time and store all `_id`s in a map. It may also split a call into several
+//! commands. Here one call is one command, so the position of an error is the position of its document.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,37 +22,37 @@ use crate::encode::{Digest, Entry, Id, IdentityKey, Stored, dotted_fields, same_
 use crate::ledger::{Guard, LedgerError};
 use crate::server::{Failure, codes, patiently};
 
-/// The rule by which stored content counts as equal.
+/// Decides which stored content counts as equal to a record.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// Whether fields that the record does not have are ignored.
+    /// True for a merge: fields that only the stored document has are ignored.
     pub merge: bool,
-    /// The key that digests are made with.
+    /// The key of the digests.
     pub key: IdentityKey,
 }
 
-/// The result of a comparison.
+/// The result of comparing a batch with the stored documents.
 #[derive(Debug)]
 pub struct Compared {
-    /// One verdict for each member, in the order of the members.
+    /// One verdict for each record, in the order of the batch.
     pub verdicts: Vec<Verdict>,
-    /// The digest of the stored content, for each member whose stored content is different and that shares its `_id`
-    /// with other records of its chunk.
+    /// Digests of stored content. Only for records whose stored content differs and whose `_id` several records of
+    /// their chunk have.
     pub stored: Vec<(Member, Digest)>,
 }
 
-/// The records of a batch, together with the chunks that contain them.
+/// The records of a batch, with the chunks that contain their documents.
 #[derive(Debug)]
 pub struct Parcel {
     members: Vec<Member>,
-    /// Number of the first chunk that contains one of the records.
+    /// Number of the first of these chunks.
     first: u64,
-    /// From the first chunk to the last one; `None` for a chunk in between that contains none of the records.
+    /// The chunks from `first` to the last one, without gaps. A chunk that contains none of the records is `None`.
     chunks: Vec<Option<Arc<KindChunk>>>,
 }
 
 impl Parcel {
-    /// A parcel of these members. `chunk` returns the chunk with a given number.
+    /// Makes a parcel of these records. `chunk` returns the chunk with a given number.
     pub fn new(members: Vec<Member>, chunk: impl Fn(u64) -> Arc<KindChunk>) -> Self {
         let first = members.iter().map(|member| member.chunk).min().unwrap_or_default();
         let mut chunks = Vec::new();
@@ -66,17 +66,18 @@ impl Parcel {
         Self { members, first, chunks }
     }
 
-    /// Each record with its chunk.
+    /// Returns each record with its chunk.
     fn records(&self) -> impl Iterator<Item = (&KindChunk, &Entry)> {
         self.members.iter().map(|member| {
-            let chunk =
-                self.chunks[(member.chunk - self.first) as usize].as_deref().expect("every record's chunk is kept");
+            let chunk = self.chunks[(member.chunk - self.first) as usize]
+                .as_deref()
+                .expect("the parcel must contain the chunk of each record");
             (chunk, &chunk.entries[member.at as usize])
         })
     }
 }
 
-/// The collection a load writes to.
+/// The collection to which a load writes.
 #[derive(Debug, Clone)]
 pub struct Bulk {
     database: Database,
@@ -86,18 +87,18 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// Bulk commands on `collection`. `wtimeout_ms` is the write concern timeout of the connection string.
+    /// Writes to `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
         Self { documents: database.collection(collection), database, wtimeout_ms, guard: None }
     }
 
-    /// Makes [`send`](Self::send) check first that this process still has the load's lease.
+    /// Makes [`send`](Self::send) check before each command that this process still owns the load.
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard: Some(guard), ..self }
     }
 
-    /// Returns true if the collection contains no document, read with read concern majority.
+    /// Returns true if a read with read concern majority finds no document in the collection.
     ///
     /// # Errors
     /// If the read fails.
@@ -106,9 +107,9 @@ impl Bulk {
         Ok(patiently(first).await?.is_none())
     }
 
-    /// Returns true if the collection contains at least `wanted` documents. The estimate from the collection's metadata
-    /// is usually enough. After a crash of the server the estimate may be wrong. If it is too low, the documents are
-    /// counted.
+    /// Returns true if the collection contains at least `wanted` documents. First uses the estimate in the collection's
+    /// metadata. That estimate may be too low after a crash of the server. If it is lower than `wanted`, the server
+    /// counts the documents.
     ///
     /// # Errors
     /// If the read fails.
@@ -121,19 +122,19 @@ impl Bulk {
         Ok(patiently(count).await? >= wanted)
     }
 
-    /// Drops the collection.
+    /// Drops the collection, with all its documents and indexes.
     ///
     /// # Errors
-    /// If the server refuses, or a journaled majority does not acknowledge the drop.
+    /// If the server refuses, or the drop is not acknowledged by a journaled majority.
     pub async fn drop_collection(&self) -> Result<(), Failure> {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends a batch's documents as one command and reduces the answer to positions and codes.
+    /// Sends the records of a batch as one command. Reduces the answer to positions and codes.
     ///
     /// # Errors
-    /// If no answer arrives, the server refuses the whole command, the deployment can never acknowledge it, or another
-    /// process has taken over the load.
+    /// If no answer arrives, the server refuses the whole command, the deployment cannot acknowledge writes at a
+    /// majority, or another process has taken the load over.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
         if let Some(guard) = &self.guard {
             guard.ensure().await.map_err(|error| match error {
@@ -167,10 +168,11 @@ impl Bulk {
         append_list(&mut bytes, list, parcel, step);
         bytes.push(0);
         close(&mut bytes, 0);
-        RawDocumentBuf::from_bytes(bytes).expect("a command is built with right lengths")
+        RawDocumentBuf::from_bytes(bytes).expect("the lengths in the command must be right")
     }
 
-    /// Reads the documents stored under the members' `_id`s with read concern majority, and compares their content.
+    /// Reads the documents that are stored under the records' `_id`s, with read concern majority. Compares them with
+    /// the records.
     ///
     /// # Errors
     /// If the read fails.
@@ -201,11 +203,12 @@ impl Bulk {
 }
 
 fn verdict(ours: &[u8], theirs: &Stored<'_>, stored: &[u8], merge: bool) -> Verdict {
-    let body = Stored::parse(ours).expect("the encoder writes the layout that is parsed here").body;
+    let body = Stored::parse(ours).expect("an encoded document must have the layout of stored documents").body;
     if body == theirs.body || merge && same_fields(ours, stored) { Verdict::Equal } else { Verdict::Different }
 }
 
-/// Appends an array of documents, or of update statements. BSON stores an array under the keys "0", "1", ….
+/// Appends an array of documents (for an insert) or of update statements. In BSON, the keys of an array are "0", "1",
+/// ….
 fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     open(bytes, 0x04, name);
     let start = bytes.len() - 4;
@@ -227,8 +230,8 @@ fn append_list(bytes: &mut Vec<u8>, name: &str, parcel: &Parcel, step: Step) {
     close(bytes, start);
 }
 
-/// Appends `{q: {_id}, u: document, upsert: true}`. For a merge, `u` is `{$set: …}` with each field's dotted path, so
-/// that other fields of a nested document are kept.
+/// Appends `{q: {_id}, u: document, upsert: true}`. For a merge, `u` is `{$set: …}` with the dotted path of each field.
+/// A nested document then keeps the fields that the record does not have.
 fn append_update(bytes: &mut Vec<u8>, key: &str, id: Id, document: &[u8], step: Step) {
     open(bytes, 0x03, key);
     let statement = bytes.len() - 4;
@@ -262,11 +265,11 @@ fn close(bytes: &mut [u8], start: usize) {
 
 fn push_decimal(key: &mut String, number: usize) {
     use std::fmt::Write as _;
-    write!(key, "{number}").expect("a String takes all that is written to it");
+    write!(key, "{number}").expect("writing to a String cannot fail");
 }
 
-/// Keeps only the position and code of each error. The error texts, `keyValue` and `errInfo` may quote patients' data
-/// and are discarded.
+/// Keeps only the position and the code of each error. Error texts, `keyValue` and `errInfo` are discarded, because
+/// they may quote patients' data.
 fn reply_of(answer: &Document) -> Reply {
     let errors = answer.get_array("writeErrors").map_or(&[][..], Vec::as_slice);
     let errors = errors.iter().filter_map(bson::Bson::as_document);
@@ -276,8 +279,8 @@ fn reply_of(answer: &Document) -> Reply {
     }
 }
 
-/// Translates the server's codes to the machine's words. A duplicate key error means that the `_id` is taken, unless the
-/// server names another index. `keyPattern` contains field names only, no values.
+/// Translates an error code to a [`Complaint`]. A duplicate key error means that the `_id` is taken, unless its
+/// `keyPattern` names another index. `keyPattern` contains only names of fields, no values.
 fn complaint(error: &Document) -> Complaint {
     let on_id = || error.get_document("keyPattern").map_or(true, |pattern| pattern.keys().eq(["_id"]));
     match number(error, "code") {
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_keeps_index_and_code_and_the_missed_write_concern() {
+    fn a_reply_has_positions_and_codes_and_is_not_durable_after_a_write_concern_error() {
         let answer = doc! {
             "n": 1,
             "writeErrors": [{ "index": 3, "code": 11000, "errmsg": "E11000 dup key: { Name: \"Canary\" }" }],
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn another_unique_index_is_told_from_a_taken_id() {
+    fn a_duplicate_key_is_a_taken_id_unless_it_is_in_another_index() {
         let check = |error: Document, expected: Complaint| assert_eq!(complaint(&error), expected, "{error}");
         check(doc! { "code": 11000 }, Complaint::Taken);
         check(doc! { "code": 11000_i64, "keyPattern": { "_id": 1 } }, Complaint::Taken);
@@ -351,7 +354,7 @@ mod tests {
         rawdoc! { "_id": Id([number; 16]).to_binary(), "A": { "B": i32::from(number) }, "C": "x" }
     }
 
-    /// As many records as an array needs for keys of two digits.
+    /// Makes a parcel of 11 records, so that the array has keys of one and of two digits.
     fn parcel() -> Parcel {
         let mut documents = Vec::new();
         let entries = (0..11).map(|number| {
@@ -368,7 +371,7 @@ mod tests {
         Parcel::new((0..11).map(|at| Member { chunk: 0, at }).collect(), |_| Arc::clone(&chunk))
     }
 
-    /// The command as sent, for a connection string with this `wTimeoutMS`.
+    /// Returns the command that is sent if the connection string has this `wTimeoutMS`.
     fn command(step: Step, wtimeout_ms: Option<i64>) -> RawDocumentBuf {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_unordered_and_want_a_journaled_majority() {
+    fn commands_are_unordered_with_write_concern_majority_and_journal() {
         let majority = rawdoc! { "w": "majority", "j": true };
         let insert = rawdoc! { "insert": "rows", "ordered": false, "writeConcern": majority.clone(), "documents": array(document) };
         assert_eq!(command(Step::Insert, None), insert);
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_document_is_equal_by_its_body_and_for_a_merge_by_our_fields() {
+    fn documents_are_equal_by_their_bodies_or_for_a_merge_by_the_fields_of_the_record() {
         let id = Id([3; 16]).to_binary();
         let ours = document(3);
         let check = |theirs: RawDocumentBuf, plain: Verdict, merged: Verdict| {

@@ -1,7 +1,8 @@
-//! A chunk: blocks whose records are sorted by `_id`, deduplicated, written and settled together.
+//! A chunk: some blocks whose records are sorted by `_id`, deduplicated, written and committed together.
 //!
-//! Inserts in `_id` order keep the server's `_id` index in its cache. In random order they take up to five times as
-//! long once the index is larger than the cache. `sweep` merges the chunks that are open.
+//! Inserts in `_id` order keep the needed part of the server's `_id` index in its cache. If the index is larger than
+//! the cache, inserts in random order take up to five times as long. `sweep` merges the chunks that are written at the
+//! same time into one `_id` order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,70 +11,73 @@ use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
-/// Bytes of a chunk unless the user sets another size. [`CHUNKS_MAX`] chunks of this size fit the memory that a load may use.
+/// Default size of a chunk, in bytes. [`CHUNKS_MAX`] chunks of this size fit into the memory that a load may use.
 pub const CHUNK_BYTES_DEFAULT: usize = 20 << 20;
 
-/// Most chunks in memory: one is built while the others are written concurrently. One sweep through the `_id`s writes all
-/// of them (`write/sweep.rs`). With more chunks, less of the sweep waits until a chunk is full or settled.
+/// Maximum number of chunks in memory. One is built while the others are written at the same time, all in one `_id`
+/// order (`write/sweep.rs`). A larger number would make the load faster if the index is larger than the server's cache,
+/// but would need more memory.
 pub const CHUNKS_MAX: usize = 8;
 
-/// Bytes of the first chunk.
+/// Size of the first chunk, in bytes.
 const CHUNK_BYTES_FIRST: usize = 1 << 20;
 
-/// Collects blocks until a chunk is full. Chunk boundaries depend only on the blocks, never on timing.
+/// Collects blocks until a chunk is full. The chunk boundaries depend only on the blocks, never on timing. A resumed
+/// load therefore makes the same chunks.
 #[derive(Debug)]
 pub struct ChunkBuilder {
-    /// The policy of each kind of document.
+    /// The conflict policy of each kind of document.
     policies: Vec<Policy>,
     bytes_max: usize,
     /// Size, in bytes, at which the current chunk is full. The first chunk is small, so that writing begins early. Each
-    /// next chunk is twice as large, up to `bytes_max`.
+    /// following chunk is twice as large, up to `bytes_max`.
     bytes_full: usize,
-    /// Number of blocks that an earlier, interrupted process settled: all blocks before this number.
+    /// Number of blocks that an earlier, interrupted process of this load committed. A resumed load does not write
+    /// these blocks again.
     settled_blocks: u64,
     bytes: usize,
     blocks: Vec<EncodedBlock>,
 }
 
-/// Blocks that are written and settled together, and their records, sorted.
+/// Blocks that are written and committed together, and their sorted records.
 #[derive(Debug)]
 pub struct Chunk {
     /// The blocks, in source order.
     pub blocks: Vec<EncodedBlock>,
-    /// Whether an earlier, interrupted process settled all blocks. Their records are then not written, and only their
-    /// `_id`s and digests are remembered.
+    /// Whether an earlier, interrupted process of this load committed all these blocks. Their records are then not
+    /// written again; only their `_id`s and digests are remembered.
     pub is_settled: bool,
-    /// The records of each kind.
+    /// The records of each kind of document.
     kinds: Vec<Sorted>,
 }
 
-/// Unique records, sorted by `_id`, and the records that were left out because they share an `_id`.
+/// Sorted records with unique `_id`s. If several records had the same `_id`, `groups` contains all of them.
 #[derive(Debug)]
 struct Sorted {
     entries: Vec<Entry>,
     groups: BTreeMap<u32, Vec<Entry>>,
 }
 
-/// The records of one kind in a chunk.
+/// The records of one kind of document in a chunk.
 #[derive(Debug)]
 pub struct KindChunk {
     /// The blocks that contain the records.
     pub blocks: Arc<Vec<EncodedBlock>>,
-    /// Index of the kind.
+    /// Index of the kind of document, in the order of the spec.
     pub kind: usize,
-    /// The records, one for each `_id`, in ascending order.
+    /// The records in ascending order of their `_id`s, one for each `_id`.
     pub entries: Vec<Entry>,
-    /// If several records share an `_id`: all of them, in source order. The key is the position in `entries` of the one
-    /// that is sent.
+    /// The groups of records with the same `_id`, each in source order. The key of a group is the position in `entries`
+    /// of the record that is sent for the whole group.
     pub groups: BTreeMap<u32, Vec<Entry>>,
-    /// Whether an earlier, interrupted process settled the whole chunk. Its records are then not written, and only their
-    /// `_id`s and digests are remembered.
+    /// Whether an earlier, interrupted process of this load committed the whole chunk. Its records are then not written
+    /// again; only their `_id`s and digests are remembered.
     pub is_settled: bool,
 }
 
 impl ChunkBuilder {
-    /// A builder of chunks of about `bytes_max` bytes, with a policy for each kind of document. No chunk contains blocks
-    /// from both sides of `settled_blocks`.
+    /// Makes a builder of chunks of about `bytes_max` bytes. `policies` has one policy for each kind of document. A
+    /// chunk also ends after block number `settled_blocks`, so that it was committed either completely or not at all.
     pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
             policies,
@@ -94,7 +98,7 @@ impl ChunkBuilder {
         if self.bytes >= self.bytes_full || is_last_settled { self.finish() } else { None }
     }
 
-    /// Returns the remaining blocks as a chunk, sorted and deduplicated; `None` if there are none.
+    /// Returns the remaining blocks as a chunk, or `None` if no blocks remain.
     pub fn finish(&mut self) -> Option<Chunk> {
         self.bytes = 0;
         self.bytes_full = (self.bytes_full * 2).min(self.bytes_max);
@@ -105,15 +109,15 @@ impl ChunkBuilder {
 }
 
 impl Chunk {
-    /// Sorts the blocks' records of each kind by `_id` and keeps one for each `_id`. If `is_settled`, none of the
-    /// records is written.
+    /// Sorts the records of each kind of document by `_id` and keeps one record for each `_id`. If `is_settled` is
+    /// true, an earlier process committed the blocks, and no record is written.
     pub fn new(mut blocks: Vec<EncodedBlock>, policies: &[Policy], is_settled: bool) -> Self {
         let sort = |(kind, policy): (usize, &Policy)| Sorted::new(&mut blocks, kind, *policy);
         let kinds = policies.iter().enumerate().map(sort).collect();
         Self { blocks, is_settled, kinds }
     }
 
-    /// Returns the records of each kind.
+    /// Splits the chunk into one part for each kind of document.
     pub fn into_kinds(self) -> Vec<KindChunk> {
         let Self { blocks, is_settled, kinds } = self;
         let blocks = Arc::new(blocks);
@@ -135,15 +139,15 @@ impl Sorted {
             let moved = std::mem::take(&mut block.kinds[kind].entries);
             entries.extend(moved.into_iter().map(|entry| Entry { block: index as u32, ..entry }));
         }
-        // Records with the same `_id` stay in source order, because the blocks are in source order and each block is
-        // sorted or in the order of its rows. A stable sort only has to merge sorted blocks.
+        // The sort is stable and the blocks are in source order, so records with the same `_id` stay in source order.
+        // The sort is fast, because most blocks are already sorted and only have to be merged.
         entries.sort_by_key(|entry| entry.id);
         let mut sorted = Self { entries, groups: BTreeMap::new() };
-        sorted.keep_one_an_identity(policy);
+        sorted.keep_one_per_identity(policy);
         sorted
     }
 
-    fn keep_one_an_identity(&mut self, policy: Policy) {
+    fn keep_one_per_identity(&mut self, policy: Policy) {
         let mut kept = 0;
         let mut next = 0;
         while next < self.entries.len() {
@@ -151,8 +155,8 @@ impl Sorted {
             let group = self.entries[next..].iter().take_while(|entry| entry.id == first.id).count();
             self.entries[kept] = if policy.later_wins() { self.entries[next + group - 1] } else { first };
             if group > 1 {
-                // Only the first entry of a group may already be overwritten, because `kept` is never greater than
-                // `next`.
+                // `kept` is never greater than `next`. So at most the first entry of the group is already overwritten,
+                // and `first` has its copy.
                 let rest = &self.entries[next + 1..next + group];
                 self.groups.insert(kept as u32, std::iter::once(first).chain(rest.iter().copied()).collect());
             }
@@ -164,8 +168,7 @@ impl Sorted {
 }
 
 impl KindChunk {
-    /// The records as the machine needs them. `earlier` says for each entry which content earlier chunks had under its
-    /// `_id`.
+    /// Returns the properties of the records that the state machine needs. `earlier` has one value for each entry.
     pub fn planned(&self, earlier: &[Earlier]) -> Vec<Planned> {
         let planned = |(entry, &earlier): (&Entry, &Earlier)| Planned {
             bytes: entry.len,
@@ -175,17 +178,17 @@ impl KindChunk {
         self.entries.iter().zip(earlier).map(planned).collect()
     }
 
-    /// The bytes of a record's document.
+    /// Returns the BSON document of a record.
     pub fn document(&self, entry: &Entry) -> &[u8] {
         self.blocks[entry.block as usize].kinds[self.kind].document(entry)
     }
 
-    /// Number of source rows that the chunk accounts for.
+    /// Returns the number of source rows in the chunk's blocks.
     pub fn rows(&self) -> u64 {
         self.blocks.iter().map(|block| block.rows).sum()
     }
 
-    /// Number of the first block after the chunk.
+    /// Returns the number of the first block after the chunk.
     pub fn blocks_end(&self) -> u64 {
         self.blocks.last().map_or(0, |block| block.sequence + 1)
     }
@@ -222,20 +225,20 @@ mod tests {
         Chunk::new(blocks, &[policy(rule)], false).into_kinds().remove(0)
     }
 
-    /// How many blocks of half a MiB each chunk has, until `chunks` are made.
+    /// Returns the number of blocks, of half a MiB each, in each of the first `chunks` chunks.
     fn lengths(builder: &mut ChunkBuilder, chunks: usize) -> Vec<usize> {
         let chunks_made = (0..).filter_map(|sequence| builder.push(block(sequence, MIB / 2)));
         chunks_made.take(chunks).map(|chunk| chunk.blocks.len()).collect()
     }
 
     #[test]
-    fn the_first_chunk_is_small_and_each_is_twice_the_one_before_up_to_the_bound() {
+    fn chunks_start_small_and_double_up_to_the_maximum() {
         assert_eq!(lengths(&mut builder(5 * MIB, 0), 5), [2, 4, 8, 10, 10]);
         assert_eq!(lengths(&mut builder(MIB / 2, 0), 3), [1, 1, 1]);
     }
 
     #[test]
-    fn a_chunk_is_full_at_its_bound_and_cells_of_rejects_count() {
+    fn documents_and_cells_of_rejects_count_toward_the_size_of_a_chunk() {
         assert!(builder(1_000, 0).push(block(0, 999)).is_none());
         assert!(builder(1_000, 0).push(block(0, 1_000)).is_some());
         let reject = Reject { field: None, reason: Reason::Missing, message: String::new() };
@@ -250,7 +253,7 @@ mod tests {
         let mut builder = builder(MIB, 3);
         let pushed: Vec<_> = (0..5).map(|sequence| builder.push(block(sequence, 1))).collect();
         assert!(pushed.iter().enumerate().all(|(at, chunk)| chunk.is_some() == (at == 2)));
-        let settled = pushed.into_iter().flatten().next().expect("the chunk ends with the last settled block");
+        let settled = pushed.into_iter().flatten().next().expect("a chunk must end with the last committed block");
         assert!(settled.is_settled);
         let settled = settled.into_kinds().remove(0);
         assert!(settled.is_settled);
@@ -259,7 +262,7 @@ mod tests {
         assert!(!rest.is_settled);
         assert_eq!((rest.blocks_end(), rest.rows()), (5, 20));
         assert!(builder.finish().is_none());
-        // The first block after the checkpoint is not settled, even if no other one is in its chunk.
+        // The first block after the checkpoint is not committed, even if it is alone in its chunk.
         let mut builder = self::builder(MIB, 3);
         assert!(builder.push(block(3, 1)).is_none());
         assert!(!builder.finish().expect("a block is left").is_settled);
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_sorted_and_one_of_each_identity_goes_out() {
+    fn records_are_sorted_and_one_per_identity_is_sent() {
         for (rule, of_the_group) in
             [(OnConflict::KeepFirst, b"a"), (OnConflict::Reject, b"a"), (OnConflict::KeepLast, b"d")]
         {
@@ -309,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_is_told_length_leading_bytes_and_what_came_earlier() {
+    fn a_planned_record_has_length_leading_bytes_and_earlier_content() {
         let id = |first: [u8; 5]| {
             let mut id = [0xff; 16];
             id[..5].copy_from_slice(&first);

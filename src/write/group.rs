@@ -1,25 +1,25 @@
-//! Groups: records of one chunk with the same `_id`. Only one of them, the winner, is sent. The others are counted as if
-//! each had been sent by itself.
+//! Groups of records with the same `_id` in one chunk. Only one record of a group, the winner, is sent. The others, the
+//! losers, are counted as if each had been sent alone, in source order.
 
 use super::outcome::{Outcome, Policy, Refusal};
 use crate::encode::{Digest, Entry};
 use crate::spec::OnConflict;
 
-/// The outcome of the records of a group that were not sent.
+/// The outcomes of the losers: the records of a group that were not sent.
 #[derive(Debug, Default)]
 pub struct Losers {
-    /// Records with the same content as the record before them.
+    /// Losers whose content is stored when their turn comes, in source order.
     pub duplicates: u64,
-    /// Records with other content than the record before them.
+    /// Losers whose content differs from the content that is stored when their turn comes.
     pub conflicts: u64,
-    /// Records for the reject file: their content differs from the stored content and the spec says to reject, or the
-    /// server refused the winner of their group.
+    /// Losers for the reject file. Either their content differs from the stored content and the spec says to reject, or
+    /// the server refused the winner of their group.
     pub refused: Vec<(Entry, Refusal)>,
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that an earlier chunk of this load wrote under the
-    /// identity. Without it, the first record of the group counts as written.
+    /// Counts a group in source order. `stored` is the content that an earlier chunk of this load wrote under the same
+    /// `_id`. If it is `None`, the first record of the group is the one that is written.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;
@@ -38,9 +38,11 @@ impl Losers {
         losers
     }
 
-    /// Counts the group without its winner, which `outcome` counts. If the winner is a duplicate and the count finds
-    /// none, the winner becomes a conflict: the last record has the stored content, and records with other content came
-    /// before it.
+    /// Counts a group without its winner, because the winner has its own `outcome`.
+    ///
+    /// May change `outcome` from duplicate to conflict. Example: the stored content is A, the later record wins, and
+    /// the group is B, A. The winner A is equal to the stored content. But in source order, B would have replaced A,
+    /// and then A would have replaced B, so both are conflicts.
     pub(super) fn beside(
         winner: &Entry,
         group: &[Entry],
@@ -71,8 +73,8 @@ impl Losers {
         losers
     }
 
-    /// The server refused the winner, so no other record of the group is stored. Each of them is refused too, unless an
-    /// earlier chunk stored the same content.
+    /// Counts a group whose winner the server refused. No record of the group was written, so all losers are refused
+    /// too. Losers with the content that an earlier chunk stored are duplicates.
     fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Digest>) -> Self {
         let mut losers = Self::default();
         for entry in group.iter().filter(|entry| (entry.block, entry.row) != (winner.block, winner.row)) {
@@ -98,8 +100,8 @@ mod tests {
     use super::*;
     use crate::write::Mode;
 
-    /// Cuts the contents, in source order, into two chunks at every position, and checks that the counts are always those
-    /// of one chunk.
+    /// Divides the records into two chunks at every position. Checks that the counts are always the same as for one
+    /// chunk.
     #[track_caller]
     fn check(contents: &str, rule: OnConflict, duplicates: u64, conflicts: u64, refused: usize) {
         let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true, is_resumed: false };
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_counted_the_same_wherever_chunks_are_cut() {
+    fn counts_of_a_group_do_not_depend_on_chunk_boundaries() {
         check("a", OnConflict::KeepFirst, 0, 0, 0);
         check("aab", OnConflict::KeepFirst, 1, 1, 0);
         check("abba", OnConflict::KeepFirst, 1, 2, 0);
@@ -144,7 +146,7 @@ mod tests {
         check("abcbaa", OnConflict::Reject, 2, 0, 3);
     }
 
-    /// Checks that no record of a group is lost if the server refuses the winner.
+    /// Checks that every record of a group is counted if the server refuses the winner.
     #[track_caller]
     fn check_refused(
         contents: &str,
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn no_record_vanishes_behind_a_refused_one() {
+    fn every_loser_is_counted_if_the_server_refuses_the_winner() {
         use Refusal::{Sibling, Validation};
         check_refused("ab", OnConflict::KeepFirst, None, 0, &[(1, Sibling)]);
         check_refused("aab", OnConflict::Reject, None, 0, &[(1, Validation), (2, Sibling)]);
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_of_the_server_refuses_the_whole_group_too() {
+    fn a_duplicate_key_in_another_index_refuses_the_whole_group() {
         let policy =
             Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
         let group = [entry(b'a', 0), entry(b'a', 1), entry(b'b', 2)];
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_that_went_out_is_known_by_its_block_and_its_row() {
+    fn the_winner_is_recognised_by_its_block_and_row() {
         let policy =
             Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
         let second = Entry { block: 1, ..entry(b'b', 0) };
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_of_groups_have_all_that_each_has() {
+    fn adding_losers_adds_all_their_counts_and_records() {
         let losers = |number: u32| Losers {
             duplicates: number.into(),
             conflicts: u64::from(number) * 10,

@@ -1,5 +1,6 @@
-//! Writes chunks with several kinds of documents: each kind has its collection and its writer. A chunk is settled when
-//! all its kinds are.
+//! Writes chunks that contain several kinds of documents. A *lane* is the writer of one kind of document to its own
+//! collection. For example, a row may give a patient document and an admission document: the load then has two lanes. A
+//! chunk is complete when all lanes have written their part of it.
 
 use std::pin::pin;
 
@@ -9,11 +10,12 @@ use tokio::sync::mpsc;
 use super::chunk::Chunk;
 use super::writer::{Settled, WriteError, Writer};
 
-/// Writes all chunks until the channel closes. `writers` has one writer for each kind. Passes each chunk to `settle` once
-/// all its outcomes are known, as one `Settled` for each kind, while other chunks are written.
+/// Writes all chunks until the channel closes. `writers` has one writer for each kind of document. When a chunk is
+/// complete, calls `settle` with one `Settled` for each kind, while other chunks are still written.
 ///
 /// # Errors
-/// If a batch fails for good; chunks that are already settled stay settled. Also any error of `settle`.
+/// If a batch cannot be written after all attempts, or if `settle` fails. Chunks that are already committed stay
+/// committed.
 pub async fn write_all<E: From<WriteError>>(
     writers: &mut [Writer],
     mut chunks: mpsc::Receiver<Chunk>,
@@ -45,14 +47,15 @@ pub async fn write_all<E: From<WriteError>>(
     let writing = future::join(future::join_all(lanes), settling);
     let (written, settled) = match future::select(pin!(dividing), pin!(writing)).await {
         Either::Left(((), writing)) => writing.await,
-        // The writers ended early. Whoever sends chunks may wait for one to be settled, so nobody waits for the rest.
+        // A writer failed, or `settle` failed. Do not wait for `dividing`: its sender may be waiting for a chunk that
+        // will never be committed.
         Either::Right((ended, _)) => ended,
     };
-    // If there are several errors, that of a writer is the cause.
+    // If a writer and `settle` both fail, the writer's error is the cause.
     written.into_iter().collect::<Result<(), WriteError>>().map_err(E::from).and(settled)
 }
 
-/// Waits for the next settled chunk of each lane. Returns `None` if a lane has ended.
+/// Waits for the next complete chunk of each lane. Returns `None` if a lane has ended.
 async fn next_of_each(lanes: &mut [mpsc::UnboundedReceiver<Settled>]) -> Option<Vec<Settled>> {
     let mut settled = Vec::with_capacity(lanes.len());
     for lane in lanes {

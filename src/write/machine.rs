@@ -1,9 +1,10 @@
-//! The writer's decisions as a state machine without I/O: it receives events and returns actions.
+//! The decisions of the writer, as a state machine without I/O: it receives events and returns actions.
 //!
-//! The machine decides about batches, acknowledgements, duplicates and retries, and when a chunk is settled. It has no
-//! access to documents, clocks or servers: a record is a position in its chunk, and a delay is an action whose end is an
-//! event. The writer only executes the [`Action`]s. A simulation can therefore test the machine with every kind of
-//! failure.
+//! The machine decides which records form a batch, what an answer means for each record, when a batch is sent again,
+//! and when a chunk is complete. A chunk is *complete* when all its records have their final outcomes and all earlier
+//! chunks are complete. The machine has no access to documents, clocks or servers. A record is a position in its chunk.
+//! A delay is an action, and its end is an event. The writer only executes the [`Action`]s, so a simulation can test
+//! the machine with every kind of failure.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -13,105 +14,105 @@ pub use super::planned::{Earlier, Limits, Planned};
 use super::sweep::{self, Cut};
 use crate::server::pause;
 
-/// An input of the machine.
+/// An input of the state machine, for example the answer to a command.
 #[derive(Debug)]
 pub enum Event {
-    /// A chunk is ready. Its records are unique and sorted by `_id`. Chunks arrive in the order of their numbers.
+    /// A chunk is ready. Its records have unique `_id`s and are sorted. Chunks arrive in the order of their numbers.
     Chunk(Vec<Planned>),
-    /// A chunk was skipped because an earlier, interrupted process had settled it. The outcomes of its records are not
-    /// known here.
+    /// A chunk was skipped, because an earlier, interrupted process of this load had committed it. The machine does not
+    /// learn the outcomes of its records.
     Passed,
     /// No more chunks will arrive.
     Ended,
     /// The server answered an insert, a replacement or a merge.
     Replied(BatchId, Reply),
-    /// The result of a read with read concern majority: one verdict for each member of the batch.
+    /// The result of a read with read concern majority. Has one verdict for each record of the batch, in its order.
     Compared(BatchId, Vec<Verdict>),
     /// No answer arrived, or the server refused the whole command.
     Failed {
         /// The batch whose command failed.
         batch: BatchId,
-        /// Whether sending it again may help.
+        /// Whether the command may succeed if it is sent again.
         transient: bool,
     },
-    /// A requested delay is over.
+    /// The delay that [`Action::Delay`] requested is over.
     Elapsed(BatchId),
 }
 
 /// A server's answer to one bulk command.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
-    /// The documents that the server did not accept: position in the batch, and the reason.
+    /// The documents that the server did not accept: position in the batch, and the cause.
     pub errors: Vec<(u32, Complaint)>,
-    /// Whether the other documents are on disk at a majority. False if the answer contains a `writeConcernError`, with
-    /// or without other errors.
+    /// Whether the other documents are on disk at a majority. False if the answer contains a `writeConcernError`, even
+    /// if it also contains other errors.
     pub durable: bool,
 }
 
 /// Why the server did not accept a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Complaint {
-    /// Its `_id` is taken.
+    /// Another document has the same `_id`.
     Taken,
-    /// A reason that passes: the document is sent again.
+    /// A temporary cause. The document is sent again.
     Passing,
-    /// A lasting reason: the document is refused.
+    /// A permanent cause. The document is refused.
     Refused(Refusal),
 }
 
 /// What is stored under a record's `_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same content.
+    /// The stored content is equal to the record.
     Equal,
-    /// Other content.
+    /// Other content is stored.
     Different,
-    /// Nothing.
+    /// Nothing is stored.
     Absent,
 }
 
-/// An instruction to the writer.
+/// An instruction that the writer executes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send these records as one command of this kind.
+    /// Send the records as one command.
     Send {
-        /// Identifies the batch in the event that answers.
+        /// The event with the answer must have this id.
         batch: BatchId,
-        /// What to do with the records.
+        /// The kind of command.
         step: Step,
-        /// In the order in which they are sent.
+        /// The records, in the order in which they are sent.
         members: Vec<Member>,
     },
-    /// Send [`Event::Elapsed`] after this many milliseconds.
+    /// Wait this many milliseconds, then send [`Event::Elapsed`].
     Delay(BatchId, u64),
-    /// Every record of this chunk and of all chunks before it has its outcome. The checkpoint may move.
+    /// The chunk is complete: its records and those of all earlier chunks have their final outcomes.
     Settle {
         /// Number of the chunk.
         chunk: u64,
         /// One outcome for each record of the chunk.
         outcomes: Vec<Outcome>,
-        /// How many of the outcomes are not certain.
+        /// How many of the outcomes are uncertain.
         doubts: Doubts,
     },
-    /// Stop the load: this batch failed for good. Settled chunks stay settled.
+    /// Stop the load: this batch could not be written. Chunks that are already complete stay complete.
     Stop(BatchId),
 }
 
-/// Outcomes that a lost reply or a killed process makes uncertain.
+/// The number of outcomes that are uncertain, because a reply was lost or a process was killed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// Records that are stored, and it is not known whether this load or someone else stored them.
+    /// Stored records of which it is not known whether this load or another program stored them.
     pub stored: u64,
-    /// Records whose `_id` occurred earlier in the load, and it is not known whether they are duplicates or replaced
+    /// Records whose `_id` occurred earlier in the load, if it is not known whether they are duplicates or replaced
     /// other content.
     pub repeats: u64,
 }
 
-/// When no more chunks arrive, the remaining records are divided among the concurrent commands, so that the load does not
-/// wait long for one last command. Each command gets at least this many documents, if so many are left.
+/// Minimum number of documents in a command at the end of the load. When no more chunks follow, the remaining records
+/// are divided among the concurrent commands. The load then does not wait long for one last, large command.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
-/// If more than one record in this many is already stored, reading before inserting is cheaper.
+/// If more than one new record in 20 is already stored, the machine reads before it inserts, because that is cheaper.
 const LOOK_SHARE: usize = 20;
 
 /// The writer's state machine. See the [module](self).
@@ -125,37 +126,39 @@ pub struct Machine {
     ready: VecDeque<Batch>,
     next_batch: u64,
     in_flight: usize,
-    /// Whether new records are looked up before they are inserted. For the server, an insert that fails because the
-    /// `_id` is taken costs several times as much as a lookup.
+    /// Whether new records are looked up before they are inserted ("looks first"). An insert that fails because its
+    /// `_id` is taken costs the server several times as much as a lookup. So looking first is faster if many records
+    /// are already stored.
     looks_first: bool,
-    /// Current position of the sweep through the `_id`s, as leading bytes (see [`sweep`](super::sweep)).
+    /// Current position of the sweep, as the leading bytes of an `_id` (see [`sweep`](super::sweep)).
     sweep: u32,
-    /// New records that are not in a batch yet.
+    /// Number of new records that are not in a batch yet.
     uncut: usize,
     has_ended: bool,
-    /// Whether the collection is known to contain every earlier record of this load, with the content of the most
-    /// recent chunk. False after a record was refused or kept out by other content, or a chunk was skipped.
+    /// Whether the collection certainly contains the content that this load wrote last under every `_id`. False after a
+    /// record was refused or kept out because other content has its `_id`, and after a chunk was skipped.
     holds_all: bool,
     stopped: bool,
 }
 
-/// A chunk that is not settled yet.
+/// A chunk that is not complete.
 #[derive(Debug)]
 struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of records that occurred earlier in the load with the same content, and are compared nevertheless.
+    /// Positions of the records that have [`Earlier::Equal`] and are compared with the stored documents, because
+    /// `holds_all` was false.
     equal_and_asked: BTreeSet<usize>,
-    /// Number of records without an outcome, indexed by [`Earlier`].
+    /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
     new: Cut,
-    /// The records that are compared with the stored documents.
+    /// Progress of the records that are compared with the stored documents because an earlier chunk had their `_id`.
     asked: Cut,
 }
 
 impl Machine {
-    /// A machine without chunks.
+    /// Makes a machine without chunks.
     pub fn new(limits: Limits, policy: Policy) -> Self {
         Self {
             limits,
@@ -175,12 +178,12 @@ impl Machine {
         }
     }
 
-    /// Returns true if every chunk it received is settled.
+    /// Returns true if all received chunks are complete.
     pub fn is_idle(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// Processes an event and returns the actions that follow from it. An answer to an unknown batch is ignored.
+    /// Processes an event and returns the actions that follow from it. Ignores the answer to an unknown batch.
     pub fn on(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -219,16 +222,17 @@ impl Machine {
             }
         }
         self.looks_first |= batch.step == Step::Insert && taken.len() * LOOK_SHARE > batch.members.len();
-        // A missed write concern does not show whether the documents will be kept. They are read with read concern
-        // majority.
+        // After a write concern error, it is not known whether the documents will survive. They are read again with
+        // read concern majority.
         let when_applied = batch.when_applied();
         self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
         self.follow(batch.follow(Step::Compare, taken, Outcome::Present), !reply.durable, actions);
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Settles a record that was found stored, or that replaced a stored document. After a lost reply, or in a resumed
-    /// load, this load may have stored the document itself. It did so if the collection was empty when the load began.
+    /// Gives its final outcome to a record that is stored. `is_in_doubt` is true if this load may have stored it
+    /// already: after a lost reply, or in a resumed load. If the collection was empty when the load began, only this
+    /// load can have stored it.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
@@ -242,9 +246,10 @@ impl Machine {
         self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
     }
 
-    /// Counts a repeat as doubtful if the later record wins and a resumed load finds another stored content than an
-    /// undisturbed load would. The cause: the earlier process has already stored this record or a later one. Returns
-    /// true if the repeat is doubtful.
+    /// Returns true, and counts the record as uncertain, if its `_id` occurred earlier in the load and its outcome
+    /// cannot be known. That happens in a resumed load in which later records replace earlier ones: if the stored
+    /// content is not that of the previous record, the interrupted process has already stored this record or a later
+    /// one.
     fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
         let later_wins = self.policy.is_resumed && self.policy.later_wins();
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
@@ -274,8 +279,8 @@ impl Machine {
         if batch.is_first_look && batch.when_equal == Outcome::Present {
             self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
         }
-        // The record was acknowledged, or its `_id` was taken, but the document is not there. It was rolled back or is
-        // not at a majority yet. It is inserted again after a pause.
+        // An earlier command inserted the record, or its `_id` was taken, but now there is no document. The document
+        // was rolled back, or it is not at a majority yet. Insert the record again after a pause.
         let mut again = batch.follow(Step::Insert, absent, Outcome::Present);
         again.in_doubt |= !batch.is_first_look;
         self.follow(again, !batch.is_first_look, actions);
@@ -298,8 +303,8 @@ impl Machine {
         self.follow(batch, true, actions);
     }
 
-    /// Queues a batch that results from another one. Delays it first if `pauses` is set, because the same step is tried
-    /// again.
+    /// Queues the next batch for some records. If `pauses` is true, the batch is sent after a delay and counts as
+    /// another attempt. After the last attempt, the load stops.
     fn follow(&mut self, mut batch: Batch, pauses: bool, actions: &mut Vec<Action>) {
         if batch.members.is_empty() {
             return;
@@ -344,7 +349,7 @@ impl Machine {
             if chunk.unsettled != [0; 3] {
                 break;
             }
-            let chunk = self.chunks.pop_front().expect("the front was just seen");
+            let chunk = self.chunks.pop_front().expect("the queue has a first chunk");
             actions.push(Action::Settle { chunk: self.settled, outcomes: chunk.outcomes, doubts: chunk.doubts });
             self.settled += 1;
         }
@@ -365,12 +370,12 @@ impl Machine {
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }
 
-    /// The next batch. If all new records of the first chunk are settled, its records that must be compared come first.
-    /// Otherwise the batch takes the next records of the sweep.
+    /// Makes the next batch. If all new records of the first chunk have their outcomes, begins with the records of that
+    /// chunk that must be compared with stored documents. Otherwise uses the next records of the sweep.
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
-            // These records are few and are only read, so they are read in `_id` order and do not move the sweep.
+            // These records are only read, and they are few. So they do not move the sweep, which orders the inserts.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
@@ -387,7 +392,7 @@ impl Machine {
 }
 
 impl Chunk {
-    /// A chunk that joins the sweep at its current position.
+    /// Makes a chunk that joins the sweep at its present position.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {
@@ -414,9 +419,9 @@ impl Chunk {
         self.unsettled[self.records[at].earlier as usize] -= 1;
     }
 
-    /// Settles the records whose content occurred before, once everything before them is settled. If `holds_all` is
-    /// true they are duplicates. Otherwise they are compared with the stored documents, like records with other
-    /// content.
+    /// Decides the records whose content an earlier chunk had. Call it when all new records of this chunk and all
+    /// earlier chunks have their outcomes. If `holds_all` is true, the records are duplicates. Otherwise they are
+    /// compared with the stored documents, like records with other content.
     fn settle_equal(&mut self, holds_all: bool) {
         for at in 0..self.records.len() {
             if self.records[at].earlier != Earlier::Equal {

@@ -1,7 +1,7 @@
-//! Writes encoded chunks to MongoDB in batches, and determines the outcome of every document.
+//! Writes encoded chunks to MongoDB in batches, and determines the outcome of every record.
 //!
-//! [`machine`] makes the decisions and does no I/O. `bulk` sends commands to the server. `writer` connects the two.
-//! This module never parses a source and does not know how a record is made.
+//! [`machine`] decides what to send next and does no I/O. `bulk` sends commands to the server. `writer` executes the
+//! machine's decisions with `bulk`. This module does not parse sources, and does not know the fields of a record.
 
 mod batch;
 mod bulk;

@@ -4,44 +4,45 @@ use super::step::Step;
 use crate::reject::Reason;
 use crate::spec::OnConflict;
 
-/// The outcome of a record.
+/// What happened to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not known yet.
+    /// The outcome is not known yet.
     Pending,
-    /// Inserted, and durable at a majority.
+    /// The record was inserted, and is durable at a majority of the replica set's members.
     Written,
-    /// Stored before this load with the same content.
+    /// The same content was stored before this load.
     Present,
-    /// Stored by this load before, with the same content.
+    /// This load had already stored the same content.
     Duplicate,
-    /// Replaced other content that was stored before this load.
+    /// The record replaced other content that was stored before this load.
     Replaced,
-    /// Replaced other content that this load had stored.
+    /// The record replaced other content that this load had stored.
     ReplacedOwn,
-    /// Not written: other content with the same `_id` was kept.
+    /// Not written: other content is stored under the same `_id`, and the spec says to keep it.
     Conflict,
-    /// Not written: the record is written to the reject file.
+    /// Not written to the collection, but to the reject file.
     Refused(Refusal),
 }
 
 /// Why a record is not in the collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Other content is stored under its `_id`, and the spec says to reject.
+    /// Other content is stored under the record's `_id`, and the spec says to reject the record.
     Conflict,
-    /// The server refused another record with the same `_id`, which was sent for all records of its group.
+    /// The record was not sent. Another record with the same `_id` was sent in its place, and the server refused that
+    /// one.
     Sibling,
-    /// The collection's validator refused it.
+    /// The collection's validator refused the document.
     Validation,
     /// Another document has the same key in a unique index other than that of `_id`.
     UniqueIndex,
-    /// The server refused it for another reason, given by its code.
+    /// The server refused the document for another reason, with this error code.
     Server(i32),
 }
 
 impl Refusal {
-    /// The reason and the message for the reject file.
+    /// Returns the reason code and the message for the reject file.
     pub fn explain(self) -> (Reason, String) {
         match self {
             Self::Conflict => {
@@ -70,18 +71,18 @@ impl Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Write new records; the spec's rule decides conflicts.
+    /// Writes new records. If other content is stored under a record's `_id`, the spec's `on_conflict` decides.
     #[default]
     Insert,
-    /// Write new records, and replace stored documents that differ.
+    /// Writes new records, and replaces stored documents that differ.
     Upsert,
-    /// Write new records, and set the fields of changed records in the stored documents.
+    /// Writes new records, and sets the fields of changed records in the stored documents.
     Merge,
 }
 
 impl Mode {
-    /// The rule for records of one load with the same `_id`. If the load replaces or changes stored content, a later
-    /// record also replaces an earlier one; otherwise the spec's `on_conflict` applies.
+    /// Returns the rule for several records of one load with the same `_id`. A load that changes stored documents also
+    /// lets a later record replace an earlier one. Any other load uses the spec's `on_conflict`.
     pub fn rule(self, on_conflict: OnConflict) -> OnConflict {
         if self == Self::Insert { on_conflict } else { OnConflict::KeepLast }
     }
@@ -96,13 +97,14 @@ pub struct Policy {
     pub on_conflict: OnConflict,
     /// Whether the collection was empty when the load began.
     pub empty_at_start: bool,
-    /// Whether an earlier process began this load. That process may have written records without settling them.
+    /// Whether an earlier process began this load. That process may have written records that are not part of the
+    /// checkpoint.
     pub is_resumed: bool,
 }
 
 impl Policy {
-    /// What to do if other content is stored under a record's `_id`: `Ok` with the next step, or `Err` with the final
-    /// outcome.
+    /// Decides what to do if other content is stored under a record's `_id`. Returns `Ok` with the next command, or
+    /// `Err` with the final outcome if nothing is to be written.
     pub(super) fn on_different(self) -> Result<Step, Outcome> {
         match (self.mode, self.on_conflict) {
             (Mode::Upsert, _) | (Mode::Insert, OnConflict::KeepLast) => Ok(Step::Replace),
@@ -112,7 +114,7 @@ impl Policy {
         }
     }
 
-    /// Returns true if, of two records of one load with the same `_id` and different content, the later one is sent.
+    /// Returns true if the later of two records with the same `_id` and different content is the one to store.
     pub fn later_wins(self) -> bool {
         self.mode.rule(self.on_conflict) == OnConflict::KeepLast
     }
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn mode_and_rule_decide_between_two_records() {
+    fn mode_and_conflict_rule_decide_between_two_records() {
         use OnConflict::{KeepFirst, KeepLast, Reject};
         let conflict = Outcome::Refused(Refusal::Conflict);
         let table = [

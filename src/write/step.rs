@@ -1,14 +1,14 @@
-//! The kinds of commands.
+//! The kinds of commands that a batch can be sent as.
 
-/// What a command does with its records.
+/// What a command does with the records of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Insert them, unordered.
+    /// Inserts the records, unordered.
     Insert,
-    /// Read the documents stored under the records' `_id`s, with read concern majority.
+    /// Reads the documents that are stored under the records' `_id`s, with read concern majority.
     Compare,
-    /// Replace the stored documents.
+    /// Replaces the stored documents with the records.
     Replace,
-    /// Set the records' fields in the stored documents, and leave other fields unchanged.
+    /// Sets the records' fields in the stored documents. Other fields of the stored documents do not change.
     Merge,
 }

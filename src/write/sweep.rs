@@ -1,31 +1,33 @@
-//! The order in which the records of all open chunks are sent. A sweep is one pass through all `_id`s in ascending order;
-//! after the last `_id` the next sweep begins.
+//! The order in which the records of all unfinished chunks are sent.
 //!
-//! A batch takes from every open chunk the records for the next part of the server's `_id` index. If the index is larger
-//! than the server's cache, it is therefore read once for each sweep and not once for each chunk. A chunk that arrives
-//! during a sweep joins at the current position. All its records are sent when the sweep reaches this position again.
+//! A *sweep* is one pass through all `_id`s in ascending order. After the last `_id`, the next sweep begins at the
+//! first. Each batch contains the records of all unfinished chunks whose `_id`s come next in the sweep. If the server's
+//! `_id` index is larger than its cache, the server therefore reads the index once for each sweep, not once for each
+//! chunk. A new chunk joins at the present position of the sweep. All its records are sent when the sweep reaches this
+//! position again.
 
 use super::batch::Member;
 use super::planned::{Earlier, Limits, Planned};
 
-/// How many of the records of one kind in a chunk are already in batches.
+/// Progress of one chunk: which of its records are already in batches. Counts only the records with one value of
+/// [`Earlier`], for example only the new records.
 #[derive(Debug)]
 pub(super) struct Cut {
     kind: Earlier,
-    /// Position of the record at which the chunk joined the sweep.
+    /// Position of the first record that is sent: the chunk joined the sweep here.
     first: usize,
-    /// Number of records passed since then, of any kind.
+    /// Number of records passed since then, including records with another value of [`Earlier`].
     passed: usize,
 }
 
 impl Cut {
-    /// A cut of a chunk's sorted records with nothing sent yet. Begins with the first record that is not before `sweep`.
+    /// Makes a cut of a chunk's sorted records. Starts at the first record whose leading bytes are not before `sweep`.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
         Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }
     }
 
-    /// Position of the next record of this kind; `None` if there are no more.
+    /// Returns the position of the next record, or `None` if all records were passed.
     fn peek(&mut self, records: &[Planned]) -> Option<usize> {
         while self.passed < records.len() {
             let position = (self.first + self.passed) % records.len();
@@ -38,8 +40,8 @@ impl Cut {
     }
 }
 
-/// The next batch from these chunks, each given with its number. Takes records in the order of the sweep, and moves
-/// `sweep` to the last one taken. Empty if there are no more records.
+/// Returns the next batch of records, in the order of the sweep. Each chunk has its number, its records and its
+/// progress. Moves `sweep` to the last record of the batch. Returns an empty batch if all records were sent.
 pub(super) fn cut(chunks: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32, limits: Limits) -> Vec<Member> {
     let (mut members, mut bytes) = (Vec::new(), 0);
     let mut heads: Vec<_> = chunks.iter_mut().map(|(_, records, cut)| cut.peek(records)).collect();
@@ -69,7 +71,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { batch_docs_max: 3, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 1 };
 
-    /// Records with these leading bytes. If a number ends in 9, an earlier chunk contained other content.
+    /// Makes records with these leading bytes. A number that ends in 9 means: an earlier chunk had other content.
     fn records(leads: &[u32]) -> Vec<Planned> {
         let earlier = |lead: u32| if lead % 10 == 9 { Earlier::Other } else { Earlier::Nothing };
         leads.iter().map(|&lead| Planned { bytes: 10, earlier: earlier(lead), lead }).collect()
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_takes_from_every_chunk_and_goes_round() {
+    fn a_sweep_merges_all_chunks_and_starts_again_after_the_last_id() {
         let (first, second) = (records(&[10, 20, 29, 30]), records(&[5, 20, 40]));
         let check = |mut sweep: u32, expected: [&[(u64, u32)]; 2]| {
             let (mut one, mut two) =
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_joins_where_the_sweep_is() {
+    fn a_chunk_joins_at_the_position_of_the_sweep() {
         let (first, second, none) = (records(&[10, 10, 10, 20]), records(&[10, 20, 30]), records(&[]));
         let (mut sweep, mut one) = (0, Cut::new(Earlier::Nothing, &first, 0));
         assert_eq!(next(&mut [(0, &first, &mut one)], &mut sweep), [(0, 0), (0, 1), (0, 2)]);
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_earlier_is_cut_by_itself() {
+    fn records_with_other_earlier_content_are_in_batches_of_their_own() {
         let records = records(&[9, 10, 19]);
         let mut others = Cut::new(Earlier::Other, &records, 0);
         assert_eq!(next(&mut [(0, &records, &mut others)], &mut 0), [(0, 0), (0, 2)]);

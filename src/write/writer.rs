@@ -1,4 +1,4 @@
-//! Executes the machine's actions: sends commands, waits, and hands over settled chunks.
+//! Executes the actions of the state machine: sends commands, waits, and passes complete chunks on.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,44 +22,44 @@ use crate::ledger::Exceptions;
 use crate::outputs::limit_hint;
 use crate::server::{Failure, codes};
 
-/// Why a writer stops.
+/// The cause that stops a writer.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The server does not accept a batch.
+    /// The server does not accept a batch, even after all attempts.
     #[error("cannot write to the collection: {0}")]
     Server(Failure),
-    /// The temporary file of identities cannot be used.
-    #[error("cannot keep the identities of this load in a temporary file (TMPDIR names its directory): {0}{hint}", hint = limit_hint(.0))]
+    /// The temporary file with the `_id`s of this load cannot be used.
+    #[error("cannot store the `_id`s of this load in a temporary file (TMPDIR sets the directory): {0}{hint}", hint = limit_hint(.0))]
     Seen(#[from] io::Error),
 }
 
-/// A chunk in which every record has its outcome, as in all chunks before it.
+/// A complete chunk: all its records and those of all earlier chunks have their final outcomes.
 #[derive(Debug)]
 pub struct Settled {
-    /// The chunk.
+    /// The chunk, with its records.
     pub chunk: Arc<KindChunk>,
     /// One outcome for each entry of the chunk.
     pub outcomes: Vec<Outcome>,
-    /// The records of the chunk that share their `_id` with an entry and were not sent.
+    /// Records of the chunk that were not sent, because another record with the same `_id` was sent in their place.
     pub losers: Losers,
-    /// Records that the load's verification may find missing or different.
+    /// Records that may be missing or different when the load is verified.
     pub exceptions: Exceptions,
-    /// The number of outcomes that are uncertain.
+    /// Number of outcomes that are uncertain.
     pub doubts: Doubts,
 }
 
-/// A chunk that is not settled.
+/// A chunk that is not complete.
 struct Open {
     chunk: Arc<KindChunk>,
     /// For each entry, whether an earlier chunk of this load contained its `_id`.
     earlier: Vec<Earlier>,
-    /// Digests of different stored content, by the position of the entry. Only for `_id`s that several records of the
-    /// chunk share.
+    /// Digests of the stored content, by the position of the entry. Only for entries whose stored content differs and
+    /// whose `_id` several records of the chunk have.
     stored: HashMap<u32, Digest>,
 }
 
-/// The result of an action. The failure is kept for the error message: the machine needs only to know whether it is
-/// transient.
+/// The result of an action. The machine needs only to know whether a failure is temporary. The failure itself is kept
+/// for the error message.
 struct Finished {
     event: Event,
     failure: Option<(BatchId, Failure)>,
@@ -100,8 +100,9 @@ impl Open {
         Settled { chunk: self.chunk, outcomes, losers, exceptions, doubts }
     }
 
-    /// Lists as kept out only records that documents from before the load kept out. If a record occurred earlier in
-    /// this load with other content, the verification knows which of the two is expected.
+    /// Lists the records that are not in the collection, or not with their own content. A record whose `_id` occurred
+    /// earlier in this load is not listed as kept out, because the verification itself finds out which of the two
+    /// records must be stored.
     fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {
@@ -120,8 +121,8 @@ impl Open {
 }
 
 impl Writer {
-    /// A writer to one collection. `_id`s and digests are made with `key`. `records_guess` is the expected number of
-    /// records.
+    /// Makes a writer for one collection. `key` is the key of the `_id`s and digests. `records_guess` is the expected
+    /// number of records.
     pub fn new(bulk: Bulk, limits: Limits, policy: Policy, key: IdentityKey, records_guess: u64) -> Self {
         Self {
             bulk,
@@ -136,11 +137,11 @@ impl Writer {
         }
     }
 
-    /// Writes all chunks until the channel closes, and passes each one on once all its outcomes are known. Returns early
-    /// and without error if nobody receives settled chunks any more.
+    /// Writes all chunks until the channel closes, and passes complete chunks to `to_settle`. Returns `Ok` early if the
+    /// receiver of `to_settle` is closed.
     ///
     /// # Errors
-    /// If a batch fails for good; chunks that are already settled stay settled.
+    /// If a batch cannot be written after all attempts. Chunks that are already committed stay committed.
     pub(super) async fn send_all(
         &mut self,
         mut chunks: mpsc::Receiver<KindChunk>,
@@ -158,8 +159,8 @@ impl Writer {
                     }
                     self.machine.on(finished.event)
                 }
-                // Runs are received last: preparing a chunk takes time, and meanwhile an idle connection would wait for
-                // its next command.
+                // Chunks are received last, because the preparation of a chunk takes time. Meanwhile an idle connection
+                // would wait for its next command.
                 chunk = chunks.recv(), if open => {
                     open = chunk.is_some();
                     match chunk {
@@ -184,8 +185,8 @@ impl Writer {
                 Action::Send { batch, step, members } => self.send(batch, step, members),
                 Action::Delay(batch, delay_ms) => self.wait(batch, delay_ms),
                 Action::Settle { chunk, outcomes, doubts } => {
-                    let open = self.chunks.remove(&chunk).expect("a chunk is held until it is settled");
-                    // If the receiver has ended, the next turn of the loop in `send_all` returns.
+                    let open = self.chunks.remove(&chunk).expect("a chunk must be open until it is complete");
+                    // If the receiver is closed, `send_all` returns in the next iteration of its loop.
                     let _ = to_settle.send(open.settle(outcomes, doubts, self.policy));
                 }
                 Action::Stop(batch) => given_up = Some(batch),
@@ -217,7 +218,7 @@ impl Writer {
             Ok((Event::Replied(batch, reply), Vec::new()))
         };
         self.under_way.push(Box::pin(async move {
-            // A separate task, so that one command is built while another waits for its answer.
+            // Runs as a separate task, so that one command can be built while another waits for its answer.
             match tokio::spawn(call).await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic())) {
                 Ok((event, stored)) => Finished { event, failure: None, stored },
                 Err(failure) => Finished::failed(batch, failure),
@@ -232,7 +233,7 @@ impl Writer {
         }));
     }
 
-    /// The error of the batch's last command. Without one, the majority never acknowledged the batch.
+    /// Returns the error of the batch's last command. If no command failed, the majority never acknowledged the writes.
     fn why(&mut self, batch: BatchId) -> Failure {
         self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }
@@ -253,7 +254,8 @@ mod tests {
         Entry { id: Id([number; 16]), digest: Digest(content.into()), row: content.into(), ..Entry::default() }
     }
 
-    /// A chunk of one record for each of these, numbered from 0.
+    /// Makes an unfinished chunk with one record for each item of `earlier`. The first byte of the `_id`s counts from
+    /// 0.
     fn open(earlier: &[Earlier]) -> Open {
         let entries = (0..earlier.len() as u8).map(|number| entry(number, 0)).collect();
         let (blocks, groups) = (Arc::default(), BTreeMap::new());
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn only_records_that_others_kept_out_or_the_server_refused_are_excused() {
+    fn exceptions_are_refused_records_and_those_kept_out_by_older_documents() {
         let outcomes = [
             (Outcome::Conflict, Earlier::Nothing),
             (Outcome::Conflict, Earlier::Other),
@@ -283,7 +285,8 @@ mod tests {
         assert_eq!(settled.doubts, Doubts { stored: 3, repeats: 4 });
     }
 
-    /// Of a group "first, second" the first goes out and is kept out by a stored document with the content of the second.
+    /// Tests a group of two records. The first is sent, but is kept out: a stored document has its `_id` and the
+    /// content of the second record.
     #[track_caller]
     fn check_group(earlier: Earlier, duplicates: u64, conflicts: u64) {
         let mut open = open(&[earlier]);
@@ -301,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_of_stored_content_is_a_duplicate_only_if_the_load_stored_it() {
+    fn equal_stored_content_is_a_duplicate_only_if_this_load_stored_it() {
         check_group(Earlier::Other, 1, 0);
         check_group(Earlier::Nothing, 0, 1);
     }
 
     #[test]
-    fn a_load_that_gives_up_names_the_last_error_of_the_batch() {
+    fn a_stopped_load_reports_the_last_error_of_the_batch() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();

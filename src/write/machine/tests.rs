@@ -1,4 +1,4 @@
-//! Single decisions of the machine, each with its exact actions. Whole histories are in `write/simulation`.
+//! Tests single decisions of the machine with their exact actions. `write/simulation` tests whole runs.
 
 use super::super::outcome::Mode;
 use super::*;
@@ -15,31 +15,31 @@ fn records(earlier: &[Earlier]) -> Event {
     Event::Chunk(earlier.iter().zip(0..).map(planned).collect())
 }
 
-/// A machine with one chunk of new records, of which the first batch is under way.
+/// Starts a machine with one chunk of new records. Its first batch has been sent.
 fn started(policy: Policy, limits: Limits, records_count: usize) -> (Machine, Vec<Action>) {
     let mut machine = Machine::new(limits, policy);
     let actions = machine.on(records(&vec![Earlier::Nothing; records_count]));
     (machine, actions)
 }
 
-/// The one command among the actions, and the positions of its records.
+/// Expects one command among the actions. Returns it with the positions of its records.
 #[track_caller]
 fn sent(actions: &[Action]) -> (BatchId, Step, Vec<u32>) {
-    let [Action::Send { batch, step, members }] = actions else { panic!("one command is expected: {actions:?}") };
+    let [Action::Send { batch, step, members }] = actions else { panic!("expected one command: {actions:?}") };
     (*batch, *step, members.iter().map(|member| member.at).collect())
 }
 
-/// The one pause among the actions.
+/// Expects one pause among the actions. Returns it.
 #[track_caller]
 fn paused(actions: &[Action]) -> (BatchId, u64) {
-    let [Action::Delay(batch, delay_ms)] = actions else { panic!("one pause is expected: {actions:?}") };
+    let [Action::Delay(batch, delay_ms)] = actions else { panic!("expected one pause: {actions:?}") };
     (*batch, *delay_ms)
 }
 
-/// The chunk that the actions settle.
+/// Expects one complete chunk among the actions. Returns its outcomes.
 #[track_caller]
 fn settled(actions: &[Action]) -> (&[Outcome], Doubts) {
-    let [Action::Settle { outcomes, doubts, .. }] = actions else { panic!("one chunk is settled: {actions:?}") };
+    let [Action::Settle { outcomes, doubts, .. }] = actions else { panic!("expected one complete chunk: {actions:?}") };
     (outcomes, *doubts)
 }
 
@@ -47,14 +47,15 @@ fn refused(errors: &[(u32, Complaint)]) -> Reply {
     Reply { errors: errors.to_vec(), durable: true }
 }
 
-/// Lets the pause end; the command that follows.
+/// Ends the pause. Returns the command that follows.
 #[track_caller]
 fn resent(machine: &mut Machine, actions: &[Action]) -> (BatchId, Step, Vec<u32>) {
     let elapsed = Event::Elapsed(paused(actions).0);
     sent(&machine.on(elapsed))
 }
 
-/// One record whose `_id` is taken by the same content; `lost` says whether the reply to a first insert was lost.
+/// Tests one record whose `_id` is taken by equal content. `lost`: the reply to an earlier insert of the record was
+/// lost.
 #[track_caller]
 fn check_found_equal(policy: Policy, lost: bool, expected: Outcome, doubts: u64) {
     let (mut machine, mut actions) = started(policy, LIMITS, 1);
@@ -72,7 +73,7 @@ fn check_found_equal(policy: Policy, lost: bool, expected: Outcome, doubts: u64)
 }
 
 #[test]
-fn a_stored_document_is_the_loads_own_only_if_the_collection_was_empty() {
+fn a_stored_document_counts_as_written_only_if_the_collection_was_empty() {
     let (empty, resumed) = (Policy { empty_at_start: true, ..PLAIN }, Policy { is_resumed: true, ..PLAIN });
     check_found_equal(PLAIN, false, Outcome::Present, 0);
     check_found_equal(PLAIN, true, Outcome::Present, 1);
@@ -83,7 +84,7 @@ fn a_stored_document_is_the_loads_own_only_if_the_collection_was_empty() {
 }
 
 #[test]
-fn a_read_whose_answer_is_lost_leaves_nothing_in_doubt() {
+fn a_lost_answer_to_a_read_makes_no_outcome_uncertain() {
     let (mut machine, actions) = started(PLAIN, LIMITS, 1);
     let actions = machine.on(Event::Replied(sent(&actions).0, refused(&[(0, Complaint::Taken)])));
     let actions = machine.on(Event::Failed { batch: sent(&actions).0, transient: true });
@@ -94,7 +95,7 @@ fn a_read_whose_answer_is_lost_leaves_nothing_in_doubt() {
 }
 
 #[test]
-fn a_record_that_was_there_and_is_not_any_more_is_in_doubt() {
+fn a_record_that_is_inserted_again_after_a_rollback_is_uncertain() {
     let (mut machine, actions) = started(PLAIN, LIMITS, 1);
     let taken = || refused(&[(0, Complaint::Taken)]);
     let actions = machine.on(Event::Replied(sent(&actions).0, taken()));
@@ -107,7 +108,7 @@ fn a_record_that_was_there_and_is_not_any_more_is_in_doubt() {
 }
 
 #[test]
-fn a_replacement_of_a_resumed_load_is_in_doubt() {
+fn a_replacement_by_a_resumed_load_is_uncertain() {
     for (is_resumed, doubts) in [(false, 0), (true, 1)] {
         let policy = Policy { mode: Mode::Upsert, is_resumed, ..PLAIN };
         let (mut machine, actions) = started(policy, LIMITS, 1);
@@ -121,7 +122,7 @@ fn a_replacement_of_a_resumed_load_is_in_doubt() {
 }
 
 #[test]
-fn an_answer_without_a_majority_is_asked_for_again_after_a_pause() {
+fn records_are_read_after_a_pause_if_the_write_concern_failed() {
     let (mut machine, actions) = started(PLAIN, Limits { in_flight_max: 2, ..LIMITS }, 2);
     let reply = Reply { errors: vec![(1, Complaint::Taken)], durable: false };
     let actions = machine.on(Event::Replied(sent(&actions).0, reply));
@@ -133,7 +134,7 @@ fn an_answer_without_a_majority_is_asked_for_again_after_a_pause() {
 }
 
 #[test]
-fn a_document_with_a_passing_error_is_sent_again_alone_after_a_pause() {
+fn only_a_document_with_a_temporary_error_is_sent_again_after_a_pause() {
     let (mut machine, actions) = started(PLAIN, LIMITS, 3);
     let errors = [(0, Complaint::Passing), (2, Complaint::Refused(Refusal::Validation))];
     let actions = machine.on(Event::Replied(sent(&actions).0, refused(&errors)));
@@ -145,14 +146,14 @@ fn a_document_with_a_passing_error_is_sent_again_alone_after_a_pause() {
 }
 
 #[test]
-fn a_lasting_failure_stops_the_load_at_once_and_names_the_command() {
+fn a_permanent_failure_stops_the_load_at_once() {
     let (mut machine, actions) = started(PLAIN, LIMITS, 1);
     let batch = sent(&actions).0;
     assert_eq!(machine.on(Event::Failed { batch, transient: false }), [Action::Stop(batch)]);
 }
 
 #[test]
-fn every_kind_of_failure_is_one_attempt_and_pauses_grow() {
+fn every_kind_of_failure_counts_as_one_attempt_and_pauses_grow() {
     let (mut machine, actions) = started(PLAIN, Limits { attempts_max: 3, ..LIMITS }, 1);
     let actions = machine.on(Event::Failed { batch: sent(&actions).0, transient: true });
     assert_eq!(paused(&actions).1, 50);
@@ -169,7 +170,7 @@ fn every_kind_of_failure_is_one_attempt_and_pauses_grow() {
 }
 
 #[test]
-fn more_than_one_taken_record_in_twenty_makes_the_load_look_first() {
+fn if_more_than_one_record_in_20_is_stored_the_load_reads_before_inserting() {
     for (taken, step_expected) in [(1, Step::Insert), (2, Step::Compare)] {
         let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 20, ..LIMITS }, 60);
         let errors: Vec<_> = (0..taken).map(|at| (at, Complaint::Taken)).collect();
@@ -181,7 +182,7 @@ fn more_than_one_taken_record_in_twenty_makes_the_load_look_first() {
 }
 
 #[test]
-fn a_load_that_looks_first_stops_looking_when_hardly_anything_is_found() {
+fn reading_before_inserting_ends_when_few_records_are_found() {
     for (found, step_expected) in [(1, Step::Insert), (2, Step::Compare)] {
         let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 20, ..LIMITS }, 60);
         let errors: Vec<_> = (0..20).map(|at| (at, Complaint::Taken)).collect();
@@ -192,12 +193,17 @@ fn a_load_that_looks_first_stops_looking_when_hardly_anything_is_found() {
         let verdict = |at| if at < found { Verdict::Equal } else { Verdict::Absent };
         let actions = machine.on(Event::Compared(batch, (0..20).map(verdict).collect()));
         let (batch, step, members) = sent(&actions);
-        assert_eq!((step, members.len()), (Step::Insert, 20 - found), "absent records are inserted without a pause");
+        assert_eq!(
+            (step, members.len()),
+            (Step::Insert, 20 - found),
+            "absent records must be inserted without a pause"
+        );
         assert_eq!(sent(&machine.on(Event::Replied(batch, DONE))).1, step_expected, "{found} of 20 were found");
     }
 }
 
-/// The command for a repeat in the second chunk, after the first chunk's record ended as `first`.
+/// Returns the command for a record of the second chunk, if any. Its `_id` occurred in the first chunk, whose record
+/// was compared with the verdict `first`.
 fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<Step> {
     let mut machine = Machine::new(LIMITS, policy);
     if passed {
@@ -211,14 +217,22 @@ fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<
 }
 
 #[test]
-fn a_repeat_is_asked_for_only_if_the_load_cannot_know_what_is_stored() {
+fn a_repeat_is_compared_only_if_the_load_cannot_know_the_stored_content() {
     assert_eq!(command_for_a_repeat(PLAIN, false, Verdict::Equal), None);
-    assert_eq!(command_for_a_repeat(PLAIN, true, Verdict::Equal), Some(Step::Compare), "chunks were passed");
-    assert_eq!(command_for_a_repeat(PLAIN, false, Verdict::Different), Some(Step::Compare), "a conflict was kept out");
+    assert_eq!(
+        command_for_a_repeat(PLAIN, true, Verdict::Equal),
+        Some(Step::Compare),
+        "an earlier process committed chunks"
+    );
+    assert_eq!(
+        command_for_a_repeat(PLAIN, false, Verdict::Different),
+        Some(Step::Compare),
+        "a record was kept out by other content"
+    );
 }
 
 #[test]
-fn what_is_put_in_place_of_an_earlier_record_is_told_from_what_is_put_in_place_of_others() {
+fn replacing_an_own_document_and_an_older_one_have_different_outcomes() {
     for (earlier, expected) in [(Earlier::Nothing, Outcome::Replaced), (Earlier::Other, Outcome::ReplacedOwn)] {
         for (mode, step_expected) in [(Mode::Upsert, Step::Replace), (Mode::Merge, Step::Merge)] {
             let mut machine = Machine::new(LIMITS, Policy { mode, ..PLAIN });
@@ -235,7 +249,8 @@ fn what_is_put_in_place_of_an_earlier_record_is_told_from_what_is_put_in_place_o
     }
 }
 
-/// A resumed load compares a repeat; the doubts that follow from the verdict.
+/// Checks a resumed load. It compares a record whose `_id` occurred earlier, and `verdict` is the result. Expects
+/// `repeats` uncertain records.
 #[track_caller]
 fn check_repeat_of_resumed(on_conflict: OnConflict, earlier: Earlier, verdict: Verdict, repeats: u64) {
     let mut machine = Machine::new(LIMITS, Policy { on_conflict, is_resumed: true, ..PLAIN });
@@ -249,7 +264,7 @@ fn check_repeat_of_resumed(on_conflict: OnConflict, earlier: Earlier, verdict: V
 }
 
 #[test]
-fn a_repeat_of_a_resumed_load_is_in_doubt_only_where_the_later_record_wins() {
+fn a_repeat_in_a_resumed_load_is_uncertain_only_if_the_later_record_wins() {
     use OnConflict::{KeepFirst, KeepLast};
     check_repeat_of_resumed(KeepFirst, Earlier::Other, Verdict::Equal, 0);
     check_repeat_of_resumed(KeepFirst, Earlier::Equal, Verdict::Different, 0);
@@ -260,7 +275,7 @@ fn a_repeat_of_a_resumed_load_is_in_doubt_only_where_the_later_record_wins() {
 }
 
 #[test]
-fn as_many_commands_as_allowed_are_under_way() {
+fn the_maximum_number_of_commands_is_sent_at_once() {
     for in_flight_max in [1, 3] {
         let (_, actions) = started(PLAIN, Limits { batch_docs_max: 1, in_flight_max, ..LIMITS }, 9);
         assert_eq!(actions.len(), in_flight_max);
@@ -268,7 +283,7 @@ fn as_many_commands_as_allowed_are_under_way() {
 }
 
 #[test]
-fn a_batch_may_be_exactly_as_large_as_allowed() {
+fn a_batch_may_have_exactly_the_maximum_size() {
     for (batch_bytes_max, expected) in [(29, 2), (30, 3), (31, 3)] {
         let (_, actions) = started(PLAIN, Limits { batch_bytes_max, ..LIMITS }, 4);
         assert_eq!(sent(&actions).2.len(), expected, "{batch_bytes_max} bytes for documents of 10");
@@ -276,7 +291,7 @@ fn a_batch_may_be_exactly_as_large_as_allowed() {
 }
 
 #[test]
-fn batches_are_small_only_at_the_end_and_never_smaller_than_500() {
+fn only_the_last_batches_are_smaller_and_have_at_least_500_documents() {
     let (mut machine, actions) = started(PLAIN, Limits { batch_docs_max: 1_000, in_flight_max: 4, ..LIMITS }, 5_700);
     assert!(actions.iter().all(|action| matches!(action, Action::Send { members, .. } if members.len() == 1_000)));
     machine.on(Event::Ended);

@@ -1,5 +1,6 @@
-//! Runs the machine through simulated failures and checks its guarantees. The failures are lost replies, missed write
-//! concerns, rollbacks after a change of the primary, duplicates and refusals.
+//! Runs the state machine against a simulated server with random failures, and checks the final documents and outcomes.
+//! The failures are lost replies, write concern errors, rollbacks after a change of the primary, duplicates and
+//! refusals.
 
 mod owners;
 
@@ -13,20 +14,21 @@ use super::machine::{Action, Complaint, Doubts, Earlier, Event, Limits, Machine,
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use crate::spec::OnConflict;
 
-/// A record of the simulated source: identity and content. The content is less than [`OTHERS`].
+/// A record of the simulated source: its identity and its content. The content is a number below [`OTHERS`].
 type Record = (u16, u8);
 
-/// The bit of a stored content that represents a field of another writer. Only a merge keeps it.
+/// This bit of a stored content stands for a field that another program wrote. A merge keeps the bit; a replacement
+/// clears it.
 const OTHERS: u8 = 0x10;
 
-/// A server with a journal. Applied writes may be lost until they are durable.
+/// A simulated server. A write is first in `applied`, where it may be lost, and later in `durable`.
 #[derive(Debug, Default)]
 struct Server {
     durable: BTreeMap<u16, u8>,
     applied: BTreeMap<u16, u8>,
 }
 
-/// What goes wrong with one command.
+/// The failure of one command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -34,16 +36,16 @@ enum Fault {
     ReplyLost,
     /// The command never arrives.
     CommandLost,
-    /// The reply contains a write concern error in addition to everything else, and the writes are kept.
+    /// The writes are kept, but the reply contains a write concern error in addition to all other errors.
     ConcernMissed,
-    /// The same, but the writes are rolled back.
+    /// The reply contains a write concern error, and the writes are rolled back.
     RolledBack,
 }
 
-/// The identity that the validator refuses.
+/// The validator refuses records with this identity.
 const REFUSED: u16 = 7;
 
-/// The content of a stored document after a record was merged into it.
+/// Returns the content of a stored document after a record was merged into it.
 const fn merged(before: u8, content: u8) -> u8 {
     before & !(OTHERS - 1) | content
 }
@@ -103,14 +105,14 @@ impl Server {
     }
 }
 
-/// A settled chunk: its number among the chunks of the process, its outcomes, and how many of them are in doubt.
+/// A complete chunk: its number among the chunks of the process, its outcomes, and how many of them are uncertain.
 type SettledChunk = (u64, Vec<Outcome>, Doubts);
 
-/// A process that loads the chunks. Commands reach the server at once. Answers return in any order.
+/// A process that writes the chunks. The server executes commands at once; the answers arrive in any order.
 struct Process {
     machine: Machine,
     mode: Mode,
-    /// The chunks that it writes, without those that were settled before.
+    /// The chunks that the process writes. Chunks that an earlier process committed are not among them.
     chunks: Vec<Vec<Record>>,
     coming: VecDeque<Event>,
     settled: u64,
@@ -133,18 +135,18 @@ impl Process {
         Self { machine, mode: policy.mode, chunks: chunks.to_vec(), coming, settled: 0, waiting: VecDeque::new() }
     }
 
-    /// Number of different events that may happen next; 0 at the end.
+    /// Returns how many different events may happen next. Returns 0 at the end.
     fn choices(&self) -> usize {
         let taken = self.chunks.len() - self.coming.len();
         let may_come = !self.coming.is_empty() && taken - (self.settled as usize) < CHUNKS_MAX;
         self.waiting.len() + usize::from(may_come)
     }
 
-    /// Lets one of the possible events happen.
+    /// Makes one of the possible events happen: the one with the number `choice`.
     fn step(&mut self, choice: usize, server: &mut Server, faults: &mut VecDeque<Fault>) -> Vec<SettledChunk> {
         let event = self.waiting.remove(choice % self.choices()).or_else(|| self.coming.pop_front());
         let mut settled = Vec::new();
-        self.tell(event.expect("the choice is among what there is"), server, faults, &mut settled);
+        self.tell(event.expect("the choice must be one of the possible events"), server, faults, &mut settled);
         if self.coming.is_empty() {
             self.tell(Event::Ended, server, faults, &mut settled);
         }
@@ -166,11 +168,11 @@ impl Process {
                     self.waiting.push_back(Event::Elapsed(batch));
                 }
                 Action::Settle { chunk, outcomes, doubts } => {
-                    assert_eq!(chunk, self.settled, "chunks settle in order");
+                    assert_eq!(chunk, self.settled, "chunks must become complete in order");
                     self.settled += 1;
                     into.push((chunk, outcomes, doubts));
                 }
-                Action::Stop(_) => panic!("nothing here lasts long enough to stop a load"),
+                Action::Stop(_) => panic!("the simulated failures must not stop a load"),
             }
         }
     }
@@ -201,8 +203,8 @@ fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
     (mode, rule)
 }
 
-/// The content that the collection must have at the end, and the outcomes if nothing goes wrong: the rule is applied to
-/// the records one after another.
+/// Returns the final content of the collection and the outcomes that a run without failures must give. Applies the rule
+/// to the records one after another.
 fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
     let (mut held, mut came) = (stored.clone(), BTreeSet::new());
     let is_equal =
@@ -213,7 +215,9 @@ fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> 
             _ if id == REFUSED => Outcome::Refused(Refusal::Validation),
             Some(&before) if is_equal(before, content) && is_own => Outcome::Duplicate,
             Some(&before) if is_equal(before, content) => Outcome::Present,
-            Some(_) if !policy.later_wins() => policy.on_different().expect_err("what is stored is kept"),
+            Some(_) if !policy.later_wins() => {
+                policy.on_different().expect_err("stored content must be kept if the earlier record wins")
+            }
             before => {
                 let outcome =
                     before.map_or(Outcome::Written, |_| if is_own { Outcome::ReplacedOwn } else { Outcome::Replaced });
@@ -227,14 +231,14 @@ fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> 
     (held, outcomes)
 }
 
-/// Runs in which the records are unique and in `_id` order.
+/// Generates chunks whose records have unique `_id`s and are sorted.
 fn chunks() -> impl Strategy<Value = Vec<Vec<Record>>> {
     let chunk = prop::collection::btree_map(0u16..20, 0u8..3, 0..9);
     prop::collection::vec(chunk, 0..10)
         .prop_map(|chunks| chunks.into_iter().map(|chunk| chunk.into_iter().collect()).collect())
 }
 
-/// Documents of other writers: some equal to records, some with a field that no record has.
+/// Generates documents of other programs. Some are equal to records, and some have a field that no record has.
 fn stored() -> impl Strategy<Value = BTreeMap<u16, u8>> {
     let content = prop_oneof![3 => 0u8..3, 1 => OTHERS..OTHERS + 3];
     let stored = prop::collection::btree_map(0u16..20, content, 0..6);
@@ -245,7 +249,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn every_history_ends_with_the_right_documents_and_an_outcome_each(
+    fn every_run_ends_with_the_right_documents_and_an_outcome_for_each_record(
         chunks in chunks(),
         passed in prop_oneof![3 => Just(0), 1 => 0usize..10],
         stored in stored(),
@@ -268,7 +272,7 @@ proptest! {
         prop_assert!(process.machine.is_idle());
         prop_assert_eq!(settled.len(), after.len());
         prop_assert_eq!(&server.durable, &held);
-        prop_assert!(server.applied.is_empty(), "nothing settled may still be lost");
+        prop_assert!(server.applied.is_empty(), "a record with an outcome must be durable");
         let in_doubt: u64 = settled.iter().map(|(.., doubts)| doubts.stored + doubts.repeats).sum();
         let settled: Vec<Vec<Outcome>> = settled.into_iter().map(|(_, outcomes, _)| outcomes).collect();
         for (&(id, _), outcome) in after.iter().flatten().zip(settled.iter().flatten()) {
@@ -282,15 +286,16 @@ proptest! {
         let written = |outcomes: &[Vec<Outcome>]| outcomes.iter().flatten().filter(|outcome| **outcome == Outcome::Written).count();
         if stored.is_empty() {
             let there = model(before, &stored, policy).0.len();
-            prop_assert_eq!(there + written(&settled), server.durable.len(), "each document was written once and counted once");
+            prop_assert_eq!(there + written(&settled), server.durable.len(), "each document must be counted as written exactly once");
         } else {
             let expected = written(&expected[before.len()..]);
-            prop_assert!(expected.abs_diff(written(&settled)) as u64 <= in_doubt, "a count that is wrong is called an estimate");
+            prop_assert!(expected.abs_diff(written(&settled)) as u64 <= in_doubt, "a wrong count must be reported as uncertain");
         }
     }
 }
 
-/// A chunk of one record and another one of the same, with a server that takes everything: the steps that are sent.
+/// Sends two chunks to the machine. Each has one record, with the same `_id` in both. Returns the commands that follow
+/// if the first record has the outcome `first`.
 fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 3 };
     let policy =
@@ -313,7 +318,7 @@ fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
                 actions.extend(machine.on(Event::Replied(batch, Reply { errors, durable: true })));
             }
             Action::Settle { outcomes: settled, .. } => outcomes.extend(settled),
-            other => panic!("{other:?} has no reason here"),
+            other => panic!("unexpected action {other:?}"),
         }
     }
     assert_eq!(outcomes, [first, Outcome::Duplicate]);
@@ -321,7 +326,7 @@ fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
 }
 
 #[test]
-fn the_server_is_not_asked_for_what_the_load_wrote_itself() {
+fn a_repeat_is_not_compared_if_this_load_wrote_its_content() {
     let refused = Outcome::Refused(Refusal::Validation);
     assert_eq!(steps_for_a_repeat(Earlier::Equal, Outcome::Written), [Step::Insert]);
     assert_eq!(steps_for_a_repeat(Earlier::Other, Outcome::Written), [Step::Insert, Step::Compare]);
@@ -345,17 +350,17 @@ fn a_batch_that_never_succeeds_stops_the_load() {
             }
             Action::Delay(batch, _) => actions.extend(machine.on(Event::Elapsed(batch))),
             Action::Stop(_) => {
-                assert_eq!(sent, 4, "once, and three times again");
+                assert_eq!(sent, 4, "a batch is sent once and repeated three times");
                 return;
             }
-            Action::Settle { .. } => panic!("nothing was written"),
+            Action::Settle { .. } => panic!("a chunk must not be complete if its batch failed"),
         }
     }
-    panic!("the machine waits for ever");
+    panic!("the machine must stop the load");
 }
 
 #[test]
-fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
+fn no_batch_exceeds_its_limits_and_a_large_document_is_sent_alone() {
     let limits = Limits { batch_docs_max: 4, batch_bytes_max: 100, in_flight_max: 100, attempts_max: 3 };
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
@@ -371,7 +376,7 @@ fn no_batch_exceeds_its_bounds_and_a_large_document_goes_alone() {
 }
 
 #[test]
-fn what_is_left_in_the_end_is_shared_by_the_commands_under_way() {
+fn the_last_records_are_divided_among_the_concurrent_commands() {
     let limits = Limits { batch_docs_max: 4_000, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };

@@ -1,4 +1,5 @@
-//! Loads with changing owners: processes are killed or frozen, leases expire, and earlier owners continue too late.
+//! Simulates loads whose owner changes: processes are killed or frozen, leases expire, and former owners continue too
+//! late. A lease is a process's right to write a load for a limited time (`ledger/lease.rs`).
 
 use super::*;
 use crate::ledger::{Lease, Owner};
@@ -6,7 +7,7 @@ use crate::ledger::{Lease, Owner};
 /// Length of a lease, in ticks of the simulation.
 const LEASE: i64 = 20;
 
-/// The ledger's document of the load, and the lease.
+/// The load's ledger document, with its lease.
 #[derive(Default)]
 struct Ledger {
     lease: Option<Lease>,
@@ -15,30 +16,30 @@ struct Ledger {
     doubts: Doubts,
 }
 
-/// A process with the lease that it once took.
+/// A process, with the lease that it received when it started.
 struct Loader {
     owner: Owner,
     fence: i64,
-    /// The time until which it may send, as far as it knows.
+    /// The time until which the process believes that it may send.
     until: i64,
-    /// Number of chunks that were settled when it began.
+    /// Number of chunks that were committed when the process began.
     base: usize,
     process: Process,
-    /// Settled chunks that are not in the ledger yet. Later chunks may be written meanwhile.
+    /// Complete chunks that are not in the ledger yet. Later chunks may be written meanwhile.
     unrecorded: VecDeque<SettledChunk>,
     is_frozen: bool,
 }
 
-/// The next event.
+/// An event of the simulation.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     /// A process executes one of its possible events.
     Step(u8),
-    /// A process dies. Its last commands may or may not have arrived.
+    /// A process is killed. Its last commands may or may not reach the server.
     Kill(u8),
-    /// A process freezes, or continues after it was frozen.
+    /// A process freezes, or a frozen process continues.
     Freeze(u8),
-    /// Another process starts. It may know that the owner has ended.
+    /// Another process starts. It may or may not know that the previous owner has ended.
     Start,
     /// Time passes.
     Wait(u8),
@@ -50,7 +51,7 @@ struct World {
     server: Server,
     ledger: Ledger,
     loaders: Vec<Loader>,
-    /// The owners of processes that have ended.
+    /// The owners whose processes have ended.
     killed: Vec<Owner>,
     now: i64,
     faults: VecDeque<Fault>,
@@ -64,15 +65,15 @@ impl World {
         let Ok(lease) = Lease::take(held, &owner, self.now, LEASE, ended) else { return };
         let is_resumed = self.ledger.fence.is_some();
         let (fence, until, base) = (lease.fence, lease.until_ms, self.ledger.settled.len());
-        assert!(Lease::admits(self.ledger.fence, fence), "a new owner has the highest fence");
+        assert!(Lease::admits(self.ledger.fence, fence), "a new owner must have a higher fence than all before it");
         (self.ledger.lease, self.ledger.fence) = (Some(lease), Some(fence));
         let (passed, left) = self.chunks.split_at(base);
         let process = Process::new(passed, left, Policy { is_resumed, ..self.policy });
         self.loaders.push(Loader { owner, fence, until, base, process, unrecorded: VecDeque::new(), is_frozen: false });
     }
 
-    /// Returns true if a process may still send: its lease has not expired, or the ledger confirms that nobody has
-    /// taken it. The process renews its lease before it expires.
+    /// Returns true if a process may still send commands: its lease has not expired, or the ledger confirms that no
+    /// other process has the lease. A process renews its lease before the lease expires.
     fn confirms(&mut self, at: usize) -> bool {
         let loader = &mut self.loaders[at];
         if self.now < loader.until - LEASE / 2 {
@@ -104,16 +105,17 @@ impl World {
         }
     }
 
-    /// Writes a settled chunk to the ledger. The ledger refuses a chunk of an earlier owner.
+    /// Writes a complete chunk to the ledger. The ledger refuses the chunk if another process has taken the load over.
     fn record(&mut self, at: usize) {
         let loader = &mut self.loaders[at];
         let (fence, base) = (loader.fence, loader.base as u64);
-        let (chunk, outcomes, doubts) = loader.unrecorded.pop_front().expect("something is to be recorded");
+        let (chunk, outcomes, doubts) =
+            loader.unrecorded.pop_front().expect("a complete chunk must be waiting for the ledger");
         if !Lease::admits(self.ledger.fence, fence) {
             self.kill(at);
             return;
         }
-        assert_eq!(base + chunk, self.ledger.settled.len() as u64, "a checkpoint moves by one chunk");
+        assert_eq!(base + chunk, self.ledger.settled.len() as u64, "a checkpoint must move by one chunk");
         self.ledger.fence = Some(fence);
         self.ledger.settled.push(outcomes);
         self.ledger.doubts.stored += doubts.stored;
@@ -141,7 +143,7 @@ impl World {
         }
     }
 
-    /// Completes the load: the remaining processes continue, and a new process starts when it can take the lease.
+    /// Finishes the load: the remaining processes continue, and a new process starts as soon as it can have the lease.
     fn finish(&mut self) {
         let mut turns = 0;
         while self.ledger.settled.len() < self.chunks.len() {
@@ -154,7 +156,7 @@ impl World {
                 self.step(at, turns as u8 & 31);
             }
             turns += 1;
-            assert!(turns < 10_000, "the load never comes to its end");
+            assert!(turns < 10_000, "the load must end");
         }
     }
 }
@@ -173,7 +175,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn a_load_that_changes_hands_ends_as_if_one_process_had_done_it(
+    fn a_load_with_several_owners_ends_as_if_one_process_had_done_it(
         chunks in chunks(),
         stored in stored(),
         (mode, on_conflict) in policy(),
@@ -201,7 +203,7 @@ proptest! {
         prop_assert!(wrong <= world.ledger.doubts.repeats, "{} duplicates wrong, {:?}", wrong, world.ledger.doubts);
         let written = |outcomes: &[Vec<Outcome>]| outcomes.iter().flatten().filter(|outcome| **outcome == Outcome::Written).count();
         if stored.is_empty() {
-            prop_assert_eq!(written(settled), held.len(), "a first load counts exactly, however often it was killed");
+            prop_assert_eq!(written(settled), held.len(), "a load into an empty collection must count exactly, even if it was killed");
         } else {
             let wrong = written(settled).abs_diff(written(&expected)) as u64;
             prop_assert!(wrong <= world.ledger.doubts.stored, "{} wrong, {} in doubt", wrong, world.ledger.doubts.stored);
