@@ -1,4 +1,4 @@
-//! Keeps the lease of a load while the load runs.
+//! Owns the lease of a load in this process, and renews it while the load runs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,32 +11,32 @@ use super::leases::Held;
 use super::store::{Ledger, LedgerError};
 use crate::server::{Failure, patiently};
 
-/// A lease is renewed this many times within its length.
+/// Number of times that a lease is renewed during its length.
 const RENEWALS: u32 = 3;
 
-/// How long a load that ends tries to release its lease.
+/// How long the end of a load waits for the release of its lease.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The lease of the load in this process. A background task renews it until this value is dropped.
+/// The lease of the load that this process executes. A background task renews the lease until this value is dropped.
 #[derive(Debug)]
 pub struct Claim {
     guard: Guard,
     renewing: JoinHandle<()>,
 }
 
-/// Checks before each write of the load that this process still has the lease.
+/// Checks before each write of the load that no other process has taken the lease.
 #[derive(Debug, Clone)]
 pub struct Guard {
     ledger: Ledger,
     key: Arc<str>,
     fence: i64,
-    /// Time until which nobody else can have taken the lease, on the clock of [`since_boot`].
+    /// Until this time, no other process can have taken the lease. By the clock of [`since_boot`].
     until: Arc<Mutex<Duration>>,
     is_lost: Arc<AtomicBool>,
 }
 
 impl Claim {
-    /// Takes the lease of the loads with this key. Returns the current lease if another owner has it.
+    /// Takes the lease of the load with this key. Returns the present lease if another process has it.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -57,25 +57,25 @@ impl Claim {
         Ok(Ok(Self { guard, renewing }))
     }
 
-    /// The fence that every write to the ledger must name.
+    /// Returns the fence of this lease. Every write to the ledger must contain it.
     pub const fn fence(&self) -> i64 {
         self.guard.fence
     }
 
-    /// A guard for the code that writes documents.
+    /// Returns a guard for the code that writes documents.
     pub fn guard(&self) -> Guard {
         self.guard.clone()
     }
 
-    /// Returns true if this process knows that another one has taken over the load.
+    /// Returns true if this process knows that another process has taken the load over.
     pub fn is_lost(&self) -> bool {
         self.guard.is_lost.load(Ordering::Relaxed)
     }
 
-    /// Releases the lease, so that the next load need not wait. If the release fails, the lease expires by itself.
+    /// Releases the lease, so that the next load need not wait until it expires. Ignores a failure.
     pub async fn release(mut self) {
         self.renewing.abort();
-        // A renewal that is still running could reach the server after the release.
+        // Wait for the task, because a renewal that is still running could reach the server after the release.
         let _ = (&mut self.renewing).await;
         let Guard { ledger, key, fence, .. } = &self.guard;
         let _ = tokio::time::timeout(RELEASE_TIMEOUT, ledger.release(key, *fence)).await;
@@ -89,31 +89,31 @@ impl Drop for Claim {
 }
 
 impl Guard {
-    /// Checks that the load still belongs to this process. Asks the ledger only if the lease may have expired, for
-    /// example after this process was frozen.
+    /// Checks that this process still owns the load. Queries the ledger only if the lease may have expired, for example
+    /// after this process was suspended.
     ///
     /// # Errors
-    /// [`LedgerError::TakenOver`], or an error if the server cannot be reached.
+    /// [`LedgerError::TakenOver`] if another process owns the load, or an error if the server cannot be reached.
     pub async fn ensure(&self) -> Result<(), LedgerError> {
         let is_over = since_boot() >= *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if is_over { self.renew().await } else { Ok(()) }
     }
 
-    /// Extends the lease. Tries again after failures that are transient.
+    /// Extends the lease. Repeats the call after temporary failures.
     ///
     /// # Errors
     /// The same as for [`ensure`](Self::ensure).
     pub async fn confirm(&self) -> Result<(), LedgerError> {
-        self.note(patiently(|| self.ask()).await?)
+        self.note(patiently(|| self.extend()).await?)
     }
 
-    /// Extends the lease. Tries once, because the code that writes documents repeats the whole step.
+    /// Extends the lease with a single call. The code that writes documents repeats the whole step after a failure.
     async fn renew(&self) -> Result<(), LedgerError> {
-        self.note(self.ask().await?)
+        self.note(self.extend().await?)
     }
 
-    /// Asks the server to extend the lease. Returns the new time in `until`; `None` if another process has the lease.
-    async fn ask(&self) -> Result<Option<Duration>, Failure> {
+    /// Makes the server extend the lease. Returns the new value of `until`, or `None` if another process has the lease.
+    async fn extend(&self) -> Result<Option<Duration>, Failure> {
         let asked = since_boot();
         let is_ours = self.ledger.renew(&self.key, self.fence).await?;
         Ok(is_ours.then(|| asked + self.ledger.lease()))
@@ -129,8 +129,8 @@ impl Guard {
     }
 }
 
-/// Time since the machine started, including the time during which it was suspended, because the server's clock
-/// continues then.
+/// Returns the time since the machine started. Includes the time during which the machine was suspended, because the
+/// lease expires by the server's clock, which does not stop then.
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::Boottime;
@@ -140,8 +140,9 @@ fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Renews the lease at regular intervals. A failed renewal is tried again at the next interval. This is safe: nobody
-/// else can take the lease before it expires, and after that the code that writes asks the ledger first.
+/// Renews the lease at regular intervals, and repeats a failed renewal at the next interval. The failure is harmless:
+/// no other process can take the lease before it expires, and after that [`Guard::ensure`] queries the ledger before
+/// each write.
 async fn keep(guard: Guard) {
     loop {
         tokio::time::sleep(guard.ledger.lease() / RENEWALS).await;

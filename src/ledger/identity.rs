@@ -1,4 +1,4 @@
-//! The identity of a collection: how the `_id`s of its documents are made.
+//! The identity of a collection: the fields and the key from which the `_id`s of its documents are made.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use crate::encode::IdentityKey;
 use crate::spec::Spec;
 
-/// The identity fields and the key from which a collection's `_id`s are made. With two identities in one collection,
-/// every record could be stored twice.
+/// The fields and the key from which a collection's `_id`s are made. All loads into a collection must use the same.
+/// Otherwise a record could be stored twice, under two `_id`s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionIdentity {
-    /// The identity fields in the spec's order, each as `name: type`. Arrays have `[]` after their name.
+    /// Each field as `name: type`, in the order of the spec. The name of an array ends with `[]`.
     pub fields: Vec<String>,
-    /// Fingerprint of the identity key, or `none`.
+    /// Fingerprint of `MEDLIFT_IDENTITY_KEY`, or `none`.
     pub key: String,
 }
 
 impl CollectionIdentity {
-    /// The identity of documents made with this spec and this key.
+    /// Returns the identity of documents that are made with this spec and this key.
     pub fn of(spec: &Spec, key: &IdentityKey) -> Self {
         let named = |index: &usize| {
             let field = &spec.fields[*index];
@@ -27,7 +27,7 @@ impl CollectionIdentity {
         Self { fields: spec.identity.fields.iter().map(named).collect(), key: key.fingerprint() }
     }
 
-    /// Describes how this identity differs from `other`; `None` if they are equal.
+    /// Describes how this identity differs from `other`, or returns `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.key != other.key {
             return Some(format!("{}, not {}", Key(&self.key), Key(&other.key)));
@@ -47,7 +47,7 @@ impl CollectionIdentity {
     }
 }
 
-/// An identity key by its fingerprint.
+/// Prints an identity key by its fingerprint.
 struct Key<'a>(&'a str);
 
 impl fmt::Display for Key<'_> {

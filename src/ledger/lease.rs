@@ -1,38 +1,43 @@
-//! The rules of the lease, without I/O. The lease decides which process may write a load to the ledger.
+//! The rules of the lease, without I/O.
 //!
-//! A lease has one owner until a point in time. The owner extends this time while it works. Every process that takes
-//! the lease receives a higher fence, and every write names its fence. An earlier owner may only have been frozen: its
-//! writes are refused, because its fence is lower. All times are the server's. `store` implements the same rules as
-//! single updates on the server.
+//! A *lease* is the right of one process to write a load, until a point in time. The process extends this time while it
+//! works. A *fence* is the number of a lease: each process that takes the lease receives a fence that is higher by one.
+//! Every write to the ledger contains the fence of its process.
+//!
+//! Example: process A with fence 1 is frozen, and its lease expires. Process B takes the lease and receives fence 2.
+//! Then A continues. Its next write to the ledger contains fence 1 and is refused.
+//!
+//! All times are those of the server's clock. `leases` and `store` apply these rules as single updates on the server.
 
 use super::owner::Owner;
 
 /// A lease as stored in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The process that has it.
+    /// The process that has the lease.
     pub owner: Owner,
-    /// Increases by one each time the lease is taken.
+    /// The number of the lease. Increases by one each time a process takes the lease.
     pub fence: i64,
-    /// When it was taken, milliseconds since 1970.
+    /// Time at which the lease was taken, in milliseconds since 1970.
     pub since_ms: i64,
-    /// When it expires unless it is renewed, milliseconds since 1970.
+    /// Time at which the lease expires unless it is renewed, in milliseconds since 1970.
     pub until_ms: i64,
 }
 
 impl Lease {
-    /// The lease that `owner` receives at `now_ms` for `length_ms`, if it can be taken.
+    /// Returns the lease that `owner` receives at `now_ms` for `length_ms`, if the lease can be taken. `ended` is the
+    /// fence of a lease whose process is known to have ended.
     ///
-    /// | the ledger contains | can be taken |
+    /// | present lease | can it be taken? |
     /// | --- | --- |
-    /// | no lease | yes, fence 1 |
-    /// | an expired lease | yes, next fence |
-    /// | a lease of the same owner | yes, next fence |
-    /// | a lease with the fence `ended` | yes, next fence: its process is known to have ended |
-    /// | any other lease | no |
+    /// | none | yes, with fence 1 |
+    /// | expired | yes, with the next fence |
+    /// | of the same owner | yes, with the next fence |
+    /// | with the fence `ended` | yes, with the next fence |
+    /// | any other | no |
     ///
     /// # Errors
-    /// The lease of the other owner.
+    /// The present lease, if another owner has it.
     pub fn take(
         held: Option<&Self>,
         owner: &Owner,
@@ -52,7 +57,8 @@ impl Lease {
         self.until_ms <= now_ms || self.owner.id == owner.id || ended == Some(self.fence)
     }
 
-    /// Returns true if a write that names `fence` may change a document that was last written with the fence `written`.
+    /// Returns true if a write with the fence `fence` may change a document that was last written with the fence
+    /// `written`.
     pub const fn admits(written: Option<i64>, fence: i64) -> bool {
         match written {
             Some(written) => written <= fence,
@@ -66,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_taken_only_when_nobody_holds_it() {
+    fn a_lease_is_taken_only_if_no_other_owner_has_it() {
         let (ours, theirs) = (Owner::this_process(), Owner::this_process());
         let held = Lease::take(None, &theirs, 1_000, 50, None).unwrap();
         assert_eq!((held.fence, held.until_ms), (1, 1_050));
@@ -79,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_fence_changes_nothing() {
+    fn a_write_with_a_lower_fence_is_refused() {
         for (written, fence, admitted) in [(None, 1, true), (Some(1), 1, true), (Some(1), 2, true), (Some(2), 1, false)]
         {
             assert_eq!(Lease::admits(written, fence), admitted, "{written:?} {fence}");

@@ -1,4 +1,4 @@
-//! The leases of loads on the server: who may write a load, and until when.
+//! Takes, extends and releases leases in the ledger, as single updates on the server. The rules are in `lease`.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::lease::Lease;
 use super::store::{Ledger, LedgerError, is_duplicate_key, patiently};
 use crate::server::{ATTEMPTS_MAX, Failure, pause};
 
-/// A lease that another owner has.
+/// A lease that another process has.
 #[derive(Debug, Clone)]
 pub struct Held {
-    /// The lease.
+    /// The lease of the other process.
     pub lease: Lease,
-    /// Time until it expires, by the server's clock.
+    /// Time until the lease expires, by the server's clock.
     pub left: Duration,
 }
 
@@ -34,8 +34,8 @@ impl fmt::Display for Held {
 }
 
 impl Ledger {
-    /// Takes the lease of the loads with this key and returns its fence, or returns the current lease if another owner
-    /// has it. The lease of a process that is known to have ended is taken over.
+    /// Takes the lease of the load with this key and returns its fence. Returns the present lease if another process
+    /// has it. If that process is known to have ended, takes its lease over.
     ///
     /// # Errors
     /// If the server cannot be reached, or the lease document cannot be read.
@@ -57,12 +57,12 @@ impl Ledger {
         Err(LedgerError::Unreadable)
     }
 
-    /// [`Lease::take`] as one update on the server; `None` if another owner has the lease.
+    /// Executes [`Lease::take`] as one update on the server. Returns `None` if another process has the lease.
     async fn try_lease(&self, key: &str, ended: Option<i64>) -> Result<Option<i64>, mongodb::error::Error> {
         let is_over = doc! { "$expr": { "$lte": ["$until", "$$NOW"] } };
         let mut free = vec![is_over, doc! { "owner.id": self.owner.id }];
         free.extend(ended.map(|fence| doc! { "fence": fence }));
-        let owner = bson::serialize_to_bson(&self.owner).expect("an owner is a document");
+        let owner = bson::serialize_to_bson(&self.owner).expect("an owner must serialize to a document");
         let change = doc! { "$set": {
             "target": { "$literal": self.lease_target() },
             "owner": { "$literal": owner },
@@ -83,8 +83,8 @@ impl Ledger {
         Ok(taken.and_then(|lease| lease.get_i64("fence").ok()))
     }
 
-    /// Creates the first lease with this id; `None` if one exists. A separate call, because the server does not allow
-    /// `$expr` in an upsert.
+    /// Creates the first lease with this id. Returns `None` if the lease exists. This is a separate call, because the
+    /// server does not permit `$expr` in an upsert.
     async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
         let made = self
             .leases
@@ -104,8 +104,8 @@ impl Ledger {
         Ok(found.as_ref().and_then(held_of))
     }
 
-    /// Returns the lease of another load into this collection that is under way, if there is one. The caller's own
-    /// load, with the key `key`, does not count, and neither does a load whose process is known to have ended.
+    /// Returns the lease of another load that is writing to this collection, if there is one. Ignores the caller's own
+    /// load, which has the key `key`, and loads whose process is known to have ended.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -123,7 +123,7 @@ impl Ledger {
         Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
     }
 
-    /// Extends the lease. Returns false if another process has taken it.
+    /// Extends the lease. Returns false if another process has it.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -132,7 +132,7 @@ impl Ledger {
         self.set_lease_end(key, fence, &until).await.map_err(|error| Failure::of(&error))
     }
 
-    /// Releases the lease: it expires at once.
+    /// Releases the lease by setting its end to the present time.
     ///
     /// # Errors
     /// If the server cannot be reached. The lease then expires by itself.
@@ -147,7 +147,7 @@ impl Ledger {
         Ok(done.matched_count == 1)
     }
 
-    /// The collection, or all collections if there are several, as a lease names them.
+    /// Returns the names of the collections of the load, as they are stored in a lease.
     fn lease_target(&self) -> Bson {
         if self.further.is_empty() {
             return self.collection.as_str().into();

@@ -1,9 +1,16 @@
-//! The ledger: loads, checkpoints and counts, stored in a collection beside the data.
+//! The ledger: a collection in the database of the data that records every load.
 //!
-//! Each load has one document. It records the sources (name, size, hash), the spec and the options, the checkpoint up
-//! to which the load is durable, the counts and the content digest. The ledger also stores the leases (which process
-//! may write a load), one document for each collection (the identity of its `_id`s), and the `_id`s of records that
-//! were refused or kept out. It contains no patient's values. This module never reads the documents of the data.
+//! Each load has one document. It contains the sources (name, size, hash), the spec, the options, the checkpoint, the
+//! counts and the content digest. All blocks before the checkpoint are committed: their documents are durable at a
+//! majority, and their rejects are on disk.
+//!
+//! A second collection, `medlift_runs.leases`, contains three more kinds of documents:
+//!
+//! - leases: which process may write a load, and until when
+//! - identities: the fields and the key from which the `_id`s of a collection are made
+//! - exceptions: the `_id`s of records that were refused or kept out
+//!
+//! The ledger contains no patient's values, and this module never reads the documents of the data.
 
 mod claim;
 mod counts;

@@ -1,4 +1,4 @@
-//! Identifies the process that works on a load, and checks whether it is still running.
+//! Identifies the process that works on a load, and determines whether that process is still running.
 
 use std::fmt;
 use std::fs;
@@ -8,24 +8,25 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-/// One process of one machine.
+/// A process that writes a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// A new random value for every process, so that no two owners are equal by accident.
+    /// A random value that is new for every process.
     pub id: Uuid,
-    /// The machine's or the container's name.
+    /// Name of the machine or of the container.
     pub host: String,
     /// Process id.
     pub process: u32,
-    /// Identifies the boot of the machine and the namespace of its process ids. `process` has the same meaning only if
-    /// both are equal.
+    /// The machine's boot id and the namespace of its process ids. Two process ids can be compared only if this value
+    /// is equal for both.
     pub machine: String,
-    /// Start time of the process, in ticks since the boot. Distinguishes it from a later process with the same id.
+    /// Start time of the process, in clock ticks since the boot. A later process with the same process id has another
+    /// start time.
     pub ticks: String,
 }
 
 impl Owner {
-    /// This process.
+    /// Returns the owner that stands for the running process.
     pub fn this_process() -> Self {
         let process = std::process::id();
         Self {
@@ -37,8 +38,8 @@ impl Owner {
         }
     }
 
-    /// Returns true if the process is known to have ended. Returns false if it runs, or if this machine cannot know: a
-    /// process of another user may be hidden.
+    /// Returns true if the process is known to have ended. Returns false if the process runs or if its state is
+    /// unknown, for example because it runs on another machine.
     pub fn has_ended(&self) -> bool {
         let is_here = !self.machine.is_empty() && !self.ticks.is_empty() && self.machine == machine();
         if !is_here {
@@ -62,7 +63,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Identifies the boot and the namespace of process ids. Empty if the system does not provide them.
+/// Returns the value of [`Owner::machine`]. Empty if the system does not provide it.
 fn machine() -> String {
     let space = fs::read_link("/proc/self/ns/pid").map(|link| link.display().to_string()).unwrap_or_default();
     let boot = text_of("/proc/sys/kernel/random/boot_id");
@@ -73,18 +74,18 @@ fn text_of(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// State and start time of a process (proc(5), `/proc/pid/stat`, fields 3 and 22); `None` if they cannot be read.
+/// Returns state and start time of a process, or `None` if they cannot be read. They are fields 3 and 22 of
+/// `/proc/pid/stat` (see proc(5)).
 fn state_of(process: u32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, field 2, is in parentheses and may contain any character.
+    // Field 2 is the name of the program. It is in parentheses and may contain any character, even `)`.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?.to_owned();
     Some((state, fields.nth(18)?.to_owned()))
 }
 
-/// Returns true if there is no process with this id. A process of another user that `/proc` hides still counts as
-/// existing.
+/// Returns true if no process has this id. Returns false for a process that `/proc` hides because it is another user's.
 fn is_gone(process: u32) -> bool {
     let id = i32::try_from(process).ok().and_then(Pid::from_raw);
     id.is_some_and(|id| test_kill_process(id) == Err(Errno::SRCH))
@@ -101,13 +102,13 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_runs_has_not_ended_and_one_that_was_killed_has() {
+    fn a_running_process_has_not_ended_and_a_killed_process_has_ended() {
         assert!(!Owner::this_process().has_ended());
         let mut child = Command::new("sleep").arg("100").spawn().unwrap();
         let owner = of(child.id());
         assert!(!owner.has_ended());
         child.kill().unwrap();
-        // The process remains a zombie until `wait` is called.
+        // The killed process remains a zombie until `wait` is called.
         while state_of(child.id()).is_some_and(|(state, _)| state != "Z") {
             std::thread::yield_now();
         }
@@ -118,13 +119,13 @@ mod tests {
     }
 
     #[test]
-    fn a_later_process_with_the_same_id_is_another_one() {
+    fn a_later_process_with_the_same_id_is_another_process() {
         let reused = Owner { ticks: "1".into(), ..Owner::this_process() };
         assert!(reused.has_ended());
     }
 
     #[test]
-    fn a_process_of_another_machine_is_not_judged() {
+    fn a_process_of_another_machine_is_not_known_to_have_ended() {
         let other = Owner { machine: "another".into(), process: u32::MAX, ..Owner::this_process() };
         assert!(!other.has_ended());
         let untold = Owner { machine: String::new(), ..other };

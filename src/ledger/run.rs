@@ -1,4 +1,4 @@
-//! The document of one load.
+//! The ledger document of a load.
 
 use bson::{DateTime, Uuid};
 use serde::de::IgnoredAny;
@@ -9,77 +9,78 @@ use crate::encode::{Digest, Id};
 use crate::read::Version;
 use crate::spec::Spec;
 
-/// One load, from its start to its end.
+/// The ledger document of one load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadDocument {
-    /// The load's id. The lineage inside documents refers to it.
+    /// The load's id. If documents contain their lineage, it includes this id.
     #[serde(rename = "_id")]
     pub id: Uuid,
-    /// Equal for loads of the same sources with the same spec and options into the same collection; see
-    /// [`LoadDocument::key`].
+    /// Equal for two loads of the same sources, with the same spec and options, into the same collections (see
+    /// [`LoadDocument::key`]).
     pub key: String,
     /// The fence of the lease under which this document was last written (see [`Lease`](super::Lease)).
     pub fence: i64,
-    /// The collection that the load writes to.
+    /// The collection to which the load writes.
     pub collection: String,
     /// Name of the dataset spec.
     pub spec: String,
-    /// BLAKE3 of the spec's text, hex.
+    /// BLAKE3 hash of the spec's text, in hex.
     pub spec_hash: String,
     /// The sources, in the order in which they are read.
     pub sources: Vec<SourceIdentity>,
-    /// The options that determine the written documents.
+    /// The options that influence the content of the documents.
     pub options: Options,
-    /// Whether the load runs, ended or was replaced.
+    /// Whether the load is running, has ended or was replaced.
     pub state: State,
-    /// Whether the collection was empty when the load began. Indexes and the validator are then created at the end.
+    /// Whether this is a *first load*: the collection was empty when the load began. A first load creates the indexes
+    /// and the validator at its end.
     pub first_load: bool,
-    /// The server's UUID of the collection; `None` until the collection exists, or if the user has no permission to see
-    /// it.
+    /// The collection's UUID on the server. `None` until the collection exists, or if the user has no permission to
+    /// read it.
     pub collection_uuid: Option<Uuid>,
     /// Time at which the load began, by the server's clock.
     pub started: DateTime,
     /// Time at which this document was last changed, by the server's clock.
     pub updated: DateTime,
-    /// Time at which the load was complete, by the clock of the machine that ran it; `None` until then.
+    /// Time at which the load completed, by the clock of the machine that executed it. `None` until then.
     pub finished: Option<DateTime>,
-    /// The outcomes of the rows up to the checkpoint.
+    /// The outcomes of the rows before the checkpoint.
     pub counts: Counts,
-    /// The point up to which everything is durable.
+    /// The position up to which the load is committed.
     pub checkpoint: Checkpoint,
-    /// Order-independent sum of the digests of all records of this load that the collection contains, 32 hex digits.
-    /// Empty if a record replaced an earlier one of the same load, because the sum then no longer follows from the
-    /// records alone.
+    /// The sum of the digests of all records of this load that are stored, as 32 hex digits. The order of the records
+    /// does not matter. Empty if a record replaced an earlier record of the same load: the sum could then not be
+    /// computed without reading the collection.
     pub digest: String,
     /// Number of ledger documents that list the load's refused and kept-out records (see [`Exceptions`]).
     pub exceptions: u64,
-    /// The further collections, if the spec describes several kinds of documents. The fields above are those of the
-    /// first kind.
+    /// The states of the second and further collections, if the spec describes several kinds of documents. The fields
+    /// above concern the collection of the first kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<TargetState>,
-    /// Version of the program.
+    /// Version of Medlift.
     pub version: String,
 }
 
-/// The state of one collection that a load writes to.
+/// The state of one collection to which a load writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetState {
-    /// The collection.
+    /// Name of the collection.
     pub collection: String,
-    /// See [`LoadDocument::first_load`].
+    /// Whether the collection was empty when the load began; see [`LoadDocument::first_load`].
     pub first_load: bool,
-    /// See [`LoadDocument::collection_uuid`].
+    /// The collection's UUID on the server; see [`LoadDocument::collection_uuid`].
     pub collection_uuid: Option<Uuid>,
-    /// The outcomes of the documents, and of the rows, up to the checkpoint.
+    /// The outcomes of the rows before the checkpoint, as the documents of this collection had them.
     pub counts: Counts,
-    /// See [`LoadDocument::digest`].
+    /// The sum of the digests of the stored records; see [`LoadDocument::digest`].
     pub digest: String,
-    /// See [`LoadDocument::exceptions`].
+    /// Number of ledger documents with exceptions of this collection; see [`LoadDocument::exceptions`].
     pub exceptions: u64,
 }
 
 impl TargetState {
-    /// A collection into which nothing was written yet.
+    /// Makes the state of a collection into which nothing has been written.
     pub fn new(collection: &str) -> Self {
         Self {
             collection: collection.to_owned(),
@@ -93,8 +94,8 @@ impl TargetState {
 }
 
 impl LoadDocument {
-    /// A load that is about to begin: it has no fence, no counts and no checkpoint yet. `targets` has a collection for
-    /// each kind of document.
+    /// Makes the document of a load that is about to begin, without fence, counts and checkpoint. `targets` has one
+    /// collection for each kind of document.
     pub fn new(targets: Vec<TargetState>, spec: &Spec, sources: Vec<SourceIdentity>, options: Options) -> Self {
         let collections: Vec<&str> = targets.iter().map(|target| target.collection.as_str()).collect();
         let key = Self::key(&collections, &spec.hash, &sources, &options);
@@ -125,7 +126,7 @@ impl LoadDocument {
         }
     }
 
-    /// Returns the state of the collection for each kind of document, in the order of the kinds.
+    /// Returns the states of all collections, in the order of the kinds of documents.
     pub fn targets(&self) -> Vec<TargetState> {
         let first = TargetState {
             collection: self.collection.clone(),
@@ -138,7 +139,7 @@ impl LoadDocument {
         std::iter::once(first).chain(self.further.iter().cloned()).collect()
     }
 
-    /// Replaces the states of all collections. `targets` is in the order of the kinds.
+    /// Replaces the states of all collections. `targets` is in the order of the kinds of documents.
     pub fn set_targets(&mut self, targets: Vec<TargetState>) {
         let mut targets = targets.into_iter();
         if let Some(first) = targets.next() {
@@ -152,7 +153,7 @@ impl LoadDocument {
         self.further = targets.collect();
     }
 
-    /// Returns the key of this load with its present sources.
+    /// Returns the key for the present sources of this load.
     #[must_use]
     pub fn present_key(&self) -> String {
         let targets = self.targets();
@@ -160,9 +161,9 @@ impl LoadDocument {
         Self::key(&collections, &self.spec_hash, &self.sources, &self.options)
     }
 
-    /// The key of loads of these sources with this spec and these options into these collections: a hash of all that
-    /// determines the written documents. If a source can be read only once, the key is unique: no other load counts as
-    /// the same.
+    /// Returns the key of a load: a hash of everything that determines its documents. Two loads with equal keys write
+    /// the same documents. If a source can be read only once, for example standard input, the key is random, so that no
+    /// other load has it.
     pub fn key(collections: &[&str], spec_hash: &str, sources: &[SourceIdentity], options: &Options) -> String {
         let sources: Vec<&Version> = sources.iter().map(|source| &source.version).collect();
         if sources.contains(&&Version::ReadOnce) {
@@ -174,10 +175,10 @@ impl LoadDocument {
     }
 }
 
-/// Form of [`LoadKey`]. A change of its fields needs another number, because the same load then has another key.
+/// Number of the form of [`LoadKey`]. If the fields of `LoadKey` change, increase it: all keys are then different.
 const KEY_FORM: i32 = 2;
 
-/// All that determines the documents of a load.
+/// Everything that determines the documents of a load.
 #[derive(Serialize)]
 struct LoadKey<'a> {
     form: i32,
@@ -187,19 +188,18 @@ struct LoadKey<'a> {
     sources: Vec<&'a Version>,
 }
 
-/// Records that may be missing or different without failing the load's own verification, by `_id`. No other record may
-/// be.
+/// The `_id`s of records that the verification of their load *excuses*: these records, and no others, may be missing or
+/// different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
-    /// Refused by the server: missing, or stored with earlier content.
+    /// The server refused the record. It is missing, or an earlier record with the same `_id` is stored.
     pub refused: Vec<Id>,
-    /// Kept out by other content that was stored before the load: not missing, but stored with that content.
+    /// Other content was stored under the `_id` before the load, and was kept. This other content must still be stored.
     pub kept_out: Vec<Id>,
 }
 
 impl Exceptions {
-    /// Splits the exceptions into lists of at most `ids_max` `_id`s each, because a document of the ledger can have at
-    /// most 16 MiB.
+    /// Splits the exceptions into lists of at most `ids_max` `_id`s, because a ledger document can have at most 16 MiB.
     pub fn lists(&self, ids_max: usize) -> impl Iterator<Item = Self> {
         let refused = self.refused.chunks(ids_max).map(|ids| Self { refused: ids.to_vec(), kept_out: Vec::new() });
         let kept_out = self.kept_out.chunks(ids_max).map(|ids| Self { refused: Vec::new(), kept_out: ids.to_vec() });
@@ -207,55 +207,55 @@ impl Exceptions {
     }
 }
 
-/// Identifies a source. Two sources with the same identity have the same content.
+/// Identifies a source. Two sources with the same version have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    /// File name without its directory, or `-`.
+    /// File name without its directory, or `-` for standard input.
     pub name: String,
     /// Size in bytes; `None` for standard input.
     pub size_bytes: Option<u64>,
-    /// The version of its content.
+    /// The version of the source's content, for example its hash.
     #[serde(default)]
     pub version: Version,
 }
 
-/// The options that determine the written documents. Two loads are the same only if these options are equal.
+/// The options that determine the written documents. They are part of the load's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// `insert`, `upsert` or `merge`.
     pub mode: String,
     /// Fingerprint of the identity key, or `none`.
     pub identity_key: String,
-    /// Whether documents contain their lineage.
+    /// Whether documents contain their lineage: the source and the row that they come from.
     pub lineage: bool,
-    /// How the sources are read, as far as the user specified it.
+    /// The options that say how to read the sources.
     #[serde(default, deserialize_with = "reading_or_default")]
     pub reading: Reading,
 }
 
-/// How the sources of a load are read, as far as the user specified it. Settings that were detected are not part of it,
-/// because they follow from the content.
+/// The options that say how to read the sources of a load. Only those that the user gave. Detected settings are not
+/// part of the key, because the content of the sources determines them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reading {
-    /// The name of the encoding.
+    /// Name of the encoding.
     pub encoding: Option<String>,
-    /// The name of the format.
+    /// Name of the format.
     pub format: Option<String>,
-    /// The delimiter.
+    /// The character between cells.
     pub delimiter: Option<String>,
     /// The quote character, or `none`.
     pub quote: Option<String>,
     /// The escape character, or `none`.
     pub escape: Option<String>,
-    /// Whether cells may contain lines that look like rows.
+    /// Whether a quoted cell may contain lines that look like rows.
     pub multiline_cells: bool,
-    /// Date formats, each with its column, or with the empty text for all columns.
+    /// Date formats, each with the name of its column. An empty name means all columns.
     pub dates: Vec<(String, String)>,
 }
 
-/// Ledger documents of earlier builds have a text in this place. Their loads have keys of another form, so the content
-/// does not matter.
+/// Reads `reading`, or returns the default if the field contains a text. Development versions of Medlift stored a text
+/// there. The keys of those loads have another form, so the content does not matter.
 fn reading_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Reading, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -273,39 +273,41 @@ fn reading_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Reading, D::
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Under way, or killed. The checkpoint shows how far the load is durable.
+    /// The load is running, or was killed.
     Running,
-    /// Stopped by the user or by a limit.
+    /// The user or a limit stopped the load.
     Stopped,
-    /// Ended by an error.
+    /// The load ended with an error.
     Failed,
-    /// Completely loaded.
+    /// The load is complete.
     Complete,
-    /// Its documents were dropped by a later load with `--drop`.
+    /// A later load with `--drop` dropped the documents of this load.
     Dropped,
-    /// Unfinished, and replaced by a later load of the same sources that started from the beginning.
+    /// The load did not complete, and a later load of the same sources started from the beginning.
     Superseded,
 }
 
-/// The point up to which everything is durable at a majority.
+/// The position up to which a load is committed. Committed means: the documents are durable at a majority, their
+/// rejects are on disk, and the ledger says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Number of settled blocks: all blocks before this number.
+    /// Number of committed blocks. Blocks are numbered from 0, so this is also the number of the first block that is
+    /// not committed.
     pub blocks: u64,
-    /// The reject files that the load has begun, with their content at this point.
+    /// The reject files that the load has begun, with their state at this checkpoint.
     pub rejects: Vec<RejectsState>,
 }
 
 /// The state of a reject file at a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectsState {
-    /// Index of the first source whose rejects the file contains, in the order in which sources are read.
+    /// Index of the first source whose rejects are in the file, in the order in which the sources are read.
     pub source: u32,
     /// Name of the file, without its directory.
     pub name: String,
-    /// Its length, bytes.
+    /// Length of the file, in bytes.
     pub bytes: u64,
-    /// BLAKE3 of the first `bytes` bytes, hex.
+    /// BLAKE3 hash of the first `bytes` bytes, in hex.
     pub blake3: String,
 }
 
@@ -314,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exceptions_are_listed_in_documents_of_bounded_length() {
+    fn lists_of_exceptions_have_a_maximum_length() {
         let ids = |bytes: std::ops::Range<u8>| bytes.map(|byte| Id([byte; 16])).collect::<Vec<_>>();
         let all = Exceptions { refused: ids(0..7), kept_out: ids(7..10) };
         let lists: Vec<Exceptions> = all.lists(3).collect();
@@ -334,12 +336,16 @@ mod tests {
     }
 
     #[test]
-    fn loads_have_one_key_only_if_all_that_decides_is_the_same() {
+    fn loads_have_the_same_key_only_if_they_write_the_same_documents() {
         let sources = [source(Some("12")), source(Some("3"))];
         let key = LoadDocument::key(&["rows"], "spec", &sources, &options());
-        assert_eq!(key, KEY, "a load that an earlier process interrupted is found by its key");
+        assert_eq!(key, KEY, "the key must not change, or interrupted loads are not found");
         let renamed = sources.clone().map(|source| SourceIdentity { name: "b.csv".into(), size_bytes: None, ..source });
-        assert_eq!(key, LoadDocument::key(&["rows"], "spec", &renamed, &options()), "names do not matter");
+        assert_eq!(
+            key,
+            LoadDocument::key(&["rows"], "spec", &renamed, &options()),
+            "the name of a source must not change the key"
+        );
         let mut keys = vec![
             key,
             LoadDocument::key(&["rowss"], "pec", &sources, &options()),
@@ -372,14 +378,14 @@ mod tests {
         let count = keys.len();
         keys.sort();
         keys.dedup();
-        assert_eq!(keys.len(), count, "each is another load");
+        assert_eq!(keys.len(), count, "each of these loads must have its own key");
     }
 
-    /// The key of the first load of the test above.
+    /// The key of the first load in the test above.
     const KEY: &str = "b0dfec2c556e5ed4ab28c1b4b9b4f8500bb7c9623f2eb6c8dbb6eec840565bc7";
 
     #[test]
-    fn the_ledger_documents_of_earlier_builds_are_read() {
+    fn ledger_documents_of_earlier_versions_can_be_read() {
         let run =
             LoadDocument::new(vec![TargetState::new("rows")], &Spec::built_in(), vec![source(Some("12"))], options());
         let mut document = bson::serialize_to_document(&run).unwrap();

@@ -1,4 +1,4 @@
-//! The ledger's collection.
+//! Reads and writes the collections of the ledger.
 
 use std::time::Duration;
 
@@ -19,25 +19,25 @@ use crate::server::{self, Failure, leases_of};
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
 
-/// Length of a lease that is not renewed. It is longer than an election of the servers or a pause of the machine takes.
+/// How long a lease is valid without renewal. Long enough for the election of a new primary or a pause of the machine.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// States of a load that is neither complete, nor dropped, nor superseded.
+/// States of a load that may still be resumed.
 const UNFINISHED: [&str; 3] = ["running", "stopped", "failed"];
 
-/// Why the ledger cannot be read or written.
+/// The cause of a failed call to the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The server cannot be read or written.
+    /// The call to the server failed.
     #[error("{0}")]
     Server(Failure),
-    /// A list of the load's exceptions is missing.
-    #[error("a list of refused records is missing; load again with --reload")]
+    /// A document that lists refused or kept-out records is missing.
+    #[error("the list of refused records is missing in the ledger; load again with --reload")]
     Incomplete,
-    /// A lease document that cannot be read, or a lease that other processes take again and again.
+    /// A lease document cannot be read, or other processes take the lease again and again.
     #[error("the lease of this load cannot be read; see its document in `medlift_runs.leases`")]
     Unreadable,
-    /// Another process has taken over the load: its fence is higher.
+    /// Another process has taken the load over: its fence is higher.
     #[error("another process has taken the load over")]
     TakenOver,
 }
@@ -48,23 +48,23 @@ impl From<Failure> for LedgerError {
     }
 }
 
-/// The ledger of one collection of data.
+/// The part of the ledger that concerns the loads into one collection.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     /// One document per load.
     documents: Collection<Document>,
-    /// Leases, identities and exceptions; see [`leases_of`].
+    /// Leases, identities and exceptions. [`leases_of`] returns the collection's name.
     pub(super) leases: Collection<Document>,
     pub(super) collection: String,
-    /// Further collections that the loads of this ledger write to.
+    /// The further collections of the loads, if the spec describes several kinds of documents.
     pub(super) further: Vec<String>,
     pub(super) owner: Owner,
     pub(super) lease_ms: i64,
 }
 
 impl Ledger {
-    /// The ledger of `collection`. A lease expires after `lease` unless it is renewed. Reads with read concern
-    /// majority, and writes to a journaled majority.
+    /// Opens the ledger of `collection`. A lease expires after `lease` unless it is renewed. Reads with read concern
+    /// majority, and writes with write concern majority and journal.
     pub fn new(database: &Database, collection: &str, lease: Duration) -> Self {
         let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
         let options = CollectionOptions::builder().write_concern(concern).read_concern(ReadConcern::majority()).build();
@@ -78,18 +78,18 @@ impl Ledger {
         }
     }
 
-    /// The ledger of loads that write to these collections too.
+    /// Adds the further collections of the loads, if the spec describes several kinds of documents.
     #[must_use]
     pub fn with_further(self, collections: Vec<String>) -> Self {
         Self { further: collections, ..self }
     }
 
-    /// The lease length.
+    /// Returns how long a lease is valid without renewal.
     pub const fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// The latest load with this key that was neither dropped nor superseded.
+    /// Returns the latest load with this key, except dropped and superseded loads.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -101,7 +101,7 @@ impl Ledger {
         patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
     }
 
-    /// The reject files of all loads with this key, each with the id of its load.
+    /// Returns the reject files of all loads with this key, each with the id of its load.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -113,16 +113,16 @@ impl Ledger {
         Ok(found.await?.into_iter().flat_map(states).collect())
     }
 
-    /// Writes the load's document, new or changed, with its fence. The server sets the times `started` and `updated`.
-    /// Transient failures are retried, which is safe: writing the same document twice changes nothing.
+    /// Writes the load's document with its fence. The server sets the times `started` and `updated`. Repeats the call
+    /// after temporary failures: writing the same document twice is harmless.
     ///
     /// # Errors
-    /// If no journaled majority acknowledges the write, or the stored document has a higher fence.
+    /// If a journaled majority does not acknowledge the write, or the stored document has a higher fence.
     pub async fn put(&self, load: &mut LoadDocument) -> Result<(), LedgerError> {
         self.put_load(load, true).await
     }
 
-    /// Like [`put`](Self::put), but tries only once.
+    /// Writes the load's document like [`put`](Self::put), but with a single call.
     ///
     /// # Errors
     /// The same as for [`put`](Self::put).
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     async fn put_load(&self, load: &mut LoadDocument, is_patient: bool) -> Result<(), LedgerError> {
-        let mut fields = bson::serialize_to_document(load).expect("a load is a document");
+        let mut fields = bson::serialize_to_document(load).expect("a load must serialize to a document");
         for name in ["_id", "started", "updated"] {
             fields.remove(name);
         }
@@ -159,8 +159,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes list number `number` of the exceptions of a load's documents of one kind. Lists count only up to the
-    /// number in the load's document.
+    /// Writes a list of exceptions: `_id`s of refused and kept-out records of the kind of document number `kind`. The
+    /// list counts only when [`LoadDocument::exceptions`] is greater than its `number`.
     ///
     /// # Errors
     /// The same as for [`put`](Self::put).
@@ -183,7 +183,7 @@ impl Ledger {
         written.await.map_err(LedgerError::fenced).map(drop)
     }
 
-    /// Reads list number `number` of the exceptions of a load's documents of one kind.
+    /// Reads a list that [`put_exceptions`](Self::put_exceptions) wrote.
     ///
     /// # Errors
     /// If the server cannot be read, or the list is missing.
@@ -194,8 +194,8 @@ impl Ledger {
         Ok(Exceptions { refused: ids_of(&list, "refused"), kept_out: ids_of(&list, "kept_out") })
     }
 
-    /// Marks the unfinished loads with this key as superseded, except `kept`, and writes the given fence into them. The
-    /// next write of a process that still works on one of them is then refused.
+    /// Marks the unfinished loads with this key as superseded, except the load `kept`. Writes `fence` into them, so
+    /// that the next write of a process that still works on one of them is refused.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.
@@ -215,7 +215,7 @@ impl Ledger {
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
-    /// Returns true if another load into the collection was active after `load` began. Dropped loads do not count.
+    /// Returns true if another load was written after `load` began. Ignores loads whose documents were dropped.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -227,7 +227,8 @@ impl Ledger {
         self.any(filter).await
     }
 
-    /// Returns true if a first load into the collection with this UUID never completed.
+    /// Returns true if a first load into the collection with this UUID did not complete. A first load is a load into an
+    /// empty collection.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -240,7 +241,7 @@ impl Ledger {
         self.any(filter).await
     }
 
-    /// Selects the loads into the collection. `state` is the state of this collection.
+    /// Makes a filter for the loads into this collection. `state` contains conditions on the collection's state.
     fn with_collection(&self, mut state: Document) -> Document {
         state.insert("collection", &self.collection);
         doc! { "$or": [state.clone(), { "further": { "$elemMatch": state } }] }
@@ -252,8 +253,8 @@ impl Ledger {
             .map(|found| found.is_some())
     }
 
-    /// The identity of the collection's documents, if the ledger has one. It is stored by the collection's name,
-    /// because a collection that is restored or moved receives another UUID.
+    /// Returns the identity of the collection, if the ledger contains it. The identity is stored under the collection's
+    /// name, not its UUID, because a restored or moved collection receives another UUID.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -266,13 +267,16 @@ impl Ledger {
         patiently(|| async { self.leases.find_one(filter.clone()).await }).await
     }
 
-    /// Determines the identity of the collection, stores it and returns it. The result is the identity in the ledger,
-    /// or the one derived from earlier loads if the ledger has none. It is `wanted` if there is neither, or if the
-    /// collection is empty and no other load is under way. `key` is the key of the calling load, which must have its
-    /// lease.
+    /// Determines the identity of the collection, stores it and returns it. The caller must have the lease of the load
+    /// with the key `key`.
     ///
-    /// Two loads that call this at the same time see each other's lease. Each call changes the document's revision. A
-    /// load therefore cannot replace an identity that another load has just accepted.
+    /// - If the collection is empty and no other load into it is active, the identity is `wanted`.
+    /// - Otherwise, it is the identity in the ledger.
+    /// - If the ledger has none and the collection is not empty, it is the identity of the earlier loads.
+    /// - If there are no earlier loads, it is `wanted`.
+    ///
+    /// Two loads may call this function at the same time. Each sees the other's lease. Each call also changes the
+    /// document's revision, so a load cannot replace an identity that another load has just read.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.
@@ -296,11 +300,11 @@ impl Ledger {
         }
     }
 
-    /// Writes the identity if the document still has the revision that was read. Returns false if it has not.
+    /// Writes the identity if its document still has the revision that was read. Otherwise returns false.
     async fn put_identity(&self, read: Option<&Document>, settled: &CollectionIdentity) -> Result<bool, LedgerError> {
         let revision = read.and_then(|record| record.get_i64("revision").ok());
         let filter = doc! { "_id": self.collection_id(), "revision": revision };
-        let identity = bson::serialize_to_bson(settled).expect("an identity is a document");
+        let identity = bson::serialize_to_bson(settled).expect("an identity must serialize to a document");
         let change = doc! { "$set": {
             "of": &self.collection, "identity": identity, "revision": revision.unwrap_or(0) + 1,
         } };
@@ -313,8 +317,8 @@ impl Ledger {
         }
     }
 
-    /// The identity of a collection that was loaded before the ledger stored identities. It is taken from the keys of
-    /// the collection's loads. `None` if one of them had the wanted key, or if there are no loads.
+    /// Determines the identity of a collection whose loads are older than the identities in the ledger. Returns the
+    /// identity key of one of these loads. Returns `None` if one of them had the wanted key, or if there are no loads.
     async fn identity_of_loads(&self, wanted: &CollectionIdentity) -> Result<Option<CollectionIdentity>, LedgerError> {
         let mut filter = self.with_collection(Document::new());
         filter.insert("state", doc! { "$ne": "dropped" });
@@ -331,8 +335,8 @@ impl Ledger {
 }
 
 impl LedgerError {
-    /// A filter that names a fence does not match a document with a higher fence. The upsert then tries an insert,
-    /// which fails because the `_id` exists.
+    /// Translates a duplicate key error to `TakenOver`. If a document has a higher fence, the filter of a write does
+    /// not match it. The upsert then tries to insert a document, and fails because the `_id` exists.
     fn fenced(self) -> Self {
         match self {
             Self::Server(Failure::Other { code: Some(DUPLICATE_KEY), .. }) => Self::TakenOver,
@@ -341,7 +345,7 @@ impl LedgerError {
     }
 }
 
-/// [`server::patiently`] with the errors of the ledger. All calls of this module can safely be executed twice.
+/// Calls [`server::patiently`]. Only for calls that are safe to repeat, as all calls of the ledger are.
 pub(super) async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, mongodb::error::Error>>,
@@ -353,7 +357,8 @@ pub(super) fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
-/// Matches the document unless it was written with a higher fence (see [`Lease::admits`](super::Lease::admits)).
+/// Makes a filter for the document with this `_id`, unless its fence is higher (see
+/// [`Lease::admits`](super::Lease::admits)).
 fn admitting(id: Bson, fence: i64) -> Document {
     doc! { "_id": id, "fence": { "$lte": fence } }
 }
