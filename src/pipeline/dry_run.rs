@@ -1,4 +1,4 @@
-//! The dry run: reports, without a database, what a load would write and reject, and why.
+//! The dry run: reports what a load would write and reject, without a database.
 
 use std::path::Path;
 use std::time::Instant;
@@ -19,8 +19,8 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
 
-/// Reads, cleans and encodes the sources, and reports what a load into an empty collection would do. Writes the
-/// rejected rows to `rejects` if it is given.
+/// Reads, cleans and encodes the sources. Reports what a load into an empty collection would do. Writes the rejected
+/// rows to the file `rejects`, if it is given.
 ///
 /// # Errors
 /// If a source cannot be read to its end, or the reject file cannot be written.
@@ -81,7 +81,7 @@ pub fn dry_run(
     Ok(summary)
 }
 
-/// Counts the expected documents in `_id` order, as a verification does.
+/// Counts the documents that a load would write, and their duplicates and conflicts.
 fn count(
     side: &ReadSide,
     expected: &Expected,

@@ -1,9 +1,8 @@
-//! Connects the stages with bounded channels. No other module does this.
+//! Connects the stages: reading, parsing, cleaning, encoding and writing. No other module does this.
 //!
 //! One thread reads the sources and splits them into blocks. Workers parse, clean, encode and hash each block in one
-//! pass. The encoded blocks are put into the order of the source, whatever the number of workers. Three users process
-//! them differently: [`load`] sorts and writes them, [`dry_run`] only counts, and [`verify`] compares them with the
-//! collection.
+//! pass. The encoded blocks are then put back into the order of the source. Three modules use the encoded blocks:
+//! [`load`] sorts and writes them, [`dry_run`] counts them, and [`verify`] compares them with the collection.
 
 pub mod dry_run;
 pub mod load;

@@ -1,4 +1,4 @@
-//! Turns the user's options into one checked plan before any output is opened.
+//! Checks the user's options and the sources before any output is opened. The result is a [`Plan`].
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,60 +11,62 @@ use crate::spec::{Dataset, Sign, Spec};
 
 use crate::error::Error;
 
-/// How to read the sources, as the user typed it.
+/// The user's options for reading the sources, as typed.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
-    /// Paths, globs, `-`.
+    /// Paths, glob patterns, or `-` for standard input.
     pub sources: Vec<String>,
-    /// The encoding; `None` to detect it.
+    /// The encoding of the sources. `None` if it is to be detected.
     pub encoding: Option<Encoding>,
-    /// Format, delimiter and date formats, as far as the user gave them.
+    /// Format, delimiter, quotes and date formats. What the user did not give is detected or comes from the spec.
     pub layout: LayoutOptions,
-    /// Number of worker threads; 0 lets the program choose.
+    /// Number of worker threads. 0 means that the program decides.
     pub workers: usize,
 }
 
-/// Sources that were opened once and match the spec.
+/// The sources and the spec of a command. Every source was opened once, and its columns match the spec.
 pub struct Plan {
-    /// The fields of all kinds of documents, to which the columns of the sources are bound. If there is only one kind,
-    /// this is its spec.
+    /// The fields of all kinds of documents together. The columns of the sources are bound to these fields. If the spec
+    /// has only one kind, this is the spec of that kind.
     pub spec: Spec,
-    /// The kinds of documents.
+    /// The kinds of documents. Each row of a source gives one document of each kind.
     pub kinds: Vec<Spec>,
-    /// The key that makes `_id`s impossible to guess, if there is one.
+    /// The secret key of the `_id`s, if the user gave one. With a key, an `_id` cannot be guessed from the content.
     pub key: IdentityKey,
     /// The sources, in the order in which they are read.
     pub sources: Vec<SourcePlan>,
-    /// Number of worker threads, as typed.
+    /// Number of worker threads, as typed. 0 means that the program decides.
     workers: usize,
-    /// How the sources are read, as far as the user specified it. Part of a load's identity.
+    /// The user's options for reading the sources, as the ledger stores them. They are part of the load's key.
     pub reading: Reading,
     options: ReadOptions,
 }
 
-/// Ratio of records to bytes on disk, estimated from the first records.
+/// The number of records and the bytes on disk of a part of a source. Serves to estimate the records of the whole
+/// source.
 #[derive(Debug, Clone, Copy)]
 struct Density {
     records: u64,
     bytes: u64,
 }
 
-/// One source. Its first bytes were examined, but it has not been read.
+/// One source. Only its first bytes have been read, to detect its encoding, format and columns.
 pub struct SourcePlan {
-    /// Where its bytes come from.
+    /// The file or standard input.
     pub origin: Origin,
-    /// Its encoding.
+    /// The encoding of the source.
     pub encoding: Encoding,
-    /// Its columns and date formats.
+    /// The format, columns and date formats of the source.
     pub layout: Layout,
     density: Density,
-    /// The open reader from the examination. Kept for the first source, and for a source that can be opened only once.
+    /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
+    /// only once.
     opened: Mutex<Option<Reader>>,
 }
 
 impl Plan {
-    /// Opens every source once and binds its columns, so that an unusable source stops the command before anything is
-    /// written.
+    /// Opens every source once and binds its columns to the spec. An unusable source therefore stops the command before
+    /// anything is written.
     ///
     /// # Errors
     /// If a source cannot be read, or its columns or dates do not match the spec.
@@ -80,7 +82,7 @@ impl Plan {
         Ok(Self { spec, kinds, key, sources, workers: wishes.workers, reading: reading(wishes), options })
     }
 
-    /// The identities of the sources, with their hashes. Reads every file once.
+    /// Returns the identities of the sources, with their hashes. Reads every file once.
     ///
     /// # Errors
     /// If a source cannot be read, or has changed since the plan was made.
@@ -93,16 +95,16 @@ impl Plan {
         self.sources.iter().map(identity).collect()
     }
 
-    /// As [`identities`](Self::identities), but first reads every source to its end through its decompressor. After
-    /// that, `--drop` can remove the collection, because its documents can be loaded again.
+    /// Returns the identities of the sources like [`identities`](Self::identities), but first decompresses every source
+    /// to its end. If that succeeds, `--drop` may drop the collection, because its documents can be loaded again.
     ///
     /// # Errors
     /// If a source cannot be read to its end, has changed since the plan was made, or can be read only once.
     pub(super) fn identities_of_readable(&self) -> Result<Vec<SourceIdentity>, Error> {
         if let Some(once) = self.sources.iter().find(|plan| plan.origin.is_read_once()) {
             return Err(Error::Usage(format!(
-                "{} can be read only once, so that it cannot be read to its end before --drop removes the collection; \
-                 write it to a file first and load that, or drop the collection by hand",
+                "{} can be read only once, so Medlift cannot check it before --drop removes the collection; \
+                 save it in a file and load that file, or drop the collection yourself",
                 once.origin.name()
             )));
         }
@@ -110,32 +112,33 @@ impl Plan {
         self.identities()
     }
 
-    /// The kinds of documents with the collection of each. `target` is the collection of the only kind; several kinds go
-    /// to the collections that they name.
+    /// Returns the kinds of documents, each with its collection. If there is only one kind, its collection is `target`.
+    /// Otherwise the spec names the collection of each kind.
     pub fn targets<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = (&'a Spec, Target)> {
         let is_only = self.kinds.len() == 1;
         let collection = move |kind: &'a Spec| if is_only { &target.collection } else { &kind.collection };
         self.kinds.iter().map(move |kind| (kind, target.in_collection(collection(kind))))
     }
 
-    /// Total size of all sources on disk, in bytes; `None` if one is standard input.
+    /// Returns the total size of all sources on disk, in bytes. `None` if one is standard input.
     pub fn size_bytes(&self) -> Option<u64> {
         self.sources.iter().map(|plan| plan.origin.size_bytes()).sum()
     }
 
-    /// Estimated number of records in all sources; `u64::MAX` if one is standard input.
+    /// Returns the estimated number of records in all sources. `u64::MAX` if one is standard input.
     pub(super) fn records_guess(&self) -> u64 {
         let records = |plan: &SourcePlan| Some(plan.density.records(plan.origin.size_bytes()?));
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
-    /// Returns true if a source can be read only once, so that the load cannot be verified by reading it again.
+    /// Returns true if a source can be read only once. Such a load cannot be verified, because that needs a second
+    /// reading.
     pub fn is_read_once(&self) -> bool {
         self.sources.iter().any(|plan| plan.origin.is_read_once())
     }
 
-    /// Number of threads that encode, unless the user specified it. All cores, or half of them if a server is busy at
-    /// the same time: the server may be on this machine, and one more thread reads and one writes.
+    /// Returns the number of threads that encode. If the user gave none: all cores, or half of them during a load. The
+    /// other half is for the server, which may be on this machine, and for the threads that read and write.
     pub(super) fn workers(&self, is_server_busy: bool) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         match self.workers {
@@ -145,7 +148,7 @@ impl Plan {
         }
     }
 
-    /// A reader at the first row of source `index`.
+    /// Opens source `index`. The reader is at the first row.
     pub(super) fn open(&self, index: usize) -> Result<Reader, Error> {
         let plan = &self.sources[index];
         let opened = plan.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -158,7 +161,7 @@ impl Plan {
     }
 }
 
-/// Returns the user's settings as the ledger keeps them.
+/// Converts the user's options to the form in which the ledger stores them.
 fn reading(wishes: &Wishes) -> Reading {
     let LayoutOptions { delimiter, date_formats, format, quote, escape, multiline_cells } = &wishes.layout;
     let sign = |sign: Sign| sign.byte().map_or_else(|| "none".to_owned(), |byte| char::from(byte).to_string());
@@ -193,7 +196,7 @@ impl SourcePlan {
         }
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
-        // The samples of the other sources would use memory until these sources are read.
+        // A sample needs memory until its source is read. So only the first source keeps its reader.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { origin, encoding, layout, density, opened })
@@ -201,15 +204,15 @@ impl SourcePlan {
 }
 
 impl Density {
-    /// Measures the first records of a reader that has read only its sample.
+    /// Measures the first records in the sample of a reader. The reader must not have read more than its sample.
     fn of(reader: &Reader, format: Format) -> Self {
         const LOOKED_AT: usize = 1000;
         let sample = reader.sample();
         let last = (1..).zip(format.rows(sample).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
         let text_bytes = u64::from(last.end).max(1);
-        // The records in the whole sample, and the size of that part of the source on disk. The source may be
-        // compressed.
+        // The number of records in the whole sample, and the size on disk of that part of the source. For a compressed
+        // source, the size on disk is smaller than the sample.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
     }
 
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guess_of_the_records_is_near_compressed_or_not() {
+    fn the_estimated_number_of_records_is_close_even_for_compressed_sources() {
         let row = |number: u32| format!("{:010},{}\n", number.wrapping_mul(2_654_435_761), "x".repeat(80)).into_bytes();
         let text: Vec<u8> = (0..200_000).flat_map(row).collect();
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_another_by_now_has_no_identity() {
+    fn identities_fail_if_a_source_has_changed() {
         let mut file = tempfile::NamedTempFile::with_suffix(".ndjson").unwrap();
         file.write_all(b"{\"Age\": 1}\n").unwrap();
         let spec = "name = 'a'\ncollection = 'a'\n[identity]\nfields = 'all'\n[[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn how_sources_are_read_is_part_of_a_loads_identity() {
+    fn options_for_reading_are_recorded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.csv");
         std::fs::write(&path, "Age;Day\n1;2024-01-31\n").unwrap();
@@ -269,7 +272,7 @@ mod tests {
             let layout = LayoutOptions { delimiter, date_formats, ..LayoutOptions::default() };
             let wishes = Wishes { sources: vec![path.display().to_string()], encoding, layout, workers: 3 };
             let plan = Plan::new(Spec::from_toml(spec, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap();
-            assert_eq!((plan.workers(true), plan.workers(false)), (3, 3), "as the user said");
+            assert_eq!((plan.workers(true), plan.workers(false)), (3, 3), "the user's number of workers must be used");
             plan.reading
         };
         let mut readings = vec![

@@ -1,5 +1,5 @@
-//! Chooses the reject file of each source. A load overwrites only rows of its own, or of earlier loads with the same
-//! key.
+//! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load with
+//! the same key wrote.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,41 +11,41 @@ use crate::outputs::is_same_file;
 use crate::read::REJECTS_SUFFIX;
 use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
 
-/// How long another process may lock one of this load's files while it examines it.
+/// How long to wait if another process has locked a reject file to examine it.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
-/// Most reject files that are open at the same time.
+/// Maximum number of reject files that are open at the same time.
 const OPEN_MAX: usize = 16;
 
-/// Most names tried for one source's file to find a free one.
+/// Maximum number of names that are tried to find an unused one for a file.
 const NAMES_MAX: usize = 10_000;
 
-/// The reject files of a load: one for each source, or one for all.
+/// The reject files of a load: one for each source, or one for all sources.
 ///
-/// A file is opened for its first reject and closed when the load has passed its source, so that many sources need few
-/// open files. The first source's file is opened at once: a location that is not writable then stops the load at its
-/// beginning.
+/// A file is opened for its first reject, and closed when the load has finished its source. So even a load with many
+/// sources has few open files. Only the file of the first source is opened at once. If its directory is not writable,
+/// the load then stops at its beginning.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
-    /// The one file for all sources, if the user named one.
+    /// The file for the rejects of all sources, if the user named one.
     named: Option<PathBuf>,
     slots: Vec<Slot>,
-    /// Files that earlier loads with the same key left. This load writes their rows again.
+    /// Reject files of earlier loads with the same key. This load may replace them, because it writes their rows again.
     pub(super) replaceable: Vec<LeftFile>,
-    /// The id of this load, with which its files are marked; `None` in a dry run.
+    /// The id of this load. It is written into an attribute of its files. `None` in a dry run.
     pub(super) load: Option<String>,
-    /// Files that were left unchanged or moved, as sentences for the summary.
+    /// Sentences for the summary about files that were moved, or that were not used because they have other content.
     pub(super) notes: Vec<String>,
 }
 
-/// The reject file of a source.
+/// The state of one reject file.
 enum Slot {
-    /// No reject yet. The file may already be open and locked, but it was not checked yet whether this load may replace
-    /// its content.
+    /// No reject has been written. The file may be open and locked, but it is not known yet whether this load may
+    /// replace its content.
     Unused(Option<RejectFile>),
     Open(RejectFile),
-    /// Closed, because its source is complete or too many files were open. Length and hash are those of the load's own
-    /// rows.
+    /// Closed, because its source is complete or too many files were open. `bytes` and `blake3` are length and hash of
+    /// the rows that this load wrote.
     Closed {
         path: PathBuf,
         bytes: u64,
@@ -53,24 +53,24 @@ enum Slot {
     },
 }
 
-/// Whether the reject files of an interrupted load are unchanged.
+/// Whether the reject files of an interrupted load can be continued.
 pub(super) enum Resumed {
     Yes,
-    /// The file with this name is missing, or is not the file that the user named now.
+    /// The file with this name is missing or empty, or the user has named another file.
     Gone(String),
 }
 
 impl<'a> Rejects<'a> {
-    /// Checks that rejects can be written beside each source, or to the named file.
+    /// Checks that rejects can be written to a file beside each source, or to the named file.
     ///
     /// # Errors
-    /// If a file cannot be written or is a source, or if one file is to contain the rejects of sources with different
-    /// columns.
+    /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
+    /// sources with different columns.
     pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);
         if named.is_some() && plan.sources.iter().any(has_other_columns) {
-            let problem = "the sources have different columns, so their rejects cannot share one file; leave out --rejects, or load them one by one";
+            let problem = "the sources have different columns, so their rejects cannot share one file; omit --rejects, or load the sources one by one";
             return Err(Error::Stopped(problem.into()));
         }
         let slots = if named.is_some() { 1 } else { plan.sources.len() };
@@ -93,7 +93,7 @@ impl<'a> Rejects<'a> {
         if let Some(named) = &self.named
             && self.is_source(named)
         {
-            let problem = format!("--rejects {} names a source; rejects would take its place", named.display());
+            let problem = format!("--rejects {} names a source; give the path of another file", named.display());
             return Err(Error::Usage(problem));
         }
         if self.is_source(&path) {
@@ -101,15 +101,16 @@ impl<'a> Rejects<'a> {
         }
         match RejectFile::open(&path) {
             Ok(file) => self.slots[0] = Slot::Unused(Some(file)),
-            // Perhaps the same load runs in another process. The lease reports this better.
+            // Perhaps another process executes the same load. The check of the lease will report that with a better
+            // message.
             Err(OpenError::InUse) => {}
             Err(error) => return Err(cannot_open(&path, error)),
         }
         Ok(())
     }
 
-    /// Checks before the load writes anything that it may write to the named file. Otherwise the load would stop in the
-    /// middle.
+    /// Checks that the load may write to the named file. This is done before the load writes documents, because it
+    /// could not write its first reject later.
     ///
     /// # Errors
     /// If another load writes to the file, or it contains rows that this load did not write.
@@ -121,14 +122,14 @@ impl<'a> Rejects<'a> {
             None => RejectFile::open(&path).map_err(|error| cannot_open(&path, error))?,
         };
         if let Some(why) = self.is_others(&file).map_err(|error| output(&path, error))? {
-            let problem = format!("{why}; move it away, or name another with --rejects");
+            let problem = format!("{why}; move it away, or name another file with --rejects");
             return Err(Error::RejectFile { path: path.display().to_string(), problem });
         }
         self.slots[0] = Slot::Unused(Some(file));
         Ok(())
     }
 
-    /// Why this load's rows may not replace the file's content; `None` if they may.
+    /// Returns why this load must not replace the content of the file. `None` if it may.
     fn is_others(&self, file: &RejectFile) -> std::io::Result<Option<String>> {
         let Some((bytes, blake3)) = file.on_disk()?.filter(|(bytes, _)| *bytes > 0) else { return Ok(None) };
         let mark = file.marked_by();
@@ -138,18 +139,19 @@ impl<'a> Rejects<'a> {
         if self.replaceable.iter().any(is_left) {
             return Ok(None);
         }
-        let of = mark.map_or_else(String::new, |load| format!(" (load {load} began it)"));
-        Ok(Some(format!("it holds rows that this load did not write{of}")))
+        let of = mark.map_or_else(String::new, |load| format!(" (load {load} created it)"));
+        Ok(Some(format!("it contains rows that this load did not write{of}")))
     }
 
-    /// Checks that an existing file is writable, and that a directory accepts new files. The directory of the first
-    /// source was checked before.
+    /// Checks that a file is writable, or that its directory accepts a new file. The directory of the first source has
+    /// already been checked.
     fn check_writable(&self, slot: usize) -> Result<(), Error> {
         let path = self.path(slot, 1);
         let is_beside_first = path.parent() == self.path(0, 1).parent();
         let is_special = std::fs::metadata(&path).is_ok_and(|found| !found.is_file());
         let checked = if is_special || self.is_source(&path) {
-            // Opening a pipe would wait for its reader. A file that is a source is never used.
+            // Do not open a pipe, because that would wait for its reader. A file that is a source is never used for
+            // rejects.
             Ok(())
         } else if path.exists() {
             std::fs::OpenOptions::new().write(true).open(&path).map(drop)
@@ -161,15 +163,15 @@ impl<'a> Rejects<'a> {
         checked.map_err(|error| cannot_open(&path, OpenError::Io(error)))
     }
 
-    /// The slot for the rejects of a source.
+    /// Returns the index of the slot for the rejects of a source.
     pub(super) fn slot_of(&self, source: usize) -> usize {
         source.min(self.slots.len() - 1)
     }
 
-    /// Continues the files of an interrupted load.
+    /// Continues the reject files of an interrupted load.
     ///
     /// # Errors
-    /// If a file was changed since, is in use, or cannot be read.
+    /// If a file was changed since then, is used by another load, or cannot be read.
     pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
@@ -186,22 +188,23 @@ impl<'a> Rejects<'a> {
                 return Ok(Resumed::Gone(state.name.clone()));
             }
             if let Slot::Unused(file) = &mut self.slots[slot] {
-                // This process may have locked the file itself.
+                // Release the file, because this process may have locked it. A second lock would fail.
                 drop(file.take());
             }
             let (bytes, blake3) = (state.bytes, state.blake3.clone());
             reopen(&path, bytes, &blake3, Some(load))?;
             slots.push((slot, Slot::Closed { path, bytes, blake3 }));
         }
-        // The slots change only when all files are found. Otherwise the load begins again and chooses its files again.
+        // Change the slots only if all files were found. Otherwise the load starts from the beginning and chooses its
+        // files again.
         for (slot, file) in slots {
             self.slots[slot] = file;
         }
         Ok(Resumed::Yes)
     }
 
-    /// Opens a slot's file for its next rows. Returns true if the load has not written to the file before: the ledger
-    /// must know the file before it contains rows.
+    /// Opens the file of a slot, so that rows can be appended. Returns true if this load writes to the file for the
+    /// first time. The ledger must then record the file before rows are appended.
     ///
     /// # Errors
     /// If no file can be opened, or the named file contains rows that this load did not write.
@@ -220,7 +223,7 @@ impl<'a> Rejects<'a> {
         Ok(true)
     }
 
-    /// Keeps a slot's file open, and closes another one if too many are open.
+    /// Stores an open file in its slot. Closes another file if too many are open.
     fn keep_open(&mut self, slot: usize, file: RejectFile) {
         let is_open = |slot: &usize| matches!(self.slots[*slot], Slot::Open(_));
         let open: Vec<usize> = (0..self.slots.len()).filter(is_open).collect();
@@ -237,7 +240,7 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Opens the first file for a slot that is new, empty, or left by an earlier load with the same key.
+    /// Opens the first file of a slot that does not exist, is empty, or was left by an earlier load with the same key.
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
@@ -261,29 +264,29 @@ impl<'a> Rejects<'a> {
                 return Ok(file);
             };
             if self.named.is_some() {
-                let problem = format!("{why}; move it away, or name another with --rejects");
+                let problem = format!("{why}; move it away, or name another file with --rejects");
                 return Err(Error::RejectFile { path: path.display().to_string(), problem });
             }
             self.note_left(&path, &why);
         }
         let path = self.path(slot, 1).display().to_string();
-        let problem = format!("there are {NAMES_MAX} reject files with this name already; move them away");
+        let problem = format!("there are already {NAMES_MAX} reject files for this source; move some away");
         Err(Error::RejectFile { path, problem })
     }
 
     fn note_left(&mut self, path: &Path, why: &str) {
-        self.notes.push(format!("{} was left as it is: {why}", path.display()));
+        self.notes.push(format!("{} was not changed: {why}", path.display()));
     }
 
-    /// Appends lines to a slot's file and writes them to disk.
+    /// Appends lines to the file of a slot, and waits until they are on disk.
     ///
     /// # Errors
-    /// If the file cannot be written. Its content is then unchanged.
+    /// If the file cannot be written. Its content is then the same as before.
     pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
         self.prepare(slot)?;
         let spare = self.spare(slot);
         let source = &self.plan.sources[slot];
-        let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("the file was just opened") };
+        let Slot::Open(file) = &mut self.slots[slot] else { unreachable!("prepare must open the file") };
         require_in_place(file)?;
         let header = if file.is_empty() {
             header_line(&source.layout.header, source.layout.format.reject_delimiter())
@@ -296,12 +299,12 @@ impl<'a> Rejects<'a> {
         Ok(())
     }
 
-    /// Closes the files of the sources before this one.
+    /// Closes the files of all sources before `source`.
     pub(super) fn close_before(&mut self, source: usize) {
         (0..self.slot_of(source)).for_each(|slot| self.close(slot));
     }
 
-    /// Completes the files. Rows after the load's own are moved to another file.
+    /// Completes the files. If a file contains rows after those of this load, moves these rows to another file.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -334,7 +337,7 @@ impl<'a> Rejects<'a> {
         ));
     }
 
-    /// The files that the load has begun, in their present state.
+    /// Returns the present state of the files that the load has begun.
     pub(super) fn states(&self) -> Vec<RejectsState> {
         let state = |(source, slot): (usize, &Slot)| {
             let (path, (bytes, blake3)) = match slot {
@@ -347,7 +350,7 @@ impl<'a> Rejects<'a> {
         self.slots.iter().enumerate().filter_map(state).collect()
     }
 
-    /// The paths of the files that contain rejects of the load.
+    /// Returns the paths of the files that contain rejects of this load.
     pub(super) fn paths(&self) -> Vec<String> {
         let is_used = |slot: &Slot| match slot {
             Slot::Unused(_) => false,
@@ -358,7 +361,7 @@ impl<'a> Rejects<'a> {
         used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
     }
 
-    /// The paths of the files of a complete load that still exist unchanged.
+    /// Returns the paths of the reject files of a complete load that still have the same content.
     pub(super) fn left_by(&self, load: &LoadDocument) -> Vec<String> {
         let path = |state: &RejectsState| match &self.named {
             Some(named) => named.clone(),
@@ -386,7 +389,7 @@ impl<'a> Rejects<'a> {
         sources.any(|source| is_same_file(path, source))
     }
 
-    /// Name `number` for a slot's file. Number 1 is the named file, or the first name beside the source.
+    /// Returns the path with the number `number` for a slot. Number 1 is the named file or the default name.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
         match &self.named {
             Some(named) if number == 1 => named.clone(),
@@ -394,22 +397,22 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// The path with which the names begin: the named file, or the place that the origin gives.
+    /// Returns the path from which the names of a slot are made: the named file, or a path beside the source.
     fn base(&self, slot: usize) -> PathBuf {
         self.named.clone().unwrap_or_else(|| self.plan.sources[slot].origin.rejects_base())
     }
 
-    /// Finds an unused name beside a slot's file.
+    /// Returns a function that finds an unused path for a slot.
     fn spare(&self, slot: usize) -> impl FnOnce() -> PathBuf + use<> {
         let base = self.base(slot);
         move || {
             let mut names = (2..).map(|number| numbered(&base, number));
-            names.find(|path| !path.exists()).expect("there is no end of names")
+            names.find(|path| !path.exists()).expect("the numbers cannot run out")
         }
     }
 }
 
-/// `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, …
+/// Adds the suffix of reject files and, from 2 on, a number: `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, ….
 fn numbered(base: &Path, number: usize) -> PathBuf {
     let mut name = base.to_path_buf().into_os_string();
     if number > 1 {
@@ -419,7 +422,7 @@ fn numbered(base: &Path, number: usize) -> PathBuf {
     name.into()
 }
 
-/// A reject file that an earlier load left.
+/// A reject file of an earlier load.
 #[derive(Debug, Clone)]
 pub(super) struct LeftFile {
     pub(super) load: String,
@@ -431,11 +434,11 @@ fn require_in_place(file: &RejectFile) -> Result<(), Error> {
     if file.is_in_place() {
         return Ok(());
     }
-    let problem = "it was moved or replaced while the load ran; put it back, then run the same command again";
+    let problem = "the file was moved or replaced during the load; move it back, then run the same command again";
     Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
 }
 
-/// Opens a file that another process may have locked for a moment.
+/// Opens a file. Waits if another process has locked it for a short time.
 fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
     let until = Instant::now() + LOOK_MAX;
     loop {
@@ -456,10 +459,10 @@ fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadDocume
             path: path.display().to_string(),
             problem: match interrupted {
                 Some(_) => {
-                    "it was changed since this load was interrupted; put it back as it was, or move it away: the load then \
-                     begins anew and writes all rejects again"
+                    "the file has changed since this load was interrupted; restore it, or move it away: the load then \
+                     starts from the beginning and writes all rejects again"
                 }
-                None => "it was changed while the load ran; run the same command again",
+                None => "the file was changed during the load; run the same command again",
             }
             .into(),
         }),
@@ -471,14 +474,15 @@ fn cannot_open(path: &Path, error: OpenError) -> Error {
         OpenError::Io(error) => output(path, error),
         OpenError::InUse => Error::RejectFile {
             path: path.display().to_string(),
-            problem: "another load writes to it; wait until it has ended, or name another with --rejects".into(),
+            problem: "another load writes to it; wait until that load has ended, or name another file with --rejects"
+                .into(),
         },
     }
 }
 
 fn output(path: &Path, error: std::io::Error) -> Error {
     let path = format!("the reject file {}", path.display());
-    Error::Output { path, hint: "; make room for it, or name another with --rejects", error }
+    Error::Output { path, hint: "; free disk space, or name another file with --rejects", error }
 }
 
 fn file_name(path: &Path) -> String {

@@ -1,22 +1,22 @@
-//! Reuses memory. Fresh memory causes a page fault for every 4 KiB, which would take a fifth of a load's processor
-//! time.
+//! Reuses the memory of blocks and documents. New memory costs a page fault for every 4 KiB, which would take a fifth
+//! of a load's processor time.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
-/// Smaller blocks, such as the ends of sources, get memory of their own: one chunk may contain many of them.
+/// Smaller buffers are not reused. A chunk may contain many of them, for example if the sources are small files.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
-/// Blocks have slightly different lengths. Capacities are rounded up to multiples of this, so that the memory of one
-/// block fits the next.
+/// Blocks have slightly different lengths. Capacities are rounded up to a multiple of this number, so that the memory
+/// of one block is large enough for another.
 const ROOM_STEP: usize = 1 << 18;
 
-/// Memory that grew larger than this, because of one long row, is not kept.
+/// Larger buffers are freed. A buffer becomes that large if a block contains one very long row.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Buffers that are free for reuse. There are never more than were in use at the same time.
+/// Buffers that can be reused. Their number never exceeds the largest number that was in use at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     blocks: Pile<Block>,
@@ -26,7 +26,7 @@ pub(super) struct Spares {
 #[derive(Debug, Default)]
 struct Pile<T>(Mutex<Vec<T>>);
 
-/// Empties memory for reuse. Frees it if one long row made it too large.
+/// Clears a buffer for reuse. Frees its memory if one very long row made it too large.
 pub(super) fn empty(memory: &mut Vec<u8>) {
     if memory.capacity() > KEPT_BYTES_MAX {
         *memory = Vec::new();
@@ -35,17 +35,17 @@ pub(super) fn empty(memory: &mut Vec<u8>) {
 }
 
 impl Spares {
-    /// A block for the reader to fill. It may contain old data.
+    /// Returns a block for the reader to fill. The block may contain old data.
     pub(super) fn take_block(&self) -> Block {
         self.blocks.take()
     }
 
-    /// Takes back a block that has been encoded.
+    /// Accepts a block that is no longer used, because its rows are encoded.
     pub(super) fn give_block(&self, block: Block) {
         self.blocks.give(block);
     }
 
-    /// Empty memory for at least `bytes` bytes of documents.
+    /// Returns an empty buffer with a capacity of at least `bytes` bytes.
     pub(super) fn take_documents(&self, bytes: usize) -> Vec<u8> {
         if bytes < POOLED_BYTES_MIN {
             return Vec::with_capacity(bytes);
@@ -56,7 +56,7 @@ impl Spares {
         documents
     }
 
-    /// Takes back the documents' memory of a block whose records are all settled.
+    /// Accepts the buffers of an encoded block that is no longer used.
     pub(super) fn give_documents(&self, block: EncodedBlock) {
         for EncodedKind { documents, .. } in block.kinds {
             if (POOLED_BYTES_MIN..=KEPT_BYTES_MAX).contains(&documents.capacity()) {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_comes_back_empty() {
+    fn reused_memory_is_empty() {
         let spares = Spares::default();
         let mut documents = spares.take_documents(3 << 20);
         documents.push(1);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_small_nor_swollen_memory_is_kept() {
+    fn small_and_very_large_buffers_are_not_reused() {
         let spares = Spares::default();
         spares.give_documents(spent(spares.take_documents(1 << 10)));
         spares.give_documents(spent(Vec::with_capacity(KEPT_BYTES_MAX + 1)));

@@ -1,4 +1,5 @@
-//! Reads, parses, cleans and encodes: turns sources into encoded blocks in order.
+//! Reads the sources, and parses, cleans and encodes their rows with several threads. Returns the encoded blocks in
+//! order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +18,19 @@ use crate::reject::{Reason, Reject, RejectedRow};
 use crate::report::Progress;
 use crate::spec::Spec;
 
-/// BSON is about three times as large as the text it comes from: field names, types and lengths are added.
+/// The expected size of the documents of a block, relative to its text. BSON is larger than CSV, because it contains
+/// field names, types and lengths.
 const GROWTH: usize = 3;
 
-/// Most blocks between two stages, independent of the number of workers.
+/// Maximum number of blocks that wait between two stages. Does not depend on the number of workers.
 const WAITING_MAX: usize = 4;
 
-/// A request to stop, shared by all threads.
+/// A request to stop. All threads share it.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Requests a stop. The reader sends no further block; blocks that it has sent are still processed.
+    /// Requests a stop. The reader then sends no further blocks. Blocks that were already sent are still processed.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -39,14 +41,14 @@ impl Interrupt {
     }
 }
 
-/// Turns a plan's sources into encoded blocks.
+/// Encodes the sources of a plan.
 pub(super) struct Stages<'a> {
     pub(super) plan: &'a Plan,
-    /// If set, each document contains its row number and this id of the load.
+    /// The id of the load, if each document is to contain its lineage: this id and the row number.
     pub(super) lineage: Option<[u8; 16]>,
     /// Number of threads that encode.
     pub(super) workers: usize,
-    /// Whether each block is sorted by `_id`.
+    /// Whether the documents of each block are sorted by `_id`.
     pub(super) sorts: bool,
     pub(super) interrupt: &'a Interrupt,
     pub(super) progress: &'a Progress,
@@ -54,13 +56,14 @@ pub(super) struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Passes each encoded block to `take`, in order. `take` must return the block's memory to the spares.
+    /// Passes each encoded block to `take`, in the order of the sources. `take` must return the memory of the block to
+    /// `spares`.
     ///
     /// # Errors
-    /// The error of `take`, or else that of a reader. All threads have ended when this returns.
+    /// If `take` fails, its error. Otherwise the error of a reader. All threads have ended when this function returns.
     pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
         thread::scope(|scope| {
-            // Enough blocks to keep both stages busy, and few enough to bound the memory.
+            // Enough blocks to keep all threads busy, but few enough to limit the memory.
             let waiting_max = (self.workers + 1).min(WAITING_MAX);
             let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
@@ -73,7 +76,7 @@ impl Stages<'_> {
                 match working {
                     Ok(_) => {}
                     Err(error) if worker == 0 => return Err(Error::no_thread(&error)),
-                    // The load also works with fewer workers, only more slowly.
+                    // The command also works with fewer workers, but more slowly.
                     Err(_) => break,
                 }
             }
@@ -85,8 +88,7 @@ impl Stages<'_> {
         })
     }
 
-    /// Reads all sources in order and numbers their blocks consecutively. Returns early and without error if the
-    /// workers have ended.
+    /// Reads all sources in order and numbers their blocks consecutively. Returns `Ok` early if all workers have ended.
     fn read_all(&self, to_workers: &SyncSender<Block>) -> Result<(), Error> {
         let sources = &self.plan.sources;
         let mut sequence = 0;
@@ -109,10 +111,10 @@ impl Stages<'_> {
         Ok(())
     }
 
-    /// Runs one worker: encodes blocks until there are no more.
+    /// Runs one worker: encodes blocks until no more arrive.
     fn work(&self, blocks: &Mutex<Receiver<Block>>, to_order: &SyncSender<EncodedBlock>) {
         let mut bench: Option<Bench> = None;
-        // The documents of each kind before sorting. The same memory is used for each block, so that it stays in the
+        // The unsorted documents of a block, by kind. All blocks use the same memory, so that it stays in the
         // processor's cache.
         let mut unsorted: Vec<Vec<u8>> = Vec::new();
         loop {
@@ -148,8 +150,7 @@ impl Stages<'_> {
     }
 }
 
-/// Encodes the sources and passes each block to `take`. Uses all cores, because nothing is sent to the server at the
-/// same time.
+/// Encodes the sources and passes each block to `take`, without writing to a server. Uses all cores.
 pub(super) fn encode_alone(
     plan: &Plan,
     interrupt: &Interrupt,
@@ -166,7 +167,7 @@ pub(super) fn encode_alone(
     })
 }
 
-/// Passes blocks to `take` in the order of their numbers.
+/// Passes the blocks to `take` in the order of their numbers.
 fn in_order(
     encoded: &Receiver<EncodedBlock>,
     take: &mut impl FnMut(EncodedBlock) -> Result<(), Error>,
@@ -183,7 +184,7 @@ fn in_order(
     Ok(())
 }
 
-/// A worker's parser, cleaners and encoders for one source, reused for each row.
+/// The parser, cleaners and encoders of one worker for one source. They are reused for every row.
 pub struct Bench {
     source: usize,
     run: Option<[u8; 16]>,
@@ -192,9 +193,9 @@ pub struct Bench {
     kinds: Vec<KindBench>,
 }
 
-/// The cleaner and the encoder of one kind of document.
+/// The cleaner and the encoder for one kind of document.
 struct KindBench {
-    /// Index of the kind's first field among the fields of all kinds.
+    /// Index of the kind's first field in [`Plan::spec`], which contains the fields of all kinds.
     first_field: usize,
     cleaner: Cleaner,
     encoder: Encoder,
@@ -202,7 +203,8 @@ struct KindBench {
 }
 
 impl Bench {
-    /// The tools for source `source` of the plan. With the id of a load in `run`, documents contain their lineage.
+    /// Makes the parser, cleaners and encoders for the source with this index. If `run` is the id of a load, documents
+    /// contain their lineage.
     pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
         let layout = &plan.sources[source].layout;
         let mut first_field = 0;
@@ -220,8 +222,8 @@ impl Bench {
         Self { source, run, parser: Parser::new(layout, &plan.spec), cells: Cells::default(), kinds }
     }
 
-    /// Parses, cleans, encodes and hashes a block's rows in one pass. `memory` has an empty buffer for the documents of
-    /// each kind.
+    /// Parses, cleans, encodes and hashes all rows of a block in one pass. `memory` has one empty buffer for each kind
+    /// of document.
     pub fn encode(&mut self, block: &Block, memory: Vec<Vec<u8>>) -> EncodedBlock {
         debug_assert!(memory.len() == self.kinds.len() && memory.iter().all(Vec::is_empty));
         let first = block.rows.first().copied();
@@ -254,7 +256,7 @@ impl Bench {
         encoded
     }
 
-    /// Sets the `_id`s of the documents that were written since the last call.
+    /// Computes the `_id`s of the documents that were written since the last call.
     fn name(&mut self, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds.iter_mut().zip(&mut encoded.kinds) {
             let names = bench.encoder.name_all(&mut kind.documents);
@@ -265,8 +267,8 @@ impl Bench {
         }
     }
 
-    /// Appends the row's documents, one of each kind, or none if the row is refused. Their `_id`s are set later by
-    /// [`name`](Self::name).
+    /// Appends the row's documents: one of each kind, or none if the row is rejected. [`name`](Self::name) computes
+    /// their `_id`s later, for several documents at once.
     fn encode_row(&mut self, block: &Block, span: RowSpan, row: usize, into: &mut EncodedBlock) -> Result<(), Reject> {
         let bytes = block.row(span);
         self.parser.parse(bytes, span, &mut self.cells)?;
@@ -293,7 +295,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Removes the documents of a refused row: those of all kinds before the kind that refused it.
+    /// Removes the documents of a rejected row: those of the first `kinds` kinds.
     fn take_back(&mut self, kinds: usize, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[..kinds].iter_mut().zip(&mut encoded.kinds) {
             if let Some(entry) = kind.entries.pop() {
@@ -311,7 +313,7 @@ impl Bench {
 }
 
 impl KindBench {
-    /// Appends the document of the cleaned record. `entry` has the place of the row.
+    /// Appends the document of the cleaned record. `entry` already has the position of the row.
     fn write(&mut self, lineage: Option<Lineage>, entry: Entry, into: &mut EncodedKind) -> Result<(), Reject> {
         self.cleaner.count(&mut into.tally);
         let start = into.documents.len() as u32;
@@ -321,13 +323,13 @@ impl KindBench {
         Ok(())
     }
 
-    /// Counts the field of a reject among the fields of all kinds.
+    /// Changes a reject's field index: counts it among the fields of all kinds, not of this kind.
     fn among_all(&self, reject: Reject) -> Reject {
         Reject { field: reject.field.map(|field| self.first_field + field), ..reject }
     }
 }
 
 fn undecodable(offset: u64) -> Reject {
-    let message = format!("bytes that the encoding does not allow, at byte {offset} of the source");
+    let message = format!("the row has bytes that are not valid in the encoding, at byte {offset} of the source");
     Reject { field: None, reason: Reason::Undecodable, message }
 }

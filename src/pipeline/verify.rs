@@ -1,4 +1,5 @@
-//! The verification: reads the sources again, scans the collection, and joins the two by `_id`.
+//! Verifies a collection: reads the sources again, reads the collection, and compares the documents with the same
+//! `_id`.
 
 use std::time::Instant;
 
@@ -13,20 +14,20 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
 
-/// Settings of a verification.
+/// The options of a verification.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// Index of the kind of document that is verified.
+    /// Index of the kind of document whose collection is verified.
     pub kind: usize,
-    /// Most differences of each kind that are listed. All are counted.
+    /// Maximum number of differences that are listed, for each kind of difference. All differences are counted.
     pub differences_max: usize,
-    /// Whether to report the values of fields that differ. They are patients' data.
+    /// Whether to report the values of fields that differ. These values are patients' data.
     pub show_values: bool,
-    /// Whether other documents in the collection are allowed: they are counted, but are not differences.
+    /// Whether documents that are not in the sources are permitted. They are counted, but are not differences.
     pub only_source: bool,
-    /// The mode with which the sources were loaded. It determines which record of the sources wins a conflict.
+    /// The mode with which the sources were loaded. It decides which of several records with one `_id` must be stored.
     pub mode: Mode,
-    /// Records that may be missing or different, taken from the load's exceptions.
+    /// Records that may be missing or different, because the load's ledger document lists them as refused or kept out.
     pub excused: Option<Excused>,
 }
 
@@ -43,7 +44,7 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Compares the target collection with the documents of one kind that the plan's sources give.
+/// Compares a collection with the documents that the plan's sources give. Verifies one kind of document.
 ///
 /// # Errors
 /// If a source or the collection cannot be read to its end. Differences are not errors.
@@ -78,13 +79,13 @@ pub async fn verify(
             .map_err(verify::VerifyError::from)?;
     }
     if options.only_source {
-        verification.leave_extra();
+        verification.permit_extra();
     }
     Ok(verification)
 }
 
-/// Fails if the ledger has another identity for this collection, because every record would be reported as missing.
-/// Passes if the user has no permission to read the ledger.
+/// Fails if the ledger says that the collection's `_id`s were made with other identity fields or another key. Every
+/// record would then be reported as missing. Succeeds if the user has no permission to read the ledger.
 async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Result<(), Error> {
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     match ledger.identity().await {
@@ -100,10 +101,10 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Reads the sources and determines the document expected for each `_id`. Needs no database.
+/// Reads the sources and determines which document must be stored under each `_id`. Needs no database.
 ///
 /// # Errors
-/// If a source cannot be read to its end, or the temporary file cannot be used.
+/// If a source cannot be read to its end, or a temporary file cannot be used.
 fn expect(plan: &Plan, kind: usize, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block, kind))?;
@@ -120,7 +121,7 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: us
     Ok(())
 }
 
-/// Reads the sources once more to find the expected documents whose digests differ from the stored ones.
+/// Reads the sources again. Finds the documents that differ from the stored ones, to name the fields that differ.
 fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
     encode_alone(plan, interrupt, &Progress::default(), |block| {
         let documents = &block.kinds[kind];
@@ -136,7 +137,7 @@ fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) ->
 
 pub(super) fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
     if interrupt.is_asked() {
-        Err(Error::Stopped("interrupted before all sources were read; the proof is not complete".into()))
+        Err(Error::Stopped("interrupted before all sources were read; the verification is not complete".into()))
     } else {
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Joins the expected documents with the stored ones. Both are in `_id` order, and several ranges are read at a time.
+//! Compares the expected documents with the stored ones. Both are in `_id` order. Several ranges of `_id`s are compared
+//! at the same time.
 
 use std::collections::VecDeque;
 
@@ -13,39 +14,39 @@ use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan, uuid};
 use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json};
 
-/// Number of ranges into which all `_id`s are divided. `_id`s are hashes, so the ranges contain about equally many
+/// Number of ranges into which all `_id`s are divided. An `_id` is a hash, so all ranges have about the same number of
 /// documents.
 const RANGES: u8 = 16;
 
-/// Settings of a comparison.
+/// The options of a comparison.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The key that the documents' `_id`s and digests were made with.
+    /// The key of the documents' `_id`s and digests.
     pub key: IdentityKey,
-    /// Most differences of each kind that are listed. The counts are always exact.
+    /// Maximum number of listed differences of each kind. The counts are always exact.
     pub differences_max: usize,
     /// Whether the result may contain values of documents.
     pub show_values: bool,
-    /// Number of ranges that are read at the same time, each with its own cursor and up to 16 MiB of documents.
+    /// Number of ranges that are read at the same time. Each needs a cursor and up to 16 MiB for documents.
     pub cursors: usize,
-    /// Records that may be missing or different, if there are any.
+    /// Records that may be missing or different.
     pub excused: Option<Excused>,
 }
 
 impl Options {
-    /// Lists 100 differences of each kind without values, and reads with three cursors. This was measured on a machine
-    /// with two cores that also runs the server: one cursor leaves a core idle while its reply is compared, and a
-    /// fourth improves almost nothing.
+    /// Lists 100 differences of each kind, without values, and reads with three cursors. The number of cursors was
+    /// measured on a machine with two cores that also runs the server. With one cursor, a core is idle while a reply is
+    /// compared. A fourth cursor makes almost no difference.
     pub fn new(key: IdentityKey) -> Self {
         Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None }
     }
 }
 
-/// Compares the collection behind `scan` with the documents that its source requires.
+/// Compares a collection with the documents that its sources give.
 ///
-/// The scan is not a snapshot: a document that is written or deleted meanwhile is seen as it was when its range was
-/// read. Runs on the calling tokio runtime. Dropping the future stops the scans. Memory: `expected`, and for each
-/// cursor one reply of the server and one read-ahead of 8 MiB.
+/// The scan is not a snapshot: if a document changes during the scan, its state when its range was read counts. Must
+/// run in a Tokio runtime. The scans stop if the future is dropped. The memory is that of `expected`, and for each
+/// cursor one reply of the server and a buffer of 8 MiB.
 pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
     let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
     let mut parts: Vec<Option<Verification>> = waiting.iter().map(|_| None).collect();
@@ -66,14 +67,14 @@ pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Res
     Ok(whole)
 }
 
-/// A range of the collection, and the range of `_id`s that can be expected in it, if any.
+/// A range of the collection, and the range of Medlift's `_id`s in it, if it can contain any.
 struct IdRange {
     scan: Range,
     expected: Option<(Id, Option<Id>)>,
 }
 
-/// Ranges for all possible `_id`s: values that sort before every UUID, the UUIDs in equal parts, and values that sort
-/// after them.
+/// Divides all possible `_id`s into ranges: values before every UUID, the UUIDs in equal parts, and values after every
+/// UUID.
 fn id_ranges() -> Vec<IdRange> {
     let width = (256 / u16::from(RANGES)) as u8;
     let first = |range: u8| {
@@ -81,7 +82,8 @@ fn id_ranges() -> Vec<IdRange> {
         id[0] = range * width;
         Id(id)
     };
-    // Binary values sort by length, then subtype, then bytes. The first value after the last UUID has the next subtype.
+    // The server orders binary values by length, subtype and bytes. So the first value after the last UUID has the next
+    // subtype.
     let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
     let mut ranges = vec![IdRange { scan: Range { from: None, to: Some(uuid(first(0))) }, expected: None }];
     for range in 0..RANGES {
@@ -119,7 +121,7 @@ async fn compare_range(
     join.finish()
 }
 
-/// A merge join of the stored and the expected documents, which are both in `_id` order.
+/// Merges the stored and the expected documents of a range, which are both in `_id` order, and counts the differences.
 struct Join<'a> {
     expected: Option<ExpectedRange>,
     next: Option<ExpectedDocument>,
@@ -139,7 +141,7 @@ impl<'a> Join<'a> {
         Ok(join)
     }
 
-    /// Moves to the next expected document and returns the previous one.
+    /// Moves to the next expected document and returns the present one.
     fn advance(&mut self) -> Result<Option<ExpectedDocument>, VerifyError> {
         let next = self.expected.as_mut().and_then(Iterator::next).transpose()?;
         if let Some(document) = &next {
@@ -208,7 +210,7 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// Lists a difference from an expected document. `count` is the number of differences of this kind so far.
+    /// Lists a missing or different document. `count` is the number of differences of this kind up to now.
     fn list(&mut self, count: u64, kind: Kind, expected: &ExpectedDocument) {
         if count <= self.options.differences_max as u64 {
             let rows = expected.rows.iter().map(|&(source, row)| RowOfSource { source, row }).collect();
@@ -219,8 +221,8 @@ impl<'a> Join<'a> {
     }
 }
 
-/// Describes an `_id` that this program did not make. The value may be a person's name or number, so it is not shown,
-/// except an `ObjectId`.
+/// Describes an `_id` that Medlift did not make. Does not show its value, because that may be a patient's name or
+/// number. Shows an `ObjectId`, because that cannot be a name.
 fn foreign_id(document: &[u8], show_values: bool) -> String {
     let id = RawDocument::from_bytes(document).ok().and_then(|document| document.get("_id").ok().flatten());
     match id {
@@ -247,7 +249,7 @@ mod tests {
         Options { differences_max, ..Options::new(IdentityKey::default()) }
     }
 
-    /// Records as (id, digest, source, row).
+    /// Makes the expected documents from records (id, digest, source, row).
     fn expected(records: &[(u8, u128, u32, u64)]) -> Expected {
         let mut expectation = Expectation::new(0);
         for &(byte, digest, source, row) in records {
@@ -256,7 +258,7 @@ mod tests {
         expectation.settle(OnConflict::KeepFirst).expect("in memory")
     }
 
-    /// Joins records with stored documents, as (id, digest), of which some are excused.
+    /// Compares records with stored documents (id, digest). The records in `excused` may differ.
     fn join(
         records: &[(u8, u128, u32, u64)],
         stored: &[(u8, u128)],
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn every_document_has_one_outcome_and_both_digests_are_sums() {
+    fn every_document_is_counted_once_and_both_digests_are_sums() {
         use Kind::{Different, Extra, Missing};
         let records = [
             (2, 1, 0, 1),
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_differences_of_each_kind_are_listed_as_were_asked_for() {
+    fn the_requested_number_of_differences_of_each_kind_is_listed() {
         let records: Vec<_> = (10..30).map(|byte| (byte, 1, 0, u64::from(byte))).collect();
         let stored: Vec<_> = (1..6).map(|byte| (byte, 1)).chain((20..30).map(|byte| (byte, 2))).collect();
         for most in [0, 1, 4, 5, 6, 10, 11] {
@@ -323,10 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_record_may_be_missing_or_different_and_a_kept_out_one_only_different() {
+    fn refused_records_may_be_missing_or_different_and_kept_out_ones_only_different() {
         let records: Vec<_> = (1..=6).map(|byte| (byte, 1, 0, u64::from(byte))).collect();
         let excused = Exceptions { refused: vec![id(1), id(2)], kept_out: vec![id(3), id(4)] };
-        // Stored with other content: 2, 4 and 6; missing: 1, 3 and 5.
+        // Records 2, 4 and 6 are stored with other content. Records 1, 3 and 5 are missing.
         let found = join(&records, &[(2, 9), (4, 9), (6, 9)], &excused, &options(10));
         assert_eq!((found.refused, found.kept_out, found.missing, found.different), (1, 2, 2, 1));
         assert_eq!(listed(&found), [(Kind::Missing, 3), (Kind::Missing, 5), (Kind::Different, 6)]);
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_id_is_named_by_its_type_and_shown_only_if_asked_for() {
+    fn the_value_of_a_foreign_id_is_shown_only_if_requested() {
         let check = |document: Document, hidden: &str, shown: &str| {
             let bytes = bson::serialize_to_vec(&document).expect("BSON");
             assert_eq!((foreign_id(&bytes, false).as_str(), foreign_id(&bytes, true).as_str()), (hidden, shown));
@@ -350,16 +352,16 @@ mod tests {
         check(doc! { "a": 7 }, "no _id", "no _id");
         assert_eq!(foreign_id(&[1, 2], true), "no _id");
         let settings = options(1);
-        let mut join = Join::new(None, None, &settings).expect("nothing is expected");
+        let mut join = Join::new(None, None, &settings).expect("an empty range must be readable");
         for name in ["Ann", "Bea"] {
             join.take_foreign(&bson::serialize_to_vec(&doc! { "_id": name }).expect("BSON"));
         }
-        let found = join.finish().expect("nothing is expected");
+        let found = join.finish().expect("an empty range must be readable");
         assert_eq!((found.found, found.extra, found.foreign, found.listed.len()), (2, 2, 2, 1));
     }
 
     #[test]
-    fn the_ranges_are_the_whole_space_in_order_without_gaps() {
+    fn the_ranges_cover_all_ids_in_order_without_gaps() {
         let ranges = id_ranges();
         assert_eq!(ranges.len(), 18);
         assert!(ranges[0].scan.from.is_none() && ranges[17].scan.to.is_none());
@@ -370,7 +372,7 @@ mod tests {
         for (at, range) in ranges[1..17].iter().enumerate() {
             let mut first = [0; 16];
             first[0] = at as u8 * 16;
-            let (from, to) = range.expected.expect("a range of ours");
+            let (from, to) = range.expected.expect("the range must contain ids of Medlift");
             assert_eq!((from, range.scan.from.clone()), (Id(first), Some(uuid(Id(first)))));
             assert_eq!(to.is_none(), at == 15);
             assert!(to.is_none_or(|to| range.scan.to == Some(uuid(to))));
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_lists_100_differences_and_hides_values_unless_asked() {
+    fn by_default_100_differences_are_listed_without_values() {
         let found = Options::new(IdentityKey::default());
         assert_eq!(
             (found.differences_max, found.show_values, found.cursors, found.excused.is_none()),

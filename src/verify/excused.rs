@@ -1,25 +1,26 @@
-//! The records that may be missing or different in a load's own verification, by `_id`. They are in memory, or in a
-//! temporary file if there are many.
+//! The records that the verification of a load excuses: they may be missing or different. The ledger lists their
+//! `_id`s, because the server refused them, or because other content was kept under their `_id`s. They are in memory,
+//! or in a temporary file if there are many.
 
 use super::report::Kind;
 use crate::encode::{Digest, Id};
 use crate::ledger::Exceptions;
 use crate::spill::{Merge, Sorted, Sorter, SpillError, SpilledEntry};
 
-/// Marks a refused record, in the field for an entry's source.
+/// Marks a refused record, in the field `source` of its entry.
 const REFUSED: u32 = 0;
-/// Marks a record that other content kept out, in the same field.
+/// Marks a record that was kept out by other content, in the field `source` of its entry.
 const KEPT_OUT: u32 = 1;
 
-/// Collects the exceptions of a load.
+/// Collects the exceptions of a load, to sort them.
 #[derive(Debug)]
 pub(crate) struct Excuses(Sorter);
 
-/// The exceptions in `_id` order.
+/// The exceptions of a load, in `_id` order.
 #[derive(Debug, Clone)]
 pub struct Excused(Sorted);
 
-/// The exceptions of a range of `_id`s. They must be requested in ascending order.
+/// The exceptions in a range of `_id`s. Must be queried in ascending `_id` order.
 #[derive(Debug)]
 pub(super) struct ExcusedRange {
     entries: Merge,
@@ -27,7 +28,8 @@ pub(super) struct ExcusedRange {
 }
 
 impl Excuses {
-    /// Keeps `bytes_max` bytes in memory, and the rest in a temporary file with 44 bytes for each record.
+    /// Makes an empty collection. Keeps `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
+    /// for each record.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
@@ -45,7 +47,7 @@ impl Excuses {
         Ok(())
     }
 
-    /// Ends the input.
+    /// Sorts the exceptions.
     ///
     /// # Errors
     /// If the temporary file cannot be used.
@@ -55,7 +57,7 @@ impl Excuses {
 }
 
 impl Excused {
-    /// The exceptions with `from <= _id` and, if `to` is given, `_id < to`.
+    /// Returns the exceptions with `from <= _id` and, if `to` is given, `_id < to`.
     pub(super) fn range(&self, from: Id, to: Option<Id>) -> Result<ExcusedRange, SpillError> {
         let mut entries = self.0.range(from, to)?;
         let next = entries.next().transpose()?;
@@ -64,9 +66,9 @@ impl Excused {
 }
 
 impl ExcusedRange {
-    /// Returns true if the record with this `_id` may show this kind of difference. Each call must have a greater `_id`
-    /// than the one before. A refused record may be missing or stored with earlier content. A record that was kept out
-    /// must not be missing.
+    /// Returns true if this kind of difference is excused for the record with this `_id`. A refused record may be
+    /// missing or different. A record that was kept out may be different, but not missing. Each call must have a
+    /// greater `_id` than the call before.
     pub(super) fn excuses(&mut self, id: Id, kind: Kind) -> Result<bool, SpillError> {
         let mut is_excused = false;
         while let Some(entry) = self.next.filter(|entry| entry.id <= id) {

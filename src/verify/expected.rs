@@ -1,31 +1,33 @@
-//! The documents that a collection must contain according to its source: one for each `_id`, with duplicates and
-//! conflicts resolved.
+//! The documents that a collection must contain according to its sources: one for each `_id`, after duplicates and
+//! conflicts are resolved.
 
 use crate::encode::{Digest, Id};
 use crate::spec::OnConflict;
 use crate::spill::{Merge, Sorted, Sorter, SpillError, SpilledEntry};
 
-/// Most rows that are remembered for one document. Further copies are only counted.
+/// Maximum number of rows that are stored for one document, for the report of differences. Further rows with the same
+/// content are only counted.
 pub(crate) const ROWS_LISTED_MAX: usize = 10;
 
-/// Collects the records of a source while it is read again.
+/// Collects the records of the sources while they are read again.
 #[derive(Debug)]
 pub struct Expectation(Sorter);
 
 impl Expectation {
-    /// Keeps `bytes_max` bytes in memory, and the rest in a temporary file with 44 bytes for each record.
+    /// Makes an empty collection. Keeps `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
+    /// for each record.
     pub fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
 
-    /// Adds a record: its `_id`, the digest of its body, the index of its source and its row number there, from 1.
-    /// Records may be added in any order.
+    /// Adds a record. `digest` is that of its body, `source` the index of its source, and `row` its row number in the
+    /// source, from 1. Records may be added in any order.
     pub fn push(&mut self, id: Id, digest: Digest, source: u32, row: u64) -> Result<(), SpillError> {
         self.0.push(SpilledEntry { id, source, row, digest })
     }
 
-    /// Ends the source. If records share an `_id` but differ, the first or the last one in the order of sources and
-    /// rows is expected, depending on `on_conflict`.
+    /// Sorts the records and resolves conflicts. If several records have one `_id` and different content, `on_conflict`
+    /// decides whether the first or the last one is expected, in the order of sources and rows.
     pub fn settle(self, on_conflict: OnConflict) -> Result<Expected, SpillError> {
         Ok(Expected { records: self.0.into_sorted()?, on_conflict })
     }
@@ -39,12 +41,12 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Number of records that were added, including duplicates and conflicts.
+    /// Returns the number of records that were added, including duplicates and conflicts.
     pub fn records(&self) -> u64 {
         self.records.len()
     }
 
-    /// The documents with `from <= _id` and, if `to` is given, `_id < to`.
+    /// Returns the expected documents with `from <= _id` and, if `to` is given, `_id < to`.
     pub fn range(&self, from: Id, to: Option<Id>) -> Result<ExpectedRange, SpillError> {
         let mut entries = self.records.range(from, to)?;
         let next = entries.next().transpose()?;
@@ -52,22 +54,22 @@ impl Expected {
     }
 }
 
-/// One document that the source requires.
+/// A document that the collection must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedDocument {
-    /// Its `_id`.
+    /// The document's `_id`.
     pub id: Id,
-    /// The digest of its body.
+    /// The digest of the document's body.
     pub digest: Digest,
-    /// Source and row of the records with this content, at most [`ROWS_LISTED_MAX`] of them.
+    /// Source and row of the records with this content. At most [`ROWS_LISTED_MAX`].
     pub rows: Vec<(u32, u64)>,
-    /// Further records with the same content.
+    /// Number of further records with the same content.
     pub duplicates: u64,
-    /// Records with the same `_id` and other content, which the conflict rule excluded.
+    /// Number of records with the same `_id` and other content, which lost the conflict.
     pub conflicts: u64,
 }
 
-/// Expected documents of a range of `_id`s.
+/// The expected documents in a range of `_id`s.
 #[derive(Debug)]
 pub struct ExpectedRange {
     entries: Merge,
@@ -99,7 +101,7 @@ impl ExpectedDocument {
         Self { id: entry.id, digest: entry.digest, rows: vec![(entry.source, entry.row)], duplicates: 0, conflicts: 0 }
     }
 
-    /// Adds a later record with the same `_id`.
+    /// Adds a record with the same `_id` from a later row.
     fn settle(&mut self, entry: SpilledEntry, on_conflict: OnConflict) {
         if entry.digest == self.digest {
             self.duplicates += 1;
@@ -121,11 +123,11 @@ impl ExpectedDocument {
 mod tests {
     use super::*;
 
-    /// Checks that these records of one `_id`, each given as (digest, row), result in one document.
+    /// Checks the document that results from records with one `_id`. Each record is given as (digest, row).
     #[track_caller]
     fn check(records: &[(u128, u64)], on_conflict: OnConflict, digest: u128, rows: &[u64], counts: (u64, u64)) {
         let mut expectation = Expectation::new(0);
-        // Pushed in reverse order, because the order of arrival must not matter.
+        // Add the records in reverse order, because the order must not matter.
         for &(digest, row) in records.iter().rev() {
             expectation.push(Id([7; 16]), Digest(digest), 0, row).expect("in memory");
         }
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_one_id_settle_to_one_document() {
+    fn records_with_one_id_give_one_document() {
         use OnConflict::{KeepFirst, KeepLast, Reject};
         for rule in [KeepFirst, KeepLast, Reject] {
             check(&[(1, 4)], rule, 1, &[4], (0, 0));
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_document_are_listed_up_to_a_bound() {
+    fn at_most_ten_rows_of_a_document_are_listed() {
         let copies: Vec<_> = (1..=5000).map(|row| (1, row)).collect();
         check(&copies, OnConflict::KeepFirst, 1, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], (4999, 0));
     }
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_has_its_first_id_and_not_its_end() {
+    fn a_range_contains_its_first_id_but_not_its_end() {
         let mut expectation = Expectation::new(0);
         for byte in 1..=5 {
             expectation.push(Id([byte; 16]), Digest(1), 0, u64::from(byte)).expect("in memory");

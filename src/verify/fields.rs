@@ -1,5 +1,5 @@
-//! Finds the names of the fields in which documents differ. A second pass over the source reads the expected documents
-//! again.
+//! Finds the names of the fields that differ, for the listed differences. The expected documents are read again from
+//! the sources.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,11 @@ use super::report::{DifferingField, Verification};
 use super::scan::{Scan, ScanError};
 use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ, value_at};
 
-/// Most bytes of documents that are kept for this. Further documents remain listed, but without names of fields.
+/// Maximum size of the expected documents in memory. Differences beyond this size are reported without the names of
+/// fields.
 const WANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The expected documents whose differing fields are not known yet.
+/// The expected documents of the listed differences. They are searched in the sources.
 #[derive(Debug, Default)]
 pub struct Wanted {
     open: HashMap<Id, Digest>,
@@ -21,8 +22,8 @@ pub struct Wanted {
 }
 
 impl Verification {
-    /// The listed documents whose differing fields are not known yet. Offer the source's documents to the result, then
-    /// call [`name_fields`].
+    /// Returns the expected documents whose differing fields are not known. Call [`offer`](Wanted::offer) with the
+    /// documents of the sources, then [`name_fields`].
     pub fn wanted(&self) -> Wanted {
         let unnamed = self.listed.iter().filter(|difference| difference.fields.is_empty());
         Wanted { open: unnamed.filter_map(|difference| difference.wanted).collect(), ..Wanted::default() }
@@ -30,12 +31,12 @@ impl Verification {
 }
 
 impl Wanted {
-    /// Returns true if no more documents need to be offered.
+    /// Returns true if all documents were found.
     pub fn is_complete(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Keeps a copy of `document` if it is wanted.
+    /// Stores a copy of `document` if it is one of the expected documents.
     pub fn offer(&mut self, encoded: &Encoded, document: &[u8]) {
         if self.open.get(&encoded.id) != Some(&encoded.digest) {
             return;
@@ -48,9 +49,9 @@ impl Wanted {
     }
 }
 
-/// Adds the names of the differing fields to the listed documents that `wanted` has found. Each is read again from the
-/// collection. A document that was deleted or corrected meanwhile is left unchanged in the list. The values are
-/// included only with `show_values`.
+/// Adds the names of the differing fields to the differences whose expected document was found. Reads the stored
+/// documents again. If a stored document is now deleted or equal, its difference stays in the list, without names. Adds
+/// the values only if `show_values` is true.
 pub async fn name_fields(
     scan: &Scan,
     verification: &mut Verification,
@@ -73,7 +74,8 @@ pub async fn name_fields(
     Ok(())
 }
 
-/// The value with this name, in a form that distinguishes types: `{"$numberInt":"1"}` is not `{"$numberLong":"1"}`.
+/// Returns the value with this name as text that shows the type: `{"$numberInt":"1"}` is another value than
+/// `{"$numberLong":"1"}`.
 fn value_of(document: &[u8], name: &str) -> Option<String> {
     value_at(RawDocument::from_bytes(document).ok()?, name).map(extended_json::canonical)
 }
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_records_of_one_id_only_the_expected_one_is_taken() {
+    fn of_several_records_with_one_id_only_the_expected_one_is_stored() {
         let named = DifferingField { name: "Age".to_owned(), expected: None, stored: None };
         let found = Verification {
             listed: vec![

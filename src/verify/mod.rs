@@ -1,8 +1,9 @@
-//! Verifies, field by field, that a collection contains the documents that its source requires.
+//! Verifies that a collection contains exactly the documents that its sources give, field by field.
 //!
-//! The source is read again and its records are added to an [`Expectation`]. [`compare`] reads the collection in `_id`
-//! order, computes every document's digest from the stored bytes, and joins the two. The writer's counts are not used.
-//! The result contains no value of a document unless the user requested it.
+//! The sources are read again and encoded as in a load. Their records are collected in an [`Expectation`]. [`compare`]
+//! reads the collection in `_id` order, computes the digest of every document from the stored bytes, and compares it
+//! with the expected digest. Nothing that the writer counted is used. The result contains values of documents only if
+//! the user requested them.
 
 mod compare;
 mod excused;
@@ -23,13 +24,13 @@ pub use scan::{Range, Scan};
 
 use crate::spill::SpillError;
 
-/// Why a verification could not be completed.
+/// The cause why a verification did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The collection could not be read.
     #[error("cannot verify: {0}")]
     Scan(#[from] ScanError),
-    /// The source's records could not be sorted.
+    /// A temporary file for the source's records could not be used.
     #[error("cannot verify: {0}")]
     Spill(#[from] SpillError),
     /// A task of the comparison was cancelled or panicked.

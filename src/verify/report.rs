@@ -4,68 +4,69 @@ use serde::{Serialize, Serializer};
 
 use crate::encode::{Digest, Id};
 
-/// The result of a comparison. All counts are exact, even if only some differences are listed.
+/// The result of a verification. All counts are exact, even if only some of the differences are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Verification {
-    /// Records in the source, including duplicates and conflicts.
+    /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records with the same `_id` and content as another one.
+    /// Records whose `_id` and content an earlier record already had.
     pub duplicates: u64,
-    /// Records that were excluded because another one with the same `_id` won the conflict.
+    /// Records that are not expected, because another record with the same `_id` won the conflict.
     pub conflicts: u64,
-    /// Documents that the source requires.
+    /// Documents that the collection must contain according to the sources.
     pub expected: u64,
     /// Documents in the collection.
     pub found: u64,
-    /// Documents in the collection that are exactly as the source requires, bit for bit.
+    /// Expected documents that are stored with exactly the same bytes.
     pub equal: u64,
-    /// Documents that the source requires and the collection does not contain.
+    /// Expected documents that are not in the collection.
     pub missing: u64,
-    /// Documents in the collection that the source does not require.
+    /// Documents in the collection that are not expected.
     pub extra: u64,
-    /// Documents that the source does not require, if these do not count as differences.
+    /// Documents that are not expected, if such documents are permitted. They are counted here instead of in `extra`.
     pub others: u64,
-    /// The documents among `extra` and `others` whose `_id` cannot have been made by this program.
+    /// Documents among `extra` and `others` whose `_id` does not have the form of Medlift's `_id`s.
     pub foreign: u64,
-    /// Documents with an `_id` of the source and other content.
+    /// Documents with an expected `_id` but other content.
     pub different: u64,
-    /// Documents that are missing because the server refused them during the load. Counted only by a load's own
-    /// verification.
+    /// Documents that are missing because the server refused them during the load. Counted only when a load verifies
+    /// itself.
     pub refused: u64,
-    /// Documents with other content than the source requires, because the load kept the stored content or the server
-    /// refused the new one. Counted only by a load's own verification.
+    /// Documents that are different because the load kept the stored content, or because the server refused the new
+    /// content. Counted only when a load verifies itself.
     pub kept_out: u64,
     /// The first differences of each kind, in `_id` order.
     pub listed: Vec<Difference>,
     /// Sum of the digests of all expected documents.
     #[serde(serialize_with = "as_text")]
     pub source_digest: Digest,
-    /// Sum of the digests of all documents found, without foreign ones.
+    /// Sum of the digests of all documents in the collection, except those that `foreign` counts.
     #[serde(serialize_with = "as_text")]
     pub collection_digest: Digest,
 }
 
-/// One difference.
+/// A difference between the sources and the collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The kind of the difference.
+    /// The kind of difference.
     pub kind: Kind,
-    /// The document's `_id`: a UUID or an `ObjectId`. Of any other `_id` only the BSON type is shown, because the value
-    /// may be a person's name or number. If values were requested, a foreign `_id` is shown as canonical extended JSON.
+    /// The document's `_id`. A UUID or an `ObjectId` is shown. Of any other `_id` only the BSON type is shown, because
+    /// its value may be a patient's name or number. If the user requested values, every `_id` is shown, as canonical
+    /// extended JSON.
     #[serde(rename = "_id")]
     pub id: String,
-    /// The records that require the document, at most ten.
+    /// The rows whose document is expected. At most ten.
     pub rows: Vec<RowOfSource>,
-    /// The fields that differ. Empty until they have been determined.
+    /// The fields that differ. Empty until [`name_fields`](super::name_fields) has found them.
     pub fields: Vec<DifferingField>,
-    /// The expected document's `_id` and digest, with which it is found again in the source.
+    /// The expected document's `_id` and digest, to find the document again in the sources.
     #[serde(skip)]
     pub(super) wanted: Option<(Id, Digest)>,
 }
 
 #[cfg(test)]
 impl Difference {
-    /// A difference without rows and fields.
+    /// Makes a difference without rows and fields.
     pub(crate) fn example(kind: Kind, id: &str) -> Self {
         Self { kind, id: id.to_owned(), rows: Vec::new(), fields: Vec::new(), wanted: None }
     }
@@ -75,18 +76,18 @@ impl Difference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The collection does not contain the document.
+    /// The document is expected, but not in the collection.
     Missing,
-    /// The source does not require the document.
+    /// The document is in the collection, but not expected.
     Extra,
-    /// The document differs from the one that the source requires.
+    /// The collection has other content under the document's `_id`.
     Different,
 }
 
-/// A position in the source.
+/// A row of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RowOfSource {
-    /// Index of the source, in the order in which sources are read.
+    /// Index of the source, in the order in which the sources are read.
     pub source: u32,
     /// Row number in the source, from 1. The header and blank rows do not count.
     pub row: u64,
@@ -95,35 +96,37 @@ pub struct RowOfSource {
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DifferingField {
-    /// The dotted name.
+    /// The dotted name of the field, for example `Address.City`.
     pub name: String,
-    /// The value that the source requires, as canonical extended JSON. Only if values were requested and the field
-    /// exists.
+    /// The value according to the sources, as canonical extended JSON. Only if the user requested values and the
+    /// document has the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// The value in the collection, in the same form.
+    /// The value in the collection, as canonical extended JSON. Only if the user requested values and the document has
+    /// the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<String>,
 }
 
 impl Verification {
-    /// Returns true if the collection contains exactly the documents that the source requires.
+    /// Returns true if the collection contains exactly the expected documents.
     pub const fn is_clean(&self) -> bool {
         self.holds_all() && self.extra == 0
     }
 
-    /// Returns true if every document that the source requires is in the collection. Other documents do not matter.
+    /// Returns true if the collection contains all expected documents. Ignores other documents.
     pub const fn holds_all(&self) -> bool {
         self.missing == 0 && self.different == 0
     }
 
-    /// Counts documents that the source does not require as no differences, because other loads may have written them.
-    pub fn leave_extra(&mut self) {
+    /// Permits documents that are not expected, for example because other loads wrote them: counts them in `others`
+    /// instead of in `extra`.
+    pub fn permit_extra(&mut self) {
         self.others += std::mem::take(&mut self.extra);
         self.listed.retain(|difference| difference.kind != Kind::Extra);
     }
 
-    /// Adds the result for another range of `_id`s, and keeps at most `listed_max` differences of each kind.
+    /// Adds the result for the next range of `_id`s. Lists at most `listed_max` differences of each kind.
     pub(super) fn append(&mut self, part: Self, listed_max: usize) {
         self.records += part.records;
         self.duplicates += part.duplicates;
@@ -155,7 +158,7 @@ fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Er
 mod tests {
     use super::*;
 
-    /// A result whose every count is another power of ten times `times`.
+    /// Makes a result in which each count is another power of ten, multiplied by `times`.
     fn counted(times: u64, listed: Vec<Difference>) -> Verification {
         Verification {
             records: times,
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_and_the_first_differences_of_each_kind_are_listed() {
+    fn parts_are_added_and_the_first_differences_of_each_kind_are_listed() {
         use Kind::{Different, Extra, Missing};
         let mut whole = counted(2, vec![Difference::example(Missing, "a"), Difference::example(Extra, "b")]);
         let more = [(Missing, "c"), (Missing, "d"), (Different, "e"), (Extra, "f"), (Different, "g"), (Different, "h")];
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_difference_makes_a_result_unclean() {
+    fn a_result_with_a_difference_is_not_clean() {
         let check = |found: Verification, clean: bool, holds_all: bool| {
             assert_eq!((found.is_clean(), found.holds_all()), (clean, holds_all), "{found:?}");
         };
@@ -204,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_of_others_are_no_difference_where_that_is_said() {
+    fn permitted_extra_documents_are_not_differences() {
         let listed =
             [Kind::Extra, Kind::Missing, Kind::Extra, Kind::Different].map(|kind| Difference::example(kind, "x"));
         let mut found = Verification {
@@ -215,7 +218,7 @@ mod tests {
             listed: listed.to_vec(),
             ..Verification::default()
         };
-        found.leave_extra();
+        found.permit_extra();
         assert_eq!((found.extra, found.others, found.missing, found.different), (0, 3, 1, 1));
         assert_eq!(found.listed, [Difference::example(Kind::Missing, "x"), Difference::example(Kind::Different, "x")]);
     }

@@ -1,7 +1,7 @@
-//! Reads a collection in `_id` order, in ranges. If a cursor fails, the range continues after the last document.
+//! Reads a collection in `_id` order, in ranges. If a cursor fails, continues after the last document that was read.
 //!
-//! Every query is bounded by `min` and `max` on the index `_id_`. A `$gt` in a filter would match only values of its
-//! own BSON type. Index bounds include every document, even if its `_id` has a type that this program never writes.
+//! Each query uses `min` and `max` on the index `_id_`, not a filter with `$gt`. `$gt` matches only values of the same
+//! BSON type. `min` and `max` also match documents whose `_id` has a type that Medlift never writes.
 
 use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
@@ -12,11 +12,11 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use crate::encode::Id;
 use crate::server::{ATTEMPTS_MAX, Failure, patiently, pause};
 
-/// Most documents in one reply. The server ends a reply at 16 MiB in any case. Measured with documents of 430 bytes:
-/// 2,000 are slower; more than 8,000 use more memory and are not faster.
+/// Maximum number of documents in one reply. The server also limits a reply to 16 MiB. Measured with documents of 430
+/// bytes: with 2,000 documents the scan is slower, and with more than 8,000 it is not faster but uses more memory.
 const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
-/// Reading the collection failed.
+/// The collection could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read collection `{namespace}` in `_id` order: {failure}")]
 pub struct ScanError {
@@ -25,40 +25,39 @@ pub struct ScanError {
 }
 
 impl ScanError {
-    /// The failure of the server or the driver.
+    /// Returns the failure of the server or of the driver.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
 }
 
-/// A collection that is read from the primary with read concern majority.
+/// Reads a collection from the primary with read concern majority.
 #[derive(Debug, Clone)]
 pub struct Scan {
     collection: Collection<RawDocumentBuf>,
 }
 
-/// A half-open range of `_id`s in the server's order over all BSON types. `None` means that the range has no limit at
-/// that end.
+/// A range of `_id`s in the server's order of all BSON types. `None` means that the range has no limit at that end.
 #[derive(Debug, Clone, Default)]
 pub struct Range {
-    /// The first `_id`.
+    /// The first `_id` of the range.
     pub from: Option<Bson>,
     /// The first `_id` after the range.
     pub to: Option<Bson>,
 }
 
 impl Scan {
-    /// All documents of `collection`.
+    /// Makes a scan of `collection`.
     pub fn new(collection: &Collection<RawDocumentBuf>) -> Self {
         Self { collection: collection.clone() }
     }
 
-    /// Begins to read a range. The query is sent when the first batch is requested.
+    /// Prepares the reading of a range. The first call of [`next_batch`](RangeScan::next_batch) sends the query.
     pub fn range(&self, range: Range) -> RangeScan {
         RangeScan { scan: self.clone(), range, last: None, cursor: None, done: false }
     }
 
-    /// One document by its `_id`, as it is stored.
+    /// Returns the stored document with this `_id`.
     pub async fn document(&self, id: Id) -> Result<Option<RawDocumentBuf>, ScanError> {
         let find = || {
             let found = self.collection.find_one(doc! { "_id": uuid(id) }).read_concern(ReadConcern::majority());
@@ -91,7 +90,7 @@ impl Scan {
     }
 }
 
-/// Reads one range batch by batch.
+/// Reads one range, batch by batch.
 pub struct RangeScan {
     scan: Scan,
     range: Range,
@@ -102,11 +101,11 @@ pub struct RangeScan {
 }
 
 impl RangeScan {
-    /// Returns the next documents, at least one, or `None` at the end of the range.
+    /// Returns the next documents, at least one. Returns `None` at the end of the range.
     ///
-    /// If the cursor fails (killed, expired, connection lost, another primary elected), the scan continues after the
-    /// last document that it returned, so that each is seen once. It gives up after [`ATTEMPTS_MAX`] failures without
-    /// progress.
+    /// If the cursor fails, the scan continues after the last document that was returned, so that each document is
+    /// returned once. A cursor fails for example if the connection breaks or another primary is elected. After
+    /// [`ATTEMPTS_MAX`] failures without progress, returns the error.
     pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
         let mut attempt = 0;
         while !self.done {
@@ -127,13 +126,14 @@ impl RangeScan {
         Ok(None)
     }
 
-    /// Returns `None` for a reply without new documents. This may or may not be the end of the range.
+    /// Returns the documents of the next reply. Returns `None` if the reply has no new documents, at the end of the
+    /// range or before.
     async fn try_next_batch(&mut self) -> mongodb::error::Result<Option<Batch>> {
         let mut resumed = None;
         let cursor = if let Some(cursor) = &mut self.cursor {
             cursor
         } else {
-            // `last` is kept until a reply arrives, because the query itself may fail more than once.
+            // `last` stays set until a reply arrives, because the query may fail more than once.
             if let Some(last) = &self.last {
                 self.range.from = Some(Bson::try_from(last.clone())?);
                 resumed = Some(last.clone());
@@ -149,7 +149,8 @@ impl RangeScan {
         Ok((batch.documents > batch.skip).then_some(batch))
     }
 
-    /// A query with `min` and without `max` ends before the `_id` `MaxKey`. A separate query asks for that `_id`.
+    /// Ends the range, or continues with the `_id` `MaxKey`: a query with `min` and without `max` does not return a
+    /// document with this `_id`, so a separate query is needed.
     fn end(&mut self) {
         let asked_for_all = self.range.from.is_none() || self.range.from == Some(Bson::MaxKey);
         self.done = asked_for_all || self.range.to.is_some();
@@ -163,14 +164,14 @@ impl RangeScan {
 pub struct Batch {
     reply: RawBatch,
     documents: usize,
-    /// 1 if the first document was returned before, because a resumed range begins at the last one returned. Otherwise
+    /// 1 if the first document was already returned: a resumed range begins with the last returned document. Otherwise
     /// 0.
     skip: usize,
     last: Option<RawBson>,
 }
 
 impl Batch {
-    /// Checks the whole reply once, so that returning its documents cannot fail.
+    /// Checks all documents of the reply, so that [`documents`](Self::documents) cannot fail.
     fn new(reply: RawBatch, seen: Option<&RawBson>) -> mongodb::error::Result<Self> {
         let (mut documents, mut skip, mut last) = (0, 0, None);
         for document in reply.doc_slices()? {
@@ -184,7 +185,7 @@ impl Batch {
         Ok(Self { reply, documents, skip, last })
     }
 
-    /// The documents as the server stores them.
+    /// Returns the stored documents.
     pub fn documents(&self) -> impl Iterator<Item = &[u8]> {
         let documents = self.reply.doc_slices().ok().into_iter().flatten();
         documents.filter_map(|document| Some(document.ok()?.as_document()?.as_bytes())).skip(self.skip)
@@ -195,7 +196,7 @@ fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
     document.get("_id").ok().flatten()
 }
 
-/// The `_id` as a BSON value.
+/// Returns the `_id` as a BSON value.
 pub(super) fn uuid(id: Id) -> Bson {
     Bson::Binary(id.to_binary())
 }

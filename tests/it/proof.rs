@@ -131,7 +131,7 @@ fn a_collection_that_was_replaced_or_thinned_by_hand_makes_the_ledger_forget() {
     place.load(&two, &[], 0);
     let again = place.load(&one, &[], 0);
     assert_eq!(again["outcome"], "loaded", "{again}");
-    assert!(again["notes"].to_string().contains("dropped and made again"), "{again}");
+    assert!(again["notes"].to_string().contains("dropped and created again"), "{again}");
     let documents = place.documents();
     block_on(async { documents.delete_many(doc! { "Age": { "$gte": 0 } }).await.unwrap() });
     block_on(async {

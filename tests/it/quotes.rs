@@ -226,6 +226,6 @@ fn a_collection_is_not_dropped_for_a_source_that_cannot_be_read_to_its_end() {
     let uri = crate::server::shared().uri();
     let piped = crate::program::medlift(load.iter().chain(&["-", "--uri", &uri, "--db", &place.database]));
     let run = piped.input("id\n2\n").run().expect_code(2);
-    assert!(run.stderr.contains("only once") && run.stderr.contains("write it to a file"), "{}", run.stderr);
+    assert!(run.stderr.contains("only once") && run.stderr.contains("save it in a file"), "{}", run.stderr);
     assert_eq!(count(&place, doc! {}), 1);
 }

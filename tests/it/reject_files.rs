@@ -29,7 +29,7 @@ fn two_targets_share_no_reject_file() {
     let file = place.dir.path().join("a.csv.rejects.csv");
     let second = place.dir.path().join("a.csv.2.rejects.csv");
     assert!(
-        run.stdout.contains("a.csv.2.rejects.csv") && run.stdout.contains("was left as it is"),
+        run.stdout.contains("a.csv.2.rejects.csv") && run.stdout.contains("was not changed"),
         "{}{}",
         run.stdout,
         run.stderr
@@ -62,7 +62,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
     // A named file with other rows is refused, also by a dry run.
     for options in [&["--reload"][..], &["--dry-run"]] {
         let run = place.run(&[&["load", text(&path), "--rejects", text(&file)], options].concat()).expect_code(1);
-        assert!(run.stderr.contains("it holds rows that this load did not write"), "{}", run.stderr);
+        assert!(run.stderr.contains("it contains rows that this load did not write"), "{}", run.stderr);
         assert_eq!(read(&file), corrected);
         assert_eq!(bits(), 0o640);
     }
@@ -87,7 +87,7 @@ fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
     let edited = left.replacen('\n', "\n# corrected\n", 1);
     fs::write(&file, &edited).unwrap();
     let refused = load(&server, &place, text(&path), &SLOWLY).run().expect_code(1);
-    assert!(refused.stderr.contains("it was changed since this load was interrupted"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the file has changed since this load was interrupted"), "{}", refused.stderr);
     assert_eq!(read(&file), edited);
     // The file is restored, with another program's rows at its end.
     fs::write(&file, format!("{left}somebody's\n")).unwrap();
@@ -300,7 +300,7 @@ fn an_unfinished_load_can_be_begun_anew() {
         }
         let options: &[&str] = if how == "reload" { &["--reload"] } else { &[] };
         let run = load(&server, &place, text(&path), options).run().expect_code(0);
-        assert!(run.stdout.contains("is not resumed because"), "{how}: {}", run.stdout);
+        assert!(run.stdout.contains("is not resumed, because"), "{how}: {}", run.stdout);
         crate::load::block_on(async { ledger.drop().await.unwrap() });
     }
 }

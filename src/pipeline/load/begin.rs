@@ -1,4 +1,4 @@
-//! The beginning of a load: examines the target, and determines whether the load is new, interrupted before, or
+//! The beginning of a load: examines the target, and finds out whether this load is new, interrupted or already
 //! complete.
 
 use super::{Load, LoadOptions, LoadTarget, keeping, reading, writing};
@@ -13,8 +13,8 @@ use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {
-    /// Examines the targets and the reject files. With `--drop`, reads every source to its end and then drops the
-    /// collections. `target` is the collection of the first kind of document.
+    /// Examines the targets and opens the reject files. With `--drop`, reads every source to its end and then drops the
+    /// collections. If the spec has several kinds of documents, their collections are in the database of `target`.
     pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
@@ -24,7 +24,7 @@ impl<'a> Load<'a> {
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = Vec::new();
         if options.drop {
-            // Dropped documents cannot be restored, so every source is first read to its end.
+            // Dropped documents cannot be restored. So first make sure that every source can be read to its end.
             sources = plan.identities_of_readable()?;
             for lane in &targets {
                 lane.refuse_busy().await?;
@@ -38,8 +38,8 @@ impl<'a> Load<'a> {
         for lane in &mut targets {
             states.push(lane.examine().await?);
         }
-        // For an empty collection no earlier load matters. Its sources are hashed later, in parallel with the first
-        // blocks.
+        // If all collections are empty, no earlier load matters. The sources are then hashed later, while the first
+        // blocks are encoded.
         if sources.is_empty() && states.iter().any(|state| !state.first_load) {
             sources = plan.identities()?;
         }
@@ -50,8 +50,8 @@ impl<'a> Load<'a> {
         Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
-    /// Takes the lease and looks for an earlier load of the same sources, if their hashes are known already. Returns
-    /// true if there is nothing to write.
+    /// Takes the lease and looks for an earlier load of the same sources. Returns true if that load is complete, so
+    /// that nothing has to be written. Does nothing if the sources are not hashed yet.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.document.sources.is_empty() {
             return Ok(false);
@@ -63,7 +63,7 @@ impl<'a> Load<'a> {
         let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(false) };
         if let Some(why) = self.is_invalid(&prior).await? {
             self.notes.push(format!(
-                "load {} of these sources no longer counts because {why}; everything is written again",
+                "load {} of these sources is ignored, because {why}; everything is written again",
                 prior.id
             ));
             return Ok(false);
@@ -76,8 +76,8 @@ impl<'a> Load<'a> {
             return Ok(is_done);
         }
         if self.options.reload || prior.version != self.document.version {
-            let why = if self.options.reload { "of --reload" } else { "it was begun by another version" };
-            self.notes.push(format!("load {} is not resumed because {why}; everything is written again", prior.id));
+            let why = if self.options.reload { "--reload was given" } else { "it was begun by another version" };
+            self.notes.push(format!("load {} is not resumed, because {why}; everything is written again", prior.id));
             return Ok(false);
         }
         match self.account.resume(&prior)? {
@@ -87,7 +87,7 @@ impl<'a> Load<'a> {
             }
             Resumed::Gone(name) => {
                 self.notes.push(format!(
-                    "load {} cannot be resumed because its reject file {name} is missing; everything is written again",
+                    "load {} cannot be resumed, because its reject file {name} is missing; everything is written again",
                     prior.id
                 ));
             }
@@ -95,23 +95,24 @@ impl<'a> Load<'a> {
         Ok(false)
     }
 
-    /// Why a collection can no longer contain all documents of an earlier load; `None` if all can.
+    /// Returns why a collection cannot contain all documents of an earlier load any more. `None` if it may contain
+    /// them.
     async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
         for (lane, state) in self.targets.iter().zip(prior.targets()) {
             if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)
                 && then != now
             {
-                return Ok(Some("the collection was dropped and made again since"));
+                return Ok(Some("the collection was dropped and created again after it"));
             }
             let brought = state.counts.written + state.counts.already_present;
             if !lane.bulk.holds_at_least(brought).await.map_err(writing)? {
-                return Ok(Some("the collection holds fewer documents than the load brought"));
+                return Ok(Some("the collection has fewer documents than that load wrote"));
             }
         }
         Ok(None)
     }
 
-    /// Takes the lease and determines the identity of each collection.
+    /// Takes the lease of the load, and checks the identity of each collection.
     async fn claim(&mut self) -> Result<(), Error> {
         let claim = Claim::take(&self.ledger, &self.document.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
@@ -119,7 +120,8 @@ impl<'a> Load<'a> {
         let mut states = self.document.targets();
         for (lane, state) in self.targets.iter_mut().zip(&mut states) {
             lane.bulk = lane.bulk.clone().guarded_by(claim.guard());
-            // The collection was examined before the lease was taken. Another load may have filled it in between.
+            // The collection was examined before this process had the lease. Another load may have written to it since
+            // then.
             if state.first_load && !lane.bulk.is_empty().await.map_err(writing)? {
                 if !self.plan.is_read_once() {
                     self.claim = Some(claim);
@@ -142,7 +144,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Writes the load to the ledger. The load may write documents only after this.
+    /// Writes the load's document to the ledger. Only after that may the load write documents.
     pub(super) async fn register(&mut self) -> Result<(), Error> {
         if self.document.sources.is_empty() {
             self.document.sources = self.plan.identities()?;
@@ -173,11 +175,12 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if the collection cannot be loaded into.
+    /// Fails if a collection cannot be the target of a load.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
-            let problem = format!("`{collection}` is where loads are recorded; give another --collection");
+            let problem =
+                format!("Medlift records its loads in the collection `{collection}`; give another --collection");
             return Err(Error::Usage(problem));
         }
         schema::refuse_warning(&self.target).await?;
@@ -185,7 +188,7 @@ impl<'a> LoadTarget<'a> {
         Ok(())
     }
 
-    /// Fails if another load into the collection is under way.
+    /// Fails if another load writes to the collection.
     async fn refuse_busy(&self) -> Result<(), Error> {
         match self.ledger.other_load("").await.map_err(reading)? {
             Some(held) => Err(Error::Busy(Box::new(held))),
@@ -193,7 +196,7 @@ impl<'a> LoadTarget<'a> {
         }
     }
 
-    /// Examines the collection and returns the state with which a load into it begins.
+    /// Examines the collection. Returns the state that the ledger stores for it at the beginning of the load.
     async fn examine(&mut self) -> Result<TargetState, Error> {
         let first_load = self.bulk.is_empty().await.map_err(writing)?;
         if first_load {

@@ -1,4 +1,4 @@
-//! The reading side of a load: collects encoded blocks into chunks and sends them to the writer.
+//! Reads for a load: collects encoded blocks into chunks and sends the chunks to the writer.
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -14,25 +14,25 @@ use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
-/// The counts of the reading side. They include blocks that an earlier, interrupted process settled.
+/// What the reading part of a load has counted. Includes blocks that an earlier, interrupted process committed.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
     pub(in crate::pipeline) rejected: u64,
-    /// What cleaning changed, by kind of document.
+    /// The changes that cleaning made, by kind of document.
     pub(in crate::pipeline) tallies: Vec<Tally>,
     pub(in crate::pipeline) rejects: RejectCounts,
-    /// Observations about the rows, by source.
+    /// What was noticed in the rows, by source.
     pub(in crate::pipeline) notices: Vec<Notices>,
     pub(super) over_limit: bool,
 }
 
-/// Collects blocks into chunks and sends them to the writer.
+/// Collects blocks into chunks and sends the chunks to the writer.
 pub(super) struct Outlet<'a> {
     pub(super) builder: ChunkBuilder,
     pub(super) to_writer: mpsc::Sender<Chunk>,
     pub(super) places: Places,
-    /// Whether the current chunk has taken its place.
+    /// Whether a place in memory is reserved for the current chunk.
     pub(super) is_placed: bool,
     pub(super) spares: &'a Spares,
 }
@@ -57,8 +57,8 @@ impl Outlet<'_> {
     fn send(&mut self, chunk: Option<Chunk>) -> Result<(), Error> {
         let Some(mut chunk) = chunk else { return Ok(()) };
         if chunk.is_settled {
-            // Only the `_id`s and digests matter. The documents' memory is reused, and the next chunk takes this one's
-            // place.
+            // The chunk is already committed, so only its `_id`s and digests are needed. Free its documents. The next
+            // chunk can use its place.
             chunk.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
         }
         self.is_placed = chunk.is_settled;
@@ -70,7 +70,7 @@ fn writer_ended() -> Error {
     Error::Stopped("the writer ended early".into())
 }
 
-/// Reads, parses, cleans and encodes all sources, and sends them to the writer chunk by chunk.
+/// Reads, parses, cleans and encodes all sources, and sends the result to the writer in chunks.
 pub(super) fn read(
     stages: &Stages<'_>,
     mut outlet: Outlet,
@@ -101,10 +101,10 @@ impl ReadSide {
     }
 }
 
-/// Runs blocking work on a separate thread while a future runs, and waits for both.
+/// Runs `blocking` on a new thread and `future` on this one, and waits for both.
 ///
 /// # Errors
-/// If the system cannot start another thread. Nothing has run then.
+/// If the system cannot start a thread. Neither of the two has run then.
 pub(super) fn run_both<A: Send, B>(
     blocking: impl FnOnce() -> A + Send,
     future: impl Future<Output = B>,

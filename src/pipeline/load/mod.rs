@@ -1,8 +1,9 @@
 //! The load: collects encoded blocks into chunks, writes the chunks to the collection, and records the outcomes in the
 //! ledger.
 //!
-//! `begin` examines the target and determines which load this is. `feed` reads. `write` writes and settles. `end`
-//! completes the collection and verifies it. A load has one owner at a time ([`Claim`]).
+//! `begin` examines the target, and finds out whether this load is new or was interrupted. `feed` reads. `write` writes
+//! and commits the chunks. `end` creates indexes and validator, and verifies the collection. A load has one owner at a
+//! time ([`Claim`]).
 
 mod begin;
 mod end;
@@ -29,45 +30,46 @@ use crate::write::{Bulk, Limits, Mode, WriteError};
 
 pub(super) use feed::ReadSide;
 
-/// Settings of a load in addition to its sources and target.
+/// The options of a load, except its sources and its target.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// How stored documents are treated.
+    /// How the load treats documents that are already stored.
     pub mode: Mode,
-    /// Whether to drop the collection first. The caller must have the user's consent.
+    /// Whether to drop the collection first. The caller must have asked the user.
     pub drop: bool,
-    /// Whether each document contains the load's id and the row number.
+    /// Whether each document contains its lineage: the load's id and the row number.
     pub lineage: bool,
-    /// The reject file; `None` for a file beside each source.
+    /// The file for the rejects of all sources. `None` for a file beside each source.
     pub rejects: Option<PathBuf>,
-    /// Limit on rejects at which the load stops; `None` for no limit.
+    /// The number of rejects above which the load stops. `None` for no limit.
     pub rejects_max: Option<RejectsMax>,
-    /// Whether to load again even if the ledger has this load as complete.
+    /// Whether to load everything again, even if the ledger says that this load is complete.
     pub reload: bool,
-    /// Whether to verify the content after the load.
+    /// Whether to verify the collection after the load.
     pub verify: bool,
-    /// Limits of batches.
+    /// Limits of the commands that write documents.
     pub limits: Limits,
-    /// Bytes of documents that are sorted and written together.
+    /// Maximum size of a chunk, in bytes.
     pub chunk_bytes_max: usize,
-    /// Time after which the lease of a load expires if its process has ended.
+    /// How long the lease of the load is valid without renewal. Another process can continue the load after that time.
     pub lease: Duration,
 }
 
-/// How many times a load begins again because other loads filled its empty collection.
+/// Maximum number of times that a load starts again because another load wrote into its empty collection at the same
+/// time.
 const BEGINNINGS_MAX: u32 = 3;
 
-/// The limit on rejects at which a load stops.
+/// The number of rejects above which a load stops.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectsMax {
-    /// More than this many.
+    /// A number of rows.
     Rows(u64),
-    /// More than this percentage of the rows read. Checked after the first 10,000 rows, and at the end.
+    /// A percentage of the rows read. Checked only after the first 10,000 rows, and at the end.
     Percent(f64),
 }
 
 impl RejectsMax {
-    /// With fewer rows a percentage is not meaningful.
+    /// With fewer rows, a percentage depends too much on chance.
     const ROWS_MIN: u64 = 10_000;
 
     pub(super) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
@@ -78,11 +80,11 @@ impl RejectsMax {
     }
 }
 
-/// Loads the plan's sources into the target. If another process has the lease, waits for this lease to expire. Begins
-/// again if another load fills the empty collection meanwhile.
+/// Loads the plan's sources into the target. If another process has the lease, waits until the lease expires. Starts
+/// again if another load writes into the empty collection at the same time.
 ///
 /// # Errors
-/// If the load stops. Everything settled before is durable, and the same command continues from there.
+/// If the load stops. Committed chunks stay committed, and the same command continues after them.
 pub async fn load(
     plan: &Plan,
     target: &Target,
@@ -103,7 +105,7 @@ pub async fn load(
             _ => return result,
         };
         let lease = Some((held.lease.owner.id, held.lease.fence));
-        // A lease that did not expire was renewed, so its owner is alive.
+        // The lease was renewed while this process waited, so its owner is alive. Do not wait a second time.
         if waited_for == lease || !is_patient(interrupt, held.left, progress, &held.to_string()).await {
             return result;
         }
@@ -111,10 +113,13 @@ pub async fn load(
     }
 }
 
-/// Waits until a lease has expired. Returns false if the user asked to stop.
+/// Waits until a lease expires. Returns false if the user interrupts the program.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
     const POLL: Duration = Duration::from_millis(200);
-    progress.say(&format!("waiting up to {} s: these sources are being loaded by {held_by}", left.as_secs() + 1));
+    progress.say(&format!(
+        "waiting up to {} s, because another process loads these sources: {held_by}",
+        left.as_secs() + 1
+    ));
     let until = Instant::now() + left + POLL;
     while Instant::now() < until && !interrupt.is_asked() {
         tokio::time::sleep(POLL).await;
@@ -137,33 +142,33 @@ async fn attempt(
     result
 }
 
-/// A load in progress.
+/// A load that this process executes.
 struct Load<'a> {
     plan: &'a Plan,
     options: &'a LoadOptions,
-    /// The ledger of the load.
+    /// The ledger of the whole load. It is that of the first collection.
     ledger: Ledger,
     /// The collection of each kind of document.
     targets: Vec<LoadTarget<'a>>,
     /// The load's document in the ledger.
     document: LoadDocument,
-    /// Whether an earlier process began the load.
+    /// Whether an earlier process began this load.
     is_resumed: bool,
     claim: Option<Claim>,
     account: Account<'a>,
-    /// Messages about the ledger for the summary.
+    /// Messages for the summary about earlier loads of these sources.
     notes: Vec<String>,
 }
 
-/// A collection that a load writes to.
+/// A lane of the load: one kind of document, its collection and what is needed to write to it.
 struct LoadTarget<'a> {
     spec: &'a Spec,
     target: Target,
     /// The ledger of this collection.
     ledger: Ledger,
     bulk: Bulk,
-    /// The server's UUID of the collection when the load began; `None` if the collection did not exist, or the user has
-    /// no permission to see the UUID.
+    /// The collection's UUID on the server when the load began. `None` if the collection did not exist, or if the user
+    /// has no permission to read the UUID.
     uuid: Option<Uuid>,
 }
 
@@ -173,7 +178,7 @@ impl Load<'_> {
         let blocks = self.document.checkpoint.blocks;
         progress.tell(|| {
             let names: Vec<String> = self.targets.iter().map(|lane| lane.target.full_name()).collect();
-            format!("load {} into {}, {blocks} blocks settled before", self.document.id, names.join(", "))
+            format!("load {} into {}, {blocks} blocks committed before", self.document.id, names.join(", "))
         });
         if is_complete {
             return self.verify_only(interrupt, progress).await;
@@ -201,8 +206,8 @@ impl Load<'_> {
     }
 }
 
-/// How each source of the plan was read, and what was noticed in its rows. `notices` contains the sources up to the
-/// last one that was read.
+/// Describes how each source was read, and what was noticed in its rows. `notices` has one value for each source that
+/// was read.
 pub(super) fn source_notes(plan: &Plan, notices: &[Notices]) -> Vec<SourceNote> {
     let note = |(index, source): (usize, &super::SourcePlan)| {
         let notices = notices.get(index).cloned().unwrap_or_default();
@@ -228,13 +233,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rejects_stop_a_load_when_they_are_more_than_allowed() {
+    fn a_load_stops_above_its_limit_of_rejects() {
         let rows = |rejected| RejectsMax::Rows(3).is_exceeded(rejected, 10, false);
         assert_eq!((rows(3), rows(4)), (false, true));
         assert!(RejectsMax::Rows(0).is_exceeded(1, 1, false));
         let percent = |rejected, read, at_end| RejectsMax::Percent(1.5).is_exceeded(rejected, read, at_end);
         assert_eq!((percent(3, 200, true), percent(4, 200, true)), (false, true));
-        assert!(!percent(9_999, 9_999, false), "a share means nothing yet");
+        assert!(!percent(9_999, 9_999, false), "a percentage must not stop the load before 10,000 rows");
         assert_eq!((percent(150, 10_000, false), percent(151, 10_000, false)), (false, true));
         assert!(!percent(0, 0, true));
     }

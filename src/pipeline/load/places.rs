@@ -1,37 +1,39 @@
-//! Places for chunks in memory. A chunk takes a place when its first block arrives, and returns it when it is settled.
+//! Limits the number of chunks in memory. Each chunk needs a *place*. A chunk takes a place when its first block
+//! arrives, and returns it when it is committed.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A limited number of places.
+/// A limited number of places for chunks.
 #[derive(Clone)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
     runtime: Handle,
 }
 
-/// Closes the places when it is dropped.
+/// Closes the places when this value is dropped.
 pub(super) struct ClosedAtEnd(Places);
 
 impl Places {
-    /// `count` free places. Must be called inside a runtime.
+    /// Makes `count` free places. Must be called in a Tokio runtime.
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), runtime: Handle::current() }
     }
 
-    /// Waits on this thread for a free place and takes it. Returns false if the places are closed.
+    /// Blocks this thread until a place is free, and takes the place. Returns false if the places are closed.
     pub(super) fn take(&self) -> bool {
         self.runtime.block_on(self.free.acquire()).map(SemaphorePermit::forget).is_ok()
     }
 
-    /// Returns a place.
+    /// Makes one taken place free again.
     pub(super) fn put_back(&self) {
         self.free.add_permits(1);
     }
 
-    /// Returns a guard that closes the places when the writer ends, because then no place becomes free any more.
+    /// Returns a value that closes the places when it is dropped. The writer owns it: when the writer has ended, no
+    /// place becomes free, so the reader must not wait.
     pub(super) fn closed_at_end(&self) -> ClosedAtEnd {
         ClosedAtEnd(self.clone())
     }
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_it_was_put_back_and_nobody_waits_after_the_end() {
+    fn a_returned_place_is_free_and_closed_places_do_not_block() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let places = runtime.block_on(async { Places::new(2) });
         assert!(places.take() && places.take());

@@ -1,4 +1,4 @@
-//! Writes everything that is not settled yet to the collection, chunk by chunk.
+//! Writes all chunks that are not committed yet to the collection, and commits them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,11 +16,11 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
-/// Most `_id`s in one list of exceptions: 8 MB.
+/// Maximum number of `_id`s in one ledger document with exceptions. They have 8 MB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {
-    /// Reads and writes everything that is not settled yet.
+    /// Reads the sources, and writes and commits all blocks after the checkpoint.
     pub(super) fn write(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<ReadSide, Error> {
         let (plan, options) = (self.plan, self.options);
         let builder = ChunkBuilder::new(self.policies(), options.chunk_bytes_max, self.document.checkpoint.blocks);
@@ -33,7 +33,8 @@ impl Load<'_> {
         let write = async move {
             let _closed = places.closed_at_end();
             self.register().await?;
-            // Another load may have filled a collection before this load had its lease, so the policies are made again.
+            // Another load may have written to a collection before this load had its lease. So the policies are
+            // computed again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
                 Writer::new(lane.bulk.clone(), options.limits, policy, plan.key.clone(), plan.records_guess())
             };
@@ -50,12 +51,12 @@ impl Load<'_> {
             write_all(&mut writers, chunks, settle).await
         };
         let (read, written) = run_both(move || read(&stages, outlet, options.rejects_max), write)?;
-        // If both have an error, the writer's is the cause: the reader then only reports that the writer has ended.
+        // If both fail, the writer's error is the cause. The reader's error then only says that the writer has ended.
         written?;
         read
     }
 
-    /// The policy of each kind of document.
+    /// Returns the conflict policy of each kind of document.
     fn policies(&self) -> Vec<Policy> {
         let policy = |(lane, state): (&LoadTarget<'_>, TargetState)| Policy {
             mode: self.options.mode,
@@ -66,12 +67,12 @@ impl Load<'_> {
         self.targets.iter().zip(self.document.targets()).map(policy).collect()
     }
 
-    /// Records a settled chunk in the reject files and the ledger. The ledger changes last, so that counts and checkpoint
-    /// change together.
+    /// Commits a complete chunk: writes its rejects to the reject files, then counts and checkpoint to the ledger. The
+    /// ledger is last and is changed at once, so that counts and checkpoint always match.
     async fn settle(&mut self, settled: &[Settled]) -> Result<(), Error> {
         if self.account.prepare(settled)? {
-            // The ledger knows a reject file before the file contains rows. A resumed load can then recognize the rows
-            // as its own.
+            // Record a new reject file in the ledger before it contains rows. A resumed load then knows that the rows
+            // are its own.
             self.document.checkpoint.rejects = self.account.rejects.states();
             self.ledger.put(&mut self.document).await.map_err(keeping)?;
         }
@@ -92,9 +93,10 @@ impl Load<'_> {
     }
 }
 
-/// Returns the memory of a settled chunk's documents to the spares.
+/// Returns the memory of a committed chunk's documents to `spares`.
 fn recycle(settled: Vec<Settled>, spares: &Spares) {
-    // All kinds of a chunk share its blocks. The last one has them alone, unless a command still uses a chunk.
+    // The parts of a chunk share its blocks. Only the last part can free the blocks, and only if no command still uses
+    // them.
     let blocks =
         settled.into_iter().filter_map(|settled| Arc::try_unwrap(settled.chunk).ok()).map(|chunk| chunk.blocks);
     let blocks = blocks.reduce(|_, last| last).and_then(|blocks| Arc::try_unwrap(blocks).ok());

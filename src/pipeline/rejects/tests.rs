@@ -10,14 +10,14 @@ fn content(dir: &tempfile::TempDir, name: &str) -> String {
     fs::read_to_string(dir.path().join(name)).unwrap_or_else(|_| "absent".into())
 }
 
-/// A load that these reject files belong to.
+/// Makes the ledger document of a load that wrote these reject files.
 fn load_of(rejects: &Rejects<'_>) -> LoadDocument {
     let mut load = load();
     load.checkpoint.rejects = rejects.states();
     load
 }
 
-/// How a load with these files would be resumed: true, or the name of the file that is gone.
+/// Resumes a load with these files. Returns `None` if it can be resumed, or the name of the file that is missing.
 fn resumed(plan: &Plan, named: Option<&Path>, load: &LoadDocument) -> Result<Option<String>, Error> {
     match Rejects::open(plan, named)?.resume(load)? {
         Resumed::Yes => Ok(None),
@@ -49,15 +49,15 @@ fn each_source_has_its_file_with_one_header() {
     assert_eq!(states, expected);
     let load = load_of(&rejects);
     drop(rejects);
-    assert_eq!(content(&dir, "a.csv.rejects.csv"), "absent", "a file without a row goes away");
+    assert_eq!(content(&dir, "a.csv.rejects.csv"), "absent", "a reject file without rows must be removed");
     assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths);
     fs::write(dir.path().join("b.csv.rejects.csv"), "x".repeat(HEADER.len() + 6)).unwrap();
     fs::write(dir.path().join("c.csv.rejects.csv"), format!("{HEADER}3\n4\n")).unwrap();
-    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths[..0], "they were changed");
+    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths[..0], "changed files must not be reported");
 }
 
 #[test]
-fn one_named_file_takes_the_rejects_of_all_sources_with_the_same_columns() {
+fn one_named_file_receives_the_rejects_of_all_sources_with_the_same_columns() {
     let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
     let named = dir.path().join("all.csv");
     let mut rejects = Rejects::open(&plan, Some(&named)).unwrap();
@@ -74,7 +74,7 @@ fn one_named_file_takes_the_rejects_of_all_sources_with_the_same_columns() {
     assert_eq!(
         resumed(&plan, Some(&other), &load).unwrap().as_deref(),
         Some("all.csv"),
-        "another name is another load"
+        "a load with another --rejects must not be resumed"
     );
 
     let source = dir.path().join("b.csv");
@@ -83,7 +83,8 @@ fn one_named_file_takes_the_rejects_of_all_sources_with_the_same_columns() {
     assert!(matches!(Rejects::open(&plan, Some(&named)), Err(Error::Stopped(_))));
 }
 
-/// A file beside the source holds `there`; `left` is what an earlier load of the same key left. The name that the rejects get.
+/// Checks which name the reject file has if a file with the content `there` exists. The ledger knows `left` as the
+/// content that an earlier load with the same key wrote.
 #[track_caller]
 fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
     let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
@@ -108,7 +109,7 @@ fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
 }
 
 #[test]
-fn only_an_empty_file_or_one_that_a_load_of_the_same_key_left_is_overwritten() {
+fn only_an_empty_file_or_one_of_a_load_with_the_same_key_is_overwritten() {
     check_name("", "old\n", None, "a.csv.rejects.csv");
     check_name("old\n", "old\n", None, "a.csv.rejects.csv");
     check_name("old\n", "old\n", Some("ours"), "a.csv.rejects.csv");
@@ -125,7 +126,7 @@ fn names_are_numbered_from_the_second_on() {
 }
 
 #[test]
-fn a_named_file_with_rows_of_others_stops_the_load_before_it_begins() {
+fn a_named_file_with_other_rows_stops_the_load_before_it_begins() {
     let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
     let named = dir.path().join("all.csv");
     fs::write(&named, "by hand\n").unwrap();
@@ -137,7 +138,7 @@ fn a_named_file_with_rows_of_others_stops_the_load_before_it_begins() {
 }
 
 #[test]
-fn a_load_is_resumed_only_with_its_reject_files_as_they_were() {
+fn a_load_is_resumed_only_if_its_reject_files_are_unchanged() {
     let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
     let mut rejects = Rejects::open(&plan, None).unwrap();
     rejects.append(0, b"1\n").unwrap();
@@ -152,11 +153,19 @@ fn a_load_is_resumed_only_with_its_reject_files_as_they_were() {
         assert!(matches!(resumed(&plan, None, &load), Err(Error::RejectFile { .. })));
     }
     fs::write(&path, "").unwrap();
-    assert_eq!(resumed(&plan, None, &load).unwrap().as_deref(), Some("b.csv.rejects.csv"), "it was emptied");
+    assert_eq!(
+        resumed(&plan, None, &load).unwrap().as_deref(),
+        Some("b.csv.rejects.csv"),
+        "an emptied file must be reported as missing"
+    );
     fs::remove_file(&path).unwrap();
-    assert_eq!(resumed(&plan, None, &load).unwrap().as_deref(), Some("b.csv.rejects.csv"), "it is gone");
+    assert_eq!(
+        resumed(&plan, None, &load).unwrap().as_deref(),
+        Some("b.csv.rejects.csv"),
+        "a deleted file must be reported as missing"
+    );
 
-    // Rows after the load's own are moved at the end.
+    // Rows after those of the load are moved when it ends.
     fs::write(&path, [&whole[..], b"by hand\n"].concat()).unwrap();
     let mut rejects = Rejects::open(&plan, None).unwrap();
     assert!(matches!(rejects.resume(&load).unwrap(), Resumed::Yes));
@@ -166,7 +175,7 @@ fn a_load_is_resumed_only_with_its_reject_files_as_they_were() {
     assert_eq!(rejects.notes.len(), 1);
     drop(rejects);
 
-    // A file without a row may be gone, and another load's file is not resumed.
+    // A missing file is harmless if it had no rows. A file of another load is not continued.
     let mut without_rows = load.clone();
     without_rows.checkpoint.rejects[1].bytes = 0;
     fs::remove_file(&path).unwrap();
@@ -180,7 +189,7 @@ fn a_load_is_resumed_only_with_its_reject_files_as_they_were() {
 }
 
 #[test]
-fn few_files_are_open_at_once_however_many_sources_have_rejects() {
+fn only_a_few_reject_files_are_open_at_the_same_time() {
     let names: Vec<String> = (0..20).map(|number| format!("{number:02}.csv")).collect();
     let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), ROWS)).collect();
     let (dir, plan) = plan_of(&files);
