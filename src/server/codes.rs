@@ -1,7 +1,7 @@
-//! The table of server error codes and their meaning for the call that received them.
+//! The table of the server's error codes. It defines what a code means for the call that received it.
 //!
-//! Writer, ledger, verification and deployment all use this table. A code therefore ends a load, or causes a retry, no
-//! matter which command received it. Names and categories are those of MongoDB's
+//! Writer, ledger, verification and deployment all use this table. So the same code has the same effect everywhere: it
+//! either stops the command or causes a retry. Names and categories are those of MongoDB's
 //! [`error_codes.yml`](https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
 
 use Meaning::{
@@ -21,16 +21,16 @@ pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
 /// The meaning of a code for the call that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// Another operation conflicted with this one: a lock, a conflicting write, or a snapshot that no longer exists.
+    /// The operation conflicted with another one: a lock, a conflicting write, or a snapshot that no longer exists.
     Contention,
-    /// The operation was interrupted, by `killOp` or by a change of storage or of the feature version.
+    /// The operation was interrupted by `killOp`, by a change of storage, or by a change of the feature version.
     Interrupted,
     /// The server is overloaded.
     Overload,
     /// The router or the shard had an outdated view of the cluster. The server refreshes it, so the next call can
     /// succeed.
     StaleRouting,
-    /// The cursor no longer exists. A new cursor can continue.
+    /// The cursor no longer exists. The query must be sent again.
     CursorLost,
     /// The member is not the primary, or is shutting down.
     NotPrimary,
@@ -42,22 +42,22 @@ pub enum Meaning {
     IndexBuild,
     /// The write was applied, but a majority did not acknowledge it in time.
     WriteConcernTimeout,
-    /// The deployment can never give the requested acknowledgement.
+    /// The deployment cannot acknowledge the write as requested, however long the client waits.
     WriteConcernImpossible,
     /// The user lacks a privilege.
     NotAuthorized,
     /// The server rejects the sign-in.
     SignIn,
-    /// [`DUPLICATE_KEY`].
+    /// Another document has the same key in a unique index ([`DUPLICATE_KEY`]).
     Duplicate,
-    /// [`DOCUMENT_VALIDATION_FAILURE`].
+    /// The collection's validator refused the document ([`DOCUMENT_VALIDATION_FAILURE`]).
     Validation,
-    /// Any other code: the same call would fail again.
+    /// Any other code. The same call would fail again.
     Lasting,
 }
 
 impl Meaning {
-    /// Returns true if the same call may succeed when it is sent again.
+    /// Returns true if the same call may succeed when it is repeated.
     pub const fn is_passing(self) -> bool {
         match self {
             Contention | Interrupted | Overload | StaleRouting | CursorLost | NotPrimary | NetworkLost | Timeout
@@ -77,7 +77,7 @@ pub fn name(code: i32) -> Option<&'static str> {
     TABLE.iter().find(|row| row.0 == code).map(|row| row.1)
 }
 
-/// Every code whose meaning is not [`Meaning::Lasting`], with the server's name for it.
+/// All codes whose meaning is not [`Meaning::Lasting`], with the server's names.
 const TABLE: &[(i32, &str, Meaning)] = &[
     (6, "HostUnreachable", NetworkLost),
     (7, "HostNotFound", NetworkLost),
@@ -184,11 +184,11 @@ mod tests {
         }
     }
 
-    /// Codes of these categories of `error_codes.yml`: `RetriableError`, `NotPrimaryError`, `ShutdownError`,
-    /// `NetworkError`, `CursorInvalidatedError` (without `OperationFailed`, which is too general), `Interruption` and
-    /// `ExceededTimeLimitError`.
+    /// The codes of these categories of `error_codes.yml`: `RetriableError`, `NotPrimaryError`, `ShutdownError`,
+    /// `NetworkError`, `CursorInvalidatedError`, `Interruption` and `ExceededTimeLimitError`. `OperationFailed` is left
+    /// out of `CursorInvalidatedError`, because it is too general.
     #[test]
-    fn what_the_server_calls_retriable_is_passing() {
+    fn codes_that_mongodb_calls_retriable_are_repeated() {
         let retriable = [
             6, 7, 24, 43, 50, 89, 91, 134, 175, 189, 202, 237, 262, 279, 281, 290, 314, 317, 333, 355, 358, 384, 402,
             406, 407, 412, 453, 462, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 46841, 50915, 91331, 10_045_600,
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!((name(11602), name(2)), (Some("InterruptedDueToReplStateChange"), None));
     }
 
-    /// Every code that does not mean `Lasting`, by meaning. Codes and categories as in `error_codes.yml`.
+    /// All codes that do not mean `Lasting`, by meaning.
     const CODES: [(Meaning, &[i32]); 15] = [
         (Contention, &[24, 46, 107, 109, 112, 117, 215, 239, 246, 251, 267, 272, 314, 319, 358, 363, 406, 412, 50915]),
         (Interrupted, &[90, 279, 355, 453, 11601, 46841, 91331, 10_045_600]),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn only_these_meanings_pass() {
+    fn only_calls_with_these_meanings_are_repeated() {
         let passing = [
             Contention,
             Interrupted,

@@ -1,4 +1,4 @@
-//! Connects to the deployment that the user asked for, signs in, and tests the connection once.
+//! Connects to the deployment, signs in, and tests the connection with one harmless command.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use mongodb::{Client, Collection, Database};
 use super::diagnose;
 use super::{ATTEMPTS_MAX, Account, Failure, Secret, ServerError, Settings, patiently, pause, uri};
 
-/// Locations of the system's bundle of certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
+/// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -23,13 +23,13 @@ const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// MongoDB's own databases. No data is loaded into them.
+/// The databases of MongoDB itself. Medlift does not load data into them.
 const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
-/// Maximum wait for a primary, unless the URI sets another.
+/// How long to wait for a primary, unless the connection string says otherwise.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The user's connection settings as typed. Nothing is checked or filled in yet.
+/// The user's connection settings as typed, before they are checked and completed.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
     /// The connection string. It is secret, because it may contain a password.
@@ -48,24 +48,24 @@ pub struct Connection {
     pub tls: bool,
     /// PEM file with the certificate authorities to trust instead of the system's. Implies TLS.
     pub tls_ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate and key. Implies TLS. If no user is named, the certificate is used to
-    /// sign in.
+    /// PEM file with the client's certificate and key. Implies TLS. If no user is given, the client signs in with the
+    /// certificate.
     pub tls_certificate_key_file: Option<PathBuf>,
-    /// The purpose of the connection. It decides which user of the environment signs in.
+    /// The purpose of the connection. It decides with which of the environment's users to sign in.
     pub purpose: Purpose,
 }
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purpose {
-    /// Loading: uses the loader's account, or else the writer's.
+    /// Loading: as the loader if its password is set, otherwise as the writer.
     #[default]
     Load,
-    /// Reading and verifying: uses the reader's account, or else the loader's, or else the writer's.
+    /// Reading and verifying: as the reader, the loader or the writer, whichever has a password first.
     Read,
-    /// Changing the deployment to its wanted state: uses the root account.
+    /// Creating users, indexes and validators: as the root user.
     Administer,
-    /// Any purpose: uses only the given account.
+    /// Any purpose: only as this user.
     As(Account),
 }
 
@@ -84,11 +84,10 @@ impl Purpose {
     }
 }
 
-/// Where to connect: the server, the database, the collection and the credential. All settings are determined, but no
-/// connection has been tried.
+/// The server, database, collection and credential to use. All settings are complete, but no connection has been tried.
 #[derive(Debug, Clone)]
 pub struct Destination {
-    /// The connection string with all settings filled in.
+    /// The connection string, completed with all settings.
     pub(super) uri: ConnectionString,
     /// The database for the data.
     pub database: String,
@@ -96,11 +95,11 @@ pub struct Destination {
     pub collection: String,
 }
 
-/// A deployment to which the connection and the sign-in succeeded, with the database and the collection for the data.
+/// A connected deployment, with the database and the collection for the data. The sign-in succeeded.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The driver's client. It writes with a journaled majority, reads with majority from the primary, and does not
-    /// retry writes.
+    /// The driver's client. Writes with write concern majority and journal, reads with read concern majority from the
+    /// primary, and does not repeat writes.
     pub client: Client,
     /// The database for the data.
     pub database: String,
@@ -112,12 +111,12 @@ pub struct Target {
     pub user: Option<String>,
     /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
-    /// Whether the deployment runs on this machine, judged by its addresses.
+    /// Whether the deployment runs on this machine, according to its addresses.
     pub is_local: bool,
 }
 
 impl Target {
-    /// Returns database and collection: `hospital.admissions`.
+    /// Returns the name of the collection with its database, for example `hospital.admissions`.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.collection)
     }
@@ -128,8 +127,8 @@ impl Target {
         Self { collection: collection.to_owned(), ..self.clone() }
     }
 
-    /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command, so that
-    /// a wrong setup is found before anything else happens. `collection` is the collection that the spec names.
+    /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command. A wrong
+    /// setting is therefore found before anything else happens. `collection` is the name in the spec.
     pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {
         Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
@@ -144,14 +143,14 @@ impl Target {
         self.db().collection(&self.collection)
     }
 
-    /// Runs a command that changes nothing, on the database for the data. Retries after temporary failures.
+    /// Runs a command that changes nothing, on the database for the data. Repeats it after temporary failures.
     pub(crate) async fn look(&self, command: Document) -> Result<Document, Failure> {
         let database = self.db();
         patiently(|| database.run_command(command.clone()).into_future()).await
     }
 
-    /// Runs a command that changes something, and waits for the acknowledgement of a journaled majority. Retries
-    /// after temporary failures. `doing` describes the command for an error.
+    /// Runs a command that changes something, and waits for the acknowledgement of a journaled majority. Repeats it
+    /// after temporary failures. `doing` describes the command in error messages.
     pub(crate) async fn run(
         &self,
         database: &str,
@@ -178,7 +177,7 @@ impl Target {
         }
     }
 
-    /// Runs, once, a command that changes something. Fails if a majority has not acknowledged the change.
+    /// Runs a command that changes something, without repetition. Fails if no majority acknowledges the change.
     pub(crate) async fn run_once(&self, database: &str, mut command: Document) -> Result<Document, Failure> {
         command.insert("writeConcern", doc! { "w": "majority", "j": true });
         let answer = self.client.database(database).run_command(command).await?;
@@ -186,18 +185,18 @@ impl Target {
     }
 }
 
-/// Server codes which show that an earlier attempt was already carried out: the collection, role or user exists
-/// already, or the index no longer exists.
+/// Error codes that a repeated command receives if the server had already executed it: the collection, role or user
+/// already exists, or the index no longer exists.
 const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
 
-/// Returns true if the failure of this attempt says that an earlier attempt, counted from 1, was carried out.
+/// Returns true if the server already executed the command in an earlier attempt. Attempts are counted from 1.
 fn was_done_before(attempt: u32, failure: &Failure) -> bool {
     attempt > 1 && failure.code().is_some_and(|code| DONE_ALREADY.contains(&code))
 }
 
-/// Returns the command to send after `command` was carried out although its reply was lost or a majority did not
-/// acknowledge it. The returned command sets the same state again, and its reply is the acknowledgement. Returns `None`
-/// if there is no such command.
+/// Returns the command to send if `command` was executed, but its reply was lost or no majority acknowledged it. For
+/// example, `createUser` becomes `updateUser`, which sets the same state again, and whose reply is the missing
+/// acknowledgement. Returns `None` if there is no such command.
 fn acknowledged_again(command: &Document) -> Option<Document> {
     let (name, _) = command.iter().next()?;
     let again = match name.as_str() {
@@ -210,7 +209,7 @@ fn acknowledged_again(command: &Document) -> Option<Document> {
 }
 
 impl Destination {
-    /// Determines the destination from `wishes` and `settings`. `collection` is the collection that the spec names.
+    /// Completes `wishes` from `settings`. `collection` is the name in the spec.
     pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, ServerError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
@@ -235,7 +234,7 @@ impl Destination {
         Ok(Self { uri, database, collection: collection.to_owned() })
     }
 
-    /// Returns the certificate and key files that the connection reads.
+    /// Returns the paths of the certificate and key files.
     pub fn files(&self) -> Vec<PathBuf> {
         match &self.uri.tls {
             Some(Tls::Enabled(tls)) => tls.ca_file_path.iter().chain(&tls.cert_key_file_path).cloned().collect(),
@@ -243,7 +242,7 @@ impl Destination {
         }
     }
 
-    /// Returns the same destination for another user, who signs in with a password.
+    /// Returns the same destination with another user and password.
     #[must_use]
     pub fn as_user(&self, name: &str, password: &Secret, auth_database: &str) -> Self {
         let mut other = self.clone();
@@ -272,7 +271,7 @@ impl Destination {
         })
     }
 
-    /// Returns the driver's options. Resolves a `mongodb+srv` name.
+    /// Returns the options for the driver. Resolves the host name of a `mongodb+srv` connection string.
     pub(crate) async fn options(&self) -> Result<ClientOptions, ServerError> {
         ClientOptions::parse(self.uri.clone()).await.map_err(|error| ServerError::Connect {
             address: host_names(&self.uri.host_info),
@@ -281,7 +280,7 @@ impl Destination {
     }
 }
 
-/// Returns hosts and ports, without any secret.
+/// Returns the hosts and ports for messages. They contain no secret.
 pub(crate) fn address(options: &ClientOptions) -> String {
     options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
@@ -294,8 +293,9 @@ fn host_names(hosts: &HostInfo) -> String {
     }
 }
 
-/// Returns the database: from the command line, or else from the URI's path, or else from `DB_NAME`, or else
-/// `hospital`. `admin` in the path only names the database in which the user is stored, so it is ignored here.
+/// Returns the database for the data. It is the first one that is given: on the command line, in the path of the
+/// connection string, in `DB_NAME`, or else `hospital`. `admin` in the path is ignored, because it names the database
+/// of the user.
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
@@ -303,21 +303,22 @@ fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) ->
     if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
         return Err(ServerError::Setting {
             setting: "--db".to_owned(),
-            problem: "not a database that data can go to; choose another name, for example hospital".to_owned(),
+            problem: "not a valid database for data; choose another name, for example hospital".to_owned(),
         });
     }
     Ok(name.to_owned())
 }
 
-/// Refuses a name that looks like a connection string. Messages show names, and a connection string may contain a
-/// password.
+/// Refuses a name that looks like a connection string. Names are shown in messages, but a connection string may contain
+/// a password.
 fn refuse_connection_string(setting: &str, name: &str) -> Result<(), ServerError> {
     if !uri::may_hold_password(name) {
         return Ok(());
     }
     Err(ServerError::Setting {
         setting: setting.to_owned(),
-        problem: "the name looks like a connection string, which belongs to --uri or MONGODB_URI".to_owned(),
+        problem: "the name looks like a connection string; give connection strings with --uri or MONGODB_URI"
+            .to_owned(),
     })
 }
 
@@ -327,7 +328,7 @@ fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
     concern
 }
 
-/// Returns true if all of these addresses lead to this machine, as far as they tell.
+/// Returns true if all these addresses are known to be on this machine.
 pub(crate) fn are_on_this_machine(hosts: &[ServerAddress]) -> bool {
     hosts.iter().all(is_loopback)
 }
@@ -341,8 +342,8 @@ fn is_loopback(host: &ServerAddress) -> bool {
     }
 }
 
-/// Returns the TLS settings. Uses the given certificate authorities, or else the system's, because the owner of the
-/// machine maintains the system's list and not the driver's.
+/// Returns the TLS settings. The default certificate authorities are those of the system, not the driver's own list,
+/// because the owner of the machine maintains only those of the system.
 fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, ServerError> {
     let asked = wishes.tls || wishes.tls_ca_file.is_some() || wishes.tls_certificate_key_file.is_some();
     let mut options = match given {
@@ -365,32 +366,33 @@ fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, ServerErr
     Ok(Some(Tls::Enabled(options)))
 }
 
-/// Returns the system's bundle of certificate authorities. OpenSSL's variable `SSL_CERT_FILE` takes precedence.
+/// Returns the file with the system's certificate authorities: `SSL_CERT_FILE`, as in OpenSSL, or a known location.
 fn system_ca_file() -> Result<PathBuf, ServerError> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_CA_FILES.map(PathBuf::from)).find(|path| path.is_file()).ok_or_else(|| {
         ServerError::Setting {
             setting: "--tls-ca-file".to_owned(),
-            problem: "the system has no bundle of authorities; install ca-certificates, or name a file".to_owned(),
+            problem: "this machine has no file of certificate authorities; install ca-certificates, or give a file"
+                .to_owned(),
         }
     })
 }
 
-/// Checks that a file contains the needed PEM sections. The driver would read a file without certificates as an empty
-/// list, and then trust nobody.
+/// Checks that a file contains the PEM sections `parts`. The driver would accept a file without certificates, and then
+/// trust no server.
 fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), ServerError> {
     let wrong = |problem: String| ServerError::Setting { setting: setting.to_owned(), problem };
     let bytes =
         std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {}", path.display(), error.kind())))?;
     let text = String::from_utf8_lossy(&bytes);
     match parts.iter().find(|part| !text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(*part))) {
-        Some(part) => Err(wrong(format!("{} holds no PEM section {part}", path.display()))),
+        Some(part) => Err(wrong(format!("{} contains no PEM section {part}", path.display()))),
         None => Ok(()),
     }
 }
 
-/// Determines who signs in: the command line's user, or else the URI's, or else the owner of the client certificate,
-/// or else the environment's user for the purpose.
+/// Determines the user who signs in. It is the first one that is given: on the command line, in the connection string,
+/// by the client certificate, or in the environment for the purpose.
 fn credential(
     wishes: &Connection,
     settings: &Settings,
@@ -441,8 +443,8 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
         match settings.account(*account) {
             Ok(Some((name, password))) => return Ok(Some((*account, name, password))),
             Ok(None) => {}
-            // The template of `.env` names all users, also those without a password. One user with a password is
-            // enough.
+            // Continue with the next user. The template of `.env` contains the names of all users, but only one of them
+            // needs a password.
             Err(error @ ServerError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
             Err(other) => return Err(other),
         }
@@ -450,14 +452,14 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
     unset.map_or(Ok(None), Err)
 }
 
-/// If a user is named without a password, uses the password that the environment gives for a user of this name.
+/// If a user is given without a password, uses the password that the environment has for a user of this name.
 fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };
     let Some((account, password)) = settings.password_of(user)? else {
         return Err(ServerError::Setting {
             setting: "--password".to_owned(),
-            problem: format!("no password is given for user `{user}`; use -p to be asked for it, or its variable"),
+            problem: format!("no password is given for user `{user}`; use -p to enter it, or set its variable"),
         });
     };
     credential.password = Some(password.reveal().to_owned());

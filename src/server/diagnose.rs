@@ -1,8 +1,10 @@
-//! Opens a connection, and determines the cause if this fails.
+//! Opens a connection, and finds the cause if that fails.
 //!
-//! The driver reports most failures as "no server found in time". The failures of its monitors give more detail. If
-//! they are not enough, a second connection without sign-in is made: with TLS if the first had none, without TLS if
-//! the first had it, or to ask which databases know the user (the `saslSupportedMechs` of MongoDB's `hello`).
+//! The driver reports most failures as "no server found in time". The failures of its monitors, the heartbeats, are
+//! more precise. If they are not sufficient, a second connection without sign-in is made:
+//!
+//! - with TLS if the first had none, and without TLS if the first had it
+//! - or to ask which databases have the user (with `saslSupportedMechs` in the command `hello`)
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +23,7 @@ use super::{Failure, SignIn, Unreachable};
 /// Time limit for the second connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The results of the driver's monitors: which servers answered, and how the others failed.
+/// The results of the driver's monitors: the servers that answered, and the failures of the others.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heartbeats(Arc<Seen>);
 
@@ -59,7 +61,7 @@ impl Heartbeats {
         look(&self.0.servers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until a server fails in a way that does not pass, and returns that failure.
+    /// Waits until a server fails in a way that a longer wait cannot change. Returns that failure.
     async fn hopeless(&self) -> Failure {
         loop {
             let changed = self.0.changed.notified();
@@ -72,7 +74,7 @@ impl Heartbeats {
         }
     }
 
-    /// Returns the cause if no server could be selected.
+    /// Returns the cause, after the driver could not select a server.
     fn verdict(&self) -> Failure {
         self.read(|servers| match (servers.answered.is_empty(), servers.failed.values().next()) {
             (true, Some(failure)) => failure.clone(),
@@ -87,7 +89,7 @@ fn is_lasting(failure: &Failure) -> bool {
     matches!(failure, Failure::Certificate(_) | Failure::ClientCertificate | Failure::TlsRefused)
 }
 
-/// Connects, signs in, and runs a command that needs no privilege, but needs a sign-in if the server requires one.
+/// Connects, signs in, and runs a harmless command. The command succeeds for every user who can sign in.
 pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Client, Failure> {
     let heartbeats = Heartbeats::default();
     let client = with_heartbeats(options.clone(), &heartbeats).map_err(|error| Failure::of(&error))?;
@@ -102,7 +104,7 @@ pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Clien
     }
 }
 
-/// Tests the sign-in. Every signed-in user may run `connectionStatus`. Without sign-in, `listCollections` succeeds
+/// Tests the sign-in. Every signed-in user may run `connectionStatus`. Without a sign-in, `listCollections` succeeds
 /// only if the server has no access control.
 async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Failure> {
     let command = if signs_in {
@@ -114,8 +116,8 @@ async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Fa
     patiently_while(is_of_a_reached_server, || database.run_command(command.clone()).into_future()).await.map(drop)
 }
 
-/// Returns true if a server was reached and the failure may pass. Retries until a server is reached are left to the
-/// driver's monitors.
+/// Returns true if a server was reached and the same call may succeed when it is repeated. Until a server is reached,
+/// the driver itself repeats its attempts.
 fn is_of_a_reached_server(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable(how) => *how == Unreachable::Lost,
@@ -139,7 +141,7 @@ async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOpti
     }
 }
 
-/// Determines the cause if servers answer but none is the primary.
+/// Finds the cause if servers answer, but none is the primary.
 async fn no_primary(heartbeats: &Heartbeats, options: &ClientOptions) -> Failure {
     let Some(asked) = &options.repl_set_name else { return heartbeats.verdict() };
     match hello(probe_options(options), doc! { "hello": 1 }).await {
@@ -150,8 +152,8 @@ async fn no_primary(heartbeats: &Heartbeats, options: &ClientOptions) -> Failure
     }
 }
 
-/// Determines the cause if the port accepts connections and closes them. Tries TLS if the first connection had none,
-/// and no TLS if it had TLS.
+/// Finds the cause if the port accepts connections and closes them. Tries TLS if the first connection had none, and no
+/// TLS if it had TLS.
 async fn other_protocol(options: &ClientOptions) -> Failure {
     let encrypted = matches!(options.tls, Some(Tls::Enabled(_)));
     let mut turned = probe_options(options);
@@ -159,8 +161,8 @@ async fn other_protocol(options: &ClientOptions) -> Failure {
     match (encrypted, hello(turned, doc! { "hello": 1 }).await) {
         (true, Ok(_)) => Failure::TlsRefused,
         (false, Ok(_) | Err(Failure::Certificate(_) | Failure::ClientCertificate)) => Failure::TlsRequired,
-        // Both connections are closed, so the port uses TLS and rejects the client. TLS 1.3 reports a missing client
-        // certificate late, if at all.
+        // The port closes both kinds of connections, so it uses TLS and refuses this client. TLS 1.3 reports a missing
+        // client certificate late or not at all.
         (true, Err(Failure::Unreachable(Unreachable::Lost))) => Failure::ClientCertificate,
         (_, Err(_)) => Failure::Unreachable(Unreachable::Lost),
     }
@@ -176,7 +178,7 @@ fn probe_options(options: &ClientOptions) -> ClientOptions {
     probe
 }
 
-/// Sends `command` to the first server, without signing in.
+/// Sends `command` to the first server, without a sign-in.
 async fn hello(options: ClientOptions, command: Document) -> Result<Document, Failure> {
     let heartbeats = Heartbeats::default();
     let client = with_heartbeats(options, &heartbeats).map_err(|error| Failure::of(&error))?;
@@ -190,7 +192,7 @@ async fn hello(options: ClientOptions, command: Document) -> Result<Document, Fa
     })
 }
 
-/// Determines whether the password, the auth database or the user name is wrong.
+/// Finds out which is wrong: the password, the auth database or the user name.
 async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
     let Some(credential) = &options.credential else { return Failure::SignIn(SignIn::Missing) };
     if credential.mechanism == Some(AuthMechanism::MongoDbX509) {
@@ -218,7 +220,7 @@ async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Resu
     Ok(hello(probe_options(options), command).await?.contains_key("saslSupportedMechs"))
 }
 
-/// Creates a client that reports its heartbeats.
+/// Creates a client that reports its heartbeats to `heartbeats`.
 pub(super) fn with_heartbeats(
     mut options: ClientOptions,
     heartbeats: &Heartbeats,
@@ -240,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_monitors_met_tells_why_no_server_was_selected() {
+    fn heartbeats_explain_why_no_server_was_selected() {
         let refused = Failure::Unreachable(Unreachable::Refused);
         let check = |answered: &[&str], failed: &[Failure], expected: Failure| {
             assert_eq!(heartbeats(answered, failed).verdict(), expected);
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_fault_of_tls_is_not_waited_for() {
+    fn only_tls_failures_end_the_wait_for_a_server() {
         for failure in [
             Failure::Certificate(CertificateFault::Expired),
             Failure::Certificate(CertificateFault::UnknownIssuer),
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_is_repeated_only_to_a_server_that_was_reached() {
+    fn the_test_command_is_repeated_only_if_a_server_was_reached() {
         let check =
             |failure: Failure, expected: bool| assert_eq!(is_of_a_reached_server(&failure), expected, "{failure}");
         check(Failure::Unreachable(Unreachable::Lost), true);
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_asks_the_first_server_alone_without_signing_in() {
+    fn the_second_connection_is_to_the_first_server_without_sign_in() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let uri = "mongodb://u:p@a:1,b:2/?replicaSet=rs0&tls=true&serverSelectionTimeoutMS=60000&appName=x";
         let options = runtime.block_on(ClientOptions::parse(uri).into_future()).expect("a connection string");
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_needs_no_second_look_is_explained_at_once() {
+    fn a_failure_with_a_known_cause_needs_no_second_connection() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let options =
             |uri: &str| runtime.block_on(ClientOptions::parse(uri).into_future()).expect("a connection string");

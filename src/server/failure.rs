@@ -1,7 +1,7 @@
-//! The failure of a call, reduced to a code and to messages written here.
+//! The failure of a call to the server, reduced to a code and to messages that are written here.
 //!
-//! A server's message may quote a document (E11000 quotes the key, 121 the whole document), so it is never passed on.
-//! The meaning of a code is in the table of [`codes`](super::codes).
+//! A message from the server may quote a document: E11000 quotes the key, 121 the whole document. So no message from
+//! the server is ever shown. The table in [`codes`](super::codes) defines the meaning of the codes.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use super::codes::{self, Meaning};
 
-/// The reason why a call to the server failed.
+/// The cause of a failed call to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// No server can be reached.
@@ -26,11 +26,12 @@ pub enum Failure {
     TlsRequired,
     /// The server does not use TLS, and the connection does.
     TlsRefused,
-    /// The server's certificate does not prove its identity.
+    /// The server's certificate is not valid or not trusted.
     Certificate(CertificateFault),
-    /// The server requires a client certificate, and none was given or the server does not trust the given one.
+    /// The server requires a client certificate that it trusts.
     ClientCertificate,
-    /// The deployment cannot give the requested acknowledgement, or did not give it in time.
+    /// The write is not acknowledged with write concern majority and journal: in time, or at all if the deployment
+    /// cannot do it.
     WriteConcern {
         /// The server's code.
         code: i32,
@@ -51,10 +52,10 @@ pub enum Failure {
     },
 }
 
-/// The reason why no server can be reached.
+/// The cause why no server can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
-    /// The host name has no address.
+    /// The host name has no address in the DNS.
     Name,
     /// Nothing listens on the port.
     Refused,
@@ -64,13 +65,13 @@ pub enum Unreachable {
     Lost,
     /// Servers answer, but none of them is the primary.
     NoPrimary,
-    /// The members use host names for each other that cannot be reached from this machine.
+    /// The members call each other by host names that cannot be reached from this machine.
     Members,
-    /// The server belongs to another replica set than the URI names, or to none.
+    /// The server belongs to another replica set than the one in the connection string, or to none.
     OtherReplicaSet,
 }
 
-/// The reason why a sign-in fails.
+/// The cause of a failed sign-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignIn {
     /// The server requires a sign-in, and no user is given.
@@ -100,7 +101,7 @@ pub enum SignIn {
     },
     /// The server has no user for the subject of the client certificate.
     UnknownCertificate,
-    /// The server refuses the sign-in and gives no reason.
+    /// The server refuses the sign-in without a reason.
     Refused,
 }
 
@@ -120,7 +121,7 @@ pub enum CertificateFault {
 }
 
 impl Failure {
-    /// Returns the failure for an error of the driver.
+    /// Converts an error of the driver.
     pub fn of(error: &Error) -> Self {
         match error.kind.as_ref() {
             ErrorKind::Authentication { .. } => Self::SignIn(SignIn::Refused),
@@ -150,7 +151,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure for a server code. `name` is the server's name for the code, `command` the name of the
+    /// Converts an error code of the server. `name` is the server's name of the code. `command` is the name of the
     /// refused command.
     pub fn of_code(code: i32, name: &str, command: Option<String>) -> Self {
         match codes::meaning(code) {
@@ -167,8 +168,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure for the code in a reply's `writeConcernError`. The write was applied, but it may not be
-    /// durable.
+    /// Converts the error code in the `writeConcernError` of a reply. The write was executed, but may be lost if the
+    /// primary fails.
     pub fn of_write_concern(code: i32) -> Self {
         match codes::meaning(code) {
             Meaning::NotPrimary => Self::NotPrimary { code },
@@ -177,7 +178,7 @@ impl Failure {
         }
     }
 
-    /// Returns the failure that a reply with `ok: 1` reports in its `writeConcernError`, if it has one.
+    /// Returns the failure in the `writeConcernError` of a reply, if the reply has one. Such a reply has `ok: 1`.
     pub fn in_answer(answer: &Document) -> Option<Self> {
         let error = answer.get_document("writeConcernError").ok()?;
         let code = error.get_i32("code").or_else(|_| error.get_i64("code").map(|code| code as i32));
@@ -197,8 +198,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure for the text of an I/O error. The driver wraps errors of rustls in I/O errors and does not
-    /// expose their type, so only the text can be examined (rustls `Error` and `CertificateError`). The text names
+    /// Converts the text of an I/O error. The driver wraps the errors of rustls in I/O errors and hides their type, so
+    /// the text must be examined. The texts are those of `Error` and `CertificateError` in rustls. They name
     /// certificates, never data.
     fn of_tls_text(text: &str) -> Self {
         let has = |part: &str| text.contains(part);
@@ -217,7 +218,7 @@ impl Failure {
         Self::Unreachable(Unreachable::Lost)
     }
 
-    /// Returns true if the same call may succeed when it is made again.
+    /// Returns true if the same call may succeed when it is repeated.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(how) => !matches!(how, Unreachable::Name | Unreachable::OtherReplicaSet),
@@ -227,7 +228,7 @@ impl Failure {
         }
     }
 
-    /// Returns the server's code, if the failure keeps one.
+    /// Returns the server's error code, if the failure has one.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::WriteConcern { code } | Self::NotPrimary { code } => Some(*code),
@@ -236,13 +237,13 @@ impl Failure {
         }
     }
 
-    /// Returns true if an index build on the collection prevents the call.
+    /// Returns true if the call failed because of an index build on the collection.
     pub fn is_index_build(&self) -> bool {
         self.code().is_some_and(|code| codes::meaning(code) == Meaning::IndexBuild)
     }
 
-    /// Returns the exit code of a command that stops with this failure: 3 if the connection or the sign-in failed,
-    /// otherwise 1.
+    /// Returns the exit code of a command that stops with this failure. It is 3 if the connection or the sign-in
+    /// failed, and otherwise 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable(_)
@@ -279,15 +280,15 @@ impl CertificateFault {
     }
 }
 
-/// Returns the name of the command in "not authorized on hospital to execute command { insert: …". The text after the
-/// name is dropped.
+/// Returns the name of the command in "not authorized on hospital to execute command { insert: …". Discards the rest of
+/// the text.
 fn refused_command(message: &str) -> Option<String> {
     let (_, after) = message.split_once("to execute command { ")?;
     let (name, _) = after.split_once(':')?;
     (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic())).then(|| name.to_owned())
 }
 
-/// Returns the name of a code if it is an identifier. Any other text from the server is dropped.
+/// Returns the name of a code if it consists of letters and digits. Discards any other text from the server.
 fn identifier(name: &str) -> String {
     let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if fits { name.to_owned() } else { "UnknownError".to_owned() }
@@ -301,28 +302,28 @@ impl fmt::Display for Failure {
             Self::NotAuthorized { command: Some(command) } => {
                 write!(
                     formatter,
-                    "the user may not run `{command}` there (code 13); grant a role that may, or sign in as one who has it"
+                    "the user may not run `{command}` there (code 13); grant the user a role for it, or sign in as another user"
                 )
             }
             Self::NotAuthorized { command: None } => formatter.write_str(
-                "the user lacks the privilege (code 13); grant a role that has it, or sign in as one who may",
+                "the user lacks the privilege (code 13); grant the user a role for it, or sign in as another user",
             ),
-            Self::TlsRequired => formatter.write_str("the server accepts TLS only; add --tls (or tls=true to the URI)"),
+            Self::TlsRequired => formatter.write_str("the server accepts only TLS; add --tls (or tls=true to the URI)"),
             Self::TlsRefused => formatter.write_str(
-                "the server does not speak TLS on this port; drop --tls (or tls=true), or switch TLS on at the server",
+                "the server does not use TLS on this port; remove --tls (or tls=true), or enable TLS on the server",
             ),
             Self::Certificate(fault) => fault.fmt(formatter),
             Self::ClientCertificate => formatter.write_str(
-                "the server wants a client certificate that it trusts; give one with --tls-certificate-key-file",
+                "the server requires a client certificate that it trusts; give one with --tls-certificate-key-file",
             ),
             Self::WriteConcern { code } if codes::meaning(*code) == Meaning::WriteConcernImpossible => write!(
                 formatter,
-                "the deployment cannot give a journaled majority's acknowledgement (code {code}); see that it has enough \
+                "the deployment cannot acknowledge writes by a journaled majority (code {code}); make sure that it has enough \
                  data-bearing members"
             ),
             Self::WriteConcern { code } => write!(
                 formatter,
-                "no journaled majority acknowledged the write (code {code}); see that a majority of the data-bearing members is up"
+                "no journaled majority acknowledged the write (code {code}); make sure that a majority of the data-bearing members runs"
             ),
             Self::NotPrimary { code } => {
                 write!(
@@ -331,7 +332,7 @@ impl fmt::Display for Failure {
                 )
             }
             Self::Timeout => {
-                formatter.write_str("the server did not finish within the time; try again, or give it more time")
+                formatter.write_str("the server exceeded its time limit; try again, or increase the limit")
             }
             Self::Other { code: Some(code), name } if self.is_index_build() => write!(
                 formatter,
@@ -339,7 +340,7 @@ impl fmt::Display for Failure {
                  command again when the builds have ended"
             ),
             Self::Other { code: Some(code), name } => {
-                write!(formatter, "the server refused it with code {code} ({name})")
+                write!(formatter, "the server refused the command with code {code} ({name})")
             }
             Self::Other { code: None, name } => write!(formatter, "the driver failed ({name})"),
         }
@@ -357,11 +358,11 @@ impl fmt::Display for Unreachable {
                 "the servers answer, but none is the primary; initiate the replica set or wait for an election"
             }
             Self::OtherReplicaSet => {
-                "the server is not in the replica set that the URI names; correct or drop replicaSet="
+                "the server is not in the replica set that the URI names; correct or remove replicaSet="
             }
             Self::Members => {
-                "the server answers, but calls its members by names that cannot be reached from here; \
-                 add directConnection=true to the URI, or use the members' names"
+                "the server answers, but the host names of its replica set members cannot be reached from here; \
+                 add directConnection=true to the URI, or make these names known to this machine"
             }
         })
     }
@@ -371,7 +372,7 @@ impl fmt::Display for SignIn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => formatter.write_str(
-                "the server wants a sign-in, and no user is given; use --username and -p, the URI, or WRITER_USER and WRITER_PASS",
+                "the server requires a sign-in, and no user is given; use --username and -p, the URI, or WRITER_USER and WRITER_PASS",
             ),
             Self::WrongPassword { user, database } => {
                 write!(formatter, "wrong password for user `{user}` of database `{database}`")
@@ -382,10 +383,10 @@ impl fmt::Display for SignIn {
             ),
             Self::UnknownUser { user, database } => write!(
                 formatter,
-                "database `{database}` has no user `{user}`; check the name, or name the user's database with --authentication-database"
+                "database `{database}` has no user `{user}`; check the name, or give the user's database with --authentication-database"
             ),
             Self::UnknownCertificate => formatter.write_str(
-                "the client certificate's subject is no user of the server; create it in `$external`, or sign in with a user name",
+                "the server has no user for the client certificate; create one in `$external` with the certificate's subject, or sign in with a user name",
             ),
             Self::Refused => formatter.write_str("the server refuses the sign-in; check user, password and auth database"),
         }
@@ -397,11 +398,11 @@ impl fmt::Display for CertificateFault {
         formatter.write_str(match self {
             Self::Expired => "the server's certificate has expired; renew it (and check this machine's clock)",
             Self::NotYetValid => "the server's certificate is not valid yet; check this machine's clock",
-            Self::WrongHost => "the server's certificate is for another host; connect by a name that stands in it",
+            Self::WrongHost => "the server's certificate is for another host; use a host name that is in the certificate",
             Self::UnknownIssuer => {
-                "the server's certificate is signed by nobody we trust; name the authority's file with --tls-ca-file"
+                "the server's certificate is not signed by a trusted authority; give the authority's file with --tls-ca-file"
             }
-            Self::Invalid => "the server's certificate is not valid; have it issued again",
+            Self::Invalid => "the server's certificate is not valid; replace it",
         })
     }
 }

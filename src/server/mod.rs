@@ -1,7 +1,7 @@
-//! The server: settings, secrets, connections, repeated calls, and the meaning of failures.
+//! The MongoDB deployment: settings, secrets, connections, repeated calls, and the meaning of failures.
 //!
-//! Every error of the server is reduced here to its code and to messages written here (see [`Failure`]), because the
-//! server's messages quote documents with patients' data. This module knows neither the spec nor the data.
+//! The server's messages may quote documents with patients' data. Every error of the server is therefore reduced to its
+//! code, and the message is written here (see [`Failure`]). This module knows neither the spec nor the data.
 
 pub mod codes;
 mod connect;
@@ -23,19 +23,19 @@ pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
 
-/// Returns the name of the collection for leases, for the identities of collections, and for lists of refused
-/// records. It is stored beside the ledger.
+/// Returns the name of the collection for leases, identities of collections and lists of exceptions. `ledger` is the
+/// name of the ledger's collection.
 pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
 
-/// The reason why the deployment cannot be used. No variant contains a password or a text from the server.
+/// The cause why the deployment cannot be used. No variant contains a password or a text from the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The connection string cannot be used.
     #[error("cannot use the connection string: {problem}")]
     Uri {
-        /// The problem and its remedy.
+        /// What is wrong, and what the user can do.
         problem: String,
     },
     /// A setting is missing or wrong.
@@ -43,7 +43,7 @@ pub enum ServerError {
     Setting {
         /// The name of the setting on the command line or in the environment.
         setting: String,
-        /// The problem and its remedy.
+        /// What is wrong, and what the user can do.
         problem: String,
     },
     /// `.env` cannot be read.
@@ -56,7 +56,7 @@ pub enum ServerError {
     },
     /// The file that a `…_FILE` variable names cannot be read.
     #[error(
-        "cannot read the file that {variable} names: {problem}; it must be the path of a file with the secret in it"
+        "cannot read the file that {variable} names: {problem}; {variable} must be the path of a file that contains the secret"
     )]
     SecretFile {
         /// The variable. Its value is not shown, because by mistake it may be the secret itself.
@@ -64,22 +64,22 @@ pub enum ServerError {
         /// The problem.
         problem: String,
     },
-    /// A secret is given both directly and as a file.
-    #[error("both {name} and {name}_FILE are set; keep one of them")]
+    /// A secret is given both in a variable and in a file.
+    #[error("both {name} and {name}_FILE are set; remove one of them")]
     SetTwice {
         /// The name of the variable without `_FILE`.
         name: String,
     },
-    /// A user is named without a password.
-    #[error("{user} is set, but neither {password} nor {password}_FILE is; set one of them")]
+    /// The name of a user is set, but not its password.
+    #[error("{user} is set, but its password is not; set {password} or {password}_FILE")]
     PasswordUnset {
         /// The variable for the user's name.
         user: &'static str,
         /// The variable for the password.
         password: &'static str,
     },
-    /// The users cannot be created with the given settings.
-    #[error("cannot make the users: {problems}; set each in the environment, in .env or as a …_FILE")]
+    /// The settings for the users are not sufficient to create the users.
+    #[error("cannot create the users: {problems}; set each variable in the environment, in .env, or with _FILE")]
     Users {
         /// All variables that are missing or contain a weak password.
         problems: String,
@@ -89,16 +89,16 @@ pub enum ServerError {
     Connect {
         /// Hosts and ports.
         address: String,
-        /// The cause and its remedy.
+        /// The cause of the failure.
         failure: Failure,
     },
-    /// The collection's validator has the action `warn`.
+    /// The validator of the collection only logs a warning for a document that violates it.
     #[error(
-        "the validator of {collection} only warns: the server would write documents that break it, whole, into its log; \
-         set it to refuse them with `medlift provision`, or db.runCommand({{ collMod: …, validationAction: \"error\" }})"
+        "the validator of {collection} only warns: the server would write each invalid document, with patient data, to its log; \
+         make it refuse such documents with `medlift provision` or db.runCommand({{ collMod: …, validationAction: \"error\" }})"
     )]
     ValidatorWarns {
-        /// Database and collection.
+        /// The name of the collection with its database.
         collection: String,
     },
     /// An index of the spec conflicts with an existing index of the collection.
@@ -106,29 +106,29 @@ pub enum ServerError {
     IndexClash {
         /// The name of the spec's index.
         index: String,
-        /// Database and collection.
+        /// The name of the collection with its database.
         collection: String,
-        /// The existing index.
+        /// The difference to the existing index, for example its keys.
         clash: String,
     },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
-        /// The operation and its object.
+        /// What the command was to do, for example "read the indexes of hospital.admissions".
         doing: String,
-        /// The cause and its remedy.
+        /// The cause of the failure.
         failure: Failure,
     },
 }
 
 impl ServerError {
-    /// Creates the error for a failed command. `doing` describes the operation, e.g. "read the indexes of
+    /// Makes the error of a failed command. `doing` describes the command, for example "read the indexes of
     /// hospital.admissions".
     pub fn of(doing: String, error: &mongodb::error::Error) -> Self {
         Self::Command { doing, failure: Failure::of(error) }
     }
 
-    /// Returns the failure of the connection or the command, if the error is one.
+    /// Returns the failure if the connection or a command failed.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Connect { failure, .. } | Self::Command { failure, .. } => Some(failure),
@@ -136,9 +136,9 @@ impl ServerError {
         }
     }
 
-    /// Returns the exit code of a command that stops with this error: 3 if the connection failed, the failure's own
-    /// code for a failed command, 1 for a validator that only warns or a conflicting index, and 2 for a wrong
-    /// setting.
+    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, 1 for a
+    /// validator that only warns or a conflicting index, and 2 for a wrong setting. A failed command has the exit code
+    /// of its failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,

@@ -1,29 +1,29 @@
-//! Repeats calls after failures that may pass.
+//! Repeats calls to the server after temporary failures.
 
 use std::time::Duration;
 
 use super::Failure;
 
-/// Largest number of attempts. With the pauses between them, ten attempts take at least 21 seconds, which is longer
-/// than an election.
+/// Maximum number of attempts. Ten attempts, with the pauses between them, take at least 21 seconds. That is longer
+/// than the election of a primary.
 pub const ATTEMPTS_MAX: u32 = 10;
 
-/// Returns the pause before a call that has failed `failures` times is repeated: 100 ms after the first failure, then
-/// twice as long each time, up to 5 s.
+/// Returns the pause after a call has failed `failures` times: 100 ms after the first failure, then twice as long each
+/// time, up to 5 s.
 pub(crate) fn pause(failures: u32) -> Duration {
     Duration::from_millis((50 << failures.min(10)).min(5_000))
 }
 
-/// How long to wait before the attempt after this one; `None` after the last.
+/// Returns the pause between this attempt and the next one. `None` after the last attempt.
 fn pause_after(attempt: u32) -> Option<Duration> {
     (attempt < ATTEMPTS_MAX).then(|| pause(attempt))
 }
 
-/// Repeats `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with increasing pauses. It must be safe to carry
-/// out the call twice: if a reply is lost, the first call may have been carried out.
+/// Repeats `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with increasing pauses. Only for calls that are safe
+/// to repeat: if a reply was lost, the server has already executed the call.
 ///
 /// # Errors
-/// At the first failure that does not pass, and after the last attempt.
+/// The failure of the last attempt, or the first failure that is not temporary.
 pub(crate) async fn patiently<T, E, F>(call: impl FnMut() -> F) -> Result<T, Failure>
 where
     E: Into<Failure>,
@@ -32,7 +32,7 @@ where
     patiently_while(Failure::is_retryable, call).await
 }
 
-/// Like [`patiently`], but repeats the call only after failures for which `passes` returns true.
+/// Repeats a call like [`patiently`], but only after failures for which `passes` returns true.
 pub(super) async fn patiently_while<T, E, F>(
     passes: impl Fn(&Failure) -> bool,
     mut call: impl FnMut() -> F,
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_failure_is_tried_again_and_a_lasting_one_is_not() {
+    fn a_call_is_repeated_only_after_temporary_failures() {
         check(11602, 2, 3, true);
         check(12587, 1, 2, true);
         check(13, 1, 1, false);

@@ -1,4 +1,4 @@
-//! A text that cannot be printed by accident.
+//! A text that cannot be printed by accident: a password or a connection string.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// Parsing never fails, so that an argument on the command line can be a secret.
+/// Parsing always succeeds, so that an argument of the command line can have this type.
 impl std::str::FromStr for Secret {
     type Err = std::convert::Infallible;
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_formatting_shows_it() {
+    fn formatting_never_shows_a_secret() {
         let secret = Secret::from("correct horse");
         for shown in
             [format!("{secret}"), format!("{secret:?}"), format!("{secret:#?}"), format!("{:?}", Some(&secret))]

@@ -1,6 +1,6 @@
-//! Settings from the environment and from a `.env` file in the working directory. The environment takes precedence.
+//! Settings from the environment and from the file `.env` in the working directory. The environment takes precedence.
 //!
-//! The process environment is read and never changed. An empty value counts as not set, as in the template of `.env`.
+//! A variable with an empty value counts as not set, because the template of `.env` contains empty variables.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,20 @@ pub struct Settings {
     directory: PathBuf,
 }
 
-/// A user, with the variables for its name and password.
+/// A user of the deployment. Its name and its password are in two variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Account {
     /// The deployment's root user. It is stored in the database `admin`.
     Root,
-    /// The administrator of the database, without access to data.
+    /// The administrator of the database. Has no access to the data.
     Admin,
-    /// May read and write all data.
+    /// A user who may read and write all data.
     Writer,
-    /// May read all data.
+    /// A user who may read all data.
     Reader,
-    /// May load and verify, but cannot delete.
+    /// A user who may load and verify, but cannot delete.
     Loader,
-    /// May only read the de-identified view.
+    /// A user who may read only the de-identified view.
     Analyst,
 }
 
@@ -36,8 +36,7 @@ impl Account {
     /// All accounts.
     pub const ALL: [Self; 6] = [Self::Root, Self::Admin, Self::Writer, Self::Reader, Self::Loader, Self::Analyst];
 
-    /// Returns the variable that contains the user's name. The password is in the variable that ends with `_PASS`
-    /// instead of `_USER`.
+    /// Returns the variable with the user's name.
     pub const fn user_variable(self) -> &'static str {
         match self {
             Self::Root => "MONGO_ROOT_USER",
@@ -49,8 +48,8 @@ impl Account {
         }
     }
 
-    /// Returns the variable that contains the password. The variable with `_FILE` appended contains the path of a
-    /// file with the password.
+    /// Returns the variable with the user's password. The variable with `_FILE` appended has the path of a file with
+    /// the password.
     pub const fn password_variable(self) -> &'static str {
         match self {
             Self::Root => "MONGO_ROOT_PASS",
@@ -94,13 +93,13 @@ impl Settings {
         Ok(Self { environment: environment.collect(), file, directory: directory.to_owned() })
     }
 
-    /// Returns a variable's value: from the environment, or else from `.env`.
+    /// Returns the value of a variable, from the environment or else from `.env`.
     pub fn get(&self, name: &str) -> Option<&str> {
         [&self.environment, &self.file].into_iter().find_map(|map| set(map, name))
     }
 
-    /// Returns a secret: the variable's value, or the content of the file named by the variable with `_FILE`
-    /// appended, without its last line end. Both variables of the environment take precedence over those of `.env`.
+    /// Returns a secret: the value of the variable `name`, or the content of the file that the variable `name` +
+    /// `_FILE` names, without the last line end. Variables of the environment take precedence over those of `.env`.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>, ServerError> {
         let file_variable = format!("{name}_FILE");
         for map in [&self.environment, &self.file] {
@@ -122,12 +121,12 @@ impl Settings {
         std::iter::once(self.directory.join(".env")).chain(named).collect()
     }
 
-    /// Returns the name of an account's user.
+    /// Returns the name of the user of an account.
     pub fn user_name(&self, account: Account) -> &str {
         self.get(account.user_variable()).unwrap_or(account.default_name())
     }
 
-    /// Returns the name and password of an account, or `None` if neither is set.
+    /// Returns the name and password of an account. `None` if neither is set.
     pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, ServerError> {
         let (user, password) = (account.user_variable(), account.password_variable());
         match self.secret(password)? {
@@ -137,7 +136,7 @@ impl Settings {
         }
     }
 
-    /// Returns the account whose user is `user`, with its password, if both are set.
+    /// Returns the account with this user name, and its password, if both are set.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
         let Some(account) = Account::ALL.into_iter().find(|account| self.get(account.user_variable()) == Some(user))
         else {
@@ -151,7 +150,7 @@ fn set<'a>(map: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     map.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// Returns a variable and its value. Variables that are not UTF-8 are ignored, because none of the program's are.
+/// Converts a variable and its value to texts. Returns `None` if they are not UTF-8: Medlift has no such variables.
 fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((name.into_string().ok()?, value.into_string().ok()?))
 }
@@ -165,15 +164,16 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
     lines.collect::<Result<_, _>>().map_err(|error| env_file_error(path, &error))
 }
 
-/// Describes the error without the parser's own message, which quotes the line. The line may contain a password.
+/// Makes the error for a file that cannot be parsed. Does not use the parser's message, because that quotes the line,
+/// which may contain a password.
 fn env_file_error(path: &Path, error: &dotenvy::Error) -> ServerError {
     let problem = match error {
         dotenvy::Error::Io(error) => error.kind().to_string(),
         dotenvy::Error::LineParse(line, _) => match line.split_once('=') {
             Some((key, _)) if is_variable_name(key) => {
-                format!("the value of {key} cannot be read: put it in single quotes")
+                format!("the value of {key} cannot be read: put the value in single quotes")
             }
-            _ => "a line is not NAME=value".to_owned(),
+            _ => "a line does not have the form NAME=value".to_owned(),
         },
         _ => "it cannot be read".to_owned(),
     };
@@ -197,7 +197,7 @@ fn read_secret(variable: &str, path: &Path) -> Result<Secret, ServerError> {
 mod tests {
     use super::*;
 
-    /// A directory with these files, and the settings of this environment in it.
+    /// Makes a directory with these files. Returns it with the settings that are read there.
     fn settings(environment: &[(&str, &str)], files: &[(&str, &str)]) -> (tempfile::TempDir, Settings) {
         let directory = tempfile::tempdir().expect("a directory");
         for (name, text) in files {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_comes_before_the_file_and_an_empty_value_counts_as_none() {
+    fn the_environment_takes_precedence_and_an_empty_value_is_not_set() {
         let file = ".env";
         let (_directory, settings) = settings(&[("A", "1"), ("B", "")], &[(file, "A=2\nB=2\nC=2\nD=\n")]);
         let found = ["A", "B", "C", "D", "E"].map(|name| settings.get(name));
@@ -273,12 +273,12 @@ mod tests {
         assert_eq!([settings.user_name(Account::Writer), settings.user_name(Account::Reader)], ["scribe", "reader"]);
         let password = |user| settings.password_of(user).expect("read").map(|(account, _)| account);
         assert_eq!(password("scribe"), Some(Account::Writer));
-        // A name that no variable gives is nobody's.
+        // A user name that is in no variable has no account.
         assert_eq!((password("reader"), password("l"), password("stranger")), (None, None, None));
     }
 
     #[test]
-    fn the_files_that_settings_are_read_from_are_named() {
+    fn the_files_of_the_settings_are_listed() {
         let environment = [("A_FILE", "a"), ("B_FILE", ""), ("A", "x"), ("D_FILE", "/d")];
         let (directory, settings) = settings(&environment, &[(".env", "C_FILE=c\nE=y\n")]);
         let mut files = settings.files();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_env_file_is_explained_and_never_quoted() {
+    fn the_message_about_a_wrong_env_file_does_not_quote_it() {
         let problem = |text: &str| {
             let directory = tempfile::tempdir().expect("a directory");
             std::fs::write(directory.path().join(".env"), text).expect("written");
@@ -296,18 +296,18 @@ mod tests {
             let ServerError::EnvFile { problem, .. } = error else { panic!("{error}") };
             problem
         };
-        let value = "the value of WRITER_PASS cannot be read: put it in single quotes";
+        let value = "the value of WRITER_PASS cannot be read: put the value in single quotes";
         assert_eq!(problem("WRITER_PASS=a b'"), value);
         for line in ["pa55=a b'", "Pa55Word=a b'", "PA55=a b'", "P4 W=a b'", "=a b'"] {
-            assert_eq!(problem(line), "a line is not NAME=value", "{line}");
+            assert_eq!(problem(line), "a line does not have the form NAME=value", "{line}");
         }
-        // A missing file is none; one that cannot be looked for is told.
+        // A missing file is no error. A file that cannot be examined is an error.
         assert!(Settings::from_parts(std::iter::empty(), Path::new("/nonexistent")).is_ok());
         assert!(Settings::from_parts(std::iter::empty(), Path::new("/dev/null")).is_err());
     }
 
     #[test]
-    fn variables_that_are_not_text_are_passed_over() {
+    fn variables_that_are_not_utf8_are_ignored() {
         use std::os::unix::ffi::OsStringExt;
         let broken = std::ffi::OsString::from_vec(vec![0xff]);
         assert_eq!(text_pair(("A".into(), "1".into())), Some(("A".to_owned(), "1".to_owned())));

@@ -1,14 +1,14 @@
-//! Checks connection strings. The driver's messages quote the connection string, which may contain a password, so
-//! they are never shown.
+//! Checks connection strings. A message of the driver may quote the connection string with its password, so these
+//! messages are never shown.
 
 use mongodb::options::{Acknowledgment, ConnectionString, ReadConcernLevel, ReadPreference};
 
 use super::ServerError;
 
-/// The schemes of a connection string.
+/// The possible beginnings of a connection string.
 const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
 
-/// Returns true if `text` begins like a connection string, in any letter case and after white space.
+/// Returns true if `text` begins like a connection string. Ignores letter case and white space before it.
 pub fn is_connection_string(text: &str) -> bool {
     SCHEMES.iter().any(|scheme| begins_with(text.trim_start(), scheme))
 }
@@ -17,8 +17,8 @@ fn begins_with(text: &str, scheme: &str) -> bool {
     text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
-/// Returns true if `text` may contain a password: it is or resembles a connection string or another URL, or it has a
-/// colon before an `@`. Such a text must not be shown.
+/// Returns true if `text` may contain a password, so that it must not be shown. That is true for connection strings,
+/// other URLs, and texts with a colon before an `@`.
 pub fn may_hold_password(text: &str) -> bool {
     let text = text.trim();
     let before_at = text.rfind('@').map_or("", |at| &text[..at]);
@@ -28,7 +28,7 @@ pub fn may_hold_password(text: &str) -> bool {
         || begins_with(text, "mongodb+srv:")
 }
 
-/// Parses a connection string. Refuses options that would weaken the guarantees of a load.
+/// Parses a connection string. Refuses options that are not safe enough for a load.
 pub(super) fn parse(uri: &str) -> Result<ConnectionString, ServerError> {
     let uri = &with_lower_scheme(uri.trim());
     if !is_connection_string(uri) {
@@ -48,8 +48,8 @@ fn with_lower_scheme(uri: &str) -> String {
     }
 }
 
-/// Refuses a password with an unescaped `/` or `?`. The driver would end the host there. It would read the user and
-/// the beginning of the password as a host and a port, which messages show, and the rest as the name of a database.
+/// Refuses a password with a `/` or `?` that is not percent-encoded. The driver would take the text before it for host
+/// and port, which messages show, and the text after it for the name of a database.
 fn refuse_unescaped(uri: &str) -> Result<(), ServerError> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (hosts, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -63,8 +63,8 @@ fn refuse(problem: impl Into<String>) -> ServerError {
     ServerError::Uri { problem: problem.into() }
 }
 
-/// Refuses options that switch certificate checks off. It examines the text itself, because the driver does not know
-/// all of these options.
+/// Refuses options that disable the check of certificates. Examines the text of the connection string, because the
+/// driver does not know all of these options.
 fn refuse_blind_trust(uri: &str) -> Result<(), ServerError> {
     const NAMES: [&str; 3] = ["tlsInsecure", "tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames"];
     let options = uri.split_once('?').map_or("", |(_, options)| options);
@@ -72,8 +72,8 @@ fn refuse_blind_trust(uri: &str) -> Result<(), ServerError> {
         |name: &str| options.split('&').any(|pair| pair.split('=').next().unwrap_or(pair).eq_ignore_ascii_case(name));
     match NAMES.into_iter().find(|name| asked(name)) {
         Some(name) => Err(refuse(format!(
-            "{name} would switch certificate checks off, and anybody on the way could read patient data; \
-             name the authority that signed the server's certificate with --tls-ca-file instead"
+            "{name} disables certificate checks, so that others on the network could read patient data; \
+             give the authority that signed the server's certificate with --tls-ca-file instead"
         ))),
         None => Ok(()),
     }
@@ -83,20 +83,22 @@ fn refuse_weak_concerns(uri: &ConnectionString) -> Result<(), ServerError> {
     if let Some(concern) = &uri.write_concern {
         if !matches!(concern.w, None | Some(Acknowledgment::Majority)) {
             return Err(refuse(
-                "it asks for w other than majority; a load counts only what a majority has acknowledged: drop w",
+                "it sets w to another value than majority, but writes must be acknowledged by a majority; remove w",
             ));
         }
         if concern.journal == Some(false) {
-            return Err(refuse("it asks for journal=false; a load counts only what is in the journal: drop it"));
+            return Err(refuse("it sets journal=false, but writes must be journaled; remove journal"));
         }
     }
     if uri.read_concern.as_ref().is_some_and(|concern| concern.level != ReadConcernLevel::Majority) {
         return Err(refuse(
-            "it asks for a readConcernLevel other than majority, at which everything here is read: drop it",
+            "it sets readConcernLevel to another value than majority, which is always used; remove readConcernLevel",
         ));
     }
     if uri.read_preference.as_ref().is_some_and(|preference| !matches!(preference, ReadPreference::Primary)) {
-        return Err(refuse("it asks for a readPreference other than primary, where everything here is read: drop it"));
+        return Err(refuse(
+            "it sets readPreference to another value than primary, which is always used; remove readPreference",
+        ));
     }
     Ok(())
 }
@@ -106,13 +108,13 @@ fn driver_problem(message: &str) -> &'static str {
     if has("scheme") {
         "it must begin with mongodb:// or mongodb+srv://"
     } else if has("URL encoded") || has("unescaped %") {
-        "user name and password must be percent-encoded in it; give them with --username and -p instead"
+        "its user name and password must be percent-encoded; or give them with --username and -p instead"
     } else if has("port") || has("host") || has("IP literal") {
         "its host or port is wrong, or a character of the password is not percent-encoded; the form is mongodb://host:27017/database"
     } else if has("database name") {
-        "its database name holds a character that a name may not hold"
+        "its database name contains a character that is not permitted"
     } else if has("repeated") {
-        "it gives an option twice"
+        "it contains an option twice"
     } else if has("option") {
         "it has an option that is unknown or has a wrong value"
     } else {
@@ -136,11 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn only_a_journaled_majority_is_accepted() {
+    fn only_write_concern_majority_with_journal_is_accepted() {
         check("mongodb://h/?w=majority&journal=true&readConcernLevel=majority&wTimeoutMS=5000&retryWrites=true", None);
-        check("mongodb://h/?w=1", Some("w other than majority"));
-        check("mongodb://h/?w=0", Some("w other than majority"));
-        check("mongodb://h/?w=rack", Some("w other than majority"));
+        check("mongodb://h/?w=1", Some("w to another value than majority"));
+        check("mongodb://h/?w=0", Some("w to another value than majority"));
+        check("mongodb://h/?w=rack", Some("w to another value than majority"));
         check("mongodb://h/?journal=false", Some("journal=false"));
         check("mongodb://h/?readConcernLevel=local", Some("readConcernLevel"));
         check("mongodb://h/?readConcernLevel=available", Some("readConcernLevel"));
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn certificate_checks_stay_on() {
-        check("mongodb://h/?tls=true&tlsInsecure=true", Some("tlsInsecure would switch"));
+        check("mongodb://h/?tls=true&tlsInsecure=true", Some("tlsInsecure disables"));
         check("mongodb://h/?tls=true&TLSALLOWINVALIDCERTIFICATES=true", Some("tlsAllowInvalidCertificates would"));
         check("mongodb://h/?tls=true&tlsAllowInvalidHostnames=true", Some("tlsAllowInvalidHostnames would"));
     }
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_hold_a_password_is_recognised() {
+    fn texts_that_may_contain_a_password_are_recognised() {
         let check = |text: &str, expected: bool| assert_eq!(may_hold_password(text), expected, "{text}");
         for text in
             ["mongodb://h", " MONGODB://u:p@h", "http://u:p@h", "mongodb:/u:p@h", "u:p@h", "//u:p@h", "mongodb:u:p"]
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_string_is_explained_without_being_quoted() {
+    fn the_message_about_a_wrong_string_does_not_quote_it() {
         check("mongodb://u:12/pa55@h", Some("percent-encoded"));
         check("mongodb://u:12?pa55@h", Some("percent-encoded"));
         check("mongodb:/u:pa55@h", Some("must begin with mongodb://"));
@@ -202,11 +204,11 @@ mod tests {
     #[test]
     fn each_wrong_part_of_a_string_has_its_own_explanation() {
         check("mongodb://h:notaport/", Some("its host or port is wrong"));
-        check("mongodb://h/?w=majority&w=majority", Some("gives an option twice"));
+        check("mongodb://h/?w=majority&w=majority", Some("contains an option twice"));
         check("mongodb://h/?ssl", Some("an option that is unknown or has a wrong value"));
-        check("mongodb://h/a$b", Some("its database name holds a character"));
+        check("mongodb://h/a$b", Some("its database name contains a character"));
         check("mongodb://u:pa55@h/?tls=true&x=1;tlsInsecure=true", Some("unknown"));
-        check("mongodb://u:p@h/d?tlsInsecure", Some("tlsInsecure would switch"));
+        check("mongodb://u:p@h/d?tlsInsecure", Some("tlsInsecure disables"));
         assert!(
             !is_connection_string("mongodb")
                 && is_connection_string("mongodb://")

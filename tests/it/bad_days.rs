@@ -232,7 +232,11 @@ fn a_user_who_may_not_is_told_and_a_wrong_password_is_told_from_it() {
         medlift(["load", text(&path), &uri, "--quiet"]).run()
     };
     let refused = load_as("Reader-pass-1", "hospital").expect_code(1);
-    assert!(refused.stderr.contains("may not run") && refused.stderr.contains("grant a role"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("may not run") && refused.stderr.contains("grant the user a role"),
+        "{}",
+        refused.stderr
+    );
     let wrong = load_as("another", "hospital").expect_code(3);
     assert!(wrong.stderr.contains("password") && !wrong.stderr.contains("another"), "{}", wrong.stderr);
     let elsewhere = load_as("Reader-pass-1", "admin").expect_code(3);

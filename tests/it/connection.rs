@@ -281,7 +281,7 @@ fn passwords_come_from_files_and_the_environment_comes_before_the_env_file() {
     let settings = Settings::from_parts(std::iter::empty(), dir.path()).expect("reads");
     let unset = Destination::settle(&reads, &settings, "admissions");
     let message = unset.expect_err("no password").to_string();
-    assert_eq!(message, "READER_USER is set, but neither READER_PASS nor READER_PASS_FILE is; set one of them");
+    assert_eq!(message, "READER_USER is set, but its password is not; set READER_PASS or READER_PASS_FILE");
 }
 
 #[test]

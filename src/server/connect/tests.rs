@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn what_was_made_already_is_acknowledged_by_making_it_once_more() {
+fn a_change_that_was_executed_is_acknowledged_by_repeating_it() {
     let check = |command: Document, expected: Option<Document>| assert_eq!(acknowledged_again(&command), expected);
     check(doc! { "createUser": "u", "pwd": "p" }, Some(doc! { "updateUser": "u", "pwd": "p" }));
     check(doc! { "createRole": "r", "roles": [] }, Some(doc! { "updateRole": "r", "roles": [] }));
@@ -28,9 +28,9 @@ fn uri(uri: &str) -> Connection {
 }
 
 #[test]
-fn the_command_line_comes_before_the_uri_and_the_uri_before_the_environment() {
+fn the_command_line_precedes_the_uri_and_the_uri_precedes_the_environment() {
     let check = |wishes: &Connection, pairs: &[(&str, &str)], expected: &str| {
-        assert_eq!(settle(wishes, pairs).expect("settles").database, expected);
+        assert_eq!(settle(wishes, pairs).expect("valid settings").database, expected);
     };
     let named = |path: &str| Connection { database: Some("ward".to_owned()), ..uri(path) };
     check(&named("mongodb://h/clinic"), &[("DB_NAME", "env")], "ward");
@@ -45,10 +45,10 @@ fn the_command_line_comes_before_the_uri_and_the_uri_before_the_environment() {
 }
 
 #[test]
-fn who_signs_in_is_settled_by_what_is_named_first() {
+fn the_first_given_user_signs_in() {
     let environment = [("WRITER_USER", "scribe"), ("WRITER_PASS", "w"), ("READER_PASS", "r"), ("MONGO_ROOT_PASS", "m")];
     let check = |wishes: &Connection, user: &str, password: &str, source: Option<&str>| {
-        let credential = settle(wishes, &environment).expect("settles").uri.credential.expect("a sign-in");
+        let credential = settle(wishes, &environment).expect("valid settings").uri.credential.expect("a sign-in");
         let shown = |text: Option<String>| text.unwrap_or_default();
         assert_eq!((shown(credential.username).as_str(), shown(credential.password).as_str()), (user, password));
         assert_eq!(credential.source.as_deref(), source);
@@ -63,14 +63,14 @@ fn who_signs_in_is_settled_by_what_is_named_first() {
     check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
     assert!(settle(&named("stranger"), &environment).is_err());
     let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
-    let loads = settle(&purpose(Purpose::Load), &template).expect("settles").uri.credential.expect("a sign-in");
+    let loads = settle(&purpose(Purpose::Load), &template).expect("valid settings").uri.credential.expect("a sign-in");
     assert_eq!(loads.username.as_deref(), Some("writer"));
     assert!(settle(&purpose(Purpose::Load), &template[..2]).is_err());
-    assert!(settle(&uri("mongodb://h/"), &[]).expect("settles").uri.credential.is_none());
+    assert!(settle(&uri("mongodb://h/"), &[]).expect("valid settings").uri.credential.is_none());
 }
 
 #[test]
-fn names_that_hold_a_connection_string_are_refused_and_nothing_shows_a_password() {
+fn names_like_connection_strings_are_refused_and_no_password_is_shown() {
     let secret = "mongodb://u:pa55@h/";
     let refused = |wishes: &Connection, pairs: &[(&str, &str)]| {
         let problem = settle(wishes, pairs).expect_err("refused").to_string();
@@ -80,28 +80,28 @@ fn names_that_hold_a_connection_string_are_refused_and_nothing_shows_a_password(
     refused(&uri("mongodb://h/"), &[("DB_NAME", secret)]);
     refused(&uri("mongodb://h/"), &[("WRITER_USER", secret), ("WRITER_PASS", "w")]);
     let given = Connection { password: Some("pa55".into()), ..uri("mongodb://u:pa55@h/?authSource=x") };
-    let settled = settle(&given, &[]).expect("settles");
+    let settled = settle(&given, &[]).expect("valid settings");
     assert!(!format!("{given:?} {settled:?}").contains("pa55"));
 }
 
 #[test]
-fn files_of_certificates_are_looked_into() {
+fn certificate_files_must_contain_their_pem_sections() {
     let empty = tempfile::NamedTempFile::new().expect("a file");
     let wishes = Connection { tls_ca_file: Some(empty.path().to_owned()), ..uri("mongodb://h/") };
     let problem = settle(&wishes, &[]).expect_err("refused").to_string();
-    assert!(problem.contains("holds no PEM section CERTIFICATE"), "{problem}");
+    assert!(problem.contains("contains no PEM section CERTIFICATE"), "{problem}");
     let missing = Connection { tls_ca_file: Some("/nonexistent/ca.pem".into()), ..uri("mongodb://h/") };
     let problem = settle(&missing, &[]).expect_err("refused").to_string();
     assert!(problem.contains("cannot read /nonexistent/ca.pem"), "{problem}");
 }
 
-/// The connection string that is settled for `text`.
+/// Completes the connection string `text` with the default settings.
 fn settled(text: &str) -> ConnectionString {
-    settle(&uri(text), &[]).expect("settles").uri
+    settle(&uri(text), &[]).expect("valid settings").uri
 }
 
 #[test]
-fn every_connection_writes_to_a_journaled_majority_and_reads_from_one() {
+fn connections_use_write_and_read_concern_majority() {
     for options in
         ["", "?w=majority", "?journal=true&readConcernLevel=majority&readPreference=primary", "?retryWrites=true"]
     {
@@ -120,7 +120,7 @@ fn every_connection_writes_to_a_journaled_majority_and_reads_from_one() {
 }
 
 #[test]
-fn what_the_uri_leaves_open_has_a_default() {
+fn options_that_are_not_in_the_uri_have_defaults() {
     let found = |text: &str| {
         let uri = settled(text);
         (uri.app_name.unwrap_or_default(), uri.server_selection_timeout, uri.max_pool_size)
@@ -132,7 +132,7 @@ fn what_the_uri_leaves_open_has_a_default() {
 }
 
 #[test]
-fn messages_to_this_machine_alone_are_not_compressed() {
+fn connections_to_this_machine_are_not_compressed() {
     let is_compressed = |hosts: &str| settled(&format!("mongodb://{hosts}/?compressors=zstd")).compressors.is_some();
     for hosts in ["localhost", "127.0.0.1:27018", "127.9.9.9", "[::1]:27017", "localhost,127.0.0.1:1"] {
         assert!(!is_compressed(hosts), "{hosts}");
@@ -144,10 +144,10 @@ fn messages_to_this_machine_alone_are_not_compressed() {
 }
 
 #[test]
-fn the_collection_is_the_command_lines_else_the_environments_else_the_specs() {
+fn the_collection_comes_from_command_line_environment_or_spec() {
     let check = |given: Option<&str>, pairs: &[(&str, &str)], expected: &str| {
         let wishes = Connection { collection: given.map(str::to_owned), ..uri("mongodb://h/") };
-        assert_eq!(settle(&wishes, pairs).expect("settles").collection, expected);
+        assert_eq!(settle(&wishes, pairs).expect("valid settings").collection, expected);
     };
     check(Some("typed"), &[("COLLECTION_NAME", "env")], "typed");
     check(None, &[("COLLECTION_NAME", "env")], "env");
@@ -156,9 +156,9 @@ fn the_collection_is_the_command_lines_else_the_environments_else_the_specs() {
 }
 
 #[test]
-fn the_uri_is_the_command_lines_else_the_environments_else_this_machine() {
+fn the_uri_comes_from_command_line_environment_or_is_local() {
     let hosts = |wishes: &Connection, pairs: &[(&str, &str)]| {
-        host_names(&settle(wishes, pairs).expect("settles").uri.host_info)
+        host_names(&settle(wishes, pairs).expect("valid settings").uri.host_info)
     };
     let environment = [("MONGODB_URI", "mongodb://env:1")];
     assert_eq!(hosts(&uri("mongodb://a:1,b:2"), &environment), "a:1,b:2");
@@ -168,7 +168,7 @@ fn the_uri_is_the_command_lines_else_the_environments_else_this_machine() {
 }
 
 #[test]
-fn a_database_needs_a_name_that_the_server_takes_and_that_is_not_its_own() {
+fn a_database_name_must_be_valid_and_not_reserved() {
     let is_taken = |name: &str| {
         let wishes = Connection { database: Some(name.to_owned()), ..uri("mongodb://h/") };
         settle(&wishes, &[]).is_ok()
@@ -181,7 +181,7 @@ fn a_database_needs_a_name_that_the_server_takes_and_that_is_not_its_own() {
     }
     for reserved in ["admin", "local", "config"] {
         let database =
-            settle(&uri(&format!("mongodb://h/{reserved}")), &[("DB_NAME", "env")]).expect("settles").database;
+            settle(&uri(&format!("mongodb://h/{reserved}")), &[("DB_NAME", "env")]).expect("valid settings").database;
         assert_eq!(database, "env");
     }
 }
@@ -200,31 +200,31 @@ fn each_purpose_has_its_accounts_in_order() {
 }
 
 #[test]
-fn another_user_signs_in_against_the_database_that_is_named() {
-    let first = settle(&uri("mongodb://u:p@h/?authSource=x"), &[]).expect("settles");
+fn another_user_signs_in_with_its_own_auth_database() {
+    let first = settle(&uri("mongodb://u:p@h/?authSource=x"), &[]).expect("valid settings");
     let credential = first.as_user("ann", &"pw".into(), "ward").uri.credential.expect("a sign-in");
     let found = (credential.username.as_deref(), credential.password.as_deref(), credential.source.as_deref());
     assert_eq!(found, (Some("ann"), Some("pw"), Some("ward")));
 }
 
 #[test]
-fn the_uris_password_is_for_the_uris_user_alone() {
+fn the_password_in_the_uri_is_not_used_for_another_user() {
     let password = |name: &str| {
         let wishes = Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
         settle(&wishes, &[]).map(|settled| settled.uri.credential.expect("a sign-in").password)
     };
-    assert_eq!(password("u").expect("settles").as_deref(), Some("p"));
+    assert_eq!(password("u").expect("valid settings").as_deref(), Some("p"));
     assert!(password("v").is_err());
     let wishes = Connection {
         password: Some("q".into()),
         auth_database: Some("y".into()),
         ..uri("mongodb://u:p@h/?authSource=x")
     };
-    let credential = settle(&wishes, &[]).expect("settles").uri.credential.expect("a sign-in");
+    let credential = settle(&wishes, &[]).expect("valid settings").uri.credential.expect("a sign-in");
     assert_eq!((credential.password.as_deref(), credential.source.as_deref()), (Some("q"), Some("y")));
 }
 
-/// A file with these PEM sections.
+/// Makes a file with these PEM sections.
 fn pem(sections: &[&str]) -> tempfile::NamedTempFile {
     let text: String = sections.iter().flat_map(|name| ["-----BEGIN ", name, "-----\nAA==\n"]).collect();
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -244,27 +244,27 @@ fn a_certificate_or_an_authority_implies_tls_and_a_certificate_signs_in() {
         tls_certificate_key_file: Some(path(&certificate)),
         ..uri("mongodb://h/")
     };
-    let settled = settle(&both(), &[("WRITER_PASS", "w")]).expect("settles");
+    let settled = settle(&both(), &[("WRITER_PASS", "w")]).expect("valid settings");
     assert_eq!(settled.files(), [authority.path(), certificate.path()]);
     let credential = settled.uri.credential.expect("a sign-in");
     assert_eq!((credential.mechanism, credential.username), (Some(AuthMechanism::MongoDbX509), None));
     assert_eq!((credential.source.as_deref(), credential.password), (Some("$external"), None));
-    // A user who is named signs in by password.
+    // A user who is given signs in with a password, even if there is a certificate.
     let named = Connection { username: Some("u".into()), password: Some("p".into()), ..both() };
-    let credential = settle(&named, &[]).expect("settles").uri.credential.expect("a sign-in");
+    let credential = settle(&named, &[]).expect("valid settings").uri.credential.expect("a sign-in");
     assert_eq!((credential.mechanism, credential.username.as_deref()), (None, Some("u")));
-    // The command line's files come before those of the URI.
+    // The files of the command line take precedence over those of the connection string.
     let in_uri = format!("mongodb://h/?tls=true&tlsCAFile={}", certificate.path().display());
     let given = Connection { tls_ca_file: Some(path(&authority)), ..uri(&in_uri) };
-    assert_eq!(settle(&given, &[]).expect("settles").files(), [authority.path()]);
-    assert_eq!(settle(&uri(&in_uri), &[]).expect("settles").files(), [certificate.path()]);
-    assert_eq!(settle(&uri("mongodb://h/"), &[]).expect("settles").files(), [""; 0].map(PathBuf::from));
+    assert_eq!(settle(&given, &[]).expect("valid settings").files(), [authority.path()]);
+    assert_eq!(settle(&uri(&in_uri), &[]).expect("valid settings").files(), [certificate.path()]);
+    assert_eq!(settle(&uri("mongodb://h/"), &[]).expect("valid settings").files(), [""; 0].map(PathBuf::from));
     let off = Connection { tls_ca_file: Some(path(&authority)), ..uri("mongodb://h/?tls=false") };
-    assert!(matches!(settle(&off, &[]).expect("settles").uri.tls, Some(Tls::Enabled(_))));
-    let plain = settle(&uri("mongodb://h/?tls=false"), &[]).expect("settles").uri.tls;
+    assert!(matches!(settle(&off, &[]).expect("valid settings").uri.tls, Some(Tls::Enabled(_))));
+    let plain = settle(&uri("mongodb://h/?tls=false"), &[]).expect("valid settings").uri.tls;
     assert!(matches!(plain, Some(Tls::Disabled)));
     let alone = Connection { tls_certificate_key_file: Some(path(&certificate)), ..uri("mongodb://h/") };
-    // The system's authorities are trusted, if it has any.
+    // Without other settings, the system's authorities are trusted, if the system has any.
     assert!(settle(&alone, &[]).map_or(true, |settled| settled.files().contains(&certificate.path().to_owned())));
 }
 
@@ -272,8 +272,8 @@ fn a_certificate_or_an_authority_implies_tls_and_a_certificate_signs_in() {
 fn a_client_certificate_needs_its_key_and_its_certificate() {
     let authority = pem(&["CERTIFICATE"]);
     for (sections, part) in [
-        (&["CERTIFICATE"][..], "holds no PEM section PRIVATE KEY"),
-        (&["RSA PRIVATE KEY"], "holds no PEM section CERTIFICATE"),
+        (&["CERTIFICATE"][..], "contains no PEM section PRIVATE KEY"),
+        (&["RSA PRIVATE KEY"], "contains no PEM section CERTIFICATE"),
     ] {
         let certificate = pem(sections);
         let wishes = Connection {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn codes_are_told_apart_and_names_are_identifiers() {
+fn each_code_has_its_failure_and_names_are_identifiers() {
     let check = |code: i32, name: &str, expected: Failure| assert_eq!(Failure::of_code(code, name, None), expected);
     check(13, "Unauthorized", Failure::NotAuthorized { command: None });
     check(18, "AuthenticationFailed", Failure::SignIn(SignIn::Refused));
@@ -13,16 +13,16 @@ fn codes_are_told_apart_and_names_are_identifiers() {
     check(2, quoting, Failure::Other { code: Some(2), name: "UnknownError".to_owned() });
 }
 
-/// The table, the failure of a command, the complaint about a document and the failure of a write concern agree.
+/// Checks that a code has the same meaning for a command, a document and a write concern.
 #[test]
-fn a_code_means_the_same_wherever_it_is_asked() {
+fn a_code_has_the_same_meaning_everywhere() {
     for code in (0..500).chain(9_000..14_000).chain([46_841, 50_915, 56_846, 91_331, 10_045_600]) {
         let passing = codes::meaning(code).is_passing();
         let failure = Failure::of_code(code, "Any", None);
         assert_eq!(failure.is_retryable(), passing, "{code} of a command");
         assert_eq!(Failure::of_write_concern(code).is_retryable(), passing, "{code} of a write concern");
         let answer = bson::doc! { "ok": 1, "writeConcernError": { "code": code } };
-        assert_eq!(Failure::in_answer(&answer), Some(Failure::of_write_concern(code)), "{code} in an answer");
+        assert_eq!(Failure::in_answer(&answer), Some(Failure::of_write_concern(code)), "{code} in a reply");
         let command = bson::doc! { "code": code, "codeName": "Any", "errmsg": "any" };
         let command = bson::deserialize_from_document(command).expect("a command's error");
         assert_eq!(Failure::from(Error::from(ErrorKind::Command(command))), failure, "{code} from the driver");
@@ -30,7 +30,7 @@ fn a_code_means_the_same_wherever_it_is_asked() {
 }
 
 #[test]
-fn only_the_commands_name_is_taken_from_a_refusal() {
+fn only_the_name_of_a_refused_command_is_kept() {
     let check = |message: &str, expected: Option<&str>| assert_eq!(refused_command(message).as_deref(), expected);
     check("not authorized on hospital to execute command { insert: \"admissions\", x: 1 }", Some("insert"));
     check("not authorized on hospital to execute command { \"Canary Carter\": 1 }", None);
@@ -38,7 +38,7 @@ fn only_the_commands_name_is_taken_from_a_refusal() {
 }
 
 #[test]
-fn what_may_pass_is_retried_and_what_cannot_is_not() {
+fn only_temporary_failures_are_retryable() {
     let check = |failure: &Failure, retryable: bool, code: u8| {
         assert_eq!((failure.is_retryable(), failure.exit_code()), (retryable, code), "{failure}");
     };
@@ -51,7 +51,7 @@ fn what_may_pass_is_retried_and_what_cannot_is_not() {
 }
 
 #[test]
-fn the_faults_of_a_certificate_are_told_by_what_the_tls_library_says() {
+fn the_text_of_the_tls_library_decides_the_fault_of_a_certificate() {
     let check = |text: &str, expected: Failure| assert_eq!(Failure::of_tls_text(text), expected, "{text}");
     let fault = Failure::Certificate;
     check("invalid peer certificate: certificate expired: verification time 2", fault(CertificateFault::Expired));
@@ -65,7 +65,7 @@ fn the_faults_of_a_certificate_are_told_by_what_the_tls_library_says() {
     check("tls handshake eof", Failure::Unreachable(Unreachable::Lost));
 }
 
-/// An error of the driver, made of the server's complaint.
+/// Makes the driver's error for a failed write. `complaint` is the server's answer.
 fn write_failure(kind: &str, complaint: bson::Document) -> Failure {
     let failure = bson::deserialize_from_document(bson::doc! { kind: complaint }).expect("a failure");
     Failure::from(Error::from(ErrorKind::Write(failure)))
@@ -77,7 +77,7 @@ fn insert_many(complaints: bson::Document) -> Failure {
 }
 
 #[test]
-fn the_failure_of_a_write_is_its_first_complaint_and_a_missed_acknowledgement_counts_more() {
+fn a_write_fails_with_its_write_concern_error_or_its_first_error() {
     let other = |code: i32, name: &str| Failure::Other { code: Some(code), name: name.to_owned() };
     let write = |code: i32| bson::doc! { "index": 0, "code": code, "codeName": "Any", "errmsg": "Canary Carter" };
     let concern = |code: i32| bson::doc! { "code": code, "errmsg": "Canary Carter" };
@@ -100,7 +100,7 @@ fn the_failure_of_a_write_is_its_first_complaint_and_a_missed_acknowledgement_co
 }
 
 #[test]
-fn an_answer_is_a_failure_only_if_its_write_concern_failed() {
+fn a_reply_is_a_failure_only_if_it_has_a_write_concern_error() {
     let check = |answer: bson::Document, code: Option<i32>| {
         assert_eq!(Failure::in_answer(&answer), code.map(|code| Failure::WriteConcern { code }));
     };
@@ -112,7 +112,7 @@ fn an_answer_is_a_failure_only_if_its_write_concern_failed() {
 }
 
 #[test]
-fn a_broken_connection_is_told_by_what_the_system_says() {
+fn the_kind_of_an_io_error_decides_the_failure() {
     use std::io::{Error as IoError, ErrorKind as Io};
     let check = |error: IoError, expected: Failure| assert_eq!(Failure::from(Error::from(error)), expected);
     check(Io::ConnectionRefused.into(), Failure::Unreachable(Unreachable::Refused));
@@ -151,9 +151,9 @@ fn the_name_of_a_code_has_at_most_64_letters_and_digits() {
     }
 }
 
-/// Every failure: whether the call is made again, the exit code, the code that is kept, and words of its message.
+/// Checks each failure: whether the call is repeated, the exit code, the error code, and words of the message.
 #[test]
-fn every_failure_has_its_retry_its_exit_code_and_its_message() {
+fn every_failure_has_its_retry_rule_exit_code_and_message() {
     let check = |failure: Failure, retryable: bool, exit_code: u8, code: Option<i32>, part: &str| {
         assert_eq!(
             (failure.is_retryable(), failure.exit_code(), failure.code()),
@@ -169,7 +169,7 @@ fn every_failure_has_its_retry_its_exit_code_and_its_message() {
         (Unreachable::Lost, true, "the connection broke"),
         (Unreachable::NoPrimary, true, "none is the primary"),
         (Unreachable::Members, true, "directConnection=true"),
-        (Unreachable::OtherReplicaSet, false, "correct or drop replicaSet="),
+        (Unreachable::OtherReplicaSet, false, "correct or remove replicaSet="),
     ] {
         check(Failure::Unreachable(how), retryable, 3, None, part);
     }
@@ -184,7 +184,7 @@ fn every_failure_has_its_retry_its_exit_code_and_its_message() {
         ),
         (elsewhere, "user `ann` is not in `ward` but in `admin`; add --authentication-database admin"),
         (SignIn::UnknownUser { user, database }, "database `ward` has no user `ann`"),
-        (SignIn::UnknownCertificate, "no user of the server"),
+        (SignIn::UnknownCertificate, "has no user for the client certificate"),
         (SignIn::Refused, "refuses the sign-in"),
     ] {
         check(Failure::SignIn(how), false, 3, None, part);
@@ -193,13 +193,13 @@ fn every_failure_has_its_retry_its_exit_code_and_its_message() {
         (CertificateFault::Expired, "has expired"),
         (CertificateFault::NotYetValid, "not valid yet"),
         (CertificateFault::WrongHost, "for another host"),
-        (CertificateFault::UnknownIssuer, "signed by nobody we trust"),
-        (CertificateFault::Invalid, "have it issued again"),
+        (CertificateFault::UnknownIssuer, "not signed by a trusted authority"),
+        (CertificateFault::Invalid, "is not valid; replace it"),
     ] {
         check(Failure::Certificate(fault), false, 3, None, part);
     }
-    check(Failure::TlsRequired, false, 3, None, "accepts TLS only; add --tls");
-    check(Failure::TlsRefused, false, 3, None, "does not speak TLS on this port");
+    check(Failure::TlsRequired, false, 3, None, "accepts only TLS; add --tls");
+    check(Failure::TlsRefused, false, 3, None, "does not use TLS on this port");
     check(Failure::ClientCertificate, false, 3, None, "--tls-certificate-key-file");
     check(
         Failure::NotAuthorized { command: Some("insert".into()) },
@@ -209,7 +209,7 @@ fn every_failure_has_its_retry_its_exit_code_and_its_message() {
         "may not run `insert` there (code 13)",
     );
     check(Failure::NotAuthorized { command: None }, false, 1, None, "lacks the privilege (code 13)");
-    check(Failure::Timeout, true, 1, None, "did not finish within the time");
+    check(Failure::Timeout, true, 1, None, "exceeded its time limit");
     check(Failure::NotPrimary { code: 91 }, true, 1, Some(91), "not the primary or is shutting down (code 91)");
     check(
         Failure::WriteConcern { code: 64 },
@@ -219,12 +219,12 @@ fn every_failure_has_its_retry_its_exit_code_and_its_message() {
         "no journaled majority acknowledged the write (code 64)",
     );
     for code in [79, 100] {
-        let part = format!("cannot give a journaled majority's acknowledgement (code {code})");
+        let part = format!("cannot acknowledge writes by a journaled majority (code {code})");
         check(Failure::WriteConcern { code }, false, 1, Some(code), &part);
     }
     let other = |code| Failure::of_code(code, "", None);
-    check(other(112), true, 1, Some(112), "the server refused it with code 112 (WriteConflict)");
-    check(other(59), false, 1, Some(59), "the server refused it with code 59 (UnknownError)");
+    check(other(112), true, 1, Some(112), "the server refused the command with code 112 (WriteConflict)");
+    check(other(59), false, 1, Some(59), "the server refused the command with code 59 (UnknownError)");
     for code in [276, 285, 12_586, 12_587] {
         check(other(code), true, 1, Some(code), "indexes of the collection are being built");
         assert!(other(code).is_index_build(), "{code}");
@@ -234,7 +234,7 @@ fn every_failure_has_its_retry_its_exit_code_and_its_message() {
 }
 
 #[test]
-fn a_code_of_each_meaning_becomes_its_failure() {
+fn a_code_of_each_meaning_has_its_failure() {
     let check = |code: i32, of_command: Failure, of_concern: Failure| {
         assert_eq!(
             (Failure::of_code(code, "", None), Failure::of_write_concern(code)),
