@@ -10,7 +10,7 @@ const variable = (name) => {
   return file ? require("fs").readFileSync(file, "utf8").replace(/\r?\n$/, "") : process.env[name];
 };
 const user = (prefix, otherwise) => {
-  // As in the seed, the administrator has the root user's name and password unless it has its own.
+  // Without ADMIN_USER and ADMIN_PASS, the administrator has the root user's name and password.
   const own = variable(prefix + "_USER") || variable(prefix + "_PASS");
   const source = prefix === "ADMIN" && !own ? "MONGO_ROOT" : prefix;
   const name = variable(source + "_USER") || otherwise;
@@ -33,7 +33,7 @@ const run = (command) => {
   try {
     db.getSiblingDB(database).runCommand(command);
   } catch (error) {
-    // The server's message may quote the command, and that a password.
+    // Do not show the server's message: it may quote the command with a password.
     throw new Error(Object.keys(command)[0] + " failed: " + error.codeName);
   }
 };

@@ -1,4 +1,4 @@
-//! Builds the indexes of a collection that are missing.
+//! Builds the missing indexes of a collection.
 
 use futures_util::future::join_all;
 
@@ -7,11 +7,11 @@ use super::schema;
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, pause};
 use crate::spec::{Index, Spec};
 
-/// Largest number of concurrent commands that build indexes. It equals the server's default for
-/// `maxNumActiveUserIndexBuilds`; further commands would wait.
+/// Maximum number of commands that build indexes at the same time. The server's default for
+/// `maxNumActiveUserIndexBuilds` is the same, so further commands would wait.
 const INDEX_BUILDS_MAX: usize = 3;
-/// Builds the spec's indexes that are missing, and returns when the server lists all of them as ready. Waits for
-/// builds that other clients started, and then calls `waiting` with a message.
+/// Builds the missing indexes of the spec. Returns when the server lists all of them as ready. If other clients are
+/// building indexes, waits for them and calls `waiting` with a message.
 pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {
@@ -22,7 +22,7 @@ pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut
             return Ok(());
         }
         let error = match build(target, &missing).await {
-            // The next iteration reads the indexes again.
+            // The next iteration checks whether the server lists the indexes.
             Ok(()) if attempt < ATTEMPTS_MAX => None,
             Ok(()) => Some(ServerError::Command { doing: doing(target, &missing), failure: aborted() }),
             Err(error) => Some(error),
@@ -37,8 +37,8 @@ pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut
     }
 }
 
-/// Sends several commands concurrently, because the server uses one core per command to scan the collection and to
-/// sort. Returns when all commands have ended, with the first error if one failed.
+/// Sends several commands at the same time, because the server uses only one core for the builds of one command.
+/// Returns when all commands have ended. If a command failed, returns the first error.
 async fn build(target: &Target, missing: &[&Index]) -> Result<(), ServerError> {
     let builds = missing.chunks(missing.len().div_ceil(INDEX_BUILDS_MAX).max(1)).map(|indexes| async {
         let command = create_indexes_command(&target.collection, indexes);

@@ -1,8 +1,8 @@
-//! The collection's indexes: reads those that exist or are being built, and waits for builds.
+//! The collection's indexes: reads which ones exist or are being built, and waits for builds.
 //!
-//! The server lists an index as soon as its build begins. A build continues after its client has disconnected. Until
-//! it ends, the server refuses changes to the collection. Therefore this module checks for each listed index whether
-//! it is ready.
+//! The server lists an index as soon as its build begins, and continues the build even if its client disconnects.
+//! During the build, the server refuses changes to the collection. So this module also reads whether a listed index is
+//! ready.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use bson::{Bson, Document, doc};
 use crate::server::{Failure, ServerError, Target, pause};
 use crate::spec::Index;
 
-/// Maximum wait for an index build that another client started. Building an index on a billion documents takes hours.
+/// Maximum wait for index builds that other clients started. An index build on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
 
-/// The server's code for a collection that does not exist.
+/// The server's error code for a collection that does not exist.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-/// The indexes of a collection, without the one on `_id`.
+/// The indexes of a collection, except the index on `_id`.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     /// The indexes that can be used.
@@ -26,7 +26,7 @@ pub(super) struct Listed {
     pub(super) building: Vec<String>,
 }
 
-/// Reads the indexes of the target's collection. Returns none if the collection does not exist.
+/// Reads the indexes of the target's collection. Returns no indexes if the collection does not exist.
 pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
     let command =
         doc! { "listIndexes": &target.collection, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
@@ -42,7 +42,8 @@ pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
     Ok(batch.map_or_else(|_| Listed::default(), |batch| listed(batch.iter().filter_map(Bson::as_document))))
 }
 
-/// The server lists an index that is being built as `{ spec: …, buildUUID: … }`, or with `indexBuildInfo`.
+/// Divides the server's list. An index that is being built is listed as `{ spec: …, buildUUID: … }`, or has the field
+/// `indexBuildInfo`.
 fn listed<'a>(entries: impl Iterator<Item = &'a Document>) -> Listed {
     let mut listed = Listed::default();
     for entry in entries {
@@ -57,8 +58,8 @@ fn listed<'a>(entries: impl Iterator<Item = &'a Document>) -> Listed {
     listed
 }
 
-/// Converts a listed index. The server may list a direction as any numeric type. An index with another kind of key
-/// (`text`, `hashed`) cannot be from a spec.
+/// Converts a listed index. The direction of a key may be any type of number. Returns `None` for an index with another
+/// kind of key (`text`, `hashed`), because a spec cannot describe it.
 fn index(name: &str, listed: &Document) -> Option<Index> {
     let direction = |value: &Bson| match value {
         Bson::Int32(direction) => Some(*direction),
@@ -71,7 +72,7 @@ fn index(name: &str, listed: &Document) -> Option<Index> {
     Some(Index { name: name.to_owned(), keys, unique: listed.get_bool("unique").unwrap_or(false) })
 }
 
-/// Waits until no index of the target's collection is being built. Calls `waiting` once if it has to wait.
+/// Waits until no index of the target's collection is being built. Calls `waiting` once if it must wait.
 pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let begun = Instant::now();
     for look in 1.. {
@@ -81,9 +82,7 @@ pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&st
         }
         let (names, collection) = (building.join(", "), format!("{}.{}", target.database, target.collection));
         if look == 1 {
-            waiting(&format!(
-                "waiting for the server to finish the indexes {names} of {collection}, whose build is under way"
-            ));
+            waiting(&format!("waiting for the server to finish building the indexes {names} of {collection}"));
         }
         if begun.elapsed() > WAIT_MAX {
             let doing = format!("wait any longer for the indexes {names} of {collection}");
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn directions_of_any_number_are_read_and_other_keys_are_not_a_specs() {
+    fn directions_may_be_any_number_and_other_keys_are_ignored() {
         let check = |direction: Bson, expected: Option<i32>| {
             let found = index("i", &doc! { "key": { "a": direction } });
             assert_eq!(found.map(|index| index.keys), expected.map(|direction| vec![("a".to_owned(), direction)]));
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_asked_for_by_its_keys_in_order_and_unique_only_if_it_is() {
+    fn an_index_command_has_the_keys_in_order_and_unique_only_if_needed() {
         let index = |name: &str, unique| Index {
             name: name.to_owned(),
             keys: vec![("b".to_owned(), -1), ("a.c".to_owned(), 1)],
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aborted_build_may_be_made_again() {
+    fn an_aborted_build_can_be_repeated() {
         assert_eq!(aborted(), Failure::Other { code: Some(276), name: "IndexBuildAborted".to_owned() });
         assert!(aborted().is_retryable());
     }

@@ -1,13 +1,13 @@
-//! Translates a spec's pattern for the server, or gives the reason why the server cannot check it.
+//! Translates a pattern of a spec for the server, or says why the server cannot check it.
 //!
-//! Cleaning matches patterns with an automaton. The server uses PCRE, which interprets some notation differently and
-//! stops after a certain number of steps. The server therefore gets a translated pattern. It contains only constructs
-//! that mean the same to both: characters, sets of code points, sequences, alternatives and repetitions. A pattern is
-//! translated only if PCRE is certain to decide every text that cleaning accepts.
+//! Cleaning uses the Rust crate `regex`, which matches in a time proportional to the text. The server uses PCRE. PCRE
+//! reads some notation differently, and gives up after a certain number of steps. So the server receives a translated
+//! pattern that has only parts with the same meaning in both: characters, sets of code points, sequences, alternatives
+//! and repetitions. A pattern is translated only if PCRE certainly does not give up on a text that cleaning accepts.
 //!
-//! PCRE matches a text by trying one way after another. If the next character always shows which way is right (see
-//! [`Writer`]), PCRE never has to go back, and a text of any length is safe. Otherwise the field's maximum length
-//! limits the number of ways.
+//! PCRE tries the possible ways to match a text one after another. Sometimes the next character always shows which way
+//! is right (see [`Writer`]). Then PCRE never has to go back, and a text of any length is safe. Otherwise the number of
+//! ways depends on the length of the text, so the field needs a maximum length.
 
 use std::fmt::Write as _;
 
@@ -16,26 +16,26 @@ use std::fmt;
 use regex_syntax::Parser;
 use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look, Repetition};
 
-/// Longest pattern that the server accepts, in bytes (`BSONRegEx` in MongoDB's `matcher/expression_leaf.cpp`).
+/// Maximum length of a pattern on the server, in bytes (`BSONRegEx` in MongoDB's `matcher/expression_leaf.cpp`).
 const PATTERN_BYTES_MAX: usize = 32_764;
-/// Largest count of a repetition (`pcrelimits`).
+/// Maximum count of a repetition (`pcrelimits`).
 const COUNT_MAX: u32 = 65_535;
-/// Largest estimated size of a compiled pattern, in bytes. PCRE allows 64 KiB (`pcrelimits`); the limit is lower
-/// because the sizes here are estimates.
+/// Maximum estimated size of a compiled pattern, in bytes. PCRE permits 64 KiB (`pcrelimits`). This limit is lower,
+/// because the sizes are estimates.
 const COMPILED_BYTES_MAX: u64 = 48_000;
-/// Largest nesting depth and largest number of groups. PCRE allows a depth of 250. Older versions recurse once for
-/// each group.
+/// Maximum nesting depth, and maximum number of groups. PCRE permits a depth of 250. Older versions use stack memory
+/// for each group.
 const NESTING_MAX: u32 = 200;
 const GROUPS_MAX: u32 = 1000;
-/// Largest number of steps for any text. PCRE stops after 10,000,000 calls of its matching function.
+/// Maximum number of steps for a text. PCRE gives up after 10,000,000 calls of its matching function.
 const STEPS_MAX: u64 = 100_000;
-/// Largest number of repetitions of a group that PCRE records one by one, on a stack of 32 KiB.
+/// Maximum number of repetitions of a group. PCRE stores each one on a stack of 32 KiB.
 const ROUNDS_MAX: u64 = 200;
 
 /// The reason why the server does not check a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unchecked {
-    /// The pattern contains a word boundary, or an anchor for the end of a line.
+    /// The pattern contains a word boundary, or an anchor for the start or end of a line.
     Boundary,
     /// The pattern contains a count that PCRE does not allow.
     Count,
@@ -43,29 +43,29 @@ pub(super) enum Unchecked {
     Long,
     /// The pattern has too many groups, or they are nested too deeply.
     Groups,
-    /// A long text could need too many steps, and no maximum length is set.
+    /// A long text might need too many steps, and the field has no maximum length.
     NoLength,
-    /// A text can match in too many ways.
+    /// A text can match the pattern in too many ways.
     Steps,
-    /// A part of the pattern matches no text, or matches bytes that are not characters.
+    /// A part of the pattern can match no text, or it matches bytes that are not characters.
     Nothing,
 }
 
 impl fmt::Display for Unchecked {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str(match self {
-            Self::Boundary => "word boundaries and line anchors do not mean the same to the server",
-            Self::Count => "the server allows no count above 65535",
-            Self::Long => "it is too long for the server once its classes are written out",
+            Self::Boundary => "word boundaries and line anchors have another meaning on the server",
+            Self::Count => "the server permits no count above 65535",
+            Self::Long => "it is too long for the server when its character classes are expanded",
             Self::Groups => "it has too many groups for the server",
-            Self::NoLength => "the server could give up on a long text; a smaller `length` bounds it",
-            Self::Steps => "a text can match it in too many ways, so that the server could give up",
+            Self::NoLength => "the server could give up on a long text; set a maximum with `length`",
+            Self::Steps => "a text can match it in too many ways, so the server could give up",
             Self::Nothing => "a part of it matches no text",
         })
     }
 }
 
-/// Returns the pattern for the server. `chars_max` is the field's maximum length in characters.
+/// Translates a pattern for the server. `chars_max` is the maximum length of the field, in characters.
 pub(super) fn server_pattern(pattern: &str, chars_max: Option<u32>) -> Result<String, Unchecked> {
     let pattern = Parser::new().parse(pattern).map_err(|_| Unchecked::Nothing)?;
     let mut writer = Writer { out: String::new(), chars_max: chars_max.map(u64::from), depth: 0, groups: 0 };
@@ -79,12 +79,12 @@ pub(super) fn server_pattern(pattern: &str, chars_max: Option<u32>) -> Result<St
     }
 }
 
-/// The cost of a part of a pattern for PCRE.
+/// What it costs PCRE to match a part of a pattern.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// Number of ways in which the part can match from one position. PCRE may try each of them.
+    /// In how many ways the part can match from one position. PCRE may try each of them.
     ways: u64,
-    /// Number of steps per way.
+    /// Number of steps for each way.
     steps: u64,
     /// Estimated size of the compiled part, in bytes.
     compiled_bytes: u64,
@@ -92,11 +92,13 @@ struct Cost {
 
 /// Writes the parts of a pattern, from left to right.
 ///
-/// Every part is written with the set of characters that may follow it (`follow`). A choice is *decided* if its
-/// alternatives begin with different characters. If the choice can be empty, no alternative may begin with a
-/// character of `follow` either. Then at most one alternative can match. A decided repetition never has to give back
-/// characters. It is written as a possessive one (`*+`), which matches the same texts, and PCRE records nothing for
-/// going back.
+/// Each part is written with `follow`, the set of characters that may come after it. A choice between alternatives is
+/// *decided* if the next character shows which alternative is right: the alternatives begin with different characters,
+/// and if one of them can be empty, the others begin with no character of `follow`. Example: `a|b` is decided, `ab|ac`
+/// is not.
+///
+/// If a repetition is decided, the next character shows whether to repeat once more. It is written as a possessive
+/// repetition (`*+`), which matches the same texts. PCRE then stores no positions to go back to.
 struct Writer {
     out: String,
     chars_max: Option<u64>,
@@ -130,7 +132,7 @@ impl Writer {
         Ok(Cost { ways: 1, steps: 1, compiled_bytes: 2 * text.len() as u64 })
     }
 
-    /// Writes a letter or a digit as it is, and any other character by its code point.
+    /// Writes a letter or a digit unchanged, and any other character as its code point.
     fn character(&mut self, c: char) {
         if c.is_ascii_alphanumeric() {
             self.out.push(c);
@@ -142,7 +144,8 @@ impl Writer {
     fn class(&mut self, class: &ClassUnicode) -> Result<Cost, Unchecked> {
         self.out.push('[');
         for range in class.iter() {
-            // The range contains no character between these two, but it would contain the code points of surrogates.
+            // The range has no character between these two values, but it would include the code points of surrogates,
+            // which PCRE refuses.
             match (range.start(), range.end()) {
                 (start @ ..='\u{d7ff}', end @ '\u{e000}'..) => {
                     self.range(start, '\u{d7ff}');
@@ -188,8 +191,8 @@ impl Writer {
         Ok(cost)
     }
 
-    /// Writes alternatives. The empty alternative of a decided choice is written last. Otherwise PCRE would try it
-    /// before the alternative that matches.
+    /// Writes a choice between alternatives. In a decided choice, the empty alternative is written last. PCRE would
+    /// otherwise choose it before it tries the others.
     fn alternation(&mut self, branches: &[Hir], follow: &ClassUnicode) -> Result<Cost, Unchecked> {
         let is_decided = is_decided(branches, follow);
         let mut order: Vec<&Hir> = branches.iter().collect();
@@ -266,8 +269,8 @@ impl Writer {
         }
     }
 
-    /// Returns the cost of a repetition with the cost `body` of its content. A decided repetition of single
-    /// characters is one step, however long it is.
+    /// Returns the cost of a repetition. `body` is the cost of one repetition. A decided repetition of single
+    /// characters is one step, however many there are.
     fn repeated(&self, of: &Repetition, body: Cost, is_character: bool, is_decided: bool) -> Result<Cost, Unchecked> {
         if is_character && is_decided {
             return Ok(Cost { compiled_bytes: body.compiled_bytes + 8, ..body });
@@ -299,7 +302,7 @@ impl Writer {
     }
 }
 
-/// Returns the characters with which `part`, together with the text after it, can begin.
+/// Returns the characters with which `part`, followed by a character of `follow`, can begin.
 fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
     match part.kind() {
         HirKind::Empty | HirKind::Look(_) => follow.clone(),
@@ -326,7 +329,7 @@ fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
     }
 }
 
-/// Returns true if the next character shows which branch is right.
+/// Returns true if the next character shows which branch is right (see [`Writer`]).
 fn is_decided(branches: &[Hir], follow: &ClassUnicode) -> bool {
     let mut seen = ClassUnicode::empty();
     let differ = branches.iter().all(|branch| {
@@ -357,7 +360,7 @@ fn is_one_character(part: &Hir) -> bool {
     }
 }
 
-/// Returns the characters of a class, or `None` if it contains bytes that are not characters.
+/// Returns the characters of a class. `None` if the class contains bytes that are not characters.
 fn characters(class: &Class) -> Option<ClassUnicode> {
     match class {
         Class::Unicode(class) => Some(class.clone()),
@@ -376,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_both_read_alike_is_written_out() {
+    fn parts_with_the_same_meaning_are_translated() {
         check("[A-Z]{2}[0-9]{6}", None, Ok("[A-Z]{2}[0-9]{6}"));
         check("[a-z&&[^x]]+", None, Ok("[a-wy-z]++"));
         check("a.c", None, Ok(r"a[\x{0}-\x{9}\x{b}-\x{d7ff}\x{e000}-\x{10ffff}]c"));
@@ -389,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_that_the_next_character_ends_gives_nothing_back() {
+    fn a_decided_repetition_is_possessive() {
         check("[0-9]+-[0-9]*", None, Ok(r"[0-9]++\x{2d}[0-9]*+"));
         check("[0-9]+(,[0-9]+)*", Some(30), Ok(r"[0-9]++(?:\x{2c}[0-9]++)*+"));
         check("[ab]*b", Some(30), Ok("[a-b]*b"));
@@ -398,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_differ_is_left_out() {
+    fn parts_with_another_meaning_are_refused() {
         check(r"\bx", None, Err(Unchecked::Boundary));
         check("(?m)^a", None, Err(Unchecked::Boundary));
         check("a{0,70000}", None, Err(Unchecked::Count));
@@ -417,9 +420,9 @@ mod tests {
         server_pattern(&format!(r"\A(?:{pattern})\z"), chars_max).map(drop)
     }
 
-    /// The limits of PCRE, each with a pattern that keeps it and one that is over it.
+    /// Tests the limits of PCRE, each with a pattern at the limit and a pattern above it.
     #[test]
-    fn limits_are_kept_to_the_last_step() {
+    fn limits_are_exact() {
         assert_eq!(is_taken("a{0,65535}", None), Ok(()));
         assert_eq!(is_taken("a{0,65536}", None), Err(Unchecked::Count));
         assert_eq!(is_taken("a{65535,}", None), Ok(()));
@@ -427,7 +430,7 @@ mod tests {
         let groups = |count: usize| "(?:ab)?".repeat(count - 1) + "(?:ab|c)";
         assert_ne!(is_taken(&groups(1000), Some(1)), Err(Unchecked::Groups));
         assert_eq!(is_taken(&groups(1001), Some(1)), Err(Unchecked::Groups));
-        // An undecided group goes round at most 200 times.
+        // A group that is not decided is repeated at most 200 times.
         assert_eq!(is_taken("(?:ab)*a?b", Some(200)), Ok(()));
         assert_eq!(is_taken("(?:ab)*a?b", Some(201)), Err(Unchecked::NoLength));
         assert_eq!(is_taken("(?:ab){0,201}a?b", None), Err(Unchecked::Steps));
@@ -435,11 +438,11 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_pattern_is_bounded_by_steps() {
-        // 141 × 141 and 142 × 142 ways of five steps each: three characters and two anchors.
+        // 141 × 141 and 142 × 142 ways. Each way has five steps: three characters and two anchors.
         assert_eq!(is_taken("[ab]*[ab]*b", Some(140)), Ok(()));
         assert_eq!(is_taken("[ab]*[ab]*b", Some(141)), Err(Unchecked::Steps));
         assert_eq!(is_taken("[ab]*[ab]*b", None), Err(Unchecked::NoLength));
-        // Each undecided choice doubles the ways.
+        // Each choice that is not decided doubles the number of ways.
         let choices = |number: usize| "(?:[ab]|[bc]d)".repeat(number);
         assert_eq!(
             (is_taken(&choices(8), Some(16)), is_taken(&choices(16), Some(32))),
@@ -468,13 +471,13 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_its_words() {
+    fn every_reason_has_its_message() {
         let words = [
             (Unchecked::Boundary, "word boundaries"),
             (Unchecked::Count, "no count above 65535"),
             (Unchecked::Long, "too long for the server"),
             (Unchecked::Groups, "too many groups"),
-            (Unchecked::NoLength, "a smaller `length` bounds it"),
+            (Unchecked::NoLength, "set a maximum with `length`"),
             (Unchecked::Steps, "in too many ways"),
             (Unchecked::Nothing, "matches no text"),
         ];
@@ -483,9 +486,10 @@ mod tests {
         }
     }
 
-    /// Ways, steps and bytes as the module's rules give them, counted by hand.
+    /// Tests ways, steps and bytes of each part. The expected numbers were counted by hand with the rules of the
+    /// module.
     #[test]
-    fn the_cost_of_each_part_is_known() {
+    fn each_part_has_its_cost() {
         let check = |pattern: &str, chars_max: Option<u64>, expected: (u64, u64, u64)| {
             let part = Parser::new().parse(pattern).expect("a pattern");
             let mut writer = Writer { out: String::new(), chars_max, depth: 0, groups: 0 };

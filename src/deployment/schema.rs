@@ -1,5 +1,5 @@
-//! The collection's validator and indexes: the state that the spec requires, the state on the server, and the change
-//! from one to the other.
+//! The validator and the indexes of the collection: what the spec requires, what the server has, and the changes that
+//! are needed.
 
 use bson::{Bson, Decimal128, Document, doc};
 
@@ -13,36 +13,35 @@ use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec}
 pub struct CollectionState {
     /// Whether the collection exists.
     pub exists: bool,
-    /// Whether it is a view. Nothing can be loaded into a view.
+    /// Whether it is a view. Documents cannot be written to a view.
     pub is_view: bool,
-    /// The validator; empty if there is none.
+    /// The validator. Empty if the collection has none.
     pub validator: Document,
-    /// The action for a document that violates the validator: `error` or `warn`.
+    /// What the server does with a document that violates the validator: `error` or `warn`.
     pub validation_action: Option<String>,
-    /// The writes that the validator checks: `strict`, `moderate` or `off`.
+    /// Which writes the validator checks: `strict`, `moderate` or `off`.
     pub validation_level: Option<String>,
-    /// The indexes that are ready, without the one on `_id`.
+    /// The indexes that are ready, except the index on `_id`.
     pub indexes: Vec<Index>,
     /// The names of the indexes that are being built.
     pub building: Vec<String>,
 }
 
 impl CollectionState {
-    /// Returns true if the server does not refuse documents that violate the validator, but writes the whole
-    /// documents into its log.
+    /// Returns true if the server accepts documents that violate the validator, and writes each of them to its log.
     pub fn logs_documents(&self) -> bool {
         !self.validator.is_empty() && self.validation_action.as_deref() == Some("warn")
     }
 
-    /// Returns true if the spec's validator is active and refuses documents that violate it.
+    /// Returns true if the collection has the spec's validator, and the server refuses all documents that violate it.
     pub fn is_guarded_by(&self, spec: &Spec) -> bool {
         let refuses = self.validation_action.as_deref().is_none_or(|action| action == "error");
         let always = self.validation_level.as_deref().is_none_or(|level| level == "strict");
         self.exists && refuses && always && self.validator == validator(spec)
     }
 
-    /// Returns the spec's indexes that the collection lacks. An index with the same keys under another name also
-    /// counts.
+    /// Returns the indexes of the spec that the collection does not have. The name of an index does not matter: an
+    /// index with the same keys and the same `unique` setting is enough.
     pub fn missing_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
         let serves = |wanted: &Index| {
             self.indexes.iter().any(|index| index.keys == wanted.keys && index.unique == wanted.unique)
@@ -50,7 +49,7 @@ impl CollectionState {
         spec.indexes.iter().filter(|wanted| !serves(wanted)).collect()
     }
 
-    /// Returns the spec's indexes for which the collection has an index of the same name with other keys or another
+    /// Returns the indexes of the spec whose name an index of the collection has, but with other keys or another
     /// `unique` setting.
     pub fn outdated_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
         let named = |wanted: &Index| self.indexes.iter().any(|index| index.name == wanted.name && index != wanted);
@@ -58,14 +57,14 @@ impl CollectionState {
     }
 }
 
-/// Returns the validator for the spec: `{ $jsonSchema: … }`. Fields that the spec does not name are allowed.
+/// Returns the validator for the spec: `{ $jsonSchema: … }`. Documents may have further fields.
 pub fn validator(spec: &Spec) -> Document {
     let mut schema = doc! { "title": &spec.name };
     schema.extend(object_schema(spec, &spec.shape.roots));
     doc! { "$jsonSchema": schema }
 }
 
-/// Returns the schema of an object with these elements.
+/// Returns the schema of a document or nested document with these elements.
 fn object_schema(spec: &Spec, nodes: &[Node]) -> Document {
     let mut required = Vec::new();
     let mut properties = Document::new();
@@ -83,7 +82,8 @@ fn object_schema(spec: &Spec, nodes: &[Node]) -> Document {
     schema
 }
 
-/// Returns true if a document must have the element. A nested document is required if one of its elements is.
+/// Returns true if a document must contain the element. A nested document must be present if one of its elements must
+/// be.
 fn is_required(spec: &Spec, node: &Node) -> bool {
     let presence = match node {
         Node::Leaf { field, .. } | Node::List { field, .. } => spec.fields[*field].presence,
@@ -120,7 +120,8 @@ fn field_schema(field: &Field) -> Document {
     schema
 }
 
-/// Adds the constraints of a field. Null satisfies all of them, because each applies only to values of its own type.
+/// Adds the constraints of a field. Null satisfies all of them, because JSON Schema applies each one only to values of
+/// its own type.
 fn constrain(schema: &mut Document, field: &Field) {
     let (smallest, largest) = bounds(field.constraints.range);
     schema.extend(smallest.map(|bound| ("minimum".to_owned(), bound)));
@@ -134,7 +135,7 @@ fn constrain(schema: &mut Document, field: &Field) {
     }
 }
 
-/// Returns the bounds of a range, in the field's own type. The server compares numbers exactly, whatever their types.
+/// Returns the smallest and the largest value of a range, in the field's own type.
 fn bounds(range: Option<Range>) -> (Option<Bson>, Option<Bson>) {
     match range {
         None => (None, None),
@@ -152,13 +153,13 @@ fn bounds(range: Option<Range>) -> (Option<Bson>, Option<Bson>) {
     }
 }
 
-/// Returns the field's pattern for the server, or the reason why the server cannot check it.
+/// Returns the field's pattern in the server's notation, or the reason why the server cannot check the pattern.
 fn pattern(field: &Field) -> Option<Result<String, Unchecked>> {
     let chars_max = field.constraints.length.map(|(_, most)| most);
     field.constraints.pattern.as_ref().map(|pattern| server_pattern(pattern.as_str(), chars_max))
 }
 
-/// Returns the fields whose pattern is not in the validator, each with the reason. Only cleaning checks these
+/// Returns the fields whose pattern cannot be in the validator, each with the reason. Only cleaning checks these
 /// patterns.
 pub fn unchecked_patterns(spec: &Spec) -> Vec<(&str, String)> {
     let unchecked = |field| pattern(field).and_then(Result::err).map(|why| why.to_string());
@@ -195,9 +196,8 @@ pub async fn read(target: &Target) -> Result<CollectionState, ServerError> {
     })
 }
 
-/// Refuses a collection whose validator only warns, because the server would write every document that violates it
-/// into its log. If the user may not read the validator, the collection is accepted; `medlift doctor` can check it
-/// with another user.
+/// Fails if the collection's validator only warns, because the server would write every document that violates it to
+/// its log. Succeeds if the user may not read the validator; another user can check it with `medlift doctor`.
 pub async fn refuse_warning(target: &Target) -> Result<(), ServerError> {
     match read(target).await {
         Ok(state) if state.logs_documents() => Err(ServerError::ValidatorWarns { collection: target.full_name() }),
@@ -206,8 +206,8 @@ pub async fn refuse_warning(target: &Target) -> Result<(), ServerError> {
     }
 }
 
-/// Returns the server's UUID of the target's collection. It changes if the collection is dropped and created again.
-/// Returns `None` if the collection does not exist, or if the user may not list collections.
+/// Returns the UUID that the server gave the collection. A collection that is dropped and created again has another
+/// UUID. Returns `None` if the collection does not exist, or if the user may not list collections.
 pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, ServerError> {
     let listed = match listing(target, &target.collection).await {
         Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
@@ -218,8 +218,8 @@ pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, ServerError> {
     Ok(uuid.and_then(|uuid| if let Bson::Binary(binary) = uuid { binary.to_uuid().ok() } else { None }))
 }
 
-/// Sends the spec's validator to the server in a query, so that a validator that the server does not accept is
-/// refused before anything is written. The query reads no document and needs only the privilege to find.
+/// Checks that the server accepts the spec's validator, before anything is written. Sends the validator in a query that
+/// matches no document and needs only the privilege to find.
 pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     let query = doc! { "_id": { "$in": [] }, "$nor": [validator(spec)] };
     let documents = target.documents();
@@ -229,8 +229,8 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     tried.map(drop).map_err(|failure| ServerError::Command { doing: doing(), failure })
 }
 
-/// Refuses indexes of the spec that conflict with existing indexes of the collection. Call it if the load will build
-/// indexes. A user who may not list indexes is accepted, because such a user builds none.
+/// Fails if an index of the spec conflicts with an existing index. Call it before a load that will build indexes.
+/// Succeeds if the user may not list indexes, because such a user cannot build any.
 pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     let state = match read(target).await {
         Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
@@ -248,7 +248,7 @@ pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), Serv
     }
 }
 
-/// Returns the reason why `wanted` conflicts with `index`, if it does.
+/// Returns the reason why the collection cannot have both `index` and `wanted`. `None` if it can.
 fn clash(index: &Index, wanted: &Index) -> Option<String> {
     if index.name == wanted.name && index != wanted {
         return Some("another index of that name".to_owned());
@@ -258,19 +258,20 @@ fn clash(index: &Index, wanted: &Index) -> Option<String> {
     differs.then(|| format!("the index `{}` with the same keys, which {is_unique} unique", index.name))
 }
 
-/// Returns the server's description of one collection or view of the target's database.
+/// Returns the server's description of a collection or view in the target's database.
 pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
     let command = doc! { "listCollections": 1, "filter": { "name": name } };
     let listed = target.look(command).await;
-    let doing = || format!("look {}.{name} up", target.database);
+    let doing = || format!("look up {}.{name}", target.database);
     let listed = listed.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
     let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     Ok(batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document).cloned())
 }
 
-/// Attaches the spec's validator to the collection, which is created if it does not exist. The server then refuses
-/// new documents that violate the validator. It does not check existing documents; see [`nonconforming`]. Waits for
-/// index builds that prevent the change, and then calls `waiting` with a message.
+/// Attaches the spec's validator to the collection. Creates the collection if it does not exist. The server then
+/// refuses documents that violate the validator. It does not check the documents that are already stored;
+/// [`nonconforming`] does that. Waits for index builds that prevent the change, and then calls `waiting` with a
+/// message.
 pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {
@@ -294,7 +295,7 @@ pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str))
     }
 }
 
-/// The server's code if another client has created the collection in the meantime.
+/// The server's error code if another client has created the collection first.
 const NAMESPACE_EXISTS: i32 = 48;
 
 fn may_attach_later(failure: &Failure) -> bool {
@@ -311,15 +312,15 @@ pub(super) fn attach_command(command: &str, collection: &str, spec: &Spec) -> Do
     }
 }
 
-/// Returns the number of documents in the collection that violate the spec's validator. This needs one scan on the
-/// server, with read concern majority.
+/// Returns the number of stored documents that violate the spec's validator. The server reads the whole collection with
+/// read concern majority.
 pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, ServerError> {
     let filter = doc! { "$nor": [validator(spec)] };
     let documents = target.documents();
     let counted = patiently(|| documents.count_documents(filter.clone()).into_future()).await;
     counted.map_err(|failure| {
         let doing =
-            format!("count the documents of {}.{} that break the validator", target.database, target.collection);
+            format!("count the documents of {}.{} that violate the validator", target.database, target.collection);
         ServerError::Command { doing, failure }
     })
 }

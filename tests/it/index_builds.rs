@@ -81,7 +81,7 @@ fn a_build_that_a_killed_load_left_is_waited_for() {
     assert!(held.indexes().iter().any(|(_, is_building)| *is_building), "the build outlives its client");
     held.hold("off");
     let run = second.wait().expect_code(0);
-    assert!(run.stderr.contains("waiting for the server to finish the indexes"), "{}", run.stderr);
+    assert!(run.stderr.contains("waiting for the server to finish building the indexes"), "{}", run.stderr);
     assert!(run.stdout.contains("validator attached"), "{}", run.stdout);
     held.expect_finished();
 }

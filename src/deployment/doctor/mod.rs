@@ -1,6 +1,6 @@
-//! Examines whether the deployment is fit for patient data, step by step, and reports the cause of each failure.
+//! Checks, step by step, whether the deployment is fit for patient data, and reports the cause of each failure.
 //!
-//! Nothing is changed: the only write matches no document. Properties that the signed-in user may not read are
+//! The check changes nothing: its only write matches no document. If the user may not read a property, its step is
 //! reported as skipped.
 
 mod network;
@@ -16,70 +16,70 @@ use crate::server::{Destination, Failure, ServerError, Target, Unreachable, addr
 use crate::spec::Spec;
 use privileges::Privileges;
 
-/// The result of an examination.
+/// The result of a check of the deployment.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Examination {
-    /// Hosts and ports of the examined deployment.
+    /// Hosts and ports of the deployment.
     pub address: String,
     /// The findings, in the order of the steps.
     pub findings: Vec<Finding>,
 }
 
-/// The result of one step.
+/// The result of one step of the check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The step that was carried out.
+    /// The step.
     pub step: Step,
     /// The result of the step.
     pub state: State,
-    /// The facts, and the remedy if something is wrong.
+    /// What was found. If something is wrong, also what to do.
     pub message: String,
 }
 
-/// A step of the examination.
+/// A step of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The host names have addresses.
+    /// The host names can be resolved.
     Name,
     /// The ports accept connections.
     Port,
-    /// Both sides use TLS, or neither does; the certificates are valid.
+    /// Both sides use TLS, or neither does. The certificates are valid.
     Tls,
-    /// The server accepts the user's sign-in.
+    /// The server accepts the sign-in of the user.
     SignIn,
-    /// The version of the server is supported and has no known leak.
+    /// The server's version is supported, and has no known fault that reveals memory.
     Version,
     /// There is a primary, and every member can be reached.
     Topology,
-    /// The user has the privileges for loading or reading.
+    /// The user has the privileges to load or to read.
     Role,
-    /// The collection has the spec's validator.
+    /// The collection has the validator of the spec.
     Collection,
     /// A journaled majority acknowledges writes.
     WriteConcern,
     /// The server's disk has enough free space.
     Disk,
-    /// The values that the server writes into its log and its profiler.
+    /// How many operations the server writes to its log and its profiler. They may contain patients' values.
     Logging,
 }
 
-/// The result of a step.
+/// Whether a step of the check succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Correct.
+    /// The property is correct.
     Ok,
-    /// Could not be examined.
+    /// The property could not be checked.
     Skipped,
-    /// Works, but should be changed.
+    /// The deployment works, but the property should be changed.
     Warning,
-    /// Does not work.
+    /// The deployment does not work, or is not safe, because of the property.
     Failed,
 }
 
 impl Step {
-    /// The step's name in the output.
+    /// Returns the name of the step for the output.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Name => "name",
@@ -114,17 +114,17 @@ impl Finding {
         Self::new(step, State::Failed, message)
     }
 
-    /// Creates the finding for a failed command. A command that the user may not run is skipped.
+    /// Makes the finding for a failed command. If the user may not run the command, the step is skipped.
     fn unseen(step: Step, failure: &Failure) -> Self {
         match failure {
-            Failure::NotAuthorized { .. } => Self::new(step, State::Skipped, "the user may not look at it"),
+            Failure::NotAuthorized { .. } => Self::new(step, State::Skipped, "the user may not read it"),
             other => Self::failed(step, other.to_string()),
         }
     }
 }
 
 impl Examination {
-    /// Returns 3 if the connection or the sign-in failed, 1 if another step failed, otherwise 0.
+    /// Returns the exit code: 3 if the connection or the sign-in failed, 1 if another step failed, and otherwise 0.
     pub fn exit_code(&self) -> u8 {
         let failed = |finding: &&Finding| finding.state == State::Failed;
         match self.findings.iter().find(failed).map(|finding| finding.step) {
@@ -151,7 +151,7 @@ impl fmt::Display for Examination {
     }
 }
 
-/// Examines the deployment of `destination`, as far as it can be reached. `ledger` is the name of the ledger's
+/// Checks the deployment of `destination`, as far as it can be reached. `ledger` is the name of the ledger's
 /// collection.
 pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Examination {
     let options = match destination.options().await {
@@ -169,12 +169,12 @@ pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Ex
     Examination { address: address(&options), findings }
 }
 
-/// Creates the finding for a `mongodb+srv` name that cannot be resolved.
+/// Makes the finding for a `mongodb+srv` name that cannot be resolved.
 fn unresolved(error: &ServerError) -> Finding {
     Finding::failed(Step::Name, error.to_string())
 }
 
-/// Adds the findings for a refused connection: the step that failed, and the steps before it that succeeded.
+/// Adds the findings for a refused connection: the failed step, and the successful steps before it.
 fn refused(error: &ServerError, options: &mongodb::options::ClientOptions, findings: &mut Vec<Finding>) {
     let ServerError::Connect { failure, .. } = error else {
         findings.push(Finding::failed(Step::SignIn, error.to_string()));
@@ -221,10 +221,10 @@ async fn examine_target(
 fn sign_in(target: &Target) -> Finding {
     match &target.user {
         Some(user) => Finding::ok(Step::SignIn, format!("as {user}")),
-        None if target.is_certificate_sign_in => Finding::ok(Step::SignIn, "by the client certificate"),
+        None if target.is_certificate_sign_in => Finding::ok(Step::SignIn, "with the client certificate"),
         None => Finding::warning(
             Step::SignIn,
-            "the server lets anybody in; start it with access control (--auth, or a key file for a replica set)",
+            "the server accepts everybody without a sign-in; start it with access control (--auth, or a key file for a replica set)",
         ),
     }
 }
@@ -262,23 +262,23 @@ mod tests {
                 assert_eq!(of(&[(step, state)]).exit_code(), 0, "{name} {state:?}");
             }
         }
-        // The first failure counts.
+        // The first failed step decides.
         assert_eq!(of(&[(Step::SignIn, State::Failed), (Step::Disk, State::Failed)]).exit_code(), 3);
         assert_eq!(of(&[(Step::Disk, State::Failed), (Step::SignIn, State::Failed)]).exit_code(), 1);
         assert_eq!(of(&[]).exit_code(), 0);
     }
 
     #[test]
-    fn findings_are_shown_a_line_each() {
+    fn each_finding_is_one_line() {
         let states = [State::Ok, State::Skipped, State::Warning, State::Failed].map(|state| (Step::Disk, state));
         let expected = "h:1\n  disk           ok       told\n  disk           skipped  told\n  disk           warning  told\n  disk           FAILED   told\n";
         assert_eq!(of(&states).to_string(), expected);
     }
 
     #[test]
-    fn what_may_not_be_looked_at_is_skipped_and_what_fails_has_failed() {
+    fn a_forbidden_command_is_skipped_and_any_other_failure_fails() {
         let refused = Finding::unseen(Step::Disk, &Failure::NotAuthorized { command: None });
-        assert_eq!(refused, Finding::new(Step::Disk, State::Skipped, "the user may not look at it"));
+        assert_eq!(refused, Finding::new(Step::Disk, State::Skipped, "the user may not read it"));
         assert_eq!(
             Finding::unseen(Step::Disk, &Failure::Timeout),
             Finding::failed(Step::Disk, Failure::Timeout.to_string())
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_has_failed_at_its_step() {
+    fn a_refused_connection_fails_the_right_step() {
         let options = mongodb::options::ClientOptions::default();
         let check = |failure: Failure, expected: &[(Step, State)]| {
             let error = ServerError::Connect { address: "h:1".to_owned(), failure };

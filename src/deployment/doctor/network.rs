@@ -1,4 +1,4 @@
-//! Examines host names, ports and TLS.
+//! Checks host names, ports and TLS.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Finding, Step};
 use crate::server::{Unreachable, are_on_this_machine};
 
-/// Time limit for each host.
+/// Time limit for each host name and each address.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Resolves every host name and connects to every port. Returns true if at least one host can be reached.
@@ -27,12 +27,13 @@ pub(super) async fn examine(hosts: &[ServerAddress], findings: &mut Vec<Finding>
     let (unnamed, silent) = (list(&|how| how == Unreachable::Name), list(&|how| how != Unreachable::Name));
     findings.push(finding(Step::Name, &unnamed, hosts.len(), "every host has an address"));
     if unnamed.len() < hosts.len() {
-        findings.push(finding(Step::Port, &silent, hosts.len() - unnamed.len(), "every port takes connections"));
+        findings.push(finding(Step::Port, &silent, hosts.len() - unnamed.len(), "every port accepts connections"));
     }
     unreachable.len() < hosts.len()
 }
 
-/// If some hosts fail, a member may be down, which is a warning. If all hosts fail, the deployment cannot be reached.
+/// Makes the finding of a step for `of` hosts. A warning if only some hosts failed, because a member may be down. A
+/// failure if all hosts failed.
 fn finding(step: Step, failed: &[String], of: usize, fine: &str) -> Finding {
     match failed.len() {
         0 => Finding::ok(step, fine),
@@ -41,7 +42,7 @@ fn finding(step: Step, failed: &[String], of: usize, fine: &str) -> Finding {
     }
 }
 
-/// Tests whether the host at `address` accepts connections.
+/// Checks whether the host at `address` accepts connections.
 pub(super) async fn knock(address: &ServerAddress) -> Result<(), Unreachable> {
     let ServerAddress::Tcp { host, port } = address else { return Ok(()) };
     let looked_up = timeout(HOST_TIMEOUT, lookup_host((host.as_str(), port.unwrap_or(27017)))).await;
@@ -57,14 +58,14 @@ pub(super) async fn knock(address: &ServerAddress) -> Result<(), Unreachable> {
     Err(last)
 }
 
-/// Creates the finding on TLS for a connection that works.
+/// Makes the finding about TLS, for a connection that succeeded.
 pub(super) fn tls(options: &ClientOptions) -> Finding {
     match &options.tls {
-        Some(Tls::Enabled(_)) => Finding::ok(Step::Tls, "on, and the server's certificate holds"),
+        Some(Tls::Enabled(_)) => Finding::ok(Step::Tls, "on, and the server's certificate is valid"),
         _ if are_on_this_machine(&options.hosts) => Finding::ok(Step::Tls, "off; the server is on this machine"),
         _ => Finding::warning(
             Step::Tls,
-            "off: patient data goes over the network in the clear; switch TLS on at the server and add --tls",
+            "off: patient data is sent over the network without encryption; enable TLS on the server and add --tls",
         ),
     }
 }
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_hosts_that_fail_are_a_warning_and_all_are_a_failure() {
+    fn some_failed_hosts_are_a_warning_and_all_failed_hosts_a_failure() {
         let check = |failed: &[&str], of: usize, state: State, message: &str| {
             let failed: Vec<String> = failed.iter().map(|host| (*host).to_owned()).collect();
             assert_eq!(finding(Step::Port, &failed, of, "fine"), Finding::new(Step::Port, state, message));
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_in_the_clear_is_fine_on_this_machine_alone() {
+    fn a_connection_without_tls_is_correct_only_on_this_machine() {
         let check = |list: &str, on: bool, state: State| {
             let mut options = ClientOptions::default();
             options.hosts = hosts(list);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_is_down_leaves_the_deployment_reachable() {
+    fn a_deployment_is_reachable_if_one_member_is_down() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let open = listener.local_addr().expect("bound").port();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,4 +1,4 @@
-//! Examines the privileges of the signed-in user.
+//! Checks the privileges of the signed-in user.
 
 use bson::{Bson, Document, doc};
 
@@ -6,12 +6,12 @@ use super::{Finding, Step};
 use crate::deployment::provision::view_name;
 use crate::server::{Failure, Target, leases_of};
 
-/// The actions that loading needs on the data's collection and on the ledger's collections.
+/// The actions that a load needs on the collection of the data and on the two collections of the ledger.
 const LOADING: [&str; 3] = ["find", "insert", "update"];
 
 /// The privileges of the signed-in user, including those of inherited roles.
 pub(super) struct Privileges {
-    /// True if nobody is signed in. Then there is no access control, and everything is allowed.
+    /// True if nobody is signed in. The server then has no access control, and permits everything.
     everything: bool,
     list: Vec<Document>,
 }
@@ -31,7 +31,7 @@ impl Privileges {
         })
     }
 
-    /// Returns true if `action` is allowed on the collection.
+    /// Returns true if the user may do `action` on the collection.
     fn allow(&self, action: &str, database: &str, collection: &str) -> bool {
         self.everything
             || self.list.iter().any(|privilege| {
@@ -42,7 +42,7 @@ impl Privileges {
             })
     }
 
-    /// Says what the user may do with the collection of the data, and what it should not be able to.
+    /// Reports what the user may do with the collection of the data. Warns of a privilege that is too wide.
     pub(super) fn examine(&self, (database, collection): (&str, &str), ledger: &str, findings: &mut Vec<Finding>) {
         let lacks = |collection: &str| -> Vec<String> {
             let missing = LOADING.iter().filter(|action| !self.allow(action, database, collection));
@@ -50,31 +50,31 @@ impl Privileges {
         };
         let missing = [lacks(collection), lacks(ledger), lacks(&leases_of(ledger))].concat();
         findings.push(if missing.is_empty() {
-            Finding::ok(Step::Role, format!("may load into and verify {database}.{collection}"))
+            Finding::ok(Step::Role, format!("may load and verify {database}.{collection}"))
         } else if self.allow("find", database, collection) {
-            Finding::ok(Step::Role, format!("may read {database}.{collection}, but not load: lacks {}", missing.join(", ")))
+            Finding::ok(Step::Role, format!("may read {database}.{collection}, but not load; missing privileges: {}", missing.join(", ")))
         } else if self.allow("find", database, &view_name(collection)) {
-            Finding::ok(Step::Role, format!("may read {database}.{} only", view_name(collection)))
+            Finding::ok(Step::Role, format!("may read only {database}.{}", view_name(collection)))
         } else if self.allow("collMod", database, collection) {
             Finding::ok(Step::Role, format!("may administer {database}.{collection}, but neither read nor load it"))
         } else {
             Finding::failed(
                 Step::Role,
-                format!("the user has no role on {database}; grant one (`medlift provision` makes users with the right ones)"),
+                format!("the user has no role on {database}; grant one (`medlift provision` creates users with suitable roles)"),
             )
         });
         if !self.everything && self.allow("bypassDocumentValidation", database, collection) {
             findings.push(Finding::warning(
                 Step::Role,
-                "the user may bypass document validation, as everybody with dbAdmin, dbOwner, restore or root; load as \
-                 another user (`medlift provision` makes one)",
+                "the user may bypass document validation, because of a role such as dbAdmin, dbOwner, restore or root; load as \
+                 another user (`medlift provision` creates one)",
             ));
         }
     }
 }
 
-/// Returns true if `resource` includes the collection. An empty name means every database, or every collection except
-/// the system's.
+/// Returns true if `resource` includes the collection. An empty name in `resource` means every database, or every
+/// collection except the system's collections.
 fn covers(resource: &Document, database: &str, collection: &str) -> bool {
     let matches =
         |name: &str, wanted: &str| resource.get_str(name).is_ok_and(|given| given.is_empty() || given == wanted);
@@ -109,7 +109,7 @@ mod tests {
         let all = ["find", "insert", "update"];
         let places = ["admissions", "runs", "runs.leases"];
         let list: Vec<Document> = places.iter().map(|place| on("hospital", place, &all)).collect();
-        check(&list, State::Ok, "may load into and verify hospital.admissions");
+        check(&list, State::Ok, "may load and verify hospital.admissions");
         for (at, place) in places.iter().enumerate() {
             for action in all {
                 let mut less = list.clone();
@@ -118,14 +118,14 @@ mod tests {
                 if (*place, action) == ("admissions", "find") {
                     check(&less, State::Failed, "no role on hospital");
                 } else {
-                    check(&less, State::Ok, &format!("but not load: lacks {action} on hospital.{place}"));
+                    check(&less, State::Ok, &format!("but not load; missing privileges: {action} on hospital.{place}"));
                 }
             }
         }
     }
 
     #[test]
-    fn an_empty_name_stands_for_all_and_another_name_for_none() {
+    fn an_empty_name_means_all_and_another_name_does_not_match() {
         let all = ["find", "insert", "update"];
         for (database, collection, covered) in [
             ("", "", true),
@@ -138,22 +138,22 @@ mod tests {
             assert_eq!(found[0].0 == State::Ok, covered, "{database}.{collection}: {found:?}");
         }
         let any = doc! { "resource": { "anyResource": true }, "actions": all.to_vec() };
-        check(&[any], State::Ok, "may load into");
+        check(&[any], State::Ok, "may load");
         let cluster = doc! { "resource": { "cluster": true }, "actions": all.to_vec() };
         check(&[cluster], State::Failed, "no role on hospital");
     }
 
     #[test]
-    fn who_may_read_who_sees_the_view_and_who_administers_are_told_apart() {
+    fn readers_analysts_and_administrators_have_different_findings() {
         check(
             &[on("hospital", "admissions", &["find"])],
             State::Ok,
-            "may read hospital.admissions, but not load: lacks insert",
+            "may read hospital.admissions, but not load; missing privileges: insert",
         );
         check(
             &[on("hospital", "admissions_deidentified", &["find"])],
             State::Ok,
-            "may read hospital.admissions_deidentified only",
+            "may read only hospital.admissions_deidentified",
         );
         check(
             &[on("hospital", "admissions", &["collMod"])],
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_may_bypass_validation_is_warned_unless_nobody_signs_in() {
+    fn a_user_who_may_bypass_validation_gets_a_warning() {
         let wide = vec![on("hospital", "", &["find", "insert", "update", "bypassDocumentValidation"])];
         let found = examined(false, wide.clone());
         assert!(found.len() == 2 && found[1].0 == State::Warning && found[1].1.contains("may bypass"), "{found:?}");

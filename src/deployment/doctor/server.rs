@@ -1,4 +1,4 @@
-//! Examines the server's version and the members of its replica set.
+//! Checks the server's version and the members of its replica set.
 
 use bson::{Bson, Document, doc};
 use mongodb::options::ServerAddress;
@@ -9,11 +9,11 @@ use crate::server::{Failure, Target, patiently};
 /// The oldest supported version.
 const VERSION_MIN: (i32, i32) = (6, 0);
 
-/// The first release of each series without CVE-2025-14847. With this fault, a client that is not signed in can read
-/// the server's memory, including data in it, with a malformed zlib message.
+/// The first release of each series in which the fault CVE-2025-14847 is corrected. With this fault, a client can read
+/// the server's memory without a sign-in, by sending a malformed zlib message. The memory may contain patient data.
 const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
 
-/// Checks that the version is supported, and that it does not offer zlib if it has the fault.
+/// Checks that the version is supported, and that a version with the fault does not offer zlib.
 pub(super) async fn version(target: &Target) -> Finding {
     let info = match admin(target, doc! { "buildInfo": 1 }).await {
         Ok(info) => info,
@@ -29,7 +29,7 @@ pub(super) async fn version(target: &Target) -> Finding {
         return Finding::warning(
             Step::Version,
             format!(
-                "{version} offers zlib, by which anybody who reaches the port reads its memory (CVE-2025-14847); \
+                "{version} offers zlib, so everybody who can reach the port can read its memory (CVE-2025-14847); \
                  upgrade, or start it with --networkMessageCompressors snappy,zstd"
             ),
         );
@@ -45,8 +45,8 @@ fn is_too_old(version: (i32, i32)) -> bool {
     version < VERSION_MIN
 }
 
-/// Returns true if the version has the fault. A series that is not listed has no fixed release if it is older than
-/// the newest listed series.
+/// Returns true if the version has the fault. A series that is not in the list has it if the series is older than the
+/// newest one in the list.
 fn leaks_by_zlib(version: (i32, i32, i32)) -> bool {
     let series = ZLIB_FIXED.into_iter().find(|fixed| (fixed.0, fixed.1) == (version.0, version.1));
     series.map_or(version < ZLIB_FIXED[ZLIB_FIXED.len() - 1], |fixed| version < fixed)
@@ -59,7 +59,7 @@ async fn offers_zlib(target: &Target) -> bool {
     })
 }
 
-/// Reports the kind of deployment, the primary, and whether the listed members can be reached from this machine.
+/// Reports the kind of deployment and the primary. Checks that this machine can reach the members of the replica set.
 pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings: &mut Vec<Finding>) {
     let hello = match admin(target, doc! { "hello": 1 }).await {
         Ok(hello) => hello,
@@ -71,7 +71,7 @@ pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings:
     let Ok(set) = hello.get_str("setName") else {
         return findings.push(Finding::warning(
             Step::Topology,
-            "a standalone server: what its disk loses is lost; make it a replica set (--replSet, rs.initiate())",
+            "a standalone server: if its disk fails, the data is lost; make it a replica set (--replSet, rs.initiate())",
         ));
     };
     let members = members(&hello);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_before_the_fix_of_their_series_leak() {
+    fn releases_before_the_fix_in_their_series_have_the_fault() {
         let check = |version, expected| assert_eq!(leaks_by_zlib(version), expected, "{version:?}");
         check((6, 0, 5), true);
         check((6, 0, 26), true);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_the_hosts_and_the_passive_ones() {
+    fn hosts_and_passives_are_the_members() {
         let hello = doc! { "hosts": ["a:1", "b"], "passives": ["c:3", "not an address:x"], "arbiters": ["d:4"] };
         let found: Vec<String> = members(&hello).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["a:1", "b:27017", "c:3"]);

@@ -1,4 +1,4 @@
-//! Examines the collection's validator, the acknowledgement of writes, the disk, and the logging of operations.
+//! Checks the validator of the collection, the acknowledgement of writes, the disk, and the logging of operations.
 
 use bson::{Bson, Document, Uuid, doc};
 
@@ -7,12 +7,12 @@ use crate::deployment::schema::{self, CollectionState};
 use crate::server::{Failure, ServerError, Target};
 use crate::spec::Spec;
 
-/// Time limit for a majority to acknowledge a write that changes nothing.
+/// Time limit for the acknowledgement of a write that changes nothing.
 const ACKNOWLEDGE_TIMEOUT_MS: i64 = 5_000;
 /// Minimum free space on the disk. mongod stops if it cannot write its journal.
 const FREE_BYTES_MIN: f64 = 1024.0 * 1024.0 * 1024.0;
 const FREE_SHARE_MIN: f64 = 0.1;
-/// The server's own default for `slowms`.
+/// The server's default for `slowms`.
 const SLOW_MS_DEFAULT: i64 = 100;
 
 /// Checks that the collection refuses documents that violate the spec.
@@ -24,37 +24,38 @@ pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     }
 }
 
-/// What guards the collection `name` in this state.
+/// Makes the finding about the validator of the collection `name`.
 fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
     if state.is_view {
-        return Finding::failed(Step::Collection, format!("{name} is a view; nothing can be loaded into it"));
+        return Finding::failed(Step::Collection, format!("{name} is a view; give the name of a collection"));
     }
     if state.logs_documents() {
         return Finding::failed(
             Step::Collection,
             format!(
-                "the validator of {name} only warns: the server writes whole documents into its log; \
-                 `medlift provision` sets it to refuse them"
+                "the validator of {name} only warns: the server writes invalid documents, with patient data, to its log; \
+                 `medlift provision` makes it refuse them"
             ),
         );
     }
     if !state.exists {
-        return Finding::ok(Step::Collection, format!("{name} does not exist yet; the first load makes it"));
+        return Finding::ok(Step::Collection, format!("{name} does not exist yet; the first load creates it"));
     }
     if !state.is_guarded_by(spec) {
         return Finding::warning(
             Step::Collection,
-            format!("{name} has not the validator of the spec {}; `medlift provision` attaches it", spec.name),
+            format!("{name} does not have the validator of the spec {}; `medlift provision` attaches it", spec.name),
         );
     }
     if !state.building.is_empty() {
         let names = state.building.join(", ");
         return Finding::warning(Step::Collection, format!("the indexes {names} of {name} are still being built"));
     }
-    Finding::ok(Step::Collection, format!("{name} is guarded by the validator of the spec {}", spec.name))
+    Finding::ok(Step::Collection, format!("{name} has the validator of the spec {}", spec.name))
 }
 
-/// Tries a write that matches no document. Its acknowledgement still waits for the majority.
+/// Sends a write that matches no document. The server acknowledges it like any other write, so this shows whether a
+/// majority can acknowledge writes.
 pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
     let nothing = doc! { "_id": Uuid::new() };
     let command = doc! {
@@ -65,13 +66,13 @@ pub(super) async fn write_concern(target: &Target, ledger: &str) -> Finding {
     match target.look(command).await {
         Ok(reply) => match Failure::in_answer(&reply) {
             Some(failure) => Finding::failed(Step::WriteConcern, failure.to_string()),
-            None => Finding::ok(Step::WriteConcern, "a journaled majority acknowledges"),
+            None => Finding::ok(Step::WriteConcern, "a journaled majority acknowledges writes"),
         },
         Err(failure) => Finding::unseen(Step::WriteConcern, &failure),
     }
 }
 
-/// Reports the free space on the disk that contains the database.
+/// Checks the free space on the disk with the database.
 pub(super) async fn disk(target: &Target) -> Finding {
     match target.look(doc! { "dbStats": 1 }).await {
         Ok(stats) => free_space(&stats),
@@ -79,26 +80,25 @@ pub(super) async fn disk(target: &Target) -> Finding {
     }
 }
 
-/// The free space on disk, as `dbStats` reports it.
+/// Makes the finding about the free space, from the answer to `dbStats`.
 fn free_space(stats: &Document) -> Finding {
-    // Of a database that does not exist yet the server says 0.
+    // For a database that does not exist, the server reports 0.
     let total = number(stats, "fsTotalSize").filter(|total| *total > 0.0);
     let (Some(used), Some(total)) = (number(stats, "fsUsedSize"), total) else {
-        return Finding::new(Step::Disk, super::State::Skipped, "the server does not tell");
+        return Finding::new(Step::Disk, super::State::Skipped, "the server does not report the free space");
     };
     let free = total - used;
     let message = format!("{:.1} GiB free of {:.1} GiB", free / FREE_BYTES_MIN, total / FREE_BYTES_MIN);
     if free < FREE_BYTES_MIN || free < total * FREE_SHARE_MIN {
         return Finding::warning(
             Step::Disk,
-            format!("{message}; make room before a load: a full disk stops the server"),
+            format!("{message}; free disk space before a load: a full disk stops the server"),
         );
     }
     Finding::ok(Step::Disk, message)
 }
 
-/// Reports the settings for slow operations and for the profiler. Both record operations with the values in their
-/// queries.
+/// Checks the settings for the logging of slow operations and for the profiler. Both record queries with their values.
 pub(super) async fn logging(target: &Target) -> Finding {
     match target.look(doc! { "profile": -1 }).await {
         Ok(profile) => logged(&profile, &target.database),
@@ -106,27 +106,29 @@ pub(super) async fn logging(target: &Target) -> Finding {
     }
 }
 
-/// What the answer to `profile` says of the database.
+/// Makes the finding about the logging, from the answer to `profile`.
 fn logged(profile: &Document, database: &str) -> Finding {
     let slow_ms = number(profile, "slowms").map_or(SLOW_MS_DEFAULT, |slow_ms| slow_ms as i64);
     if number(profile, "was").is_some_and(|level| level > 0.0) {
         return Finding::warning(
             Step::Logging,
-            format!("the profiler of {database} is on and stores queries with their values; db.setProfilingLevel(0)"),
+            format!(
+                "the profiler of {database} is on and stores queries with patients' values; switch it off with db.setProfilingLevel(0)"
+            ),
         );
     }
     if slow_ms < SLOW_MS_DEFAULT {
         return Finding::warning(
             Step::Logging,
             format!(
-                "operations over {slow_ms} ms are logged, and the lines quote patients' values; \
+                "operations over {slow_ms} ms are logged, with patients' values; log fewer with \
                  db.setProfilingLevel(0, {{ slowms: 1000 }})"
             ),
         );
     }
     Finding::ok(
         Step::Logging,
-        format!("operations over {slow_ms} ms are logged with values: guard the log like the data"),
+        format!("operations over {slow_ms} ms are logged with values: protect the log like the data"),
     )
 }
 
@@ -153,9 +155,9 @@ mod tests {
             assert!(found.state == state && found.message.starts_with(message), "{found:?}");
         };
         check(3 * GIB, 4 * GIB, State::Ok, "1.0 GiB free of 4.0 GiB");
-        check(3 * GIB + 1, 4 * GIB, State::Warning, "1.0 GiB free of 4.0 GiB; make room");
+        check(3 * GIB + 1, 4 * GIB, State::Warning, "1.0 GiB free of 4.0 GiB; free disk space");
         check(90 * GIB, 100 * GIB, State::Ok, "10.0 GiB free of 100.0 GiB");
-        check(90 * GIB + 1, 100 * GIB, State::Warning, "10.0 GiB free of 100.0 GiB; make room");
+        check(90 * GIB + 1, 100 * GIB, State::Warning, "10.0 GiB free of 100.0 GiB; free disk space");
         for stats in [
             doc! {},
             doc! { "fsUsedSize": 0, "fsTotalSize": 0 },
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profiler_and_a_low_threshold_are_warned_of() {
+    fn an_active_profiler_and_a_low_threshold_are_warnings() {
         let check = |profile: Document, state: State, part: &str| {
             let found = logged(&profile, "ward");
             assert!(found.state == state && found.message.contains(part), "{found:?}");
@@ -176,14 +178,14 @@ mod tests {
         check(doc! { "was": 0, "slowms": 100 }, State::Ok, "operations over 100 ms");
         check(doc! { "was": 0 }, State::Ok, "operations over 100 ms");
         check(doc! { "was": 0, "slowms": 101_i64 }, State::Ok, "operations over 101 ms");
-        check(doc! { "was": 0, "slowms": 99.0 }, State::Warning, "operations over 99 ms are logged, and");
+        check(doc! { "was": 0, "slowms": 99.0 }, State::Warning, "operations over 99 ms are logged, with");
         for level in [1, 2] {
             check(doc! { "was": level, "slowms": 100 }, State::Warning, "the profiler of ward is on");
         }
     }
 
     #[test]
-    fn the_state_of_a_collection_is_told() {
+    fn each_state_of_a_collection_has_its_finding() {
         let spec = Spec::built_in();
         let good = CollectionState { exists: true, validator: schema::validator(&spec), ..CollectionState::default() };
         let check = |state: &CollectionState, expected: State, part: &str| {
@@ -191,16 +193,20 @@ mod tests {
             assert!(found.state == expected && found.message.contains(part), "{found:?}");
         };
         let word = |word: &str| Some(word.to_owned());
-        check(&good, State::Ok, "d.c is guarded by the validator of the spec admissions");
+        check(&good, State::Ok, "d.c has the validator of the spec admissions");
         check(&CollectionState::default(), State::Ok, "does not exist yet");
         check(&CollectionState { is_view: true, ..good.clone() }, State::Failed, "is a view");
         check(&CollectionState { validation_action: word("warn"), ..good.clone() }, State::Failed, "only warns");
         check(
             &CollectionState { validation_level: word("moderate"), ..good.clone() },
             State::Warning,
-            "has not the validator",
+            "does not have the validator",
         );
-        check(&CollectionState { validator: Document::new(), ..good.clone() }, State::Warning, "has not the validator");
+        check(
+            &CollectionState { validator: Document::new(), ..good.clone() },
+            State::Warning,
+            "does not have the validator",
+        );
         let building = vec!["a".to_owned(), "b".to_owned()];
         check(&CollectionState { building, ..good }, State::Warning, "the indexes a, b of d.c are still being built");
     }

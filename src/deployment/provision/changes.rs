@@ -1,4 +1,4 @@
-//! Plans and carries out the steps from the actual to the wanted state of a deployment.
+//! Finds and executes the steps that bring a deployment to its wanted state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,13 +12,13 @@ use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
 use crate::deployment::schema::{self, CollectionState};
 use crate::server::{Destination, Failure, ServerError, SignIn, Target};
 
-/// The steps to the wanted state, in order, and the users that are not changed.
+/// The steps to the wanted state, in order. Also names the users that are left unchanged.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The steps. If there are none, the deployment is in the wanted state.
+    /// The steps. Empty if the deployment is already in the wanted state.
     pub steps: Vec<Step>,
-    /// Users that have the name of a wanted user but were created by somebody else, each with advice for the
-    /// operator.
+    /// Messages about users that have the name of a wanted user, but were not created by Medlift. Each message says
+    /// what to do.
     pub left_alone: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Step {
     }
 }
 
-/// Shows a description of the step. The commands contain passwords and are never shown.
+/// Prints the description of the step. The commands contain passwords and are never printed.
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.what)
@@ -48,8 +48,8 @@ impl fmt::Debug for Step {
 }
 
 impl Changes {
-    /// Returns the steps that change `target` to the state `wanted`. The signed-in user must have the privilege to
-    /// read users and roles. `destination` is used to try the passwords of existing users by signing in.
+    /// Returns the steps that bring `target` to the state `wanted`. The signed-in user must be allowed to read users
+    /// and roles. `destination` serves to test the passwords of existing users.
     pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, ServerError> {
         let mut plan = Self { steps: collection_steps(&schema::read(target).await?, wanted)?, left_alone: Vec::new() };
         plan.steps.extend(ledger_step(target, wanted).await?);
@@ -76,8 +76,8 @@ impl Changes {
         Self { steps, left_alone: Vec::new() }
     }
 
-    /// Carries out the steps in order. Calls `done` for each step after a journaled majority has acknowledged it.
-    /// Waits for index builds that prevent a step, and then calls `waiting` with a message.
+    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it. Waits
+    /// for index builds that prevent a step, and then calls `waiting` with a message.
     pub async fn carry_out(
         &self,
         target: &Target,
@@ -96,8 +96,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Adds the steps for a user. Returns the problem if the user's password is too weak. The password of a user that
-    /// is not changed is not checked.
+    /// Adds the steps for a user. Returns the problem if the password is too weak. Does not check the password of a
+    /// user that Medlift did not create, because that user is not changed.
     async fn add_user(
         &mut self,
         target: &Target,
@@ -111,7 +111,7 @@ impl Changes {
         };
         if actual.get_document("customData").ok() != Some(&WantedUser::mark()) {
             self.left_alone.push(format!(
-                "user {} of {database} was made by somebody else; name another in {}, or drop the user",
+                "user {} of {database} was not created by Medlift; set another name in {}, or drop the user",
                 user.name,
                 user.account.user_variable()
             ));
@@ -129,7 +129,7 @@ impl Changes {
 fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<Step>, ServerError> {
     let name = format!("{}.{}", wanted.database, wanted.collection);
     if state.is_view {
-        let problem = format!("{name} is a view; name a collection, or drop the view");
+        let problem = format!("{name} is a view; give the name of a collection, or drop the view");
         return Err(ServerError::Setting { setting: "--collection".to_owned(), problem });
     }
     let mut steps = Vec::new();
@@ -143,7 +143,10 @@ fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<
     for index in &outdated {
         let drop = doc! { "dropIndexes": &wanted.collection, "index": &index.name };
         let build = create_indexes_command(&wanted.collection, &[index]);
-        steps.push(Step::new(format!("rebuild index {} of {name}, whose key has changed", index.name), [drop, build]));
+        steps.push(Step::new(
+            format!("rebuild index {} of {name}, because its keys have changed", index.name),
+            [drop, build],
+        ));
     }
     for index in state.missing_indexes(wanted.spec).into_iter().filter(|index| !outdated.contains(index)) {
         let build = create_indexes_command(&wanted.collection, &[index]);
@@ -156,11 +159,11 @@ fn validator_fault(state: &CollectionState) -> &'static str {
     if state.validator.is_empty() {
         "it has none"
     } else if state.logs_documents() {
-        "its action is warn, which writes whole documents into the server's log"
+        "its action is warn, so the server writes invalid documents to its log"
     } else if state.validation_level.as_deref().is_some_and(|level| level != "strict") {
         "its level is not strict"
     } else {
-        "it differs from the spec's"
+        "it differs from that of the spec"
     }
 }
 
@@ -183,14 +186,16 @@ async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>,
     let name = view_name(&wanted.collection);
     let Some(listed) = schema::listing(target, &name).await? else { return Ok(Some(create_view(wanted))) };
     if listed.get_str("type").ok() != Some("view") {
-        let problem =
-            format!("{}.{name} is a collection where the view for analysts should be; rename it", wanted.database);
+        let problem = format!(
+            "{}.{name} is a collection, but the view for analysts needs this name; rename the collection",
+            wanted.database
+        );
         return Err(ServerError::Setting { setting: "--collection".to_owned(), problem });
     }
     Ok(view_change(&listed, wanted))
 }
 
-/// The step that makes the view that the server lists ours, if it is not.
+/// Returns the step that changes the listed view to the wanted one. `None` if it is already the wanted one.
 fn view_change(listed: &Document, wanted: &Wanted<'_>) -> Option<Step> {
     let name = view_name(&wanted.collection);
     let stages: Vec<Bson> = pipeline(wanted.spec).into_iter().map(Bson::from).collect();
@@ -198,7 +203,7 @@ fn view_change(listed: &Document, wanted: &Wanted<'_>) -> Option<Step> {
     let same = options.get_str("viewOn").ok() == Some(&wanted.collection)
         && options.get_array("pipeline").ok() == Some(&stages);
     let change = doc! { "collMod": &name, "viewOn": &wanted.collection, "pipeline": stages };
-    let what = format!("change view {}.{name} to what the spec's privacy classes allow", wanted.database);
+    let what = format!("change view {}.{name} according to the spec's privacy classes", wanted.database);
     (!same).then(|| Step::new(what, [change]))
 }
 
@@ -210,13 +215,13 @@ fn create_view(wanted: &Wanted<'_>) -> Step {
 
 async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, ServerError> {
     let command = doc! { "rolesInfo": role.name, "showPrivileges": true };
-    let info = look(target, command, || format!("look role {} up", role.name)).await?;
+    let info = look(target, command, || format!("look up role {}", role.name)).await?;
     let Some(actual) = first(&info, "roles") else { return Ok(Some(create_role(role))) };
     Ok((!has_privileges(actual, role))
         .then(|| Step::new(format!("correct the privileges of role {}", role.name), [role.command("updateRole")])))
 }
 
-/// Returns true if the server's role allows the same as ours, and inherits nothing.
+/// Returns true if the server's role has exactly the wanted privileges and inherits none.
 fn has_privileges(actual: &Document, role: &Role) -> bool {
     let inherits = actual.get_array("roles").is_ok_and(|roles| !roles.is_empty());
     let actual: Vec<Document> = actual.get_array("privileges").map(|all| documents(all)).unwrap_or_default();
@@ -227,7 +232,7 @@ fn create_role(role: &Role) -> Step {
     Step::new(format!("create role {}", role.name), [role.command("createRole")])
 }
 
-/// Returns privileges in a fixed order, because the order in the server's reply is arbitrary.
+/// Sorts privileges, because the order in the server's reply is arbitrary.
 fn privileges(all: &[Document]) -> BTreeMap<String, BTreeSet<&str>> {
     let mut sorted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for privilege in all {
@@ -240,7 +245,7 @@ fn privileges(all: &[Document]) -> BTreeMap<String, BTreeSet<&str>> {
 
 async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
     let command = doc! { "usersInfo": { "user": name, "db": &target.database } };
-    let info = look(target, command, || format!("look user {name} up")).await?;
+    let info = look(target, command, || format!("look up user {name}")).await?;
     Ok(first(&info, "users").cloned())
 }
 
@@ -257,8 +262,8 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
 }
 
-/// Returns a step if the password has changed. A password cannot be read from the server; it can only be tried by
-/// signing in.
+/// Returns a step if the user's password has changed. A password cannot be read from the server. It can only be tested
+/// with a sign-in.
 async fn password_change(
     destination: &Destination,
     user: &WantedUser,
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_holds_a_password_shows_it() {
+    fn passwords_are_never_printed() {
         let spec = Spec::built_in();
         let wanted = wanted(&spec);
         let plan = Changes::from_nothing(&wanted);
@@ -341,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_roles_are_corrected_unless_they_are_the_one_of_this_database() {
+    fn a_user_must_have_only_its_role_in_this_database() {
         let role = |role: &str, database: &str| doc! { "role": role, "db": database };
         let change = |roles: Vec<Document>| role_change(&doc! { "roles": roles }, &user(Account::Writer), "ward");
         assert!(change(vec![role("readWrite", "ward")]).is_none());
@@ -398,17 +403,14 @@ mod tests {
         assert!(view_change(&listed("stays", pipeline(&spec)), &wanted).is_none());
         for other in [listed("other", pipeline(&spec)), listed("stays", vec![]), doc! { "type": "view" }] {
             let step = view_change(&other, &wanted).expect("a step");
-            assert_eq!(
-                step.to_string(),
-                "change view ward.stays_deidentified to what the spec's privacy classes allow"
-            );
+            assert_eq!(step.to_string(), "change view ward.stays_deidentified according to the spec's privacy classes");
             let expected = doc! { "collMod": "stays_deidentified", "viewOn": "stays", "pipeline": pipeline(&spec) };
             assert_eq!(step.commands, [expected]);
         }
     }
 
     #[test]
-    fn the_steps_for_a_collection_follow_from_its_state() {
+    fn each_state_of_a_collection_has_its_steps() {
         let spec = Spec::built_in();
         let wanted = wanted(&spec);
         let good = CollectionState {
@@ -426,13 +428,16 @@ mod tests {
         check(&good, &[]);
         let set = |fault: &str| format!("set the validator of ward.stays ({fault})");
         check(&CollectionState { validator: Document::new(), ..good.clone() }, &[&set("it has none")]);
-        let warns = set("its action is warn, which writes whole documents into the server's log");
+        let warns = set("its action is warn, so the server writes invalid documents to its log");
         check(&CollectionState { validation_action: word("warn"), ..good.clone() }, &[&warns]);
         check(
             &CollectionState { validation_level: word("moderate"), ..good.clone() },
             &[&set("its level is not strict")],
         );
-        check(&CollectionState { validator: doc! { "a": 1 }, ..good.clone() }, &[&set("it differs from the spec's")]);
+        check(
+            &CollectionState { validator: doc! { "a": 1 }, ..good.clone() },
+            &[&set("it differs from that of the spec")],
+        );
         let mut indexes = spec.indexes.clone();
         let first = indexes.remove(0);
         check(
@@ -441,7 +446,7 @@ mod tests {
         );
         indexes.push(Index { keys: vec![("Age".to_owned(), 1)], ..first.clone() });
         let outdated = CollectionState { indexes, ..good.clone() };
-        check(&outdated, &[&format!("rebuild index {} of ward.stays, whose key has changed", first.name)]);
+        check(&outdated, &[&format!("rebuild index {} of ward.stays, because its keys have changed", first.name)]);
         let rebuild = &collection_steps(&outdated, &wanted).expect("steps")[0];
         let expected =
             [doc! { "dropIndexes": "stays", "index": &first.name }, create_indexes_command("stays", &[&first])];

@@ -1,4 +1,4 @@
-//! Writes the wanted state as a script for the first start of the database container.
+//! Writes the wanted state of a deployment as a script for the first start of the database's container.
 
 use std::fmt::Write;
 
@@ -9,10 +9,10 @@ use super::password::{COMMON, DISTINCT_MIN, LENGTH_MIN};
 use super::wanted::{ACCOUNTS, Wanted, WantedUser};
 use crate::spec::Spec;
 
-/// Encloses the name of a script constant inside a text.
+/// Marks a name of a script's constant inside a text. The text then becomes an expression.
 const MARK: char = '\u{1}';
 
-/// Returns the script. mongosh runs it once, at the first start of the container, with the settings in the
+/// Returns the script. mongosh executes it once, at the first start of the container. Names and passwords come from the
 /// environment.
 pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let place = |name: &str| format!("{MARK}{name}{MARK}");
@@ -57,7 +57,7 @@ const variable = (name) => {{
   return file ? require("fs").readFileSync(file, "utf8").replace(/\r?\n$/, "") : process.env[name];
 }};
 const user = (prefix, otherwise) => {{
-  // As in the seed, the administrator has the root user's name and password unless it has its own.
+  // Without ADMIN_USER and ADMIN_PASS, the administrator has the root user's name and password.
   const own = variable(prefix + "_USER") || variable(prefix + "_PASS");
   const source = prefix === "ADMIN" && !own ? "MONGO_ROOT" : prefix;
   const name = variable(source + "_USER") || otherwise;
@@ -75,7 +75,7 @@ const run = (command) => {{
   try {{
     db.getSiblingDB(database).runCommand(command);
   }} catch (error) {{
-    // The server's message may quote the command, and that a password.
+    // Do not show the server's message: it may quote the command with a password.
     throw new Error(Object.keys(command)[0] + " failed: " + error.codeName);
   }}
 }};
@@ -96,8 +96,8 @@ fn document(document: &Document, depth: usize) -> String {
     format!("{{\n{}\n{}}}", entries.join(",\n"), "  ".repeat(depth))
 }
 
-/// Writes a value. Numbers keep their BSON type, so that the state that the script creates equals the state that
-/// provisioning compares with.
+/// Writes a value with its BSON type. Otherwise the validator that the script creates would differ from the one that
+/// provisioning expects.
 fn value(value: &Bson, depth: usize) -> String {
     match value {
         Bson::Document(inner) => document(inner, depth),
@@ -114,7 +114,7 @@ fn value(value: &Bson, depth: usize) -> String {
     }
 }
 
-/// Writes a text as JSON. If the text names constants of the script, writes an expression that concatenates them.
+/// Writes a text as JSON. If the text contains marked names, writes an expression that concatenates the parts.
 fn text(text: &str) -> String {
     let parts = text.split(MARK).enumerate().filter(|(_, part)| !part.is_empty());
     let shown: Vec<String> = parts.map(|(at, part)| if at % 2 == 1 { part.to_owned() } else { json(part) }).collect();

@@ -1,9 +1,9 @@
-//! The wanted state of the deployment: the collection with its validator and indexes, the view for analysts, roles
-//! and users.
+//! Brings a deployment to its wanted state: the collection with its validator and indexes, the view for analysts, the
+//! roles and the users.
 //!
-//! [`Wanted`] is the only source. [`Changes::make`] compares it with a server and returns the steps that are missing; a
-//! second run finds none. [`init_js`] writes the same commands as a script, for users who start the database's
-//! container without Medlift.
+//! [`Wanted`] describes the wanted state. [`Changes::make`] compares it with a server and returns the steps that are
+//! missing. A second call, after the steps, returns none. [`init_js`] writes the same commands as a script for people
+//! who start the database's container without Medlift.
 
 mod changes;
 mod init_js;

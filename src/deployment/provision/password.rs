@@ -1,15 +1,15 @@
 //! Finds passwords that are too weak for a database with patient data.
 
-/// Smallest number of characters. NIST SP 800-63B requires at least 8, and 15 if the password is the only protection
-/// of the account.
+/// Minimum number of characters. NIST SP 800-63B requires at least 8, or 15 if an account has no other protection than
+/// the password.
 pub(super) const LENGTH_MIN: usize = 12;
-/// Smallest number of different characters. It excludes long passwords such as "aaaaaaaaaaaa".
+/// Minimum number of different characters. Excludes long passwords such as "aaaaaaaaaaaa".
 pub(super) const DISTINCT_MIN: usize = 6;
-/// Words that are frequent in published lists of leaked passwords, and words that templates contain.
+/// Words that are common in published lists of leaked passwords, and words from templates.
 pub(super) const COMMON: [&str; 8] =
     ["password", "passw0rd", "changeme", "change-me", "12345678", "qwerty", "letmein", "mongodb"];
 
-/// Returns the reason why `password` is too weak for `user`, or `None` if it is not.
+/// Returns why `password` is too weak for `user`. `None` if it is strong enough.
 pub(crate) fn weakness(user: &str, password: &str) -> Option<&'static str> {
     let lower = password.to_lowercase();
     let distinct: std::collections::BTreeSet<char> = password.chars().collect();
@@ -20,7 +20,7 @@ pub(crate) fn weakness(user: &str, password: &str) -> Option<&'static str> {
     } else if !user.is_empty() && lower.contains(&user.to_lowercase()) {
         Some("it contains the user's name")
     } else if COMMON.iter().any(|common| lower.contains(common)) {
-        Some("it contains a word that every list of guesses begins with")
+        Some("it contains a word that is common in passwords")
     } else if password.chars().any(char::is_control) {
         Some("it contains a control character")
     } else {
@@ -45,7 +45,7 @@ mod tests {
         check("writer", "k4Tz-9pLmw2", Some("fewer than 12"));
         check("writer", "abababababababab", Some("same few"));
         check("writer", "the-Writer-2026", Some("user's name"));
-        check("writer", "MyPassword2026!", Some("list of guesses"));
+        check("writer", "MyPassword2026!", Some("common in passwords"));
         check("writer", "k4Tz-9pLmw\n2x", Some("control"));
     }
 
@@ -60,7 +60,7 @@ mod tests {
         check("Ann", "xx-ANN-yy-zz-1", Some("user's name"));
         check("", "xx-ANN-yy-zz-1", None);
         for word in COMMON {
-            check("", &format!("{}-aB3-xYz-9", word.to_uppercase()), Some("list of guesses"));
+            check("", &format!("{}-aB3-xYz-9", word.to_uppercase()), Some("common in passwords"));
         }
     }
 }

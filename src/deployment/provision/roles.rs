@@ -1,5 +1,4 @@
-//! The roles of the users: MongoDB's own if they fit, and two custom roles because MongoDB's own would allow too
-//! much.
+//! The roles of the users. Two of them are custom roles, because the roles of MongoDB would permit too much.
 
 use bson::{Bson, Document, doc};
 
@@ -12,7 +11,7 @@ pub(super) const LOADER_ROLE: &str = "medliftLoader";
 /// The role of the user who reads the de-identified view.
 pub(super) const ANALYST_ROLE: &str = "medliftAnalyst";
 
-/// Returns the role of an account's user. It applies to the database for the data.
+/// Returns the role of an account's user in the database of the data.
 pub(super) fn role_of(account: Account) -> &'static str {
     match account {
         Account::Root => "root",
@@ -31,9 +30,9 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Returns the two custom roles. The loader may read which collections, validators and indexes exist and how much
-/// disk space is free, so that a load can check that they match the spec. The loader cannot change them, delete a
-/// document or read other data.
+/// Returns the two custom roles. The loader may insert, update and find documents. To check that they match the spec,
+/// it may also list collections, validators and indexes, and read the free disk space. It cannot change them, delete
+/// documents or read other collections.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| {
         doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }
@@ -50,7 +49,7 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
 }
 
 impl Role {
-    /// Returns the command that sets the role. `command` is `createRole` or `updateRole`.
+    /// Returns the command that creates or changes the role. `command` is `createRole` or `updateRole`.
     pub(super) fn command(&self, command: &str) -> Document {
         let privileges: Vec<Bson> = self.privileges.iter().cloned().map(Bson::from).collect();
         doc! { command: self.name, "privileges": privileges, "roles": [] }
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_loader_never_deletes_and_the_analyst_finds_in_the_view_alone() {
+    fn the_loader_cannot_delete_and_the_analyst_reads_only_the_view() {
         let spec = Spec::built_in();
         let (database, collection) = ("ward".to_owned(), "stays".to_owned());
         let wanted = Wanted { spec: &spec, database, collection, ledger: "runs".to_owned(), users: Vec::new() };

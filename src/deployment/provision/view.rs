@@ -1,15 +1,15 @@
-//! The view for analysts. It is derived from the spec's privacy classes according to HIPAA's Safe Harbor, 45 CFR
-//! 164.514(b)(2).
+//! The view for analysts. The spec's privacy classes decide what it shows, according to the Safe Harbor rule of HIPAA,
+//! 45 CFR 164.514(b)(2).
 //!
-//! The view lists every field that it shows. A field without a privacy class (lineage, or a field that another
-//! program added) is therefore not shown. `_id` is treated as a direct identifier, because an unkeyed hash of a
-//! person's data is derived from the person.
+//! The view lists every field that it shows. So it does not show a field without a privacy class, for example one that
+//! another program added. It does not show `_id` either: without an identity key, an `_id` is a hash of the person's
+//! data, so the person could be found by guessing.
 
 use bson::{Bson, Document, doc};
 
 use crate::spec::{Field, FieldType, Node, Privacy, Spec};
 
-/// Ages above this limit are shown as 90, and years that would reveal such an age are not shown: (b)(2)(i)(C).
+/// Higher ages are shown as 90, and years that would reveal a higher age are changed: rule (b)(2)(i)(C).
 const AGE_MAX: i32 = 89;
 
 /// Returns the name of the view of `collection`.
@@ -27,17 +27,18 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     vec![doc! { "$project": shown }]
 }
 
-/// Returns the expressions for elements whose paths begin with `path`, in `arrays` arrays. The server stores the pipeline
-/// in the same form, as nested documents, so that the two can be compared.
+/// Returns the expressions for the elements whose paths begin with `path`. `arrays` is the number of arrays around
+/// them. The expressions are nested documents, as in the form in which the server stores the pipeline, so that both can
+/// be compared.
 fn shown_of(spec: &Spec, nodes: &[Node], path: &str, arrays: usize) -> Document {
     let shown = |node: &Node| Some((node.name().to_owned(), shown_node(spec, node, path, arrays)?));
     nodes.iter().filter_map(shown).collect()
 }
 
-/// Returns the expression that shows an element, or `None` if it is not shown.
+/// Returns the expression that shows an element. `None` if the view does not show it.
 fn shown_node(spec: &Spec, node: &Node, path: &str, arrays: usize) -> Option<Bson> {
     let path = format!("{path}{}", node.name());
-    // Arrays inside each other need variables with different names.
+    // The variables of nested arrays need different names.
     let item = format!("item{}", arrays + 1);
     match node {
         Node::Leaf { field, .. } => deidentified(&spec.fields[*field], &path),
@@ -57,26 +58,27 @@ fn shown_node(spec: &Spec, node: &Node, path: &str, arrays: usize) -> Option<Bso
     }
 }
 
-/// Returns the expression for an array whose items are shown as `shown`. `$map` fails for other types, and one such
-/// document would make the whole view unreadable.
+/// Returns the expression for an array whose items are shown as `shown`. `$map` fails for a value that is not an array,
+/// and one such document would make the whole view unreadable. So the expression checks the type first.
 fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
     let items = doc! { "$map": { "input": path, "as": item, "in": shown } };
     Bson::from(doc! { "$cond": [{ "$isArray": path }, items, null] })
 }
 
-/// Returns the expression that shows a field's value, which is at `path`, or `None` if the field is not shown.
+/// Returns the expression that shows the value of a field at `path`. `None` if the view does not show the field.
 fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         (Privacy::DirectIdentifier, _) => None,
-        // Only the year of a date is shown, whatever the privacy class of the field.
+        // Of a date, only the year is shown, whatever the privacy class.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
     }
 }
 
-/// Returns the expression for a quasi-identifier. Free text may name a place smaller than a state, so it is not
-/// shown. A number may be an age or a postal code, so it is limited. A closed list contains neither, so it is shown.
+/// Returns the expression for a quasi-identifier. A free text is not shown, because it may name a place that is smaller
+/// than a state. A number is shown only up to 90, because it may be an age or a postal code. A value from a closed list
+/// is shown.
 fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     match kind {
         FieldType::String => None,
@@ -85,8 +87,8 @@ fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     }
 }
 
-/// Returns the expression for the year of a date. A year so early that it reveals an age over 89 is replaced by the
-/// earliest allowed year.
+/// Returns the expression for the year of a date. A date of birth that is too long ago would reveal an age over 89. So
+/// an earlier year is shown as the year 90 years ago.
 fn year(path: &str) -> Bson {
     let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
     let year = doc! { "$year": path };
@@ -97,8 +99,8 @@ fn is_date(path: &str) -> Document {
     doc! { "$eq": [{ "$type": path }, "date"] }
 }
 
-/// Returns the pairs of dates that a plausibility rule orders. The view shows the number of days between them, for
-/// example the length of a stay.
+/// Returns the pairs of date fields that a plausibility rule compares. The view shows the number of days between the
+/// two, for example the length of a stay.
 fn date_pairs(spec: &Spec) -> impl Iterator<Item = (&Field, &Field)> {
     let is_date = |field: &Field| matches!(field.kind, FieldType::Date | FieldType::Datetime);
     let pairs = spec.plausibility.iter().map(|rule| (&spec.fields[rule.left], &spec.fields[rule.right]));
@@ -116,7 +118,7 @@ fn path_of(field: &Field) -> String {
     format!("${}", field.name)
 }
 
-/// Replaces the dots in a name. The name of a computed field with dots would create nested documents.
+/// Replaces the dots in a name by spaces. A computed field with dots in its name would become nested documents.
 fn flat(name: &str) -> String {
     name.replace('.', " ")
 }
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_and_type_is_shown_coarsened_or_hidden() {
+    fn every_class_and_type_is_shown_reduced_or_hidden() {
         let whole = Bson::from("$f");
         let capped = Bson::from(doc! { "$cond": [{ "$gt": ["$f", 89] }, 90, "$f"] });
         let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, 90] };
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_kept_between_dates_of_any_kind_that_the_spec_orders() {
+    fn days_between_compared_dates_are_shown() {
         let rule = |left: &str, right: &str| {
             format!(
                 "[[plausibility]]\nname = \"{left}_{right}\"\nleft = \"{left}\"\nright = \"{right}\"\nseverity = \"warn\"\n"

@@ -14,9 +14,9 @@ pub(super) const ACCOUNTS: [Account; 5] =
 /// The wanted state of one database.
 #[derive(Debug, Clone)]
 pub struct Wanted<'spec> {
-    /// The dataset.
+    /// The dataset spec.
     pub spec: &'spec Spec,
-    /// The database for the data. It also stores the users and roles.
+    /// The database for the data. The users and roles are also in this database.
     pub database: String,
     /// The collection for the data.
     pub collection: String,
@@ -26,10 +26,10 @@ pub struct Wanted<'spec> {
     pub users: Vec<WantedUser>,
 }
 
-/// A user that should exist.
+/// A user that provisioning creates.
 #[derive(Debug, Clone)]
 pub struct WantedUser {
-    /// The account. It determines the role.
+    /// The account. It decides the role of the user.
     pub account: Account,
     /// The user's name.
     pub name: String,
@@ -39,21 +39,21 @@ pub struct WantedUser {
     pub variable: &'static str,
 }
 
-/// The users from the settings.
+/// The users that the settings describe.
 #[derive(Debug, Clone, Default)]
 pub struct WantedUsers {
-    /// The users with a password.
+    /// The users whose password is set.
     pub users: Vec<WantedUser>,
-    /// Messages for optional users without a password. Each explains how to create the user.
+    /// Messages about optional users whose password is not set. Each message says how to create the user.
     pub left_out: Vec<String>,
 }
 
 impl WantedUser {
-    /// Reads names and passwords from the settings. If a password is not set, `ask` is called with the name of its
-    /// variable; it returns `None` if nobody can be asked. The loader and the analyst are optional.
+    /// Reads names and passwords from the settings. If a password is not set, calls `ask` with the name of its
+    /// variable. `ask` returns `None` if nobody can enter a password. The loader and the analyst are optional.
     ///
     /// # Errors
-    /// If passwords are missing, or if two variables name the same user. All problems are reported at once.
+    /// If passwords are missing, or two variables contain the same user name. The error lists all problems.
     pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<WantedUsers, ServerError> {
         let mut wanted = WantedUsers::default();
         let mut problems = Vec::new();
@@ -62,7 +62,7 @@ impl WantedUser {
             match password.or_else(|| ask(variable)) {
                 Some(password) => wanted.users.push(Self { account, name, password, variable }),
                 None if is_optional(account) => wanted.left_out.push(format!(
-                    "user {name} ({}) is not made, because {variable} is not set; set it and run the command again",
+                    "user {name} ({}) is not created, because {variable} is not set; set it and run the command again",
                     purpose(account)
                 )),
                 None => problems.push(format!("{variable} is not set")),
@@ -71,10 +71,9 @@ impl WantedUser {
         let users = &wanted.users;
         let same_name = |user: &Self| users.iter().filter(|other| other.name == user.name).count() > 1;
         problems.extend(
-            users
-                .iter()
-                .filter(|user| same_name(user))
-                .map(|user| format!("{} names a user that another variable names too", user.account.user_variable())),
+            users.iter().filter(|user| same_name(user)).map(|user| {
+                format!("{} contains the same user name as another variable", user.account.user_variable())
+            }),
         );
         if problems.is_empty() {
             return Ok(wanted);
@@ -83,7 +82,7 @@ impl WantedUser {
         Err(ServerError::Users { problems: problems.join("; ") })
     }
 
-    /// Returns the problem with the password, if it is too weak.
+    /// Returns the problem if the password is too weak.
     pub(super) fn weakness(&self) -> Option<String> {
         let weakness = weakness(&self.name, self.password.reveal())?;
         Some(format!("{} is too weak: {weakness}", self.variable))
@@ -93,7 +92,7 @@ impl WantedUser {
         role_of(self.account)
     }
 
-    /// Returns the mark of every user that this program creates. Users without the mark are never changed.
+    /// Returns the mark that is stored in every user that Medlift creates. Users without the mark are never changed.
     pub(super) fn mark() -> Document {
         doc! { "madeBy": "medlift provision" }
     }
@@ -109,7 +108,7 @@ impl WantedUser {
     }
 }
 
-/// Returns true for users that the original setup does not have. A deployment without them is complete.
+/// Returns true for users that a deployment does not need.
 const fn is_optional(account: Account) -> bool {
     matches!(account, Account::Loader | Account::Analyst)
 }
@@ -117,13 +116,13 @@ const fn is_optional(account: Account) -> bool {
 const fn purpose(account: Account) -> &'static str {
     match account {
         Account::Loader => "loads and verifies, and cannot delete",
-        Account::Analyst => "sees the de-identified view only",
+        Account::Analyst => "sees only the de-identified view",
         _ => "required",
     }
 }
 
-/// Returns an account's name, the variable of its password, and the password. As in the original setup, the
-/// administrator of the database has the root user's name and password unless it has its own.
+/// Returns the user name of an account, the variable of its password, and the password. If neither `ADMIN_USER` nor
+/// `ADMIN_PASS` is set, the administrator of the database has the root user's name and password.
 fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), ServerError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();
@@ -142,7 +141,7 @@ mod tests {
 
     const GOOD: &str = "k4Tz-9pLmw2x";
 
-    /// What the variables ask for; no password is asked for.
+    /// Reads the users from these variables. Nobody can enter a password.
     fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, ServerError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings::from_parts(pairs, std::path::Path::new("/nonexistent")).expect("settings");
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_administrator_is_the_root_user_unless_it_has_a_name_or_password() {
+    fn without_own_settings_the_administrator_is_the_root_user() {
         let rest =
             [("MONGO_ROOT_USER", "chief"), ("MONGO_ROOT_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD)];
         let admin = |more: &[(&str, &str)]| {
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loader_and_analyst_may_be_left_out() {
+    fn only_loader_and_analyst_are_optional() {
         let wanted =
             users(&[("ADMIN_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD), ("LOADER_USER", "carrier")]);
         let wanted = wanted.expect("users");
@@ -185,7 +184,7 @@ mod tests {
             wanted.left_out[0].contains("LOADER_PASS is not set")
                 && wanted.left_out[1].contains("ANALYST_PASS is not set")
         );
-        assert!(wanted.left_out[1].contains("user analyst (sees the de-identified view only)"), "{wanted:?}");
+        assert!(wanted.left_out[1].contains("user analyst (sees only the de-identified view)"), "{wanted:?}");
         for left_out in ["ADMIN_PASS", "WRITER_PASS", "READER_PASS"] {
             let some = ["ADMIN_PASS", "WRITER_PASS", "READER_PASS"]
                 .map(|name| (name, if name == left_out { "" } else { GOOD }));
@@ -195,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn two_users_of_one_name_are_refused_and_both_variables_named() {
+    fn two_users_with_one_name_are_refused() {
         let all = [("ADMIN_PASS", GOOD), ("WRITER_PASS", "short"), ("READER_PASS", GOOD), ("READER_USER", "writer")];
         let problems = users(&all).expect_err("refused").to_string();
         for part in [
-            "WRITER_USER names a user that another variable names too",
-            "READER_USER names a user that another variable names too",
+            "WRITER_USER contains the same user name as another variable",
+            "READER_USER contains the same user name as another variable",
             "WRITER_PASS is too weak: it has fewer than 12 characters",
         ] {
             assert!(problems.contains(part), "{problems}");
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_made_with_its_role_its_mark_and_scram_sha_256() {
+    fn a_user_is_created_with_role_mark_and_scram_sha_256() {
         let wanted = users(&[("ADMIN_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD)]).expect("users");
         let expected = doc! {
             "createUser": "writer",

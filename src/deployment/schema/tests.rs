@@ -50,7 +50,7 @@ fn types_presence_and_constraints_become_a_schema() {
 }
 
 #[test]
-fn a_pattern_that_the_server_might_read_differently_is_left_out_and_named() {
+fn a_pattern_that_the_server_cannot_check_is_omitted_and_reported() {
     let spec = spec(
         "[[field]]\nname = \"a\"\ntype = \"string\"\npattern = '\\bx+'\nprivacy = \"none\"\n\
          [[field]]\nname = \"b\"\ntype = \"string\"\npattern = 'x+'\nprivacy = \"none\"",
@@ -75,13 +75,13 @@ fn dotted_names_become_nested_objects() {
     check(fields, &["result", "final"], &doc! { "result": result, "final": { "bsonType": "bool" } });
 }
 
-/// The state of a collection that the spec's validator guards.
+/// Makes the state of a collection with the spec's validator.
 fn guarded(spec: &Spec) -> CollectionState {
     CollectionState { exists: true, validator: validator(spec), ..CollectionState::default() }
 }
 
 #[test]
-fn only_a_strict_validator_that_refuses_guards_a_collection() {
+fn a_validator_must_be_strict_and_refuse_documents() {
     let spec = Spec::built_in();
     let word = |word: Option<&str>| word.map(str::to_owned);
     for action in [None, Some("error"), Some("warn"), Some("errorAndLog"), Some("")] {
@@ -102,7 +102,7 @@ fn only_a_strict_validator_that_refuses_guards_a_collection() {
 }
 
 #[test]
-fn the_validator_is_attached_as_strict_and_refusing() {
+fn the_validator_is_attached_with_level_strict_and_action_error() {
     let spec = Spec::built_in();
     for command in ["create", "collMod"] {
         let expected = doc! {
@@ -114,7 +114,7 @@ fn the_validator_is_attached_as_strict_and_refusing() {
 }
 
 #[test]
-fn an_index_serves_by_keys_and_uniqueness_and_clashes_by_name_or_keys() {
+fn an_index_suffices_by_keys_and_uniqueness_and_conflicts_by_name_or_keys() {
     let index = |name: &str, key: (&str, i32), unique| Index {
         name: name.to_owned(),
         keys: vec![(key.0.to_owned(), key.1)],
@@ -162,7 +162,7 @@ fn every_type_has_its_bson_type() {
 }
 
 #[test]
-fn bounds_are_left_out_only_where_nothing_is_bounded() {
+fn only_unlimited_bounds_are_omitted() {
     let check = |range: Range, least: Option<Bson>, most: Option<Bson>| assert_eq!(bounds(Some(range)), (least, most));
     let long = |bound| Some(Bson::Int64(bound));
     check(Range::Whole(i64::MIN, i64::MAX), None, None);
@@ -180,7 +180,7 @@ fn bounds_are_left_out_only_where_nothing_is_bounded() {
 }
 
 #[test]
-fn a_validator_is_attached_again_after_what_passes_and_after_another_made_the_collection() {
+fn attaching_is_repeated_after_temporary_failures_and_if_the_collection_now_exists() {
     let check =
         |code: i32, expected: bool| assert_eq!(may_attach_later(&Failure::of_code(code, "", None)), expected, "{code}");
     check(NAMESPACE_EXISTS, true);
@@ -192,7 +192,7 @@ fn a_validator_is_attached_again_after_what_passes_and_after_another_made_the_co
 }
 
 #[test]
-fn a_nested_field_is_required_where_its_parent_is() {
+fn a_required_nested_field_makes_its_parent_required() {
     let field = |name: &str, presence: &str| {
         format!("[[field]]\nname = \"{name}\"\ntype = \"int64\"\npresence = \"{presence}\"\nprivacy = \"none\"\n")
     };
