@@ -20,7 +20,7 @@ fn pause_after(attempt: u32) -> Option<Duration> {
 }
 
 /// Repeats `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with increasing pauses. Only for calls that are safe
-/// to repeat: if a reply was lost, the server has already executed the call.
+/// to repeat: if a reply was lost, the server may have executed the call already.
 ///
 /// # Errors
 /// The failure of the last attempt, or the first failure that is not temporary.

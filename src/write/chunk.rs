@@ -22,8 +22,7 @@ pub const CHUNKS_MAX: usize = 8;
 /// Size of the first chunk, in bytes.
 const CHUNK_BYTES_FIRST: usize = 1 << 20;
 
-/// Collects blocks until a chunk is full. The chunk boundaries depend only on the blocks, never on timing. A resumed
-/// load therefore makes the same chunks.
+/// Collects blocks until a chunk is full. The chunk boundaries depend only on the blocks, never on timing.
 #[derive(Debug)]
 pub struct ChunkBuilder {
     /// The conflict policy of each kind of document.
@@ -77,7 +76,8 @@ pub struct KindChunk {
 
 impl ChunkBuilder {
     /// Makes a builder of chunks of about `bytes_max` bytes. `policies` has one policy for each kind of document. A
-    /// chunk also ends after block number `settled_blocks`, so that it was committed either completely or not at all.
+    /// chunk also ends before block number `settled_blocks`, the first block that is not committed. So a chunk is
+    /// committed either completely or not at all.
     pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
             policies,
@@ -156,7 +156,7 @@ impl Sorted {
             self.entries[kept] = if policy.later_wins() { self.entries[next + group - 1] } else { first };
             if group > 1 {
                 // `kept` is never greater than `next`. So at most the first entry of the group is already overwritten,
-                // and `first` has its copy.
+                // and `first` is a copy of it.
                 let rest = &self.entries[next + 1..next + group];
                 self.groups.insert(kept as u32, std::iter::once(first).chain(rest.iter().copied()).collect());
             }

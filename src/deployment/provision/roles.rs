@@ -30,9 +30,9 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Returns the two custom roles. The loader may insert, update and find documents. To check that they match the spec,
-/// it may also list collections, validators and indexes, and read the free disk space. It cannot change them, delete
-/// documents or read other collections.
+/// Returns the two custom roles. The loader may insert, update and find documents. To check that the collection matches
+/// the spec, it may also list collections, validators and indexes, and read the free disk space. It cannot change
+/// validators or indexes, delete documents, or read other collections.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| {
         doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }

@@ -50,8 +50,8 @@ impl<'a> Load<'a> {
         Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
-    /// Takes the lease and looks for an earlier load of the same sources. Returns true if that load is complete, so
-    /// that nothing has to be written. Does nothing if the sources are not hashed yet.
+    /// Takes the lease and looks for an earlier load of the same sources. Returns true if that load is complete and its
+    /// verification is enough, so that nothing has to be written. Does nothing if the sources are not hashed yet.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.document.sources.is_empty() {
             return Ok(false);
