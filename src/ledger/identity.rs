@@ -30,7 +30,11 @@ impl CollectionIdentity {
     /// Describes how this identity differs from `other`, or returns `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         if self.key != other.key {
-            return Some(format!("{}, not {}", Key(&self.key), Key(&other.key)));
+            let wanted = match other.key.as_str() {
+                "none" => "but MEDLIFT_IDENTITY_KEY is not set".to_owned(),
+                key => format!("not {}", Key(key)),
+            };
+            return Some(format!("{}, {wanted}", Key(&self.key)));
         }
         if self.fields == other.fields {
             return None;
@@ -77,7 +81,7 @@ mod tests {
         check(
             &["a: string", "b: int32"],
             "0123",
-            Some("the identity key with the fingerprint 0123, not no identity key"),
+            Some("the identity key with the fingerprint 0123, but MEDLIFT_IDENTITY_KEY is not set"),
         );
         check(&["b: int32", "a: string"], "none", Some("the identity fields in another order"));
         check(&["a: string"], "none", Some("no identity field `b: int32`"));
