@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn certificate_checks_stay_on() {
         check("mongodb://h/?tls=true&tlsInsecure=true", Some("tlsInsecure disables"));
-        check("mongodb://h/?tls=true&TLSALLOWINVALIDCERTIFICATES=true", Some("tlsAllowInvalidCertificates would"));
-        check("mongodb://h/?tls=true&tlsAllowInvalidHostnames=true", Some("tlsAllowInvalidHostnames would"));
+        check("mongodb://h/?tls=true&TLSALLOWINVALIDCERTIFICATES=true", Some("tlsAllowInvalidCertificates disables"));
+        check("mongodb://h/?tls=true&tlsAllowInvalidHostnames=true", Some("tlsAllowInvalidHostnames disables"));
     }
 
     #[test]
