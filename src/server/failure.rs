@@ -1,7 +1,7 @@
 //! The failure of a call to the server, reduced to a code and to messages that are written here.
 //!
 //! A message from the server may quote a document: E11000 quotes the key, 121 the whole document. So no message from
-//! the server is ever shown. The table in [`codes`](super::codes) defines the meaning of the codes.
+//! the server is ever shown. The table in [`codes`] defines the meaning of the codes.
 
 use std::fmt;
 

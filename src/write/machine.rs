@@ -130,7 +130,7 @@ pub struct Machine {
     /// `_id` is taken costs the server several times as much as a lookup. So looking first is faster if many records
     /// are already stored.
     looks_first: bool,
-    /// Current position of the sweep, as the leading bytes of an `_id` (see [`sweep`](super::sweep)).
+    /// Current position of the sweep, as the leading bytes of an `_id` (see [`sweep`]).
     sweep: u32,
     /// Number of new records that are not in a batch yet.
     uncut: usize,

@@ -58,7 +58,7 @@ fn a_fit_deployment_passes_every_step_and_a_server_that_offers_zlib_is_flagged()
     for step in fine.into_iter().chain([Step::WriteConcern, Step::Disk]) {
         assert_ne!(at(&examination, step).state, State::Failed, "{examination}");
     }
-    assert_eq!(at(&examination, Step::WriteConcern).message, "a journaled majority acknowledges");
+    assert_eq!(at(&examination, Step::WriteConcern).message, "a journaled majority acknowledges writes");
     assert_eq!(at(&examination, Step::Logging).state, State::Skipped);
     let version = at(&examination, Step::Version);
     if version.message.starts_with("6.0.5") {
