@@ -1,9 +1,9 @@
 //! Verifies that a collection contains exactly the documents that its sources give, field by field.
 //!
-//! The sources are read again and encoded as in a load. Their records are collected in an [`Expectation`]. [`compare()`]
-//! reads the collection in `_id` order, computes the digest of every document from the stored bytes, and compares it
-//! with the expected digest. Nothing that the writer counted is used. The result contains values of documents only if
-//! the user requested them.
+//! The sources are read again and encoded as in a load. Their records are collected in an [`Expectation`].
+//! [`compare()`] reads the collection in `_id` order, computes the digest of every document from the stored bytes, and
+//! compares it with the expected digest. Nothing that the writer counted is used. The result contains values of
+//! documents only if the user requested them.
 
 mod compare;
 mod excused;
