@@ -32,7 +32,7 @@ pub(super) struct Rejects<'a> {
     slots: Vec<Slot>,
     /// Reject files of earlier loads with the same key. This load may replace them, because it writes their rows again.
     pub(super) replaceable: Vec<LeftFile>,
-    /// The id of this load. It is written into an attribute of its files. `None` in a dry run.
+    /// The id of this load. It is stored in an extended attribute of each of its files. `None` in a dry run.
     pub(super) load: Option<String>,
     /// Sentences for the summary about files that were moved, or that were not used because they have other content.
     pub(super) notes: Vec<String>,

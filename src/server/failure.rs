@@ -30,8 +30,8 @@ pub enum Failure {
     Certificate(CertificateFault),
     /// The server requires a client certificate that it trusts.
     ClientCertificate,
-    /// The write is not acknowledged with write concern majority and journal: in time, or at all if the deployment
-    /// cannot do it.
+    /// A journaled majority did not acknowledge the write in time, or the deployment can never acknowledge writes by a
+    /// majority.
     WriteConcern {
         /// The server's code.
         code: i32,
