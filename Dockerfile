@@ -16,7 +16,7 @@ RUN mkdir -p src tests/it benches benchmark/src testkit/src xtask/src \
  && cargo build --release --locked --package medlift --bin medlift
 COPY specs specs
 COPY src src
-# Docker keeps the files' old modification times, and cargo uses them to decide what to rebuild.
+# cargo rebuilds a file if it is newer than the last build. Docker copies files with their old modification times.
 RUN touch src/main.rs src/lib.rs \
  && cargo build --release --locked --package medlift --bin medlift \
  && strip --strip-debug target/release/medlift
@@ -28,7 +28,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
  && install -d -o medlift -g medlift /var/lib/medlift
 COPY --from=build /src/target/release/medlift /usr/local/bin/medlift
 USER medlift
-# Reject files are written here. The rest of the root file system may be read-only.
+# Reject files are written to this directory. The rest of the root file system may be read-only.
 WORKDIR /var/lib/medlift
 VOLUME /var/lib/medlift
 HEALTHCHECK --interval=30s --timeout=15s --start-period=10s --retries=3 CMD ["medlift", "doctor"]

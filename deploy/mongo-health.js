@@ -1,5 +1,5 @@
-// The health check of the database's container. At the first start, it initiates the replica set. It succeeds when this
-// server is the primary. The password is read from a file, because everybody could see it on a command line.
+// The health check of the database's container. At the first start, it initiates the replica set. It succeeds if this
+// server is the primary. It reads the password from a file, because other users could see a command line.
 const user = process.env.MONGO_INITDB_ROOT_USERNAME;
 const password = require("fs").readFileSync(process.env.MONGO_INITDB_ROOT_PASSWORD_FILE, "utf8").trim();
 const admin = connect("mongodb://127.0.0.1:27017/admin?directConnection=true&serverSelectionTimeoutMS=5000");

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Writes each service's passwords to the volume that only this service mounts. A password that is set in .env is read
-# from there at every start, so a changed password takes effect. A password that is not set is generated once and kept.
+# Writes the passwords of each service to the volume that only this service mounts. A password in .env is read at every
+# start, so that a changed password takes effect. A password that is not in .env is generated at the first start.
 set -eu
 umask 077
 
-readonly_by() { # FILE USER_ID: makes the file readable for that user only
+readonly_by() { # FILE USER_ID: lets only this user read the file
   chmod 0400 "$1"
   chown "$2:$2" "$1"
 }
@@ -15,11 +15,11 @@ from_env_file() { # NAME: prints its value in .env, without surrounding quotes
     sed -e "s/^'\(.*\)'[[:space:]]*\$/\1/" -e 's/^"\(.*\)"[[:space:]]*$/\1/'
 }
 
-random() { # BYTES: prints that many random bytes in base64, letters and digits only, so quoting is never needed
+random() { # BYTES: prints that many random bytes in base64; only letters and digits, which need no quotes
   head -c "$1" /dev/urandom | base64 | tr -dc 'A-Za-z0-9'
 }
 
-keep() { # NAME: writes the password to the volume with all passwords
+keep() { # NAME: writes the password from .env, or a new one if there is none yet, to the volume with all passwords
   given=$(from_env_file "$1")
   if [ -n "$given" ]; then
     printf '%s' "$given" >"/secrets/all/$1.new"
@@ -31,7 +31,7 @@ keep() { # NAME: writes the password to the volume with all passwords
   mv "/secrets/all/$1.new" "/secrets/all/$1"
 }
 
-hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume, readable for that user only
+hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume, and lets only this user read it
   cp "/secrets/all/$1" "/secrets/$2/$1.new"
   readonly_by "/secrets/$2/$1.new" "$3"
   mv "/secrets/$2/$1.new" "/secrets/$2/$1"

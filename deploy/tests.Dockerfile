@@ -1,5 +1,5 @@
-# The integration tests in a container, with the mongod that they start. This is a separate file, because an engine
-# without BuildKit builds every stage of a file, also the stages that are not needed.
+# The integration tests in a container, with the mongod that they start. They have a Dockerfile of their own, because an
+# engine without BuildKit builds every stage of a file, even if an image does not need it.
 #
 #   docker build -t medlift-tests -f deploy/tests.Dockerfile .
 
@@ -10,7 +10,7 @@ FROM rust:1.95-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends libcurl4 libssl3 liblzma5 procps \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-# Builds the dependencies first, as in the program's image.
+# Builds the dependencies first, with empty sources, as in the program's Dockerfile.
 COPY Cargo.toml Cargo.lock ./
 COPY benchmark/Cargo.toml benchmark/
 COPY testkit/Cargo.toml testkit/
