@@ -1,6 +1,7 @@
-//! Writes the documents of a load as BSON, one directly after another, in the order in which the load sends them.
+//! Writes the documents that a load of a source would send to the server, as BSON without separators and in the same
+//! order.
 //!
-//! Usage: `dump_documents SOURCE FILE`. The benchmark sends the file to measure the time of the server alone.
+//! Usage: `dump_documents SOURCE FILE`. The benchmark sends the file's documents to measure the time of the server alone.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -14,7 +15,7 @@ use medlift::spec::Spec;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
 use medlift::write::{BatchId, CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk, Limits, Mode, Policy};
 
-/// One batch at a time. The size of the batches does not matter, because the documents are written without gaps.
+/// One batch at a time. Its size does not matter, because the file does not show where a batch ends.
 const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The load's own writer, with a simulated server that accepts everything at once.
+/// The state machine of a load's writer, with a simulated server that accepts every batch at once.
 struct Dump {
     out: BufWriter<File>,
     machine: Machine,
@@ -52,6 +53,7 @@ struct Dump {
 }
 
 impl Dump {
+    /// Reads and encodes the source, and writes all documents.
     fn write_all(&mut self, plan: &Plan, policy: Policy) -> Result<(), Box<dyn Error>> {
         let mut builder = ChunkBuilder::new(vec![policy], CHUNK_BYTES_DEFAULT, 0);
         let mut bench = Bench::new(plan, 0, None);
@@ -66,12 +68,12 @@ impl Dump {
         self.answer_until(0)
     }
 
-    /// Adds a chunk when there is a free place besides the one for the next chunk. This gives the order of a load, except
-    /// for its timing.
+    /// Adds a chunk. First lets the simulated server accept batches until at most `CHUNKS_MAX - 2` chunks are open: in a
+    /// load, one more chunk is being filled. The order of documents depends on the number of open chunks.
     fn take(&mut self, chunk: Chunk) -> Result<(), Box<dyn Error>> {
         let mut chunk = chunk.into_kinds().remove(0);
         self.answer_until(CHUNKS_MAX - 2)?;
-        // A load writes no record whose `_id` an earlier chunk contained.
+        // A load does not insert a record whose `_id` was in an earlier chunk.
         chunk.entries.retain(|entry| self.seen.insert(entry.id));
         let planned = chunk.planned(&vec![Earlier::Nothing; chunk.entries.len()]);
         self.chunks.insert(self.chunks_taken, chunk);
@@ -80,9 +82,10 @@ impl Dump {
         Ok(self.carry_out(actions)?)
     }
 
+    /// Accepts batches until at most `open_max` chunks are open.
     fn answer_until(&mut self, open_max: usize) -> Result<(), Box<dyn Error>> {
         while self.chunks.len() > open_max {
-            let batch = self.sent.take().ok_or("a chunk is open and no batch is under way")?;
+            let batch = self.sent.take().ok_or("a chunk is open, but no batch was sent")?;
             let actions = self.machine.on(Event::Replied(batch, Reply { errors: Vec::new(), durable: true }));
             self.carry_out(actions)?;
         }
@@ -100,7 +103,7 @@ impl Dump {
                     }
                 }
                 Action::Settle { chunk, .. } => drop(self.chunks.remove(&chunk)),
-                Action::Delay(..) | Action::Stop(_) => unreachable!("nothing goes wrong here"),
+                Action::Delay(..) | Action::Stop(_) => unreachable!("the simulated server never fails"),
             }
         }
         Ok(())
