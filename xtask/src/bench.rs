@@ -1,4 +1,4 @@
-//! Runs the benchmark. It is a separate crate, so that other commands need not build it.
+//! Runs the benchmark. The benchmark is a crate of its own, so that other commands are built without it.
 
 use testkit::{Doing, Error, Result, cargo, root};
 

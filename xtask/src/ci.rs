@@ -1,4 +1,4 @@
-//! All checks that a change must pass, roughly in the order in which failures are found fastest.
+//! All checks that a change must pass. Fast checks come first.
 
 use std::env;
 use std::os::unix::process::CommandExt;
@@ -61,8 +61,8 @@ fn with_argument(mut command: Command, argument: &str) -> Command {
     command
 }
 
-/// Runs a command in its own process group. The whole group is killed at the time limit, or when this process ends.
-/// Returns no status if the command was killed.
+/// Runs a command in its own process group. Kills the whole group at the time limit, or when this process ends. Returns
+/// the elapsed time, and the exit status unless the command was killed.
 fn run_bounded(command: &mut Command, limit: Duration) -> Result<(Option<ExitStatus>, Duration)> {
     let started = Instant::now();
     let program = command.get_program().to_owned();

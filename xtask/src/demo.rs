@@ -35,14 +35,14 @@ pub fn run() -> Result<()> {
     show(&medlift, &["load", &sample, "--uri", &uri])?;
     show(&medlift, &["verify", &sample, "--uri", &uri])?;
     show(&medlift, &["export", "--uri", &uri, "--type", "json", "--limit", DOCUMENTS_SHOWN])?;
-    println!("\nThe server keeps running, on this machine alone and with synthetic data alone.");
-    println!("  look around  mongosh \"{uri}\"");
-    println!("  your file    {} load FILE --uri \"{uri}\"", medlift.display());
-    println!("  stop         cargo xtask demo --stop");
+    println!("\nThe server keeps running. Only this machine can connect to it, and it has only synthetic data.");
+    println!("  query the data   mongosh \"{uri}\"");
+    println!("  load your file   {} load FILE --uri \"{uri}\"", medlift.display());
+    println!("  stop the server  cargo xtask demo --stop");
     Ok(())
 }
 
-/// Stops the server if it runs, and removes all files of the demonstration.
+/// Stops the demonstration's server if it runs, and removes all files of the demonstration.
 pub fn stop() -> Result<()> {
     stop_in(&dir())
 }
@@ -61,7 +61,7 @@ fn stop_in(dir: &Path) -> Result<()> {
     remove(dir).doing(|| format!("removing {}", dir.display()))
 }
 
-/// Removes the directory. A process that was just killed may still write a file into it, so this is repeated.
+/// Removes the directory. Repeats this if it fails, because a process that was just killed may still write a file there.
 fn remove(dir: &Path) -> io::Result<()> {
     let mut result = Ok(());
     for _ in 0..REMOVAL_ATTEMPTS {
@@ -91,7 +91,7 @@ fn build() -> Result<PathBuf> {
 fn show(medlift: &Path, arguments: &[&str]) -> Result<()> {
     println!("\n$ medlift {}", arguments.join(" "));
     let mut command = Command::new(medlift);
-    // The user's own settings must not direct the demonstration to another database.
+    // Removes the user's own settings: with them, the demonstration could use another database.
     for variable in ["MONGODB_URI", "DB_NAME", "COLLECTION_NAME"] {
         command.env_remove(variable);
     }
@@ -124,8 +124,8 @@ struct Running {
     uri: String,
 }
 
-/// The demonstration's server if it runs. A server on the remembered port counts only if it has the demonstration's
-/// data, because the port may belong to another program by now.
+/// Returns the demonstration's server if it runs. The port in `STATE_FILE` may belong to another program by now. A server
+/// counts only if its data directory is the demonstration's.
 fn running(dir: &Path) -> Option<Running> {
     let state = fs::read_to_string(dir.join(STATE_FILE)).ok()?;
     let (port, uri) = state.trim_end().split_once('\n')?;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_the_remembered_port_may_be_another() {
+    fn another_server_on_the_same_port_is_not_the_demonstrations() {
         let scratch = tempfile::tempdir().expect("a directory");
         let stranger = Server::builder().start().expect("starts");
         fs::write(scratch.path().join(STATE_FILE), format!("{}\n{}\n", stranger.port(), stranger.uri()))

@@ -1,7 +1,8 @@
 //! Checks the dependencies: licences, sources, duplicates, withdrawn versions, known vulnerabilities.
 //!
-//! The policy is in `deny.toml`, and cargo-deny checks it. Advisories need a database in a separate git repository. If
-//! that cannot be reached, the other checks still run, and a warning says that advisories were not checked.
+//! The policy is in `deny.toml`, and cargo-deny checks it. The known vulnerabilities (advisories) are in a database, which
+//! is a separate git repository. If it cannot be reached, a warning says that advisories were not checked, and all other
+//! checks run.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -43,8 +44,7 @@ fn check(deny: &PathBuf, which: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::failed(format!("cargo-deny refused {}", which.join(", ")))) }
 }
 
-/// Asks cargo to resolve exactly the locked versions again. cargo refuses this if a version was withdrawn from
-/// crates.io.
+/// Lets cargo resolve exactly the versions of the lock file again. cargo fails if a version was withdrawn from crates.io.
 fn refuse_yanked(lock_file: &str) -> Result<()> {
     let doing = || "preparing the check for withdrawn versions".to_owned();
     let scratch = tempfile::tempdir().doing(doing)?;
@@ -59,7 +59,7 @@ fn refuse_yanked(lock_file: &str) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::failed(format!("Cargo.lock cannot be resolved afresh:\n{}", said.trim_end())))
+    Err(Error::failed(format!("Cargo.lock contains a version that cargo no longer accepts:\n{}", said.trim_end())))
 }
 
 /// A manifest that requires every locked registry package in exactly its locked version.

@@ -6,15 +6,16 @@ use testkit::{Error, Result, mongod};
 use xtask::{bench, ci, compose_test, demo, deny, mutants, sbom, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
-  demo [--stop]   start a private mongod, load and verify a sample, show it; or stop it and clean up
-  test, ci        everything that CI runs: format, tidy, clippy, tests, docs, deny, containers
-  mongod          print the path of a mongod, fetched if there is none
-  tidy            check the source against the project's rules
-  deny            hold the dependencies to deny.toml
-  sbom            write what the image holds to target/medlift.cdx.json (CycloneDX)
-  compose-test    build the containers, bring the stack up, test it and take it down
-  mutants [OPTION] change the program in one place at a time and see which tests notice; mutants --help lists the options
-  bench [OPTION]  measure loads beside the server's floor and other tools; bench --help lists the options";
+  demo              start a private mongod, load and verify a sample, show some documents
+  demo --stop       stop this mongod and remove all files of the demo
+  test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, containers
+  mongod            print the path of a mongod; download one if none is installed
+  tidy              check the source against the project's rules
+  deny              check the dependencies against deny.toml
+  sbom              write a list of the image's contents to target/medlift.cdx.json (CycloneDX)
+  compose-test      build the containers, start the stack, test it and remove it
+  mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
+  bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)";
 
 fn main() -> ExitCode {
     testkit::run_program(run)

@@ -1,8 +1,8 @@
-//! Mutation testing: cargo-mutants changes one operator, value or body at a time, and a test must fail.
+//! Mutation testing. A *mutant* is a copy of the program in which cargo-mutants changed one operator, value or function
+//! body. At least one test must fail for each mutant; otherwise the mutant survives.
 //!
-//! Each mutant is tested by the unit tests first. A mutant that passes them is then tested by the integration tests of
-//! `INTEGRATION`, which share one mongod. Accepted survivors are listed in `.cargo/mutants.toml`, each with its
-//! reason.
+//! Each mutant is tested by the unit tests first. If they all pass, it is tested by the integration tests of
+//! `INTEGRATION`, which share one mongod. `.cargo/mutants.toml` lists the mutants that may survive, each with its reason.
 
 use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ const USAGE: &str = "usage: cargo xtask mutants [OPTION…]
   --modules NAME,…   write, ledger, verify, spill, settle, encode, clean [all]
   --shard K/N        every Nth mutant, from the Kth on, K from 0 [all]
   --unit             unit tests only
-  --list             list the mutants and do nothing";
+  --list             list the mutants and run no test";
 
 /// Names of modules for `--modules`, each with the files it selects.
 const MODULES: [(&str, &str); 7] = [
@@ -39,7 +39,7 @@ const VERSION: &str = "27.1.0";
 const UNIT_LIMIT: &str = "90";
 const INTEGRATION_LIMIT: &str = "300";
 
-/// Exit codes of cargo-mutants with complete result lists: all caught, some missed, some hung.
+/// Exit codes of cargo-mutants after a complete run: all mutants caught, some missed, some hung.
 const FINISHED: [i32; 3] = [0, 2, 3];
 
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ fn parse(arguments: &[&str]) -> Result<Options> {
 
 fn module(name: &str) -> Result<&'static str> {
     let found = MODULES.into_iter().find(|(known, _)| *known == name);
-    found.map(|(name, _)| name).ok_or_else(|| Error::failed(format!("no module is called {name}\n{USAGE}")))
+    found.map(|(name, _)| name).ok_or_else(|| Error::failed(format!("there is no module `{name}`\n{USAGE}")))
 }
 
 fn files_of(module: &str) -> &'static str {
@@ -126,7 +126,7 @@ impl Place {
         Ok(Self { program: program(&dir)?, mongod: mongod::find()?, dir })
     }
 
-    /// Runs the selected mutants against the tests of one binary. `name` is the directory of the lists.
+    /// Tests the selected mutants with the tests of one binary. `name` is the directory for the lists of results.
     fn test(&self, name: &str, limit: &str, selection: &[String], binary: &str, filters: &[&str]) -> Result<Outcome> {
         let lists = self.dir.join(name);
         fs::create_dir_all(&lists).doing(|| format!("creating {}", lists.display()))?;
@@ -171,8 +171,8 @@ fn program(dir: &Path) -> Result<PathBuf> {
     if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }
 }
 
-/// Returns the options that select these mutants. cargo-mutants also takes the mutants that remove a field of a struct,
-/// whatever the pattern says, so their files are limited.
+/// Returns the options that select these mutants. cargo-mutants ignores the pattern for mutants that remove a field of a
+/// struct. Therefore the options also limit the files.
 fn selected(names: &[String]) -> Vec<String> {
     let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
     let files = files.into_iter().map(|file| format!("--file={file}"));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mutants_name_is_escaped_for_a_pattern() {
+    fn special_characters_of_a_mutants_name_are_escaped() {
         assert_eq!(escaped("src/a.rs:1: x -> (A)"), r"src\/a\.rs\:1\: x \-\> \(A\)");
     }
 }

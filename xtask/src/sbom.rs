@@ -1,4 +1,4 @@
-//! Writes a software bill of materials of the image, in `CycloneDX` 1.5, from the lock file.
+//! Writes a software bill of materials (a list of the image's contents) in `CycloneDX` 1.5, from the lock file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bill_holds_what_is_linked_and_not_what_only_tests_need() {
+    fn the_bill_lists_linked_packages_and_no_package_that_only_tests_need() {
         let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
         let bill = bill(&metadata().expect("metadata"), &checksums(&lock)).expect("a bill");
         let find = |name: &str| list(&bill["components"]).iter().find(|component| component["name"] == name).cloned();

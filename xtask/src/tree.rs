@@ -6,7 +6,7 @@ use std::process::Command;
 
 use testkit::{Doing, Error, Result, root};
 
-/// Lists the files that are tracked, or new and not ignored, by their paths from the root.
+/// Lists the files that git tracks, and new files that git does not ignore, by their paths from the root.
 pub(crate) fn files() -> Result<Vec<String>> {
     let mut git = Command::new("git");
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());

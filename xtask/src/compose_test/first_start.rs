@@ -1,4 +1,4 @@
-//! Tests deploy/init-mongo.js in the database's container, for users who start it without provisioning.
+//! Tests deploy/init-mongo.js in the database's container, for deployments that do not run `medlift provision`.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,8 @@ use super::stack::{Stack, docker};
 use testkit::{Error, Result};
 
 const START_TIMEOUT: Duration = Duration::from_mins(2);
-/// Environment of a container that runs for seconds and that nobody else can reach, so these passwords are not secret.
+/// Environment of the container. Its passwords are not secret: the container runs for seconds, and no other machine can
+/// reach it.
 const ENVIRONMENT: [&str; 8] = [
     "MONGO_INITDB_ROOT_USERNAME=chief",
     "MONGO_INITDB_ROOT_PASSWORD=first-start-root",
@@ -31,7 +32,7 @@ pub(super) fn check(stack: &Stack) -> Result<()> {
     if planned.contains("nothing to do") {
         return Ok(());
     }
-    Err(Error::failed(format!("init-mongo.js does not make what provisioning wants:\n{planned}")))
+    Err(Error::failed(format!("after init-mongo.js, `medlift provision` still has steps to do:\n{planned}")))
 }
 
 fn plan_until_it_answers(stack: &Stack, container: &str) -> Result<String> {
@@ -41,7 +42,8 @@ fn plan_until_it_answers(stack: &Stack, container: &str) -> Result<String> {
     line.extend([stack.image(), "provision", "--plan", "--uri", "mongodb://127.0.0.1:27017/?directConnection=true"]);
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        // At the first start the server runs, is set up, and starts again. Until then the sign-in fails.
+        // At its first start, the image starts the server, runs the script and restarts the server. Until then, the
+        // sign-in fails.
         match docker(&line) {
             Ok(planned) if planned.contains("nothing to do") => return Ok(planned),
             answer if Instant::now() > deadline => return answer,

@@ -1,5 +1,5 @@
-//! Tests the real stack of compose.yaml: builds and starts it, loads, signs in from outside, restarts it and removes
-//! it.
+//! Tests the real stack of compose.yaml: builds and starts the stack, loads data, signs in from outside, restarts the
+//! database and removes the stack.
 
 mod first_start;
 mod passwords;
@@ -14,11 +14,11 @@ use serde_json::Value;
 use stack::{Stack, docker, outcome};
 use testkit::{Doing, Error, Result, root};
 
-/// Name of the seed's file, and the number of documents it has.
+/// Name of the real data set, and the number of documents that a load of it writes.
 const REAL_FILE: &str = "healthcare_dataset.csv";
 const REAL_DOCUMENTS: u64 = 54_966;
-/// Limit for the runtime image. It contains the binary, the certificate authorities and Debian's minimal root file
-/// system; a larger image is a mistake.
+/// Limit for the size of Medlift's image. The image contains the binary, the certificate authorities and Debian's minimal
+/// root file system. A larger image contains something by mistake.
 const IMAGE_BYTES_MAX: u64 = 200_000_000;
 const FORBIDDEN: &str = "Unauthorized";
 
@@ -37,8 +37,8 @@ pub fn run() -> Result<()> {
     tested
 }
 
-/// The database image to use, or `None` if no engine is available. On a machine that cannot fetch images, a script
-/// beside the repository starts an engine with replacement images.
+/// Returns the database image to use, or `None` if no engine is available. Some machines cannot fetch images. There, a
+/// script beside the repository starts an engine that has its own images.
 fn engine() -> Result<Option<String>> {
     let named = std::env::var("MONGO_IMAGE").ok();
     let neighbour = root().join("../shared/docker/engine");
@@ -65,18 +65,18 @@ fn test(stack: &Stack) -> Result<()> {
     check_image(stack)?;
     step("start a database with init-mongo.js alone");
     first_start::check(stack)?;
-    step("bring the stack up: the sample is loaded and verified");
+    step("start the stack: the sample is loaded and verified");
     stack.compose(&["up", "-d"])?;
     stack.wait_for("app")?;
     let passwords = stack.passwords()?;
     let sample = stored(stack, &passwords)?;
     let again = load(stack, "sample.csv")?;
-    expect(count(&again, "written")? == 0 && sample > 0, "the sample is loaded once and once only")?;
+    expect(count(&again, "written")? == 0 && sample > 0, "the sample is loaded at the start, and a second load writes nothing")?;
     let total = sample + load_real_file(stack)?;
-    expect(stored(stack, &passwords)? == total, "the reader counts what was loaded")?;
+    expect(stored(stack, &passwords)? == total, "the reader sees all loaded documents")?;
     step("sign in from outside as each user");
     check_rights(stack, &passwords)?;
-    step("look for passwords where none may be");
+    step("search for passwords in settings, command lines, logs and image layers");
     secrets::check(stack, &passwords)?;
     step("restart: the data is still there, and nothing is written again");
     stack.compose(&["restart", "mongo"])?;
@@ -97,7 +97,7 @@ fn step(what: &str) {
 }
 
 fn expect(holds: bool, what: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::failed(format!("not so: {what}"))) }
+    if holds { Ok(()) } else { Err(Error::failed(format!("expected, but not true: {what}"))) }
 }
 
 fn check_image(stack: &Stack) -> Result<()> {
@@ -107,7 +107,7 @@ fn check_image(stack: &Stack) -> Result<()> {
     let bytes: u64 = parts.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(u64::MAX);
     eprintln!("    image {}: {} MB", stack.image(), bytes / 1_000_000);
     expect(bytes <= IMAGE_BYTES_MAX, "the image is small")?;
-    expect(parts.next() == Some("medlift"), "the image runs as a user of its own")
+    expect(parts.next() == Some("medlift"), "the image runs as the user medlift")
 }
 
 /// Loads a file from data/ and returns the summary.
@@ -122,26 +122,26 @@ fn count(summary: &Value, name: &str) -> Result<u64> {
     counts[name].as_u64().ok_or_else(|| Error::failed(format!("the summary has no count {name}: {counts}")))
 }
 
-/// Loads the seed's file if it exists. Returns the number of documents that it adds.
+/// Loads the real data set if it exists. Returns the number of documents that the load adds.
 fn load_real_file(stack: &Stack) -> Result<u64> {
     if !real_file().is_file() {
         eprintln!("    skipped: {REAL_FILE} is not on this machine");
         return Ok(0);
     }
-    step("load the seed's file");
+    step("load the real data set");
     let summary = load(stack, REAL_FILE)?;
     let written = count(&summary, "written")?;
-    expect(written == REAL_DOCUMENTS, "all documents of the seed's file are written")?;
+    expect(written == REAL_DOCUMENTS, "all documents of the real data set are written")?;
     Ok(written)
 }
 
-/// The number of documents that the reader sees, connected in the seed's own way.
+/// Returns the number of documents that the reader sees. Connects with [`mongosh`].
 fn stored(stack: &Stack, passwords: &passwords::Passwords) -> Result<u64> {
     let counted = mongosh(stack, passwords, "reader", "db.getSiblingDB('hospital').admissions.countDocuments()")?;
     counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is no number: {counted}")))
 }
 
-/// Connects as the seed does:
+/// Runs a script as this user. Connects as a person would:
 /// `mongosh --host mongo --port 27017 -u <username> -p <password> --authenticationDatabase <db>`.
 fn mongosh(stack: &Stack, passwords: &passwords::Passwords, user: &str, script: &str) -> Result<String> {
     let password = passwords.of(user)?;

@@ -1,4 +1,4 @@
-//! The passwords that the stack generated.
+//! Reads the passwords that the stack generated at its first start.
 
 use testkit::{Error, Result};
 
@@ -13,11 +13,11 @@ impl Passwords {
         Self(pairs.filter(|(name, _)| name.ends_with("_PASS")).map(|(name, word)| (name.into(), word.into())).collect())
     }
 
-    /// The password of a user with its default name.
+    /// Returns the password of a user. `user` is the default name, such as `reader` for `READER_PASS`.
     pub(super) fn of(&self, user: &str) -> Result<&str> {
         let variable = format!("{}_PASS", user.to_uppercase());
         let found = self.0.iter().find(|(name, _)| *name == variable).map(|(_, password)| password.as_str());
-        found.ok_or_else(|| Error::failed(format!("the stack has made no {variable}")))
+        found.ok_or_else(|| Error::failed(format!("the stack has not generated {variable}")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A search for the stack's passwords in every place where somebody could read them.
+//! Searches for the stack's passwords in every place where another person could read them.
 
 use super::passwords::Passwords;
 use super::stack::{Stack, docker};
@@ -19,7 +19,7 @@ pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
     }
     for (place, text) in places {
         if let Some((name, _)) = passwords.0.iter().find(|(_, password)| text.contains(password)) {
-            return Err(Error::failed(format!("{name} stands in {place}")));
+            return Err(Error::failed(format!("{name} is in {place}")));
         }
     }
     Ok(())

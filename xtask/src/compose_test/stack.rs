@@ -1,4 +1,4 @@
-//! One stack with its own project name, in a copy of the tree that looks freshly cloned.
+//! One stack with its own project name, started in a copy of the repository without ignored files.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -130,7 +130,7 @@ pub(super) fn docker(arguments: &[&str]) -> Result<String> {
     outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
 }
 
-/// The current `docker compose`, or else the older separate program.
+/// Returns the command for Docker Compose: `docker compose`, or else the older program `docker-compose`.
 fn compose_program() -> Result<&'static [&'static str]> {
     let candidates: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
     let answers = |program: &&[&str]| {
@@ -154,7 +154,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
-/// Runs a command that must succeed and returns its standard output. Its standard error is in the error.
+/// Runs a command and returns its standard output. If it fails, the error contains its standard error.
 pub(super) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
     let output = command.output().doing(|| doing.to_owned())?;
     if output.status.success() {

@@ -1,19 +1,20 @@
-//! Files of one folder do not use each other in a circle. Two files that need each other are one, or share a third.
+//! Rule: files of one folder do not use each other in a circle. If two files need each other, they become one file, or
+//! their common part becomes a third.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::source::Source;
 
-/// Files that stand for their folder and may use all of it.
+/// Names of files that represent their folder. They may use all files of the folder.
 const PARENTS: [&str; 4] = ["mod", "lib", "main", "tests"];
 
-/// The uses of all files seen, by folder: which file uses which of its neighbours.
+/// For each folder, which of its files uses which others.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Neighbours {
-    /// Notes the uses of a file's production code.
+    /// Adds the uses in a file's production code.
     pub(super) fn add(&mut self, source: &Source<'_>) {
         let Some((folder, name)) = source.path.strip_suffix(".rs").and_then(|path| path.rsplit_once('/')) else {
             return;
@@ -27,7 +28,7 @@ impl Neighbours {
         }
     }
 
-    /// Returns a violation for each file that uses itself by way of a neighbour.
+    /// Returns a violation for each file that is in a circle.
     pub(super) fn circles(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (folder, files) in &self.0 {
@@ -35,7 +36,7 @@ impl Neighbours {
                 let reached = reach(files, name);
                 if reached.contains(name.as_str()) {
                     let path = format!("{folder}/{name}.rs");
-                    violations.push(Violation::new(&path, 1, "the file uses itself by way of its neighbours"));
+                    violations.push(Violation::new(&path, 1, "the file is in a circle: it uses a file of this folder that also uses it"));
                 }
             }
         }
@@ -43,8 +44,8 @@ impl Neighbours {
     }
 }
 
-/// Returns the names at the beginning of `rest`, which follows `super::`: one, or those of a list in braces. Names that are
-/// not files of the folder do no harm.
+/// Returns the first names of a path after `super::`: one name, or several if a list in braces follows. Names that are not
+/// files of the folder have no effect.
 fn first_names(rest: &str) -> Vec<String> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let name = |text: &str| text.trim_start().chars().take_while(|&c| is_name(c)).collect::<String>();
@@ -62,7 +63,7 @@ fn first_names(rest: &str) -> Vec<String> {
     names
 }
 
-/// Returns the files that `from` reaches through its uses.
+/// Returns all files that `from` uses, directly or through other files.
 fn reach<'f>(files: &'f BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<&'f str> {
     let mut reached = BTreeSet::new();
     let mut open = vec![from];
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_use_each_other_are_found() {
+    fn files_in_a_circle_are_found() {
         let none: [&str; 0] = [];
         let (a, b) = ("use super::b::B;\n", "use super::{C, a::A};\n");
         assert_eq!(circles(&[("src/x/a.rs", a), ("src/x/b.rs", b)]), ["src/x/a.rs", "src/x/b.rs"]);

@@ -37,7 +37,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Who uses whom, collected from all files.
+/// The uses of all files: between modules, and between the files of a folder.
 #[derive(Default)]
 struct Uses {
     modules: modules::Used,
@@ -50,7 +50,7 @@ pub fn run() -> Result<()> {
     for path in files()? {
         let bytes = match fs::read(root().join(&path)) {
             Ok(bytes) => bytes,
-            // The file is deleted in the working tree but still in the index.
+            // git still lists a file that was deleted in the working tree.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(source) => return Err(Error::Io { doing: format!("reading {path}"), source }),
         };
@@ -84,23 +84,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_keeps_the_rules() {
+    fn the_repository_follows_all_rules() {
         if let Err(error) = run() {
             panic!("{error}");
         }
     }
 
     #[test]
-    fn the_files_are_listed() {
+    fn tracked_files_are_listed_and_build_products_are_not() {
         let files = files().expect("git answers");
         assert!(files.iter().any(|path| path == "Cargo.lock") && files.iter().any(|path| path == "src/lib.rs"));
         assert!(!files.iter().any(|path| path.starts_with("target/")));
     }
 
     #[test]
-    fn a_violation_names_its_place() {
+    fn a_violation_shows_file_and_line() {
         let violations = check_file("src/parse/x.rs", b"fn x() {\n    todo!()\n}\n", &mut Uses::default());
         let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["src/parse/x.rs:2: todo! is not finished work"]);
+        assert_eq!(told, ["src/parse/x.rs:2: todo! marks unfinished code"]);
     }
 }

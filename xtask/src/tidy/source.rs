@@ -1,4 +1,4 @@
-//! A Rust file as the rules see it: without the text of comments and literals, and without its tests.
+//! A Rust file in the form that the rules check: without the text of comments and literals, and without its tests.
 
 /// One Rust file.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_literals_are_blanked() {
+    fn comments_and_literals_become_blanks() {
         let check = |text: &str, expected: &str| assert_eq!(without_literals(text), expected, "{text}");
         check("a // b\nc", "a     \nc");
         check("a /* /* b */ */ c", &format!("a{}c", " ".repeat(15)));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_whole() {
+    fn only_whole_words_are_found() {
         assert_eq!(lines_with_word("use clap;\nclapper\n_clap\nclap::x", "clap"), [1, 4]);
         assert_eq!(lines_with_word("dbg!(x)\nmy_dbg!(x)", "dbg!"), [1]);
     }

@@ -1,4 +1,5 @@
-//! Every Rust file is compiled: the file of its parent module names it. A file that nobody names is silently left out.
+//! Rule: every Rust file is compiled. The file of the parent module must contain `mod NAME;`. Otherwise the compiler
+//! ignores the file without a message.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> 
             !parents.iter().any(|parent| read(parent).is_some_and(names))
         })
     };
-    let message = "no `mod` names this file, so it is not compiled";
+    let message = "no parent module declares this file with `mod`, so it is not compiled";
     files.iter().filter(is_unnamed).map(|path| Violation::new(path, 1, message)).collect()
 }
 
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_nobody_names_is_found() {
+    fn a_file_that_no_module_declares_is_found() {
         let check = |path: &str, parent: (&str, &str), expected: usize| {
             let read = |file: &str| (file == parent.0).then(|| parent.1.to_owned());
             assert_eq!(check(&[path.to_owned()], read).len(), expected, "{path} {parent:?}");
