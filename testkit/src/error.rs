@@ -1,4 +1,4 @@
-//! Errors of developer commands. Each says what was being done and why it failed.
+//! Errors of developer commands. Each names the operation that failed and the reason.
 
 use std::io;
 
@@ -11,7 +11,7 @@ pub enum Error {
     /// An I/O operation failed.
     #[error("{doing}: {source}")]
     Io {
-        /// The operation and its object.
+        /// The operation, for example `starting /usr/bin/mongod`.
         doing: String,
         /// The operating system's error.
         source: io::Error,
@@ -32,15 +32,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error with only a message.
+    /// Creates an error that has only a message.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
     }
 }
 
-/// Adds to an I/O error the operation that failed.
+/// Adds the name of the failed operation to an I/O error.
 pub trait Doing<T> {
-    /// Converts the error into [`Error::Io`] with the operation that failed.
+    /// Converts an I/O error into [`Error::Io`]. `doing` names the operation; it is called only if there is an error.
     fn doing(self, doing: impl Fn() -> String) -> Result<T>;
 }
 

@@ -1,7 +1,6 @@
 //! Starts a real mongod for tests, benchmarks and developer commands.
 //!
-//! This crate knows nothing about rows, records or documents of Medlift. Every test binary links it, so it must stay
-//! small.
+//! This crate does not depend on Medlift. It must stay small, because every test binary links it.
 
 mod error;
 pub mod mongod;
@@ -20,22 +19,22 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The directory of build products. Developer commands also keep their downloads and other files here.
+/// The directory of build products. Developer commands also put their downloads and other files here.
 pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The first file with this name in the directories of PATH.
+/// Returns the first file with this name in the directories of PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-/// A call of the cargo that runs this program.
+/// Returns a command that runs cargo: the cargo that started this program, or else the one on PATH.
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Runs a program with the arguments of the command line, and prints its error.
+/// Runs `run` with the arguments of the command line. If it fails, prints the error and returns a failure.
 pub fn run_program(run: impl FnOnce(&[&str]) -> Result<()>) -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()) {

