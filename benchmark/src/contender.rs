@@ -1,4 +1,5 @@
-//! The contenders: the command line of each, and the preparation before it runs.
+//! The contenders, which are the programs that the benchmark compares: the command line of each, and what is done before
+//! it runs.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub(crate) enum Step {
     Command(Document),
 }
 
-/// The tools and the server that contenders use.
+/// The server and the programs from which contenders are made.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools<'a> {
     pub(crate) inputs: &'a Inputs,
@@ -54,14 +55,14 @@ impl Contender {
 }
 
 impl Tools<'_> {
-    /// The floor: sends the documents of a file unchanged.
+    /// The floor, which measures the server alone: sends the encoded documents of a file.
     pub(crate) fn floor(&self, name: &str, documents: &Path, pace: Pace) -> Contender {
         let mut command = vec![text(&self.inputs.replay)];
         command.extend(pace.arguments(self.address, documents));
         Contender::new(name, command)
     }
 
-    /// `medlift load` with additional arguments. Exit code 4 reports rejects.
+    /// `medlift load` with additional arguments. Exit code 4, which means that rows were rejected, is accepted.
     pub(crate) fn medlift(&self, name: &str, csv: &Path, arguments: &[&str]) -> Contender {
         let command = self.medlift_command("load", csv, &[&["--yes", "--no-verify"], arguments].concat());
         Contender { accepted: &[0, 4], ..Contender::new(name, command) }
@@ -92,7 +93,7 @@ impl Tools<'_> {
     pub(crate) fn mongoimport(&self, name: &str, program: &Path, file: &Path, fields: &str, workers: u32) -> Contender {
         let workers = workers.to_string();
         let file = text(file);
-        // Host instead of connection string: not all versions accept a connection string together with a database.
+        // Not all versions of mongoimport accept a connection string together with a database. All accept a host.
         let host = self.address.to_string();
         let pairs = [
             ("--host", host.as_str()),
@@ -115,7 +116,7 @@ pub(crate) fn empty_collection() -> Step {
     Step::Command(doc! { "delete": COLLECTION, "deletes": [{ "q": {}, "limit": 0 }], "$db": DATABASE })
 }
 
-/// The index on these fields. Without it, an upsert scans the collection for each row.
+/// Creates an index on these fields. Without an index, mongoimport's upsert would scan the collection for each row.
 pub(crate) fn index_on(fields: &[&str]) -> Step {
     let key: Document = fields.iter().map(|&field| (field.to_owned(), 1.into())).collect();
     Step::Command(doc! {
@@ -123,7 +124,7 @@ pub(crate) fn index_on(fields: &[&str]) -> Step {
     })
 }
 
-/// `path` as an argument. It is valid UTF-8, because this program chose all names below the repository.
+/// Converts a path to an argument. Paths below the repository are valid UTF-8, because this program chose their names.
 fn text(path: &Path) -> String {
     path.display().to_string()
 }

@@ -1,4 +1,4 @@
-//! Prepares a benchmark: release builds, a Python environment, source files, encoded documents.
+//! Prepares what a benchmark needs: release builds, a Python environment, source files, encoded documents.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -17,12 +17,12 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
     ("Discharge Date", "date(2006-01-02)"),
 ];
 
-/// Programs and files. All are below `target/`.
+/// The programs and files of a benchmark. All are below `target/`.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
     pub(crate) medlift: PathBuf,
-    /// This program, built for release. It replays the floor.
+    /// This program, built for release. With the argument `replay` it is the contender "floor".
     pub(crate) replay: PathBuf,
     dump: PathBuf,
     pub(crate) python: PathBuf,
@@ -55,14 +55,14 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// Contenders that cannot run on this machine, with the reason.
+    /// Returns a message for each contender that cannot run on this machine.
     pub(crate) fn left_out(&self) -> Vec<&'static str> {
         let missing =
-            "mongoimport: none on PATH (MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
+            "mongoimport is not on PATH (it is one of the MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
         self.mongoimport.is_none().then_some(missing).into_iter().collect()
     }
 
-    /// Synthetic admissions, generated again by the build that is measured.
+    /// Generates synthetic admissions with the build that is measured, and returns the file.
     pub(crate) fn csv(&self, rows: u64) -> Result<PathBuf> {
         let path = self.dir.join(format!("rows-{rows}.csv"));
         let mut generate = Command::new(&self.medlift);
@@ -70,7 +70,7 @@ impl Inputs {
         run("generating rows", &mut generate).map(|()| path)
     }
 
-    /// Exactly the documents that a load of `csv` writes, in the same order.
+    /// Writes exactly the documents that a load of `csv` sends, in the same order, and returns the file.
     pub(crate) fn documents(&self, csv: &Path) -> Result<PathBuf> {
         let path = csv.with_extension("bson");
         run("encoding documents", Command::new(&self.dump).arg(csv).arg(&path)).map(|()| path)
@@ -86,19 +86,19 @@ impl Inputs {
     }
 }
 
-/// A Python program of `benches/`.
+/// Returns the path of a Python program in `benches/`.
 pub(crate) fn program(name: &str) -> PathBuf {
     root().join("benches").join(name)
 }
 
-/// The file without its header, and the header with types in mongoimport's syntax.
+/// Copies the file without its header. Returns the copy, and the header with types in mongoimport's syntax.
 pub(crate) fn for_mongoimport(csv: &Path) -> Result<(PathBuf, String)> {
     let path = csv.with_extension("headless.csv");
     let header = filter_lines(csv, &path, |line| line > 0)?;
     Ok((path, header.split(',').map(typed).collect::<Vec<_>>().join(",")))
 }
 
-/// A file with the header and every second row.
+/// Writes a file with the header and every second row.
 pub(crate) fn half(csv: &Path) -> Result<PathBuf> {
     let path = csv.with_extension("half.csv");
     filter_lines(csv, &path, |line| line == 0 || line % 2 == 1).map(|_| path)
@@ -125,8 +125,8 @@ fn without_indexes(spec: &str) -> String {
     kept
 }
 
-/// Copies the lines whose number, counted from 0, is wanted, and returns the first line. Synthetic rows contain no line
-/// breaks.
+/// Copies the lines for whose number (counted from 0) `wanted` returns true. Returns the first line of `from`. A line is a
+/// row, because synthetic rows contain no line breaks.
 fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<String> {
     let doing = || format!("copying lines of {} to {}", from.display(), to.display());
     let mut reader = BufReader::new(File::open(from).doing(doing)?);
@@ -145,7 +145,7 @@ fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<
     writer.flush().doing(doing).map(|()| header)
 }
 
-/// The Python interpreter of an environment with exactly the packages that `benches/requirements.txt` pins.
+/// Creates a Python environment with exactly the packages of `benches/requirements.txt`, and returns its interpreter.
 fn python(dir: &Path) -> Result<PathBuf> {
     let venv = dir.join("venv");
     let python = venv.join("bin/python");

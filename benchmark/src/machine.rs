@@ -8,7 +8,7 @@ use testkit::{Doing, Result};
 /// Ticks per second of processor time: `USER_HZ`, 100 on every Linux that Rust supports.
 const TICKS: f64 = 100.0;
 
-/// Facts that a reader needs to judge the numbers. None of them identifies the machine.
+/// Returns facts about the machine that a reader needs to judge the numbers. No fact identifies the machine.
 pub(crate) fn facts() -> Result<Value> {
     let cpuinfo = read("/proc/cpuinfo")?;
     let value = |text: &str, name: &str| {
@@ -45,16 +45,16 @@ impl Busy {
     }
 }
 
-/// Parses the line `cpu user nice system idle iowait irq softirq …` of `/proc/stat`. Returns the sum in seconds of all
-/// but idle and iowait.
+/// Returns the processor time in seconds from the first line of `/proc/stat`:
+/// `cpu user nice system idle iowait irq softirq …`. All fields count except `idle` and `iowait`.
 fn busy_seconds(line: &str) -> f64 {
     let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let busy = ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=6));
     busy.map(|(_, ticks)| ticks).sum::<f64>() / TICKS
 }
 
-/// Parses `/proc/PID/stat`. Returns the sum in seconds of fields 14 and 15, user and system time. The second field is a
-/// name and may contain spaces.
+/// Returns the processor time in seconds from `/proc/PID/stat`: user and system time, fields 14 and 15. The second field is
+/// the name of the program in parentheses and may contain spaces.
 fn process_seconds(stat: &str) -> f64 {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS

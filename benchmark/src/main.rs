@@ -1,7 +1,7 @@
 //! The benchmark: Medlift, the server alone (the floor), and common tools, measured on one fresh server.
 //!
-//! Every contender is a whole process, measured from its start to its end. The database is dropped before. The
-//! contenders take turns, so that other work on the machine disturbs all of them equally.
+//! Every contender is a whole process, measured from its start to its end. Before each contender, the database is dropped.
+//! The contenders take turns, so that other work on the machine disturbs all of them equally.
 
 mod contender;
 mod inputs;
@@ -39,10 +39,10 @@ fn run(arguments: &[&str]) -> Result<()> {
         let outcome = scenario::run(scenario, rows, &options, &inputs)?;
         println!("\n{}", outcome.table());
         outcomes.push(outcome);
-        // Saved after each scenario: the large ones take long, and finished measurements must not be lost.
+        // Saves after each scenario, so that an interrupted benchmark keeps its finished measurements.
         keep(&options, &inputs, &outcomes)?;
     }
-    println!("\nkept in {}", options.out.display());
+    println!("\nsaved in {}", options.out.display());
     Ok(())
 }
 

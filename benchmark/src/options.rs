@@ -7,17 +7,17 @@ use crate::Scenario;
 use testkit::{Doing, Error, Result, root};
 
 const USAGE: &str = "usage: cargo xtask bench [OPTION…]
-  --rows N,…         rows of the source [load: 55500,1000000,10000000; upsert, ready: 1000000]; cache has 4000000 always
-  --runs N           turns of each contender [3]
-  --only NAME,…      scenarios: load, upsert, ready, cache [all]
-  --contenders N,…   contenders whose names begin so [all]
-  --cache-mb N       the server's cache, 256 at least [1024]; the scenario cache has one of its own
-  --out FILE         result as JSON [benches/results/DATE.json]";
+  --rows N,…             numbers of rows [load: 55500,1000000,10000000; upsert, ready: 1000000]; cache always has 4000000
+  --runs N               number of measurements of each contender [3]
+  --only NAME,…          scenarios: load, upsert, ready, cache [all]
+  --contenders NAME,…    contenders whose names begin with one of these names [all]
+  --cache-mb N           the server's cache, at least 256 [1024]; the scenario cache always has 256
+  --out FILE             file for the results as JSON [benches/results/DATE.json]";
 
 /// Checked options.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// The sizes to measure; `None` uses each scenario's own sizes.
+    /// The numbers of rows to measure; `None` for those of each scenario.
     pub(crate) rows: Option<Vec<u64>>,
     pub(crate) runs: usize,
     pub(crate) scenarios: Vec<Scenario>,
@@ -57,7 +57,7 @@ impl Options {
         Ok(options)
     }
 
-    /// The scenarios and their sizes, small sizes first.
+    /// Returns the scenarios to measure, each with a number of rows. Small numbers come first.
     pub(crate) fn plan(&self) -> Vec<(Scenario, u64)> {
         let sizes = |scenario: Scenario| match &self.rows {
             Some(rows) if scenario.has_any_size() => rows,
@@ -67,7 +67,7 @@ impl Options {
         self.scenarios.iter().flat_map(planned).collect()
     }
 
-    /// Whether a contender is selected.
+    /// Returns true if the options select this contender.
     pub(crate) fn admits(&self, name: &str) -> bool {
         self.contenders.is_empty() || self.contenders.iter().any(|wanted| name.starts_with(wanted.as_str()))
     }
@@ -79,12 +79,12 @@ fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
 
 /// Parses a whole number. Underscores are permitted, as in Rust.
 fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
-    text.replace('_', "").parse().map_err(|_| Error::failed(format!("{text} is no such number\n{USAGE}")))
+    text.replace('_', "").parse().map_err(|_| Error::failed(format!("`{text}` is not a number, or too large\n{USAGE}")))
 }
 
 fn scenario(name: &str) -> Result<Scenario> {
     let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
-    found.ok_or_else(|| Error::failed(format!("no scenario is called {name}\n{USAGE}")))
+    found.ok_or_else(|| Error::failed(format!("there is no scenario `{name}`\n{USAGE}")))
 }
 
 fn today() -> Result<String> {

@@ -16,7 +16,7 @@ pub(crate) struct Sample {
     pub(crate) peak_mb: f64,
     /// Processor time of the server during the run.
     pub(crate) server_cpu_seconds: f64,
-    /// Processor time of everything else on the machine during the run. It disturbs the measurement.
+    /// Processor time of everything else on the machine during the run. If it is large, the measurement was disturbed.
     pub(crate) other_cpu_seconds: f64,
     /// Time from the first byte read to the last acknowledgement, if the contender reports it.
     pub(crate) writing_seconds: Option<f64>,
@@ -32,14 +32,14 @@ pub(crate) struct Result {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// All contenders of one scenario. The others are compared with the first one.
+/// The results of one scenario. All contenders are compared with the first one.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
     pub(crate) rows: u64,
     pub(crate) cache_mb: u32,
     pub(crate) server: String,
-    /// Additional information for the reader, such as the pace of the floor. Begins with a separator.
+    /// Text for the end of the table's heading, such as the batch size of the floor. Begins with a separator.
     pub(crate) note: String,
     pub(crate) results: Vec<Result>,
 }
@@ -94,7 +94,7 @@ impl Outcome {
             result.median(|sample| sample.server_cpu_seconds),
             result.median(|sample| sample.other_cpu_seconds),
         )
-        .expect("a String takes all that is written to it");
+        .expect("writing to a String never fails");
     }
 
     fn first_seconds(&self) -> f64 {
@@ -135,12 +135,12 @@ impl Sample {
     }
 }
 
-/// The argument without the repository's path on this machine, because that is private.
+/// Removes the path of the repository from an argument, because paths of this machine are private.
 fn below_root(argument: &str) -> String {
     argument.replace(&format!("{}/", root().display()), "")
 }
 
-/// The middle value, or the mean of the two middle values.
+/// Returns the middle value, or the mean of the two middle values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn results_do_not_tell_where_the_repository_is() {
+    fn results_do_not_contain_the_path_of_the_repository() {
         let program = root().join("target/release/medlift").display().to_string();
         assert_eq!(below_root(&program), "target/release/medlift");
         assert_eq!(below_root("--json"), "--json");

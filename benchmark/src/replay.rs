@@ -1,4 +1,4 @@
-//! The floor: sends documents that are already encoded. The time it takes is the time of the server.
+//! The floor: sends documents that are already encoded. It does nearly no work itself, so its time is the server's.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -15,28 +15,28 @@ use testkit::wire::{Sequence, Wire};
 use testkit::{Doing, Error, Result};
 
 const TIMEOUT: Duration = Duration::from_mins(2);
-/// Limit for one batch. It is below the server's limit for a message, and leaves space for the command and one more
-/// document.
+/// A batch is complete at this size. The server's limit for a message is 48 MB; the difference is enough for the command and
+/// one more document.
 const BATCH_BYTES_MAX: usize = 30_000_000;
-/// Offset of the 16 bytes of a UUID `_id` in a document. Before it are the document's length, the element's type and
-/// name, and the length and subtype of the value.
+/// Offset of the 16 bytes of a UUID `_id` in a document. Before them are the document's length (4 bytes), the element's
+/// type (1) and name (4), and the value's length (4) and subtype (1).
 const ID_OFFSET: usize = 4 + 1 + 4 + 4 + 1;
 
-/// How documents are replayed.
+/// How the floor sends its documents.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// Number of documents in one insert.
     pub(crate) batch_docs: usize,
     /// Number of connections that insert at the same time.
     pub(crate) connections: usize,
-    /// Whether each `_id` is replaced by an increasing number.
+    /// Whether each `_id` is replaced by an increasing number, so that the server always inserts at the end of the index.
     pub(crate) growing_id: bool,
     /// Maximum number of documents to send.
     pub(crate) docs_max: u64,
 }
 
 impl Pace {
-    /// The arguments with which this program replays a file as a separate process.
+    /// Returns the arguments for a separate process of this program that sends the documents of a file.
     pub(crate) fn arguments(self, address: SocketAddr, documents: &Path) -> Vec<String> {
         let Self { batch_docs, connections, growing_id, docs_max } = self;
         vec![
@@ -59,10 +59,9 @@ impl Pace {
     }
 }
 
-/// Replays a file of documents. The arguments are the address, the file, and the pace in the form of
-/// [`Pace::arguments`].
+/// Sends the documents of a file. The arguments are those that [`Pace::arguments`] returns, without the first one.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    let wrong = || Error::failed("replay is how bench starts itself; it has no other use");
+    let wrong = || Error::failed("replay is for internal use: the benchmark starts itself with it");
     let &[address, path, pace] = arguments else { return Err(wrong()) };
     let (address, pace) = address.parse().ok().zip(Pace::parse(pace)).ok_or_else(wrong)?;
     let file = File::open(path).doing(|| format!("opening {path}"))?;
@@ -87,7 +86,7 @@ fn send_all(address: SocketAddr, documents: &Mutex<Documents<BufReader<File>>>) 
         let reply = wire.command_with(&insert, Some(Sequence { argument: "documents", documents: &batch }))?;
         let is_whole = reply.get_i32("n").is_ok_and(|taken| usize::try_from(taken) == Ok(count));
         if !is_whole || reply.contains_key("writeConcernError") {
-            return Err(Error::failed(format!("the server did not take all of a batch of {count} documents")));
+            return Err(Error::failed(format!("the server did not insert all documents of a batch of {count}")));
         }
     }
 }
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_hold_what_the_pace_allows() {
+    fn batches_have_at_most_the_number_of_documents_that_the_pace_sets() {
         let check = |docs_max: u64, expected: &[usize]| {
             let bytes = documents(5);
             let pace = Pace { batch_docs: 2, connections: 1, growing_id: false, docs_max };
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn growing_ids_take_the_place_of_others() {
+    fn increasing_numbers_replace_ids() {
         let bytes = documents(2);
         let pace = Pace { batch_docs: 2, connections: 1, growing_id: true, docs_max: 9 };
         let mut batch = Vec::new();
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_survives_the_command_line() {
+    fn a_pace_is_parsed_from_its_own_arguments() {
         let pace = Pace { batch_docs: 5, connections: 2, growing_id: true, docs_max: 9 };
         let line = pace.arguments(([127, 0, 0, 1], 1).into(), Path::new("x"));
         let parsed = Pace::parse(&line[3]).expect("parses");

@@ -10,10 +10,10 @@ use crate::replay::Pace;
 use crate::stand::{DATABASE, Stand};
 use testkit::Result;
 
-/// The fields by which mongoimport finds the document of a row. No two admissions of the source have the same values in
-/// them.
+/// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same values
+/// of all three.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
-/// The search for the best pace sends at most this many documents, and tries each candidate `SEARCH_RUNS` times.
+/// Maximum number of documents that the search for the best pace sends. It measures each candidate `SEARCH_RUNS` times.
 const SEARCH_DOCS_MAX: u64 = 300_000;
 const SEARCH_RUNS: usize = 3;
 const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
@@ -21,10 +21,10 @@ const CONNECTIONS: &[usize] = &[1, 2, 4];
 /// Pandas and pymongo take about 2 GB for each million rows.
 const PYTHON_ROWS_MAX: u64 = 2_000_000;
 const CACHE_SCENARIO_MB: u32 = 256;
-/// Rows of a load that only creates indexes and validator. Its documents are removed again.
+/// Rows of a small load before the measurement, which creates indexes and validator. Its documents are removed again.
 const FORERUNNER_ROWS: u64 = 1_000;
 
-/// One thing to measure.
+/// A situation in which contenders are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scenario {
     /// A first load into an empty collection, without indexes.
@@ -33,7 +33,7 @@ pub(crate) enum Scenario {
     Upsert,
     /// A first load until indexes and validator exist.
     Ready,
-    /// A load whose index is larger than the server's cache.
+    /// A load whose `_id` index is larger than the server's cache.
     Cache,
 }
 
@@ -49,7 +49,7 @@ impl Scenario {
         }
     }
 
-    /// The sizes in rows that are measured unless the user gives others.
+    /// Returns the numbers of rows that are measured unless the user gives others.
     pub(crate) fn rows(self) -> &'static [u64] {
         match self {
             Self::Load => &[55_500, 1_000_000, 10_000_000],
@@ -58,7 +58,7 @@ impl Scenario {
         }
     }
 
-    /// Whether the scenario can be measured in other sizes.
+    /// Returns true if the scenario can be measured with other numbers of rows.
     pub(crate) fn has_any_size(self) -> bool {
         self != Self::Cache
     }
@@ -139,7 +139,7 @@ fn loads(tools: &Tools<'_>, rows: u64, csv: &Path, documents: &Path, pace: Pace)
         contenders.push(tools.python("script (pandas, pymongo)", "script.py", csv));
         contenders.push(tools.python("pymongoarrow", "arrow.py", csv));
     } else {
-        eprintln!("LEFT OUT: script and pymongoarrow, which hold all of {rows} rows in memory");
+        eprintln!("LEFT OUT: script and pymongoarrow, because they need memory for all {rows} rows at once");
     }
     if let Some(program) = &tools.inputs.mongoimport {
         let (file, fields) = inputs::for_mongoimport(csv)?;

@@ -1,4 +1,4 @@
-//! Measures contenders: starts one fresh server, and measures the cost of a process that uses it.
+//! Measures contenders: starts a fresh server, and measures the cost of processes that use it.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +24,7 @@ pub(crate) const COLLECTION: &str = "admissions";
 const SETTLED_CPU_SECONDS: f64 = 0.02;
 const SETTLE_ROUND: Duration = Duration::from_millis(500);
 const SETTLE_ROUNDS_MAX: usize = 20;
-/// Dropping and counting large collections, and checkpoints of them, can take long.
+/// Time limit of a command. To drop, to count or to checkpoint a large collection can take long.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A running server, and the tools to measure a process beside it.
@@ -59,7 +59,7 @@ impl<'a> Stand<'a> {
     /// Prepares the collection for the contender, runs it, and returns its cost.
     pub(crate) fn measure(&mut self, contender: &Contender) -> Result<Sample> {
         contender.prepare.iter().try_for_each(|step| self.prepare(step))?;
-        // A checkpoint, so that no contender pays for data that the previous one left in memory.
+        // Forces a checkpoint. Otherwise the server would write data of the previous contender while this one is measured.
         self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;
         let pid = self.server.pid().unwrap_or_default();
         settle(pid)?;
@@ -113,7 +113,7 @@ impl<'a> Stand<'a> {
         let cost = self.inputs.dir.join("cost.json");
         let mut python = Command::new("python3");
         python.args(["-I", "-S"]).arg(&self.inputs.measure).arg(&cost).args(command);
-        // The developer's own settings must not direct a contender to another database.
+        // Removes the developer's own settings: with them, a contender could use another database.
         for variable in ["MONGODB_URI", "DB_NAME", "COLLECTION_NAME"] {
             python.env_remove(variable);
         }
