@@ -1,4 +1,4 @@
-//! Tests of documents with arrays: loaded, guarded, proven, exported, rejected and shown.
+//! Tests of documents with arrays: loads, the validator, verification, exports, rejects and the analysts' view.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn patients() -> Vec<serde_json::Value> {
     vec![ann, empty, absent]
 }
 
-/// The patients, one per line. The first dose has two decimal places.
+/// Returns the patients as NDJSON, one per line. The first dose is written `1.50`, to check that its last zero is kept.
 fn lines(patients: &[serde_json::Value]) -> String {
     let lines = patients.iter().map(|patient| patient.to_string() + "\n").collect::<String>();
     lines.replace("[1.5,", "[1.50,")
@@ -56,7 +56,7 @@ fn loaded(place: &Place) -> PathBuf {
 fn stored(place: &Place, mrn: &str) -> Document {
     let patients: Collection<Document> = place.collection("patients");
     let filter = doc! { "mrn": mrn };
-    block_on(async move { patients.find_one(filter).await }).unwrap().expect("it is there")
+    block_on(async move { patients.find_one(filter).await }).unwrap().expect("the document is stored")
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_hand_edit_in_an_array_is_found_and_named() {
 }
 
 #[test]
-fn exports_are_loaded_again_to_nothing_new() {
+fn loading_an_export_again_writes_nothing_new() {
     let place = Place::new("arrays_export");
     let source = loaded(&place);
     let spec = spec_file();
@@ -183,7 +183,7 @@ fn exports_are_loaded_again_to_nothing_new() {
     }
     let csv = fs::read_to_string(place.dir.path().join("out.csv")).unwrap();
     assert!(csv.starts_with("id,identifier,name,address.city,address.floor,dose,allergies,ages\n"), "{csv}");
-    // The same documents come from an array of objects, and with one worker.
+    // An array of objects gives the same documents, and so does a load with one worker.
     let array =
         place.write("patients.json", serde_json::to_string_pretty(&patients()).unwrap().replace("1.5,", "1.50,"));
     let again = place.load(&array, &["--spec", text(&spec), "--workers", "1"], 0);
@@ -192,12 +192,12 @@ fn exports_are_loaded_again_to_nothing_new() {
 }
 
 #[test]
-fn documents_depend_on_the_rows_alone_not_on_blocks_or_workers() {
+fn the_number_of_workers_does_not_change_the_documents() {
     let row = |number: usize| {
         let names: Vec<_> = (0..number % 4)
             .map(|name| json!({ "family": format!("Lee {name}"), "given": vec!["ann"; number % 7] }))
             .collect();
-        // One row in 97 has an item of the wrong kind.
+        // In one row of 97, an item is an object instead of a number.
         let doses = if number.is_multiple_of(97) { json!([1, { "x": 2 }]) } else { json!([number % 500, null, 2.5]) };
         let identifier = json!([{ "system": "passport", "value": format!("n{number}") }]);
         let text = "x".repeat(number % 600);
@@ -218,7 +218,7 @@ fn documents_depend_on_the_rows_alone_not_on_blocks_or_workers() {
 }
 
 #[test]
-fn rejects_inside_arrays_are_written_corrected_and_loaded() {
+fn rejected_arrays_can_be_corrected_in_the_reject_file_and_loaded() {
     let place = Place::new("arrays_rejects");
     let spec = spec_file();
     let mut patients = patients();
@@ -251,7 +251,7 @@ fn rejects_inside_arrays_are_written_corrected_and_loaded() {
 }
 
 #[test]
-fn a_refused_record_is_rejected_with_its_arrays() {
+fn the_reject_of_a_record_that_the_server_refused_contains_its_arrays() {
     let place = Place::new("arrays_refused");
     let source = loaded(&place);
     let toml = fs::read_to_string(spec_file()).unwrap();
@@ -287,7 +287,7 @@ fn a_merge_sets_an_array_as_one_value() {
 }
 
 #[test]
-fn the_view_shows_items_by_the_rules_of_their_fields() {
+fn the_view_shows_items_by_the_privacy_classes_of_their_fields() {
     let place = Place::new("arrays_view");
     loaded(&place);
     let patients: Collection<Document> = place.collection("patients");
@@ -295,7 +295,7 @@ fn the_view_shows_items_by_the_rules_of_their_fields() {
     let shown = block_on(async move {
         // A document that another program wrote must not make the view unreadable.
         patients.insert_one(doc! { "mrn": "P999", "names": "x", "ages": 5 }).bypass_document_validation(true).await?;
-        // Sorted before the view, which does not show the number.
+        // Sorts by the record number before the stages of the view, because the view does not show this number.
         let sorted = [vec![doc! { "$sort": { "mrn": 1 } }], pipeline].concat();
         let mut cursor = patients.aggregate(sorted).await?;
         let mut shown = Vec::new();
@@ -334,10 +334,10 @@ fn keys_of_items_that_the_spec_does_not_know_are_named() {
 }
 
 #[test]
-fn one_of_two_documents_has_the_arrays_of_a_row() {
+fn one_of_two_kinds_of_documents_can_have_arrays() {
     let place = Place::new("arrays_kinds");
     let toml = fs::read_to_string(spec_file()).unwrap();
-    // The fields of the patients become those of one of two documents.
+    // Makes a spec with two kinds of documents. One has all fields of the patients' spec, and the other one is a city.
     let (head, rest) = toml.split_once("[identity]").unwrap();
     let patients =
         format!("[identity]{rest}").replace("[[", "[[document.").replace("[identity]", "[document.identity]");
@@ -350,7 +350,9 @@ fn one_of_two_documents_has_the_arrays_of_a_row() {
     assert_eq!(counts(&summary, &["read", "written", "duplicates"]), [3, 2, 1], "cities: {summary}");
     assert_eq!(summary["further"][0]["counts"]["written"], 3, "{summary}");
     let collection: Collection<Document> = place.collection("patient");
-    let ann = block_on(async move { collection.find_one(doc! { "mrn": "P001" }).await }).unwrap().expect("it is there");
+    let ann = block_on(async move { collection.find_one(doc! { "mrn": "P001" }).await })
+        .unwrap()
+        .expect("the patient is stored");
     assert_eq!(ann.get_array("names").map(Vec::len).ok(), Some(2));
     place.run(&["verify", text(&source), "--spec", text(&spec)]).expect_code(0);
 }

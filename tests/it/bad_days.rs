@@ -1,5 +1,5 @@
-//! Tests of failures: servers that do not exist or stop, programs that are killed, collections with documents of
-//! other programs. No output may contain a patient's value, whatever fails.
+//! Tests of failures: a server that does not exist or stops, a load that is killed, a collection with documents of
+//! other programs. Also tests that no output contains a patient's value, whatever fails.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, medlift};
 use crate::server::{fail_point, server_with_fail_points, slow_server};
 
-/// Small runs and batches, so that a load takes long enough to be interrupted in the middle.
+/// Options for small runs of documents and small batches. A load then takes long enough to be interrupted in the
+/// middle.
 pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
 
 pub(crate) fn client(server: &Server) -> Client {
@@ -30,8 +31,8 @@ pub(crate) fn count(documents: &Collection<Document>) -> u64 {
     block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
 }
 
-/// Waits until the ledger has a checkpoint after more than three blocks. Several runs are settled then, so a resumed
-/// load has several to skip.
+/// Waits until the ledger has a checkpoint after more than three blocks. Several runs of documents are then committed,
+/// and a resumed load must skip all of them.
 pub(crate) fn wait_for_checkpoint(server: &Server, database: &str) {
     let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
     let until = Instant::now() + Duration::from_mins(1);
@@ -43,7 +44,7 @@ pub(crate) fn wait_for_checkpoint(server: &Server, database: &str) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("no checkpoint within a minute");
+    panic!("expected a checkpoint within a minute");
 }
 
 pub(crate) fn summary(run: &Run) -> Json {
@@ -61,7 +62,7 @@ pub(crate) fn load<'a>(
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said_and_nothing_is_left_behind() {
+fn a_load_without_a_server_names_the_address_and_leaves_no_file() {
     let place = Place::new("nowhere");
     let path = place.sample("a.csv", 10, "none");
     let run =
@@ -71,22 +72,24 @@ fn a_server_that_is_not_there_is_said_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn a_killed_load_is_gone_on_with_and_counts_as_if_it_had_never_been_killed() {
+fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
-    stopped_load_is_gone_on_with("KILL", 60_000, built_in);
-    // Some documents of a settled run were not written because of a conflict. A repeat of such a document is not a
-    // duplicate.
-    stopped_load_is_gone_on_with("KILL", 60_000, spec_without_age("keep-first"));
+    check_resumed_load("KILL", 60_000, built_in);
+    // The spec causes conflicts: before the checkpoint, some records are not written because another record was kept.
+    // If such a record occurs again after the checkpoint, it must not count as a duplicate.
+    check_resumed_load("KILL", 60_000, spec_without_age("keep-first"));
 }
 
 #[test]
-fn an_interrupted_load_is_gone_on_with_and_counts_as_if_it_had_never_been_interrupted() {
-    // After SIGINT the load writes the rows already read before it ends. There must be enough rows that it is still
-    // not complete.
-    stopped_load_is_gone_on_with("INT", 100_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
+fn an_interrupted_load_is_resumed_and_counts_as_if_it_had_not_been_interrupted() {
+    // After SIGINT the load still writes the rows that it has already read. With this many rows, it then ends
+    // incomplete.
+    check_resumed_load("INT", 100_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
 }
 
-fn stopped_load_is_gone_on_with(signal: &str, rows: u32, spec: String) {
+/// Stops a load with a signal and repeats the command. Checks that the result is the same as that of a load that was
+/// not stopped.
+fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     let place = Place::new("stopped");
     let path = place.sample("a.csv", rows, "heavy");
     let spec = place.write("spec.toml", spec);
@@ -123,7 +126,7 @@ fn stopped_load_is_gone_on_with(signal: &str, rows: u32, spec: String) {
 }
 
 #[test]
-fn a_server_that_restarts_in_the_middle_costs_nothing() {
+fn a_load_survives_a_restart_of_the_server_with_exact_counts() {
     let place = Place::new("restart");
     let path = place.sample("a.csv", 60_000, "typical");
     let mut server = slow_server();
@@ -138,12 +141,13 @@ fn a_server_that_restarts_in_the_middle_costs_nothing() {
 }
 
 #[test]
-fn a_server_that_goes_away_for_good_is_said_with_what_is_durable() {
+fn a_load_whose_server_stops_reports_what_is_durable_and_can_be_resumed() {
     let place = Place::new("gone");
     let path = place.sample("a.csv", 60_000, "typical");
     let mut server = slow_server();
     let uri = format!("{}&serverSelectionTimeoutMS=200", server.uri());
-    // The lease expires in the meantime. Renewing it is not a reason to keep trying.
+    // The lease expires while the server is stopped. The load must end all the same, and not try forever to renew the
+    // lease.
     let options = [&SLOWLY[..], &["--lease-seconds", "2"]].concat();
     let running = load(&server, &place, text(&path), &options).env("MONGODB_URI", uri).start();
     wait_for_checkpoint(&server, &place.database);
@@ -156,13 +160,13 @@ fn a_server_that_goes_away_for_good_is_said_with_what_is_durable() {
 }
 
 #[test]
-fn a_first_load_that_was_killed_before_anything_was_settled_is_still_the_first() {
+fn a_first_load_that_was_killed_before_its_first_checkpoint_is_resumed_as_a_first_load() {
     let place = Place::new("unsettled");
     let path = place.sample("a.csv", 1_000, "none");
     let server = Server::builder().start().expect("a mongod");
     load(&server, &place, text(&path), &[]).run().expect_code(0);
-    // The state that a load leaves if it is killed before its first checkpoint: documents, but no index, no validator
-    // and no counts.
+    // Changes the database to the state after a kill before the first checkpoint: there are documents, but no indexes,
+    // no validator and no counts.
     let database = client(&server).database(&place.database);
     block_on(async {
         let runs: Collection<Document> = database.collection("medlift_runs");
@@ -184,7 +188,7 @@ fn a_first_load_that_was_killed_before_anything_was_settled_is_still_the_first()
 }
 
 #[test]
-fn an_answer_with_a_missed_write_concern_beside_duplicates_settles_nothing() {
+fn a_reply_with_duplicates_and_a_missed_write_concern_is_not_counted() {
     let place = Place::new("concern");
     let path = place.sample("a.csv", 2_000, "none");
     let server = server_with_fail_points();
@@ -205,7 +209,7 @@ fn an_answer_with_a_missed_write_concern_beside_duplicates_settles_nothing() {
 }
 
 #[test]
-fn foreign_documents_are_left_alone_and_found_by_the_proof() {
+fn documents_of_other_programs_stay_unchanged_and_are_counted_by_the_proof() {
     let place = Place::new("foreign");
     let path = place.sample("a.csv", 100, "none");
     let documents = place.documents();
@@ -218,7 +222,7 @@ fn foreign_documents_are_left_alone_and_found_by_the_proof() {
 }
 
 #[test]
-fn a_user_who_may_not_is_told_and_a_wrong_password_is_told_from_it() {
+fn a_missing_right_and_a_wrong_password_have_different_messages() {
     let place = Place::new("privilege");
     let path = place.sample("a.csv", 10, "none");
     let server = Server::builder().access_control().start().expect("a mongod");
@@ -247,7 +251,7 @@ fn a_user_who_may_not_is_told_and_a_wrong_password_is_told_from_it() {
 const CANARIES: [&str; 4] = ["Canaria Tweetwell", "Canaria TWEETWELL", "31337.125", "Birdcage Clinic"];
 
 #[test]
-fn no_value_of_a_patient_is_said_whatever_goes_wrong() {
+fn no_output_contains_a_patients_value_whatever_fails() {
     let place = Place::new("canary");
     let header = fs::read_to_string(place.sample("h.csv", 0, "none")).unwrap();
     let row = |name: &str, age: &str, admitted: &str, amount: &str| {
@@ -304,7 +308,10 @@ fn no_value_of_a_patient_is_said_whatever_goes_wrong() {
         }
     });
     tell(&["load", "--reload", "--no-verify", text(&alone)]);
-    assert!(said.iter().any(|said| said.contains("failed_validation")), "the validator was met: {said:#?}");
+    assert!(
+        said.iter().any(|said| said.contains("failed_validation")),
+        "a load must be refused by the validator: {said:#?}"
+    );
     for said in &said {
         for canary in CANARIES {
             assert!(!said.contains(canary), "{canary} in\n{said}");

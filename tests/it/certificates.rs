@@ -1,4 +1,5 @@
-//! Certificates for a single test: an authority, servers' certificates with every fault, and clients' certificates.
+//! Creates certificates for a test: an authority, certificates of servers (valid, expired, for another host), and
+//! certificates of clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 
-/// A certificate authority. Its directory with the files is removed when it is dropped.
+/// A certificate authority. Its files are in a temporary directory, which is removed when this value is dropped.
 pub(crate) struct Authority {
     dir: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
@@ -36,8 +37,8 @@ impl Authority {
         self.sign("server", &server_params(host))
     }
 
-    /// Creates a server's certificate that is valid for `seconds` from now. mongod does not start with an expired
-    /// certificate.
+    /// Creates a server's certificate that expires `seconds` from now. A test needs it because mongod does not start
+    /// with a certificate that has already expired.
     pub(crate) fn short_lived_server(&self, host: &str, seconds: u64) -> PathBuf {
         let mut params = server_params(host);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
@@ -45,8 +46,8 @@ impl Authority {
         self.sign("short-lived", &params)
     }
 
-    /// Creates a client's certificate. Its subject is `OU=clinic,CN={name}`. It must differ from the server's O and
-    /// OU, because otherwise the server would treat the client as a member.
+    /// Creates a client's certificate with the subject `OU=clinic,CN={name}`. Its O and OU must differ from those of
+    /// the server's certificate. Otherwise the server would treat the client as a member of the replica set.
     pub(crate) fn client(&self, name: &str) -> PathBuf {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name = rcgen::DistinguishedName::new();

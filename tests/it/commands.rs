@@ -1,5 +1,5 @@
-//! The commands as the server receives them, told by its profiler: every read at majority, every write to a journaled
-//! majority with the time-out that the connection string gives.
+//! Tests the commands that the server receives, as its profiler records them. Every read has read concern majority.
+//! Every write has a journaled majority as write concern, with the timeout of the connection string.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use crate::load::{HEADER, Place, block_on, row, spec_without_age, text};
 use crate::program::medlift;
 use crate::server::shared;
 
-/// The commands on a database of a test, from the moment that its profiler is on.
+/// Switches the profiler on for the database of this test.
 fn profile(place: &Place) {
     let database = place.documents().client().database(&place.database);
     block_on(async move { database.run_command(doc! { "profile": 2 }).await.expect("the profiler is on") });
 }
 
-/// Name and document of each command that medlift has sent.
+/// Returns the name and the document of each command that medlift has sent.
 fn sent(place: &Place) -> Vec<(String, Document)> {
     let profile = place.collection("system.profile");
     let found: Vec<Document> = block_on(async move {
@@ -33,6 +33,7 @@ fn sent(place: &Place) -> Vec<(String, Document)> {
     found.iter().filter_map(command).collect()
 }
 
+/// Returns the value at a dotted path.
 fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     match path.split_once('.') {
         Some((first, rest)) => at(document.get_document(first).ok()?, rest),
@@ -40,7 +41,7 @@ fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     }
 }
 
-/// Every command read at majority or wrote to a journaled majority; returns the names of all.
+/// Checks the concerns of every command, and returns the names of all commands.
 fn check(place: &Place, wtimeout: Option<i64>) -> BTreeSet<String> {
     let commands = sent(place);
     for (name, command) in &commands {
@@ -49,7 +50,7 @@ fn check(place: &Place, wtimeout: Option<i64>) -> BTreeSet<String> {
             "find" | "aggregate" | "count" | "getMore" => {
                 assert_eq!(at(command, "readConcern.level"), Some(&Bson::from("majority")), "{command}");
             }
-            // The profiler shows an update without its write concern.
+            // `update` is not checked, because the profiler shows an update without its write concern.
             "insert" | "findAndModify" | "create" | "collMod" | "createIndexes" => {
                 assert_eq!((concern("w"), concern("j")), (Some("majority".into()), Some(true.into())), "{command}");
                 if name == "insert" && command.get_str("insert").is_ok_and(|collection| collection == "admissions") {
@@ -80,7 +81,7 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     };
     run(&["load", text(&one)], 0);
     run(&["load", text(&two), "--mode", "upsert"], 0);
-    // What differs is read again, document by document.
+    // Differs from the second load, so that the proof also reads single documents.
     run(&["verify", text(&one)], 5);
     run(&["export"], 0);
     let names = check(&place, Some(43_210));
@@ -91,7 +92,7 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     profile(&place);
     place.load(&place.write("a.csv", rows("30")), &[], 0);
     assert!(check(&place, None).contains("insert"));
-    // The server reads the spec's validator before anything is written, and looks at no document for it.
+    // Before it writes, the load sends the validator in a query that matches no document, so that the server checks it.
     let first = sent(&place).into_iter().find(|(name, _)| name == "find").expect("a query").1;
     let expected = doc! { "_id": { "$in": [] }, "$nor": [schema::validator(&Spec::built_in())] };
     assert_eq!(first.get_document("filter").ok(), Some(&expected));

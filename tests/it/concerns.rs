@@ -1,4 +1,5 @@
-//! The commands that are sent for a load and a verification: writes to a journaled majority, reads at majority from the primary.
+//! Tests the commands that the driver sends for a load and a verification. Writes need a journaled majority. Reads have
+//! read concern majority and are sent to the primary.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,7 @@ use crate::server::shared;
 
 type Sent = Arc<Mutex<Vec<Document>>>;
 
-/// A client that keeps the commands that it sends.
+/// Creates a client, and a list to which every command is added that the client sends.
 async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
     let sent = Sent::default();
     let into = Arc::clone(&sent);
@@ -54,7 +55,7 @@ fn options() -> LoadOptions {
     }
 }
 
-/// Loads, loads again what was changed meanwhile, and verifies.
+/// Loads a file, changes the collection, loads the file again, and verifies.
 async fn work(place: &Place, file: &str, client: Client, documents: Collection<Document>) {
     let spec = Spec::from_toml(SPEC, "a test").unwrap();
     let target = Target {
@@ -71,7 +72,8 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
     let (interrupt, progress) = (Interrupt::default(), Progress::default());
     load(&plan, &target, &options(), &interrupt, &progress).await.unwrap();
     documents.update_one(doc! { "Name": "Ann" }, doc! { "$set": { "Age": 9 } }).await.unwrap();
-    // Fewer than the load brought, so that the metadata's count is not enough.
+    // The collection now has fewer documents than the load wrote. The estimated count of the metadata is then not
+    // enough, and the load must count the documents.
     documents.delete_one(doc! { "Name": "Bob" }).await.unwrap();
     let found = verify(&plan, &target, &VerifyOptions::default(), &interrupt, &progress).await.unwrap();
     assert_eq!((found.different, found.missing), (1, 1));
@@ -94,13 +96,13 @@ fn work_with(purpose: &str, change: impl FnOnce(&mut ClientOptions)) -> Vec<Docu
     })
 }
 
-/// The name of a command, and its collection if it has one.
+/// Returns the name of a command, and its collection if it has one.
 fn name_of(command: &Document) -> (&str, &str) {
     let (name, collection) = command.iter().next().unwrap();
     (name, collection.as_str().unwrap_or_default())
 }
 
-/// The level of a command's read concern.
+/// Returns the level of a command's read concern.
 fn read_level(command: &Document) -> Option<&str> {
     command.get_document("readConcern").ok()?.get_str("level").ok()
 }
@@ -115,9 +117,10 @@ fn names<'a>(commands: &'a [Document], of: &[&str]) -> Vec<(&'a str, &'a str)> {
     names
 }
 
-/// Concerns and read preference of the connection do not matter where a command names its own.
+/// The client of this test has weak concerns and another read preference. Commands that need stronger ones must name
+/// them.
 #[test]
-fn commands_of_a_load_name_their_concerns_whatever_those_of_the_connection_are() {
+fn commands_of_a_load_override_weak_concerns_of_the_connection() {
     let commands = work_with("named", |options| {
         options.read_concern = Some(ReadConcern::local());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Nearest { options: None }));
@@ -148,7 +151,8 @@ fn commands_of_a_load_name_their_concerns_whatever_those_of_the_connection_are()
         let filter = command.get_document("filter").cloned().unwrap_or_default();
         let is_scan = command.contains_key("hint");
         let is_of_records = filter.contains_key("_id") && !filter.contains_key("$nor");
-        // Other reads of the data ask for the schema, which no write changes.
+        // All other reads of this collection query its schema. They need no read concern, because no write changes the
+        // schema.
         let is_of_documents = name == "aggregate" || name == "find" && (filter.is_empty() || is_of_records);
         if is_of_documents && collection == "rows" || ledger.contains(&collection) && READS.contains(&name) {
             assert_eq!(read_level(command), Some("majority"), "{name} {collection}");
@@ -159,9 +163,9 @@ fn commands_of_a_load_name_their_concerns_whatever_those_of_the_connection_are()
     }
 }
 
-/// What a connection of the program sends, read preference included.
+/// The client of this test has the settings of a connection that medlift opens.
 #[test]
-fn every_command_of_a_load_is_for_the_primary_and_a_journaled_majority() {
+fn a_load_reads_from_the_primary_and_writes_to_a_journaled_majority() {
     let uri = shared().uri() + "&wTimeoutMS=7000";
     let settings = Settings::from_parts([("MONGODB_URI".to_owned(), uri)].into_iter(), Path::new("/nowhere")).unwrap();
     let destination = Destination::settle(&Connection::default(), &settings, "rows").unwrap();

@@ -1,4 +1,4 @@
-//! The validator must accept every document that cleaning accepts. Tested on a real server.
+//! Tests on a real server that the validator accepts every document that cleaning accepts.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,8 +17,8 @@ use crate::load::Place;
 use crate::program::medlift;
 use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
 
-/// Type, keys and cells of fields. About half of the cells would be refused if the server interpreted the spec
-/// differently.
+/// Returns cases, each with the type of a field, its other keys in the spec, and cells. The cells are chosen so that
+/// the server refuses some of them if it understands a key differently than cleaning does.
 fn cases() -> Vec<(&'static str, String, Vec<String>)> {
     let pattern = |pattern: &str| format!("pattern = '{pattern}'");
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
@@ -96,19 +96,19 @@ fn cases() -> Vec<(&'static str, String, Vec<String>)> {
 }
 
 #[test]
-fn what_cleaning_takes_the_validator_takes() {
+fn the_validator_accepts_what_cleaning_accepts() {
     check_cases("conformity", "", "", str::to_owned);
 }
 
 /// Each field is a list inside a repeating group. Each of its arrays has one item.
 #[test]
-fn what_cleaning_takes_in_arrays_the_validator_takes() {
+fn the_validator_accepts_in_arrays_what_cleaning_accepts() {
     let group = "[[group]]\nname = \"rows\"\nrepeats = \"rows\"\n";
     check_cases("conformity_arrays", group, "rows.", |cell| serde_json::json!([cell]).to_string());
 }
 
-/// Loads a row for each cell of the cases, first without the validator and then with it. The fields have `prefix` before
-/// their names and are lists if there is one; they are then in the items of one column.
+/// Loads one row for each cell of the cases, first without the validator and then with it. Both loads must accept the
+/// same cells. `prefix` comes before the name of each field. If it is not empty, the fields are lists inside `group`.
 fn check_cases(purpose: &str, group: &str, prefix: &str, write: impl Fn(&str) -> String) {
     let mut spec = "name = \"t\"\n[[field]]\nname = \"id\"\ntype = \"int32\"\nprivacy = \"none\"\n".to_owned();
     spec += group;
@@ -143,13 +143,13 @@ fn check_cases(purpose: &str, group: &str, prefix: &str, write: impl Fn(&str) ->
     assert!(written > Some(60) && rejected > Some(20), "{written:?} {rejected:?}");
     let notes = first["collection_notes"].to_string();
     assert!(notes.contains("the server finds no document that violates the validator"), "{first}");
-    // The collection has its validator now. It must not refuse any document that was accepted when there was none.
+    // The first load has attached the validator. It must accept all documents that were accepted without it.
     let second = place.load(&place.write("2.csv", file(1_000_000)), &options, 4);
     assert_eq!(second["counts"]["written"].as_u64(), written, "{second}");
     assert!(!second.to_string().contains("failed_validation"), "{second}");
 }
 
-/// Patterns of all constructs that the server's pattern may contain.
+/// Generates patterns from all constructs that a pattern in the validator may contain.
 fn pattern() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[abc]",
@@ -178,7 +178,7 @@ fn pattern() -> impl Strategy<Value = String> {
     })
 }
 
-/// Every text of up to five letters from a small alphabet, and some longer texts.
+/// Returns every text of up to five letters from `a`, `b` and `c`, and some other texts.
 fn texts() -> Vec<String> {
     let mut texts = vec![String::new()];
     let mut last = texts.clone();
@@ -208,7 +208,7 @@ fn a_pattern_matches_the_same_texts_in_cleaning_and_on_the_server() {
             let pattern = pattern().new_tree(&mut runner).expect("a pattern").current();
             checked += u32::from(check_pattern(&target, &pattern, &texts).await);
         }
-        // The other patterns are not in the validator.
+        // The validator does not contain the other patterns, so they cannot be compared.
         assert!(checked > 200, "{checked}");
     });
 }
@@ -239,8 +239,8 @@ fn a_spec_that_the_server_refuses_is_refused_before_anything_is_written_or_dropp
     let server = server_with_fail_points();
     let path = place.sample("a.csv", 10, "none");
     let run = |options: &[&str]| load(&server, &place, path.to_str().expect("UTF-8"), options).run();
-    // No spec is known that the server refuses and medlift accepts. Therefore the server is set to refuse its next
-    // query.
+    // No spec is known that medlift accepts and the server refuses. This test therefore makes the server refuse its
+    // next query, in which medlift sends the validator.
     let refuse_next = || {
         let data = doc! { "failCommands": ["find"], "errorCode": 9 };
         fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data });
@@ -267,7 +267,7 @@ fn count(place: &Place, collection: &str) -> u64 {
 }
 
 #[test]
-fn an_index_that_stands_in_the_way_is_told_before_anything_is_written() {
+fn an_index_that_conflicts_with_the_spec_stops_the_load_before_it_writes() {
     let place = Place::new("clash");
     let text = "name = \"t\"\n[[field]]\nname = \"a\"\ntype = \"int32\"\nprivacy = \"none\"\n\
                 [[field]]\nname = \"b\"\ntype = \"int32\"\nprivacy = \"none\"\n[[index]]\nname = \"first\"\nkeys = [\"-a\", \"b\"]\n[[index]]\nname = \"by_a\"\nkeys = [\"a\"]\n";

@@ -1,4 +1,4 @@
-//! Tests of connecting, and of every cause of failure, with a real server.
+//! Tests of connections to a real server, and of the failure for each cause.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
         .block_on(work)
 }
 
-/// Creates settings that contain only `pairs`, independent of the machine's environment.
+/// Creates settings that contain only `pairs`. The machine's environment has no effect on them.
 pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Settings::from_parts(pairs, Path::new("/nonexistent")).expect("settings")
@@ -40,7 +40,7 @@ pub(crate) async fn connect(wishes: &Connection) -> Result<Target, ServerError> 
 fn failure(wishes: &Connection) -> Failure {
     match block_on(connect(wishes)) {
         Err(ServerError::Connect { failure, .. }) => failure,
-        other => panic!("not a refused connection: {other:?}"),
+        other => panic!("expected a failed connection: {other:?}"),
     }
 }
 
@@ -106,7 +106,7 @@ fn signs_in_as_the_environments_user_for_the_purpose() {
 }
 
 #[test]
-fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_told_apart() {
+fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_different_failures() {
     let names = |user: &str, database: &str| (user.to_owned(), database.to_owned());
     let (user_name, database) = names("writer", "hospital");
     let wrong = SignIn::WrongPassword { user: user_name.clone(), database: database.clone() };
@@ -119,7 +119,7 @@ fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_told_apart() {
 }
 
 #[test]
-fn no_user_at_all_is_told_where_the_server_wants_one() {
+fn a_missing_user_is_reported_by_a_server_with_access_control() {
     assert_eq!(failure(&wishes(&guarded().uri_anonymous())), Failure::SignIn(SignIn::Missing));
 }
 
@@ -136,7 +136,7 @@ fn a_missing_privilege_names_the_command_and_not_the_document() {
 }
 
 #[test]
-fn a_closed_port_a_silent_port_and_an_unknown_name_are_told_apart() {
+fn a_closed_port_a_silent_port_and_an_unknown_name_are_different_failures() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = listener.local_addr().expect("bound").port();
     assert_eq!(failure(&wishes(&direct(port))), Failure::Unreachable(Unreachable::Silent));
@@ -147,7 +147,7 @@ fn a_closed_port_a_silent_port_and_an_unknown_name_are_told_apart() {
 }
 
 #[test]
-fn another_replica_set_than_the_named_one_is_told() {
+fn a_wrong_replica_set_name_is_reported() {
     let server = Server::builder().start().expect("starts");
     let uri = format!("mongodb://127.0.0.1:{}/?replicaSet=other&serverSelectionTimeoutMS=1500", server.port());
     assert_eq!(failure(&wishes(&uri)), Failure::Unreachable(Unreachable::OtherReplicaSet));
@@ -161,7 +161,7 @@ fn an_uninitiated_replica_set_has_no_primary() {
 }
 
 #[test]
-fn tls_to_a_plain_port_and_plain_to_a_tls_port_are_told_apart() {
+fn tls_to_a_plain_port_and_plain_to_a_tls_port_are_different_failures() {
     let authority = Authority::new();
     let plain = Server::builder().standalone().start().expect("starts");
     let asked = Connection { tls_ca_file: Some(authority.ca_file()), ..wishes(&direct(plain.port())) };
@@ -186,7 +186,7 @@ fn a_valid_certificate_of_a_given_authority_is_trusted() {
 }
 
 #[test]
-fn an_expired_certificate_is_told() {
+fn an_expired_certificate_is_reported() {
     let authority = Authority::new();
     let expires = Instant::now() + Duration::from_secs(6);
     let server = tls_server(&authority, &authority.short_lived_server("127.0.0.1", 5));
@@ -196,7 +196,7 @@ fn an_expired_certificate_is_told() {
 }
 
 #[test]
-fn a_certificate_for_another_host_and_one_signed_by_nobody_are_told_apart() {
+fn a_certificate_for_another_host_and_an_untrusted_certificate_are_different_failures() {
     let authority = Authority::new();
     let check = |certificate: &Path, ca_file: Option<&Path>, expected: CertificateFault| {
         let server = tls_server(&authority, certificate);
@@ -211,7 +211,7 @@ fn a_certificate_for_another_host_and_one_signed_by_nobody_are_told_apart() {
 }
 
 #[test]
-fn a_wanted_client_certificate_is_told() {
+fn a_missing_client_certificate_is_reported() {
     let authority = Authority::new();
     let files = [authority.server("127.0.0.1"), authority.ca_file()].map(|path| path.display().to_string());
     let [certificate, ca] = files;
@@ -251,7 +251,7 @@ fn signs_in_by_client_certificate() {
 }
 
 #[test]
-fn a_server_gone_in_the_middle_is_a_lost_connection() {
+fn a_server_that_dies_after_the_sign_in_is_a_lost_connection() {
     let mut server = Server::builder().start().expect("starts");
     block_on(async {
         let target =
@@ -264,7 +264,7 @@ fn a_server_gone_in_the_middle_is_a_lost_connection() {
 }
 
 #[test]
-fn passwords_come_from_files_and_the_environment_comes_before_the_env_file() {
+fn passwords_are_read_from_files_and_the_environment_overrides_the_env_file() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join("writer.pass"), "from-a-file\n").expect("writes");
     let file =
@@ -276,7 +276,10 @@ fn passwords_come_from_files_and_the_environment_comes_before_the_env_file() {
     let password = settings.secret("WRITER_PASS").expect("reads").expect("is set");
     assert_eq!(password.reveal(), "from-a-file");
     let reads = Connection { purpose: Purpose::Read, ..Connection::default() };
-    assert!(Destination::settle(&reads, &settings, "admissions").is_ok(), "the writer reads, too");
+    assert!(
+        Destination::settle(&reads, &settings, "admissions").is_ok(),
+        "without a reader and a loader, the writer reads"
+    );
     std::fs::write(dir.path().join(".env"), "READER_USER=reader\nREADER_PASS=\n").expect("writes");
     let settings = Settings::from_parts(std::iter::empty(), dir.path()).expect("reads");
     let unset = Destination::settle(&reads, &settings, "admissions");
@@ -285,7 +288,7 @@ fn passwords_come_from_files_and_the_environment_comes_before_the_env_file() {
 }
 
 #[test]
-fn a_broken_env_file_is_told_without_its_content() {
+fn the_error_of_an_invalid_env_file_does_not_quote_it() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join(".env"), "WRITER_PASS=pa55 word'\n").expect("writes");
     let error = Settings::from_parts(std::iter::empty(), dir.path()).err().expect("broken").to_string();

@@ -1,6 +1,6 @@
-//! Tests the deployment that the environment names, as each of its users. The service `tests` of compose.yaml runs
-//! these tests in the stack's network. They change nothing: allowed commands match no document, and all other
-//! commands are refused.
+//! Tests a running deployment: signs in as each of its users and tries commands. The environment variables name the
+//! deployment. The service `tests` of compose.yaml runs this test in the stack's network. The test changes no data,
+//! because the permitted commands match no document.
 
 use bson::{Document, doc};
 use medlift::deployment::doctor::examine;
@@ -11,7 +11,7 @@ use medlift::spec::Spec;
 use crate::connection::block_on;
 use crate::provision::{create_user, delete, find, insert, update};
 
-/// Returns the commands that each account may run on the database for the data, and the commands that it may not run.
+/// Returns the commands that this account may run on the database of the data, and commands that it may not run.
 fn rights(account: Account, collection: &str) -> (Vec<Document>, Vec<Document>) {
     let (ledger, view) = ("medlift_runs", view_name(collection));
     let writes = vec![insert(collection), update(collection), delete(collection)];

@@ -1,4 +1,4 @@
-//! Tests of the doctor on real servers: healthy deployments, and every fault with its own report.
+//! Tests of `medlift doctor` on real servers: a healthy deployment, and the finding for each fault.
 
 use std::net::TcpListener;
 
@@ -22,7 +22,7 @@ fn at(examination: &Examination, step: Step) -> &Finding {
     found.unwrap_or_else(|| panic!("no finding at {step:?}:\n{examination}"))
 }
 
-/// Checks the step of the first failure, a part of its text, and the exit code.
+/// Checks that the first failed step is `step`, that its message contains `part`, and that the exit code is `code`.
 fn check(examination: &Examination, step: Step, part: &str, code: u8) {
     let failed = examination.findings.iter().find(|finding| finding.state == State::Failed);
     let failed = failed.unwrap_or_else(|| panic!("no failure:\n{examination}"));
@@ -44,7 +44,7 @@ fn as_user(server: &Server, user: &str, password: &str, auth_database: &str) -> 
 }
 
 #[test]
-fn a_fit_deployment_passes_every_step_and_a_server_that_offers_zlib_is_flagged() {
+fn a_healthy_deployment_passes_every_step_and_zlib_gives_a_warning() {
     let server = Server::builder().access_control().start().expect("starts");
     block_on(async {
         let root = connect(&wishes(&server.uri())).await.expect("connects");
@@ -70,7 +70,7 @@ fn a_fit_deployment_passes_every_step_and_a_server_that_offers_zlib_is_flagged()
 }
 
 #[test]
-fn wrong_auth_database_wrong_password_and_no_user_are_told_apart() {
+fn wrong_auth_database_wrong_password_and_no_user_have_different_messages() {
     let server = Server::builder().access_control().start().expect("starts");
     block_on(run(&server, "hospital", doc! { "createUser": "writer", "pwd": "k4Tz", "roles": ["readWrite"] }));
     check(
@@ -85,7 +85,7 @@ fn wrong_auth_database_wrong_password_and_no_user_are_told_apart() {
 }
 
 #[test]
-fn a_user_without_a_role_and_users_with_narrow_or_wide_roles_are_told_apart() {
+fn a_user_without_a_role_and_users_with_too_few_or_too_many_rights_have_different_messages() {
     let server = Server::builder().access_control().start().expect("starts");
     block_on(async {
         for (user, roles) in [("nobody", vec![]), ("reader", vec!["read"]), ("chief", vec!["dbAdmin"])] {
@@ -104,7 +104,7 @@ fn a_user_without_a_role_and_users_with_narrow_or_wide_roles_are_told_apart() {
 }
 
 #[test]
-fn an_unknown_name_a_closed_port_and_a_silent_port_are_told_apart() {
+fn an_unknown_name_a_closed_port_and_a_silent_port_have_different_messages() {
     let unknown = examined(&wishes("mongodb://no-such-host.invalid/"));
     check(&unknown, Step::Name, "no address", 3);
     assert_eq!(unknown.findings.len(), 1, "no port is tried: {unknown}");
@@ -116,7 +116,7 @@ fn an_unknown_name_a_closed_port_and_a_silent_port_are_told_apart() {
 }
 
 #[test]
-fn tls_to_a_plain_port_plain_to_a_tls_port_and_a_certificate_for_another_host_are_told_apart() {
+fn tls_to_a_plain_port_plain_to_a_tls_port_and_a_certificate_for_another_host_have_different_messages() {
     let authority = Authority::new();
     let plain = Server::builder().standalone().start().expect("starts");
     let trusting = |port| Connection { tls_ca_file: Some(authority.ca_file()), ..wishes(&direct(port)) };
@@ -135,7 +135,7 @@ fn tls_to_a_plain_port_plain_to_a_tls_port_and_a_certificate_for_another_host_ar
 }
 
 #[test]
-fn an_unreachable_member_and_a_majority_that_cannot_be_had_are_told() {
+fn an_unreachable_member_and_a_missing_majority_are_reported() {
     let server = Server::builder().start().expect("starts");
     let reconfigure = async |change: &dyn Fn(&mut Document)| {
         let reply = run(&server, "admin", doc! { "replSetGetConfig": 1 }).await;
@@ -144,15 +144,15 @@ fn an_unreachable_member_and_a_majority_that_cannot_be_had_are_told() {
         change(&mut config);
         run(&server, "admin", doc! { "replSetReconfig": config, "force": true }).await;
     };
-    // Nothing ever listens on port 1. The long time-out keeps the primary in office although it has lost its
-    // majority.
+    // Adds a member at port 1, where nothing listens. Because of the long election timeout, the server stays primary
+    // although it has no majority.
     block_on(reconfigure(&|config| {
         let member = doc! { "_id": 1, "host": "127.0.0.1:1", "priority": 0, "votes": 0 };
         config.get_array_mut("members").expect("members").push(member.into());
         config.insert("settings", doc! { "electionTimeoutMillis": 120_000 });
     }));
-    // After a forced reconfiguration, a command that changes nothing waits for a majority until one write has been
-    // acknowledged by a majority.
+    // Writes once with a majority. Without this write, after a forced reconfiguration even a command that changes
+    // nothing would wait for a majority.
     let durable = doc! { "w": "majority", "j": true, "wtimeout": 60_000 };
     let write = doc! { "insert": "settled", "documents": [{ "_id": 1 }], "writeConcern": durable };
     let reply = block_on(run(&server, "other", write));
@@ -175,7 +175,7 @@ fn an_unreachable_member_and_a_majority_that_cannot_be_had_are_told() {
 }
 
 #[test]
-fn a_validator_that_warns_a_low_slow_threshold_and_the_profiler_are_told() {
+fn a_validator_that_only_warns_a_low_threshold_for_slow_operations_and_the_profiler_are_reported() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -192,7 +192,7 @@ fn a_validator_that_warns_a_low_slow_threshold_and_the_profiler_are_told() {
 }
 
 #[test]
-fn a_standalone_server_is_told() {
+fn a_standalone_server_gives_a_warning() {
     let server = Server::builder().standalone().start().expect("starts");
     let examination = examined(&wishes(&server.uri()));
     assert_eq!(at(&examination, Step::Topology).state, State::Warning, "{examination}");

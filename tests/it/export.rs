@@ -1,5 +1,5 @@
-//! Tests of `export` with a real mongod: the content of the file, and the treatment of documents that do not fit the
-//! spec.
+//! Tests of `medlift export` with a real mongod: the content of the file, and what happens to documents that do not fit
+//! the spec.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -73,7 +73,7 @@ fn fitting() -> [Document; 3] {
     ]
 }
 
-/// Exports a collection of these documents to the file `path`.
+/// Stores these documents in the collection `name` and exports it to `path`. Returns the result and the file's text.
 fn exported(
     name: &str,
     documents: &[Document],
@@ -96,7 +96,7 @@ fn exported(
 }
 
 #[test]
-fn csv_has_the_sources_columns_and_values_that_read_back() {
+fn a_csv_has_the_columns_of_the_source_and_values_that_can_be_read_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("visits.csv");
     let (found, text) = exported("csv", &fitting(), &options(CSV), &path).expect("exported");
@@ -113,14 +113,15 @@ fn csv_has_the_sources_columns_and_values_that_read_back() {
         ..options(ExportFormat::Csv { delimiter: b';' })
     };
     let (found, text) = exported("german", &fitting(), &german, &path).expect("exported");
-    // Without quotes, the comma in the header would make the delimiter ambiguous.
+    // The name with a comma is quoted, although `;` is the delimiter. Otherwise a reader could take the comma for the
+    // delimiter.
     assert_eq!(text, "\"Patient, name\";Room;Bill;Day\n\"Ann \"\"A\"\" Lee\";7;0,30000000000000004;31.01.2024\n");
     assert_eq!(found.written, 1);
     assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "no temporary file stays behind");
 }
 
 #[test]
-fn ndjson_has_relaxed_values_and_documents_that_do_not_fit_whole() {
+fn ndjson_has_relaxed_extended_json_and_contains_documents_that_do_not_fit_the_spec() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("visits.ndjson");
     let mut documents = fitting().to_vec();
@@ -141,7 +142,7 @@ fn ndjson_has_relaxed_values_and_documents_that_do_not_fit_whole() {
 }
 
 #[test]
-fn csv_refuses_what_it_cannot_hold_and_leaves_the_old_file_alone() {
+fn a_csv_export_with_documents_that_do_not_fit_fails_and_keeps_the_old_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("visits.csv");
     fs::write(&path, "old").expect("written");
@@ -159,7 +160,7 @@ fn csv_refuses_what_it_cannot_hold_and_leaves_the_old_file_alone() {
 }
 
 #[test]
-fn a_link_is_followed_a_device_written_to_and_a_missing_directory_told() {
+fn a_link_is_followed_a_device_is_written_to_and_a_missing_directory_is_an_error() {
     let directory = tempfile::tempdir().expect("a directory");
     let (target, link) = (directory.path().join("target.csv"), directory.path().join("link.csv"));
     fs::write(&target, "old").expect("written");
@@ -174,7 +175,7 @@ fn a_link_is_followed_a_device_written_to_and_a_missing_directory_told() {
 }
 
 #[test]
-fn more_documents_than_a_reply_holds_are_written_once_and_in_order() {
+fn an_export_of_several_replies_has_every_document_once_and_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("visits.csv");
     let document = |id: i32| doc! { "_id": id, "Name": "x", "stay": { "Room": id, "Bill": Bson::Null }, "Day": null };

@@ -1,5 +1,5 @@
-//! Tests of a load that ends while index builds are still running, because an earlier load was killed or the primary
-//! stepped down. The server's fail point `hangAfterStartingIndexBuild` stops the builds.
+//! Tests of index builds that continue on the server after their client has ended: the load was killed, or the primary
+//! stepped down. The server's fail point `hangAfterStartingIndexBuild` keeps the builds from finishing.
 
 use std::time::{Duration, Instant};
 
@@ -64,12 +64,12 @@ impl Held {
         let database = self.client.database(&self.place.database);
         let command = doc! { "listCollections": 1, "filter": { "name": "admissions" } };
         let listed = block_on(async move { database.run_command(command).await.expect("listed") });
-        assert!(listed.to_string().contains("jsonSchema"), "no validator");
+        assert!(listed.to_string().contains("jsonSchema"), "the validator must be attached");
     }
 }
 
 #[test]
-fn a_build_that_a_killed_load_left_is_waited_for() {
+fn a_load_waits_for_the_index_build_of_a_killed_load() {
     let held = Held::start("killed_build");
     held.hold("alwaysOn");
     let killed = held.load().start();
@@ -78,7 +78,10 @@ fn a_build_that_a_killed_load_left_is_waited_for() {
     killed.wait();
     let second = held.load().start();
     std::thread::sleep(Duration::from_secs(2));
-    assert!(held.indexes().iter().any(|(_, is_building)| *is_building), "the build outlives its client");
+    assert!(
+        held.indexes().iter().any(|(_, is_building)| *is_building),
+        "the build must continue after the load was killed"
+    );
     held.hold("off");
     let run = second.wait().expect_code(0);
     assert!(run.stderr.contains("waiting for the server to finish building the indexes"), "{}", run.stderr);
@@ -87,7 +90,7 @@ fn a_build_that_a_killed_load_left_is_waited_for() {
 }
 
 #[test]
-fn a_step_down_during_a_build_costs_nothing() {
+fn a_load_succeeds_if_the_primary_steps_down_during_an_index_build() {
     let held = Held::start("stepped_down");
     held.hold("alwaysOn");
     let load = held.load().start();

@@ -1,10 +1,11 @@
-//! Which earlier load a load is: only one of the same sources, read and written in the same way.
+//! Tests which earlier load in the ledger counts as the same load: it has the same sources, and the same options for
+//! reading and writing.
 
 use bson::{Document, doc};
 
 use crate::load::{HEADER, Place, block_on, counts, row, text};
 
-/// The loads of the ledger, the earliest first.
+/// Returns the loads in the ledger, the earliest first.
 fn loads(place: &Place) -> Vec<Document> {
     let ledger = place.collection("medlift_runs");
     block_on(async move {
@@ -52,7 +53,7 @@ fn a_load_with_other_options_is_another_load() {
 }
 
 #[test]
-fn the_ledger_has_how_a_load_ended_and_a_load_of_another_version_is_not_resumed() {
+fn the_ledger_records_the_end_of_a_load_and_a_load_of_another_version_is_not_resumed() {
     let place = Place::new("ended");
     let path = sample(&place);
     place.run(&["load", text(&path), "--max-rejects", "0"]).expect_code(1);
@@ -73,11 +74,11 @@ fn the_ledger_has_how_a_load_ended_and_a_load_of_another_version_is_not_resumed(
     let all = loads(&place);
     let states: Vec<_> = all.iter().map(|load| load.get_str("state").unwrap()).collect();
     assert_eq!(states, ["dropped", "dropped", "complete"]);
-    assert_eq!(place.load(&path, &[], 4)["outcome"], "loaded", "what was dropped is loaded again");
+    assert_eq!(place.load(&path, &[], 4)["outcome"], "loaded", "a dropped collection is loaded again");
 }
 
 #[test]
-fn documents_of_others_are_extra_for_a_lone_first_load_and_others_for_a_later_one() {
+fn documents_that_are_not_in_the_source_are_a_difference_only_after_a_first_load() {
     let place = Place::new("lone");
     let path = sample(&place);
     place.load(&path, &[], 4);

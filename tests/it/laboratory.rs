@@ -1,5 +1,5 @@
-//! Tests of a second dataset that needs only another spec: decimals, booleans, nested fields, optional columns, and
-//! an identity of two fields.
+//! Tests of another dataset than admissions, for which only the spec is different. It has decimals, booleans, nested
+//! fields, optional columns, and an identity of two fields.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn data(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn laboratory_results_load_verify_and_come_back() {
+fn laboratory_results_are_loaded_verified_exported_and_loaded_again() {
     let place = Place::new("laboratory");
     let source = place.write("laboratory.csv", std::fs::read(data("laboratory.csv")).unwrap());
     let spec = data("laboratory.toml");
@@ -30,7 +30,7 @@ fn laboratory_results_load_verify_and_come_back() {
         let results = results.clone();
         block_on(async move { results.find_one(doc! { "order.number": "AB100200", "order.line": line }).await })
             .unwrap()
-            .expect("it is there")
+            .expect("the document is stored")
     };
     let (first, second, third) = (of(1), of(2), of(3));
     let order = first.get_document("order").unwrap();

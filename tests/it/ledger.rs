@@ -1,4 +1,5 @@
-//! The ledger's queries, each with two of everything: collections, keys, loads, states.
+//! Tests of the ledger's queries. Each test stores several loads that differ in collection, key or state, so that a
+//! query without one of these conditions finds too much.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ fn load(collection: &str, key: &str, state: State) -> LoadDocument {
     LoadDocument { key: key.into(), fence: 1, state, ..new }
 }
 
-/// Writes a load; the next one is later by the server's clock.
+/// Writes a load to the ledger, and waits so that the next load is later by the server's clock.
 async fn put(ledger: &Ledger, mut load: LoadDocument) -> LoadDocument {
     ledger.put(&mut load).await.unwrap();
     tokio::time::sleep(Duration::from_millis(3)).await;
@@ -51,8 +52,15 @@ fn the_latest_load_of_a_key_is_found_in_its_own_collection() {
         assert!(first.started < second.started && first.started == first.updated);
         let before = (first.started, first.updated);
         one.put(&mut first).await.unwrap();
-        assert!(first.started == before.0 && first.updated > before.1, "a load begins once");
-        assert_eq!(found(&one, "k").await, Some(second.id), "the one that began last, not the one changed last");
+        assert!(
+            first.started == before.0 && first.updated > before.1,
+            "a second write of a load keeps its start and changes `updated`"
+        );
+        assert_eq!(
+            found(&one, "k").await,
+            Some(second.id),
+            "the load that began last is found, not the one that changed last"
+        );
         assert_eq!(found(&one, "l").await, Some(other_key.id));
         assert_eq!(found(&two, "k").await, Some(other_collection.id));
         assert_eq!(found(&two, "l").await, None);
@@ -65,7 +73,7 @@ fn the_latest_load_of_a_key_is_found_in_its_own_collection() {
 }
 
 #[test]
-fn reject_files_of_all_loads_with_a_key_are_known() {
+fn reject_files_are_found_for_all_loads_with_the_same_key() {
     block_on(async {
         let database = database("files").await;
         let ledger = Ledger::new(&database, "rows", LEASE);
@@ -91,7 +99,7 @@ fn reject_files_of_all_loads_with_a_key_are_known() {
 }
 
 #[test]
-fn a_load_that_begins_anew_gives_up_every_unfinished_one_of_its_key() {
+fn a_new_load_marks_unfinished_loads_of_its_key_as_superseded() {
     block_on(async {
         let database = database("supersede").await;
         let ledger = Ledger::new(&database, "rows", LEASE);
@@ -114,7 +122,7 @@ fn a_load_that_begins_anew_gives_up_every_unfinished_one_of_its_key() {
 }
 
 #[test]
-fn only_another_load_into_the_same_collection_overlaps() {
+fn only_active_loads_into_the_same_collection_overlap() {
     block_on(async {
         let database = database("overlap").await;
         let ledger = Ledger::new(&database, "rows", LEASE);
@@ -123,9 +131,12 @@ fn only_another_load_into_the_same_collection_overlaps() {
         put(&ledger, load("elsewhere", "b", State::Running)).await;
         let dropped = put(&ledger, load("rows", "c", State::Dropped)).await;
         assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
-        assert!(ledger.has_overlapping_loads(&before).await.unwrap(), "ours began later");
+        assert!(ledger.has_overlapping_loads(&before).await.unwrap(), "our load began later");
         ledger.put(&mut before).await.unwrap();
-        assert!(ledger.has_overlapping_loads(&ours).await.unwrap(), "it began earlier and was at work since");
+        assert!(
+            ledger.has_overlapping_loads(&ours).await.unwrap(),
+            "the other load began earlier, but has written to the ledger since our load began"
+        );
         put(&ledger, LoadDocument { state: State::Dropped, ..before }).await;
         assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
         put(&ledger, LoadDocument { state: State::Failed, ..dropped }).await;
@@ -134,7 +145,7 @@ fn only_another_load_into_the_same_collection_overlaps() {
 }
 
 #[test]
-fn a_first_load_that_never_ended_is_known_by_its_collections_uuid() {
+fn an_unfinished_first_load_is_found_by_the_uuid_of_its_collection() {
     block_on(async {
         let database = database("unfinished").await;
         let ledger = Ledger::new(&database, "rows", LEASE);
@@ -158,7 +169,10 @@ fn a_first_load_that_never_ended_is_known_by_its_collections_uuid() {
         }
         let mut run = LoadDocument { first_load: false, state: State::Running, ..run };
         ledger.put(&mut run).await.unwrap();
-        assert!(!ledger.has_unfinished_first_load(uuid).await.unwrap(), "a later load");
+        assert!(
+            !ledger.has_unfinished_first_load(uuid).await.unwrap(),
+            "a load that was not a first load is not found"
+        );
         let elsewhere = Ledger::new(&database, "elsewhere", LEASE);
         ledger.put(&mut LoadDocument { first_load: true, ..run }).await.unwrap();
         assert!(!elsewhere.has_unfinished_first_load(uuid).await.unwrap());
@@ -166,7 +180,7 @@ fn a_first_load_that_never_ended_is_known_by_its_collections_uuid() {
 }
 
 #[test]
-fn each_list_of_exceptions_is_kept_for_its_load_and_number() {
+fn lists_of_exceptions_are_stored_by_load_and_number() {
     block_on(async {
         let database = database("exceptions").await;
         let ledger = Ledger::new(&database, "rows", LEASE);
@@ -189,7 +203,7 @@ fn each_list_of_exceptions_is_kept_for_its_load_and_number() {
 }
 
 #[test]
-fn an_identity_is_taken_from_the_loads_where_none_is_recorded() {
+fn without_a_recorded_identity_the_identity_of_earlier_loads_counts() {
     block_on(async {
         let database = database("identities").await;
         let identity = |key: &str| CollectionIdentity { fields: vec!["a: string".into()], key: key.into() };
@@ -197,7 +211,8 @@ fn an_identity_is_taken_from_the_loads_where_none_is_recorded() {
             let load = load(collection, "k", state);
             LoadDocument { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
         };
-        // Keys of the loads into a collection, the state of the loads, and the identity that is settled for the key "k1".
+        // Each entry: a collection, the identity keys of its loads, the state of these loads, and the key that is
+        // recorded if the next load has the key `k1`.
         let table = [
             ("of_none", &[][..], State::Complete, "k1"),
             ("of_others", &["k2"][..], State::Complete, "k2"),
@@ -217,7 +232,7 @@ fn an_identity_is_taken_from_the_loads_where_none_is_recorded() {
     });
 }
 
-/// Puts the lease of a process into the ledger that runs for another minute.
+/// Stores a lease of this owner in the ledger. The lease expires in one minute.
 async fn put_lease(database: &Database, key: &str, target: &str, owner: &Owner) {
     let leases: Collection<Document> = database.collection("medlift_runs.leases");
     let until = DateTime::from_millis(DateTime::now().timestamp_millis() + 60_000);
@@ -228,16 +243,22 @@ async fn put_lease(database: &Database, key: &str, target: &str, owner: &Owner) 
 }
 
 #[test]
-fn the_lease_of_a_process_that_has_ended_is_taken_at_once_and_no_other() {
+fn only_the_lease_of_a_process_that_has_ended_can_be_taken_before_it_expires() {
     block_on(async {
         let database = database("ended").await;
         let (alive, ended) = (Owner::this_process(), Owner { ticks: "1".into(), ..Owner::this_process() });
         let ledger = Ledger::new(&database, "rows", LEASE);
         assert!(ledger.other_load("").await.unwrap().is_none());
         put_lease(&database, "a", "rows", &ended).await;
-        assert!(ledger.other_load("").await.unwrap().is_none(), "a process that has ended loads nothing");
+        assert!(
+            ledger.other_load("").await.unwrap().is_none(),
+            "the lease of a process that has ended is not a load in progress"
+        );
         assert_eq!(ledger.take_lease("a").await.unwrap().unwrap(), 5);
-        assert!(ledger.other_load("a").await.unwrap().is_none(), "the caller's own lease");
+        assert!(
+            ledger.other_load("a").await.unwrap().is_none(),
+            "the lease of the caller's own key is not another load"
+        );
         assert!(ledger.other_load("b").await.unwrap().is_some());
         put_lease(&database, "b", "rows", &alive).await;
         assert_eq!(ledger.take_lease("b").await.unwrap().unwrap_err().lease.owner, alive);
@@ -250,7 +271,7 @@ fn the_lease_of_a_process_that_has_ended_is_taken_at_once_and_no_other() {
 }
 
 #[test]
-fn whoever_writes_asks_the_ledger_when_the_lease_may_have_run_out() {
+fn a_guard_queries_the_ledger_only_if_the_lease_may_have_expired() {
     block_on(async {
         let database = database("guard").await;
         let (long, short) =
@@ -262,7 +283,7 @@ fn whoever_writes_asks_the_ledger_when_the_lease_may_have_run_out() {
             put_lease(&database, key, "rows", &Owner::this_process()).await;
         }
         tokio::time::sleep(Duration::from_millis(60)).await;
-        claims[0].guard().ensure().await.expect("the lease runs, nobody is asked");
+        claims[0].guard().ensure().await.expect("the lease has not expired, so the ledger is not queried");
         assert!(!claims[0].is_lost());
         assert!(matches!(claims[1].guard().ensure().await, Err(LedgerError::TakenOver)));
         assert!(matches!(claims[0].guard().confirm().await, Err(LedgerError::TakenOver)));
@@ -271,7 +292,7 @@ fn whoever_writes_asks_the_ledger_when_the_lease_may_have_run_out() {
 }
 
 #[test]
-fn a_lease_that_was_given_back_is_free() {
+fn a_released_lease_can_be_taken() {
     block_on(async {
         let database = database("released").await;
         let (ours, theirs) = (Ledger::new(&database, "rows", LEASE), Ledger::new(&database, "rows", LEASE));
@@ -286,7 +307,7 @@ fn a_lease_that_was_given_back_is_free() {
 }
 
 #[test]
-fn a_load_into_two_collections_counts_for_both() {
+fn a_load_into_two_collections_is_found_for_both() {
     block_on(async {
         let database = database("ledger_further").await;
         let both = Ledger::new(&database, "a", LEASE).with_further(vec!["b".into()]);
@@ -313,12 +334,12 @@ fn a_load_into_two_collections_counts_for_both() {
         assert!(both.take_lease("two").await.unwrap().is_ok());
         for ledger in [&of_a, &of_b] {
             assert!(ledger.other_load("").await.unwrap().is_some());
-            assert!(ledger.other_load("two").await.unwrap().is_none(), "its own load is no other one");
+            assert!(ledger.other_load("two").await.unwrap().is_none(), "the load of this key is not another load");
         }
         assert!(of_c.other_load("").await.unwrap().is_none());
 
         of_b.mark_dropped().await.unwrap();
-        assert!(both.find("two").await.unwrap().is_none(), "a load without one of its collections does not count");
+        assert!(both.find("two").await.unwrap().is_none(), "a load is not found if one of its collections was dropped");
         two.state = State::Complete;
         both.put(&mut two).await.unwrap();
         assert_eq!(found(&both, "two").await, Some(two.id));

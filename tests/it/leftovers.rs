@@ -1,4 +1,4 @@
-//! No test may leave a mongod or its files behind, however the test ends.
+//! Tests that no mongod and none of its files remain, however a test ends.
 
 use std::io::{BufRead, BufReader};
 use std::panic;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::server::Server;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Environment variable of the process that [`holder`] starts. Its value says how that process ends.
+/// Environment variable of the process that [`holder`] starts. Its value says how that process shall end.
 const HOLD: &str = "MEDLIFT_TEST_HOLD";
 const MARK: &str = "holding ";
 
@@ -24,8 +24,8 @@ impl Left {
         Self { pid: server.pid().expect("it runs"), dir: server.dir().to_owned() }
     }
 
-    /// Returns true if the process has ended and its files are removed. A zombie process counts as ended: it uses no
-    /// resources, and its new parent will reap it.
+    /// Returns true if mongod has ended and its files are removed. A zombie counts as ended: it uses no resources, and
+    /// its new parent process will remove it.
     fn is_gone(&self) -> bool {
         let state = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         (state.is_empty() || state.contains(") Z ")) && !self.dir.exists()
@@ -47,10 +47,10 @@ fn a_panicking_test_leaves_nothing() {
     let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         let server = Server::builder().start().expect("a mongod starts");
         left = Some(Left::by(&server));
-        assert!(left.as_ref().is_some_and(Left::is_gone), "this panic is wanted");
+        assert!(left.as_ref().is_some_and(Left::is_gone), "this panic is part of the test");
     }));
     assert!(result.is_err());
-    left.expect("it was started").expect_gone();
+    left.expect("the server was started").expect_gone();
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_server_in_a_static_ends_with_its_process() {
     left.expect_gone();
 }
 
-/// Runs this test binary again with only [`hold_a_server`], and returns when its server is running.
+/// Starts this test binary as a child process that runs only [`hold_a_server`]. Returns when the child's server runs.
 fn holder(how: &str) -> (Child, Left) {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", "leftovers::hold_a_server", "--nocapture"]).env(HOLD, how);
@@ -77,12 +77,13 @@ fn holder(how: &str) -> (Child, Left) {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("this binary runs");
     let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let told = lines.map_while(Result::ok).find_map(|line| line.split_once(MARK).map(|(_, told)| told.to_owned()));
-    let told = told.expect("the holder says what it holds");
+    let told = told.expect("the child prints the process id and the directory of its server");
     let (pid, dir) = told.split_once(' ').expect("a pid and a directory");
     (child, Left { pid: pid.parse().expect("a pid"), dir: Path::new(dir).to_owned() })
 }
 
-/// Does nothing in an ordinary run of the tests. See [`holder`].
+/// Not a test: does nothing unless [`holder`] starts it in a child process. There it starts a server and ends as `HOLD`
+/// says.
 #[test]
 fn hold_a_server() {
     match std::env::var(HOLD).as_deref() {

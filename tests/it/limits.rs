@@ -1,5 +1,5 @@
-//! Tests with low process limits. Each either ends the command with a message about the limit or has no effect. It
-//! never causes a panic, an abort or a signal.
+//! Tests with low process limits (`ulimit`). A command must succeed, or end with a message about the limit. It must
+//! never end by a panic, an abort or a signal.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -8,7 +8,7 @@ use crate::load::{Place, text};
 use crate::program::bash;
 use crate::server::shared;
 
-/// Runs medlift in a shell that first sets a limit. `user` is the number of a user without other processes.
+/// Runs medlift in a shell that first sets a limit. With `user`, runs it as the user with this number.
 fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Output {
     let script = format!("{limit} && exec {} {arguments}", env!("CARGO_BIN_EXE_medlift"));
     let mut command = match user {
@@ -20,12 +20,14 @@ fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Outpu
         None => Command::new("bash"),
     };
     command.args(["-c", &script]).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    // The server has no users. Only `provision` reads these variables.
+    // Only `provision` gets passwords, because it requires them. Other commands would use them to sign in, but the
+    // server has no users.
     let named = if arguments.starts_with("provision") { &["WRITER_PASS", "READER_PASS"][..] } else { &[] };
     command.envs(named.iter().map(|name| (name, "k4Tz-9pLmw2x")));
     command.stdin(Stdio::null()).output().expect("bash runs")
 }
 
+/// Runs a command with this limit. If the command fails, its message must contain `word`.
 fn check(limit: &str, arguments: &str, dir: &Path, user: Option<u32>, word: &str) {
     let run = limited(limit, arguments, dir, user);
     let said = String::from_utf8_lossy(&run.stderr);
@@ -37,7 +39,7 @@ fn check(limit: &str, arguments: &str, dir: &Path, user: Option<u32>, word: &str
     }
 }
 
-/// The commands that need no server, and those that need one.
+/// Returns command lines: three that need no server, and five that need one.
 fn commands(place: &Place) -> [String; 8] {
     let uri = shared().uri();
     let target = |name: &str| format!("'{uri}' --db {}_{name} --quiet", place.database);
@@ -65,7 +67,7 @@ fn a_low_limit_for_open_files_is_named() {
     let run = limited("ulimit -n 20", &commands(&place)[3], place.dir.path(), None);
     let said = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.code() == Some(1) && said.contains("limit for open files is too low"), "{said}");
-    // The program raises a soft limit itself.
+    // A soft limit does no harm, because medlift raises it.
     let soft = limited("ulimit -S -n 20", &commands(&place)[3], place.dir.path(), None);
     assert_eq!(soft.status.code(), Some(0), "{}", String::from_utf8_lossy(&soft.stderr));
 }
@@ -82,7 +84,7 @@ fn a_low_limit_for_memory_is_named() {
 }
 
 #[test]
-fn a_low_limit_for_a_files_size_is_an_error_of_the_write() {
+fn a_low_limit_for_the_size_of_files_is_reported_when_a_file_is_written() {
     let place = Place::new("size");
     place.sample("a.csv", 5_000, "none");
     for command in commands(&place) {
@@ -95,15 +97,15 @@ fn a_low_limit_for_a_files_size_is_an_error_of_the_write() {
     assert!(!place.dir.path().join("big.csv").exists());
 }
 
-/// This limit does not apply to root, and all processes of any other user count. Therefore the test runs as root and
-/// uses the number of a user without processes.
+/// The limit does not apply to root. For another user, all processes of that user count. The test must therefore be
+/// started by root, and runs the commands as a user who has no other processes.
 #[test]
 fn a_low_limit_for_processes_is_named() {
     let place = Place::new("processes");
     place.sample("a.csv", 5_000, "none");
     let (dir, user) = (place.dir.path(), 54_321);
     if !limited("true", "--version", dir, Some(user)).status.success() {
-        println!("left out: this user may not run a program in another user's name");
+        println!("skipped: only root can run a program as another user");
         return;
     }
     Command::new("chmod").arg("777").arg(dir).status().expect("chmod runs");
@@ -115,7 +117,7 @@ fn a_low_limit_for_processes_is_named() {
 }
 
 #[test]
-fn outputs_that_are_closed_or_full_are_no_panic() {
+fn closed_or_full_outputs_cause_no_panic() {
     let place = Place::new("closed");
     let path = place.sample("a.csv", 10, "none");
     for command in ["load -n a.csv", "generate --rows 10", "spec show", "spec fields", "--help", "nonsense"] {

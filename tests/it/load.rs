@@ -1,5 +1,5 @@
-//! Tests of `medlift load` from the user's view: writing, counting, rejecting, recognising sources, and writing each
-//! record only once.
+//! Tests of `medlift load` as a user runs it: what is written, counted and rejected, and that a source that was loaded
+//! before is recognised.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use tokio::runtime::Runtime;
 use crate::program::{Run, medlift};
 use crate::server::{fresh_database, shared};
 
-/// One runtime for all tests that use a driver's client directly. A client stops working when the runtime in which it
-/// was created ends.
+/// Runs `work` for at most two minutes. All tests share one runtime, because a client of the driver stops working when
+/// the runtime in which it was created ends.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"));
@@ -24,7 +24,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(bounded)
 }
 
-/// A directory and a database for one test.
+/// A temporary directory, and a database on the shared server, for one test.
 pub(crate) struct Place {
     pub dir: tempfile::TempDir,
     pub database: String,
@@ -41,7 +41,7 @@ impl Place {
         path
     }
 
-    /// Generates a sample file.
+    /// Generates a file of synthetic admissions. `damage` is the value of `medlift generate --damage`.
     pub(crate) fn sample(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         medlift(["generate", "--rows", &rows.to_string(), "--damage", damage, "--out", text(&path)])
@@ -100,7 +100,7 @@ pub(crate) fn row(name: &str, age: &str, blood: &str, admitted: &str, discharged
 }
 
 #[test]
-fn a_load_cleans_writes_and_proves_and_a_second_one_writes_nothing() {
+fn a_load_cleans_writes_and_verifies_and_a_second_load_writes_nothing() {
     let place = Place::new("load");
     let rows = [
         row("bobby jacksOn", "30", "ab+", "2024-01-31", "2024-02-02"),
@@ -114,7 +114,7 @@ fn a_load_cleans_writes_and_proves_and_a_second_one_writes_nothing() {
     let documents = place.documents();
     let stored = block_on(async move { documents.find_one(doc! { "Name": "Bobby Jackson" }).await })
         .unwrap()
-        .expect("it is there");
+        .expect("the document is stored");
     assert_eq!(stored.get_str("Blood Type").unwrap(), "AB+");
     assert_eq!(stored.get_i32("Age").unwrap(), 30);
     assert_eq!(stored.get_f64("Billing Amount").unwrap().to_bits(), 10.5f64.to_bits());
@@ -151,20 +151,20 @@ fn a_load_cleans_writes_and_proves_and_a_second_one_writes_nothing() {
 }
 
 #[test]
-fn a_first_load_builds_indexes_and_validator_and_later_ones_keep_them() {
+fn a_first_load_builds_indexes_and_attaches_the_validator() {
     let place = Place::new("first");
     place.load(&place.sample("a.csv", 500, "typical"), &[], 0);
     let (documents, database) = (place.documents(), place.collection("admissions"));
     let names = block_on(async move { documents.list_index_names().await.unwrap() });
     assert!(names.len() > 1, "{names:?}");
     let refused = block_on(async move { database.insert_one(doc! { "Name": 1 }).await });
-    assert!(refused.is_err(), "the validator is on");
+    assert!(refused.is_err(), "the validator must refuse the document");
     let spec = medlift(["spec", "show"]).run().expect_code(0).stdout;
     assert!(names.iter().skip(1).all(|name| spec.contains(name.as_str())), "{names:?}");
 }
 
 #[test]
-fn rejects_are_named_can_be_corrected_and_loaded_as_they_are() {
+fn rejects_have_line_and_reason_and_can_be_corrected_and_loaded() {
     let place = Place::new("rejects");
     let rows = [
         row("Ann Lee", "30", "O+", "2024-01-31", "2024-02-02"),
@@ -206,7 +206,7 @@ fn rejects_are_named_can_be_corrected_and_loaded_as_they_are() {
 }
 
 #[test]
-fn a_reject_file_never_takes_the_place_of_a_source() {
+fn rejects_are_never_written_to_a_source() {
     let place = Place::new("place");
     let path = place.sample("a.csv", 50, "heavy");
     let before = fs::read(&path).unwrap();
@@ -228,7 +228,7 @@ fn limits_on_rejects_stop_a_load() {
 }
 
 #[test]
-fn the_same_documents_come_from_any_dialect_of_the_file() {
+fn another_delimiter_encoding_or_compression_of_a_file_gives_the_same_documents() {
     let place = Place::new("dialects");
     let path = place.sample("a.csv", 300, "typical");
     let first = place.load(&path, &[], 0);
@@ -249,18 +249,18 @@ fn the_same_documents_come_from_any_dialect_of_the_file() {
     }
 }
 
-/// The built-in spec, with all fields except the age as identity.
+/// Returns the built-in spec with another identity: all fields except the age. `rule` is the value of `on_conflict`.
 pub(crate) fn spec_without_age(rule: &str) -> String {
     let shown = medlift(["spec", "show"]).run().expect_code(0).stdout;
     let at = shown.find("[identity]").expect("the built-in spec has an identity");
-    let end = shown[at + 1..].find("\n[").expect("something follows") + at + 1;
+    let end = shown[at + 1..].find("\n[").expect("another table follows the identity") + at + 1;
     format!("{}[identity]\nexcept = [\"Age\"]\non_conflict = \"{rule}\"\n{}", &shown[..at], &shown[end..])
 }
 
 #[test]
-fn counts_depend_on_the_rows_alone_not_on_runs_batches_or_workers() {
+fn run_size_batch_size_and_workers_do_not_change_the_counts() {
     let place = Place::new("runs");
-    // The file has more runs of 1 MiB than may be in memory at once.
+    // With `--run-size 1`, the file has more runs of documents than may be in memory at once.
     let path = place.sample("a.csv", 40_000, "heavy");
     for rule in ["keep-first", "keep-last", "reject"] {
         let spec = place.write("spec.toml", spec_without_age(rule));
@@ -282,7 +282,7 @@ fn counts_depend_on_the_rows_alone_not_on_runs_batches_or_workers() {
 }
 
 #[test]
-fn conflicts_are_settled_as_the_spec_says() {
+fn conflicts_are_resolved_as_the_spec_says() {
     let rows = |ages: &[&str]| {
         let rows: Vec<String> = ages.iter().map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02")).collect();
         format!("{HEADER}\n{}\n", rows.join("\n"))
@@ -329,7 +329,7 @@ fn upsert_replaces_and_merge_keeps_other_fields() {
 }
 
 #[test]
-fn drop_asks_and_then_starts_anew() {
+fn drop_needs_yes_without_a_terminal_and_then_loads_into_an_empty_collection() {
     let place = Place::new("drop");
     let path = place.sample("a.csv", 100, "none");
     place.load(&path, &[], 0);
@@ -341,7 +341,7 @@ fn drop_asks_and_then_starts_anew() {
 }
 
 #[test]
-fn lineage_stands_in_each_document_and_changes_nothing_else() {
+fn lineage_is_in_each_document_and_is_no_difference_for_verify() {
     let place = Place::new("lineage");
     let path = place.sample("a.csv", 50, "none");
     let summary = place.load(&path, &["--lineage"], 0);
@@ -351,7 +351,7 @@ fn lineage_stands_in_each_document_and_changes_nothing_else() {
 }
 
 #[test]
-fn standard_input_and_several_files_are_sources_too() {
+fn standard_input_and_several_files_can_be_loaded() {
     let place = Place::new("sources");
     let sample = fs::read(place.sample("all.csv", 120, "none")).unwrap();
     let text_of = String::from_utf8(sample.clone()).unwrap();
@@ -371,7 +371,7 @@ fn standard_input_and_several_files_are_sources_too() {
 }
 
 #[test]
-fn standard_input_after_a_file_is_read_whole() {
+fn standard_input_after_a_file_is_read_from_its_start() {
     let place = Place::new("stdin_second");
     let [first, second] = ["a.csv", "b.csv"].map(|name| place.sample(name, 30, "none"));
     let input = fs::read(&second).unwrap();
@@ -381,7 +381,7 @@ fn standard_input_after_a_file_is_read_whole() {
 }
 
 #[test]
-fn a_dry_run_needs_no_database_and_counts_like_a_load() {
+fn a_dry_run_needs_no_database_and_has_the_counts_of_a_load() {
     let place = Place::new("dry");
     let path = place.sample("a.csv", 3_000, "heavy");
     let dry = medlift(["load", "--dry-run", "--json", "--quiet", text(&path)]).run().expect_code(4);
@@ -393,7 +393,7 @@ fn a_dry_run_needs_no_database_and_counts_like_a_load() {
 }
 
 #[test]
-fn an_export_loads_back_to_nothing_new() {
+fn loading_an_export_writes_nothing_new() {
     let place = Place::new("export");
     let path = place.sample("a.csv", 400, "typical");
     let first = place.load(&path, &[], 0);

@@ -1,6 +1,6 @@
 //! Integration tests with the built binary and a real mongod.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test panics like the test itself")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic, as the test itself may")]
 
 mod arrays;
 mod bad_days;

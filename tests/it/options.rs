@@ -1,4 +1,5 @@
-//! Options and exit codes of the built program: who signs in for which command, and what each option changes.
+//! Tests the options and exit codes of the built program: as which user each command signs in, and what each option
+//! changes.
 
 use std::fs;
 
@@ -8,9 +9,9 @@ use crate::load::{HEADER, Place, block_on, counts, row, spec_without_age, text};
 use crate::program::{bash, medlift};
 use crate::server::shared;
 
-/// The server has no users, so a sign-in is refused, and the message names the user.
+/// The server has no users. It refuses the sign-in, and the message names the user whom the command chose.
 #[test]
-fn each_command_signs_in_as_the_user_for_its_purpose() {
+fn each_command_signs_in_as_the_user_with_the_fitting_rights() {
     let place = Place::new("purposes");
     let path = place.sample("a.csv", 3, "none");
     let (path, uri) = (text(&path), shared().uri());
@@ -36,7 +37,7 @@ fn each_command_signs_in_as_the_user_for_its_purpose() {
 }
 
 #[test]
-fn an_export_says_how_many_documents_it_wrote_and_how_many_do_not_fit() {
+fn an_export_reports_how_many_documents_it_wrote_and_how_many_do_not_fit_the_spec() {
     let place = Place::new("export_says");
     place.load(&place.sample("a.csv", 5, "none"), &[], 0);
     let documents = place.documents();
@@ -144,7 +145,7 @@ fn a_pattern_that_the_validator_leaves_out_is_named_by_the_check_of_a_spec() {
 }
 
 #[test]
-fn steps_are_told_only_if_asked_for() {
+fn steps_are_reported_only_with_verbose() {
     let place = Place::new("verbose");
     let path = place.sample("a.csv", 3, "none");
     let uri = shared().uri();
@@ -156,7 +157,8 @@ fn steps_are_told_only_if_asked_for() {
     assert!(said(&["--verbose"]).lines().count() > 1 && said(&["-v"]).starts_with("medlift: "));
 }
 
-/// What the program ends with whose output goes to `head -1`, and that one line.
+/// Runs the program with its output to `head -1`, which ends after the first line. Returns the program's exit code and
+/// the line.
 fn first_line(arguments: &str) -> (Option<i32>, String) {
     let script = format!("{} {arguments} | head -1; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
     let run = bash(&script).output().expect("bash runs");
@@ -164,14 +166,14 @@ fn first_line(arguments: &str) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_reader_that_goes_away_has_what_it_wanted() {
+fn a_reader_that_closes_the_pipe_early_is_not_an_error() {
     let place = Place::new("pipes");
     place.load(&place.sample("a.csv", 3_000, "none"), &["--no-verify"], 0);
     let (code, line) = first_line("generate --rows 10000");
     assert_eq!((code, line.trim_end()), (Some(0), HEADER));
     let exported = first_line(&format!("export --uri '{}' --db {} --quiet", shared().uri(), place.database));
     assert!(exported.0 == Some(0) && exported.1.starts_with("Name,"), "{exported:?}");
-    // The reader is gone before the first byte; if it is late for once, nothing fails.
+    // Here the reader usually ends before the program writes its first byte. The test also passes if it ends later.
     let script =
         format!("(sleep 0.2; exec {} spec show) | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
     let run = bash(&script).output().expect("bash runs");
@@ -179,7 +181,7 @@ fn a_reader_that_goes_away_has_what_it_wanted() {
 }
 
 #[test]
-fn a_dry_run_settles_conflicts_by_its_mode_and_writes_its_reject_file() {
+fn a_dry_run_resolves_conflicts_by_its_mode_and_writes_its_reject_file() {
     let place = Place::new("dry");
     let spec = place.write("spec.toml", spec_without_age("reject"));
     let rows = ["30", "31", "200"].map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));

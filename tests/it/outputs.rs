@@ -18,7 +18,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn an_export_that_is_killed_leaves_nothing() {
+fn a_killed_export_leaves_no_file() {
     let place = Place::new("killed_export");
     let path = place.sample("a.csv", 120_000, "none");
     place.load(&path, &["--no-verify"], 0);
@@ -29,10 +29,11 @@ fn an_export_that_is_killed_leaves_nothing() {
         let out = place.dir.path().join(out);
         let running =
             medlift(["export", "--out", text(&out), "--uri", &uri, "--db", &place.database, "--quiet"]).start();
-        // Waits until bytes were written, according to the process's statistics.
+        // Waits until the export has written bytes. The kernel counts them, so this works although the file has no
+        // name.
         let until = Instant::now() + Duration::from_mins(1);
         while running.bytes_written() < 100_000 {
-            assert!(Instant::now() < until, "nothing is written");
+            assert!(Instant::now() < until, "expected the export to write within a minute");
             std::thread::sleep(Duration::from_millis(1));
         }
         running.signal("KILL");
@@ -43,7 +44,7 @@ fn an_export_that_is_killed_leaves_nothing() {
 }
 
 #[test]
-fn an_output_never_takes_the_place_of_an_input() {
+fn an_output_is_never_written_to_an_input() {
     let place = Place::new("inputs");
     let path = place.sample("a.csv", 10, "none");
     place.load(&path, &[], 0);
@@ -75,7 +76,7 @@ fn an_output_never_takes_the_place_of_an_input() {
 }
 
 #[test]
-fn devices_and_pipes_are_written_to_as_they_are() {
+fn devices_and_pipes_are_written_to_directly() {
     let place = Place::new("devices");
     let path = place.sample("a.csv", 10, "none");
     place.load(&path, &[], 0);

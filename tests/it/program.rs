@@ -1,5 +1,4 @@
-//! Runs the built `medlift` as a user does: with arguments, and with its exit code, standard output and standard
-//! error as the result.
+//! Runs the built `medlift` as a user does. The result is its exit code, its standard output and its standard error.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -11,13 +10,13 @@ use std::time::{Duration, Instant};
 const TIMEOUT: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A `medlift` command that was not run yet. Its environment contains only PATH.
+/// A `medlift` command that does not run yet. Its environment contains only PATH.
 #[derive(Debug)]
 pub(crate) struct Medlift {
     command: Command,
     input: Vec<u8>,
     timeout: Duration,
-    /// The empty working directory, without `.env`. It is removed when this value is dropped.
+    /// The working directory: empty, so that there is no `.env`. It is removed when this value is dropped.
     home: tempfile::TempDir,
 }
 
@@ -48,8 +47,8 @@ pub(crate) fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -
     Medlift { command, input: Vec::new(), timeout: TIMEOUT, home: dir }
 }
 
-/// Creates a bash command for a script that calls the program. As in [`medlift`], its environment is empty but for `PATH`:
-/// in the containers, the variables of the tests name users.
+/// Creates a bash command for a script that calls the program. As in [`medlift`], the environment contains only PATH.
+/// In the containers, the environment of the tests names users, and the program must not use them.
 pub(crate) fn bash(script: &str) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", script]).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
@@ -88,7 +87,7 @@ impl Medlift {
         let stdout = collect(child.stdout.take());
         let stderr = collect(child.stderr.take());
         let mut stdin = child.stdin.take().expect("piped");
-        // A program that does not read its input closes the pipe. That is not a failure of the test.
+        // Ignores the error of a closed pipe: a program need not read its input.
         let feeder = thread::spawn(move || drop(stdin.write_all(&self.input)));
         Running {
             child,
@@ -114,7 +113,7 @@ pub(crate) struct Running {
     stderr: Option<JoinHandle<String>>,
     _feeder: JoinHandle<()>,
     timeout: Duration,
-    /// Kept until the run has ended.
+    /// Removed when the run has ended.
     _home: tempfile::TempDir,
 }
 
@@ -122,7 +121,7 @@ impl Running {
     /// Sends a signal by name, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(status.success(), "sending SIG{name}");
+        assert!(status.success(), "SIG{name} must be sent");
     }
 
     /// Returns the number of bytes that the process has written.
@@ -164,19 +163,19 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
 }
 
 #[test]
-fn the_program_runs_in_an_environment_of_its_own() {
+fn the_environment_of_the_tests_does_not_reach_the_program() {
     let dir = tempfile::tempdir().expect("a directory");
     let program = medlift(["--version"]).dir(dir.path()).env("DB_NAME", "x").input("").timeout(Duration::from_secs(30));
     program.run().expect_code(0);
 }
 
 #[test]
-fn a_killed_program_is_told_from_one_that_ended() {
+fn a_killed_program_has_no_exit_code() {
     let mut sleeper = medlift(["--version"]);
     sleeper.command = Command::new("sleep");
     sleeper.command.arg("60");
     let running = sleeper.start();
-    // Not INT: if the tests run in the background, they and this child process ignore it.
+    // Sends KILL, not INT: if the tests run in the background, they ignore INT, and so does this child process.
     running.signal("KILL");
     assert_eq!(running.wait().code, None);
 }

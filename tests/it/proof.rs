@@ -1,5 +1,5 @@
-//! Tests that a proof is complete. Records that may be missing or different are known by `_id`, and no statement is
-//! made about content that was not read.
+//! Tests that the proof of a load finds every difference. Only records that the load has listed by `_id` may be missing
+//! or different. A load without a proof must not report that the content was verified.
 
 use bson::{Bson, doc};
 use serde_json::Value as Json;
@@ -14,6 +14,7 @@ fn rows(people: &[(&str, &str)]) -> String {
     format!("{HEADER}\n{}\n", rows.join("\n"))
 }
 
+/// Returns four counts of the proof: missing, different, refused by the server, kept out by a conflict.
 fn found(summary: &Json) -> Vec<u64> {
     ["missing", "different", "refused", "kept_out"].map(|name| summary["verification"][name].as_u64().unwrap()).into()
 }
@@ -27,13 +28,14 @@ fn set_validator(place: &Place, validator: bson::Document) {
 }
 
 #[test]
-fn a_refused_record_excuses_no_other_one() {
+fn a_refused_record_does_not_hide_another_missing_record() {
     let place = Place::new("mask");
     set_validator(&place, doc! { "Age": { "$lt": 50 } });
     let path = place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "31"), ("Cia Lee", "77")]));
     let first = place.load(&path, &[], 4);
     assert_eq!(found(&first), [0, 0, 1, 0], "{first}");
-    // The refused record is now written by another load, and a record that was written is deleted.
+    // Another load now writes the refused record, and a record that was written is deleted. One record is missing, as
+    // after the first load, but it is not the one that was refused.
     set_validator(&place, doc! {});
     place.load(&place.write("b.csv", rows(&[("Cia Lee", "77")])), &["--no-verify"], 0);
     let documents = place.documents();
@@ -46,7 +48,7 @@ fn a_refused_record_excuses_no_other_one() {
 }
 
 #[test]
-fn a_kept_conflict_excuses_no_other_difference_and_nothing_missing() {
+fn a_conflict_does_not_hide_another_difference_or_a_missing_document() {
     let place = Place::new("kept");
     let spec = place.write("spec.toml", spec_without_age("keep-first"));
     let options = ["--spec", text(&spec)];
@@ -62,7 +64,7 @@ fn a_kept_conflict_excuses_no_other_difference_and_nothing_missing() {
             change.bypass_document_validation(true).await.unwrap();
         });
     };
-    // Two records of this load had the same identity. The first one is expected, and no other content is accepted.
+    // Two records of this load have the same identity. The proof expects the first one (age 40), not the second (41).
     set_age("Cia Lee", 41);
     assert_eq!(found(&place.load(&path, &options, 5)), [0, 1, 0, 1]);
     set_age("Cia Lee", 40);
@@ -74,7 +76,7 @@ fn a_kept_conflict_excuses_no_other_difference_and_nothing_missing() {
 }
 
 #[test]
-fn exceptions_of_a_killed_load_are_known_to_the_process_that_ends_it() {
+fn records_refused_before_a_kill_are_known_to_the_resumed_load() {
     let place = Place::new("exceptions");
     let path = place.sample("a.csv", 60_000, "none");
     let server = slow_server();
@@ -95,7 +97,8 @@ fn exceptions_of_a_killed_load_are_known_to_the_process_that_ends_it() {
     let documents = documents(&server, &place.database);
     block_on(async {
         documents.delete_one(doc! { "Age": { "$lt": 20 } }).await.unwrap();
-        // The collection has as many documents as before, so that the ledger's load still counts as complete.
+        // Inserts a document, so that the collection has as many documents as before. Otherwise the source would be
+        // loaded again, and not only verified.
         let other = documents.insert_one(doc! { "_id": Bson::Int32(1) }).bypass_document_validation(true);
         other.await.unwrap();
     });
@@ -104,7 +107,7 @@ fn exceptions_of_a_killed_load_are_known_to_the_process_that_ends_it() {
 }
 
 #[test]
-fn a_load_without_a_proof_writes_and_says_nothing_of_what_it_did_not_look_at() {
+fn a_repeated_load_without_a_proof_writes_missing_documents() {
     let place = Place::new("noverify");
     let (one, two) = (
         place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "31")])),
@@ -122,7 +125,7 @@ fn a_load_without_a_proof_writes_and_says_nothing_of_what_it_did_not_look_at() {
 }
 
 #[test]
-fn a_collection_that_was_replaced_or_thinned_by_hand_makes_the_ledger_forget() {
+fn a_source_is_loaded_again_if_its_collection_was_replaced_or_lost_documents() {
     let place = Place::new("replaced");
     let (one, two) = (place.sample("a.csv", 200, "none"), place.sample("b.csv", 300, "typical"));
     place.load(&one, &[], 0);
@@ -143,7 +146,7 @@ fn a_collection_that_was_replaced_or_thinned_by_hand_makes_the_ledger_forget() {
 }
 
 #[test]
-fn another_identity_is_refused_by_load_and_verify_and_says_which() {
+fn load_and_verify_refuse_another_identity_and_name_the_difference() {
     let place = Place::new("identity");
     let path = place.sample("a.csv", 50, "none");
     let uri = shared().uri();
@@ -170,7 +173,7 @@ fn another_identity_is_refused_by_load_and_verify_and_says_which() {
     assert_eq!(place.count(doc! {}), 50);
     with_key(&["load"], "abcabcabcabc1").expect_code(0);
     with_key(&["verify"], "abcabcabcabc1").expect_code(0);
-    // An empty collection has no identity.
+    // A dropped collection has no identity, so any identity is accepted.
     place.load(&path, &["--drop", "--yes"], 0);
     let documents = place.documents();
     block_on(async { documents.delete_many(doc! {}).await.unwrap() });
@@ -179,7 +182,7 @@ fn another_identity_is_refused_by_load_and_verify_and_says_which() {
 }
 
 #[test]
-fn a_first_load_that_never_ended_leaves_indexes_and_validator_to_the_next_load() {
+fn the_load_after_an_unfinished_first_load_builds_indexes_and_validator() {
     let place = Place::new("inherits");
     let (one, two) = (place.sample("a.csv", 60_000, "none"), place.sample("b.csv", 100, "none"));
     let server = slow_server();
@@ -193,7 +196,7 @@ fn a_first_load_that_never_ended_leaves_indexes_and_validator_to_the_next_load()
         block_on(async move { documents.list_index_names().await.unwrap().len() })
     };
     assert!(names() > 1);
-    // A later load does not build indexes, and reports that they are missing.
+    // After the first load has been finished, another load does not build missing indexes. It only reports them.
     let documents = documents(&server, &place.database);
     block_on(async { documents.drop_indexes().await.unwrap() });
     load(&server, &place, text(&one), &[]).run().expect_code(0);
@@ -204,7 +207,7 @@ fn a_first_load_that_never_ended_leaves_indexes_and_validator_to_the_next_load()
 }
 
 #[test]
-fn a_merge_leaves_the_neighbours_of_a_nested_field_alone() {
+fn a_merge_keeps_other_fields_of_a_nested_document() {
     let place = Place::new("nested");
     let field = |name: &str| format!("[[field]]\nname = \"{name}\"\ntype = \"string\"\nprivacy = \"none\"\n");
     let spec = format!(
@@ -236,7 +239,7 @@ fn a_merge_leaves_the_neighbours_of_a_nested_field_alone() {
 }
 
 #[test]
-fn no_record_vanishes_behind_one_that_the_server_refused() {
+fn records_with_the_identity_of_a_refused_record_are_rejected_and_not_lost() {
     for (rule, ages) in [("keep-first", ["77", "30"]), ("keep-last", ["30", "77"])] {
         let place = Place::new("behind");
         set_validator(&place, doc! { "Age": { "$lt": 50 } });
@@ -268,7 +271,7 @@ fn a_restored_collection_keeps_its_identity() {
     let uri = shared().uri();
     let other = ["load", text(&path), "--uri", &uri, "--db", &place.database, "--quiet"];
     medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);
-    // The ledger of an earlier version has no identity. Another key must be refused all the same.
+    // Removes the identity, because earlier versions did not record one. Another key must be refused all the same.
     let leases = place.collection("medlift_runs.leases");
     block_on(async { leases.delete_many(doc! {}).await.unwrap() });
     medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);
@@ -277,7 +280,7 @@ fn a_restored_collection_keeps_its_identity() {
 }
 
 #[test]
-fn a_load_that_never_wrote_makes_no_proof_blind() {
+fn an_old_load_that_wrote_nothing_does_not_hide_extra_documents() {
     let place = Place::new("blind");
     let ledger = place.collection("medlift_runs");
     let old = bson::DateTime::from_millis(0);
@@ -293,7 +296,7 @@ fn a_load_that_never_wrote_makes_no_proof_blind() {
 }
 
 #[test]
-fn a_document_of_others_that_violates_the_validator_is_told_beside_the_proof() {
+fn a_document_of_another_program_that_violates_the_validator_is_counted() {
     let place = Place::new("violates");
     let path = place.sample("a.csv", 60_000, "none");
     let server = slow_server();

@@ -1,5 +1,5 @@
-//! Tests of provisioning on a real server with access control. Every privilege, granted or not, is tested by the user
-//! it concerns.
+//! Tests of `medlift provision` on a real server with access control. Each user signs in and tries commands that its
+//! role permits and commands that its role does not permit.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -32,7 +32,7 @@ fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
     Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
 }
 
-/// A deployment, and the spec it is provisioned for.
+/// A deployment, and the spec for which it is provisioned.
 struct Deployment {
     server: Server,
     spec: Spec,
@@ -86,8 +86,7 @@ fn shared() -> &'static Deployment {
     })
 }
 
-/// Signs in as one user and tries commands on the database for the data, or on another database if `database.`
-/// precedes the command.
+/// A user who is signed in to the shared deployment and tries commands.
 struct Tried(Target);
 
 impl Tried {
@@ -136,7 +135,7 @@ pub(crate) fn create_user() -> Document {
 }
 
 #[test]
-fn the_admin_keeps_indexes_and_validators_and_sees_no_patient() {
+fn the_admin_manages_indexes_and_validators_and_cannot_read_documents() {
     shared();
     block_on(async {
         let admin = Tried::new("admin").await;
@@ -157,7 +156,7 @@ fn the_admin_keeps_indexes_and_validators_and_sees_no_patient() {
 }
 
 #[test]
-fn the_writer_reads_and_writes_all_data_and_no_more() {
+fn the_writer_may_only_read_and_write_data() {
     shared();
     block_on(async {
         let writer = Tried::new("writer").await;
@@ -175,7 +174,7 @@ fn the_writer_reads_and_writes_all_data_and_no_more() {
 }
 
 #[test]
-fn the_reader_reads_and_writes_nothing() {
+fn the_reader_may_only_read() {
     shared();
     block_on(async {
         let reader = Tried::new("reader").await;
@@ -192,7 +191,7 @@ fn the_reader_reads_and_writes_nothing() {
 }
 
 #[test]
-fn the_loader_loads_and_verifies_and_neither_deletes_nor_reads_anything_else() {
+fn the_loader_may_load_and_verify_but_not_delete_or_read_other_collections() {
     shared();
     block_on(async {
         let loader = Tried::new("loader").await;
@@ -221,7 +220,7 @@ fn the_loader_loads_and_verifies_and_neither_deletes_nor_reads_anything_else() {
 }
 
 #[test]
-fn the_analyst_aggregates_over_the_view_and_never_sees_the_collection() {
+fn the_analyst_may_only_read_the_view() {
     shared();
     block_on(async {
         let analyst = Tried::new("analyst").await;
@@ -245,7 +244,7 @@ fn the_analyst_aggregates_over_the_view_and_never_sees_the_collection() {
 }
 
 #[test]
-fn the_view_is_deidentified_after_safe_harbor() {
+fn the_view_is_deidentified_as_safe_harbor_requires() {
     let deployment = Deployment::start();
     block_on(async {
         deployment.provision(&settings(&USERS)).await;
@@ -320,7 +319,7 @@ fn a_collection_with_arrays_is_provisioned_once() {
 }
 
 #[test]
-fn what_was_changed_by_hand_is_found_and_corrected() {
+fn provisioning_corrects_changes_that_were_made_by_hand() {
     let deployment = Deployment::start();
     let settings = settings(&USERS);
     block_on(async {
@@ -353,12 +352,12 @@ fn what_was_changed_by_hand_is_found_and_corrected() {
         assert_eq!(deployment.provision(&settings).await, expected);
         assert_eq!(deployment.provision(&settings).await, [""; 0]);
         deployment.sign_in("writer", "k4Tz-9pLmw2x-w").await.expect("the password is right again");
-        deployment.sign_in("writer", "another-Pa55word").await.expect_err("the other is not");
+        deployment.sign_in("writer", "another-Pa55word").await.expect_err("the changed password must be refused");
     });
 }
 
 #[test]
-fn a_user_that_somebody_else_made_is_never_touched() {
+fn a_user_that_medlift_did_not_create_is_never_changed() {
     let deployment = Deployment::start();
     block_on(async {
         let root = deployment.root().await;
@@ -369,7 +368,7 @@ fn a_user_that_somebody_else_made_is_never_touched() {
         assert!(plan.left_alone[0].starts_with("user writer of hospital was not created by Medlift"), "{plan:?}");
         let steps = deployment.provision(&settings(&USERS)).await;
         assert!(!steps.iter().any(|step| step.contains("user writer")), "{steps:?}");
-        deployment.sign_in("writer", "theirs-and-only-theirs").await.expect("still theirs");
+        deployment.sign_in("writer", "theirs-and-only-theirs").await.expect("the password is unchanged");
         let info = root.db().run_command(doc! { "usersInfo": "writer" }).await.expect("looks");
         let user = info.get_array("users").expect("users")[0].as_document().expect("a user").clone();
         assert_eq!(user.get_array("roles").ok(), Some(&Vec::<Bson>::new()));
@@ -387,7 +386,7 @@ fn missing_and_weak_passwords_are_refused_by_name() {
 }
 
 #[test]
-fn a_missing_password_is_asked_for_and_the_seeds_root_user_serves_as_admin() {
+fn a_missing_password_is_requested_and_the_root_user_is_also_the_admin() {
     let some = [("MONGO_ROOT_USER", "chief"), ("MONGO_ROOT_PASS", "k4Tz-9pLmw2x-c"), ("READER_USER", "viewer")];
     let mut asked = Vec::new();
     let users = WantedUser::all(&settings(&some), |variable| {
@@ -400,7 +399,7 @@ fn a_missing_password_is_asked_for_and_the_seeds_root_user_serves_as_admin() {
 }
 
 #[test]
-fn the_seeds_variables_suffice_and_the_users_left_out_are_named() {
+fn three_users_are_enough_and_users_that_are_not_created_are_named() {
     let deployment = Deployment::start();
     let root = deployment.server.root_password().expect("a password");
     let run = |arguments: &[&str], writer: &str, code: i32| {
@@ -408,7 +407,7 @@ fn the_seeds_variables_suffice_and_the_users_left_out_are_named() {
         let program = program.env("MONGO_ROOT_USER", "root").env("MONGO_ROOT_PASS", root);
         let program = program.env("READER_USER", "reader").env("READER_PASS", "k4Tz-9pLmw2x-r");
         let program = program.env("WRITER_USER", "writer").env("WRITER_PASS", writer);
-        // As in the template: a name without a password.
+        // As in .env.example, the loader has a name but no password.
         program.env("LOADER_USER", "carrier").env("LOADER_PASS", "").run().expect_code(code)
     };
     let plan = run(&["provision", "--plan"], "k4Tz-9pLmw2x-w", 0).stdout;
@@ -430,7 +429,7 @@ fn the_seeds_variables_suffice_and_the_users_left_out_are_named() {
 }
 
 #[test]
-fn the_password_of_a_user_who_is_left_alone_is_not_judged() {
+fn the_password_of_a_user_that_is_not_changed_is_not_checked() {
     let deployment = Deployment::start();
     block_on(async {
         let theirs = doc! { "createUser": "writer", "pwd": "theirs", "roles": [] };
@@ -449,8 +448,8 @@ fn the_password_of_a_user_who_is_left_alone_is_not_judged() {
     });
 }
 
-/// Runs the program with all passwords in its environment and returns its output. Checks that the output contains no
-/// password.
+/// Runs the program with all passwords in its environment, and returns its output. Checks that no password is in the
+/// output.
 fn run_with_passwords(deployment: &Deployment, arguments: &[&str], root_password: &str, code: i32) -> String {
     let mut program = medlift(arguments).env("MONGODB_URI", deployment.server.uri_anonymous());
     for (name, password) in USERS.into_iter().chain([("MONGO_ROOT_USER", "root"), ("MONGO_ROOT_PASS", root_password)]) {
@@ -465,7 +464,7 @@ fn run_with_passwords(deployment: &Deployment, arguments: &[&str], root_password
 }
 
 #[test]
-fn the_command_plans_then_carries_out_and_shows_no_password() {
+fn the_command_shows_its_plan_then_carries_it_out_and_shows_no_password() {
     let deployment = Deployment::start();
     let root = deployment.server.root_password().expect("a password");
     let run = |arguments: &[&str]| run_with_passwords(&deployment, arguments, root, 0);
@@ -497,7 +496,10 @@ fn no_error_of_a_connection_shows_a_password() {
 }
 
 #[test]
-fn the_emitted_script_is_the_checked_in_one() {
+fn the_script_in_the_repository_is_current() {
     let emitted = medlift(["provision", "--emit-init-js"]).run().expect_code(0).stdout;
-    assert!(emitted == include_str!("../../deploy/init-mongo.js"), "write it again into deploy/init-mongo.js");
+    assert!(
+        emitted == include_str!("../../deploy/init-mongo.js"),
+        "deploy/init-mongo.js is out of date: write the output of `medlift provision --emit-init-js` to it"
+    );
 }

@@ -1,5 +1,5 @@
-//! No row may be lost: tests of quotes that are ordinary characters, cells of several lines, blank rows, repeated
-//! headers, and unreadable dates.
+//! Tests that no row is lost in files with quotes that are ordinary characters, cells of several lines, blank rows,
+//! repeated headers, or dates in an unknown format.
 
 use std::fmt::Write;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::load::{ENDS, Place, block_on, counts, text};
 
-/// Loads, and verifies with the same options. Both must read the source in the same way.
+/// Loads the source, and then verifies it with the same options, because `verify` must read the source in the same way.
 fn load(place: &Place, path: &Path, spec: &Path, options: &[&str], code: i32) -> Json {
     let summary = place.load(path, &[&["--spec", text(spec)], options].concat(), code);
     let also = options.iter().filter(|option| !["--drop", "--yes", "--lineage"].contains(option));
@@ -44,17 +44,18 @@ fn notices(summary: &Json) -> String {
     summary["sources"][0]["notices"].to_string()
 }
 
-/// Quotes as ordinary characters at the beginning, in the middle and at the end of cells.
+/// A file in which quotes are ordinary characters, at the beginning, in the middle and at the end of cells.
 const LETTERS: &str = "concept_id\tconcept_name\tcode\n1\tNormal\tX1\n2\t\"edoxa\tX2\n3\tfine\tX3\n4\talso fine\tX4\n\
     5\tby \"Pharm\"\tX5\n6\tlast one\"\tX6\n7\t\"Cold\" abscess\tX7\n";
 
-/// One quote at the beginning of a cell and another at the end of a cell. In both interpretations every row has three
+/// A file that can be read in two ways. One cell begins with a quote, and a later cell ends with a quote. If they
+/// enclose one cell, there are 3 rows; if they are ordinary characters, there are 6. In both cases every row has three
 /// cells.
 const TWO: &str = "concept_id\tconcept_name\tcode\n1\tNormal\tX1\n2\t\"edoxa\tX2\n3\tfine\tX3\n4\talso fine\tX4\n\
     5\tlast one\"\tX5\n6\tNormal\tX6\n";
 
 #[test]
-fn quotes_that_are_letters_swallow_no_row() {
+fn quotes_that_are_ordinary_characters_swallow_no_row() {
     let place = Place::new("letters");
     let spec = spec(&place, &["concept_id#", "concept_name", "code"], "");
     let path = place.write("in.tsv", LETTERS);
@@ -70,7 +71,7 @@ fn quotes_that_are_letters_swallow_no_row() {
 }
 
 #[test]
-fn two_readings_of_quotes_stop_until_one_is_chosen() {
+fn a_file_that_can_be_read_in_two_ways_stops_the_load_until_quote_is_given() {
     let place = Place::new("readings");
     let fields = ["concept_id#", "concept_name", "code"];
     let open = spec(&place, &fields, "");
@@ -98,11 +99,11 @@ fn two_readings_of_quotes_stop_until_one_is_chosen() {
     let summary = load(&place, &path, &settled, &["--drop", "--yes"], 0);
     assert_eq!(counts(&summary, &ENDS), [6, 6, 0, 0, 0], "{summary}");
     let summary = load(&place, &path, &settled, &["--quote", "\"", "--drop", "--yes"], 4);
-    assert_eq!(counts(&summary, &ENDS), [3, 2, 0, 0, 1], "the command line counts more: {summary}");
+    assert_eq!(counts(&summary, &ENDS), [3, 2, 0, 0, 1], "the command line overrides the spec: {summary}");
 }
 
 #[test]
-fn a_note_of_several_lines_loads_and_is_named() {
+fn cells_of_several_lines_are_loaded_and_their_lines_are_reported() {
     let place = Place::new("notes");
     let spec = spec(&place, &["id#", "note", "ward"], "");
     let path =
@@ -118,7 +119,7 @@ fn a_note_of_several_lines_loads_and_is_named() {
 }
 
 #[test]
-fn a_quote_beyond_the_sample_swallows_no_row_without_a_word() {
+fn a_stray_quote_after_the_sample_rejects_the_rows_that_it_joins() {
     let place = Place::new("beyond");
     let spec = spec(&place, &["id#", "name", "code"], "");
     let mut rows = String::from("id,name,code\n");
@@ -148,7 +149,7 @@ fn escaped_characters_are_text() {
 }
 
 #[test]
-fn rows_of_nothing_but_delimiters_are_passed_over_and_counted() {
+fn rows_with_only_delimiters_are_skipped_and_counted() {
     let place = Place::new("blank");
     let spec = spec(&place, &["id?#", "name?"], "");
     let path = place.write("a.csv", "id,name\n1,A\n,\n , \n2,B\n\"\",\"\"\n,\n");
@@ -160,7 +161,7 @@ fn rows_of_nothing_but_delimiters_are_passed_over_and_counted() {
     let many = place.write("many.csv", format!("id,name\n3,C\n{}", ",\n".repeat(2_000_000)));
     let summary = load(&place, &many, &spec, &["--drop", "--yes"], 0);
     assert_eq!(counts(&summary, &ENDS), [1, 1, 0, 0, 0], "{summary}");
-    assert_eq!(summary["sources"][0]["blank_rows"], 2_000_000, "more than a block of them at the end");
+    assert_eq!(summary["sources"][0]["blank_rows"], 2_000_000, "there is more than one block of blank rows at the end");
     let only = place.write("b.csv", "id,name\n,\n,\n");
     let run = place.run(&["load", text(&only), "--spec", text(&spec)]).expect_code(1);
     assert!(run.stderr.contains("no row below it"), "{}", run.stderr);
@@ -184,7 +185,7 @@ fn a_repeated_header_and_a_filled_extra_cell_are_rejected() {
 }
 
 #[test]
-fn dates_that_nobody_reads_stop_the_load() {
+fn dates_in_an_unknown_format_stop_the_load() {
     let place = Place::new("dates");
     let toml = "name = 'rows'\n[[field]]\nname = 'id'\ntype = 'int32'\nprivacy = 'none'\n\
         [[field]]\nname = 'born'\ntype = 'date'\nprivacy = 'none'\n";

@@ -1,4 +1,5 @@
-//! Tests of exact results with the real data set, if it is present. It is never part of the repository.
+//! Tests of exact results with a real data set. The data set is not in the repository; without it, the tests do
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,16 +12,15 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 
 const NAME: &str = "healthcare_dataset.csv";
 
-/// Returns the path of the data set: beside the checkout, or the value of `MEDLIFT_DATASET`. A test without the data
-/// set prints a notice and ends.
+/// Returns the path of the data set: beside the repository, or the value of `MEDLIFT_DATASET`. If there is no data set,
+/// prints a notice and returns `None`.
 fn data_set() -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(NAME);
     let path = std::env::var_os("MEDLIFT_DATASET").map_or(beside, PathBuf::from);
     if path.exists() {
         return Some(path);
     }
-    // Written directly to standard error, which the test harness does not capture, so that a skipped test is visible
-    // in every run.
+    // Does not use `eprintln!`, because the test harness captures its output. The notice must be visible in every run.
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
         b"\nSKIPPED: the real data set is not here; set MEDLIFT_DATASET to its path\n",
@@ -34,8 +34,8 @@ fn copy(place: &Place) -> Option<PathBuf> {
     Some(place.write(NAME, content))
 }
 
-/// Reads the source's rows by header name, in the simplest way. This is possible because no quoted cell of this file
-/// contains a line break.
+/// Reads the rows of the data set: the cells of each row by column name. The simple parser is enough, because no cell
+/// of this file contains a line break.
 fn rows(path: &std::path::Path) -> Vec<BTreeMap<String, String>> {
     let text = fs::read_to_string(path).unwrap();
     let mut lines = text.lines().map(cells);
@@ -171,7 +171,7 @@ fn categories_are_counted_as_in_the_file(rows: &[BTreeMap<String, String>], stor
 }
 
 #[test]
-fn all_but_the_age_as_identity_leaves_fifty_thousand() {
+fn with_all_fields_except_the_age_as_identity_there_are_50_000_documents() {
     let place = Place::new("ages");
     let Some(path) = copy(&place) else { return };
     let spec = place.write("spec.toml", spec_without_age("keep-first"));
@@ -181,7 +181,7 @@ fn all_but_the_age_as_identity_leaves_fifty_thousand() {
 }
 
 #[test]
-fn copies_in_other_dialects_hold_the_same_documents() {
+fn copies_with_another_delimiter_encoding_or_column_order_give_the_same_documents() {
     let place = Place::new("copies");
     let Some(path) = copy(&place) else { return };
     let first = place.load(&path, &["--no-verify"], 0);
@@ -199,7 +199,7 @@ fn copies_in_other_dialects_hold_the_same_documents() {
     }
 }
 
-/// Writes the file with `;` as delimiter and DD/MM/YYYY dates.
+/// Returns the file with `;` as delimiter and dates as DD/MM/YYYY.
 fn as_day_first(plain: &str) -> String {
     let quote = |cell: &String| if cell.contains(';') { format!("\"{cell}\"") } else { cell.clone() };
     let line = |line: &str| cells(line).iter().map(|cell| quote(&day_first(cell))).collect::<Vec<_>>().join(";");
@@ -216,7 +216,7 @@ fn day_first(cell: &str) -> String {
     }
 }
 
-/// Writes the columns in reverse order and with other names.
+/// Returns the file with its columns in reverse order and with other names.
 fn shuffled(plain: &str) -> String {
     let quote = |cell: String| if cell.contains(',') { format!("\"{cell}\"") } else { cell };
     let line = |(at, line): (usize, &str)| {

@@ -1,5 +1,5 @@
-//! Tests of reject files: each has one owner, rows of others are never overwritten, and no load is blocked forever by
-//! a reject file.
+//! Tests of reject files. Only one load writes to a reject file. A load never overwrites rows that it did not write. No
+//! problem with a reject file blocks a load for ever.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn two_targets_share_no_reject_file() {
+fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     let place = Place::new("targets");
     let path = place.sample("a.csv", 60_000, "heavy");
     let server = slow_server();
@@ -36,7 +36,7 @@ fn two_targets_share_no_reject_file() {
     );
     let run = running.wait().expect_code(4);
     assert!(!run.stdout.contains("a.csv.2."), "{}", run.stdout);
-    assert_eq!(read(&file), read(&second), "both are whole");
+    assert_eq!(read(&file), read(&second), "both files have all rejects");
     // A repeated load writes its own rows again, to the same file.
     load(&server, &place, text(&path), &["--reload", "--no-verify"]).run().expect_code(4);
     assert_eq!(read(&file), read(&second));
@@ -59,7 +59,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
     let second = place.dir.path().join("a.csv.2.rejects.csv");
     assert_eq!(read(&second), rejects);
     assert_eq!(again["reject_files"][0].as_str(), second.to_str());
-    // A named file with other rows is refused, also by a dry run.
+    // A file that `--rejects` names is refused if it has other rows, also in a dry run.
     for options in [&["--reload"][..], &["--dry-run"]] {
         let run = place.run(&[&["load", text(&path), "--rejects", text(&file)], options].concat()).expect_code(1);
         assert!(run.stderr.contains("it contains rows that this load did not write"), "{}", run.stderr);
@@ -69,7 +69,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
 }
 
 #[test]
-fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
+fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     let place = Place::new("resumes");
     let path = place.sample("a.csv", 60_000, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
@@ -79,17 +79,17 @@ fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
     killed.signal("KILL");
     killed.wait();
     let left = read(&file);
-    // A dry run that would write to the file.
+    // A dry run must not overwrite the file of the interrupted load.
     let dry = medlift(["load", "-n", text(&path), "--rejects", text(&file)]).run().expect_code(1);
     assert!(dry.stderr.contains("did not write"), "{}", dry.stderr);
     assert_eq!(read(&file), left);
-    // The file was corrected by hand.
+    // Somebody corrects the file by hand. The load stops.
     let edited = left.replacen('\n', "\n# corrected\n", 1);
     fs::write(&file, &edited).unwrap();
     let refused = load(&server, &place, text(&path), &SLOWLY).run().expect_code(1);
     assert!(refused.stderr.contains("the file has changed since this load was interrupted"), "{}", refused.stderr);
     assert_eq!(read(&file), edited);
-    // The file is restored, with another program's rows at its end.
+    // The file is restored, and another program has added a row at its end. The load continues and moves that row.
     fs::write(&file, format!("{left}somebody's\n")).unwrap();
     let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
     assert!(run.stdout.contains("were moved to"), "{}", run.stdout);
@@ -101,7 +101,7 @@ fn a_load_that_is_gone_on_with_knows_its_own_reject_file() {
 }
 
 #[test]
-fn a_load_whose_reject_file_is_gone_begins_anew_and_says_so() {
+fn a_load_whose_reject_file_is_missing_starts_from_the_beginning_and_reports_it() {
     let place = Place::new("missing");
     let path = place.sample("a.csv", 60_000, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
@@ -119,7 +119,7 @@ fn a_load_whose_reject_file_is_gone_begins_anew_and_says_so() {
 }
 
 #[test]
-fn a_full_disk_under_the_reject_file_ends_the_load_and_the_same_command_finishes_it() {
+fn a_load_that_a_full_disk_has_stopped_can_be_finished_with_the_same_command() {
     let place = Place::new("full");
     let path = place.sample("a.csv", 40_000, "heavy");
     let small = place.dir.path().join("small");
@@ -127,7 +127,7 @@ fn a_full_disk_under_the_reject_file_ends_the_load_and_the_same_command_finishes
     let mount =
         |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&small)]).status();
     if !mount("size=100k").is_ok_and(|status| status.success()) {
-        eprintln!("not tried: a full disk needs the right to mount a tmpfs");
+        eprintln!("skipped: this user may not mount a tmpfs, which simulates a full disk");
         return;
     }
     let server = Server::builder().start().expect("a mongod");
@@ -148,7 +148,7 @@ fn a_full_disk_under_the_reject_file_ends_the_load_and_the_same_command_finishes
 }
 
 #[test]
-fn a_source_under_another_name_is_no_reject_file() {
+fn a_source_under_another_name_is_refused_as_reject_file() {
     let place = Place::new("links");
     let path = place.sample("a.csv", 50, "heavy");
     let before = read(&path);
@@ -162,7 +162,7 @@ fn a_source_under_another_name_is_no_reject_file() {
         assert!(run.stderr.contains("names a source"), "{}", run.stderr);
         assert_eq!(read(&path), before);
     }
-    // The default name may also refer to the source.
+    // The default name of the reject file is a link to the source. The load uses the next name.
     fs::hard_link(&path, place.dir.path().join("a.csv.rejects.csv")).unwrap();
     place.load(&path, &["--no-verify"], 4);
     assert_eq!(read(&path), before);
@@ -170,13 +170,13 @@ fn a_source_under_another_name_is_no_reject_file() {
 }
 
 #[test]
-fn a_device_takes_rejects_and_keeps_its_mode() {
+fn rejects_can_be_written_to_a_device_whose_mode_stays() {
     let place = Place::new("device");
     let path = place.sample("a.csv", 2_000, "heavy");
     let device = place.dir.path().join("null");
     let made = Command::new("mknod").args(["-m", "666", text(&device), "c", "1", "3"]).status();
     if !made.is_ok_and(|status| status.success()) {
-        eprintln!("not tried: a device needs the right to make one");
+        eprintln!("skipped: this user may not create a device");
         return;
     }
     place.load(&path, &["--rejects", text(&device)], 4);
@@ -210,7 +210,7 @@ fn many_sources_need_few_open_files() {
 }
 
 #[test]
-fn a_load_that_begins_anew_writes_every_reject_once() {
+fn a_load_that_starts_from_the_beginning_writes_every_reject_once() {
     let place = Place::new("anew");
     let one = place.sample("a.csv", 15_000, "heavy");
     place.sample("b.csv", 60_000, "heavy");
@@ -234,7 +234,7 @@ fn a_load_that_begins_anew_writes_every_reject_once() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_the_first_reject_does_not_make_the_load_begin_anew() {
+fn a_disk_that_is_full_at_the_first_reject_does_not_prevent_a_resume() {
     let place = Place::new("nospace");
     let rows = |number: u32| {
         row("Ann Lee", if number == 99_999 { "999" } else { "30" }, "O+", "2024-01-31", "2024-02-02")
@@ -244,11 +244,11 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_make_the_load_begin_anew() {
     let path = place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n")));
     let small = place.dir.path().join("small");
     fs::create_dir(&small).unwrap();
-    // The file can be created, but no byte can be written to it.
+    // On this full disk, the reject file can be created, but no byte can be written to it.
     let mount =
         |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&small)]).status();
     if !mount("size=4k").is_ok_and(|status| status.success()) {
-        eprintln!("not tried: a full disk needs the right to mount a tmpfs");
+        eprintln!("skipped: this user may not mount a tmpfs, which simulates a full disk");
         return;
     }
     fs::write(small.join("filler"), [0; 4096]).unwrap();
@@ -268,7 +268,7 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_make_the_load_begin_anew() {
 }
 
 #[test]
-fn a_reject_file_that_is_replaced_while_the_load_runs_loses_no_row() {
+fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let place = Place::new("swapped");
     let path = place.sample("a.csv", 60_000, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
@@ -282,7 +282,7 @@ fn a_reject_file_that_is_replaced_while_the_load_runs_loses_no_row() {
 }
 
 #[test]
-fn an_unfinished_load_can_be_begun_anew() {
+fn an_unfinished_load_starts_from_the_beginning_with_reload_or_another_version() {
     let place = Place::new("again");
     let path = place.sample("a.csv", 60_000, "typical");
     let server = slow_server();

@@ -1,12 +1,12 @@
-//! Tests of rows that loads refuse, and of the next load: rejects, conflicts, limits, and invalid sources and
-//! targets.
+//! Tests of rejected rows and of the loads after them, of conflicts and limits, and of sources and targets that a load
+//! refuses.
 
 use std::fs;
 
 use crate::load::{ENDS, HEADER, Place, counts, row, text};
 use crate::program::medlift;
 
-/// The built-in spec, with all fields except the age as identity.
+/// Returns the built-in spec with another identity: all fields except the age. `rule` is the value of `on_conflict`.
 fn spec_of_rule(rule: &str) -> String {
     let spec = medlift(["spec", "show"]).run().expect_code(0).stdout;
     let identity = format!("[identity]\nexcept = [\"Age\"]\non_conflict = \"{rule}\"\n");
@@ -14,7 +14,7 @@ fn spec_of_rule(rule: &str) -> String {
 }
 
 #[test]
-fn a_reject_that_nobody_corrected_is_rejected_again() {
+fn a_reject_with_invalid_bytes_is_rejected_again_until_it_is_corrected() {
     let place = Place::new("again");
     let good = row("Zo\u{eb} Lee", "30", "O+", "2024-01-31", "2024-02-02");
     for (name, encoding, bad) in [("utf8", "utf-8", b"Ann\xff\xfeLee"), ("1252", "windows-1252", b"Ann\x81\x8dLee")] {
@@ -37,7 +37,7 @@ fn a_reject_that_nobody_corrected_is_rejected_again() {
 }
 
 #[test]
-fn a_pattern_finds_the_same_sources_after_a_load_with_rejects() {
+fn a_glob_pattern_does_not_match_reject_files() {
     let place = Place::new("pattern");
     place.sample("a.csv", 200, "heavy");
     let pattern = place.dir.path().join("*.csv");
@@ -48,7 +48,7 @@ fn a_pattern_finds_the_same_sources_after_a_load_with_rejects() {
 }
 
 #[test]
-fn the_ledger_is_no_target() {
+fn the_ledger_cannot_be_the_target_of_a_load() {
     let place = Place::new("ledger");
     let path = place.sample("a.csv", 10, "none");
     let refused = place.run(&["load", text(&path), "-c", "medlift_runs"]).expect_code(2);
@@ -65,7 +65,7 @@ fn a_header_without_rows_stops_before_anything_is_written() {
 }
 
 #[test]
-fn what_a_load_refused_for_a_conflict_is_no_difference_the_next_time() {
+fn a_record_rejected_for_a_conflict_is_not_a_difference_in_a_repeated_load() {
     let place = Place::new("refused");
     let spec = place.write("spec.toml", spec_of_rule("reject"));
     let of_age = |age| format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
@@ -79,7 +79,7 @@ fn what_a_load_refused_for_a_conflict_is_no_difference_the_next_time() {
 }
 
 #[test]
-fn verify_settles_conflicts_as_the_load_did() {
+fn verify_resolves_conflicts_by_the_mode_of_the_load() {
     let place = Place::new("settled");
     let spec = place.write("spec.toml", spec_of_rule("keep-first"));
     let rows = ["30", "40"].map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02")).join("\n");
@@ -91,7 +91,7 @@ fn verify_settles_conflicts_as_the_load_did() {
 }
 
 #[test]
-fn a_dry_run_says_that_a_load_would_stop() {
+fn a_dry_run_reports_that_a_load_would_stop() {
     let place = Place::new("dry");
     let path = place.sample("a.csv", 2_000, "heavy");
     let outcome = |most| place.load(&path, &["--dry-run", "--max-rejects", most], 4)["outcome"].to_string();

@@ -33,7 +33,7 @@ fn with(name: &str, value: impl Into<Bson>) -> Document {
 }
 
 #[test]
-fn the_validator_takes_what_the_spec_allows_and_refuses_the_rest() {
+fn the_validator_accepts_what_the_spec_allows_and_refuses_the_rest() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -57,7 +57,7 @@ fn the_validator_takes_what_the_spec_allows_and_refuses_the_rest() {
             with("Date of Admission", "2024-01-31"),
         ];
         for bad in bad {
-            let failure = insert(&target, bad).await.expect_err("breaks it");
+            let failure = insert(&target, bad).await.expect_err("the document violates the validator");
             assert!(matches!(&failure, Failure::Other { code: Some(121), .. }), "{failure:?}");
             assert!(!failure.to_string().contains("Canary"), "{failure}");
         }
@@ -65,7 +65,7 @@ fn the_validator_takes_what_the_spec_allows_and_refuses_the_rest() {
 }
 
 #[test]
-fn documents_that_were_there_before_the_validator_are_counted() {
+fn documents_stored_before_the_validator_that_violate_it_are_counted() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -85,7 +85,7 @@ fn documents_that_were_there_before_the_validator_are_counted() {
 }
 
 #[test]
-fn an_index_that_cannot_be_built_leaves_the_others_built() {
+fn if_one_index_cannot_be_built_others_are_still_built() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -98,13 +98,13 @@ fn an_index_that_cannot_be_built_leaves_the_others_built() {
         let error = build_indexes(&target, &spec, |_| ()).await.expect_err("two admissions have one doctor");
         assert!(error.to_string().contains("one_doctor") && !error.to_string().contains("Ann Lee"), "{error}");
         let state = schema::read(&target).await.expect("reads");
-        // The indexes are built by three commands. The indexes of the commands that succeeded remain.
+        // Three commands build the indexes. Only the command with the unique index fails.
         assert!(!state.indexes.is_empty() && !state.missing_indexes(&spec).is_empty());
     });
 }
 
 #[test]
-fn a_validator_that_only_warns_or_looks_away_is_seen_and_corrected() {
+fn a_validator_that_only_warns_or_is_off_is_found_and_corrected() {
     let server = Server::builder().start().expect("starts");
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
@@ -151,7 +151,7 @@ fn a_load_into_a_collection_whose_validator_only_warns_is_refused() {
     load().expect_code(0);
 }
 
-/// Cleaning and the validator must agree on the meaning of `\d`, `\w`, lengths and nested names.
+/// Cleaning and the validator must accept the same values for `\d`, `\w`, `length` and fields with dotted names.
 #[test]
 fn patterns_lengths_and_nested_fields_mean_the_same_to_the_server() {
     let text = r#"
@@ -189,7 +189,7 @@ fn patterns_lengths_and_nested_fields_mean_the_same_to_the_server() {
 }
 
 #[test]
-fn a_missing_collection_a_collection_and_a_view_are_told_apart() {
+fn a_missing_collection_a_collection_and_a_view_have_different_states() {
     let database = fresh_database("listed");
     let wanted = |collection: &str| Connection {
         database: Some(database.clone()),

@@ -1,11 +1,11 @@
-//! A password is never shown, even if it was typed in the wrong place or in an invalid connection string.
+//! Tests that a password is never shown, even if it was typed in the wrong place or in an invalid connection string.
 
 use crate::load::{Place, text};
 use crate::program::medlift;
 
 const PASSWORD: &str = "SECRETPW";
 
-/// Connection strings and similar texts, valid and invalid.
+/// Valid and invalid connection strings, and similar texts, each with a password.
 const URIS: [&str; 14] = [
     "mongodb://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
     "MONGODB://u:SECRETPW@127.0.0.1:1/?serverSelectionTimeoutMS=20",
@@ -23,7 +23,7 @@ const URIS: [&str; 14] = [
     "mongodb://u:SECRETPW@127.0.0.1:1/u:SECRETPW@h",
 ];
 
-/// Command lines. Each `URI` is replaced by a connection string.
+/// Command lines. The tests replace `URI` by each connection string.
 const LINES: [&[&str]; 34] = [
     &["load", "a.csv", "URI"],
     &["load", "URI"],
@@ -79,7 +79,7 @@ fn no_command_line_shows_the_password_of_a_connection_string() {
     }
     let names: Vec<_> =
         std::fs::read_dir(place.dir.path()).expect("listed").map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names.len(), 1, "no file bears such a name: {names:?}");
+    assert_eq!(names.len(), 1, "no file with a connection string as its name may be created: {names:?}");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn no_setting_shows_the_password_of_a_connection_string() {
 }
 
 #[test]
-fn a_typed_password_is_not_shown_beside_another_mistake() {
+fn the_error_of_a_wrong_command_line_does_not_show_its_password() {
     for line in [
         &["doctor", "-p", "SECRETPW", "--nonsense"][..],
         &["doctor", "-pSECRETPW", "--batch", "x"],

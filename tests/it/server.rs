@@ -1,6 +1,6 @@
-//! Servers for tests: one that all tests of this binary share, and databases that no other test uses.
+//! Servers for tests. Most tests share one server, and each of them has a database of its own.
 //!
-//! A test that stops, freezes or reconfigures a server, or needs access control, starts its own with
+//! A test that stops, freezes or reconfigures a server, or that needs access control, starts a server of its own with
 //! [`Server::builder`].
 
 use std::sync::OnceLock;
@@ -12,15 +12,14 @@ pub(crate) use testkit::mongod::Server;
 use crate::bad_days::client;
 use crate::load::block_on;
 
-/// The shared server: a replica set without access control. A static is never dropped, so the watchdog ends the
-/// server.
+/// Returns the shared server, a replica set without access control. The watchdog ends it, because a static is never
+/// dropped.
 pub(crate) fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(|| Server::builder().start().expect("a mongod starts"))
 }
 
-/// Starts a server that delays every insert from medlift, so that a load of few rows can be interrupted in the
-/// middle.
+/// Starts a server that delays every insert from medlift. A test can then interrupt even a small load in the middle.
 pub(crate) fn slow_server() -> Server {
     let server = server_with_fail_points();
     let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 20, "appName": "medlift" };
@@ -28,7 +27,7 @@ pub(crate) fn slow_server() -> Server {
     server
 }
 
-/// Starts a server that can be told to fail by [`fail_point`].
+/// Starts a server on which [`fail_point`] works.
 pub(crate) fn server_with_fail_points() -> Server {
     let server = Server::builder().argument("--setParameter").argument("enableTestCommands=1");
     server.start().expect("a mongod")
@@ -47,7 +46,7 @@ pub(crate) fn fresh_database(purpose: &str) -> String {
 }
 
 #[test]
-fn the_shared_server_is_one_and_databases_are_many() {
+fn tests_share_one_server_and_have_different_databases() {
     assert_eq!(shared().port(), shared().port());
     assert_ne!(fresh_database("x"), fresh_database("x"));
 }

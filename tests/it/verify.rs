@@ -1,4 +1,5 @@
-//! Tests of `verify` with a real mongod: equal values, different values, and a cursor that the server ends.
+//! Tests of the comparison in `medlift verify` with a real mongod: equal documents, the smallest differences of each
+//! type, and cursors that the server ends.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -43,7 +44,7 @@ async fn collection(name: &str) -> Collection<RawDocumentBuf> {
     collection
 }
 
-/// A dataset with one field of each type whose values can differ minimally.
+/// Returns a spec with a field for each type whose smallest differences the tests check.
 fn spec() -> Spec {
     let field = |name: &str, kind: FieldType| Field {
         name: name.into(),
@@ -78,8 +79,8 @@ fn spec() -> Spec {
     }
 }
 
-/// Creates the record of row `row`. Its name is its identity, so that every other field can be changed under the same
-/// `_id`.
+/// Creates a record for this row number. Only the name is the identity, so that a test can change any other field
+/// without a change of the `_id`.
 fn record(row: u64) -> Record {
     let mut record = Record::default();
     record.push_text(&format!("Patient {row}"));
@@ -97,13 +98,13 @@ fn key() -> IdentityKey {
     IdentityKey::from_secret("a deployment's secret")
 }
 
-/// Returns the rows of a source: the encoded record and the document of each.
+/// Returns the records of a source with this many rows, each with its document.
 fn source(rows: u64) -> Vec<(Encoded, Vec<u8>)> {
     (1..=rows).map(|row| encode(&record(row), None)).collect()
 }
 
 fn expected(source: &[(Encoded, Vec<u8>)]) -> Expected {
-    // The smallest limit, so that larger sources are spilled to disk.
+    // The limit of memory is 0, so that larger sources are sorted on disk.
     let mut expectation = Expectation::new(0);
     for (index, (encoded, _)) in source.iter().enumerate() {
         expectation.push(encoded.id, encoded.digest, 0, index as u64 + 1).expect("room for a temporary file");
@@ -125,7 +126,7 @@ async fn store(collection: &Collection<RawDocumentBuf>, source: &[(Encoded, Vec<
     }
 }
 
-/// Compares, and returns the names of the fields that differ.
+/// Compares the collection with the source, and adds the names of differing fields to the result.
 async fn verify(
     collection: &Collection<RawDocumentBuf>,
     source: &[(Encoded, Vec<u8>)],
@@ -154,7 +155,7 @@ fn names(difference: &Difference) -> Vec<&str> {
 }
 
 #[test]
-fn the_same_documents_are_clean_with_and_without_lineage() {
+fn equal_documents_have_no_differences_with_and_without_lineage() {
     run(async {
         let collection = collection("clean").await;
         let source = source(2500);
@@ -172,7 +173,7 @@ fn the_same_documents_are_clean_with_and_without_lineage() {
 }
 
 #[test]
-fn an_empty_collection_and_an_absent_one_lack_everything() {
+fn in_an_empty_or_absent_collection_all_documents_are_missing() {
     run(async {
         let absent = collection("absent").await;
         let found = verify(&absent, &source(3), false).await;
@@ -185,8 +186,8 @@ fn an_empty_collection_and_an_absent_one_lack_everything() {
     });
 }
 
-/// Stores one of three documents with a minimal change to `Bill`, `Room` or `At`, and expects the difference to be
-/// reported.
+/// Stores three documents, changes a field of one of them, and checks that this difference and no other is reported.
+/// `field` is the name of the field, and `shown` its expected and its stored value.
 async fn check_told_apart(name: &str, change: Document, field: &str, shown: (&str, &str)) {
     let collection = collection(name).await;
     let source = source(3);
@@ -208,7 +209,7 @@ async fn check_told_apart(name: &str, change: Document, field: &str, shown: (&st
 }
 
 #[test]
-fn int_and_long_one_ulp_minus_zero_and_one_millisecond_are_told_apart() {
+fn the_smallest_differences_of_numbers_and_dates_are_found() {
     run(async {
         let room = r#"{"$numberInt":"2"}"#;
         let zero = r#"{"$numberDouble":"0.0"}"#;
@@ -224,7 +225,7 @@ fn int_and_long_one_ulp_minus_zero_and_one_millisecond_are_told_apart() {
 }
 
 #[test]
-fn a_field_taken_away_added_or_moved_is_named() {
+fn a_removed_an_added_and_a_moved_field_are_named() {
     run(async {
         let collection = collection("shape").await;
         let source = source(3);
@@ -251,7 +252,7 @@ fn a_field_taken_away_added_or_moved_is_named() {
 }
 
 #[test]
-fn foreign_ids_of_every_type_are_extra_and_their_values_stay_hidden() {
+fn documents_with_other_types_of_ids_are_extra_and_their_ids_are_not_shown() {
     run(async {
         let collection = collection("foreign").await;
         let source = source(50);
@@ -294,7 +295,7 @@ fn foreign_ids_of_every_type_are_extra_and_their_values_stay_hidden() {
 }
 
 #[test]
-fn counts_stay_exact_when_the_list_is_capped() {
+fn counts_stay_exact_if_the_list_of_differences_is_cut_off() {
     run(async {
         let collection = collection("capped").await;
         let source = source(600);
@@ -306,7 +307,7 @@ fn counts_stay_exact_when_the_list_is_capped() {
         let listed = |kind: Kind| found.listed.iter().filter(|difference| difference.kind == kind).count();
         assert_eq!((listed(Kind::Missing), listed(Kind::Extra), found.listed.len()), (5, 5, 10));
         assert_eq!((found.records, found.expected), (400, 400));
-        // The first differences by `_id`, from whichever range they are.
+        // The list contains the first differences in `_id` order, although ranges of `_id`s are compared in parallel.
         let mut missing: Vec<String> = source[400..].iter().map(|(encoded, _)| encoded.id.to_string()).collect();
         missing.sort();
         let first = found.listed.iter().filter(|difference| difference.kind == Kind::Missing);
@@ -318,7 +319,7 @@ fn counts_stay_exact_when_the_list_is_capped() {
 }
 
 #[test]
-fn duplicates_and_conflicts_of_the_source_are_settled_before_the_comparison() {
+fn duplicates_and_conflicts_in_the_source_are_resolved_before_the_comparison() {
     run(async {
         let collection = collection("settled").await;
         let mut other = record(1);
@@ -332,10 +333,10 @@ fn duplicates_and_conflicts_of_the_source_are_settled_before_the_comparison() {
     });
 }
 
-/// The scan must read each of 20,000 documents exactly once although the server ends cursors and connections during
-/// it. This is a single test, because a fail point applies to the whole server.
+/// The scan must read each of 20,000 documents exactly once, although the server ends cursors and connections
+/// meanwhile. All failures are in one test, because a fail point applies to the whole server.
 #[test]
-fn a_scan_goes_on_where_its_cursor_died() {
+fn a_scan_continues_after_its_cursor_or_connection_ended() {
     let server = server_with_fail_points();
     run(async {
         let client = Client::with_uri_str(server.uri()).await.expect("connected");
