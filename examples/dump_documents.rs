@@ -1,7 +1,8 @@
 //! Writes the documents that a load of a source would send to the server, as BSON without separators and in the same
 //! order.
 //!
-//! Usage: `dump_documents SOURCE FILE`. The benchmark sends the file's documents to measure the time of the server alone.
+//! Usage: `dump_documents SOURCE FILE`. The benchmark sends the file's documents to measure the time of the server
+//! alone.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
@@ -68,8 +69,8 @@ impl Dump {
         self.answer_until(0)
     }
 
-    /// Adds a chunk. First lets the simulated server accept batches until at most `CHUNKS_MAX - 2` chunks are open: in a
-    /// load, one more chunk is being filled. The order of documents depends on the number of open chunks.
+    /// Adds a chunk. First lets the simulated server accept batches until at most `CHUNKS_MAX - 2` chunks are open: in
+    /// a load, one more chunk is being filled. The order of documents depends on the number of open chunks.
     fn take(&mut self, chunk: Chunk) -> Result<(), Box<dyn Error>> {
         let mut chunk = chunk.into_kinds().remove(0);
         self.answer_until(CHUNKS_MAX - 2)?;

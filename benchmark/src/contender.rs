@@ -1,5 +1,5 @@
-//! The contenders, which are the programs that the benchmark compares: the command line of each, and what is done before
-//! it runs.
+//! The contenders, which are the programs that the benchmark compares: the command line of each, and what is done
+//! before it runs.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -57,8 +57,7 @@ impl Inputs {
 
     /// Returns a message for each contender that cannot run on this machine.
     pub(crate) fn left_out(&self) -> Vec<&'static str> {
-        let missing =
-            "mongoimport is not on PATH (it is one of the MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
+        let missing = "mongoimport is not on PATH (it is one of the MongoDB Database Tools, https://www.mongodb.com/docs/database-tools/)";
         self.mongoimport.is_none().then_some(missing).into_iter().collect()
     }
 
@@ -125,8 +124,8 @@ fn without_indexes(spec: &str) -> String {
     kept
 }
 
-/// Copies the lines for whose number (counted from 0) `wanted` returns true. Returns the first line of `from`. A line is a
-/// row, because synthetic rows contain no line breaks.
+/// Copies the lines for whose number (counted from 0) `wanted` returns true. Returns the first line of `from`. A line
+/// is a row, because synthetic rows contain no line breaks.
 fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<String> {
     let doing = || format!("copying lines of {} to {}", from.display(), to.display());
     let mut reader = BufReader::new(File::open(from).doing(doing)?);

@@ -53,8 +53,8 @@ fn busy_seconds(line: &str) -> f64 {
     busy.map(|(_, ticks)| ticks).sum::<f64>() / TICKS
 }
 
-/// Returns the processor time in seconds from `/proc/PID/stat`: user and system time, fields 14 and 15. The second field is
-/// the name of the program in parentheses and may contain spaces.
+/// Returns the processor time in seconds from `/proc/PID/stat`: user and system time, fields 14 and 15. The second
+/// field is the name of the program in parentheses and may contain spaces.
 fn process_seconds(stat: &str) -> f64 {
     let after_name = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
     after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS

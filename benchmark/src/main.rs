@@ -1,7 +1,7 @@
-//! The benchmark: Medlift, the server alone (the floor), and common tools, measured on one fresh server.
+//! The benchmark: Medlift, the server alone (the floor), and common tools, measured on a fresh server for each scenario.
 //!
-//! Every contender is a whole process, measured from its start to its end. Before each contender, the database is dropped.
-//! The contenders take turns, so that other work on the machine disturbs all of them equally.
+//! Every contender is a whole process, measured from its start to its end. Before a contender that loads, the
+//! database is dropped. The contenders take turns, so that other work on the machine disturbs all of them equally.
 
 mod contender;
 mod inputs;

@@ -15,8 +15,8 @@ use testkit::wire::{Sequence, Wire};
 use testkit::{Doing, Error, Result};
 
 const TIMEOUT: Duration = Duration::from_mins(2);
-/// A batch is complete at this size. The server's limit for a message is 48 MB; the difference is enough for the command and
-/// one more document.
+/// A batch is complete at this size. The server's limit for a message is 48 MB; the difference is enough for the
+/// command and one more document.
 const BATCH_BYTES_MAX: usize = 30_000_000;
 /// Offset of the 16 bytes of a UUID `_id` in a document. Before them are the document's length (4 bytes), the element's
 /// type (1) and name (4), and the value's length (4) and subtype (1).
@@ -29,7 +29,8 @@ pub(crate) struct Pace {
     pub(crate) batch_docs: usize,
     /// Number of connections that insert at the same time.
     pub(crate) connections: usize,
-    /// Whether each `_id` is replaced by an increasing number, so that the server always inserts at the end of the index.
+    /// Whether each `_id` is replaced by an increasing number, so that the server always inserts at the end of the
+    /// index.
     pub(crate) growing_id: bool,
     /// Maximum number of documents to send.
     pub(crate) docs_max: u64,

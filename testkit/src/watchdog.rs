@@ -1,5 +1,5 @@
-//! Cleans up after a process (the parent), however it ends. The watchdog is a shell that waits until the parent has ended.
-//! Then it kills the mongod that the parent started and removes mongod's files.
+//! Cleans up after a process (the parent), however it ends. The watchdog is a shell that waits until the parent has
+//! ended. Then it kills the mongod that the parent started and removes mongod's files.
 //!
 //! `Drop` cannot do this: it does not run in a process that is killed, or for a static. The shell reads from a pipe to
 //! which only the parent can write. When the parent ends, the shell therefore reads the end of the file.
@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{Doing, Result};
 
-/// The shell's script. Each line from the pipe replaces the target: a process id, or a process group with a minus before
-/// it, or nothing if the line is empty. The line `keep` ends the watchdog. The script removes the directory twice, because
-/// a process that was just killed may still write a file.
+/// The shell's script. Each line from the pipe replaces the target: a process id, or a process group with a minus
+/// before it, or nothing if the line is empty. The line `keep` ends the watchdog. The script removes the directory
+/// twice, because a process that was just killed may still write a file.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do
@@ -48,8 +48,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts a watchdog that removes `dir` when the parent ends. The watchdog has its own process group, so that Ctrl-C
-    /// in a terminal does not end it.
+    /// Starts a watchdog that removes `dir` when the parent ends. The watchdog has its own process group, so that
+    /// Ctrl-C in a terminal does not end it.
     pub fn guard(dir: Option<&Path>) -> Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "medlift-watchdog"]).args(dir).current_dir("/").process_group(0);

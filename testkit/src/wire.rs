@@ -1,7 +1,7 @@
 //! A minimal client of the MongoDB wire protocol: `OP_MSG` over one TCP connection, without TLS, sign-in or retries.
 //!
-//! It sets up test servers, because the driver is too large for this crate. The benchmark uses it to measure the time of
-//! the server alone: it sends documents that are already encoded. Format:
+//! It sets up test servers, because the driver is too large for this crate. The benchmark uses it to measure the time
+//! of the server alone: it sends documents that are already encoded. Format:
 //! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
 
 use std::io::{Read, Write};
@@ -25,8 +25,8 @@ pub struct Wire {
     message: Vec<u8>,
 }
 
-/// A document sequence: documents that follow the command in the same message, as in bulk inserts. In the protocol, this is
-/// a section of kind 1.
+/// A document sequence: documents that follow the command in the same message, as in bulk inserts. In the protocol,
+/// this is a section of kind 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
     /// The argument of the command that the documents are, such as `documents` for `insert`.
@@ -69,7 +69,8 @@ impl Wire {
         let mut header = [0; HEADER_BYTES];
         self.stream.read_exact(&mut header).doing(doing)?;
         let length = usize::try_from(int32_at(&header, 0)).unwrap_or(0);
-        // The smallest message has a header, 4 bytes of flags, 1 byte for the section's kind, and an empty document of 5.
+        // The smallest message has a header, 4 bytes of flags, 1 byte for the section's kind, and an empty document of
+        // 5.
         if !(HEADER_BYTES + 4 + 1 + 5..=MESSAGE_BYTES_MAX).contains(&length) || int32_at(&header, 12) != OP_MSG {
             return Err(Error::failed(format!("{}: not an OP_MSG reply", doing())));
         }

@@ -61,7 +61,8 @@ fn stop_in(dir: &Path) -> Result<()> {
     remove(dir).doing(|| format!("removing {}", dir.display()))
 }
 
-/// Removes the directory. Repeats this if it fails, because a process that was just killed may still write a file there.
+/// Removes the directory. Repeats this if it fails, because a process that was just killed may still write a file
+/// there.
 fn remove(dir: &Path) -> io::Result<()> {
     let mut result = Ok(());
     for _ in 0..REMOVAL_ATTEMPTS {
@@ -124,8 +125,8 @@ struct Running {
     uri: String,
 }
 
-/// Returns the demonstration's server if it runs. The port in `STATE_FILE` may belong to another program by now. A server
-/// counts only if its data directory is the demonstration's.
+/// Returns the demonstration's server if it runs. The port in `STATE_FILE` may belong to another program by now. A
+/// server counts only if its data directory is the demonstration's.
 fn running(dir: &Path) -> Option<Running> {
     let state = fs::read_to_string(dir.join(STATE_FILE)).ok()?;
     let (port, uri) = state.trim_end().split_once('\n')?;

@@ -1,8 +1,8 @@
 //! Checks the dependencies: licences, sources, duplicates, withdrawn versions, known vulnerabilities.
 //!
-//! The policy is in `deny.toml`, and cargo-deny checks it. The known vulnerabilities (advisories) are in a database, which
-//! is a separate git repository. If it cannot be reached, a warning says that advisories were not checked, and all other
-//! checks run.
+//! The policy is in `deny.toml`, and cargo-deny checks it. The known vulnerabilities (advisories) are in a database,
+//! which is a separate git repository. If it cannot be reached, a warning says that advisories were not checked, and
+//! all other checks run.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -44,7 +44,8 @@ fn check(deny: &PathBuf, which: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Error::failed(format!("cargo-deny refused {}", which.join(", ")))) }
 }
 
-/// Lets cargo resolve exactly the versions of the lock file again. cargo fails if a version was withdrawn from crates.io.
+/// Lets cargo resolve exactly the versions of the lock file again. cargo fails if a version was withdrawn from
+/// crates.io.
 fn refuse_yanked(lock_file: &str) -> Result<()> {
     let doing = || "preparing the check for withdrawn versions".to_owned();
     let scratch = tempfile::tempdir().doing(doing)?;

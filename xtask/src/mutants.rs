@@ -2,7 +2,8 @@
 //! body. At least one test must fail for each mutant; otherwise the mutant survives.
 //!
 //! Each mutant is tested by the unit tests first. If they all pass, it is tested by the integration tests of
-//! `INTEGRATION`, which share one mongod. `.cargo/mutants.toml` lists the mutants that may survive, each with its reason.
+//! `INTEGRATION`, which share one mongod. `.cargo/mutants.toml` lists the mutants that may survive, each with its
+//! reason.
 
 use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,8 +172,8 @@ fn program(dir: &Path) -> Result<PathBuf> {
     if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }
 }
 
-/// Returns the options that select these mutants. cargo-mutants ignores the pattern for mutants that remove a field of a
-/// struct. Therefore the options also limit the files.
+/// Returns the options that select these mutants. cargo-mutants ignores the pattern for mutants that remove a field of
+/// a struct. Therefore the options also limit the files.
 fn selected(names: &[String]) -> Vec<String> {
     let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
     let files = files.into_iter().map(|file| format!("--file={file}"));

@@ -50,8 +50,8 @@ fn prove_it_runs(path: &Path) -> Result<()> {
     Err(Error::failed(format!("{} does not run: {}{}", path.display(), said.trim_end(), advice(&said))))
 }
 
-/// Returns the command that installs the Debian package of a library that the dynamic linker did not find. `said` is the
-/// linker's message.
+/// Returns the command that installs the Debian package of a library that the dynamic linker did not find. `said` is
+/// the linker's message.
 fn advice(said: &str) -> String {
     let packages = [("libcurl.so.4", "libcurl4"), ("libssl.so.3", "libssl3"), ("libcrypto.so.3", "libssl3")];
     packages

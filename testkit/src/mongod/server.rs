@@ -358,15 +358,18 @@ impl Server {
             let exited = self.process.exit_status();
             if exited.is_some() || Instant::now() > deadline {
                 let state = exited.map_or_else(|| "gave up waiting".to_owned(), |status| status.to_string());
-                return Err(Error::failed(format!("waiting until mongod says that {what}: {state}\n{}", self.last_words())));
+                return Err(Error::failed(format!(
+                    "waiting until mongod says that {what}: {state}\n{}",
+                    self.last_words()
+                )));
             }
             thread::sleep(POLL);
         }
         Ok(())
     }
 
-    /// Returns true if the log contains `sign` after `offset`. The log is used because reading it needs neither TLS nor a
-    /// sign-in.
+    /// Returns true if the log contains `sign` after `offset`. The log is used because reading it needs neither TLS nor
+    /// a sign-in.
     fn log_says(&self, sign: &str, offset: u64) -> bool {
         let log = fs::read(self.log()).unwrap_or_default();
         let new = log.get(usize::try_from(offset).unwrap_or(0)..).unwrap_or_default();

@@ -17,8 +17,8 @@ use testkit::{Doing, Error, Result, root};
 /// Name of the real data set, and the number of documents that a load of it writes.
 const REAL_FILE: &str = "healthcare_dataset.csv";
 const REAL_DOCUMENTS: u64 = 54_966;
-/// Limit for the size of Medlift's image. The image contains the binary, the certificate authorities and Debian's minimal
-/// root file system. A larger image contains something by mistake.
+/// Limit for the size of Medlift's image. The image contains the binary, the certificate authorities and Debian's
+/// minimal root file system. A larger image contains something by mistake.
 const IMAGE_BYTES_MAX: u64 = 200_000_000;
 const FORBIDDEN: &str = "Unauthorized";
 
@@ -71,7 +71,10 @@ fn test(stack: &Stack) -> Result<()> {
     let passwords = stack.passwords()?;
     let sample = stored(stack, &passwords)?;
     let again = load(stack, "sample.csv")?;
-    expect(count(&again, "written")? == 0 && sample > 0, "the sample is loaded at the start, and a second load writes nothing")?;
+    expect(
+        count(&again, "written")? == 0 && sample > 0,
+        "the sample is loaded at the start, and a second load writes nothing",
+    )?;
     let total = sample + load_real_file(stack)?;
     expect(stored(stack, &passwords)? == total, "the reader sees all loaded documents")?;
     step("sign in from outside as each user");

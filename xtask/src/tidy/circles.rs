@@ -36,7 +36,11 @@ impl Neighbours {
                 let reached = reach(files, name);
                 if reached.contains(name.as_str()) {
                     let path = format!("{folder}/{name}.rs");
-                    violations.push(Violation::new(&path, 1, "the file is in a circle: it uses a file of this folder that also uses it"));
+                    violations.push(Violation::new(
+                        &path,
+                        1,
+                        "the file is in a circle: it uses a file of this folder that also uses it",
+                    ));
                 }
             }
         }
@@ -44,8 +48,8 @@ impl Neighbours {
     }
 }
 
-/// Returns the first names of a path after `super::`: one name, or several if a list in braces follows. Names that are not
-/// files of the folder have no effect.
+/// Returns the first names of a path after `super::`: one name, or several if a list in braces follows. Names that are
+/// not files of the folder have no effect.
 fn first_names(rest: &str) -> Vec<String> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let name = |text: &str| text.trim_start().chars().take_while(|&c| is_name(c)).collect::<String>();

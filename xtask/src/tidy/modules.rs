@@ -183,8 +183,8 @@ impl Used {
         self.crates.extend(crates.map(|(name, _)| (module.to_owned(), (*name).to_owned())));
     }
 
-    /// Returns a violation for each entry of the tables that no code uses. Such an entry would permit a later dependency
-    /// without a decision.
+    /// Returns a violation for each entry of the tables that no code uses. Such an entry would permit a later
+    /// dependency without a decision.
     pub(super) fn unused(&self) -> Vec<Violation> {
         let violation = |message: String| Violation::new("xtask/src/tidy/modules.rs", 1, message);
         let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
@@ -198,7 +198,9 @@ impl Used {
         }
         for (name, modules) in CRATES {
             let unused = modules.iter().filter(|module| !self.crates.contains(&pair(module, name)));
-            violations.extend(unused.map(|module| violation(format!("no code of {module} uses the crate {name}; remove the entry"))));
+            violations.extend(
+                unused.map(|module| violation(format!("no code of {module} uses the crate {name}; remove the entry"))),
+            );
         }
         let missing = PURE.iter().filter(|module| !self.modules.contains(**module));
         violations.extend(missing.map(|module| violation(format!("there is no module {module}"))));

@@ -32,7 +32,11 @@ pub(super) fn check_any(path: &str, bytes: &[u8]) -> Vec<Violation> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     violations.extend(machine_paths(path, text));
     if path == "README.md" && text.lines().count() > README_LINES_MAX {
-        violations.push(Violation::new(path, README_LINES_MAX + 1, format!("README.md must fit one page: {README_LINES_MAX} lines")));
+        violations.push(Violation::new(
+            path,
+            README_LINES_MAX + 1,
+            format!("README.md must fit one page: {README_LINES_MAX} lines"),
+        ));
     }
     violations
 }
@@ -46,8 +50,7 @@ pub(super) fn check_rust(source: &Source<'_>) -> Vec<Violation> {
         violations.push(Violation::new(source.path, 1, message));
     }
     for function in source.functions().iter().filter(|function| function.lines > FUNCTION_LINES_MAX) {
-        let message =
-            format!("fn {} has {} lines; the limit is {FUNCTION_LINES_MAX}", function.name, function.lines);
+        let message = format!("fn {} has {} lines; the limit is {FUNCTION_LINES_MAX}", function.name, function.lines);
         violations.push(Violation::new(source.path, function.line, message));
     }
     for word in UNFINISHED {
@@ -68,7 +71,9 @@ fn machine_paths(path: &str, text: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     for prefix in MACHINE_PATHS.iter().map(|parts| parts.concat()) {
         let lines = text.lines().enumerate().filter(|(_, line)| line.contains(&prefix));
-        violations.extend(lines.map(|(index, _)| Violation::new(path, index + 1, "this path exists only on a developer's machine")));
+        violations.extend(
+            lines.map(|(index, _)| Violation::new(path, index + 1, "this path exists only on a developer's machine")),
+        );
     }
     violations
 }
