@@ -1,4 +1,4 @@
-"""Loads admissions into MongoDB with pymongoarrow: a typed Arrow table out of the file, written as it is, uncleaned.
+"""Loads admissions into MongoDB with pymongoarrow: reads the file into a typed Arrow table and writes it uncleaned.
 
 usage: arrow.py FILE URI DATABASE COLLECTION
 """

@@ -1,9 +1,9 @@
-"""Runs a command and says what it cost: wall clock, processor time, peak memory.
+"""Runs a command and writes its cost to a file: elapsed time, processor time, peak memory.
 
 usage: measure.py RESULT COMMAND [ARGUMENT…]
 
-The cost goes to the file RESULT as JSON. The kernel keeps these numbers for whoever waits for a process; Python's
-standard library hands them out, Rust's does not.
+RESULT is the file for the cost, as JSON. This is a Python program because the cost is a result of the system call
+`wait4`: Python's standard library has this call, and Rust's does not.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Loads admissions into MongoDB the way people write it: pandas to clean, pymongo to insert.
+"""Loads admissions into MongoDB with a typical script: pandas cleans the rows, pymongo inserts them.
 
 usage: script.py FILE URI DATABASE COLLECTION
 """
