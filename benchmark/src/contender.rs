@@ -47,7 +47,7 @@ impl Contender {
         Self { name: name.into(), prepare: vec![Step::Drop], command, accepted: &[0] }
     }
 
-    /// Replaces the drop of the database by these steps.
+    /// Sets the steps before each measurement. Without this call, the database is dropped.
     pub(crate) fn after(mut self, prepare: Vec<Step>) -> Self {
         self.prepare = prepare;
         self

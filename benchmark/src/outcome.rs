@@ -66,7 +66,7 @@ impl Result {
 }
 
 impl Outcome {
-    /// The results as a Markdown table.
+    /// Returns the results as a Markdown table.
     pub(crate) fn table(&self) -> String {
         let runs = self.results.first().map_or(0, |result| result.samples.len());
         let Self { scenario, rows, cache_mb, server, note, .. } = self;
