@@ -107,7 +107,8 @@ impl Format {
     }
 }
 
-/// Returns `Json` if the first object takes more than one line, otherwise `Ndjson`.
+/// Returns `Json` if the first object is on several lines, or if another object follows on the same line. Otherwise
+/// returns `Ndjson`.
 fn json_by_first_object(sample: &[u8]) -> Format {
     let text = sample.trim_ascii_start();
     let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
@@ -117,7 +118,9 @@ fn json_by_first_object(sample: &[u8]) -> Format {
         Some(Err(error)) if error.classify() == Category::Eof => text.trim_ascii_end().len(),
         _ => 0,
     };
-    if text[..end].contains(&b'\n') { Format::Json } else { Format::Ndjson }
+    let next = text[end..].iter().find(|byte| !b" \t,".contains(byte));
+    let is_json = text[..end].contains(&b'\n') || end > 0 && next == Some(&b'{');
+    if is_json { Format::Json } else { Format::Ndjson }
 }
 
 #[cfg(test)]
@@ -140,6 +143,10 @@ mod tests {
             check(damaged, None, Format::Ndjson);
         }
         for json in ["[\n {\"a\":1}]", "[]", "[{", "{\n\"a\": 1\n}\n{\n\"a\": 2\n}", "{\"a\":\n[1,"] {
+            check(json, None, Format::Json);
+            check(json, Some(FormatName::Json), Format::Json);
+        }
+        for json in ["{\"a\":1} {\"a\":2}", "{\"a\":1}{\"a\":2}\n{\"a\":3}\n", "{\"a\":1},\t{\"a\":2}\n"] {
             check(json, None, Format::Json);
             check(json, Some(FormatName::Json), Format::Json);
         }

@@ -1,5 +1,7 @@
 //! Tests of the whole reader: its output must not depend on how the source is delivered or cut.
 
+mod documents;
+
 use std::io::{self, Cursor, Read};
 
 use proptest::prelude::*;
@@ -402,87 +404,4 @@ fn a_row_may_be_longer_than_the_largest_document() {
     const MIB: usize = 1 << 20;
     let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
     assert_eq!((encoding, row_bytes_max, block_bytes, sample_bytes), (None, 36 * MIB, MIB, 8 * MIB));
-}
-
-#[test]
-fn each_json_value_is_a_row_on_its_line() {
-    use Ending::{OpenArray, Truncated, Whole};
-    let check = |text: &str, expected: &[(&str, u64, Ending)]| {
-        for (block_bytes, drip_bytes) in [(1 << 20, 1 << 20), (1, 1), (3, 2)] {
-            let options = ReadOptions { block_bytes, ..options() };
-            let rows = read(text.as_bytes(), Framing::Documents, &options, drip_bytes).unwrap();
-            let seen: Vec<(&str, u64, Ending)> =
-                rows.iter().map(|row| (std::str::from_utf8(&row.text).unwrap(), row.line, row.ending)).collect();
-            assert_eq!(seen, expected, "{text:?} in blocks of {block_bytes}");
-        }
-    };
-    check("[]", &[]);
-    check(" [ \r\n ] \n", &[]);
-    check("[{\"a\":1},{\"a\":2}]", &[("{\"a\":1}", 1, Whole), ("{\"a\":2}", 1, Whole)]);
-    check("[\n {\n\"a\": [1]\n },\r\n{}\n]\n", &[("{\n\"a\": [1]\n }", 2, Whole), ("{}", 5, Whole)]);
-    check("{\"a\":\n1}\n{}{\"b\":2}", &[("{\"a\":\n1}", 1, Whole), ("{}", 3, Whole), ("{\"b\":2}", 3, Whole)]);
-    check("[{}] [{\"a\":1}]", &[("{}", 1, Whole), ("{\"a\":1}", 1, Whole)]);
-    check(
-        "[[{}],\"x,]\",12 ,null]",
-        &[("[{}]", 1, Whole), ("\"x,]\"", 1, Whole), ("12", 1, Whole), ("null", 1, Whole)],
-    );
-    let signs = r#"{"}\"]\\":"{[\\"}"#;
-    check(&format!("[{signs},{signs}]"), &[(signs, 1, Whole), (signs, 1, Whole)]);
-    // The source ends too early.
-    check("[{\"a\":1},", &[("{\"a\":1}", 1, Whole), ("", 1, OpenArray)]);
-    check("[\n", &[("", 2, OpenArray)]);
-    check("[{\"a\":1},{\"a\":", &[("{\"a\":1}", 1, Whole), ("{\"a\":", 1, Truncated)]);
-    check("[{\"a", &[("{\"a", 1, Truncated)]);
-    check("[\"\\", &[("\"\\", 1, Truncated)]);
-    check("[12", &[("12", 1, Truncated)]);
-    check("12", &[("12", 1, Whole)]);
-    // A value that is not valid does not take the next one with it.
-    check("[{\"a\":[1},{}]", &[("{\"a\":[1}", 1, Whole), ("{}", 1, Whole)]);
-    check("[{\"a\":\"x},\n{}]", &[("{\"a\":\"x},\n{}", 1, Whole)]);
-    check("[{\"a\":\"x\n},{}]", &[("{\"a\":\"x\n}", 1, Whole), ("{}", 2, Whole)]);
-    check("[{\"a\":{\"b\":1},{}]{}", &[("{\"a\":{\"b\":1},{}", 1, Whole), ("{}", 1, Whole)]);
-    check("}{}]x", &[("}", 1, Whole), ("{}", 1, Whole), ("]", 1, Whole), ("x", 1, Whole)]);
-}
-
-#[test]
-fn a_json_value_that_is_too_long_is_cut_and_the_next_one_is_whole() {
-    let options = ReadOptions { row_bytes_max: 8, block_bytes: 3, ..options() };
-    let rows = read(b"[{\"a\":1},{\"a\":\"]},{\"},\n{\"b\":2}]", Framing::Documents, &options, 100).unwrap();
-    let seen: Vec<(&[u8], u64, Ending)> = rows.iter().map(|row| (row.text.as_slice(), row.line, row.ending)).collect();
-    let expected: [(&[u8], u64, Ending); 3] =
-        [(b"{\"a\":1}", 1, Ending::Whole), (b"{\"a\":\"]}", 1, Ending::TooLong), (b"{\"b\":2}", 2, Ending::Whole)];
-    assert_eq!(seen, expected);
-}
-
-proptest! {
-    #[test]
-    fn between_json_values_is_nothing_but_commas_brackets_and_blanks(
-        text in "[\\[\\]{}\",\\\\ \n\ra1]{0,40}", block_bytes in 1_usize..9, drip_bytes in 1_usize..5,
-    ) {
-        let text = format!("[{text}");
-        let cut = ReadOptions { block_bytes, ..options() };
-        let rows = read(text.as_bytes(), Framing::Documents, &cut, drip_bytes).unwrap();
-        prop_assert_eq!(&rows, &read(text.as_bytes(), Framing::Documents, &options(), 1 << 20).unwrap());
-        let mut end = 0;
-        for row in &rows {
-            let start = row.offset as usize;
-            let lines = text[..start].matches('\n').count() as u64;
-            prop_assert_eq!(row.line, lines + 1);
-            prop_assert!(text[end..start].bytes().all(|byte| b"[], \r\n".contains(&byte)), "{:?}", &text[end..start]);
-            // The carriage returns after a row are not part of it.
-            end = start + row.text.len();
-        }
-        prop_assert!(text[end..].bytes().all(|byte| b"[], \r\n".contains(&byte)), "{:?}", &text[end..]);
-    }
-
-    #[test]
-    fn the_values_of_a_json_array_are_the_rows(
-        texts in proptest::collection::vec("[\\[\\]{}\",\\\\é \u{1}-]{0,9}", 0..6), pretty in any::<bool>(),
-    ) {
-        let values: Vec<serde_json::Value> = texts.iter().map(|text| serde_json::json!({ text: [text, { "a": text }] })).collect();
-        let json = if pretty { serde_json::to_string_pretty(&values) } else { serde_json::to_string(&values) }.unwrap();
-        let rows = read(json.as_bytes(), Framing::Documents, &options(), 1 << 20).unwrap();
-        let seen: Vec<serde_json::Value> = rows.iter().map(|row| serde_json::from_slice(&row.text).unwrap()).collect();
-        prop_assert_eq!(seen, values);
-    }
 }

@@ -59,3 +59,24 @@ fn damage_in_an_array_is_rejected_corrected_and_loaded() {
     let summary = place.load(&corrected, &spec, 0);
     assert_eq!(counts(&summary, &["read", "written"]), [1, 1]);
 }
+
+#[test]
+fn the_objects_after_a_damaged_object_are_loaded() {
+    let place = Place::new("json_after_damage");
+    let spec = spec(&place);
+    let spec = ["--spec", text(&spec)];
+    for (name, separator) in [("lines.json", ",\n"), ("one_line.json", ",")] {
+        let mut objects: Vec<String> = (0..3000).map(|number| json!({ "visit.number": number }).to_string()).collect();
+        for (damaged, replacement) in [(1000, "{\"visit.number\":\"1000"), (2000, "{\"visit.number\":2000")] {
+            replacement.clone_into(&mut objects[damaged]);
+        }
+        objects[1000].push('}');
+        let source = place.write(name, format!("[{}]\n", objects.join(separator)));
+        let summary = place.load(&source, &spec, 4);
+        assert_eq!(counts(&summary, &["read", "rejected"]), [3000, 2], "{name}");
+        let rejects = std::fs::read_to_string(source.with_file_name(format!("{name}.rejects.csv"))).unwrap();
+        let lines: Vec<&str> = rejects.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+        let expected = if separator == "," { ["1", "1"] } else { ["1001", "2001"] };
+        assert_eq!(lines, expected, "{rejects}");
+    }
+}

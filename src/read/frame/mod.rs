@@ -62,10 +62,19 @@ struct Place {
     start: usize,
     /// First byte that is not scanned yet.
     at: usize,
+    /// Number of bytes of the current row that are no longer in the buffer, because the row is too long.
+    dropped: usize,
     /// Line of the source on which the current row starts, from 1.
     line: u64,
     /// Number of line ends inside the current row.
     lines_inside: u64,
+}
+
+impl Place {
+    /// Returns the number of scanned bytes of the current row.
+    const fn row_bytes(&self) -> usize {
+        self.dropped + self.at - self.start
+    }
 }
 
 impl Framer {
@@ -74,9 +83,9 @@ impl Framer {
             Framing::Lines => Ends::Lines(Lines { line_end: b'\n' }),
             Framing::Delimited(Dialect { line_end, quote: None, escape: None, .. }) => Ends::Lines(Lines { line_end }),
             Framing::Delimited(dialect) => Ends::Quoted(Quoted::new(dialect)),
-            Framing::Documents => Ends::Documents(Documents::default()),
+            Framing::Documents => Ends::Documents(Documents::new(row_bytes_max)),
         };
-        Self { ends, row_bytes_max, place: Place { start: 0, at: 0, line: 1, lines_inside: 0 } }
+        Self { ends, row_bytes_max, place: Place { start: 0, at: 0, dropped: 0, line: 1, lines_inside: 0 } }
     }
 
     /// Returns the next row that ends in `bytes`. Its `offset` is always 0; the caller sets it. `is_complete` means
@@ -84,6 +93,7 @@ impl Framer {
     pub(super) fn next(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         loop {
             let Some(end) = self.find_end(bytes) else { return self.last(bytes, is_complete) };
+            debug_assert!(end > self.place.start || !matches!(self.ends, Ends::Documents(_)), "a JSON value has bytes");
             let line = self.place.line;
             let row = self.pass(end);
             if let Some(span) = self.span(bytes, row, line, Ending::Whole) {
@@ -113,7 +123,7 @@ impl Framer {
         };
         let place = &mut self.place;
         place.line += place.lines_inside + line_end as u64;
-        place.lines_inside = 0;
+        (place.lines_inside, place.dropped) = (0, 0);
         place.at = end + line_end;
         std::mem::replace(&mut place.start, place.at)..end
     }
@@ -141,12 +151,18 @@ impl Framer {
         }
         let Range { start, mut end } = row;
         if ending == Ending::Whole {
-            while end > start && bytes[end - 1] == b'\r' {
+            while end > start && self.is_after_row(bytes[end - 1]) {
                 end -= 1;
             }
         }
         let is_row = end > start || ending == Ending::OpenArray;
         is_row.then_some(RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending })
+    }
+
+    /// Returns true if the last byte of a row is not part of the row. A damaged JSON value is followed by a comma or
+    /// white space before the next value begins.
+    fn is_after_row(&self, last: u8) -> bool {
+        last == b'\r' || (matches!(self.ends, Ends::Documents(_)) && (last == b',' || documents::is_blank(last)))
     }
 
     /// Returns the beginning of a row that is too long, cut between two characters.
@@ -161,8 +177,8 @@ impl Framer {
     /// Returns the beginning of the current row if the row is already too long before its end was found. The caller
     /// skips its rest with [`skip`](Self::skip).
     pub(super) fn overflow(&self, bytes: &[u8]) -> Option<RowSpan> {
-        let Place { start, line, .. } = self.place;
-        (bytes.len() - start > self.row_bytes_max).then(|| self.too_long(bytes, start, line))
+        let Place { start, at, line, .. } = self.place;
+        (at - start > self.row_bytes_max).then(|| self.too_long(bytes, start, line))
     }
 
     /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If not, all
@@ -186,6 +202,7 @@ impl Framer {
         if let Ends::Quoted(quoted) = &mut self.ends {
             quoted.drop_front(bytes, length, &self.place);
         }
+        self.place.dropped += length.saturating_sub(self.place.start);
         self.place.start = self.place.start.saturating_sub(length);
         self.place.at -= length;
     }
