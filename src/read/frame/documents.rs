@@ -150,8 +150,9 @@ impl Documents {
         while let Some(&byte) = bytes.get(place.at) {
             match byte {
                 b' ' | b'\t' | b'\r' => {
-                    self.indent += usize::from(self.is_at_line_start);
-                    place.at += 1;
+                    let blanks = count_blanks(&bytes[place.at..]);
+                    self.indent += if self.is_at_line_start { blanks } else { 0 };
+                    place.at += blanks;
                     continue;
                 }
                 b'\n' => {
@@ -265,8 +266,12 @@ impl Documents {
     /// In `{"a":"x},{"a":1}` the quote after `x` is missing. Then the text ends with `,{` and a key follows the quote.
     /// The value is continued at that `{`.
     fn end_text(&mut self, text: &[u8], next: Option<u8>, place: &mut Place) -> bool {
-        self.state = if self.open.is_empty() { State::Nested } else { State::AfterText };
-        if self.open.is_empty() || !(text.ends_with(b",{") || text.ends_with(b", {")) {
+        if self.open.is_empty() || next.is_some_and(|next| matches!(next, b':' | b',' | b'}' | b']')) {
+            self.state = State::Nested;
+            return false;
+        }
+        self.state = State::AfterText;
+        if !text.ends_with(b",{") && !text.ends_with(b", {") {
             return false;
         }
         match next {
@@ -313,6 +318,11 @@ const fn follows_text(byte: u8) -> bool {
 /// Returns true if the byte is white space in JSON. A form feed, for example, is not.
 pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// Returns the number of blanks and carriage returns at the start of `bytes`.
+fn count_blanks(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r')).count()
 }
 
 /// Passes a word. It ends before white space, a comma, a bracket or a quote.
