@@ -66,11 +66,11 @@ fn the_objects_after_a_damaged_object_are_loaded() {
     let spec = spec(&place);
     let spec = ["--spec", text(&spec)];
     for (name, separator) in [("lines.json", ",\n"), ("one_line.json", ",")] {
-        let mut objects: Vec<String> = (0..3000).map(|number| json!({ "visit.number": number }).to_string()).collect();
-        for (damaged, replacement) in [(1000, "{\"visit.number\":\"1000"), (2000, "{\"visit.number\":2000")] {
-            replacement.clone_into(&mut objects[damaged]);
-        }
-        objects[1000].push('}');
+        let object = |number: usize| format!("{{\"visit\":{{\"number\":{number},\"ward\":\"a\"}}}}");
+        let mut objects: Vec<String> = (0..3000).map(object).collect();
+        // The closing quote is missing in one object, and both brackets in another one.
+        objects[1000] = objects[1000].replace("\"a\"", "\"a");
+        objects[2000] = objects[2000].replace('}', "");
         let source = place.write(name, format!("[{}]\n", objects.join(separator)));
         let summary = place.load(&source, &spec, 4);
         assert_eq!(counts(&summary, &["read", "rejected"]), [3000, 2], "{name}");
