@@ -134,7 +134,10 @@ fn documents_of_a_load_that_begins_during_the_verification_are_not_differences()
     let first = summary(&first.wait().expect_code(0));
     let verification = &first["verification"];
     assert_eq!(verification["extra"], 0);
-    assert!(verification["others"].as_u64().unwrap() > 0, "the scan ended before the second load wrote: {verification}");
+    assert!(
+        verification["others"].as_u64().unwrap() > 0,
+        "the scan ended before the second load wrote: {verification}"
+    );
 }
 
 /// Waits until a verification queries a range of the collection.

@@ -205,7 +205,7 @@ impl Load<'_> {
             // The ledger is read after the collection, because another load may begin while the collection is scanned.
             // Each load enters itself in the ledger before it writes its first document.
             if proof.extra > 0 && !self.is_alone(lane).await? {
-                proof.leave_extra();
+                proof.permit_extra();
             }
             let document = summary.document_mut(kind);
             document.verification = Some(proof);
