@@ -22,7 +22,7 @@ pub(super) struct Items {
     cells: Vec<Span>,
     /// Texts that are not a range of the array's own text.
     text: Vec<u8>,
-    /// Least number of bytes that the items take in the document.
+    /// Lower bound of the size of the present document, in bytes. It is computed from its items so far.
     document_bytes_min: usize,
 }
 
@@ -186,6 +186,11 @@ impl Cells {
         self.items.arrays.clear();
         self.items.cells.clear();
         self.items.text.clear();
+        self.begin_document();
+    }
+
+    /// Starts the size of a document at zero. The arrays that are parsed next belong to this document.
+    pub(super) fn begin_document(&mut self) {
         self.items.document_bytes_min = 0;
     }
 
@@ -217,8 +222,8 @@ impl ItemsOf<'_> {
         self.items.cells.len()
     }
 
-    /// Adds `count` empty cells, which take at least `bytes_min` bytes in the document. Returns that number for all
-    /// items of the row.
+    /// Adds `count` empty cells, which need at least `bytes_min` bytes in the document. Returns the least number of bytes
+    /// that all items of this document need.
     pub(super) fn push_empty(&mut self, count: usize, bytes_min: usize) -> usize {
         let len = self.items.cells.len() + count;
         self.items.cells.resize(len, ABSENT);

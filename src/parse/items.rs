@@ -13,7 +13,8 @@ use super::json::{DEPTH_MAX, Json, SetCells, Spelling, Text, is_nested, place_in
 use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Node, Spec, trim};
 
-/// MongoDB's limit for one document, bytes. A row whose items need more is refused before it takes more memory.
+/// MongoDB's limit for one document, in bytes. If the items of one document need more, the row is refused before the
+/// other items use memory.
 const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Least bytes of an element, besides its name: the type and the end of the name.
@@ -22,8 +23,18 @@ const ELEMENT_BYTES_MIN: usize = 2;
 /// The arrays of a source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrays {
-    /// The arrays among the spec's columns, each with its cell. A column that the source lacks has no cell.
-    arrays: Vec<(Option<usize>, Array)>,
+    /// The arrays among the spec's columns. The arrays of one document follow each other.
+    arrays: Vec<RowArray>,
+}
+
+/// An array that is a column of the source.
+#[derive(Debug, Clone)]
+struct RowArray {
+    /// `None` if the source lacks the column.
+    cell: Option<usize>,
+    /// The number of the document that contains the array, among the documents of a row.
+    document: usize,
+    array: Array,
 }
 
 /// One array and its items.
@@ -48,8 +59,12 @@ enum Item {
 impl Arrays {
     /// `cell_of_field` gives the cells of the fields in the source.
     pub(super) fn new(spec: &Spec, cell_of_field: &[Option<usize>]) -> Self {
-        let arrays = arrays_of(spec, &spec.columns());
-        Self { arrays: arrays.into_iter().map(|(_, array)| (cell_of_field[array.field], array)).collect() }
+        let row_array = |(_, array): (usize, Array)| RowArray {
+            cell: cell_of_field[array.field],
+            document: spec.shape.document_of(array.field),
+            array,
+        };
+        Self { arrays: arrays_of(spec, &spec.columns()).into_iter().map(row_array).collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,7 +74,12 @@ impl Arrays {
     /// Parses the items of all arrays of a row. An array that the source lacks has no items.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_items();
-        for (cell, array) in &mut self.arrays {
+        let mut present = 0;
+        for RowArray { cell, document, array } in &mut self.arrays {
+            if *document != present {
+                present = *document;
+                cells.begin_document();
+            }
             let range = match *cell {
                 None => 0..0,
                 Some(cell) => {
@@ -76,7 +96,7 @@ impl Arrays {
 
     /// Calls `see` with the field and the text of each value in the arrays of a parsed row.
     pub(super) fn each_value(&self, row: &str, cells: &Cells, see: &mut impl FnMut(usize, &str)) {
-        for (index, (_, array)) in self.arrays.iter().enumerate() {
+        for (index, RowArray { array, .. }) in self.arrays.iter().enumerate() {
             array.each_value(row, cells, cells.array(index), see);
         }
     }
@@ -84,7 +104,7 @@ impl Arrays {
     /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let mut unknown = Vec::new();
-        for (_, array) in &self.arrays {
+        for RowArray { array, .. } in &self.arrays {
             array.add_unknown("", &mut unknown);
         }
         unknown

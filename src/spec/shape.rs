@@ -53,6 +53,8 @@ pub struct Shape {
     pub roots: Vec<Node>,
     /// The groups that repeat.
     pub groups: Vec<Group>,
+    /// The first field of each document. A row gives several documents if the trees of several kinds were joined.
+    first_fields: Vec<usize>,
 }
 
 /// A column of the source: the values of one field, or a whole array. Columns inside the items of a repeating group are
@@ -76,7 +78,7 @@ pub struct Column<'s> {
 impl Shape {
     /// Builds the tree from the names of the fields. Fields with the same prefix must follow each other.
     pub fn new(fields: &[Field], groups: Vec<Group>) -> Self {
-        let mut shape = Self { roots: Vec::new(), groups };
+        let mut shape = Self { roots: Vec::new(), groups, first_fields: vec![0] };
         let mut roots = Vec::new();
         for (index, field) in fields.iter().enumerate() {
             shape.add(&mut roots, field, index, 0);
@@ -88,9 +90,10 @@ impl Shape {
     /// Joins the trees of several documents, each with its number of fields. The fields of the documents follow each
     /// other.
     pub(super) fn joined<'s>(shapes: impl Iterator<Item = (&'s Self, usize)>) -> Self {
-        let mut joined = Self { roots: Vec::new(), groups: Vec::new() };
+        let mut joined = Self { roots: Vec::new(), groups: Vec::new(), first_fields: Vec::new() };
         let mut first_field = 0;
         for (shape, fields) in shapes {
+            joined.first_fields.push(first_field);
             let first_group = joined.groups.len();
             joined.roots.extend(shape.roots.iter().map(|node| node.moved(first_field, first_group)));
             joined.groups.extend(shape.groups.iter().cloned());
@@ -172,6 +175,11 @@ impl Shape {
             marked = format!("{marked}{dot}{part}{mark}");
         }
         marked
+    }
+
+    /// Returns the number of the document that contains `field`: 0 for the first document of a row.
+    pub fn document_of(&self, field: usize) -> usize {
+        self.first_fields.iter().skip(1).take_while(|&&first| first <= field).count()
     }
 
     fn is_array(&self, name: &str) -> bool {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::spec::Dataset;
 
 /// A field and a group as TOML.
 const SPEC: &str = r#"
@@ -140,4 +141,30 @@ fn items_that_cannot_fit_a_document_are_refused_early() {
     assert_eq!(parse(&["7", &items(most), ""], true).map(|cells| cells.len()), Ok(most * 2));
     let refused = parse(&["7", &items(most + 1), ""], true).expect_err("too many");
     assert_eq!((refused.field, refused.reason), (Some(1), Reason::DocumentTooLarge));
+}
+
+#[test]
+fn each_document_of_a_row_has_a_size_of_its_own() {
+    let name = "x".repeat(1_000);
+    let group = |column: &str| {
+        format!(
+            "[[document.group]]\nname = 'g'\nrepeats = '{column}'\n[[document.field]]\nname = 'g.{name}'\n\
+             type = 'string'\npresence = 'optional'\nprivacy = 'none'\n"
+        )
+    };
+    let key = "[[document.field]]\nname = 'id'\ntype = 'string'\nprivacy = 'none'\n";
+    let document = |kind: &str, groups: &str| format!("[[document]]\nname = '{kind}'\n{key}{groups}");
+    let parse = |spec: &str| {
+        let spec = Dataset::from_toml(&format!("name = 'x'\n{spec}"), "test").expect("a right spec").columns;
+        let cell_of = |field: usize| (spec.fields[field].name != "id").then_some(0);
+        let mut arrays = Arrays::new(&spec, &(0..spec.fields.len()).map(cell_of).collect::<Vec<_>>());
+        let items = format!("[{}{{}}]", "{},".repeat(9_999));
+        let mut cells = Cells::default();
+        cells.push_borrowed(0..items.len());
+        arrays.parse(items.as_bytes(), &mut cells).map_err(|reject| reject.reason)
+    };
+    // Both arrays have 10,000 items of at least 1,005 bytes.
+    let two_arrays = group("one") + &group("two").replace("'g", "'h");
+    assert_eq!(parse(&document("a", &two_arrays)), Err(Reason::DocumentTooLarge));
+    assert_eq!(parse(&(document("a", &group("one")) + &document("b", &group("two")))), Ok(()));
 }
