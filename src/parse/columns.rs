@@ -11,7 +11,7 @@ pub(crate) const REJECT_COLUMNS: [&str; 5] =
 
 /// MongoDB's own key. A column `_id` belongs to a field only if the spec spells it exactly so, because `id` is a
 /// common column name and would otherwise match.
-const ID_COLUMN: &str = "_id";
+pub(super) const ID_COLUMN: &str = "_id";
 
 /// The columns that a spec knows: those of a row, or those of a repeating group's items.
 #[derive(Debug, Clone)]

@@ -96,6 +96,17 @@ pub enum LayoutError {
         /// The columns as the source spells them.
         columns: Vec<String>,
     },
+    /// Several documents of the spec read a column of a JSON source, and no text of a number or boolean is right for all
+    /// of them.
+    #[error(
+        "the documents of the spec read the column `{column}` in different notations. A number or boolean of JSON has no notation, \
+         so no text of it is right for all of these documents. Give the fields of this column the same `decimal`, or a common word \
+         in `truthy` and in `falsy`"
+    )]
+    TwoNotations {
+        /// The column as the spec names it.
+        column: String,
+    },
     /// All dates of a column fit two formats.
     #[error(
         "the dates of column `{column}` read as {first} and as {second} alike (03/04/2024 would be 3 April or 4 March); \

@@ -130,6 +130,9 @@ impl Layout {
         sample: &[u8],
     ) -> Result<Self, LayoutError> {
         let slots = json::Slots::new(columns, &spec.fields);
+        if let Some(column) = slots.contradictory() {
+            return Err(LayoutError::TwoNotations { column: column.to_owned() });
+        }
         let keys = json::keys(names, format, sample);
         if !keys.is_empty() {
             check_columns(columns, &keys, &sources_of(columns, names, &keys))?;

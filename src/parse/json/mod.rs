@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use self::walk::walk;
-use super::columns::Columns;
+use super::columns::{Columns, ID_COLUMN};
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
@@ -36,8 +36,8 @@ pub(super) struct Json {
     is_line: bool,
 }
 
-/// The cells of an object: one for each column. Fields of different documents that read one column in the same notation
-/// share a cell.
+/// The cells of an object: one for each column. Fields of different documents share a cell if they name the same column,
+/// as `Blood Type` and `blood_type` do.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
     /// For each column of the spec, the index of its cell.
@@ -53,14 +53,15 @@ impl Slots {
     pub(super) fn new(columns: &[Column<'_>], fields: &[Field]) -> Self {
         let (of_column, first_field) = (Vec::new(), Vec::new());
         let mut slots = Self { of_column, first_field, names: Vec::new(), spellings: Vec::new() };
-        let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
         for column in columns {
             let spelling = Spelling::of_column(column, fields);
-            let same_name = known.entry(column_key(column.column)).or_default();
-            let shared = same_name.iter().copied().find(|&slot| slots.spellings[slot] == spelling);
-            let slot = shared.unwrap_or(slots.spellings.len());
-            if shared.is_none() {
-                same_name.push(slot);
+            // `_id` and `id` are different columns.
+            let key = if column.column == ID_COLUMN { ID_COLUMN.to_owned() } else { column_key(column.column) };
+            let slot = *known.entry(key).or_insert(slots.spellings.len());
+            if let Some(shared) = slots.spellings.get_mut(slot) {
+                shared.join(spelling);
+            } else {
                 slots.spellings.push(spelling);
                 slots.first_field.push(column.field);
                 slots.names.push(column.column.to_owned());
@@ -68,6 +69,12 @@ impl Slots {
             slots.of_column.push(slot);
         }
         slots
+    }
+
+    /// Returns the name of a column if no text can be right for all fields that read the column.
+    pub(super) fn contradictory(&self) -> Option<&str> {
+        let slot = self.spellings.iter().position(|spelling| spelling.is_contradictory)?;
+        Some(&self.names[slot])
     }
 }
 
@@ -231,7 +238,7 @@ impl<'f, C: SetCells> Filling<'f, C> {
 
     /// Returns the text of a value in the notation of a cell.
     fn text_of(&mut self, value: &'f str, slot: usize) -> Text<'f> {
-        if matches!(self.json.slots.spellings[slot], Spelling::Array) {
+        if self.json.slots.spellings[slot].is_array {
             return Text::Borrowed(value);
         }
         let text = scalar(value).unwrap_or_else(|refusal| {

@@ -5,50 +5,87 @@ use std::borrow::Cow;
 use super::walk::walk;
 use crate::parse::dates::iso_text;
 use crate::reject::{Reason, Reject};
-use crate::spec::{Column, Field, FieldType};
+use crate::spec::{Column, Field, FieldType, same_spelling};
 
-/// The notation that a field's column expects for values that JSON writes in its own way. Cells are always
-/// interpreted by the rules of the spec, whatever the format.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::parse) enum Spelling {
-    AsJson,
-    /// The JSON text of an array.
-    Array,
-    /// Numbers with a decimal comma.
-    Comma,
-    /// The words for true and false.
-    Words(String, String),
+/// The notation in which a column expects numbers and booleans: `1,5` for the JSON number 1.5, or `ja` for true. The
+/// cleaner interprets cells by the rules of the spec, whatever the format of the source.
+#[derive(Debug, Clone, Default)]
+pub(in crate::parse) struct Spelling {
+    /// The cell is the JSON text of an array.
+    pub(super) is_array: bool,
+    /// The decimal mark, if a field of the column is a number.
+    decimal_comma: Option<bool>,
+    /// The words for true and false that every boolean field of the column accepts, if there is such a field.
+    words: Option<Words>,
+    /// No text can be right for all fields of the column, because one needs a decimal comma and another a decimal
+    /// point, or because their words differ.
+    pub(super) is_contradictory: bool,
+}
+
+/// The words for true and false.
+#[derive(Debug, Clone)]
+struct Words {
+    truthy: Vec<String>,
+    falsy: Vec<String>,
 }
 
 impl Spelling {
     pub(super) fn of_column(column: &Column<'_>, fields: &[Field]) -> Self {
-        if column.node.is_array() { Self::Array } else { Self::of(&fields[column.field]) }
+        if column.node.is_array() {
+            return Self { is_array: true, ..Self::default() };
+        }
+        Self::of(&fields[column.field])
     }
 
     pub(in crate::parse) fn of(field: &Field) -> Self {
-        let word = |words: &[String]| words.first().cloned().unwrap_or_default();
         match &field.kind {
             FieldType::Int32(format)
             | FieldType::Int64(format)
             | FieldType::Double(format)
-            | FieldType::Decimal128(format)
-                if format.decimal_comma =>
-            {
-                Self::Comma
+            | FieldType::Decimal128(format) => Self { decimal_comma: Some(format.decimal_comma), ..Self::default() },
+            FieldType::Bool { truthy, falsy } => {
+                let words = Words { truthy: truthy.clone(), falsy: falsy.clone() };
+                Self { words: Some(words), ..Self::default() }
             }
-            FieldType::Bool { truthy, falsy } => Self::Words(word(truthy), word(falsy)),
-            _ => Self::AsJson,
+            _ => Self::default(),
         }
+    }
+
+    /// Joins the notation of another field of the column. That field belongs to another kind of document.
+    pub(super) fn join(&mut self, other: Self) {
+        let has_other_mark =
+            matches!((self.decimal_comma, other.decimal_comma), (Some(mark), Some(other)) if mark != other);
+        self.decimal_comma = self.decimal_comma.or(other.decimal_comma);
+        let words_are_shared = match (&mut self.words, other.words) {
+            (Some(words), Some(other)) => words.keep_shared(&other),
+            (words, other) => {
+                *words = words.take().or(other);
+                true
+            }
+        };
+        self.is_contradictory |= has_other_mark || !words_are_shared;
     }
 
     /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
     pub(in crate::parse) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
-        match self {
-            Self::Words(truthy, _) if value == "true" => Text::Owned(truthy.clone()),
-            Self::Words(_, falsy) if value == "false" => Text::Owned(falsy.clone()),
-            Self::Comma if is_number(value) => Text::Owned(text.as_str().replace('.', ",")),
+        let first = |words: &[String]| Text::Owned(words.first().cloned().unwrap_or_default());
+        match (value, &self.words) {
+            ("true", Some(words)) => first(&words.truthy),
+            ("false", Some(words)) => first(&words.falsy),
+            _ if self.decimal_comma == Some(true) && is_number(value) => Text::Owned(text.as_str().replace('.', ",")),
             _ => text,
         }
+    }
+}
+
+impl Words {
+    /// Removes the words that `other` lacks. Returns true if words for true and for false are left.
+    fn keep_shared(&mut self, other: &Self) -> bool {
+        let lists = [(&mut self.truthy, &other.truthy), (&mut self.falsy, &other.falsy)];
+        lists.into_iter().all(|(words, others)| {
+            words.retain(|word| others.iter().any(|other| same_spelling(word, other)));
+            !words.is_empty()
+        })
     }
 }
 

@@ -215,3 +215,62 @@ fn an_error_on_a_later_line_of_an_object_is_found_by_its_byte() {
     check("{\"id\": x}", 8);
     check("{\n\"x\": {\n \"y\": x}}", 16);
 }
+
+/// Two kinds of documents, each with one field.
+fn two_kinds(first: &str, second: &str) -> Spec {
+    let kind = |name: &str, field: &str| {
+        format!("[[document]]\nname = '{name}'\n[[document.field]]\nname = 'f'\nprivacy = 'none'\n{field}\n")
+    };
+    let text = format!("name = 'x'\n{}{}", kind("a", first), kind("b", second));
+    crate::spec::Dataset::from_toml(&text, "a test").unwrap().columns
+}
+
+#[test]
+fn a_column_that_two_kinds_read_is_one_column_with_one_notation() {
+    let check = |first: &str, second: &str, value: &str, expected: &str| {
+        for (first, second) in [(first, second), (second, first)] {
+            let spec = two_kinds(&format!("column = 'The Value'\n{first}"), &format!("column = 'the_value'\n{second}"));
+            let row = format!("{{\"the_value\":{value}}}");
+            let layout = bind_with(&spec, &row, &LayoutOptions::default()).unwrap();
+            assert_eq!(
+                (&layout.header[..], &layout.cell_of_field[..]),
+                (&["The Value".to_owned()][..], &[Some(0); 2][..])
+            );
+            assert_eq!(
+                rows(&spec, &layout, row.as_bytes()),
+                [(Ok(()), vec![expected.to_owned()])],
+                "{first}, {second}"
+            );
+        }
+    };
+    let string = "type = 'string'";
+    check(string, string, "1.5", "1.5");
+    check("type = 'double'\ndecimal = ','", string, "1.5", "1,5");
+    check("type = 'bool'\ntruthy = ['ja']\nfalsy = ['nein']", string, "true", "ja");
+    let [german, short] = ["truthy = ['ja', 'J']\nfalsy = ['nein', 'n']", "truthy = ['j']\nfalsy = ['N']"];
+    check(&format!("type = 'bool'\n{german}"), &format!("type = 'bool'\n{short}"), "\"J\"", "J");
+    for (value, expected) in [("true", "J"), ("false", "n")] {
+        let spec = two_kinds(&format!("type = 'bool'\n{german}"), &format!("type = 'bool'\n{short}"));
+        let row = format!("{{\"f\":{value}}}");
+        let layout = bind_with(&spec, &row, &LayoutOptions::default()).unwrap();
+        assert_eq!(rows(&spec, &layout, row.as_bytes())[0].1, [expected]);
+    }
+}
+
+#[test]
+fn a_column_that_two_kinds_read_in_contradictory_notations_is_refused() {
+    let check = |first: &str, second: &str| {
+        let found = bind_with(&two_kinds(first, second), "{\"f\":1}", &LayoutOptions::default()).map(|_| ());
+        assert_eq!(found, Err(LayoutError::TwoNotations { column: "f".to_owned() }));
+    };
+    check("type = 'double'\ndecimal = ','", "type = 'decimal128'");
+    check("type = 'bool'\ntruthy = ['ja']\nfalsy = ['no']", "type = 'bool'\ntruthy = ['yes']\nfalsy = ['no']");
+    check("type = 'bool'\ntruthy = ['1']\nfalsy = ['0']", "type = 'bool'\ntruthy = ['1']\nfalsy = ['2']");
+}
+
+#[test]
+fn id_and_mongodbs_own_key_are_two_columns_of_two_kinds() {
+    let spec = two_kinds("type = 'string'\ncolumn = '_id'", "type = 'string'\ncolumn = 'id'");
+    let layout = bind_with(&spec, "{\"_id\":1,\"id\":2}", &LayoutOptions::default()).unwrap();
+    assert_eq!(layout.header, ["_id", "id"]);
+}
