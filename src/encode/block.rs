@@ -1,5 +1,6 @@
 //! The result of encoding a block.
 
+use super::Originals;
 use super::identity::{Digest, Id};
 use crate::clean::Tally;
 use crate::parse::Notices;
@@ -24,6 +25,8 @@ pub struct EncodedBlock {
     pub kinds: Vec<EncodedKind>,
     /// Refused rows.
     pub rejects: Vec<RejectedRow>,
+    /// The cells that several kinds read by different rules.
+    pub originals: Originals,
     /// Observations about the rows, including rejected ones.
     pub notices: Notices,
 }

@@ -12,6 +12,7 @@ pub mod extended_json;
 mod fit;
 mod hash_many;
 mod identity;
+mod originals;
 mod steps;
 mod stored;
 pub mod text;
@@ -24,6 +25,7 @@ pub use fit::fit;
 pub(crate) use hash_many::HASHED_TOGETHER;
 pub(crate) use identity::Digest;
 pub use identity::{Id, IdentityKey};
+pub use originals::Originals;
 pub use stored::Stored;
 pub(crate) use stored::{Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, same_fields, value_at};
 

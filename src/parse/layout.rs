@@ -206,6 +206,19 @@ impl Layout {
         }
     }
 
+    /// Returns the cells that several fields of `spec` read by different rules. Arrays are not among them, because only
+    /// one kind of document reads the column of an array.
+    pub(crate) fn contested_cells(&self, spec: &Spec) -> Vec<usize> {
+        let is_contested = |&cell: &usize| {
+            let mut fields = (0..spec.fields.len()).filter(|&field| self.cell_of_field[field] == Some(cell));
+            let Some(first) = fields.next().filter(|&field| self.array_of_field[field].is_none()) else { return false };
+            fields.any(|field| {
+                self.dates[field] != self.dates[first] || !spec.fields[field].reads_like(&spec.fields[first])
+            })
+        };
+        (0..self.header.len()).filter(is_contested).collect()
+    }
+
     /// Returns true if the source is a reject file.
     pub(super) fn is_reject_file(&self) -> bool {
         REJECT_COLUMNS.iter().all(|name| self.header.iter().any(|column| column == name))

@@ -207,7 +207,8 @@ impl<'a> Entries<'a> {
     }
 
     /// Makes the cells of a row again from its documents, in the source's columns and date formats. The row's own bytes
-    /// are no longer in memory.
+    /// are no longer in memory, except for the cells that the kinds read by different rules: no text of one document is
+    /// right for all of them.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         let mut cells = vec![Vec::new(); layout.header.len()];
@@ -225,6 +226,10 @@ impl<'a> Entries<'a> {
                     cells[cell] = text.into_bytes();
                 }
             }
+        }
+        let block = &self.settled[0].chunk.blocks[entry.block as usize];
+        for (cell, original) in block.originals.of_row(entry.row) {
+            cells[cell] = original.to_vec();
         }
         cells
     }

@@ -10,7 +10,7 @@ use std::thread;
 use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
-use crate::encode::{EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage};
+use crate::encode::{EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage, Originals};
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
@@ -190,6 +190,8 @@ pub struct Bench {
     run: Option<[u8; 16]>,
     parser: Parser,
     cells: Cells,
+    /// The cells that several kinds read by different rules.
+    contested: Arc<[usize]>,
     kinds: Vec<KindBench>,
 }
 
@@ -219,7 +221,8 @@ impl Bench {
             }
         };
         let kinds = plan.kinds.iter().map(kind).collect();
-        Self { source, run, parser: Parser::new(layout, &plan.spec), cells: Cells::default(), kinds }
+        let (parser, contested) = (Parser::new(layout, &plan.spec), layout.contested_cells(&plan.spec).into());
+        Self { source, run, parser, cells: Cells::default(), contested, kinds }
     }
 
     /// Parses, cleans, encodes and hashes all rows of a block in one pass. `memory` has one empty buffer for each kind
@@ -240,11 +243,16 @@ impl Bench {
             first_line: first.map_or(0, |span| span.line),
             first_offset: first.map_or(0, |span| span.offset),
             kinds: memory.into_iter().map(kind).collect(),
+            originals: Originals::new(Arc::clone(&self.contested)),
             ..EncodedBlock::default()
         };
         for (row, &span) in block.rows.iter().enumerate() {
-            if let Err(reject) = self.encode_row(block, span, row, &mut encoded) {
-                encoded.rejects.push(self.rejected(block, span, reject));
+            match self.encode_row(block, span, row, &mut encoded) {
+                Ok(()) => encoded.originals.push(|cell| self.cells.get(block.row(span), cell)),
+                Err(reject) => {
+                    encoded.rejects.push(self.rejected(block, span, reject));
+                    encoded.originals.push(|_| &[]);
+                }
             }
             if row % HASHED_TOGETHER == HASHED_TOGETHER - 1 {
                 self.name(&mut encoded);

@@ -32,6 +32,13 @@ pub struct Field {
     pub privacy: Privacy,
 }
 
+impl Field {
+    /// Returns true if both fields get the same value from each cell that they accept.
+    pub(crate) fn reads_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.clean == other.clean && self.null_markers == other.null_markers
+    }
+}
+
 /// Type of a field in the document.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FieldType {

@@ -92,7 +92,7 @@ impl ChunkBuilder {
     /// Adds the next block in source order. Returns the chunk if it is full.
     pub fn push(&mut self, block: EncodedBlock) -> Option<Chunk> {
         let rejected = block.rejects.iter().flat_map(|row| &row.cells).map(Vec::len).sum::<usize>();
-        self.bytes += block.documents_bytes() + rejected;
+        self.bytes += block.documents_bytes() + rejected + block.originals.bytes();
         let is_last_settled = block.sequence + 1 == self.settled_blocks;
         self.blocks.push(block);
         if self.bytes >= self.bytes_full || is_last_settled { self.finish() } else { None }

@@ -312,3 +312,51 @@ fn a_row_whose_second_document_is_too_large_leaves_none_of_the_first_kind() {
     assert_eq!(rejects, 1);
     assert!(found == encode("Ann,1\nCia,3\n").0);
 }
+
+/// Two kinds that read the column `Code` by different rules, and the column `Name` by the same rules.
+const TWO_READINGS: &str = "name = 'x'\n\
+    [[document]]\nname = 'a'\n[[document.field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
+    [[document.field]]\nname = 'Code'\ntype = 'string'\nclean = ['lower_case']\nnull_markers = ['-']\n\
+    presence = 'nullable'\nprivacy = 'none'\n\
+    [[document]]\nname = 'b'\n[[document.field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
+    [[document.field]]\nname = 'Code'\ntype = 'string'\nclean = ['upper_case']\nprivacy = 'none'\n";
+
+#[test]
+fn a_reject_has_the_original_cell_if_the_kinds_read_it_by_different_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.csv");
+    fs::write(&path, "Name,Code\n,x\n Ann ,aB\nBob,-\n").unwrap();
+    let policy =
+        Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
+    let plan_of = |path: &Path| {
+        let wishes = Wishes { sources: vec![path.display().to_string()], ..Wishes::default() };
+        Plan::new(Dataset::from_toml(TWO_READINGS, "a test").unwrap(), IdentityKey::default(), &wishes).unwrap()
+    };
+    let kinds_of = |plan: &Plan| {
+        let block = plan.open(0).unwrap().next_block(Block::default()).unwrap().unwrap();
+        let block = Bench::new(plan, 0, None).encode(&block, vec![Vec::new(), Vec::new()]);
+        Chunk::new(vec![block], &[policy, policy], false).into_kinds()
+    };
+    let documents = |kinds: &[KindChunk]| -> Vec<Vec<u8>> {
+        kinds.iter().flat_map(|kind| kind.entries.iter().map(|entry| kind.document(entry).to_vec())).collect()
+    };
+    let plan = plan_of(&path);
+    let kinds = kinds_of(&plan);
+    let expected = documents(&kinds);
+    let settle = |chunk: KindChunk| {
+        let outcomes = vec![Outcome::Refused(Refusal::Validation); chunk.entries.len()];
+        let (losers, exceptions, doubts) = (Losers::default(), Exceptions::default(), Doubts::default());
+        Settled { chunk: Arc::new(chunk), outcomes, losers, exceptions, doubts }
+    };
+    let settled: Vec<Settled> = kinds.into_iter().map(settle).collect();
+    let mut account = Account::open(&plan, None).unwrap();
+    assert!(account.prepare(&settled).unwrap());
+    account.settle(&settled, &LoadDocument { further: vec![TargetState::new("b")], ..load() }).unwrap();
+    account.rejects.finish().unwrap();
+    let rejects = dir.path().join("a.csv.rejects.csv");
+    let text = fs::read_to_string(&rejects).unwrap();
+    assert!(text.contains(",Ann,aB\n") && text.contains(",Bob,-\n"), "{text}");
+    let corrected = dir.path().join("corrected.csv");
+    fs::write(&corrected, text.lines().filter(|line| !line.ends_with(",x")).collect::<Vec<_>>().join("\n")).unwrap();
+    assert!(documents(&kinds_of(&plan_of(&corrected))) == expected, "a reload gives the same documents");
+}

@@ -1,0 +1,64 @@
+//! The original text of cells, for columns from which the documents of a row cannot give it back.
+
+use std::sync::Arc;
+
+/// The original texts of some cells of each row of a block. If several kinds of documents read a column by different
+/// rules, their documents contain different texts: `AB` and `ab` for the cell `Ab`. The reject file needs the cell.
+#[derive(Debug, Default)]
+pub struct Originals {
+    /// Which cells of a row are stored.
+    cells: Arc<[usize]>,
+    text: Vec<u8>,
+    /// For each stored cell, row by row, the end of its text.
+    ends: Vec<u32>,
+}
+
+impl Originals {
+    /// Texts of the cells `cells` of each row. There are no rows yet.
+    pub(crate) fn new(cells: Arc<[usize]>) -> Self {
+        Self { cells, ..Self::default() }
+    }
+
+    /// Adds the next row. `text_of` returns the text of a cell. A row without documents has empty texts.
+    pub(crate) fn push<'c>(&mut self, text_of: impl Fn(usize) -> &'c [u8]) {
+        for &cell in &*self.cells {
+            self.text.extend_from_slice(text_of(cell));
+            self.ends.push(self.text.len() as u32);
+        }
+    }
+
+    /// Returns the stored cells of a row, each with its text.
+    pub(crate) fn of_row(&self, row: u32) -> impl Iterator<Item = (usize, &[u8])> {
+        let first = row as usize * self.cells.len();
+        let text = move |(index, &cell): (usize, &usize)| {
+            let start = (first + index).checked_sub(1).map_or(0, |before| self.ends[before]);
+            (cell, &self.text[start as usize..self.ends[first + index] as usize])
+        };
+        self.cells.iter().enumerate().map(text)
+    }
+
+    /// Number of bytes of all texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_has_its_own_texts() {
+        let mut originals = Originals::new(Arc::new([2, 5]));
+        let rows = [["a", "bc"], ["", ""], ["d", ""]];
+        for row in &rows {
+            originals.push(|cell| row[usize::from(cell == 5)].as_bytes());
+        }
+        for (number, row) in (0..).zip(rows) {
+            let found: Vec<_> = originals.of_row(number).collect();
+            assert_eq!(found, [(2, row[0].as_bytes()), (5, row[1].as_bytes())], "row {number}");
+        }
+        assert_eq!(originals.bytes(), 4);
+        assert_eq!(Originals::default().of_row(7).count(), 0);
+    }
+}
