@@ -139,6 +139,11 @@ impl LoadDocument {
         std::iter::once(first).chain(self.further.iter().cloned()).collect()
     }
 
+    /// Returns the number of documents written so far, of all kinds.
+    pub fn documents_written(&self) -> u64 {
+        self.counts.written + self.further.iter().map(|state| state.counts.written).sum::<u64>()
+    }
+
     /// Replaces the states of all collections. `targets` is in the order of the kinds of documents.
     pub fn set_targets(&mut self, targets: Vec<TargetState>) {
         let mut targets = targets.into_iter();

@@ -134,6 +134,20 @@ fn a_row_with_a_refused_document_is_rejected_once_and_whole() {
 }
 
 #[test]
+fn a_load_that_stops_counts_the_documents_of_all_kinds() {
+    let place = Place::new("kinds_stopped");
+    let source = place.write("a.csv", TABLE);
+    let spec = spec_path();
+    let refuse = doc! { "works.hospital": { "$type": "string" } };
+    let database = place.collection("doctors").client().database(&place.database);
+    block_on(async move { database.create_collection("doctors").validator(refuse).await }).unwrap();
+    let stopped = place.run(&["load", text(&source), "--spec", text(&spec), "--max-rejects", "1"]).expect_code(1);
+    for expected in ["1 (admission), 2 (doctor) rows rejected of 6 read", "; 5 documents of 6 rows are written"] {
+        assert!(stopped.stderr.contains(expected), "{}", stopped.stderr);
+    }
+}
+
+#[test]
 fn one_key_of_json_feeds_several_kinds_and_has_one_column_in_the_reject_file() {
     let place = Place::new("kinds_json");
     let spec = spec_path();

@@ -50,7 +50,7 @@ impl Load<'_> {
         self.document.state = state;
         // The cause is more important than a second error from the ledger, which may have the same cause.
         let _ = self.ledger.put_once(&mut self.document).await;
-        let Counts { written, read: settled, .. } = self.document.counts;
+        let (written, settled) = (self.document.documents_written(), self.document.counts.read);
         Err(Error::Unfinished { cause: Box::new(cause), written, settled })
     }
 
@@ -63,10 +63,11 @@ impl Load<'_> {
     }
 
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
-        let rejected = self.document.counts.rejected.max(read.rejected);
+        let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
+        let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
         let files = self.account.rejects.paths().join(", ");
         Error::Rejects {
-            problem: format!("{rejected} rows rejected of {} read, more than allowed", read.rows),
+            problem: too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows),
             hint: format!("see {files}; correct them, or allow more with --max-rejects"),
         }
     }
@@ -270,6 +271,19 @@ impl LoadTarget<'_> {
     }
 }
 
+/// The message if more rows are rejected than allowed. A row counts for each kind of document that was refused, so with
+/// several kinds the message names the count of each.
+fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
+    let counts = match rejected {
+        [(_, only)] => only.to_string(),
+        kinds => {
+            let count = |(kind, count): &(&str, u64)| format!("{count} ({kind})");
+            kinds.iter().map(count).collect::<Vec<_>>().join(", ")
+        }
+    };
+    format!("{counts} rows rejected of {read} read, more than allowed")
+}
+
 /// Returns an error if the number of rows read and the outcomes of a kind of document do not add up.
 fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
     let is_lost = |counts: &&Counts| !counts.are_conserved() || counts.read != read;
@@ -308,6 +322,13 @@ fn note_of(done: Result<(), ServerError>, note: String, undone: &str) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_many_rejects_are_reported_for_each_kind() {
+        assert_eq!(too_many(&[("stay", 3)], 9), "3 rows rejected of 9 read, more than allowed");
+        let several = "3 (stay), 5 (doctor) rows rejected of 9 read, more than allowed";
+        assert_eq!(too_many(&[("stay", 3), ("doctor", 5)], 9), several);
+    }
 
     #[test]
     fn conservation_is_checked_for_every_kind() {

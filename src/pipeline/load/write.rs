@@ -10,7 +10,7 @@ use super::places::Places;
 use super::{Load, LoadTarget, keeping};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::{Counts, TargetState};
+use crate::ledger::TargetState;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
@@ -44,7 +44,7 @@ impl Load<'_> {
                 self.settle(&settled).await?;
                 recycle(settled, spares);
                 places.put_back();
-                let Counts { read, written, .. } = self.document.counts;
+                let (read, written) = (self.document.counts.read, self.document.documents_written());
                 progress.tell(|| format!("durable: {read} rows read, {written} documents written"));
                 Ok::<(), Error>(())
             };
