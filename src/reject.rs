@@ -41,9 +41,6 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* $variant,)+ }
 
         impl Reason {
-            /// All reasons, roughly in the order in which a row is checked for them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
             /// Returns the stable name.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }

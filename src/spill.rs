@@ -179,13 +179,8 @@ struct Runs {
 
 impl Sorted {
     /// Number of entries.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.0.memory.len() as u64 + self.0.disk.iter().sum::<u64>()
-    }
-
-    /// Returns true if there are no entries.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The entries with `from <= _id` and, if `to` is given, `_id < to`, in order.
@@ -385,7 +380,6 @@ mod tests {
         }
         let (none, one, many) = (sorted(&[], 0), sorted(&[entry(1, 0, 1, 0)], 0), sorted(&entries(1_001), 0));
         assert_eq!((none.len(), one.len(), many.len()), (0, 1, 1_001));
-        assert!(none.is_empty() && !one.is_empty() && !many.is_empty());
     }
 
     #[test]

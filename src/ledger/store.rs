@@ -357,8 +357,8 @@ pub(super) fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
-/// Makes a filter for the document with this `_id`, unless its fence is higher (see
-/// [`Lease::admits`](super::Lease::admits)).
+/// Makes a filter for the document with this `_id`, unless it was last written with a higher fence. A load that lost its lease has a lower fence than
+/// the next owner, so its writes change nothing.
 fn admitting(id: Bson, fence: i64) -> Document {
     doc! { "_id": id, "fence": { "$lte": fence } }
 }

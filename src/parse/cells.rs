@@ -66,7 +66,8 @@ impl Cells {
     }
 
     /// Adds a cell whose text differs from the row's bytes.
-    pub fn push_owned(&mut self, text: &[u8]) {
+    #[cfg(test)]
+    pub(crate) fn push_owned(&mut self, text: &[u8]) {
         let span = self.write(text);
         self.spans.push(span);
     }

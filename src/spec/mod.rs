@@ -147,11 +147,6 @@ impl Spec {
     pub fn columns_of<'s>(&'s self, children: &'s [Node]) -> Vec<Column<'s>> {
         self.shape.columns(children, &self.fields)
     }
-
-    /// Returns the index of the field with this dotted name.
-    pub fn field_index(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|field| field.name == name)
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn a_quite_different_dataset_is_another_spec() {
     let spec = Spec::from_file(&data("laboratory.toml")).expect("a right spec");
     assert_eq!((spec.name.as_str(), spec.collection.as_str()), ("laboratory", "lab_results"));
     assert_eq!(spec.identity, Identity { fields: vec![0, 1], on_conflict: OnConflict::KeepLast });
-    let value = &spec.fields[spec.field_index("result.value").expect("a field")];
+    let value = spec.fields.iter().find(|field| field.name == "result.value").expect("a field");
     let format = NumberFormat { thousands: Some('.'), decimal_comma: true, currency: Vec::new() };
     assert_eq!(value.kind, FieldType::Decimal128(format));
     assert_eq!(value.null_markers, ["N/A", "-", "not done"]);

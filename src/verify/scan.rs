@@ -24,13 +24,6 @@ pub struct ScanError {
     failure: Failure,
 }
 
-impl ScanError {
-    /// Returns the failure of the server or of the driver.
-    pub fn failure(&self) -> &Failure {
-        &self.failure
-    }
-}
-
 /// Reads a collection from the primary with read concern majority.
 #[derive(Debug, Clone)]
 pub struct Scan {

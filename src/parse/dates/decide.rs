@@ -56,14 +56,6 @@ impl Orders {
     }
 }
 
-/// Determines the format of a column with these values. The caller leaves out empty values and null markers.
-#[cfg(test)]
-pub(crate) fn decide<'v>(values: impl Iterator<Item = &'v str>) -> Decision {
-    let mut evidence = Evidence::default();
-    values.for_each(|value| evidence.add(value));
-    evidence.decide()
-}
-
 impl Evidence {
     /// Counts one more value.
     pub(crate) fn add(&mut self, value: &str) {
@@ -155,8 +147,10 @@ mod tests {
     const MONTH_FIRST: DateFormat = DateFormat::MonthDayYear(b'/');
 
     fn check(values: &[(&str, usize)], expected: &Decision) {
+        let mut evidence = Evidence::default();
         let all = values.iter().flat_map(|&(value, times)| std::iter::repeat_n(value, times));
-        assert_eq!(&decide(all), expected, "{values:?}");
+        all.for_each(|value| evidence.add(value));
+        assert_eq!(&evidence.decide(), expected, "{values:?}");
     }
 
     #[test]
