@@ -44,6 +44,28 @@ pub(super) struct ConnectionArgs {
     tls_certificate_key_file: Option<PathBuf>,
 }
 
+/// Options that name the deployment, for a command whose only positional argument is the connection string.
+#[derive(Debug, Args)]
+pub(super) struct DeploymentArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Connection string, if not given with --uri
+    #[arg(value_name = "URI")]
+    positional: Vec<Secret>,
+}
+
+impl DeploymentArgs {
+    /// Returns the connection options with the connection string.
+    ///
+    /// # Errors
+    /// If a positional argument is not a connection string.
+    pub(super) fn into_connection_args(self) -> Result<ConnectionArgs, Error> {
+        let Self { mut connection, positional } = self;
+        connection.take_only_uri(positional)?;
+        Ok(connection)
+    }
+}
+
 impl ConnectionArgs {
     /// Removes the first connection string from the positional arguments, and uses it as the URI.
     ///
@@ -65,7 +87,7 @@ impl ConnectionArgs {
     }
 
     /// Like [`take_uri`](Self::take_uri), for a command that has no other positional arguments.
-    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
+    fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
             Some(other) => Err(Error::Usage(format!(

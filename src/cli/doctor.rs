@@ -6,9 +6,9 @@ use clap::Args;
 use medlift::deployment::doctor::examine;
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose, Secret, Settings};
+use medlift::server::{Destination, Purpose, Settings};
 
-use super::connection::ConnectionArgs;
+use super::connection::DeploymentArgs;
 use super::dataset::DatasetArgs;
 use super::output;
 
@@ -16,10 +16,7 @@ use super::output;
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    /// Connection string, if not given with --uri
-    #[arg(value_name = "URI")]
-    positional: Vec<Secret>,
+    deployment: DeploymentArgs,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Print the result as JSON
@@ -29,10 +26,9 @@ pub(super) struct DoctorArgs {
 
 impl DoctorArgs {
     /// Runs the command.
-    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = self.dataset.spec()?;
-        self.connection.take_only_uri(self.positional)?;
-        let connection = self.connection.into_connection(Purpose::Load)?;
+        let connection = self.deployment.into_connection_args()?.into_connection(Purpose::Load)?;
         let destination = Destination::settle(&connection, &Settings::load()?, &spec.collection)?;
         let examination = super::run_async(async |_| Ok(examine(&destination, &spec, LEDGER_COLLECTION).await))?;
         output::print(&examination, self.json)?;

@@ -8,11 +8,11 @@ use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
 use medlift::outputs::Output;
-use medlift::server::{Destination, Purpose, Secret, Settings};
-use medlift::spec::Spec;
+use medlift::server::{Destination, Purpose, Settings};
+use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
 
-use super::connection::ConnectionArgs;
+use super::connection::DeploymentArgs;
 use super::dataset::DatasetArgs;
 use super::output;
 
@@ -20,10 +20,7 @@ use super::output;
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    /// Connection string, if not given with --uri
-    #[arg(value_name = "URI")]
-    positional: Vec<Secret>,
+    deployment: DeploymentArgs,
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -57,11 +54,11 @@ enum ExportType {
 
 impl ExportArgs {
     /// Runs the command.
-    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
-        self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
-        let spec = self.exported_spec()?;
+    pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let options = self.options();
-        let Self { connection, out, quiet, dataset, .. } = *self;
+        let Self { deployment, out, quiet, dataset, .. } = *self;
+        let connection = deployment.into_connection_args()?;
+        let spec = exported_spec(dataset.dataset()?, connection.collection())?;
         let settings = Settings::load()?;
         let destination =
             Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
@@ -91,20 +88,6 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Returns the spec of the documents. If the dataset has several kinds, --collection says which.
-    fn exported_spec(&self) -> Result<Spec, Error> {
-        let dataset = self.dataset.dataset()?;
-        if dataset.kinds.len() == 1 {
-            return Ok(dataset.into_only()?);
-        }
-        let kind = self.connection.collection().and_then(|collection| dataset.kind_of(collection));
-        kind.cloned().ok_or_else(|| {
-            let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
-            let known = known.join(" or ");
-            Error::Usage(format!("the spec describes several documents; choose one with --collection {known}"))
-        })
-    }
-
     fn options(&self) -> ExportOptions {
         ExportOptions { format: self.format(), dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
     }
@@ -122,6 +105,19 @@ impl ExportArgs {
             _ => ExportFormat::Csv { delimiter: self.delimiter },
         }
     }
+}
+
+/// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
+fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Error> {
+    if dataset.kinds.len() == 1 {
+        return Ok(dataset.into_only()?);
+    }
+    let kind = collection.and_then(|collection| dataset.kind_of(collection));
+    kind.cloned().ok_or_else(|| {
+        let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
+        let known = known.join(" or ");
+        Error::Usage(format!("the spec describes several documents; choose one with --collection {known}"))
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::Spec;
 use serde::Serialize;
 
-use super::connection::ConnectionArgs;
+use super::connection::{ConnectionArgs, DeploymentArgs};
 use super::dataset::DatasetArgs;
 use super::output;
 
@@ -20,10 +20,7 @@ use super::output;
 #[derive(Debug, Args)]
 pub(super) struct ProvisionArgs {
     #[command(flatten)]
-    connection: ConnectionArgs,
-    /// Connection string, if not given with --uri
-    #[arg(value_name = "URI")]
-    positional: Vec<Secret>,
+    deployment: DeploymentArgs,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Print the necessary changes, but make none
@@ -52,41 +49,41 @@ struct Provisioned {
 
 impl ProvisionArgs {
     /// Runs the command.
-    pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+    pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = self.dataset.spec()?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        self.connection.take_only_uri(std::mem::take(&mut self.positional))?;
-        let json = self.json;
-        let provisioned = self.provision(&spec)?;
-        output::print(&provisioned, json)?;
+        let connection = self.deployment.into_connection_args()?;
+        let provisioned = provision(connection, &spec, self.plan)?;
+        output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())
     }
+}
 
-    fn provision(self, spec: &Spec) -> Result<Provisioned, Error> {
-        let settings = Settings::load()?;
-        let WantedUsers { users, left_out } = WantedUser::all(&settings, ask)?;
-        let connection = self.connection.into_connection(Purpose::Administer)?;
-        let destination = Destination::settle(&connection, &settings, &spec.collection)?;
-        let (database, collection) = (destination.database.clone(), destination.collection.clone());
-        let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
-        super::run_async(async |_| {
-            let target = destination.connect().await?;
-            let plan = Changes::make(&target, &destination, &wanted).await?;
-            if !self.plan {
-                let done = |step: &Step| output::tell(format_args!("done: {step}"));
-                plan.carry_out(&target, done, |text| output::tell(text)).await?;
-            }
-            Ok(Provisioned {
-                carried_out: !self.plan,
-                steps: plan.steps.iter().map(ToString::to_string).collect(),
-                left_alone: plan.left_alone,
-                left_out,
-            })
+/// Determines the necessary steps, and carries them out unless `only_plan` is true.
+fn provision(connection: ConnectionArgs, spec: &Spec, only_plan: bool) -> Result<Provisioned, Error> {
+    let settings = Settings::load()?;
+    let WantedUsers { users, left_out } = WantedUser::all(&settings, ask)?;
+    let connection = connection.into_connection(Purpose::Administer)?;
+    let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+    let (database, collection) = (destination.database.clone(), destination.collection.clone());
+    let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
+    super::run_async(async |_| {
+        let target = destination.connect().await?;
+        let plan = Changes::make(&target, &destination, &wanted).await?;
+        if !only_plan {
+            let done = |step: &Step| output::tell(format_args!("done: {step}"));
+            plan.carry_out(&target, done, |text| output::tell(text)).await?;
+        }
+        Ok(Provisioned {
+            carried_out: !only_plan,
+            steps: plan.steps.iter().map(ToString::to_string).collect(),
+            left_alone: plan.left_alone,
+            left_out,
         })
-    }
+    })
 }
 
 impl Provisioned {

@@ -11,7 +11,7 @@ use super::VerifyError;
 use super::excused::{Excused, ExcusedRange};
 use super::expected::{Expected, ExpectedDocument, ExpectedRange};
 use super::report::{Difference, Kind, RowOfSource, Verification};
-use super::scan::{Range, Scan, uuid};
+use super::scan::{Range, Scan};
 use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json};
 
 /// Number of ranges into which all `_id`s are divided. An `_id` is a hash, so all ranges have about the same number of
@@ -85,10 +85,14 @@ fn id_ranges() -> Vec<IdRange> {
     // The server orders binary values by length, subtype and bytes. So the first value after the last UUID has the next
     // subtype.
     let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
-    let mut ranges = vec![IdRange { scan: Range { from: None, to: Some(uuid(first(0))) }, expected: None }];
+    let mut ranges =
+        vec![IdRange { scan: Range { from: None, to: Some(first(0).to_binary().into()) }, expected: None }];
     for range in 0..RANGES {
         let to = (range + 1 < RANGES).then(|| first(range + 1));
-        let scan = Range { from: Some(uuid(first(range))), to: Some(to.map_or_else(|| after.clone(), uuid)) };
+        let scan = Range {
+            from: Some(first(range).to_binary().into()),
+            to: Some(to.map_or_else(|| after.clone(), |to| to.to_binary().into())),
+        };
         ranges.push(IdRange { scan, expected: Some((first(range), to)) });
     }
     ranges.push(IdRange { scan: Range { from: Some(after), to: None }, expected: None });
@@ -373,9 +377,9 @@ mod tests {
             let mut first = [0; 16];
             first[0] = at as u8 * 16;
             let (from, to) = range.expected.expect("the range must contain ids of Medlift");
-            assert_eq!((from, range.scan.from.clone()), (Id(first), Some(uuid(Id(first)))));
+            assert_eq!((from, range.scan.from.clone()), (Id(first), Some(Id(first).to_binary().into())));
             assert_eq!(to.is_none(), at == 15);
-            assert!(to.is_none_or(|to| range.scan.to == Some(uuid(to))));
+            assert!(to.is_none_or(|to| range.scan.to == Some(to.to_binary().into())));
         }
         let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
         assert_eq!(ranges[17].scan.from, Some(after));

@@ -53,7 +53,7 @@ impl Scan {
     /// Returns the stored document with this `_id`.
     pub async fn document(&self, id: Id) -> Result<Option<RawDocumentBuf>, ScanError> {
         let find = || {
-            let found = self.collection.find_one(doc! { "_id": uuid(id) }).read_concern(ReadConcern::majority());
+            let found = self.collection.find_one(doc! { "_id": id.to_binary() }).read_concern(ReadConcern::majority());
             found.selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary)).into_future()
         };
         patiently(find).await.map_err(|failure| self.error(failure))
@@ -187,9 +187,4 @@ impl Batch {
 
 fn id_of(document: &RawDocument) -> Option<RawBsonRef<'_>> {
     document.get("_id").ok().flatten()
-}
-
-/// Returns the `_id` as a BSON value.
-pub(super) fn uuid(id: Id) -> Bson {
-    Bson::Binary(id.to_binary())
 }
