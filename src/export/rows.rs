@@ -5,7 +5,7 @@ use bson::RawDocument;
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
 use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit};
-use crate::parse::{DELIMITERS, write_cell};
+use crate::parse::{DELIMITERS, write_line};
 use crate::spec::{Column, Spec};
 
 /// Collects lines until they are written.
@@ -101,16 +101,12 @@ impl<'a> Rows<'a> {
 /// beginning of the file: a name that contains any possible delimiter, or a first name such as `{a}` (like JSON) or
 /// `ORC` (like an archive).
 fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
-    for (position, column) in columns.iter().enumerate() {
+    let names = columns.iter().enumerate().map(|(position, column)| {
         let name = column.column;
-        if position > 0 {
-            out.push(delimiter);
-        }
         let is_risky = position == 0 && !begins_like_text(name);
-        let has_delimiter = name.bytes().any(|byte| DELIMITERS.contains(&byte));
-        write_cell(name.as_bytes(), delimiter, is_risky || has_delimiter, out);
-    }
-    out.push(b'\n');
+        (name.as_bytes(), is_risky || has_delimiter(name))
+    });
+    write_line(names, delimiter, out);
 }
 
 /// Returns true if a file that begins with `name` cannot be mistaken for another format: it begins with a letter, and
@@ -125,15 +121,17 @@ fn begins_like_text(name: &str) -> bool {
 /// which delimiter the file has.
 fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
     let is_empty = cells.iter().all(String::is_empty);
-    for (position, cell) in cells.iter().enumerate() {
-        if position > 0 {
-            out.push(delimiter);
-        }
+    let cells = cells.iter().enumerate().map(|(position, cell)| {
         let is_mark = is_empty && position == 0;
-        let is_lone = cells.len() == 1 && cell.bytes().any(|byte| DELIMITERS.contains(&byte));
-        write_cell(cell.as_bytes(), delimiter, is_mark || is_lone, out);
-    }
-    out.push(b'\n');
+        let is_lone = cells.len() == 1 && has_delimiter(cell);
+        (cell.as_bytes(), is_mark || is_lone)
+    });
+    write_line(cells, delimiter, out);
+}
+
+/// Returns true if the text contains a character that can be the delimiter of a file.
+fn has_delimiter(text: &str) -> bool {
+    text.bytes().any(|byte| DELIMITERS.contains(&byte))
 }
 
 /// Writes one line of relaxed Extended JSON. Includes `_id` and lineage only if `whole` is true.

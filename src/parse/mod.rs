@@ -17,7 +17,7 @@ mod parser;
 pub use cells::Cells;
 pub(crate) use columns::REJECT_COLUMNS;
 pub(crate) use csv::DELIMITERS;
-pub(crate) use csv::write_cell;
+pub(crate) use csv::write_line;
 pub use dates::DateFormat;
 pub(crate) use error::LayoutError;
 pub use format::{Format, FormatName};

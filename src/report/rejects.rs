@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::XattrFlags;
 
 use crate::outputs;
-use crate::parse::{REJECT_COLUMNS, write_cell};
+use crate::parse::{REJECT_COLUMNS, write_line};
 use crate::reject::Reject;
 
 /// The extended attribute with the id of the load that wrote the file's rows, if the file system supports such
@@ -299,16 +299,9 @@ pub fn reject_line(row: &Line<'_>, delimiter: u8) -> Vec<u8> {
     csv_line(start.iter().chain(&rule).map(String::as_bytes).chain(own.iter().map(|cell| cell.as_bytes())), delimiter)
 }
 
-/// One line according to RFC 4180, with `\n` at its end.
-pub fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec<u8> {
+fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec<u8> {
     let mut line = Vec::new();
-    for (index, cell) in cells.enumerate() {
-        if index > 0 {
-            line.push(delimiter);
-        }
-        write_cell(cell, delimiter, false, &mut line);
-    }
-    line.push(b'\n');
+    write_line(cells.map(|cell| (cell, false)), delimiter, &mut line);
     line
 }
 

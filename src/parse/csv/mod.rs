@@ -9,7 +9,7 @@ mod write;
 
 pub(crate) use dialect::{DELIMITERS, detect_dialect};
 pub(super) use header::{read_header, row_rules};
-pub(crate) use write::write_cell;
+pub(crate) use write::write_line;
 
 use super::parser::check_ending;
 use super::{Cells, Dialect, Layout, Notices, REJECT_COLUMNS};

@@ -1,7 +1,18 @@
 //! Writes cells of delimited text (RFC 4180), so that reading them gives the same text.
 
+/// Appends one line according to RFC 4180. A cell is quoted if its text requires quotes, or if its mark is true.
+pub(crate) fn write_line<'c>(cells: impl IntoIterator<Item = (&'c [u8], bool)>, delimiter: u8, out: &mut Vec<u8>) {
+    for (position, (cell, is_quoted)) in cells.into_iter().enumerate() {
+        if position > 0 {
+            out.push(delimiter);
+        }
+        write_cell(cell, delimiter, is_quoted, out);
+    }
+    out.push(b'\n');
+}
+
 /// Appends a cell. It is quoted if its text requires quotes, or if `is_quoted` is true.
-pub(crate) fn write_cell(cell: &[u8], delimiter: u8, is_quoted: bool, out: &mut Vec<u8>) {
+fn write_cell(cell: &[u8], delimiter: u8, is_quoted: bool, out: &mut Vec<u8>) {
     let requires_quotes = |&byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || byte == delimiter;
     if !is_quoted && !cell.iter().any(requires_quotes) {
         return out.extend_from_slice(cell);
