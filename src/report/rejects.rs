@@ -162,17 +162,19 @@ impl RejectFile {
     /// are kept. Other bytes are moved to the file that `spare` names, and its path is returned.
     ///
     /// # Errors
-    /// If the file cannot be written. Its length is then the same as before.
+    /// If the file cannot be written. The file is then cut back to its length before the write. Bytes that were moved
+    /// stay in the other file.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         if !self.is_special {
             outputs::make_private(&self.file)?;
         }
         let moved =
             if self.tail()?.is_none_or(|tail| self.matches(tail, bytes)) { None } else { self.move_tail(spare)? };
+        let before = self.len()?;
         let written = self.put(bytes);
-        if written.is_err() && !self.is_special && self.tail().is_ok_and(|tail| tail.is_some()) {
+        if written.is_err() && !self.is_special {
             // The first error is the one to report.
-            let _ = self.file.set_len(self.bytes);
+            let _ = self.file.set_len(before);
         }
         written?;
         self.bytes += bytes.len() as u64;
@@ -307,6 +309,8 @@ fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     struct Place {
@@ -381,6 +385,42 @@ mod tests {
         check_tail("3\n4\n", &["3\n", "5\n"], "1\n2\n3\n5\n", "4\n");
         check_tail("by hand\n", &["3\n"], "1\n2\n3\n", "by hand\n");
         check_tail("by hand\n", &[], "1\n2\n", "by hand\n");
+    }
+
+    /// Runs the test of this name once more, in a process of its own whose files may have one block at most: 512 or
+    /// 1,024 bytes, depending on the shell. The limit
+    /// applies to a whole process, so it would disturb the other tests.
+    fn run_with_limited_files(name: &str) {
+        let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+        let mut limited = Command::new("sh");
+        limited.args(["-c", script]).arg(std::env::current_exe().unwrap());
+        let ran = limited.args(["--exact", name]).env(LIMITED, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    /// Set in a process whose files are limited.
+    const LIMITED: &str = "MEDLIFT_TEST_LIMITED_FILES";
+
+    #[test]
+    fn a_partly_failed_write_is_cut_back() {
+        if std::env::var_os(LIMITED).is_none() {
+            return run_with_limited_files("report::rejects::tests::a_partly_failed_write_is_cut_back");
+        }
+        let long = "x".repeat(4096);
+        let check = |recorded: &str, then: &str, rows: &str| {
+            let place = Place::new();
+            let mut file = place.open();
+            place.append(&mut file, recorded);
+            fs::write(place.path("r"), format!("{recorded}{then}")).unwrap();
+            let failed = file.append(rows.as_bytes(), || place.path("spare")).expect_err("the file would be too large");
+            assert_eq!(failed.kind(), io::ErrorKind::FileTooLarge);
+            assert_eq!(place.content("r"), format!("{recorded}{then}"));
+            place.append(&mut file, "2\n");
+            assert!(place.content("r").starts_with(&format!("{recorded}2\n")));
+        };
+        check("1\n", "", &long);
+        check("1\n", "2\nrows of a killed load\n", &format!("2\nrows of a killed load\n{long}"));
     }
 
     #[test]
