@@ -1,8 +1,9 @@
-//! Measures each processing stage in rows per second on one core. Run it with `cargo bench`.
+//! Measures how many rows per second each processing stage handles on one core. Run it with `cargo bench`.
 //!
-//! Parsing, cleaning and encoding alternate every few rows, as in a load, so that each stage finds its input in the
-//! first-level cache. Each turn is timed separately, and the medians over all rounds are added, so that other work on
-//! the machine hardly affects the result. Stages that process whole blocks are measured by the thread's processor time.
+//! Parsing, cleaning and encoding take turns every 64 rows. In this way each stage finds its input in the first-level
+//! cache, as in a load. The time of each turn is measured in several rounds, and the medians are added, so that other
+//! work on the machine hardly changes the result. For stages that process whole blocks, the processor time of the
+//! thread is measured.
 
 use std::error::Error;
 use std::fs;
@@ -22,7 +23,7 @@ const ROWS: u64 = 100_000;
 const ROUNDS: usize = 15;
 /// Rows per turn. Their cells and records fit in the first-level cache.
 const TURN_ROWS: usize = 64;
-/// One pass of splitting is too short for the resolution of the processor-time clock.
+/// Splitting is measured over several passes, because the clock is too coarse for one.
 const SPLIT_PASSES: usize = 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -50,7 +51,7 @@ fn tell(stage: &str, seconds: f64) {
     println!("{stage:<24}{:>10.0}{:>16.0}", seconds / ROWS as f64 * 1e9, ROWS as f64 / seconds);
 }
 
-/// A plan needs a file, so the rows are written to a temporary one.
+/// Creates the plan of a load. A plan needs a file, so the rows are written to a temporary file.
 fn plan(rows: &[u8]) -> Result<Plan, Box<dyn Error>> {
     let mut file = tempfile::Builder::new().suffix(".csv").tempfile()?;
     file.write_all(rows)?;
@@ -95,7 +96,8 @@ fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Seconds to sort the rows of each block, and to make one deduplicated run from all blocks.
+/// Returns the seconds for sorting the documents of each block, and for sorting and deduplicating all blocks as one
+/// chunk.
 fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     let policy = Policy {
         mode: Mode::Insert,
@@ -118,7 +120,7 @@ fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     Ok(seconds)
 }
 
-/// The tools of one worker, and the rows of each turn.
+/// The parser, cleaner and encoder of one worker, and the rows of each turn.
 struct Turns<'a> {
     parser: Parser,
     cleaner: Cleaner,
@@ -130,7 +132,7 @@ struct Turns<'a> {
     rows: Vec<(&'a Block, usize)>,
 }
 
-/// Seconds for parsing, cleaning and encoding all rows.
+/// Returns the seconds for parsing, cleaning and encoding all rows.
 fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
     let turns = blocks.iter().flat_map(|block| (0..block.rows.len()).step_by(TURN_ROWS).map(move |at| (block, at)));
     let layout = &plan.sources[0].layout;
@@ -155,8 +157,8 @@ fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
 }
 
 impl Turns<'_> {
-    /// Seconds for each stage with the rows of one turn. After a rejected row, the next stages process the record that
-    /// was in its place before.
+    /// Returns the seconds of each stage for the rows of one turn. If a row is rejected, the next stages process the
+    /// record that was left from an earlier row.
     fn turn(&mut self, turn: usize) -> [f64; 3] {
         let (block, at) = self.rows[turn];
         let spans = &block.rows[at..block.rows.len().min(at + TURN_ROWS)];
@@ -185,14 +187,14 @@ fn rounds(mut round: impl FnMut() -> Result<f64, Box<dyn Error>>) -> Result<f64,
     (0..ROUNDS).map(|_| round()).collect::<Result<_, _>>().map(median)
 }
 
-/// Processor time of this thread for `work`, in seconds.
+/// Returns the processor time that this thread spends on `work`, in seconds.
 fn processor_seconds(work: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
     let before = spent_seconds()?;
     work()?;
     Ok(spent_seconds()? - before)
 }
 
-/// Reads the first number of `schedstat`: the nanoseconds that this thread has run.
+/// Returns the time that this thread has run, in seconds. The first number of `schedstat` has it in nanoseconds.
 fn spent_seconds() -> Result<f64, Box<dyn Error>> {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;

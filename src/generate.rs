@@ -1,8 +1,8 @@
-//! Generates synthetic admissions. They have the columns, the value lists and the typical errors of hospital
-//! extracts, but contain no real patients.
+//! Generates synthetic admissions. They have the columns, the values and the typical errors of a hospital's export, and
+//! contain no real patients.
 //!
-//! A row depends only on the seed and its number. A duplicate of any earlier row can therefore be generated again
-//! from that row's number, without keeping rows in memory.
+//! The content of a row depends only on the seed and the row's number. A duplicate of any earlier row can therefore be
+//! generated from the number of that row, and no rows need to be stored.
 
 mod names;
 mod random;
@@ -12,16 +12,16 @@ use std::io::{self, Write};
 use names::{NAMES, mix_case, push_doctor, push_hospital, push_name};
 use random::Random;
 
-/// The amount of errors in the rows.
+/// Which errors the rows have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// Valid, unique rows without errors.
+    /// No errors. All rows are valid and different.
     None,
-    /// Errors that a load repairs or recognises: names in mixed case with titles and credentials, stray "and" and
-    /// commas in the names of hospitals, identical rows (about 1 %), rows that differ from an earlier row only in the
-    /// age (about 9 %), negative amounts (about 0.2 %).
+    /// Errors that a load repairs or recognises. Names are in mixed case and have titles and degrees. Names of
+    /// hospitals have superfluous "and" and commas. About 1 % of the rows are duplicates. About 9 % differ from an
+    /// earlier row only in the age. About 0.2 % of the amounts are negative.
     Typical,
-    /// The errors of `Typical`, and about 2 % of rows that must be rejected.
+    /// The errors of `Typical`. In addition, about 2 % of the rows must be rejected.
     Heavy,
 }
 
@@ -39,22 +39,22 @@ const TEST_RESULTS: [&str; 3] = ["Abnormal", "Inconclusive", "Normal"];
 const TITLES: [&str; 4] = ["Mr. ", "Mrs. ", "Dr. ", "Miss "];
 const SUFFIXES: [&str; 8] = [" MD", " DDS", " DVM", " PhD", " Jr.", " II", " III", " IV"];
 
-/// First day of admission: 2019-05-08, as days since 1970-01-01.
+/// The first day of admission, 2019-05-08, as days since 1970-01-01.
 const FIRST_DAY: u64 = 18_024;
-/// Number of possible days of admission: five years.
+/// Number of different days of admission, which is five years.
 const DAYS: u64 = 1827;
 const STAY_DAYS_MAX: u64 = 30;
 /// Number of admissions that differ in first name, last name or day.
 const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
-/// A prime that does not divide [`ADMISSIONS`]. Steps of this length reach every admission once before any admission
-/// repeats.
+/// A prime that does not divide [`ADMISSIONS`]. Row n is admission n × `STEP` modulo `ADMISSIONS`. Because of the
+/// prime, no admission repeats before all have occurred.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
-/// Number of earlier rows tried, to find one that is not itself a duplicate.
+/// Number of earlier rows that are tried when a duplicate needs a row that is not a duplicate itself.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Writes a header and `rows` rows of CSV. The lines end with CR LF. The same seed always gives the same bytes.
+/// Writes `rows` rows of CSV with a header. Lines end with CR LF. The same arguments always give the same bytes.
 pub fn write(out: &mut impl Write, rows: u64, seed: u64, damage: Damage) -> io::Result<()> {
     let generator = Generator::new(seed, damage);
     let mut buffer = HEADER.to_vec();
@@ -69,20 +69,20 @@ pub fn write(out: &mut impl Write, rows: u64, seed: u64, damage: Damage) -> io::
     out.flush()
 }
 
-/// The content of a row.
+/// What a row contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A new admission.
     Own,
-    /// The same as an earlier row.
+    /// A copy of the row with this number.
     Copy(u64),
-    /// The same as an earlier row, but the age differs by this number of years.
+    /// A copy of the row with this number, except that the age differs by this number of years.
     AgeOff(u64, i64),
-    /// A new admission that must be rejected.
+    /// An admission with an error, which must be rejected.
     Bad(Flaw),
 }
 
-/// The error that makes a row one to reject.
+/// The error in a row that must be rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     BloodType,
@@ -99,7 +99,7 @@ const FLAWS: [Flaw; 6] =
 struct Generator {
     seed: u64,
     damage: Damage,
-    /// All days that can occur, as text.
+    /// All days of admission and discharge, as text.
     days: Vec<[u8; 10]>,
 }
 
@@ -136,7 +136,7 @@ impl Generator {
         }
     }
 
-    /// Returns true if a row is certainly a new admission. Does not examine earlier rows.
+    /// Returns true if a row is a new admission for certain. It does not depend on other rows.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)
@@ -196,12 +196,13 @@ impl Generator {
             mix_case(random, &mut out[start..]);
         }
         if flaw == Some(Flaw::Undecodable) {
-            // This byte is neither valid UTF-8 here nor a character of windows-1252.
+            // In UTF-8 this byte is invalid here, and in windows-1252 it has no character.
             out.push(0x81);
         }
     }
 
-    /// Adds stray "and" and commas, as frequent as in extracts that split lists of partners at the wrong commas.
+    /// Writes the name of a hospital. Some names get superfluous "and" and commas, about as many as in exports that
+    /// split a list of partners at the wrong commas.
     fn push_hospital(&self, random: &mut Random, out: &mut Vec<u8>) {
         let share = if self.damage == Damage::None { 1000 } else { random.below(1000) };
         match share {
@@ -228,8 +229,8 @@ fn push(text: &str, out: &mut Vec<u8>) {
     out.push(b',');
 }
 
-/// Formats days since 1970-01-01, for example as `2024-01-31`. The algorithm is `civil_from_days` from Howard
-/// Hinnant, "chrono-Compatible Low-Level Date Algorithms", for the era that began on 2000-03-01.
+/// Formats days since 1970-01-01, for example as `2024-01-31`. The algorithm is `civil_from_days` from Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", for the 400 years from 2000-03-01.
 fn iso_day(days: u64) -> [u8; 10] {
     let day_of_era = days - 11_017;
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -268,13 +269,13 @@ mod tests {
         text.split_terminator("\r\n").map(str::to_owned).collect()
     }
 
-    /// Returns the cells of a generated row. Only hospitals that end with a comma are quoted.
+    /// Returns the cells of a generated row. Only the names of hospitals that end with a comma are quoted.
     fn cells(line: &str) -> Vec<String> {
         line.replace(",\",", " ,").replace(",\"", ",").split(',').map(str::to_owned).collect()
     }
 
     #[test]
-    fn days_are_written_after_the_calendar() {
+    fn days_are_formatted_by_the_calendar() {
         for (days, expected) in
             [(18_024, b"2019-05-08"), (18_321, b"2020-02-29"), (18_322, b"2020-03-01"), (19_753, b"2024-01-31")]
         {
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_and_a_longer_file_begins_like_a_shorter_one() {
+    fn rows_depend_only_on_the_seed_and_their_number() {
         let short = generated(1000, 1, Damage::Typical);
         assert_eq!(short, generated(1000, 1, Damage::Typical));
         assert!(generated(3000, 1, Damage::Typical).starts_with(&short));
@@ -302,16 +303,16 @@ mod tests {
     }
 
     #[test]
-    fn clean_rows_are_unique_and_whole() {
+    fn rows_without_damage_are_unique_and_complete() {
         let lines = lines(&generated(4000, 3, Damage::None));
         let admissions: HashSet<(String, String)> =
             lines[1..].iter().map(|line| (cells(line)[0].to_lowercase(), cells(line)[5].clone())).collect();
-        assert_eq!(admissions.len(), 4000, "name and day tell all rows apart");
+        assert_eq!(admissions.len(), 4000, "no two rows have the same name and day");
         assert!(lines[1..].iter().all(|line| cells(line).len() == 15 && !line.contains('"') && !line.contains(",-")));
     }
 
     #[test]
-    fn typical_rows_have_the_shares_of_damage_that_they_say() {
+    fn typical_rows_have_the_documented_shares_of_errors() {
         let lines = lines(&generated(ROWS, 4, Damage::Typical));
         let rows: Vec<Vec<String>> = lines[1..].iter().map(|line| cells(line)).collect();
         let share = |count: usize| count as f64 / ROWS as f64;
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_stand_far_apart() {
+    fn duplicates_are_far_apart() {
         let mut first = HashMap::new();
         let lines = lines(&generated(ROWS, 5, Damage::Typical));
         let mut distances: Vec<usize> = Vec::new();
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_the_shortest_text_of_their_double() {
+    fn amounts_have_the_fewest_digits_for_their_double() {
         for line in &lines(&generated(2000, 6, Damage::Typical))[1..] {
             let text = &cells(line)[9];
             assert_eq!(*text, text.parse::<f64>().unwrap().to_string());
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn heavy_rows_have_every_flaw() {
+    fn heavy_rows_have_all_errors() {
         let bytes = generated(ROWS, 7, Damage::Heavy);
         assert!(bytes.contains(&0x81));
         let rows: Vec<Vec<String>> = lines(&bytes)[1..].iter().map(|line| cells(line)).collect();

@@ -2,7 +2,7 @@
 //! verifies that all of them arrived.
 //!
 //! The modules are declared in the order in which the data flows through them. Only [`pipeline`] connects them.
-//! `ARCHITECTURE.md` describes each module: its purpose, and what it must not depend on.
+//! `ARCHITECTURE.md` says for each module what it does and what it must not depend on.
 
 pub mod spec;
 

@@ -1,8 +1,8 @@
-//! Opens the files that this program writes, without damage to other files.
+//! Opens the files that Medlift writes, and makes sure that no other file is damaged.
 //!
-//! An output may be a device, a pipe or a directory. Its path may also lead to an input file, through another spelling,
-//! a symbolic link or a hard link. This module therefore changes the mode of regular files only, and compares files by
-//! device and inode. It does not know the content of an output.
+//! A user can name a device, a pipe or a directory as an output. The path can also lead to one of the input files, by
+//! another spelling, a symbolic link or a hard link. Therefore this module changes the mode of regular files only, and
+//! compares files by device and inode. It does not know the content of an output.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Stdout, Write};
@@ -11,37 +11,38 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Mode of an output with patients' data: only its owner may read and write it.
+/// Mode of a file that contains patients' data: only its owner may read and write it.
 pub const PRIVATE_MODE: u32 = 0o600;
 
-/// Mode of an output without patients' data, before the process's umask is applied.
+/// Mode of a file without patients' data. The process's umask removes bits from it.
 pub const SHARED_MODE: u32 = 0o666;
 
-/// Prefix of the names of temporary files beside an output.
+/// Prefix of the names of temporary files. They are created in the directory of the output.
 const TEMPORARY_PREFIX: &str = ".medlift-";
 
-/// Returns true if both paths lead to the same file: the same device and inode, after following links. Returns false if
-/// either does not exist or cannot be examined.
+/// Returns true if both paths lead to the same file, that is, to the same device and inode after all links are
+/// followed. Returns false if one of the files does not exist or cannot be examined.
 pub fn is_same_file(left: &Path, right: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     matches!((identity(left), identity(right)), (Ok(left), Ok(right)) if left == right)
 }
 
-/// Opens `path` for reading and writing. A missing file is created with mode 0600; an existing file keeps its content. A
-/// regular file gets mode 0600; the mode of a device, a pipe or a directory is never changed.
+/// Opens a file for reading and writing, and makes it private. A missing file is created. An existing file keeps its
+/// content. A regular file gets mode 0600. The mode of a device, a pipe or a directory is not changed.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let file = open_unchanged(path)?;
     make_private(&file)?;
     Ok(file)
 }
 
-/// As [`open_private`], but does not change the mode of an existing file, because the file may belong to somebody else.
+/// Opens a file as [`open_private`] does, but does not change the mode of an existing file. The file may belong to
+/// somebody else.
 pub fn open_unchanged(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
 }
 
-/// Sets the mode of an open regular file to 0600. Uses the open file and not its path, so that nobody can replace the
-/// file in between.
+/// Sets the mode of an open regular file to 0600. The mode is set through the open file. With the path, somebody could
+/// replace the file between opening and changing it.
 pub fn make_private(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     if found.is_file() && found.mode() & 0o7777 != PRIVATE_MODE {
@@ -50,7 +51,8 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// For a write that failed because of a limit of the process: what to do, after a semicolon. Empty for other errors.
+/// Returns advice for an error that is caused by a limit of the process, with a semicolon before it. Returns an empty
+/// text for other errors.
 pub fn limit_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::FileTooLarge => "; the limit for the size of a file is too low: raise it with ulimit -f",
@@ -59,12 +61,14 @@ pub fn limit_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The system's error codes for too many open files: 24 in this process, 23 in the whole system.
+/// Returns true for the two error codes of too many open files: 24 (EMFILE) in this process, 23 (ENFILE) in the whole
+/// system.
 fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23))
 }
 
-/// A sink for a command's result: standard output, a pipe or device, or a file that appears only when it is complete.
+/// The result of a command is written here: standard output, a pipe, a device, or a file. A file appears only when it
+/// is complete.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -74,30 +78,30 @@ pub struct Output {
 #[derive(Debug)]
 enum Sink {
     Stdout(Stdout),
-    /// A target that a file cannot replace: a pipe, a terminal, `/dev/null`.
+    /// A pipe, a terminal or a device such as `/dev/null`, which is written to directly.
     InPlace(File),
-    /// A file without a name. The system removes it when the process ends for any reason.
+    /// A file that has no name yet. The system deletes it if the process ends before the file gets a name.
     Unnamed(File),
-    /// A file under a temporary name, for systems without unnamed files.
+    /// A file with a temporary name, for file systems that do not support files without a name.
     Named(NamedTempFile),
 }
 
 impl Output {
-    /// Standard output.
+    /// Returns an output that writes to standard output.
     pub fn stdout() -> Self {
         Self { path: PathBuf::from("-"), sink: Sink::Stdout(io::stdout()) }
     }
 
-    /// An output that appears at `path`, with this mode, when it is finished. Until then an existing file is unchanged.
-    /// A device or a pipe is written to directly.
+    /// Creates an output that appears at `path` with this mode when it is finished. Until then an existing file there
+    /// is unchanged. A device or a pipe is written to directly.
     ///
     /// # Errors
-    /// If the file cannot be created, or the device or pipe cannot be opened.
+    /// The file cannot be created, or the device or pipe cannot be opened.
     pub fn file(path: &Path, mode: u32) -> io::Result<Self> {
         if is_same_file(path, Path::new("/dev/stdout")) {
             return Ok(Self { path: path.to_owned(), ..Self::stdout() });
         }
-        // Following links means that a link remains, and the file that it leads to is replaced.
+        // If `path` is a symbolic link, the link stays, and the file that it points to is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&path).is_ok_and(|found| !found.is_file()) || is_open_file(&path);
         let sink = if is_special {
@@ -111,15 +115,15 @@ impl Output {
         Ok(Self { path, sink })
     }
 
-    /// The path of the output; `-` for standard output.
+    /// Returns the path of the output, or `-` for standard output.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Moves the complete file to its path and makes sure that it is on disk.
+    /// Writes the complete file to disk and gives it its final name.
     ///
     /// # Errors
-    /// If that fails. A file that existed before is then unchanged.
+    /// The file cannot be written or named. A file that existed at the path is then unchanged.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self.sink {
@@ -133,7 +137,7 @@ impl Output {
                 file.persist(&self.path)?;
             }
         }
-        // Not an error: the file is complete, even if its directory cannot be synchronized to disk.
+        // An error here is ignored: the file is complete, even if its directory cannot be synchronized to disk.
         let _ = File::open(directory_of(&self.path)).and_then(|directory| directory.sync_all());
         Ok(())
     }
@@ -157,8 +161,8 @@ impl Write for Output {
     }
 }
 
-/// Gives an unnamed file its name. A link cannot replace an existing file. In that case the file first gets a temporary
-/// name, which exists only until it is renamed.
+/// Gives an unnamed file its name. If a file with this name exists, a link cannot replace it. The unnamed file then
+/// gets a temporary name first, and is renamed over the existing file.
 fn name(file: &File, path: &Path) -> io::Result<()> {
     match unnamed::link(file, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -176,8 +180,8 @@ fn temporary(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
-/// Returns true for the path of a file that a process has open, such as `/dev/fd/3`: writing to it writes to that open
-/// file.
+/// Returns true for a path such as `/dev/fd/3`. It means a file that a process has open, and writing to the path writes
+/// to that file.
 fn is_open_file(path: &Path) -> bool {
     path.starts_with("/proc") || path.starts_with("/dev/fd")
 }
@@ -186,7 +190,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Files without a name, which most file systems of Linux support.
+/// Creates and names files that have no name at first. Most file systems of Linux support them.
 #[cfg(target_os = "linux")]
 mod unnamed {
     use std::fs::File;
@@ -196,7 +200,7 @@ mod unnamed {
 
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
-    /// Directory of links to this process's open files, if the system has it.
+    /// The directory in which Linux lists this process's open files. It is missing if `/proc` is not mounted.
     const OPEN_FILES: &str = "/proc/self/fd";
 
     pub(super) fn create(directory: &Path, mode: u32) -> io::Result<File> {
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_to_a_file_is_recognised() {
+    fn all_paths_to_one_file_are_the_same_file() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         fs::write(at("a"), "x").expect("written");
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipes_mode_is_left_alone() {
+    fn the_mode_of_a_pipe_is_not_changed() {
         let directory = tempfile::tempdir().expect("a directory");
         let pipe = directory.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg("-m").arg("644").arg(&pipe).status().expect("runs");
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_temporary_file_does_as_well() {
+    fn a_named_temporary_file_also_appears_only_when_it_is_finished() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("out");
         let sink = Sink::Named(temporary(PRIVATE_MODE).tempfile_in(directory.path()).expect("made"));
@@ -338,7 +342,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         fs::write(at("made"), "").expect("written");
-        // What the process's umask leaves of 0666.
+        // The bits of 0666 that the process's umask does not remove.
         let shared = mode(&at("made"));
         for (expected, asked) in [(0o600, PRIVATE_MODE), (shared, SHARED_MODE)] {
             let file = Output::file(&at("file"), asked).expect("opened");
@@ -350,13 +354,13 @@ mod tests {
     }
 
     #[test]
-    fn an_open_file_of_any_mode_becomes_private_unless_it_is_left_alone() {
+    fn open_private_changes_any_mode_and_open_unchanged_none() {
         let directory = tempfile::tempdir().expect("a directory");
         for before in [0o644, 0o400, 0o700, 0o4600, 0o600] {
             let path = directory.path().join(format!("{before:o}"));
             fs::write(&path, "kept").expect("written");
             fs::set_permissions(&path, Permissions::from_mode(before)).expect("set");
-            // Only root may write to a file that it may not.
+            // Only root may open a file whose mode forbids it.
             if let Ok(file) = open_unchanged(&path) {
                 assert_eq!(mode(&path), before);
                 make_private(&file).expect("set");
@@ -369,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_the_process_is_named_and_nothing_else() {
+    fn only_errors_of_a_process_limit_have_a_hint() {
         let check = |error: io::Error, part: &str| {
             let hint = limit_hint(&error);
             assert!(if part.is_empty() { hint.is_empty() } else { hint.contains(part) }, "{error}: {hint}");
@@ -401,9 +405,9 @@ mod tests {
         assert_eq!(directories, ["a", "/", "."].map(PathBuf::from));
     }
 
-    /// Only root can create a device, and could change its mode.
+    /// Only root can create a device, and only root could change its mode.
     #[test]
-    fn a_devices_mode_is_left_alone() {
+    fn the_mode_of_a_device_is_not_changed() {
         let directory = tempfile::tempdir().expect("a directory");
         let device = directory.path().join("null");
         let made = std::process::Command::new("mknod").args(["-m", "666"]).arg(&device).args(["c", "1", "3"]).output();

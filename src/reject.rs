@@ -1,32 +1,32 @@
-//! The reasons why a row was refused. Each reason has a stable name, which is the same in the enum, the reject file,
-//! the report and the docs.
+//! The reasons why a row is refused. Each reason has a stable name, such as `too_few_cells`. The name is the same in
+//! the enum, the reject file, the report and the docs.
 
-/// The refusal of one row. Its message never contains a value of the row.
+/// Says why one row was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// The field whose cell caused the refusal, as an index into the spec's fields. `None` if the whole row caused
-    /// it.
+    /// The field whose cell caused the refusal, as an index into the spec's fields. `None` if the row as a whole is
+    /// wrong, for example if it has too few cells.
     pub field: Option<usize>,
-    /// The reason for the refusal, with its stable name.
+    /// The kind of error, with a stable name.
     pub reason: Reason,
-    /// An explanation for the person who corrects the row. It is lowercase and contains no value of the row.
+    /// An explanation for the person who corrects the row. It starts in lower case and contains no value of the row.
     pub message: String,
 }
 
 impl Reject {
-    /// Adds the number of the array's item that caused the refusal, from 1.
+    /// Adds to the message which item of an array caused the refusal. The first item has number 1.
     #[must_use]
     pub fn in_item(self, number: usize) -> Self {
         self.inside(&format!("item {number}"))
     }
 
-    /// Adds the key of the item's value that caused the refusal.
+    /// Adds to the message which key of an item caused the refusal.
     #[must_use]
     pub fn in_key(self, key: &str) -> Self {
         self.inside(&format!("`{key}`"))
     }
 
-    /// Adds a place to the message: ``item 2, `period`, item 1: expected …``.
+    /// Puts a place before the message. Three calls give, for example, ``item 2, `period`, item 1: expected …``.
     fn inside(mut self, place: &str) -> Self {
         let mark = if self.message.starts_with("item ") || self.message.starts_with('`') { "," } else { ":" };
         self.message = format!("{place}{mark} {}", self.message);
@@ -50,23 +50,23 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The row is longer than allowed.
+    /// The row is longer than the limit.
     RowTooLong = "row_too_long",
     /// The source ends inside a quoted cell.
     UnterminatedQuote = "unterminated_quote",
     /// The row contains bytes that the source's encoding does not allow.
     Undecodable = "undecodable",
-    /// There is text between a closing quote and the next delimiter.
+    /// Text follows a closing quote before the next delimiter, as in `"a"b,c`.
     StrayQuote = "stray_quote",
     /// The row has fewer cells than the header.
     TooFewCells = "too_few_cells",
     /// The row has more cells than the header.
     TooManyCells = "too_many_cells",
-    /// A quoted cell contains lines that look like rows.
+    /// A quoted cell contains lines that look like rows. Its closing quote is probably missing.
     SwallowedRows = "swallowed_rows",
-    /// The row repeats the header.
+    /// The row is a copy of the header.
     RepeatedHeader = "repeated_header",
-    /// The row is not one JSON object, or a value is of another kind than expected.
+    /// The row is not one JSON object, or a JSON value has the wrong type for its field.
     NotJson = "not_json",
     /// A required field has no value.
     Missing = "missing",
@@ -80,7 +80,7 @@ reasons! {
     NotABoolean = "not_a_boolean",
     /// The text is not a date in the column's format.
     NotADate = "not_a_date",
-    /// The value is not in the field's list.
+    /// The value is not in the field's list of allowed values.
     NotAllowed = "not_allowed",
     /// The number is outside the field's range.
     OutOfRange = "out_of_range",
@@ -88,16 +88,16 @@ reasons! {
     WrongLength = "wrong_length",
     /// The text does not match the field's pattern.
     PatternMismatch = "pattern_mismatch",
-    /// The text contains a NUL or another control character, which can cause errors in programs that read the
+    /// The text contains a NUL or another control character. Such characters can cause errors in programs that read the
     /// document.
     ControlCharacter = "control_character",
-    /// The cleaning rules change the text again each time they are applied.
+    /// The text has no stable form: each time the cleaning rules are applied, they change it again.
     UnstableText = "unstable_text",
-    /// The row violates a rule between fields.
+    /// Two fields of the row contradict each other, for example a discharge before the admission.
     Implausible = "implausible",
-    /// The document would exceed MongoDB's limit of 16 MiB.
+    /// The document would be larger than 16 MiB, MongoDB's limit.
     DocumentTooLarge = "document_too_large",
-    /// Another record has the same identity, and the spec says that such a record is rejected.
+    /// A different record has the same identity, and the spec says that the second record is rejected.
     Conflict = "conflict",
     /// The server's validator refused the document.
     FailedValidation = "failed_validation",
@@ -105,10 +105,10 @@ reasons! {
     RefusedByServer = "refused_by_server",
 }
 
-/// A refused row for the reject file.
+/// A refused row, with its position and its cells, for the reject file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedRow {
-    /// Index of the source.
+    /// Index of the source in the list of sources.
     pub source: usize,
     /// Line of the source on which the row starts, from 1.
     pub line: u64,
@@ -116,6 +116,6 @@ pub struct RejectedRow {
     pub offset: u64,
     /// The reason for the refusal.
     pub reject: Reject,
-    /// The cells of the row, as far as it could be split. They are written to the reject file and nowhere else.
+    /// The cells of the row, as far as the row could be split. Only the reject file may contain them.
     pub cells: Vec<Vec<u8>>,
 }

@@ -1,8 +1,9 @@
-//! Sorts more entries than fit in memory. Sorted runs are written to one unlinked temporary file and merged when they
-//! are read.
+//! Sorts more entries than fit in memory. Each time the memory is full, its entries are sorted and written to a
+//! temporary file as one *run*. When the entries are read, the runs are merged. The file has no name, so the system
+//! deletes it when the process ends.
 //!
-//! An [`SpilledEntry`] represents one record of the source. It contains hashes and positions, never a value of a record. This
-//! module knows nothing about servers or specs, or what the entries are compared with.
+//! A [`SpilledEntry`] represents one record of the source. It contains hashes and positions, never a value of a record.
+//! This module knows nothing about servers or specs, or what the entries are compared with.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -13,19 +14,19 @@ use std::sync::Arc;
 
 use crate::encode::{Digest, Id};
 
-/// Default memory of a sorter, in bytes.
+/// Default size of a sorter's memory, in bytes.
 pub const SORTER_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 
-/// Length of an entry in the file: `_id`, digest, source and row.
+/// Length of an entry in the file: 16 bytes of `_id`, 16 of digest, 4 of source index, 8 of row number.
 const ENTRY_BYTES: usize = 16 + 16 + 4 + 8;
 
-/// Memory with which one merge reads ahead, divided among its runs, in bytes.
+/// Memory for reading ahead while runs are merged, in bytes. All runs of one merge share it.
 const READ_AHEAD_BYTES: usize = 8 * 1024 * 1024;
 
-/// Most entries that one read from one run fetches.
+/// Largest number of entries that are read from a run at once.
 const READ_ENTRIES_MAX: usize = 4096;
 
-/// One record of the source. Ordered by `_id`, then by its position in the sources.
+/// One record of the source. Entries are ordered by `_id`, then by their position in the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpilledEntry {
     /// The record's `_id`.
@@ -38,7 +39,7 @@ pub struct SpilledEntry {
     pub digest: Digest,
 }
 
-/// A temporary file could not be created, written or read.
+/// The error if a temporary file cannot be created, written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} the temporary file that sorts the source's records, in {directory}: {cause}; {remedy}")]
 pub struct SpillError {
@@ -51,7 +52,7 @@ pub struct SpillError {
 impl SpillError {
     fn new(doing: &'static str, cause: io::Error) -> Self {
         let remedy = if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            "free space there, or set TMPDIR to a directory with room for 44 bytes a row"
+            "free space there, or set TMPDIR to a directory with at least 44 bytes of free space per row"
         } else if cause.kind() == io::ErrorKind::FileTooLarge {
             "raise the limit for the size of a file with ulimit -f"
         } else {
@@ -72,20 +73,21 @@ pub struct Sorter {
 }
 
 impl Sorter {
-    /// A sorter that keeps at most `bytes_max` bytes of entries in memory, but at least 1,000 entries.
+    /// Creates a sorter that keeps about `bytes_max` bytes of entries in memory, and at least 1,000 entries.
     pub fn new(bytes_max: usize) -> Self {
         let entries_max = (bytes_max / size_of::<SpilledEntry>()).max(1000);
         Self { entries: Vec::new(), entries_max, file: None, runs: Vec::new() }
     }
 
-    /// Adds an entry. If the memory is full, first sorts and writes its entries, which takes about 100 ms.
+    /// Adds an entry. If the memory is full, its entries are first sorted and written to disk, which takes about 100
+    /// ms.
     pub fn push(&mut self, entry: SpilledEntry) -> Result<(), SpillError> {
         if self.entries.len() == self.entries_max {
             self.spill()?;
         }
         if self.entries.capacity() == 0 {
-            // Reserved once, because growing the vector would need up to twice the memory. Pages that are never written
-            // cost nothing.
+            // The memory is reserved once, because a growing vector would need up to twice as much while it is copied.
+            // The system allocates a page only when it is first written, so unused capacity costs nothing.
             self.entries.reserve_exact(self.entries_max);
         }
         self.entries.push(entry);
@@ -122,7 +124,8 @@ fn write_run(file: &mut File, entries: &[SpilledEntry]) -> io::Result<()> {
     out.flush()
 }
 
-/// Comparing one integer is faster than comparing 16 bytes.
+/// Returns the order of an entry. The `_id` is one integer here, because comparing an integer is faster than comparing
+/// 16 bytes.
 fn sort_key(entry: &SpilledEntry) -> (u128, u32, u64, u128) {
     (u128::from_be_bytes(entry.id.0), entry.source, entry.row, entry.digest.0)
 }
@@ -165,11 +168,11 @@ fn part<const N: usize>(bytes: &[u8; ENTRY_BYTES], at: usize) -> [u8; N] {
     part
 }
 
-/// All entries, sorted. Cheap to clone; any number of ranges can be read at the same time.
+/// All entries, sorted. A clone shares the same entries, and any number of ranges can be read at the same time.
 #[derive(Debug, Clone)]
 pub struct Sorted(Arc<Runs>);
 
-/// Either all entries are in memory, or all are in the file.
+/// The sorted entries. Either all of them are in memory, or all are in the file.
 #[derive(Debug)]
 struct Runs {
     memory: Vec<SpilledEntry>,
@@ -204,7 +207,7 @@ impl Sorted {
 }
 
 impl Runs {
-    /// Index in the file of the first entry of a run with `_id >= bound`.
+    /// Finds the first entry of a run with `_id >= bound`. Returns its index in the file.
     fn first_not_below(&self, start: u64, entries: u64, bound: Id) -> Result<u64, SpillError> {
         let (mut low, mut high) = (start, start + entries);
         while low < high {
@@ -217,12 +220,12 @@ impl Runs {
     }
 
     fn read(&self, entry: u64, bytes: &mut [u8]) -> Result<(), SpillError> {
-        let file = self.file.as_ref().expect("a run on disk stands in a file");
+        let file = self.file.as_ref().expect("there is a file, because a run is on disk");
         file.read_exact_at(bytes, entry * ENTRY_BYTES as u64).map_err(|cause| SpillError::new("read", cause))
     }
 }
 
-/// The entries of a range, merged from all runs in order.
+/// Reads the entries of a range in order, merged from all runs.
 #[derive(Debug)]
 pub struct Merge {
     runs: Arc<Runs>,
@@ -231,7 +234,7 @@ pub struct Merge {
     heap: BinaryHeap<Reverse<(SpilledEntry, usize)>>,
 }
 
-/// A position in one run on disk, with the entries read ahead.
+/// The reading position in one run on disk, and the entries that were read ahead.
 #[derive(Debug)]
 struct RunCursor {
     next: u64,
@@ -284,7 +287,7 @@ impl RunCursor {
 mod tests {
     use super::*;
 
-    /// Entries with some repeated `_id`s, in an order that looks random but is always the same.
+    /// Creates entries in an order that looks random but is always the same. Some `_id`s occur more than once.
     fn entries(count: u64) -> Vec<SpilledEntry> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
@@ -304,9 +307,9 @@ mod tests {
     fn sorted(entries: &[SpilledEntry], bytes_max: usize) -> Sorted {
         let mut sorter = Sorter::new(bytes_max);
         for &entry in entries {
-            sorter.push(entry).expect("the temporary directory has room");
+            sorter.push(entry).expect("the temporary directory has free space");
         }
-        sorter.into_sorted().expect("the temporary directory has room")
+        sorter.into_sorted().expect("the temporary directory has free space")
     }
 
     fn collect(sorted: &Sorted, from: Id, to: Option<Id>) -> Vec<SpilledEntry> {
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_on_disk_and_memory_give_the_same_order_whatever_the_bound() {
+    fn the_order_is_the_same_for_every_size_of_the_memory() {
         for (count, bytes_max) in [(0, 0), (1, 0), (999, 0), (1000, 0), (1001, 0), (25_300, 0), (25_300, 1 << 20)] {
             let mut expected = entries(count);
             let found = sorted(&expected, bytes_max);
@@ -334,7 +337,8 @@ mod tests {
         let mut mixed = expected;
         mixed.reverse();
         assert_eq!(collect(&sorted(&mixed, 0), Id([0; 16]), None), expected);
-        // The same from two runs on disk, which a thousand further entries cut.
+        // The same is true for two runs on disk. A thousand more entries fill the memory, so that the first run is
+        // written.
         let further = (0..1_000).map(|row| entry(9, 0, row, 0));
         let cut: Vec<SpilledEntry> =
             mixed[..3].iter().copied().chain(further).chain(mixed[3..].iter().copied()).collect();
@@ -349,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_has_its_first_id_and_not_its_last_however_often_they_repeat() {
+    fn a_range_includes_all_entries_of_its_first_id_and_none_of_its_last() {
         for spread in [1, 600] {
             let all: Vec<SpilledEntry> =
                 (0..spread).flat_map(|row| [1, 2, 2, 3].map(|id| entry(id, 0, row, 0))).collect();
@@ -367,14 +371,14 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_by_the_bytes_given_but_has_a_thousand_entries() {
+    fn memory_is_bounded_but_has_at_least_a_thousand_entries() {
         for (bytes_max, entries_max) in
             [(0, 1_000), (999 * size_of::<SpilledEntry>(), 1_000), (2_000 * size_of::<SpilledEntry>(), 2_000)]
         {
             let mut sorter = Sorter::new(bytes_max);
             for row in 0..=entries_max {
                 assert!(sorter.runs.is_empty(), "{bytes_max} bytes, {row} entries");
-                sorter.push(entry(1, 0, row, 0)).expect("the temporary directory has room");
+                sorter.push(entry(1, 0, row, 0)).expect("the temporary directory has free space");
             }
             assert_eq!(sorter.runs, [entries_max], "{bytes_max} bytes");
         }
@@ -383,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_cut_the_whole_without_gap_or_overlap() {
+    fn consecutive_ranges_give_every_entry_once() {
         let all = entries(20_000);
         for bytes_max in [0, SORTER_BYTES_DEFAULT] {
             let sorted = sorted(&all, bytes_max);
@@ -398,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_named_with_what_to_do() {
+    fn the_message_for_a_full_disk_says_what_to_do() {
         let full = SpillError::new("write", io::Error::from(io::ErrorKind::StorageFull)).to_string();
         assert!(full.starts_with("cannot write the temporary file") && full.contains("free space"), "{full}");
         let denied = SpillError::new("create", io::Error::from(io::ErrorKind::PermissionDenied)).to_string();

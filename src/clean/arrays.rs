@@ -1,4 +1,4 @@
-//! Cleans the items of arrays. Each cell of an item is cleaned like the cell of a row.
+//! Cleans the items of arrays. Each cell of an item is cleaned as a cell of a row is.
 
 use std::ops::Range;
 
@@ -8,29 +8,29 @@ use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Node, Presence, Spec};
 
-/// A column of the source, or of the items of a repeating group.
+/// How a column of the source, or of a repeating group's items, is cleaned.
 #[derive(Debug)]
 pub(super) enum ColumnPlan {
-    /// One value: the index of its field.
+    /// A single value of the field with this index.
     Value(usize),
     Array(ArrayPlan),
 }
 
-/// An array and the columns of its items.
+/// How the items of one array are cleaned.
 #[derive(Debug)]
 pub(super) struct ArrayPlan {
-    /// All fields of the array.
+    /// The indices of all fields inside the array.
     pub(super) fields: Range<usize>,
-    /// Number of the array among those of the row. Unused for an array inside another one.
+    /// Number of the array in its row, from 0. It is not used for an array inside another array.
     pub(super) number: usize,
     is_required: bool,
-    /// The columns of an item. A list has one.
+    /// The columns of an item. An item of a list has one column.
     columns: Vec<ColumnPlan>,
-    /// The keys of the columns. A list has none.
+    /// The keys of the columns, for messages. The item of a list has no keys.
     keys: Vec<String>,
 }
 
-/// The row whose arrays are cleaned.
+/// A row whose arrays are cleaned.
 pub(super) struct ArrayCells<'a> {
     pub(super) row: &'a str,
     pub(super) row_is_plain: bool,
@@ -38,7 +38,7 @@ pub(super) struct ArrayCells<'a> {
     pub(super) plans: &'a [FieldCleaner],
 }
 
-/// Returns the plans of the columns, or nothing if there is no array among them.
+/// Returns the plans of the spec's columns. Returns an empty list if the spec has no arrays.
 pub(super) fn plan(spec: &Spec, layout: &Layout) -> Vec<ColumnPlan> {
     let columns = spec.columns();
     let has_arrays = columns.iter().any(|column| column.node.is_array());
@@ -64,7 +64,8 @@ fn plan_columns(spec: &Spec, layout: &Layout, columns: &[Column<'_>]) -> Vec<Col
 }
 
 impl ArrayPlan {
-    /// Cleans the items whose cells are `cells`, and adds their values to the record. Returns the array's value.
+    /// Cleans the items of an array and adds their values to the record. `cells` are the cells of the items. Returns
+    /// the value of the array, which refers to these items.
     pub(super) fn clean(
         &self,
         cells: Range<u32>,
@@ -77,7 +78,7 @@ impl ArrayPlan {
             let message = "expected at least one item: the array is required".to_owned();
             return Err(Reject { field: Some(self.fields.start), reason: Reason::Missing, message });
         }
-        // The items of arrays inside this one follow after its own.
+        // The items of this array are adjacent. Items of arrays inside them come later in the list.
         let start = record.items.len();
         let end = start + cells.len();
         record.items.resize(end, Value::Null);
@@ -88,7 +89,7 @@ impl ArrayPlan {
         Ok(Value::Items(start as u32..end as u32))
     }
 
-    /// Adds item and key of the array's cell number `place` to the message.
+    /// Adds to the message which item and which key caused the refusal. `place` is the number of the cell in the array.
     fn locate(&self, reject: Reject, place: usize) -> Reject {
         let (item, column) = (place / self.columns.len(), place % self.columns.len());
         let reject = match self.keys.get(column) {
@@ -98,7 +99,7 @@ impl ArrayPlan {
         reject.in_item(item + 1)
     }
 
-    /// Cleans the array's cell number `place`.
+    /// Cleans one cell of the array. `place` is the number of the cell in the array.
     fn clean_cell(
         &self,
         place: usize,
@@ -116,7 +117,8 @@ impl ArrayPlan {
                 let (text, in_row) = text.ok_or_else(|| plan.reject(Reason::Undecodable))?;
                 let cleaned = plan.clean_beside_arrays(text, in_row && of.row_is_plain, scratch, marks, record);
                 cleaned.map_err(|reason| plan.reject(reason))?;
-                // The value is the last one of the record until it is moved to the items.
+                // `clean_beside_arrays` appends the value to the record. The value belongs in an item, so it is removed
+                // here again.
                 Ok(record.values.pop().unwrap_or(Value::Null))
             }
         }

@@ -1,5 +1,4 @@
-//! Applies the rules to a row: the cells are cleaned in the order of the spec's fields, and the first failure rejects
-//! the row.
+//! Cleans a row: cleans its cells in the order of the spec's fields. The first failure rejects the row.
 
 use super::arrays::{self, ArrayCells, ColumnPlan};
 use super::field_cleaner::{FieldCleaner, Marks, Scratch};
@@ -9,12 +8,12 @@ use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Plausibility, Severity, Spec};
 
-/// Turns rows into records. Each worker has its own cleaner, which owns its buffers, so that a row needs no
-/// allocation.
+/// Turns rows into records. Each worker has its own cleaner. The cleaner reuses its buffers, so cleaning a row
+/// allocates no memory.
 #[derive(Debug)]
 pub struct Cleaner {
     plans: Vec<FieldCleaner>,
-    /// The columns of the source, if there are arrays among them.
+    /// How the columns are cleaned. Empty if the spec has no arrays, because then each column is a field.
     columns: Vec<ColumnPlan>,
     plausibility: Vec<Plausibility>,
     names: Vec<String>,
@@ -36,7 +35,7 @@ impl Cleaner {
         }
     }
 
-    /// Turns the row into a record and counts the changes. `cells` must have been parsed from `row`. After an error
+    /// Turns a row into a record, and counts the changes in the tally. `cells` are the cells of `row`. After an error,
     /// the record is incomplete and the tally is unchanged.
     pub fn clean(&mut self, row: &[u8], cells: &Cells, record: &mut Record, tally: &mut Tally) -> Result<(), Reject> {
         self.clean_only(row, cells, record)?;
@@ -44,7 +43,7 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Like [`clean`](Self::clean), but leaves the counting to [`count`](Self::count).
+    /// Turns a row into a record without counting the changes. [`count`](Self::count) counts them.
     pub fn clean_only(&mut self, row: &[u8], cells: &Cells, record: &mut Record) -> Result<(), Reject> {
         record.clear();
         self.marks.clear();
@@ -62,7 +61,7 @@ impl Cleaner {
         self.check_plausibility(record)
     }
 
-    /// Cleans a row with arrays. The other fields of a repeating group get nulls, so that each field has a value.
+    /// Cleans a row with arrays. A repeating group's value is stored for its first field. Its other fields get null.
     fn clean_columns(
         &mut self,
         row: &str,
@@ -112,7 +111,7 @@ impl Cleaner {
         Reject { field: None, reason: Reason::Implausible, message }
     }
 
-    /// Adds the changes in the current row to the tally. The first row also sets the size of the tally.
+    /// Adds the changes in the last row to the tally.
     pub fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
             let slots = |plan: &FieldCleaner| vec![0; slot_names(&plan.field).len()];
@@ -128,7 +127,7 @@ impl Cleaner {
     }
 }
 
-/// Returns the row as text. The whole row is checked at once, because checking each cell takes longer.
+/// Checks that the row is UTF-8. Checking the whole row at once is faster than checking each cell.
 fn decode(row: &[u8]) -> Result<&str, Reject> {
     std::str::from_utf8(row).map_err(|error| {
         let message = format!("expected UTF-8, found other bytes at byte {} of the row", error.valid_up_to());
@@ -136,8 +135,8 @@ fn decode(row: &[u8]) -> Result<&str, Reject> {
     })
 }
 
-/// Returns true if `left` is later or greater than `right`. The spec only permits values that can be compared
-/// exactly.
+/// Returns true if `left` is later or greater than `right`. Both have types that can be compared exactly, because a
+/// spec allows no others.
 fn comes_after(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Datetime(left), Value::Datetime(right)) => left > right,

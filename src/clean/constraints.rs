@@ -1,14 +1,14 @@
-//! Checks the constraints of values, and writes the messages for refusals without quoting the value.
+//! Checks the constraints of values. Writes the messages for refused cells, which never contain the value of the cell.
 
 use super::Value;
 use crate::parse::DateFormat;
 use crate::reject::Reason;
 use crate::spec::{Constraints, Decimal, Field, FieldType, Range};
 
-/// Largest number of listed values that a message names. The rest is counted.
+/// Largest number of allowed values that a message lists. It only counts the others.
 const NAMED_VALUES_MAX: usize = 20;
 
-/// Checks a text. `plain` means that its row is printable ASCII.
+/// Checks the constraints of a text. `plain` is true if the text is known to be printable ASCII.
 pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> Result<(), Reason> {
     if !plain && text.bytes().any(|byte| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n')) {
         return Err(Reason::ControlCharacter);
@@ -24,7 +24,8 @@ pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> 
     }
 }
 
-/// Returns true if a number is within the range. The comparison is exact, in the field's own type, as on the server.
+/// Returns true if a number is within the range. Both have the field's type, so the comparison is exact, as on the
+/// server.
 pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     match value {
         Value::Int32(number) => range.has_whole(i64::from(*number)),
@@ -35,7 +36,7 @@ pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     }
 }
 
-/// Returns the message for a cell that was refused for `reason`. It describes the expected value.
+/// Returns the message for a cell that was refused for `reason`. It says which values are expected.
 pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> String {
     let constraints = &field.constraints;
     match (reason, &field.kind) {
@@ -44,8 +45,8 @@ pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> St
         (Reason::NotABoolean, FieldType::Bool { truthy, falsy }) => {
             format!("expected {} for true or {} for false", named(truthy), named(falsy))
         }
-        (Reason::NotADate, FieldType::Date) => format!("expected a date as {} at midnight", date_form(date)),
-        (Reason::NotADate, _) => format!("expected a date as {} and perhaps a time", date_form(date)),
+        (Reason::NotADate, FieldType::Date) => format!("expected a date as {} without a time of day", date_form(date)),
+        (Reason::NotADate, _) => format!("expected a date as {}, with or without a time of day", date_form(date)),
         (Reason::NumberTooLarge, FieldType::Decimal128(_)) => "expected a number of at most 34 digits".to_owned(),
         (Reason::NumberTooLarge, kind) => format!("expected a number that fits {}", kind.name()),
         (Reason::OutOfRange, _) => {
@@ -60,7 +61,7 @@ pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> St
             .map_or_else(String::new, |pattern| format!("expected a text that matches {}", pattern.as_str())),
         (Reason::NotAnInteger, _) => "expected a whole number".to_owned(),
         (Reason::NotANumber, _) => "expected a number".to_owned(),
-        (Reason::UnstableText, _) => "expected a text on which the cleaning rules come to an end".to_owned(),
+        (Reason::UnstableText, _) => "expected a text that the cleaning rules do not change again and again".to_owned(),
         (Reason::ControlCharacter, _) => "expected text without control characters".to_owned(),
         _ => "expected valid text".to_owned(),
     }
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn texts_are_checked() {
-        let pattern = Regex::new(r"\A(?:[a-zé\t\x00]+)\z").expect("a right pattern");
+        let pattern = Regex::new(r"\A(?:[a-zé\t\x00]+)\z").expect("a valid pattern");
         let constraints = Constraints { range: None, length: Some((2, 4)), pattern: Some(pattern) };
         for (input, expected) in [
             ("ab", Ok(())),
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_named_by_its_first_twenty() {
+    fn the_message_names_the_first_twenty_values() {
         let values: Vec<String> = (1..=22).map(|number| number.to_string()).collect();
         assert!(named(&values[..20]).ends_with(", 19, 20"));
         assert!(named(&values[..21]).ends_with(", 19, 20 and 1 more"));
@@ -120,7 +121,7 @@ mod tests {
     fn a_refusal_says_what_was_expected() {
         let check = |keys: &str, reason, expected: &str| {
             let text = format!("name = 'x'\n[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}");
-            let spec = crate::spec::Spec::from_toml(&text, "test").expect("a right spec");
+            let spec = crate::spec::Spec::from_toml(&text, "test").expect("a valid spec");
             assert_eq!(expectation(&spec.fields[0], DateFormat::MonthDayYear(b'.'), reason), expected);
         };
         check(
@@ -128,19 +129,19 @@ mod tests {
             Reason::NotABoolean,
             "expected y for true or n for false",
         );
-        check("type = 'date'", Reason::NotADate, "expected a date as MM.DD.YYYY at midnight");
-        check("type = 'datetime'", Reason::NotADate, "expected a date as MM.DD.YYYY and perhaps a time");
+        check("type = 'date'", Reason::NotADate, "expected a date as MM.DD.YYYY without a time of day");
+        check("type = 'datetime'", Reason::NotADate, "expected a date as MM.DD.YYYY, with or without a time of day");
         check("type = 'decimal128'", Reason::NumberTooLarge, "expected a number of at most 34 digits");
         check("type = 'int64'", Reason::NumberTooLarge, "expected a number that fits int64");
         check("type = 'double'\nrange = [-1.5, inf]", Reason::OutOfRange, "expected a number from -1.5 to inf");
         check("type = 'string'\nlength = [2, 3]", Reason::WrongLength, "expected 2 to 3 characters");
-        let unstable = "expected a text on which the cleaning rules come to an end";
+        let unstable = "expected a text that the cleaning rules do not change again and again";
         check("type = 'string'", Reason::UnstableText, unstable);
         check("type = 'string'", Reason::Undecodable, "expected valid text");
     }
 
     #[test]
-    fn ranges_hold_their_ends() {
+    fn ranges_include_their_ends() {
         let decimal = |text| decimal128(text).expect("a number");
         let tenths = [decimal("0.1"), decimal("0.3")].map(Decimal::from_bson);
         let (whole, double, decimals) =

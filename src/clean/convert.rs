@@ -1,4 +1,4 @@
-//! Converts texts to typed values.
+//! Converts the text of a cell to the type of its field.
 
 use super::Value;
 use super::decimal128::{self, decimal128};
@@ -10,8 +10,8 @@ use crate::spec::{Decimal, FieldType, NumberFormat, same_spelling};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Converts the text of a field that is neither a string nor an enum. `scratch` is a buffer for a number without its
-/// currency signs and separators.
+/// Converts the text of a number, a boolean or a date. `scratch` is a buffer for the digits of a number whose currency
+/// sign and separators are removed.
 pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mut String) -> Result<Value, Reason> {
     match kind {
         FieldType::Int32(format) => {
@@ -37,7 +37,7 @@ pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mu
     }
 }
 
-/// Returns true if two values of one field are the same number, flag or point in time.
+/// Returns true if two values of one field are equal. The decimal numbers 1.0 and 1.00 are equal.
 pub(super) fn same_value(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Decimal128(left), Value::Decimal128(right)) => {
@@ -48,7 +48,7 @@ pub(super) fn same_value(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Returns the number without currency signs and separators. Returns the text itself if the format allows none.
+/// Returns the number without currency sign and separators. If the format allows none, returns the text unchanged.
 fn digits<'a>(text: &'a str, format: &NumberFormat, scratch: &'a mut String) -> Option<&'a str> {
     if format.is_plain() {
         return Some(text);
@@ -64,7 +64,7 @@ fn boolean(text: &str, truthy: &[String], falsy: &[String]) -> Option<bool> {
     among(falsy).then_some(false)
 }
 
-/// Returns the canonical spelling of a listed value.
+/// Returns the canonical spelling of a value from the field's list. Returns `None` if the text is not in the list.
 pub(super) fn listed<'v>(text: &str, values: &'v [String], synonyms: &[(String, usize)]) -> Option<&'v str> {
     let exact = values.iter().find(|value| *value == text);
     let respelled = || values.iter().find(|value| same_spelling(value, text));
@@ -72,7 +72,7 @@ pub(super) fn listed<'v>(text: &str, values: &'v [String], synonyms: &[(String, 
     exact.or_else(respelled).or_else(synonym).map(String::as_str)
 }
 
-/// Returns true if a number is below zero.
+/// Returns true if a number is less than zero.
 pub(super) fn is_negative(value: &Value) -> bool {
     match value {
         Value::Int32(number) => *number < 0,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_spelling_becomes_the_listed_one() {
+    fn every_spelling_becomes_the_canonical_one() {
         let values = ["A+", "A-", "Élevé"].map(str::to_owned);
         let synonyms = [("A POS".to_owned(), 0)];
         for (input, expected) in [
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_synonym_leads_to_its_own_value() {
+    fn a_synonym_becomes_its_own_value() {
         let values = ["one", "two"].map(str::to_owned);
         let synonyms = [("I".to_owned(), 0), ("II".to_owned(), 1)];
         assert_eq!(["i", "ii"].map(|text| listed(text, &values, &synonyms)), [Some("one"), Some("two")]);

@@ -1,22 +1,22 @@
-//! BSON decimal128. The value is exactly the decimal number in the text, with its trailing zeros; otherwise the text
-//! is refused.
+//! Converts text to a BSON decimal128. The result is exactly the number in the text, including its trailing zeros. A
+//! number that cannot be stored exactly is refused.
 
 use bson::Decimal128;
 
 use super::number::is_number;
 use crate::reject::Reason;
 
-/// Added to the exponent before it is stored, so that the stored exponent is never negative (BSON decimal128
+/// BSON stores the exponent plus this number, so that the stored exponent is never negative (BSON decimal128
 /// specification).
 const BIAS: u128 = 6176;
-/// Number of bits below the exponent.
+/// Number of the bits that are below the exponent.
 const COEFFICIENT_BITS: u32 = 113;
-/// Number of digits that always fit the coefficient.
+/// Largest number of digits that the coefficient can store.
 const DIGITS_MAX: usize = 34;
-/// Longer texts are parsed by `slow`, so that the exponent in `fast` cannot exceed its limits.
+/// Longest text that `fast` converts. With longer texts, the exponent could become too small for BSON.
 const FAST_BYTES_MAX: usize = 64;
 
-/// Converts a number to the 16 bytes in which BSON stores it.
+/// Converts a number to the 16 bytes of a BSON decimal128.
 pub(super) fn decimal128(text: &str) -> Result<[u8; 16], Reason> {
     if !is_number(text) {
         return Err(Reason::NotANumber);
@@ -24,13 +24,13 @@ pub(super) fn decimal128(text: &str) -> Result<[u8; 16], Reason> {
     fast(text).or_else(|| slow(text)).ok_or(Reason::NumberTooLarge)
 }
 
-/// Returns true if the number is below zero. A negative zero is not.
+/// Returns true if the number is less than zero. Negative zero is not less than zero.
 pub(super) fn is_negative(bytes: [u8; 16]) -> bool {
     let bits = u128::from_le_bytes(bytes);
     bits >> 127 == 1 && bits & ((1 << COEFFICIENT_BITS) - 1) != 0
 }
 
-/// Converts numbers without an exponent and with at most 34 digits. Returns `None` for all others.
+/// Converts a number without exponent and with at most 34 digits. Returns `None` for other numbers.
 fn fast(text: &str) -> Option<[u8; 16]> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let mut coefficient: u128 = 0;
@@ -55,7 +55,7 @@ fn fast(text: &str) -> Option<[u8; 16]> {
     Some((sign | exponent | coefficient).to_le_bytes())
 }
 
-/// Converts any number. Returns `None` if it cannot be stored exactly as decimal128.
+/// Converts any number. Returns `None` if the number cannot be stored exactly.
 fn slow(text: &str) -> Option<[u8; 16]> {
     text.parse::<Decimal128>().ok().map(|decimal| decimal.bytes())
 }

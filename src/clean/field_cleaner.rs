@@ -1,4 +1,4 @@
-//! Cleans the cells of one field: null markers, rules, conversion and constraints.
+//! Cleans the cells of one field: finds null markers, applies the rules, converts the text, and checks the constraints.
 
 use super::short_text::ShortText;
 use super::tally::{NULL_MARKER, RULES, TRIM};
@@ -9,27 +9,27 @@ use crate::parse::{Cells, DateFormat, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Field, FieldType, Presence, Rule};
 
-/// One field of the spec and its cell.
+/// Cleans the cells of one field.
 #[derive(Debug)]
 pub(super) struct FieldCleaner {
     index: usize,
     pub(super) field: Field,
     pub(super) cell: Option<usize>,
     date: DateFormat,
-    /// Length of the longest null marker, in bytes. Most cells are longer and need no comparison.
+    /// Length of the longest null marker, in bytes. A longer cell is not a null marker, and most cells are longer.
     marker_bytes_max: usize,
-    /// Whether a rule may change text that is printable, single-spaced ASCII.
+    /// True if a rule may change plain text, which is printable ASCII without consecutive spaces.
     acts_on_plain: bool,
-    /// Whether one pass of the rules is enough for such text. It is if at most one rule may change it.
+    /// True if applying the rules once is enough for plain text, because at most one rule may change it.
     settles_plain_at_once: bool,
-    /// The null markers that can be converted to the field's type, as values. They match every notation: `9999` is
-    /// also `9,999.0`.
+    /// The null markers as values of the field's type, if they can be converted. Values are compared with them, so that
+    /// every notation of a marker is found: if `9999` is a marker, `9,999.0` is one too.
     marker_values: Vec<Value>,
-    /// The short values of an enum.
+    /// The values of an enum that have at most 16 bytes.
     short_values: Vec<ShortText>,
 }
 
-/// Two buffers that the rules write to alternately, and one for the text before another pass.
+/// Buffers for applying rules: two that contain the text before and after a rule, and one for the text before a pass.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     current: String,
@@ -37,11 +37,11 @@ pub(super) struct Scratch {
     before: String,
 }
 
-/// Largest number of passes of the rules. A text that still changes is rejected. No known text needs more than five
-/// passes.
+/// Largest number of times that the rules are applied to a text. If they still change the text, it is rejected. No
+/// known text needs more than five passes.
 const PASSES_MAX: usize = 16;
 
-/// The changes in the current row. They are added to the tally only if the row is accepted.
+/// The changes in the current row. They are counted only if the row is accepted.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     pub(super) changed: Vec<(usize, usize)>,
@@ -68,7 +68,7 @@ impl FieldCleaner {
         }
     }
 
-    /// Returns the field's cell, and whether its text is a range of the row. A column that the source lacks has an
+    /// Returns the text of the field's cell, and true if the text is a part of the row. A field without a column has an
     /// empty cell.
     #[inline]
     pub(super) fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
@@ -78,7 +78,7 @@ impl FieldCleaner {
         }
     }
 
-    /// Like [`clean`](Self::clean), for rows with arrays.
+    /// Does the same as [`clean`](Self::clean), but is not inlined. Rows with arrays use it.
     #[inline(never)]
     pub(super) fn clean_beside_arrays(
         &self,
@@ -91,8 +91,8 @@ impl FieldCleaner {
         self.clean(cell, plain, scratch, marks, record)
     }
 
-    /// Cleans one cell and adds its value to the record. `plain` means that the cell is printable, single-spaced
-    /// ASCII.
+    /// Cleans one cell and appends its value to the record. `plain` is true if the cell is known to be printable ASCII
+    /// without consecutive spaces.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the loop over the cells of a table needs 5 % fewer instructions")]
     pub(super) fn clean(
@@ -125,8 +125,8 @@ impl FieldCleaner {
                 Ok(())
             }
             FieldType::Enum { values, synonyms } => {
-                // A listed value is stored unchanged. Otherwise the rules could change a value that is already
-                // stored.
+                // A value that is in the list is stored unchanged. The rules could otherwise change it to a text that
+                // is not in the list.
                 if self.is_listed(text, values) {
                     record.push_text(text);
                     return Ok(());
@@ -146,7 +146,7 @@ impl FieldCleaner {
         }
     }
 
-    /// Returns true if a text is exactly one of the enum's values.
+    /// Returns true if the text is exactly one of the enum's values.
     fn is_listed(&self, text: &str, values: &[String]) -> bool {
         match ShortText::new(text) {
             Some(short) => self.short_values.contains(&short),
@@ -154,7 +154,7 @@ impl FieldCleaner {
         }
     }
 
-    /// Returns true if the rules left no value: an empty text, or a null marker.
+    /// Returns true if no value is left after the rules, because the text is empty or a null marker.
     fn is_nothing(&self, text: &str, marks: &mut Marks) -> bool {
         let is_marker = self.is_null_marker(text);
         if is_marker {
@@ -163,8 +163,8 @@ impl FieldCleaner {
         is_marker || text.is_empty()
     }
 
-    /// Returns the slot that counts changes by the normalization after the last rule: the slot of the rule `nfc`, or
-    /// else of the last rule.
+    /// Returns the slot in which changes by the final normalization are counted. It is the slot of the rule `nfc`. If
+    /// the field does not have this rule, it is the slot of the last rule.
     pub(super) fn normalizing_slot(&self) -> usize {
         let rules = &self.field.clean;
         rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))
@@ -214,7 +214,8 @@ impl FieldCleaner {
     }
 }
 
-/// Returns the null markers of a field that can be converted to the field's type, as values. Text fields have none.
+/// Converts the null markers of a field to values of its type. Markers that cannot be converted are left out. Text
+/// fields have no such values, because their markers are compared as texts.
 fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
     if matches!(field.kind, FieldType::String | FieldType::Enum { .. }) {
         return Vec::new();
@@ -224,8 +225,8 @@ fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
 }
 
 impl Scratch {
-    /// Applies the field's text rules, in their order, repeatedly until they change nothing. Applying them to the
-    /// stored text again therefore changes nothing. The result is in the cell or in a buffer.
+    /// Applies the field's text rules again and again until they change nothing. Cleaning the stored text again
+    /// therefore changes nothing. Returns the cleaned text.
     fn apply<'a>(
         &'a mut self,
         of: &FieldCleaner,
@@ -254,8 +255,8 @@ impl Scratch {
         if is_settled { Ok(&self.current) } else { Err(Reason::UnstableText) }
     }
 
-    /// Applies the field's text rules once, then normalizes and trims. Returns true if anything changed; the text is
-    /// then in `current`.
+    /// Applies each text rule once, then normalizes and trims the text. Returns true if anything changed. In that case
+    /// the new text is in `current`.
     fn pass(&mut self, of: &FieldCleaner, cell: &str, plain: bool, changed: &mut Changed) -> bool {
         let mut in_buffer = false;
         let mut is_nfc = plain;
@@ -276,7 +277,7 @@ impl Scratch {
         in_buffer
     }
 
-    /// Makes the next buffer the current one, and records the slot that changed it. Always returns true.
+    /// Makes the buffer `next` the buffer `current`, and notes that this slot changed the text. Always returns true.
     fn take(&mut self, slot: usize, changed: &mut Changed) -> bool {
         std::mem::swap(&mut self.current, &mut self.next);
         changed.0 |= 1 << slot;
@@ -284,8 +285,7 @@ impl Scratch {
     }
 }
 
-/// The slots that changed a cell, one bit for each. A cell counts once per slot, even if the slot changes it several
-/// times.
+/// The slots that changed a cell, one bit per slot. A cell counts once per slot, even if it was changed several times.
 #[derive(Default)]
 struct Changed(u32);
 
@@ -306,7 +306,7 @@ fn apply_rule(rule: Rule, text: &str, plain: bool, out: &mut String) -> bool {
         Rule::PersonName => person_name::person_name(text, out),
         Rule::OrganisationName => organisation_name::organisation_name(text, out),
         Rule::Case(casing) => letter_case::apply(casing, text, out),
-        // This rule applies to numbers, after conversion.
+        // This rule is for numbers. It is applied after the conversion.
         Rule::NullIfNegative => false,
     }
 }

@@ -1,8 +1,8 @@
-//! Upper and lower case, for codes.
+//! Changes codes to upper or lower case.
 
 use crate::spec::Casing;
 
-/// The rules `upper_case` and `lower_case`.
+/// Applies the rule `upper_case` or `lower_case`.
 pub(super) fn apply(casing: Casing, text: &str, out: &mut String) -> bool {
     out.clear();
     match (casing, text.is_ascii()) {
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_take_one_case() {
+    fn codes_get_one_letter_case() {
         for (casing, input, expected) in [
             (Casing::Upper, "hb-a1c", "HB-A1C"),
             (Casing::Upper, "HB", "HB"),

@@ -1,9 +1,9 @@
-//! Turns cells into typed records. Every rule is a small pure function, and every refusal is a
-//! [`Reject`](crate::reject::Reject) with a stable reason.
+//! Turns the cells of rows into typed records. Each cleaning rule is a small pure function. A row that cannot be
+//! cleaned gives a [`Reject`](crate::reject::Reject) with a stable reason.
 //!
 //! This module uses no I/O, clock, randomness, async or logging, so the same row always gives the same record. A rule
-//! has the signature `fn(text, out) -> bool`. It returns true if it changed the text; the new text is then in `out`.
-//! It returns false if the text is unchanged; the content of `out` then has no meaning.
+//! has the signature `fn(text, out) -> bool`. If it changes the text, it returns true and writes the new text to `out`.
+//! If it returns false, the text is unchanged and `out` may contain anything.
 
 mod arrays;
 mod cleaner;

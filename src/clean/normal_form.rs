@@ -1,8 +1,9 @@
-//! Unicode normalization form C.
+//! Applies Unicode normalization form C.
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// The rule `nfc`: the same characters always have the same bytes, however the source composed them.
+/// Applies the rule `nfc`. Afterwards the same text always has the same bytes: `é` can be one character or `e` with an
+/// accent, and becomes one character.
 pub(super) fn nfc(text: &str, out: &mut String) -> bool {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         return false;
@@ -17,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn composes_what_was_taken_apart() {
+    fn decomposed_characters_are_composed() {
         for (input, expected) in
             [("Zoe\u{308}", "Zoë"), ("Zoë", "Zoë"), ("plain", "plain"), ("\u{212a}", "K"), ("q\u{301}", "q\u{301}")]
         {

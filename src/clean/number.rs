@@ -1,9 +1,9 @@
-//! Parses numbers in decimal notation. Anything else ("NaN", "inf", hex) is not a number.
+//! Parses numbers in decimal notation. Other texts, such as "NaN", "inf" and hexadecimal numbers, are refused.
 
 use crate::reject::Reason;
 use crate::spec::NumberFormat;
 
-/// Parses a whole number: an optional sign and digits.
+/// Parses a whole number, which is an optional sign and digits.
 pub(super) fn integer(text: &str) -> Result<i64, Reason> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (true, digits),
@@ -12,16 +12,15 @@ pub(super) fn integer(text: &str) -> Result<i64, Reason> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Reason::NotAnInteger);
     }
-    // There is one more negative than positive number, so the sum is kept negative.
+    // The smallest `i64` has no positive counterpart. Therefore the sum is computed as a negative number.
     let add = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_sub(i64::from(digit - b'0'));
     let sum = digits.iter().try_fold(0_i64, add).ok_or(Reason::NumberTooLarge)?;
     if negative { Ok(sum) } else { sum.checked_neg().ok_or(Reason::NumberTooLarge) }
 }
 
-/// Returns the double nearest to the decimal text. The standard library's parser is exact, and is fast if there are
-/// few digits and the exponent is small.
+/// Returns the double nearest to the decimal number in the text. The standard library finds it exactly.
 pub(super) fn double(text: &str) -> Result<f64, Reason> {
-    // Besides numbers, the standard library accepts words such as "inf". They are refused here.
+    // The standard library also accepts words such as "inf", so the first character is checked here.
     if !text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return Err(Reason::NotANumber);
     }
@@ -29,8 +28,8 @@ pub(super) fn double(text: &str) -> Result<f64, Reason> {
     if number.is_finite() { Ok(number) } else { Err(Reason::NumberTooLarge) }
 }
 
-/// Returns true if the text is a number: an optional sign, digits with an optional decimal point, and an optional
-/// exponent. At least one digit before the exponent is required.
+/// Returns true if the text is a number: an optional sign, digits with an optional decimal point, an optional exponent.
+/// There must be at least one digit before the exponent.
 pub(super) fn is_number(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text).as_bytes();
     let whole = digits(unsigned);
@@ -52,14 +51,14 @@ fn is_exponent(bytes: &[u8]) -> bool {
     }
 }
 
-/// Returns the number of digits at the start of the bytes.
+/// Returns the number of digits at the start of `bytes`.
 fn digits(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len())
 }
 
-/// Writes the number to `out` without the currency signs and separators that the format allows. For example,
-/// `-$1,234.50` becomes `-1234.50`. Returns `None` if the currency signs or separators are wrong. The caller checks
-/// the digits.
+/// Writes the number without currency signs and separators to `out`. For example, `-$1,234.50` becomes `-1234.50`.
+/// Returns `None` if the digits are grouped wrongly or the decimal mark is wrong. Other errors in the number remain in
+/// `out`, and the caller finds them.
 pub(super) fn undecorated(text: &str, format: &NumberFormat, out: &mut String) -> Option<()> {
     out.clear();
     let (sign, rest) = split_sign(text);
@@ -109,8 +108,8 @@ fn without_currency_after<'a>(text: &'a str, format: &NumberFormat) -> &'a str {
     text
 }
 
-/// Returns true if `c` separates thousands. If the format says a space, the typographic spaces are also accepted; if
-/// it says an apostrophe, the typographic one is too.
+/// Returns true if `c` separates groups of digits. If the format's separator is a space or an apostrophe, the
+/// typographic forms are accepted too.
 fn is_separator(c: char, thousands: Option<char>) -> bool {
     match thousands {
         Some(' ') => matches!(c, ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}'),
@@ -120,8 +119,8 @@ fn is_separator(c: char, thousands: Option<char>) -> bool {
     }
 }
 
-/// Writes digits in groups: one to three digits, then exactly three in each further group. Without a separator any
-/// number of digits is accepted.
+/// Writes the digits of all groups. The first group must have one to three digits, each other group exactly three.
+/// Without separators, any number of digits is accepted.
 fn push_groups(whole: &str, thousands: Option<char>, out: &mut String) -> Option<()> {
     if whole.bytes().all(|byte| byte.is_ascii_digit()) {
         out.push_str(whole);
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn doubles_are_the_nearest() {
+    fn the_nearest_double_is_returned() {
         for (input, expected) in [
             ("18856.281305978155", Ok(18_856.281_305_978_155)),
             ("0.1", Ok(0.1)),
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_come_in_threes() {
+    fn groups_after_the_first_have_three_digits() {
         let format = NumberFormat { thousands: Some(','), ..NumberFormat::default() };
         check_undecorated(
             &format,
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn currency_stands_before_or_after() {
+    fn a_currency_may_be_before_or_after_the_number() {
         let currency = vec!["$".to_owned(), "EUR".to_owned(), "€".to_owned()];
         check_undecorated(
             &NumberFormat { thousands: Some(','), decimal_comma: false, currency },
@@ -254,23 +253,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_double_survives_its_text(number in any::<f64>().prop_filter("finite", |number| number.is_finite())) {
+        fn every_double_is_read_from_its_own_text(number in any::<f64>().prop_filter("finite", |number| number.is_finite())) {
             prop_assert_eq!(double(&number.to_string()).map(f64::to_bits), Ok(number.to_bits()));
             prop_assert_eq!(double(&format!("{number:e}")).map(f64::to_bits), Ok(number.to_bits()));
         }
 
         #[test]
-        fn doubles_and_plain_numbers_are_one_grammar(text in "[-+.0-9eE]{0,8}|[-+]?(inf|nan|infinity|NaN)|.{0,4}") {
+        fn double_accepts_exactly_what_is_number_accepts(text in "[-+.0-9eE]{0,8}|[-+]?(inf|nan|infinity|NaN)|.{0,4}") {
             prop_assert_eq!(double(&text) != Err(Reason::NotANumber), is_number(&text));
         }
 
         #[test]
-        fn integers_are_what_the_standard_library_reads(text in "[-+]?[0-9]{1,21}") {
+        fn integers_agree_with_the_standard_library(text in "[-+]?[0-9]{1,21}") {
             prop_assert_eq!(integer(&text).ok(), text.parse::<i64>().ok());
         }
 
         #[test]
-        fn an_undecorated_number_stands(text in "[-+.0-9eE]{0,12}") {
+        fn a_number_without_currency_or_separators_is_unchanged(text in "[-+.0-9eE]{0,12}") {
             let mut out = String::new();
             let plain = undecorated(&text, &NumberFormat::default(), &mut out).is_some() && is_number(&out);
             prop_assert_eq!(plain, is_number(&text));

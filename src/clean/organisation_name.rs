@@ -1,12 +1,12 @@
-//! Repairs the name of an organisation that has stray commas or "and": "and Kim Inc," becomes "Kim Inc".
+//! Repairs the name of an organisation that has superfluous commas or "and": "and Kim Inc," becomes "Kim Inc".
 //!
-//! Such names occur when a name was assembled from parts and a part was missing. "and" or a comma remains at an edge,
-//! or "and and" inside.
+//! Such names are made by programs that join the parts of a name although a part is missing. A comma or "and" remains
+//! at the start or end of the name, or "and and" inside it.
 
 use super::whitespace::{is_blank, trim};
 
-/// The rule `organisation_name`. Applying it to its own result changes nothing. A name that contains only commas and
-/// "and" becomes empty.
+/// Applies the rule `organisation_name`. Applying it again changes nothing. A name that contains only commas and "and"
+/// becomes empty.
 pub(super) fn organisation_name(text: &str, out: &mut String) -> bool {
     let name = without_edges(text);
     if has_doubled_join(name) {
@@ -21,7 +21,7 @@ pub(super) fn organisation_name(text: &str, out: &mut String) -> bool {
     true
 }
 
-/// Returns the text without the commas, "and" and white space at its edges.
+/// Returns the name without commas, "and" and white space at its start and end.
 fn without_edges(text: &str) -> &str {
     let mut name = text;
     loop {
@@ -59,8 +59,8 @@ fn is_join(word: &str) -> bool {
     word.eq_ignore_ascii_case("and")
 }
 
-/// Returns true if two words "and" follow each other. The search starts with the rare letter `d`, because most names
-/// contain no "and".
+/// Returns true if two words "and" follow each other. The letter `d` is searched for first, because the search is fast
+/// and most names contain no "and".
 fn has_doubled_join(name: &str) -> bool {
     let bytes = name.as_bytes();
     let ends_a_join = |&at: &usize| at >= 2 && bytes[at - 2..at].eq_ignore_ascii_case(b"an");
@@ -72,7 +72,7 @@ fn has_doubled_join(name: &str) -> bool {
             .any(|(left, right)| is_join(left) && is_join(right))
 }
 
-/// Reduces each sequence of words "and" to one, and keeps the white space after it.
+/// Replaces consecutive words "and" by one.
 fn single_joins(name: &str, out: &mut String) {
     out.clear();
     let mut after_join = false;
@@ -125,13 +125,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn repairing_twice_is_repairing_once(text in "(and|AND|And|,| |  |\t|Kim|é|\u{200b}|and ){0,12}|.{0,20}") {
+        fn repairing_twice_gives_the_same_as_once(text in "(and|AND|And|,| |  |\t|Kim|é|\u{200b}|and ){0,12}|.{0,20}") {
             let once = repaired(&text);
             prop_assert_eq!(repaired(&once), once);
         }
 
         #[test]
-        fn a_name_without_joints_stands(text in "[B-Zb-ce-z]{1,8}( [B-Zb-ce-z]{1,8}){0,3}") {
+        fn a_name_without_and_or_comma_is_unchanged(text in "[B-Zb-ce-z]{1,8}( [B-Zb-ce-z]{1,8}){0,3}") {
             prop_assert!(!organisation_name(&text, &mut String::new()));
         }
     }

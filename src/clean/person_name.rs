@@ -1,19 +1,18 @@
-//! Sets the letter case of a person's name: "bobby jacksOn" becomes "Bobby Jackson", "JOHN SMITH MD" becomes "John
+//! Corrects the letter case of a person's name: "bobby jacksOn" becomes "Bobby Jackson", "JOHN SMITH MD" becomes "John
 //! Smith MD".
 //!
 //! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after a
-//! hyphen or any other sign except an apostrophe, and after `O'` and `Mc`. Nothing else is guessed: the letters of a
-//! name with `Mac` do not show whether it has a second capital. The same rule is right for titles (Mr., Mrs., Dr.,
-//! Miss, Prof.), for Jr. and Sr., and for credentials with dots (M.D., Ph.D.). Credentials and numerals without dots
-//! are listed in [`SUFFIXES`].
+//! hyphen or another sign except an apostrophe, and after `O'` and `Mc`. After `Mac` no part starts, because the
+//! letters do not show whether a name is written `MacDonald` or `Macdonald`. The same rule is right for titles (Mr., Dr.,
+//! Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals without dots are listed in
+//! [`SUFFIXES`].
 
 use unicode_normalization::char::is_combining_mark;
 
-/// A word after a name that is not part of the name.
+/// A degree or a generation after a name, such as `MD` or `III`.
 struct Suffix {
     written: &'static str,
-    /// Whether the word is also a person's name ("Linh Do"). Then it is a suffix only if the source writes it in
-    /// capitals.
+    /// True if the word is also a name, as in "Linh Do". Such a word is a suffix only if the source has it in capitals.
     also_a_name: bool,
 }
 
@@ -25,8 +24,8 @@ const fn suffix_or_name(written: &'static str) -> Suffix {
     Suffix { written, also_a_name: true }
 }
 
-/// Academic and professional credentials of US health care, and generational suffixes, in their usual spelling. They
-/// are grouped by length, because the length alone excludes most last names.
+/// Degrees of health care in the US, and generational suffixes, in their usual spelling. They are grouped by length, so
+/// that most last names need not be compared with any suffix.
 const SUFFIXES: [&[Suffix]; 7] = [
     &[],
     &[suffix("V")],
@@ -64,7 +63,7 @@ const SUFFIXES: [&[Suffix]; 7] = [
     &[suffix("PharmD")],
 ];
 
-/// The rule `person_name`. Applying it to its own result changes nothing.
+/// Applies the rule `person_name`. Applying it again changes nothing.
 pub(super) fn person_name(text: &str, out: &mut String) -> bool {
     out.clear();
     if !case_short(text, out) {
@@ -78,11 +77,11 @@ pub(super) fn person_name(text: &str, out: &mut String) -> bool {
     out != text
 }
 
-/// A faster [`case_ascii`] for short names without apostrophes and without `mc`, which is most names. The case of
-/// each byte depends only on the byte before it, so the compiler can use vector instructions. Returns false and
-/// writes nothing if the name needs other rules.
+/// Does the same as [`case_ascii`], but faster. It is for short ASCII names without apostrophes and `mc`, which most
+/// names are. The case of a letter then depends only on the byte before it, and the compiler can use vector
+/// instructions. Returns false and writes nothing if the name is not of this kind.
 fn case_short(text: &str, out: &mut String) -> bool {
-    // The byte before the name must not be a letter or a digit, so it is 0.
+    // The first letter of the name starts a part. It does if the byte before it is neither a letter nor a digit.
     let mut read = [0; SHORT_BYTES + 1];
     let Some(name) = read[1..].get_mut(..text.len()) else { return false };
     name.copy_from_slice(text.as_bytes());
@@ -105,13 +104,13 @@ fn case_short(text: &str, out: &mut String) -> bool {
 
 const SHORT_BYTES: usize = 32;
 
-/// Returns 1 if `byte` is between `first` and `first + span`, both included, otherwise 0.
+/// Returns 1 if `byte` is between `first` and `first + span`, including both. Otherwise returns 0.
 fn is_between(byte: u8, first: u8, span: u8) -> u8 {
     u8::from(byte.wrapping_sub(first) <= span)
 }
 
-/// A faster [`case_unicode`] for ASCII. It needs no branch per byte, and works in pieces that fit a buffer on the
-/// stack.
+/// Does the same as [`case_unicode`] for ASCII, but faster. It has no branch per byte, and works on pieces that fit a
+/// buffer on the stack.
 fn case_ascii(text: &str, out: &mut String) {
     let mut lower = 0;
     let mut previous = 0;
@@ -132,17 +131,18 @@ fn case_ascii(text: &str, out: &mut String) {
 }
 
 const PIECE_BYTES: usize = 64;
-/// The bit in which a small ASCII letter differs from its capital.
+/// The bit that is 1 in a small ASCII letter and 0 in its capital.
 const CASE_BIT: u8 = 0x20;
-/// Class bit of letters. It is the same bit as `CASE_BIT`, so it can be used as a mask.
+/// The class bit of letters. It equals `CASE_BIT`, so that a class can be used as a mask for the letter case.
 const LETTER: u8 = CASE_BIT;
-/// Class bit of signs that neither start nor end a part. Shifted right by one, it is `CASE_BIT`, and the case of the
-/// next letter stays as it was.
+/// The class bit of apostrophes. They neither start nor end a part. Shifted right by one bit it equals `CASE_BIT`, and
+/// the next letter keeps the case that it would have without the apostrophe.
 const KEEPS: u8 = CASE_BIT << 1;
-/// Class bit of letters and digits. Shifted right by two, it is `CASE_BIT`, and the next letter becomes small.
+/// The class bit of letters and digits. Shifted right by two bits it equals `CASE_BIT`, and the next letter becomes
+/// small.
 const INSIDE: u8 = CASE_BIT << 2;
 
-/// The class of each ASCII byte in a name. A byte without a class ends a part.
+/// The class of each ASCII character. After a character without a class, a new part starts.
 const CLASSES: [u8; 128] = {
     let mut classes = [0; 128];
     let mut byte = 0;
@@ -173,7 +173,7 @@ fn case_unicode(text: &str, out: &mut String) {
     }
 }
 
-/// Returns true if a letter after the character `c` starts a part of the name.
+/// Returns true if a letter that follows `c` starts a part of the name.
 fn starts_part(c: char, at_start: bool) -> bool {
     match c {
         '\'' | '’' | '`' | '´' => at_start,
@@ -182,8 +182,8 @@ fn starts_part(c: char, at_start: bool) -> bool {
     }
 }
 
-/// Returns the capital that starts a name, if it is one character. Georgian names have no capitals. The Croatian
-/// digraphs have a title case of their own.
+/// Returns the capital of a letter at the start of a name. If the capital consists of several characters, returns the
+/// letter. Georgian names have no capitals. Croatian digraphs have a special form at the start of a name.
 fn title_case(c: char) -> char {
     match c {
         'Ǆ'..='ǆ' => 'ǅ',
@@ -195,7 +195,7 @@ fn title_case(c: char) -> char {
     }
 }
 
-/// Returns the small letter. A sigma at the end of a word has a form of its own.
+/// Returns the small letter. At the end of a word, sigma has a special form.
 fn lower_case(c: char, rest: &str) -> char {
     match c {
         'Σ' if !rest.starts_with(char::is_alphabetic) => 'ς',
@@ -204,13 +204,13 @@ fn lower_case(c: char, rest: &str) -> char {
     }
 }
 
-/// Returns the mapped character, or `c` itself if the mapping produces several characters.
+/// Returns the mapped character. If the mapping gives several characters, returns `c`.
 fn single(mut mapped: impl ExactSizeIterator<Item = char>, c: char) -> char {
     if mapped.len() == 1 { mapped.next().unwrap_or(c) } else { c }
 }
 
-/// Writes the suffixes at the end of the name in their usual spelling. `out` contains the words of `text`, with their
-/// case already set.
+/// Writes the suffixes at the end of the name in their usual spelling. `out` contains the words of `text` in their
+/// corrected letter case.
 fn write_suffixes(text: &str, out: &mut String) {
     let mut source_words = text.split_whitespace().rev();
     let mut end = out.len();
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_cased() {
+    fn names_get_the_usual_letter_case() {
         check(&[
             ("bobby jacksOn", "Bobby Jackson"),
             ("LesLie TErRy", "Leslie Terry"),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn every_credential_is_written_in_its_own_way() {
+    fn every_suffix_gets_its_usual_spelling() {
         let suffixes = "V MD Jr Sr II IV RN NP JD DDS DVM PhD III MBA MPH MSN BSN DMD DNP DPM EdD FNP LPN CRNA FACP FACS \
                         PsyD PharmD";
         for suffix in suffixes.split(' ') {
@@ -299,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn a_digraph_begins_a_name_in_its_own_form() {
+    fn a_digraph_has_a_special_form_at_the_start_of_a_name() {
         check(&[("ǆǆ", "ǅǆ"), ("ǄǄ", "ǅǆ"), ("ǉ", "ǈ"), ("Ǉ", "ǈ"), ("ǌ", "ǋ"), ("Ǌ", "ǋ"), ("ǳ", "ǲ"), ("Ǳ", "ǲ")]);
         check(&[("ა", "ა"), ("Ა", "ა"), ("ჿ", "ჿ"), ("Ჿ", "ჿ"), ("ßa", "ßa"), ("ΟΔΟΣ σ", "Οδος Σ")]);
     }
 
     #[test]
-    fn a_suffix_counts_only_after_a_name() {
+    fn a_suffix_is_recognised_only_after_a_name() {
         check(&[
             ("Md Rahman", "Md Rahman"),
             ("MD RAHMAN", "Md Rahman"),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn other_alphabets_are_cased_by_their_own_rules() {
+    fn letters_of_other_alphabets_get_the_right_case() {
         check(&[
             ("ÉLODIE LÉVÊQUE", "Élodie Lévêque"),
             ("ΓΙΩΡΓΟΣ ΣΕΦΕΡΗΣ", "Γιωργος Σεφερης"),
@@ -342,7 +342,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn casing_twice_is_casing_once(
+        fn person_name_twice_gives_the_same_as_once(
             text in "[a-zA-Z '.,-]{0,24}|\\PC{0,16}|[ıſİΣσςdDoO'md ]{0,12}|(jane |DO |do |md |Jr\\. |ſr |v ){0,6}"
         ) {
             let once = cased(&text);
@@ -360,7 +360,7 @@ mod tests {
         }
 
         #[test]
-        fn short_names_of_letters_take_the_short_way(text in "[a-ln-zA-LN-Z ,.-]{0,32}") {
+        fn case_short_handles_short_names_of_letters(text in "[a-ln-zA-LN-Z ,.-]{0,32}") {
             prop_assert!(case_short(&text, &mut String::new()));
         }
 

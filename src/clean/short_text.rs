@@ -1,7 +1,7 @@
-//! Stores short texts as numbers, so that two texts are compared without a function call.
+//! Stores short texts as numbers. Comparing numbers is faster than comparing texts, which needs a function call.
 
-/// A text of at most 16 bytes: its length, its first bytes and its last bytes. The first and last bytes may overlap.
-/// Two texts are equal exactly if these three numbers are equal.
+/// A text of at most 16 bytes, as three numbers: its length, its first bytes and its last bytes. The first and last
+/// bytes may overlap. Two texts are equal exactly if all three numbers are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ShortText {
     len: usize,
@@ -10,7 +10,7 @@ pub(super) struct ShortText {
 }
 
 impl ShortText {
-    /// Converts the text. Returns `None` if it is longer than 16 bytes.
+    /// Converts a text. Returns `None` if the text is longer than 16 bytes.
     #[inline]
     pub(super) fn new(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -40,7 +40,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn short_texts_are_equal_when_their_numbers_are(left in "[ab]{0,18}|.{0,6}", right in "[ab]{0,18}|.{0,6}") {
+        fn short_texts_are_equal_exactly_if_their_numbers_are(left in "[ab]{0,18}|.{0,6}", right in "[ab]{0,18}|.{0,6}") {
             let (short_left, short_right) = (ShortText::new(&left), ShortText::new(&right));
             prop_assert_eq!(short_left.is_some(), left.len() <= 16);
             prop_assert_eq!(short_left, ShortText::new(&left.clone()));

@@ -1,15 +1,15 @@
-//! Counts the changes that cleaning makes, by field and rule.
+//! Counts the cells that cleaning changes. There is one count per field and rule, which is called a slot.
 
 use crate::spec::{Field, FieldType};
 
-/// Slot for removed white space around a text.
+/// Slot of cells that had white space around their text.
 pub(super) const TRIM: usize = 0;
-/// Slot for null markers: listed texts that mean "no value".
+/// Slot of cells that contained a null marker.
 pub(super) const NULL_MARKER: usize = 1;
-/// Slot of the first rule. The other rules follow.
+/// Slot of the field's first rule. The slots of the other rules follow.
 pub(super) const RULES: usize = 2;
 
-/// Returns the names of the slots of [`Tally::changed`] for a field, in their order.
+/// Returns the names of a field's slots, in the order of [`Tally::changed`].
 pub(crate) fn slot_names(field: &Field) -> Vec<&'static str> {
     let mut names = vec!["trim", "null_marker"];
     names.extend(field.clean.iter().map(|rule| rule.name()));
@@ -19,19 +19,20 @@ pub(crate) fn slot_names(field: &Field) -> Vec<&'static str> {
     names
 }
 
-/// Counts of changes, and of broken plausibility rules that only warn. Each worker has its own tally; they are added
-/// up at the end.
+/// Counts of changed cells, and of rows that break a plausibility rule but are loaded. Each worker has its own tally.
+/// The tallies are added at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// For each field and each slot of the field, the number of cells that were changed. The slots are: trim, null
-    /// marker, the rules in their order, and canonical spelling for enums; see `slot_names`.
+    /// The number of changed cells for each field and each slot of the field. The slots are: trimmed, null marker, one
+    /// per rule in their order, and for an enum the canonical spelling. See `slot_names`.
     pub changed: Vec<Vec<u64>>,
-    /// For each plausibility rule with severity warn, in the spec's order, the number of rows that break it.
+    /// The number of rows that break each plausibility rule with severity `warn`. The rules are in the order of the
+    /// spec.
     pub warned: Vec<u64>,
 }
 
 impl Tally {
-    /// Adds another worker's counts.
+    /// Adds the counts of another worker.
     pub fn add(&mut self, other: &Self) {
         let merge = |mine: &mut Vec<u64>, theirs: &[u64]| {
             mine.resize(mine.len().max(theirs.len()), 0);
@@ -60,10 +61,10 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_named_in_the_order_in_which_they_act() {
+    fn slot_names_are_in_the_order_of_the_steps() {
         let names = |keys: &str| {
             let text = format!("name = 'x'\n[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}");
-            slot_names(&crate::spec::Spec::from_toml(&text, "test").expect("a right spec").fields[0])
+            slot_names(&crate::spec::Spec::from_toml(&text, "test").expect("a valid spec").fields[0])
         };
         assert_eq!(names("type = 'int32'"), ["trim", "null_marker"]);
         assert_eq!(

@@ -1,8 +1,8 @@
-//! White space around and inside a text.
+//! Removes or collapses white space.
 
 pub(super) use crate::spec::{is_blank, trim};
 
-/// The rule `collapse_whitespace`: consecutive white space inside the text becomes one space.
+/// Applies the rule `collapse_whitespace`: each sequence of white space inside the text becomes one space.
 pub(super) fn collapse(text: &str, out: &mut String) -> bool {
     if is_single_spaced(text.as_bytes()) {
         return false;
@@ -10,8 +10,8 @@ pub(super) fn collapse(text: &str, out: &mut String) -> bool {
     collapse_any(text, out)
 }
 
-/// Returns true if the bytes are printable ASCII without consecutive spaces, so that there is nothing to collapse.
-/// The loop has no early exit, so that the compiler can use vector instructions.
+/// Returns true if the bytes are printable ASCII without consecutive spaces. Such a text needs no change. The loop
+/// always reads all bytes, so that the compiler can use vector instructions.
 pub(super) fn is_single_spaced(bytes: &[u8]) -> bool {
     let found = bytes.iter().zip(bytes.get(1..).unwrap_or_default()).fold(0, |found, (&left, &right)| {
         found | u8::from(is_unprintable(left)) | (u8::from(left == b' ') & u8::from(right == b' '))
@@ -19,7 +19,7 @@ pub(super) fn is_single_spaced(bytes: &[u8]) -> bool {
     found == 0 && !bytes.last().is_some_and(|last| is_unprintable(*last))
 }
 
-/// One subtraction and one comparison, because a range test would need a branch.
+/// Returns true unless the byte is printable ASCII. One subtraction and one comparison need no branch.
 const fn is_unprintable(byte: u8) -> bool {
     byte.wrapping_sub(b' ') > b'~' - b' '
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn surrounding_white_space_goes() {
+    fn surrounding_white_space_is_removed() {
         for (input, expected) in [
             ("", ""),
             ("a", "a"),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_of_no_width_inside_a_text_is_no_space() {
+    fn a_zero_width_character_inside_a_text_is_not_a_space() {
         for c in ['\u{feff}', '\u{200b}', '\u{2060}', '\u{200c}'] {
             let mut out = String::new();
             assert!(!collapse(&format!("a{c}b"), &mut out), "{c:?}");

@@ -1,8 +1,8 @@
-//! Parses the command line, and never shows a password from it in a message.
+//! Parses the command line. No message shows a password from the command line.
 //!
-//! A connection string may contain a password, and users type it in the wrong place or misspell it. Therefore clap's
-//! own errors are rendered from a copy of the arguments without passwords. An option whose value looks like a
-//! connection string is refused without quoting the value.
+//! A connection string can contain a password, and a user may misspell it or write it in the wrong place. clap would
+//! quote it in its error. Therefore clap's errors are made from a copy of the arguments without passwords. An option
+//! that gets a connection string by mistake is refused, and its value is not shown.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -14,24 +14,24 @@ use medlift::server::may_hold_password;
 
 use super::{Cli, output};
 
-/// Replaces an argument that is not shown.
+/// The text that is shown in place of an argument that may contain a password.
 const HIDDEN: &str = "***";
 
-/// The arguments that may contain a connection string or a password. No others may.
+/// The ids of the arguments that may contain a connection string or a password.
 const MAY_HOLD_PASSWORDS: [&str; 4] = ["uri", "password", "positional", "sources"];
 
 /// The result of parsing the command line.
 pub(super) enum Parsed {
-    /// A command to run.
+    /// The command to run.
     Command(Cli),
-    /// Nothing to run: help or an error was shown.
+    /// There is no command to run, because help or an error was shown.
     Ended(ExitCode),
 }
 
-/// Parses the arguments. The first one is the program's name.
+/// Parses the arguments. The first of them is the name of the program.
 ///
 /// # Errors
-/// If a value looks like a connection string and the argument is not for one.
+/// The value of an argument looks like a connection string, but the argument does not take one.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     let arguments = with_kebab_case(arguments);
     let matches = match Cli::command().try_get_matches_from(&arguments) {
@@ -45,7 +45,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     }
 }
 
-/// Writes help to standard output, or an error to standard error.
+/// Writes help to standard output, or an error to standard error. Returns the exit code.
 fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> {
     if !error.use_stderr() {
         output::write_stdout(error.render().to_string().as_bytes())?;
@@ -58,7 +58,7 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
         match Cli::command().try_get_matches_from(&shown) {
             Err(error) => error.render().to_string(),
             Ok(_) => {
-                "error: an argument has a wrong value; it is not shown, because it may hold a password\n".to_owned()
+                "error: an argument has a wrong value; it is not shown, because it may contain a password\n".to_owned()
             }
         }
     };
@@ -66,7 +66,7 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
     Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 
-/// Returns the arguments, with `***` in place of everything that is or may be a password.
+/// Returns a copy of the arguments. Everything that may be a password is replaced by `***`.
 fn without_passwords(arguments: &[OsString]) -> Vec<OsString> {
     let mut is_password_next = false;
     arguments
@@ -79,7 +79,7 @@ fn without_passwords(arguments: &[OsString]) -> Vec<OsString> {
         .collect()
 }
 
-/// Returns the text to show for an argument that may contain a password, or `None` for any other argument.
+/// Returns the text that is shown for an argument that may contain a password. Returns `None` for other arguments.
 fn hide(text: &str, follows_password_option: bool) -> Option<String> {
     if let Some((name, value)) = text.split_once('=').filter(|(name, _)| name.starts_with('-')) {
         return (name == "--password" || may_hold_password(value) || may_hold_password(name))
@@ -101,7 +101,7 @@ fn refuse_connection_strings(matches: &ArgMatches) -> Result<(), Error> {
         if values.any(looks_like_connection_string) {
             return Err(Error::Usage(format!(
                 "the value of --{} looks like a connection string, which belongs to --uri; it is not shown, because it \
-                 may hold a password",
+                 may contain a password",
                 id.replace('_', "-")
             )));
         }
@@ -109,15 +109,14 @@ fn refuse_connection_strings(matches: &ArgMatches) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns true if `value` may contain a password. A text without `://` that is the path of an existing file is not a
-/// password.
+/// Returns true if `value` may contain a password. The path of an existing file without `://` is not a password.
 pub(super) fn looks_like_connection_string(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     may_hold_password(&text) && (text.contains("://") || !Path::new(value).exists())
 }
 
-/// Converts the names of options to kebab-case. The MongoDB Database Tools use camelCase: `--numInsertionWorkers` is
-/// `--num-insertion-workers` here.
+/// Converts the names of options to kebab-case. The MongoDB Database Tools use camelCase, and their spelling is
+/// accepted too: `--numInsertionWorkers` becomes `--num-insertion-workers`.
 fn with_kebab_case(arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
         .into_iter()
@@ -128,14 +127,14 @@ fn with_kebab_case(arguments: Vec<OsString>) -> Vec<OsString> {
         .collect()
 }
 
-/// Converts only the option's name. The value after `=` is not changed.
+/// Converts the name of an option to kebab-case. A value after `=` is not changed.
 fn kebab_case(option: &str) -> String {
     let (name, value) = option.split_at(option.find('=').unwrap_or(option.len()));
     let letters: Vec<char> = name.chars().collect();
     let mut kebab = String::with_capacity(option.len() + 4);
     for (at, letter) in letters.iter().enumerate() {
-        // A word begins at a capital after a small letter, and at the last of several capitals: tlsCAFile is
-        // tls-ca-file.
+        // A new word begins at a capital after a small letter, and at the last of several capitals. For example,
+        // `tlsCAFile` becomes `tls-ca-file`.
         let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
         let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);
         if at > 2 && letter.is_ascii_uppercase() && (follows_small || begins_word) {
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_string_is_taken_only_where_one_belongs() {
+    fn a_connection_string_is_accepted_only_by_its_own_options() {
         let is_refused = |line: &[&str]| {
             let typed = std::iter::once(&"medlift").chain(line).map(OsString::from).collect();
             parse(typed).is_err_and(|error| matches!(error, Error::Usage(_)) && !error.to_string().contains("pa55"))

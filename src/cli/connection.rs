@@ -1,4 +1,4 @@
-//! Options for the connection to the deployment. They have the names that the MongoDB Database Tools use.
+//! The options for the connection to the deployment. They have the same names as in the MongoDB Database Tools.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ pub(super) struct ConnectionArgs {
     /// User to sign in as
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
-    /// Password; asks for it if no value is given. It is safer in a file that `WRITER_PASS_FILE` names
+    /// Password; if no value is given, you are asked for it. A file that `WRITER_PASS_FILE` names is safer
     #[arg(short, long, value_name = "PASSWORD", num_args = 0..=1, default_missing_value = "")]
     password: Option<Secret>,
     /// Database in which the user is stored
@@ -70,40 +70,42 @@ impl ConnectionArgs {
     /// Removes the first connection string from the positional arguments, and uses it as the URI.
     ///
     /// # Errors
-    /// If another argument may contain a password. Its position is wrong or it is misspelled, and it must not be used
-    /// as the name of a file.
+    /// Another argument may contain a password. It may be a misspelled connection string, so it must not be used as the
+    /// name of a file.
     pub(super) fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
         if let (None, Some(at)) = (&self.uri, positional.iter().position(|text| is_connection_string(text.reveal()))) {
             self.uri = Some(positional.remove(at));
         }
         if positional.iter().any(|text| looks_like_connection_string(text.reveal().as_ref())) {
             return Err(Error::Usage(
-                "an argument looks like a connection string, but is a second one or begins with neither mongodb:// nor \
-                 mongodb+srv://; it is not shown, because it may hold a password"
+                "an argument looks like a connection string, but it is a second one, or it begins with neither \
+                 mongodb:// nor mongodb+srv://; it is not shown, because it may contain a password"
                     .into(),
             ));
         }
         Ok(())
     }
 
-    /// Like [`take_uri`](Self::take_uri), for a command that has no other positional arguments.
+    /// Does the same as [`take_uri`](Self::take_uri) for a command that has no other positional arguments.
     fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
             Some(other) => Err(Error::Usage(format!(
-                "`{}` is not a connection string, which begins with mongodb://; a file to write is named with --out",
+                "`{}` is not a connection string, which begins with mongodb://; to name a file to write, use --out",
                 other.reveal()
             ))),
             None => Ok(()),
         }
     }
 
-    /// Converts the options to the library's type. Asks for the password if `-p` has no value.
+    /// Converts the options to the library's type. If `-p` has no value, asks the user for the password.
     pub(super) fn into_connection(self, purpose: Purpose) -> Result<Connection, Error> {
         let password = match self.password {
             Some(typed) if typed.reveal().is_empty() => Some(ask_password()?),
             Some(typed) => {
-                output::tell("warning: a password on the command line can be read by others; use -p alone, or a file");
+                output::tell(
+                    "warning: other users can see a password on the command line; use -p without a value, or a file",
+                );
                 Some(typed)
             }
             None => None,
@@ -122,13 +124,12 @@ impl ConnectionArgs {
         })
     }
 
-    /// Connects for `purpose`. `collection` is the collection that the spec names.
-    /// Returns the collection that was given.
+    /// Returns the collection that the user gave with `--collection`.
     pub(super) fn collection(&self) -> Option<&str> {
         self.collection.as_deref()
     }
 
-    /// Refuses --collection if the documents go to several collections.
+    /// Returns an error if the user gave `--collection` but the documents go to several collections.
     pub(super) fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
         if self.collection.is_none() || plan.kinds.len() == 1 {
             return Ok(());
@@ -136,6 +137,7 @@ impl ConnectionArgs {
         Err(Error::Usage("the spec names a collection for each of its documents; leave out --collection".into()))
     }
 
+    /// Connects to the deployment for `purpose`. `collection` is used if the user gave none.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
     }
@@ -166,11 +168,11 @@ mod tests {
     }
 
     fn wishes(arguments: &[&str]) -> Connection {
-        typed(arguments).into_connection(Purpose::Read).expect("nobody is asked")
+        typed(arguments).into_connection(Purpose::Read).expect("the options are complete")
     }
 
     #[test]
-    fn each_option_of_a_connection_becomes_its_wish() {
+    fn each_connection_option_is_passed_on() {
         let none = wishes(&[]);
         assert!(none.uri.is_none() && none.database.is_none() && none.collection.is_none() && none.username.is_none());
         assert!(none.password.is_none() && none.auth_database.is_none() && !none.tls);
@@ -189,7 +191,7 @@ mod tests {
         }
     }
 
-    /// The connection string that is taken and what is left, or `None` if an argument is refused.
+    /// Returns the connection string and the remaining arguments. Returns `None` if an argument is refused.
     fn taken(option: Option<&str>, positional: &[&str]) -> Option<(Option<String>, Vec<String>)> {
         let mut connection = ConnectionArgs { uri: option.map(Secret::from), ..ConnectionArgs::default() };
         let mut left: Vec<Secret> = positional.iter().map(|text| Secret::from(*text)).collect();
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_string_may_stand_among_the_sources() {
+    fn a_connection_string_may_be_among_the_sources() {
         let check = |option: Option<&str>, positional: &[&str], expected: Option<(Option<&str>, &[&str])>| {
             let expected = expected.map(|(uri, left)| {
                 (uri.map(str::to_owned), left.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! The option that names the dataset spec.
+//! The option `--spec`.
 
 use std::path::PathBuf;
 
@@ -15,15 +15,15 @@ pub(super) struct DatasetArgs {
 }
 
 impl DatasetArgs {
-    /// Reads the dataset that was named, or returns the built-in one.
+    /// Reads the dataset that the user gave, or returns the built-in one.
     pub(super) fn dataset(&self) -> Result<Dataset, Error> {
         Ok(self.path.as_deref().map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
     }
 
-    /// Reads the only spec of the dataset that was named, or returns the built-in one.
+    /// Returns the spec of a dataset with only one kind of document.
     ///
     /// # Errors
-    /// If the dataset has several kinds of documents.
+    /// The dataset has several kinds of documents.
     pub(super) fn spec(&self) -> Result<Spec, Error> {
         Ok(self.dataset()?.into_only()?)
     }

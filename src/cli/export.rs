@@ -24,7 +24,7 @@ pub(super) struct ExportArgs {
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Format of the file; json is one document per line
+    /// Format of the file; json writes one document per line
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
@@ -43,7 +43,7 @@ pub(super) struct ExportArgs {
     quiet: bool,
 }
 
-/// Formats of an export.
+/// The formats of an export.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ExportType {
     /// Delimited text with the spec's columns
@@ -71,7 +71,7 @@ impl ExportArgs {
             let target = destination.connect().await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             match export(&Scan::new(&target.documents()), &spec, &options, output).await {
-                // If the reader closes the pipe early, as `head` does, it has all it needs.
+                // A reader such as `head` closes the pipe when it has read enough. That is not an error.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
                 exported => Ok(Some(exported?)),
             }
@@ -81,7 +81,7 @@ impl ExportArgs {
             output::tell(format_args!("{} documents exported", exported.written));
         }
         if exported.foreign.count > 0 {
-            let what = if options.skip_foreign { "were left out" } else { "went along as they are" };
+            let what = if options.skip_foreign { "were left out" } else { "were exported unchanged" };
             let count = exported.foreign.count;
             output::tell(format_args!("notice: {count} documents do not fit the spec and {what}"));
         }
@@ -92,7 +92,7 @@ impl ExportArgs {
         ExportOptions { format: self.format(), dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
     }
 
-    /// Returns the given format, or else the format of the file's extension, or else CSV.
+    /// Returns the format that the user gave. Otherwise the file's extension decides, and CSV is the default.
     fn format(&self) -> ExportFormat {
         let named = self
             .out
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_comes_before_the_files_name_and_csv_is_the_default() {
+    fn the_type_option_takes_precedence_over_the_extension() {
         let csv = |delimiter| ExportFormat::Csv { delimiter };
         let check = |arguments: &[&str], expected: ExportFormat| {
             assert_eq!(options(arguments).format, expected, "{arguments:?}");

@@ -29,12 +29,12 @@ pub(super) struct GenerateArgs {
     out: Option<PathBuf>,
 }
 
-/// Amounts of errors.
+/// Which errors the generated rows have.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum DamageLevel {
     /// Valid, unique rows without errors
     None,
-    /// Mixed case, stray "and" and commas, duplicates, negative amounts: errors that a load repairs or recognises
+    /// Mixed case, superfluous "and" and commas, duplicates, negative amounts: errors that a load repairs or recognises
     #[default]
     Typical,
     /// The errors of typical, and rows that must be rejected

@@ -1,5 +1,5 @@
-//! The limits that the operating system sets for the process. Libraries panic or abort when they reach one. Therefore
-//! each limit is checked before the work begins, and the user is told which one to raise.
+//! Checks the limits that the operating system sets for the process. Libraries panic or abort when they reach a limit.
+//! Therefore the limits are checked before the work begins, and the message says which limit to raise.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -7,33 +7,34 @@ use std::thread;
 use medlift::error::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Open files of a command that connects to a server: connections, sources, temporary files.
+/// Number of open files that a command with a connection needs: connections, sources, temporary files.
 const FILES_MIN: u64 = 64;
 
-/// Number of open files to request if the system allows it, because a load may have hundreds of sources.
+/// Number of open files that is requested, if the system allows it. A load may have hundreds of sources.
 const FILES_WANTED: u64 = 65_536;
 
-/// Number of files that the runtime opens before anything else.
+/// Number of files that the async runtime opens when it starts.
 const RUNTIME_FILES: u64 = 16;
 
-/// Number of threads besides those that encode: the runtime's, one to replace a blocked thread, name lookup, reader
-/// and writer.
+/// Number of threads in addition to those that encode: those of the runtime, one that replaces a blocked thread, name
+/// lookup, the reader and the writer.
 const THREADS_MIN: usize = 8;
 
-/// Address space, in bytes, of a command that connects to a server. Each thread reserves its stack and its heap.
+/// Address space that a command with a connection needs, in bytes. Each thread reserves address space for its stack and
+/// its heap.
 const SERVER_BYTES_MIN: u64 = 384 << 20;
 
-/// Address space, in bytes, of a command that reads sources. Sorting alone reserves 64 MiB.
+/// Address space that a command with sources needs, in bytes. Sorting alone reserves 64 MiB.
 const READING_BYTES_MIN: u64 = 1024 << 20;
 
-/// Address space of a load, in bytes for each byte of `--run-size`.
+/// Address space that a load needs for each byte of `--run-size`, in bytes.
 const BYTES_PER_RUN_BYTE: u64 = 12;
 
-/// The number of SIGXFSZ on all systems that this program is built for.
+/// The number of the signal SIGXFSZ on all systems for which Medlift is built.
 const SIGNAL_FILE_TOO_LARGE: i32 = 25;
 
-/// Raises the limit of open files as far as allowed. Ignores the signal that ends the process at the file size limit,
-/// so that the write fails with an error instead.
+/// Raises the limit of open files as far as the system allows. Also makes the process ignore the signal that it gets
+/// when a file reaches the size limit. Without the signal, the write returns an error, which can be reported.
 pub(super) fn prepare() {
     let files = getrlimit(Resource::Nofile);
     if let Some(current) = files.current {
@@ -45,12 +46,13 @@ pub(super) fn prepare() {
     }
 }
 
-/// As many as this program wants and the system allows, and never fewer than now.
+/// Returns the number of open files to request. It is at most what the system allows, and at least the present limit.
 fn files_to_ask_for(current: u64, maximum: Option<u64>) -> u64 {
     maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current)
 }
 
-/// Installs a signal handler that does nothing. It remains installed after the runtime that created it has ended.
+/// Installs a signal handler that does nothing. The handler stays installed after the runtime that created it has
+/// ended.
 fn ignore_file_size_signal() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
     let _inside = runtime.enter();
@@ -58,23 +60,23 @@ fn ignore_file_size_signal() {
     let _ = tokio::signal::unix::signal(kind);
 }
 
-/// Returns an error if the limits are too low for a command that reads sources.
+/// Returns an error if a limit is too low for a command that reads sources.
 pub(super) fn require_for_reading() -> Result<(), Error> {
     require_memory(READING_BYTES_MIN)?;
     require_threads()
 }
 
-/// Returns an error if the memory limit is too low for a load.
+/// Returns an error if the memory limit is too low for a load. `run_bytes` is the value of `--run-size` in bytes.
 pub(super) fn require_for_load(run_bytes: u64) -> Result<(), Error> {
     require_memory(load_bytes_min(run_bytes))
 }
 
-/// Address space of a load with runs of this size.
+/// Returns the address space that a load needs, in bytes.
 const fn load_bytes_min(run_bytes: u64) -> u64 {
     READING_BYTES_MIN + BYTES_PER_RUN_BYTE * run_bytes
 }
 
-/// Returns an error if the limits are too low for a command that connects to a server.
+/// Returns an error if a limit is too low for a command that connects to a server.
 pub(super) fn require_for_server() -> Result<(), Error> {
     if is_below(Resource::Nofile, FILES_MIN) {
         return Err(Error::Stopped(format!(
@@ -90,13 +92,13 @@ fn is_below(resource: Resource, least: u64) -> bool {
     is_too_low(getrlimit(resource).current, least)
 }
 
-/// Returns true if there is a limit and it is below `least`.
+/// Returns true if there is a limit and it is less than `least`.
 fn is_too_low(limit: Option<u64>, least: u64) -> bool {
     limit.is_some_and(|limit| limit < least)
 }
 
-/// Checks the memory limit. Without this check, a program that gets no memory is ended by its runtime without a
-/// useful message.
+/// Checks the limit of memory. Without this check, a program that gets no more memory is aborted without a useful
+/// message.
 fn require_memory(least: u64) -> Result<(), Error> {
     if !is_below(Resource::As, least) && !is_below(Resource::Data, least) {
         return Ok(());
@@ -108,15 +110,15 @@ fn require_memory(least: u64) -> Result<(), Error> {
     )))
 }
 
-/// Starts as many threads as the command will need, and ends them again. Without this check, the runtime panics if it
-/// cannot start a thread.
+/// Checks that enough threads can be started, by starting them and ending them again. Without this check, the runtime
+/// panics if it cannot start a thread.
 fn require_threads() -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(2, usize::from);
     let (end, ended) = channel::<()>();
     let ended = &std::sync::Mutex::new(ended);
     thread::scope(move |scope| {
         let wait = move || {
-            // Returns when the sender is dropped.
+            // Waits until the sender is dropped.
             let _ = ended.lock().map(|ended| ended.recv());
         };
         for _ in 0..THREADS_MIN + cores {
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_open_files_are_asked_for_as_the_system_allows_up_to_65536() {
+    fn at_most_65536_open_files_are_requested() {
         let check = |current: u64, maximum: Option<u64>, expected: u64| {
             assert_eq!(files_to_ask_for(current, maximum), expected);
         };
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_needs_a_gibibyte_and_twelve_times_its_run() {
+    fn a_load_needs_one_gibibyte_and_twelve_times_its_run_size() {
         assert_eq!((load_bytes_min(0), load_bytes_min(20 << 20)), (1 << 30, (1024 + 240) << 20));
         assert_eq!((FILES_MIN, SERVER_BYTES_MIN, READING_BYTES_MIN), (64, 384 << 20, 1 << 30));
     }

@@ -29,22 +29,22 @@ pub(super) struct LoadArgs {
     /// Report which rows would be written and rejected, without a database
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// What to do with a record that is stored with other content
+    /// What to do if a document with the same identity is stored but its content differs
     #[arg(long, value_enum, default_value_t)]
     mode: LoadMode,
-    /// Drop the collection first; asks for confirmation on a terminal, otherwise needs --yes
+    /// Drop the collection first; asks for confirmation on a terminal, otherwise requires --yes
     #[arg(long)]
     drop: bool,
     /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// File for rejected rows [default: next to each source, with the suffix .rejects.csv]
+    /// File for rejected rows [default: beside each source, with the suffix .rejects.csv]
     #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS")]
     rejects: Option<PathBuf>,
-    /// Stop if more rows than this number, or than this share, are rejected
+    /// Stop if more rows than this number, or more than this share of the rows, are rejected
     #[arg(long, value_name = "N|N%", value_parser = rejects_max)]
     max_rejects: Option<RejectsMax>,
-    /// Stop at the first rejected row; rows read before it are still written
+    /// Stop at the first rejected row; rows before it are still written
     #[arg(long, conflicts_with = "max_rejects")]
     stop_on_error: bool,
     /// Store the load id and the row number in each document
@@ -56,38 +56,39 @@ pub(super) struct LoadArgs {
     /// Do not verify the stored content at the end
     #[arg(long)]
     no_verify: bool,
-    /// Number of concurrent bulk inserts [default: 4, or fewer if the server is on this machine and it has fewer
-    /// cores]
+    /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, its number of cores, but 2 to
+    /// 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     num_insertion_workers: Option<u16>,
     /// Number of documents in one bulk insert, at most 100000
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
-    /// Size of a run of documents, in MiB. Each run is sorted by `_id`, and up to eight runs are written at the same
-    /// time. A larger size keeps writes to a large `_id` index fast, and needs about ten times as much memory
+    /// Size of a run, in MiB. A run is a set of documents that are sorted by `_id` and written together; up to eight
+    /// runs are written at the same time. A larger size makes writing faster if the `_id` index is large, and needs
+    /// about ten times as much memory
     #[arg(long, value_name = "MIB", default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
-    /// Number of seconds without renewal of the lease after which another process may take the load over
+    /// Seconds after which another process may continue this load if this process no longer reports that it is alive
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     lease_seconds: u32,
-    /// Only majority, always with journal; accepted for compatibility with mongoimport
+    /// Only majority is accepted, always with journal; for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]
     write_concern: Option<String>,
 }
 
-/// The treatment of stored documents that differ.
+/// What happens if a document with the same identity is stored but its content differs.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum LoadMode {
-    /// Follow the spec's rule for conflicts: keep the stored document unless it says keep-last
+    /// Keep the stored document, unless the spec says `on_conflict = "keep-last"`
     #[default]
     Insert,
-    /// Replace the stored document by the record
+    /// Replace the stored document
     Upsert,
-    /// Set the record's fields in the stored document
+    /// Set the record's fields in the stored document and keep its other fields
     Merge,
 }
 
-/// Largest size of the documents in one command, in bytes. The command must fit one BSON document of 16 MiB.
+/// Largest size of the documents in one command, in bytes. The whole command must be smaller than 16 MiB.
 const BATCH_BYTES_MAX: usize = 12 << 20;
 
 impl LoadArgs {
@@ -150,7 +151,8 @@ impl LoadArgs {
     }
 }
 
-/// Commands under way unless the user says so: more than the server's cores only make it switch between them.
+/// Returns the number of concurrent bulk inserts if the user gives none. If the server is on this machine, more inserts
+/// than cores would only make the server switch between them.
 fn in_flight(is_local: bool, cores: usize) -> usize {
     if is_local { cores.clamp(2, 4) } else { 4 }
 }
@@ -176,7 +178,7 @@ impl From<LoadMode> for Mode {
 fn ask_to_drop(target: &Target) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::Usage(
-            "--drop removes the collection; nobody can be asked here, so add --yes to go on".into(),
+            "--drop removes the collection; confirmation needs a terminal, so add --yes to continue".into(),
         ));
     }
     let question = format!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
@@ -186,7 +188,7 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
     if read.is_ok() && is_yes(&answer) {
         return Ok(());
     }
-    Err(Error::Stopped("not dropped; nothing was changed".into()))
+    Err(Error::Stopped("the collection was not dropped; nothing was changed".into()))
 }
 
 fn is_yes(answer: &str) -> bool {
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_of_a_load_are_those_of_the_help() {
+    fn a_load_has_the_defaults_that_the_help_shows() {
         let found = options(&[]);
         assert_eq!(
             (found.mode, found.drop, found.lineage, found.reload, found.verify),
@@ -239,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_this_machine_gets_as_many_inserts_as_cores_but_two_to_four() {
+    fn a_local_server_gets_one_insert_per_core_but_two_to_four() {
         assert_eq!([1, 2, 3, 4, 5, 64].map(|cores| in_flight(true, cores)), [2, 2, 3, 4, 4, 4]);
         assert_eq!([1, 64].map(|cores| in_flight(false, cores)), [4, 4]);
     }
 
     #[test]
-    fn each_option_of_a_load_changes_its_part() {
+    fn each_load_option_is_passed_on() {
         assert!(options(&["--drop"]).drop && options(&["--lineage"]).lineage && options(&["--reload"]).reload);
         assert!(!options(&["--no-verify"]).verify && typed(&["--yes"]).yes && typed(&["-y"]).yes);
         for (text, mode) in [("insert", Mode::Insert), ("upsert", Mode::Upsert), ("merge", Mode::Merge)] {
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_yes_drops_a_collection() {
+    fn only_the_answer_yes_drops_a_collection() {
         for answer in ["y", "Y", "yes", " y\n", "yes\r\n"] {
             assert!(is_yes(answer), "{answer:?}");
         }

@@ -1,5 +1,5 @@
-//! The commands of the command line, one file per command. They contain no logic: each converts its arguments to the
-//! library's types.
+//! The commands of the command line. Each command has its own file, which converts the arguments to the library's types
+//! and contains no other logic.
 
 mod arguments;
 mod connection;
@@ -72,8 +72,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs a command that connects to a server. At the first Ctrl-C (or SIGTERM), the command finishes the rows already
-/// read. At the second, the process ends at once.
+/// Runs a command that connects to a server. After the first Ctrl-C or SIGTERM, the command finishes the rows that it
+/// has read. After the second, the process ends at once.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     limits::require_for_server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -96,7 +96,7 @@ async fn listen(interrupt: Interrupt) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {
-            output::tell("stopped immediately; everything up to the last checkpoint is stored");
+            output::tell("stopped immediately; all rows up to the last checkpoint are stored");
             std::process::exit(1);
         }
         output::tell("finishing the rows already read, then stopping; press Ctrl-C again to stop immediately");
@@ -114,19 +114,19 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// What `medlift` with these arguments is to do.
+    /// Parses a command line of `medlift` and returns the command.
     pub(super) fn command(arguments: &[&str]) -> Command {
         let typed = std::iter::once("medlift").chain(arguments.iter().copied());
         Cli::try_parse_from(typed).unwrap_or_else(|error| panic!("{error}")).command
     }
 
-    /// Whether `medlift` with these arguments has something to do.
+    /// Returns true if `medlift` accepts these arguments as a command.
     pub(super) fn is_accepted(arguments: &[&str]) -> bool {
         Cli::try_parse_from(std::iter::once("medlift").chain(arguments.iter().copied())).is_ok()
     }
 
     #[test]
-    fn what_was_typed_shows_no_password() {
+    fn debug_output_of_a_command_shows_no_password() {
         for line in [
             &["load", "a.csv", "--uri", "mongodb://u:pa55@h/", "-p", "pa55"][..],
             &["load", "mongodb://u:pa55@h/", "a.csv"],
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_codes_are_told_in_the_help() {
+    fn the_help_lists_the_exit_codes() {
         for part in [
             "0 clean",
             "1 failed",

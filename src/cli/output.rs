@@ -1,4 +1,4 @@
-//! Writes results to standard output, as text or as JSON.
+//! Writes results to standard output, as text or as JSON, and messages to standard error.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -9,13 +9,13 @@ use medlift::error::Error;
 use medlift::outputs::{is_same_file, limit_hint};
 use serde::Serialize;
 
-/// Exit code: loaded, but some rows were rejected.
+/// Exit code if the load was complete but some rows were rejected.
 pub(super) const WITH_REJECTS: u8 = 4;
 
-/// Exit code: verification found a difference.
+/// Exit code if verification found a difference.
 pub(super) const DIFFERENT: u8 = 5;
 
-/// Prints a result.
+/// Prints a result as JSON or as text.
 pub(super) fn print(result: &(impl Display + Serialize), json: bool) -> Result<(), Error> {
     let text = if json {
         serde_json::to_string_pretty(result)
@@ -26,7 +26,7 @@ pub(super) fn print(result: &(impl Display + Serialize), json: bool) -> Result<(
     write_stdout(format!("{}\n", text.trim_end()).as_bytes())
 }
 
-/// Writes to standard output. A closed pipe is not an error.
+/// Writes to standard output. It is not an error if the reader has closed the pipe.
 pub(super) fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -37,22 +37,22 @@ pub(super) fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Writes a message to standard error. A closed standard error is ignored.
+/// Writes a message to standard error. Does nothing if standard error is closed.
 pub(crate) fn tell(text: impl Display) {
     tell_as_it_is(&format!("medlift: {text}\n"));
 }
 
-/// Like [`tell`], but without the program's name and the line end. `eprint!` is not used, because it panics if
-/// standard error is closed.
+/// Writes a text to standard error, without the program's name and a line end. `eprint!` is not used, because it panics
+/// if standard error is closed.
 pub(super) fn tell_as_it_is(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Refuses an output that is also an input, whatever its path, because the input would be overwritten.
+/// Returns an error if an output is the same file as an input, because writing would destroy the input.
 pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> Result<(), Error> {
     match inputs.iter().find(|input| is_same_file(output, input)) {
         Some(input) => Err(Error::Usage(format!(
-            "{option} {} is the file {}, which is an input; name another file",
+            "{option} {} is the file {}, which is an input; give another file",
             output.display(),
             input.display()
         ))),
@@ -60,7 +60,7 @@ pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> 
     }
 }
 
-/// Returns the first exit code that applies: a difference, then rejects, then success.
+/// Returns the exit code. A difference takes precedence over rejects.
 pub(super) fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
     match (differs, has_rejects) {
         (true, _) => ExitCode::from(DIFFERENT),

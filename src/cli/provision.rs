@@ -23,7 +23,7 @@ pub(super) struct ProvisionArgs {
     deployment: DeploymentArgs,
     #[command(flatten)]
     dataset: DatasetArgs,
-    /// Print the necessary changes, but make none
+    /// Print the necessary changes, but do not make them
     #[arg(long)]
     plan: bool,
     /// Print a script that sets up the same state at the first start of the database container
@@ -37,13 +37,14 @@ pub(super) struct ProvisionArgs {
 /// The result of the command.
 #[derive(Debug, Serialize)]
 struct Provisioned {
-    /// Whether the steps were carried out.
+    /// True if the steps were carried out, false with `--plan`.
     carried_out: bool,
     /// The steps, in order.
     steps: Vec<String>,
-    /// Users that were not changed, because somebody else created them.
+    /// Users that were not changed, because Medlift did not create them.
     left_alone: Vec<String>,
-    /// Optional users without a password, each with an explanation of how to create the user.
+    /// Optional users that were not created, because there is no password for them. Each has an explanation of what to
+    /// do.
     left_out: Vec<String>,
 }
 
@@ -87,7 +88,7 @@ fn provision(connection: ConnectionArgs, spec: &Spec, only_plan: bool) -> Result
 }
 
 impl Provisioned {
-    /// 1 if somebody else's user stands where ours should.
+    /// Returns 1 if a user was not changed because Medlift did not create it.
     fn exit_code(&self) -> ExitCode {
         if self.left_alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -97,7 +98,7 @@ impl fmt::Display for Provisioned {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.steps.len(), self.carried_out) {
             (0, _) => writeln!(formatter, "nothing to do: the deployment is as wanted")?,
-            // Each step was reported when it was done.
+            // Each step was reported when it was carried out.
             (count, true) => writeln!(formatter, "{count} steps carried out")?,
             (count, false) => writeln!(formatter, "{count} steps to do; run without --plan to carry them out:")?,
         }
@@ -109,7 +110,8 @@ impl fmt::Display for Provisioned {
     }
 }
 
-/// Asks for the password of `variable`. Returns `None` if standard input is not a terminal.
+/// Asks the user for the password of `variable`. Returns `None` if standard input is not a terminal or the answer is
+/// empty.
 fn ask(variable: &str) -> Option<Secret> {
     if !std::io::stdin().is_terminal() {
         return None;
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_listed_only_if_they_are_still_to_be_done() {
+    fn steps_are_listed_only_before_they_are_carried_out() {
         let check = |found: Provisioned, expected: &str| assert_eq!(found.to_string(), expected);
         let nothing = "nothing to do: the deployment is as wanted\n";
         check(provisioned(true, &[], &[], &[]), nothing);
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_is_left_alone_is_a_failure_and_one_who_is_left_out_is_not() {
+    fn an_unchanged_user_is_a_failure_but_a_missing_password_is_not() {
         assert_eq!(provisioned(true, &["a"], &[], &["u"]).exit_code(), ExitCode::SUCCESS);
         assert_eq!(provisioned(true, &[], &["v"], &[]).exit_code(), ExitCode::FAILURE);
     }

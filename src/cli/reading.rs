@@ -1,4 +1,4 @@
-//! Options for the sources, the spec, and the way the sources are read.
+//! The options for the sources and for how they are read.
 
 use clap::{Args, ValueEnum};
 use medlift::encode::IdentityKey;
@@ -12,18 +12,19 @@ use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
 
-/// Source options.
+/// The options for sources.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct ReadingArgs {
-    /// Files, globs, or - for standard input; gzip and zstd are recognised. A connection string may be given here too
+    /// Files, glob patterns, or - for standard input; gzip and zstd are recognised. A connection string may be given
+    /// here too
     #[arg(value_name = "SOURCE")]
     sources: Vec<Secret>,
-    /// A source, given as an option
+    /// File, glob pattern, or - for standard input; the same as a positional SOURCE
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
-    /// Format of the sources. The delimiter of csv is detected. tsv is separated by tabs. json is objects: one per line,
-    /// one after another, or in an array [default: detected]
+    /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is
+    /// JSON objects: one per line, one after another, or in an array [default: detected]
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<SourceType>,
     /// Encoding: utf-8, utf-16le, utf-16be or windows-1252 [default: detected]
@@ -32,7 +33,7 @@ pub(super) struct ReadingArgs {
     /// Delimiter: , ; | or tab [default: detected from the header]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
-    /// Character around cells that contain delimiters or line breaks, or none [default: ", unless the first rows show
+    /// Character that encloses cells with delimiters or line breaks, or none [default: ", unless the first rows show
     /// that quotes are ordinary characters]
     #[arg(long, value_name = "CHAR|none", value_parser = sign)]
     quote: Option<Sign>,
@@ -61,7 +62,7 @@ pub(super) struct ReadingArgs {
     pub json: bool,
 }
 
-/// Formats of a source.
+/// The formats of a source.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum SourceType {
     /// Delimited text
@@ -73,22 +74,22 @@ pub(super) enum SourceType {
 }
 
 impl ReadingArgs {
-    /// Returns the positional arguments. A connection string may be among them.
+    /// Returns the positional arguments. One of them may be a connection string.
     pub(super) fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
     }
 
-    /// Creates the progress counters, with the requested level of detail.
+    /// Creates the counters for the progress of a command.
     pub(super) fn progress(&self, plan: &Plan) -> Progress {
         Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
-    /// Returns the dataset that was named, or the built-in one.
+    /// Reads the dataset that the user gave, or returns the built-in one.
     pub(super) fn dataset(&self) -> Result<Dataset, Error> {
         self.dataset.dataset()
     }
 
-    /// Examines all sources and determines their layouts for `dataset`.
+    /// Examines all sources and determines their layouts.
     pub(super) fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources
@@ -98,7 +99,9 @@ impl ReadingArgs {
             .map(str::to_owned)
             .collect();
         if sources.is_empty() {
-            return Err(Error::Usage("no source is given; name a file, a glob, or - for standard input".into()));
+            return Err(Error::Usage(
+                "no source is given; give a file, a glob pattern, or - for standard input".into(),
+            ));
         }
         let workers = self.workers.into();
         Plan::new(
@@ -123,7 +126,7 @@ impl ReadingArgs {
     }
 }
 
-/// Returns the deployment's secret key for `_id`s: from `MEDLIFT_IDENTITY_KEY`, or from the file that
+/// Returns the secret key for computing `_id`s. It is in the variable `MEDLIFT_IDENTITY_KEY`, or in the file that
 /// `MEDLIFT_IDENTITY_KEY_FILE` names.
 pub(super) fn identity_key() -> Result<IdentityKey, Error> {
     let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
@@ -134,7 +137,7 @@ fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::from_name(text).ok_or_else(|| "give utf-8, utf-16le, utf-16be or windows-1252".into())
 }
 
-/// Parses a delimiter.
+/// Parses a delimiter: a comma, a semicolon, `|`, or `tab`.
 pub(super) fn delimiter(text: &str) -> Result<u8, String> {
     match text {
         "tab" | "\\t" | "\t" => Ok(b'\t'),
@@ -152,8 +155,8 @@ fn date_format(text: &str) -> Result<(Option<String>, DateFormat), String> {
         Some((column, format)) => (Some(column.to_owned()), format),
         None => (None, text),
     };
-    let format =
-        DateFormat::from_name(format).ok_or("give YYYY-MM-DD, DD/MM/YYYY, MM/DD/YYYY, DD-MM-YYYY or the like")?;
+    let format = DateFormat::from_name(format)
+        .ok_or("give YYYY-MM-DD, DD/MM/YYYY, MM/DD/YYYY, DD-MM-YYYY or a similar format")?;
     Ok((column, format))
 }
 
@@ -175,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_sources_layout_by_default() {
+    fn by_default_the_layout_is_detected() {
         let found = layout(&[]);
         assert!(found.format.is_none() && found.delimiter.is_none() && found.date_formats.is_empty());
         assert!(found.quote.is_none() && found.escape.is_none() && !found.multiline_cells);
     }
 
     #[test]
-    fn each_option_says_its_part_of_the_layout() {
+    fn each_layout_option_is_passed_on() {
         let found = layout(&["--quote", "'", "--escape", "\\", "--multiline-cells", "--delimiter", ";"]);
         assert_eq!((found.quote, found.escape), (Some(Sign::Byte(b'\'')), Some(Sign::Byte(b'\\'))));
         assert_eq!((found.multiline_cells, found.delimiter), (true, Some(b';')));
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_a_format_and_tsv_a_delimiter_unless_another_is_given() {
+    fn tsv_means_csv_with_tabs_unless_a_delimiter_is_given() {
         let check = |arguments: &[&str], format: FormatName, delimiter: Option<u8>| {
             let found = layout(arguments);
             assert_eq!((found.format, found.delimiter), (Some(format), delimiter), "{arguments:?}");
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_format_is_for_all_columns_or_for_the_one_before_the_last_sign() {
+    fn the_text_before_the_last_equals_sign_names_the_date_column() {
         let named = |column: &str, format| Ok((Some(column.to_owned()), format));
         assert_eq!(date_format("YYYY-MM-DD"), Ok((None, DateFormat::Iso)));
         assert_eq!(
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn encodings_and_signs_are_those_that_the_help_names() {
+    fn encodings_and_signs_are_read_by_their_names() {
         for name in ["utf-8", "utf-16le", "utf-16be", "windows-1252"] {
             assert!(encoding(name).is_ok(), "{name}");
         }

@@ -11,7 +11,7 @@ use medlift::spec::{Dataset, Spec};
 use super::dataset::DatasetArgs;
 use super::output;
 
-/// Commands for dataset specs.
+/// The commands for dataset specs.
 #[derive(Debug, Subcommand)]
 pub(super) enum SpecCommand {
     /// Print the current spec as TOML
@@ -25,7 +25,7 @@ pub(super) enum SpecCommand {
     Fields(SpecArgs),
 }
 
-/// Options that name the spec.
+/// The option that names the spec.
 #[derive(Debug, Args)]
 pub(super) struct SpecArgs {
     #[command(flatten)]
@@ -45,7 +45,8 @@ impl SpecCommand {
                     )?;
                     for (field, why) in schema::unchecked_patterns(&spec) {
                         eprintln!(
-                            "medlift: notice: {field}: only cleaning checks the pattern, the collection's validator does not: {why}"
+                            "medlift: notice: {field}: a load checks the pattern, but the collection's validator \
+                             cannot: {why}"
                         );
                     }
                 }
@@ -55,7 +56,7 @@ impl SpecCommand {
     }
 }
 
-/// Returns the table of fields, or one for each kind of document under its name.
+/// Returns the table of fields. If there are several kinds of documents, there is one table per kind, with a title.
 fn fields_tables(dataset: &Dataset) -> String {
     match &dataset.kinds[..] {
         [only] => only.fields_table(),

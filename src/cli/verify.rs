@@ -23,16 +23,17 @@ pub(super) struct VerifyArgs {
     reading: ReadingArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// Maximum number of differences of each kind to list; all are counted
+    /// Maximum number of missing, extra and different documents to list, for each of the three; all are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     max_differences: usize,
-    /// Print the values of fields that differ; they are patients' data
+    /// Show the values of fields that differ; they are patients' data
     #[arg(long)]
     show_values: bool,
     /// Do not count documents that are not in the source as differences
     #[arg(long)]
     ignore_extra: bool,
-    /// Mode with which the source was loaded; it decides which of two rows with the same identity is expected
+    /// Mode with which the source was loaded; it decides which of two rows with the same identity is expected in the
+    /// collection
     #[arg(long, value_enum, default_value_t)]
     mode: LoadMode,
 }
@@ -77,17 +78,17 @@ impl VerifyArgs {
     }
 }
 
-/// The proof of one kind of document.
+/// The result of verifying one kind of document.
 #[derive(Debug, Serialize)]
 struct KindProof {
     kind: String,
-    /// Database and collection.
+    /// The names of the database and the collection.
     collection: String,
     #[serde(flatten)]
     proof: Verification,
 }
 
-/// The proofs of several kinds of documents.
+/// The results of verifying several kinds of documents.
 #[derive(Debug, Serialize)]
 struct Proofs<'a> {
     documents: &'a [KindProof],
@@ -114,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_option_of_a_verification_changes_its_part() {
+    fn each_verify_option_is_passed_on() {
         let options = |arguments: &[&str]| match command(&[&["verify", "a.csv"], arguments].concat()) {
             Command::Verify(args) => args.options(),
             other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! The result of encoding a block.
+//! The result of encoding a block: its documents and its rejects.
 
 use super::Originals;
 use super::identity::{Digest, Id};
@@ -11,9 +11,9 @@ use crate::reject::RejectedRow;
 pub struct EncodedBlock {
     /// Index of the source.
     pub source: usize,
-    /// Position of the block among all blocks of the load.
+    /// Number of the block among all blocks of the load, from 0.
     pub sequence: u64,
-    /// Number of rows in the block. Each row is a reject, or has one document of each kind.
+    /// Number of rows in the block. A row is either rejected, or has one document of each kind.
     pub rows: u64,
     /// Number of the block's first row in its source, from 1.
     pub first_row: u64,
@@ -21,9 +21,9 @@ pub struct EncodedBlock {
     pub first_line: u64,
     /// Byte offset of the first row in its source.
     pub first_offset: u64,
-    /// The documents of each kind, in the order of the dataset's kinds.
+    /// The documents, one entry per kind of document in the dataset.
     pub kinds: Vec<EncodedKind>,
-    /// Refused rows.
+    /// The refused rows of the block.
     pub rejects: Vec<RejectedRow>,
     /// The cells that several kinds read by different rules.
     pub originals: Originals,
@@ -31,32 +31,32 @@ pub struct EncodedBlock {
     pub notices: Notices,
 }
 
-/// The documents of one kind in a block, in the order of the rows until they are [sorted](EncodedKind::sort).
+/// The documents of one kind in a block. They are in the order of the rows until they are [sorted](EncodedKind::sort).
 #[derive(Debug, Default)]
 pub struct EncodedKind {
-    /// The documents, one after another.
+    /// The bytes of all documents, one after another.
     pub documents: Vec<u8>,
-    /// Position, `_id` and digest of each document.
+    /// For each document its position in `documents`, its `_id` and its digest.
     pub entries: Vec<Entry>,
-    /// Counts of the changes that cleaning made.
+    /// Counts of the cells that cleaning changed.
     pub tally: Tally,
 }
 
 impl EncodedBlock {
-    /// Number of bytes of all documents.
+    /// Returns the number of bytes of all documents.
     pub fn documents_bytes(&self) -> usize {
         self.kinds.iter().map(|kind| kind.documents.len()).sum()
     }
 }
 
 impl EncodedKind {
-    /// The bytes of a document.
+    /// Returns the bytes of a document.
     pub fn document(&self, entry: &Entry) -> &[u8] {
         &self.documents[entry.start as usize..(entry.start + entry.len) as usize]
     }
 
-    /// Sorts entries and documents by `_id`, so that documents that are sent together are next to each other in memory.
-    /// `memory` is an empty buffer for the sorted documents. Returns the memory that contained them before.
+    /// Sorts the documents by `_id`, so that documents that are sent together are adjacent in memory. `memory` is an
+    /// empty buffer for the sorted documents. Returns the buffer that contained them before.
     #[must_use]
     pub fn sort(&mut self, mut memory: Vec<u8>) -> Vec<u8> {
         debug_assert!(memory.is_empty());
@@ -70,24 +70,24 @@ impl EncodedKind {
     }
 }
 
-/// One document of a block.
+/// One document of a block. Its bytes are in [`EncodedKind::documents`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Entry {
-    /// Its `_id`.
+    /// The document's `_id`.
     pub id: Id,
-    /// Digest of its body.
+    /// Digest of the document's body.
     pub digest: Digest,
-    /// First byte in the documents of its kind.
+    /// Position of the document's first byte in `documents`.
     pub start: u32,
-    /// Length in bytes.
+    /// Length of the document in bytes.
     pub len: u32,
-    /// Its row, relative to the block's first row.
+    /// Row of the document, counted from the block's first row.
     pub row: u32,
-    /// Its line, relative to the block's first row.
+    /// Line of the document, counted from the line of the block's first row.
     pub line: u32,
-    /// Its byte offset, relative to the block's first row.
+    /// Byte offset of the row, counted from the block's first row.
     pub offset: u32,
-    /// Index of its block in a chunk; 0 before the block is part of a chunk.
+    /// Index of the document's block in a chunk. It is 0 until the block is part of a chunk.
     pub block: u32,
 }
 
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_of_one_id_stay_in_the_order_of_their_rows() {
+    fn documents_with_the_same_id_stay_in_row_order() {
         let entries: Vec<Entry> =
             (0..200).map(|row| Entry { id: Id([(row % 2) as u8; 16]), row: 199 - row, ..Entry::default() }).collect();
         let mut block = EncodedKind { entries, ..EncodedKind::default() };

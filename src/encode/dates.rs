@@ -1,9 +1,9 @@
-//! Dates as text.
+//! Writes dates as text.
 
 use super::fit::DAY_MS;
 use crate::parse::DateFormat;
 
-/// A day in the format of a source: `2024-01-31`, `31/01/2024`, `01/31/2024`.
+/// Formats a day in the format of a source, for example `2024-01-31`, `31/01/2024` or `01/31/2024`.
 pub fn date_text(format: DateFormat, ms: i64) -> String {
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     match format {
@@ -13,7 +13,7 @@ pub fn date_text(format: DateFormat, ms: i64) -> String {
     }
 }
 
-/// A day with its time in UTC: ISO 8601 with `T` and `Z`; in other formats with a space between day and time.
+/// Formats a day with its time in UTC. In ISO 8601: `2024-01-31T10:20:30Z`. In other formats: `31/01/2024 10:20:30`.
 pub fn datetime_text(format: DateFormat, ms: i64) -> String {
     let (between, after) = if format == DateFormat::Iso { ('T', "Z") } else { (' ', "") };
     let date = date_text(format, ms);
@@ -23,12 +23,12 @@ pub fn datetime_text(format: DateFormat, ms: i64) -> String {
     format!("{date}{between}{hours:02}:{minutes:02}:{seconds:02}{fraction}{after}")
 }
 
-/// A time such as `2024-01-31T10:20:30.456Z`, without the fraction if it is zero.
+/// Formats a time as `2024-01-31T10:20:30.456Z`. The fraction is left out if it is zero.
 pub(super) fn iso_datetime(ms: i64) -> String {
     datetime_text(DateFormat::Iso, ms)
 }
 
-/// Converts a number of days since 1970-01-01 to year, month and day in the proleptic Gregorian calendar.
+/// Converts days since 1970-01-01 to year, month and day in the proleptic Gregorian calendar.
 /// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;

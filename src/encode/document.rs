@@ -1,5 +1,5 @@
-//! Writes documents. The layout is: `_id`, then the spec's fields in order (nested if a name has dots, arrays if they
-//! repeat), then the lineage.
+//! Writes documents. A document consists of `_id`, the spec's fields in their order, and the lineage if the user wants
+//! it. A name with dots becomes a nested document, and a field or group that repeats becomes an array.
 
 use std::ops::Range;
 
@@ -13,27 +13,27 @@ use crate::clean::Record;
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// MongoDB's limit for one document, bytes.
+/// MongoDB's limit for the size of a document, in bytes.
 /// <https://www.mongodb.com/docs/manual/reference/limits/#mongodb-limit-BSON-Document-Size>
 pub(crate) const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The origin of a document, stored inside it only on request.
+/// The origin of a document: its load and its row. It is stored in the document only if the user wants it.
 #[derive(Debug, Clone, Copy)]
 pub struct Lineage {
-    /// The load's id in the ledger.
+    /// The id of the load in the ledger.
     pub run: [u8; 16],
     /// Row number in the source, from 1.
     pub row: u64,
 }
 
-/// Properties of an encoded document.
+/// What the encoder knows about a document that it has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     /// The document's `_id`.
     pub id: Id,
-    /// Digest of its body.
+    /// Digest of the document's body.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// Length of the document in bytes.
     pub len: usize,
 }
 
@@ -41,7 +41,7 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// The steps for the identity's elements; `None` if the whole body is the identity.
+    /// The steps that write the identity elements. `None` if the body of the document is the identity.
     identity: Option<Vec<Step>>,
     hasher: Hasher,
     elements: ElementWriter,
@@ -50,18 +50,18 @@ pub struct Encoder {
     hashes: Vec<Hash>,
 }
 
-/// Documents that have no `_id` yet.
+/// Documents that have been written but have no `_id` yet.
 #[derive(Debug, Default)]
 struct Unnamed {
-    /// Positions of their bodies in the caller's buffer.
+    /// Positions of the bodies in the caller's buffer.
     bodies: Vec<Range<usize>>,
-    /// Their identity elements, one after another, unless the body is the identity.
+    /// The identity elements of these documents, one after another. Empty if the body is the identity.
     elements: Vec<u8>,
     identities: Vec<Range<usize>>,
 }
 
 impl Encoder {
-    /// An encoder for `spec`. `key` makes its `_id`s impossible to guess.
+    /// Creates an encoder for `spec`. `key` is the key of the hash from which an `_id` is made.
     pub fn new(spec: &Spec, key: IdentityKey) -> Self {
         Self {
             steps: steps::of_body(spec),
@@ -74,10 +74,10 @@ impl Encoder {
         }
     }
 
-    /// Appends the document of `record` to `out`. On error returns the reason and leaves `out` unchanged.
+    /// Appends the document of `record` to `out`. If that fails, `out` is unchanged.
     ///
-    /// For many documents, [`write`](Self::write) and [`name_all`](Self::name_all) give the same result at less than
-    /// half the cost.
+    /// For many documents, use [`write`](Self::write) and [`name_all`](Self::name_all). They give the same documents in
+    /// less than half the time.
     pub fn encode(&mut self, record: &Record, lineage: Option<Lineage>, out: &mut Vec<u8>) -> Result<Encoded, Reject> {
         let start = out.len();
         let body = self.write_unnamed(record, lineage, out)?;
@@ -92,14 +92,15 @@ impl Encoder {
         Ok(Encoded { id, digest: Digest::from_hash(&content), len: out.len() - start })
     }
 
-    /// Appends the document of `record` to `out` and returns its length. The `_id` is zero until
-    /// [`name_all`](Self::name_all). On error returns the reason and leaves `out` unchanged.
+    /// Appends the document of `record` to `out`, and returns its length. Its `_id` is zero until
+    /// [`name_all`](Self::name_all) is called. If writing fails, `out` is unchanged.
     pub fn write(&mut self, record: &Record, lineage: Option<Lineage>, out: &mut Vec<u8>) -> Result<usize, Reject> {
         let start = out.len();
         let body = self.write_unnamed(record, lineage, out)?;
         let unnamed = &mut self.unnamed;
         unnamed.bodies.push(body);
-        // The hash of the identity's elements is the `_id`. If the body is the identity, one hash serves for both.
+        // The `_id` is the hash of the identity elements. If the body is the identity, its hash gives both `_id` and
+        // digest, and no elements are written.
         if let Some(steps) = &self.identity {
             let start = unnamed.elements.len();
             self.elements.write(steps, record, &record.values, &mut unnamed.elements);
@@ -108,7 +109,7 @@ impl Encoder {
         Ok(out.len() - start)
     }
 
-    /// Forgets the last document that [`write`](Self::write) appended. The caller removes its bytes.
+    /// Forgets the last document that [`write`](Self::write) has appended. The caller must remove its bytes from `out`.
     pub fn forget_last(&mut self) {
         self.unnamed.bodies.pop();
         if let Some(identity) = self.unnamed.identities.pop() {
@@ -116,8 +117,8 @@ impl Encoder {
         }
     }
 
-    /// Sets the `_id`s of all documents that [`write`](Self::write) appended to `out` since the last call. Returns
-    /// their `_id`s and digests in the documents' order.
+    /// Sets the `_id` of each document that [`write`](Self::write) has appended to `out` since the last call. Returns
+    /// the `_id` and the digest of each of them, in their order.
     pub fn name_all(&mut self, out: &mut [u8]) -> &[(Id, Digest)] {
         let Self { hasher, unnamed, names, hashes, .. } = self;
         hasher.hash_all(unnamed.bodies.len(), |index| &out[unnamed.bodies[index].clone()], hashes);
@@ -136,7 +137,7 @@ impl Encoder {
         names
     }
 
-    /// Appends a document whose `_id` is zero. Returns the position of its body.
+    /// Appends a document whose `_id` is zero. Returns the range of its body in `out`.
     fn write_unnamed(
         &mut self,
         record: &Record,
@@ -162,20 +163,22 @@ impl Encoder {
     }
 }
 
-/// The beginning of a document: four bytes for its length and the element `_id`, a UUID. Both are zero.
+/// The beginning of every document: its length in four bytes, and the element `_id`. Both are zero until they are
+/// known.
 const HEAD: &[u8; 4 + ID_ELEMENT_BYTES] = b"\0\0\0\0\x05_id\0\x10\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// Writes the `_id` of the document whose body begins at `body`.
+/// Writes the `_id` of a document. Its body begins at position `body`.
 fn write_id(id: Id, body: usize, out: &mut [u8]) {
     out[body - id.0.len()..body].copy_from_slice(&id.0);
 }
 
 fn too_large(len: usize) -> Reject {
-    let message = format!("the document would take {len} bytes; MongoDB allows {DOCUMENT_BYTES_MAX}");
+    let message = format!("the document would have {len} bytes; MongoDB allows at most {DOCUMENT_BYTES_MAX}");
     Reject { field: None, reason: Reason::DocumentTooLarge, message }
 }
 
-/// Appends `_medlift: {run: UUID, row: int64}`. The lineage is always the last element and always has the same length.
+/// Appends the lineage, `_medlift: {run: UUID, row: int64}`. It is always the last element, and its length is always
+/// the same.
 fn write_lineage(lineage: Lineage, out: &mut Vec<u8>) {
     out.push(0x03);
     out.extend_from_slice(LINEAGE_FIELD.as_bytes());
@@ -204,7 +207,7 @@ mod tests {
         record
     }
 
-    /// Encodes records of many lengths, one of which is too large, together and one by one.
+    /// Encodes records of many lengths, first together and then one by one. One of them is too large.
     fn check(spec: &Spec, lineage: Option<Lineage>) {
         let mut encoder = Encoder::new(spec, IdentityKey::from_secret("a deployment's secret"));
         let (mut together, mut alone) = (b"before".to_vec(), b"before".to_vec());
@@ -223,7 +226,8 @@ mod tests {
         check_read_back(&together["before".len()..], &expected);
     }
 
-    /// Checks that written documents are read back with their digests, also between foreign documents.
+    /// Checks that the digests of written documents can be computed from their bytes, even if other documents are
+    /// between them.
     fn check_read_back(mut bytes: &[u8], expected: &[Encoded]) {
         let mut documents = Vec::new();
         for encoded in expected {
@@ -239,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_forgotten_leaves_nothing_behind() {
+    fn a_forgotten_document_does_not_change_later_ones() {
         let laboratory = include_str!("../../tests/data/spec/laboratory.toml");
         let nested = Spec::from_toml(laboratory, "laboratory.toml").expect("a valid spec");
         for spec in [&Spec::built_in(), &nested] {
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_out_together_as_they_do_alone() {
+    fn documents_written_together_equal_documents_written_alone() {
         let laboratory = include_str!("../../tests/data/spec/laboratory.toml");
         let nested = Spec::from_toml(laboratory, "laboratory.toml").expect("a valid spec");
         let lineage = Lineage { run: [7; 16], row: 5 };

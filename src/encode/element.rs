@@ -1,18 +1,18 @@
-//! Writes one element of a document: type, name and value. The format is defined in <https://bsonspec.org/spec.html>.
+//! Writes one element of a document: its type, name and value. <https://bsonspec.org/spec.html> defines the format.
 //!
-//! Names and most texts are short. Copying a piece of fixed length and cutting off the excess takes two vector moves.
-//! Copying the exact length would take a function call.
+//! Names and most texts are short. Copying 32 bytes and then cutting off the superfluous ones takes two vector
+//! instructions. Copying the exact length would take a function call.
 
 use crate::clean::{Record, Value};
 
 const PIECE_BYTES: usize = 32;
 
-/// An element's name, ready to be written.
+/// The name of an element in the form in which it is written.
 #[derive(Debug)]
 pub(super) struct Name {
-    /// One byte for the type, then the name with its NUL, filled up with zeros. Used only if the name is short enough.
+    /// One byte for the type, the name, its NUL, and zeros up to 32 bytes. Used if the name is short enough.
     piece: [u8; PIECE_BYTES],
-    /// The name in BSON form, with its NUL.
+    /// The name with its NUL, as BSON stores it.
     whole: Vec<u8>,
 }
 
@@ -25,7 +25,7 @@ impl Name {
         Self { piece, whole }
     }
 
-    /// Writes an element's type and name.
+    /// Writes the type and the name of an element.
     #[inline]
     pub(super) fn write(&self, kind: u8, out: &mut Vec<u8>) {
         if self.whole.len() < PIECE_BYTES {
@@ -41,7 +41,7 @@ impl Name {
     }
 }
 
-/// Writes a value of `record` under `name`.
+/// Writes an element with a value of `record`.
 pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &mut Vec<u8>) {
     match value {
         Value::Double(number) => {
@@ -79,7 +79,8 @@ pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &m
     }
 }
 
-/// Writes `bytes[start..end]`. Copies a whole piece if the text is short and enough bytes follow in the buffer.
+/// Writes `bytes[start..end]`. If the text is short and `bytes` continues after it, copies 32 bytes and cuts off the
+/// superfluous ones.
 #[inline]
 fn write_text(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
     match bytes[start..].first_chunk::<PIECE_BYTES>() {
@@ -98,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// The slow reference: writes every part with its exact length.
+    /// A slow reference implementation, which writes each part with its exact length.
     fn write_slowly(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
         [&[kind], name.as_bytes(), &[0], value].concat()
     }
@@ -109,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_write_what_bytes_write(
+        fn copying_pieces_gives_the_same_bytes(
             name in "[a-z ]{1,40}",
             texts in proptest::collection::vec("[a-zé]{0,40}", 0..5),
             (number, double, flag) in any::<(i64, f64, bool)>(),

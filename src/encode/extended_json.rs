@@ -1,4 +1,4 @@
-//! Converts BSON values to MongoDB Extended JSON v2, directly from their bytes.
+//! Writes BSON values as MongoDB Extended JSON v2, without an intermediate representation.
 //! <https://github.com/mongodb/specifications/blob/master/source/extended-json/extended-json.md>
 
 use bson::RawBsonRef;
@@ -6,17 +6,17 @@ use bson::error::Result;
 
 use super::dates::iso_datetime;
 
-/// First millisecond of the year 10000. In relaxed form, dates are text from 1970 up to this date.
+/// The first millisecond of the year 10000. The relaxed form writes dates from 1970 up to this time as text.
 const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Appends a value in relaxed form: numbers are JSON numbers, doubles have the fewest digits from which the same double
-/// is read again, and dates are text.
+/// Appends a value in relaxed form. Numbers are JSON numbers, and dates are text. A double has the fewest digits that
+/// give the same double when they are read.
 pub fn write_relaxed(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> Result<()> {
     write(value, true, out)
 }
 
-/// A value in canonical form, in which every type is distinguishable. At bytes that are not valid BSON or UTF-8 the
-/// text ends with a remark.
+/// Returns a value in canonical form, which shows the type of every value. If the bytes are not valid BSON, the text
+/// ends with a remark.
 pub fn canonical(value: RawBsonRef<'_>) -> String {
     let mut out = Vec::new();
     if write(value, false, &mut out).is_err() {
@@ -52,13 +52,13 @@ fn write(value: RawBsonRef<'_>, relaxed: bool, out: &mut Vec<u8>) -> Result<()> 
         RawBsonRef::Int32(number) => write_wrapped("$numberInt", &number.to_string(), out),
         RawBsonRef::Int64(number) => write_wrapped("$numberLong", &number.to_string(), out),
         RawBsonRef::DateTime(date) => write_date(date.timestamp_millis(), relaxed, out),
-        // For the remaining types, relaxed and canonical form are the same, and `bson` serializes them correctly.
+        // `bson` writes the other types correctly. Their relaxed and canonical forms are the same.
         other => write_json(&other, out),
     }
     Ok(())
 }
 
-/// Appends a comma unless the position is 0, then the name and a colon.
+/// Appends a comma if the element is not the first, then the name and a colon.
 pub(crate) fn write_name(name: &str, position: usize, out: &mut Vec<u8>) {
     if position > 0 {
         out.push(b',');
@@ -96,7 +96,8 @@ fn write_wrapped(name: &str, text: &str, out: &mut Vec<u8>) {
 }
 
 pub(super) fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("memory takes every byte, and these values have no maps with odd keys");
+    serde_json::to_writer(out, value)
+        .expect("writing to memory does not fail, and the keys of these values are strings");
 }
 
 #[cfg(test)]
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_tell_type_sign_and_last_bit() {
+    fn canonical_numbers_show_type_sign_and_last_bit() {
         check(1, "1", r#"{"$numberInt":"1"}"#);
         check(1_i64, "1", r#"{"$numberLong":"1"}"#);
         check(i64::MAX, "9223372036854775807", r#"{"$numberLong":"9223372036854775807"}"#);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_documents_keep_their_shape() {
+    fn documents_and_arrays_are_written_as_json() {
         let id = ObjectId::from_bytes([1; 12]);
         check(
             doc! { "_id": id, "a\"b": ["x\n", null, true], "l": [1, 2.5], "n": { "i": 5 }, "e": {} },
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_ends_early_says_so() {
+    fn invalid_bson_ends_with_a_remark() {
         let broken = bson::RawDocument::from_bytes(b"\x0a\0\0\0\x10a\0\x01\0\0").expect("a length that is right");
         assert_eq!(canonical(bson::RawBsonRef::Document(broken)), "{ (not valid BSON from here on)");
     }

@@ -1,4 +1,5 @@
-//! Checks that a stored document fits the spec: written as a row and read again, it would become the same document.
+//! Checks that a stored document fits the spec. A document fits if it can be written as a row, and loading this row
+//! gives the same document again.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -6,27 +7,27 @@ use super::stored::LINEAGE_FIELD;
 use crate::spec::{Decimal, Field, FieldType, Node, Presence, Spec, trim};
 
 pub(super) const DAY_MS: i64 = 86_400_000;
-/// 0001-01-01 and 10000-01-01. Dates outside this range need a year with more or fewer than four digits.
+/// Milliseconds of 0001-01-01 and 10000-01-01. Years outside this range do not have four digits.
 pub(super) const YEAR_1_MS: i64 = -62_135_596_800_000;
 pub(super) const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
-/// Why a document cannot be written as a row of the spec's source: read again, the row would become another document or
-/// a reject.
+/// The reason why a stored document does not fit the spec. Loading its row would give another document or a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// The field's dotted name.
+    /// The dotted name of the field.
     pub field: String,
-    /// The problem. Contains no value.
+    /// The problem. It contains no value of the document.
     pub problem: &'static str,
 }
 
-/// Returns the document if it fits the spec: each value matches its field, and there are no other fields.
+/// Returns the document if it fits the spec: it has exactly the fields of the spec, with values that a load could
+/// store.
 pub fn fit<'a>(document: &'a [u8], spec: &Spec) -> Result<&'a RawDocument, Misfit> {
     let document = RawDocument::from_bytes(document).map_err(|_| misfit("", "the document is not valid BSON"))?;
     check_values(document, &spec.shape.roots, spec)?;
     let own = document.iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "_id" | LINEAGE_FIELD)).count();
     if own > spec.shape.roots.len() || has_unknown(document, &spec.shape.roots) {
-        return Err(misfit("", "the document has fields that the spec does not know"));
+        return Err(misfit("", "the document has fields that are not in the spec"));
     }
     Ok(document)
 }
@@ -39,7 +40,7 @@ fn check_values(document: &RawDocument, nodes: &[Node], spec: &Spec) -> Result<(
     for node in nodes {
         let first = spec.fields[node.first_field()].name.as_str();
         let value = document.get(node.name()).ok().flatten();
-        let value = value.ok_or_else(|| misfit(first, "there is no such field"))?;
+        let value = value.ok_or_else(|| misfit(first, "the document does not have this field"))?;
         match node {
             Node::Leaf { field, .. } => check_value(value, &spec.fields[*field])?,
             Node::List { field, .. } => {
@@ -49,14 +50,16 @@ fn check_values(document: &RawDocument, nodes: &[Node], spec: &Spec) -> Result<(
                 }
             }
             Node::Group { repeats: None, children, .. } => {
-                let inner = value.as_document().ok_or_else(|| misfit(first, "there is no such field"))?;
+                let inner =
+                    value.as_document().ok_or_else(|| misfit(first, "the document does not have this field"))?;
                 check_values(inner, children, spec)?;
             }
             Node::Group { repeats: Some(group), children, .. } => {
                 let group = &spec.shape.groups[*group];
                 for item in array(value, &group.name, group.presence)? {
                     let item = item.as_document();
-                    let item = item.ok_or_else(|| misfit(&group.name, "an item that is not a document"))?;
+                    let item =
+                        item.ok_or_else(|| misfit(&group.name, "the array has an item that is not a document"))?;
                     check_values(item, children, spec)?;
                 }
             }
@@ -65,13 +68,13 @@ fn check_values(document: &RawDocument, nodes: &[Node], spec: &Spec) -> Result<(
     Ok(())
 }
 
-/// Returns the items of an array.
+/// Returns the items of an array, or the reason why it does not fit.
 fn array<'a>(value: RawBsonRef<'a>, name: &str, presence: Presence) -> Result<Vec<RawBsonRef<'a>>, Misfit> {
-    let RawBsonRef::Array(items) = value else { return Err(misfit(name, "another BSON type than the spec's")) };
+    let RawBsonRef::Array(items) = value else { return Err(misfit(name, "its BSON type is not that of the spec")) };
     let items: Result<Vec<_>, _> = items.into_iter().collect();
     let items = items.map_err(|_| misfit(name, "the document is not valid BSON"))?;
     if items.is_empty() && presence == Presence::Required {
-        return Err(misfit(name, "no items, where at least one must be"));
+        return Err(misfit(name, "the array is empty, but the spec requires at least one item"));
     }
     Ok(items)
 }
@@ -80,7 +83,7 @@ fn check_value(value: RawBsonRef<'_>, field: &Field) -> Result<(), Misfit> {
     fits(value, field).map_err(|problem| misfit(&field.name, problem))
 }
 
-/// Returns true if a nested document has more fields than the spec. All fields of the spec are there.
+/// Returns true if a nested document has fields that are not in the spec. All fields of the spec must be present.
 fn has_unknown(document: &RawDocument, nodes: &[Node]) -> bool {
     let has_more = |inner: &RawDocument, children: &[Node]| {
         inner.iter().flatten().count() > children.len() || has_unknown(inner, children)
@@ -96,25 +99,27 @@ fn has_unknown(document: &RawDocument, nodes: &[Node]) -> bool {
 
 fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
     match (&field.kind, value) {
-        (_, RawBsonRef::Null) if field.presence == Presence::Required => Err("null, where a value must be"),
+        (_, RawBsonRef::Null) if field.presence == Presence::Required => {
+            Err("it is null, but the spec requires a value")
+        }
         (_, RawBsonRef::Null)
         | (FieldType::Int32(_), RawBsonRef::Int32(_))
         | (FieldType::Int64(_), RawBsonRef::Int64(_))
         | (FieldType::Bool { .. }, RawBsonRef::Boolean(_)) => Ok(()),
         (FieldType::String, RawBsonRef::String(text)) => string_fits(text, field),
         (FieldType::Enum { values, .. }, RawBsonRef::String(text)) => {
-            check(values.iter().any(|value| value == text), "a text that is not in the field's list")
+            check(values.iter().any(|value| value == text), "its text is not in the list of allowed values")
         }
-        (FieldType::Double(_), RawBsonRef::Double(number)) => check(number.is_finite(), "NaN or infinite"),
+        (FieldType::Double(_), RawBsonRef::Double(number)) => check(number.is_finite(), "it is NaN or infinite"),
         (FieldType::Decimal128(_), RawBsonRef::Decimal128(number)) => {
-            check(Decimal::from_bson(number.bytes()).is_some(), "NaN, infinite, or of more than 34 digits")
+            check(Decimal::from_bson(number.bytes()).is_some(), "it is NaN, infinite, or has more than 34 digits")
         }
         (FieldType::Date, RawBsonRef::DateTime(date)) => {
-            check(date.timestamp_millis() % DAY_MS == 0, "a date with a time of day")?;
+            check(date.timestamp_millis() % DAY_MS == 0, "the date has a time of day")?;
             year_fits(date.timestamp_millis())
         }
         (FieldType::Datetime, RawBsonRef::DateTime(date)) => year_fits(date.timestamp_millis()),
-        _ => Err("another BSON type than the spec's"),
+        _ => Err("its BSON type is not that of the spec"),
     }
 }
 
@@ -122,17 +127,17 @@ fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(problem) }
 }
 
-/// Checks that the text could be the result of cleaning, which trims texts, turns null markers into null and rejects
-/// control characters.
+/// Checks that cleaning would not change or reject the text. Cleaning trims texts, replaces null markers by null, and
+/// rejects control characters.
 fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
-    check(!text.is_empty(), "an empty text, which reads as no value")?;
-    check(trim(text) == text, "white space around the text, which reading takes away")?;
+    check(!text.is_empty(), "it is an empty text, which a load reads as null")?;
+    check(trim(text) == text, "there is white space around the text, which a load removes")?;
     let is_control = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n');
-    check(!text.bytes().any(is_control), "a control character, which cleaning refuses")?;
+    check(!text.bytes().any(is_control), "the text contains a control character, which a load rejects")?;
     let is_marker = field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text));
-    check(!is_marker, "a text that reads as no value")
+    check(!is_marker, "the text is a null marker, which a load reads as null")
 }
 
 fn year_fits(ms: i64) -> Result<(), &'static str> {
-    check((YEAR_1_MS..YEAR_10000_MS).contains(&ms), "a date outside the years 1 to 9999")
+    check((YEAR_1_MS..YEAR_10000_MS).contains(&ms), "the year of the date is not between 1 and 9999")
 }

@@ -1,29 +1,30 @@
-//! BLAKE3 of many short texts at the same time.
+//! Computes the BLAKE3 hashes of many short texts in parallel.
 //!
-//! A short text is hashed block by block, and each block depends on the one before. A single text therefore leaves most
-//! of a vector unit unused. Here, up to [`LANES`] texts are hashed in parallel, for as many whole blocks as all of them
-//! have. Each text is then completed alone. The hash is the same as from the ordinary function.
+//! BLAKE3 hashes a text in blocks of 64 bytes, and each block needs the result of the block before. A vector unit can
+//! process up to 16 blocks at once, but not those of one short text. Therefore up to [`LANES`] texts are hashed in
+//! parallel, as far as all of them have whole blocks. The rest of each text is hashed alone. The hashes are the usual
+//! BLAKE3 hashes.
 //!
-//! The `blake3` crate offers the parallel function only in its undocumented module `platform`. A test compares the
-//! results with the documented function.
+//! The `blake3` crate has the parallel function only in its undocumented module `platform`. A test compares the hashes
+//! with those of the documented function.
 
 use blake3::platform::{Platform, le_bytes_from_words_32, words_from_le_bytes_32};
 use blake3::{Hash, IncrementCounter, KEY_LEN};
 
 use super::identity::IdentityKey;
 
-/// Number of documents that are hashed together: enough to fill the lanes with documents of the same number of blocks,
-/// and few enough to stay in the first-level cache.
+/// Number of documents that are hashed together. Among 64 documents there are usually enough with the same number of
+/// blocks. All 64 fit in the first-level cache.
 pub(crate) const HASHED_TOGETHER: usize = 64;
 
-/// Texts that are hashed in parallel: the number of 32-bit words in the widest vector.
+/// Largest number of texts that are hashed in parallel. It is the number of 32-bit words in the widest vector register.
 const LANES: usize = 16;
 const BLOCK_BYTES: usize = 64;
-/// Lengths of the texts that are hashed in parallel. A longer text is a tree of chunks. A shorter one has no whole
-/// block before its last block.
+/// Lengths of the texts that are hashed in parallel. BLAKE3 hashes a longer text as a tree. A shorter text has only one
+/// block, so there is nothing to do in parallel.
 const CHAINED_BYTES: std::ops::RangeInclusive<usize> = BLOCK_BYTES + 1..=16 * BLOCK_BYTES;
 
-/// Flags and initial value from the BLAKE3 paper, section 2.2 (tables 1 and 3).
+/// Flags and initial values from the BLAKE3 paper, section 2.2 (tables 1 and 3).
 const CHUNK_START: u8 = 1;
 const CHUNK_END: u8 = 2;
 const ROOT: u8 = 8;
@@ -31,18 +32,18 @@ const KEYED_HASH: u8 = 16;
 const INITIAL_VALUE: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// Hashes texts with one key, many at a time.
+/// Hashes texts with one key, many of them in parallel.
 #[derive(Debug)]
 pub(super) struct Hasher {
     key: IdentityKey,
     platform: Platform,
     initial: [u32; 8],
     flags: u8,
-    /// Indexes of the texts that are hashed in parallel, those with the fewest blocks first.
+    /// Indices of the texts that are hashed in parallel. Texts with fewer blocks come first.
     chained: Vec<usize>,
 }
 
-/// The chaining value of each lane.
+/// The intermediate result (chaining value) of each text that is hashed in parallel.
 type Heads = [u8; LANES * KEY_LEN];
 
 impl Hasher {
@@ -52,12 +53,12 @@ impl Hasher {
         Self { key, platform: Platform::detect(), initial, flags, chained: Vec::new() }
     }
 
-    /// The hash of one text.
+    /// Returns the hash of one text.
     pub(super) fn hash(&self, text: &[u8]) -> Hash {
         self.key.hash(text)
     }
 
-    /// The hashes of `count` texts, in their order.
+    /// Computes the hashes of `count` texts. `hashes` has the order of the texts.
     pub(super) fn hash_all<'a>(&mut self, count: usize, text: impl Fn(usize) -> &'a [u8], hashes: &mut Vec<Hash>) {
         hashes.clear();
         hashes.resize(count, Hash::from_bytes([0; KEY_LEN]));
@@ -77,7 +78,7 @@ impl Hasher {
         self.chained = chained;
     }
 
-    /// Hashes up to [`LANES`] texts, the first of which has the fewest blocks.
+    /// Hashes up to [`LANES`] texts. The first of them has the fewest blocks.
     fn hash_group<'a>(&self, text: &impl Fn(usize) -> &'a [u8], group: &[usize], hashes: &mut [Hash]) {
         let mut lanes = [&[][..]; LANES];
         for (lane, &index) in lanes.iter_mut().zip(group) {
@@ -91,7 +92,7 @@ impl Hasher {
         }
     }
 
-    /// Hashes the first `BYTES` bytes of all lanes, which are whole blocks.
+    /// Hashes the first `BYTES` bytes of each text in parallel. `BYTES` is a multiple of the block length.
     fn chain<const BYTES: usize>(&self, lanes: &[&[u8]], heads: &mut Heads) {
         let mut inputs = [first::<BYTES>(lanes[0]); LANES];
         for (input, lane) in inputs.iter_mut().zip(lanes) {
@@ -101,7 +102,8 @@ impl Hasher {
         self.platform.hash_many(inputs, &self.initial, 0, IncrementCounter::No, self.flags, CHUNK_START, 0, heads);
     }
 
-    /// Completes one text: continues from `head` with the remaining bytes `rest`, which is not empty.
+    /// Hashes the rest of one text. `head` is the intermediate result, and `rest` the bytes after it. `rest` is not
+    /// empty.
     fn end(&self, head: &[u8; KEY_LEN], rest: &[u8]) -> Hash {
         let mut words = words_from_le_bytes_32(head);
         let blocks = blocks_before_last(rest.len());
@@ -118,7 +120,7 @@ impl Hasher {
 
 type Chain = fn(&Hasher, &[&[u8]], &mut Heads);
 
-/// [`Hasher::chain`] for 1 to 15 blocks. The crate needs the length as a constant at compile time.
+/// [`Hasher::chain`] for 1 to 15 blocks. The number of bytes must be a constant, because the crate takes arrays.
 const CHAIN: [Chain; 15] = [
     Hasher::chain::<64>,
     Hasher::chain::<128>,
@@ -138,10 +140,10 @@ const CHAIN: [Chain; 15] = [
 ];
 
 fn first<const BYTES: usize>(lane: &[u8]) -> &[u8; BYTES] {
-    lane.first_chunk().expect("every lane has as many blocks as the first, and one more")
+    lane.first_chunk().expect("every text is at least as long as the first one")
 }
 
-/// Number of whole blocks before the last one. The last block is never empty.
+/// Returns the number of blocks before the last one. The last block may be incomplete but is never empty.
 fn blocks_before_last(len: usize) -> usize {
     (len - 1) / BLOCK_BYTES
 }
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_hashes_to_what_it_hashes_to_alone() {
+    fn the_hash_of_every_length_is_the_usual_one() {
         let lens: Vec<usize> = (0..1100).collect();
         check(&IdentityKey::default(), &lens);
         check(&IdentityKey::from_secret("a secret"), &lens);
@@ -175,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_company_leaves_a_hash_as_it_is(
+        fn a_hash_does_not_depend_on_the_other_texts(
             lens in proptest::collection::vec(prop_oneof![0..1100_usize, 380..460_usize], 0..70),
             secret in proptest::option::of("[a-z]{1,8}"),
         ) {

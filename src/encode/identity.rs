@@ -1,29 +1,31 @@
-//! The `_id` of a record and the digest of its content.
+//! The `_id` of a record, and the digest of its content.
 
 use std::fmt;
 
 use bson::Binary;
 use bson::spec::BinarySubtype;
 
-/// Keys the identity hash, so that an `_id` cannot be computed from data about a person.
+/// The secret key of the hash from which an `_id` is made. Without the key, nobody can compute the `_id` of a person's
+/// record from the person's data.
 ///
-/// Under 45 CFR 164.514(c), an unkeyed hash of a person's data is derived from the person. With a secret of the
-/// deployment it is not.
+/// This matters for de-identified data. Under 45 CFR 164.514(c), a code must not be derived from information about a
+/// person. A hash without a secret key is derived from it.
 #[derive(Clone, Default)]
 pub struct IdentityKey(Option<[u8; blake3::KEY_LEN]>);
 
 impl IdentityKey {
-    /// Derives the key from a deployment's secret with BLAKE3's key derivation.
+    /// Derives the key from a secret text with BLAKE3's key derivation.
     pub fn from_secret(secret: &str) -> Self {
         Self(Some(blake3::derive_key("medlift 2026-11-23 record identity", secret.as_bytes())))
     }
 
-    /// A name for the key: 16 hex digits that differ between keys and do not reveal the key, or `none` without a key.
+    /// Returns a name for the key: 16 hexadecimal digits, or `none` if there is no key. Different keys have different
+    /// names, and the name does not reveal the key.
     pub fn fingerprint(&self) -> String {
         self.0.map_or_else(|| "none".into(), |_| self.hash(b"fingerprint").to_hex()[..16].to_owned())
     }
 
-    /// The key itself, if there is one.
+    /// Returns the bytes of the key, if there is one.
     pub(super) fn bytes(&self) -> Option<&[u8; blake3::KEY_LEN]> {
         self.0.as_ref()
     }
@@ -42,7 +44,8 @@ impl fmt::Debug for IdentityKey {
     }
 }
 
-/// A document's `_id`: a UUID of version 8 (RFC 9562, section 5.8). The order is that of the server: byte by byte.
+/// The `_id` of a document: a UUID of version 8 (RFC 9562, section 5.8). `_id`s are compared byte by byte, as on the
+/// server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Id(pub [u8; 16]);
 
@@ -59,7 +62,7 @@ impl Id {
         Self(bytes)
     }
 
-    /// Its first eight bytes, which are enough to order nearly all `_id`s.
+    /// Returns the first eight bytes as a number. They are enough to order nearly all `_id`s.
     pub fn lead(&self) -> u64 {
         u64::from_be_bytes(*self.0.first_chunk().expect("an _id has 16 bytes"))
     }
@@ -83,8 +86,8 @@ impl fmt::Debug for Id {
     }
 }
 
-/// 128 bits of the hash of a document's body (everything except `_id` and lineage). A sum of digests does not depend on
-/// their order.
+/// 128 bits of the hash of a document's body. The body is the document without `_id` and lineage. Digests can be added,
+/// and the sum does not depend on their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Digest(pub u128);
 
@@ -93,7 +96,7 @@ impl Digest {
         Self(u128::from_le_bytes(half(hash, 16)))
     }
 
-    /// Adds another document to an order-independent sum.
+    /// Adds another digest. The result does not depend on the order in which digests are added.
     pub fn add(&mut self, other: Self) {
         self.0 = self.0.wrapping_add(other.0);
     }

@@ -1,8 +1,8 @@
-//! Converts records to BSON: the stored document, its `_id`, its digest, and the check of its size.
+//! Converts records to BSON documents, with their `_id`s and digests, and reads stored documents.
 //!
-//! All functions depend only on the record, the spec and the identity key. `document` writes documents, and `stored`
-//! reads documents that the server returns. Both use the same layout, so that two documents are equal if and only if
-//! their bodies are equal byte for byte.
+//! The result depends only on the record, the spec and the identity key. `document` writes documents, and `stored`
+//! reads those that the server returns. There is only one way to write a document. Therefore two documents have the
+//! same content exactly if their bodies have the same bytes.
 
 mod block;
 mod dates;

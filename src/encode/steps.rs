@@ -1,22 +1,23 @@
-//! The steps of writing a document's elements. They follow the tree of the spec.
+//! The steps in which the elements of a document are written. They are made once from the tree of the spec.
 
 use super::element::{Name, write_element};
 use crate::clean::{Record, Value};
 use crate::spec::{Column, Node, Spec};
 
-/// Most names of array elements that are kept ready. The names of later elements are made when they are written.
+/// Number of array elements whose names (`0`, `1`, …) are prepared. The names of later elements are made when they are
+/// written.
 const POSITIONS_MAX: usize = 256;
 
-/// One step of writing the elements of a document.
+/// One step of writing a document.
 #[derive(Debug)]
 pub(super) enum Step {
     Open(Name),
     Close,
-    /// The value with this index.
+    /// Writes the value with this index.
     Leaf(usize, Name),
-    /// An array of single values.
+    /// Writes an array of single values.
     List(usize, Name),
-    /// An array of documents. Each has `width` values, which are written in `steps`.
+    /// Writes an array of documents. Each document has `width` values, which `steps` write.
     Items {
         value: usize,
         name: Name,
@@ -25,12 +26,12 @@ pub(super) enum Step {
     },
 }
 
-/// Writes elements. Its memory is used again for each document.
+/// Writes elements. It uses its memory again for each document.
 #[derive(Debug)]
 pub(super) struct ElementWriter {
-    /// Positions of the lengths of the documents that are not closed yet.
+    /// Positions of the documents that are not complete yet. Their lengths are written at these positions at the end.
     open: Vec<usize>,
-    /// The names of the first elements of an array: `0`, `1`, ….
+    /// The prepared names of array elements.
     positions: Vec<Name>,
 }
 
@@ -52,14 +53,14 @@ impl ElementWriter {
         }
     }
 
-    /// Writes an array. Its elements have the names `0`, `1`, ….
+    /// Writes an array. Its elements have the names `0`, `1` and so on.
     fn write_array(&mut self, step: &Step, record: &Record, values: &[Value], out: &mut Vec<u8>) {
         let (value, name, width, steps) = match step {
             Step::Items { value, name, width, steps } => (*value, name, *width, steps.as_slice()),
             Step::List(value, name) => (*value, name, 1, &[][..]),
             _ => return,
         };
-        let Value::Items(range) = &values[value] else { unreachable!("cleaning makes an array of this column") };
+        let Value::Items(range) = &values[value] else { unreachable!("the cleaner stores an array for this column") };
         self.open(0x04, name, out);
         for (index, item) in record.items(range).chunks_exact(width).enumerate() {
             let made;
@@ -90,7 +91,7 @@ impl ElementWriter {
 
     fn close(&mut self, out: &mut Vec<u8>) {
         out.push(0);
-        let start = self.open.pop().expect("steps open before they close");
+        let start = self.open.pop().expect("each Close step has an Open step before it");
         let len = (out.len() - start) as u32;
         out[start..start + 4].copy_from_slice(&len.to_le_bytes());
     }
@@ -100,14 +101,14 @@ fn position(index: usize) -> Name {
     Name::new(&index.to_string())
 }
 
-/// Returns the steps for the body of a document.
+/// Returns the steps that write the body of a document.
 pub(super) fn of_body(spec: &Spec) -> Vec<Step> {
-    // The values of a record are in the order of the fields.
+    // A record has one value per field, in the order of the fields.
     of_nodes(spec, &spec.shape.roots, &mut |node| node.first_field())
 }
 
-/// Returns the steps for the identity: the elements of the identity fields under their dotted names. An array is one
-/// element. Returns `None` if these elements are the whole body.
+/// Returns the steps that write the identity elements: each identity field under its dotted name, and an array as one
+/// element. Returns `None` if these elements are exactly the body.
 pub(super) fn of_identity(spec: &Spec) -> Option<Vec<Step>> {
     let is_plain = |node: &Node| !matches!(node, Node::Group { repeats: None, .. });
     if spec.identity.fields.len() == spec.fields.len() && spec.shape.roots.iter().all(is_plain) {
@@ -117,7 +118,7 @@ pub(super) fn of_identity(spec: &Spec) -> Option<Vec<Step>> {
     Some(columns.map(|Column { name, field, node, .. }| of_value(spec, node, field, &name)).collect())
 }
 
-/// Returns the steps for elements. `value_of` gives the index of the value of an element.
+/// Returns the steps that write elements. `value_of` returns the index of an element's value.
 fn of_nodes(spec: &Spec, nodes: &[Node], value_of: &mut dyn FnMut(&Node) -> usize) -> Vec<Step> {
     let mut steps = Vec::new();
     for node in nodes {
@@ -133,14 +134,14 @@ fn of_nodes(spec: &Spec, nodes: &[Node], value_of: &mut dyn FnMut(&Node) -> usiz
     steps
 }
 
-/// Returns the step for an element that is a value or an array.
+/// Returns the step that writes a value or an array.
 fn of_value(spec: &Spec, node: &Node, value: usize, name: &str) -> Step {
     let name = Name::new(name);
     match node {
         Node::Leaf { .. } => Step::Leaf(value, name),
         Node::List { .. } => Step::List(value, name),
         Node::Group { children, .. } => {
-            // The values of an item are in the order of its columns.
+            // The values of an item are in the order of the item's columns.
             let mut width = 0;
             let mut next = |_: &Node| {
                 width += 1;

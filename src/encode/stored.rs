@@ -1,4 +1,4 @@
-//! Reads stored documents: separates `_id`, body and lineage, and compares two documents.
+//! Reads stored documents: finds `_id`, body and lineage, and compares two documents.
 
 use bson::raw::{CString, cstr};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
@@ -6,39 +6,39 @@ use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use super::hash_many::Hasher;
 use super::identity::{Digest, Id, IdentityKey};
 
-/// The field that contains the lineage, if it was requested. Specs may not use this name.
+/// The name of the field for the lineage. A spec cannot use it.
 pub(crate) const LINEAGE_FIELD: &str = "_medlift";
 
-/// Length of the `_id` element that this program writes, in bytes: type, name, length, subtype and 16 bytes of UUID.
+/// Length of the `_id` element that Medlift writes, in bytes: type, name, length, subtype, and a UUID of 16 bytes.
 pub(crate) const ID_ELEMENT_BYTES: usize = 1 + 4 + 4 + 1 + 16;
 
 const ID_ELEMENT_HEAD: &[u8] = b"\x05_id\0\x10\0\0\0\x04";
 
-/// A stored document, separated according to the layout that this program writes.
+/// The parts of a stored document that Medlift has written.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored<'a> {
-    /// Its `_id`.
+    /// The document's `_id`.
     pub id: Id,
-    /// Its elements after `_id`, without lineage and without the closing NUL.
+    /// The elements after `_id`, without the lineage.
     pub body: &'a [u8],
 }
 
 impl<'a> Stored<'a> {
-    /// Separates a document. Returns `None` if its first element is not an `_id` with a 16-byte UUID: the document is
-    /// then foreign.
+    /// Finds the parts of a document. Returns `None` if the document does not begin with an `_id` that is a UUID.
+    /// Another program has then written it.
     pub fn parse(document: &'a [u8]) -> Option<Self> {
         let elements = document.get(4..document.len().checked_sub(1)?)?;
         let id = elements.strip_prefix(ID_ELEMENT_HEAD)?.first_chunk::<16>()?;
         Some(Self { id: Id(*id), body: without_lineage(&elements[ID_ELEMENT_BYTES..]) })
     }
 
-    /// The digest of the body, as the encoder computes it.
+    /// Returns the digest of the body. The encoder computes the same digest.
     pub fn digest(&self, key: &IdentityKey) -> Digest {
         Digest::from_hash(&key.hash(self.body))
     }
 }
 
-/// Separates stored documents and computes their digests, many at a time.
+/// Computes the digests of many stored documents in parallel.
 #[derive(Debug)]
 pub(crate) struct Digester {
     hasher: Hasher,
@@ -46,13 +46,13 @@ pub(crate) struct Digester {
 }
 
 impl Digester {
-    /// A digester with this key.
+    /// Creates a digester with this key.
     pub(crate) fn new(key: IdentityKey) -> Self {
         Self { hasher: Hasher::new(key), hashes: Vec::new() }
     }
 
-    /// Returns each document with its digest, in the given order; `None` for documents that [`Stored::parse`] considers
-    /// foreign.
+    /// Returns each document with its digest, in the given order. Returns `None` for a document that [`Stored::parse`]
+    /// cannot read.
     pub(crate) fn digest_all<'a>(
         &mut self,
         documents: &[&'a [u8]],
@@ -65,7 +65,8 @@ impl Digester {
     }
 }
 
-/// The lineage is the last element and has a fixed length, so one comparison finds it.
+/// Returns the elements without the lineage. The lineage is the last element and always has the same length, so one
+/// comparison is enough to find it.
 fn without_lineage(elements: &[u8]) -> &[u8] {
     const HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
     const BYTES: usize = 1 + 9 + 44;
@@ -73,10 +74,10 @@ fn without_lineage(elements: &[u8]) -> &[u8] {
     if elements[at..].starts_with(HEAD) { &elements[..at] } else { elements }
 }
 
-/// Dotted names of the fields in which two documents differ, without `_id` and lineage. A field differs if only one
-/// document has it, or if its type or value differs. If two arrays have the same length, the fields in their items are
-/// named, such as `names[1].family`; the first item has the number 0. If only the order of the fields differs, the
-/// result is the text `order of fields`.
+/// Returns the dotted names of the fields in which two documents differ. `_id` and lineage are not compared. A field
+/// differs if only one document has it, or if its type or its value differs. If two arrays have the same length, the
+/// differing fields of their items are named, for example `names[1].family`. The first item has the number 0. If the
+/// documents differ only in the order of their fields, the result is `order of fields`.
 pub(crate) fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     let (left, right) = (leaves(left), leaves(right));
     let mut names = Vec::new();
@@ -107,13 +108,13 @@ fn add_differences(left: &[Leaf], right: &[Leaf], names: &mut Vec<String>) {
 fn add_differences_of_items(left: &[Vec<Leaf>], right: &[Vec<Leaf>], array: &str, names: &mut Vec<String>) {
     let before = names.len();
     left.iter().zip(right).for_each(|(left, right)| add_differences(left, right, names));
-    // The order of the fields inside an item differs.
+    // No field of an item differs, so the order of its fields does.
     if names.len() == before {
         names.push(array.to_owned());
     }
 }
 
-/// The leaves of each item of the array that the leaf `name` contains. `value` has the bytes of [`value_bytes`].
+/// Returns the leaves of each item, if the leaf `name` is an array. `value` is the result of [`value_bytes`].
 fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     let wrapped = RawDocument::from_bytes(value).ok()?;
     let items = wrapped.get("v").ok()??.as_array()?;
@@ -125,12 +126,12 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// The value with this name. The name is one that [`fields_that_differ`] returns.
+/// Returns the value with a name that [`fields_that_differ`] has returned.
 pub(crate) fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.iter().flatten().find_map(|(key, value)| value_in(value, key.as_str(), name))
 }
 
-/// The value with the name `wanted` in `value`, whose own name is `path`.
+/// Returns the value with the name `wanted` inside `value`. `path` is the name of `value` itself.
 fn value_in<'a>(value: RawBsonRef<'a>, path: &str, wanted: &str) -> Option<RawBsonRef<'a>> {
     let rest = wanted.strip_prefix(path)?;
     match value {
@@ -146,14 +147,14 @@ fn value_in<'a>(value: RawBsonRef<'a>, path: &str, wanted: &str) -> Option<RawBs
     }
 }
 
-/// Returns true if `stored` has every field of `ours` with the same type and value. It may have more fields.
+/// Returns true if `stored` has all fields of `ours` with the same types and values. It may have more fields.
 pub(crate) fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
     let stored = leaves(stored);
     leaves(ours).iter().all(|leaf| stored.contains(leaf))
 }
 
-/// The fields of a document that the encoder wrote, each with its dotted path, without `_id`. The lineage remains one
-/// field.
+/// Returns the fields of a document that Medlift has written, each with its dotted path. `_id` is left out, and the
+/// lineage stays one field.
 pub(crate) fn dotted_fields(document: &[u8]) -> RawDocumentBuf {
     let mut fields = RawDocumentBuf::new();
     if let Ok(document) = RawDocument::from_bytes(document) {
@@ -168,16 +169,17 @@ fn append_dotted(document: &RawDocument, prefix: &str, fields: &mut RawDocumentB
         match value {
             _ if path == "_id" => {}
             RawBsonRef::Document(inner) if path != LINEAGE_FIELD => append_dotted(inner, &format!("{path}."), fields),
-            value => fields.append(CString::try_from(path).expect("names of BSON have no NUL"), value),
+            value => fields.append(CString::try_from(path).expect("names in BSON contain no NUL"), value),
         }
     }
 }
 
-/// Dotted name and value of a leaf element. An array is one leaf.
+/// The dotted name of a leaf, and the bytes of its type and value. A leaf is a value that is not a document with
+/// fields. An array is one leaf.
 type Leaf = (String, Vec<u8>);
 
-/// The leaf elements of a document with their dotted names. The bytes of type and value are compared, so that -0.0
-/// differs from 0.0, and an int32 from an int64.
+/// Returns the leaves of a document. Because their bytes are compared, -0.0 differs from 0.0, and an int32 from an
+/// int64.
 fn leaves(document: &[u8]) -> Vec<Leaf> {
     let mut found = Vec::new();
     if let Ok(document) = RawDocument::from_bytes(document) {

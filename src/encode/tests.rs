@@ -1,4 +1,4 @@
-//! Known answers. If an `_id` or a digest changes, a load no longer recognises what is stored.
+//! Tests with known results. If an `_id` or a digest changes, Medlift no longer recognises stored documents.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Decimal128, RawDocumentBuf, doc};
@@ -22,20 +22,20 @@ const EVERY_TYPE: [(&str, &str); 9] = [
     ("none", "int32"),
 ];
 
-/// A spec of these fields, with the rest of its TOML before them.
+/// Creates a spec of these fields. `head` is the TOML before them.
 fn spec(head: &str, fields: &[(&str, &str)]) -> Spec {
     let field = |(name, kind): &(&str, &str)| {
         format!("[[field]]\nname = '{name}'\ntype = '{kind}'\npresence = 'nullable'\nprivacy = 'none'\n")
     };
     let fields = fields.iter().map(field).collect::<Vec<_>>().concat();
-    Spec::from_toml(&format!("name = 'x'\n{head}\n{fields}"), "test").expect("a right spec")
+    Spec::from_toml(&format!("name = 'x'\n{head}\n{fields}"), "test").expect("a valid spec")
 }
 
 fn price() -> Decimal128 {
     "1.50".parse().expect("a decimal")
 }
 
-/// A value of every type, in the order of [`EVERY_TYPE`].
+/// Creates a record with one value of each type, in the order of [`EVERY_TYPE`].
 fn record() -> Record {
     let mut record = Record::default();
     record.push_text("Zoë");
@@ -63,13 +63,13 @@ fn secret() -> IdentityKey {
 }
 
 #[test]
-fn a_key_is_shown_by_its_fingerprint_alone() {
+fn debug_output_of_a_key_shows_only_its_fingerprint() {
     assert_eq!(format!("{:?}", secret()), format!("IdentityKey({})", secret().fingerprint()));
     assert_eq!(format!("{:?}", IdentityKey::default()), "IdentityKey(none)");
 }
 
 #[test]
-fn fields_share_a_document_only_where_all_names_before_are_the_same() {
+fn fields_share_a_nested_document_only_with_the_same_prefix() {
     let spec = spec("", &[("a.b.x", "int32"), ("c.b.y", "int32"), ("c.d.y", "int32"), ("c.e", "int32")]);
     let mut record = Record::default();
     record.values.extend((1..=4).map(Value::Int32));
@@ -96,7 +96,8 @@ fn ids_and_digests_of_fixed_records_never_change() {
     assert_eq!(found, KNOWN_IDS);
 }
 
-/// `_id` and digest without a key and with one: all fields as identity, two of them, and all of them nested.
+/// The `_id` and the digest, without a key and with one. The identity is all fields, then two of them, then all of them
+/// in nested documents.
 const KNOWN_IDS: [&str; 6] = [
     "66ab1453-3d8d-8580-89d1-c14b0981f920 c38b0a191426dfd2bfb3a84d88ef9aab",
     "ceb4cc56-c9a3-831d-b6ee-05a9714e460d 24af5ce79e0625ec1e664b135ddb66d8",
@@ -139,7 +140,7 @@ fn a_sum_of_digests_carries_and_wraps() {
 }
 
 #[test]
-fn every_type_is_written_as_bson_has_it() {
+fn every_type_is_written_as_in_the_bson_specification() {
     let lineage = Lineage { run: [7; 16], row: 5 };
     let (encoded, document) = encode(&spec("", &EVERY_TYPE), secret(), &record(), Some(lineage));
     let uuid = |bytes: [u8; 16]| Binary { subtype: BinarySubtype::Uuid, bytes: bytes.to_vec() };
@@ -189,7 +190,7 @@ fn text_record(bytes: usize) -> Record {
 }
 
 #[test]
-fn only_the_lineage_that_this_program_writes_is_left_out_of_the_body() {
+fn only_lineage_in_our_own_form_is_left_out_of_the_body() {
     let id = Binary { subtype: BinarySubtype::Uuid, bytes: vec![1; 16] };
     let lineage = |run: Bson| raw(doc! { "_id": id.clone(), "f": 1, "_medlift": { "run": run, "row": 1_i64 } });
     let uuid = Binary { subtype: BinarySubtype::Uuid, bytes: vec![2; 16] };
@@ -206,7 +207,7 @@ fn only_the_lineage_that_this_program_writes_is_left_out_of_the_body() {
 }
 
 #[test]
-fn differences_are_named_by_field_but_for_id_and_lineage() {
+fn differing_fields_are_named_except_id_and_lineage() {
     let check = |left: bson::Document, right: bson::Document, expected: &[&str], is_inside: bool| {
         let (left, right) = (raw(left), raw(right));
         assert_eq!(fields_that_differ(&left, &right), expected);
@@ -227,13 +228,13 @@ fn differences_are_named_by_field_but_for_id_and_lineage() {
 }
 
 #[test]
-fn dotted_fields_are_all_but_the_id_and_keep_lineage_whole() {
+fn dotted_fields_leave_out_the_id_and_do_not_split_lineage() {
     let document = doc! { "_id": 1, "a": 1, "n": { "x": true, "y": { "z": "t" } }, "_medlift": { "row": 1_i64 } };
     let expected = doc! { "a": 1, "n.x": true, "n.y.z": "t", "_medlift": { "row": 1_i64 } };
     assert_eq!(dotted_fields(&raw(document)).as_bytes(), raw(expected));
 }
 
-/// A spec with lists, and a repeating group that has every type, a list, and a group inside it.
+/// Creates a spec with lists, and with a repeating group that contains all types, a list and another group.
 fn spec_of_arrays(head: &str) -> Spec {
     let field = |name: &str, kind: &str, more: &str| {
         format!("[[field]]\nname = '{name}'\ntype = '{kind}'\npresence = 'nullable'\nprivacy = 'none'\n{more}\n")
@@ -247,10 +248,11 @@ fn spec_of_arrays(head: &str) -> Spec {
         field("more.codes", "string", "repeats = true"),
     ];
     let groups = "[[group]]\nname = 'rows'\nrepeats = 'row'\n[[group]]\nname = 'rows.deep'\nrepeats = 'deep'\n";
-    Spec::from_toml(&format!("name = 'x'\n{head}\n{groups}{}", fields.concat()), "test").expect("a right spec")
+    Spec::from_toml(&format!("name = 'x'\n{head}\n{groups}{}", fields.concat()), "test").expect("a valid spec")
 }
 
-/// A record with two rows and three codes. The first row is empty; the second has a list of two numbers and a document.
+/// Creates a record with two rows and three codes. The first row is empty. The second has a list of two numbers and a
+/// document.
 fn record_of_arrays() -> Record {
     let Record { values: row, text, .. } = record();
     let mut record = Record { text, ..Record::default() };
@@ -273,7 +275,7 @@ fn record_of_arrays() -> Record {
 }
 
 #[test]
-fn arrays_are_written_as_bson_has_them() {
+fn arrays_are_written_as_in_the_bson_specification() {
     let (encoded, document) = encode(&spec_of_arrays(""), secret(), &record_of_arrays(), None);
     let id = Binary { subtype: BinarySubtype::Uuid, bytes: encoded.id.0.to_vec() };
     let null = Bson::Null;
@@ -291,7 +293,7 @@ fn arrays_are_written_as_bson_has_them() {
 }
 
 #[test]
-fn a_long_array_counts_its_elements_in_decimal() {
+fn elements_of_a_long_array_have_decimal_names() {
     let spec = spec_of_arrays("");
     let mut record = record_of_arrays();
     record.values[12] = Value::Items(28..1228);
@@ -303,7 +305,11 @@ fn a_long_array_counts_its_elements_in_decimal() {
     let mut again = found.clone();
     again.remove("_id");
     let again = raw(again);
-    assert_eq!(Stored::parse(&document).expect("ours").body, &again[4..again.len() - 1], "the names are the same too");
+    assert_eq!(
+        Stored::parse(&document).expect("ours").body,
+        &again[4..again.len() - 1],
+        "the names of the elements are the same too"
+    );
 }
 
 #[test]
@@ -316,7 +322,7 @@ fn ids_and_digests_of_arrays_never_change() {
     assert_eq!(found, KNOWN_IDS_OF_ARRAYS);
 }
 
-/// `_id` and digest with all fields as identity, the rows alone, and all but the rows.
+/// The `_id` and the digest. The identity is all fields, then only the rows, then all but the rows.
 const KNOWN_IDS_OF_ARRAYS: [&str; 3] = [
     "d9e308a6-4e39-8f91-ab68-b54e85340eff 65a2b96c42432bd6ebb191982a614536",
     "3e75ad92-ae44-8b01-9d96-a31e43824059 65a2b96c42432bd6ebb191982a614536",
@@ -336,7 +342,11 @@ fn an_array_is_one_element_of_the_identity() {
     let alone = spec("", field);
     let named = spec("[identity]\nfields = ['codes']", &format!("{field}{other}"));
     let excepted = spec("[identity]\nexcept = ['codes']", &format!("{field}{other}"));
-    assert_eq!(id(&alone, &[1, 2]), id(&named, &[1, 2]), "the body is the identity, or the element alone");
+    assert_eq!(
+        id(&alone, &[1, 2]),
+        id(&named, &[1, 2]),
+        "a list that is the body and a list that is one element give the same id"
+    );
     for other in [&[2, 1][..], &[1], &[], &[1, 2, 2]] {
         assert_ne!(id(&named, &[1, 2]), id(&named, other));
         assert_eq!(id(&excepted, &[1, 2]), id(&excepted, other));
@@ -374,7 +384,7 @@ fn differences_inside_arrays_are_named_by_item() {
 }
 
 #[test]
-fn dotted_fields_keep_an_array_whole() {
+fn dotted_fields_do_not_split_an_array() {
     let document = doc! { "_id": 1, "n": { "rows": [{ "x": 1 }] } };
     assert_eq!(dotted_fields(&raw(document)).as_bytes(), raw(doc! { "n.rows": [{ "x": 1 }] }));
 }

@@ -1,5 +1,5 @@
-//! Converts stored values to the cells of a source. Read again with the same spec, each cell gives the same value bit
-//! for bit.
+//! Converts stored values to the cells of a source. If a cell is loaded with the same spec, it gives exactly the same
+//! value.
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 
@@ -9,8 +9,8 @@ use super::fit::{Misfit, fit};
 use crate::parse::DateFormat;
 use crate::spec::{Decimal, FieldType, Node, NumberFormat, Spec};
 
-/// The document as cells, one for each column of the spec. Null becomes the empty text, and an array becomes JSON.
-/// `dates` contains a format for each field; ISO 8601 is used if there is none.
+/// Returns the cells of a document, one per column of the spec. Null becomes an empty text, and an array becomes JSON.
+/// `dates` has a date format for each field. A field without one gets ISO 8601.
 pub fn cell_texts(document: &[u8], spec: &Spec, dates: &[Option<DateFormat>]) -> Result<Vec<String>, Misfit> {
     let document = fit(document, spec)?;
     let mut texts = Vec::with_capacity(spec.fields.len());
@@ -48,7 +48,8 @@ impl Cells<'_> {
         self.dates.get(field).copied().flatten().unwrap_or(DateFormat::Iso)
     }
 
-    /// Appends an element as JSON. Numbers and booleans are JSON's own, whatever the notation of the source.
+    /// Appends an element as JSON. Numbers and booleans are written as in JSON, even if the spec has another notation
+    /// for them.
     fn write_json(&self, node: &Node, value: RawBsonRef<'_>, out: &mut Vec<u8>) {
         match (node, value) {
             (Node::List { field, .. }, RawBsonRef::Array(items)) => {
@@ -112,7 +113,7 @@ fn cell_text(value: RawBsonRef<'_>, kind: &FieldType, format: DateFormat) -> Str
         (RawBsonRef::String(text), _) => text.to_owned(),
         (RawBsonRef::Int32(number), _) => number.to_string(),
         (RawBsonRef::Int64(number), _) => number.to_string(),
-        // The shortest digits from which the same double is read again, never with an exponent.
+        // The text has the fewest digits that give the same double when they are read. It never has an exponent.
         (RawBsonRef::Double(number), FieldType::Double(decorated)) => with_mark(number.to_string(), decorated),
         (RawBsonRef::Decimal128(number), FieldType::Decimal128(decorated)) => {
             with_mark(decimal_text(number), decorated)
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_read_back_bit_for_bit() {
+    fn numbers_are_read_again_bit_for_bit() {
         use FieldType::{Decimal128 as Decimal, Double, Int32, Int64};
         let iso = DateFormat::Iso;
         check(i32::MIN, Int32(plain()), iso, "-2147483648");
@@ -259,24 +260,29 @@ mod tests {
         let document = doc! { "_id": 1, "a": { "b": "x", "c": { "d": 5 } }, "e": null, "_medlift": { "row": 1_i64 } };
         assert_eq!(texts(document, &spec(&fields), &[]), Ok(vec!["x".into(), "5".into(), String::new()]));
         let more = doc! { "_id": 1, "a": { "b": "x", "c": { "d": 5 }, "z": 1 }, "e": null };
-        check_misfit(more, &fields, "", "fields that the spec does not know");
+        check_misfit(more, &fields, "", "fields that are not in the spec");
     }
 
     #[test]
-    fn documents_that_would_not_come_back_are_misfits() {
+    fn documents_that_a_load_would_change_are_misfits() {
         let string = [("f", FieldType::String)];
-        check_misfit(doc! { "f": 5 }, &string, "f", "another BSON type");
-        check_misfit(doc! { "g": "x" }, &string, "f", "no such field");
-        check_misfit(doc! { "f": "x", "g": 1 }, &string, "", "does not know");
-        check_misfit(doc! { "f": "x", "g": {} }, &string, "", "does not know");
+        check_misfit(doc! { "f": 5 }, &string, "f", "BSON type");
+        check_misfit(doc! { "g": "x" }, &string, "f", "does not have this field");
+        check_misfit(doc! { "f": "x", "g": 1 }, &string, "", "not in the spec");
+        check_misfit(doc! { "f": "x", "g": {} }, &string, "", "not in the spec");
         check_misfit(doc! { "f": "" }, &string, "f", "empty");
-        check_misfit(doc! { "f": "n/a" }, &string, "f", "no value");
+        check_misfit(doc! { "f": "n/a" }, &string, "f", "null marker");
         check_misfit(doc! { "f": " x" }, &string, "f", "white space");
         check_misfit(doc! { "required": null }, &[("required", FieldType::String)], "required", "null");
-        check_misfit(doc! { "f": 1_i64 }, &[("f", FieldType::Int32(plain()))], "f", "another BSON type");
+        check_misfit(doc! { "f": 1_i64 }, &[("f", FieldType::Int32(plain()))], "f", "BSON type");
         check_misfit(doc! { "f": f64::NAN }, &[("f", FieldType::Double(plain()))], "f", "NaN");
         check_misfit(doc! { "f": DateTime::from_millis(1) }, &[("f", FieldType::Date)], "f", "time of day");
-        check_misfit(doc! { "f": DateTime::from_millis(i64::MAX) }, &[("f", FieldType::Datetime)], "f", "years");
+        check_misfit(
+            doc! { "f": DateTime::from_millis(i64::MAX) },
+            &[("f", FieldType::Datetime)],
+            "f",
+            "year of the date",
+        );
         check_misfit(doc! { "f": "a\u{1f}b" }, &string, "f", "control character");
         check_misfit(doc! { "f": "x\u{a0}" }, &string, "f", "white space");
         check_misfit(doc! { "f": f64::INFINITY }, &[("f", FieldType::Double(plain()))], "f", "infinite");
@@ -284,10 +290,15 @@ mod tests {
         check_misfit(doc! { "f": decimal }, &[("f", FieldType::Decimal128(plain()))], "f", "NaN");
         check_misfit(doc! { "f": DateTime::from_millis(3_600_000) }, &[("f", FieldType::Date)], "f", "time of day");
         for ms in [YEAR_1_MS - 1, YEAR_10000_MS] {
-            check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Datetime)], "f", "years");
+            check_misfit(
+                doc! { "f": DateTime::from_millis(ms) },
+                &[("f", FieldType::Datetime)],
+                "f",
+                "year of the date",
+            );
         }
         for ms in [YEAR_1_MS - DAY_MS, YEAR_10000_MS] {
-            check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Date)], "f", "years");
+            check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Date)], "f", "year of the date");
         }
         let list = FieldType::Enum { values: vec!["A".into()], synonyms: Vec::new() };
         for text in ["B", "a"] {
@@ -316,7 +327,7 @@ mod tests {
 
     #[test]
     fn arrays_are_written_as_json() {
-        let spec = Spec::from_toml(ARRAYS, "test").expect("a right spec");
+        let spec = Spec::from_toml(ARRAYS, "test").expect("a valid spec");
         let day = DateTime::from_millis(DAY_MS);
         let decimals = ["1.50", "15E+3"].map(|text| text.parse::<bson::Decimal128>().expect("valid"));
         let row = |day: Bson| doc! { "in": { "day": day }, "flag": true, "codes": ["a\"b", "\u{e9}"] };
@@ -336,10 +347,10 @@ mod tests {
     }
 
     #[test]
-    fn arrays_that_would_not_come_back_are_misfits() {
+    fn arrays_that_a_load_would_change_are_misfits() {
         let spec =
             Spec::from_toml(&ARRAYS.replace("repeats = 'row'", "repeats = 'row'\npresence = 'required'"), "test")
-                .expect("a right spec");
+                .expect("a valid spec");
         let check = |rows: Bson, doses: Bson, field: &str, problem: &str| {
             let misfit = texts(doc! { "rows": rows, "doses": doses, "exact": [] }, &spec, &[]).expect_err("a misfit");
             assert_eq!((misfit.field.as_str(), misfit.problem.contains(problem)), (field, true), "{misfit:?}");
@@ -352,18 +363,18 @@ mod tests {
             rows(document)
         };
         let doses = || Bson::Array(Vec::new());
-        check(Bson::Null, doses(), "rows", "another BSON type");
-        check(Bson::Array(Vec::new()), doses(), "rows", "no items");
+        check(Bson::Null, doses(), "rows", "BSON type");
+        check(Bson::Array(Vec::new()), doses(), "rows", "empty");
         check(Bson::Array(vec![Bson::Int32(1)]), doses(), "rows", "not a document");
         check(with("flag", Bson::Null), doses(), "rows.flag", "null");
-        check(with("codes", Bson::from("a")), doses(), "rows.codes", "another BSON type");
-        check(with("codes", Bson::Array(Vec::new())), doses(), "rows.codes", "no items");
+        check(with("codes", Bson::from("a")), doses(), "rows.codes", "BSON type");
+        check(with("codes", Bson::Array(Vec::new())), doses(), "rows.codes", "empty");
         check(with("codes", Bson::Array(vec![Bson::Null])), doses(), "rows.codes", "null");
-        check(with("more", Bson::Int32(1)), doses(), "", "does not know");
-        check(with("in", doc! { "day": null, "x": 1 }.into()), doses(), "", "does not know");
-        check(rows(doc! { "flag": true }), doses(), "rows.in.day", "no such field");
-        check(rows(row()), Bson::Double(1.0), "doses", "another BSON type");
-        check(rows(row()), Bson::Array(vec![Bson::Int32(1)]), "doses", "another BSON type");
-        check(rows(row()), doc! { "0": 1.0 }.into(), "doses", "another BSON type");
+        check(with("more", Bson::Int32(1)), doses(), "", "not in the spec");
+        check(with("in", doc! { "day": null, "x": 1 }.into()), doses(), "", "not in the spec");
+        check(rows(doc! { "flag": true }), doses(), "rows.in.day", "does not have this field");
+        check(rows(row()), Bson::Double(1.0), "doses", "BSON type");
+        check(rows(row()), Bson::Array(vec![Bson::Int32(1)]), "doses", "BSON type");
+        check(rows(row()), doc! { "0": 1.0 }.into(), "doses", "BSON type");
     }
 }

@@ -1,8 +1,8 @@
-//! Exports a collection to a file from which a load makes the same documents. The format is CSV like the spec's
-//! sources, or NDJSON.
+//! Exports a collection to a file. Loading the file makes the same documents again. The file is CSV with the columns of
+//! the spec's sources, or NDJSON.
 //!
-//! The documents are read in `_id` order by the same scan that `verify` uses, so that a failed cursor does not matter.
-//! This module has no connection to a server: it receives documents from a [`Scan`] and writes bytes.
+//! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
+//! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
 
 mod rows;
 
@@ -16,85 +16,86 @@ use crate::parse::DateFormat;
 use crate::spec::Spec;
 use crate::verify::{Range, Scan, ScanError};
 
-/// Most documents that are listed when some do not match the spec.
+/// Largest number of documents that the message names if documents do not fit the spec.
 const EXAMPLES_MAX: usize = 5;
 
 /// Settings of an export.
 #[derive(Debug, Clone)]
 pub struct ExportOptions {
-    /// The format.
+    /// The format of the file.
     pub format: ExportFormat,
-    /// The format of the dates in each field of the spec. ISO 8601 for `None` or a missing entry.
+    /// The date format of each field of the spec. A field without an entry, or with `None`, gets ISO 8601.
     pub dates: Vec<Option<DateFormat>>,
-    /// Most documents to write.
+    /// Largest number of documents to write. `None` means all.
     pub limit: Option<u64>,
-    /// Leaves out documents that do not match the spec. Otherwise they are an error (CSV) or are written unchanged
-    /// (NDJSON).
+    /// True if documents that do not fit the spec are left out. If false, they are an error in CSV, and are written
+    /// unchanged in NDJSON.
     pub skip_foreign: bool,
 }
 
-/// A format that a load can read.
+/// A format of the exported file. A load can read all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// RFC 4180, with the spec's source columns as header. Lines end with `\n`, as mongoexport writes them and text
-    /// tools expect.
+    /// Delimited text (RFC 4180) with the spec's columns as header. Lines end with `
+    /// `, as in the files of mongoexport.
     Csv {
-        /// `,` `;` tab or `|`.
+        /// Comma, semicolon, tab or `|`.
         delimiter: u8,
     },
-    /// One document per line in relaxed Extended JSON, nested as stored, without `_id` and lineage, because a load
-    /// makes both again.
+    /// One document per line in relaxed Extended JSON, with the same nested documents. `_id` and lineage are left out,
+    /// because a load makes them again.
     Ndjson,
 }
 
 /// The result of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exported {
-    /// Documents in the file.
+    /// Number of documents in the file.
     pub written: u64,
-    /// Documents that do not match the spec. In NDJSON they are included in `written`, complete with their `_id`,
-    /// unless they were skipped.
+    /// Documents that do not fit the spec. In NDJSON, if they are not left out, they are part of `written`, and their
+    /// lines include the `_id`.
     pub foreign: Foreign,
 }
 
-/// Documents that do not match the spec: a load of the file would reject them or make different documents.
+/// Documents that do not fit the spec: loading them from the file would give other documents or rejects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Foreign {
-    /// How many.
+    /// Number of these documents.
     pub count: u64,
-    /// The first few, each with its `_id` (if this program made it), the field and the problem. Contains no value.
+    /// The first of these documents. For each there is the `_id` if Medlift has made it, the field, and the problem. No
+    /// text contains a value.
     pub examples: Vec<String>,
 }
 
-/// Why an export failed.
+/// The reason why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The collection could not be read.
+    /// The collection cannot be read.
     #[error("cannot export: {0}")]
     Scan(#[from] ScanError),
-    /// The file could not be created or written.
+    /// The file cannot be created or written.
     #[error("cannot write the export to {}: {cause}{}", path.display(), limit_hint(cause))]
     Write {
-        /// The file; `-` for standard output.
+        /// The path of the file, or `-` for standard output.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// Some documents do not match the spec, and CSV can contain only fields of the spec.
+    /// Some documents do not fit the spec. A CSV cannot contain them, because it has only the fields of the spec.
     #[error(
         "cannot export: {} documents of the collection do not fit the spec; leave them out with --skip-foreign, export \
-         as NDJSON, or name the spec they were loaded with; the first: {}", .0.count, .0.examples.join("; ")
+         as NDJSON, or give the spec with which they were loaded; the first: {}", .0.count, .0.examples.join("; ")
     )]
     Foreign(Foreign),
 }
 
-/// Opens the file for an export. Only its owner can read it.
+/// Opens the file for an export. Only its owner can read and write it.
 pub fn open(path: &Path) -> Result<Output, ExportError> {
     Output::file(path, PRIVATE_MODE).map_err(|cause| ExportError::Write { path: path.to_owned(), cause })
 }
 
-/// Writes the documents of `scan` to `output`. The file appears at its path, complete, only if this returns `Ok`.
-/// Otherwise it is missing, or still the earlier file. Only standard output may have received a part.
+/// Writes the documents of `scan` to `output`. The file appears at its path only if this function returns `Ok`. After
+/// an error, a file that existed before is unchanged. Standard output may have received a part of the documents.
 pub async fn export(
     scan: &Scan,
     spec: &Spec,
@@ -116,7 +117,7 @@ pub async fn export(
     Ok(exported)
 }
 
-/// Writes and clears the finished lines of `rows`.
+/// Writes the finished lines of `rows` to the output, and removes them from memory.
 fn take(output: &mut Output, rows: &mut Rows<'_>) -> Result<(), ExportError> {
     let written = output.write_all(rows.ready());
     written.map_err(|cause| ExportError::Write { path: output.path().to_owned(), cause })?;

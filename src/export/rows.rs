@@ -1,4 +1,4 @@
-//! Converts documents to lines of CSV or NDJSON.
+//! Converts documents to the lines of a CSV or NDJSON file.
 
 use bson::RawDocument;
 
@@ -8,18 +8,18 @@ use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit};
 use crate::parse::{DELIMITERS, write_line};
 use crate::spec::{Column, Spec};
 
-/// Collects lines until they are written.
+/// Collects the lines of the file until they are written.
 pub(super) struct Rows<'a> {
     spec: &'a Spec,
     options: &'a ExportOptions,
     ready: Vec<u8>,
     exported: Exported,
-    /// Documents that should have been written, but could not be.
+    /// Number of documents that could not be written although they should not be left out.
     refused: u64,
 }
 
 impl<'a> Rows<'a> {
-    /// Begins with the header, if the format has one.
+    /// Starts with the header if the format has one.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         if let ExportFormat::Csv { delimiter } = options.format {
@@ -28,7 +28,7 @@ impl<'a> Rows<'a> {
         Self { spec, options, ready, exported: Exported::default(), refused: 0 }
     }
 
-    /// Returns true if the limit is reached.
+    /// Returns true if the largest number of documents has been written.
     pub(super) fn is_full(&self) -> bool {
         self.options.limit.is_some_and(|limit| self.exported.written >= limit)
     }
@@ -41,12 +41,13 @@ impl<'a> Rows<'a> {
         self.ready.clear();
     }
 
-    /// The result, or an error if documents could not be written and were not to be skipped.
+    /// Returns the result. Returns an error if some documents could not be written and the user did not allow to leave
+    /// them out.
     pub(super) fn finish(self) -> Result<Exported, Foreign> {
         if self.refused > 0 { Err(self.exported.foreign) } else { Ok(self.exported) }
     }
 
-    /// Adds a document, unless the limit is reached.
+    /// Adds the line of a document, unless the limit has been reached.
     pub(super) fn push(&mut self, document: &[u8]) {
         if self.is_full() {
             return;
@@ -89,17 +90,18 @@ impl<'a> Rows<'a> {
         let foreign = &mut self.exported.foreign;
         foreign.count += 1;
         if foreign.examples.len() < EXAMPLES_MAX {
-            // A foreign `_id` may be a person's name or number, so it is not shown.
-            let id = Stored::parse(document).map_or("a foreign _id".to_owned(), |stored| stored.id.to_string());
+            // The `_id` of another program may be a person's name or number, so it is not shown.
+            let id =
+                Stored::parse(document).map_or("an _id of another program".to_owned(), |stored| stored.id.to_string());
             let field = if misfit.field.is_empty() { String::new() } else { format!("{}: ", misfit.field) };
             foreign.examples.push(format!("{id}: {field}{}", misfit.problem));
         }
     }
 }
 
-/// Writes the names of the columns. A name is quoted if it could mislead the detection of format and delimiter at the
-/// beginning of the file: a name that contains any possible delimiter, or a first name such as `{a}` (like JSON) or
-/// `ORC` (like an archive).
+/// Writes the names of the columns. Some names could mislead the detection of format and delimiter when the file is
+/// loaded. They are quoted: names that contain one of the detectable delimiters, and a first name such as `{a}` (like
+/// JSON) or `ORC` (like an ORC file).
 fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
     let names = columns.iter().enumerate().map(|(position, column)| {
         let name = column.column;
@@ -109,16 +111,16 @@ fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
     write_line(names, delimiter, out);
 }
 
-/// Returns true if a file that begins with `name` cannot be mistaken for another format: it begins with a letter, and
-/// its first three characters are not all capitals.
+/// Returns true if a file that begins with `name` is recognised as text. That is certain if the name begins with a
+/// letter and its first three characters are not all capitals.
 fn begins_like_text(name: &str) -> bool {
     let begins_with_letter = name.starts_with(char::is_alphabetic);
     begins_with_letter && name.chars().take(3).any(|c| !c.is_ascii_uppercase())
 }
 
-/// Writes one line according to RFC 4180. If all cells are empty, the first one is quoted, because readers skip blank
-/// rows. If there is only one column, cells with any possible delimiter are quoted, because the header does not show
-/// which delimiter the file has.
+/// Writes one line of a CSV. If all cells are empty, the first is quoted, because blank rows are skipped when the file
+/// is loaded. If there is only one column, each cell with a detectable delimiter is quoted, because the header contains
+/// no delimiter that shows which one the file has.
 fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
     let is_empty = cells.iter().all(String::is_empty);
     let cells = cells.iter().enumerate().map(|(position, cell)| {
@@ -134,7 +136,7 @@ fn has_delimiter(text: &str) -> bool {
     text.bytes().any(|byte| DELIMITERS.contains(&byte))
 }
 
-/// Writes one line of relaxed Extended JSON. Includes `_id` and lineage only if `whole` is true.
+/// Writes one line of relaxed Extended JSON. If `whole` is true, the line includes `_id` and lineage.
 fn write_json(document: &[u8], whole: bool, out: &mut Vec<u8>) -> bson::error::Result<()> {
     let left_out = |name: &str| !whole && matches!(name, "_id" | LINEAGE_FIELD);
     let mut position = 0;

@@ -1,20 +1,20 @@
-//! Invented names of people and of hospitals. No list here contains names of real people.
+//! Invents names of people and hospitals. They are made of syllables, and no list contains names of real people.
 
 use super::random::Random;
 
 const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
 const VOWELS: &[u8; 5] = b"aeiou";
 const SYLLABLES: u64 = 80;
-/// Endings of names. All syllables have two letters and the endings differ, so different numbers give different
-/// names.
+/// Endings of names. A name has two syllables of two letters each, and an ending. Therefore different numbers give
+/// different names.
 const ENDS: [&str; 8] = ["", "n", "r", "s", "l", "nd", "rt", "ck"];
 
-/// Number of names.
+/// Number of different names.
 pub(super) const NAMES: u64 = SYLLABLES * SYLLABLES * ENDS.len() as u64;
 
 const COMPANY_FORMS: [&str; 4] = ["Inc", "Ltd", "PLC", "LLC"];
 
-/// Writes name `number`, capitalised. `number` must be below [`NAMES`].
+/// Writes the name with this number, which must be below [`NAMES`]. It begins with a capital.
 pub(super) fn push_name(number: u64, out: &mut Vec<u8>) {
     let start = out.len();
     let (syllables, end) = (number / ENDS.len() as u64, number % ENDS.len() as u64);
@@ -37,8 +37,8 @@ pub(super) fn push_doctor(random: &mut Random, out: &mut Vec<u8>) {
     push_any_name(random, out);
 }
 
-/// Writes the name of a hospital in a form that companies use: `Kalon Inc`, `Kalon-Mirer`, `Kalon and Sons`, `Kalon
-/// Mirer and Zupas`.
+/// Writes the name of a hospital in one of four forms: `Kalon Inc`, `Kalon-Mirer`, `Kalon and Sons` or `Kalon Mirer and
+/// Zupas`.
 pub(super) fn push_hospital(random: &mut Random, out: &mut Vec<u8>) {
     let form = random.below(4);
     push_any_name(random, out);
@@ -61,7 +61,7 @@ pub(super) fn push_hospital(random: &mut Random, out: &mut Vec<u8>) {
     }
 }
 
-/// Gives each letter of `text` a random case.
+/// Changes each letter of `text` at random to upper or lower case.
 pub(super) fn mix_case(random: &mut Random, text: &mut [u8]) {
     let mut bits = random.bits();
     for letter in text.iter_mut().filter(|byte| byte.is_ascii_alphabetic()) {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_is_another_name() {
+    fn different_numbers_give_different_names() {
         let name = |number| {
             let mut name = Vec::new();
             push_name(number, &mut name);

@@ -1,13 +1,13 @@
-//! A small generator of random numbers: `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
-//! Generators", OOPSLA 2014), with the constants of Vigna's reference implementation. Not suitable for secrets.
+//! A small random number generator: `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+//! Generators", OOPSLA 2014), with the constants of Vigna's reference implementation. It is not suitable for secrets.
 
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A stream of random numbers. The same seed and stream number give the same numbers.
+/// A sequence of random numbers. The same seed and stream number always give the same sequence.
 pub(super) struct Random(u64);
 
 impl Random {
-    /// Creates stream `stream` of `seed`.
+    /// Creates the sequence with this seed and stream number.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         Self(mix(seed.wrapping_add(GAMMA)) ^ mix(stream.wrapping_mul(GAMMA)))
     }
@@ -18,14 +18,14 @@ impl Random {
         mix(self.0)
     }
 
-    /// Returns a number below `bound`. The algorithm is from Lemire, "Fast Random Integer Generation in an Interval",
-    /// 2019, without its rejection step. The bias is below one in a billion for the bounds used here.
+    /// Returns a random number below `bound`. The algorithm is from Lemire, "Fast Random Integer Generation in an
+    /// Interval", 2019, without the rejection step. Some numbers are therefore more likely than others, but by less
+    /// than one in a billion for the bounds used here.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Returns a number in `[0, 1)` with 53 random bits, as many as a double in this range has if the numbers are
-    /// evenly spaced.
+    /// Returns a random number in `[0, 1)`. It has 53 random bits, which is the precision of a double.
     pub(super) fn fraction(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_and_all_numbers_come() {
+    fn all_numbers_below_the_bound_occur_and_no_others() {
         let mut random = Random::new(1, 2);
         let mut seen = [0; 7];
         for _ in 0..7000 {

@@ -1,24 +1,25 @@
-//! Assigns the columns of a source to the columns of the spec by name. Letter case, spaces, underscores and hyphens are ignored.
+//! Finds for each column of a source the columns of the spec with the same name. Letter case, spaces, underscores and
+//! hyphens are ignored.
 
 use std::collections::HashMap;
 
 use crate::spec::{Column, column_key};
 
-/// The columns that a reject file has before the source's own columns. They are ignored when a corrected reject file
-/// is loaded.
+/// The columns that a reject file has in front of the source's own columns. They are ignored when a corrected reject
+/// file is loaded.
 pub(crate) const REJECT_COLUMNS: [&str; 5] =
     ["reject_line", "reject_byte_offset", "reject_column", "reject_rule", "reject_message"];
 
-/// MongoDB's own key. A column `_id` belongs to a field only if the spec spells it exactly so, because `id` is a
-/// common column name and would otherwise match.
+/// The name of MongoDB's own key. A column `_id` belongs to a field only if the spec contains exactly `_id`. By the
+/// usual rules it would also match `id`, which is a common name of a column.
 pub(super) const ID_COLUMN: &str = "_id";
 
-/// The columns that a spec knows: those of a row, or those of a repeating group's items.
+/// The columns of a row, or of the items of a repeating group, as the spec lists them.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// Columns by the key of their name in the source and of their aliases.
+    /// The columns by the keys of their names and aliases in the source.
     by_column: HashMap<String, Vec<usize>>,
-    /// Columns by the key of their name in the document. Used for names that are not a column or alias.
+    /// The columns by the keys of their names in the document. This map is used for a name that is not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,
     /// Columns whose name or alias is exactly `_id`.
     with_id: Vec<usize>,
@@ -48,7 +49,7 @@ impl Columns {
         }
     }
 
-    /// Returns the indices of the spec's columns that have this name in the source.
+    /// Returns the indices of the spec's columns that have this name. Several fields can have the same column.
     pub(super) fn of(&self, name: &str) -> &[usize] {
         if name == ID_COLUMN {
             return &self.with_id;
@@ -57,7 +58,8 @@ impl Columns {
         self.by_column.get(&key).or_else(|| self.by_name.get(&key)).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns true if an unused column needs no warning: it belongs to a reject file, or is MongoDB's key.
+    /// Returns true if the load does not warn about this unused column. That is the case for `_id` and for the extra
+    /// columns of a reject file.
     pub(super) fn is_ignored(&self, column: &str) -> bool {
         column == ID_COLUMN || self.ignored.contains(&column_key(column))
     }
@@ -74,7 +76,7 @@ fn note(columns: &mut HashMap<String, Vec<usize>>, key: String, column: usize) {
     }
 }
 
-/// Returns true if the name that a user gave refers to this column.
+/// Returns true if `name`, which a user wrote, means this column.
 pub(super) fn is_named(column: &Column<'_>, name: &str) -> bool {
     let key = column_key(name);
     spellings(column).chain([column.name.as_str()]).any(|spelling| column_key(spelling) == key)

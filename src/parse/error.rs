@@ -1,59 +1,65 @@
-//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, its first line
-//! contains a patient's data. Messages therefore name the source's columns only after at least one of them was
-//! recognised.
+//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, the names in its
+//! first line are a patient's data. Therefore a message contains names of columns only if the spec knows at least one
+//! of them.
 
 use super::dates::DateFormat;
 
-/// The reason why the rows of a source cannot be interpreted. The caller adds the name of the source.
+/// The reason why the rows of a source cannot be read. The caller adds the name of the source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// The source contains no row at all.
+    /// The source contains only blank lines.
     #[error("there is no header, only blank lines")]
     NoHeader,
     /// The source contains a header and no rows.
     #[error("there is a header and no row below it; is the export complete?")]
     NoRows,
-    /// The header has more columns than allowed.
-    #[error("the header has {columns} columns, more than {max}; is the first line a header, and the delimiter right?")]
+    /// The header has more columns than Medlift allows.
+    #[error(
+        "the header has {columns} columns, more than {max}; check that the first line is a header and \
+         that the delimiter is right"
+    )]
     TooManyColumns {
         /// Number of columns in the header.
         columns: usize,
-        /// Largest number of columns allowed.
+        /// Largest number of columns that is allowed.
         max: usize,
     },
     /// The header cannot be split into cells, or is not valid UTF-8.
     #[error("the header cannot be read: {reason}")]
     BadHeader {
-        /// The error in the header.
+        /// What is wrong with the header.
         reason: &'static str,
     },
-    /// Two delimiters fit the header and the rows equally well.
-    #[error("the delimiter is not clear: {} and {} both fit the first rows; say which with --delimiter", name(*.first), name(*.second))]
+    /// Two delimiters fit the header and the rows almost equally well.
+    #[error("the delimiter is not clear: {} and {} both fit the first rows; give the right one with --delimiter", name(*.first), name(*.second))]
     AmbiguousDelimiter {
-        /// The first of the two.
+        /// The delimiter that fits more rows.
         first: u8,
-        /// The second of the two.
+        /// The other delimiter.
         second: u8,
     },
-    /// The header uses one delimiter and the rows use another.
-    #[error("the header is divided by {}, but the rows by {}; correct the header", name(*.header), name(*.rows))]
+    /// The header has one delimiter and the rows have another.
+    #[error(
+        "the delimiter of the header is {}, but that of the rows is {}; correct the header",
+        name(*.header), name(*.rows)
+    )]
     OtherDelimiterInRows {
         /// The delimiter of the header.
         header: u8,
         /// The delimiter of the rows.
         rows: u8,
     },
-    /// The given character cannot be a delimiter.
-    #[error("{} cannot be a delimiter; --delimiter takes one of `,` `;` `|` and `tab`", name(*.delimiter))]
+    /// The character that the user gave cannot be a delimiter.
+    #[error("{} cannot be a delimiter; give --delimiter one of `,` `;` `|` and `tab`", name(*.delimiter))]
     BadDelimiter {
         /// The given character.
         delimiter: u8,
     },
-    /// The quotes can be interpreted in two ways.
+    /// The quotes of the source can mean two things, and both fit the rows.
     #[error(
         "the quotes of this file can be read in two ways. As quotes around cells, its beginning has {quoted_rows} rows of {columns} \
-         cells; as ordinary characters, {plain_rows} rows of {columns} cells. The two differ from line {line} on. Say which is \
-         right with --quote '\"' (add --multiline-cells if cells may hold whole lines) or --quote none"
+         cells; as ordinary characters, {plain_rows} rows of {columns} cells. The two differ from line {line} on. Give the right \
+         one with --quote '\"' (add --multiline-cells if cells may contain whole lines) or --quote none"
     )]
     AmbiguousQuotes {
         /// Number of cells in the header and in each row.
@@ -62,27 +68,28 @@ pub enum LayoutError {
         quoted_rows: u64,
         /// Number of rows if quotes are ordinary characters.
         plain_rows: u64,
-        /// The first line that the two interpretations split differently.
+        /// The first line that gives different cells.
         line: u64,
     },
-    /// One character was given two meanings.
+    /// The same character was given as delimiter, quote or escape character twice.
     #[error("{} is given two meanings; delimiter, --quote and --escape must differ", name(*.sign))]
     SignTwice {
         /// The character.
         sign: u8,
     },
-    /// The spec knows none of the source's columns.
+    /// None of the source's columns is in the spec.
     #[error(
-        "none of the {columns} columns is known to the spec, which asks for {}; is the first line a header, and the delimiter right?",
+        "the spec knows none of the {columns} columns; it has columns for {}; check that the first line is a \
+         header and that the delimiter is right",
         list(.expected)
     )]
     NoKnownColumn {
         /// Number of columns in the source.
         columns: usize,
-        /// The columns that the spec asks for.
+        /// The columns of the spec.
         expected: Vec<String>,
     },
-    /// The source lacks columns of fields that are not optional.
+    /// The source lacks columns that are not optional.
     #[error("the source has no column for {}; its columns are {}", list(.missing), list(.seen))]
     MissingColumns {
         /// The missing columns as the spec names them.
@@ -90,8 +97,8 @@ pub enum LayoutError {
         /// The columns of the source.
         seen: Vec<String>,
     },
-    /// Several columns belong to one field, or several columns have the same name.
-    #[error("the columns {} mean the same one; keep one of them, rename or remove the others", list(.columns))]
+    /// Several columns belong to one field, or have the same name.
+    #[error("the columns {} are the same column; keep one of them, and rename or remove the others", list(.columns))]
     ColumnTwice {
         /// The columns as the source spells them.
         columns: Vec<String>,
@@ -109,8 +116,8 @@ pub enum LayoutError {
     },
     /// All dates of a column fit two formats.
     #[error(
-        "the dates of column `{column}` read as {first} and as {second} alike (03/04/2024 would be 3 April or 4 March); \
-         say which with --date-format '{column}={first}' or --date-format '{column}={second}'",
+        "the dates of column `{column}` fit both {first} and {second} (03/04/2024 can be 3 April or 4 March); \
+         give the right one with --date-format '{column}={first}' or --date-format '{column}={second}'",
         first = .first.name(), second = .second.name()
     )]
     AmbiguousDate {
@@ -123,17 +130,17 @@ pub enum LayoutError {
     },
     /// A column contains dates in several formats.
     #[error(
-        "the dates of column `{column}` have several formats: {}; settle on one with --date-format '{column}={}', \
+        "the dates of column `{column}` have several formats: {}; choose one with --date-format '{column}={}', \
          which rejects the rows that do not fit it",
         fit_list(.fits), .fits.first().map_or("YYYY-MM-DD", |(format, _)| format.name())
     )]
     MixedDates {
         /// The column as the source spells it.
         column: String,
-        /// The formats, each with the number of values in the sample that fit it.
+        /// The formats, each with the number of values that fit it.
         fits: Vec<(DateFormat, u64)>,
     },
-    /// Most values of a date column are not dates in any known format.
+    /// Most values of a date column have no format that Medlift reads.
     #[error(
         "{unfit} of the first {values} values of the date column `{column}` have no date format that medlift reads{}. Write them as \
          YYYY-MM-DD or in another format that docs/sources.md lists, or make the field a string in the spec. To load only the \
@@ -143,17 +150,21 @@ pub enum LayoutError {
     UnknownDates {
         /// The column as the source spells it.
         column: String,
-        /// Number of values examined.
+        /// Number of values that were examined.
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// Descriptions of how these values seem to be written, each with the number of values, most frequent first.
+        /// Descriptions of how these values are probably written, each with the number of values. The most frequent is
+        /// first.
         shapes: Vec<(&'static str, u64)>,
     },
     /// A date format was given for a column that is not a date column of the spec.
-    #[error("--date-format names the column `{column}`, which is no date column; the date columns are {}", list(.known))]
+    #[error(
+        "--date-format names the column `{column}`, which is not a date column; the date columns are {}",
+        list(.known)
+    )]
     UnknownDateColumn {
-        /// The given column.
+        /// The column that the user gave.
         column: String,
         /// The spec's date columns.
         known: Vec<String>,

@@ -1,5 +1,5 @@
-//! The formats of sources: detection, framing, names and rejects. A new format is one more variant here and a file of
-//! its own.
+//! The formats of sources. For each format this file knows how it is detected, how its text is divided into rows, its
+//! name, and the delimiter of its reject file. A new format needs a variant here and a file of its own.
 
 use std::fmt::Write as _;
 
@@ -14,15 +14,15 @@ use crate::read::{Framing, RowSpan, records};
 /// The format of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Delimited text according to RFC 4180.
+    /// Delimited text (RFC 4180).
     Csv(Dialect),
-    /// One JSON object per line.
+    /// JSON with one object per line.
     Ndjson,
-    /// JSON objects in an array or one after another, on any number of lines.
+    /// JSON objects in an array or one after another. An object can have several lines.
     Json,
 }
 
-/// The format of a source, as the user names it.
+/// The format of a source as the user gives it with `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatName {
     /// Delimited text.
@@ -32,7 +32,7 @@ pub enum FormatName {
 }
 
 impl FormatName {
-    /// Returns the name in the ledger.
+    /// Returns the format's name in the ledger.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Csv => "csv",
@@ -42,8 +42,8 @@ impl FormatName {
 }
 
 impl Format {
-    /// Determines the format of a source that begins with `sample`. The options decide; without them a source is JSON
-    /// if it begins with `{`, `[{` or `[]`.
+    /// Determines the format of a source. `sample` is the beginning of the source. If the options give no format, a
+    /// source that begins with `{`, `[{` or `[]` is JSON, and every other source is delimited text.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
@@ -66,17 +66,18 @@ impl Format {
         }
     }
 
-    /// Returns true if the first row has the names of the columns.
+    /// Returns true if the first row contains the names of the columns.
     pub fn has_header(self) -> bool {
         matches!(self, Self::Csv(_))
     }
 
-    /// Divides a complete text into rows, without the header.
+    /// Divides a complete text into rows. The header is left out.
     pub fn rows(self, text: &[u8]) -> impl Iterator<Item = RowSpan> + use<'_> {
         records(text, self.framing()).skip(usize::from(self.has_header()))
     }
 
-    /// Returns the format's name with all characters that differ from the defaults: `csv, tab, no quotes`.
+    /// Returns the format's name, with every character that differs from the default, for example `csv, tab, no
+    /// quotes`.
     pub fn name(self) -> String {
         let dialect = match self {
             Self::Csv(dialect) => dialect,
@@ -98,7 +99,7 @@ impl Format {
         name
     }
 
-    /// Returns the delimiter of the reject file, which is delimited text for every format.
+    /// Returns the delimiter of the reject file. A reject file is delimited text, whatever the format of the source is.
     pub fn reject_delimiter(self) -> u8 {
         match self {
             Self::Csv(dialect) => dialect.delimiter,
@@ -114,7 +115,7 @@ fn json_by_first_object(sample: &[u8]) -> Format {
     let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     let end = match values.next() {
         Some(Ok(_)) => values.byte_offset(),
-        // The sample ends inside the object.
+        // The sample ends inside the first object.
         Some(Err(error)) if error.classify() == Category::Eof => text.trim_ascii_end().len(),
         _ => 0,
     };
@@ -130,7 +131,7 @@ mod tests {
     const CSV: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
 
     #[test]
-    fn the_format_is_told_from_the_beginning() {
+    fn the_format_is_detected_from_the_beginning() {
         let check = |sample: &str, format, expected: Format| {
             let options = LayoutOptions { format, ..LayoutOptions::default() };
             assert_eq!(Format::detect(sample.as_bytes(), &options), Ok(expected), "{sample}");
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_says_what_differs_from_the_defaults() {
+    fn the_name_shows_characters_that_differ_from_the_defaults() {
         let check = |dialect, expected: &str| assert_eq!(Format::Csv(dialect).name(), expected);
         check(CSV, "csv, `,`");
         check(Dialect { delimiter: b'\t', ..CSV }, "csv, tab");
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_are_delimited_as_their_source() {
+    fn the_reject_file_has_the_delimiter_of_its_source() {
         let semicolons = Format::Csv(Dialect { delimiter: b';', ..CSV });
         assert_eq!([semicolons, Format::Ndjson, Format::Json].map(Format::reject_delimiter), [b';', b',', b',']);
     }

@@ -1,5 +1,6 @@
-//! Takes the JSON text of arrays apart. The text is the cell of a list or of a repeating group, in every format. Its
-//! items become cells: one for the item of a list, and one for each column of a repeating group.
+//! Parses arrays. In every format, the cell of a list or of a repeating group contains a JSON array as text. Each item
+//! of the array becomes cells: one cell for an item of a list, and one cell per column for an item of a repeating
+//! group.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,10 +18,10 @@ use crate::spec::{Column, Node, Spec, trim};
 /// other items use memory.
 const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Least bytes of an element, besides its name: the type and the end of the name.
+/// Smallest size of a BSON element without its name: one byte for the type and one for the end of the name.
 const ELEMENT_BYTES_MIN: usize = 2;
 
-/// The arrays of a source.
+/// The arrays of a source's rows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrays {
     /// The arrays among the spec's columns. The arrays of one document follow each other.
@@ -37,27 +38,27 @@ struct RowArray {
     array: Array,
 }
 
-/// One array and its items.
+/// One array of the spec, and how its items are parsed.
 #[derive(Debug, Clone)]
 struct Array {
-    /// The field; for a repeating group, its first field.
+    /// Index of the field. For a repeating group, the index of its first field.
     field: usize,
-    /// The source's column.
+    /// The name of the source's column.
     column: String,
     item: Item,
-    /// Least bytes of an item in the document.
+    /// Smallest size of an item in the document, in bytes.
     item_bytes_min: usize,
 }
 
 #[derive(Debug, Clone)]
 enum Item {
     Value(Spelling),
-    /// An object, and the arrays among its cells.
+    /// An item of a repeating group, and the arrays inside it, each with the index of its cell.
     Object(Box<Json>, Vec<(usize, Array)>),
 }
 
 impl Arrays {
-    /// `cell_of_field` gives the cells of the fields in the source.
+    /// Creates the parser for the arrays of a spec. `cell_of_field` has the index of each field's cell.
     pub(super) fn new(spec: &Spec, cell_of_field: &[Option<usize>]) -> Self {
         let row_array = |(_, array): (usize, Array)| RowArray {
             cell: cell_of_field[array.field],
@@ -71,7 +72,7 @@ impl Arrays {
         self.arrays.is_empty()
     }
 
-    /// Parses the items of all arrays of a row. An array that the source lacks has no items.
+    /// Parses the arrays of a row. An array without a column in the source has no items.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_items();
         let mut present = 0;
@@ -94,14 +95,14 @@ impl Arrays {
         Ok(())
     }
 
-    /// Calls `see` with the field and the text of each value in the arrays of a parsed row.
+    /// Calls `see` with the field and the text of each value inside the arrays of a parsed row.
     pub(super) fn each_value(&self, row: &str, cells: &Cells, see: &mut impl FnMut(usize, &str)) {
         for (index, RowArray { array, .. }) in self.arrays.iter().enumerate() {
             array.each_value(row, cells, cells.array(index), see);
         }
     }
 
-    /// Returns the keys of items that no column uses, in the items parsed so far: `identifier[].use`.
+    /// Returns the keys in the items parsed so far that no field uses, for example `identifier[].use`.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let mut unknown = Vec::new();
         for RowArray { array, .. } in &self.arrays {
@@ -111,10 +112,10 @@ impl Arrays {
     }
 }
 
-/// Returns the arrays among the columns, each with its index.
+/// Returns the arrays among the columns, each with the index of its column.
 fn arrays_of(spec: &Spec, columns: &[Column<'_>]) -> Vec<(usize, Array)> {
     let array = |column: &Column<'_>| {
-        // The name of an item is its number.
+        // In BSON, the name of an item is its number in the array. It has at least one digit.
         let mut item_bytes_min = ELEMENT_BYTES_MIN + 1;
         let item = match column.node {
             Node::Leaf { .. } => return None,
@@ -132,7 +133,7 @@ fn arrays_of(spec: &Spec, columns: &[Column<'_>]) -> Vec<(usize, Array)> {
 }
 
 impl Item {
-    /// Returns the number of cells.
+    /// Returns the number of cells of one item.
     fn width(&self) -> usize {
         match self {
             Self::Value(_) => 1,
@@ -142,7 +143,8 @@ impl Item {
 }
 
 impl Array {
-    /// Parses the array `text[range]`, which is `depth` levels deep, and returns the cells of its items.
+    /// Parses the JSON array in `text[range]` and returns the range of its items' cells. `depth` is the number of
+    /// levels around it.
     fn parse(
         &mut self,
         text: &str,
@@ -177,12 +179,13 @@ impl Array {
         Ok(cells)
     }
 
-    /// Adds the cells of one item. The text of an array inside the item becomes a cell as it is.
+    /// Adds the cells of one item. If the item contains an array, the text of this array becomes a cell, which is
+    /// parsed later.
     fn add(&mut self, text: &str, value: &str, depth: usize, items: &mut ItemsOf<'_>) -> Result<(), Reject> {
         let field = self.field;
         let at = items.len();
         if items.push_empty(self.item.width(), self.item_bytes_min) > DOCUMENT_BYTES_MAX {
-            let message = "expected fewer items: the document would be larger than the 16 MiB that MongoDB allows";
+            let message = "expected fewer items: the document would be larger than 16 MiB, MongoDB's limit";
             return Err(reject(Some(field), Reason::DocumentTooLarge, message));
         }
         match &mut self.item {
@@ -213,7 +216,7 @@ impl Array {
         }
     }
 
-    /// Parses the arrays inside the items whose cells are `cells`.
+    /// Parses the arrays inside items. `cells` is the range of the items' cells.
     fn parse_inner(
         &mut self,
         text: &str,
@@ -264,7 +267,7 @@ impl Array {
     }
 }
 
-/// The cells of one item, from cell `at` on.
+/// The cells of one item. The first of them has the index `at`.
 struct Row<'r, 'i> {
     items: &'r mut ItemsOf<'i>,
     at: usize,
@@ -284,15 +287,15 @@ impl SetCells for Row<'_, '_> {
     }
 }
 
-/// Calls `see` with the text of each item of the JSON array `text`. Returns an error if `see` does. If the text is not
-/// JSON, the error is its byte, counted from 1.
+/// Calls `see` with the text of each item of a JSON array, until `see` returns an error. If the text is not valid JSON,
+/// returns the number of the wrong byte, from 1.
 fn walk<'t>(text: &'t str, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut json = serde_json::Deserializer::from_str(text);
     let walked = json.deserialize_seq(Walk { see }).and_then(|()| json.end());
     walked.map_err(|error| super::json::byte_of(text, &error))
 }
 
-/// The function that is called with each item of an array.
+/// The function that is called for each item of an array.
 type See<'s, 't> = dyn FnMut(&'t str) -> Result<(), ()> + 's;
 
 struct Walk<'w, 's, 't> {

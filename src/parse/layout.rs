@@ -1,4 +1,4 @@
-//! The layout of a source, determined before its rows are read: dialect, columns and date formats.
+//! Determines the layout of a source before its rows are read: its dialect, its columns and its date formats.
 
 use std::ops::Range;
 
@@ -11,47 +11,48 @@ use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
 use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, Spec, column_key};
 
-/// Assigns the cells of a row to fields, and gives the formats of the dates.
+/// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// The format of the source.
+    /// The format of the source: delimited text or JSON.
     pub format: Format,
-    /// For each field of the spec, the index of its cell. `None` if the column is optional and absent. The fields of a
-    /// repeating group have one cell.
+    /// For each field of the spec, the index of its cell in a row. `None` if the source has no column for it. All
+    /// fields of a repeating group have the same cell.
     pub cell_of_field: Vec<Option<usize>>,
-    /// For each field of the spec that is in an array, the number of the array among those of a row.
+    /// For each field of the spec, the number of the array that contains it, from 0. `None` if it is not in an array.
     pub array_of_field: Vec<Option<usize>>,
-    /// For each field of the spec, the format of its dates. `None` for fields that are not dates.
+    /// For each field of the spec, the format of its dates. `None` if it is not a date.
     pub dates: Vec<Option<DateFormat>>,
-    /// The names of the cells, for the reject file: the header as the source spells it. The keys of JSON have no order,
-    /// so its cells are in the order of the spec's columns, and have their names.
+    /// The names of the cells. A reject file has them as its header. For delimited text, they are the header of the
+    /// source. In JSON, keys have no order, so they are the names of the spec's columns in the order of the spec.
     pub header: Vec<String>,
-    /// Columns of the source that no field uses, and keys in the items of arrays.
+    /// The columns of the source, and the keys in the items of arrays, that no field uses.
     pub unknown: Vec<String>,
-    /// Rules for rows that differ from the header or from the usual quotes.
+    /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
 }
 
-/// Rules for rows of delimited text that differ from the header or from the usual quotes.
+/// How rows of delimited text may differ from the header, and whether quotes have a meaning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
     /// Cells may contain lines that look like rows.
     pub multiline_cells: bool,
-    /// A blank cell after the last column is ignored, because all rows of the sample have one.
+    /// A blank cell after the last column is ignored. All rows of the sample have one, because each ends with a
+    /// delimiter.
     pub extra_cell: bool,
-    /// The header ended with a delimiter that no row of the sample has. The empty last column was removed.
+    /// The header ends with a delimiter, but no row of the sample does. The empty last column was removed.
     pub shortened_header: bool,
-    /// Quotes are ordinary characters. This was detected from the sample.
+    /// Quotes are ordinary characters. Medlift found this out from the sample.
     pub no_quotes: bool,
 }
 
-/// The user's settings for the layout of a source. Settings that are not given are detected.
+/// The user's settings for the layout of a source. A setting that is not given is detected.
 #[derive(Debug, Clone, Default)]
 pub struct LayoutOptions {
     /// The delimiter.
     pub delimiter: Option<u8>,
-    /// Date formats. Each applies to the named column, or to all date columns if no column is named. A format for a
-    /// named column takes precedence.
+    /// Date formats, each for one column or, if it names no column, for all date columns. A format for one column takes
+    /// precedence.
     pub date_formats: Vec<(Option<String>, DateFormat)>,
     /// The format.
     pub format: Option<FormatName>,
@@ -59,12 +60,12 @@ pub struct LayoutOptions {
     pub quote: Option<Sign>,
     /// The escape character.
     pub escape: Option<Sign>,
-    /// Whether cells may contain lines that look like rows.
+    /// True if cells may contain lines that look like rows.
     pub multiline_cells: bool,
 }
 
 impl LayoutOptions {
-    /// Returns these options. Those that are not set are taken from the spec's source settings.
+    /// Returns these options, completed by the spec's `[source]` settings. These options take precedence.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -78,10 +79,10 @@ impl LayoutOptions {
 }
 
 impl Layout {
-    /// Assigns the columns of a source to the fields of the spec, and determines the date formats.
+    /// Finds the cell of each field, and determines the date formats.
     ///
-    /// `sample` is the beginning of the source in UTF-8: the header and the complete rows from which the date formats
-    /// are determined.
+    /// `sample` is the beginning of the source in UTF-8, with the header and complete rows. The date formats are
+    /// determined from its rows.
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let columns = spec.columns();
         let names = Columns::new(&columns);
@@ -96,7 +97,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Binds delimited text. `cell_of_field` has the cells of the spec's columns.
+    /// Creates the layout of delimited text. Its `cell_of_field` has one entry per column of the spec, not per field
+    /// yet.
     fn bind_header(
         columns: &[Column<'_>],
         names: &Columns,
@@ -121,7 +123,7 @@ impl Layout {
         })
     }
 
-    /// Binds JSON. `cell_of_field` has the cells of the spec's columns.
+    /// Creates the layout of JSON. Its `cell_of_field` has one entry per column of the spec, not per field yet.
     fn bind_keys(
         spec: &Spec,
         columns: &[Column<'_>],
@@ -148,8 +150,8 @@ impl Layout {
         })
     }
 
-    /// Determines, from the rows of the sample, the formats of the date columns that the options do not set, and the
-    /// keys in the items of arrays that no field uses.
+    /// Reads the rows of the sample. Determines the formats of the date fields for which the options give none, and
+    /// finds the keys in the items of arrays that no field uses.
     fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
         let is_in_array = |field: usize| self.array_of_field[field].is_some();
@@ -178,7 +180,7 @@ impl Layout {
         self.decide_dates(spec, &open, &evidence)
     }
 
-    /// Determines the formats of the dates of the open fields.
+    /// Determines the date formats of the fields for which `open` is true.
     fn decide_dates(&mut self, spec: &Spec, open: &[bool], evidence: &[Evidence]) -> Result<(), LayoutError> {
         for field in (0..open.len()).filter(|&field| open[field]) {
             let column = match self.cell_of_field[field] {
@@ -186,8 +188,8 @@ impl Layout {
                 _ => &spec.fields[field].name,
             };
             self.dates[field] = match evidence[field].decide() {
-                // The rows of this column were rejected before. Uncorrected rows are rejected again, row by row,
-                // instead of stopping the load.
+                // In a reject file, many dates may be in no known format, because that is why their rows were rejected.
+                // They must not stop the load. The rows that nobody has corrected are rejected again, one by one.
                 Decision::Unknown { .. } if self.is_reject_file() => Some(DateFormat::Iso),
                 decision => Some(settle(column, decision)?),
             };
@@ -195,7 +197,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Returns the layout of these fields only, for one of several kinds of documents.
+    /// Returns the layout of some fields only. It is used for one of several kinds of documents.
     #[must_use]
     pub fn of_fields(&self, fields: Range<usize>) -> Self {
         Self {
@@ -243,7 +245,7 @@ fn row_of(sample: &[u8], span: RowSpan) -> &[u8] {
     &sample[span.start as usize..span.end as usize]
 }
 
-/// Returns, for each field, its cell. `cells` has the cells of the spec's columns.
+/// Returns the cell of each field. `cells` has the cell of each column of the spec.
 fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -> Vec<Option<usize>> {
     let mut cell_of_field = vec![None; spec.fields.len()];
     for (column, cell) in columns.iter().zip(cells) {
@@ -252,7 +254,7 @@ fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -
     cell_of_field
 }
 
-/// Returns, for each field, the number of its array.
+/// Returns for each field the number of the array that contains it, from 0.
 fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
     let mut array_of_field = vec![None; spec.fields.len()];
     for (number, column) in columns.iter().filter(|column| column.node.is_array()).enumerate() {
@@ -261,7 +263,7 @@ fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
     array_of_field
 }
 
-/// Returns, for each column of the spec, the columns of the source that belong to it.
+/// Returns for each column of the spec the columns of the source that have its name.
 fn sources_of(columns: &[Column<'_>], names: &Columns, header: &[String]) -> Vec<Vec<usize>> {
     let mut sources = vec![Vec::new(); columns.len()];
     for (cell, name) in header.iter().enumerate() {
@@ -282,7 +284,7 @@ fn check_columns(columns: &[Column<'_>], header: &[String], sources: &[Vec<usize
     if missing.is_empty() { Ok(()) } else { Err(LayoutError::MissingColumns { missing, seen: header.to_vec() }) }
 }
 
-/// Checks that no field has two columns, and that no two columns have the same name, even if no field uses them.
+/// Checks that no field has two columns, and that no two columns have the same name. Unused columns are checked too.
 fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
     let twice = |cells: &[usize]| {
         Err(LayoutError::ColumnTwice { columns: cells.iter().map(|&cell| header[cell].clone()).collect() })
@@ -297,7 +299,7 @@ fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> 
         .filter(|(_, key)| !key.is_empty())
         .filter(|&(cell, _)| !columns.is_ignored(&header[cell]))
     {
-        // `_id` and `id` are different columns.
+        // `_id` and `id` have the same key but are different columns.
         let is_same =
             |&other: &usize| keys[other] == *key && header[other].starts_with("_id") == header[cell].starts_with("_id");
         if let Some(first) = (0..cell).find(is_same) {
@@ -315,8 +317,7 @@ fn is_date(field: &Field) -> bool {
     matches!(field.kind, FieldType::Date | FieldType::Datetime)
 }
 
-/// Returns the date formats from the options, for each field of the spec. A field inside an array is named as in the
-/// document.
+/// Returns for each field the date format that the options give. A field inside an array has its name in the document.
 fn given_dates(
     spec: &Spec,
     columns: &[Column<'_>],
@@ -346,14 +347,14 @@ fn given_dates(
     Ok(dates)
 }
 
-/// Returns the name by which a user gives the format of a field's dates.
+/// Returns the name of a date field that a user can write in `--date-format`.
 fn name_of_date(spec: &Spec, columns: &[Column<'_>], field: usize) -> String {
     let is_own = |column: &&Column<'_>| column.field == field && !matches!(column.node, Node::Group { .. });
     let own = columns.iter().find(is_own);
     own.map_or(spec.fields[field].name.as_str(), |column| column.column).to_owned()
 }
 
-/// Counts the value of a cell, unless the cell is empty or a null marker.
+/// Counts the value of a cell for the date format. Empty cells and null markers are not counted.
 fn weigh(field: &Field, cell: &[u8], evidence: &mut Evidence) {
     let Ok(text) = std::str::from_utf8(cell).map(str::trim) else { return };
     if !text.is_empty() && !field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text)) {

@@ -1,6 +1,8 @@
-//! Turns bytes into cells, with one file per format. The functions are pure: no I/O, clock or logging.
+//! Splits the rows of a source into cells. Each format has its own file. The functions are pure: no I/O, clock or
+//! logging.
 //!
-//! A `Layout` assigns the cells of a row to fields. It is determined once per source, before anything is written.
+//! A `Layout` says which cell of a row belongs to which field. It is determined once per source, before anything is
+//! written.
 
 mod cells;
 mod columns;

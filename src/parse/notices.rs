@@ -1,23 +1,23 @@
-//! Notices: facts about a source's rows that a user should know, but that do not reject a row.
+//! Notices for the user about the rows of a source. A notice does not reject a row.
 
-/// Number of cells with line breaks whose lines are reported. Further cells are only counted.
+/// Number of cells with line breaks whose lines are shown. The other cells are only counted.
 const NAMED_MAX: usize = 5;
 
-/// The notices for some rows of one source.
+/// The notices about rows of one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notices {
     /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Number of unquoted cells that contain a quote.
+    /// Number of cells that contain a quote but are not enclosed in quotes.
     pub loose_quotes: u64,
     /// Number of cells that contain line breaks.
     pub multiline_cells: u64,
-    /// First and last line of each of the first five cells that contain line breaks.
+    /// For each of the first five cells that contain line breaks, its first and its last line.
     pub multiline: Vec<(u64, u64)>,
 }
 
 impl Notices {
-    /// Adds the notices of later rows.
+    /// Adds the notices about later rows of the same source.
     pub fn add(&mut self, later: &Self) {
         self.blank_rows += later.blank_rows;
         self.loose_quotes += later.loose_quotes;
@@ -26,7 +26,7 @@ impl Notices {
         self.multiline.extend(later.multiline.iter().take(left));
     }
 
-    /// Counts a cell that contains line breaks and extends from line `first` to line `last`.
+    /// Counts a cell with line breaks. It begins on line `first` and ends on line `last`.
     pub(super) fn add_multiline(&mut self, first: u64, last: u64) {
         self.multiline_cells += 1;
         if self.multiline.len() < NAMED_MAX {
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn all_cells_are_counted_and_the_first_five_named() {
+    fn all_cells_are_counted_and_the_lines_of_five_are_kept() {
         let six = notices(6);
         assert_eq!((six.multiline_cells, six.multiline.len(), six.multiline[4]), (6, 5, (4, 5)));
         let mut sum = notices(3);

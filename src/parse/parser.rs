@@ -1,4 +1,4 @@
-//! Splits one row into cells, for every format.
+//! Splits one row into cells. This works for every format.
 
 use super::csv::{BadRow, Csv};
 use super::items::Arrays;
@@ -8,14 +8,14 @@ use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// U+FFFD as UTF-8. In a reject file it replaces bytes that could not be decoded.
+/// U+FFFD in UTF-8. In a reject file it takes the place of bytes that could not be decoded.
 pub(super) const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
 
-/// Splits the rows of a source into cells, according to its layout. A row never affects how later rows are read.
+/// Splits the rows of a source into cells. Each row is read alone: earlier rows do not change the result.
 #[derive(Debug, Clone)]
 pub struct Parser {
     rows: Rows,
-    /// Whether the rows are from a reject file. In such rows U+FFFD replaces bytes that could not be decoded.
+    /// True if the source is a reject file. A U+FFFD in its rows takes the place of bytes that could not be decoded.
     is_from_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
     arrays: Arrays,
@@ -29,7 +29,7 @@ enum Rows {
 }
 
 impl Parser {
-    /// Creates a parser for rows with this layout.
+    /// Creates a parser for the rows of a source with this layout.
     pub fn new(layout: &Layout, spec: &Spec) -> Self {
         let is_from_rejects = layout.is_reject_file();
         let rows = match layout.format {
@@ -42,14 +42,14 @@ impl Parser {
         Self { rows, is_from_rejects, cell_of_field, arrays, notices: Notices::default() }
     }
 
-    /// Splits `row`, whose position is `span`, into `cells`: one per column of the source for a CSV, or one per
-    /// column of the spec for JSON. Then parses the items of the arrays.
+    /// Splits `row` into `cells` and then parses its arrays. `span` is the position of the row. There is one cell per
+    /// column of the source in a CSV, and one per column of the spec in JSON.
     ///
-    /// The cells of a CSV contain the bytes of the row, which may not be valid UTF-8. The cells of JSON are UTF-8.
+    /// The cells of a CSV are bytes of the row, and may be invalid UTF-8. The cells of JSON are UTF-8.
     ///
     /// # Errors
-    /// If the row is refused. `cells` then contains the cells before the error, and the rest of the row as one last
-    /// cell, for the reject file.
+    /// The row is refused. `cells` then contains the cells before the error, and the rest of the row as one more cell.
+    /// Both are written to the reject file.
     pub fn parse(&mut self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
         match &mut self.rows {
             Rows::Csv(csv) => csv.parse(row, span, cells, &mut self.notices).map_err(|bad| self.reject(bad))?,
@@ -65,21 +65,22 @@ impl Parser {
         if self.arrays.is_empty() { Ok(()) } else { self.arrays.parse(row, cells) }
     }
 
-    /// Returns the parser for the items of arrays.
+    /// Returns the parser of the arrays.
     pub(super) fn arrays(&self) -> &Arrays {
         &self.arrays
     }
 
-    /// Returns the notices for the rows since the last call.
+    /// Returns the notices about the rows since the last call.
     pub fn take_notices(&mut self) -> Notices {
         std::mem::take(&mut self.notices)
     }
 
-    /// Refuses a row of a reject file that still contains a U+FFFD: its undecodable bytes were not corrected.
+    /// Refuses a row of a reject file that still contains U+FFFD, because nobody has replaced it by the right text.
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));
-        let message = "U+FFFD still stands for what could not be read; put in what the source means";
+        let message =
+            "the character U+FFFD is still in place of bytes that could not be read; replace it by the right text";
         match lost {
             Some(field) => Err(Reject { field: Some(field), reason: Reason::Undecodable, message: message.into() }),
             None => Ok(()),
@@ -92,14 +93,14 @@ impl Parser {
     }
 }
 
-/// Refuses a row that the source does not contain as a whole.
+/// Refuses a row of which the reader has only the beginning.
 pub(super) fn check_ending(ending: Ending) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole | Ending::OpenQuote => return Ok(()),
         Ending::TooLong => (
             Reason::RowTooLong,
-            "the row is longer than any that fits a document of 16 MiB, so only its beginning is kept; perhaps a quote \
-             in it is never closed, and takes all lines up to the next row with it",
+            "the row is too long for a document of 16 MiB, so only its beginning is in the reject file; perhaps a quote \
+             in it is never closed, so that the lines after it became part of the row",
         ),
         Ending::Truncated => (Reason::NotJson, "the source ends inside this object; is the export complete?"),
         Ending::OpenArray => (Reason::NotJson, "the source ends before the `]` of its array; is the export complete?"),

@@ -41,7 +41,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
     }
 }
 
-/// A spec with the columns `Full Name` (alias `Patient`), `Age`, `Admitted` (a date), and the optional `Note`.
+/// Creates a spec with the columns `Full Name` (alias `Patient`), `Age`, `Admitted` (a date), and the optional `Note`.
 fn spec() -> Spec {
     let mut name = field("name", FieldType::String, Presence::Required);
     name.column = "Full Name".to_owned();
@@ -63,7 +63,7 @@ fn bind(sample: &str) -> Result<Layout, LayoutError> {
     bind_with(&spec(), sample, &LayoutOptions::default())
 }
 
-/// Returns, for each row after the header, the reject (if the row is refused) and the cells.
+/// Parses the rows after the header. Returns for each row its reject, if it is refused, and its cells.
 fn rows(spec: &Spec, layout: &Layout, text: &[u8]) -> Vec<(Result<(), Reject>, Vec<String>)> {
     let mut parser = Parser::new(layout, spec);
     let mut cells = Cells::default();
@@ -93,7 +93,7 @@ fn columns_are_matched_by_name_whatever_their_spelling_and_order() {
 }
 
 #[test]
-fn a_column_that_one_field_asks_for_is_not_another_fields_by_name() {
+fn a_column_of_one_field_is_not_found_by_the_name_of_another() {
     let mut spec = spec();
     spec.fields[3].column = "name".to_owned();
     let layout = bind_with(&spec, "name,Full Name,Age,Admitted\n", &LayoutOptions::default()).unwrap();
@@ -101,7 +101,7 @@ fn a_column_that_one_field_asks_for_is_not_another_fields_by_name() {
 }
 
 #[test]
-fn a_corrected_reject_file_binds_as_it_is() {
+fn a_corrected_reject_file_is_read_like_its_source() {
     let header = format!("{},Full Name,Age,Admitted\n", REJECT_COLUMNS.join(","));
     let layout = bind(&header).unwrap();
     assert_eq!(layout.cell_of_field, [Some(5), Some(6), Some(7), None]);
@@ -111,24 +111,24 @@ fn a_corrected_reject_file_binds_as_it_is() {
 }
 
 #[test]
-fn columns_that_do_not_fit_are_named() {
+fn errors_about_columns_name_them() {
     let check = |header: &str, expected: &str| {
         let error = bind(header).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     check("Full Name,Ward\n", "no column for `Age`, `Admitted`; its columns are `Full Name`, `Ward`");
-    check("Full Name,Patient,Age,Admitted\n", "`Full Name`, `Patient` mean the same one");
-    check("Full Name,Age,AGE,Admitted\n", "`Age`, `AGE` mean the same one");
-    check("Full Name,Age,Admitted,Ward,ward\n", "`Ward`, `ward` mean the same one");
+    check("Full Name,Patient,Age,Admitted\n", "`Full Name`, `Patient` are the same column");
+    check("Full Name,Age,AGE,Admitted\n", "`Age`, `AGE` are the same column");
+    check("Full Name,Age,Admitted,Ward,ward\n", "`Ward`, `ward` are the same column");
     check("\n\n", "there is no header");
     check("\"Full Name,Age\n", "a quoted name is not closed");
     check("\"Full Name\"x,Age\n", "between a closing quote and the next delimiter");
 }
 
 #[test]
-fn a_source_without_a_header_does_not_give_its_first_row_away() {
+fn the_error_for_a_missing_header_shows_nothing_of_the_first_row() {
     let error = bind("Zzyzx Canary,Zzyzx Canary,2020-01-01\n").unwrap_err().to_string();
-    assert!(error.contains("none of the 3 columns is known"), "{error}");
+    assert!(error.contains("knows none of the 3 columns"), "{error}");
     assert!(!error.contains("Canary"), "{error}");
 }
 
@@ -148,7 +148,7 @@ fn a_date_format_belongs_to_a_column_and_is_decided_from_all_its_values() {
 }
 
 #[test]
-fn dates_that_read_in_two_ways_stop_with_the_option_that_settles_it() {
+fn the_error_for_ambiguous_dates_names_the_option_to_use() {
     let open = LayoutOptions::default();
     let message = dates_of(&["01/02/2020"], &open).unwrap_err().to_string();
     for part in ["`admitted`", "--date-format 'admitted=DD/MM/YYYY'", "--date-format 'admitted=MM/DD/YYYY'"] {
@@ -160,7 +160,7 @@ fn dates_that_read_in_two_ways_stop_with_the_option_that_settles_it() {
 }
 
 #[test]
-fn a_given_date_format_is_the_columns_own() {
+fn a_given_date_format_is_used_for_its_column() {
     let given = |formats: &[(Option<&str>, DateFormat)]| LayoutOptions {
         date_formats: formats.iter().map(|(column, format)| (column.map(str::to_owned), *format)).collect(),
         ..LayoutOptions::default()
@@ -179,7 +179,7 @@ fn a_given_date_format_is_the_columns_own() {
 }
 
 #[test]
-fn a_refused_row_leaves_what_could_be_told_apart() {
+fn a_refused_row_has_the_cells_before_the_error() {
     let text = b"Full Name,Age,Admitted\na,1,2020-01-01\nb,2\nc,3,x,y\n\"d\"e,4,f\ng,\"h,\ni";
     let spec = spec();
     let layout = bind_with(&spec, std::str::from_utf8(text).unwrap(), &LayoutOptions::default()).unwrap();
@@ -207,7 +207,8 @@ fn an_overlong_row_is_refused_for_its_length() {
     assert_eq!(cells.len(), 2);
 }
 
-/// Returns the outcome of each row below the header, as reason and cells.
+/// Parses the rows after the header. Returns the layout, and for each row the reason of its refusal, if any, and its
+/// cells.
 fn outcomes(sample: &str, options: &LayoutOptions) -> (Layout, Vec<String>) {
     let spec = spec();
     let layout = bind_with(&spec, sample, options).unwrap();
@@ -220,7 +221,7 @@ fn outcomes(sample: &str, options: &LayoutOptions) -> (Layout, Vec<String>) {
 }
 
 #[test]
-fn one_blank_cell_too_many_in_every_row_is_ignored_and_a_filled_one_is_not() {
+fn one_more_cell_in_every_row_is_ignored_if_it_is_blank() {
     let open = LayoutOptions::default();
     let head = "Patient,Age,Admitted\n";
     let (layout, seen) = outcomes(&format!("{head}a,1,2020-01-01,\nb,2,2020-01-01, \n"), &open);
@@ -237,7 +238,7 @@ fn one_blank_cell_too_many_in_every_row_is_ignored_and_a_filled_one_is_not() {
 }
 
 #[test]
-fn a_header_that_ends_with_a_delimiter_binds_whether_the_rows_do_or_not() {
+fn a_header_may_end_with_a_delimiter_even_if_the_rows_do_not() {
     let open = LayoutOptions::default();
     let (layout, seen) = outcomes("Patient,Age,Admitted,\na,1,2020-01-01\n", &open);
     assert_eq!((layout.header.len(), layout.rules.shortened_header, layout.unknown.len()), (3, true, 0));
@@ -250,7 +251,7 @@ fn a_header_that_ends_with_a_delimiter_binds_whether_the_rows_do_or_not() {
 }
 
 #[test]
-fn a_header_that_comes_again_is_refused() {
+fn a_row_that_repeats_the_header_is_refused() {
     let head = " Patient ,Age,Admitted";
     let text = format!("{head}\na,1,2020-01-01\n{head}\n\u{feff}Patient,\"Age\",Admitted\nPatient,1,2020-01-01\n");
     let (_, seen) = outcomes(&text, &LayoutOptions::default());
@@ -278,7 +279,7 @@ fn rows_inside_a_quoted_cell_are_refused_unless_they_are_text() {
 }
 
 #[test]
-fn a_refused_row_of_several_lines_names_them() {
+fn the_message_for_a_row_of_several_lines_names_the_lines() {
     let spec = spec();
     let quoted = LayoutOptions { quote: Some(Sign::Byte(b'"')), ..LayoutOptions::default() };
     let text = "Patient,Age,Admitted\na,1,2020-01-01\nb,\"open,2020-01-01\nc,3,\"x\"\nd,\"4,2020-01-01\n";
@@ -294,7 +295,7 @@ fn a_refused_row_of_several_lines_names_them() {
 }
 
 #[test]
-fn what_quotes_do_in_rows_is_noticed() {
+fn notices_count_loose_quotes_and_multiline_cells() {
     let spec = spec();
     let text = "Patient,Age,Admitted,Note\na,5\" pipe,2020-01-01,\"x\ny\"\n\"p, q\",1,2020-01-01,\"1\n\n2\"\nr,s,2020-01-01,t\n";
     let layout = bind_with(&spec, text, &LayoutOptions::default()).unwrap();
@@ -319,7 +320,7 @@ fn a_swallowed_row_in_a_reject_file_is_refused_until_it_is_corrected() {
 }
 
 #[test]
-fn a_column_of_dates_in_no_known_format_stops_and_says_which_would_fit() {
+fn the_error_for_unknown_dates_describes_how_they_are_written() {
     let open = LayoutOptions::default();
     let message = dates_of(&["16-07-68", "23-10-64", "2024-01-31"], &open).unwrap_err().to_string();
     for part in ["`admitted`", "2 of the first 3 values", "DD-MM-YY (2 values)", "--date-format 'admitted=YYYY-MM-DD'"]
@@ -335,7 +336,7 @@ fn a_column_of_dates_in_no_known_format_stops_and_says_which_would_fit() {
 }
 
 #[test]
-fn the_command_line_counts_more_than_the_spec() {
+fn the_command_line_takes_precedence_over_the_spec() {
     let source = SourceFormat {
         delimiter: Some(b';'),
         quote: Some(Sign::None),
@@ -363,7 +364,7 @@ fn a_header_may_have_ten_thousand_columns_and_no_more() {
 }
 
 #[test]
-fn a_header_alone_says_nothing_of_the_rows() {
+fn a_header_without_rows_sets_no_row_rules() {
     assert_eq!(bind("Patient,Age,Admitted\n").unwrap().rules, RowRules::default());
 }
 
@@ -372,7 +373,7 @@ fn the_key_of_mongodb_and_a_column_id_are_two_columns() {
     let layout = bind("_id,id,Full Name,Age,Admitted\n").unwrap();
     assert_eq!((layout.cell_of_field[0], layout.unknown), (Some(2), vec!["id".to_owned()]));
     let layout = bind("_ID,Full Name,Age,Admitted\n").unwrap();
-    assert_eq!(layout.unknown, ["_ID"], "only the name as MongoDB has it is passed over");
+    assert_eq!(layout.unknown, ["_ID"], "only the exact name `_id` is ignored");
 }
 
 #[test]
@@ -385,7 +386,7 @@ fn either_the_command_line_or_the_spec_allows_cells_of_several_lines() {
 }
 
 #[test]
-fn a_delimiter_wins_over_one_that_fits_half_as_many_rows() {
+fn a_delimiter_is_chosen_if_another_fits_half_as_many_rows() {
     let delimiter = |sample: &str| {
         csv::detect_dialect(sample.as_bytes(), &LayoutOptions::default()).map(|dialect| dialect.delimiter)
     };
@@ -395,7 +396,7 @@ fn a_delimiter_wins_over_one_that_fits_half_as_many_rows() {
 }
 
 #[test]
-fn a_delimiter_is_one_character_of_ascii_that_means_nothing_else() {
+fn a_delimiter_is_one_ascii_character_without_another_meaning() {
     let given = |delimiter| LayoutOptions { delimiter: Some(delimiter), ..LayoutOptions::default() };
     for delimiter in [b'"', b'\r', b'\n', 0, 0x80, 0xff] {
         assert_eq!(csv::detect_dialect(b"a\n", &given(delimiter)), Err(LayoutError::BadDelimiter { delimiter }));
@@ -406,7 +407,7 @@ fn a_delimiter_is_one_character_of_ascii_that_means_nothing_else() {
 }
 
 #[test]
-fn a_column_is_of_dates_if_half_of_its_values_are() {
+fn a_date_format_is_chosen_if_half_of_the_values_fit() {
     let open = LayoutOptions::default();
     assert_eq!(dates_of(&["2024-01-31", "soon"], &open), Ok(Some(DateFormat::Iso)));
     assert!(matches!(dates_of(&["2024-01-31", "soon", "later"], &open), Err(LayoutError::UnknownDates { .. })));
@@ -420,7 +421,7 @@ fn a_name_of_two_quotes_is_empty() {
 }
 
 #[test]
-fn a_lost_character_is_found_wherever_it_stands() {
+fn u_fffd_in_a_reject_file_is_found_in_every_cell() {
     for cell in ["\u{fffd}", "\u{fffd}a", "a\u{fffd}", "a\u{fffd}b"] {
         let text =
             format!("{},Patient,Age,Admitted\n3,40,,undecodable,m,{cell},2,2020-01-01\n", REJECT_COLUMNS.join(","));
@@ -433,14 +434,14 @@ fn a_lost_character_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn one_row_is_enough_to_tell_that_rows_end_with_a_delimiter() {
+fn one_row_is_enough_to_see_that_rows_end_with_a_delimiter() {
     let (layout, seen) = outcomes("Patient,Age,Admitted\na,1,2020-01-01,\n", &LayoutOptions::default());
     assert!(layout.rules.extra_cell);
     assert_eq!(seen, ["a|1|2020-01-01"]);
 }
 
 #[test]
-fn null_markers_say_nothing_of_a_dates_format_whatever_their_case() {
+fn null_markers_in_any_letter_case_do_not_count_as_dates() {
     let found = dates_of(&["n/a", "N/A", "n/A", "31/01/2020"], &LayoutOptions::default());
     assert_eq!(found, Ok(Some(DateFormat::DayMonthYear(b'/'))));
 }
@@ -455,7 +456,7 @@ fn a_refused_cell_is_numbered_from_one() {
     assert_eq!(
         refused,
         [
-            (Some(1), "cell 2 has text after its closing quote; a quote inside is to be doubled".to_owned()),
+            (Some(1), "cell 2 has text after its closing quote; write a quote inside a cell twice".to_owned()),
             (Some(2), "the quote that opens cell 3 is never closed".to_owned()),
         ]
     );

@@ -1,5 +1,5 @@
-//! Decompression. The first bytes of a source show whether it is gzip (RFC 1952, any number of members) or zstd (RFC
-//! 8878, any number of frames).
+//! Decompresses sources. The first bytes of a source show whether it is compressed with gzip (RFC 1952) or zstd (RFC
+//! 8878). A file may consist of several gzip members or zstd frames.
 
 use std::io::{self, BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ReadError;
 
 const INPUT_BYTES: usize = 256 * 1024;
-/// Bytes read to recognise the compression. They also cover the window size of a zstd frame that follows a short
-/// skippable frame.
+/// Number of bytes that are read to recognise the compression. They are enough to contain the window size of the first
+/// zstd frame, even if a short skippable frame comes before it.
 const HEAD_BYTES: usize = 64;
-/// Largest zstd window that is read, as a power of two: 512 MiB. The zstd program itself reads 128 MiB unless an
-/// option raises its limit. The decoder needs as much memory as the window is large.
+/// Largest zstd window that is accepted, as a power of two: 2^29 bytes are 512 MiB. Decompression needs as much memory
+/// as the window is large. The zstd program itself accepts 128 MiB, unless an option raises its limit.
 const WINDOW_LOG_MAX: u32 = 29;
-/// Part of libzstd's message for a window that is too large.
+/// Part of libzstd's error message for a window that is too large.
 const WINDOW_ERROR: &str = "too much memory";
 
 /// The decompressed bytes of a source. Its errors contain the name of the source.
 pub(super) struct Plain {
     name: String,
     archive: Option<&'static str>,
-    /// The window size of the first frame, if the source is zstd.
+    /// The window size of the first zstd frame, in bytes. `None` if the source is not zstd, or if the size is unknown.
     window_bytes: Option<u64>,
     bytes: Box<dyn Read + Send>,
     consumed_bytes: Arc<AtomicU64>,
 }
 
-/// Counts the bytes that are read, for the progress display and for the position of an error.
+/// A reader that counts its bytes. The count is needed for the progress display and for the position of an error.
 struct Counted {
     from: Box<dyn Read + Send>,
     bytes: Arc<AtomicU64>,
@@ -42,7 +42,7 @@ impl Read for Counted {
 }
 
 impl Plain {
-    /// Reads the first bytes of the source and chooses the decompressor for them.
+    /// Reads the first bytes of the source and chooses the decompressor.
     pub(super) fn new(name: &str, from: Box<dyn Read + Send>) -> Result<Self, ReadError> {
         let consumed_bytes = Arc::new(AtomicU64::new(0));
         let mut from = Counted { from, bytes: Arc::clone(&consumed_bytes) };
@@ -67,17 +67,17 @@ impl Plain {
         Ok(Self { name: name.to_owned(), archive, window_bytes, bytes, consumed_bytes })
     }
 
-    /// Whether the source is compressed.
+    /// Returns true if the source is compressed.
     pub(super) const fn is_archive(&self) -> bool {
         self.archive.is_some()
     }
 
-    /// Bytes of the source consumed so far, before decompression.
+    /// Returns the number of bytes read from the source so far, before decompression.
     pub(super) fn consumed_bytes(&self) -> u64 {
         self.consumed_bytes.load(Ordering::Relaxed)
     }
 
-    /// Reads until `into` is full or the source ends, and returns the number of bytes read.
+    /// Reads until `into` is full or the source ends. Returns the number of bytes read.
     pub(super) fn fill(&mut self, into: &mut [u8]) -> Result<usize, ReadError> {
         let mut filled = 0;
         while filled < into.len() {
@@ -97,30 +97,31 @@ impl Plain {
             Some(archive) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Truncated { name, archive },
             Some("zstd") if error.raw_os_error().is_none() && error.to_string().contains(WINDOW_ERROR) => {
                 let window_bytes_max = 1 << WINDOW_LOG_MAX;
-                // A later frame may be the one with the large window.
+                // The header that was read is that of the first frame. If its window is small enough, a later frame has
+                // the large window, whose size is unknown.
                 let window_bytes = self.window_bytes.filter(|&bytes| bytes > window_bytes_max);
                 ReadError::Window { name, window_bytes, window_bytes_max }
             }
-            // An error without an operating system code is an error of the decompressor.
+            // An error without a code of the operating system comes from the decompressor.
             Some(archive) if error.raw_os_error().is_none() => ReadError::Corrupt { name, archive, offset },
             _ => ReadError::from_io(&name, offset, error),
         }
     }
 }
 
-/// Returns the compression that the first bytes identify.
+/// Returns `gzip` or `zstd` if the first bytes identify it, otherwise `None`.
 fn archive_of(head: &[u8]) -> Option<&'static str> {
     match head {
         [0x1f, 0x8b, ..] => Some("gzip"),
-        // The second pattern is a skippable frame (RFC 8878, 3.1.2). Parallel compressors write one before the first
-        // data frame.
+        // The second pattern is a skippable frame (RFC 8878, 3.1.2). Some parallel compressors write one before the
+        // first data frame.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some("zstd"),
         _ => None,
     }
 }
 
-/// Returns the window size of the first zstd frame in `head`, in bytes (RFC 8878, 3.1.1.1). Returns `None` if the
-/// frame header is not complete.
+/// Returns the window size of the first zstd data frame in `head`, in bytes (RFC 8878, 3.1.1.1). Returns `None` if
+/// `head` does not contain the whole frame header.
 fn window_of(mut head: &[u8]) -> Option<u64> {
     while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = head {
         head = rest.get(u32::from_le_bytes([*a, *b, *c, *d]) as usize..)?;
@@ -132,7 +133,8 @@ fn window_of(mut head: &[u8]) -> Option<u64> {
         let base = 1_u64 << (10 + exponent);
         return Some(base + base / 8 * u64::from(mantissa));
     }
-    // A single-segment frame has no window field. Its window is as large as its content.
+    // The header of a single-segment frame gives the size of the content instead of a window size. The window is then
+    // as large as the content.
     let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let content_bytes = 1 << (descriptor >> 6);
     let field = rest.get(dictionary_bytes..dictionary_bytes + content_bytes)?;
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_told_by_content() {
+    fn compression_is_recognised_by_content() {
         let text = text();
         assert_eq!(read(text.clone()).unwrap(), text);
         for compress in [gzip, zstd] {
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_archive_is_an_error_wherever_it_is_cut() {
+    fn an_archive_truncated_at_any_byte_is_an_error() {
         for (archive, whole) in [("gzip", gzip(&text())), ("zstd", zstd(&text()))] {
             let near_the_end = whole.len() - 12..whole.len();
             for length in (4..40).chain([whole.len() / 2]).chain(near_the_end) {
@@ -204,14 +206,14 @@ mod tests {
         }
     }
 
-    /// A frame of one raw block whose header asks for a window of two to the power of `log` bytes.
+    /// Creates a zstd frame with one uncompressed block. Its header requires a window of 2^`log` bytes.
     fn frame(log: u8, text: &[u8]) -> Vec<u8> {
         let block = (text.len() as u32) << 3 | 1;
         [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3], &block.to_le_bytes()[..3], text].concat()
     }
 
     #[test]
-    fn a_zstd_window_is_read_up_to_a_limit_and_refused_by_its_name_above() {
+    fn a_zstd_window_above_the_limit_is_refused_with_its_size() {
         assert_eq!(read(frame(28, b"a,b\n")).unwrap(), b"a,b\n");
         assert_eq!(read(frame(29, b"a,b\n")).unwrap(), b"a,b\n");
         let skippable = [b"\x50\x2a\x4d\x18\x02\0\0\0ab".as_slice(), &frame(31, b"a")].concat();
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_those_of_the_frame_header() {
+    fn the_window_size_is_read_from_the_frame_header() {
         assert_eq!(window_of(&frame(27, b"")), Some(1 << 27));
         assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd, 0, 3 << 3 | 1]), Some(8192 + 1024));
         assert_eq!(window_of(&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 200]), Some(200));

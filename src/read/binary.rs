@@ -1,9 +1,9 @@
-//! Recognises files that are not text by their first bytes.
+//! Recognises by its first bytes a file that is not text.
 
 use super::Encoding;
 
-/// Signatures of formats that people give to medlift instead of a CSV file: offset, bytes, and a description for the
-/// error message.
+/// Signatures of file formats that users sometimes give to Medlift instead of text. Each has an offset in the file, the
+/// bytes there, and a description for the error message.
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another Office file"),
@@ -28,13 +28,14 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (257, b"ustar", "a tar archive"),
 ];
 
-/// Number of bytes at the start of a source that are searched for NULs.
+/// Number of bytes at the start of a source in which NULs are counted.
 const NUL_SEARCH_BYTES: usize = 64 * 1024;
 
-/// Describes the format of the source that begins with `raw`, with an article, if it is not text.
+/// Describes the format of a source that is not text, for example `a PDF document`. Returns `None` if the source is
+/// text. `raw` is the beginning of the source.
 ///
-/// A source is binary if its first line contains a NUL, or if more than one byte in a hundred is a NUL. With fewer
-/// NULs the source is read, and only the rows that contain them can be rejected.
+/// A source is binary if its first line contains a NUL, or if more than one byte in a hundred is a NUL. A source with
+/// fewer NULs is read, because the NULs may be damage in a few rows. Only these rows are then rejected.
 pub(super) fn recognise(raw: &[u8], encoding: Encoding) -> Option<&'static str> {
     let is_here = |(place, signature, _): &&(usize, &[u8], &str)| {
         raw.get(*place..).is_some_and(|from_place| from_place.starts_with(signature))
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_text_is_recognised() {
+    fn binary_formats_are_recognised() {
         let check = |raw: &[u8], expected: Option<&str>| assert_eq!(recognise(raw, Encoding::Utf8), expected);
         check(b"Name,Age\nAda,36\n", None);
         check(b"%PDF-1.7\n", Some("a PDF document"));
@@ -68,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn utf16_is_full_of_nuls_and_yet_text() {
+    fn utf16_is_text_in_spite_of_its_nuls() {
         assert_eq!(recognise(b"N\0a\0,\0", Encoding::Utf16Le), None);
         assert!(recognise(b"\xff\xfe\0\0N\0\0\0", Encoding::Utf16Le).is_some());
     }
 
     #[test]
-    fn more_than_one_nul_in_a_hundred_bytes_is_no_text() {
+    fn more_than_one_nul_in_a_hundred_bytes_is_binary() {
         let raw = |bytes: usize| [b"a\n\0".as_slice(), &vec![b'x'; bytes - 3]].concat();
         assert_eq!(recognise(&raw(100), Encoding::Utf8), None);
         assert_eq!(recognise(&raw(99), Encoding::Utf8), Some("a binary file"));

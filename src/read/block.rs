@@ -1,40 +1,40 @@
-//! The reader's output: a buffer of complete rows with their positions.
+//! The output of the reader: buffers of complete rows, with the position of each row.
 
 use super::Encoding;
 
-/// Consecutive complete rows of one source, in source order.
+/// A piece of one source, as complete rows in source order. Workers process one block at a time.
 #[derive(Debug, Default, Clone)]
 pub struct Block {
-    /// Index of the source, in the order in which the sources are read.
+    /// Index of the source. Sources are numbered in the order in which they are read.
     pub source: usize,
-    /// Position of this block among all blocks of the load, from 0.
+    /// Number of the block among all blocks of the load, from 0.
     pub sequence: u64,
-    /// The text of the rows. It is UTF-8 if the source keeps to its encoding. A damaged row may contain other bytes.
+    /// The text of the rows. It is UTF-8, except in damaged rows of a UTF-8 source, which may contain other bytes.
     pub bytes: Vec<u8>,
-    /// The rows within `bytes`. Blank lines and blank rows are left out.
+    /// The positions of the rows in `bytes`. Blank lines and blank rows are not included.
     pub rows: Vec<RowSpan>,
     /// Number of the first row in its source, from 1. The header, blank lines and blank rows are not counted.
     pub first_row: u64,
     /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Positions in `bytes` of each U+FFFD that replaces bytes the decoder could not decode, in ascending order.
-    /// Always empty for UTF-8, because the reader passes UTF-8 on without checking it.
+    /// Bytes that the decoder could not decode are replaced by U+FFFD. This is the position in `bytes` of each such
+    /// U+FFFD, in ascending order. It is always empty for UTF-8, because the reader does not check UTF-8.
     pub undecodable: Vec<u32>,
-    /// Encoding of the source. It is needed to calculate the byte offset of a position inside a row.
+    /// Encoding of the source. It is needed to compute the byte offset in the source of a position inside a row.
     pub encoding: Encoding,
 }
 
-/// Position of one row of a block.
+/// The position of one row of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowSpan {
-    /// First byte within the block.
+    /// Position of the row's first byte in the block.
     pub start: u32,
-    /// One past the last byte. The line end is not included.
+    /// Position after the row's last byte. The line end is not part of the row.
     pub end: u32,
-    /// Line of the source on which the row starts, from 1. Every line end counts, also inside quotes; the header is
+    /// Line of the source on which the row starts, from 1. Line ends inside quotes are counted too. The header is
     /// usually line 1.
     pub line: u64,
-    /// Byte offset of the row in the source, after decompression, in the source's own encoding.
+    /// Byte offset of the row in the decompressed source, in the encoding of the source.
     pub offset: u64,
     /// How the row ended.
     pub ending: Ending,
@@ -43,7 +43,7 @@ pub struct RowSpan {
 /// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// At a line end or at the end of the source.
+    /// The row ended at a line end or at the end of the source.
     Whole,
     /// The source ended inside a quoted cell.
     OpenQuote,
@@ -51,7 +51,7 @@ pub enum Ending {
     Truncated,
     /// The source ended inside a JSON array, between two values. The row has no bytes.
     OpenArray,
-    /// The row was longer than `row_bytes_max`. The span contains only its beginning.
+    /// The row is longer than `row_bytes_max`. The span contains only the beginning of the row.
     TooLong,
 }
 
@@ -61,9 +61,11 @@ impl Block {
         &self.bytes[span.start as usize..span.end as usize]
     }
 
-    /// Returns the byte offset, in the decompressed source, of the first bytes in the row that the decoder could not
-    /// decode.
-    /// Always `None` for UTF-8: the decoder does not check UTF-8, so the code that reads the row as text must.
+    /// Returns the byte offset in the decompressed source of the first bytes in the row that the decoder could not
+    /// decode. Returns `None` if there are none.
+    ///
+    /// Returns `None` for every row of a UTF-8 source, because the decoder does not check UTF-8. The code that reads
+    /// the row as text must check it.
     pub fn undecodable_offset(&self, span: RowSpan) -> Option<u64> {
         let first = self.undecodable.partition_point(|&place| place < span.start);
         let place = *self.undecodable.get(first).filter(|&&place| place < span.end)?;
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_undecodable_place_belongs_to_the_row_that_holds_it() {
+    fn an_undecodable_position_belongs_to_the_row_around_it() {
         let text = "ab\u{fffd}\ncd\u{fffd}".as_bytes().to_vec();
         let row = |start, end, offset| RowSpan { start, end, line: 1, offset, ending: Ending::Whole };
         let block = |places: &[u32]| Block {
@@ -88,8 +90,8 @@ mod tests {
         let both = block(&[2, 8]);
         assert_eq!(both.undecodable_offset(row(0, 5, 100)), Some(102));
         assert_eq!(both.undecodable_offset(row(6, 11, 104)), Some(106));
-        assert_eq!(both.undecodable_offset(row(0, 2, 100)), None, "it begins where the row has ended");
-        assert_eq!(both.undecodable_offset(row(2, 5, 102)), Some(102), "it begins the row");
+        assert_eq!(both.undecodable_offset(row(0, 2, 100)), None, "it begins after the row");
+        assert_eq!(both.undecodable_offset(row(2, 5, 102)), Some(102), "it is at the start of the row");
         assert_eq!(both.undecodable_offset(row(5, 8, 103)), None);
         assert_eq!(block(&[]).undecodable_offset(row(0, 11, 100)), None);
     }

@@ -1,15 +1,16 @@
-//! Decodes UTF-16 and windows-1252 to UTF-8, in pieces. Undecodable input becomes U+FFFD, and its position is
-//! recorded.
+//! Decodes UTF-16 and windows-1252 to UTF-8, piece by piece. Bytes that cannot be decoded become U+FFFD, and the
+//! position of each such U+FFFD is recorded.
 
 use super::Encoding;
 
-/// Decodes a source piece by piece, and keeps the incomplete character between two pieces.
+/// Decodes a source piece by piece. If a piece ends inside a character, the decoder keeps the incomplete character
+/// for the next piece.
 #[derive(Debug, Clone)]
 pub(super) struct Decoder {
     encoding: Encoding,
-    /// First byte of a UTF-16 unit, if the last piece ended before its second byte.
+    /// First byte of a UTF-16 unit whose second byte is in the next piece.
     half_unit: Option<u8>,
-    /// First half of a surrogate pair, if the last piece ended before its second half.
+    /// First unit of a surrogate pair whose second unit is in the next piece.
     half_pair: Option<u16>,
 }
 
@@ -17,12 +18,12 @@ pub(super) struct Decoder {
 pub(super) struct Decoded<'a> {
     /// UTF-8 text. The decoder appends to it.
     pub text: &'a mut Vec<u8>,
-    /// Positions in `text` of each U+FFFD that replaces undecodable input. The decoder appends to it.
+    /// Positions in `text` of each U+FFFD that replaces bytes that cannot be decoded. The decoder appends to it.
     pub undecodable: &'a mut Vec<u32>,
 }
 
-/// The characters for 0x80 to 0x9F in windows-1252 (Unicode, Inc., `CP1252.TXT`). U+FFFD marks the five bytes that
-/// have no character.
+/// The characters of the bytes 0x80 to 0x9F in windows-1252 (Unicode, Inc., `CP1252.TXT`). Five of these bytes have no
+/// character. U+FFFD is in their places.
 const WINDOWS_1252_HIGH: [char; 32] = [
     '\u{20ac}', '\u{fffd}', '\u{201a}', '\u{0192}', '\u{201e}', '\u{2026}', '\u{2020}', '\u{2021}', '\u{02c6}',
     '\u{2030}', '\u{0160}', '\u{2039}', '\u{0152}', '\u{fffd}', '\u{017d}', '\u{fffd}', '\u{fffd}', '\u{2018}',
@@ -51,7 +52,7 @@ impl Decoder {
         self.encoding
     }
 
-    /// Decodes the next piece. UTF-8 is passed on unchanged, valid or not.
+    /// Decodes the next piece. UTF-8 is copied without a check.
     pub(super) fn decode(&mut self, raw: &[u8], out: &mut Decoded) {
         match self.encoding {
             Encoding::Utf8 => out.text.extend_from_slice(raw),
@@ -61,7 +62,7 @@ impl Decoder {
         }
     }
 
-    /// Ends the text. An incomplete unit or surrogate pair is undecodable.
+    /// Ends the text. A unit or a surrogate pair that is still incomplete becomes U+FFFD.
     pub(super) fn finish(&mut self, out: &mut Decoded) {
         if self.half_pair.take().is_some() {
             out.push_undecodable();
@@ -87,7 +88,7 @@ impl Decoder {
         }
     }
 
-    /// Combines surrogate pairs (The Unicode Standard, 3.9, D91).
+    /// Decodes one UTF-16 unit. Two units of a surrogate pair give one character (The Unicode Standard, 3.9, D91).
     fn push_unit(&mut self, unit: u16, out: &mut Decoded) {
         if let (Ok(ascii @ ..0x80), None) = (u8::try_from(unit), self.half_pair) {
             out.text.push(ascii);
@@ -123,7 +124,7 @@ fn push_high_1252(byte: u8, out: &mut Decoded) {
     match WINDOWS_1252_HIGH.get(usize::from(byte) - 0x80) {
         Some(&char::REPLACEMENT_CHARACTER) => out.push_undecodable(),
         Some(&character) => out.push(character),
-        // 0xA0 to 0xFF have the same code points in Unicode.
+        // The bytes 0xA0 to 0xFF have the same numbers as their characters in Unicode.
         None => out.push(char::from(byte)),
     }
 }
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn windows_1252_is_decoded_as_its_standard_says() {
-        // 81, 8D, 8F, 90 and 9D stand for nothing.
+        // The bytes 81, 8D, 8F, 90 and 9D have no character.
         let upper = "€\u{fffd}‚ƒ„…†‡ˆ‰Š‹Œ\u{fffd}Ž\u{fffd}\u{fffd}‘’“”•–—˜™š›œ\u{fffd}žŸ";
         let bytes: Vec<u8> = (0x80..=0x9f).collect();
         assert_eq!(String::from_utf8(decode(Encoding::Windows1252, &[&bytes]).0).unwrap(), upper);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_decoded_and_what_cannot_be_is_marked() {
+    fn text_is_decoded_and_undecodable_bytes_become_u_fffd() {
         let check = |encoding, raw: &[u8], text: &str, undecodable: &[u32]| {
             assert_eq!(decode(encoding, &[raw]), (text.as_bytes().to_vec(), undecodable.to_vec()), "{raw:x?}");
         };

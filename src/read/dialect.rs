@@ -1,26 +1,28 @@
 //! The special characters of delimited text (RFC 4180).
 
-/// The special characters of delimited text.
+/// The special characters of delimited text, such as `,` and `"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
-    /// Comma, semicolon, tab or `|`.
+    /// Separates the cells of a row: comma, semicolon, tab or `|`, or another character that the user gave.
     pub delimiter: u8,
-    /// `\n` (which also covers `\r\n`), or `\r` if the source uses it alone.
+    /// Ends a row. It is `
+    /// `, also for sources that end lines with `\r
+    /// `, or `\r` if lines end with `\r` alone.
     pub line_end: u8,
-    /// The character around quoted cells, usually `"`. `None` if quotes are ordinary characters.
+    /// Encloses quoted cells, usually `"`. `None` if quotes are ordinary characters.
     pub quote: Option<u8>,
-    /// The escape character, for example a backslash: the character after it is plain text. `None` if there is none.
+    /// Makes the next character plain text, for example a backslash. `None` if there is no escape character.
     pub escape: Option<u8>,
 }
 
 impl Dialect {
     /// Returns true if every cell of `row` is blank.
     ///
-    /// A row is blank if it contains only delimiters, spaces and tabs, or if each of its cells is a pair of empty
-    /// quotes. A row in which only some cells are quoted is not blank, because some exports write a row without
-    /// values in this way. A row of a single cell is never blank, because the cell could be a value.
+    /// There are two forms of blank rows. In one, the row contains only delimiters, spaces and tabs. In the other, each
+    /// cell is a pair of empty quotes. If only some of the cells are quoted, the row is not blank: some programs export
+    /// a row of empty and null values like this. A row with one cell is never blank, because the cell could be a value.
     ///
-    /// For most rows the first byte decides.
+    /// For most rows the first byte is enough to decide.
     pub fn is_blank(self, row: &[u8]) -> bool {
         let mut rest = row;
         let (mut has_delimiter, mut quoted, mut unquoted) = (false, false, false);
@@ -48,7 +50,7 @@ impl Dialect {
         text.iter().take_while(|&&byte| self.is_blank_byte(byte)).count()
     }
 
-    /// Returns true if `byte` is a space or a tab, and is not the delimiter.
+    /// Returns true if `byte` is a space or a tab, unless it is the delimiter.
     pub(super) fn is_blank_byte(self, byte: u8) -> bool {
         matches!(byte, b' ' | b'\t') && byte != self.delimiter
     }
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_nothing_but_delimiters_is_blank() {
+    fn a_row_of_delimiters_only_is_blank() {
         let check = |row: &str, delimiter, expected| {
             let dialect = Dialect { delimiter, line_end: b'\n', quote: Some(b'"'), escape: None };
             assert_eq!(dialect.is_blank(row.as_bytes()), expected, "{row:?}");

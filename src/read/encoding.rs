@@ -1,5 +1,4 @@
-//! Character encodings: their names, their detection from the first bytes of a source, and the length of their
-//! characters.
+//! Character encodings: their names, how they are detected, and how many bytes a decoded text had in the source.
 
 /// Character encoding of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -7,22 +6,22 @@ pub enum Encoding {
     /// UTF-8, with or without a byte order mark.
     #[default]
     Utf8,
-    /// UTF-16, low byte first.
+    /// UTF-16, little-endian.
     Utf16Le,
-    /// UTF-16, high byte first.
+    /// UTF-16, big-endian.
     Utf16Be,
-    /// Windows code page 1252 (Western European). It contains all printable characters of ISO 8859-1.
+    /// Windows code page 1252 (Western European). All printable characters of ISO 8859-1 have the same bytes in it.
     Windows1252,
 }
 
-/// Number of byte pairs examined to detect UTF-16 without a byte order mark.
+/// Number of byte pairs that are examined to detect UTF-16 without a byte order mark.
 const UTF16_PAIRS_MAX: usize = 32 * 1024;
 
 impl Encoding {
     /// All encodings.
     pub const ALL: [Self; 4] = [Self::Utf8, Self::Utf16Le, Self::Utf16Be, Self::Windows1252];
 
-    /// Returns the encoding's name, as used on the command line and in the summary.
+    /// Returns the encoding's name on the command line and in the summary.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Utf8 => "utf-8",
@@ -34,9 +33,9 @@ impl Encoding {
 
     /// Returns the encoding with this name. Letter case, hyphens, underscores and spaces are ignored.
     ///
-    /// `utf-16` means that the byte order mark decides the byte order; without a mark it is little-endian. ISO 8859-1
-    /// is read as windows-1252, as the WHATWG Encoding Standard requires: files labelled Latin-1 are windows-1252 in
-    /// practice.
+    /// `utf-16` means UTF-16 in the byte order that the byte order mark shows, or little-endian without a mark. Files
+    /// that are labelled ISO 8859-1 (Latin-1) are usually windows-1252. Therefore ISO 8859-1 is read as windows-1252,
+    /// as the WHATWG Encoding Standard requires.
     pub fn from_name(name: &str) -> Option<Self> {
         let key: String =
             name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect::<String>().to_ascii_lowercase();
@@ -59,8 +58,8 @@ impl Encoding {
         }
     }
 
-    /// Returns the number of source bytes that the decoded `text` was read from, without the byte order mark. An
-    /// undecodable unit, decoded to U+FFFD, counts as one unit.
+    /// Returns the number of bytes that the decoded `text` had in the source. The byte order mark is not counted. A
+    /// U+FFFD counts like one character of the source: one byte in windows-1252, two bytes in UTF-16.
     pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
         match self {
             Self::Utf8 => text.len() as u64,
@@ -79,15 +78,16 @@ fn is_first_byte(byte: u8) -> bool {
     byte & 0xc0 != 0x80
 }
 
-/// Determines the encoding of a source that begins with `raw`. `wanted` is the encoding that the user gave.
+/// Determines the encoding of a source. `raw` is the beginning of the source, and `wanted` is the encoding that the
+/// user gave.
 ///
-/// Without `wanted`, the rules are tried in this order: a byte order mark; the pattern of NULs that UTF-16 has in
-/// Western text; whether the non-ASCII bytes are valid UTF-8. A few invalid bytes among many valid characters are
-/// damaged rows, not another encoding.
+/// Without `wanted`, a byte order mark decides. Without a mark, the source is UTF-16 if it has NULs as UTF-16 text has.
+/// Otherwise the bytes that are not ASCII decide between UTF-8 and windows-1252. A few invalid bytes among many valid
+/// UTF-8 characters are damage, and do not make the source windows-1252.
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {
-        // The user may have meant either byte order, so the mark decides.
+        // A user who gives `utf-16` or `utf-16le` may not know the byte order, so the mark decides.
         Some(Encoding::Utf16Le | Encoding::Utf16Be)
             if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
         {
@@ -102,7 +102,8 @@ fn marked(raw: &[u8]) -> Option<Encoding> {
     Encoding::ALL.into_iter().find(|encoding| encoding.mark_bytes(raw) > 0)
 }
 
-/// Detects UTF-16 by its NULs: most characters of a CSV are ASCII, so every other byte is NUL.
+/// Recognises UTF-16 without a byte order mark. Most characters of a source are ASCII, and in UTF-16 one of the two
+/// bytes of an ASCII character is NUL.
 fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
     let (mut pairs, mut low_nul, mut high_nul) = (0_usize, 0_usize, 0_usize);
     for pair in raw.chunks_exact(2).take(UTF16_PAIRS_MAX) {
@@ -120,21 +121,21 @@ fn unmarked_utf16(raw: &[u8]) -> Option<Encoding> {
 }
 
 fn utf8_or_1252(raw: &[u8]) -> Encoding {
-    // Nearly every source is valid UTF-8. This check is faster than counting errors.
+    // Nearly every source is valid UTF-8. This check of the whole text is faster than counting errors.
     if std::str::from_utf8(raw).is_ok() {
         return Encoding::Utf8;
     }
     let (mut characters, mut errors) = (0_usize, 0_usize);
     for chunk in raw.utf8_chunks() {
         characters += chunk.valid().bytes().filter(|&byte| byte >= 0xc0).count();
-        // A character that is cut off by the end of the sample is not an error.
+        // A character that is incomplete because the sample ends is not an error.
         let is_cut = chunk.invalid().as_ptr_range().end == raw.as_ptr_range().end && is_cut_character(chunk.invalid());
         errors += usize::from(!chunk.invalid().is_empty() && !is_cut);
     }
     if errors > 0 && errors >= characters { Encoding::Windows1252 } else { Encoding::Utf8 }
 }
 
-/// Returns true if `bytes`, which are not valid UTF-8, are the beginning of a longer character.
+/// Returns true if `bytes` are the beginning of a longer character. `bytes` are not valid UTF-8.
 fn is_cut_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_encoding_is_told_from_the_first_bytes() {
+    fn the_encoding_is_detected_from_the_first_bytes() {
         let text = "Name,Age\nZoë,30\n";
         let check = |raw: &[u8], expected: Encoding| assert_eq!(detect(raw, None), expected, "{raw:x?}");
         check(b"Name,Age\n", Encoding::Utf8);
@@ -167,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_given_encoding_wins_but_for_the_byte_order() {
+    fn a_given_encoding_takes_precedence_except_for_the_byte_order() {
         assert_eq!(detect(b"Zo\xeb", Some(Encoding::Utf8)), Encoding::Utf8);
         assert_eq!(detect("Zoë".as_bytes(), Some(Encoding::Windows1252)), Encoding::Windows1252);
         assert_eq!(detect(b"\xfe\xff\0a", Some(Encoding::Utf16Le)), Encoding::Utf16Be);
     }
 
     #[test]
-    fn names_lead_back_to_their_encoding() {
+    fn every_name_is_read_as_its_encoding() {
         for encoding in Encoding::ALL {
             assert_eq!(Encoding::from_name(encoding.name()), Some(encoding));
         }
@@ -197,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn as_many_flaws_as_characters_make_another_encoding() {
+    fn as_many_errors_as_characters_mean_windows_1252() {
         assert_eq!(detect(b"\xc3\xa9 \xeb \xf6 x", None), Encoding::Windows1252);
         assert_eq!(detect(b"\xc3\xa9 \xeb x", None), Encoding::Windows1252);
         assert_eq!(detect(b"\xc3\xa9 \xc3\xa9 \xeb x", None), Encoding::Utf8);
     }
 
     #[test]
-    fn more_than_a_third_of_nuls_at_one_side_make_utf16() {
+    fn nuls_in_a_third_of_the_even_or_odd_bytes_mean_utf16() {
         assert_eq!(detect(b"a\0b\0cdefgh", None), Encoding::Utf16Le);
         assert_eq!(detect(b"\0a\0bcdefgh", None), Encoding::Utf16Be);
         assert_eq!(detect(b"a\0cdef", None), Encoding::Utf8);

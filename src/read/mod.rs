@@ -1,9 +1,7 @@
-//! Reads bytes from files, glob patterns and standard input, decompresses them, decodes them to UTF-8 and splits them
-//! into rows.
+//! Reads the bytes of files and standard input, decompresses them, decodes them to UTF-8 and divides them into rows.
 //!
-//! Every byte keeps its position in the source. This module knows quotes and line ends, but no columns, fields or
-//! types.
-//! `docs/sources.md` lists for users which sources can be read.
+//! The position of every byte in its source is known. This module knows quotes and line ends, but no columns, fields or
+//! types. `docs/sources.md` tells users which sources Medlift can read.
 
 mod archive;
 mod binary;

@@ -1,4 +1,4 @@
-//! Reads a source and produces blocks of complete rows.
+//! Reads a source and divides it into blocks of complete rows.
 
 use std::fmt;
 use std::io::Read;
@@ -9,22 +9,22 @@ use super::origin::Origin;
 use super::text::Text;
 use super::{Block, Dialect, Encoding, Ending, ReadError, RowSpan};
 
-/// One long row can enlarge a buffer. A buffer larger than this many times its usual size is not reused.
+/// A single long row can make a buffer very large. A buffer more than this many times its usual size is not reused.
 const REUSED_GROWTH_MAX: usize = 4;
 
 /// Options for reading a source.
 #[derive(Debug, Clone)]
 pub struct ReadOptions {
-    /// The encoding of the source. It is detected if this is `None`.
+    /// The encoding of the source. If it is `None`, it is detected.
     pub encoding: Option<Encoding>,
-    /// Longest row, in bytes of UTF-8. A longer row is cut and rejected. The default is 36 MiB, so that every row
-    /// that can become a document of 16 MiB is read: text that consists only of quotes is twice as long in an export
-    /// as in its document.
+    /// Length of the longest row that is read, in bytes of UTF-8. The beginning of a longer row is rejected, and the
+    /// rest is skipped. The default is 36 MiB, which is enough for every row that fits a document of 16 MiB: a text of
+    /// 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
     pub row_bytes_max: usize,
-    /// Number of bytes read for one block.
+    /// Number of bytes that are read for one block.
     pub block_bytes: usize,
-    /// Number of bytes read before the first row. The encoding, the delimiter and the date formats are determined
-    /// from them.
+    /// Number of bytes that are read before the first block. From this sample the encoding, the delimiter and the date
+    /// formats are determined.
     pub sample_bytes: usize,
 }
 
@@ -37,36 +37,36 @@ impl Default for ReadOptions {
 
 /// Reads one source, once, from its beginning to its end.
 ///
-/// The reader keeps three things in memory: the sample (until it has been passed on), one decompressor, and the
-/// incomplete row from the end of the last block. A block is never larger than `block_bytes + row_bytes_max`.
+/// The reader keeps in memory one decompressor, the incomplete row at the end of the last block, and the sample until
+/// it has become part of blocks. A block is never larger than `block_bytes + row_bytes_max`.
 pub struct Reader {
     index: usize,
     text: Text,
     block_bytes: usize,
     row_bytes_max: usize,
     framer: Framer,
-    /// The incomplete row from the end of the last block. The next block begins with it.
+    /// The incomplete row at the end of the last block. The next block begins with it.
     carry: Vec<u8>,
     carry_undecodable: Vec<u32>,
-    /// A position in the current block, and the corresponding offset in the source.
+    /// A position in the current block, and the offset of this position in the source.
     mark: (usize, u64),
     rows: u64,
     sequence: u64,
-    /// The dialect, if the source is delimited text.
+    /// The dialect if the source is delimited text, otherwise `None`.
     dialect: Option<Dialect>,
     has_header: bool,
-    /// True while the rest of a row that is too long is skipped.
+    /// True while the rest of a row that is too long is being skipped.
     is_skipping: bool,
     is_at_end: bool,
 }
 
 impl Reader {
-    /// Opens the source, which has the number `index` in this load, and reads its sample.
+    /// Opens the source and reads its sample. `index` is the number of the source in this load.
     pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
         Self::from_read(origin.name(), origin.open()?, index, options)
     }
 
-    /// Reads from `from`, as [`open`](Self::open) reads a source. Errors contain `name`.
+    /// Reads a source from `from` instead of a file. Errors contain `name`.
     pub fn from_read(
         name: &str,
         from: Box<dyn Read + Send>,
@@ -92,38 +92,39 @@ impl Reader {
         })
     }
 
-    /// Returns the beginning of the source's text: all of a small source, otherwise everything up to the last line
-    /// end within [`ReadOptions::sample_bytes`]. It is empty after the reader has read past it.
+    /// Returns the beginning of the source's text. For a small source that is the whole text. For other sources it ends
+    /// at the last line end within the first [`ReadOptions::sample_bytes`]. It is empty after the reader has moved past
+    /// it.
     pub fn sample(&self) -> &[u8] {
         self.text.sample()
     }
 
-    /// Returns true if the sample is the whole source.
+    /// Returns true if the source has no text after the sample.
     pub fn sample_is_whole(&self) -> bool {
         self.text.sample_is_whole()
     }
 
-    /// Returns the encoding that was given or detected.
+    /// Returns the encoding that the user gave, or the detected one.
     pub fn encoding(&self) -> Encoding {
         self.text.encoding()
     }
 
-    /// Returns the number of source bytes consumed so far, before decompression. Compare it with
-    /// `Origin::size_bytes` for the progress.
+    /// Returns the number of bytes read from the source so far, before decompression. Divided by `Origin::size_bytes`
+    /// it gives the progress.
     pub fn consumed_bytes(&self) -> u64 {
         self.text.consumed_bytes()
     }
 
-    /// Sets how rows are divided. Call it before the first [`next_block`](Self::next_block). The first row of delimited
-    /// text is the header and is not returned.
+    /// Sets how the text is divided into rows. Call it before the first [`next_block`](Self::next_block). For delimited
+    /// text, the first row is the header and is not returned.
     pub fn start(&mut self, framing: Framing) {
         self.framer = Framer::new(framing, self.row_bytes_max);
         self.dialect = framing.dialect();
         self.has_header = self.dialect.is_some();
     }
 
-    /// Returns the next rows, in source order, or `None` at the end. The memory of `reuse`, a block that is no longer
-    /// needed, is used again. The last block contains no rows if only blank rows were left.
+    /// Returns the next block, or `None` at the end of the source. Pass a block that is no longer needed as `reuse`, so
+    /// that its memory is used again. The last block can have no rows, if only blank rows were left.
     pub fn next_block(&mut self, reuse: Block) -> Result<Option<Block>, ReadError> {
         let mut block = self.begin(reuse);
         while block.rows.is_empty() && !self.is_at_end {
@@ -131,7 +132,7 @@ impl Reader {
             self.is_at_end = !self.text.append(self.block_bytes, &mut out)?;
             self.split(&mut block);
             if block.rows.is_empty() && !self.is_skipping {
-                // The buffer contains only a header or blank lines, so they can be dropped.
+                // The buffer contains only the header or blank lines, so its content can be dropped.
                 self.drop_front(&mut block, self.framer.start());
             }
         }
@@ -142,7 +143,7 @@ impl Reader {
         Ok(Some(block))
     }
 
-    /// Creates a block that contains only the incomplete row of the last block.
+    /// Creates a block that contains the incomplete row at the end of the last block.
     fn begin(&mut self, reuse: Block) -> Block {
         let Block { mut bytes, mut rows, mut undecodable, .. } = reuse;
         if bytes.capacity() / REUSED_GROWTH_MAX > self.block_bytes {
@@ -162,7 +163,7 @@ impl Reader {
         Block { source, sequence, bytes, rows, first_row, blank_rows: 0, undecodable, encoding }
     }
 
-    /// Finds the rows that are now complete.
+    /// Finds the rows that are complete now and adds them to the block.
     fn split(&mut self, block: &mut Block) {
         if self.is_skipping {
             self.is_skipping = !self.framer.skip(&block.bytes);
@@ -207,7 +208,7 @@ impl Reader {
         block.undecodable.iter_mut().for_each(|place| *place -= length as u32);
     }
 
-    /// Moves the incomplete row at the end of the block into the buffer for the next block.
+    /// Moves the incomplete row at the end of the block to the buffer for the next block.
     fn finish(&mut self, block: &mut Block) {
         let left = if self.is_skipping { self.framer.scanned() } else { self.framer.start() };
         self.advance_mark(block, left);
@@ -222,7 +223,7 @@ impl Reader {
     }
 }
 
-/// Prints the index, the encoding and the number of rows, and never the source's content.
+/// Formats the index, the encoding and the number of rows, and nothing of the source's content.
 impl fmt::Debug for Reader {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut reader = formatter.debug_struct("Reader");
@@ -231,14 +232,14 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// Returns true if the row is skipped because all its cells are blank.
+/// Returns true if all cells of the row are blank. The reader skips such rows.
 fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
     let row = &bytes[span.start as usize..span.end as usize];
     span.ending == Ending::Whole && dialect.is_some_and(|dialect| dialect.is_blank(row))
 }
 
-/// Splits a complete text into rows. The header of delimited text is the first; blank rows below it are left out. The
-/// offsets are positions in `text`.
+/// Divides a complete text into rows. For delimited text, the header is the first of them, and blank rows after it are
+/// left out. The offset of a row is its position in `text`.
 pub fn records(text: &[u8], framing: Framing) -> impl Iterator<Item = RowSpan> + use<'_> {
     let mut framer = Framer::new(framing, usize::MAX);
     let dialect = framing.dialect();

@@ -1,4 +1,4 @@
-//! Tests of the whole reader: its output must not depend on how the source is delivered or cut.
+//! Tests of the whole reader. Its output must not depend on the sizes of the pieces in which a source is read.
 
 mod documents;
 
@@ -11,7 +11,7 @@ use super::*;
 
 const COMMA: Dialect = Dialect { delimiter: b',', line_end: b'\n', quote: Some(b'"'), escape: None };
 
-/// Returns at most this many bytes per call.
+/// A source that returns at most this many bytes per call.
 struct Dripping(Cursor<Vec<u8>>, usize);
 
 impl Read for Dripping {
@@ -21,7 +21,7 @@ impl Read for Dripping {
     }
 }
 
-/// A row as the reader returns it.
+/// One row from the reader, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
     text: Vec<u8>,
@@ -58,16 +58,16 @@ fn row(block: &Block, span: RowSpan) -> Row {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     CellStart,
-    /// Only blanks since the start of the cell.
+    /// At the start of a cell, after any blanks.
     Blanks,
     Plain,
-    /// Inside quotes. The value says whether line ends are text.
+    /// Inside quotes. The value is true if line ends are text.
     Quoted(bool),
     QuoteInQuoted(bool),
 }
 
-/// A slow reference implementation: returns all rows of `text`, including the header, one byte at a time. Blank rows
-/// below the header are left out.
+/// A slow reference implementation, which reads one byte at a time. Returns all rows of `text` with the header. Blank
+/// rows after the header are left out.
 fn read_slowly(text: &[u8], dialect: Dialect, row_bytes_max: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     let (mut state, mut start, mut line, mut start_line) = (State::CellStart, 0, 1, 1);
@@ -146,7 +146,7 @@ fn records_end_at_line_ends_outside_quotes() {
 }
 
 #[test]
-fn a_quote_behind_blanks_ends_with_its_line() {
+fn a_quoted_cell_after_blanks_ends_with_its_line() {
     let check = |text: &str, expected: &[&str]| {
         let rows = read(text.as_bytes(), Framing::Delimited(COMMA), &options(), 1).unwrap();
         let seen: Vec<&str> = rows.iter().map(|row| std::str::from_utf8(&row.text).unwrap()).collect();
@@ -182,7 +182,7 @@ fn an_escape_makes_the_next_character_plain() {
 }
 
 #[test]
-fn blank_rows_are_passed_over_and_counted_wherever_they_are() {
+fn blank_rows_are_skipped_and_counted() {
     let text = b"a,b\n,\n1,2\n , \n\"\",\"\"\n3,4\n,\n,,\n";
     for block_bytes in [1, 3, 5, 8, 100] {
         let small = ReadOptions { block_bytes, sample_bytes: 4, ..options() };
@@ -214,7 +214,7 @@ fn quotes_mean_nothing_in_ndjson_and_there_is_no_header() {
 }
 
 #[test]
-fn an_open_quote_and_an_overlong_row_are_told() {
+fn an_open_quote_and_an_overlong_row_are_reported() {
     let small = ReadOptions { row_bytes_max: 10, block_bytes: 4, ..options() };
     let rows =
         read(b"h\n0123456789\n0123456789a\nxy\n\"0123\n4567\n89\"\nz\n\"open\n", Framing::Delimited(COMMA), &small, 3);
@@ -232,7 +232,7 @@ fn an_open_quote_and_an_overlong_row_are_told() {
 }
 
 #[test]
-fn a_row_of_a_hundred_megabytes_is_passed_over_in_little_memory() {
+fn a_row_of_a_hundred_megabytes_is_skipped_in_little_memory() {
     let endless = io::repeat(b'a').take(100_000_000);
     let text = Cursor::new(b"h\nfirst\n").chain(endless).chain(Cursor::new(b"\nlast\n"));
     let small = ReadOptions { row_bytes_max: 1 << 20, sample_bytes: 1 << 16, ..options() };
@@ -249,7 +249,7 @@ fn a_row_of_a_hundred_megabytes_is_passed_over_in_little_memory() {
 }
 
 #[test]
-fn many_blank_lines_are_passed_over_in_little_memory() {
+fn many_blank_lines_are_skipped_in_little_memory() {
     let text = Cursor::new(b"h\n").chain(io::repeat(b'\n').take(1_000_000)).chain(Cursor::new(b"a"));
     let small = ReadOptions { block_bytes: 1 << 16, sample_bytes: 1 << 10, ..options() };
     let mut reader = Reader::from_read("x", Box::new(text), 0, &small).unwrap();
@@ -315,7 +315,7 @@ fn a_source_without_text_is_refused() {
 
 proptest! {
     #[test]
-    fn splitting_agrees_with_the_slow_machine_however_the_source_is_cut(
+    fn splitting_agrees_with_the_slow_reference_for_all_piece_sizes(
         text in proptest::collection::vec(
             prop_oneof![
                 2 => Just(b'"'), 2 => Just(b','), 2 => Just(b'\n'), 1 => Just(b'\r'), 2 => Just(b' '), 1 => Just(b'\\'),
@@ -337,7 +337,7 @@ proptest! {
     }
 
     #[test]
-    fn decoded_sources_are_cut_like_any_other(
+    fn decoded_sources_have_the_same_rows_as_utf8(
         text in "[,\"\n aé€😀]{1,60}",
         damage in proptest::option::of(0_usize..60),
         block_bytes in 1_usize..20,
@@ -359,7 +359,7 @@ proptest! {
     }
 
     #[test]
-    fn records_of_a_text_at_hand_are_those_of_the_reader(text in "[,\"\n\ra]{1,60}") {
+    fn records_returns_the_same_rows_as_the_reader(text in "[,\"\n\ra]{1,60}") {
         let format = Framing::Delimited(COMMA);
         let expected = read_slowly(text.as_bytes(), COMMA, usize::MAX);
         let seen: Vec<(u64, u64, Ending)> = records(text.as_bytes(), format)
@@ -381,7 +381,7 @@ fn a_file_that_is_written_to_while_it_is_read_is_refused() {
 }
 
 #[test]
-fn a_sample_that_is_full_is_not_known_to_be_the_whole() {
+fn a_full_sample_may_not_be_the_whole_source() {
     for (sample_bytes, is_whole) in [(7, false), (8, false), (9, true)] {
         let options = ReadOptions { sample_bytes, ..options() };
         let reader = Reader::from_read("x", Box::new(Cursor::new(b"h\nabcde\n".to_vec())), 0, &options).unwrap();

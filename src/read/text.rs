@@ -1,4 +1,4 @@
-//! A source as UTF-8 text. Its beginning is available as a sample; after that, all of it is read from the start.
+//! The text of a source as UTF-8. The beginning of the text is available as a sample before the text is read.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use super::archive::Plain;
 use super::decode::{Decoded, Decoder};
 use super::{Encoding, ReadError, ReadOptions, binary, encoding};
 
-/// One byte of windows-1252, or one unit of UTF-16, becomes at most this many bytes of UTF-8.
+/// Largest number of bytes of UTF-8 for one byte of windows-1252 or one unit of UTF-16.
 const GROWTH_MAX: usize = 3;
 
 /// The decoded text of a source.
@@ -16,9 +16,9 @@ pub(super) struct Text {
     decoder: Decoder,
     /// Length of the byte order mark, in bytes.
     pub mark_bytes: u64,
-    /// The beginning of the text, until it has been passed on.
+    /// The beginning of the text. It is empty after it has been returned by `append`.
     sample: Sample,
-    /// Buffer for bytes that are not decoded yet.
+    /// Buffer for bytes before they are decoded.
     raw: Vec<u8>,
 }
 
@@ -26,14 +26,14 @@ pub(super) struct Text {
 struct Sample {
     text: Vec<u8>,
     undecodable: Vec<u32>,
-    /// Number of bytes that have been passed on.
+    /// Number of bytes that `append` has returned.
     passed: usize,
-    /// True if the sample is the whole source.
+    /// True if the source has no text after the sample.
     is_whole: bool,
 }
 
 impl Text {
-    /// Opens a source and decodes its beginning, in the encoding that is given or detected.
+    /// Opens a source and decodes its beginning. The encoding is the one in the options, or is detected.
     pub(super) fn open(name: &str, from: Box<dyn Read + Send>, options: &ReadOptions) -> Result<Self, ReadError> {
         let mut plain = Plain::new(name, from)?;
         let mut raw = vec![0; options.sample_bytes.max(1)];
@@ -61,19 +61,20 @@ impl Text {
         self.plain.consumed_bytes()
     }
 
-    /// Returns the beginning of the text: all of it, or everything up to the last line end in the sample.
+    /// Returns the beginning of the text: the whole text of a small source, otherwise the sample up to its last line
+    /// end.
     pub(super) fn sample(&self) -> &[u8] {
         let text = &self.sample.text;
         let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };
         &text[..last_line_end.map_or(text.len(), |place| place + 1)]
     }
 
-    /// Returns true if nothing follows the sample. Ask before the first text is passed on.
+    /// Returns true if the source has no text after the sample. Call it before the first [`append`](Self::append).
     pub(super) fn sample_is_whole(&self) -> bool {
         self.sample.is_whole
     }
 
-    /// Appends up to `bytes_max` bytes of text to `out`. Returns true if there may be more.
+    /// Appends up to `bytes_max` bytes of text to `out`. Returns true if more text may follow.
     pub(super) fn append(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
         if self.sample.is_left() {
             return Ok(self.sample.append(bytes_max, out));

@@ -1,4 +1,4 @@
-//! Shows progress on a terminal, and nowhere else.
+//! Shows the progress of a command on a terminal.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-/// The progress of a command, for display.
+/// Counters for the progress of a command. The command increases them, and [`Bar`] displays them.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// Rows encoded or rejected.
+    /// Number of rows that were encoded or rejected.
     pub rows: Arc<AtomicU64>,
-    /// Rows that are settled.
+    /// Number of rows that are committed: their documents are durable, and the checkpoint in the ledger is after them.
     pub rows_settled: Arc<AtomicU64>,
-    /// Bytes of the sources that were read, as stored on disk.
+    /// Number of bytes of the sources that were read, before decompression.
     pub bytes: Arc<AtomicU64>,
-    /// Total bytes of all sources; `None` if unknown.
+    /// Number of bytes of all sources. `None` if it is not known.
     pub bytes_total: Option<u64>,
-    /// Whether each step is reported with a line on standard error.
+    /// True if the command reports each of its steps on standard error.
     pub verbose: bool,
 }
 
 impl Progress {
-    /// Explains on standard error why the command makes no progress for a while, even with `--quiet`.
+    /// Writes to standard error why the command waits for some time. This text appears even with `--quiet`.
     pub fn say(&self, text: &str) {
         tell(text);
     }
 
-    /// Reports a step if the user asked for it. The text must not contain a value of any row.
+    /// Reports a step if `verbose` is true. The text must not contain a value of any row.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.verbose {
             tell(&what());
@@ -36,14 +36,14 @@ impl Progress {
     }
 }
 
-/// A line on the terminal that shows the progress of a command until it is dropped.
+/// A line on the terminal that shows the progress of a command. Dropping it removes the line.
 pub struct Bar {
     bar: ProgressBar,
     ticker: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Bar {
-    /// Starts the line for `progress` if standard error is a terminal and `quiet` is false.
+    /// Shows the line, if standard error is a terminal and `quiet` is false.
     pub fn start(doing: &'static str, progress: &Progress, quiet: bool) -> Self {
         if quiet || !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), ticker: None };
@@ -60,12 +60,12 @@ impl Bar {
                 std::thread::sleep(Duration::from_millis(100));
             }
         };
-        // If no thread can be started, the command runs without the line.
+        // If the thread cannot be started, the command runs without the line.
         Self { bar, ticker: std::thread::Builder::new().spawn(tick).ok() }
     }
 }
 
-/// Not `eprintln!`, which panics if standard error cannot be written.
+/// Writes a line to standard error. `eprintln!` is not used, because it panics if standard error is closed.
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "medlift: {text}");
 }
@@ -79,7 +79,7 @@ fn message(doing: &str, progress: &Progress) -> String {
         _ => String::new(),
     };
     let bytes = HumanBytes(bytes);
-    format!("{doing}: {} rows, {bytes} read{share}, {} settled", HumanCount(rows), HumanCount(settled))
+    format!("{doing}: {} rows, {bytes} read{share}, {} committed", HumanCount(rows), HumanCount(settled))
 }
 
 impl Drop for Bar {
@@ -96,13 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_rows_bytes_their_share_and_what_is_settled() {
+    fn the_line_shows_rows_bytes_their_share_and_committed_rows() {
         let check = |bytes: u64, bytes_total: Option<u64>, expected: &str| {
             let progress = Progress { bytes_total, ..Progress::default() };
             progress.rows.store(12_345, Ordering::Relaxed);
             progress.rows_settled.store(2_000, Ordering::Relaxed);
             progress.bytes.store(bytes, Ordering::Relaxed);
-            assert_eq!(message("load", &progress), format!("load: 12,345 rows, {expected}, 2,000 settled"));
+            assert_eq!(message("load", &progress), format!("load: 12,345 rows, {expected}, 2,000 committed"));
         };
         check(1024, None, "1.00 KiB read");
         check(0, Some(0), "0 B read");

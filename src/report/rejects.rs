@@ -1,9 +1,9 @@
-//! The reject file: a CSV with line, byte offset, column, rule and message before the row's own columns. Rows can be
-//! corrected in it, and the file can then be loaded as it is.
+//! The reject file contains the rejected rows as CSV. Each line has the row's line number, byte offset, column, rule
+//! and message, and then the row's own cells. The user can correct the rows in the file and load the file.
 //!
-//! A load locks the file while it writes, and the lock ends with its process. The load knows the hash of the bytes it
-//! wrote. A resumed load can therefore distinguish its own rows from rows of other loads and from corrections by hand,
-//! and overwrites neither.
+//! A load locks the file while it writes. The lock ends with the process. The ledger contains the length and the hash
+//! of the bytes that the load has written. A resumed load can therefore distinguish its own rows from rows of other
+//! loads and from corrections by the user. It overwrites neither of the two.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,67 +16,68 @@ use crate::outputs;
 use crate::parse::{REJECT_COLUMNS, write_line};
 use crate::reject::Reject;
 
-/// The extended attribute with the id of the load that wrote the file's rows, if the file system supports such
-/// attributes.
+/// The name of an extended attribute of the file. Its value is the id of the load that wrote the rows. Not all file
+/// systems support extended attributes.
 const LOAD_ATTRIBUTE: &str = "user.medlift.load";
 
-/// Bytes of a file that are compared, hashed or copied at once.
+/// Number of bytes that are compared, hashed or copied at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// A reject file that is being written.
+/// A reject file that a load is writing.
 #[derive(Debug)]
 pub struct RejectFile {
     path: PathBuf,
     file: File,
-    /// Number of bytes that the load has written for certain.
+    /// Number of bytes that the load has written and that are on disk.
     bytes: u64,
     /// Hash of these bytes.
     hasher: blake3::Hasher,
-    /// True for a device or a pipe, which can neither be locked nor read again.
+    /// True for a device or a pipe. They cannot be locked or read again.
     is_special: bool,
-    /// Whether this process created the file.
+    /// True if this process created the file and has not called [`clear`](Self::clear). The file is then removed at the
+    /// end if it is empty.
     is_new: bool,
 }
 
-/// Why a reject file cannot be opened.
+/// The reason why a reject file cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has locked it.
+    /// Another process has locked the file.
     InUse,
-    /// It cannot be opened for writing.
+    /// The file cannot be opened for writing.
     Io(io::Error),
 }
 
-/// Whether a file on disk still begins with the content that a load wrote.
+/// Says whether a file still begins with the bytes that a load wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// It begins with exactly these bytes.
+    /// The file begins with these bytes.
     Same,
-    /// It is shorter or begins with other bytes.
+    /// The file is shorter, or begins with other bytes.
     Changed,
 }
 
-/// A rejected row for the reject file.
+/// A rejected row as it is written to the reject file.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// Line of the text in the source, from 1.
+    /// Line of the source on which the row starts, from 1.
     pub line: u64,
-    /// Byte offset in the source.
+    /// Byte offset of the row in the source.
     pub offset: u64,
-    /// Source column with the cause, or the empty text.
+    /// The source's column that caused the reject. Empty if the row as a whole is wrong.
     pub column: &'a str,
-    /// The reason and the message.
+    /// The reason of the reject, and its message.
     pub reject: &'a Reject,
-    /// The row's own cells.
+    /// The cells of the row.
     pub cells: &'a [Vec<u8>],
 }
 
 impl RejectFile {
-    /// Opens and locks the file. Content and mode do not change before [`append`](Self::append) or
-    /// [`clear`](Self::clear).
+    /// Opens and locks the file. Its content and mode do not change before [`append`](Self::append) or
+    /// [`clear`](Self::clear) is called.
     ///
     /// # Errors
-    /// If another process has locked it, or it cannot be opened for writing.
+    /// Another process has locked the file, or the file cannot be opened for writing.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let is_new = !path.exists();
         let file = outputs::open_unchanged(path).map_err(OpenError::Io)?;
@@ -84,7 +85,8 @@ impl RejectFile {
         let is_special = !found.is_file();
         if !is_special {
             lock(&file)?;
-            // The last owner may have removed the file after it was opened here and before it was locked.
+            // Between opening and locking, another process may have removed the file. The path then leads to no file or
+            // to another one.
             if fs::metadata(path).map_or(0, |now| now.ino()) != found.ino() {
                 return Err(OpenError::InUse);
             }
@@ -92,11 +94,11 @@ impl RejectFile {
         Ok(Self { path: path.to_owned(), file, bytes: 0, hasher: blake3::Hasher::new(), is_special, is_new })
     }
 
-    /// Continues after the first `bytes` bytes, if their hash is `blake3` (hex). A device or a pipe is accepted without
-    /// a check.
+    /// Continues after the first `bytes` bytes of the file, if `blake3` is their hash in hexadecimal. A device or a
+    /// pipe is not checked.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// The file cannot be read.
     pub fn resume(&mut self, bytes: u64, blake3: &str) -> io::Result<Content> {
         if self.is_special {
             self.bytes = bytes;
@@ -117,10 +119,10 @@ impl RejectFile {
         Ok(Content::Same)
     }
 
-    /// Length and hash of the whole file on disk; `None` for a device or a pipe.
+    /// Returns the length and the hash of the whole file. Returns `None` for a device or a pipe.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// The file cannot be read.
     pub fn on_disk(&self) -> io::Result<Option<(u64, String)>> {
         if self.is_special {
             return Ok(None);
@@ -133,33 +135,35 @@ impl RejectFile {
         Ok(Some((len, hasher.finalize().to_hex().to_string())))
     }
 
-    /// Marks the file with the load's id. Does nothing on a file system without extended attributes: then only the hash
-    /// shows which load wrote the rows.
+    /// Stores the load's id in the file's extended attribute. Does nothing if the file system has no extended
+    /// attributes. In that case the hash is the only proof that the load wrote the rows.
     pub fn mark(&self, load: &str) {
         if !self.is_special {
             let _ = rustix::fs::fsetxattr(&self.file, LOAD_ATTRIBUTE, load.as_bytes(), XattrFlags::empty());
         }
     }
 
-    /// The id of the load that wrote the file's rows, if it is known.
+    /// Returns the id of the load that wrote the file's rows. Returns `None` if it is not known.
     pub fn marked_by(&self) -> Option<String> {
         let mut id = [0; 64];
         let len = rustix::fs::fgetxattr(&self.file, LOAD_ATTRIBUTE, &mut id[..]).ok()?;
         String::from_utf8(id[..len].to_vec()).ok()
     }
 
-    /// Empties the file for the load's rows. The file is kept even if no row follows.
+    /// Removes the content of the file, which is then kept even if no row is written to it.
     ///
     /// # Errors
-    /// If the file cannot be truncated.
+    /// The file cannot be truncated.
     pub fn clear(&mut self) -> io::Result<()> {
         (self.bytes, self.hasher, self.is_new) = (0, blake3::Hasher::new(), false);
         if self.is_special { Ok(()) } else { self.file.set_len(0) }
     }
 
-    /// Adds these bytes and writes them to disk, all or none. The file may already contain bytes at this position,
-    /// because an earlier process of the load was killed after it wrote them and before it recorded them. Equal bytes
-    /// are kept. Other bytes are moved to the file that `spare` names, and its path is returned.
+    /// Appends bytes and writes them to disk, either all or none of them.
+    ///
+    /// The file may already have bytes after the load's own rows. An earlier process of this load may have written them
+    /// and been killed before it recorded them in the ledger. If they are equal to the new bytes, they stay. If not,
+    /// they are moved to the file that `spare` names, whose path is returned.
     ///
     /// # Errors
     /// If the file cannot be written. The file is then cut back to its length before the write. Bytes that were moved
@@ -182,11 +186,11 @@ impl RejectFile {
         Ok(moved)
     }
 
-    /// Moves everything after the load's own rows to the file that `spare` names, and returns its path; `None` if there
-    /// is nothing.
+    /// Moves all bytes after the load's own rows to the file that `spare` names, and returns its path. Returns `None`
+    /// if there are no such bytes.
     ///
     /// # Errors
-    /// If the other file cannot be written. This file is then unchanged.
+    /// The other file cannot be written. This file is then unchanged.
     pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         let Some(tail) = self.tail()? else { return Ok(None) };
         let path = spare();
@@ -202,7 +206,7 @@ impl RejectFile {
         Ok(Some(path))
     }
 
-    /// Returns true if the path still leads to this file. An editor may have replaced it with another one.
+    /// Returns true if the path still leads to this file. An editor may have put another file in its place.
     pub fn is_in_place(&self) -> bool {
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         let (open, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));
@@ -217,7 +221,7 @@ impl RejectFile {
         self.file.sync_data()
     }
 
-    /// Number of bytes on disk after the load's own; `None` if there are none.
+    /// Returns the number of bytes after the load's own rows. Returns `None` if there are none.
     fn tail(&self) -> io::Result<Option<u64>> {
         if self.is_special {
             return Ok(None);
@@ -225,7 +229,8 @@ impl RejectFile {
         Ok(self.len()?.checked_sub(self.bytes).filter(|tail| *tail > 0))
     }
 
-    /// Returns true if one of the two, the tail of the file or `bytes`, begins with the other.
+    /// Returns true if the bytes after the load's own rows and `bytes` are equal as far as both reach. `tail` is the
+    /// number of bytes in the file after the load's own rows.
     fn matches(&self, tail: u64, bytes: &[u8]) -> bool {
         let mut rest = &bytes[..(bytes.len() as u64).min(tail) as usize];
         let compared = self.read(self.bytes, rest.len() as u64, |chunk| {
@@ -251,7 +256,7 @@ impl RejectFile {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Returns true if the load has written nothing to the file.
+    /// Returns true if the load has written no bytes to the file.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -261,13 +266,13 @@ impl RejectFile {
         (self.bytes, self.hasher.finalize().to_hex().to_string())
     }
 
-    /// The path of the file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Removes a file that was created here and received no rows, whatever the outcome of the load.
+/// Removes the file if this process created it and wrote no row to it.
 impl Drop for RejectFile {
     fn drop(&mut self) {
         if self.is_new && self.len().is_ok_and(|len| len == 0) && !self.is_special {
@@ -280,23 +285,24 @@ fn lock(file: &File) -> Result<(), OpenError> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse),
         Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => Err(OpenError::Io(error)),
-        // On a file system without locks, the hash still shows which load wrote the rows.
+        // On a file system without locks, the load continues without one. The hash still shows which load wrote the
+        // rows.
         _ => Ok(()),
     }
 }
 
-/// The first line of a reject file for a source with this header.
+/// Returns the first line of a reject file. `header` is the header of the source.
 pub fn header_line(header: &[String], delimiter: u8) -> Vec<u8> {
     let names = REJECT_COLUMNS.iter().map(|name| name.as_bytes());
     csv_line(names.chain(header.iter().map(String::as_bytes)), delimiter)
 }
 
-/// A rejected row as a line of the reject file.
+/// Returns the line of a rejected row.
 pub fn reject_line(row: &Line<'_>, delimiter: u8) -> Vec<u8> {
     let start = [row.line.to_string(), row.offset.to_string(), row.column.to_owned()];
     let rule = [row.reject.reason.code().to_owned(), row.reject.message.clone()];
-    // Bytes that are not UTF-8 become U+FFFD. The file is thus always UTF-8, and its encoding is never detected
-    // wrongly.
+    // Bytes that are not UTF-8 become U+FFFD. The file is then always UTF-8, and its encoding is detected correctly
+    // when it is loaded.
     let own: Vec<_> = row.cells.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
     csv_line(start.iter().chain(&rule).map(String::as_bytes).chain(own.iter().map(|cell| cell.as_bytes())), delimiter)
 }
@@ -341,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_may_write_and_an_unused_file_goes_away() {
+    fn only_one_process_may_write_and_an_unused_file_is_removed() {
         let place = Place::new();
         let file = place.open();
         assert!(matches!(RejectFile::open(&place.path("r")), Err(OpenError::InUse)));
@@ -352,10 +358,12 @@ mod tests {
         drop(file);
         assert_eq!(place.content("r"), "a\n");
         drop(place.open());
-        assert_eq!(place.content("r"), "a\n", "a file that was there stays");
+        assert_eq!(place.content("r"), "a\n", "a file that existed before is not removed");
     }
 
-    /// Checks a file that is resumed after "1\n2\n", contains `then` after that, and receives `rows`.
+    /// Resumes a file after "1
+    /// 2
+    /// ". `then` is the content after that. Then appends `rows` one by one and checks both files.
     #[track_caller]
     fn check_tail(then: &str, rows: &[&str], expected: &str, spare: &str) {
         let place = Place::new();
@@ -378,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_a_killed_load_wrote_are_written_again_and_others_are_moved() {
+    fn rows_of_a_killed_load_stay_and_other_rows_are_moved() {
         check_tail("", &["3\n"], "1\n2\n3\n", "");
         check_tail("3\n", &["3\n", "4\n"], "1\n2\n3\n4\n", "");
         check_tail("3\n4", &["3\n", "4\n"], "1\n2\n3\n4\n", "");
@@ -438,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_carries_the_id_of_its_load() {
+    fn a_file_is_marked_with_the_id_of_its_load() {
         let place = Place::new();
         let mut file = place.open();
         assert_eq!(file.marked_by(), None);
@@ -455,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_takes_rows_and_is_not_read() {
+    fn a_device_is_written_to_but_not_read() {
         let mut file = RejectFile::open(Path::new("/dev/null")).unwrap();
         assert_eq!(file.resume(7, "any").unwrap(), Content::Same);
         assert!(file.on_disk().unwrap().is_none());
@@ -464,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_quoted_only_for_a_quote_a_line_end_or_the_delimiter_of_the_file() {
+    fn a_cell_is_quoted_if_it_has_a_quote_line_end_or_delimiter() {
         let check = |cell: &str, delimiter: u8, expected: &str| {
             let line = csv_line([cell.as_bytes(), b"x"].into_iter(), delimiter);
             assert_eq!(String::from_utf8(line).unwrap(), expected, "{cell:?}");
@@ -480,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cleared_file_is_empty_and_stays_without_rows() {
+    fn a_cleared_file_is_kept_even_without_rows() {
         let place = Place::new();
         fs::write(place.path("r"), "old\n").unwrap();
         let mut file = place.open();
@@ -496,11 +504,11 @@ mod tests {
         let mut new = RejectFile::open(&place.path("new")).unwrap();
         new.clear().unwrap();
         drop(new);
-        assert!(place.path("new").exists(), "a new file that the load took stays too");
+        assert!(place.path("new").exists(), "a new file that was cleared is not removed either");
     }
 
     #[test]
-    fn a_file_that_others_could_read_is_private_once_it_has_rows() {
+    fn a_file_becomes_private_before_rows_are_written() {
         use std::os::unix::fs::PermissionsExt as _;
         let place = Place::new();
         fs::write(place.path("r"), "").unwrap();

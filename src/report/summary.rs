@@ -1,4 +1,4 @@
-//! The summary of a load: the sources, the counts, the changes and the rejects with their reasons.
+//! The summary of a load: its sources, its counts, the changes by cleaning, and the rejects with their reasons.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,102 +12,105 @@ use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
 
-/// The summary of a load or a dry run. Contains no value of any row.
+/// The summary of a load or a dry run. It contains no value of any row.
 #[derive(Debug, Default, Serialize)]
 pub struct LoadSummary {
-    /// What the command did: `loaded`, `already loaded, verified instead`, or `dry run, nothing was written`.
+    /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
+    /// written`.
     pub outcome: String,
-    /// The documents of the first kind.
+    /// The documents of the first kind. Most datasets have only one kind.
     #[serde(flatten)]
     pub document: DocumentSummary,
-    /// The documents of further kinds.
+    /// The documents of the other kinds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<DocumentSummary>,
-    /// The load's id in the ledger.
+    /// The id of the load in the ledger.
     pub run: Option<String>,
-    /// The sources and how they were read.
+    /// The sources, and how they were read.
     pub sources: Vec<SourceNote>,
-    /// True if some counts may be wrong: `written`, `replaced` and `already_present` by up to `in_doubt` each, and
-    /// `duplicates` and `conflicts` by up to `repeats_in_doubt` each. Their sum is exact.
+    /// True if some counts may be wrong. `written`, `replaced` and `already_present` are then right within `in_doubt`.
+    /// `duplicates` and `conflicts` are right within `repeats_in_doubt`. The sum of all counts is exact.
     pub counts_are_estimates: bool,
-    /// Rejected rows by reason and field.
+    /// Number of rejected rows for each reason and field.
     pub rejects: Vec<Count>,
-    /// Cells that cleaning changed, by rule and field.
+    /// Number of cells that cleaning changed, for each rule and field.
     pub changes: Vec<Count>,
-    /// Rows that broke a plausibility rule whose severity is only a warning.
+    /// Number of rows that broke a plausibility rule but were loaded, for each rule.
     pub warnings: Vec<Count>,
-    /// Reject files of the load.
+    /// Paths of the reject files.
     pub reject_files: Vec<String>,
-    /// Messages about the ledger and about files: why a load began again, which file was left unchanged.
+    /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
+    /// was not changed.
     pub notes: Vec<String>,
-    /// Seconds for reading and writing, without indexes, validator and verification.
+    /// Seconds for reading and writing. Building indexes, attaching the validator and verification are not included.
     pub seconds: f64,
-    /// Why the load was not verified.
+    /// The reason why the load was not verified, if it was not.
     pub unverified: Option<String>,
 }
 
 /// The summary of the documents of one kind.
 #[derive(Debug, Default, Serialize)]
 pub struct DocumentSummary {
-    /// The kind, if the spec describes several.
+    /// Name of the kind. Empty if the spec describes only one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Database and collection; `None` in a dry run.
+    /// Name of the database and the collection. `None` in a dry run.
     pub target: Option<String>,
-    /// The outcomes of the rows and of their documents.
+    /// Number of rows and documents for each outcome.
     pub counts: Counts,
-    /// Order-independent sum of the digests of all records of this load that the collection contains. Empty if a record
-    /// replaced an earlier one of the same load.
+    /// Sum of the digests of all records of this load that the collection contains. It does not depend on their order.
+    /// Empty if a record replaced an earlier one of the same load, because the sum is then not known.
     pub digest: String,
     /// What was done to indexes and validator, or why nothing was done.
     pub collection_notes: Vec<String>,
-    /// Number of documents that violate the spec's validator, counted by the server after a first load.
+    /// Number of documents that violate the spec's validator. The server counts them after the first load of a
+    /// collection.
     pub nonconforming: u64,
-    /// The result of the verification, if there was one.
+    /// The result of the verification. `None` if the load was not verified.
     pub verification: Option<Verification>,
     /// Seconds that the verification took.
     pub verification_seconds: f64,
 }
 
-/// Most unknown columns that are named. The others are only counted.
+/// Largest number of unknown columns that are named. The others are only counted.
 const COLUMNS_NAMED_MAX: usize = 50;
 
-/// How a source was read.
+/// How a source was read, for the summary.
 #[derive(Debug, Serialize)]
 pub struct SourceNote {
-    /// Its name.
+    /// The name of the source.
     pub name: String,
-    /// Its encoding.
+    /// The encoding of the source.
     pub encoding: String,
-    /// Format and delimiter.
+    /// The format of the source and its delimiter.
     pub format: String,
-    /// Columns that no field uses; they are not loaded.
+    /// The columns that no field uses. They are not loaded.
     pub unknown_columns: Vec<String>,
-    /// Date columns and their formats.
+    /// The date fields, each with its format.
     pub dates: Vec<(String, String)>,
-    /// Rows that contain nothing but delimiters. They were skipped and are not counted as read.
+    /// Number of rows with only blank cells. They were skipped, and are not counted as read.
     pub blank_rows: u64,
-    /// Unquoted cells that contain a quote.
+    /// Number of cells that contain a quote but are not enclosed in quotes.
     pub loose_quotes: u64,
-    /// Cells that contain line breaks.
+    /// Number of cells that contain line breaks.
     pub multiline_cells: u64,
     /// Messages about how the source was read.
     pub notices: Vec<String>,
 }
 
-/// Number of times that something happened to a field.
+/// How often something happened to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// The rule or the reason.
+    /// The rule, or the reason of rejects.
     pub what: String,
-    /// The field; empty if it concerns the whole row.
+    /// The name of the field. Empty if the row as a whole is concerned.
     pub field: String,
-    /// How often.
+    /// The number of cells or rows.
     pub count: u64,
 }
 
 impl SourceNote {
-    /// The note for the source `name`.
+    /// Creates the note about a source. `name` is its name.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
         let dates = spec.fields.iter().zip(&layout.dates);
         Self {
@@ -126,40 +129,40 @@ impl SourceNote {
     }
 }
 
-/// Rules for all rows that were chosen because of the first rows.
+/// Describes what Medlift decided about all rows because of the first ones.
 fn rule_notices(rules: RowRules) -> Vec<String> {
     let said = [
         (
             rules.no_quotes,
             "quotes are read as ordinary characters, because otherwise the first rows do not have as many cells as the \
-             header; to read them as quotes around cells, add --quote '\"'",
+             header; if they are quotes around cells, add --quote '\"'",
         ),
         (
             rules.extra_cell,
-            "every row ends with one delimiter more than the header; the empty cell behind it is ignored",
+            "every row has one more delimiter at its end than the header; the empty cell after it is ignored",
         ),
-        (rules.shortened_header, "the header ends with one delimiter more than the rows; it is ignored"),
+        (rules.shortened_header, "the header has one more delimiter at its end than the rows; it is ignored"),
     ];
     said.into_iter().filter(|(applies, _)| *applies).map(|(_, words)| words.to_owned()).collect()
 }
 
-/// Observations about the rows.
+/// Describes what was counted in the rows.
 fn row_notices(found: &Notices) -> Vec<String> {
     let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = found;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
     let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
     let found = [
-        (*blank_rows, format!("rows of nothing but delimiters, passed over: {blank_rows}")),
+        (*blank_rows, format!("rows with only blank cells, skipped: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
         (
             *multiline_cells,
-            format!("cells that hold line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
+            format!("cells that contain line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),
         ),
     ];
     found.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
 }
 
-/// Rejected rows, counted by reason and field.
+/// Number of rejected rows for each reason and field.
 #[derive(Debug, Default)]
 pub struct RejectCounts(BTreeMap<(&'static str, Option<usize>), u64>);
 
@@ -169,12 +172,12 @@ impl RejectCounts {
         *self.0.entry((reason.code(), field)).or_default() += 1;
     }
 
-    /// Adds other counts.
+    /// Adds the counts of `other`.
     pub fn add_all(&mut self, other: &Self) {
         other.0.iter().for_each(|(key, count)| *self.0.entry(*key).or_default() += count);
     }
 
-    /// The counts, sorted by reason and then by field.
+    /// Returns the counts. They are sorted by reason and then by field.
     pub fn list(&self, spec: &Spec) -> Vec<Count> {
         let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
         let count = |(&(what, field), &count): (&(&str, Option<usize>), &u64)| Count {
@@ -186,7 +189,8 @@ impl RejectCounts {
     }
 }
 
-/// The tallies' counts by rule and field, without zeros. There is one tally for each kind of document.
+/// Returns the number of changed cells for each rule and field. Counts of zero are left out. There is one tally per
+/// kind of document.
 pub fn changes(tallies: &[Tally], kinds: &[Spec]) -> Vec<Count> {
     let of_field = |(field, counts): (&crate::spec::Field, &Vec<u64>)| {
         let named = slot_names(field).into_iter().zip(counts.clone());
@@ -203,7 +207,7 @@ pub fn changes(tallies: &[Tally], kinds: &[Spec]) -> Vec<Count> {
     tallies.iter().zip(kinds).flat_map(of_kind).collect()
 }
 
-/// Number of rows that broke a plausibility rule with severity `warn`, by rule, without zeros.
+/// Returns the number of rows that broke each plausibility rule with severity `warn`. Counts of zero are left out.
 pub fn warnings(tallies: &[Tally], kinds: &[Spec]) -> Vec<Count> {
     let of_kind = |(tally, spec): (&Tally, &Spec)| -> Vec<Count> {
         let warning = spec.plausibility.iter().filter(|rule| rule.severity == Severity::Warn);
@@ -219,12 +223,12 @@ pub fn warnings(tallies: &[Tally], kinds: &[Spec]) -> Vec<Count> {
 }
 
 impl LoadSummary {
-    /// The documents of each kind.
+    /// Returns the summaries of all kinds of documents.
     pub fn documents(&self) -> impl Iterator<Item = &DocumentSummary> {
         std::iter::once(&self.document).chain(&self.further)
     }
 
-    /// The documents of the kind with this index. The summary must have them.
+    /// Returns the summary of the kind with this index. The summary must have one for it.
     pub fn document_mut(&mut self, kind: usize) -> &mut DocumentSummary {
         match kind {
             0 => &mut self.document,
@@ -232,8 +236,7 @@ impl LoadSummary {
         }
     }
 
-    /// Returns true if the collections do not contain exactly what the load should have written, or a document violates
-    /// the validator.
+    /// Returns true if the verification found differences, or if documents violate the validator.
     pub fn has_differences(&self) -> bool {
         let differs = |found: &DocumentSummary| found.verification.as_ref().is_some_and(|proof| !proof.is_clean());
         self.documents().any(|found| differs(found) || found.nonconforming > 0)
@@ -260,7 +263,7 @@ impl fmt::Display for LoadSummary {
         list(f, "rejected, by reason", &self.rejects)?;
         self.reject_files.iter().try_for_each(|file| writeln!(f, "  rejects are in    {file}"))?;
         list(f, "cells changed, by rule", &self.changes)?;
-        list(f, "rows that break a rule which only warns", &self.warnings)?;
+        list(f, "rows that break a plausibility rule but are loaded", &self.warnings)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
         let notes = self.documents().flat_map(|found| found.collection_notes.iter().map(|note| found.named(note)));
         notes.into_iter().try_for_each(|note| writeln!(f, "  {note}"))?;
@@ -269,13 +272,13 @@ impl fmt::Display for LoadSummary {
 }
 
 impl DocumentSummary {
-    /// The summary of documents of this kind, of which there are `kinds`.
+    /// Creates the summary of one kind of document. `kinds` is the number of kinds.
     pub fn of_kind(spec: &Spec, kinds: usize) -> Self {
         let kind = if kinds > 1 { spec.name.clone() } else { String::new() };
         Self { kind, ..Self::default() }
     }
 
-    /// Adds the name of the kind to a text, if there are several kinds.
+    /// Puts the name of the kind before a text, if there are several kinds.
     fn named(&self, text: &str) -> String {
         if self.kind.is_empty() { text.to_owned() } else { format!("{}: {text}", self.kind) }
     }
@@ -306,7 +309,7 @@ impl DocumentSummary {
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  the counts are estimates, because a reply was lost or a process was killed: {} records may be written or \
+            "  the counts are estimates, because a reply was lost or a process was killed: {} records may have been written or \
              already present, {} may be duplicates or conflicts",
             self.counts.in_doubt, self.counts.repeats_in_doubt
         )
@@ -318,10 +321,10 @@ impl DocumentSummary {
         }
         write!(f, "{proof}")?;
         if proof.missing > 0 {
-            writeln!(f, "  to write what is missing, load with --reload")?;
+            writeln!(f, "  to write the missing documents, load with --reload")?;
         }
         if proof.different > 0 {
-            writeln!(f, "  to put the source's records in place of what differs, load with --mode upsert")?;
+            writeln!(f, "  to replace the different documents by the source's records, load with --mode upsert")?;
         }
         write!(f, "  verified in {:.2} s", self.verification_seconds)
     }

@@ -1,5 +1,5 @@
-//! The verification as text: the counts, then the differences by kind, `_id`, row and field. Values appear only on
-//! request.
+//! Formats the result of a verification: the counts, then the differences with `_id`, row and fields. Values are shown
+//! only if the user wants them.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use crate::verify::{Difference, Kind, RowOfSource, Verification};
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clean = match (self.is_clean(), self.refused + self.kept_out) {
-            (true, 0) => "verified: the collection holds what the source says",
-            (true, _) => "verified: the collection differs from the source only in what was kept or refused",
+            (true, 0) => "verified: the collection contains exactly what the source contains",
+            (true, _) => "verified: the collection differs from the source only in documents that were kept or refused",
             (false, _) => "verification found differences",
         };
         writeln!(f, "{clean}")?;
@@ -18,7 +18,7 @@ impl fmt::Display for Verification {
 }
 
 impl Verification {
-    /// The counts and the differences, without the headline.
+    /// Writes the counts and the differences, without the first line.
     pub(super) fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count, shown) in [
             ("documents expected", self.expected, true),
@@ -66,7 +66,7 @@ fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt:
     Ok(())
 }
 
-/// Rows of the first source have no source number, because usually there is only one source.
+/// Formats the number of a row. The source is named only if it is not the first, because most loads have one source.
 fn row(place: &RowOfSource) -> String {
     if place.source == 0 { place.row.to_string() } else { format!("{} of source {}", place.row, place.source + 1) }
 }
@@ -81,12 +81,15 @@ mod tests {
     }
 
     #[test]
-    fn the_headline_says_whether_the_collection_is_as_the_source() {
+    fn the_first_line_says_whether_collection_and_source_agree() {
         let none = Verification::default;
         let check = |found: Verification, expected: &str| assert_eq!(head(&found), expected);
-        check(none(), "verified: the collection holds what the source says");
-        check(Verification { others: 3, ..none() }, "verified: the collection holds what the source says");
-        let excused = "verified: the collection differs from the source only in what was kept or refused";
+        check(none(), "verified: the collection contains exactly what the source contains");
+        check(
+            Verification { others: 3, ..none() },
+            "verified: the collection contains exactly what the source contains",
+        );
+        let excused = "verified: the collection differs from the source only in documents that were kept or refused";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
         let differs = "verification found differences";
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_are_mostly_zero_are_shown_only_if_they_are_not() {
+    fn rare_counts_are_shown_only_if_they_are_not_zero() {
         let found =
             Verification { expected: 5, found: 4, equal: 1, missing: 3, different: 2, ..Verification::default() };
         let expected = "\
@@ -127,7 +130,7 @@ verification found differences
   … and 1 more; --max-differences shows more of them
 ";
         assert_eq!(found.to_string(), expected);
-        // Foreign documents that are no difference are among the others.
+        // If extra documents are not a difference, foreign documents are counted among the other documents.
         let found = Verification { foreign: 1, others: 1, ..Verification::default() };
         assert!(!found.to_string().contains("foreign"), "{found}");
     }
@@ -148,7 +151,7 @@ verification found differences
     }
 
     #[test]
-    fn a_difference_is_named_by_kind_id_rows_and_fields() {
+    fn a_difference_shows_kind_id_rows_and_fields() {
         let fields =
             vec![field("Age", Some("1"), Some("2")), field("Sex", None, Some("3")), field("Bill", Some("4"), None)];
         let listed = vec![
@@ -169,7 +172,7 @@ verification found differences
     }
 
     #[test]
-    fn nothing_more_is_told_where_all_differences_are_listed() {
+    fn the_note_about_more_differences_is_absent_if_all_are_listed() {
         let listed = vec![difference(Kind::Missing, &[(0, 1)], Vec::new())];
         let found = Verification { missing: 1, listed, ..Verification::default() };
         assert!(!found.to_string().contains("more"), "{found}");

@@ -1,25 +1,26 @@
-//! A dataset: one or more kinds of documents that each row of the sources gives.
+//! A dataset: the kinds of documents that Medlift makes from each row of the sources.
 
 use std::fs;
 use std::path::Path;
 
 use super::{Identity, OnConflict, Shape, Spec, SpecError, from_toml};
 
-/// The kinds of documents of a dataset, and the columns that they need.
+/// A dataset has one or more *kinds* of documents, for example `patient` and `admission`. Each row of the sources gives
+/// one document of each kind. A [`Spec`] describes one kind.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// The fields of all kinds, one kind after another. The columns of a source are bound to them. If there is only one
-    /// kind, this is its spec.
+    /// The fields of all kinds, one kind after another, as if there were only one kind. The columns of a source are
+    /// assigned to these fields. With a single kind, this is the spec of that kind.
     pub columns: Spec,
-    /// The kinds. Each row gives one document of each kind.
+    /// The spec of each kind.
     pub kinds: Vec<Spec>,
 }
 
 impl Dataset {
-    /// Reads a dataset from its TOML text. Messages use `origin` as the name of the text.
+    /// Reads a dataset from its TOML text. Error messages name the text `origin`.
     ///
     /// # Errors
-    /// If the text is wrong.
+    /// The text is not valid TOML or not a valid spec.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SpecError> {
         from_toml::read(text, origin)
     }
@@ -27,14 +28,14 @@ impl Dataset {
     /// Reads a dataset from a file.
     ///
     /// # Errors
-    /// If the file cannot be read, or its text is wrong.
+    /// The file cannot be read, or its text is not a valid spec.
     pub fn from_file(path: &Path) -> Result<Self, SpecError> {
         let text =
             fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
         Self::from_toml(&text, &path.display().to_string())
     }
 
-    /// The dataset of these kinds, of which there is at least one.
+    /// Creates a dataset from its kinds. There must be at least one.
     pub(super) fn of(name: &str, kinds: Vec<Spec>) -> Self {
         if let [only] = &kinds[..] {
             return Self { columns: only.clone(), kinds };
@@ -52,10 +53,10 @@ impl Dataset {
         Self { columns, kinds }
     }
 
-    /// Returns the only kind.
+    /// Returns the only kind of documents.
     ///
     /// # Errors
-    /// If there are several kinds.
+    /// There are several kinds.
     pub fn into_only(mut self) -> Result<Spec, SpecError> {
         match self.kinds.len() {
             1 => Ok(self.kinds.remove(0)),
@@ -63,7 +64,7 @@ impl Dataset {
         }
     }
 
-    /// Returns the kind whose documents go to this collection.
+    /// Returns the kind whose documents are stored in this collection.
     pub fn kind_of(&self, collection: &str) -> Option<&Spec> {
         self.kinds.iter().find(|kind| kind.collection == collection)
     }

@@ -1,12 +1,12 @@
-//! Errors in a spec.
+//! Errors in a spec. A user can correct each of them in the spec's file.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A spec that cannot be used. The message has the form `file:line: key: problem; remedy`.
+/// The error for a spec that cannot be used. The message has the form `file:line: key: problem; remedy`.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// The file could not be read.
+    /// The file cannot be read.
     #[error("{}: reading the dataset spec: {source}; give the path of a readable TOML file", path.display())]
     Unreadable {
         /// The path of the file.
@@ -14,34 +14,34 @@ pub enum SpecError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The text is not TOML.
+    /// The text is not valid TOML.
     #[error("{origin}:{line}: not valid TOML: {problem}; correct the syntax there")]
     NotToml {
-        /// The origin of the spec.
+        /// The name of the text: a path, or `built-in:admissions`.
         origin: String,
         /// Line, from 1.
         line: usize,
         /// The message of the TOML parser.
         problem: String,
     },
-    /// The spec describes several kinds of documents, and one is expected.
+    /// The spec describes several kinds of documents, but the command works with only one.
     #[error("{origin}: the spec describes several documents; this command takes a spec with one")]
     SeveralDocuments {
-        /// The origin of the spec.
+        /// The name of the text.
         origin: String,
     },
     /// A key is missing or unknown, or has an invalid value.
     #[error("{origin}:{line}: {key}: {problem}; {remedy}")]
     Wrong {
-        /// The origin of the spec.
+        /// The name of the text.
         origin: String,
         /// Line, from 1.
         line: usize,
-        /// Dotted key, e.g. `field."Blood Type".values`.
+        /// The dotted key, e.g. `field."Blood Type".values`.
         key: String,
-        /// A description of the error.
+        /// The problem, e.g. `the list is empty`.
         problem: String,
-        /// How to correct it.
+        /// The remedy, e.g. `list it once`.
         remedy: String,
     },
 }

@@ -1,34 +1,34 @@
-//! One field of a dataset, as the spec describes it.
+//! One field of the document, as the spec describes it.
 
 use regex::Regex;
 
 use super::Range;
 
-/// A leaf field of the document.
+/// A field of the document that contains a value or a list of values, not a nested document.
 #[derive(Debug, Clone)]
 pub struct Field {
-    /// Dotted path in the document, e.g. `Blood Type` or `result.value`.
+    /// Dotted path in the document, e.g. `Blood Type` or, inside the document `result`, `result.value`.
     pub name: String,
-    /// The source column. It is the field's name unless the spec gives another. Inside a repeating group, it is the
-    /// path in the group's item.
+    /// The name of the source's column. If the spec does not give it, it is the field's name. For a field of a
+    /// repeating group, it is the path inside one item of the array.
     pub column: String,
-    /// Other names of the source column. Letter case, spaces, underscores and hyphens are ignored, so camelCase
-    /// matches too.
+    /// Other names of the source's column. Names are compared without letter case, spaces, underscores and hyphens:
+    /// `Blood Type`, `blood_type` and `bloodType` are the same name.
     pub aliases: Vec<String>,
     /// The BSON type, and how texts are converted to it.
     pub kind: FieldType,
-    /// Whether a value is required. A list needs at least one item.
+    /// Whether a value is required. A required list must have at least one item.
     pub presence: Presence,
-    /// Whether the field is a list: an array of values.
+    /// True if the field is a list, that is, an array of values.
     pub repeats: bool,
     /// Cleaning rules, in the order in which they are applied.
     pub clean: Vec<Rule>,
-    /// Cell texts that mean "no value". They are compared after trimming, without regard to ASCII case. The empty
-    /// text always means "no value".
+    /// Cell texts that mean "no value", such as `N/A`. They are compared after trimming, and ASCII letter case is
+    /// ignored. The empty text always means "no value", and is not listed here.
     pub null_markers: Vec<String>,
-    /// Conditions that a value must satisfy.
+    /// Conditions that every value except null must satisfy.
     pub constraints: Constraints,
-    /// How much the field reveals about a person.
+    /// How strongly the field identifies a person.
     pub privacy: Privacy,
 }
 
@@ -48,38 +48,40 @@ pub enum FieldType {
     Int32(NumberFormat),
     /// BSON 64-bit integer.
     Int64(NumberFormat),
-    /// BSON double: the nearest one to the decimal text.
+    /// BSON double. The double nearest to the decimal text is stored.
     Double(NumberFormat),
-    /// BSON decimal128. A text that needs more than 34 digits is rejected.
+    /// BSON decimal128. A number with more than 34 digits is rejected.
     Decimal128(NumberFormat),
-    /// BSON boolean, with the texts that mean true and false. Letter case is ignored.
+    /// BSON boolean. The spec lists the texts that mean true and false. Letter case is ignored.
     Bool {
         /// Texts for true.
         truthy: Vec<String>,
         /// Texts for false.
         falsy: Vec<String>,
     },
-    /// BSON datetime at midnight UTC. A text with a time of day other than 00:00 is rejected.
+    /// BSON datetime at midnight UTC. A text with another time of day than 00:00 is rejected.
     Date,
-    /// BSON datetime with milliseconds. It is UTC unless the text contains an offset.
+    /// BSON datetime with milliseconds. A text without an offset from UTC is read as UTC.
     Datetime,
-    /// BSON string from a closed list. Every other spelling of a listed value is replaced by the listed spelling.
+    /// BSON string from a closed list. A listed value in other letter case, or a synonym, is stored in the canonical
+    /// spelling.
     Enum {
-        /// Canonical spellings.
+        /// The canonical spellings.
         values: Vec<String>,
-        /// Other spellings, each with the index of its value.
+        /// Synonyms, each with the index of its value in `values`.
         synonyms: Vec<(String, usize)>,
     },
 }
 
-/// The notation of a number in the source, besides its digits.
+/// How numbers are written in the source, in addition to digits, sign and exponent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NumberFormat {
-    /// Separator between groups of three digits, if the spec allows one: comma, point, apostrophe or space.
+    /// Separator between groups of three digits: comma, point, apostrophe or space. `None` if separators are not
+    /// allowed.
     pub thousands: Option<char>,
-    /// True if the decimal mark is a comma. Otherwise it is a point.
+    /// True if the decimal mark is a comma, false if it is a point.
     pub decimal_comma: bool,
-    /// Currency signs or codes allowed before or after the number, e.g. `$` or `EUR`.
+    /// Currency signs or codes that may be written before or after the number, e.g. `$` or `EUR`.
     pub currency: Vec<String>,
 }
 
@@ -94,24 +96,24 @@ pub enum Presence {
     Optional,
 }
 
-/// A cleaning rule. Trimming is not a rule, because it is always done.
+/// A cleaning rule. Trimming is not among the rules, because every cell is trimmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// Replaces consecutive white space inside the text by one space.
+    /// Replaces each sequence of white space inside the text by one space.
     CollapseWhitespace,
-    /// Unicode normalization form C.
+    /// Applies Unicode normalization form C, so that texts that look equal have equal bytes.
     Nfc,
-    /// Sets the letter case of a person's name, and of the credentials and suffixes after it.
+    /// Corrects the letter case of a person's name, and of degrees and suffixes such as `MD` and `Jr.`.
     PersonName,
-    /// Removes stray commas and "and" from an organisation's name.
+    /// Removes superfluous commas and a superfluous "and" from an organisation's name.
     OrganisationName,
     /// Changes a code to upper or lower case.
     Case(Casing),
-    /// Replaces a negative number by null, after conversion.
+    /// Replaces a negative number by null.
     NullIfNegative,
 }
 
-/// Letter case of a code.
+/// Letter case of a code, such as `ICD` or `icd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Casing {
     /// UPPER CASE.
@@ -135,27 +137,27 @@ impl Rule {
     }
 }
 
-/// Conditions that a value must satisfy after cleaning. Null satisfies all of them.
+/// Conditions that a value must satisfy after cleaning. Null satisfies every condition.
 #[derive(Debug, Clone, Default)]
 pub struct Constraints {
-    /// Smallest and largest allowed value, for numbers.
+    /// For numbers: the smallest and the largest allowed value.
     pub range: Option<Range>,
-    /// Smallest and largest number of characters (Unicode scalar values), for strings.
+    /// For strings: the smallest and the largest number of characters (Unicode scalar values).
     pub length: Option<(u32, u32)>,
-    /// A pattern that the whole text must match, for strings.
+    /// For strings: a pattern that the whole text must match.
     pub pattern: Option<Regex>,
 }
 
-/// How much a field reveals about a person.
+/// How strongly a field identifies a person. `medlift spec fields` and the docs show this class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privacy {
-    /// Names a person or identifies one directly (45 CFR 164.514(b)(2)(i)).
+    /// The field alone identifies a person, for example a name (45 CFR 164.514(b)(2)(i)).
     DirectIdentifier,
-    /// Helps to identify a person in combination with other fields: dates, ages, places.
+    /// The field helps to identify a person if it is combined with other fields: dates, ages, places.
     QuasiIdentifier,
-    /// Health data that does not identify a person.
+    /// The field contains health data that does not identify a person.
     Clinical,
-    /// None of these.
+    /// The field belongs to no other class.
     None,
 }
 
@@ -200,7 +202,7 @@ impl Privacy {
 }
 
 impl NumberFormat {
-    /// Returns true if only digits, sign, decimal point and exponent are allowed.
+    /// Returns true if the spec allows no thousands separator, no decimal comma and no currency.
     pub fn is_plain(&self) -> bool {
         self.thousands.is_none() && !self.decimal_comma && self.currency.is_empty()
     }

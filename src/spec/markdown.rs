@@ -1,12 +1,12 @@
-//! The table of a dataset's fields, for the docs and for `medlift spec fields`.
+//! Writes a dataset's fields as a Markdown table, for the docs and for `medlift spec fields`.
 
 use std::fmt::Write as _;
 
 use super::{Field, FieldType, Group, Node, NumberFormat, Spec};
 
 impl Spec {
-    /// Returns a Markdown table of the fields in document order: name, column, type, presence, rules, constraints,
-    /// privacy.
+    /// Returns a Markdown table with one row per field, in document order. Its columns are name, source column, type,
+    /// presence, cleaning rules, constraints and privacy.
     pub fn fields_table(&self) -> String {
         let mut table = String::from(
             "| Field | Column | Type | Presence | Cleaning | Constraints | Privacy |\n\
@@ -16,7 +16,7 @@ impl Spec {
         table
     }
 
-    /// Adds a row for each field and each repeating group. Arrays have `[]` after their names.
+    /// Adds one row for each field and each repeating group. The name of an array ends in `[]`.
     fn add_rows(&self, nodes: &[Node], prefix: &str, table: &mut String) {
         for node in nodes {
             let mark = if node.is_array() { "[]" } else { "" };

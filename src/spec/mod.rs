@@ -1,6 +1,7 @@
-//! The dataset spec: one description of fields, rules and identity, from which everything else is derived.
+//! The dataset spec describes fields, rules and identity in one TOML file. Cleaning, documents, validator, indexes and
+//! the docs are derived from it.
 //!
-//! A [`Spec`] is immutable and always valid. [`Spec::from_toml`] refuses a wrong file and reports the line, the key
+//! A [`Spec`] is immutable and always valid. [`Spec::from_toml`] refuses an invalid file and reports the line, the key
 //! and the remedy. This module never reads data, never connects to a server, and does not know the command line.
 
 mod dataset;
@@ -27,68 +28,69 @@ pub use source::{Sign, SourceFormat};
 pub use spelling::trim;
 pub(crate) use spelling::{column_key, is_blank, same_spelling};
 
-/// The TOML of the built-in spec, which is used if the user gives no other.
+/// The TOML text of the built-in spec. Medlift uses it if the user gives no spec.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
-/// A dataset: its fields in document order, and the rules between them.
+/// The spec of one kind of document: its fields in document order, and the rules for them.
 #[derive(Debug, Clone)]
 pub struct Spec {
-    /// The dataset's name, as used in the ledger and in messages.
+    /// The name, which the ledger and messages show.
     pub name: String,
-    /// The collection for the documents, unless the user names another.
+    /// The collection for the documents. The user can choose another one on the command line.
     pub collection: String,
-    /// The origin of the spec, for messages: a path or `built-in:admissions`.
+    /// The name of the spec's text in messages: a path, or `built-in:admissions`.
     pub origin: String,
     /// The TOML text, as `medlift spec show` prints it.
     pub text: String,
     /// The fields that contain values, in document order. Fields with the same dotted prefix follow each other.
     pub fields: Vec<Field>,
-    /// The tree of the document.
+    /// The tree of the document, built from the dotted names of the fields.
     pub shape: Shape,
-    /// The fields that identify a record.
+    /// The fields that identify a record, and the rule for conflicts.
     pub identity: Identity,
-    /// Rules between fields.
+    /// Rules that compare two fields.
     pub plausibility: Vec<Plausibility>,
-    /// Secondary indexes. They are built after the first load.
+    /// Secondary indexes. The first load of a collection builds them after it has written the data.
     pub indexes: Vec<Index>,
-    /// The format of the sources, as far as the spec gives it.
+    /// The settings for the sources. Medlift detects what the spec does not set.
     pub source: SourceFormat,
-    /// BLAKE3 hash of the TOML text, in hexadecimal. The ledger uses it to detect a changed spec.
+    /// BLAKE3 hash of the TOML text, in hexadecimal. With it the ledger sees whether the spec has changed.
     pub hash: String,
 }
 
-/// The fields from which a record's `_id` is calculated, and the rule for records that have the same `_id` and differ
-/// in other fields.
+/// The fields from which a record's `_id` is computed. Two records with equal values in these fields have the same
+/// `_id`. If they differ in another field, they are in conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Indices into [`Spec::fields`], ascending. By default all fields. A repeating group is listed with all its fields.
+    /// Indices into [`Spec::fields`], ascending. By default, all fields. A repeating group is included with all of its
+    /// fields or not at all.
     pub fields: Vec<usize>,
-    /// The rule for a conflict.
+    /// The rule for records in conflict.
     pub on_conflict: OnConflict,
 }
 
-/// The rule for a record whose identity is taken by a different record.
+/// What happens to a record if a different record has the same identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
-    /// The first record is kept. The later one is counted as a conflict.
+    /// The first record stays. The later one is counted as a conflict.
     KeepFirst,
     /// The later record replaces the earlier one.
     KeepLast,
-    /// The first record is kept. The later one is written to the reject file.
+    /// The first record stays. The later one is written to the reject file.
     Reject,
 }
 
-/// A rule between two fields of one record: `left` must not be later or greater than `right`. The rule is satisfied
-/// if either value is null.
+/// A rule between two fields of one record: the value of `left` must not be later or greater than the value of `right`.
+/// If one of the two values is null, the rule is satisfied.
 #[derive(Debug, Clone)]
 pub struct Plausibility {
-    /// The rule's name, as used in the reject file and the summary.
+    /// The rule's name, which the reject file and the summary show.
     pub name: String,
-    /// Index of the field that must be less than or equal to the other.
+    /// Index of the field with the smaller value.
     pub left: usize,
-    /// Index of the field that must be greater than or equal to the other.
+    /// Index of the field with the larger value.
     pub right: usize,
-    /// Whether a violation rejects the row or is only counted.
+    /// Whether a row that breaks the rule is rejected or only counted.
     pub severity: Severity,
 }
 
@@ -97,7 +99,7 @@ pub struct Plausibility {
 pub enum Severity {
     /// The row is rejected.
     Reject,
-    /// The row is loaded, and the violation is counted.
+    /// The row is loaded. The summary shows how many such rows there are.
     Warn,
 }
 
@@ -117,33 +119,34 @@ impl Spec {
     ///
     /// # Panics
     ///
-    /// Never: a test checks that the built-in text is valid.
+    /// Never, because a test checks that the built-in text is valid.
     pub fn built_in() -> Self {
-        Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is tested to be right")
+        Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is valid, which a test checks")
     }
 
-    /// Reads the spec of a single kind of document from its TOML text. Messages use `origin` as the name of the text.
+    /// Reads the spec of a dataset with one kind of document from its TOML text. Error messages name the text `origin`.
     ///
     /// # Errors
-    /// If the text is wrong, or describes several kinds of documents.
+    /// The text is not a valid spec, or describes several kinds of documents.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SpecError> {
         Dataset::from_toml(text, origin)?.into_only()
     }
 
-    /// Reads the spec of a single kind of document from a file.
+    /// Reads the spec of a dataset with one kind of document from a file.
     ///
     /// # Errors
-    /// The same as for [`from_toml`](Self::from_toml), and if the file cannot be read.
+    /// The file cannot be read, or [`from_toml`](Self::from_toml) fails for its text.
     pub fn from_file(path: &Path) -> Result<Self, SpecError> {
         Dataset::from_file(path)?.into_only()
     }
 
-    /// Returns the columns of the source. If no group repeats, each field has one, in the order of the fields.
+    /// Returns the columns of the source. Each field has one column, and so has each repeating group as a whole. The
+    /// order is that of the document.
     pub fn columns(&self) -> Vec<Column<'_>> {
         self.shape.columns(&self.shape.roots, &self.fields)
     }
 
-    /// Returns the columns of the items of a repeating group with these elements.
+    /// Returns the columns inside an item of a repeating group. `children` are the elements of the group.
     pub fn columns_of<'s>(&'s self, children: &'s [Node]) -> Vec<Column<'s>> {
         self.shape.columns(children, &self.fields)
     }

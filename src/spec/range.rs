@@ -1,32 +1,33 @@
-//! Ranges of numbers. The bounds are stored exactly as the spec writes them.
+//! Ranges of numbers. The bounds are stored exactly as they are written in the spec.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 /// Largest number of digits in a BSON decimal128.
 const DIGITS_MAX: usize = 34;
-/// Largest absolute exponent of a bound. Every bound within it fits a BSON decimal128, however its digits are
-/// written.
+/// Largest absolute value of a bound's exponent. Every bound within this limit can be stored as a BSON decimal128.
 const EXPONENT_MAX: i32 = 6000;
-/// Added to the exponent in BSON, so that the stored exponent is never negative (BSON decimal128 specification).
+/// BSON stores the exponent plus this number, so that the stored exponent is never negative (BSON decimal128
+/// specification).
 const BIAS: i32 = 6176;
-/// Number of bits below the exponent in BSON.
+/// Number of the bits of a BSON decimal128 that are below the exponent.
 const COEFFICIENT_BITS: u32 = 113;
 
-/// A finite decimal number of at most 34 digits: `coefficient` × 10^`exponent`.
+/// A finite decimal number with at most 34 digits: `coefficient` × 10^`exponent`.
 #[derive(Debug, Clone, Copy)]
 pub struct Decimal {
-    /// True for a negative number. A zero may also have a minus sign.
+    /// True if the number has a minus sign. A zero can have one too.
     pub negative: bool,
-    /// The digits, as a number below 10^34.
+    /// The digits as an integer below 10^34.
     pub coefficient: u128,
     /// The power of ten.
     pub exponent: i32,
 }
 
 impl Decimal {
-    /// Decodes the 16 bytes of a BSON decimal128. Returns `None` for an infinity, a NaN, and the long form. No
-    /// encoder writes the long form, because its coefficient would have more than 34 digits (IEEE 754-2008, 3.5.2).
+    /// Decodes the 16 bytes of a BSON decimal128. Returns `None` for an infinity and a NaN. Also returns `None` for the
+    /// encoding with a longer coefficient, which no encoder writes, because its coefficient has more than 34 digits
+    /// (IEEE 754-2008, 3.5.2).
     pub fn from_bson(bytes: [u8; 16]) -> Option<Self> {
         let bits = u128::from_le_bytes(bytes);
         let coefficient = bits & ((1 << COEFFICIENT_BITS) - 1);
@@ -35,13 +36,14 @@ impl Decimal {
         is_plain.then_some(Self { negative: bits >> 127 == 1, coefficient, exponent })
     }
 
-    /// Returns the 16 bytes of a BSON decimal128. BSON must support the exponent, as it does for every bound.
+    /// Returns the 16 bytes of a BSON decimal128. The exponent must be one that BSON can store. The exponent of every
+    /// bound is.
     pub fn to_bson(self) -> [u8; 16] {
         let exponent = u128::from((self.exponent + BIAS).unsigned_abs()) << COEFFICIENT_BITS;
         (u128::from(self.negative) << 127 | exponent | self.coefficient).to_le_bytes()
     }
 
-    /// Compares two numbers exactly. Trailing zeros and the sign of a zero are ignored.
+    /// Compares two numbers by their exact values. Trailing zeros do not matter, and -0 equals 0.
     pub fn compare(self, other: Self) -> Ordering {
         match (self.sign(), other.sign()) {
             (1, 1) => self.compare_magnitude(other),
@@ -58,9 +60,9 @@ impl Decimal {
         }
     }
 
-    /// Compares the magnitudes of two numbers that are not zero. Numbers with the same number of digits before the
-    /// decimal point are scaled to the same exponent and compared by their digits. The scaled digits stay below
-    /// 10^34.
+    /// Compares the absolute values of two numbers that are not zero. The number with more digits before the decimal
+    /// point is larger. With equally many, both numbers are scaled to the same exponent and their digits are compared.
+    /// Scaled digits stay below 10^34.
     fn compare_magnitude(self, other: Self) -> Ordering {
         let digits = |number: Self| number.coefficient.ilog10().cast_signed();
         let scaled = |number: Self, to: Self| {
@@ -71,8 +73,8 @@ impl Decimal {
             .then_with(|| scaled(self, other).cmp(&scaled(other, self)))
     }
 
-    /// Parses a number in TOML notation without underscores: sign, digits, point, exponent. Returns `None` for a
-    /// number with more than 34 digits, and for one too large or too small for any field.
+    /// Parses a number in TOML notation without underscores: sign, digits, point, exponent. Returns `None` if the
+    /// number has more than 34 digits, or is too large or too small for every type of field.
     pub(super) fn from_toml(text: &str) -> Option<Self> {
         let negative = text.starts_with('-');
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -80,7 +82,7 @@ impl Decimal {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = format!("{whole}{fraction}");
         let digits = digits.trim_start_matches('0');
-        // Trailing zeros are removed only if there are too many digits.
+        // Trailing zeros are removed only if the number has more digits than allowed.
         let kept = if digits.len() > DIGITS_MAX { digits.trim_end_matches('0') } else { digits };
         let places = i32::try_from(fraction.len()).ok()? - i32::try_from(digits.len() - kept.len()).ok()?;
         let exponent = power.parse::<i32>().ok()?.checked_sub(places)?;
@@ -88,27 +90,27 @@ impl Decimal {
         (kept.len() <= DIGITS_MAX && exponent.abs() <= EXPONENT_MAX).then_some(Self { negative, coefficient, exponent })
     }
 
-    /// Returns the nearest double.
+    /// Returns the double nearest to the number.
     pub(super) fn to_double(self) -> f64 {
         let sign = if self.negative { "-" } else { "" };
         format!("{sign}{}e{}", self.coefficient, self.exponent).parse().unwrap_or(f64::NAN)
     }
 
-    /// Returns the largest whole number that is not greater than this number. Far outside the range of `i64`, only
-    /// the sign is correct.
+    /// Returns the largest integer that is not greater than the number. If the number is far outside the range of
+    /// `i64`, only the sign of the result is correct.
     fn floor(self) -> i128 {
         let (whole, has_fraction) = self.magnitude();
         if self.negative { -whole - i128::from(has_fraction) } else { whole }
     }
 
-    /// Returns the smallest whole number that is not less than this number. Far outside the range of `i64`, only the
-    /// sign is correct.
+    /// Returns the smallest integer that is not less than the number. If the number is far outside the range of `i64`,
+    /// only the sign of the result is correct.
     fn ceil(self) -> i128 {
         let (whole, has_fraction) = self.magnitude();
         if self.negative { -whole } else { whole + i128::from(has_fraction) }
     }
 
-    /// Returns the whole part without its sign, and whether there are other digits than 0 after the decimal point.
+    /// Returns the integer part without its sign, and true if the number has a fraction.
     fn magnitude(self) -> (i128, bool) {
         let power = 10_u128.checked_pow(self.exponent.unsigned_abs());
         let (whole, rest) = match power {
@@ -120,7 +122,8 @@ impl Decimal {
     }
 }
 
-/// Writes plain digits if they preserve the exponent, otherwise BSON's notation: `1.50`, `0.007`, `15E+3`.
+/// Formats the number: in plain digits if the exponent is not positive (`1.50`, `0.007`), otherwise with the exponent
+/// (`15E+3`).
 impl fmt::Display for Decimal {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let sign = if self.negative { "-" } else { "" };
@@ -196,19 +199,20 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The smallest and the largest allowed number of a field, in the field's own type.
+/// The smallest and the largest allowed number of a field. They have the field's own type, so that comparisons are
+/// exact.
 #[derive(Debug, Clone, Copy)]
 pub enum Range {
-    /// For int32 and int64. `i64::MIN` and `i64::MAX` mean no bound.
+    /// For int32 and int64 fields. `i64::MIN` and `i64::MAX` mean that there is no bound.
     Whole(i64, i64),
-    /// For double. Infinite means no bound.
+    /// For double fields. An infinite bound means that there is no bound.
     Double(f64, f64),
-    /// For decimal128. `None` means no bound.
+    /// For decimal128 fields. `None` means that there is no bound.
     Decimal(Option<Decimal>, Option<Decimal>),
 }
 
 impl Range {
-    /// Returns the range of whole numbers between the bounds, or `None` if there are none.
+    /// Returns the range of the integers between the bounds, or `None` if no integer is between them.
     pub(super) fn whole(least: Bound, most: Bound) -> Option<Self> {
         let (smallest, largest) = (i128::from(i64::MIN), i128::from(i64::MAX));
         let least = least.finite().map_or(if least.place() == 0 { smallest } else { largest + 1 }, Decimal::ceil);
@@ -222,22 +226,22 @@ impl Range {
         Self::Double(least.to_double(), most.to_double())
     }
 
-    /// Returns the range of decimal numbers between the bounds, exactly.
+    /// Returns the range of decimal numbers between the bounds. Nothing is rounded.
     pub(super) const fn decimal(least: Bound, most: Bound) -> Self {
         Self::Decimal(least.finite(), most.finite())
     }
 
-    /// Returns true if the integer is within the range.
+    /// Returns true if the integer is within the range. A range of another type does not restrict it.
     pub fn has_whole(&self, number: i64) -> bool {
         !matches!(self, Self::Whole(least, most) if !(least..=most).contains(&&number))
     }
 
-    /// Returns true if the double is within the range.
+    /// Returns true if the double is within the range. A range of another type does not restrict it.
     pub fn has_double(&self, number: f64) -> bool {
         !matches!(self, Self::Double(least, most) if !(least..=most).contains(&&number))
     }
 
-    /// Returns true if the decimal number is within the range.
+    /// Returns true if the decimal number is within the range. A range of another type does not restrict it.
     pub fn has_decimal(&self, number: Decimal) -> bool {
         let Self::Decimal(least, most) = self else { return true };
         least.is_none_or(|least| number.compare(least).is_ge()) && most.is_none_or(|most| number.compare(most).is_le())
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_keep_what_the_spec_says() {
+    fn bounds_are_stored_as_the_spec_writes_them() {
         for text in ["0.1", "-12.5", "9007199254740993", "0.30000000000000004"] {
             let bound = decimal(text);
             assert_eq!(bound.to_string(), text);
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_holds_both_its_ends_and_nothing_beyond() {
+    fn a_range_includes_both_of_its_ends() {
         let at = |text| Bound::At(decimal(text));
         let both = Range::decimal(at("-0.5"), at("0.5"));
         for (number, expected) in [("-0.5", true), ("-0.51", false), ("0.50", true), ("0.51", false), ("0", true)] {
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_written_with_its_ends() {
+    fn a_range_is_formatted_as_smallest_to_largest() {
         let at = |text| Bound::At(decimal(text));
         let whole = |least, most| Range::whole(least, most).expect("some number").to_string();
         assert_eq!(whole(at("0"), at("130")), "0 to 130");

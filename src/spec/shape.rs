@@ -1,24 +1,26 @@
-//! The tree of the document. Only this file takes dotted names apart.
+//! The tree of the document: which values, lists and nested documents it contains. Only this file splits dotted names
+//! at their dots.
 
 use std::ops::Range;
 
 use super::{Field, Presence, column_key};
 
-/// A group of fields that repeats. In the document it is an array of nested documents.
+/// A group of fields that repeats: in the document it is an array of nested documents. For example, the group `names`
+/// with the fields `names.family` and `names.given`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// Dotted name in the document.
     pub name: String,
-    /// The source's column, or the path in JSON. Its value is an array of objects. Inside another repeating group, the
-    /// path begins at that group's item.
+    /// The name of the source's column, or the path in JSON. The column's value is an array of objects. For a group
+    /// inside another repeating group, the path starts at an item of the outer group.
     pub column: String,
     /// Other names of the column.
     pub aliases: Vec<String>,
-    /// Whether the column must exist, and the array must have an item.
+    /// Whether the column must exist. If it is required, the array must have at least one item.
     pub presence: Presence,
 }
 
-/// One element of the document.
+/// One element of the document: a value, a list, or a nested document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// A single value.
@@ -35,48 +37,48 @@ pub enum Node {
         /// Index into the spec's fields.
         field: usize,
     },
-    /// A nested document, or an array of them.
+    /// A nested document, or an array of nested documents.
     Group {
         /// Name of the element.
         name: String,
-        /// Index into [`Shape::groups`] if the element is an array.
+        /// Index into [`Shape::groups`] if the element is an array. `None` if it is a single nested document.
         repeats: Option<usize>,
         /// The elements of the nested document.
         children: Vec<Node>,
     },
 }
 
-/// The elements of the document in their order.
+/// The tree of the document. The elements are in document order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     /// The elements on the first level.
     pub roots: Vec<Node>,
-    /// The groups that repeat.
+    /// The groups that repeat. An element of the tree refers to its group by index.
     pub groups: Vec<Group>,
     /// The first field of each document. A row gives several documents if the trees of several kinds were joined.
     first_fields: Vec<usize>,
 }
 
-/// A column of the source: the values of one field, or a whole array. Columns inside the items of a repeating group are
-/// the keys of these items.
+/// A column of the source. It contains the values of one field, or a whole array. Inside the items of a repeating
+/// group, a column is a key of the item.
 #[derive(Debug, Clone)]
 pub struct Column<'s> {
-    /// Dotted name in the document, or in the item of the group that contains the column.
+    /// Dotted name in the document. For a column inside the items of a group, it is the name in the item.
     pub name: String,
-    /// The name in the source.
+    /// The column's name in the source.
     pub column: &'s str,
-    /// Other names in the source.
+    /// Other names of the column in the source.
     pub aliases: &'s [String],
     /// Whether the column must exist.
     pub presence: Presence,
-    /// The field; for a group, its first field.
+    /// Index of the field. For a repeating group, it is the index of the group's first field.
     pub field: usize,
-    /// The element of the document. It is not a group that does not repeat.
+    /// The element of the document: a value, a list, or a group that repeats.
     pub node: &'s Node,
 }
 
 impl Shape {
-    /// Builds the tree from the names of the fields. Fields with the same prefix must follow each other.
+    /// Builds the tree from the dotted names of the fields. Fields with the same prefix must follow each other.
     pub fn new(fields: &[Field], groups: Vec<Group>) -> Self {
         let mut shape = Self { roots: Vec::new(), groups, first_fields: vec![0] };
         let mut roots = Vec::new();
@@ -87,8 +89,8 @@ impl Shape {
         shape
     }
 
-    /// Joins the trees of several documents, each with its number of fields. The fields of the documents follow each
-    /// other.
+    /// Joins the trees of several kinds of documents into one. Each tree comes with its number of fields, because the
+    /// fields are numbered one kind after another.
     pub(super) fn joined<'s>(shapes: impl Iterator<Item = (&'s Self, usize)>) -> Self {
         let mut joined = Self { roots: Vec::new(), groups: Vec::new(), first_fields: Vec::new() };
         let mut first_field = 0;
@@ -102,7 +104,8 @@ impl Shape {
         joined
     }
 
-    /// Adds a field to the elements `nodes`, whose names begin at byte `start` of the field's dotted name.
+    /// Adds a field to the elements `nodes` of one level. The names on this level begin at byte `start` of the field's
+    /// dotted name.
     fn add(&self, nodes: &mut Vec<Node>, field: &Field, index: usize, start: usize) {
         let Some((first, _)) = field.name[start..].split_once('.') else {
             let name = field.name[start..].to_owned();
@@ -123,8 +126,8 @@ impl Shape {
         }
     }
 
-    /// Returns the source's columns for the elements `nodes`: those of the document, or those of a repeating group's
-    /// items.
+    /// Returns the source's columns for the elements `nodes`. Pass the elements of the document for its columns, or
+    /// those of a repeating group for the columns of its items.
     pub fn columns<'s>(&'s self, nodes: &'s [Node], fields: &'s [Field]) -> Vec<Column<'s>> {
         let mut columns = Vec::new();
         self.add_columns(nodes, "", fields, &mut columns);
@@ -157,14 +160,14 @@ impl Shape {
         }
     }
 
-    /// Returns the dotted names of the arrays that contain the values of `field`, outermost first. The last one is the
-    /// field itself if it is a list.
+    /// Returns the dotted names of the arrays that contain the field's values, outermost first. If the field is a list,
+    /// it is the last one.
     pub fn arrays_of<'f>(&self, field: &'f Field) -> Vec<&'f str> {
         let list = field.repeats.then_some(field.name.as_str());
         prefixes(&field.name).filter(|prefix| self.is_array(prefix)).chain(list).collect()
     }
 
-    /// Returns the field's dotted name with `[]` after each array: `names[].given[]`.
+    /// Returns the field's dotted name with `[]` after the name of each array, e.g. `names[].given[]`.
     pub fn marked_name(&self, field: &Field) -> String {
         let list = field.repeats.then_some(field.name.as_str());
         let mut marked = String::new();
@@ -188,7 +191,7 @@ impl Shape {
 }
 
 impl Column<'_> {
-    /// Returns the keys of its names in the source.
+    /// Returns the column's names, without letter case and separators.
     pub fn keys(&self) -> impl Iterator<Item = String> {
         self.aliases.iter().map(String::as_str).chain([self.column]).map(column_key)
     }
@@ -223,7 +226,8 @@ impl Node {
         }
     }
 
-    /// Returns the element with the indices of its fields and groups increased.
+    /// Returns a copy of the element with larger indices. `fields` and `groups` are added to the indices of fields and
+    /// groups.
     fn moved(&self, fields: usize, groups: usize) -> Self {
         match self {
             Self::Leaf { name, field } => Self::Leaf { name: name.clone(), field: field + fields },
@@ -242,7 +246,7 @@ impl Node {
     }
 }
 
-/// Returns the parts of a dotted name.
+/// Splits a dotted name at its dots.
 pub(super) fn parts(name: &str) -> impl Iterator<Item = &str> {
     name.split('.')
 }
@@ -252,7 +256,8 @@ pub(super) fn prefixes(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('.').map(|(dot, _)| &name[..dot])
 }
 
-/// Returns the part of a dotted name that names the element inside the item of the nearest repeating group.
+/// Returns the part of a dotted name after the innermost repeating group. For `names.used.start`, if `names` repeats,
+/// that is `used.start`.
 pub(super) fn name_in_item<'n>(name: &'n str, groups: &[Group]) -> &'n str {
     let outer = prefixes(name).filter(|prefix| groups.iter().any(|group| group.name == **prefix)).last();
     outer.map_or(name, |outer| &name[outer.len() + 1..])
@@ -276,7 +281,7 @@ mod tests {
         ];
         let groups = [group("names", "name"), group("names.used.periods", "use.period")];
         let text = format!("name = 'x'\n{}{}", groups.concat(), fields.concat());
-        Spec::from_toml(&text, "test").expect("a right spec")
+        Spec::from_toml(&text, "test").expect("a valid spec")
     }
 
     #[test]

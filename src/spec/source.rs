@@ -1,29 +1,31 @@
-//! The `[source]` settings: the format of a dataset's files, as far as it is not detected.
+//! The `[source]` settings of a spec: how the dataset's files are written. Medlift detects some of the settings if they
+//! are missing.
 
-/// The format of a dataset's sources. Options on the command line take precedence.
+/// How the dataset's sources are written. Options on the command line take precedence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceFormat {
-    /// The delimiter. It is detected if this is `None`.
+    /// The delimiter. If it is `None`, Medlift detects it.
     pub delimiter: Option<u8>,
-    /// The quote. It is determined from the first rows if this is `None`.
+    /// The quote character. If it is `None`, Medlift decides from the first rows.
     pub quote: Option<Sign>,
-    /// The escape character. There is none if this is `None`.
+    /// The escape character. `None` means that there is no escape character.
     pub escape: Option<Sign>,
-    /// True if a cell that looks like complete rows is text.
+    /// True if a quoted cell whose lines look like rows is accepted as text. If false, such a row is rejected.
     pub multiline_cells: bool,
 }
 
-/// A setting for a special character in delimited text, which can also be "none".
+/// A character with a special function in delimited text, such as the quote, or `none` if no character has the
+/// function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
     /// No character has this function.
     None,
-    /// This character has the function.
+    /// This character has the function, for example `"` as the quote.
     Byte(u8),
 }
 
 impl Sign {
-    /// Parses a sign from the command line or a spec: `none`, or one ASCII punctuation character.
+    /// Parses a setting from the command line or a spec: `none`, or one ASCII punctuation character.
     pub fn from_text(text: &str) -> Option<Self> {
         match text.as_bytes() {
             b"none" => Some(Self::None),
@@ -32,7 +34,7 @@ impl Sign {
         }
     }
 
-    /// Returns the character, if there is one.
+    /// Returns the character, or `None` if no character has the function.
     pub const fn byte(self) -> Option<u8> {
         match self {
             Self::None => None,

@@ -1,15 +1,15 @@
-//! Compares names and values without regard to spelling, and finds the known word that is most similar to an unknown
-//! one.
+//! Compares names and values without regard to their spelling. Suggests the known word that is most similar to an
+//! unknown one.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Returns true if a character is white space: white space in Unicode, or one of the invisible characters that
-/// exports leave at the edge of a cell (byte order mark, zero-width space, word joiner).
+/// Returns true if a character is white space. Invisible characters that some programs export at the start or end of a
+/// cell count as white space: byte order mark, zero-width space, word joiner.
 pub(crate) fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}')
 }
 
-/// Removes the white space around the text, as for cells.
+/// Removes the white space around a text. Every cell is trimmed like this.
 #[inline]
 pub fn trim(text: &str) -> &str {
     match text.as_bytes() {
@@ -18,21 +18,21 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// Returns the key of a column's name. The key ignores letter case, white space, underscores and hyphens: `Blood
-/// Type`, `blood_type`, `bloodType` and `BLOOD-TYPE` have the key `bloodtype`. Two columns with equal keys are the
-/// same column.
+/// Returns the key of a column's name. Two columns with the same key are the same column. The key ignores letter case,
+/// white space, underscores and hyphens: `Blood Type`, `blood_type`, `bloodType` and `BLOOD-TYPE` all have the key
+/// `bloodtype`.
 pub(crate) fn column_key(name: &str) -> String {
     let ignored = |c: char| is_blank(c) || matches!(c, '_' | '-');
     name.nfc().filter(|&c| !ignored(c)).flat_map(char::to_lowercase).collect()
 }
 
-/// Returns true if two texts differ at most in letter case.
+/// Returns true if two texts are equal apart from letter case.
 pub(crate) fn same_spelling(left: &str, right: &str) -> bool {
     left.eq_ignore_ascii_case(right)
         || !left.is_ascii() && left.chars().flat_map(char::to_lowercase).eq(right.chars().flat_map(char::to_lowercase))
 }
 
-/// Returns the known word that is most similar to `word`, if one is similar enough.
+/// Returns the known word that is most similar to `word`. Returns `None` if no known word is similar enough.
 pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let wanted = column_key(word);
     known
@@ -47,7 +47,8 @@ pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance: the number of characters to insert, delete or replace.
+/// Returns the Levenshtein distance: the number of characters to insert, delete or replace to change one text into the
+/// other.
 fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -23,7 +23,7 @@ const SEED: [(&str, &str); 15] = [
 ];
 
 #[test]
-fn built_in_spec_is_the_seeds_document() {
+fn the_built_in_spec_has_the_admissions_fields() {
     let spec = Spec::built_in();
     let fields: Vec<(&str, &str)> = spec.fields.iter().map(|field| (&*field.name, field.kind.name())).collect();
     assert_eq!(fields, SEED);
@@ -41,8 +41,8 @@ fn data(path: &str) -> PathBuf {
 }
 
 #[test]
-fn a_quite_different_dataset_is_another_spec() {
-    let spec = Spec::from_file(&data("laboratory.toml")).expect("a right spec");
+fn a_spec_can_describe_a_dataset_other_than_admissions() {
+    let spec = Spec::from_file(&data("laboratory.toml")).expect("a valid spec");
     assert_eq!((spec.name.as_str(), spec.collection.as_str()), ("laboratory", "lab_results"));
     assert_eq!(spec.identity, Identity { fields: vec![0, 1], on_conflict: OnConflict::KeepLast });
     let value = spec.fields.iter().find(|field| field.name == "result.value").expect("a field");
@@ -55,7 +55,7 @@ fn a_quite_different_dataset_is_another_spec() {
     assert!(order.is_match("AB123456") && !order.is_match("AB1234567") && !order.is_match("xAB123456"));
 }
 
-/// Every `tests/data/spec/wrong/*.toml` must be refused with the message in the `.txt` file next to it.
+/// Each `tests/data/spec/wrong/*.toml` is refused with the message in the `.txt` file beside it.
 #[test]
 fn wrong_specs_are_refused_with_place_and_remedy() {
     let mut cases: Vec<PathBuf> = fs::read_dir(data("wrong"))
@@ -76,7 +76,7 @@ fn wrong_specs_are_refused_with_place_and_remedy() {
 
 #[test]
 fn a_dataset_with_several_documents_has_the_fields_of_all() {
-    let dataset = Dataset::from_file(&data("two_documents.toml")).expect("a right spec");
+    let dataset = Dataset::from_file(&data("two_documents.toml")).expect("a valid spec");
     let kinds: Vec<_> = dataset.kinds.iter().map(|kind| (kind.name.as_str(), kind.collection.as_str())).collect();
     assert_eq!(kinds, [("admission", "stays"), ("doctor", "doctors")]);
     let names: Vec<&str> = dataset.columns.fields.iter().map(|field| field.name.as_str()).collect();
@@ -91,7 +91,7 @@ fn a_dataset_with_several_documents_has_the_fields_of_all() {
 }
 
 #[test]
-fn null_markers_of_a_dataset_hold_for_documents_without_their_own() {
+fn documents_without_null_markers_use_those_of_the_dataset() {
     let document = |name: &str, markers: &str| {
         format!(
             "[[document]]\nname = '{name}'\n{markers}\n[[document.field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n"
@@ -99,7 +99,7 @@ fn null_markers_of_a_dataset_hold_for_documents_without_their_own() {
     };
     let text =
         format!("name = 'x'\nnull_markers = ['-']\n{}{}", document("b", ""), document("c", "null_markers = ['?']"));
-    let dataset = Dataset::from_toml(&text, "test").expect("a right spec");
+    let dataset = Dataset::from_toml(&text, "test").expect("a valid spec");
     let markers: Vec<&[String]> = dataset.kinds.iter().map(|kind| &kind.fields[0].null_markers[..]).collect();
     assert_eq!(markers, [["-"], ["?"]]);
 }
@@ -119,7 +119,7 @@ fn the_documented_table_of_fields_is_current() {
 }
 
 #[test]
-fn a_spec_says_how_its_sources_are_written() {
+fn the_source_table_sets_delimiter_quote_and_escape() {
     let read = |table: &str| {
         let field = "[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
         Spec::from_toml(&format!("name = 'x'\n{table}\n{field}"), "test").map(|spec| spec.source)
@@ -136,7 +136,7 @@ fn a_spec_says_how_its_sources_are_written() {
     assert_eq!(read("[source]\nquote = \"'\"").unwrap().quote, Some(Sign::Byte(b'\'')));
 }
 
-/// A spec of two fields, `a` and `b`, with `more` behind them.
+/// Reads a spec with two fields, `a` and `b`. `more` is appended to its text.
 fn small(more: &str) -> Result<Spec, String> {
     let field = |name| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n");
     let text = format!("name = 'x'\nnull_markers = ['-']\n{}{}{more}", field("a"), field("b"));
@@ -144,7 +144,7 @@ fn small(more: &str) -> Result<Spec, String> {
 }
 
 #[test]
-fn a_spec_that_says_nothing_has_these_defaults() {
+fn a_minimal_spec_has_these_defaults() {
     let more = "[[field]]\nname = 'c'\ntype = 'int32'\nprivacy = 'none'\nnull_markers = ['?']\n\
                 [[index]]\nname = 'i'\nkeys = ['a', '-b']\n[[plausibility]]\nname = 'p'\nleft = 'a'\nright = 'b'\n";
     let spec = small(more).unwrap();
@@ -163,7 +163,7 @@ fn a_spec_that_says_nothing_has_these_defaults() {
 }
 
 #[test]
-fn an_identity_is_kept_in_the_order_of_the_fields() {
+fn identity_fields_are_sorted_in_document_order() {
     let identity = |table: &str| small(&format!("[identity]\n{table}\n")).unwrap().identity;
     let keep_first = |fields: &[usize]| Identity { fields: fields.to_vec(), on_conflict: OnConflict::KeepFirst };
     assert_eq!(identity("fields = ['b', 'a']"), keep_first(&[0, 1]));
@@ -193,7 +193,7 @@ fn indexes_are_limited_as_the_server_limits_them() {
 }
 
 #[test]
-fn lengths_and_ranges_hold_the_numbers_that_were_written() {
+fn lengths_and_ranges_are_read_exactly() {
     let more = "[[field]]\nname = 's'\ntype = 'string'\nprivacy = 'none'\nlength = [0, 80]\n\
                 [[field]]\nname = 'd'\ntype = 'double'\nprivacy = 'none'\nrange = [-0.5, inf]\n";
     let spec = small(more).unwrap();
@@ -221,13 +221,13 @@ fn a_pipe_does_not_end_a_cell_of_the_table() {
     assert!(spec.fields_table().contains("| x\\|y | x\\|y | int32 |"), "{}", spec.fields_table());
 }
 
-/// The message with which a spec with a field `f` of these keys is refused.
+/// Returns the message for a spec in which the field `f` has these keys.
 fn refused_field(keys: &str) -> String {
     small(&format!("[[field]]\nname = 'f'\nprivacy = 'none'\n{keys}\n")).expect_err(keys)
 }
 
 #[test]
-fn a_null_marker_is_no_value_that_the_field_knows() {
+fn a_null_marker_cannot_be_a_value_of_the_field() {
     for keys in [
         "type = 'bool'\nnull_markers = ['Y']",
         "type = 'bool'\nnull_markers = ['?', 'NO']",
@@ -239,10 +239,10 @@ fn a_null_marker_is_no_value_that_the_field_knows() {
 }
 
 #[test]
-fn synonyms_differ_from_values_and_from_each_other_in_more_than_case() {
+fn synonyms_that_differ_only_in_letter_case_are_refused() {
     for synonyms in ["{ 'A' = 'b' }", "{ 'x' = 'a', 'X' = 'b' }"] {
         let message = refused_field(&format!("type = 'enum'\nvalues = ['a', 'b']\nsynonyms = {synonyms}"));
-        assert!(message.contains("differs from another spelling in case only"), "{message}");
+        assert!(message.contains("differs from another spelling only in letter case"), "{message}");
     }
 }
 
@@ -258,7 +258,7 @@ fn an_index_key_with_a_hyphen_may_be_a_field_of_that_name() {
 }
 
 #[test]
-fn two_indexes_cannot_have_the_same_keys_wherever_they_stand() {
+fn two_indexes_cannot_have_the_same_keys() {
     let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
     let three = |keys: &str| small(&(index("i", "'a'") + &index("j", "'b'") + &index("k", keys)));
     assert!(three("'a'").unwrap_err().contains("the index `i` has these keys"));
@@ -281,7 +281,7 @@ fn a_collection_has_a_name_that_the_server_allows() {
 }
 
 #[test]
-fn signs_of_a_source_differ() {
+fn delimiter_quote_and_escape_must_differ() {
     let read = |table: &str| small(&format!("[source]\n{table}\n"));
     for table in ["delimiter = ','\nquote = ','", "delimiter = '|'\nescape = '|'", "quote = '\"'\nescape = '\"'"] {
         assert!(read(table).unwrap_err().contains("one character cannot have two meanings"), "{table}");
@@ -293,20 +293,20 @@ fn signs_of_a_source_differ() {
 }
 
 #[test]
-fn a_name_leads_through_sixty_documents_and_no_more() {
+fn a_name_can_have_sixty_nested_documents_and_no_more() {
     let named = |parts: usize| {
         let name = vec!["p"; parts].join(".");
         small(&format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n"))
     };
     assert!(named(61).is_ok());
-    assert!(named(62).unwrap_err().contains("more than 60 documents"));
+    assert!(named(62).unwrap_err().contains("more than 60 nested documents"));
 }
 
 #[test]
-fn a_currency_is_no_part_of_a_number() {
+fn a_currency_cannot_look_like_part_of_a_number() {
     let currency = |sign: &str| format!("type = 'double'\ncurrency = ['$', \"{sign}\"]");
     for sign in ["", "5", "E5", "+", "-", ".", ",", "'", " ", "U S"] {
-        assert!(refused_field(&currency(sign)).contains("cannot be told from the number beside it"), "{sign}");
+        assert!(refused_field(&currency(sign)).contains("cannot be distinguished from the number beside it"), "{sign}");
     }
     assert!(small(&format!("[[field]]\nname = 'f'\nprivacy = 'none'\n{}", currency("EUR"))).is_ok());
 }
@@ -332,7 +332,7 @@ fn an_index_has_a_name_that_the_server_allows() {
 }
 
 #[test]
-fn only_fields_of_one_order_are_compared() {
+fn only_fields_of_similar_types_can_be_compared() {
     let groups: [&[&str]; 3] = [&["date", "datetime"], &["int32", "int64"], &["double"]];
     let types = ["date", "datetime", "int32", "int64", "double", "decimal128", "string", "bool"];
     let field = |name: &str, kind: &str| format!("[[field]]\nname = '{name}'\ntype = '{kind}'\nprivacy = 'none'\n");
@@ -370,7 +370,7 @@ fn each_key_belongs_to_its_types() {
 }
 
 #[test]
-fn names_in_the_spec_stand_for_what_they_say() {
+fn each_word_in_the_spec_is_read_as_the_value_with_that_name() {
     let field = |keys: &str| {
         small(&format!("[[field]]\nname = 'f'\ntype = 'string'\n{keys}\n")).map(|spec| spec.fields[2].clone())
     };
@@ -404,12 +404,12 @@ fn names_of_rules_and_of_indexes_differ() {
     let same_name = index("i", "'a'") + &index("j", "'b'") + &index("i", "'a', 'b'");
     assert!(small(&same_name).unwrap_err().contains("another index has this name"));
     for keys in ["'a', 'a'", "'a', '-a'", "'a', 'b', '-a'"] {
-        assert!(small(&index("i", keys)).unwrap_err().contains("`a` stands twice"), "{keys}");
+        assert!(small(&index("i", keys)).unwrap_err().contains("`a` is listed twice"), "{keys}");
     }
 }
 
 #[test]
-fn a_column_is_no_name_of_a_document_that_holds_another_field() {
+fn a_column_cannot_have_the_name_of_a_document_with_other_fields() {
     let fields = |column: &str| {
         let inner = "[[field]]\nname = 'lab.value'\ncolumn = 'Result'\ntype = 'int32'\nprivacy = 'none'\n";
         small(&format!("{inner}[[field]]\nname = 'c'\ncolumn = '{column}'\ntype = 'int32'\nprivacy = 'none'\n"))
@@ -421,7 +421,7 @@ fn a_column_is_no_name_of_a_document_that_holds_another_field() {
 }
 
 #[test]
-fn the_table_tells_each_constraint() {
+fn the_table_shows_each_constraint() {
     let cells = |keys: &str| {
         let field = format!("[[field]]\nname = 'f'\nprivacy = 'clinical'\nnull_markers = []\n{keys}\n");
         let table = small(&field).expect(keys).fields_table();
@@ -477,7 +477,7 @@ fn groups_and_lists_have_defaults_of_their_own() {
 }
 
 #[test]
-fn a_group_in_the_identity_is_all_of_its_fields() {
+fn a_group_in_the_identity_means_all_of_its_fields() {
     let field = |name: &str| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n");
     let group = "[[group]]\nname = 'g'\nrepeats = 'rows'\n";
     let identity = |keys: &str| {
@@ -506,11 +506,11 @@ fn an_array_counts_as_one_more_part_of_a_name() {
         |name: &str, more: &str| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n{more}\n");
     let list = |parts: usize| small(&field(&vec!["p"; parts].join("."), "repeats = true"));
     assert!(list(60).is_ok());
-    assert!(list(61).unwrap_err().contains("more than 60 documents and arrays"));
+    assert!(list(61).unwrap_err().contains("more than 60 nested documents and arrays"));
     let in_group = |parts: usize| {
         let name = vec!["p"; parts].join(".");
         small(&(field(&name, "") + "[[group]]\nname = 'p'\nrepeats = 'p'\n[[group]]\nname = 'p.p'\nrepeats = 'p'\n"))
     };
     assert!(in_group(59).is_ok());
-    assert!(in_group(60).unwrap_err().contains("more than 60 documents and arrays"));
+    assert!(in_group(60).unwrap_err().contains("more than 60 nested documents and arrays"));
 }

@@ -232,7 +232,7 @@ fn rejected_arrays_can_be_corrected_in_the_reject_file_and_loaded() {
     let path = place.dir.path().join("patients.ndjson.rejects.csv");
     let rejects = fs::read_to_string(&path).unwrap();
     for expected in [
-        "1,0,name,not_a_date,\"item 2, `period`, item 1, `start`: expected a date as YYYY-MM-DD at midnight\"",
+        "1,0,name,not_a_date,\"item 2, `period`, item 1, `start`: expected a date as YYYY-MM-DD without a time of day\"",
         "allergies,not_json,\"expected a JSON array, e.g. [\"\"a\"\", \"\"b\"\"]\"",
         "identifier,missing,expected at least one item: the array is required",
     ] {

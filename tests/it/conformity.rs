@@ -301,7 +301,7 @@ fn checking_a_spec_names_the_patterns_that_only_cleaning_checks() {
     let run = medlift(["spec", "check", spec.to_str().expect("UTF-8")]).run().expect_code(0);
     assert!(run.stdout.contains("ok, t with 1 fields"), "{}", run.stdout);
     assert!(
-        run.stderr.contains("a.b: only cleaning checks the pattern") && run.stderr.contains("word boundaries"),
+        run.stderr.contains("a.b: a load checks the pattern") && run.stderr.contains("word boundaries"),
         "{}",
         run.stderr
     );

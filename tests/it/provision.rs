@@ -302,7 +302,7 @@ fn a_plan_changes_nothing_and_a_second_run_has_nothing_to_do() {
 #[test]
 fn a_collection_with_arrays_is_provisioned_once() {
     let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/spec/patients.toml");
-    let spec = Spec::from_file(Path::new(spec)).expect("a right spec");
+    let spec = Spec::from_file(Path::new(spec)).expect("a valid spec");
     let deployment = Deployment { spec, ..Deployment::start() };
     let settings = settings(&USERS);
     block_on(async {

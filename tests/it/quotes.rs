@@ -156,7 +156,7 @@ fn rows_with_only_delimiters_are_skipped_and_counted() {
     let summary = load(&place, &path, &spec, &["--lineage"], 0);
     assert_eq!(counts(&summary, &ENDS), [2, 2, 0, 0, 0], "{summary}");
     assert_eq!(summary["sources"][0]["blank_rows"], 4);
-    assert!(notices(&summary).contains("passed over: 4"), "{summary}");
+    assert!(notices(&summary).contains("skipped: 4"), "{summary}");
     assert_eq!(count(&place, doc! { "id": 2, "_medlift.row": 2i64 }), 1);
     let many = place.write("many.csv", format!("id,name\n3,C\n{}", ",\n".repeat(2_000_000)));
     let summary = load(&place, &many, &spec, &["--drop", "--yes"], 0);
@@ -178,7 +178,7 @@ fn a_repeated_header_and_a_filled_extra_cell_are_rejected() {
     let path = place.write("b.csv", "id,name\n3,C,\n4,D,\n");
     let summary = load(&place, &path, &spec, &["--drop", "--yes"], 0);
     assert_eq!(counts(&summary, &ENDS), [2, 2, 0, 0, 0], "{summary}");
-    assert!(notices(&summary).contains("one delimiter more than the header"), "{summary}");
+    assert!(notices(&summary).contains("one more delimiter at its end than the header"), "{summary}");
     let path = place.write("c.csv", "id,name\n3,C,\n4,D,x\n");
     let summary = load(&place, &path, &spec, &["--drop", "--yes"], 4);
     assert_eq!(summary["rejects"][0]["what"], "too_many_cells");

@@ -4,9 +4,9 @@ use crate::parse::{Format, Layout, LayoutOptions, Parser};
 
 const PATIENTS: &str = include_str!("../../../tests/data/spec/patients.toml");
 
-/// Parses and cleans each line with the same tools.
+/// Parses and cleans each line with the same parser and cleaner.
 fn clean(lines: &[&str]) -> (Vec<Result<Record, Reject>>, Tally) {
-    let spec = Spec::from_toml(PATIENTS, "patients.toml").expect("a right spec");
+    let spec = Spec::from_toml(PATIENTS, "patients.toml").expect("a valid spec");
     let text = lines.join("\n");
     let sample = r#"{"id":"P001","identifier":[],"allergies":[]}"#.as_bytes();
     let layout = Layout::bind(&spec, Format::Ndjson, sample, &LayoutOptions::default()).expect("the keys are known");
@@ -21,7 +21,7 @@ fn clean(lines: &[&str]) -> (Vec<Result<Record, Reject>>, Tally) {
     (records.collect(), tally)
 }
 
-/// Shows an array, in which each value is text, null or an array. `width` is the number of values of an item.
+/// Writes an array as text for comparison. `width` is the number of values of an item.
 fn show(record: &Record, value: &Value) -> String {
     match value {
         Value::Text(range) => record.text(range).to_owned(),
@@ -47,16 +47,17 @@ const NEXT: &str = r#"{"id":"P002","identifier":[{"system":"passport","value":"x
 fn the_items_of_arrays_are_cleaned_like_cells() {
     let full = FULL.replace('\n', "");
     let (records, tally) = clean(&[&full, NEXT, &full]);
-    let records: Vec<Record> = records.into_iter().map(|record| record.expect("a good row")).collect();
+    let records: Vec<Record> = records.into_iter().map(|record| record.expect("an accepted row")).collect();
     // Values: mrn, identifiers (2 fields), names (5 fields), address (2 fields), doses, allergies, ages.
     let names = "[O'Neil Smith [Ann Null Null] Null [Datetime(86400000) Null Null Null] Lee [] Null []]";
     let expected =
         format!("P001 [passport AB 1 insurance C] Null {names} Null Null Null Null Null Null [1.50 2] [] []");
     assert_eq!(shown(&records[0]), expected);
     assert_eq!(shown(&records[1]), "P002 [passport X] Null [] Null Null Null Null Null Null [] [nuts] []");
-    assert_eq!(records[0], records[2], "nothing of another row is left");
+    assert_eq!(records[0], records[2], "equal rows give equal records, whatever row was cleaned between them");
     assert_eq!(records[0].values.len(), 13);
-    // Two of the names were changed by `collapse_whitespace`, two of the doses were trimmed, in the first and last row.
+    // The rule `collapse_whitespace` changed two of the names. Two of the doses were trimmed, in the first and the last
+    // row.
     assert_eq!((tally.changed[3][3], tally.changed[10][0], tally.changed[4][1]), (2, 2, 2));
 }
 
@@ -85,7 +86,7 @@ fn a_bad_item_rejects_the_row_with_its_number() {
             ),
             6,
             Reason::NotADate,
-            "item 2, `period`, item 2, `start`: expected a date as YYYY-MM-DD at midnight",
+            "item 2, `period`, item 2, `start`: expected a date as YYYY-MM-DD without a time of day",
         ),
         (format!("{identifier},\"dose\":[1,501]"), 10, Reason::OutOfRange, "item 2: expected a number from 0 to 500"),
         (format!("{identifier},\"dose\":5"), 10, Reason::NotJson, "expected a JSON array, e.g. [\"a\", \"b\"]"),

@@ -7,7 +7,7 @@ use crate::spec::column_key;
 
 mod stability;
 
-/// Fields of every kind, with plausibility rules of both severities.
+/// A spec with fields of all types, and with plausibility rules of both severities.
 const SPEC: &str = r#"
 name = "test"
 null_markers = ["N/A"]
@@ -68,7 +68,7 @@ privacy = "none"
 "#;
 
 fn cleaner() -> Cleaner {
-    let spec = Spec::from_toml(SPEC, "test").expect("a right spec");
+    let spec = Spec::from_toml(SPEC, "test").expect("a valid spec");
     let layout = Layout {
         format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
         cell_of_field: (0..8).map(Some).collect(),
@@ -81,7 +81,8 @@ fn cleaner() -> Cleaner {
     Cleaner::new(&spec, &layout)
 }
 
-/// Splits a row at `|`. A cell that begins with `"` is stored in the scratch buffer, like a cell with doubled quotes.
+/// Splits a row at `|`. A cell that begins with `"` is stored in the scratch buffer, as the parser stores a cell with
+/// doubled quotes.
 fn cells_of(row: &[u8]) -> Cells {
     let mut cells = Cells::default();
     let mut start = 0;
@@ -112,7 +113,7 @@ fn texts(record: &Record) -> Vec<String> {
 #[test]
 fn a_row_becomes_a_typed_record() {
     let row = "\u{a0}bobby  jacksOn|and Kim Inc,|a+|30| $1,234.5 |1970-01-02|1970-01-02 01:00|\"40".as_bytes();
-    let (record, tally) = clean(row).expect("a good row");
+    let (record, tally) = clean(row).expect("an accepted row");
     let expected =
         ["Bobby Jackson", "Kim Inc", "A+", "Int32(30)", "Double(1234.5)", "Datetime(86400000)", "Datetime(90000000)"];
     assert_eq!(texts(&record)[..7], expected);
@@ -125,11 +126,11 @@ fn a_row_becomes_a_typed_record() {
 }
 
 #[test]
-fn missing_values_become_null_where_they_may() {
-    let (record, tally) = clean(b"Ann|n/a|A-|0|-5|||").expect("a good row");
+fn missing_values_become_null_if_the_field_allows_it() {
+    let (record, tally) = clean(b"Ann|n/a|A-|0|-5|||").expect("an accepted row");
     assert_eq!(texts(&record), ["Ann", "Null", "A-", "Int32(0)", "Null", "Null", "Null", "Null"]);
     assert_eq!((tally.changed[1][1], tally.changed[4][2]), (1, 1));
-    let (record, _) = clean(b"Ann|and ,|A-|0||||").expect("a good row");
+    let (record, _) = clean(b"Ann|and ,|A-|0||||").expect("an accepted row");
     assert_eq!(record.values[1], Value::Null);
 }
 
@@ -146,8 +147,13 @@ fn a_bad_row_is_refused_with_its_reason() {
         ("x||A+|3000000000||||", Some(3), Reason::NumberTooLarge, "expected a number that fits int32"),
         ("x||A+|1|1,23|||", Some(4), Reason::NotANumber, "expected a number"),
         ("x||A+|1|NaN|||", Some(4), Reason::NotANumber, "expected a number"),
-        ("x||A+|1||1970-01-02 03:00||", Some(5), Reason::NotADate, "expected a date as YYYY-MM-DD at midnight"),
-        ("x||A+|1|||soon|", Some(6), Reason::NotADate, "expected a date as YYYY-MM-DD and perhaps a time"),
+        (
+            "x||A+|1||1970-01-02 03:00||",
+            Some(5),
+            Reason::NotADate,
+            "expected a date as YYYY-MM-DD without a time of day",
+        ),
+        ("x||A+|1|||soon|", Some(6), Reason::NotADate, "expected a date as YYYY-MM-DD, with or without a time of day"),
         (
             "x||A+|1||1970-01-02|1970-01-01|",
             None,
@@ -185,7 +191,7 @@ fn an_absent_column_is_null() {
     cleaner.plans[7].cell = None;
     let row = b"x||A+|1|||";
     let mut record = Record::default();
-    cleaner.clean(row, &cells_of(row), &mut record, &mut Tally::default()).expect("a good row");
+    cleaner.clean(row, &cells_of(row), &mut record, &mut Tally::default()).expect("an accepted row");
     assert_eq!(record.values[7], Value::Null);
 }
 
@@ -209,14 +215,14 @@ fn a_rule_between_fields_allows_equal_values_of_every_type() {
 }
 
 #[test]
-fn a_stay_may_end_on_the_day_on_which_it_begins() {
+fn a_stay_may_begin_and_end_on_the_same_day() {
     assert!(clean(b"Ann||A+|1||1970-01-02|1970-01-02 00:00|").is_ok());
     let reject = clean(b"Ann||A+|1||1970-01-02|1970-01-01 23:59:59.999|").expect_err("ends before it begins");
     assert_eq!(reject.reason, Reason::Implausible);
 }
 
 #[test]
-fn rules_that_warn_are_counted_each_for_itself() {
+fn each_rule_that_warns_has_its_own_count() {
     let field = |name| format!("[[field]]\nname = '{name}'\ntype = 'int32'\nprivacy = 'none'\n");
     let rule = |left, right, severity| {
         format!(
@@ -225,7 +231,7 @@ fn rules_that_warn_are_counted_each_for_itself() {
     };
     let rules = rule("a", "b", "warn") + &rule("a", "c", "reject") + &rule("b", "c", "warn");
     let text = format!("name = 'x'\n{}{}{}{rules}", field("a"), field("b"), field("c"));
-    let spec = Spec::from_toml(&text, "test").expect("a right spec");
+    let spec = Spec::from_toml(&text, "test").expect("a valid spec");
     let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, "a;b;c"));
     let (mut record, mut tally) = (Record::default(), Tally::default());
     let mut is_good = |row: &[u8]| cleaner.clean(row, &cells_of(row), &mut record, &mut tally).is_ok();
@@ -235,20 +241,20 @@ fn rules_that_warn_are_counted_each_for_itself() {
 }
 
 #[test]
-fn a_spelling_of_an_enum_is_counted_behind_the_rules() {
+fn canonical_spelling_has_the_slot_after_the_rules() {
     let text = "name = 'x'\n[[field]]\nname = 'a'\ntype = 'enum'\nvalues = ['one', 'two']\nprivacy = 'none'\n\
                 synonyms = { 'I' = 'one', 'II' = 'two' }\nclean = ['collapse_whitespace', 'lower_case']";
-    let spec = Spec::from_toml(text, "test").expect("a right spec");
+    let spec = Spec::from_toml(text, "test").expect("a valid spec");
     let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, "a"));
     let (mut record, mut tally) = (Record::default(), Tally::default());
     for (row, expected) in [("two", "two"), ("ii", "two"), ("I", "one"), ("TWO", "two")] {
-        cleaner.clean(row.as_bytes(), &cells_of(row.as_bytes()), &mut record, &mut tally).expect("a good row");
+        cleaner.clean(row.as_bytes(), &cells_of(row.as_bytes()), &mut record, &mut tally).expect("an accepted row");
         assert_eq!(texts(&record), [expected], "{row}");
     }
     assert_eq!(tally.changed, [[0, 0, 0, 2, 2]]);
 }
 
-/// Creates a layout for the laboratory's header. Columns are matched as for a real source.
+/// Creates a layout for the laboratory's header. Each column is found by its name, as in a real source.
 fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
     let header: Vec<String> = header.split(';').map(str::to_owned).collect();
     let keys: Vec<String> = header.iter().map(|name| column_key(name)).collect();
@@ -268,9 +274,9 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
 }
 
 #[test]
-fn a_quite_different_dataset_is_cleaned_by_its_spec() {
+fn the_laboratory_dataset_is_cleaned_by_its_spec() {
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/spec/laboratory");
-    let spec = Spec::from_file(format!("{data}.toml").as_ref()).expect("a right spec");
+    let spec = Spec::from_file(format!("{data}.toml").as_ref()).expect("a valid spec");
     let text = std::fs::read_to_string(format!("{data}.csv")).expect("the laboratory's results");
     let (header, rows) = text.split_once('\n').expect("a header");
     let mut cleaner = Cleaner::new(&spec, &laboratory_layout(&spec, header));
@@ -311,7 +317,7 @@ fn check_laboratory_record(spec: &Spec, record: &Record) {
 }
 
 #[test]
-fn a_cell_that_does_not_stand_in_its_row_is_looked_at_for_itself() {
+fn a_cell_outside_its_row_is_checked_on_its_own() {
     let name = |text: &str| {
         let (mut record, mut cells) = (Record::default(), Cells::default());
         for cell in [text, "", "A+", "1", "", "", "", ""] {

@@ -10,7 +10,7 @@ use crate::parse::{Cells, DateFormat, Format, FormatName, Layout, LayoutOptions,
 use crate::reject::Reject;
 
 #[test]
-fn cells_are_quoted_only_where_they_must_be() {
+fn cells_are_quoted_only_if_necessary() {
     let check = |cells: &[&str], delimiter: u8, expected: &str| {
         let cells: Vec<String> = cells.iter().map(|cell| (*cell).to_owned()).collect();
         let mut out = Vec::new();
@@ -27,7 +27,7 @@ fn cells_are_quoted_only_where_they_must_be() {
     check(&["a;b"], b',', "\"a;b\"\n");
 }
 
-/// A spec of two fields, and a document of ours that fits it.
+/// Creates a spec with two fields, and a document that fits it.
 fn small() -> (Spec, Vec<u8>) {
     let field = |name: &str, kind: &str| {
         format!("[[field]]\nname = \"{name}\"\ntype = \"{kind}\"\npresence = \"nullable\"\nprivacy = \"none\"\n")
@@ -35,14 +35,14 @@ fn small() -> (Spec, Vec<u8>) {
     let text = format!("name = \"x\"\n{}{}", field("Name", "string"), field("born", "date"));
     let id = bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![0x88; 16] };
     let fits = bson::doc! { "_id": id, "Name": "Ann", "born": bson::DateTime::from_millis(0), LINEAGE_FIELD: { "row": 1_i64 } };
-    (Spec::from_toml(&text, "test").expect("a right spec"), bson::serialize_to_vec(&fits).expect("BSON"))
+    (Spec::from_toml(&text, "test").expect("a valid spec"), bson::serialize_to_vec(&fits).expect("BSON"))
 }
 
 fn foreign(document: &bson::Document) -> Vec<u8> {
     bson::serialize_to_vec(document).expect("BSON")
 }
 
-/// What is written of these documents.
+/// Exports these documents. Returns the text, whether the limit was reached, and the result.
 fn written(spec: &Spec, documents: &[Vec<u8>], options: &ExportOptions) -> (String, bool, Result<Exported, Foreign>) {
     let mut rows = Rows::new(spec, options);
     for document in documents {
@@ -59,7 +59,7 @@ fn options(format: ExportFormat, limit: Option<u64>, skip_foreign: bool) -> Expo
 const CSV: ExportFormat = ExportFormat::Csv { delimiter: b',' };
 
 #[test]
-fn as_many_documents_are_written_as_the_limit_says() {
+fn the_limit_bounds_the_number_of_documents() {
     let (spec, fits) = small();
     let documents = vec![fits; 3];
     for (limit, expected) in [(Some(0), 0), (Some(1), 1), (Some(2), 2), (Some(3), 3), (Some(4), 3), (None, 3)] {
@@ -73,7 +73,7 @@ fn as_many_documents_are_written_as_the_limit_says() {
 }
 
 #[test]
-fn dates_are_written_in_their_format_else_as_iso() {
+fn dates_without_a_format_are_written_as_iso_8601() {
     let (spec, fits) = small();
     let check = |dates: Vec<Option<DateFormat>>, expected: &str| {
         let options = ExportOptions { dates, ..options(CSV, None, false) };
@@ -85,11 +85,11 @@ fn dates_are_written_in_their_format_else_as_iso() {
 }
 
 #[test]
-fn documents_that_do_not_fit_are_refused_skipped_or_written_whole() {
+fn documents_that_do_not_fit_are_refused_left_out_or_written_with_id() {
     let (spec, fits) = small();
     let other = foreign(&bson::doc! { "_id": "Bea", "Name": 5 });
     let documents = [fits, other];
-    let example = "a foreign _id: Name: another BSON type than the spec's".to_owned();
+    let example = "an _id of another program: Name: its BSON type is not that of the spec".to_owned();
     let one = Foreign { count: 1, examples: vec![example] };
     let json = "{\"Name\":\"Ann\",\"born\":{\"$date\":\"1970-01-01T00:00:00Z\"}}\n";
     let whole = "{\"_id\":\"Bea\",\"Name\":5}\n";
@@ -110,7 +110,7 @@ fn documents_that_do_not_fit_are_refused_skipped_or_written_whole() {
 #[test]
 fn a_field_whose_name_begins_with_an_underscore_is_written() {
     let text = "name = 'x'\n[[field]]\nname = '_idle'\ntype = 'int32'\nprivacy = 'none'\n";
-    let spec = Spec::from_toml(text, "test").expect("a right spec");
+    let spec = Spec::from_toml(text, "test").expect("a valid spec");
     let document = foreign(&bson::doc! { "_id": 1, "_idle": 5 });
     let (text, _, exported) = written(&spec, &[document], &options(ExportFormat::Ndjson, None, false));
     assert_eq!(text, "{\"_idle\":5}\n");
@@ -118,7 +118,7 @@ fn a_field_whose_name_begins_with_an_underscore_is_written() {
 }
 
 #[test]
-fn five_documents_that_do_not_fit_are_named() {
+fn the_first_five_documents_that_do_not_fit_are_named() {
     let (spec, fits) = small();
     for number in [4, 5, 6] {
         let documents = vec![foreign(&bson::doc! { "_id": "Bea" }); number];
@@ -128,18 +128,18 @@ fn five_documents_that_do_not_fit_are_named() {
     let mut ours = bson::deserialize_from_slice::<bson::Document>(&fits).expect("BSON");
     ours.insert("more", 1);
     let refused = written(&spec, &[foreign(&ours)], &options(CSV, None, false)).2.expect_err("refused");
-    let expected = "88888888-8888-8888-8888-888888888888: the document has fields that the spec does not know";
+    let expected = "88888888-8888-8888-8888-888888888888: the document has fields that are not in the spec";
     assert_eq!(refused.examples, [expected]);
 }
 
 #[test]
-fn a_name_is_quoted_where_a_reader_could_take_the_file_for_another_format() {
+fn a_name_that_could_mislead_detection_is_quoted() {
     let check = |names: &[&str], delimiter: u8, expected: &str| {
         let field = |name: &&str| {
             format!("[[field]]\nname = \"f{}\"\ncolumn = '{name}'\ntype = \"string\"\nprivacy = \"none\"\n", name.len())
         };
         let text = format!("name = \"x\"\n{}", names.iter().map(field).collect::<String>());
-        let spec = Spec::from_toml(&text, "test").expect("a right spec");
+        let spec = Spec::from_toml(&text, "test").expect("a valid spec");
         let mut out = Vec::new();
         write_header(&spec.columns(), delimiter, &mut out);
         assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
@@ -154,7 +154,8 @@ fn a_name_is_quoted_where_a_reader_could_take_the_file_for_another_format() {
     check(&["a;b", "a\tb12"], b',', "\"a;b\",\"a\tb12\"\n");
 }
 
-/// Fields of every type, with all rules, characters around numbers, and null markers that look like values.
+/// A spec with fields of every type, all cleaning rules, currencies and separators, and null markers that look like
+/// values.
 const SPEC: &str = r#"
 name = "everything"
 null_markers = ["N/A", "-", "9,999", "01/01/1900", "1900-01-01"]
@@ -238,7 +239,7 @@ presence = "nullable"
 privacy = "none"
 "#;
 
-/// Cleans the cells of a row, one for each field, and encodes them as a document.
+/// Cleans the cells of a row, one per field, and encodes the record as a document.
 fn document(spec: &Spec, cells: &Cells, row: &[u8], layout: &Layout) -> Result<Vec<u8>, Reject> {
     let (mut record, mut out) = (Record::default(), Vec::new());
     Cleaner::new(spec, layout).clean(row, cells, &mut record, &mut Tally::default())?;
@@ -246,11 +247,11 @@ fn document(spec: &Spec, cells: &Cells, row: &[u8], layout: &Layout) -> Result<V
     Ok(out)
 }
 
-/// The documents that a load would make from an exported file.
+/// Returns the documents that a load would make from an exported file.
 fn read_back(spec: &Spec, file: &[u8], delimiter: Option<u8>, dates: &[DateFormat]) -> Vec<Vec<u8>> {
     let given = dates.iter().map(|format| (None, *format)).collect();
     let options = LayoutOptions { delimiter, date_formats: given, ..LayoutOptions::default() };
-    let format = Format::detect(file, &options).expect("the format is told");
+    let format = Format::detect(file, &options).expect("the format is detected");
     let layout = Layout::bind(spec, format, file, &options).expect("the columns are found");
     let (mut parser, mut cells) = (Parser::new(&layout, spec), Cells::default());
     let read = format.rows(file).map(|span| {
@@ -272,12 +273,13 @@ fn exported(spec: &Spec, document: &[u8], format: ExportFormat, dates: &[DateFor
     file
 }
 
-/// A delimiter, and whether dates are written as they were read or as ISO 8601.
+/// Generates a delimiter, and whether dates are written in their source's format (true) or as ISO 8601.
 fn way() -> impl Strategy<Value = (u8, bool)> {
     (proptest::sample::select(&DELIMITERS[..]), any::<bool>())
 }
 
-/// Cleans the texts, exports the document as CSV and as NDJSON and reads it back: the same bytes each time.
+/// Makes a document from the texts, exports it as CSV and as NDJSON, and loads it again. The bytes must be the same
+/// each time.
 fn check_round_trip(
     spec: &Spec,
     texts: &[String],
@@ -307,7 +309,7 @@ fn check_round_trip(
     Ok(())
 }
 
-/// Texts that are difficult for rules, encodings and formats.
+/// Generates texts that are difficult for rules, encodings and formats.
 fn text() -> impl Strategy<Value = String> {
     let sign = prop_oneof![
         "[ -~]",
@@ -367,23 +369,23 @@ fn row() -> impl Strategy<Value = Vec<String>> {
         })
 }
 
-static EVERYTHING: LazyLock<Spec> = LazyLock::new(|| Spec::from_toml(SPEC, "test").expect("a right spec"));
+static EVERYTHING: LazyLock<Spec> = LazyLock::new(|| Spec::from_toml(SPEC, "test").expect("a valid spec"));
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn an_exported_record_is_read_back_as_the_same_document(
+    fn an_exported_record_is_loaded_as_the_same_document(
         mut texts in row(), blank in proptest::collection::vec(any::<bool>(), 12), iso in any::<bool>(), way in way()
     ) {
-        // A row is accepted completely or not at all. With most cells empty, each of the other cells is tested.
+        // A row is accepted only if all of its cells are. Most cells are empty here, so that enough rows are accepted.
         texts.iter_mut().zip(blank).filter(|(_, blank)| *blank).for_each(|(text, _)| text.clear());
         let format = if iso { DateFormat::Iso } else { DateFormat::DayMonthYear(b'/') };
         check_round_trip(&EVERYTHING, &texts, format, way)?;
     }
 
     #[test]
-    fn an_exported_value_is_read_back_as_the_same_value(
+    fn an_exported_value_is_loaded_as_the_same_value(
         texts in row(), place in 0_usize..12, format in 0_usize..7, way in way()
     ) {
         let texts: Vec<String> =
@@ -392,31 +394,31 @@ proptest! {
     }
 
     #[test]
-    fn a_lone_column_is_read_back(
+    fn a_single_exported_column_is_loaded_again(
         text in text(), name in "[{\\[\"#,;|a-z]{1,3}[a-z]|ORC|GIF8|PAR1", way in way()
     ) {
         let quoted = name.replace('"', "\\\"");
         let toml = format!("name = \"x\"\n[[field]]\nname = \"{quoted}\"\ntype = \"string\"\npresence = \"nullable\"\nprivacy = \"none\"");
-        let spec = Spec::from_toml(&toml, "test").expect("a right spec");
+        let spec = Spec::from_toml(&toml, "test").expect("a valid spec");
         check_round_trip(&spec, &[text], DateFormat::Iso, way)?;
     }
 }
 
-/// The spec with all fields in a repeating group, or as lists, or as lists in a repeating group.
+/// Returns a spec with the same fields inside a repeating group, as lists, or as lists inside a repeating group.
 fn spec_of_arrays(in_group: bool, are_lists: bool) -> Spec {
     let prefix = if in_group { "rows." } else { "" };
     let repeats = if are_lists { "repeats = true\n" } else { "" };
     let group = if in_group { "[[group]]\nname = \"rows\"\nrepeats = \"row\"\n" } else { "" };
     let fields = SPEC.replace("[[field]]\nname = \"", &format!("[[field]]\n{repeats}name = \"{prefix}"));
-    Spec::from_toml(&(fields + group), "test").expect("a right spec")
+    Spec::from_toml(&(fields + group), "test").expect("a valid spec")
 }
 
 static IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, false));
 static LISTS: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(false, true));
 static LISTS_IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, true));
 
-/// Parses and cleans a JSON object twice with the same tools, exports the document as CSV and as NDJSON and reads it
-/// back: the same bytes each time.
+/// Makes a document from a JSON object, twice with the same parser and cleaner. Exports it as CSV and as NDJSON, and
+/// loads it again. The bytes must be the same each time.
 fn check_arrays(
     spec: &Spec,
     object: &serde_json::Value,
@@ -443,7 +445,7 @@ fn check_arrays(
     Ok(())
 }
 
-/// Rows whose cells are mostly empty, so that many of them are accepted.
+/// Generates rows with mostly empty cells, so that many of them are accepted.
 fn sparse_rows() -> impl Strategy<Value = Vec<Vec<String>>> {
     let sparse = (row(), proptest::collection::vec(0_u8..6, 12)).prop_map(|(mut texts, kept)| {
         texts.iter_mut().zip(kept).filter(|(_, kept)| *kept > 0).for_each(|(text, _)| text.clear());
@@ -452,7 +454,8 @@ fn sparse_rows() -> impl Strategy<Value = Vec<Vec<String>>> {
     proptest::collection::vec(sparse, 0..4)
 }
 
-/// An item with the texts under the names of the columns. Empty texts are absent, null or empty in turn.
+/// Creates an item with the names of the columns as keys. `empty` decides whether empty texts are absent, null or
+/// empty.
 fn item(columns: &[String], texts: &[String], empty: usize) -> serde_json::Value {
     let value = |(place, text): (usize, &String)| match (text.as_str(), (place + empty) % 3) {
         ("", 0) => None,
@@ -466,7 +469,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn exported_items_are_read_back_as_the_same_document(
+    fn exported_items_are_loaded_as_the_same_document(
         rows in sparse_rows(), empty in 0_usize..3, iso in any::<bool>(), way in way()
     ) {
         let format = if iso { DateFormat::Iso } else { DateFormat::DayMonthYear(b'/') };

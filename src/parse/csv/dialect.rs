@@ -1,4 +1,4 @@
-//! Determines the dialect of delimited text from its beginning.
+//! Determines the dialect of delimited text from the beginning of the text.
 
 use super::quotes;
 use super::split::split_row;
@@ -6,10 +6,10 @@ use crate::parse::{Cells, Dialect, LayoutError, LayoutOptions, REJECT_COLUMNS};
 use crate::read::{Ending, Framing, records};
 use crate::spec::Sign;
 
-/// The delimiters that can be detected.
+/// The delimiters that Medlift can detect.
 pub(crate) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// Number of rows that a delimiter is tested with.
+/// Number of rows with which each delimiter is tried.
 const ROWS_CHECKED: usize = 200;
 
 /// Returns true if the text begins with the header of a reject file.
@@ -19,14 +19,14 @@ fn is_reject_file(sample: &[u8]) -> bool {
     after.is_some_and(|rest| rest.starts_with(second))
 }
 
-/// Determines the dialect of delimited text that begins with `sample`. The options take precedence.
+/// Determines the dialect of delimited text. `sample` is the beginning of the text. Options take precedence over
+/// detection.
 ///
-/// A delimiter must occur in the header, outside quotes. If several candidates do, the number of cells in the first
-/// rows decides: the best candidate must give the header's number of cells in at least twice as many rows as the
-/// second best. If no candidate occurs in the header, the source has one column. `quotes::decide` determines whether
-/// quotes enclose cells.
+/// A delimiter must occur in the header outside quotes. If none does, the source has one column. If several do, each is
+/// tried with the first rows, and counts the rows with as many cells as the header. The delimiter with the most rows
+/// wins, if no other one has more than half as many. Then `quotes::decide` finds out whether quotes enclose cells.
 ///
-/// A reject file was written by this program. It always has the quotes of RFC 4180, whatever its source had.
+/// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quotes of its source do not matter.
 pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
     let is_own = is_reject_file(sample);
     let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };
@@ -47,14 +47,16 @@ pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<D
     Ok(dialect)
 }
 
-/// Checks that no character has two meanings.
+/// Checks that delimiter, quote and escape character are three different characters.
 fn check_signs(Dialect { delimiter, quote, escape, .. }: Dialect) -> Result<(), LayoutError> {
     let twice =
         if [quote, escape].contains(&Some(delimiter)) { Some(delimiter) } else { escape.filter(|_| escape == quote) };
     twice.map_or(Ok(()), |sign| Err(LayoutError::SignTwice { sign }))
 }
 
-/// Returns `\r` if the first line ends with `\r` alone, otherwise `\n`. Several `\r` before `\n` are one line end.
+/// Returns `\r` if the first line ends with `\r` alone, otherwise `
+/// `. Several `\r` before a `
+/// ` belong to the same line end.
 fn detect_line_end(sample: &[u8], quote: Option<u8>) -> u8 {
     let mut is_quoted = false;
     for (place, &byte) in sample.iter().enumerate() {
@@ -88,7 +90,7 @@ fn detect_delimiter(sample: &[u8], dialect: Dialect) -> Result<u8, LayoutError> 
     }
 }
 
-/// The number of rows that a delimiter fits.
+/// How well a delimiter fits the rows of a sample.
 struct Fit {
     delimiter: u8,
     columns: usize,
@@ -105,7 +107,8 @@ impl Fit {
         for (place, span) in records(sample, Framing::Delimited(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // A header that cannot be split has no columns. The next row must not take its place.
+            // A header that cannot be split counts as a header without columns. The row after it must not be taken for
+            // the header.
             if place == 0 {
                 fit.columns = cells.len();
             } else {
@@ -125,7 +128,7 @@ impl Fit {
         self.rows > 0 && self.divided_rows == self.rows
     }
 
-    /// Returns the share of the rows that have as many cells as the header. Without rows it is 1.
+    /// Returns the share of rows that have as many cells as the header, or 1 if there are no rows.
     fn share(&self) -> f64 {
         if self.rows == 0 { 1.0 } else { self.fitting_rows as f64 / self.rows as f64 }
     }
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_is_told_from_header_and_rows() {
+    fn the_delimiter_is_detected_from_header_and_rows() {
         check("a,b\n1,2\n", Ok((b',', b'\n')));
         check("a;b\n1,5;2,5\n", Ok((b';', b'\n')));
         check("a\tb\r\n1\t2\r\n", Ok((b'\t', b'\n')));
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn two_delimiters_that_fit_are_not_decided() {
+    fn two_delimiters_that_fit_are_an_error() {
         let ambiguous = LayoutError::AmbiguousDelimiter { first: b',', second: b';' };
         check("a,b;c\n1,2;3\n", Err(ambiguous.clone()));
         check("a,b;c\n", Err(ambiguous.clone()));
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_another_delimiter_than_their_header_are_not_loaded() {
+    fn rows_with_another_delimiter_than_the_header_are_an_error() {
         let other = LayoutError::OtherDelimiterInRows { header: b';', rows: b',' };
         check("a;b\n1,2\n3,4\n", Err(other));
         check("a;b\n1,2\n3;4\n", Ok((b';', b'\n')));
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_end_is_that_of_the_first_line() {
+    fn the_line_end_is_detected_from_the_first_line() {
         check("a,b\r1,2\r3,4", Ok((b',', b'\r')));
         check("a,b\r\r\n1,2\r\r\n", Ok((b',', b'\n')));
         check("\"a\rx\",b\n1,2\n", Ok((b',', b'\n')));
@@ -183,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn given_quotes_and_escapes_are_not_decided() {
+    fn given_quotes_and_escapes_are_not_detected() {
         let of = |sample: &str, quote, escape| {
             let options = LayoutOptions { quote, escape, ..LayoutOptions::default() };
             detect_dialect(sample.as_bytes(), &options).map(|dialect| (dialect.quote, dialect.escape))
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hundred_rows_are_looked_at() {
+    fn two_hundred_rows_are_examined() {
         let sample = |fit_both: usize, fit_one: usize| {
             format!("a,b;c\n{}{}", "1,2;3\n".repeat(fit_both), "1;2\n".repeat(fit_one))
         };

@@ -1,14 +1,14 @@
-//! The header of delimited text, and the rules that it does not show.
+//! Reads the header of delimited text. Finds rules that all rows follow although the header does not show them.
 
 use super::quotes::{is_blank, is_enclosed};
 use super::split::split_row;
 use crate::parse::{Cells, Dialect, Format, LayoutError, LayoutOptions, RowRules};
 use crate::read::{Ending, Framing, RowSpan, records};
 
-/// Largest number of columns in a source. No real table has more, and a name can still be kept for each.
+/// Largest number of columns. It is more than real tables have, and limits the memory for the names.
 const COLUMNS_MAX: usize = 10_000;
 
-/// Returns the names of the columns.
+/// Returns the names of the columns. They are in the first row.
 pub(in crate::parse) fn read_header(dialect: Dialect, sample: &[u8]) -> Result<Vec<String>, LayoutError> {
     let bad = |reason| LayoutError::BadHeader { reason };
     let span = records(sample, Framing::Delimited(dialect)).next().ok_or(LayoutError::NoHeader)?;
@@ -18,7 +18,7 @@ pub(in crate::parse) fn read_header(dialect: Dialect, sample: &[u8]) -> Result<V
     let row = row_of(sample, span);
     let mut cells = Cells::default();
     split_row(row, dialect, &mut cells)
-        .map_err(|_| bad("text stands between a closing quote and the next delimiter"))?;
+        .map_err(|_| bad("there is text between a closing quote and the next delimiter"))?;
     if cells.len() > COLUMNS_MAX {
         return Err(LayoutError::TooManyColumns { columns: cells.len(), max: COLUMNS_MAX });
     }
@@ -26,16 +26,18 @@ pub(in crate::parse) fn read_header(dialect: Dialect, sample: &[u8]) -> Result<V
     (0..cells.len())
         .map(name)
         .collect::<Result<_, _>>()
-        .map_err(|_| bad("it is not valid UTF-8; say what it is with --encoding"))
+        .map_err(|_| bad("it is not valid UTF-8; give the encoding with --encoding"))
 }
 
-/// Removes the quotes around a column's name. A header may be quoted even if the rows are not.
+/// Removes the quotes around a column's name. The header may have quotes even if quotes are ordinary characters in the
+/// rows.
 fn unquoted(name: &[u8]) -> &[u8] {
     let name = name.trim_ascii();
     if name.len() > 1 && is_enclosed(name) { &name[1..name.len() - 1] } else { name }
 }
 
-/// Determines the rules that the header does not show but all rows of the sample follow.
+/// Determines from the rows of the sample how rows differ from the header, for example by one more delimiter at the
+/// end.
 pub(in crate::parse) fn row_rules(
     dialect: Dialect,
     sample: &[u8],

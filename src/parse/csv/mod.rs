@@ -1,4 +1,4 @@
-//! Rows of delimited text (RFC 4180): splits a row into cells and checks it against the header.
+//! Splits a row of delimited text (RFC 4180) into cells and checks it against the header.
 
 mod dialect;
 mod header;
@@ -19,19 +19,19 @@ use multiline::{Lines, LongCell, breaks};
 use quotes::is_blank;
 use split::{BadCell, Signs, split_row};
 
-/// The rules that a row of delimited text is checked against.
+/// Splits the rows of one source and checks them.
 #[derive(Debug, Clone)]
 pub(super) struct Csv {
     lines: Lines,
-    /// Whether a row may have one additional blank cell.
+    /// True if a row may have one more cell than the header, which must be blank.
     extra_cell: bool,
-    /// Whether cells may contain lines that look like rows.
+    /// True if a cell may contain lines that look like rows.
     multiline_cells: bool,
-    /// The names of the columns. A row must have as many cells.
+    /// The names of the columns. A row must have the same number of cells.
     header: Vec<String>,
 }
 
-/// A refused row of delimited text: the cell with the error, and the reason.
+/// The reason why a row is refused, and the cell that caused it.
 pub(super) struct BadRow {
     pub cell: Option<usize>,
     pub reason: Reason,
@@ -45,7 +45,7 @@ impl BadRow {
 }
 
 impl Csv {
-    /// The rules for the rows of a source with this layout and dialect.
+    /// Creates the parser for the rows of a source with this layout and dialect.
     pub(super) fn new(layout: &Layout, dialect: Dialect) -> Self {
         let foreign = if layout.is_reject_file() { REJECT_COLUMNS.len() } else { 0 };
         let cells = layout.header.len() + usize::from(layout.rules.extra_cell);
@@ -78,7 +78,7 @@ impl Csv {
             self.check_lines(row, span, cells, notices)?;
         }
         if self.is_header(row, cells) {
-            let message = "the header again; take it out, if two files were put together";
+            let message = "the row repeats the header; remove it if two files were joined";
             return Err(BadRow::new(Reason::RepeatedHeader, message));
         }
         Ok(())
@@ -95,10 +95,11 @@ impl Csv {
             cells.truncate(columns);
             return Ok(());
         }
-        Err(BadRow::new(reason, format!("{count} cells where the header has {columns}")))
+        Err(BadRow::new(reason, format!("the row has {count} cells, but the header has {columns}")))
     }
 
-    /// Counts the cells that contain line breaks. Refuses the row if one of them looks like complete rows.
+    /// Counts the cells that contain line breaks. Refuses the row if a cell looks like complete rows, unless the user
+    /// allows that.
     fn check_lines(&self, row: &[u8], span: RowSpan, cells: &Cells, notices: &mut Notices) -> Result<(), BadRow> {
         if memchr::memchr(self.lines.dialect.line_end, row).is_none() {
             return Ok(());
@@ -107,8 +108,8 @@ impl Csv {
             let (first, last) = (span.line + first, span.line + last);
             if is_rows && !self.multiline_cells {
                 let message = format!(
-                    "cell {} takes in lines {first} to {last}, which look like rows; if they are rows, correct the quote \
-                     that opens the cell or load with --quote none; if they are text, load with --multiline-cells",
+                    "cell {} contains lines {first} to {last}, which look like rows; if they are rows, correct the \
+                     quote that opens the cell or load with --quote none; if they are text, load with --multiline-cells",
                     index + 1
                 );
                 return Err(BadRow { cell: Some(index), reason: Reason::SwallowedRows, message });
@@ -118,7 +119,7 @@ impl Csv {
         Ok(())
     }
 
-    /// Returns true if the row repeats the header. For nearly all rows the first cell decides.
+    /// Returns true if the row is a copy of the header. For nearly all rows the first cell is enough to decide.
     fn is_header(&self, row: &[u8], cells: &Cells) -> bool {
         let is_name = |(index, name): (usize, &String)| {
             let (cell, name) = (cells.get(row, index), name.as_bytes());
@@ -132,20 +133,21 @@ impl Csv {
         self.header.iter().enumerate().all(is_name)
     }
 
-    /// Adds the range of lines to the message of a refused row that spans several lines.
+    /// Adds the row's lines to the message if the row has several lines.
     fn with_lines(&self, bad: BadRow, row: &[u8], span: RowSpan) -> BadRow {
         let text = row.strip_suffix(&[self.lines.dialect.line_end]).unwrap_or(row);
         match breaks(text, self.lines.dialect) {
             0 => bad,
             more => {
                 let (first, last) = (span.line, span.line + more);
-                BadRow { message: format!("{}; the row takes in lines {first} to {last}", bad.message), ..bad }
+                BadRow { message: format!("{}; the row contains lines {first} to {last}", bad.message), ..bad }
             }
         }
     }
 }
 
-/// Removes white space, quotes and a byte order mark around a cell. A repeated header may contain them.
+/// Removes white space, quotes and a byte order mark around a cell. The second header of two joined files may have
+/// them.
 fn trim_name(cell: &[u8]) -> &[u8] {
     let cell = cell.strip_prefix("\u{feff}".as_bytes()).unwrap_or(cell).trim_ascii();
     cell.strip_prefix(b"\"").and_then(|cell| cell.strip_suffix(b"\"")).unwrap_or(cell).trim_ascii()
@@ -155,7 +157,7 @@ fn bad_cell(BadCell { cell, reason, .. }: BadCell) -> BadRow {
     let number = cell + 1;
     let message = match reason {
         Reason::StrayQuote => {
-            format!("cell {number} has text after its closing quote; a quote inside is to be doubled")
+            format!("cell {number} has text after its closing quote; write a quote inside a cell twice")
         }
         _ => format!("the quote that opens cell {number} is never closed"),
     };

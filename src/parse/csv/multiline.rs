@@ -1,17 +1,17 @@
-//! Cells that contain line breaks. They are text of several lines, or rows that a stray quote has combined into one
-//! cell.
+//! Examines cells that contain line breaks. Such a cell is either text of several lines, or consists of complete rows.
+//! In the second case, a stray quote has opened the cell, and the rows up to the next quote have become part of it.
 
 use memchr::memchr_iter;
 
 use crate::parse::{Cells, Dialect};
 
-/// The structure of a source's lines.
+/// What a line of the source looks like: its dialect and its number of delimiters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines {
     pub dialect: Dialect,
-    /// Number of cells that a reject file puts before the source's own cells. 0 for other sources.
+    /// Number of cells that a reject file has in front of the source's own cells. It is 0 for other sources.
     pub foreign: usize,
-    /// Number of delimiters in a line of the source itself.
+    /// Number of delimiters in a complete line of the original source.
     pub delimiters: usize,
 }
 
@@ -19,11 +19,11 @@ pub(super) struct Lines {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LongCell {
     pub index: usize,
-    /// The line of the row on which the cell begins, from 0.
+    /// The line on which the cell begins, counted from 0 within the row.
     pub first: u64,
-    /// The line of the row on which the cell ends, from 0.
+    /// The line on which the cell ends, counted from 0 within the row.
     pub last: u64,
-    /// Whether the text looks like complete rows.
+    /// True if the cell looks like complete rows.
     pub is_rows: bool,
 }
 
@@ -43,14 +43,15 @@ impl Lines {
         long
     }
 
-    /// Returns true if the text of cell `index` looks like complete rows that a stray quote has combined into one
-    /// cell.
+    /// Returns true if the text of cell `index` looks like complete rows that a stray quote has made into one cell.
     ///
-    /// Three conditions must be true. The first line has the delimiters that complete a row from this cell on. The last
-    /// line has as many delimiters as come before this cell in a row. Of the other lines, without blank ones, at
-    /// least half have as many delimiters as a row.
+    /// All three conditions must be true:
     ///
-    /// Rows of one column have no delimiter and cannot be recognised.
+    /// - The first line has as many delimiters as a row has after this cell.
+    /// - The last line has as many delimiters as a row has before this cell.
+    /// - At least half of the lines between them have as many delimiters as a row. Blank lines are not counted.
+    ///
+    /// A source with one column has no delimiters, so its rows cannot be recognised.
     fn are_rows(&self, text: &[u8], index: usize) -> bool {
         let Some(before) = index.checked_sub(self.foreign) else { return false };
         if self.delimiters == 0 || before > self.delimiters {
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_several_lines_is_not_taken_for_rows() {
+    fn text_of_several_lines_does_not_look_like_rows() {
         check(3, 0, "1,x,\"a\nb\"", &[(2, 0, 1, false)]);
         check(3, 0, "1,\"dear,\nall well\n\nbye\",\"c\nd\"", &[(1, 0, 3, false), (2, 3, 4, false)]);
         check(3, 0, "1,x,\"a\nb,c\"", &[(2, 0, 1, false)]);

@@ -1,8 +1,8 @@
-//! Determines from the first rows of a source whether its quotes enclose cells.
+//! Determines from the first rows of a source what its quotes mean.
 //!
-//! Both interpretations are tried: quotes enclose cells, or quotes are ordinary characters. Files from programs that
-//! do not support quoting need the second. In such a file, a quote at the start of a cell would otherwise combine all
-//! lines up to the next quote.
+//! There are two readings: quotes enclose cells, or quotes are ordinary characters. Some programs export text without
+//! quoting it. In their files a cell can begin with a quote that belongs to the text. If this quote were taken for an
+//! opening quote, all lines up to the next quote would become one cell. Both readings are tried.
 
 use memchr::memchr;
 
@@ -11,45 +11,44 @@ use super::split::split_row;
 use crate::parse::{Cells, Dialect, LayoutError};
 use crate::read::{Ending, Framing, records};
 
-/// The quote character, unless the user gives another.
+/// The quote character. The user can choose another one.
 pub(super) const QUOTE: u8 = b'"';
 
-/// An interpretation fits the rows if at most one line per this many rows is bad.
+/// A reading fits the rows if at most one line per 100 rows is bad.
 const ODD_ONE_IN: u64 = 100;
 
-/// The result of one interpretation of the sample.
+/// The result of reading the sample with one meaning of quotes.
 #[derive(Debug, Default)]
 struct Reading {
     /// Number of cells in the header.
     columns: usize,
     rows: u64,
-    /// Number of lines in rows that cannot be split into as many cells as the header.
+    /// Number of lines that belong to rows with a wrong number of cells, or to rows that cannot be split.
     bad_lines: u64,
-    /// Number of quoted cells that contain a delimiter or a line break and do not look like rows. Without their quotes
-    /// the row would be split differently.
+    /// Number of quoted cells that contain a delimiter or a line break, and do not look like rows. These cells need
+    /// their quotes.
     useful_quotes: u64,
-    /// The first line of the first row in which a cell contains other rows.
+    /// The first line of the first row in which a cell contains complete rows.
     first_swallowing: Option<u64>,
-    /// Number of cells that begin and end with a quote, as a quoted cell does. Counted only if quotes are ordinary
-    /// characters.
+    /// Number of cells that begin and end with a quote. Counted only if quotes are read as ordinary characters.
     enclosed: u64,
-    /// Number of other cells that contain a quote. Counted only if quotes are ordinary characters.
+    /// Number of other cells that contain a quote. Counted only if quotes are read as ordinary characters.
     loose: u64,
 }
 
-/// Determines whether the source that begins with `sample` uses quotes. Returns the quote, or `None` if quotes are
-/// ordinary characters. The rest of `dialect` must be known.
+/// Determines what quotes mean in the source that begins with `sample`. Returns the quote if quotes enclose cells, or
+/// `None` if they are ordinary characters. All other characters of `dialect` must be known.
 ///
-/// Quotes are ordinary characters if all of these conditions are true:
+/// Quotes are ordinary characters only if all of these conditions are true:
 ///
-/// - Read in this way, fewer lines are bad, and at most one line per hundred rows.
-/// - The header has the same cells in both interpretations, and at least two.
-/// - No quoted cell contains a delimiter or a line break.
-/// - Cells that are enclosed in quotes are not more frequent than other cells that contain quotes.
+/// - If they are read as ordinary characters, there are fewer bad lines, and at most one per 100 rows.
+/// - The header has the same number of cells in both readings, and at least two.
+/// - No cell needs its quotes: no quoted cell contains a delimiter or a line break.
+/// - The cells that begin and end with a quote are not more than the other cells with quotes.
 ///
 /// # Errors
-/// If quotes as ordinary characters fit the rows at least as well, but a quoted cell seems to contain complete rows,
-/// and `multiline_cells` does not allow such cells.
+/// Both readings are possible: a quoted cell looks like complete rows, and quotes as ordinary characters do not give
+/// more bad lines. If `multiline_cells` is true, this is not an error.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));
@@ -78,7 +77,8 @@ impl Reading {
         for (place, span) in records(sample, Framing::Delimited(dialect)).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let divides = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // A header that cannot be split has no columns. The next row must not take its place.
+            // A header that cannot be split counts as a header without columns. The row after it must not be taken for
+            // the header.
             if place == 0 {
                 reading.columns = if divides { cells.len() } else { 0 };
                 continue;
@@ -90,7 +90,7 @@ impl Reading {
                     reading.weigh_quoted(row, span.line, dialect, &cells);
                 }
             } else {
-                // The sample may have cut the last row, so its first line is not counted as bad.
+                // The sample can end inside a quoted cell. The first line of such a row is not counted as bad.
                 let is_open = span.ending == Ending::OpenQuote;
                 let lines = row.strip_suffix(&[dialect.line_end]).unwrap_or(row);
                 reading.bad_lines += breaks(lines, dialect) + u64::from(!is_open);
@@ -102,7 +102,7 @@ impl Reading {
         reading
     }
 
-    /// Examines a row that was split with quotes around cells.
+    /// Examines the quoted cells of a row that was split.
     fn weigh_quoted(&mut self, row: &[u8], line: u64, dialect: Dialect, cells: &Cells) {
         let lines = Lines { dialect, foreign: 0, delimiters: self.columns.saturating_sub(1) };
         let long = lines.long_cells(row, cells);
@@ -114,7 +114,7 @@ impl Reading {
         }
     }
 
-    /// Examines a row in which quotes are ordinary characters.
+    /// Examines the cells with quotes of a row in which quotes are ordinary characters.
     fn weigh_plain(&mut self, row: &[u8], cells: &Cells) {
         for cell in (0..cells.len()).map(|index| cells.get(row, index).trim_ascii()) {
             if memchr(QUOTE, cell).is_some() {
@@ -128,7 +128,7 @@ impl Reading {
     }
 }
 
-/// Returns true if a row has as many cells as the header, or one additional blank cell.
+/// Returns true if a row has as many cells as the header, or one more that is blank.
 pub(super) fn has_columns(row: &[u8], cells: &Cells, columns: usize) -> bool {
     cells.len() == columns || (cells.len() == columns + 1 && is_blank(cells.get(row, columns)))
 }
@@ -137,7 +137,7 @@ pub(super) fn is_blank(cell: &[u8]) -> bool {
     cell.trim_ascii().is_empty()
 }
 
-/// Returns true if a cell is enclosed in quotes and all quotes inside it are doubled.
+/// Returns true if a cell begins and ends with a quote and all quotes between them are doubled.
 pub(super) fn is_enclosed(cell: &[u8]) -> bool {
     let inside = cell.strip_prefix(&[QUOTE]).and_then(|cell| cell.strip_suffix(&[QUOTE]));
     inside.is_some_and(|mut inside| {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_quote_where_they_have_a_purpose_or_do_no_harm() {
+    fn quotes_enclose_cells_if_cells_need_them_or_no_row_is_bad() {
         for sample in [
             "a,b,c\n1,x,y\n",
             "a,b,c\n1,\"x\",y\n",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_that_only_spoil_rows_are_ordinary_characters() {
+    fn quotes_that_only_make_rows_bad_are_ordinary_characters() {
         for sample in [
             "a,b,c\n1,x,y\n2,\"open,x\n3,x,y\n4,by \"Pharm\",y\n5,\"Cold\" abscess,y\n",
             "a,b,c\n1,x,\"open\n2,x,y\n3,\"quoted\",y\n4,x,y\n",
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn two_readings_that_fit_are_shown_and_not_decided() {
+    fn two_readings_of_the_quotes_that_fit_are_an_error() {
         let sample = "a,b,c\n1,x,y\n2,\"open,x\n3,x,y\n4,close\",y\n5,x,y\n";
         let expected = LayoutError::AmbiguousQuotes { columns: 3, quoted_rows: 3, plain_rows: 5, line: 3 };
         assert_eq!(decide_csv(sample), Err(expected.clone()));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_line_in_a_hundred_rows_is_the_most_that_a_reading_explains() {
+    fn a_reading_fits_with_at_most_one_bad_line_per_hundred_rows() {
         let sample = |rows: usize| format!("a,b,c\n1,\"open,x\n2,short\n{}", "3,x,y\n".repeat(rows - 2));
         assert_eq!(decide_csv(&sample(100)), Ok(None));
         assert_eq!(decide_csv(&sample(99)), Ok(Some(QUOTE)));

@@ -1,8 +1,8 @@
-//! Delimited text according to RFC 4180: splits one row into cells.
+//! Splits one row of delimited text (RFC 4180) into cells.
 //!
-//! A cell is quoted if its first byte after any blanks is a quote. Inside quotes everything is text, and a doubled
-//! quote means one quote. After the closing quote and any blanks the cell must end. A quote inside an unquoted cell
-//! is an ordinary character. The character after an escape character is text, inside and outside quotes.
+//! A cell is quoted if its first character after any blanks is a quote. Inside the quotes everything is text, and two
+//! quotes mean one. After the closing quote only blanks may follow before the next delimiter. A quote inside an
+//! unquoted cell is an ordinary character. The character after an escape character is always text.
 //!
 //! `read/frame/quoted.rs` finds the ends of rows by the same rules.
 
@@ -15,28 +15,28 @@ const GROUP_BYTES: usize = 64;
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
-/// A row that cannot be split into cells: the cell with the error, and the reason.
+/// The reason why a row cannot be split into cells, and the cell that caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadCell {
     pub cell: usize,
-    /// Position in the row at which the cell begins.
+    /// Position in the row where the cell begins.
     pub start: usize,
     pub reason: Reason,
 }
 
-/// The special characters in a row that was split.
+/// Which special characters a row has besides its delimiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signs {
-    /// No quote and no escape character, so no cell contains a line break.
+    /// The row has no quotes and no escape characters. Therefore no cell contains a line break.
     None,
-    /// Quotes or escapes.
+    /// The row has quotes or escape characters.
     Some {
-        /// Number of unquoted cells that contain a quote.
+        /// Number of cells that contain a quote but are not enclosed in quotes.
         loose_quotes: u64,
     },
 }
 
-/// Splits a row, given without its line end, into cells.
+/// Splits a row into cells. `row` does not include the line end.
 pub(super) fn split_row(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs, BadCell> {
     cells.clear();
     if find_sign(row, dialect.quote, dialect.escape).is_some() {
@@ -56,14 +56,14 @@ fn find_sign(text: &[u8], quote: Option<u8>, escape: Option<u8>) -> Option<usize
     }
 }
 
-/// Adds a cell with `text`, in which every doubled `quote` becomes one quote and the escape characters are removed.
+/// Adds a cell. In its text, two quotes become one, and escape characters are removed.
 fn push_plain(cells: &mut Cells, text: &[u8], quote: Option<u8>, escape: Option<u8>) {
     cells.push_written(|plain| {
         let mut rest = text;
         while let Some(place) = find_sign(rest, quote, escape) {
             let next = rest.get(place + 1).copied();
             plain.extend_from_slice(&rest[..place]);
-            // An escape character at the end escapes nothing. It is text.
+            // An escape character at the end of the text escapes nothing, so it is text.
             plain.push(next.unwrap_or(rest[place]));
             rest = rest.get(place + 2..).unwrap_or_default();
         }
@@ -71,8 +71,8 @@ fn push_plain(cells: &mut Cells, text: &[u8], quote: Option<u8>, escape: Option<
     });
 }
 
-/// Splits a row without quotes, 64 bytes at a time. The delimiters of a group are found as bits of one number, so the
-/// inner loop runs once per delimiter. The processor predicts the end of such a loop well.
+/// Splits a row without quotes, 64 bytes at a time. For each group of 64 bytes, a number has one bit per delimiter. The
+/// inner loop runs once per bit, which the processor can predict well.
 fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     let pattern = EVERY_BYTE * u64::from(delimiter);
     let (mut start, mut base) = (0, 0);
@@ -90,7 +90,7 @@ fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
         base += GROUP_BYTES;
     }
     if !rest.is_empty() {
-        // The rest of the last group must not contain the delimiter, so it is filled with the delimiter's complement.
+        // The rest of the row is shorter than a group. The group is filled with a byte that is not the delimiter.
         let mut group = [!delimiter; GROUP_BYTES];
         group[..rest.len()].copy_from_slice(rest);
         push_found(places(&group, pattern), base);
@@ -98,26 +98,26 @@ fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     cells.push_borrowed(start..row.len());
 }
 
-/// Returns one bit per byte of `group`, the lowest bit for the first byte. A bit is set if the byte is the one that
-/// `pattern` repeats.
+/// Returns one bit per byte of `group`. The lowest bit is that of the first byte. A bit is 1 if the byte is the
+/// delimiter, which `pattern` contains eight times.
 fn places(group: &[u8; GROUP_BYTES], pattern: u64) -> u64 {
     let words = group.as_chunks().0.iter().rev();
     words.fold(0, |found, word| found << 8 | high_bits(zero_bytes(u64::from_le_bytes(*word) ^ pattern)))
 }
 
-/// Sets the high bit of each byte that is zero in `word`, and clears all other bits (Hacker's Delight, 6-1, the
-/// variant without carries between bytes).
+/// Sets the highest bit of each byte of `word` that is zero, and clears all other bits. From Hacker's Delight, 6-1, in
+/// the variant without carries between bytes.
 fn zero_bytes(word: u64) -> u64 {
     !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS)
 }
 
-/// Collects the high bits of the eight bytes into one byte. No other bits of `word` may be set. The multiplication
+/// Collects the highest bits of the eight bytes into one byte. All other bits of `word` must be 0. The multiplication
 /// moves bit 8n + 7 to position 56 + n.
 fn high_bits(word: u64) -> u64 {
     (word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// Splits a row with quotes or escapes, cell by cell.
+/// Splits a row that has quotes or escape characters, cell by cell.
 fn split_signs(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs, BadCell> {
     let mut loose_quotes = 0;
     let mut start = 0;
@@ -134,7 +134,7 @@ fn split_signs(row: &[u8], dialect: Dialect, cells: &mut Cells) -> Result<Signs,
     }
 }
 
-/// Adds the unquoted cell that begins at `start`, and returns its end.
+/// Adds the unquoted cell that begins at `start`. Returns the position of its end.
 fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, loose_quotes: &mut u64) -> usize {
     let (end, has_escapes) = find_delimiter(row, start, dialect);
     if has_escapes {
@@ -146,8 +146,8 @@ fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, 
     end
 }
 
-/// Returns the position of the next delimiter that is not escaped, or the end of the row, and whether there are
-/// escapes before it.
+/// Returns the position of the next delimiter that is not escaped, or the end of the row. Also returns true if there
+/// are escape characters before it.
 fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
     let Some(escape) = dialect.escape else {
         return (memchr(dialect.delimiter, &row[start..]).map_or(row.len(), |length| start + length), false);
@@ -164,8 +164,8 @@ fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
     (row.len(), has_escapes)
 }
 
-/// Adds the cell that begins at `start` and whose quote opens at `open`. Returns the end of the cell, which is at a
-/// delimiter or at the end of the row.
+/// Adds the quoted cell that begins at `start` and whose opening quote is at `open`. Returns the position after the
+/// cell, where a delimiter is or the row ends.
 fn push_quoted(
     row: &[u8],
     start: usize,
@@ -189,8 +189,8 @@ fn push_quoted(
     Ok(end)
 }
 
-/// Finds the end of the quoted text that begins at `at`. Returns the position of the closing quote, and whether the
-/// text contains doubled quotes or escapes.
+/// Finds the end of quoted text that begins at `at`. Returns the position of the closing quote, and true if the text
+/// contains doubled quotes or escape characters.
 fn find_close(row: &[u8], mut at: usize, quote: u8, escape: Option<u8>) -> Option<(usize, bool)> {
     let mut has_signs = false;
     loop {
@@ -220,7 +220,7 @@ mod tests {
         Ok((0..cells.len()).map(|index| cells.get(row, index).to_vec()).collect())
     }
 
-    /// A slow reference implementation, one byte at a time.
+    /// A slow reference implementation that reads one byte at a time.
     fn split_slowly(row: &[u8], dialect: Dialect) -> Result<Vec<Vec<u8>>, BadCell> {
         let mut cells = vec![Vec::new()];
         let (mut is_quoted, mut is_closed, mut is_plain) = (false, false, false);
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tab_that_divides_cells_is_never_a_blank() {
+    fn a_tab_is_not_a_blank_if_it_is_the_delimiter() {
         let tab = Dialect { delimiter: b'\t', ..COMMA };
         for (row, expected) in [
             ("a\t\t\"b\"", vec!["a", "", "b"]),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_does_not_divide_names_its_cell() {
+    fn a_row_that_cannot_be_split_reports_the_cell() {
         let check = |row: &str, cell, start, reason| {
             assert_eq!(split(row.as_bytes(), COMMA), Err(BadCell { cell, start, reason }), "{row}");
         };
@@ -333,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_way_agrees_with_the_slow_one(
+        fn the_fast_implementation_agrees_with_the_slow_one(
             row in proptest::collection::vec(prop_oneof![3 => Just(b','), 2 => Just(QUOTE), 1 => Just(b'\\'), 1 => Just(0xac), 1 => Just(b' '), 3 => any::<u8>()], 0..150),
             quote in proptest::option::weighted(0.8, Just(QUOTE)),
             escape in proptest::option::of(Just(b'\\')),
@@ -345,7 +345,7 @@ mod tests {
         }
 
         #[test]
-        fn rows_and_cells_are_those_of_one_pass_over_the_text(
+        fn reader_and_split_row_agree_with_one_slow_pass(
             text in proptest::collection::vec(
                 prop_oneof![2 => Just(b'"'), 2 => Just(b','), 2 => Just(b'\n'), 1 => Just(b'\\'), 1 => Just(b' '), 1 => Just(b'a')], 0..60),
             quote in proptest::option::weighted(0.8, Just(QUOTE)),
@@ -359,7 +359,7 @@ mod tests {
         }
     }
 
-    /// A slow reference implementation of the reader and `split_row` together: finds the rows and cells of a whole
+    /// A slow reference implementation of the reader and `split_row` together. It finds the rows and the cells of a
     /// text in one pass, one byte at a time.
     fn divide_slowly(text: &[u8], dialect: Dialect) -> Vec<Result<Vec<Vec<u8>>, Reason>> {
         #[derive(Clone, Copy, PartialEq)]
@@ -374,7 +374,7 @@ mod tests {
             Closed {
                 across_lines: bool,
             },
-            /// After a closed cell and any blanks.
+            /// After a closing quote and any blanks.
             Behind,
         }
         let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);

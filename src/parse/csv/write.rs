@@ -1,4 +1,4 @@
-//! Writes cells of delimited text (RFC 4180), so that reading them gives the same text.
+//! Writes cells of delimited text (RFC 4180). Reading the cells gives the same text again.
 
 /// Appends one line according to RFC 4180. A cell is quoted if its text requires quotes, or if its mark is true.
 pub(crate) fn write_line<'c>(cells: impl IntoIterator<Item = (&'c [u8], bool)>, delimiter: u8, out: &mut Vec<u8>) {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_quoted_only_if_it_must_be_or_if_it_shall_be() {
+    fn a_cell_is_quoted_if_its_text_or_the_caller_requires_it() {
         let check = |cell: &str, is_quoted, expected: &str| {
             let mut out = b"x;".to_vec();
             write_cell(cell.as_bytes(), b';', is_quoted, &mut out);

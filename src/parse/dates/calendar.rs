@@ -1,12 +1,13 @@
-//! Day numbers in the proleptic Gregorian calendar. The algorithms are `days_from_civil` and `civil_from_days` from
-//! Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+//! Converts dates to day numbers and back, in the proleptic Gregorian calendar. The algorithms are `days_from_civil`
+//! and `civil_from_days` from Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 
 /// Milliseconds per day.
 pub(super) const DAY_MS: i64 = 86_400_000;
 
-/// Days from 0000-03-01, the beginning of an era of 400 years, to 1970-01-01.
+/// Number of days from 0000-03-01 to 1970-01-01. The calendar repeats every 400 years, and 0000-03-01 begins such an
+/// era.
 const EPOCH_DAYS: i64 = 719_468;
-/// Days per era of 400 years.
+/// Number of days in an era of 400 years.
 const ERA_DAYS: i64 = 146_097;
 const MONTH_DAYS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
@@ -34,7 +35,7 @@ fn is_leap(year: u32) -> bool {
 /// Returns the number of days since 1970-01-01.
 pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
     let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
-    // Years are counted from March here, so that the leap day is the last day of the year.
+    // Here a year begins in March, so that the leap day is the last day of the year.
     let year = if month <= 2 { year - 1 } else { year };
     let month_from_march = (month + 9) % 12;
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -43,7 +44,7 @@ pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
     era * ERA_DAYS + day_of_era - EPOCH_DAYS
 }
 
-/// Returns the date `days` after 1970-01-01, if its year is 0001 to 9999.
+/// Returns the date that is `days` after 1970-01-01. Returns `None` if its year is not 1 to 9999.
 fn civil_from_days(days: i64) -> Option<Civil> {
     let days = days.checked_add(EPOCH_DAYS)?;
     let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
@@ -57,8 +58,8 @@ fn civil_from_days(days: i64) -> Option<Civil> {
     Some(Civil { year: part(year)?, month: part(month)?, day: part(day)? }).filter(|civil| civil.is_real())
 }
 
-/// Formats milliseconds since 1970-01-01T00:00:00Z as ASCII text, for example `2024-01-31T09:05:07.123Z`. Returns
-/// `None` outside the years 0001 to 9999.
+/// Formats milliseconds since 1970-01-01T00:00:00Z as text, for example `2024-01-31T09:05:07.123Z`. Returns `None` if
+/// the year is not 1 to 9999.
 pub(crate) fn iso_text(ms: i64) -> Option<[u8; 24]> {
     let Civil { year, month, day } = civil_from_days(ms.div_euclid(DAY_MS))?;
     let time_ms = u32::try_from(ms.rem_euclid(DAY_MS)).ok()?;
@@ -71,7 +72,7 @@ pub(crate) fn iso_text(ms: i64) -> Option<[u8; 24]> {
     Some(text)
 }
 
-/// Writes `number` right-aligned into `text`.
+/// Writes the digits of `number` at the end of `text`. The zeros in front of them stay.
 fn write_number(text: &mut [u8], mut number: u32) {
     for digit in text.iter_mut().rev() {
         if number == 0 {
@@ -87,11 +88,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_month_of_ten_thousand_years_follows_the_one_before() {
+    fn day_numbers_have_no_gap_in_ten_thousand_years() {
         let mut days = days_from_civil(Civil { year: 1, month: 1, day: 1 });
         for year in 1..=9999 {
             for month in 1..=12 {
-                // Up to the 28th, days differ by their number alone.
+                // Up to the 28th, the day number grows by one per day in every month, so only the 1st and the last days
+                // are checked.
                 for day in [1, 28, 29, 30, 31] {
                     let civil = Civil { year, month, day };
                     if civil.is_real() {
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_in_time_is_written_after_iso_8601() {
+    fn a_point_in_time_is_formatted_as_iso_8601() {
         let check = |ms, expected: Option<&[u8; 24]>| assert_eq!(iso_text(ms).as_ref(), expected);
         check(0, Some(b"1970-01-01T00:00:00.000Z"));
         check(-1, Some(b"1969-12-31T23:59:59.999Z"));

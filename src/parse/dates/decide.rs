@@ -1,21 +1,22 @@
-//! Determines the date format of a column from all its values in a sample.
+//! Determines the date format of a column from the values in a sample.
 //!
-//! Every value that is a date supports the formats that it fits. Many values fit both day-first and month-first; such
-//! values support neither. If all values of a column are like that, only the user knows the format.
+//! Each date is counted for the formats that it fits. `31/01/2024` fits only day-first. `03/04/2024` fits day-first and
+//! month-first, so it says nothing about the order. If all values of a column are like `03/04/2024`, the user must give
+//! the format.
 
 use super::shape::{Shape, shape_of};
 use super::{DateFormat, parse_date};
 
-/// A column has a format if at most one in this many of its dates has another format.
+/// A column has a format if at most one in 100 of its dates does not fit the format.
 const ODD_ONE_IN: u64 = 100;
 const SEPARATORS: [u8; 3] = [b'/', b'-', b'.'];
 
-/// The result for a column.
+/// The result for one column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// The column has this format.
     One(DateFormat),
-    /// The sample contains no values.
+    /// The sample contains no values of the column.
     NoValues,
     /// Most values fit no format.
     Unknown {
@@ -23,26 +24,27 @@ pub(crate) enum Decision {
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// Descriptions of how these values seem to be written, each with the number of values, most frequent first.
+        /// Descriptions of how these values are probably written, each with the number of values. The most frequent is
+        /// first.
         shapes: Vec<(&'static str, u64)>,
     },
-    /// Both formats fit all values equally well.
+    /// All values fit both formats.
     Ambiguous(DateFormat, DateFormat),
-    /// The values have several formats: each format with the number of values that fit it, most frequent first.
+    /// The values have different formats. Each format has the number of values that fit it. The most frequent is first.
     Mixed(Vec<(DateFormat, u64)>),
 }
 
-/// Counts of a column's values, by the formats that they fit.
+/// Counts the values of a column by the formats that they fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
     values: u64,
     iso: u64,
     by_separator: [Orders; 3],
-    /// Values that fit no format, by their shape.
+    /// Number of values that fit no format, for each shape.
     unfit: [u64; Shape::ALL.len()],
 }
 
-/// Dates with one separator, counted by the orders of day and month that they allow.
+/// Counts dates with the same separator by the order of day and month.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Orders {
     day_first: u64,
@@ -57,7 +59,7 @@ impl Orders {
 }
 
 impl Evidence {
-    /// Counts one more value.
+    /// Counts one value.
     pub(crate) fn add(&mut self, value: &str) {
         self.values += 1;
         if parse_date(DateFormat::Iso, value).is_some() {
@@ -81,7 +83,7 @@ impl Evidence {
         }
     }
 
-    /// Returns the shapes of the values that fit no format, most frequent first.
+    /// Returns the shapes of the values that fit no format, each with its number of values. The most frequent is first.
     fn shapes(&self) -> Vec<(&'static str, u64)> {
         let mut shapes: Vec<_> = Shape::ALL.iter().map(|shape| shape.name()).zip(self.unfit).collect();
         shapes.retain(|&(_, values)| values > 0);
@@ -89,7 +91,7 @@ impl Evidence {
         shapes
     }
 
-    /// Returns the result for all values counted so far.
+    /// Decides on the format from all values counted so far.
     pub(crate) fn decide(&self) -> Decision {
         let totals = self.by_separator.map(Orders::total);
         let dates = self.iso + totals.iter().sum::<u64>();
@@ -121,7 +123,7 @@ impl Evidence {
         }
     }
 
-    /// Returns each format that fits at least one value, with the number of values, most frequent first.
+    /// Returns the formats that fit at least one value, each with its number of values. The most frequent is first.
     fn fits(&self) -> Vec<(DateFormat, u64)> {
         let mut fits = vec![(DateFormat::Iso, self.iso)];
         for (separator, orders) in SEPARATORS.into_iter().zip(self.by_separator) {
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn one_format_that_all_values_allow_is_the_columns() {
+    fn the_only_format_that_fits_all_values_is_chosen() {
         check(&[("2024-01-31", 3)], &Decision::One(DateFormat::Iso));
         check(&[("2024-01-31T10:00:00Z", 1)], &Decision::One(DateFormat::Iso));
         check(&[("03/04/2024", 99), ("31/01/2024", 1)], &Decision::One(DAY_FIRST));
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_mostly_fit_no_format_are_not_decided() {
+    fn a_column_whose_values_mostly_fit_no_format_is_unknown() {
         let unknown = |values, unfit, shapes: &[(&'static str, u64)]| Decision::Unknown {
             values,
             unfit,
@@ -180,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn two_readings_of_every_value_are_not_decided() {
+    fn a_column_whose_values_all_fit_two_formats_is_ambiguous() {
         check(&[("03/04/2024", 5)], &Decision::Ambiguous(DAY_FIRST, MONTH_FIRST));
         check(&[("05/05/2024", 1)], &Decision::Ambiguous(DAY_FIRST, MONTH_FIRST));
     }
 
     #[test]
-    fn a_few_odd_values_do_not_change_a_columns_format_but_many_do() {
+    fn a_few_values_of_another_format_are_ignored_but_many_are_not() {
         for most in [199, 99] {
             check(&[("31/01/2024", most), ("01/31/2024", 1)], &Decision::One(DAY_FIRST));
         }

@@ -1,4 +1,4 @@
-//! Parses dates. The format belongs to the column, never to a single cell.
+//! Parses dates. All values of a column are parsed in the same format.
 
 mod calendar;
 mod decide;
@@ -11,17 +11,18 @@ pub(crate) use decide::{Decision, Evidence};
 
 use calendar::{Civil, DAY_MS, days_from_civil};
 
-/// The years 0001 to 9999, in milliseconds since 1970.
+/// The years 1 to 9999, in milliseconds since 1970-01-01T00:00:00Z.
 const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
-/// Order and separator of the parts of a date. A time may follow.
+/// A format of dates: the order of day, month and year, and the separator between them. A time may follow the date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DateFormat {
-    /// `2024-01-31` or `2024/01/31`, optionally with `T` or a space, a time, a fraction and an offset (ISO 8601).
+    /// `2024-01-31` or `2024/01/31`. `T` or a space, a time, a fraction of a second and an offset from UTC may follow
+    /// (ISO 8601).
     Iso,
-    /// `31/01/2024`.
+    /// `31/01/2024`, with this separator.
     DayMonthYear(u8),
-    /// `01/31/2024`.
+    /// `01/31/2024`, with this separator.
     MonthDayYear(u8),
 }
 
@@ -37,7 +38,7 @@ impl DateFormat {
         Self::MonthDayYear(b'.'),
     ];
 
-    /// Returns the format's name, as used on the command line and in the summary: `YYYY-MM-DD`, `DD/MM/YYYY`, …
+    /// Returns the format's name on the command line and in the summary, for example `YYYY-MM-DD`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Iso => "YYYY-MM-DD",
@@ -50,7 +51,7 @@ impl DateFormat {
         }
     }
 
-    /// Returns the format with this name, in any letter case. `iso` is also accepted.
+    /// Returns the format with this name, in any letter case. `iso` means `YYYY-MM-DD`.
     pub fn from_name(name: &str) -> Option<Self> {
         if name.eq_ignore_ascii_case("iso") {
             return Some(Self::Iso);
@@ -59,11 +60,11 @@ impl DateFormat {
     }
 }
 
-/// Parses `text` as a date of this format, with or without a time. Returns milliseconds since 1970-01-01T00:00:00Z,
-/// or `None` if it is not such a date in the years 0001 to 9999.
+/// Parses a date of this format, with or without a time. Returns milliseconds since 1970-01-01T00:00:00Z. Returns
+/// `None` if the text is not such a date, or if its year is not 1 to 9999.
 ///
-/// A time without an offset is UTC. Fractions smaller than a millisecond are cut off. In formats that begin with the
-/// day or the month, both may have one digit. The calendar is the proleptic Gregorian calendar.
+/// A time without an offset is read as UTC. Digits after the milliseconds are dropped. If the format begins with the
+/// day or the month, both may have one digit: `1/2/2024`. The calendar is the proleptic Gregorian calendar.
 pub fn parse_date(format: DateFormat, text: &str) -> Option<i64> {
     if format == DateFormat::Iso
         && let Some(days) = iso_days(text.as_bytes())
@@ -73,8 +74,8 @@ pub fn parse_date(format: DateFormat, text: &str) -> Option<i64> {
     parse_any(format, text.as_bytes())
 }
 
-/// Parses the form that nearly all dates have, `2024-01-31`, and returns the days since 1970-01-01. `None` only means
-/// that `parse_any` must decide.
+/// Parses the form that nearly all dates have, such as `2024-01-31`. Returns the days since 1970-01-01. If it returns
+/// `None`, the text may still be a date in another form, which `parse_any` can read.
 fn iso_days(text: &[u8]) -> Option<i64> {
     let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return None };
     let digits = [y1, y2, y3, y4, m1, m2, d1, d2].map(|byte| u32::from(byte.wrapping_sub(b'0')));
@@ -101,22 +102,22 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);
-    // An offset can move a time outside the years that a date can be written with.
+    // The offset can move a time outside the years 1 to 9999, whose dates cannot be written.
     ms.filter(|ms| YEARS_MS.contains(ms))
 }
 
-/// The part of a date's text that is not parsed yet.
+/// The part of the text that has not been parsed yet.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
-    /// Consumes one byte if it is one of `wanted`.
+    /// Removes the next byte if it is one of `wanted`, and returns it.
     fn take(&mut self, wanted: &[u8]) -> Option<u8> {
         let (&byte, rest) = self.0.split_first().filter(|(byte, _)| wanted.contains(byte))?;
         self.0 = rest;
         Some(byte)
     }
 
-    /// Consumes a number of `fewest` to `most` digits.
+    /// Removes a number of `fewest` to `most` digits, and returns it.
     fn number(&mut self, fewest: usize, most: usize) -> Option<u32> {
         let length = self.0.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = self.0.split_at(length);
@@ -132,7 +133,7 @@ impl Rest<'_> {
         Some(Civil { year, month, day: self.number(2, 2)? })
     }
 
-    /// Parses day and month in either order, then the year.
+    /// Parses two numbers of one or two digits and a year of four digits.
     fn short_date(&mut self, separator: u8) -> Option<[u32; 3]> {
         let first = self.number(1, 2)?;
         self.take(&[separator])?;
@@ -141,7 +142,7 @@ impl Rest<'_> {
         Some([first, second, self.number(4, 4)?])
     }
 
-    /// Parses `T` or a space, then `HH:MM[:SS[.fraction]]` and an optional offset. Returns milliseconds since
+    /// Parses `T` or a space, a time `HH:MM[:SS[.fraction]]`, and an offset if there is one. Returns milliseconds since
     /// midnight UTC.
     fn time_ms(&mut self) -> Option<i64> {
         self.take(b"T t")?;
@@ -168,7 +169,7 @@ impl Rest<'_> {
         Some(seconds * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2))
     }
 
-    /// Parses `Z`, `+hh:mm`, `+hhmm`, `+hh` or nothing.
+    /// Parses the offset from UTC: `Z`, `+hh:mm`, `+hhmm`, `+hh` or nothing. Returns it in milliseconds.
     fn offset_ms(&mut self) -> Option<i64> {
         let Some(sign) = self.take(b"Zz+-").filter(|sign| !sign.eq_ignore_ascii_case(&b'Z')) else { return Some(0) };
         let hours = self.number(2, 2).filter(|&hours| hours < 24)?;
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_iso_date() {
+    fn texts_that_are_not_iso_dates() {
         for text in [
             "",
             "2024",
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn short_dates_read_as_their_format_says() {
+    fn short_dates_are_read_in_the_order_of_their_format() {
         let (april, march) = (1_712_102_400_000, 1_709_510_400_000);
         check(DateFormat::DayMonthYear(b'/'), "03/04/2024", Some(april));
         check(DateFormat::MonthDayYear(b'/'), "03/04/2024", Some(march));
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back_to_their_format() {
+    fn every_name_is_read_as_its_format() {
         for format in DateFormat::ALL {
             assert_eq!(DateFormat::from_name(&format.name().to_lowercase()), Some(format));
         }
@@ -296,13 +297,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fast_way_agrees_with_the_slow_one(text in "[0-9]{2}[0-9a:]{2}-[0-9:]{2}-[0-9/]{2}|[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]") {
+        fn the_fast_implementation_agrees_with_the_slow_one(text in "[0-9]{2}[0-9a:]{2}-[0-9:]{2}-[0-9/]{2}|[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]") {
             let slow = parse_any(DateFormat::Iso, text.as_bytes());
             prop_assert_eq!(parse_date(DateFormat::Iso, &text), slow);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[0-9/:. TZ+é-]{0,30}") {
+        fn it_never_panics(text in "[0-9/:. TZ+é-]{0,30}") {
             for format in DateFormat::ALL {
                 let parsed = parse_date(format, &text);
                 prop_assert!(parsed.is_none_or(|ms| iso_text(ms).is_some()));
@@ -310,7 +311,7 @@ mod tests {
         }
 
         #[test]
-        fn iso_text_reads_back(ms in -62_135_596_800_000_i64..253_402_300_800_000) {
+        fn iso_text_is_parsed_to_the_same_time(ms in -62_135_596_800_000_i64..253_402_300_800_000) {
             let text = iso_text(ms).unwrap();
             prop_assert_eq!(parse_date(DateFormat::Iso, std::str::from_utf8(&text).unwrap()), Some(ms));
         }

@@ -1,13 +1,12 @@
-//! Recognises how a text is written that is not a date in any known format, so that the error message can name the
-//! format.
+//! Recognises dates that Medlift cannot read, so that the error message can describe how they are written.
 
 use super::calendar::Civil;
 use super::{DateFormat, parse_date};
 
-/// A way to write dates that medlift does not read.
+/// A way to write dates that Medlift does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// `16-07-68`: the century is missing.
+    /// `16-07-68`: a year of two digits.
     ShortYear,
     /// `16 Jul 1968`.
     MonthName,
@@ -19,16 +18,16 @@ pub(super) enum Shape {
     WithTime,
     /// `16/07/1968 9:30 PM`.
     HalfDay,
-    /// `25035`: a number of days, as in spreadsheets.
+    /// `25035`: the number of a day, as spreadsheets store dates.
     DayNumber,
-    /// `1706691600`: seconds or milliseconds since 1970.
+    /// `1706691600`: seconds or milliseconds since 1970-01-01.
     Epoch,
-    /// `1968`, `1968-07`.
+    /// `1968` or `1968-07`: the day is missing.
     NoDay,
 }
 
 impl Shape {
-    /// All shapes, in the order of the enum.
+    /// All shapes, in the order in which the enum declares them.
     pub(super) const ALL: [Self; 9] = [
         Self::ShortYear,
         Self::MonthName,
@@ -41,7 +40,7 @@ impl Shape {
         Self::NoDay,
     ];
 
-    /// Returns a description of the shape. It contains no value of the source.
+    /// Returns a description of the shape for error messages.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ShortYear => "dates with a year of two digits, such as DD-MM-YY",
@@ -57,7 +56,8 @@ impl Shape {
     }
 }
 
-/// Returns the shape of a text that fits no format, if it looks like a date.
+/// Returns the shape of a text that is not a date in any known format. Returns `None` if the text does not look like a
+/// date.
 pub(super) fn shape_of(text: &str) -> Option<Shape> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return shape_of_digits(text);
@@ -94,7 +94,7 @@ fn shape_of_digits(text: &str) -> Option<Shape> {
     }
 }
 
-/// Returns true if the text is a date with a time that ends with AM or PM.
+/// Returns true if the text is a date with a time that ends in AM or PM.
 fn has_half_day(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let Some(time) = ["am", "pm", "a.m.", "p.m."].iter().find_map(|end| lower.strip_suffix(end)) else { return false };
@@ -109,7 +109,7 @@ fn is_day_number(part: &str) -> bool {
     part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns true if the part begins like the name of a month in English, German, French, Spanish or Italian.
+/// Returns true if the text begins like the name of a month in English, German, French, Spanish or Italian.
 fn is_month(part: &str) -> bool {
     const BEGINNINGS: [&str; 30] = [
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "jän", "mär", "mai", "okt",
@@ -119,7 +119,7 @@ fn is_month(part: &str) -> bool {
     lower.chars().all(char::is_alphabetic) && BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning))
 }
 
-/// Returns true if the part is a day, a month in letters and a year without separators: `16JUL1968`.
+/// Returns true if the text consists of a day, a month in letters and a year, without separators: `16JUL1968`.
 fn is_joined_month(part: &str) -> bool {
     let rest = part.trim_start_matches(|sign: char| sign.is_ascii_digit());
     let month = rest.trim_end_matches(|sign: char| sign.is_ascii_digit());
@@ -156,7 +156,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,20}|[0-9]{0,15}|[0-9/:. apmT-]{0,20}") {
+        fn it_never_panics(text in "\\PC{0,20}|[0-9]{0,15}|[0-9/:. apmT-]{0,20}") {
             let _ = shape_of(&text);
         }
     }

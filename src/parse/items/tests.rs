@@ -1,7 +1,7 @@
 use super::*;
 use crate::spec::Dataset;
 
-/// A field and a group as TOML.
+/// Writes a field or a group as TOML.
 const SPEC: &str = r#"
 name = "patients"
 [[group]]
@@ -47,10 +47,11 @@ privacy = "none"
 "#;
 
 fn spec() -> Spec {
-    Spec::from_toml(SPEC, "test").expect("a right spec")
+    Spec::from_toml(SPEC, "test").expect("a valid spec")
 }
 
-/// Parses a row with the cells `id`, `name` and `doses`. The cells are ranges of the row, or of the scratch buffer.
+/// Parses a row with the cells `id`, `name` and `doses`. If `is_in_row` is true, the cells are parts of the row,
+/// otherwise of the scratch buffer.
 fn parse(row: &[&str; 3], is_in_row: bool) -> Result<Vec<(usize, String)>, Reject> {
     let text = row.concat();
     let mut cells = Cells::default();
@@ -104,7 +105,7 @@ fn items_become_cells_of_their_fields() {
 }
 
 #[test]
-fn a_cell_that_is_no_array_of_the_right_items_is_refused_without_its_value() {
+fn a_wrong_array_is_refused_with_a_message_without_its_values() {
     check_refused("{\"family\":\"canary\"}", "", 1, "expected a JSON array, e.g. [{…}, {…}]");
     check_refused("", "5", 5, "expected a JSON array, e.g. [\"a\", \"b\"]");
     check_refused("[{\"family\":\"canary\"}, \"canary\"]", "", 1, "item 2: expected an object");
@@ -124,7 +125,7 @@ fn a_cell_that_is_no_array_of_the_right_items_is_refused_without_its_value() {
 }
 
 #[test]
-fn keys_of_items_that_no_field_uses_are_known() {
+fn keys_of_items_that_no_field_uses_are_reported() {
     let mut cells = Cells::default();
     let row = r#"[{"use":1,"family":2,"x":{"y":1},"period":[{"end":3}],"_id":1}]"#;
     cells.push_borrowed(0..row.len());
@@ -136,7 +137,7 @@ fn keys_of_items_that_no_field_uses_are_known() {
 #[test]
 fn items_that_cannot_fit_a_document_are_refused_early() {
     let items = |count: usize| format!("[{}{{}}]", "{},".repeat(count - 1));
-    // The number of the item, and `family`, `given`, `periods` and `old`, each with two bytes more.
+    // The size of an item: its number, then the names `family`, `given`, `periods` and `old`, each with two more bytes.
     let most = DOCUMENT_BYTES_MAX / (3 + 8 + 7 + 9 + 5);
     assert_eq!(parse(&["7", &items(most), ""], true).map(|cells| cells.len()), Ok(most * 2));
     let refused = parse(&["7", &items(most + 1), ""], true).expect_err("too many");

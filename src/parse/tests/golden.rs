@@ -1,5 +1,5 @@
-//! Golden cases. Each directory of `tests/data/csv` contains an `input` and an `expected.txt` with the expected
-//! result: encoding and dialect, then each row with its line and offset, as cells or as the reason for its refusal.
+//! Tests with files. Each directory of `tests/data/csv` contains an `input`, and an `expected.txt` with the expected
+//! encoding and dialect, and each row with its line, its offset, and its cells or the reason for its refusal.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::read::{Block, ReadOptions, Reader, expand};
 
-/// If this variable is set, the results are written to the files instead of being compared with them.
+/// The name of an environment variable. If it is set, the results are written to the files and not compared with them.
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
 
 /// Creates a spec with one string field per column, so that every cell is checked.
@@ -71,7 +71,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 #[test]
-fn sources_as_they_come_are_read_as_expected() {
+fn each_golden_source_is_read_as_expected() {
     let cases = cases();
     assert!(cases.len() >= 15, "only {} cases were found", cases.len());
     for case in cases {

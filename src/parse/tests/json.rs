@@ -1,4 +1,4 @@
-//! Tests of NDJSON: the assignment of keys to fields, and the text of the cells.
+//! Tests of NDJSON: which key belongs to which field, and what the cells contain.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn extended_json_is_read_relaxed_and_canonical() {
 }
 
 #[test]
-fn what_is_no_row_is_refused_without_a_word_of_it() {
+fn a_line_that_is_not_one_object_is_refused_without_its_content() {
     for line in
         ["canary", "[1]", "{\"id\":1", "{\"id\":canary}", "{\"id\":1} canary", "\"canary\"", "{\"id\":1}{\"id\":2}"]
     {
@@ -68,7 +68,7 @@ fn what_is_no_row_is_refused_without_a_word_of_it() {
 }
 
 #[test]
-fn a_value_that_is_no_cell_is_refused_and_the_others_kept() {
+fn a_row_with_a_wrong_value_is_refused_with_all_other_cells() {
     let object = r#"{"id":{"a":1},"result":{"unit":"mg"}}"#;
     check_refused(object.as_bytes(), Reason::NotJson, Some(0), &["\u{fffd}{\"a\":1}", "", "mg", ""]);
     check_refused(br#"{"result":{"value":[1]},"id":"b"}"#, Reason::NotJson, Some(1), &["b", "\u{fffd}[1]", "", ""]);
@@ -108,19 +108,19 @@ fn date_formats_are_decided_for_ndjson_too() {
 }
 
 #[test]
-fn objects_lie_as_deep_as_mongodb_allows() {
+fn objects_may_be_nested_as_deeply_as_mongodb_allows() {
     let nested = |depth: usize| format!("{{\"id\":1,\"a\":{}1{}}}", "{\"a\":".repeat(depth - 1), "}".repeat(depth - 1));
     check(&nested(100), &["1", "", "", ""]);
     check_refused(nested(101).as_bytes(), Reason::NotJson, None, &[&nested(101)]);
 }
 
 #[test]
-fn the_first_value_that_is_no_cell_is_to_blame() {
+fn the_first_wrong_value_is_reported() {
     check_refused(br#"{"result":{"value":[1]},"id":[2]}"#, Reason::NotJson, Some(1), &["[2]", "\u{fffd}[1]", "", ""]);
 }
 
 #[test]
-fn json_is_spelled_as_the_column_is() {
+fn json_values_are_written_as_the_column_requires() {
     let comma = crate::spec::NumberFormat { decimal_comma: true, ..crate::spec::NumberFormat::default() };
     let words = FieldType::Bool { truthy: vec!["ja".into(), "j".into()], falsy: vec!["nein".into(), "n".into()] };
     let spec =
@@ -145,7 +145,7 @@ fn a_byte_that_is_not_utf8_is_counted_from_one() {
 }
 
 #[test]
-fn ten_thousand_keys_are_told_apart_and_no_more() {
+fn at_most_ten_thousand_keys_are_distinguished() {
     let keys = |count: usize| (0..count).map(|n| format!(",\"k{n}\":0")).collect::<Vec<_>>().concat();
     for (count, expected) in [(9_998, 9_998), (9_999, 9_998)] {
         let sample = format!("{{\"id\":1,\"result\":{{\"value\":1}}{}}}\n", keys(count));

@@ -1,6 +1,7 @@
-//! Divides the text of a source into rows. One file per way of dividing.
+//! Divides the text of a source into rows. Each way of dividing (lines, delimited text, JSON documents) has its own
+//! file.
 //!
-//! A framer knows quotes, line ends and brackets, but no columns, fields or types.
+//! The code here knows quotes, line ends and brackets, but no columns, fields or types.
 
 mod documents;
 mod lines;
@@ -15,7 +16,7 @@ use quoted::Quoted;
 use super::block::{Ending, RowSpan};
 use super::dialect::Dialect;
 
-/// Number of bytes kept of a row that is too long, so that a user can identify the row.
+/// Number of bytes that are kept of a row that is too long. With them a user can find the row in the source.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 
 /// How the text of a source is divided into rows.
@@ -23,14 +24,14 @@ pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 pub enum Framing {
     /// Each line is a row.
     Lines,
-    /// Rows of delimited text. The first one is the header.
+    /// Delimited text. The first row is the header.
     Delimited(Dialect),
-    /// JSON values, one after another or in an array. Each is a row, whatever lines it is on.
+    /// JSON values, one after another or in an array. Each value is a row, on however many lines it is written.
     Documents,
 }
 
 impl Framing {
-    /// Returns the dialect of delimited text.
+    /// Returns the dialect if the framing is delimited text.
     pub fn dialect(self) -> Option<Dialect> {
         match self {
             Self::Delimited(dialect) => Some(dialect),
@@ -39,7 +40,8 @@ impl Framing {
     }
 }
 
-/// Finds the ends of rows. The buffer it scans grows at its end, and all positions are positions in that buffer.
+/// Finds the ends of rows in a buffer. The caller appends text to the buffer. All positions are positions in the
+/// buffer.
 #[derive(Debug, Clone)]
 pub(super) struct Framer {
     ends: Ends,
@@ -47,7 +49,7 @@ pub(super) struct Framer {
     place: Place,
 }
 
-/// Finds the end of the current row, by the rules of one framing.
+/// Finds the end of the current row.
 #[derive(Debug, Clone)]
 enum Ends {
     Lines(Lines),
@@ -55,18 +57,18 @@ enum Ends {
     Documents(Documents),
 }
 
-/// A position in the buffer and in the source.
+/// The position of the framer in the buffer and in the source.
 #[derive(Debug, Clone)]
 struct Place {
-    /// First byte of the current row.
+    /// Position of the current row's first byte.
     start: usize,
-    /// First byte that is not scanned yet.
+    /// Position of the first byte that has not been examined yet.
     at: usize,
     /// Number of bytes of the current row that are no longer in the buffer, because the row is too long.
     dropped: usize,
     /// Line of the source on which the current row starts, from 1.
     line: u64,
-    /// Number of line ends inside the current row.
+    /// Number of line ends inside the current row so far.
     lines_inside: u64,
 }
 
@@ -88,8 +90,8 @@ impl Framer {
         Self { ends, row_bytes_max, place: Place { start: 0, at: 0, dropped: 0, line: 1, lines_inside: 0 } }
     }
 
-    /// Returns the next row that ends in `bytes`. Its `offset` is always 0; the caller sets it. `is_complete` means
-    /// that nothing follows `bytes`.
+    /// Returns the next row that ends in `bytes`, or `None` if no row ends there. `is_complete` is true if the source
+    /// ends with `bytes`. The `offset` of the row is 0, and the caller sets it.
     pub(super) fn next(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         loop {
             let Some(end) = self.find_end(bytes) else { return self.last(bytes, is_complete) };
@@ -102,7 +104,8 @@ impl Framer {
         }
     }
 
-    /// Returns the end of the current row, if it is in `bytes`. Continues at the byte where the last call stopped.
+    /// Returns the end of the current row, or `None` if the end is not in `bytes` yet. The search continues where the
+    /// last call stopped.
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
         match &mut self.ends {
             Ends::Lines(lines) => lines.find_end(bytes, &mut self.place),
@@ -111,7 +114,8 @@ impl Framer {
         }
     }
 
-    /// Moves past the row that ends at `end`, and past its line end if it has one. Returns the range of the row.
+    /// Moves to the next row. The current row ends at `end`, and a line end may follow it. Returns the range of the
+    /// current row.
     fn pass(&mut self, end: usize) -> Range<usize> {
         let line_end = match &mut self.ends {
             Ends::Lines(_) => 1,
@@ -128,7 +132,7 @@ impl Framer {
         std::mem::replace(&mut place.start, place.at)..end
     }
 
-    /// Returns the row between the end of the last row and the end of the source.
+    /// Returns the last row of the source if it has no line end.
     fn last(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         if !is_complete {
             return None;
@@ -174,30 +178,30 @@ impl Framer {
         RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending: Ending::TooLong }
     }
 
-    /// Returns the beginning of the current row if the row is already too long before its end was found. The caller
-    /// skips its rest with [`skip`](Self::skip).
+    /// Returns the beginning of the current row if the row is too long and its end is not in `bytes` yet. The caller
+    /// must then skip the rest of the row with [`skip`](Self::skip).
     pub(super) fn overflow(&self, bytes: &[u8]) -> Option<RowSpan> {
         let Place { start, at, line, .. } = self.place;
         (at - start > self.row_bytes_max).then(|| self.too_long(bytes, start, line))
     }
 
-    /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If not, all
-    /// [`scanned`](Self::scanned) bytes may be dropped with [`drop_front`](Self::drop_front).
+    /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If it returns false, the
+    /// caller may drop all [`scanned`](Self::scanned) bytes with [`drop_front`](Self::drop_front).
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
         self.find_end(bytes).map(|end| self.pass(end)).is_some()
     }
 
-    /// Returns the first byte of the current row. Bytes before it are no longer needed.
+    /// Returns the position of the current row's first byte. The caller no longer needs the bytes before it.
     pub(super) const fn start(&self) -> usize {
         self.place.start
     }
 
-    /// Returns the number of bytes that were scanned. They are needed only as part of a row.
+    /// Returns the number of bytes that have been examined. They are needed only if they are part of a row.
     pub(super) const fn scanned(&self) -> usize {
         self.place.at
     }
 
-    /// Adjusts the positions. Call it before the first `length` bytes of `bytes` are dropped.
+    /// Prepares the positions for a shorter buffer. Call it before the first `length` bytes of `bytes` are dropped.
     pub(super) fn drop_front(&mut self, bytes: &[u8], length: usize) {
         if let Ends::Quoted(quoted) = &mut self.ends {
             quoted.drop_front(bytes, length, &self.place);

@@ -1,11 +1,11 @@
-//! Finds the ends of rows: line ends that are neither inside quotes nor escaped.
+//! Finds the ends of rows in delimited text. A row ends at a line end that is neither inside quotes nor escaped.
 //!
-//! A quote opens a quoted cell at the start of a cell (RFC 4180, 2.5), or after blanks at the start of a cell.
-//! Anywhere else it is an ordinary character. Inside quotes, a doubled quote means one quote, and line ends are text.
-//! Exception: if blanks precede the opening quote, the cell ends at the end of the line. Empty lines are not rows. A
-//! line that contains only spaces is a row.
+//! A quote opens a quoted cell if it is the first character of the cell (RFC 4180, 2.5), or if only blanks come before
+//! it in the cell. Elsewhere it is an ordinary character. Inside a quoted cell, two quotes mean one quote, and line
+//! ends are text. There is one exception: if blanks precede the opening quote, the cell ends at the end of its line.
+//! Empty lines are not rows. A line of spaces is a row.
 //!
-//! `parse/csv/split.rs` splits a row into cells by the same rules. A test there checks that both agree.
+//! `parse/csv/split.rs` splits a row into cells by the same rules. A test in that file checks that both agree.
 
 use memchr::{memchr2, memchr3};
 
@@ -13,26 +13,26 @@ use super::Place;
 use crate::read::block::Ending;
 use crate::read::dialect::Dialect;
 
-/// Finds line ends outside quotes.
+/// Finds line ends that are not inside quotes.
 #[derive(Debug, Clone)]
 pub(super) struct Quoted {
     dialect: Dialect,
-    /// Whether the first byte that is not scanned yet is inside quotes.
+    /// Says whether the next byte to examine is inside quotes.
     inside: Inside,
-    /// One past the last escaped byte. An escaped delimiter is text and starts no cell.
+    /// Position after the last escaped character. An escaped delimiter is text, and no cell starts after it.
     literal_end: usize,
-    /// The kind of quoted cell that a quote at the start of the current row opens. Usually that is the beginning of a
-    /// row. After the beginning of a row that is too long was dropped, it may be inside a cell.
+    /// Says what a quote at the start of the current row means. Usually it opens a quoted cell. If the row is too long
+    /// and its beginning was dropped, the remaining part may start inside a cell.
     front: Inside,
 }
 
-/// Whether a position is inside quotes, and in which kind of quoted cell.
+/// Says whether a position is inside quotes, and if so, whether the cell can have several lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Inside {
     No,
-    /// The quote is at the start of its cell. Line ends inside it are text.
+    /// Inside a cell that starts with its quote. Line ends are text.
     AcrossLines,
-    /// Blanks precede the quote. The cell ends with its line, even if the quote is not closed.
+    /// Inside a cell with blanks before its quote. The cell ends with its line, even if the quote is not closed.
     WithinLine,
 }
 
@@ -41,20 +41,21 @@ impl Quoted {
         Self { dialect, inside: Inside::No, literal_end: 0, front: Inside::AcrossLines }
     }
 
-    /// Forgets the quotes of the last row.
+    /// Prepares for a new row, which starts outside quotes.
     pub(super) fn begin_row(&mut self) {
         (self.inside, self.front) = (Inside::No, Inside::AcrossLines);
     }
 
-    /// Returns how the source ended, if it ended after a row without a line end.
+    /// Returns how the last row ended, if the source ends without a line end.
     pub(super) fn end(&self, bytes: &[u8], place: &Place) -> Ending {
-        // A quote as the very last byte closes its cell (see `pass_quote`).
+        // A quote that is the last byte of the source closes its cell. `pass_quote` could not examine it, because no
+        // byte follows.
         let is_closed = bytes.get(place.at).copied().is_some_and(|byte| self.dialect.quote == Some(byte));
         let is_open = self.inside == Inside::AcrossLines && !is_closed;
         if is_open { Ending::OpenQuote } else { Ending::Whole }
     }
 
-    /// Adjusts the positions. Call it before the first `length` bytes of `bytes` are dropped.
+    /// Prepares the positions for a shorter buffer. Call it before the first `length` bytes of `bytes` are dropped.
     pub(super) fn drop_front(&mut self, bytes: &[u8], length: usize, place: &Place) {
         if length > place.start {
             self.front = self.opening(bytes, length, place);
@@ -62,8 +63,8 @@ impl Quoted {
         self.literal_end = self.literal_end.saturating_sub(length);
     }
 
-    /// Returns the position of the line end that ends the current row, if it is in `bytes`. Continues at the byte
-    /// where the last call stopped.
+    /// Returns the line end of the current row, or `None` if it is not in `bytes` yet. The search continues where the
+    /// last call stopped.
     pub(super) fn find_end(&mut self, bytes: &[u8], place: &mut Place) -> Option<usize> {
         let Dialect { line_end, escape, .. } = self.dialect;
         while let Some(found) = self.find_sign(&bytes[place.at..]) {
@@ -71,7 +72,7 @@ impl Quoted {
             let sign = bytes[at];
             let is_passed = if sign == line_end {
                 if self.inside != Inside::AcrossLines {
-                    // `pass` moves past it.
+                    // `Framer::pass` moves past the line end.
                     return Some(at);
                 }
                 place.lines_inside += 1;
@@ -87,7 +88,7 @@ impl Quoted {
                 self.pass_quote(bytes, at, place)
             };
             if !is_passed {
-                // The meaning of this byte depends on bytes that have not been read yet.
+                // More bytes are needed to know what this byte means.
                 place.at = at;
                 return None;
             }
@@ -96,7 +97,7 @@ impl Quoted {
         None
     }
 
-    /// Returns the position of the next special byte: a line end, a quote or an escape character.
+    /// Returns the position of the next line end, quote or escape character.
     fn find_sign(&self, rest: &[u8]) -> Option<usize> {
         let Dialect { line_end, quote, escape, .. } = self.dialect;
         let quote = quote.unwrap_or(line_end);
@@ -106,8 +107,8 @@ impl Quoted {
         }
     }
 
-    /// Moves past the escape character at `at` and the character it escapes, which is one byte or CR LF together.
-    /// Returns false if that character is not in `bytes` yet.
+    /// Moves past an escape character and the escaped character. `\r
+    /// ` counts as one character. Returns false if the escaped character is not in `bytes` yet.
     fn pass_escaped(&mut self, bytes: &[u8], at: usize, place: &mut Place) -> bool {
         let Some(&next) = bytes.get(at + 1) else { return false };
         let mut end = at + 2;
@@ -123,7 +124,8 @@ impl Quoted {
         true
     }
 
-    /// Returns the kind of quoted cell that a quote at `at`, outside quotes, opens.
+    /// Returns what kind of cell a quote at `at` opens. The quote must be outside quotes. Returns `Inside::No` if it
+    /// opens no cell.
     fn opening(&self, bytes: &[u8], at: usize, place: &Place) -> Inside {
         let before = &bytes[place.start..at];
         let cell = at - before.iter().rev().take_while(|&&byte| self.dialect.is_blank_byte(byte)).count();
@@ -137,15 +139,15 @@ impl Quoted {
         if cell < at && opening == Inside::AcrossLines { Inside::WithinLine } else { opening }
     }
 
-    /// Moves past the quote at `at`, inside quotes. Returns false if `bytes` ends with this quote, because only the
-    /// next byte shows whether it is a doubled quote.
+    /// Moves past a quote inside a quoted cell. Returns false if `bytes` ends with this quote: only the next byte shows
+    /// whether the quote closes the cell or is doubled.
     fn pass_quote(&mut self, bytes: &[u8], at: usize, place: &mut Place) -> bool {
         let Dialect { delimiter, quote, .. } = self.dialect;
         match (bytes.get(at + 1).copied(), bytes.get(at + 2).copied()) {
             (None, _) => return false,
             (next, _) if next == quote => place.at = at + 2,
-            // The next cell is quoted as well, as in files that quote every cell. Its opening quote is skipped
-            // without another search.
+            // The next cell is quoted too, as in files in which all cells are quoted. Its opening quote is skipped
+            // here, which saves a search.
             (Some(next), after) if next == delimiter && after == quote => {
                 (self.inside, place.at) = (Inside::AcrossLines, at + 3);
             }

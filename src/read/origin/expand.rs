@@ -1,4 +1,4 @@
-//! Turns the arguments of a command into origins.
+//! Finds the sources that the arguments of a command mean.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,12 @@ use crate::read::ReadError;
 /// The argument for standard input.
 pub(super) const STDIN: &str = "-";
 
-/// Returns the sources that the arguments name, in the order given. The matches of a pattern are sorted by path.
+/// Returns the sources that the arguments mean, in the order of the arguments. The matches of a glob pattern are sorted
+/// by path.
 ///
-/// If an argument is an existing path, it means that path, even if it contains `*`, `?` or `[`. Everything that can
-/// be checked without reading the content is checked here, before anything is written.
+/// An argument that is the path of an existing file always means this file, even if it contains `*`, `?` or `[`. All
+/// checks that do not need the content of the sources are done here, so that an error is reported before anything is
+/// written.
 pub(crate) fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
     let mut sources: Vec<Origin> = Vec::new();
     for arg in args {
@@ -66,7 +68,8 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
     paths.iter().map(|path| file(path)).collect()
 }
 
-/// A load writes its reject file next to its source. The same pattern must match the same sources the next time.
+/// Returns true for the name of a reject file. A load writes its reject file beside the source. A pattern must not
+/// match reject files, because otherwise it would match more sources when it is used again.
 fn is_reject_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }

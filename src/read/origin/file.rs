@@ -1,4 +1,4 @@
-//! Files, pipes and devices.
+//! Files, pipes and devices as sources.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -9,24 +9,24 @@ use std::time::SystemTime;
 use super::{CHUNK_BYTES, Version};
 use crate::read::ReadError;
 
-/// A file, a pipe or a device, as it was when the load began.
+/// A file, a pipe or a device, with its size and time of change at the start of the load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOrigin {
     name: String,
     path: PathBuf,
-    /// Size of the file on disk; `None` for pipes and devices.
+    /// Size of the file on disk. `None` for pipes and devices.
     size_bytes: Option<u64>,
-    /// Time of the last change to the file, if the file system records it.
+    /// Time of the last change. `None` if the file system does not record it.
     modified: Option<SystemTime>,
-    /// Device and inode numbers. They are the same for all paths and links to one file.
+    /// Numbers of the device and the inode. All paths and links to one file have the same numbers.
     identity: (u64, u64),
 }
 
 impl FileOrigin {
-    /// Returns the file as an origin.
+    /// Examines the file at `path`.
     ///
     /// # Errors
-    /// If the file does not exist, cannot be opened, is a directory, or is empty.
+    /// The file does not exist, cannot be opened, is a directory, or is empty.
     pub fn new(path: &Path) -> Result<Self, ReadError> {
         let name = path.display().to_string();
         let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
@@ -34,8 +34,8 @@ impl FileOrigin {
             return Err(ReadError::IsDirectory { name });
         }
         if metadata.is_file() {
-            // A regular file can be opened to test it. A pipe cannot: opening it would take the place of its only
-            // reader.
+            // A regular file is opened to see whether that is permitted. A pipe is not opened, because the process that
+            // writes to it would take this for its reader, and lose its data when the pipe is closed again.
             File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
             if metadata.len() == 0 && !is_in_proc(path) {
                 return Err(ReadError::Empty { name });
@@ -66,7 +66,7 @@ impl FileOrigin {
         self.identity
     }
 
-    /// Hashes the file as it is on disk, compressed or not.
+    /// Computes the hash of the file's bytes on disk. A compressed file is not decompressed for it.
     pub(super) fn version(&self) -> Result<Version, ReadError> {
         if self.size_bytes.is_none() {
             return Ok(Version::ReadOnce);
@@ -108,7 +108,7 @@ fn size_of(metadata: &Metadata) -> Option<u64> {
     metadata.is_file().then_some(metadata.len())
 }
 
-/// Files under /proc report a size of 0, even if they have content.
+/// Returns true for a file under `/proc`. Such files report the size 0 even if they have content.
 fn is_in_proc(path: &Path) -> bool {
     path.starts_with("/proc")
 }

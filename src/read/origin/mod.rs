@@ -1,4 +1,4 @@
-//! The origins of a load's bytes: files and standard input. One file per kind of origin.
+//! The origins of a load's bytes: files and standard input. Each kind of origin has its own file.
 
 mod expand;
 mod file;
@@ -21,7 +21,7 @@ pub(crate) const REJECTS_SUFFIX: &str = ".rejects.csv";
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Where the bytes of a source come from.
+/// The origin of a source's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A file, a pipe or a device.
@@ -30,19 +30,19 @@ pub enum Origin {
     Stdin(StdinOrigin),
 }
 
-/// The version of a source's content. Two sources with the same version have the same content.
+/// Identifies the content of a source. Two sources with equal hashes have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Version {
-    /// BLAKE3 hash of the bytes as they are stored, in hexadecimal.
+    /// BLAKE3 hash of the bytes on disk, in hexadecimal.
     Blake3(String),
-    /// The source can be read only once, so its content has no known version.
+    /// The source can be read only once, as standard input. Its content is not known before it is loaded.
     #[default]
     ReadOnce,
 }
 
 impl Origin {
-    /// The name shown to users: the path as given or as the pattern matched it, or `standard input`.
+    /// Returns the name that users see: the path, or `standard input`.
     pub fn name(&self) -> &str {
         match self {
             Self::File(file) => file.name(),
@@ -50,7 +50,7 @@ impl Origin {
         }
     }
 
-    /// The path of the file; `None` for standard input.
+    /// Returns the path of the file, or `None` for standard input.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(file) => Some(file.path()),
@@ -58,7 +58,7 @@ impl Origin {
         }
     }
 
-    /// Number of bytes as they are stored, compressed or not. `None` for standard input, pipes and devices.
+    /// Returns the number of bytes on disk. `None` for standard input, pipes and devices.
     pub fn size_bytes(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.size_bytes(),
@@ -66,15 +66,15 @@ impl Origin {
         }
     }
 
-    /// Returns true if the bytes can be read only once, as with standard input, pipes and devices.
+    /// Returns true if the source can be read only once, which is true of standard input, pipes and devices.
     pub fn is_read_once(&self) -> bool {
         self.size_bytes().is_none()
     }
 
-    /// Returns the version of the content. Reads a file to its end.
+    /// Returns the version of the content. A file is read to its end for this.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// The file cannot be read.
     pub fn version(&self) -> Result<Version, ReadError> {
         match self {
             Self::File(file) => file.version(),
@@ -82,7 +82,7 @@ impl Origin {
         }
     }
 
-    /// Fails if the file changed after it was opened, because part of what was read is then out of date.
+    /// Returns an error if the file has changed since the load began. The rows that were read may then be out of date.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),
@@ -90,17 +90,17 @@ impl Origin {
         }
     }
 
-    /// Returns the path with which the names of the source's reject files begin: that of the file, or `stdin` in the
+    /// Returns the beginning of the paths of the source's reject files. It is the path of the file, or `stdin` in the
     /// working directory.
     pub fn rejects_base(&self) -> PathBuf {
         self.path().map_or_else(|| StdinOrigin::REJECTS_BASE.into(), Path::to_owned)
     }
 
-    /// Reads a compressed file to its end and verifies its checksums. Does nothing for a file that is not compressed:
-    /// it has no checksums, and [`version`](Self::version) already reads it to its end.
+    /// Reads a compressed file to its end, which verifies its checksums. Does nothing for other files, because they
+    /// have no checksums and [`version`](Self::version) already reads them to their end.
     ///
     /// # Errors
-    /// If the file cannot be read, or is truncated or damaged.
+    /// The file cannot be read, or is truncated or damaged.
     pub fn read_to_end(&self) -> Result<(), ReadError> {
         let mut plain = Plain::new(self.name(), self.open()?)?;
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -116,7 +116,7 @@ impl Origin {
         }
     }
 
-    /// Returns true if both are the same file, whatever their paths are.
+    /// Returns true if the two origins are the same file, even by different paths.
     fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.identity(), other.identity());
         self.path() == other.path() || (ours.is_some() && ours == theirs)

@@ -1,16 +1,17 @@
-//! Standard input.
+//! Standard input as a source.
 
 use std::fs;
 
 use super::file::identity_of;
 
-/// The operating system's path for standard input, whatever it is connected to.
+/// The operating system's path of standard input.
 const STDIN_PATH: &str = "/dev/stdin";
 
-/// Standard input, as it was when the load began.
+/// Standard input, with the identity of the file that it is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinOrigin {
-    /// Device and inode numbers of the file that standard input is connected to.
+    /// Numbers of the device and the inode of the file that standard input is connected to. With them a file is
+    /// recognised that is given as an argument too.
     identity: Option<(u64, u64)>,
 }
 

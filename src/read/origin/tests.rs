@@ -43,7 +43,7 @@ fn arguments_become_sources() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_by_name() {
+fn sources_that_cannot_be_read_are_refused_by_name() {
     let directory = directory();
     let check = |args: &[&str], expected: &str| {
         let error = names(directory.path(), args).unwrap_err();

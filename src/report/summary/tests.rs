@@ -27,7 +27,7 @@ fn count(what: &str, field: &str, count: u64) -> Count {
 }
 
 #[test]
-fn what_was_decided_about_rows_is_told_only_if_it_was() {
+fn decisions_about_rows_are_notices() {
     let check = |rules: RowRules, parts: &[&str]| {
         let notices = rule_notices(rules);
         assert_eq!(notices.len(), parts.len(), "{notices:?}");
@@ -36,23 +36,23 @@ fn what_was_decided_about_rows_is_told_only_if_it_was() {
     check(RowRules::default(), &[]);
     check(RowRules { multiline_cells: true, ..RowRules::default() }, &[]);
     check(RowRules { no_quotes: true, ..RowRules::default() }, &["quotes are read as ordinary characters"]);
-    check(RowRules { extra_cell: true, ..RowRules::default() }, &["every row ends with one delimiter more"]);
-    check(RowRules { shortened_header: true, ..RowRules::default() }, &["the header ends with one delimiter more"]);
+    check(RowRules { extra_cell: true, ..RowRules::default() }, &["every row has one more delimiter"]);
+    check(RowRules { shortened_header: true, ..RowRules::default() }, &["the header has one more delimiter"]);
 }
 
 #[test]
-fn what_was_noticed_in_rows_is_told_with_the_first_lines() {
+fn counts_of_multiline_cells_name_the_first_lines() {
     let check = |found: Notices, expected: &[&str]| assert_eq!(row_notices(&found), expected);
     check(Notices::default(), &[]);
     let blank_rows = Notices { blank_rows: 1, ..Notices::default() };
-    check(blank_rows, &["rows of nothing but delimiters, passed over: 1"]);
+    check(blank_rows, &["rows with only blank cells, skipped: 1"]);
     let loose_quotes = Notices { loose_quotes: 2, ..Notices::default() };
     check(loose_quotes, &["unquoted cells with a quote inside: 2"]);
     let lines = vec![(2, 3), (5, 9)];
     let all = Notices { multiline_cells: 2, multiline: lines.clone(), ..Notices::default() };
-    check(all, &["cells that hold line breaks: 2 (lines 2 to 3, 5 to 9)"]);
+    check(all, &["cells that contain line breaks: 2 (lines 2 to 3, 5 to 9)"]);
     let more = Notices { multiline_cells: 3, multiline: lines, ..Notices::default() };
-    check(more, &["cells that hold line breaks: 3 (lines 2 to 3, 5 to 9, …)"]);
+    check(more, &["cells that contain line breaks: 3 (lines 2 to 3, 5 to 9, …)"]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn rejects_are_counted_by_reason_then_field() {
 fn changes_and_warnings_are_listed_only_if_they_happened() {
     let tally = Tally { changed: vec![vec![0, 2], vec![3, 0], vec![0, 0]], warned: vec![5, 6] };
     assert_eq!(changes(from_ref(&tally), &[spec()]), [count("null_marker", "a", 2), count("trim", "b", 3)]);
-    // The tally counts the rules that only warn, in the spec's order.
+    // In the tally, only rules that warn have counts. They are in the order of the spec.
     assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("mild", "b", 5), count("milder", "a", 6)]);
     let tally = Tally { warned: vec![0, 1], ..Tally::default() };
     assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("milder", "a", 1)]);
@@ -141,7 +141,7 @@ fn loaded() -> LoadSummary {
 }
 
 #[test]
-fn a_load_tells_counts_rejects_changes_warnings_and_notes() {
+fn a_load_shows_counts_rejects_changes_warnings_and_notes() {
     let expected = [
         "loaded: ward.stays",
         "  read                         100",
@@ -151,7 +151,7 @@ fn a_load_tells_counts_rejects_changes_warnings_and_notes() {
         "  duplicates                    10",
         "  conflicts, kept                8",
         "  rejected                      12",
-        "  the counts are estimates, because a reply was lost or a process was killed: 3 records may be written or already \
+        "  the counts are estimates, because a reply was lost or a process was killed: 3 records may have been written or already \
          present, 4 may be duplicates or conflicts",
         "  rejected, by reason",
         "    missing               a                             12",
@@ -159,7 +159,7 @@ fn a_load_tells_counts_rejects_changes_warnings_and_notes() {
         "  rejects are in    b.rejects.csv",
         "  cells changed, by rule",
         "    trim                  b                              7",
-        "  rows that break a rule which only warns",
+        "  rows that break a plausibility rule but are loaded",
         "    mild                  b                              6",
         "  a note",
         "  another",
@@ -175,7 +175,7 @@ fn proven(verification: Verification) -> DocumentSummary {
 }
 
 #[test]
-fn several_kinds_of_documents_are_told_apart() {
+fn several_kinds_of_documents_have_separate_counts() {
     let kind = |name: &str, written: u64| DocumentSummary {
         kind: name.to_owned(),
         target: Some(format!("ward.{name}s")),
@@ -202,15 +202,15 @@ fn several_kinds_of_documents_are_told_apart() {
 }
 
 #[test]
-fn a_proof_tells_what_to_do_about_what_is_missing_or_different() {
+fn a_proof_says_what_to_do_about_missing_or_different_documents() {
     let ending = |verification: Verification| {
         lines(&LoadSummary { document: proven(verification), ..LoadSummary::default() })
             .into_iter()
             .filter(|line| line.contains("load with") || line.contains("verified in"))
             .collect::<Vec<_>>()
     };
-    let reload = "  to write what is missing, load with --reload";
-    let upsert = "  to put the source's records in place of what differs, load with --mode upsert";
+    let reload = "  to write the missing documents, load with --reload";
+    let upsert = "  to replace the different documents by the source's records, load with --mode upsert";
     let seconds = "  verified in 1.50 s";
     let none = Verification::default;
     assert_eq!(ending(none()), [seconds]);
@@ -241,7 +241,7 @@ fn source(unknown_columns: Vec<String>) -> SourceNote {
 }
 
 #[test]
-fn a_source_tells_its_format_its_dates_and_the_columns_it_does_not_use() {
+fn a_source_note_shows_format_dates_and_unused_columns() {
     let head = "  from a.csv (csv, `,`, utf-8)\n    born: DD/MM/YYYY\n";
     let ignored = "    notice: columns not in the spec, ignored: ";
     let tail = "    notice: a notice\n";
@@ -256,7 +256,7 @@ fn a_source_tells_its_format_its_dates_and_the_columns_it_does_not_use() {
 }
 
 #[test]
-fn a_source_note_names_what_the_layout_and_the_rows_say() {
+fn a_source_note_contains_layout_and_notices() {
     let layout = Layout {
         format: Format::Ndjson,
         cell_of_field: Vec::new(),
@@ -273,8 +273,8 @@ fn a_source_note_names_what_the_layout_and_the_rows_say() {
     assert_eq!(note.unknown_columns, ["x"]);
     let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
     assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
-    // What was decided comes before what was noticed.
-    let parts = ["one delimiter more", "passed over: 1", "quote inside: 2", "line breaks: 3"];
+    // Notices about decisions are listed before notices about counts.
+    let parts = ["one more delimiter", "skipped: 1", "quote inside: 2", "line breaks: 3"];
     assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
     for (notice, part) in note.notices.iter().zip(parts) {
         assert!(notice.contains(part), "{notice}");

@@ -50,8 +50,9 @@ const RULES: &[Rule] = &[
     Rule::NullIfNegative,
 ];
 
-/// Reads all fields of a document. A field without `null_markers` of its own uses those of `shared`. A field without
-/// `column` has the column of its name; inside a repeating group, that is the name in the group's item.
+/// Reads all fields of a document. A field without its own `null_markers` uses those of `shared`. A field without
+/// `column` is read from the column with the field's name. For a field of a repeating group, only the part of its name
+/// inside the group's item counts.
 pub(super) fn read_all(
     document: &Table<'_>,
     tables: &[Table<'_>],
@@ -66,7 +67,7 @@ pub(super) fn read_all(
 }
 
 fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Result<Field, SpecError> {
-    let name = table.needed_text("name", "name the field as documents will, e.g. name = \"Blood Type\"")?;
+    let name = table.needed_text("name", "give the field's name in the documents, e.g. name = \"Blood Type\"")?;
     let table = &table.named(name);
     let type_name = type_name(table)?;
     check_keys(table, type_name)?;
@@ -90,16 +91,16 @@ fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Resu
 
 fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {
     let types: Vec<(&str, &'static str)> = TYPES.iter().map(|&name| (name, name)).collect();
-    let remedy = || format!("name the field's type: {}", TYPES.join(", "));
+    let remedy = || format!("give the field's type: {}", TYPES.join(", "));
     table.choice("type", &types)?.ok_or_else(|| table.wrong("type", "missing", remedy()))
 }
 
 fn missing_privacy(table: &Table<'_>) -> SpecError {
-    let remedy = "say what the field tells about a person: direct-identifier, quasi-identifier, clinical or none";
+    let remedy = "say how the field identifies a person: direct-identifier, quasi-identifier, clinical or none";
     table.wrong("privacy", "missing", remedy)
 }
 
-/// Refuses unknown keys, and known keys that do not apply to the field's type.
+/// Reports unknown keys, and known keys that are not allowed for the field's type.
 fn check_keys(table: &Table<'_>, type_name: &str) -> Result<(), SpecError> {
     let known: Vec<&str> = SHARED_KEYS.iter().chain(TYPED_KEYS.iter().map(|(key, _)| key)).copied().collect();
     table.only(&known)?;
@@ -132,7 +133,7 @@ fn number_format(table: &Table<'_>) -> Result<NumberFormat, SpecError> {
     let decimal_comma = table.choice("decimal", &[(".", false), (",", true)])?.unwrap_or(false);
     let mark = if decimal_comma { ',' } else { '.' };
     if thousands == Some(mark) && table.has("decimal") {
-        return Err(table.wrong("thousands", "the same sign as the decimal mark", "let the two differ"));
+        return Err(table.wrong("thousands", "the same sign as the decimal mark", "use two different characters"));
     }
     if thousands == Some(mark) && !matches!(table.text("type")?, Some("int32" | "int64")) {
         return Err(table.wrong("thousands", "the same sign as the decimal mark", "add decimal = \",\""));
@@ -146,7 +147,7 @@ fn currency(table: &Table<'_>) -> Result<Vec<String>, SpecError> {
     match signs.iter().find(|sign| sign.is_empty() || sign.contains(part_of_number)) {
         None => Ok(owned(signs)),
         Some(sign) => {
-            let problem = format!("`{sign}` cannot be told from the number beside it");
+            let problem = format!("`{sign}` cannot be distinguished from the number beside it");
             Err(table.wrong("currency", problem, "write signs or codes, e.g. [\"$\", \"EUR\"]"))
         }
     }
@@ -177,20 +178,24 @@ fn enumeration(table: &Table<'_>) -> Result<FieldType, SpecError> {
 fn synonyms(table: &Table<'_>, values: &[&str]) -> Result<Vec<(String, usize)>, SpecError> {
     let mut synonyms: Vec<(String, usize)> = Vec::new();
     for key in table.keys() {
-        let value = table.needed_text(key, "name the value it stands for")?;
+        let value = table.needed_text(key, "give the value that it means")?;
         let index = values
             .iter()
             .position(|known| *known == value)
             .ok_or_else(|| table.wrong(key, format!("`{value}` is not among the values"), suggest(value, values)))?;
         if trim(key) != key || key.is_empty() {
-            return Err(table.wrong(key, "empty, or white space around it", "cells are trimmed: write it without"));
+            return Err(table.wrong(
+                key,
+                "empty, or with white space around it",
+                "cells are trimmed: remove the white space",
+            ));
         }
         let earlier = synonyms.iter().map(|(text, _)| text.as_str());
         if values.iter().copied().chain(earlier).any(|known| same_spelling(known, key)) {
             return Err(table.wrong(
                 key,
-                "differs from another spelling in case only",
-                "remove it: case never matters",
+                "differs from another spelling only in letter case",
+                "remove it: letter case is always ignored",
             ));
         }
         synonyms.push((key.to_owned(), index));
@@ -198,8 +203,8 @@ fn synonyms(table: &Table<'_>, values: &[&str]) -> Result<Vec<(String, usize)>, 
     Ok(synonyms)
 }
 
-/// Checks a list of cell texts. The list must not be empty. No text may have white space around it, because cells are
-/// trimmed and would never match. No text may be listed twice.
+/// Checks a list of cell texts. The list must not be empty, and no text may be listed twice. No text may have white
+/// space around it: cells are trimmed, so such a text would never be found.
 fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Result<(), SpecError> {
     if texts.is_empty() {
         return Err(table.wrong(key, "the list is empty", remedy));
@@ -209,25 +214,25 @@ fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Res
             return Err(table.wrong(key, format!("`{text}` is empty or has white space around it"), remedy));
         }
         if texts[..index].iter().any(|earlier| same_spelling(earlier, text)) {
-            return Err(table.wrong(key, format!("`{text}` stands twice, case disregarded"), "list it once"));
+            return Err(table.wrong(key, format!("`{text}` is listed twice, apart from letter case"), "list it once"));
         }
     }
     Ok(())
 }
 
-/// Returns the listed markers without the empty text, which always means "no value".
+/// Returns the null markers of a table. The empty text is left out, because it always means "no value".
 fn null_markers(table: &Table<'_>) -> Result<Option<Vec<String>>, SpecError> {
     let Some(markers) = table.texts("null_markers")? else { return Ok(None) };
     match markers.iter().find(|marker| trim(marker) != **marker) {
         Some(marker) => {
             let problem = format!("`{marker}` has white space around it");
-            Err(table.wrong("null_markers", problem, "cells are trimmed: write it without"))
+            Err(table.wrong("null_markers", problem, "cells are trimmed: remove the white space"))
         }
         None => Ok(Some(owned(markers.into_iter().filter(|marker| !marker.is_empty()).collect()))),
     }
 }
 
-/// Checks that no text means both "no value" and a value.
+/// Checks that no text is both a null marker and a value of the field.
 fn check_markers(table: &Table<'_>, field: &Field) -> Result<(), SpecError> {
     let meanings: Vec<&String> = match &field.kind {
         FieldType::Enum { values, synonyms } => values.iter().chain(synonyms.iter().map(|(text, _)| text)).collect(),
@@ -239,7 +244,7 @@ fn check_markers(table: &Table<'_>, field: &Field) -> Result<(), SpecError> {
         None => Ok(()),
         Some(marker) => {
             let problem = format!("`{marker}` is a value of this field");
-            Err(table.wrong("null_markers", problem, "give the field null_markers of its own without it"))
+            Err(table.wrong("null_markers", problem, "give this field its own list of null_markers without it"))
         }
     }
 }
@@ -255,10 +260,10 @@ fn rules(table: &Table<'_>, type_name: &str, presence: Presence) -> Result<Vec<R
             return Err(table.wrong("clean", problem, format!("remove it; it is for {}", types.join(", "))));
         }
         if rules.contains(&rule) {
-            return Err(table.wrong("clean", format!("the rule {name} stands twice"), "list it once"));
+            return Err(table.wrong("clean", format!("the rule {name} is listed twice"), "list it once"));
         }
         if rule == Rule::NullIfNegative && presence == Presence::Required {
-            let problem = "null_if_negative makes null of a field that must have a value";
+            let problem = "null_if_negative sets the value to null, but this field must have a value";
             return Err(table.wrong("clean", problem, "add presence = \"nullable\""));
         }
         rules.push(rule);
@@ -278,14 +283,15 @@ fn constraints(table: &Table<'_>, kind: &FieldType) -> Result<Constraints, SpecE
     Ok(Constraints { range: range(table, kind)?, length: length(table)?, pattern: pattern(table)? })
 }
 
-/// Returns the range in the field's own type, so that comparisons are exact.
+/// Returns the range as numbers of the field's type, so that values can be compared exactly.
 fn range(table: &Table<'_>, kind: &FieldType) -> Result<Option<Range>, SpecError> {
     let Some((least, most)) = table.bounds("range")? else { return Ok(None) };
     match kind {
         FieldType::Double(_) => Ok(Some(Range::double(least, most))),
         FieldType::Decimal128(_) => Ok(Some(Range::decimal(least, most))),
         _ => {
-            let none = || table.wrong("range", "no whole number lies in it", "widen it, or choose the type double");
+            let none =
+                || table.wrong("range", "the range contains no whole number", "widen it, or choose the type double");
             Range::whole(least, most).map(Some).ok_or_else(none)
         }
     }
@@ -300,7 +306,8 @@ fn length(table: &Table<'_>) -> Result<Option<(u32, u32)>, SpecError> {
     }
 }
 
-/// Returns the pattern, anchored to the whole text with syntax that both Rust's regex and the server's PCRE support.
+/// Compiles the pattern. It must match the whole text, so `\A` and `\z` are added. Rust's regex and the server's PCRE
+/// both support them.
 fn pattern(table: &Table<'_>) -> Result<Option<Regex>, SpecError> {
     let Some(pattern) = table.text("pattern")? else { return Ok(None) };
     let refuse = |error: regex::Error| {
@@ -308,7 +315,8 @@ fn pattern(table: &Table<'_>) -> Result<Option<Regex>, SpecError> {
         let problem = told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         table.wrong("pattern", problem, "write a regular expression that the whole text matches")
     };
-    // The pattern is first compiled alone. Otherwise a stray parenthesis in it could match one that is added here.
+    // The pattern is first compiled alone, because a stray parenthesis in it could pair with an added one: `a)(b` would
+    // become `(?:a)(b)`.
     Regex::new(pattern).map_err(refuse)?;
     Regex::new(&format!(r"\A(?:{pattern})\z")).map(Some).map_err(refuse)
 }

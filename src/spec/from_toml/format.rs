@@ -1,4 +1,4 @@
-//! Reads the `[source]` table of a spec.
+//! Reads the `[source]` table of a spec: how the dataset's sources are written.
 
 use super::source::Table;
 use crate::spec::{Sign, SourceFormat, SpecError};
@@ -6,7 +6,7 @@ use crate::spec::{Sign, SourceFormat, SpecError};
 const KEYS: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
 const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')];
 
-/// Reads the delimiter, the quote, the escape character and the other settings of the dataset's sources.
+/// Reads the delimiter, the quote, the escape character, and whether cells can have several lines.
 pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
     let Some(table) = root.table("source")? else { return Ok(SourceFormat::default()) };
     table.only(KEYS)?;
@@ -22,7 +22,11 @@ pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
     {
         if sign.is_some() && others.contains(&sign) {
             let problem = "one character cannot have two meanings";
-            return Err(table.wrong(key, problem, "name another; a doubled quote is a quote without an escape"));
+            return Err(table.wrong(
+                key,
+                problem,
+                "choose another; if quotes are escaped by doubling them, leave out `escape`",
+            ));
         }
     }
     Ok(format)

@@ -10,10 +10,10 @@ pub(super) fn read_all(tables: &[Table<'_>]) -> Result<Vec<Group>, SpecError> {
 }
 
 fn read(table: &Table<'_>) -> Result<Group, SpecError> {
-    let name = table.needed_text("name", "name the group as documents will, e.g. name = \"identifiers\"")?;
+    let name = table.needed_text("name", "give the group's name in the documents, e.g. name = \"identifiers\"")?;
     let table = &table.named(name);
     table.only(&["name", "repeats", "aliases", "presence"])?;
-    let remedy = "name the column of the array, e.g. repeats = \"identifier\"; a group that does not repeat needs no \
+    let remedy = "give the column that contains the array, e.g. repeats = \"identifier\"; a group that does not repeat needs no \
                   [[group]]";
     Ok(Group {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! Reads a [`Dataset`] from TOML. Reports the first error.
+//! Reads a [`Dataset`] from TOML. If the text has several errors, only the first is reported.
 
 mod field;
 mod format;
@@ -15,14 +15,14 @@ use super::{Column, Dataset, Node, Spec, SpecError};
 const KEYS: &[&str] =
     &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index", "source"];
 
-/// Keys of a dataset that describes each kind of document in a table of its own.
+/// Keys of a dataset with several kinds of documents. Each kind is described in a `[[document]]` table.
 const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
 
-/// Keys of such a table.
+/// Keys of a `[[document]]` table.
 const DOCUMENT_KEYS: &[&str] =
     &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index"];
 
-/// Reads a dataset. Messages use `origin` as the name of the text.
+/// Reads a dataset. Error messages name the text `origin`.
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
     let source = Source { origin, text };
     let entries = source.parse()?;
@@ -30,15 +30,15 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
     let documents = root.tables("document")?;
     if documents.is_empty() {
         root.only(KEYS)?;
-        let name = root.needed_text("name", "name the dataset, e.g. name = \"admissions\"")?;
+        let name = root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\"")?;
         return Ok(document(&root, &root, name, &source)?.into());
     }
     check_dataset(&root)?;
-    let name = root.needed_text("name", "name the dataset, e.g. name = \"admissions\"")?;
+    let name = root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\"")?;
     let mut kinds: Vec<Spec> = Vec::new();
     for table in &documents {
         table.only(DOCUMENT_KEYS)?;
-        let name = table.needed_text("name", "name the kind of document, e.g. name = \"doctor\"")?;
+        let name = table.needed_text("name", "give the document's name, e.g. name = \"doctor\"")?;
         let table = &table.named(name);
         let kind = document(&root, table, name, &source)?;
         check_kind(table, &kind, &kinds)?;
@@ -47,32 +47,34 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
     Ok(Dataset::of(name, kinds))
 }
 
-/// Refuses keys that belong to a document, if documents have tables of their own.
+/// Reports a key beside `[[document]]` tables that belongs inside one of them.
 fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     match root.keys().find(|key| DOCUMENT_KEYS.contains(key) && !DATASET_KEYS.contains(key)) {
-        Some(key) => {
-            Err(root.wrong(key, "it does not say to which document it belongs", "move it into a [[document]]"))
-        }
+        Some(key) => Err(root.wrong(
+            key,
+            "the spec has several documents, and the key does not say to which of them it belongs",
+            "move it into a [[document]]",
+        )),
         None => root.only(DATASET_KEYS),
     }
 }
 
-/// Checks that a kind of document has a name, a collection and arrays of its own.
+/// Checks that no other kind of document has the same name, the same collection, or a column with the same array.
 fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     if earlier.iter().any(|other| other.name == kind.name) {
-        return Err(table.wrong("name", "another document has this name", "let names differ"));
+        return Err(table.wrong("name", "another document has this name", "give each a different name"));
     }
     match earlier.iter().find(|other| other.collection == kind.collection) {
         Some(other) => {
-            let problem = format!("the document `{}` goes to this collection too", other.name);
+            let problem = format!("the document `{}` is stored in this collection too", other.name);
             Err(table.wrong("collection", problem, "give each document a collection of its own"))
         }
         None => check_arrays(table, kind, earlier),
     }
 }
 
-/// Checks that no other kind reads the column of an array. A refused row could otherwise not be written as a reject: the
-/// document of each kind has only a part of the array.
+/// Checks that no other kind reads a column that contains an array. The cells of a refused row are rebuilt from its
+/// documents. With two kinds, each document has only a part of the array, and the cell could not be rebuilt.
 fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     for column in kind.columns() {
         for other in earlier {
@@ -83,14 +85,14 @@ fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), 
             if let Some(theirs) = other.columns().iter().find(|theirs| is_shared(theirs)) {
                 let key = if matches!(column.node, Node::Group { .. }) { "group" } else { "field" };
                 let problem = format!("the document `{}` reads the column `{}` too", other.name, theirs.column);
-                return Err(table.wrong(key, problem, "let only one document read the column of an array"));
+                return Err(table.wrong(key, problem, "only one document may read a column that contains an array"));
             }
         }
     }
     Ok(())
 }
 
-/// Reads one kind of document. `root` has the settings of the whole dataset.
+/// Reads one kind of document. `root` is the table with the settings of the whole dataset.
 fn document(root: &Table<'_>, table: &Table<'_>, name: &str, source: &Source<'_>) -> Result<Spec, SpecError> {
     let tables = table.tables("field")?;
     let markers = if table.has("null_markers") { table } else { root };
@@ -113,15 +115,15 @@ fn document(root: &Table<'_>, table: &Table<'_>, name: &str, source: &Source<'_>
     })
 }
 
-/// Returns the name of the collection, checked against the server's rules for names.
+/// Returns the name of the collection. Refuses names that MongoDB does not allow.
 fn collection(root: &Table<'_>, dataset: &str) -> Result<String, SpecError> {
     let key = if root.has("collection") { "collection" } else { "name" };
     let name = root.text("collection")?.unwrap_or(dataset);
     let problem = match name {
         "" => "empty",
-        _ if name.contains(['$', '\0']) => "a collection's name cannot hold `$` or NUL",
-        _ if name.starts_with("system.") => "names that begin with `system.` belong to the server",
-        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are kept for the ledger",
+        _ if name.contains(['$', '\0']) => "a collection's name cannot contain `$` or NUL",
+        _ if name.starts_with("system.") => "names that begin with `system.` are reserved for the server",
+        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are reserved for the ledger",
         _ if name.starts_with('.') || name.ends_with('.') => "a collection's name cannot begin or end with a dot",
         _ => return Ok(name.to_owned()),
     };

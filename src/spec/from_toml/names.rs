@@ -1,5 +1,5 @@
-//! Checks the names of fields, groups and columns: the server must allow the names in a document, and a header must
-//! identify each column.
+//! Checks the names of fields, groups and columns. MongoDB must allow a field's name in a document. A column's name
+//! must mean one column of the header only.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,12 @@ use super::source::Table;
 use crate::spec::shape::{parts, prefixes};
 use crate::spec::{Column, Field, Group, Node, Shape, SpecError, column_key};
 
-/// Largest number of parts in a dotted name. An array counts as one more part. The server allows 100 levels in a
-/// document, and a validator needs two levels for each level of the document.
+/// Largest number of parts in a dotted name. An array counts as one more part. MongoDB allows 100 levels in a document.
+/// A validator describes the document in a nested document of its own, which needs more levels than the document that
+/// it describes.
 const DEPTH_MAX: usize = 61;
 
-/// Fields and groups with their TOML tables.
+/// The fields and groups of a spec, with their TOML tables.
 pub(super) struct Names<'t> {
     pub(super) fields: &'t [Field],
     pub(super) tables: Vec<Table<'t>>,
@@ -20,7 +21,7 @@ pub(super) struct Names<'t> {
 }
 
 impl Names<'_> {
-    /// Checks every name and column, alone and against the others. Returns the tree of the document.
+    /// Checks each name and column alone, and then against all others. Returns the tree of the document.
     pub(super) fn check(mut self) -> Result<Shape, SpecError> {
         for (field, table) in self.fields.iter().zip(&mut self.tables) {
             *table = table.named(&field.name);
@@ -37,7 +38,7 @@ impl Names<'_> {
         Ok(shape)
     }
 
-    /// Checks that each group has a name of its own, and fields.
+    /// Checks that each group has at least one field, and that no other group or field has the group's name.
     fn check_groups(&self, documents: &HashMap<&str, usize>) -> Result<(), SpecError> {
         for (index, (Group { name, .. }, table)) in self.groups.iter().zip(&self.group_tables).enumerate() {
             if self.groups[..index].iter().any(|earlier| earlier.name == *name) {
@@ -55,9 +56,10 @@ impl Names<'_> {
         Ok(())
     }
 
-    /// Checks that no two columns or aliases have the same key, which ignores letter case and separators. In JSON, a
-    /// field can also be found by its own name. Therefore its name, and the documents that enclose it, must not be the
-    /// column of another field either. The items of a repeating group have columns of their own.
+    /// Checks that two different fields never have the same column. Names that differ only in letter case, spaces,
+    /// underscores and hyphens are the same. In JSON, a value is also found by the field's own dotted name. Therefore
+    /// neither this name nor a prefix of it may be a column of another field. The items of a repeating group are
+    /// checked separately, because they have columns of their own.
     fn check_columns(&self, shape: &Shape, nodes: &[Node]) -> Result<(), SpecError> {
         let columns = shape.columns(nodes, self.fields);
         let mut owners: HashMap<String, &Column<'_>> = HashMap::new();
@@ -66,7 +68,7 @@ impl Names<'_> {
             for (key, name) in std::iter::once((self.key_of(column), column.column)).chain(aliases) {
                 let key_of_name = column_key(name);
                 if key_of_name.is_empty() {
-                    let remedy = "write it as the header does";
+                    let remedy = "write the name that the header has";
                     return Err(self.table_of(column).wrong(key, "a column needs letters or digits", remedy));
                 }
                 if let Some(owner) = owners.insert(key_of_name, column) {
@@ -97,7 +99,7 @@ impl Names<'_> {
         }
     }
 
-    /// Returns the key in the TOML table that gives the column's name.
+    /// Returns the TOML key that contains the column's name.
     fn key_of(&self, column: &Column<'_>) -> &'static str {
         match column.node {
             Node::Group { .. } => "repeats",
@@ -108,7 +110,7 @@ impl Names<'_> {
 
     fn collision(&self, shape: &Shape, column: &Column<'_>, key: &str, name: &str, owner: &Column<'_>) -> SpecError {
         let table = self.table_of(column);
-        let ignored = "case, spaces, underscores and hyphens never matter";
+        let ignored = "letter case, spaces, underscores and hyphens are ignored";
         if owner.field == column.field {
             return table.wrong(key, format!("`{name}` is listed already"), format!("remove it: {ignored}"));
         }
@@ -117,31 +119,31 @@ impl Names<'_> {
             _ => format!("the field `{}`", self.fields[owner.field].name),
         };
         let problem = format!("`{name}` is a column of {owner} too");
-        table.wrong(key, problem, format!("let each column feed one field ({ignored})"))
+        table.wrong(key, problem, format!("use each column for one field only ({ignored})"))
     }
 }
 
-/// Checks the name of a field or group. `arrays` is 1 if it is an array itself.
+/// Checks the name of a field or group. `arrays` is 1 if the field or group is an array, otherwise 0.
 fn check_name(name: &str, arrays: usize, groups: &[Group], table: &Table<'_>) -> Result<(), SpecError> {
     let is_array = |prefix: &&str| groups.iter().any(|group| group.name == **prefix);
     let problem = match name {
         "" => "the name is empty",
-        _ if name.contains('\0') => "a field's name cannot hold NUL",
-        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are kept for lineage",
-        _ if parts(name).next() == Some("_id") => "`_id` is made from the identity fields",
-        _ if parts(name).count() > DEPTH_MAX => "the name leads through more than 60 documents",
+        _ if name.contains('\0') => "a field's name cannot contain NUL",
+        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are reserved for Medlift",
+        _ if parts(name).next() == Some("_id") => "`_id` is computed from the identity fields",
+        _ if parts(name).count() > DEPTH_MAX => "the name has more than 60 nested documents",
         _ if parts(name).any(str::is_empty) => "a part of the dotted name is empty",
         _ if parts(name).any(|part| part.starts_with('$')) => "a name cannot begin with `$`",
         _ if parts(name).count() + prefixes(name).filter(is_array).count() + arrays > DEPTH_MAX => {
-            "the name leads through more than 60 documents and arrays"
+            "the name has more than 60 nested documents and arrays"
         }
         _ => return Ok(()),
     };
-    Err(table.wrong("name", problem, "name the field as documents will, e.g. \"Blood Type\" or \"result.value\""))
+    Err(table.wrong("name", problem, "give the field's name in the documents, e.g. \"Blood Type\" or \"result.value\""))
 }
 
-/// Checks that no name is given twice, that no name is both a value and a document, and that the fields of one
-/// document follow each other. Returns the dotted names of the documents.
+/// Checks that no name is used twice, that no name is both a value and a document, and that the fields of one nested
+/// document follow each other. Returns the dotted names of the nested documents.
 fn check_paths<'f>(fields: &'f [Field], tables: &[Table<'_>]) -> Result<HashMap<&'f str, usize>, SpecError> {
     let mut leaves: HashMap<&str, usize> = HashMap::new();
     let mut documents: HashMap<&str, usize> = HashMap::new();
@@ -151,16 +153,16 @@ fn check_paths<'f>(fields: &'f [Field], tables: &[Table<'_>]) -> Result<HashMap<
             return wrong("another field has this name", "give each field a name of its own");
         }
         if documents.contains_key(name.as_str()) {
-            return wrong("other fields lie inside this one", "a field is a value or a document, not both");
+            return wrong("other fields are inside this one", "a field is a value or a document, not both");
         }
         for prefix in prefixes(name) {
             if leaves.contains_key(prefix) {
-                let problem = format!("the field `{prefix}` is a value, nothing can lie inside it");
+                let problem = format!("the field `{prefix}` is a value, and no field can be inside it");
                 return wrong(&problem, "a field is a value or a document, not both");
             }
             if documents.insert(prefix, index).is_some_and(|last| last + 1 != index) {
-                let problem = format!("fields inside `{prefix}` stand apart from each other");
-                return wrong(&problem, "let the fields that share a prefix follow one another");
+                let problem = format!("the fields inside `{prefix}` do not follow each other");
+                return wrong(&problem, "put all fields inside it together");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Reads the parts of a spec that refer to several fields: identity, plausibility and indexes.
+//! Reads the parts of a spec that refer to fields by name: identity, plausibility and indexes.
 
 use super::source::{Table, suggest};
 use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, Severity, Shape, SpecError};
@@ -6,8 +6,7 @@ use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, S
 const CONFLICTS: &[(&str, OnConflict)] =
     &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
 
-/// The server's limits: indexes per collection without the one on `_id`, fields per index, and bytes of an index
-/// name.
+/// Limits of MongoDB: secondary indexes per collection, keys per index, and bytes in the name of an index.
 /// <https://www.mongodb.com/docs/manual/reference/limits/#indexes>
 const INDEXES_MAX: usize = 63;
 const INDEX_KEYS_MAX: usize = 32;
@@ -22,7 +21,7 @@ pub(super) fn identity(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Res
     };
     table.only(&["fields", "except", "on_conflict"])?;
     if table.has("fields") && table.has("except") {
-        return Err(table.wrong("except", "`fields` names the identity already", "keep one of the two"));
+        return Err(table.wrong("except", "`fields` already says what the identity is", "keep one of the two"));
     }
     let indices = if table.has("except") {
         let left_out = listed(&table, "except", fields, shape)?;
@@ -32,7 +31,7 @@ pub(super) fn identity(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Res
     };
     if indices.is_empty() {
         let key = if table.has("except") { "except" } else { "fields" };
-        return Err(table.wrong(key, "no field is left to tell records apart", "leave at least one in"));
+        return Err(table.wrong(key, "the identity has no field", "keep at least one field"));
     }
     let on_conflict = table.choice("on_conflict", CONFLICTS)?.unwrap_or(OnConflict::KeepFirst);
     Ok(Identity { fields: indices, on_conflict })
@@ -49,20 +48,20 @@ fn identity_fields(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result
     }
 }
 
-/// Returns the indices of the fields that a list names, in ascending order. The name of a repeating group means all of
-/// its fields, because an array is part of the identity as a whole or not at all.
+/// Returns the indices of the listed fields in ascending order. The name of a repeating group means all of its fields,
+/// because an array belongs to the identity either completely or not at all.
 fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Result<Vec<usize>, SpecError> {
     let mut indices = Vec::new();
     for name in table.texts(key)?.unwrap_or_default() {
         let group = fields_of_group(name, fields, shape);
         let named = if group.is_empty() { vec![find(table, key, name, fields)?] } else { group };
         if indices.contains(&named[0]) {
-            return Err(table.wrong(key, format!("`{name}` stands twice"), "list it once"));
+            return Err(table.wrong(key, format!("`{name}` is listed twice"), "list it once"));
         }
         let arrays = shape.arrays_of(&fields[named[0]]);
         if let Some(outer) = arrays.first().filter(|outer| **outer != name) {
             let problem = format!("`{name}` is inside the array `{outer}`");
-            return Err(table.wrong(key, problem, format!("name the whole array: `{outer}`")));
+            return Err(table.wrong(key, problem, format!("list the whole array: `{outer}`")));
         }
         indices.extend(named);
     }
@@ -70,7 +69,7 @@ fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Resu
     Ok(indices)
 }
 
-/// Returns the indices of the fields of the repeating group with this name.
+/// Returns the indices of all fields of a repeating group. Returns an empty list if `name` is not such a group.
 fn fields_of_group(name: &str, fields: &[Field], shape: &Shape) -> Vec<usize> {
     if !shape.groups.iter().any(|group| group.name == name) {
         return Vec::new();
@@ -91,7 +90,11 @@ pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], shape: &Shape) ->
     for table in root.tables("plausibility")? {
         let rule = plausibility_rule(&table, fields, shape)?;
         if rules.iter().any(|earlier| earlier.name == rule.name) {
-            return Err(table.named(&rule.name).wrong("name", "another rule has this name", "let names differ"));
+            return Err(table.named(&rule.name).wrong(
+                "name",
+                "another rule has this name",
+                "give each a different name",
+            ));
         }
         rules.push(rule);
     }
@@ -99,11 +102,13 @@ pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], shape: &Shape) ->
 }
 
 fn plausibility_rule(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Plausibility, SpecError> {
-    let name = table.needed_text("name", "name the rule as reports will")?;
+    let name = table.needed_text("name", "give the rule's name, which reports show")?;
     let table = table.named(name);
     table.only(&["name", "left", "right", "severity"])?;
-    let left = find(&table, "left", table.needed_text("left", "name the field that must not come after")?, fields)?;
-    let right = find(&table, "right", table.needed_text("right", "name the field that must not come before")?, fields)?;
+    let left =
+        find(&table, "left", table.needed_text("left", "name the field with the earlier or smaller value")?, fields)?;
+    let right =
+        find(&table, "right", table.needed_text("right", "name the field with the later or larger value")?, fields)?;
     if left == right {
         return Err(table.wrong("right", "a field is compared with itself", "name two different fields"));
     }
@@ -118,7 +123,7 @@ fn plausibility_rule(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Resu
     Ok(Plausibility { name: name.to_owned(), left, right, severity })
 }
 
-/// Checks that the values can be compared exactly: two points in time, two integers, or two doubles.
+/// Checks that the two fields can be compared exactly: two dates or datetimes, two integers, or two doubles.
 fn check_comparable(table: &Table<'_>, left: &Field, right: &Field) -> Result<(), SpecError> {
     let comparable = match (order(&left.kind), order(&right.kind)) {
         (Some(left), Some(right)) => left == right,
@@ -147,14 +152,14 @@ pub(super) fn indexes(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Resu
         let index = index(&table, fields, shape)?;
         let table = table.named(&index.name);
         if indexes.iter().any(|earlier| earlier.name == index.name) {
-            return Err(table.wrong("name", "another index has this name", "let names differ"));
+            return Err(table.wrong("name", "another index has this name", "give each a different name"));
         }
         if let Some(same) = indexes.iter().find(|earlier| earlier.keys == index.keys) {
             return Err(table.wrong("keys", format!("the index `{}` has these keys", same.name), "remove one of them"));
         }
         if indexes.len() == INDEXES_MAX {
             let problem = format!("there are more than {INDEXES_MAX} indexes, which a collection cannot have");
-            return Err(table.wrong("name", problem, "remove those that no query needs"));
+            return Err(table.wrong("name", problem, "remove indexes that no query needs"));
         }
         indexes.push(index);
     }
@@ -162,7 +167,7 @@ pub(super) fn indexes(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Resu
 }
 
 fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, SpecError> {
-    let name = table.needed_text("name", "name the index as the server will")?;
+    let name = table.needed_text("name", "give the index's name on the server")?;
     let table = table.named(name);
     table.only(&["name", "keys", "unique"])?;
     if matches!(name, "" | "_id_" | "*") || name.contains('\0') || name.len() > INDEX_NAME_BYTES_MAX {
@@ -172,13 +177,13 @@ fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, Sp
     for text in table.texts("keys")?.unwrap_or_default() {
         let key = index_key(&table, text, fields)?;
         if keys.iter().any(|(earlier, _)| *earlier == key.0) {
-            return Err(table.wrong("keys", format!("`{}` stands twice", key.0), "list it once"));
+            return Err(table.wrong("keys", format!("`{}` is listed twice", key.0), "list it once"));
         }
         keys.push(key);
     }
     if keys.len() > INDEX_KEYS_MAX {
         let problem = format!("an index cannot have more than {INDEX_KEYS_MAX} keys");
-        return Err(table.wrong("keys", problem, "keep those that queries begin with"));
+        return Err(table.wrong("keys", problem, "keep the keys that most queries use"));
     }
     if keys.is_empty() {
         return Err(table.wrong("keys", "the index has no key", "list fields, e.g. [\"Name\", \"-Age\"]"));
@@ -187,7 +192,8 @@ fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, Sp
     Ok(Index { name: name.to_owned(), keys, unique: table.flag("unique")?.unwrap_or(false) })
 }
 
-/// Checks that all keys that are in arrays are in the same one. The server does not index two arrays side by side.
+/// Checks that an index has keys in at most one array and the arrays inside that array. MongoDB cannot index two
+/// parallel arrays of a document.
 /// <https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/#compound-multikey-indexes>
 fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], shape: &Shape) -> Result<(), SpecError> {
     let mut deepest: Vec<&str> = Vec::new();
@@ -204,7 +210,8 @@ fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], sha
     Ok(())
 }
 
-/// Reads a field's name. A `-` before it means descending order.
+/// Reads one key of an index, e.g. `Age`, or `-Age` for descending order. A field whose name begins with `-` keeps its
+/// hyphen.
 fn index_key(table: &Table<'_>, text: &str, fields: &[Field]) -> Result<(String, i32), SpecError> {
     let is_field = fields.iter().any(|field| field.name == text);
     let (name, direction) = match text.strip_prefix('-') {

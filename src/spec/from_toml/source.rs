@@ -1,4 +1,4 @@
-//! TOML tables that know their position in the text, so that errors can report the line.
+//! TOML tables that know their position in the text, so that error messages can contain the line.
 
 use std::fmt::Display;
 
@@ -9,7 +9,7 @@ use crate::spec::SpecError;
 use crate::spec::range::{Bound, Decimal};
 use crate::spec::spelling::closest;
 
-/// The text of a spec, and its origin.
+/// The text of a spec, and its name in messages (`origin`).
 pub(super) struct Source<'t> {
     pub(super) origin: &'t str,
     pub(super) text: &'t str,
@@ -30,7 +30,7 @@ impl<'t> Source<'t> {
     }
 }
 
-/// One table of the spec, with its dotted path and position.
+/// One table of the spec. It knows its dotted path and its position in the text.
 #[derive(Clone)]
 pub(super) struct Table<'t> {
     source: &'t Source<'t>,
@@ -49,7 +49,7 @@ impl<'t> Table<'t> {
         Self { path: join(&self.path, name), ..self.clone() }
     }
 
-    /// Creates an error at `key`, or at the beginning of the table if it has no such key.
+    /// Creates an error with the line of `key`. If the table does not have the key, the line is that of the table.
     pub(super) fn wrong(&self, key: &str, problem: impl Display, remedy: impl Display) -> SpecError {
         let offset = self.entries.get_key_value(key).map_or(self.offset, |(key, _)| key.span().start);
         SpecError::Wrong {
@@ -61,7 +61,7 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Refuses keys that are not known.
+    /// Reports the first key that is not among the known ones.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), SpecError> {
         match self.keys().find(|key| !known.contains(key)) {
             None => Ok(()),
@@ -104,7 +104,7 @@ impl<'t> Table<'t> {
             .map(Some)
     }
 
-    /// Reads two numbers: the smallest and the largest.
+    /// Reads a pair of numbers, the smallest and the largest allowed value.
     pub(super) fn bounds(&self, key: &str) -> Result<Option<(Bound, Bound)>, SpecError> {
         let wanted = "two numbers, smallest and largest, e.g. [0, 130]";
         let Some(array) = self.array(key, wanted)? else { return Ok(None) };
@@ -118,12 +118,12 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Reads one word of a closed list.
+    /// Reads one word, which must be one of `choices`.
     pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, SpecError> {
         self.text(key)?.map(|word| self.chosen(key, word, choices)).transpose()
     }
 
-    /// Returns the choice that `word` names. `key` is the key under which the word is written.
+    /// Returns the value of `word` in `choices`. `key` is the TOML key of the word, for the error message.
     pub(super) fn chosen<T: Copy>(&self, key: &str, word: &str, choices: &[(&str, T)]) -> Result<T, SpecError> {
         choices.iter().find(|(name, _)| *name == word).map(|&(_, choice)| choice).ok_or_else(|| {
             let known: Vec<&str> = choices.iter().map(|&(name, _)| name).collect();
@@ -139,9 +139,9 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Returns the tables written as `[[key]]`.
+    /// Returns the tables that are written as `[[key]]`.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<Self>, SpecError> {
-        let wanted = format!("tables, each begun by [[{key}]]");
+        let wanted = format!("one or more tables, each with the heading [[{key}]]");
         let Some(array) = self.array(key, &wanted)? else { return Ok(Vec::new()) };
         let table = |item: &'t Spanned<DeValue<'t>>| match item.get_ref() {
             DeValue::Table(entries) => Ok(self.inner(key, item.span().start, entries)),
@@ -163,11 +163,11 @@ impl<'t> Table<'t> {
     }
 
     fn mistyped(&self, key: &str, found: &DeValue<'_>, wanted: &str) -> SpecError {
-        self.wrong(key, format!("a TOML {} cannot stand here", found.type_str()), format!("write {wanted}"))
+        self.wrong(key, format!("a TOML {} is not allowed here", found.type_str()), format!("write {wanted}"))
     }
 }
 
-/// Returns a proposal for an unknown word.
+/// Suggests the most similar known word, or lists all known words.
 pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     match closest(word, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -175,7 +175,8 @@ pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// Reads a TOML number exactly. Returns `None` for a NaN, and for a number that no field could contain.
+/// Reads a TOML number exactly. Returns `None` for a NaN, and for a number that is too large or too small for every
+/// type of field.
 fn bound(value: &DeValue<'_>) -> Option<Bound> {
     let number = match value {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
@@ -190,7 +191,7 @@ fn bound(value: &DeValue<'_>) -> Option<Bound> {
     }
 }
 
-/// Appends a key to a dotted path, in quotes if TOML needs them.
+/// Appends a key to a dotted path. The key is quoted if TOML requires it.
 fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     let key = if bare { key.to_owned() } else { format!("{key:?}") };

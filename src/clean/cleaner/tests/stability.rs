@@ -1,4 +1,4 @@
-//! Cleaning a cleaned text must change nothing. Otherwise, loading an export again would change stored documents.
+//! Cleaning a cleaned text must change nothing. Otherwise an exported document would change when it is loaded again.
 
 use proptest::prelude::*;
 use unicode_normalization::{is_nfc, is_nfc_quick};
@@ -8,10 +8,10 @@ use super::*;
 const RULES_OF_TEXT: [&str; 6] =
     ["nfc", "collapse_whitespace", "person_name", "organisation_name", "upper_case", "lower_case"];
 
-/// Creates a cleaner for one field, whose type and keys are given in `field`.
+/// Creates a cleaner for a spec with one field. `field` is the TOML of the field.
 fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
     let text = format!("name = \"x\"\n[[field]]\nname = \"x\"\npresence = \"nullable\"\nprivacy = \"none\"\n{field}");
-    let spec = Spec::from_toml(&text, "test").expect("a right spec");
+    let spec = Spec::from_toml(&text, "test").expect("a valid spec");
     let layout = Layout {
         format: Format::Csv(Dialect { delimiter: b'|', line_end: b'\n', quote: Some(b'"'), escape: None }),
         cell_of_field: vec![Some(0)],
@@ -28,8 +28,8 @@ fn text_cleaner(rules: &[&str]) -> Cleaner {
     cleaner_of(&format!("type = \"string\"\nnull_markers = [\"N/A\", \"Md\"]\nclean = {rules:?}"), DateFormat::Iso)
 }
 
-/// Returns the cleaned text of a cell, or `None` if no value is left. Cleans it once as a range of its row and once
-/// from the scratch buffer.
+/// Returns the cleaned text of a cell, or `None` if no value is left. The text is cleaned twice, once as a part of its
+/// row and once from the scratch buffer, and the results must be equal.
 fn cleaned(cleaner: &mut Cleaner, text: &str) -> Result<Option<String>, Reason> {
     let mut in_row = Cells::default();
     in_row.push_borrowed(0..text.len());
@@ -45,7 +45,7 @@ fn cleaned(cleaner: &mut Cleaner, text: &str) -> Result<Option<String>, Reason> 
     }
 }
 
-/// Cleans twice. The second time must change nothing, and the text must be normalized if `is_normalized`.
+/// Checks that cleaning a cleaned text changes nothing. If `is_normalized` is true, the cleaned text must be in form C.
 #[track_caller]
 fn check(cleaner: &mut Cleaner, text: &str, is_normalized: bool) {
     match cleaned(cleaner, text) {
@@ -58,8 +58,8 @@ fn check(cleaner: &mut Cleaner, text: &str, is_normalized: bool) {
     }
 }
 
-/// Texts with many letters whose length or kind changes with their case, combining marks, and characters that are
-/// trimmed or separate words.
+/// Generates texts with characters that cleaning may change: letters whose upper and lower case have different lengths,
+/// combining marks, invisible characters and white space.
 fn text() -> impl Strategy<Value = String> {
     let sign = prop_oneof![
         3 => "[a-zA-Z '.,-]",
@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn cleaning_twice_is_cleaning_once(
+    fn cleaning_twice_gives_the_same_as_once(
         rules in proptest::sample::subsequence(RULES_OF_TEXT.to_vec(), 0..=6).prop_shuffle(),
         all in proptest::collection::vec(text(), 1..8),
     ) {
@@ -93,7 +93,7 @@ proptest! {
     }
 
     #[test]
-    fn plain_texts_settle_too(
+    fn cleaning_plain_text_twice_gives_the_same_as_once(
         rules in proptest::sample::subsequence(RULES_OF_TEXT.to_vec(), 1..=6).prop_shuffle(),
         text in "((and|jane|roe|DO|do|md|MD|Jr\\.?|o'|mc|,|N/A|v|II)[ ,]{0,2}){0,7}|[ -~]{0,30}",
     ) {
@@ -101,20 +101,20 @@ proptest! {
     }
 }
 
-/// Tests every character that has another case, combines or decomposes, alone and among others, with every rule and
-/// every pair of rules.
+/// Tests every character that has another letter case, is composed or can be decomposed. Each is tested alone and
+/// inside a text, with every rule and every pair of rules.
 #[test]
 #[ignore = "takes a minute"]
-fn every_character_that_changes_settles() {
+fn every_character_that_rules_change_becomes_stable() {
     check_characters(char::MAX, 1);
 }
 
 #[test]
-fn characters_that_change_settle() {
+fn characters_that_rules_change_become_stable() {
     check_characters('\u{2fff}', 61);
 }
 
-/// Checks one in so many of the characters up to `last`; each pair of rules has others.
+/// Checks every character up to `last` with each single rule, and one in `one_in` characters with each pair of rules.
 fn check_characters(last: char, one_in: usize) {
     let changes = |c: &char| {
         let joins = unicode_normalization::char::canonical_combining_class(*c) > 0;
@@ -136,7 +136,7 @@ fn check_characters(last: char, one_in: usize) {
 }
 
 #[test]
-fn what_the_rules_leave_may_be_no_value() {
+fn a_text_that_the_rules_empty_is_no_value() {
     let mut firms = text_cleaner(&["organisation_name"]);
     for (cell, expected) in [("N/A,", None), ("and n/a and", None), (", and", None), ("N/A Inc,", Some("N/A Inc"))] {
         assert_eq!(cleaned(&mut firms, cell), Ok(expected.map(str::to_owned)), "{cell}");
@@ -144,12 +144,12 @@ fn what_the_rules_leave_may_be_no_value() {
     let mut tally = Tally::default();
     let mut cells = Cells::default();
     cells.push_owned(b"N/A,");
-    firms.clean(b"", &cells, &mut Record::default(), &mut tally).expect("a good row");
+    firms.clean(b"", &cells, &mut Record::default(), &mut tally).expect("an accepted row");
     assert_eq!(tally.changed, [[0, 1, 1]]);
 }
 
 #[test]
-fn normalizing_counts_for_the_rule_nfc_or_else_for_the_last() {
+fn normalization_is_counted_for_nfc_or_for_the_last_rule() {
     for (rules, expected) in [
         (&[][..], 0),
         (&["collapse_whitespace", "lower_case"], 1),
@@ -161,17 +161,17 @@ fn normalizing_counts_for_the_rule_nfc_or_else_for_the_last() {
 }
 
 #[test]
-fn a_cell_counts_once_for_a_rule_that_acts_more_than_once() {
+fn a_cell_counts_once_per_rule_even_if_it_changes_twice() {
     let mut cleaner = text_cleaner(&["person_name", "organisation_name"]);
     let mut cells = Cells::default();
     cells.push_owned(b"and roe DO");
     let (mut record, mut tally) = (Record::default(), Tally::default());
-    cleaner.clean(b"", &cells, &mut record, &mut tally).expect("a good row");
+    cleaner.clean(b"", &cells, &mut record, &mut tally).expect("an accepted row");
     assert_eq!((texts(&record), tally.changed), (vec!["Roe Do".to_owned()], vec![vec![0, 0, 1, 1]]));
 }
 
 #[test]
-fn a_value_that_a_marker_spells_is_no_value_however_it_is_written() {
+fn a_number_equal_to_a_null_marker_is_null_in_every_notation() {
     let iso = DateFormat::Iso;
     let none = |field: &str, date, markers: &str, cells: &[&str]| {
         let mut cleaner = cleaner_of(&format!("{field}\nnull_markers = {markers}"), date);
@@ -189,13 +189,13 @@ fn a_value_that_a_marker_spells_is_no_value_however_it_is_written() {
 }
 
 #[test]
-fn a_listed_value_is_taken_as_it_is() {
+fn a_listed_value_is_stored_unchanged() {
     let field = "type = \"enum\"\nvalues = [\"ß\", \"SS\"]\nsynonyms = { \"SHARP\" = \"ß\" }\nclean = [\"upper_case\"]";
     let mut cleaner = cleaner_of(field, DateFormat::Iso);
     for (cell, expected) in [("sharp", "ß"), ("ß", "ß"), ("ss", "SS"), ("SS", "SS")] {
         assert_eq!(cleaned(&mut cleaner, cell), Ok(Some(expected.to_owned())), "{cell}");
     }
-    // Sixteen bytes are compared as numbers, more as text.
+    // A text of up to 16 bytes is compared as numbers, a longer one as text.
     let field = "type = \"enum\"\nvalues = [\"straßen und Höfe\", \"straße und Hof\"]\nclean = [\"upper_case\"]";
     let mut cleaner = cleaner_of(field, DateFormat::Iso);
     for cell in ["straßen und Höfe", "straße und Hof"] {
