@@ -6,7 +6,6 @@ pub mod compose_test;
 pub mod demo;
 pub mod deny;
 pub mod mutants;
-pub mod sbom;
 pub mod tidy;
 mod tree;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{bench, ci, compose_test, demo, deny, mutants, sbom, tidy};
+use xtask::{bench, ci, compose_test, demo, deny, mutants, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
@@ -12,7 +12,6 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   mongod            print the path of a mongod; download one if none is installed
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
-  sbom              write a list of the image's contents to target/medlift.cdx.json (CycloneDX)
   compose-test      build the containers, start the stack, test it and remove it
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
   bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)";
@@ -29,7 +28,6 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["mongod"] => mongod::find().map(|path| println!("{}", path.display())),
         ["tidy"] => tidy::run(),
         ["deny"] => deny::run(),
-        ["sbom"] => sbom::run(),
         ["compose-test"] => compose_test::run(),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
