@@ -12,7 +12,7 @@ use crate::load::{Place, block_on, counts, text};
 use crate::program::{Run, medlift};
 use crate::server::{fail_point, server_with_fail_points};
 
-const ROWS: u64 = 8_500;
+const ROWS: u64 = 3_000;
 
 struct Faulty {
     server: Server,

@@ -21,8 +21,14 @@ pub(crate) fn shared() -> &'static Server {
 
 /// Starts a server that delays every insert from medlift. A test can then interrupt even a small load in the middle.
 pub(crate) fn slow_server() -> Server {
+    server_with_slow_inserts(40)
+}
+
+/// Starts a server that delays every insert from medlift by `delay_ms` milliseconds.
+pub(crate) fn server_with_slow_inserts(delay_ms: i32) -> Server {
     let server = server_with_fail_points();
-    let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 20, "appName": "medlift" };
+    let data =
+        doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": delay_ms, "appName": "medlift" };
     fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
     server
 }
