@@ -1,6 +1,9 @@
 #!/bin/sh
 # Writes the passwords of each service to the volume that only this service mounts. A password in .env is read at every
 # start, so that a changed password takes effect. A password that is not in .env is generated at the first start.
+#
+# The root password is an exception, because the database reads it only at its first start. Another password in .env is
+# refused, unless the argument is `accept-root-password`.
 set -eu
 umask 077
 
@@ -31,11 +34,26 @@ keep() { # NAME: writes the password from .env, or a new one if there is none ye
   mv "/secrets/all/$1.new" "/secrets/all/$1"
 }
 
+require_same_root_password() { # stops if .env has another root password than the database
+  in_use=/secrets/mongo/MONGO_ROOT_PASS
+  given=$(from_env_file MONGO_ROOT_PASS)
+  if [ -n "$given" ] && [ -s "$in_use" ] && [ "$given" != "$(cat "$in_use")" ]; then
+    cat >&2 <<'MESSAGE'
+MONGO_ROOT_PASS in .env is not the root password of the database. The database reads it only at its first start, so
+nothing was changed. Remove MONGO_ROOT_PASS from .env. To change the root password, change it in the database first:
+see "Passwords" in docs/containers.md.
+MESSAGE
+    exit 1
+  fi
+}
+
 hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume, and lets only this user read it
   cp "/secrets/all/$1" "/secrets/$2/$1.new"
   readonly_by "/secrets/$2/$1.new" "$3"
   mv "/secrets/$2/$1.new" "/secrets/$2/$1"
 }
+
+[ "${1-}" = accept-root-password ] || require_same_root_password
 
 medlift=10001 # the user in Medlift's image
 mongodb=999   # the user in the official mongo image

@@ -38,7 +38,8 @@ pub(super) struct LoadArgs {
     /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
-    /// File for rejected rows [default: beside each source, with the suffix .rejects.csv]
+    /// File for rejected rows, or directory for one file per source [default: beside each source, with the suffix
+    /// .rejects.csv]
     #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS")]
     rejects: Option<PathBuf>,
     /// Stop if more rows than this number, or more than this share of the rows, are rejected

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value as Json;
 use testkit::mongod::Server;
 
-use crate::bad_days::{SLOWLY, client, load, wait_for_checkpoint};
+use crate::bad_days::{SLOW_ROWS, SLOWLY, client, load, summary, wait_for_checkpoint};
 use crate::load::{HEADER, Place, counts, row, text};
 use crate::program::{bash, medlift};
 use crate::server::slow_server;
@@ -20,7 +20,7 @@ fn read(path: &Path) -> String {
 #[test]
 fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     let place = Place::new("targets");
-    let path = place.sample("a.csv", 60_000, "heavy");
+    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
@@ -69,9 +69,37 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
 }
 
 #[test]
+fn a_directory_gets_one_reject_file_per_source_even_if_two_sources_have_the_same_name() {
+    let place = Place::new("directory");
+    let rejects = place.dir.path().join("rejects");
+    let other = place.dir.path().join("other");
+    fs::create_dir(&rejects).unwrap();
+    fs::create_dir(&other).unwrap();
+    let table = |age: &str| format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
+    let one = place.write("a.csv", table("x1"));
+    let two = place.write("other/a.csv", table("x2"));
+    let load = || place.run(&["load", text(&one), text(&two), "--rejects", text(&rejects), "--json"]).expect_code(4);
+    let summary = summary(&load());
+    assert_eq!(summary["notes"], serde_json::json!([]));
+    let expected = ["a.csv.rejects.csv", "a.csv.2.rejects.csv"].map(|name| rejects.join(name));
+    assert_eq!(summary["reject_files"], serde_json::json!(expected));
+    let found = expected.each_ref().map(|file| read(file));
+    assert!(found[0].contains("x1") && !found[0].contains("x2") && found[1].contains("x2"), "{found:?}");
+    // A third source with the same name does not replace the rows of others.
+    fs::write(&one, table("x3")).unwrap();
+    let third = place.run(&["load", text(&one), "--rejects", text(&rejects)]).expect_code(4);
+    assert!(third.stdout.contains("a.csv.3.rejects.csv"), "{}", third.stdout);
+    assert_eq!(expected.each_ref().map(|file| read(file)), found);
+    // A path that ends with a slash is a directory, and must exist.
+    let absent = place.dir.path().join("absent/");
+    let refused = place.run(&["load", text(&two), "--reload", "--rejects", text(&absent)]).expect_code(1);
+    assert!(refused.stderr.contains("absent/a.csv.rejects.csv"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     let place = Place::new("resumes");
-    let path = place.sample("a.csv", 60_000, "heavy");
+    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
@@ -103,7 +131,7 @@ fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
 #[test]
 fn a_load_whose_reject_file_is_missing_starts_from_the_beginning_and_reports_it() {
     let place = Place::new("missing");
-    let path = place.sample("a.csv", 60_000, "heavy");
+    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
@@ -213,7 +241,7 @@ fn many_sources_need_few_open_files() {
 fn a_load_that_starts_from_the_beginning_writes_every_reject_once() {
     let place = Place::new("anew");
     let one = place.sample("a.csv", 15_000, "heavy");
-    place.sample("b.csv", 60_000, "heavy");
+    place.sample("b.csv", SLOW_ROWS, "heavy");
     let pattern = place.dir.path().join("?.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&pattern), &SLOWLY).start();
@@ -270,7 +298,7 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_prevent_a_resume() {
 #[test]
 fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let place = Place::new("swapped");
-    let path = place.sample("a.csv", 60_000, "heavy");
+    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
@@ -284,7 +312,7 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
 #[test]
 fn an_unfinished_load_starts_from_the_beginning_with_reload_or_another_version() {
     let place = Place::new("again");
-    let path = place.sample("a.csv", 60_000, "typical");
+    let path = place.sample("a.csv", SLOW_ROWS, "typical");
     let server = slow_server();
     for how in ["reload", "version"] {
         let options = [&SLOWLY[..], &["--drop", "--yes"]].concat();

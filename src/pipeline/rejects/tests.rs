@@ -120,12 +120,6 @@ fn only_an_empty_file_or_one_of_a_load_with_the_same_key_is_overwritten() {
 }
 
 #[test]
-fn names_are_numbered_from_the_second_on() {
-    let name = |number| numbered(Path::new("x/a.csv"), number).display().to_string();
-    assert_eq!([1, 2, 3].map(name), ["x/a.csv.rejects.csv", "x/a.csv.2.rejects.csv", "x/a.csv.3.rejects.csv"]);
-}
-
-#[test]
 fn a_named_file_with_other_rows_stops_the_load_before_it_begins() {
     let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
     let named = dir.path().join("all.csv");

@@ -77,6 +77,10 @@ fn test(stack: &Stack) -> Result<()> {
     )?;
     let total = sample + load_real_file(stack)?;
     expect(stored(stack, &passwords)? == total, "the reader sees all loaded documents")?;
+    step("a row with an error: its reject file has the name of the source");
+    check_rejects(stack)?;
+    step("another root password in .env is refused");
+    check_root_password(stack)?;
     step("sign in from outside as each user");
     check_rights(stack, &passwords)?;
     step("search for passwords in settings, command lines, logs and image layers");
@@ -151,6 +155,29 @@ fn mongosh(stack: &Stack, passwords: &passwords::Passwords, user: &str, script: 
     let mut line = vec!["exec", "-T", "mongo", "mongosh", "--host", "mongo", "--port", "27017", "-u", user, "-p"];
     line.extend([password, "--authenticationDatabase", "hospital", "--quiet", "--eval", script]);
     outcome(&mut stack.compose_command(&line), &format!("mongosh as {user}"))
+}
+
+fn check_rejects(stack: &Stack) -> Result<()> {
+    let sample = std::fs::read_to_string(stack.file("data/sample.csv")).doing(|| "reading the sample".to_owned())?;
+    let header = sample.lines().next().unwrap_or_default();
+    std::fs::write(stack.file("data/wrong.csv"), format!("{header}\nAnn Lee\n"))
+        .doing(|| "writing a file with an error".to_owned())?;
+    let mut load = stack.compose_command(&["run", "--rm", "app", "load", "/data/wrong.csv", "--json"]);
+    let loaded = load.output().doing(|| "loading a file with an error".to_owned())?;
+    let summary = String::from_utf8_lossy(&loaded.stdout);
+    expect(loaded.status.code() == Some(4), "a load with rejects ends with 4")?;
+    expect(summary.contains("\"/var/lib/medlift/wrong.csv.rejects.csv\""), "the summary names the reject file")
+}
+
+/// Checks that a root password in `.env` does not replace the password in use.
+fn check_root_password(stack: &Stack) -> Result<()> {
+    let (before, env) = (stack.passwords()?, stack.file(".env"));
+    std::fs::write(&env, "MONGO_ROOT_PASS=another-root-password-1\n").doing(|| "writing .env".to_owned())?;
+    let refused = stack.compose(&["up", "-d", "secrets"]).and_then(|_| stack.wait_for("secrets"));
+    let logs = stack.compose(&["logs", "--no-color", "secrets"])?;
+    std::fs::remove_file(&env).doing(|| "removing .env".to_owned())?;
+    expect(refused.is_err() && logs.contains("is not the root password of the database"), "the password is refused")?;
+    expect(stack.passwords()?.of("mongo_root")? == before.of("mongo_root")?, "the password in use is unchanged")
 }
 
 fn check_rights(stack: &Stack, passwords: &passwords::Passwords) -> Result<()> {

@@ -1,14 +1,16 @@
 //! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load with
 //! the same key wrote.
 
+mod target;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use self::target::{Target, directory_of, file_name};
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
 use crate::outputs::is_same_file;
-use crate::read::REJECTS_SUFFIX;
 use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
 
 /// How long to wait if another process has locked a reject file to examine it.
@@ -27,8 +29,7 @@ const NAMES_MAX: usize = 10_000;
 /// the load then stops at its beginning.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
-    /// The file for the rejects of all sources, if the user named one.
-    named: Option<PathBuf>,
+    target: Target,
     slots: Vec<Slot>,
     /// Reject files of earlier loads with the same key. This load may replace them, because it writes their rows again.
     pub(super) replaceable: Vec<LeftFile>,
@@ -61,28 +62,24 @@ pub(super) enum Resumed {
 }
 
 impl<'a> Rejects<'a> {
-    /// Checks that rejects can be written to a file beside each source, or to the named file.
+    /// Checks that rejects can be written to a file beside each source, or to the file or directory that `target`
+    /// names.
     ///
     /// # Errors
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
     /// sources with different columns.
-    pub(super) fn open(plan: &'a Plan, named: Option<&Path>) -> Result<Self, Error> {
+    pub(super) fn open(plan: &'a Plan, target: Option<&Path>) -> Result<Self, Error> {
+        let target = Target::new(target);
+        let is_named = target.named().is_some();
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);
-        if named.is_some() && plan.sources.iter().any(has_other_columns) {
+        if is_named && plan.sources.iter().any(has_other_columns) {
             let problem = "the sources have different columns, so their rejects cannot share one file; omit --rejects, or load the sources one by one";
             return Err(Error::Stopped(problem.into()));
         }
-        let slots = if named.is_some() { 1 } else { plan.sources.len() };
+        let slots = if is_named { 1 } else { plan.sources.len() };
         let slots = (0..slots).map(|_| Slot::Unused(None)).collect();
-        let mut rejects = Self {
-            plan,
-            named: named.map(Path::to_owned),
-            slots,
-            replaceable: Vec::new(),
-            load: None,
-            notes: Vec::new(),
-        };
+        let mut rejects = Self { plan, target, slots, replaceable: Vec::new(), load: None, notes: Vec::new() };
         rejects.open_first()?;
         (1..rejects.slots.len()).try_for_each(|slot| rejects.check_writable(slot))?;
         Ok(rejects)
@@ -90,7 +87,7 @@ impl<'a> Rejects<'a> {
 
     fn open_first(&mut self) -> Result<(), Error> {
         let path = self.path(0, 1);
-        if let Some(named) = &self.named
+        if let Some(named) = self.target.named()
             && self.is_source(named)
         {
             let problem = format!("--rejects {} names a source; give the path of another file", named.display());
@@ -115,7 +112,7 @@ impl<'a> Rejects<'a> {
     /// # Errors
     /// If another load writes to the file, or it contains rows that this load did not write.
     pub(super) fn check_named(&mut self) -> Result<(), Error> {
-        let Some(path) = self.named.clone() else { return Ok(()) };
+        let Some(path) = self.target.named().map(Path::to_owned) else { return Ok(()) };
         let Slot::Unused(file) = &mut self.slots[0] else { return Ok(()) };
         let file = match file.take() {
             Some(file) => file,
@@ -176,15 +173,15 @@ impl<'a> Rejects<'a> {
         let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
             let slot = self.slot_of(state.source as usize);
-            let path = match &self.named {
-                Some(named) => named.clone(),
-                None => directory_of(&self.path(slot, 1)).join(&state.name),
-            };
+            let path = self.path_of_state(state);
             if state.bytes == 0 && !path.exists() {
                 continue;
             }
             let is_empty = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0);
-            if !path.exists() || is_empty && state.bytes > 0 || self.named.is_some() && file_name(&path) != state.name {
+            if !path.exists()
+                || is_empty && state.bytes > 0
+                || self.target.named().is_some() && file_name(&path) != state.name
+            {
                 return Ok(Resumed::Gone(state.name.clone()));
             }
             if let Slot::Unused(file) = &mut self.slots[slot] {
@@ -245,12 +242,12 @@ impl<'a> Rejects<'a> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
             let opened = opened.take();
-            if self.is_source(&path) {
+            if self.is_source(&path) || self.is_used(&path) {
                 continue;
             }
             let mut file = match opened.map_or_else(|| RejectFile::open(&path), Ok) {
                 Ok(file) => file,
-                Err(OpenError::InUse) if self.named.is_none() => {
+                Err(OpenError::InUse) if self.target.named().is_none() => {
                     self.note_left(&path, "another load writes to it");
                     continue;
                 }
@@ -263,7 +260,7 @@ impl<'a> Rejects<'a> {
                 }
                 return Ok(file);
             };
-            if self.named.is_some() {
+            if self.target.named().is_some() {
                 let problem = format!("{why}; move it away, or name another file with --rejects");
                 return Err(Error::RejectFile { path: path.display().to_string(), problem });
             }
@@ -363,16 +360,12 @@ impl<'a> Rejects<'a> {
 
     /// Returns the paths of the reject files of a complete load that still have the same content.
     pub(super) fn left_by(&self, load: &LoadDocument) -> Vec<String> {
-        let path = |state: &RejectsState| match &self.named {
-            Some(named) => named.clone(),
-            None => directory_of(&self.path(self.slot_of(state.source as usize), 1)).join(&state.name),
-        };
         let is_there = |path: &Path, state: &RejectsState| {
             let is_alike = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == state.bytes);
             let on_disk = || RejectFile::open(path).ok().and_then(|file| file.on_disk().ok().flatten());
             is_alike && on_disk().is_some_and(|(_, blake3)| blake3 == state.blake3)
         };
-        let found = load.checkpoint.rejects.iter().map(|state| (path(state), state));
+        let found = load.checkpoint.rejects.iter().map(|state| (self.path_of_state(state), state));
         found.filter(|(path, state)| is_there(path, state)).map(|(path, _)| path.display().to_string()).collect()
     }
 
@@ -384,6 +377,12 @@ impl<'a> Rejects<'a> {
         }
     }
 
+    /// Returns true if the load writes rejects of another source to this file. Two sources in different directories can
+    /// have the same name.
+    fn is_used(&self, path: &Path) -> bool {
+        (0..self.slots.len()).any(|slot| self.path_of(slot).is_some_and(|used| used == path))
+    }
+
     fn is_source(&self, path: &Path) -> bool {
         let mut sources = self.plan.sources.iter().filter_map(|source| source.origin.path());
         sources.any(|source| is_same_file(path, source))
@@ -391,35 +390,23 @@ impl<'a> Rejects<'a> {
 
     /// Returns the path with the number `number` for a slot. Number 1 is the named file or the default name.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
-        match &self.named {
-            Some(named) if number == 1 => named.clone(),
-            _ => numbered(&self.base(slot), number),
-        }
+        self.target.path(&self.plan.sources[slot].origin, number)
     }
 
-    /// Returns the path from which the names of a slot are made: the named file, or a path beside the source.
-    fn base(&self, slot: usize) -> PathBuf {
-        self.named.clone().unwrap_or_else(|| self.plan.sources[slot].origin.rejects_base())
+    /// Returns the path of a file that the ledger contains.
+    fn path_of_state(&self, state: &RejectsState) -> PathBuf {
+        let slot = self.slot_of(state.source as usize);
+        self.target.named().map_or_else(|| directory_of(&self.path(slot, 1)).join(&state.name), Path::to_owned)
     }
 
     /// Returns a function that finds an unused path for a slot.
     fn spare(&self, slot: usize) -> impl FnOnce() -> PathBuf + use<> {
-        let base = self.base(slot);
+        let (target, origin) = (self.target.clone(), self.plan.sources[slot].origin.clone());
         move || {
-            let mut names = (2..).map(|number| numbered(&base, number));
+            let mut names = (2..).map(|number| target.path(&origin, number));
             names.find(|path| !path.exists()).expect("the numbers cannot run out")
         }
     }
-}
-
-/// Adds the suffix of reject files and, from 2 on, a number: `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, ….
-fn numbered(base: &Path, number: usize) -> PathBuf {
-    let mut name = base.to_path_buf().into_os_string();
-    if number > 1 {
-        name.push(format!(".{number}"));
-    }
-    name.push(REJECTS_SUFFIX);
-    name.into()
 }
 
 /// A reject file of an earlier load.
@@ -483,14 +470,6 @@ fn cannot_open(path: &Path, error: OpenError) -> Error {
 fn output(path: &Path, error: std::io::Error) -> Error {
     let path = format!("the reject file {}", path.display());
     Error::Output { path, hint: "; free disk space, or name another file with --rejects", error }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

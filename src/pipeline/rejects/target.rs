@@ -1,0 +1,86 @@
+//! The paths of reject files: a file or a directory that the user named, or files beside the sources.
+
+use std::path::{Path, PathBuf};
+
+use crate::read::{Origin, REJECTS_SUFFIX};
+
+/// Where the reject files are written.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// One file for all sources, which the user named.
+    File(PathBuf),
+    /// One file for each source, in the directory that the user named.
+    Directory(PathBuf),
+    /// One file for each source, beside the source.
+    BesideSources,
+}
+
+impl Target {
+    /// Interprets the path of `--rejects`. A path that ends with `/` is always a directory.
+    pub(super) fn new(path: Option<&Path>) -> Self {
+        match path {
+            None => Self::BesideSources,
+            Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                Self::Directory(path.to_owned())
+            }
+            Some(path) => Self::File(path.to_owned()),
+        }
+    }
+
+    /// Returns the one file for all sources, if the user named a file.
+    pub(super) fn named(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Directory(_) | Self::BesideSources => None,
+        }
+    }
+
+    /// Returns the path with the number `number` for the rejects of a source: `a.csv.rejects.csv`,
+    /// `a.csv.2.rejects.csv`, …. Number 1 of a named file is the file itself.
+    pub(super) fn path(&self, origin: &Origin, number: usize) -> PathBuf {
+        let base = match self {
+            Self::File(path) if number == 1 => return path.clone(),
+            Self::File(path) => path.clone(),
+            Self::Directory(path) => path.join(origin.rejects_base().file_name().unwrap_or_default()),
+            Self::BesideSources => origin.rejects_base(),
+        };
+        let mut name = base.into_os_string();
+        if number > 1 {
+            name.push(format!(".{number}"));
+        }
+        name.push(REJECTS_SUFFIX);
+        name.into()
+    }
+}
+
+pub(super) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Returns the directory of a file. It is `.` for a path without a directory.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_numbered_from_2_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let source = dir.path().join("a.csv");
+        std::fs::write(&source, "x").expect("written");
+        let origin = crate::read::expand(&[source.to_str().expect("text").to_owned()]).expect("a source").remove(0);
+        let check = |given: Option<&Path>, first: PathBuf, second: PathBuf| {
+            let target = Target::new(given);
+            assert_eq!((target.path(&origin, 1), target.path(&origin, 2)), (first, second), "{target:?}");
+        };
+        let beside = |name: &str| dir.path().join(name);
+        check(None, beside("a.csv.rejects.csv"), beside("a.csv.2.rejects.csv"));
+        check(Some(&beside("r")), beside("r"), beside("r.2.rejects.csv"));
+        check(Some(dir.path()), beside("a.csv.rejects.csv"), beside("a.csv.2.rejects.csv"));
+        let absent = Path::new("none/");
+        check(Some(absent), absent.join("a.csv.rejects.csv"), absent.join("a.csv.2.rejects.csv"));
+    }
+}
