@@ -1,5 +1,6 @@
 //! The error of a command: the causes of all modules, their messages and their exit codes.
 
+use crate::deployment::DeploymentError;
 use crate::export::ExportError;
 use crate::ledger::{CollectionIdentity, Held, LedgerError};
 use crate::parse::LayoutError;
@@ -26,9 +27,12 @@ pub enum Error {
         /// The mismatch.
         problem: LayoutError,
     },
-    /// The deployment cannot be used.
+    /// The server cannot be used, for example because a setting is wrong or the connection fails.
     #[error(transparent)]
-    Access(#[from] ServerError),
+    Server(#[from] ServerError),
+    /// The deployment cannot be set up or used.
+    #[error(transparent)]
+    Deployment(#[from] DeploymentError),
     /// The collection does not accept the documents.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -178,7 +182,8 @@ impl Error {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
             Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver => 6,
-            Self::Access(error) => error.exit_code(),
+            Self::Server(error) => error.exit_code(),
+            Self::Deployment(error) => error.exit_code(),
             Self::Unfinished { cause, .. } => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
             _ => 1,

@@ -113,13 +113,13 @@ mod tests {
             (Failure::NotAuthorized { command: None }, 1),
             (Failure::Timeout, 1),
         ] {
-            check(Error::Access(ServerError::Command { doing: text(), failure: failure.clone() }), code);
+            check(Error::Server(ServerError::Command { doing: text(), failure: failure.clone() }), code);
             check(Error::Write(WriteError::Server(failure.clone())), code);
             check(Error::Ledger { doing: "read", failure: failure.clone() }, code);
             check(unfinished(Error::Ledger { doing: "write", failure }), code);
         }
-        check(Error::Access(ServerError::SetTwice { name: text() }), 2);
-        check(Error::Access(ServerError::Connect { address: text(), failure: Failure::Timeout }), 3);
+        check(Error::Server(ServerError::SetTwice { name: text() }), 2);
+        check(Error::Server(ServerError::Connect { address: text(), failure: Failure::Timeout }), 3);
         check(Error::Write(WriteError::Seen(std::io::ErrorKind::StorageFull.into())), 1);
         check(Error::Verify(VerifyError::Stopped), 1);
         check(Error::RejectFile { path: text(), problem: text() }, 1);

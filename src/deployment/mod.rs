@@ -6,9 +6,11 @@
 
 mod builds;
 pub mod doctor;
+mod error;
 mod indexes;
 mod pattern;
 pub mod provision;
 pub mod schema;
 
 pub use builds::build_indexes;
+pub use error::DeploymentError;

@@ -3,6 +3,7 @@
 
 use bson::{Bson, Decimal128, Document, doc};
 
+use super::error::DeploymentError;
 use super::indexes::{self, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
@@ -198,11 +199,11 @@ pub async fn read(target: &Target) -> Result<CollectionState, ServerError> {
 
 /// Fails if the collection's validator only warns, because the server would write every document that violates it to
 /// its log. Succeeds if the user may not read the validator; another user can check it with `medlift doctor`.
-pub async fn refuse_warning(target: &Target) -> Result<(), ServerError> {
+pub async fn refuse_warning(target: &Target) -> Result<(), DeploymentError> {
     match read(target).await {
-        Ok(state) if state.logs_documents() => Err(ServerError::ValidatorWarns { collection: target.full_name() }),
+        Ok(state) if state.logs_documents() => Err(DeploymentError::ValidatorWarns { collection: target.full_name() }),
         Ok(_) | Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
-        Err(other) => Err(other),
+        Err(other) => Err(other.into()),
     }
 }
 
@@ -231,7 +232,7 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
 
 /// Fails if an index of the spec conflicts with an existing index. Call it before a load that will build indexes.
 /// Succeeds if the user may not list indexes, because such a user cannot build any.
-pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), ServerError> {
+pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), DeploymentError> {
     let state = match read(target).await {
         Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
         state => state?,
@@ -243,7 +244,7 @@ pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), Serv
     match clashes.into_iter().next() {
         None => Ok(()),
         Some((wanted, clash)) => {
-            Err(ServerError::IndexClash { index: wanted.name.clone(), collection: target.full_name(), clash })
+            Err(DeploymentError::IndexClash { index: wanted.name.clone(), collection: target.full_name(), clash })
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
 
-/// The cause why the deployment cannot be used. No variant contains a password or a text from the server.
+/// The cause why the server cannot be used. No variant contains a password or a text from the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The connection string cannot be used.
@@ -78,12 +78,6 @@ pub enum ServerError {
         /// The variable for the password.
         password: &'static str,
     },
-    /// The settings for the users are not sufficient to create the users.
-    #[error("cannot create the users: {problems}; set each variable in the environment, in .env, or with _FILE")]
-    Users {
-        /// All variables that are missing or contain a weak password.
-        problems: String,
-    },
     /// The server cannot be reached, or refuses the sign-in.
     #[error("cannot connect to {address}: {failure}")]
     Connect {
@@ -91,25 +85,6 @@ pub enum ServerError {
         address: String,
         /// The cause of the failure.
         failure: Failure,
-    },
-    /// The validator of the collection only logs a warning for a document that violates it.
-    #[error(
-        "the validator of {collection} only warns: the server would write each invalid document, with patient data, to its log; \
-         make it refuse such documents with `medlift provision` or db.runCommand({{ collMod: …, validationAction: \"error\" }})"
-    )]
-    ValidatorWarns {
-        /// The name of the collection with its database.
-        collection: String,
-    },
-    /// An index of the spec conflicts with an existing index of the collection.
-    #[error("cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec")]
-    IndexClash {
-        /// The name of the spec's index.
-        index: String,
-        /// The name of the collection with its database.
-        collection: String,
-        /// The difference to the existing index, for example its keys.
-        clash: String,
     },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
@@ -136,14 +111,12 @@ impl ServerError {
         }
     }
 
-    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, 1 for a
-    /// validator that only warns or a conflicting index, and 2 for a wrong setting. A failed command has the exit code
-    /// of its failure.
+    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a wrong
+    /// setting. A failed command has the exit code of its failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,
             Self::Command { failure, .. } => failure.exit_code(),
-            Self::ValidatorWarns { .. } | Self::IndexClash { .. } => 1,
             _ => 2,
         }
     }
@@ -165,17 +138,14 @@ mod tests {
         check(ServerError::SecretFile { variable: text(), problem: text() }, 2);
         check(ServerError::SetTwice { name: text() }, 2);
         check(ServerError::PasswordUnset { user: "u", password: "p" }, 2);
-        check(ServerError::Users { problems: text() }, 2);
         check(connect(Failure::Timeout), 3);
         check(connect(Failure::SignIn(SignIn::Refused)), 3);
         check(command(Failure::SignIn(SignIn::Refused)), 3);
         check(command(Failure::Unreachable(Unreachable::Lost)), 3);
         check(command(Failure::NotAuthorized { command: None }), 1);
-        check(ServerError::ValidatorWarns { collection: text() }, 1);
-        check(ServerError::IndexClash { index: text(), collection: text(), clash: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
-        assert!(ServerError::Users { problems: text() }.failure().is_none());
+        assert!(ServerError::SetTwice { name: text() }.failure().is_none());
         assert_eq!(leases_of("runs"), "runs.leases");
     }
 }

@@ -6,9 +6,8 @@ use std::sync::OnceLock;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt;
-use medlift::deployment::build_indexes;
 use medlift::deployment::provision::{Changes, Wanted, WantedUser, view_name};
-use medlift::deployment::schema;
+use medlift::deployment::{DeploymentError, build_indexes, schema};
 use medlift::server::{Destination, Failure, Secret, ServerError, Settings, Target};
 use medlift::spec::Spec;
 use testkit::mongod::Server;
@@ -444,7 +443,7 @@ fn the_password_of_a_user_that_is_not_changed_is_not_checked() {
         let some = weak("READER_PASS", "short");
         let wanted = wanted(&deployment.spec, &some);
         let made = Changes::make(&deployment.root().await, &deployment.destination(), &wanted).await;
-        assert!(matches!(made, Err(ServerError::Users { .. })), "{made:?}");
+        assert!(matches!(made, Err(DeploymentError::Users { .. })), "{made:?}");
     });
 }
 

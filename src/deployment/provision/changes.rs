@@ -8,6 +8,7 @@ use bson::{Bson, Document, doc};
 use super::roles::{Role, roles};
 use super::view::{pipeline, view_name};
 use super::wanted::{Wanted, WantedUser};
+use crate::deployment::error::DeploymentError;
 use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
 use crate::deployment::schema::{self, CollectionState};
 use crate::server::{Destination, Failure, ServerError, SignIn, Target};
@@ -50,7 +51,11 @@ impl fmt::Debug for Step {
 impl Changes {
     /// Returns the steps that bring `target` to the state `wanted`. The signed-in user must be allowed to read users
     /// and roles. `destination` serves to test the passwords of existing users.
-    pub async fn make(target: &Target, destination: &Destination, wanted: &Wanted<'_>) -> Result<Self, ServerError> {
+    pub async fn make(
+        target: &Target,
+        destination: &Destination,
+        wanted: &Wanted<'_>,
+    ) -> Result<Self, DeploymentError> {
         let mut plan = Self { steps: collection_steps(&schema::read(target).await?, wanted)?, left_alone: Vec::new() };
         plan.steps.extend(ledger_step(target, wanted).await?);
         plan.steps.extend(view_step(target, wanted).await?);
@@ -61,7 +66,7 @@ impl Changes {
         for user in &wanted.users {
             weak.extend(plan.add_user(target, destination, user).await?);
         }
-        if weak.is_empty() { Ok(plan) } else { Err(ServerError::Users { problems: weak.join("; ") }) }
+        if weak.is_empty() { Ok(plan) } else { Err(DeploymentError::Users { problems: weak.join("; ") }) }
     }
 
     /// Returns the steps for an empty deployment.

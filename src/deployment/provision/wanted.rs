@@ -4,6 +4,7 @@ use bson::{Document, doc};
 
 use super::password::weakness;
 use super::roles::role_of;
+use crate::deployment::error::DeploymentError;
 use crate::server::{Account, Secret, ServerError, Settings};
 use crate::spec::Spec;
 
@@ -54,7 +55,10 @@ impl WantedUser {
     ///
     /// # Errors
     /// If passwords are missing, or two variables contain the same user name. The error lists all problems.
-    pub fn all(settings: &Settings, mut ask: impl FnMut(&str) -> Option<Secret>) -> Result<WantedUsers, ServerError> {
+    pub fn all(
+        settings: &Settings,
+        mut ask: impl FnMut(&str) -> Option<Secret>,
+    ) -> Result<WantedUsers, DeploymentError> {
         let mut wanted = WantedUsers::default();
         let mut problems = Vec::new();
         for account in ACCOUNTS {
@@ -79,7 +83,7 @@ impl WantedUser {
             return Ok(wanted);
         }
         problems.extend(users.iter().filter_map(Self::weakness));
-        Err(ServerError::Users { problems: problems.join("; ") })
+        Err(DeploymentError::Users { problems: problems.join("; ") })
     }
 
     /// Returns the problem if the password is too weak.
@@ -142,7 +146,7 @@ mod tests {
     const GOOD: &str = "k4Tz-9pLmw2x";
 
     /// Reads the users from these variables. Nobody can enter a password.
-    fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, ServerError> {
+    fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, DeploymentError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings::from_parts(pairs, std::path::Path::new("/nonexistent")).expect("settings");
         WantedUser::all(&settings, |_| None)

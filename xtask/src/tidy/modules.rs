@@ -71,7 +71,10 @@ const MODULES: &[Module] = &[
             "write",
         ],
     },
-    Module { name: "error", uses: &["export", "ledger", "parse", "read", "server", "spec", "verify", "write"] },
+    Module {
+        name: "error",
+        uses: &["deployment", "export", "ledger", "parse", "read", "server", "spec", "verify", "write"],
+    },
     Module { name: "generate", uses: &[] },
     Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
 ];
