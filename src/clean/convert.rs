@@ -4,11 +4,9 @@ use super::Value;
 use super::decimal128::{self, decimal128};
 use super::number::{double, integer, undecorated};
 use crate::parse::DateFormat;
-use crate::parse::dates::parse_date;
+use crate::parse::dates::{DAY_MS, parse_date};
 use crate::reject::Reason;
 use crate::spec::{Decimal, FieldType, NumberFormat, same_spelling};
-
-const DAY_MS: i64 = 86_400_000;
 
 /// Converts the text of a number, a boolean or a date. `scratch` is a buffer for the digits of a number whose currency
 /// sign and separators are removed.

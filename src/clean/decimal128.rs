@@ -5,14 +5,8 @@ use bson::Decimal128;
 
 use super::number::is_number;
 use crate::reject::Reason;
+use crate::spec::Decimal;
 
-/// BSON stores the exponent plus this number, so that the stored exponent is never negative (BSON decimal128
-/// specification).
-const BIAS: u128 = 6176;
-/// Number of the bits that are below the exponent.
-const COEFFICIENT_BITS: u32 = 113;
-/// Largest number of digits that the coefficient can store.
-const DIGITS_MAX: usize = 34;
 /// Longest text that `fast` converts. With longer texts, the exponent could become too small for BSON.
 const FAST_BYTES_MAX: usize = 64;
 
@@ -26,8 +20,7 @@ pub(super) fn decimal128(text: &str) -> Result<[u8; 16], Reason> {
 
 /// Returns true if the number is less than zero. Negative zero is not less than zero.
 pub(super) fn is_negative(bytes: [u8; 16]) -> bool {
-    let bits = u128::from_le_bytes(bytes);
-    bits >> 127 == 1 && bits & ((1 << COEFFICIENT_BITS) - 1) != 0
+    Decimal::from_bson(bytes).is_some_and(|number| number.sign() < 0)
 }
 
 /// Converts a number without exponent and with at most 34 digits. Returns `None` for other numbers.
@@ -35,7 +28,7 @@ fn fast(text: &str) -> Option<[u8; 16]> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let mut coefficient: u128 = 0;
     let mut digits = 0;
-    let mut fraction: Option<u128> = None;
+    let mut fraction: Option<i32> = None;
     for byte in unsigned.bytes() {
         match byte {
             b'0'..=b'9' => {
@@ -47,12 +40,11 @@ fn fast(text: &str) -> Option<[u8; 16]> {
             _ => return None,
         }
     }
-    if digits > DIGITS_MAX || text.len() > FAST_BYTES_MAX {
+    if digits > Decimal::DIGITS_MAX || text.len() > FAST_BYTES_MAX {
         return None;
     }
-    let sign = u128::from(text.starts_with('-')) << 127;
-    let exponent = (BIAS - fraction.unwrap_or(0)) << COEFFICIENT_BITS;
-    Some((sign | exponent | coefficient).to_le_bytes())
+    let number = Decimal { negative: text.starts_with('-'), coefficient, exponent: -fraction.unwrap_or(0) };
+    Some(number.to_bson())
 }
 
 /// Converts any number. Returns `None` if the number cannot be stored exactly.

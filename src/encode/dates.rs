@@ -1,7 +1,7 @@
 //! Writes dates as text.
 
-use super::fit::DAY_MS;
 use crate::parse::DateFormat;
+use crate::parse::dates::{DAY_MS, civil_from_days};
 
 /// Formats a day in the format of a source, for example `2024-01-31`, `31/01/2024` or `01/31/2024`.
 pub fn date_text(format: DateFormat, ms: i64) -> String {
@@ -26,18 +26,4 @@ pub fn datetime_text(format: DateFormat, ms: i64) -> String {
 /// Formats a time as `2024-01-31T10:20:30.456Z`. The fraction is left out if it is zero.
 pub(super) fn iso_datetime(ms: i64) -> String {
     datetime_text(DateFormat::Iso, ms)
-}
-
-/// Converts days since 1970-01-01 to year, month and day in the proleptic Gregorian calendar.
-/// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }

@@ -5,9 +5,7 @@ use bson::RawBsonRef;
 use bson::error::Result;
 
 use super::dates::iso_datetime;
-
-/// The first millisecond of the year 10000. The relaxed form writes dates from 1970 up to this time as text.
-const YEAR_10000_MS: i64 = 253_402_300_800_000;
+use crate::parse::dates::YEARS_MS;
 
 /// Appends a value in relaxed form. Numbers are JSON numbers, and dates are text. A double has the fewest digits that
 /// give the same double when they are read.
@@ -79,8 +77,9 @@ fn write_double(number: f64, relaxed: bool, out: &mut Vec<u8>) {
     write_wrapped("$numberDouble", &text, out);
 }
 
+/// Appends a date. The relaxed form is text from 1970 to 9999.
 fn write_date(ms: i64, relaxed: bool, out: &mut Vec<u8>) {
-    if relaxed && (0..YEAR_10000_MS).contains(&ms) {
+    if relaxed && (0..YEARS_MS.end).contains(&ms) {
         return write_wrapped("$date", &iso_datetime(ms), out);
     }
     out.extend_from_slice(b"{\"$date\":");
@@ -137,11 +136,11 @@ mod tests {
         let date = DateTime::from_millis;
         check(date(0), r#"{"$date":"1970-01-01T00:00:00Z"}"#, r#"{"$date":{"$numberLong":"0"}}"#);
         let last = r#"{"$date":"9999-12-31T23:59:59.999Z"}"#;
-        check(date(YEAR_10000_MS - 1), last, r#"{"$date":{"$numberLong":"253402300799999"}}"#);
+        check(date(YEARS_MS.end - 1), last, r#"{"$date":{"$numberLong":"253402300799999"}}"#);
         for (ms, text) in [
             (-1, r#"{"$date":{"$numberLong":"-1"}}"#),
             (i64::MIN, r#"{"$date":{"$numberLong":"-9223372036854775808"}}"#),
-            (YEAR_10000_MS, r#"{"$date":{"$numberLong":"253402300800000"}}"#),
+            (YEARS_MS.end, r#"{"$date":{"$numberLong":"253402300800000"}}"#),
         ] {
             check(date(ms), text, text);
         }

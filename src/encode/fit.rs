@@ -4,12 +4,8 @@
 use bson::{RawBsonRef, RawDocument};
 
 use super::stored::LINEAGE_FIELD;
+use crate::parse::dates::{DAY_MS, YEARS_MS};
 use crate::spec::{Decimal, Field, FieldType, Node, Presence, Spec, trim};
-
-pub(super) const DAY_MS: i64 = 86_400_000;
-/// Milliseconds of 0001-01-01 and 10000-01-01. Years outside this range do not have four digits.
-pub(super) const YEAR_1_MS: i64 = -62_135_596_800_000;
-pub(super) const YEAR_10000_MS: i64 = 253_402_300_800_000;
 
 /// The reason why a stored document does not fit the spec. Loading its row would give another document or a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,5 +135,5 @@ fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
 }
 
 fn year_fits(ms: i64) -> Result<(), &'static str> {
-    check((YEAR_1_MS..YEAR_10000_MS).contains(&ms), "the year of the date is not between 1 and 9999")
+    check(YEARS_MS.contains(&ms), "the year of the date is not between 1 and 9999")
 }

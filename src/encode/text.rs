@@ -136,9 +136,8 @@ fn with_mark(text: String, format: &NumberFormat) -> String {
 mod tests {
     use bson::{Bson, DateTime, RawDocumentBuf, doc};
 
-    use super::super::fit::DAY_MS;
-    use super::super::fit::{YEAR_1_MS, YEAR_10000_MS};
     use super::*;
+    use crate::parse::dates::{DAY_MS, YEARS_MS};
     use crate::spec::{Constraints, Field, Identity, OnConflict, Presence, Privacy, Shape, SourceFormat};
 
     fn spec(fields: &[(&str, FieldType)]) -> Spec {
@@ -228,14 +227,14 @@ mod tests {
         for (days, text) in [(0, "1970-01-01"), (-1, "1969-12-31"), (19_782, "2024-02-29"), (-719_162, "0001-01-01")] {
             check(date(days * DAY_MS), FieldType::Date, Iso, text);
         }
-        check(date(YEAR_10000_MS - DAY_MS), FieldType::Date, Iso, "9999-12-31");
+        check(date(YEARS_MS.end - DAY_MS), FieldType::Date, Iso, "9999-12-31");
         check(date(19_782 * DAY_MS), FieldType::Date, DayMonthYear(b'/'), "29/02/2024");
         check(date(19_782 * DAY_MS), FieldType::Date, MonthDayYear(b'-'), "02-29-2024");
         check(date(0), FieldType::Datetime, Iso, "1970-01-01T00:00:00Z");
         check(date(-1), FieldType::Datetime, Iso, "1969-12-31T23:59:59.999Z");
-        check(date(YEAR_1_MS), FieldType::Datetime, Iso, "0001-01-01T00:00:00Z");
-        check(date(YEAR_10000_MS - 1), FieldType::Datetime, Iso, "9999-12-31T23:59:59.999Z");
-        check(date(YEAR_1_MS), FieldType::Date, DayMonthYear(b'/'), "01/01/0001");
+        check(date(YEARS_MS.start), FieldType::Datetime, Iso, "0001-01-01T00:00:00Z");
+        check(date(YEARS_MS.end - 1), FieldType::Datetime, Iso, "9999-12-31T23:59:59.999Z");
+        check(date(YEARS_MS.start), FieldType::Date, DayMonthYear(b'/'), "01/01/0001");
         check(date(3_723_004), FieldType::Datetime, DayMonthYear(b'.'), "01.01.1970 01:02:03.004");
     }
 
@@ -289,7 +288,7 @@ mod tests {
         let decimal: bson::Decimal128 = "NaN".parse().expect("a decimal");
         check_misfit(doc! { "f": decimal }, &[("f", FieldType::Decimal128(plain()))], "f", "NaN");
         check_misfit(doc! { "f": DateTime::from_millis(3_600_000) }, &[("f", FieldType::Date)], "f", "time of day");
-        for ms in [YEAR_1_MS - 1, YEAR_10000_MS] {
+        for ms in [YEARS_MS.start - 1, YEARS_MS.end] {
             check_misfit(
                 doc! { "f": DateTime::from_millis(ms) },
                 &[("f", FieldType::Datetime)],
@@ -297,7 +296,7 @@ mod tests {
                 "year of the date",
             );
         }
-        for ms in [YEAR_1_MS - DAY_MS, YEAR_10000_MS] {
+        for ms in [YEARS_MS.start - DAY_MS, YEARS_MS.end] {
             check_misfit(doc! { "f": DateTime::from_millis(ms) }, &[("f", FieldType::Date)], "f", "year of the date");
         }
         let list = FieldType::Enum { values: vec!["A".into()], synonyms: Vec::new() };

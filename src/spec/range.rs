@@ -3,8 +3,6 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Largest number of digits in a BSON decimal128.
-const DIGITS_MAX: usize = 34;
 /// Largest absolute value of a bound's exponent. Every bound within this limit can be stored as a BSON decimal128.
 const EXPONENT_MAX: i32 = 6000;
 /// BSON stores the exponent plus this number, so that the stored exponent is never negative (BSON decimal128
@@ -25,13 +23,16 @@ pub struct Decimal {
 }
 
 impl Decimal {
+    /// Largest number of digits in a BSON decimal128.
+    pub(crate) const DIGITS_MAX: usize = 34;
+
     /// Decodes the 16 bytes of a BSON decimal128. Returns `None` for an infinity and a NaN. Also returns `None` for the
     /// encoding with a longer coefficient, which no encoder writes, because its coefficient has more than 34 digits
     /// (IEEE 754-2008, 3.5.2).
     pub fn from_bson(bytes: [u8; 16]) -> Option<Self> {
         let bits = u128::from_le_bytes(bytes);
         let coefficient = bits & ((1 << COEFFICIENT_BITS) - 1);
-        let is_plain = (bits >> 125) & 0b11 != 0b11 && coefficient < 10_u128.pow(DIGITS_MAX as u32);
+        let is_plain = (bits >> 125) & 0b11 != 0b11 && coefficient < 10_u128.pow(Self::DIGITS_MAX as u32);
         let exponent = ((bits >> COEFFICIENT_BITS) & 0x3fff) as i32 - BIAS;
         is_plain.then_some(Self { negative: bits >> 127 == 1, coefficient, exponent })
     }
@@ -52,7 +53,8 @@ impl Decimal {
         }
     }
 
-    fn sign(self) -> i32 {
+    /// Returns -1, 0 or 1. The sign of -0 is 0.
+    pub(crate) fn sign(self) -> i32 {
         match (self.coefficient, self.negative) {
             (0, _) => 0,
             (_, true) => -1,
@@ -83,11 +85,15 @@ impl Decimal {
         let digits = format!("{whole}{fraction}");
         let digits = digits.trim_start_matches('0');
         // Trailing zeros are removed only if the number has more digits than allowed.
-        let kept = if digits.len() > DIGITS_MAX { digits.trim_end_matches('0') } else { digits };
+        let kept = if digits.len() > Self::DIGITS_MAX { digits.trim_end_matches('0') } else { digits };
         let places = i32::try_from(fraction.len()).ok()? - i32::try_from(digits.len() - kept.len()).ok()?;
         let exponent = power.parse::<i32>().ok()?.checked_sub(places)?;
         let coefficient = if kept.is_empty() { 0 } else { kept.parse().ok()? };
-        (kept.len() <= DIGITS_MAX && exponent.abs() <= EXPONENT_MAX).then_some(Self { negative, coefficient, exponent })
+        (kept.len() <= Self::DIGITS_MAX && exponent.abs() <= EXPONENT_MAX).then_some(Self {
+            negative,
+            coefficient,
+            exponent,
+        })
     }
 
     /// Returns the double nearest to the number.

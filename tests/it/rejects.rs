@@ -3,15 +3,7 @@
 
 use std::fs;
 
-use crate::load::{ENDS, HEADER, Place, counts, row, text};
-use crate::program::medlift;
-
-/// Returns the built-in spec with another identity: all fields except the age. `rule` is the value of `on_conflict`.
-fn spec_of_rule(rule: &str) -> String {
-    let spec = medlift(["spec", "show"]).run().expect_code(0).stdout;
-    let identity = format!("[identity]\nexcept = [\"Age\"]\non_conflict = \"{rule}\"\n");
-    spec.replace("[identity]\nfields = \"all\"\non_conflict = \"keep-first\"\n", &identity)
-}
+use crate::load::{ENDS, HEADER, Place, counts, row, spec_without_age, text};
 
 #[test]
 fn a_reject_with_invalid_bytes_is_rejected_again_until_it_is_corrected() {
@@ -67,7 +59,7 @@ fn a_header_without_rows_stops_before_anything_is_written() {
 #[test]
 fn a_record_rejected_for_a_conflict_is_not_a_difference_in_a_repeated_load() {
     let place = Place::new("refused");
-    let spec = place.write("spec.toml", spec_of_rule("reject"));
+    let spec = place.write("spec.toml", spec_without_age("reject"));
     let of_age = |age| format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
     let options = ["--spec", text(&spec)];
     place.load(&place.write("a.csv", of_age("30")), &options, 0);
@@ -81,7 +73,7 @@ fn a_record_rejected_for_a_conflict_is_not_a_difference_in_a_repeated_load() {
 #[test]
 fn verify_resolves_conflicts_by_the_mode_of_the_load() {
     let place = Place::new("settled");
-    let spec = place.write("spec.toml", spec_of_rule("keep-first"));
+    let spec = place.write("spec.toml", spec_without_age("keep-first"));
     let rows = ["30", "40"].map(|age| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02")).join("\n");
     let path = place.write("a.csv", format!("{HEADER}\n{rows}\n"));
     place.load(&path, &["--spec", text(&spec), "--mode", "upsert"], 0);

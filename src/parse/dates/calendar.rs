@@ -2,7 +2,7 @@
 //! and `civil_from_days` from Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 
 /// Milliseconds per day.
-pub(super) const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Number of days from 0000-03-01 to 1970-01-01. The calendar repeats every 400 years, and 0000-03-01 begins such an
 /// era.
@@ -26,6 +26,13 @@ impl Civil {
         let leap_day = u32::from(self.month == 2 && is_leap(self.year));
         (1..=9999).contains(&self.year) && (1..=days + leap_day).contains(&self.day)
     }
+
+    /// Returns the date that is `days` after 1970-01-01. Returns `None` if its year is not 1 to 9999.
+    fn from_days(days: i64) -> Option<Self> {
+        let (year, month, day) = civil_from_days(days);
+        let part = |number: i64| u32::try_from(number).ok();
+        Some(Self { year: part(year)?, month: part(month)?, day: part(day)? }).filter(|civil| civil.is_real())
+    }
 }
 
 fn is_leap(year: u32) -> bool {
@@ -44,9 +51,9 @@ pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
     era * ERA_DAYS + day_of_era - EPOCH_DAYS
 }
 
-/// Returns the date that is `days` after 1970-01-01. Returns `None` if its year is not 1 to 9999.
-fn civil_from_days(days: i64) -> Option<Civil> {
-    let days = days.checked_add(EPOCH_DAYS)?;
+/// Returns year, month and day of the date that is `days` after 1970-01-01. The year may be outside 1 to 9999.
+pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + EPOCH_DAYS;
     let (era, day_of_era) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
@@ -54,14 +61,13 @@ fn civil_from_days(days: i64) -> Option<Civil> {
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = (month_from_march + 2) % 12 + 1;
     let year = era * 400 + year_of_era + i64::from(month <= 2);
-    let part = |number: i64| u32::try_from(number).ok();
-    Some(Civil { year: part(year)?, month: part(month)?, day: part(day)? }).filter(|civil| civil.is_real())
+    (year, month, day)
 }
 
 /// Formats milliseconds since 1970-01-01T00:00:00Z as text, for example `2024-01-31T09:05:07.123Z`. Returns `None` if
 /// the year is not 1 to 9999.
 pub(crate) fn iso_text(ms: i64) -> Option<[u8; 24]> {
-    let Civil { year, month, day } = civil_from_days(ms.div_euclid(DAY_MS))?;
+    let Civil { year, month, day } = Civil::from_days(ms.div_euclid(DAY_MS))?;
     let time_ms = u32::try_from(ms.rem_euclid(DAY_MS)).ok()?;
     let (hour, minute, second) = (time_ms / 3_600_000, time_ms / 60_000 % 60, time_ms / 1000 % 60);
     let mut text = *b"0000-00-00T00:00:00.000Z";
@@ -97,14 +103,14 @@ mod tests {
                 for day in [1, 28, 29, 30, 31] {
                     let civil = Civil { year, month, day };
                     if civil.is_real() {
-                        assert_eq!((days_from_civil(civil), civil_from_days(days)), (days, Some(civil)));
+                        assert_eq!((days_from_civil(civil), Civil::from_days(days)), (days, Some(civil)));
                         days += if day == 1 { 27 } else { 1 };
                     }
                 }
             }
         }
         assert_eq!(days, 2_932_897, "9999-12-31 is day 2,932,896 after the epoch");
-        assert_eq!(civil_from_days(days), None);
+        assert_eq!(Civil::from_days(days), None);
     }
 
     #[test]

@@ -6,13 +6,13 @@ mod shape;
 
 use std::ops::Range;
 
-pub(crate) use calendar::iso_text;
+pub(crate) use calendar::{DAY_MS, civil_from_days, iso_text};
 pub(crate) use decide::{Decision, Evidence};
 
-use calendar::{Civil, DAY_MS, days_from_civil};
+use calendar::{Civil, days_from_civil};
 
 /// The years 1 to 9999, in milliseconds since 1970-01-01T00:00:00Z.
-const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;
+pub(crate) const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
 /// A format of dates: the order of day, month and year, and the separator between them. A time may follow the date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
