@@ -3,16 +3,12 @@
 
 use std::collections::HashMap;
 
-use crate::spec::{Column, column_key};
+use crate::spec::{Column, ID_COLUMN, column_key};
 
 /// The columns that a reject file has in front of the source's own columns. They are ignored when a corrected reject
 /// file is loaded.
 pub(crate) const REJECT_COLUMNS: [&str; 5] =
     ["reject_line", "reject_byte_offset", "reject_column", "reject_rule", "reject_message"];
-
-/// The name of MongoDB's own key. A column `_id` belongs to a field only if the spec contains exactly `_id`. By the
-/// usual rules it would also match `id`, which is a common name of a column.
-pub(super) const ID_COLUMN: &str = "_id";
 
 /// The columns of a row, or of the items of a repeating group, as the spec lists them.
 #[derive(Debug, Clone)]

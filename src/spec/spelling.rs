@@ -18,12 +18,21 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
+/// The name of MongoDB's own key. A column `_id` belongs to a field only if the spec contains exactly `_id`. By the
+/// usual rules it would also match `id`, which is a common name of a column.
+pub(crate) const ID_COLUMN: &str = "_id";
+
 /// Returns the key of a column's name. Two columns with the same key are the same column. The key ignores letter case,
 /// white space, underscores and hyphens: `Blood Type`, `blood_type`, `bloodType` and `BLOOD-TYPE` all have the key
 /// `bloodtype`.
 pub(crate) fn column_key(name: &str) -> String {
     let ignored = |c: char| is_blank(c) || matches!(c, '_' | '-');
     name.nfc().filter(|&c| !ignored(c)).flat_map(char::to_lowercase).collect()
+}
+
+/// Returns true if two names mean the same column. `_id` and `id` have the same key, but are different columns.
+pub(super) fn same_column(left: &str, right: &str) -> bool {
+    (left == ID_COLUMN) == (right == ID_COLUMN) && column_key(left) == column_key(right)
 }
 
 /// Returns true if two texts are equal apart from letter case.

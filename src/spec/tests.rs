@@ -105,6 +105,26 @@ fn documents_without_null_markers_use_those_of_the_dataset() {
 }
 
 #[test]
+fn documents_may_share_columns_and_aliases() {
+    let dataset = |first: &str, second: &str| {
+        let document = |name: &str, field: &str| {
+            let more = "type = 'string'\nprivacy = 'none'";
+            format!("[[document]]\nname = '{name}'\n[[document.field]]\nname = 'f'\n{more}\n{field}\n")
+        };
+        Dataset::from_toml(&format!("name = 'x'\n{}{}", document("a", first), document("b", second)), "test")
+    };
+    let x = "column = 'X'\naliases = ['Y']";
+    for second in [x, "column = 'X'", "column = 'x'\naliases = ['Z']", "column = 'Z'\naliases = ['Y']"] {
+        assert!(dataset(x, second).is_ok(), "{second}");
+    }
+    // `_id` and `id` are different columns.
+    assert!(dataset("column = 'X'\naliases = ['_id']", "column = 'id'").is_ok());
+    for (first, second) in [(x, "column = 'Y'"), ("column = 'y'", x), (x, "column = 'Y'\naliases = ['X']")] {
+        assert!(dataset(first, second).is_err(), "{first} {second}");
+    }
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let message = Spec::from_file(Path::new("no/such.toml")).expect_err("no such file").to_string();
     assert!(message.starts_with("no/such.toml: reading the dataset spec: "), "{message}");

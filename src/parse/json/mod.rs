@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use self::walk::walk;
-use super::columns::{Columns, ID_COLUMN};
+use super::columns::Columns;
 use crate::parse::parser::LOST_CHARACTER;
 use crate::parse::{Cells, Format};
 use crate::reject::{Reason, Reject};
-use crate::spec::{Column, Field, column_key};
+use crate::spec::{Column, Field, ID_COLUMN, column_key};
 
 pub(super) use self::value::{Spelling, Text, is_nested, reject, scalar};
 pub(super) use self::walk::byte_of;

@@ -9,6 +9,7 @@ mod source;
 
 use self::names::Names;
 use self::source::{Source, Table};
+use super::spelling::same_column;
 use super::{Column, Dataset, Node, Spec, SpecError};
 
 /// Keys of a dataset with one kind of document.
@@ -59,18 +60,18 @@ fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that no other kind of document has the same name, the same collection, or a column with the same array.
+/// Checks that no other kind of document has the same name, the same collection, or a column with the same array, and
+/// that no column of one kind is an alias in another.
 fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     if earlier.iter().any(|other| other.name == kind.name) {
         return Err(table.wrong("name", "another document has this name", "give each a different name"));
     }
-    match earlier.iter().find(|other| other.collection == kind.collection) {
-        Some(other) => {
-            let problem = format!("the document `{}` is stored in this collection too", other.name);
-            Err(table.wrong("collection", problem, "give each document a collection of its own"))
-        }
-        None => check_arrays(table, kind, earlier),
+    if let Some(other) = earlier.iter().find(|other| other.collection == kind.collection) {
+        let problem = format!("the document `{}` is stored in this collection too", other.name);
+        return Err(table.wrong("collection", problem, "give each document a collection of its own"));
     }
+    check_arrays(table, kind, earlier)?;
+    check_aliases(table, kind, earlier)
 }
 
 /// Checks that no other kind reads a column that contains an array. The cells of a refused row are rebuilt from its
@@ -90,6 +91,28 @@ fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Checks that the column of one kind is not an alias in another kind. A reject file of a JSON source has one column for
+/// each different `column`. It would have both, and the alias would give one field two columns of the reject file.
+fn check_aliases(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
+    for (first, second) in earlier.iter().flat_map(|other| [(kind, other), (other, kind)]) {
+        for column in first.columns() {
+            if let Some(own) = second.columns().iter().find(|own| is_alias(own.column, &column)) {
+                let problem = format!(
+                    "`{}` is an alias of the column `{}` in the document `{}`, and a column of its own in the document `{}`",
+                    own.column, column.column, first.name, second.name
+                );
+                return Err(table.wrong("field", problem, "give both fields the same `column` and the same `aliases`"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if `name` is an alias of the column, but not its name.
+fn is_alias(name: &str, column: &Column<'_>) -> bool {
+    !same_column(name, column.column) && column.aliases.iter().any(|alias| same_column(name, alias))
 }
 
 /// Reads one kind of document. `root` is the table with the settings of the whole dataset.
