@@ -55,7 +55,7 @@ impl Parser {
             Rows::Csv(csv) => csv.parse(row, span, cells, &mut self.notices).map_err(|bad| self.reject(bad))?,
             Rows::Json(json) => {
                 let parsed = json.parse(row, cells);
-                check_ending(span.ending)?;
+                check_ending(span.ending, json.cause_of_length())?;
                 parsed?;
             }
         }
@@ -93,17 +93,19 @@ impl Parser {
     }
 }
 
-/// Refuses a row of which the reader has only the beginning.
-pub(super) fn check_ending(ending: Ending) -> Result<(), Reject> {
+/// Refuses a row of which the reader has only the beginning. `cause_of_length` says why a row may be too long. It
+/// begins with a semicolon, or is empty.
+pub(super) fn check_ending(ending: Ending, cause_of_length: &str) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole | Ending::OpenQuote => return Ok(()),
-        Ending::TooLong => (
-            Reason::RowTooLong,
-            "the row is too long for a document of 16 MiB, so only its beginning is in the reject file; perhaps a quote \
-             in it is never closed, so that the lines after it became part of the row",
-        ),
-        Ending::Truncated => (Reason::NotJson, "the source ends inside this object; is the export complete?"),
-        Ending::OpenArray => (Reason::NotJson, "the source ends before the `]` of its array; is the export complete?"),
+        Ending::TooLong => {
+            let length = "the row is too long for a document of 16 MiB, so only its beginning is in the reject file";
+            (Reason::RowTooLong, format!("{length}{cause_of_length}"))
+        }
+        Ending::Truncated => (Reason::NotJson, "the source ends inside this object; is the export complete?".into()),
+        Ending::OpenArray => {
+            (Reason::NotJson, "the source ends before the `]` of its array; is the export complete?".into())
+        }
     };
-    Err(Reject { field: None, reason, message: message.to_owned() })
+    Err(Reject { field: None, reason, message })
 }

@@ -207,6 +207,24 @@ fn an_overlong_row_is_refused_for_its_length() {
     assert_eq!(cells.len(), 2);
 }
 
+#[test]
+fn the_message_for_an_overlong_row_names_the_cause_that_its_format_allows() {
+    let check = |sample: &str, quote: Option<Sign>, cause: Option<&str>| {
+        let spec = spec();
+        let layout = bind_with(&spec, sample, &LayoutOptions { quote, ..LayoutOptions::default() }).unwrap();
+        let span = RowSpan { start: 0, end: 2, line: 2, offset: 0, ending: Ending::TooLong };
+        let refused = Parser::new(&layout, &spec).parse(b"{}", span, &mut Cells::default()).unwrap_err();
+        let found = refused.message.split_once("; perhaps ").map(|(_, cause)| cause);
+        assert!(found.is_some() == cause.is_some(), "{sample}: {}", refused.message);
+        assert!(found.unwrap_or_default().starts_with(cause.unwrap_or_default()), "{sample}: {}", refused.message);
+    };
+    check("Full Name,Age,Admitted\n", None, Some("a quote in it is never closed"));
+    check("Full Name,Age,Admitted\n", Some(Sign::None), None);
+    let object = r#"{"Full Name":"a","Age":"1","Admitted":"2020-01-01"}"#;
+    check(&format!("{object}\n"), None, None);
+    check(&format!("[{object}]"), None, Some("a bracket in it is never closed"));
+}
+
 /// Parses the rows after the header. Returns the layout, and for each row the reason of its refusal, if any, and its
 /// cells.
 fn outcomes(sample: &str, options: &LayoutOptions) -> (Layout, Vec<String>) {

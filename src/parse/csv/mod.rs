@@ -57,6 +57,15 @@ impl Csv {
         }
     }
 
+    /// Returns the end of the message for a row that is too long. Without quotes, a row is one line, and nothing more is
+    /// known.
+    const fn cause_of_length(&self) -> &'static str {
+        match self.lines.dialect.quote {
+            Some(_) => "; perhaps a quote in it is never closed, so that the lines after it became part of the row",
+            None => "",
+        }
+    }
+
     pub(super) fn parse(
         &self,
         row: &[u8],
@@ -68,7 +77,8 @@ impl Csv {
         if let Err(bad) = divided {
             cells.end_with(bad.cell, &(bad.start..row.len()));
         }
-        check_ending(span.ending).map_err(|reject| BadRow::new(reject.reason, reject.message))?;
+        check_ending(span.ending, self.cause_of_length())
+            .map_err(|reject| BadRow::new(reject.reason, reject.message))?;
         let signs = divided
             .map_err(bad_cell)
             .and_then(|signs| self.check_count(row, cells).map(|()| signs))

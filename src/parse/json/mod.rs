@@ -145,6 +145,15 @@ impl Json {
         self.fill(row, 0, 1, cells).map_err(|byte| self.not_an_object(byte))
     }
 
+    /// Returns the end of the message for a row that is too long. If each row is a line, nothing more is known.
+    pub(super) const fn cause_of_length(&self) -> &'static str {
+        if self.is_line {
+            ""
+        } else {
+            "; perhaps a bracket in it is never closed, so that the objects after it became part of the row"
+        }
+    }
+
     /// Refuses a row that is not an object from its byte `byte` on, counted from 1.
     fn not_an_object(&self, byte: usize) -> Reject {
         let message = if self.is_line {
