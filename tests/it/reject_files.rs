@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use testkit::mongod::Server;
 
 use crate::bad_days::{SLOW_ROWS, SLOWLY, client, load, summary, wait_for_checkpoint};
-use crate::load::{HEADER, Place, counts, row, text};
+use crate::load::{ENDS, HEADER, Place, counts, row, text};
 use crate::program::{bash, medlift};
 use crate::server::slow_server;
 
@@ -300,13 +300,23 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let place = Place::new("swapped");
     let path = place.sample("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
+    let whole = place.load(&path, &["--no-verify"], 4);
+    let rejects = read(&file);
+    fs::remove_file(&file).unwrap();
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
-    fs::copy(&file, place.dir.path().join("copy")).unwrap();
-    fs::rename(place.dir.path().join("copy"), &file).unwrap();
+    // Moved first and copied then, so that the copy has all rows that the ledger counts.
+    let moved = place.dir.path().join("moved");
+    fs::rename(&file, &moved).unwrap();
+    fs::copy(&moved, &file).unwrap();
     let stopped = running.wait().expect_code(1);
     assert!(stopped.stderr.contains("moved or replaced"), "{}", stopped.stderr);
+    // The ledger counts no row that is only in the file that was replaced. The next load writes these rows again.
+    let resumed = summary(&load(&server, &place, text(&path), &SLOWLY).run().expect_code(4));
+    assert_eq!(counts(&resumed, &ENDS), counts(&whole, &ENDS), "{resumed}");
+    assert_eq!(resumed["verification"]["missing"], 0, "{resumed}");
+    assert_eq!(read(&file), rejects, "all rejects are in the file that replaced the first one");
 }
 
 #[test]
