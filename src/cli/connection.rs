@@ -11,24 +11,32 @@ use super::arguments::looks_like_connection_string;
 use super::output;
 
 /// Connection options.
+// In a comment, a name such as `DB_NAME` needs backticks, and the help would show them. The texts of such options are
+// therefore in `help`.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionArgs {
-    /// Connection string, mongodb:// or mongodb+srv://; may also be given as a positional argument [env:
-    /// `MONGODB_URI`]
-    #[arg(long, value_name = "URI")]
+    #[arg(
+        long,
+        value_name = "URI",
+        help = "Connection string, mongodb:// or mongodb+srv://; may also be given as a positional argument [env: MONGODB_URI]"
+    )]
     uri: Option<Secret>,
-    /// Database [env: `DB_NAME`] [default: hospital]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", help = "Database [env: DB_NAME] [default: hospital]")]
     db: Option<String>,
-    /// Collection [env: `COLLECTION_NAME`] [default: the spec's]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", help = "Collection [env: COLLECTION_NAME] [default: the spec's]")]
     collection: Option<String>,
     /// User to sign in as
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
-    /// Password; if no value is given, you are asked for it. A file that `WRITER_PASS_FILE` names is safer
-    #[arg(short, long, value_name = "PASSWORD", num_args = 0..=1, default_missing_value = "")]
+    #[arg(
+        short,
+        long,
+        value_name = "PASSWORD",
+        num_args = 0..=1,
+        default_missing_value = "",
+        help = "Password; if no value is given, you are asked for it. A file that WRITER_PASS_FILE names is safer"
+    )]
     password: Option<Secret>,
     /// Database in which the user is stored
     #[arg(long, value_name = "NAME")]

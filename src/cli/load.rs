@@ -19,6 +19,10 @@ use super::connection::ConnectionArgs;
 use super::reading::ReadingArgs;
 use super::{limits, output};
 
+const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
+                             up to eight runs are written at the same time. A larger size makes writing faster if the \
+                             _id index is large, and needs about ten times as much memory";
+
 /// Read, clean, deduplicate, write and verify a source.
 #[derive(Debug, Args)]
 pub(super) struct LoadArgs {
@@ -64,10 +68,7 @@ pub(super) struct LoadArgs {
     /// Number of documents in one bulk insert, at most 100000
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
-    /// Size of a run, in MiB. A run is a set of documents that are sorted by `_id` and written together; up to eight
-    /// runs are written at the same time. A larger size makes writing faster if the `_id` index is large, and needs
-    /// about ten times as much memory
-    #[arg(long, value_name = "MIB", default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
     run_size: u16,
     /// Seconds after which another process may continue this load if this process no longer reports that it is alive
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -80,8 +81,8 @@ pub(super) struct LoadArgs {
 /// What happens if a document with the same identity is stored but its content differs.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum LoadMode {
-    /// Keep the stored document, unless the spec says `on_conflict = "keep-last"`
     #[default]
+    #[value(help = "Keep the stored document, unless the spec says on_conflict = \"keep-last\"")]
     Insert,
     /// Replace the stored document
     Upsert,

@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn no_help_shows_markdown() {
+        use clap::CommandFactory;
+        fn check(command: &mut clap::Command) {
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                assert!(!help.contains('`') && !help.contains("](") && !help.contains("**"), "{help}");
+            }
+            command.get_subcommands_mut().for_each(check);
+        }
+        check(&mut Cli::command());
+    }
+
+    #[test]
     fn the_help_lists_the_exit_codes() {
         for part in [
             "0 clean",
