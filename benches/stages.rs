@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = plan(&rows)?;
     let blocks = split(&plan, &rows)?;
     println!("{ROWS} rows, {:.1} MB, {ROUNDS} rounds, one thread", rows.len() as f64 / 1e6);
-    println!("{:<24}{:>10}{:>16}", "stage", "ns/row", "rows/s a core");
+    println!("{:<24}{:>10}{:>16}", "stage", "ns/row", "rows/s per core");
     let seconds = rounds(|| {
         let split_all = || (0..SPLIT_PASSES).try_for_each(|_| split_only(&plan, &rows));
         processor_seconds(split_all).map(|seconds| seconds / SPLIT_PASSES as f64)
@@ -194,7 +194,7 @@ fn processor_seconds(work: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Resul
     Ok(spent_seconds()? - before)
 }
 
-/// Returns the time that this thread has run, in seconds. The first number of `schedstat` has it in nanoseconds.
+/// Returns the time that this thread has run, in seconds. The first number of `schedstat` is this time in nanoseconds.
 fn spent_seconds() -> Result<f64, Box<dyn Error>> {
     let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;

@@ -16,7 +16,7 @@ use medlift::spec::Spec;
 use medlift::write::machine::{Action, Earlier, Event, Machine, Reply};
 use medlift::write::{BatchId, CHUNK_BYTES_DEFAULT, CHUNKS_MAX, Chunk, ChunkBuilder, KindChunk, Limits, Mode, Policy};
 
-/// One batch at a time. Its size does not matter, because the file does not show where a batch ends.
+/// Sends one batch at a time. The size of a batch does not matter, because the file does not show where a batch ends.
 const LIMITS: Limits = Limits { batch_docs_max: 1_000, batch_bytes_max: 1 << 20, in_flight_max: 1, attempts_max: 1 };
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -41,7 +41,7 @@ pub enum Error {
     Ledger {
         /// `read` or `write`.
         doing: &'static str,
-        /// Why.
+        /// The server's error.
         failure: Failure,
     },
     /// Another process is loading the same sources.
@@ -49,7 +49,7 @@ pub enum Error {
         "these sources are being loaded into the collection by {0}; wait until that load has ended, then run the same command again"
     )]
     Held(Box<Held>),
-    /// Another process is loading other sources into the collection.
+    /// The collection cannot be dropped, because another process is loading into it.
     #[error(
         "the collection is not dropped while it is being loaded by {0}; wait until that load has ended, then run the same command again"
     )]
@@ -57,15 +57,15 @@ pub enum Error {
     /// The collection was empty at the beginning of the load, but is not empty any more.
     #[error("another load has begun to fill the collection; run the same command again")]
     NoLongerEmpty,
-    /// The lease expired while this process did not run, and another process has taken over the load.
+    /// The lease expired because this process did not renew it in time, and another process has taken over the load.
     #[error(
-        "another process has taken this load over, because the lease of this one ran out; nothing is lost, and the other \
-         process goes on"
+        "another process has taken this load over, because this process did not report within --lease-seconds that it is \
+         alive; nothing is lost, and the other process continues the load"
     )]
     TakenOver,
     /// The collection's documents were made with other identity fields or with another key.
     #[error(
-        "by the ledger, the documents of {collection} have an _id made with {stored}; with two kinds of _id every record would be there twice; \
+        "the _id of the documents in {collection} was made with {stored}; this command would give every record a different _id; \
          use the spec and the MEDLIFT_IDENTITY_KEY of the earlier loads, name another collection, or load with --drop"
     )]
     OtherIdentity {
@@ -89,7 +89,7 @@ pub enum Error {
         path: String,
         /// What to do, after a semicolon; empty if the cause is enough.
         hint: &'static str,
-        /// Why.
+        /// The error of the operating system.
         error: std::io::Error,
     },
     /// The collection cannot be read.
@@ -101,21 +101,21 @@ pub enum Error {
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
-        /// How many, and how many were allowed.
+        /// How many rows were rejected, and how many were allowed.
         problem: String,
         /// The paths of the reject files, and what to do.
         hint: String,
     },
-    /// A load that stopped before all rows were settled.
+    /// A load that stopped before all rows were committed.
     #[error(
-        "{cause}; {written} documents of {settled} rows are written and durable, and {}", .cause.afterwards()
+        "{cause}; {settled} rows are committed, with {written} documents written and durable; {}", .cause.afterwards()
     )]
     Unfinished {
         /// The cause.
         cause: Box<Error>,
-        /// Documents written before the stop.
+        /// Number of documents that were written before the stop.
         written: u64,
-        /// Rows settled before the stop.
+        /// Number of rows that were committed before the stop.
         settled: u64,
     },
     /// The user asked to stop.
@@ -123,7 +123,7 @@ pub enum Error {
     Interrupted,
     /// Rows were lost or counted twice, which is a defect of this program.
     #[error(
-        "the counts do not add up: read {read}, accounted for {accounted}; this is a defect of medlift, please report it"
+        "the counts do not match: {read} rows were read, but the outcomes of {accounted} rows are known; this is a defect of medlift, please report it"
     )]
     NotConserved {
         /// Rows read.
@@ -150,8 +150,8 @@ impl Error {
     /// The end of the message for a stopped load: how the next load continues.
     const fn afterwards(&self) -> &'static str {
         match self {
-            Self::Read(_) => "the next load finds them",
-            _ => "the same command goes on from there",
+            Self::Read(_) => "the next load finds these documents",
+            _ => "the same command continues after these rows",
         }
     }
 
@@ -226,9 +226,9 @@ mod tests {
         let text = |cause| Error::Unfinished { cause: Box::new(cause), written: 7, settled: 9 }.to_string();
         assert_eq!(
             text(Error::Interrupted),
-            "interrupted; 7 documents of 9 rows are written and durable, and the same command goes on from there"
+            "interrupted; 9 rows are committed, with 7 documents written and durable; the same command continues after these rows"
         );
         let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
-        assert!(text(Error::Read(missing)).ends_with("are written and durable, and the next load finds them"));
+        assert!(text(Error::Read(missing)).ends_with("written and durable; the next load finds these documents"));
     }
 }

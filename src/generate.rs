@@ -50,7 +50,7 @@ const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
 /// prime, no admission repeats before all have occurred.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
-/// Number of earlier rows that are tried when a duplicate needs a row that is not a duplicate itself.
+/// A duplicate needs an earlier row that is not a duplicate itself. This is the number of earlier rows that are tried.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -136,7 +136,7 @@ impl Generator {
         }
     }
 
-    /// Returns true if a row is a new admission for certain. It does not depend on other rows.
+    /// Returns true if a row is certainly a new admission. The answer does not depend on other rows.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)

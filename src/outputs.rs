@@ -17,7 +17,7 @@ pub const PRIVATE_MODE: u32 = 0o600;
 /// Mode of a file without patients' data. The process's umask removes bits from it.
 pub const SHARED_MODE: u32 = 0o666;
 
-/// Prefix of the names of temporary files. They are created in the directory of the output.
+/// Prefix of the names of temporary files. The files are created in the directory of the output.
 const TEMPORARY_PREFIX: &str = ".medlift-";
 
 /// Returns true if both paths lead to the same file, that is, to the same device and inode after all links are
@@ -180,8 +180,8 @@ fn temporary(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
-/// Returns true for a path such as `/dev/fd/3`. It means a file that a process has open, and writing to the path writes
-/// to that file.
+/// Returns true for a path such as `/dev/fd/3`. Such a path means a file that a process has open, and writing to the
+/// path writes to that file.
 fn is_open_file(path: &Path) -> bool {
     path.starts_with("/proc") || path.starts_with("/dev/fd")
 }

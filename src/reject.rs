@@ -95,9 +95,9 @@ reasons! {
     UnstableText = "unstable_text",
     /// Two fields of the row contradict each other, for example a discharge before the admission.
     Implausible = "implausible",
-    /// The document would be larger than 16 MiB, MongoDB's limit.
+    /// The document would be larger than 16 MiB, which is MongoDB's limit.
     DocumentTooLarge = "document_too_large",
-    /// A different record has the same identity, and the spec says that the second record is rejected.
+    /// A different record has the same identity, and the spec says that the later record is rejected.
     Conflict = "conflict",
     /// The server's validator refused the document.
     FailedValidation = "failed_validation",
@@ -116,6 +116,7 @@ pub struct RejectedRow {
     pub offset: u64,
     /// The reason for the refusal.
     pub reject: Reject,
-    /// The cells of the row, as far as the row could be split. Only the reject file may contain them.
+    /// The cells of the row, as far as the row could be split. They may be written to the reject file only, never to a
+    /// message.
     pub cells: Vec<Vec<u8>>,
 }

@@ -31,11 +31,12 @@ const READ_ENTRIES_MAX: usize = 4096;
 pub struct SpilledEntry {
     /// The record's `_id`.
     pub id: Id,
-    /// Index of its source, in the order in which sources are read.
+    /// Index of the record's source, in the order in which sources are read. `verify/excused.rs` uses the field for
+    /// another number, because its entries need no source.
     pub source: u32,
-    /// Its row number in the source, from 1.
+    /// The record's row number in the source, from 1.
     pub row: u64,
-    /// The digest of its body.
+    /// The digest of the record's body.
     pub digest: Digest,
 }
 
@@ -181,12 +182,12 @@ struct Runs {
 }
 
 impl Sorted {
-    /// Number of entries.
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> u64 {
         self.0.memory.len() as u64 + self.0.disk.iter().sum::<u64>()
     }
 
-    /// The entries with `from <= _id` and, if `to` is given, `_id < to`, in order.
+    /// Returns the entries with `from <= _id` and, if `to` is given, `_id < to`, in order.
     pub fn range(&self, from: Id, to: Option<Id>) -> Result<Merge, SpillError> {
         let runs = &self.0;
         let below = |bound: Id| runs.memory.partition_point(|entry| entry.id < bound);

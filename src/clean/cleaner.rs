@@ -8,8 +8,8 @@ use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Plausibility, Severity, Spec};
 
-/// Turns rows into records. Each worker has its own cleaner. The cleaner reuses its buffers, so cleaning a row
-/// allocates no memory.
+/// Turns rows into records. Each worker has its own cleaner. The cleaner reuses its buffers. Cleaning an accepted row
+/// allocates no memory once the buffers are large enough.
 #[derive(Debug)]
 pub struct Cleaner {
     plans: Vec<FieldCleaner>,
@@ -61,7 +61,8 @@ impl Cleaner {
         self.check_plausibility(record)
     }
 
-    /// Cleans a row with arrays. A repeating group's value is stored for its first field. Its other fields get null.
+    /// Cleans a row with arrays. The value of a repeating group is stored for the first field of the group. The other
+    /// fields of the group get null.
     fn clean_columns(
         &mut self,
         row: &str,
@@ -111,7 +112,7 @@ impl Cleaner {
         Reject { field: None, reason: Reason::Implausible, message }
     }
 
-    /// Adds the changes in the last row to the tally.
+    /// Adds the changes in the row that was cleaned last to the tally.
     pub fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
             let slots = |plan: &FieldCleaner| vec![0; slot_names(&plan.field).len()];
@@ -135,8 +136,8 @@ fn decode(row: &[u8]) -> Result<&str, Reject> {
     })
 }
 
-/// Returns true if `left` is later or greater than `right`. Both have types that can be compared exactly, because a
-/// spec allows no others.
+/// Returns true if `left` is later or greater than `right`. Returns false if one of them is null. A spec allows only
+/// types that can be compared exactly.
 fn comes_after(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Datetime(left), Value::Datetime(right)) => left > right,

@@ -5,7 +5,7 @@ use crate::parse::DateFormat;
 use crate::reject::Reason;
 use crate::spec::{Constraints, Decimal, Field, FieldType, Range};
 
-/// Largest number of allowed values that a message lists. It only counts the others.
+/// Largest number of allowed values that a message lists. Of the other values, the message gives only the number.
 const NAMED_VALUES_MAX: usize = 20;
 
 /// Checks the constraints of a text. `plain` is true if the text is known to be printable ASCII.
@@ -24,8 +24,8 @@ pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> 
     }
 }
 
-/// Returns true if a number is within the range. Both have the field's type, so the comparison is exact, as on the
-/// server.
+/// Returns true if a number is within the range. The number and the bounds have the field's type, so the comparison is
+/// exact, as on the server.
 pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     match value {
         Value::Int32(number) => range.has_whole(i64::from(*number)),
@@ -36,7 +36,7 @@ pub(super) fn in_range(value: &Value, range: &Range) -> bool {
     }
 }
 
-/// Returns the message for a cell that was refused for `reason`. It says which values are expected.
+/// Returns the message for a cell that was refused for `reason`. The message says which values are expected.
 pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> String {
     let constraints = &field.constraints;
     match (reason, &field.kind) {
@@ -61,7 +61,9 @@ pub(super) fn expectation(field: &Field, date: DateFormat, reason: Reason) -> St
             .map_or_else(String::new, |pattern| format!("expected a text that matches {}", pattern.as_str())),
         (Reason::NotAnInteger, _) => "expected a whole number".to_owned(),
         (Reason::NotANumber, _) => "expected a number".to_owned(),
-        (Reason::UnstableText, _) => "expected a text that the cleaning rules do not change again and again".to_owned(),
+        (Reason::UnstableText, _) => {
+            "expected a text that stops changing when the cleaning rules are repeated".to_owned()
+        }
         (Reason::ControlCharacter, _) => "expected text without control characters".to_owned(),
         _ => "expected valid text".to_owned(),
     }
@@ -135,7 +137,7 @@ mod tests {
         check("type = 'int64'", Reason::NumberTooLarge, "expected a number that fits int64");
         check("type = 'double'\nrange = [-1.5, inf]", Reason::OutOfRange, "expected a number from -1.5 to inf");
         check("type = 'string'\nlength = [2, 3]", Reason::WrongLength, "expected 2 to 3 characters");
-        let unstable = "expected a text that the cleaning rules do not change again and again";
+        let unstable = "expected a text that stops changing when the cleaning rules are repeated";
         check("type = 'string'", Reason::UnstableText, unstable);
         check("type = 'string'", Reason::Undecodable, "expected valid text");
     }

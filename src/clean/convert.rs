@@ -46,7 +46,8 @@ pub(super) fn same_value(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Returns the number without currency sign and separators. If the format allows none, returns the text unchanged.
+/// Returns the number without currency sign and separators. If the format allows neither, returns the text unchanged.
+/// Returns `None` if the digits are grouped wrongly or the decimal mark is wrong.
 fn digits<'a>(text: &'a str, format: &NumberFormat, scratch: &'a mut String) -> Option<&'a str> {
     if format.is_plain() {
         return Some(text);

@@ -23,7 +23,8 @@ pub(super) fn is_negative(bytes: [u8; 16]) -> bool {
     Decimal::from_bson(bytes).is_some_and(|number| number.sign() < 0)
 }
 
-/// Converts a number without exponent and with at most 34 digits. Returns `None` for other numbers.
+/// Converts a number without exponent, with at most 34 digits, in a text of at most [`FAST_BYTES_MAX`] bytes. Returns
+/// `None` for other numbers.
 fn fast(text: &str) -> Option<[u8; 16]> {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let mut coefficient: u128 = 0;

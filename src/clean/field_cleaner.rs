@@ -29,7 +29,8 @@ pub(super) struct FieldCleaner {
     short_values: Vec<ShortText>,
 }
 
-/// Buffers for applying rules: two that contain the text before and after a rule, and one for the text before a pass.
+/// Buffers for applying rules: two for the text before and after a rule, and one for the text before a pass. A pass
+/// applies all rules of the field once.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     current: String,

@@ -79,9 +79,11 @@ pub(super) fn person_name(text: &str, out: &mut String) -> bool {
 
 /// Does the same as [`case_ascii`], but faster. It is for short ASCII names without apostrophes and `mc`, which most
 /// names are. The case of a letter then depends only on the byte before it, and the compiler can use vector
-/// instructions. Returns false and writes nothing if the name is not of this kind.
+/// instructions. Returns false and writes nothing if the name is longer, or contains another character, an apostrophe
+/// or `mc`.
 fn case_short(text: &str, out: &mut String) -> bool {
-    // The first letter of the name starts a part. It does if the byte before it is neither a letter nor a digit.
+    // A letter starts a part if the byte before it is neither a letter nor a digit. For the first letter of the name,
+    // that byte is the 0 in `read[0]`.
     let mut read = [0; SHORT_BYTES + 1];
     let Some(name) = read[1..].get_mut(..text.len()) else { return false };
     name.copy_from_slice(text.as_bytes());

@@ -1,4 +1,4 @@
-//! Removes or collapses white space.
+//! Collapses white space.
 
 pub(super) use crate::spec::{is_blank, trim};
 

@@ -1,8 +1,9 @@
 //! Parses the command line. No message shows a password from the command line.
 //!
-//! A connection string can contain a password, and a user may misspell it or write it in the wrong place. clap would
-//! quote it in its error. Therefore clap's errors are made from a copy of the arguments without passwords. An option
-//! that gets a connection string by mistake is refused, and its value is not shown.
+//! A connection string can contain a password. If a user misspells the connection string or writes it in the wrong
+//! place, clap would quote it in an error. Therefore clap's errors are made from a copy of the arguments without
+//! passwords. If another option gets a connection string by mistake, Medlift refuses the option and does not show its
+//! value.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(super) enum Parsed {
 /// Parses the arguments. The first of them is the name of the program.
 ///
 /// # Errors
-/// The value of an argument looks like a connection string, but the argument does not take one.
+/// The value of an option looks like a connection string, but the option is not for connection strings.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     let arguments = with_kebab_case(arguments);
     let matches = match Cli::command().try_get_matches_from(&arguments) {
@@ -58,7 +59,8 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
         match Cli::command().try_get_matches_from(&shown) {
             Err(error) => error.render().to_string(),
             Ok(_) => {
-                "error: an argument has a wrong value; it is not shown, because it may contain a password\n".to_owned()
+                "error: an argument has a wrong value; the value is not shown, because it may contain a password\n"
+                    .to_owned()
             }
         }
     };

@@ -78,8 +78,8 @@ impl ConnectionArgs {
     /// Removes the first connection string from the positional arguments, and uses it as the URI.
     ///
     /// # Errors
-    /// Another argument may contain a password. It may be a misspelled connection string, so it must not be used as the
-    /// name of a file.
+    /// Another argument looks like a misspelled connection string, which may contain a password. Such an argument must
+    /// not be used as the name of a file.
     pub(super) fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
         if let (None, Some(at)) = (&self.uri, positional.iter().position(|text| is_connection_string(text.reveal()))) {
             self.uri = Some(positional.remove(at));
@@ -142,10 +142,14 @@ impl ConnectionArgs {
         if self.collection.is_none() || plan.kinds.len() == 1 {
             return Ok(());
         }
-        Err(Error::Usage("the spec names a collection for each of its documents; leave out --collection".into()))
+        Err(Error::Usage(
+            "the spec describes several kinds of documents and names a collection for each; leave out --collection"
+                .into(),
+        ))
     }
 
-    /// Connects to the deployment for `purpose`. `collection` is used if the user gave none.
+    /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
+    /// one.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
         Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
     }

@@ -24,7 +24,8 @@ pub(super) struct ExportArgs {
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Format of the file; json writes one document per line
+    /// Format of the output; json writes one document per line [default: json if the file's name ends in .json, .ndjson
+    /// or .jsonl, otherwise csv]
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
@@ -116,7 +117,9 @@ fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Err
     kind.cloned().ok_or_else(|| {
         let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
         let known = known.join(" or ");
-        Error::Usage(format!("the spec describes several documents; choose one with --collection {known}"))
+        Error::Usage(format!(
+            "the spec describes several kinds of documents; choose one kind with --collection {known}"
+        ))
     })
 }
 

@@ -16,8 +16,8 @@ const FILES_WANTED: u64 = 65_536;
 /// Number of files that the async runtime opens when it starts.
 const RUNTIME_FILES: u64 = 16;
 
-/// Number of threads in addition to those that encode: those of the runtime, one that replaces a blocked thread, name
-/// lookup, the reader and the writer.
+/// Number of threads in addition to those that encode: those of the runtime, one that replaces a blocked thread, one
+/// for name lookup, the reader and the writer.
 const THREADS_MIN: usize = 8;
 
 /// Address space that a command with a connection needs, in bytes. Each thread reserves address space for its stack and
@@ -46,7 +46,8 @@ pub(super) fn prepare() {
     }
 }
 
-/// Returns the number of open files to request. It is at most what the system allows, and at least the present limit.
+/// Returns the number of open files to request. It is at least the current limit, and otherwise at most what the system
+/// allows.
 fn files_to_ask_for(current: u64, maximum: Option<u64>) -> u64 {
     maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current)
 }

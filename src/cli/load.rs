@@ -36,7 +36,7 @@ pub(super) struct LoadArgs {
     /// What to do if a document with the same identity is stored but its content differs
     #[arg(long, value_enum, default_value_t)]
     mode: LoadMode,
-    /// Drop the collection first; asks for confirmation on a terminal, otherwise requires --yes
+    /// Drop each collection of the spec first; asks for confirmation on a terminal, otherwise requires --yes
     #[arg(long)]
     drop: bool,
     /// Do not ask for confirmation
@@ -61,8 +61,8 @@ pub(super) struct LoadArgs {
     /// Do not verify the stored content at the end
     #[arg(long)]
     no_verify: bool,
-    /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, its number of cores, but 2 to
-    /// 4]
+    /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, the number of its cores, but at
+    /// least 2 and at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     num_insertion_workers: Option<u16>,
     /// Number of documents in one bulk insert, at most 100000

@@ -31,7 +31,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 clean, 1 failed, 2 usage, 3 cannot connect or sign in, 4 loaded with rejects, \
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot connect or sign in, 4 loaded with rejects, \
                           5 verification found a difference, 6 another process has the load.\nSettings are also read from the environment and from .env: \
                           MONGODB_URI, DB_NAME, COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
 
@@ -49,7 +49,7 @@ enum Command {
     Provision(Box<provision::ProvisionArgs>),
     /// Examine a deployment step by step; report each problem and its remedy
     Doctor(Box<doctor::DoctorArgs>),
-    /// Show the current dataset spec, check one, or list its fields
+    /// Show a dataset spec, check it, or list its fields
     #[command(subcommand)]
     Spec(spec::SpecCommand),
 }
@@ -72,8 +72,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs a command that connects to a server. After the first Ctrl-C or SIGTERM, the command finishes the rows that it
-/// has read. After the second, the process ends at once.
+/// Runs a command that connects to a server. The first Ctrl-C or SIGTERM sets the interrupt that the command receives:
+/// a load then finishes the rows that it has read, and stops. The second one ends the process at once.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     limits::require_for_server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn the_help_lists_the_exit_codes() {
         for part in [
-            "0 clean",
+            "0 success",
             "1 failed",
-            "2 usage",
+            "2 wrong usage",
             "3 cannot connect",
             "4 loaded with rejects",
             "5 verification",

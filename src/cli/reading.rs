@@ -89,7 +89,7 @@ impl ReadingArgs {
         self.dataset.dataset()
     }
 
-    /// Examines all sources and determines their layouts.
+    /// Examines all sources and determines their layouts: delimiter, columns and date formats.
     pub(super) fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources

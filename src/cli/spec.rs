@@ -14,7 +14,7 @@ use super::output;
 /// The commands for dataset specs.
 #[derive(Debug, Subcommand)]
 pub(super) enum SpecCommand {
-    /// Print the current spec as TOML
+    /// Print the spec as TOML
     Show(SpecArgs),
     /// Check a spec and report the first error
     Check {

@@ -29,7 +29,7 @@ pub(super) struct VerifyArgs {
     /// Show the values of fields that differ; they are patients' data
     #[arg(long)]
     show_values: bool,
-    /// Do not count documents that are not in the source as differences
+    /// Accept documents in the collection that are not in the source
     #[arg(long)]
     ignore_extra: bool,
     /// Mode with which the source was loaded; it decides which of two rows with the same identity is expected in the

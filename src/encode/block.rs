@@ -27,7 +27,7 @@ pub struct EncodedBlock {
     pub rejects: Vec<RejectedRow>,
     /// The cells that several kinds read by different rules.
     pub originals: Originals,
-    /// Observations about the rows, including rejected ones.
+    /// Notices for the user about the rows of the block, including rejected rows.
     pub notices: Notices,
 }
 
@@ -36,7 +36,7 @@ pub struct EncodedBlock {
 pub struct EncodedKind {
     /// The bytes of all documents, one after another.
     pub documents: Vec<u8>,
-    /// For each document its position in `documents`, its `_id` and its digest.
+    /// For each document, its position in `documents`, its `_id` and its digest.
     pub entries: Vec<Entry>,
     /// Counts of the cells that cleaning changed.
     pub tally: Tally,
@@ -81,11 +81,11 @@ pub struct Entry {
     pub start: u32,
     /// Length of the document in bytes.
     pub len: u32,
-    /// Row of the document, counted from the block's first row.
+    /// Number of the document's row in the block, from 0.
     pub row: u32,
-    /// Line of the document, counted from the line of the block's first row.
+    /// Line on which the document's row starts, minus the line of the block's first row.
     pub line: u32,
-    /// Byte offset of the row, counted from the block's first row.
+    /// Byte offset of the document's row, minus the offset of the block's first row.
     pub offset: u32,
     /// Index of the document's block in a chunk. It is 0 until the block is part of a chunk.
     pub block: u32,

@@ -1,5 +1,6 @@
-//! Checks that a stored document fits the spec. A document fits if it can be written as a row, and loading this row
-//! gives the same document again.
+//! Checks that a stored document fits the spec. A document that a load has stored fits if it can be written as a row,
+//! and loading this row gives the same document again. Cleaning rules and constraints are not checked here: a load has
+//! already applied them.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -16,8 +17,8 @@ pub struct Misfit {
     pub problem: &'static str,
 }
 
-/// Returns the document if it fits the spec: it has exactly the fields of the spec, with values that a load could
-/// store.
+/// Returns the document if it fits the spec: it has exactly the fields of the spec, with values that the types of the
+/// fields allow.
 pub fn fit<'a>(document: &'a [u8], spec: &Spec) -> Result<&'a RawDocument, Misfit> {
     let document = RawDocument::from_bytes(document).map_err(|_| misfit("", "the document is not valid BSON"))?;
     check_values(document, &spec.shape.roots, spec)?;
@@ -79,7 +80,8 @@ fn check_value(value: RawBsonRef<'_>, field: &Field) -> Result<(), Misfit> {
     fits(value, field).map_err(|problem| misfit(&field.name, problem))
 }
 
-/// Returns true if a nested document has fields that are not in the spec. All fields of the spec must be present.
+/// Returns true if a nested document has fields that are not in the spec. The caller must have checked that all fields
+/// of the spec are present.
 fn has_unknown(document: &RawDocument, nodes: &[Node]) -> bool {
     let has_more = |inner: &RawDocument, children: &[Node]| {
         inner.iter().flatten().count() > children.len() || has_unknown(inner, children)
@@ -123,8 +125,8 @@ fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(problem) }
 }
 
-/// Checks that cleaning would not change or reject the text. Cleaning trims texts, replaces null markers by null, and
-/// rejects control characters.
+/// Checks the text against the cleaning that every text gets: trimming, null markers, and the refusal of control
+/// characters. The cleaning rules of the field are not applied.
 fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
     check(!text.is_empty(), "it is an empty text, which a load reads as null")?;
     check(trim(text) == text, "there is white space around the text, which a load removes")?;

@@ -1,9 +1,9 @@
 //! Computes the BLAKE3 hashes of many short texts in parallel.
 //!
 //! BLAKE3 hashes a text in blocks of 64 bytes, and each block needs the result of the block before. A vector unit can
-//! process up to 16 blocks at once, but not those of one short text. Therefore up to [`LANES`] texts are hashed in
-//! parallel, as far as all of them have whole blocks. The rest of each text is hashed alone. The hashes are the usual
-//! BLAKE3 hashes.
+//! process up to 16 blocks at once, but not those of one short text. Therefore the first blocks of up to [`LANES`]
+//! texts are hashed in parallel: as many blocks as the shortest of these texts has before its last block. The remaining
+//! blocks of each text are hashed alone. The hashes are the usual BLAKE3 hashes.
 //!
 //! The `blake3` crate has the parallel function only in its undocumented module `platform`. A test compares the hashes
 //! with those of the documented function.

@@ -9,7 +9,7 @@ use bson::spec::BinarySubtype;
 /// record from the person's data.
 ///
 /// This matters for de-identified data. Under 45 CFR 164.514(c), a code must not be derived from information about a
-/// person. A hash without a secret key is derived from it.
+/// person. A hash without a secret key would be such a code.
 #[derive(Clone, Default)]
 pub struct IdentityKey(Option<[u8; blake3::KEY_LEN]>);
 

@@ -1,4 +1,4 @@
-//! The original text of cells, for columns from which the documents of a row cannot give it back.
+//! Stores the original texts of cells that cannot be rebuilt from the documents of their row.
 
 use std::sync::Arc;
 
@@ -14,12 +14,13 @@ pub struct Originals {
 }
 
 impl Originals {
-    /// Texts of the cells `cells` of each row. There are no rows yet.
+    /// Creates an empty store for the cells with these indices, which are the same in each row.
     pub(crate) fn new(cells: Arc<[usize]>) -> Self {
         Self { cells, ..Self::default() }
     }
 
-    /// Adds the next row. `text_of` returns the text of a cell. A row without documents has empty texts.
+    /// Adds the next row. `text_of` returns the text of a cell. For a rejected row, add empty texts, so that every row
+    /// of the block has an entry.
     pub(crate) fn push<'c>(&mut self, text_of: impl Fn(usize) -> &'c [u8]) {
         for &cell in &*self.cells {
             self.text.extend_from_slice(text_of(cell));
@@ -37,7 +38,7 @@ impl Originals {
         self.cells.iter().enumerate().map(text)
     }
 
-    /// Number of bytes of all texts.
+    /// Returns the number of bytes of all texts.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len()
     }

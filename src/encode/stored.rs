@@ -14,7 +14,7 @@ pub(crate) const ID_ELEMENT_BYTES: usize = 1 + 4 + 4 + 1 + 16;
 
 const ID_ELEMENT_HEAD: &[u8] = b"\x05_id\0\x10\0\0\0\x04";
 
-/// The parts of a stored document that Medlift has written.
+/// The parts of a document that Medlift has written and the server has returned.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored<'a> {
     /// The document's `_id`.
@@ -126,7 +126,8 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the value with a name that [`fields_that_differ`] has returned.
+/// Returns the value with this name, such as `names[1].family`. The name has the form that [`fields_that_differ`]
+/// returns.
 pub(crate) fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.iter().flatten().find_map(|(key, value)| value_in(value, key.as_str(), name))
 }
@@ -147,7 +148,7 @@ fn value_in<'a>(value: RawBsonRef<'a>, path: &str, wanted: &str) -> Option<RawBs
     }
 }
 
-/// Returns true if `stored` has all fields of `ours` with the same types and values. It may have more fields.
+/// Returns true if `stored` has all fields of `ours` with the same types and values. `stored` may have more fields.
 pub(crate) fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
     let stored = leaves(stored);
     leaves(ours).iter().all(|leaf| stored.contains(leaf))

@@ -36,8 +36,8 @@ pub struct ExportOptions {
 /// A format of the exported file. A load can read all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// Delimited text (RFC 4180) with the spec's columns as header. Lines end with `
-    /// `, as in the files of mongoexport.
+    /// Delimited text (RFC 4180) with the spec's columns as header. Lines end with `\n`, as in the files of
+    /// mongoexport.
     Csv {
         /// Comma, semicolon, tab or `|`.
         delimiter: u8,

@@ -14,7 +14,7 @@ pub(super) struct Rows<'a> {
     options: &'a ExportOptions,
     ready: Vec<u8>,
     exported: Exported,
-    /// Number of documents that could not be written although they should not be left out.
+    /// Number of documents that could not be written, although the user did not allow to leave documents out.
     refused: u64,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Rows<'a> {
         Self { spec, options, ready, exported: Exported::default(), refused: 0 }
     }
 
-    /// Returns true if the largest number of documents has been written.
+    /// Returns true if as many documents as the user allows have been written.
     pub(super) fn is_full(&self) -> bool {
         self.options.limit.is_some_and(|limit| self.exported.written >= limit)
     }
@@ -100,8 +100,8 @@ impl<'a> Rows<'a> {
 }
 
 /// Writes the names of the columns. Some names could mislead the detection of format and delimiter when the file is
-/// loaded. They are quoted: names that contain one of the detectable delimiters, and a first name such as `{a}` (like
-/// JSON) or `ORC` (like an ORC file).
+/// loaded. Two groups of names are therefore quoted: names that contain one of the detectable delimiters, and a first
+/// name such as `{a}` (like JSON) or `ORC` (like an ORC file).
 fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
     let names = columns.iter().enumerate().map(|(position, column)| {
         let name = column.column;

@@ -22,7 +22,8 @@ pub(super) struct Items {
     cells: Vec<Span>,
     /// Texts that are not a range of the array's own text.
     text: Vec<u8>,
-    /// Lower bound of the size of the present document, in bytes. It is computed from its items so far.
+    /// Lower bound of the size of the document whose arrays are being parsed, in bytes. It is computed from the items
+    /// parsed so far.
     document_bytes_min: usize,
 }
 
@@ -42,7 +43,7 @@ pub(super) enum Place {
     Items,
     /// The cell is an array: a range of the cells of [`Items`].
     Array,
-    /// No cell was given. It reads as an empty cell.
+    /// The cell has not been set. Its text is empty.
     Absent,
 }
 
@@ -122,7 +123,7 @@ impl Cells {
         self.spans.truncate(count);
     }
 
-    /// Number of cells.
+    /// Returns the number of cells.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
@@ -151,7 +152,8 @@ fn span(range: &Range<usize>, place: Place) -> Span {
 }
 
 impl Cells {
-    /// Returns the cells of the array of the spec's column number `index` among those that are arrays.
+    /// Returns the cells of the row's array number `index`. The columns of the spec that are arrays are numbered from
+    /// 0.
     pub fn array(&self, index: usize) -> Range<u32> {
         self.items.arrays[index].clone()
     }
@@ -174,7 +176,7 @@ impl Cells {
         std::str::from_utf8(text).ok().map(|text| (text, false))
     }
 
-    /// Returns the bytes of cell `index`, and the items of the row, to which those of this cell can be added.
+    /// Returns the bytes of cell `index`, which is an array, and the buffer to which the cells of its items are added.
     pub(super) fn for_array<'a>(&'a mut self, row: &'a [u8], index: usize) -> (&'a [u8], ItemsOf<'a>) {
         let Span { start, end, place } = self.spans[index];
         let from = if place == Place::Row { row } else { &self.scratch };
@@ -190,7 +192,7 @@ impl Cells {
         self.begin_document();
     }
 
-    /// Starts the size of a document at zero. The arrays that are parsed next belong to this document.
+    /// Sets the size of the document to zero. The arrays that are parsed next belong to a new document.
     pub(super) fn begin_document(&mut self) {
         self.items.document_bytes_min = 0;
     }
@@ -210,7 +212,7 @@ impl Items {
     }
 }
 
-/// The items of a row, while those of an array are added. The array's text begins at byte `start` of `place`.
+/// Adds the items of one array to the items of the row. The array's text begins at byte `start` of `place`.
 pub(super) struct ItemsOf<'a> {
     items: &'a mut Items,
     place: Place,
@@ -218,7 +220,7 @@ pub(super) struct ItemsOf<'a> {
 }
 
 impl ItemsOf<'_> {
-    /// Number of cells of all items.
+    /// Returns the number of cells of all items.
     pub(super) fn len(&self) -> usize {
         self.items.cells.len()
     }

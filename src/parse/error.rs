@@ -30,10 +30,10 @@ pub enum LayoutError {
         /// What is wrong with the header.
         reason: &'static str,
     },
-    /// Two delimiters fit the header and the rows almost equally well.
+    /// Two delimiters occur in the header, and the second fits more than half as many rows as the first.
     #[error("the delimiter is not clear: {} and {} both fit the first rows; give the right one with --delimiter", name(*.first), name(*.second))]
     AmbiguousDelimiter {
-        /// The delimiter that fits more rows.
+        /// The delimiter that fits the most rows.
         first: u8,
         /// The other delimiter.
         second: u8,
@@ -71,7 +71,7 @@ pub enum LayoutError {
         /// The first line that gives different cells.
         line: u64,
     },
-    /// The same character was given as delimiter, quote or escape character twice.
+    /// The same character was given two meanings of these three: delimiter, quote, escape character.
     #[error("{} is given two meanings; delimiter, --quote and --escape must differ", name(*.sign))]
     SignTwice {
         /// The character.

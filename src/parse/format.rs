@@ -22,7 +22,7 @@ pub enum Format {
     Json,
 }
 
-/// The format of a source as the user gives it with `--format`.
+/// The format of a source as the user gives it with `--type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatName {
     /// Delimited text.

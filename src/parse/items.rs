@@ -31,7 +31,7 @@ pub(super) struct Arrays {
 /// An array that is a column of the source.
 #[derive(Debug, Clone)]
 struct RowArray {
-    /// `None` if the source lacks the column.
+    /// Index of the cell that contains the array. `None` if the source lacks the column.
     cell: Option<usize>,
     /// The number of the document that contains the array, among the documents of a row.
     document: usize,

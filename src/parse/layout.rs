@@ -35,14 +35,14 @@ pub struct Layout {
 /// How rows of delimited text may differ from the header, and whether quotes have a meaning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
-    /// Cells may contain lines that look like rows.
+    /// True if cells may contain lines that look like rows. The user allows them.
     pub multiline_cells: bool,
-    /// A blank cell after the last column is ignored. All rows of the sample have one, because each ends with a
-    /// delimiter.
+    /// True if a blank cell after the last column is ignored. All rows of the sample have such a cell, because each row
+    /// ends with a delimiter.
     pub extra_cell: bool,
-    /// The header ends with a delimiter, but no row of the sample does. The empty last column was removed.
+    /// True if the header ends with a delimiter, but no row of the sample does. The empty last column was removed.
     pub shortened_header: bool,
-    /// Quotes are ordinary characters. Medlift found this out from the sample.
+    /// True if Medlift found out from the sample that quotes are ordinary characters.
     pub no_quotes: bool,
 }
 
@@ -65,7 +65,8 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
-    /// Returns these options, completed by the spec's `[source]` settings. These options take precedence.
+    /// Returns these options, completed by the spec's `[source]` settings. A setting of these options takes precedence
+    /// over the same setting of the spec. Cells may contain lines that look like rows if one of the two allows it.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -317,7 +318,8 @@ fn is_date(field: &Field) -> bool {
     matches!(field.kind, FieldType::Date | FieldType::Datetime)
 }
 
-/// Returns for each field the date format that the options give. A field inside an array has its name in the document.
+/// Returns for each field the date format that the options give. An option can name a field by its column or by its
+/// name in the document. A field inside an array has only the second.
 fn given_dates(
     spec: &Spec,
     columns: &[Column<'_>],

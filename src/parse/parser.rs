@@ -1,4 +1,4 @@
-//! Splits one row into cells. This works for every format.
+//! Splits one row into cells, in every format.
 
 use super::csv::{BadRow, Csv};
 use super::items::Arrays;
@@ -48,8 +48,8 @@ impl Parser {
     /// The cells of a CSV are bytes of the row, and may be invalid UTF-8. The cells of JSON are UTF-8.
     ///
     /// # Errors
-    /// The row is refused. `cells` then contains the cells before the error, and the rest of the row as one more cell.
-    /// Both are written to the reject file.
+    /// The row is refused. `cells` then contains the cells that could be read. If the row could not be split to its
+    /// end, the rest of the row is one more cell. All these cells are written to the reject file.
     pub fn parse(&mut self, row: &[u8], span: RowSpan, cells: &mut Cells) -> Result<(), Reject> {
         match &mut self.rows {
             Rows::Csv(csv) => csv.parse(row, span, cells, &mut self.notices).map_err(|bad| self.reject(bad))?,

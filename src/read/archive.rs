@@ -121,7 +121,7 @@ fn archive_of(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Returns the window size of the first zstd data frame in `head`, in bytes (RFC 8878, 3.1.1.1). Returns `None` if
-/// `head` does not contain the whole frame header.
+/// `head` is not zstd or does not contain the whole frame header.
 fn window_of(mut head: &[u8]) -> Option<u64> {
     while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = head {
         head = rest.get(u32::from_le_bytes([*a, *b, *c, *d]) as usize..)?;

@@ -17,8 +17,8 @@ pub struct Block {
     pub first_row: u64,
     /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Bytes that the decoder could not decode are replaced by U+FFFD. This is the position in `bytes` of each such
-    /// U+FFFD, in ascending order. It is always empty for UTF-8, because the reader does not check UTF-8.
+    /// Positions in `bytes` of the U+FFFD characters that replace bytes which the decoder could not decode, in
+    /// ascending order. Always empty for a UTF-8 source, because the reader does not check UTF-8.
     pub undecodable: Vec<u32>,
     /// Encoding of the source. It is needed to compute the byte offset in the source of a position inside a row.
     pub encoding: Encoding,

@@ -5,9 +5,7 @@
 pub struct Dialect {
     /// Separates the cells of a row: comma, semicolon, tab or `|`, or another character that the user gave.
     pub delimiter: u8,
-    /// Ends a row. It is `
-    /// `, also for sources that end lines with `\r
-    /// `, or `\r` if lines end with `\r` alone.
+    /// Ends a row. It is `\n`, also for sources that end lines with `\r\n`. It is `\r` if lines end with `\r` alone.
     pub line_end: u8,
     /// Encloses quoted cells, usually `"`. `None` if quotes are ordinary characters.
     pub quote: Option<u8>,

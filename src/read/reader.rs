@@ -9,7 +9,8 @@ use super::origin::Origin;
 use super::text::Text;
 use super::{Block, Dialect, Encoding, Ending, ReadError, RowSpan};
 
-/// A single long row can make a buffer very large. A buffer more than this many times its usual size is not reused.
+/// A single long row can make a buffer very large. A buffer that is more than this many times as large as a block is
+/// not reused.
 const REUSED_GROWTH_MAX: usize = 4;
 
 /// Options for reading a source.
@@ -17,9 +18,9 @@ const REUSED_GROWTH_MAX: usize = 4;
 pub struct ReadOptions {
     /// The encoding of the source. If it is `None`, it is detected.
     pub encoding: Option<Encoding>,
-    /// Length of the longest row that is read, in bytes of UTF-8. The beginning of a longer row is rejected, and the
-    /// rest is skipped. The default is 36 MiB, which is enough for every row that fits a document of 16 MiB: a text of
-    /// 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
+    /// Length of the longest row that is read, in bytes of UTF-8. A longer row is rejected: its beginning is written to
+    /// the reject file, and the rest is skipped. The default is 36 MiB, which is enough for every row that fits a
+    /// document of 16 MiB: a text of 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
     pub row_bytes_max: usize,
     /// Number of bytes that are read for one block.
     pub block_bytes: usize,

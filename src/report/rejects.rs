@@ -150,7 +150,8 @@ impl RejectFile {
         String::from_utf8(id[..len].to_vec()).ok()
     }
 
-    /// Removes the content of the file, which is then kept even if no row is written to it.
+    /// Removes the content of the file. The file itself is then not removed at the end, even if no row is written to
+    /// it.
     ///
     /// # Errors
     /// The file cannot be truncated.
@@ -229,8 +230,8 @@ impl RejectFile {
         Ok(self.len()?.checked_sub(self.bytes).filter(|tail| *tail > 0))
     }
 
-    /// Returns true if the bytes after the load's own rows and `bytes` are equal as far as both reach. `tail` is the
-    /// number of bytes in the file after the load's own rows.
+    /// Compares `bytes` with the bytes of the file after the load's own rows. `tail` is the number of these bytes.
+    /// Returns true if the shorter of the two texts is the beginning of the longer one.
     fn matches(&self, tail: u64, bytes: &[u8]) -> bool {
         let mut rest = &bytes[..(bytes.len() as u64).min(tail) as usize];
         let compared = self.read(self.bytes, rest.len() as u64, |chunk| {
@@ -261,7 +262,7 @@ impl RejectFile {
         self.bytes == 0
     }
 
-    /// Length and hash (hex) of the bytes that the load has written.
+    /// Returns the length and the hash, in hexadecimal, of the bytes that the load has written.
     pub fn state(&self) -> (u64, String) {
         (self.bytes, self.hasher.finalize().to_hex().to_string())
     }
@@ -361,9 +362,8 @@ mod tests {
         assert_eq!(place.content("r"), "a\n", "a file that existed before is not removed");
     }
 
-    /// Resumes a file after "1
-    /// 2
-    /// ". `then` is the content after that. Then appends `rows` one by one and checks both files.
+    /// Resumes a file after `1\n2\n`. `then` is the content after that. Then appends `rows` one by one and checks both
+    /// files.
     #[track_caller]
     fn check_tail(then: &str, rows: &[&str], expected: &str, spare: &str) {
         let place = Place::new();

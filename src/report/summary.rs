@@ -28,10 +28,12 @@ pub struct LoadSummary {
     pub run: Option<String>,
     /// The sources, and how they were read.
     pub sources: Vec<SourceNote>,
-    /// True if some counts may be wrong. `written`, `replaced` and `already_present` are then right within `in_doubt`.
-    /// `duplicates` and `conflicts` are right within `repeats_in_doubt`. The sum of all counts is exact.
+    /// True if some counts may be wrong. `written`, `replaced` and `already_present` can then be wrong by at most
+    /// `in_doubt`. `duplicates` and `conflicts` can be wrong by at most `repeats_in_doubt`. The sum of all counts is
+    /// exact.
     pub counts_are_estimates: bool,
-    /// Number of rejected rows for each reason and field.
+    /// Number of rejects for each reason and field: rows that were refused before encoding, and documents that were
+    /// refused after it. With several kinds of documents, one row can count more than once.
     pub rejects: Vec<Count>,
     /// Number of cells that cleaning changed, for each rule and field.
     pub changes: Vec<Count>,
@@ -134,7 +136,7 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
     let said = [
         (
             rules.no_quotes,
-            "quotes are read as ordinary characters, because otherwise the first rows do not have as many cells as the \
+            "quotes are read as ordinary characters, because otherwise some of the first rows do not have as many cells as the \
              header; if they are quotes around cells, add --quote '\"'",
         ),
         (
@@ -162,17 +164,18 @@ fn row_notices(found: &Notices) -> Vec<String> {
     found.into_iter().filter(|(count, _)| *count > 0).map(|(_, notice)| notice).collect()
 }
 
-/// Number of rejected rows for each reason and field.
+/// Number of rejects for each reason and field: rows that were refused before encoding, and documents that were refused
+/// after it. With several kinds of documents, one row can count more than once.
 #[derive(Debug, Default)]
 pub struct RejectCounts(BTreeMap<(&'static str, Option<usize>), u64>);
 
 impl RejectCounts {
-    /// Counts a rejected row.
+    /// Counts a rejected row or a refused document.
     pub fn add(&mut self, reason: Reason, field: Option<usize>) {
         *self.0.entry((reason.code(), field)).or_default() += 1;
     }
 
-    /// Adds the counts of `other`.
+    /// Adds the numbers of `other`.
     pub fn add_all(&mut self, other: &Self) {
         other.0.iter().for_each(|(key, count)| *self.0.entry(*key).or_default() += count);
     }
@@ -228,7 +231,7 @@ impl LoadSummary {
         std::iter::once(&self.document).chain(&self.further)
     }
 
-    /// Returns the summary of the kind with this index. The summary must have one for it.
+    /// Returns the summary of the kind with this index. There must be such a kind.
     pub fn document_mut(&mut self, kind: usize) -> &mut DocumentSummary {
         match kind {
             0 => &mut self.document,
@@ -260,7 +263,11 @@ impl fmt::Display for LoadSummary {
                 found.doubts(f)?;
             }
         }
-        list(f, "rejected, by reason", &self.rejects)?;
+        let title = match self.further.len() {
+            0 => "rejected, by reason",
+            _ => "rejected, by reason (a row can count once for each kind of document)",
+        };
+        list(f, title, &self.rejects)?;
         self.reject_files.iter().try_for_each(|file| writeln!(f, "  rejects are in    {file}"))?;
         list(f, "cells changed, by rule", &self.changes)?;
         list(f, "rows that break a plausibility rule but are loaded", &self.warnings)?;
@@ -292,7 +299,7 @@ impl DocumentSummary {
             ("  of which replaced", counts.replaced, counts.replaced > 0),
             ("already present", counts.already_present, !dry),
             ("duplicates", counts.duplicates, true),
-            ("conflicts, kept", counts.conflicts, counts.conflicts > 0),
+            ("conflicts, not kept", counts.conflicts, counts.conflicts > 0),
             ("rejected", counts.rejected, true),
         ];
         if !self.kind.is_empty() {
@@ -309,8 +316,8 @@ impl DocumentSummary {
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  the counts are estimates, because a reply was lost or a process was killed: {} records may have been written or \
-             already present, {} may be duplicates or conflicts",
+            "  the counts are estimates, because a reply was lost or a process was killed: {} records were either written or \
+             already present, {} are either duplicates or conflicts",
             self.counts.in_doubt, self.counts.repeats_in_doubt
         )
     }

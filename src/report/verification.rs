@@ -9,7 +9,9 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clean = match (self.is_clean(), self.refused + self.kept_out) {
             (true, 0) => "verified: the collection contains exactly what the source contains",
-            (true, _) => "verified: the collection differs from the source only in documents that were kept or refused",
+            (true, _) => {
+                "verified: the collection equals the source, except for the records counted as refused or kept"
+            }
             (false, _) => "verification found differences",
         };
         writeln!(f, "{clean}")?;
@@ -89,7 +91,7 @@ mod tests {
             Verification { others: 3, ..none() },
             "verified: the collection contains exactly what the source contains",
         );
-        let excused = "verified: the collection differs from the source only in documents that were kept or refused";
+        let excused = "verified: the collection equals the source, except for the records counted as refused or kept";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
         let differs = "verification found differences";

@@ -1,4 +1,5 @@
-//! Errors in a spec. A user can correct each of them in the spec's file.
+//! Errors of a spec: its file cannot be read, its text is wrong, or a command cannot work with it. Each message says
+//! what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,7 +26,9 @@ pub enum SpecError {
         problem: String,
     },
     /// The spec describes several kinds of documents, but the command works with only one.
-    #[error("{origin}: the spec describes several documents; this command takes a spec with one")]
+    #[error(
+        "{origin}: the spec describes several kinds of documents, but this command works with one kind; give a spec of one kind"
+    )]
     SeveralDocuments {
         /// The name of the text.
         origin: String,

@@ -50,7 +50,7 @@ pub enum FieldType {
     Int64(NumberFormat),
     /// BSON double. The double nearest to the decimal text is stored.
     Double(NumberFormat),
-    /// BSON decimal128. A number with more than 34 digits is rejected.
+    /// BSON decimal128. A number that needs more than 34 digits is rejected.
     Decimal128(NumberFormat),
     /// BSON boolean. The spec lists the texts that mean true and false. Letter case is ignored.
     Bool {
@@ -59,7 +59,8 @@ pub enum FieldType {
         /// Texts for false.
         falsy: Vec<String>,
     },
-    /// BSON datetime at midnight UTC. A text with another time of day than 00:00 is rejected.
+    /// BSON datetime at midnight UTC. A text with a time is rejected unless the time is 00:00 in UTC. For example,
+    /// `2024-01-01T01:00+01:00` is accepted, because it is midnight in UTC.
     Date,
     /// BSON datetime with milliseconds. A text without an offset from UTC is read as UTC.
     Datetime,
@@ -101,7 +102,8 @@ pub enum Presence {
 pub enum Rule {
     /// Replaces each sequence of white space inside the text by one space.
     CollapseWhitespace,
-    /// Applies Unicode normalization form C, so that texts that look equal have equal bytes.
+    /// Applies Unicode normalization form C. Then `é` always has the same bytes, whether the source has it as one
+    /// character or as `e` with an accent.
     Nfc,
     /// Corrects the letter case of a person's name, and of degrees and suffixes such as `MD` and `Jr.`.
     PersonName,

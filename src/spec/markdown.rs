@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use super::{Field, FieldType, Group, Node, NumberFormat, Spec};
 
 impl Spec {
-    /// Returns a Markdown table with one row per field, in document order. Its columns are name, source column, type,
-    /// presence, cleaning rules, constraints and privacy.
+    /// Returns a Markdown table with one row for each field and each repeating group, in document order. Its columns
+    /// are name, source column, type, presence, cleaning rules, constraints and privacy.
     pub fn fields_table(&self) -> String {
         let mut table = String::from(
             "| Field | Column | Type | Presence | Cleaning | Constraints | Privacy |\n\

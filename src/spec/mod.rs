@@ -36,7 +36,8 @@ pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 pub struct Spec {
     /// The name, which the ledger and messages show.
     pub name: String,
-    /// The collection for the documents. The user can choose another one on the command line.
+    /// The collection for the documents. If the dataset has only one kind of document, the user can choose another
+    /// collection for a command.
     pub collection: String,
     /// The name of the spec's text in messages: a path, or `built-in:admissions`.
     pub origin: String,

@@ -26,9 +26,8 @@ impl Decimal {
     /// Largest number of digits in a BSON decimal128.
     pub(crate) const DIGITS_MAX: usize = 34;
 
-    /// Decodes the 16 bytes of a BSON decimal128. Returns `None` for an infinity and a NaN. Also returns `None` for the
-    /// encoding with a longer coefficient, which no encoder writes, because its coefficient has more than 34 digits
-    /// (IEEE 754-2008, 3.5.2).
+    /// Decodes the 16 bytes of a BSON decimal128. Returns `None` for an infinity, for a NaN, and for a coefficient of
+    /// more than 34 digits. BSON can represent such a coefficient, but no encoder writes it (IEEE 754-2008, 3.5.2).
     pub fn from_bson(bytes: [u8; 16]) -> Option<Self> {
         let bits = u128::from_le_bytes(bytes);
         let coefficient = bits & ((1 << COEFFICIENT_BITS) - 1);
@@ -37,8 +36,8 @@ impl Decimal {
         is_plain.then_some(Self { negative: bits >> 127 == 1, coefficient, exponent })
     }
 
-    /// Returns the 16 bytes of a BSON decimal128. The exponent must be one that BSON can store. The exponent of every
-    /// bound is.
+    /// Returns the 16 bytes of a BSON decimal128. The exponent must be one that BSON can store. This is true of every
+    /// bound, because of [`EXPONENT_MAX`].
     pub fn to_bson(self) -> [u8; 16] {
         let exponent = u128::from((self.exponent + BIAS).unsigned_abs()) << COEFFICIENT_BITS;
         (u128::from(self.negative) << 127 | exponent | self.coefficient).to_le_bytes()
@@ -76,7 +75,8 @@ impl Decimal {
     }
 
     /// Parses a number in TOML notation without underscores: sign, digits, point, exponent. Returns `None` if the
-    /// number has more than 34 digits, or is too large or too small for every type of field.
+    /// number has more than 34 digits without leading and trailing zeros, or if its exponent is above `EXPONENT_MAX` or
+    /// below `-EXPONENT_MAX`.
     pub(super) fn from_toml(text: &str) -> Option<Self> {
         let negative = text.starts_with('-');
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -84,7 +84,8 @@ impl Decimal {
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = format!("{whole}{fraction}");
         let digits = digits.trim_start_matches('0');
-        // Trailing zeros are removed only if the number has more digits than allowed.
+        // Trailing zeros are removed only if the number has more digits than allowed. Otherwise `1.50` would be shown
+        // as `1.5`.
         let kept = if digits.len() > Self::DIGITS_MAX { digits.trim_end_matches('0') } else { digits };
         let places = i32::try_from(fraction.len()).ok()? - i32::try_from(digits.len() - kept.len()).ok()?;
         let exponent = power.parse::<i32>().ok()?.checked_sub(places)?;
@@ -237,17 +238,17 @@ impl Range {
         Self::Decimal(least.finite(), most.finite())
     }
 
-    /// Returns true if the integer is within the range. A range of another type does not restrict it.
+    /// Returns true if the integer is within the range. A range of another type allows every integer.
     pub fn has_whole(&self, number: i64) -> bool {
         !matches!(self, Self::Whole(least, most) if !(least..=most).contains(&&number))
     }
 
-    /// Returns true if the double is within the range. A range of another type does not restrict it.
+    /// Returns true if the double is within the range. A range of another type allows every double.
     pub fn has_double(&self, number: f64) -> bool {
         !matches!(self, Self::Double(least, most) if !(least..=most).contains(&&number))
     }
 
-    /// Returns true if the decimal number is within the range. A range of another type does not restrict it.
+    /// Returns true if the decimal number is within the range. A range of another type allows every number.
     pub fn has_decimal(&self, number: Decimal) -> bool {
         let Self::Decimal(least, most) = self else { return true };
         least.is_none_or(|least| number.compare(least).is_ge()) && most.is_none_or(|most| number.compare(most).is_le())

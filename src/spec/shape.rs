@@ -16,7 +16,7 @@ pub struct Group {
     pub column: String,
     /// Other names of the column.
     pub aliases: Vec<String>,
-    /// Whether the column must exist. If it is required, the array must have at least one item.
+    /// Whether the column must exist. With [`Presence::Required`], the array must also have at least one item.
     pub presence: Presence,
 }
 
@@ -55,7 +55,8 @@ pub struct Shape {
     pub roots: Vec<Node>,
     /// The groups that repeat. An element of the tree refers to its group by index.
     pub groups: Vec<Group>,
-    /// The first field of each document. A row gives several documents if the trees of several kinds were joined.
+    /// For each kind of document, the index of its first field. There are several kinds only if their trees were
+    /// joined.
     first_fields: Vec<usize>,
 }
 
@@ -89,8 +90,8 @@ impl Shape {
         shape
     }
 
-    /// Joins the trees of several kinds of documents into one. Each tree comes with its number of fields, because the
-    /// fields are numbered one kind after another.
+    /// Joins the trees of several kinds of documents into one. `shapes` has each tree with its number of fields. The
+    /// fields of the first kind keep their numbers, and those of the next kinds follow.
     pub(super) fn joined<'s>(shapes: impl Iterator<Item = (&'s Self, usize)>) -> Self {
         let mut joined = Self { roots: Vec::new(), groups: Vec::new(), first_fields: Vec::new() };
         let mut first_field = 0;
@@ -180,7 +181,7 @@ impl Shape {
         marked
     }
 
-    /// Returns the number of the document that contains `field`: 0 for the first document of a row.
+    /// Returns the number of the kind of document that contains `field`, from 0.
     pub fn document_of(&self, field: usize) -> usize {
         self.first_fields.iter().skip(1).take_while(|&&first| first <= field).count()
     }

@@ -6,11 +6,12 @@
 pub struct SourceFormat {
     /// The delimiter. If it is `None`, Medlift detects it.
     pub delimiter: Option<u8>,
-    /// The quote character. If it is `None`, Medlift decides from the first rows.
+    /// The quote character. If it is `None`, Medlift decides from the first rows whether `"` encloses cells.
     pub quote: Option<Sign>,
     /// The escape character. `None` means that there is no escape character.
     pub escape: Option<Sign>,
-    /// True if a quoted cell whose lines look like rows is accepted as text. If false, such a row is rejected.
+    /// True if a quoted cell whose lines look like rows is accepted as text. If false, a row with such a cell is
+    /// rejected.
     pub multiline_cells: bool,
 }
 

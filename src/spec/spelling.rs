@@ -1,5 +1,5 @@
-//! Compares names and values without regard to their spelling. Suggests the known word that is most similar to an
-//! unknown one.
+//! Compares names and values, and ignores differences in spelling such as letter case. Suggests the known word that is
+//! most similar to an unknown one.
 
 use unicode_normalization::UnicodeNormalization;
 

@@ -87,7 +87,7 @@ fn a_dataset_with_several_documents_has_the_fields_of_all() {
     assert_eq!(dataset.kind_of("doctors").map(|kind| kind.name.as_str()), Some("doctor"));
     assert!(dataset.kind_of("admissions").is_none());
     let message = dataset.into_only().expect_err("there are two").to_string();
-    assert!(message.ends_with("the spec describes several documents; this command takes a spec with one"), "{message}");
+    assert!(message.ends_with("but this command works with one kind; give a spec of one kind"), "{message}");
 }
 
 #[test]

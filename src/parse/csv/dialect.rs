@@ -22,9 +22,10 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// Determines the dialect of delimited text. `sample` is the beginning of the text. Options take precedence over
 /// detection.
 ///
-/// A delimiter must occur in the header outside quotes. If none does, the source has one column. If several do, each is
-/// tried with the first rows, and counts the rows with as many cells as the header. The delimiter with the most rows
-/// wins, if no other one has more than half as many. Then `quotes::decide` finds out whether quotes enclose cells.
+/// A delimiter must occur in the header outside quotes. If none does, the source has one column. If several do, the
+/// first rows are split with each of them. The delimiter with the largest share of rows that have as many cells as the
+/// header is chosen, if every other delimiter has at most half of that share. Then `quotes::decide` finds out whether
+/// quotes enclose cells.
 ///
 /// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quotes of its source do not matter.
 pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
@@ -54,9 +55,8 @@ fn check_signs(Dialect { delimiter, quote, escape, .. }: Dialect) -> Result<(), 
     twice.map_or(Ok(()), |sign| Err(LayoutError::SignTwice { sign }))
 }
 
-/// Returns `\r` if the first line ends with `\r` alone, otherwise `
-/// `. Several `\r` before a `
-/// ` belong to the same line end.
+/// Returns `\r` if the first line ends with `\r` alone, otherwise `\n`. Several `\r` before a `\n` belong to the same
+/// line end.
 fn detect_line_end(sample: &[u8], quote: Option<u8>) -> u8 {
     let mut is_quoted = false;
     for (place, &byte) in sample.iter().enumerate() {
@@ -107,8 +107,8 @@ impl Fit {
         for (place, span) in records(sample, Framing::Delimited(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // A header that cannot be split counts as a header without columns. The row after it must not be taken for
-            // the header.
+            // If the header cannot be split, only its cells before the error are counted. The row after it must not be
+            // taken for the header.
             if place == 0 {
                 fit.columns = cells.len();
             } else {

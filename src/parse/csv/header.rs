@@ -1,4 +1,4 @@
-//! Reads the header of delimited text. Finds rules that all rows follow although the header does not show them.
+//! Reads the header of delimited text, and finds out how the rows differ from it.
 
 use super::quotes::{is_blank, is_enclosed};
 use super::split::split_row;

@@ -28,7 +28,7 @@ pub(crate) enum Decision {
         /// first.
         shapes: Vec<(&'static str, u64)>,
     },
-    /// All values fit both formats.
+    /// Every value with the most frequent separator fits both formats.
     Ambiguous(DateFormat, DateFormat),
     /// The values have different formats. Each format has the number of values that fit it. The most frequent is first.
     Mixed(Vec<(DateFormat, u64)>),

@@ -21,7 +21,7 @@ pub(super) use self::walk::byte_of;
 
 /// Largest nesting depth of objects and arrays. MongoDB allows the same depth in a document.
 pub(super) const DEPTH_MAX: usize = 100;
-/// Largest number of keys that are remembered. A source with more keys uses data as keys.
+/// Largest number of keys that are remembered. A source with more keys probably uses data as keys.
 const KEYS_MAX: usize = 10_000;
 
 /// Assigns the keys of an object to cells: those of a row, or those of a repeating group's item. Every key that occurs
@@ -29,10 +29,10 @@ const KEYS_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
-    /// The cells that each key feeds.
+    /// For each key that has occurred, the cells that get its value.
     known: HashMap<String, Vec<usize>>,
     slots: Slots,
-    /// Whether each row is a line.
+    /// True if each row is a line. If false, a row can have several lines.
     is_line: bool,
 }
 
@@ -179,7 +179,7 @@ impl Json {
         Ok(filling.refusal)
     }
 
-    /// Returns the indices of the cells that the value at `path` feeds.
+    /// Returns the indices of the cells that get the value at `path`.
     fn slots_of(&mut self, path: &str) -> Cow<'_, [usize]> {
         if self.known.contains_key(path) {
             return Cow::Borrowed(&self.known[path]);

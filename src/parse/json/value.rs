@@ -11,14 +11,14 @@ use crate::spec::{Column, Field, FieldType, same_spelling};
 /// cleaner interprets cells by the rules of the spec, whatever the format of the source.
 #[derive(Debug, Clone, Default)]
 pub(in crate::parse) struct Spelling {
-    /// The cell is the JSON text of an array.
+    /// True if the cell is the JSON text of an array.
     pub(super) is_array: bool,
     /// The decimal mark, if a field of the column is a number.
     decimal_comma: Option<bool>,
     /// The words for true and false that every boolean field of the column accepts, if there is such a field.
     words: Option<Words>,
-    /// No text can be right for all fields of the column, because one needs a decimal comma and another a decimal
-    /// point, or because their words differ.
+    /// True if no text can be right for all fields of the column. One field needs a decimal comma and another a decimal
+    /// point, or the fields have no common word for true or for false.
     pub(super) is_contradictory: bool,
 }
 
@@ -132,7 +132,13 @@ fn string(value: &str) -> Result<Text<'_>, Reject> {
     if !inside.contains('\\') {
         return Ok(Text::Borrowed(inside));
     }
-    serde_json::from_str(value).map(Text::Owned).map_err(|_| unfit("has an escape that stands for no character"))
+    serde_json::from_str(value).map(Text::Owned).map_err(|_| {
+        reject(
+            None,
+            Reason::NotJson,
+            "the string contains an escape that is not a character, such as half of a surrogate pair",
+        )
+    })
 }
 
 /// Returns true if the value is an object with fields of its own.

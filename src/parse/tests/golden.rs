@@ -11,7 +11,8 @@ use crate::read::{Block, ReadOptions, Reader, expand};
 /// The name of an environment variable. If it is set, the results are written to the files and not compared with them.
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
 
-/// Creates a spec with one string field per column, so that every cell is checked.
+/// Creates a spec with one string field per column. The parser then returns every cell, and the test compares all of
+/// them.
 fn spec_of_header(dialect: Dialect, sample: &[u8]) -> Spec {
     let header = csv::read_header(dialect, sample).unwrap();
     spec_of(header.iter().map(|name| field(name, FieldType::String, Presence::Required)).collect())

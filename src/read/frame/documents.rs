@@ -30,7 +30,7 @@ pub(super) struct Documents {
     before: u8,
     /// Number of blanks, commas and brackets of the outer array at the start of the current line.
     indent: usize,
-    /// True until another character of the current line has been read.
+    /// True as long as only characters of the indent have been read in the current line.
     is_at_line_start: bool,
     /// The indent of the line on which the current value begins.
     value_indent: usize,
@@ -199,10 +199,10 @@ impl Documents {
     /// Elsewhere in a line, or in a line with a larger indent, an expected `{` belongs to the current value. The
     /// character before an unexpected `{` decides:
     ///
-    /// - After a string or another `{`, it belongs to the current value: a colon or a key is missing.
-    /// - If the value has an open array, it begins the next item of the array: a `}` is missing. An item must not
-    ///   become a row.
-    /// - Otherwise it begins the next value: a `}` is missing.
+    /// - After a string or another `{`, the unexpected `{` belongs to the current value: a colon or a key is missing.
+    /// - If the value has an open array, the unexpected `{` begins the next item of the array: a `}` is missing. An
+    ///   item must not become a row.
+    /// - In all other cases it begins the next value: a `}` is missing.
     fn opens_value(&mut self, place: &Place) -> bool {
         let is_expected = match self.open.last() {
             None => return false,
@@ -263,8 +263,8 @@ impl Documents {
     /// [`NEXT_OBJECT_BYTES`] of the string without escapes. Returns true if the byte `next` after the quote must be
     /// read first.
     ///
-    /// In `{"a":"x},{"a":1}` the quote after `x` is missing. Then the text ends with `,{` and a key follows the quote.
-    /// The value is continued at that `{`.
+    /// In `{"a":"x},{"a":1}` the quote after `x` is missing. The string is then `x},{`: its text ends with `,{`, and a
+    /// key follows its closing quote. In this case the search continues at that `{`, which begins the next value.
     fn end_text(&mut self, text: &[u8], next: Option<u8>, place: &mut Place) -> bool {
         if self.open.is_empty() || next.is_some_and(|next| matches!(next, b':' | b',' | b'}' | b']')) {
             self.state = State::Nested;
@@ -290,8 +290,8 @@ impl Documents {
         }
     }
 
-    /// Passes the blanks after a string. If text or a quote follows, its closing quote is read as an opening quote. If
-    /// an opening bracket follows, only a colon or a comma is missing.
+    /// Passes the blanks after a string. If text or a quote follows, the closing quote of the string is read as an
+    /// opening quote. If an opening bracket follows, only a colon or a comma is missing.
     fn pass_blanks_after_text(&mut self, bytes: &[u8], place: &mut Place) -> Option<usize> {
         match bytes[place.at] {
             b' ' | b'\t' => place.at += 1,

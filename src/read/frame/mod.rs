@@ -16,7 +16,8 @@ use quoted::Quoted;
 use super::block::{Ending, RowSpan};
 use super::dialect::Dialect;
 
-/// Number of bytes that are kept of a row that is too long. With them a user can find the row in the source.
+/// Number of bytes that are kept of a row that is too long. They are written to the reject file, so that a user can
+/// find the row in the source.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 
 /// How the text of a source is divided into rows.
@@ -196,7 +197,7 @@ impl Framer {
         self.place.start
     }
 
-    /// Returns the number of bytes that have been examined. They are needed only if they are part of a row.
+    /// Returns the number of bytes in the buffer that have been examined.
     pub(super) const fn scanned(&self) -> usize {
         self.place.at
     }

@@ -107,8 +107,8 @@ impl Quoted {
         }
     }
 
-    /// Moves past an escape character and the escaped character. `\r
-    /// ` counts as one character. Returns false if the escaped character is not in `bytes` yet.
+    /// Moves past an escape character and the escaped character. `\r\n` counts as one character. Returns false if the
+    /// escaped character is not in `bytes` yet.
     fn pass_escaped(&mut self, bytes: &[u8], at: usize, place: &mut Place) -> bool {
         let Some(&next) = bytes.get(at + 1) else { return false };
         let mut end = at + 2;

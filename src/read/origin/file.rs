@@ -34,8 +34,9 @@ impl FileOrigin {
             return Err(ReadError::IsDirectory { name });
         }
         if metadata.is_file() {
-            // A regular file is opened to see whether that is permitted. A pipe is not opened, because the process that
-            // writes to it would take this for its reader, and lose its data when the pipe is closed again.
+            // A regular file is opened to see whether that is permitted. A pipe is not opened here. The process that
+            // writes to the pipe would think that its reader has come, and would lose its data when the pipe is closed
+            // again.
             File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
             if metadata.len() == 0 && !is_in_proc(path) {
                 return Err(ReadError::Empty { name });

@@ -36,7 +36,7 @@ pub enum Origin {
 pub enum Version {
     /// BLAKE3 hash of the bytes on disk, in hexadecimal.
     Blake3(String),
-    /// The source can be read only once, as standard input. Its content is not known before it is loaded.
+    /// The source can be read only once, for example standard input. Its content is not known before it is loaded.
     #[default]
     ReadOnce,
 }
@@ -82,7 +82,8 @@ impl Origin {
         }
     }
 
-    /// Returns an error if the file has changed since the load began. The rows that were read may then be out of date.
+    /// Returns an error if the file has changed since the command began. The rows that were read may then be out of
+    /// date.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),
@@ -90,14 +91,14 @@ impl Origin {
         }
     }
 
-    /// Returns the beginning of the paths of the source's reject files. It is the path of the file, or `stdin` in the
-    /// working directory.
+    /// Returns the path of the source's reject file without its suffix `.rejects.csv`. It is the path of the source, or
+    /// `stdin` in the working directory.
     pub fn rejects_base(&self) -> PathBuf {
         self.path().map_or_else(|| StdinOrigin::REJECTS_BASE.into(), Path::to_owned)
     }
 
-    /// Reads a compressed file to its end, which verifies its checksums. Does nothing for other files, because they
-    /// have no checksums and [`version`](Self::version) already reads them to their end.
+    /// Reads a compressed file to its end, which verifies its checksums. Of other files, reads only the first bytes,
+    /// because they have no checksums and [`version`](Self::version) already reads them to their end.
     ///
     /// # Errors
     /// The file cannot be read, or is truncated or damaged.

@@ -10,8 +10,8 @@ const STDIN_PATH: &str = "/dev/stdin";
 /// Standard input, with the identity of the file that it is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinOrigin {
-    /// Numbers of the device and the inode of the file that standard input is connected to. With them a file is
-    /// recognised that is given as an argument too.
+    /// Numbers of the device and the inode of the file that standard input is connected to. They show whether the same
+    /// file is also given as an argument.
     identity: Option<(u64, u64)>,
 }
 

@@ -78,7 +78,7 @@ fn rejects_are_counted_by_reason_then_field() {
 fn changes_and_warnings_are_listed_only_if_they_happened() {
     let tally = Tally { changed: vec![vec![0, 2], vec![3, 0], vec![0, 0]], warned: vec![5, 6] };
     assert_eq!(changes(from_ref(&tally), &[spec()]), [count("null_marker", "a", 2), count("trim", "b", 3)]);
-    // In the tally, only rules that warn have counts. They are in the order of the spec.
+    // In the tally, only rules that warn have counts. The counts are in the order of the spec.
     assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("mild", "b", 5), count("milder", "a", 6)]);
     let tally = Tally { warned: vec![0, 1], ..Tally::default() };
     assert_eq!(warnings(from_ref(&tally), &[spec()]), [count("milder", "a", 1)]);
@@ -149,10 +149,10 @@ fn a_load_shows_counts_rejects_changes_warnings_and_notes() {
         "    of which replaced            5",
         "  already present               20",
         "  duplicates                    10",
-        "  conflicts, kept                8",
+        "  conflicts, not kept            8",
         "  rejected                      12",
-        "  the counts are estimates, because a reply was lost or a process was killed: 3 records may have been written or already \
-         present, 4 may be duplicates or conflicts",
+        "  the counts are estimates, because a reply was lost or a process was killed: 3 records were either written or already \
+         present, 4 are either duplicates or conflicts",
         "  rejected, by reason",
         "    missing               a                             12",
         "  rejects are in    a.rejects.csv",

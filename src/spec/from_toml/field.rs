@@ -51,8 +51,8 @@ const RULES: &[Rule] = &[
 ];
 
 /// Reads all fields of a document. A field without its own `null_markers` uses those of `shared`. A field without
-/// `column` is read from the column with the field's name. For a field of a repeating group, only the part of its name
-/// inside the group's item counts.
+/// `column` is read from the column with the field's name. For a field of a repeating group, that is its name inside an
+/// item: the field `names.family` of the group `names` is read from `family`.
 pub(super) fn read_all(
     document: &Table<'_>,
     tables: &[Table<'_>],
@@ -214,7 +214,7 @@ fn check_list(table: &Table<'_>, key: &str, texts: &[&str], remedy: &str) -> Res
             return Err(table.wrong(key, format!("`{text}` is empty or has white space around it"), remedy));
         }
         if texts[..index].iter().any(|earlier| same_spelling(earlier, text)) {
-            return Err(table.wrong(key, format!("`{text}` is listed twice, apart from letter case"), "list it once"));
+            return Err(table.wrong(key, format!("`{text}` is listed twice (letter case is ignored)"), "list it once"));
         }
     }
     Ok(())

@@ -60,8 +60,8 @@ fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that no other kind of document has the same name, the same collection, or a column with the same array, and
-/// that no column of one kind is an alias in another.
+/// Checks that no other kind of document has the same name or the same collection. Also checks that no other kind reads
+/// the column of an array of this kind, and that no column of one kind is an alias in another.
 fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     if earlier.iter().any(|other| other.name == kind.name) {
         return Err(table.wrong("name", "another document has this name", "give each a different name"));
@@ -146,7 +146,7 @@ fn collection(root: &Table<'_>, dataset: &str) -> Result<String, SpecError> {
         "" => "empty",
         _ if name.contains(['$', '\0']) => "a collection's name cannot contain `$` or NUL",
         _ if name.starts_with("system.") => "names that begin with `system.` are reserved for the server",
-        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are reserved for the ledger",
+        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are reserved for Medlift",
         _ if name.starts_with('.') || name.ends_with('.') => "a collection's name cannot begin or end with a dot",
         _ => return Ok(name.to_owned()),
     };

@@ -1,5 +1,5 @@
-//! Checks the names of fields, groups and columns. MongoDB must allow a field's name in a document. A column's name
-//! must mean one column of the header only.
+//! Checks the names of fields, groups and columns. MongoDB must allow a field's name in a document. Two fields of one
+//! kind of document must not have the same column.
 
 use std::collections::HashMap;
 
@@ -143,7 +143,8 @@ fn check_name(name: &str, arrays: usize, groups: &[Group], table: &Table<'_>) ->
 }
 
 /// Checks that no name is used twice, that no name is both a value and a document, and that the fields of one nested
-/// document follow each other. Returns the dotted names of the nested documents.
+/// document follow each other. Returns the dotted name of each nested document, with the index of the last field inside
+/// it.
 fn check_paths<'f>(fields: &'f [Field], tables: &[Table<'_>]) -> Result<HashMap<&'f str, usize>, SpecError> {
     let mut leaves: HashMap<&str, usize> = HashMap::new();
     let mut documents: HashMap<&str, usize> = HashMap::new();

@@ -175,8 +175,7 @@ pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// Reads a TOML number exactly. Returns `None` for a NaN, and for a number that is too large or too small for every
-/// type of field.
+/// Reads a TOML number exactly. Returns `None` for a NaN, and for a number that [`Decimal::from_toml`] refuses.
 fn bound(value: &DeValue<'_>) -> Option<Bound> {
     let number = match value {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
