@@ -75,7 +75,8 @@ impl Inputs {
         run("encoding documents", Command::new(&self.dump).arg(csv).arg(&path)).map(|()| path)
     }
 
-    /// The built-in spec without its indexes, because the floor builds none either.
+    /// Writes the built-in spec without its indexes to a file, and returns the path. A load with this spec can be
+    /// compared with the floor, which builds no indexes.
     pub(crate) fn plain_spec(&self) -> Result<PathBuf> {
         let source = root().join("specs/admissions.toml");
         let text = fs::read_to_string(&source).doing(|| format!("reading {}", source.display()))?;

@@ -10,6 +10,7 @@ use crate::spec::{Index, Spec};
 /// Maximum number of commands that build indexes at the same time. The server's default for
 /// `maxNumActiveUserIndexBuilds` is the same, so further commands would wait.
 const INDEX_BUILDS_MAX: usize = 3;
+
 /// Builds the missing indexes of the spec. Returns when the server lists all of them as ready. If other clients are
 /// building indexes, waits for them and calls `waiting` with a message.
 pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {

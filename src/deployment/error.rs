@@ -25,7 +25,9 @@ pub enum DeploymentError {
         collection: String,
     },
     /// An index of the spec conflicts with an existing index of the collection.
-    #[error("cannot build the index `{index}` of {collection}: it has {clash}; drop that index, or change the spec")]
+    #[error(
+        "cannot build the index `{index}` of {collection}: the collection has {clash}; drop that index, or change the spec"
+    )]
     IndexClash {
         /// The name of the spec's index.
         index: String,

@@ -11,7 +11,7 @@ use bson::{Bson, Document, doc};
 use crate::server::{Failure, ServerError, Target, pause};
 use crate::spec::Index;
 
-/// Maximum wait for index builds that other clients started. An index build on a billion documents takes hours.
+/// Maximum wait for index builds. An index build on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
 
 /// The server's error code for a collection that does not exist.
@@ -42,8 +42,8 @@ pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
     Ok(batch.map_or_else(|_| Listed::default(), |batch| listed(batch.iter().filter_map(Bson::as_document))))
 }
 
-/// Divides the server's list. An index that is being built is listed as `{ spec: …, buildUUID: … }`, or has the field
-/// `indexBuildInfo`.
+/// Separates the indexes in the server's list: those that are ready, and those that are still being built. An index
+/// that is being built is listed as `{ spec: …, buildUUID: … }`, or has the field `indexBuildInfo`.
 fn listed<'a>(entries: impl Iterator<Item = &'a Document>) -> Listed {
     let mut listed = Listed::default();
     for entry in entries {

@@ -18,7 +18,7 @@ use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look, Repetition};
 
 /// Maximum length of a pattern on the server, in bytes (`BSONRegEx` in MongoDB's `matcher/expression_leaf.cpp`).
 const PATTERN_BYTES_MAX: usize = 32_764;
-/// Maximum count of a repetition (`pcrelimits`).
+/// Maximum count in a repetition (`pcrelimits`). `a{0,65536}` exceeds it.
 const COUNT_MAX: u32 = 65_535;
 /// Maximum estimated size of a compiled pattern, in bytes. PCRE permits 64 KiB (`pcrelimits`). This limit is lower,
 /// because the sizes are estimates.
@@ -29,7 +29,8 @@ const NESTING_MAX: u32 = 200;
 const GROUPS_MAX: u32 = 1000;
 /// Maximum number of steps for a text. PCRE gives up after 10,000,000 calls of its matching function.
 const STEPS_MAX: u64 = 100_000;
-/// Maximum number of repetitions of a group. PCRE stores each one on a stack of 32 KiB.
+/// Maximum number of repetitions of a group, if the next character does not show whether to repeat once more (see
+/// [`Writer`]). PCRE stores each repetition on a stack of 32 KiB.
 const ROUNDS_MAX: u64 = 200;
 
 /// The reason why the server does not check a pattern.
@@ -37,7 +38,7 @@ const ROUNDS_MAX: u64 = 200;
 pub(super) enum Unchecked {
     /// The pattern contains a word boundary, or an anchor for the start or end of a line.
     Boundary,
-    /// The pattern contains a count that PCRE does not allow.
+    /// A repetition in the pattern has a count that PCRE does not allow, for example `a{0,70000}`.
     Count,
     /// The pattern, or its compiled form, is longer than the server accepts.
     Long,
@@ -55,7 +56,7 @@ impl fmt::Display for Unchecked {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str(match self {
             Self::Boundary => "word boundaries and line anchors have another meaning on the server",
-            Self::Count => "the server permits no count above 65535",
+            Self::Count => "a repetition in it has a count above 65535, the server's limit",
             Self::Long => "it is too long for the server when its character classes are expanded",
             Self::Groups => "it has too many groups for the server",
             Self::NoLength => "the server could give up on a long text; set a maximum with `length`",
@@ -474,7 +475,7 @@ mod tests {
     fn every_reason_has_its_message() {
         let words = [
             (Unchecked::Boundary, "word boundaries"),
-            (Unchecked::Count, "no count above 65535"),
+            (Unchecked::Count, "a count above 65535"),
             (Unchecked::Long, "too long for the server"),
             (Unchecked::Groups, "too many groups"),
             (Unchecked::NoLength, "set a maximum with `length`"),

@@ -136,7 +136,7 @@ fn constrain(schema: &mut Document, field: &Field) {
     }
 }
 
-/// Returns the smallest and the largest value of a range, in the field's own type.
+/// Returns the smallest and the largest value of a range as BSON numbers. `None` if the range has no such limit.
 fn bounds(range: Option<Range>) -> (Option<Bson>, Option<Bson>) {
     match range {
         None => (None, None),

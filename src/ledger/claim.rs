@@ -39,7 +39,7 @@ impl Claim {
     /// Takes the lease of the load with this key. Returns the present lease if another process has it.
     ///
     /// # Errors
-    /// If the server cannot be reached.
+    /// If the server cannot be reached, or the lease document cannot be read.
     pub async fn take(ledger: &Ledger, key: &str) -> Result<Result<Self, Held>, LedgerError> {
         let asked = since_boot();
         let fence = match ledger.take_lease(key).await? {

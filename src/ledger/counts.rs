@@ -1,4 +1,5 @@
-//! Counts the outcomes of the rows of a load. Every row that was read has exactly one outcome.
+//! Counts the outcomes of the rows of a load. If the rows give several kinds of documents, each kind has its own
+//! counts. In the counts of one kind, every row that was read has exactly one outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,22 +9,26 @@ use serde::{Deserialize, Serialize};
 pub struct Counts {
     /// Rows that were read.
     pub read: u64,
-    /// Documents that were written and are durable at a majority.
+    /// Documents that were written and are durable at a majority. Still counted if a later record of this load replaced
+    /// them.
     pub written: u64,
-    /// Written documents that replaced other content with the same `_id`. Part of `written`.
+    /// Written documents that replaced other content from before this load. Part of `written`.
     pub replaced: u64,
-    /// Records whose content was already stored before this load.
+    /// Records whose content was already stored before this load. See `in_doubt`.
     pub already_present: u64,
-    /// Records whose content occurred earlier in the same load.
+    /// Records with the same `_id` and content as an earlier record of this load.
     pub duplicates: u64,
     /// Rows that were refused by cleaning, by the spec's conflict rule or by the server.
     pub rejected: u64,
-    /// Rows that the server refused; the collection does not contain them. Part of `rejected`.
+    /// Rows whose document the server refused. Also rows with the same `_id` as such a document, if that document was
+    /// sent in their place. Part of `rejected`.
     pub refused_by_server: u64,
     /// Rows that the spec's conflict rule refused; the collection contains other content under their `_id`s. Part of
     /// `rejected`.
     pub refused_for_conflict: u64,
-    /// Records that were not written because other content with the same `_id` was kept.
+    /// Records with the same `_id` as another document, but other content, that are not in `written` or `rejected`.
+    /// Either the other content was kept, or the record replaced the content of an earlier record of this load. The
+    /// spec and the mode of the load decide.
     pub conflicts: u64,
     /// Stored records of which it is not known whether this load wrote them, because a reply was lost or a process was
     /// killed.

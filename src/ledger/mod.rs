@@ -8,7 +8,8 @@
 //!
 //! - leases: which process may write a load, and until when
 //! - identities: the fields and the key from which the `_id`s of a collection are made
-//! - exceptions: the `_id`s of records that were refused or kept out
+//! - exceptions: the `_id`s of records that the server refused, or that were not written because other content is
+//!   stored under their `_id`
 //!
 //! The ledger contains no patient's values, and this module never reads the documents of the data.
 

@@ -26,7 +26,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Returns the owner that stands for the running process.
+    /// Describes the running process as an owner, with a new random id.
     pub fn this_process() -> Self {
         let process = std::process::id();
         Self {

@@ -12,7 +12,7 @@ use crate::spec::Spec;
 /// The ledger document of one load.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadDocument {
-    /// The load's id. If documents contain their lineage, it includes this id.
+    /// The load's id. The lineage of a document, if it has one, contains the id of its load.
     #[serde(rename = "_id")]
     pub id: Uuid,
     /// Equal for two loads of the same sources, with the same spec and options, into the same collections (see
@@ -71,7 +71,7 @@ pub struct TargetState {
     pub first_load: bool,
     /// The collection's UUID on the server; see [`LoadDocument::collection_uuid`].
     pub collection_uuid: Option<Uuid>,
-    /// The outcomes of the rows before the checkpoint, as the documents of this collection had them.
+    /// The outcomes of the rows before the checkpoint, counted for the documents of this collection.
     pub counts: Counts,
     /// The sum of the digests of the stored records; see [`LoadDocument::digest`].
     pub digest: String,
@@ -80,7 +80,7 @@ pub struct TargetState {
 }
 
 impl TargetState {
-    /// Makes the state of a collection into which nothing has been written.
+    /// Makes the state of a collection into which the load has not written anything yet.
     pub fn new(collection: &str) -> Self {
         Self {
             collection: collection.to_owned(),
@@ -101,7 +101,7 @@ impl LoadDocument {
         let key = Self::key(&collections, &spec.hash, &sources, &options);
         let mut targets = targets.into_iter();
         let TargetState { collection, first_load, collection_uuid, counts, digest, exceptions } =
-            targets.next().expect("a spec describes a document");
+            targets.next().expect("a spec must describe at least one kind of document");
         Self {
             id: Uuid::new(),
             key,
@@ -158,7 +158,8 @@ impl LoadDocument {
         self.further = targets.collect();
     }
 
-    /// Returns the key for the present sources of this load.
+    /// Computes the key again from `sources`. A load into an empty collection knows the hashes of its sources only
+    /// after its document was made: then `sources` is set, and `key` must follow.
     #[must_use]
     pub fn present_key(&self) -> String {
         let targets = self.targets();
@@ -197,7 +198,7 @@ struct LoadKey<'a> {
 /// different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
-    /// The server refused the record. It is missing, or an earlier record with the same `_id` is stored.
+    /// The server refused the record. Under its `_id`, nothing is stored, or other content that was stored before.
     pub refused: Vec<Id>,
     /// Other content was stored under the `_id` before the load, and was kept. This other content must still be stored.
     pub kept_out: Vec<Id>,
@@ -238,8 +239,8 @@ pub struct Options {
     pub reading: Reading,
 }
 
-/// The options that say how to read the sources of a load. Only those that the user gave. Detected settings are not
-/// part of the key, because the content of the sources determines them.
+/// The options that say how to read the sources of a load. Contains only options that the user gave. Detected settings
+/// are not part of the key, because the content of the sources determines them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reading {

@@ -35,7 +35,10 @@ pub enum LedgerError {
     #[error("the list of refused records is missing in the ledger; load again with --reload")]
     Incomplete,
     /// A lease document cannot be read, or other processes take the lease again and again.
-    #[error("the lease of this load cannot be read; see its document in `medlift_runs.leases`")]
+    #[error(
+        "the lease of this load cannot be read, or other processes take it again and again; see its document in \
+         `medlift_runs.leases`"
+    )]
     Unreadable,
     /// Another process has taken the load over: its fence is higher.
     #[error("another process has taken the load over")]
@@ -215,7 +218,8 @@ impl Ledger {
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
-    /// Returns true if another load was written after `load` began. Ignores loads whose documents were dropped.
+    /// Returns true if another load may have written to the collection after `load` began: its ledger document was
+    /// changed since then. Ignores loads whose documents were dropped.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -228,7 +232,7 @@ impl Ledger {
     }
 
     /// Returns true if a first load into the collection with this UUID did not complete. A first load is a load into an
-    /// empty collection.
+    /// empty collection. Also counts first loads whose ledger document contains no UUID.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -270,10 +274,12 @@ impl Ledger {
     /// Determines the identity of the collection, stores it and returns it. The caller must have the lease of the load
     /// with the key `key`.
     ///
-    /// - If the collection is empty and no other load into it is active, the identity is `wanted`.
-    /// - Otherwise, it is the identity in the ledger.
-    /// - If the ledger has none and the collection is not empty, it is the identity of the earlier loads.
-    /// - If there are no earlier loads, it is `wanted`.
+    /// The first of these rules that applies decides:
+    ///
+    /// 1. The collection is empty, and no other load into it is active: the identity is `wanted`.
+    /// 2. The ledger contains an identity of the collection: it is this identity.
+    /// 3. The collection is not empty, and the ledger contains earlier loads: it is the identity of these loads.
+    /// 4. In all other cases, the identity is `wanted`.
     ///
     /// Two loads may call this function at the same time. Each sees the other's lease. Each call also changes the
     /// document's revision, so a load cannot replace an identity that another load has just read.
@@ -317,8 +323,9 @@ impl Ledger {
         }
     }
 
-    /// Determines the identity of a collection whose loads are older than the identities in the ledger. Returns the
-    /// identity key of one of these loads. Returns `None` if one of them had the wanted key, or if there are no loads.
+    /// Determines the identity of a collection whose loads were made by a version of Medlift that did not store
+    /// identities. Returns the wanted fields with the identity key of one of these loads. Returns `None` if one of the
+    /// loads had the wanted key, or if there are no loads.
     async fn identity_of_loads(&self, wanted: &CollectionIdentity) -> Result<Option<CollectionIdentity>, LedgerError> {
         let mut filter = self.with_collection(Document::new());
         filter.insert("state", doc! { "$ne": "dropped" });
@@ -357,8 +364,8 @@ pub(super) fn is_duplicate_key(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == DUPLICATE_KEY)
 }
 
-/// Makes a filter for the document with this `_id`, unless it was last written with a higher fence. A load that lost its lease has a lower fence than
-/// the next owner, so its writes change nothing.
+/// Makes a filter for the document with this `_id`. The filter does not match if the document was last written with a
+/// higher fence. A process that lost its lease has a lower fence than the next owner, so its writes change nothing.
 fn admitting(id: Bson, fence: i64) -> Document {
     doc! { "_id": id, "fence": { "$lte": fence } }
 }

@@ -20,7 +20,7 @@ use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
 
 /// Reads, cleans and encodes the sources. Reports what a load into an empty collection would do. Writes the rejected
-/// rows to the file `rejects`, if it is given.
+/// rows to the file or directory `rejects`, if it is given.
 ///
 /// # Errors
 /// If a source cannot be read to its end, or the reject file cannot be written.

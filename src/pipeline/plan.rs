@@ -31,7 +31,8 @@ pub struct Plan {
     pub spec: Spec,
     /// The kinds of documents. Each row of a source gives one document of each kind.
     pub kinds: Vec<Spec>,
-    /// The secret key of the `_id`s, if the user gave one. With a key, an `_id` cannot be guessed from the content.
+    /// The secret key of the `_id`s, if the user gave one. Without the key, nobody can then compute an `_id` from the
+    /// content of its document.
     pub key: IdentityKey,
     /// The sources, in the order in which they are read.
     pub sources: Vec<SourcePlan>,
@@ -120,12 +121,12 @@ impl Plan {
         self.kinds.iter().map(move |kind| (kind, target.in_collection(collection(kind))))
     }
 
-    /// Returns the total size of all sources on disk, in bytes. `None` if one is standard input.
+    /// Returns the total size of all sources on disk, in bytes. `None` if one is standard input, a pipe or a device.
     pub fn size_bytes(&self) -> Option<u64> {
         self.sources.iter().map(|plan| plan.origin.size_bytes()).sum()
     }
 
-    /// Returns the estimated number of records in all sources. `u64::MAX` if one is standard input.
+    /// Returns the estimated number of records in all sources. `u64::MAX` if one is standard input, a pipe or a device.
     pub(super) fn records_guess(&self) -> u64 {
         let records = |plan: &SourcePlan| Some(plan.density.records(plan.origin.size_bytes()?));
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)

@@ -18,14 +18,15 @@ use crate::write::{Outcome, Refusal, Settled};
 pub(super) struct Account<'a> {
     plan: &'a Plan,
     pub(super) rejects: Rejects<'a>,
-    /// For each kind of document, the sum of the digests of all records of this load that the collection contains. `None`
-    /// after a record replaced an earlier one of the same load.
+    /// For each kind of document, the sum of the digests of all records of this load that the collection contains.
+    /// `None` after a record replaced an earlier record of the same load.
     digests: Vec<Option<Digest>>,
     /// Documents that the server or the conflict rule refused, counted in this process only.
     pub(super) refused: RejectCounts,
 }
 
-/// Counts, digests and reject lines after one more settled chunk, before the account takes them.
+/// The new counts, digests and reject lines after one more complete chunk. The account copies them after the reject
+/// files are written.
 struct Entries<'a> {
     plan: &'a Plan,
     settled: &'a [Settled],
@@ -36,12 +37,14 @@ struct Entries<'a> {
     lines: BTreeMap<usize, Vec<u8>>,
     /// Rows with a line in the reject file because a document of theirs was refused: block and row.
     refused_rows: HashSet<(u32, u32)>,
-    /// For each kind, the documents by block and row. Made when the first document is refused.
+    /// For each kind, the documents by block and row. Finds the other documents of a refused row. Filled when it is
+    /// needed for the first time.
     by_row: Option<Vec<HashMap<(u32, u32), Entry>>>,
 }
 
 impl<'a> Account<'a> {
-    /// Opens the reject files: one for each source, or the file that the user named.
+    /// Opens the reject files. `named` is the file or directory that the user named. Without it, each source has a
+    /// reject file beside it.
     ///
     /// # Errors
     /// The same as for [`Rejects::open`].
@@ -64,7 +67,8 @@ impl<'a> Account<'a> {
         Ok(resumed)
     }
 
-    /// Opens the reject files that a settled chunk needs. Returns true if the load has not written to one of them before.
+    /// Opens the reject files that a complete chunk needs. Returns true if the load has not written to one of them
+    /// before.
     ///
     /// # Errors
     /// The same as for [`Rejects::prepare`].
@@ -85,8 +89,9 @@ impl<'a> Account<'a> {
         Ok(is_new)
     }
 
-    /// Adds a settled chunk, with its documents of each kind, to the account and returns the load's next document. The reject files are on disk before this
-    /// returns. After an error the load's document is unchanged.
+    /// Adds a complete chunk to the account, and returns the next ledger document of the load. `settled` has one value
+    /// for each kind of document. When this function returns, the rejects of the chunk are on disk. `load` is not
+    /// changed.
     ///
     /// # Errors
     /// If a reject file cannot be written.
@@ -114,7 +119,7 @@ impl<'a> Account<'a> {
         Ok(after)
     }
 
-    /// Writes rejected rows of one source without a load, as a dry run does.
+    /// Writes rejected rows of one source to the reject file, in a dry run.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -180,8 +185,8 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Counts a document that is refused, and writes its row to the reject file. A row of which several documents are
-    /// refused is written once, with the reason of the first one.
+    /// Counts a refused document, and adds a line for its row. If several documents of a row are refused, only the
+    /// first one adds a line, with its reason.
     fn refuse(&mut self, kind: usize, entry: &Entry, refusal: Refusal) {
         let (reason, message) = refusal.explain();
         self.refused.add(reason, None);
@@ -206,9 +211,9 @@ impl<'a> Entries<'a> {
         self.add_line(&row);
     }
 
-    /// Makes the cells of a row again from its documents, in the source's columns and date formats. The row's own bytes
-    /// are no longer in memory, except for the cells that the kinds read by different rules: no text of one document is
-    /// right for all of them.
+    /// Makes the cells of a row again from its documents, in the source's columns and date formats, because the row's
+    /// own text is no longer in memory. Exception: if several kinds read a cell by different rules, the text of one
+    /// document can be wrong for another. The original text of such cells was stored.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         let mut cells = vec![Vec::new(); layout.header.len()];
@@ -246,14 +251,14 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The entries whose documents were refused.
+/// Returns the entries whose documents were refused.
 fn refused_entries(settled: &Settled) -> impl Iterator<Item = &Entry> {
     let outcomes = settled.chunk.entries.iter().zip(&settled.outcomes);
     let refused = outcomes.filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).map(|(entry, _)| entry);
     settled.losers.refused.iter().map(|(entry, _)| entry).chain(refused)
 }
 
-/// The documents of one kind in a chunk, by block and row.
+/// Returns the documents of one kind in a chunk, by block and row.
 fn documents_by_row(settled: &Settled) -> HashMap<(u32, u32), Entry> {
     let all = settled.chunk.entries.iter().chain(settled.chunk.groups.values().flatten());
     all.map(|entry| ((entry.block, entry.row), *entry)).collect()

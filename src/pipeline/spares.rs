@@ -6,14 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
-/// Smaller buffers are not reused. A chunk may contain many of them, for example if the sources are small files.
+/// Minimum size of a buffer that is reused, in bytes. A chunk may contain very many smaller buffers, for example if the
+/// sources are small files.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
 /// Blocks have slightly different lengths. Capacities are rounded up to a multiple of this number, so that the memory
 /// of one block is large enough for another.
 const ROOM_STEP: usize = 1 << 18;
 
-/// Larger buffers are freed. A buffer becomes that large if a block contains one very long row.
+/// Maximum size of a buffer that is reused, in bytes. A buffer becomes larger only if a block contains a very long row.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// Buffers that can be reused. Their number never exceeds the largest number that was in use at the same time.

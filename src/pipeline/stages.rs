@@ -22,7 +22,7 @@ use crate::spec::Spec;
 /// field names, types and lengths.
 const GROWTH: usize = 3;
 
-/// Maximum number of blocks that wait between two stages. Does not depend on the number of workers.
+/// Maximum number of blocks that wait between two stages, even if there are many workers.
 const WAITING_MAX: usize = 4;
 
 /// A request to stop. All threads share it.
@@ -60,10 +60,11 @@ impl Stages<'_> {
     /// `spares`.
     ///
     /// # Errors
-    /// If `take` fails, its error. Otherwise the error of a reader. All threads have ended when this function returns.
+    /// If `take` fails, its error. Otherwise the error of a reader, or an error if no thread can be started. All
+    /// threads have ended when this function returns.
     pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
         thread::scope(|scope| {
-            // Enough blocks to keep all threads busy, but few enough to limit the memory.
+            // This many blocks keep all threads busy. More blocks would only need more memory.
             let waiting_max = (self.workers + 1).min(WAITING_MAX);
             let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);
@@ -190,7 +191,8 @@ pub struct Bench {
     run: Option<[u8; 16]>,
     parser: Parser,
     cells: Cells,
-    /// The cells that several kinds read by different rules.
+    /// Indexes of the cells that several kinds of documents read by different rules. Their original texts are stored,
+    /// because a reject file needs them.
     contested: Arc<[usize]>,
     kinds: Vec<KindBench>,
 }
@@ -264,7 +266,7 @@ impl Bench {
         encoded
     }
 
-    /// Computes the `_id`s of the documents that were written since the last call.
+    /// Computes the `_id`s and digests of the documents that were encoded since the last call.
     fn name(&mut self, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds.iter_mut().zip(&mut encoded.kinds) {
             let names = bench.encoder.name_all(&mut kind.documents);
@@ -331,7 +333,8 @@ impl KindBench {
         Ok(())
     }
 
-    /// Changes a reject's field index: counts it among the fields of all kinds, not of this kind.
+    /// Converts a reject's field index: it was a position in the fields of this kind, and becomes a position in the
+    /// fields of all kinds together.
     fn among_all(&self, reject: Reject) -> Reject {
         Reject { field: reject.field.map(|field| self.first_field + field), ..reject }
     }

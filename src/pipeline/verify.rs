@@ -85,7 +85,8 @@ pub async fn verify(
 }
 
 /// Fails if the ledger says that the collection's `_id`s were made with other identity fields or another key. Every
-/// record would then be reported as missing. Succeeds if the user has no permission to read the ledger.
+/// record would then be reported as missing. Succeeds if the collection is empty, or if the user has no permission to
+/// read the ledger.
 async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Result<(), Error> {
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     match ledger.identity().await {
@@ -121,7 +122,7 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: us
     Ok(())
 }
 
-/// Reads the sources again. Finds the documents that differ from the stored ones, to name the fields that differ.
+/// Reads the sources again, and copies the documents in the list `wanted`. The fields that differ are then named.
 fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
     encode_alone(plan, interrupt, &Progress::default(), |block| {
         let documents = &block.kinds[kind];
@@ -137,7 +138,7 @@ fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) ->
 
 pub(super) fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
     if interrupt.is_asked() {
-        Err(Error::Stopped("interrupted before all sources were read; the verification is not complete".into()))
+        Err(Error::Stopped("interrupted before all sources were read, so there is no result".into()))
     } else {
         Ok(())
     }

@@ -105,7 +105,7 @@ pub struct Target {
     pub database: String,
     /// The collection for the data.
     pub collection: String,
-    /// Hosts and ports as the user gave them, for messages.
+    /// Hosts and ports, for messages.
     pub address: String,
     /// The name of the user who signed in, if any.
     pub user: Option<String>,

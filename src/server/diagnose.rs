@@ -1,10 +1,11 @@
 //! Opens a connection, and finds the cause if that fails.
 //!
 //! The driver reports most failures as "no server found in time". The failures of its monitors, the heartbeats, are
-//! more precise. If they are not sufficient, a second connection without sign-in is made:
+//! more precise. If they are not sufficient, a second connection without sign-in is made, for one of these purposes:
 //!
-//! - with TLS if the first had none, and without TLS if the first had it
-//! - or to ask which databases have the user (with `saslSupportedMechs` in the command `hello`)
+//! - to try TLS if the first connection had none, and no TLS if it had TLS
+//! - to query the name of the server's replica set
+//! - to query which databases have the user (with `saslSupportedMechs` in the command `hello`)
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -141,7 +142,7 @@ async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOpti
     }
 }
 
-/// Finds the cause if servers answer, but none is the primary.
+/// Finds the cause if servers answer, but no primary can be reached.
 async fn no_primary(heartbeats: &Heartbeats, options: &ClientOptions) -> Failure {
     let Some(asked) = &options.repl_set_name else { return heartbeats.verdict() };
     match hello(probe_options(options), doc! { "hello": 1 }).await {

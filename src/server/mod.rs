@@ -51,7 +51,7 @@ pub enum ServerError {
     EnvFile {
         /// The path of the file.
         path: PathBuf,
-        /// The problem.
+        /// What is wrong. Never quotes a value from the file, because it may be a password.
         problem: String,
     },
     /// The file that a `…_FILE` variable names cannot be read.
@@ -61,7 +61,7 @@ pub enum ServerError {
     SecretFile {
         /// The variable. Its value is not shown, because by mistake it may be the secret itself.
         variable: String,
-        /// The problem.
+        /// Why the operating system could not read the file.
         problem: String,
     },
     /// A secret is given both in a variable and in a file.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Failure;
 
-/// Maximum number of attempts. Ten attempts, with the pauses between them, take at least 21 seconds. That is longer
-/// than the election of a primary.
+/// Maximum number of attempts. The pauses between ten attempts take 21 seconds together. The election of a new primary
+/// usually takes less time.
 pub const ATTEMPTS_MAX: u32 = 10;
 
 /// Returns the pause after a call has failed `failures` times: 100 ms after the first failure, then twice as long each

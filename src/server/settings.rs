@@ -61,7 +61,7 @@ impl Account {
         }
     }
 
-    /// Returns the user's name if its variable is not set, as in the template of `.env`.
+    /// Returns the user's name for the case that its variable is not set. The template of `.env` has the same names.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",
@@ -113,7 +113,7 @@ impl Settings {
         Ok(None)
     }
 
-    /// Returns the files from which the settings are read: `.env` and the files with secrets.
+    /// Returns the path of `.env`, and the paths in all variables whose names end with `_FILE`.
     pub fn files(&self) -> Vec<PathBuf> {
         let secrets = [&self.environment, &self.file].into_iter().flatten();
         let secrets = secrets.filter(|(name, value)| name.ends_with("_FILE") && !value.is_empty());
@@ -126,7 +126,7 @@ impl Settings {
         self.get(account.user_variable()).unwrap_or(account.default_name())
     }
 
-    /// Returns the name and password of an account. `None` if neither is set.
+    /// Returns the name and password of an account. `None` if no password is set. Fails if only the name is set.
     pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, ServerError> {
         let (user, password) = (account.user_variable(), account.password_variable());
         match self.secret(password)? {

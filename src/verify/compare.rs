@@ -44,9 +44,9 @@ impl Options {
 
 /// Compares a collection with the documents that its sources give.
 ///
-/// The scan is not a snapshot: if a document changes during the scan, its state when its range was read counts. Must
-/// run in a Tokio runtime. The scans stop if the future is dropped. The memory is that of `expected`, and for each
-/// cursor one reply of the server and a buffer of 8 MiB.
+/// The comparison is not a snapshot. If a document changes meanwhile, the state that the cursor returned is compared.
+/// The function must run in a Tokio runtime. The cursors are closed if the future is dropped. Memory is needed for
+/// `expected` and, for each cursor, for one reply of the server and a buffer of 8 MiB.
 pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
     let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
     let mut parts: Vec<Option<Verification>> = waiting.iter().map(|_| None).collect();
@@ -145,7 +145,7 @@ impl<'a> Join<'a> {
         Ok(join)
     }
 
-    /// Moves to the next expected document and returns the present one.
+    /// Returns the document in `next`. Reads the expected document after it into `next`, and counts that one.
     fn advance(&mut self) -> Result<Option<ExpectedDocument>, VerifyError> {
         let next = self.expected.as_mut().and_then(Iterator::next).transpose()?;
         if let Some(document) = &next {
@@ -225,8 +225,8 @@ impl<'a> Join<'a> {
     }
 }
 
-/// Describes an `_id` that Medlift did not make. Does not show its value, because that may be a patient's name or
-/// number. Shows an `ObjectId`, because that cannot be a name.
+/// Describes an `_id` that Medlift did not make. Unless the user requested values, returns only the BSON type, because
+/// the value may be a patient's name or number. An `ObjectId` is always shown, because it cannot be a name.
 fn foreign_id(document: &[u8], show_values: bool) -> String {
     let id = RawDocument::from_bytes(document).ok().and_then(|document| document.get("_id").ok().flatten());
     match id {

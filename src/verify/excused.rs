@@ -1,15 +1,16 @@
-//! The records that the verification of a load excuses: they may be missing or different. The ledger lists their
-//! `_id`s, because the server refused them, or because other content was kept under their `_id`s. They are in memory,
-//! or in a temporary file if there are many.
+//! The records that the verification of a load excuses: these records may be missing or different. The ledger lists
+//! their `_id`s, because the server refused them, or because other content was kept under their `_id`s. The list is in
+//! memory, or in a temporary file if it is long.
 
 use super::report::Kind;
 use crate::encode::{Digest, Id};
 use crate::ledger::Exceptions;
 use crate::spill::{Merge, Sorted, Sorter, SpillError, SpilledEntry};
 
-/// Marks a refused record, in the field `source` of its entry.
+/// Value of [`SpilledEntry::source`] for a record that the server refused. An excused record needs no index of a
+/// source. So the field contains the reason instead: `REFUSED` or [`KEPT_OUT`].
 const REFUSED: u32 = 0;
-/// Marks a record that was kept out by other content, in the field `source` of its entry.
+/// Value of [`SpilledEntry::source`] for a record that was not written because other content has its `_id`.
 const KEPT_OUT: u32 = 1;
 
 /// Collects the exceptions of a load, to sort them.
@@ -28,7 +29,7 @@ pub(super) struct ExcusedRange {
 }
 
 impl Excuses {
-    /// Makes an empty collection. Keeps `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
+    /// Makes an empty list. Stores up to `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
     /// for each record.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))

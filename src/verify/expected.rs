@@ -14,7 +14,7 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 pub struct Expectation(Sorter);
 
 impl Expectation {
-    /// Makes an empty collection. Keeps `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
+    /// Makes an empty list. Stores up to `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
     /// for each record.
     pub fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
@@ -63,9 +63,9 @@ pub struct ExpectedDocument {
     pub digest: Digest,
     /// Source and row of the records with this content. At most [`ROWS_LISTED_MAX`].
     pub rows: Vec<(u32, u64)>,
-    /// Number of further records with the same content.
+    /// Number of records with the same `_id` and the content that was expected up to their row.
     pub duplicates: u64,
-    /// Number of records with the same `_id` and other content, which lost the conflict.
+    /// Number of records with the same `_id`, but other content than the one that was expected up to their row.
     pub conflicts: u64,
 }
 

@@ -13,7 +13,8 @@ use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ, valu
 /// fields.
 const WANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The expected documents of the listed differences. They are searched in the sources.
+/// A list of expected documents that are searched in the sources, by `_id` and digest. It contains the documents that
+/// differ in the collection, if their differing fields are not named yet.
 #[derive(Debug, Default)]
 pub struct Wanted {
     open: HashMap<Id, Digest>,
@@ -22,8 +23,8 @@ pub struct Wanted {
 }
 
 impl Verification {
-    /// Returns the expected documents whose differing fields are not known. Call [`offer`](Wanted::offer) with the
-    /// documents of the sources, then [`name_fields`].
+    /// Returns the list of the expected documents to search in the sources: those of the listed differences that do not
+    /// name their fields yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call [`name_fields`].
     pub fn wanted(&self) -> Wanted {
         let unnamed = self.listed.iter().filter(|difference| difference.fields.is_empty());
         Wanted { open: unnamed.filter_map(|difference| difference.wanted).collect(), ..Wanted::default() }
@@ -36,7 +37,8 @@ impl Wanted {
         self.open.is_empty()
     }
 
-    /// Stores a copy of `document` if it is one of the expected documents.
+    /// Stores a copy of `document` if the list contains it. If the copies would exceed 64 MiB, only notes that the
+    /// document was found.
     pub fn offer(&mut self, encoded: &Encoded, document: &[u8]) {
         if self.open.get(&encoded.id) != Some(&encoded.digest) {
             return;

@@ -9,15 +9,15 @@ use crate::encode::{Digest, Id};
 pub struct Verification {
     /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records whose `_id` and content an earlier record already had.
+    /// Records that repeat an `_id`, with the content that was expected up to their row.
     pub duplicates: u64,
-    /// Records that are not expected, because another record with the same `_id` won the conflict.
+    /// Records that repeat an `_id`, with other content. The spec decides which of the two contents is expected.
     pub conflicts: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,
     /// Documents in the collection.
     pub found: u64,
-    /// Expected documents that are stored with exactly the same bytes.
+    /// Expected documents that are stored with the same content, according to their digests.
     pub equal: u64,
     /// Expected documents that are not in the collection.
     pub missing: u64,
@@ -50,16 +50,16 @@ pub struct Verification {
 pub struct Difference {
     /// The kind of difference.
     pub kind: Kind,
-    /// The document's `_id`. A UUID or an `ObjectId` is shown. Of any other `_id` only the BSON type is shown, because
-    /// its value may be a patient's name or number. If the user requested values, every `_id` is shown, as canonical
-    /// extended JSON.
+    /// The document's `_id`. Medlift's `_id`s are shown as UUIDs, and an `ObjectId` is shown too. Of any other `_id`
+    /// only the BSON type is shown, because its value may be a patient's name or number. If the user requested values,
+    /// all `_id`s that are not Medlift's are shown as canonical extended JSON.
     #[serde(rename = "_id")]
     pub id: String,
-    /// The rows whose document is expected. At most ten.
+    /// The rows that give the expected document, at most ten. Empty for an extra document.
     pub rows: Vec<RowOfSource>,
     /// The fields that differ. Empty until [`name_fields`](super::name_fields) has found them.
     pub fields: Vec<DifferingField>,
-    /// The expected document's `_id` and digest, to find the document again in the sources.
+    /// The `_id` and digest of the expected document, to find it again in the sources. Only for [`Kind::Different`].
     #[serde(skip)]
     pub(super) wanted: Option<(Id, Digest)>,
 }
@@ -158,7 +158,7 @@ fn as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Er
 mod tests {
     use super::*;
 
-    /// Makes a result in which each count is another power of ten, multiplied by `times`.
+    /// Makes a result in which each count (except `others`) is another power of ten, multiplied by `times`.
     fn counted(times: u64, listed: Vec<Difference>) -> Verification {
         Verification {
             records: times,

@@ -36,8 +36,8 @@ pub struct Comparison {
 pub struct Compared {
     /// One verdict for each record, in the order of the batch.
     pub verdicts: Vec<Verdict>,
-    /// Digests of stored content. Only for records whose stored content differs and whose `_id` several records of
-    /// their chunk have.
+    /// Digests of documents in the collection, each with the record that has the same `_id`. Contains only documents
+    /// that differ from the record, and only if several records of the chunk have the `_id`.
     pub stored: Vec<(Member, Digest)>,
 }
 
@@ -87,7 +87,8 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// Writes to `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection string.
+    /// Makes a value that sends bulk commands for `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection
+    /// string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
         Self { documents: database.collection(collection), database, wtimeout_ms, guard: None }
     }

@@ -8,9 +8,9 @@ use crate::spec::OnConflict;
 /// The outcomes of the losers: the records of a group that were not sent.
 #[derive(Debug, Default)]
 pub struct Losers {
-    /// Losers whose content is stored when their turn comes, in source order.
+    /// Losers whose content equals the content that is stored before them, if the group is written in source order.
     pub duplicates: u64,
-    /// Losers whose content differs from the content that is stored when their turn comes.
+    /// Losers whose content differs from the content that is stored before them, unless the spec says to reject them.
     pub conflicts: u64,
     /// Losers for the reject file. Either their content differs from the stored content and the spec says to reject, or
     /// the server refused the winner of their group.
@@ -19,7 +19,7 @@ pub struct Losers {
 
 impl Losers {
     /// Counts a group in source order. `stored` is the content that an earlier chunk of this load wrote under the same
-    /// `_id`. If it is `None`, the first record of the group is the one that is written.
+    /// `_id`. If `stored` is `None`, the first record of the group is the first to be written, so it is not a loser.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;

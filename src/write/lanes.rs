@@ -14,8 +14,8 @@ use super::writer::{Settled, WriteError, Writer};
 /// complete, calls `settle` with one `Settled` for each kind, while other chunks are still written.
 ///
 /// # Errors
-/// If a batch cannot be written after all attempts, or if `settle` fails. Chunks that are already committed stay
-/// committed.
+/// If a batch cannot be written, if the temporary file with the `_id`s of the load cannot be used, or if `settle`
+/// fails. Chunks that are already committed stay committed.
 pub async fn write_all<E: From<WriteError>>(
     writers: &mut [Writer],
     mut chunks: mpsc::Receiver<Chunk>,

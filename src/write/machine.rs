@@ -112,7 +112,8 @@ pub struct Doubts {
 /// are divided among the concurrent commands. The load then does not wait long for one last, large command.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
-/// If more than one new record in 20 is already stored, the machine reads before it inserts, because that is cheaper.
+/// If more than one new record in 20 of a batch was already stored, the machine reads the next batches before it
+/// inserts them, because that is cheaper.
 const LOOK_SHARE: usize = 20;
 
 /// The writer's state machine. See the [module](self).
@@ -370,8 +371,12 @@ impl Machine {
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }
 
-    /// Makes the next batch. If all new records of the first chunk have their outcomes, begins with the records of that
-    /// chunk that must be compared with stored documents. Otherwise uses the next records of the sweep.
+    /// Makes the next batch, or returns `None` if no records are left.
+    ///
+    /// A record whose `_id` occurred in an earlier chunk is compared with the stored document. That is possible only if
+    /// all new records of the first chunk have their outcomes. The batch then contains only such records of the first
+    /// chunk. If there are none, or if new records still have no outcome, the batch contains the next new records in
+    /// the order of the sweep.
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {

@@ -11,21 +11,23 @@ pub enum Outcome {
     Pending,
     /// The record was inserted, and is durable at a majority of the replica set's members.
     Written,
-    /// The same content was stored before this load.
+    /// The same content was already stored, although the `_id` occurs for the first time in this load. Usually an
+    /// earlier load stored it.
     Present,
-    /// This load had already stored the same content.
+    /// The `_id` occurred earlier in this load, and the same content is stored.
     Duplicate,
-    /// The record replaced other content that was stored before this load.
+    /// The record replaced or changed other content. The `_id` occurs for the first time in this load.
     Replaced,
-    /// The record replaced other content that this load had stored.
+    /// The record replaced or changed other content. The `_id` occurred earlier in this load.
     ReplacedOwn,
-    /// Not written: other content is stored under the same `_id`, and the spec says to keep it.
+    /// Not written: other content is stored under the same `_id`, and the spec says to keep it. `Losers::beside` (in
+    /// `group`) describes one more case.
     Conflict,
     /// Not written to the collection, but to the reject file.
     Refused(Refusal),
 }
 
-/// Why a record is not in the collection.
+/// Why a record is in the reject file instead of the collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Other content is stored under the record's `_id`, and the spec says to reject the record.

@@ -14,18 +14,19 @@ use std::os::unix::fs::FileExt;
 use super::machine::Earlier;
 use crate::encode::{Digest, Entry, Id};
 
-/// Most words of the filter: 32 MiB. With 20 million records, about one lookup in a hundred is then unnecessary.
+/// Maximum number of 64-bit words in the filter (32 MiB). With 20 million records, the filter then cannot exclude about
+/// one new record in a hundred, and that record is looked up unnecessarily.
 const FILTER_WORDS_MAX: usize = 1 << 22;
-/// Bits of the filter for each record, as long as the bound above allows.
+/// Bits of the filter for each expected record, unless the filter has its maximum size.
 const BITS_PER_RECORD: u64 = 24;
 const WORDS_PER_BLOCK: usize = 8;
-/// Records between two fences: a page is 4 KiB.
+/// Number of records in a page of 4 KiB. A lookup reads one page of a file.
 const PAGE_RECORDS: usize = 128;
-/// An `_id` and a digest.
+/// Size of an `_id` and a digest.
 const RECORD_BYTES: usize = 32;
-/// So many files of one level are merged into one file of the next level.
+/// Number of files of one level that are merged into one file of the next level.
 const MERGED_AT_ONCE: usize = 8;
-/// Records that a merge reads at once from each file, and writes at once.
+/// Number of records in the buffer of each file that a merge reads or writes.
 const BUFFER_RECORDS: usize = 1 << 12;
 
 /// The data kept for each record.
@@ -41,6 +42,7 @@ pub(super) struct Seen {
     /// A set bit means "not seen". The filter starts with ones, because zeroed memory is mapped to the kernel's single
     /// zero page: the first write to each page would then interrupt the other cores.
     filter: Vec<u64>,
+    /// The records of the last chunk. The next call of `note` moves them to a file.
     latest: Vec<Record>,
     /// Files with earlier chunks, those that were merged most often first.
     segments: Vec<Segment>,
@@ -54,20 +56,21 @@ struct Segment {
     len: usize,
     /// The first `_id` of each page.
     fences: Vec<Id>,
-    /// How often its records were merged.
+    /// How many times the records of this file were merged.
     level: u32,
 }
 
 impl Seen {
-    /// An empty memory. More records than `records_guess` make it slower, never wrong.
+    /// Makes an empty memory for about `records_guess` records. With more records, lookups are slower but still exact.
     pub(super) fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
         let words = words.next_multiple_of(WORDS_PER_BLOCK).max(WORDS_PER_BLOCK);
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
-    /// Remembers the records of a chunk (unique, ascending by `_id`). Returns for each record whether an earlier chunk
-    /// contained its `_id`. If several did, the most recent one is compared.
+    /// Remembers the records of a chunk. The records must have unique `_id`s in ascending order. Returns for each
+    /// record whether an earlier chunk contained its `_id`, and if so, whether the most recent such record has the same
+    /// digest.
     ///
     /// # Errors
     /// If the temporary file cannot be created, written or read.
@@ -111,7 +114,7 @@ impl Seen {
         new
     }
 
-    /// The digest of the most recent record with this `_id`.
+    /// Returns the digest of the most recent record with this `_id`.
     fn find(&self, id: &Id) -> io::Result<Option<Digest>> {
         if let Ok(at) = self.latest.binary_search_by_key(id, |record| record.id) {
             return Ok(Some(self.latest[at].digest));
@@ -125,8 +128,8 @@ impl Seen {
         Ok(None)
     }
 
-    /// Merges the segments of the last level as soon as there are enough of them. Each level writes every record once
-    /// more.
+    /// Merges the segments of the last level if there are [`MERGED_AT_ONCE`] of them. The result may be the last one
+    /// that the next level needs for a merge, so this repeats. A record is written once for each level.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;
@@ -149,7 +152,7 @@ impl Segment {
         let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
         let mut heads: Vec<Head> = Vec::with_capacity(readers.len());
         readers.iter_mut().try_for_each(|reader| reader.read().map(|head| heads.extend(head)))?;
-        // Of equal `_id`s the first is taken, which belongs to the earliest chunk.
+        // Of equal `_id`s, `min_by_key` returns the first. It belongs to the earliest chunk.
         while let Some((least, (_, record))) = heads.iter().enumerate().min_by_key(|(_, (number, _))| *number) {
             merged.push(record)?;
             if let Some(head) = readers[least].read()? {
@@ -162,7 +165,7 @@ impl Segment {
         merged.finish(level)
     }
 
-    /// The digest of the last record with this `_id`.
+    /// Returns the digest of the last record with this `_id`, which belongs to the latest chunk.
     fn find(&self, id: &Id) -> io::Result<Option<Digest>> {
         let Some(page) = self.fences.partition_point(|fence| fence <= id).checked_sub(1) else { return Ok(None) };
         let first = page * PAGE_RECORDS;
@@ -191,7 +194,7 @@ struct SegmentReader<'a> {
     next: usize,
 }
 
-/// A record, and its `_id` as a number, because comparisons dominate the cost of a merge.
+/// The `_id` of a record as a number, and the record. A merge mostly compares `_id`s, and numbers are compared fastest.
 type Head = (u128, Record);
 
 impl<'a> SegmentReader<'a> {
@@ -215,7 +218,7 @@ impl<'a> SegmentReader<'a> {
     }
 }
 
-/// Writes records, given in order, to a file of its own.
+/// Writes one segment to a new temporary file. The records must arrive in `_id` order.
 struct SegmentWriter {
     out: BufWriter<File>,
     len: usize,
@@ -263,7 +266,8 @@ mod tests {
         let mut seen = Seen::new(0);
         let rounds = (MERGED_AT_ONCE * MERGED_AT_ONCE + 2) as u64;
         for round in 0..rounds {
-            // More than a page, so that records with the same `_id` are on both sides of a page's end.
+            // A chunk of 150 records is longer than a page. After a merge, some records with the same `_id` are on
+            // different pages.
             let expected = if round == 0 { Earlier::Nothing } else { Earlier::Other };
             assert!(seen.note(&chunk(0..150, round)).unwrap().iter().all(|earlier| *earlier == expected));
         }
@@ -288,7 +292,7 @@ mod tests {
     #[track_caller]
     fn check(records_guess: u64) {
         let mut seen = Seen::new(records_guess);
-        // Enough chunks that the files are merged, and merged ones with others.
+        // 80 chunks: eight files are merged into one, and eight merged files are merged again.
         for start in (0..MERGED_AT_ONCE as u64 * 10).map(|chunk| chunk * 50) {
             let earlier = seen.note(&chunk(start..start + 50, start)).unwrap();
             assert!(earlier.iter().all(|earlier| *earlier == Earlier::Nothing));

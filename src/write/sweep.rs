@@ -9,14 +9,14 @@
 use super::batch::Member;
 use super::planned::{Earlier, Limits, Planned};
 
-/// Progress of one chunk: which of its records are already in batches. Counts only the records with one value of
-/// [`Earlier`], for example only the new records.
+/// Progress of one chunk: which of its records are already in batches. Selects only the records with one value of
+/// [`Earlier`], for example only the new records, and passes over the others.
 #[derive(Debug)]
 pub(super) struct Cut {
     kind: Earlier,
     /// Position of the first record that is sent: the chunk joined the sweep here.
     first: usize,
-    /// Number of records passed since then, including records with another value of [`Earlier`].
+    /// Number of records after `first` that were sent or passed over.
     passed: usize,
 }
 
@@ -40,8 +40,9 @@ impl Cut {
     }
 }
 
-/// Returns the next batch of records, in the order of the sweep. Each chunk has its number, its records and its
-/// progress. Moves `sweep` to the last record of the batch. Returns an empty batch if all records were sent.
+/// Returns the next batch of records, in the order of the sweep. Each item of `chunks` is a chunk's number, its records
+/// and its progress. Moves `sweep` to the last record of the batch. Returns an empty batch if all records are already
+/// in batches.
 pub(super) fn cut(chunks: &mut [(u64, &[Planned], &mut Cut)], sweep: &mut u32, limits: Limits) -> Vec<Member> {
     let (mut members, mut bytes) = (Vec::new(), 0);
     let mut heads: Vec<_> = chunks.iter_mut().map(|(_, records, cut)| cut.peek(records)).collect();

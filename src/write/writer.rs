@@ -25,7 +25,7 @@ use crate::server::{Failure, codes};
 /// The cause that stops a writer.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The server does not accept a batch, even after all attempts.
+    /// A batch cannot be written: the server refused the command, or all attempts failed.
     #[error("cannot write to the collection: {0}")]
     Server(Failure),
     /// The temporary file with the `_id`s of this load cannot be used.
@@ -44,7 +44,7 @@ pub struct Settled {
     pub losers: Losers,
     /// Records that may be missing or different when the load is verified.
     pub exceptions: Exceptions,
-    /// Number of outcomes that are uncertain.
+    /// The numbers of outcomes that are uncertain.
     pub doubts: Doubts,
 }
 
@@ -53,12 +53,12 @@ struct Open {
     chunk: Arc<KindChunk>,
     /// For each entry, whether an earlier chunk of this load contained its `_id`.
     earlier: Vec<Earlier>,
-    /// Digests of the stored content, by the position of the entry. Only for entries whose stored content differs and
-    /// whose `_id` several records of the chunk have.
+    /// Digests of documents in the collection. The key is the position of the entry with the same `_id`. Contains only
+    /// documents that differ from their entry, and only if several records of the chunk have the `_id`.
     stored: HashMap<u32, Digest>,
 }
 
-/// The result of an action. The machine needs only to know whether a failure is temporary. The failure itself is kept
+/// The result of an action. The event tells the machine whether a failure is temporary. The failure itself is stored
 /// for the error message.
 struct Finished {
     event: Event,
@@ -141,7 +141,8 @@ impl Writer {
     /// receiver of `to_settle` is closed.
     ///
     /// # Errors
-    /// If a batch cannot be written after all attempts. Chunks that are already committed stay committed.
+    /// If a batch cannot be written: the server refused the command, or all attempts failed. Chunks that are already
+    /// committed stay committed. Also if the temporary file with the `_id`s of the load cannot be used.
     pub(super) async fn send_all(
         &mut self,
         mut chunks: mpsc::Receiver<KindChunk>,
@@ -233,7 +234,8 @@ impl Writer {
         }));
     }
 
-    /// Returns the error of the batch's last command. If no command failed, the majority never acknowledged the writes.
+    /// Returns the error of the batch's last command. If the server answered that command, assumes the usual cause of
+    /// repeated attempts: the majority did not acknowledge the writes in time.
     fn why(&mut self, batch: BatchId) -> Failure {
         self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }

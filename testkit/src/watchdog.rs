@@ -1,5 +1,6 @@
 //! Cleans up after a process (the parent), however it ends. The watchdog is a shell that waits until the parent has
-//! ended. Then it kills the mongod that the parent started and removes mongod's files.
+//! ended. Then it kills the process or group that the parent named, for example a mongod, and removes a directory, if
+//! the parent named one.
 //!
 //! `Drop` cannot do this: it does not run in a process that is killed, or for a static. The shell reads from a pipe to
 //! which only the parent can write. When the parent ends, the shell therefore reads the end of the file.
@@ -48,8 +49,8 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts a watchdog that removes `dir` when the parent ends. The watchdog has its own process group, so that
-    /// Ctrl-C in a terminal does not end it.
+    /// Starts a watchdog. It removes `dir`, if one is given, when the parent ends. The watchdog has its own process
+    /// group, so that Ctrl-C in a terminal does not end it.
     pub fn guard(dir: Option<&Path>) -> Result<Self> {
         let mut shell = Command::new("sh");
         shell.args(["-c", SCRIPT, "medlift-watchdog"]).args(dir).current_dir("/").process_group(0);

@@ -1,4 +1,5 @@
-//! Tests of specs with several kinds of documents: each row gives one document of each kind, in a collection of its own.
+//! Tests of specs with several kinds of documents: each row gives one document of each kind, in a collection of its
+//! own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -173,7 +174,7 @@ fn one_key_of_json_feeds_several_kinds_and_has_one_column_in_the_reject_file() {
 }
 
 #[test]
-fn a_load_counts_no_longer_if_one_of_its_collections_was_thinned() {
+fn a_load_is_repeated_if_one_of_its_collections_lost_documents() {
     let place = Place::new("kinds_thinned");
     let source = place.write("a.csv", TABLE);
     let spec = spec_path();

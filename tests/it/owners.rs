@@ -47,7 +47,7 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     first.signal("INT");
     let first = first.wait().expect_code(1);
     assert!(first.stderr.contains("durable"), "{}", first.stderr);
-    // The lease was released. Nobody waits, and one load is completed.
+    // The first process has released its lease. Therefore this load does not wait.
     let run = load(&server, &place, text(&path), &["--rejects", text(&file)]).run().expect_code(0);
     assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
     let loads = loads(&server, &place);
@@ -89,7 +89,7 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
 }
 
 #[test]
-fn a_collection_is_not_dropped_under_another_load() {
+fn a_collection_is_not_dropped_while_another_load_writes_to_it() {
     let place = Place::new("under");
     let path = place.sample("a.csv", SLOW_ROWS, "typical");
     let other = place.sample("b.csv", 10, "none");
@@ -105,7 +105,7 @@ fn a_collection_is_not_dropped_under_another_load() {
 }
 
 #[test]
-fn two_first_loads_at_once_count_what_is_there_and_both_are_proven() {
+fn two_first_loads_at_the_same_time_count_each_document_once_and_are_verified() {
     let place = Place::new("both");
     let (one, two) = (place.sample("a.csv", 20_000, "typical"), place.sample("b.csv", 30_000, "typical"));
     let server = Server::builder().start().expect("a mongod");
@@ -168,7 +168,7 @@ fn the_servers_leases_and_fences_are_those_of_the_model() {
         let ledger = || Ledger::new(&database, "rows", Duration::from_millis(700));
         let (ours, theirs) = (ledger(), ledger());
         assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 1);
-        assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 2, "its owner takes it again");
+        assert_eq!(ours.take_lease("k").await.unwrap().unwrap(), 2, "the owner of a lease can take it again");
         let held = theirs.take_lease("k").await.unwrap().unwrap_err();
         assert_eq!(held.lease.fence, 2);
         assert!(held.left <= Duration::from_millis(700));
@@ -177,7 +177,7 @@ fn the_servers_leases_and_fences_are_those_of_the_model() {
         assert!(!theirs.renew("k", 1).await.unwrap());
         assert!(ours.renew("k", 2).await.unwrap());
         tokio::time::sleep(Duration::from_millis(900)).await;
-        assert!(theirs.other_load("other").await.unwrap().is_none(), "a lease that ran out is no load");
+        assert!(theirs.other_load("other").await.unwrap().is_none(), "an expired lease is not a load");
         assert_eq!(theirs.take_lease("k").await.unwrap().unwrap(), 3);
         assert!(!ours.renew("k", 2).await.unwrap());
         theirs.release("k", 3).await.unwrap();
@@ -231,11 +231,11 @@ fn a_write_with_a_lower_fence_is_refused() {
         assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
         let stored = ledger.find(&load.key).await.unwrap().unwrap();
         assert_eq!((stored.counts.written, stored.started), (load.counts.written - 1, began));
-        // A lower fence cannot give up the load of a higher fence either.
+        // A process with a lower fence cannot mark a load with a higher fence as superseded either.
         stored_as_running(&loads, load.id).await;
         ledger.supersede(&load.key, Uuid::new(), load.fence).await.unwrap();
         assert!(ledger.find(&load.key).await.unwrap().is_some());
-        // A load that a higher fence has given up remains given up.
+        // After a process with a higher fence has marked the load as superseded, the former owner cannot change that.
         stored_as_running(&loads, load.id).await;
         ledger.supersede(&load.key, Uuid::new(), load.fence + 9).await.unwrap();
         assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
@@ -261,16 +261,16 @@ fn nobody_replaces_an_identity_that_another_load_has_just_agreed_to() {
         assert_eq!(
             two.settle_identity(&identity("k2"), true, "two").await.unwrap(),
             identity("k1"),
-            "the first one runs"
+            "the identity of a load that still has its lease must stay"
         );
         one.release("one", 1).await.unwrap();
         assert_eq!(
             two.settle_identity(&identity("k2"), false, "two").await.unwrap(),
             identity("k1"),
-            "it is not empty"
+            "the identity of a collection that is not empty must stay"
         );
         assert_eq!(two.settle_identity(&identity("k2"), true, "two").await.unwrap(), identity("k2"));
-        // Several loads settle the identity at the same time: all must get the same one.
+        // Eight loads with different keys determine the identity at the same time. All must get the same identity.
         let loads = (0..8).map(|number| {
             let (ledger, key) = (ledger(), format!("load {number}"));
             let wanted = identity(&format!("k{number}"));

@@ -341,7 +341,7 @@ fn provisioning_corrects_changes_that_were_made_by_hand() {
         }
         let expected = [
             "set the validator of hospital.admissions (its action is warn, so the server writes invalid documents to its log)",
-            "rebuild index by_admission of hospital.admissions, because its keys have changed",
+            "rebuild index by_admission of hospital.admissions, because it differs from the spec",
             "build index by_name of hospital.admissions",
             "change view hospital.admissions_deidentified according to the spec's privacy classes",
             "correct the privileges of role medliftLoader",

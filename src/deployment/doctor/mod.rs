@@ -40,27 +40,29 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The host names can be resolved.
+    /// Checks that the host names can be resolved.
     Name,
-    /// The ports accept connections.
+    /// Checks that the ports accept connections.
     Port,
-    /// Both sides use TLS, or neither does. The certificates are valid.
+    /// Checks that both sides use TLS or neither does, and that the certificates are valid. Warns if another machine is
+    /// reached without TLS.
     Tls,
-    /// The server accepts the sign-in of the user.
+    /// Checks that the server accepts the sign-in of the user. Warns if the server requires no sign-in.
     SignIn,
-    /// The server's version is supported, and has no known fault that reveals memory.
+    /// Checks that the server's version is supported and does not reveal the server's memory by a known fault.
     Version,
-    /// There is a primary, and every member can be reached.
+    /// Checks that there is a primary, and that every member can be reached. Warns of a standalone server.
     Topology,
-    /// The user has the privileges to load or to read.
+    /// Reports what the user may do: load, read or administer. Fails if the user may do nothing.
     Role,
-    /// The collection has the validator of the spec.
+    /// Checks that the collection has the validator of the spec.
     Collection,
-    /// A journaled majority acknowledges writes.
+    /// Checks that a journaled majority acknowledges writes.
     WriteConcern,
-    /// The server's disk has enough free space.
+    /// Checks that the server's disk has enough free space.
     Disk,
-    /// How many operations the server writes to its log and its profiler. They may contain patients' values.
+    /// Checks that the server logs only slow operations and that its profiler is off. Logged operations may contain
+    /// patients' values.
     Logging,
 }
 
@@ -117,14 +119,17 @@ impl Finding {
     /// Makes the finding for a failed command. If the user may not run the command, the step is skipped.
     fn unseen(step: Step, failure: &Failure) -> Self {
         match failure {
-            Failure::NotAuthorized { .. } => Self::new(step, State::Skipped, "the user may not read it"),
+            Failure::NotAuthorized { .. } => {
+                Self::new(step, State::Skipped, "not checked, because the user lacks the privilege")
+            }
             other => Self::failed(step, other.to_string()),
         }
     }
 }
 
 impl Examination {
-    /// Returns the exit code: 3 if the connection or the sign-in failed, 1 if another step failed, and otherwise 0.
+    /// Returns the exit code. The first failed step decides: 3 if it concerns the connection or the sign-in, otherwise
+    /// 1. Returns 0 if no step failed.
     pub fn exit_code(&self) -> u8 {
         let failed = |finding: &&Finding| finding.state == State::Failed;
         match self.findings.iter().find(failed).map(|finding| finding.step) {
@@ -278,7 +283,10 @@ mod tests {
     #[test]
     fn a_forbidden_command_is_skipped_and_any_other_failure_fails() {
         let refused = Finding::unseen(Step::Disk, &Failure::NotAuthorized { command: None });
-        assert_eq!(refused, Finding::new(Step::Disk, State::Skipped, "the user may not read it"));
+        assert_eq!(
+            refused,
+            Finding::new(Step::Disk, State::Skipped, "not checked, because the user lacks the privilege")
+        );
         assert_eq!(
             Finding::unseen(Step::Disk, &Failure::Timeout),
             Finding::failed(Step::Disk, Failure::Timeout.to_string())

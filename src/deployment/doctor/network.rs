@@ -32,8 +32,8 @@ pub(super) async fn examine(hosts: &[ServerAddress], findings: &mut Vec<Finding>
     unreachable.len() < hosts.len()
 }
 
-/// Makes the finding of a step for `of` hosts. A warning if only some hosts failed, because a member may be down. A
-/// failure if all hosts failed.
+/// Makes the finding of a step that examined `of` hosts. If only some hosts failed, the finding is a warning, because a
+/// replica set works while one member is down. If all hosts failed, it is a failure.
 fn finding(step: Step, failed: &[String], of: usize, fine: &str) -> Finding {
     match failed.len() {
         0 => Finding::ok(step, fine),

@@ -42,7 +42,8 @@ impl Privileges {
             })
     }
 
-    /// Reports what the user may do with the collection of the data. Warns of a privilege that is too wide.
+    /// Reports what the user may do with the collection of the data. Warns if the user may bypass document validation,
+    /// because the validator then does not protect the collection.
     pub(super) fn examine(&self, (database, collection): (&str, &str), ledger: &str, findings: &mut Vec<Finding>) {
         let lacks = |collection: &str| -> Vec<String> {
             let missing = LOADING.iter().filter(|action| !self.allow(action, database, collection));

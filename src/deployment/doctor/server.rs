@@ -13,7 +13,7 @@ const VERSION_MIN: (i32, i32) = (6, 0);
 /// the server's memory without a sign-in, by sending a malformed zlib message. The memory may contain patient data.
 const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
 
-/// Checks that the version is supported, and that a version with the fault does not offer zlib.
+/// Checks that the version is supported, and that a version with the fault CVE-2025-14847 does not offer zlib.
 pub(super) async fn version(target: &Target) -> Finding {
     let info = match admin(target, doc! { "buildInfo": 1 }).await {
         Ok(info) => info,
@@ -29,8 +29,8 @@ pub(super) async fn version(target: &Target) -> Finding {
         return Finding::warning(
             Step::Version,
             format!(
-                "{version} offers zlib, so everybody who can reach the port can read its memory (CVE-2025-14847); \
-                 upgrade, or start it with --networkMessageCompressors snappy,zstd"
+                "{version} offers zlib, so everybody who can reach the port can read the server's memory \
+                 (CVE-2025-14847); upgrade, or start the server with --networkMessageCompressors snappy,zstd"
             ),
         );
     }

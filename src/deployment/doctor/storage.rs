@@ -9,13 +9,14 @@ use crate::spec::Spec;
 
 /// Time limit for the acknowledgement of a write that changes nothing.
 const ACKNOWLEDGE_TIMEOUT_MS: i64 = 5_000;
-/// Minimum free space on the disk. mongod stops if it cannot write its journal.
+/// Minimum free space on the disk, in bytes. mongod stops if it cannot write its journal.
 const FREE_BYTES_MIN: f64 = 1024.0 * 1024.0 * 1024.0;
+/// Minimum free space as a part of the whole disk.
 const FREE_SHARE_MIN: f64 = 0.1;
 /// The server's default for `slowms`.
 const SLOW_MS_DEFAULT: i64 = 100;
 
-/// Checks that the collection refuses documents that violate the spec.
+/// Checks that the collection refuses documents that violate the spec, and that its indexes are built.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
         Ok(state) => guard(&state, &target.full_name(), spec),

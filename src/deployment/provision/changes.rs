@@ -13,7 +13,7 @@ use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
 use crate::deployment::schema::{self, CollectionState};
 use crate::server::{Destination, Failure, ServerError, SignIn, Target};
 
-/// The steps to the wanted state, in order. Also names the users that are left unchanged.
+/// The steps to the wanted state, in order, and messages about users that the steps do not change.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// The steps. Empty if the deployment is already in the wanted state.
@@ -149,7 +149,7 @@ fn collection_steps(state: &CollectionState, wanted: &Wanted<'_>) -> Result<Vec<
         let drop = doc! { "dropIndexes": &wanted.collection, "index": &index.name };
         let build = create_indexes_command(&wanted.collection, &[index]);
         steps.push(Step::new(
-            format!("rebuild index {} of {name}, because its keys have changed", index.name),
+            format!("rebuild index {} of {name}, because it differs from the spec", index.name),
             [drop, build],
         ));
     }
@@ -451,7 +451,7 @@ mod tests {
         );
         indexes.push(Index { keys: vec![("Age".to_owned(), 1)], ..first.clone() });
         let outdated = CollectionState { indexes, ..good.clone() };
-        check(&outdated, &[&format!("rebuild index {} of ward.stays, because its keys have changed", first.name)]);
+        check(&outdated, &[&format!("rebuild index {} of ward.stays, because it differs from the spec", first.name)]);
         let rebuild = &collection_steps(&outdated, &wanted).expect("steps")[0];
         let expected =
             [doc! { "dropIndexes": "stays", "index": &first.name }, create_indexes_command("stays", &[&first])];

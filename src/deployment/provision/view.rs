@@ -28,8 +28,8 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
 }
 
 /// Returns the expressions for the elements whose paths begin with `path`. `arrays` is the number of arrays around
-/// them. The expressions are nested documents, as in the form in which the server stores the pipeline, so that both can
-/// be compared.
+/// the elements. The expressions are nested documents, because the server stores a pipeline in this form. The stored
+/// pipeline of an existing view can then be compared with the result.
 fn shown_of(spec: &Spec, nodes: &[Node], path: &str, arrays: usize) -> Document {
     let shown = |node: &Node| Some((node.name().to_owned(), shown_node(spec, node, path, arrays)?));
     nodes.iter().filter_map(shown).collect()

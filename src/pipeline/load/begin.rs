@@ -50,8 +50,9 @@ impl<'a> Load<'a> {
         Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
-    /// Takes the lease and looks for an earlier load of the same sources. Returns true if that load is complete and its
-    /// verification is enough, so that nothing has to be written. Does nothing if the sources are not hashed yet.
+    /// Takes the lease and looks for an earlier load of the same sources. If that load is complete, returns true if it
+    /// only has to be verified. If that load was interrupted, prepares to resume it and returns false. Does nothing and
+    /// returns false if the sources are not hashed yet.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.document.sources.is_empty() {
             return Ok(false);
@@ -87,7 +88,8 @@ impl<'a> Load<'a> {
             }
             Resumed::Gone(name) => {
                 self.notes.push(format!(
-                    "load {} cannot be resumed, because its reject file {name} is missing; everything is written again",
+                    "load {} cannot be resumed, because its reject file {name} is missing or empty, or --rejects names \
+                     another file; everything is written again",
                     prior.id
                 ));
             }
@@ -102,11 +104,11 @@ impl<'a> Load<'a> {
             if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)
                 && then != now
             {
-                return Ok(Some("the collection was dropped and created again after it"));
+                return Ok(Some("the collection was dropped and created again after that load"));
             }
             let brought = state.counts.written + state.counts.already_present;
             if !lane.bulk.holds_at_least(brought).await.map_err(writing)? {
-                return Ok(Some("the collection has fewer documents than that load wrote"));
+                return Ok(Some("the collection has fewer documents than that load wrote or found"));
             }
         }
         Ok(None)
@@ -175,12 +177,13 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if a collection cannot be the target of a load.
+    /// Fails if the collection cannot be the target of a load: Medlift uses it for its own records, or its validator
+    /// does not reject documents, or the server cannot use the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
             let problem =
-                format!("Medlift records its loads in the collection `{collection}`; give another --collection");
+                format!("Medlift records its loads in the collection `{collection}`; load into another collection");
             return Err(Error::Usage(problem));
         }
         schema::refuse_warning(&self.target).await?;

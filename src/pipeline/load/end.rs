@@ -20,7 +20,8 @@ use crate::verify::{Excused, Excuses, VerifyError};
 use crate::write::Mode;
 
 impl Load<'_> {
-    /// If the load did not succeed, records in the ledger how it ended, and returns the error.
+    /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, records
+    /// this in the ledger and returns the error.
     pub(super) async fn end(
         &mut self,
         result: Result<ReadSide, Error>,
@@ -87,8 +88,9 @@ impl Load<'_> {
         Ok(notes)
     }
 
-    /// Asks the server how many documents of one kind violate the validator, in parallel with the verification: the query
-    /// keeps the server busy, and the verification mostly keeps this process busy.
+    /// Starts a query for the number of documents of one kind that violate the validator. Only after a first load (a
+    /// load into an empty collection) that is verified. The query runs at the same time as the verification, because
+    /// the query mostly needs the server, and the verification mostly needs this process.
     pub(super) fn ask_conformity(&self, kind: usize) -> Option<JoinHandle<Result<u64, ServerError>>> {
         let LoadTarget { target, spec, .. } = &self.targets[kind];
         let (target, spec) = (target.clone(), (*spec).clone());
@@ -96,8 +98,8 @@ impl Load<'_> {
         is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
     }
 
-    /// Marks the load as complete. First checks that this process still has the lease and that no collection was replaced
-    /// meanwhile.
+    /// Marks the load as complete in the ledger. First checks that this process still has the lease, and that no
+    /// collection was dropped and created again during the load.
     pub(super) async fn complete(&mut self) -> Result<(), Error> {
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;
@@ -120,8 +122,10 @@ impl Load<'_> {
         self.ledger.put(&mut self.document).await.map_err(keeping)
     }
 
-    /// Returns true if the counts may be wrong. After a lost reply or a kill, a first load knows that it wrote the
-    /// documents it finds, unless other loads ran at the same time. A later load cannot know this.
+    /// Returns true if the counts may be wrong, because a reply was lost or a process was killed. In a first load (a
+    /// load into an empty collection), all documents in the collection were written by this load, unless other loads
+    /// ran at the same time. So its counts are right. In any other load, nobody knows who wrote them. Records in doubt
+    /// that repeat an `_id` make the counts of any load uncertain.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let Counts { in_doubt, repeats_in_doubt, .. } = state.counts;
@@ -164,7 +168,7 @@ impl Load<'_> {
         }
     }
 
-    /// Verifies a load that the ledger has as complete, and writes nothing.
+    /// Verifies a load that is complete according to the ledger. Writes nothing.
     pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         summary.reject_files = self.account.rejects.left_by(&self.document);
@@ -187,12 +191,17 @@ impl Load<'_> {
         progress: &Progress,
     ) -> Result<(), Error> {
         if !self.options.verify {
-            summary.unverified = Some("left out with --no-verify".into());
+            summary.unverified = Some("--no-verify was given".into());
         } else if self.options.mode == Mode::Merge {
-            summary.unverified =
-                Some("merged documents may hold more than the source; `medlift verify` compares them whole".into());
+            summary.unverified = Some(
+                "merged documents may have fields that the sources lack; `medlift verify` lists these fields".into(),
+            );
         } else if self.plan.is_read_once() {
-            summary.unverified = Some("standard input cannot be read again; verify against a file".into());
+            summary.unverified = Some(
+                "a source such as standard input cannot be read again; to verify, save its data in a file and run \
+                 `medlift verify`"
+                    .into(),
+            );
         } else {
             let started = Instant::now();
             let lane = &self.targets[kind];
@@ -229,8 +238,9 @@ impl Load<'_> {
 }
 
 impl LoadTarget<'_> {
-    /// Builds the indexes and attaches the validator. This is done by a first load, and by a later load if the first one
-    /// never completed. Any other load only reports what is missing.
+    /// Builds the indexes and attaches the validator, if this is a first load (a load into an empty collection), or if
+    /// a first load of this collection did not complete. Any other load only reports what is missing. Returns notes for
+    /// the summary.
     async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
         let (target, spec) = (&self.target, self.spec);
         let state = match schema::read(target).await {
@@ -271,17 +281,18 @@ impl LoadTarget<'_> {
     }
 }
 
-/// The message if more rows are rejected than allowed. A row counts for each kind of document that was refused, so with
-/// several kinds the message names the count of each.
+/// Returns the message if more rows are rejected than allowed. With several kinds of documents, the message contains
+/// the number of each kind, and says that a row can be part of several numbers.
 fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
-    let counts = match rejected {
-        [(_, only)] => only.to_string(),
+    let (counts, note) = match rejected {
+        [(_, only)] => (only.to_string(), ""),
         kinds => {
             let count = |(kind, count): &(&str, u64)| format!("{count} ({kind})");
-            kinds.iter().map(count).collect::<Vec<_>>().join(", ")
+            let counts = kinds.iter().map(count).collect::<Vec<_>>().join(", ");
+            (counts, " (a row can count for several kinds of documents)")
         }
     };
-    format!("{counts} rows rejected of {read} read, more than allowed")
+    format!("{counts} rows rejected of {read} read{note}, more than allowed")
 }
 
 /// Returns an error if the number of rows read and the outcomes of a kind of document do not add up.
@@ -291,7 +302,7 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
     lost.map(|counts| Error::NotConserved { read, accounted: counts.accounted() })
 }
 
-/// The number of documents that violate the validator, as counted by the server.
+/// Waits for the query and returns the number of documents that violate the validator.
 pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, ServerError>>) -> Result<u64, Error> {
     Ok(asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?)
 }
@@ -326,7 +337,8 @@ mod tests {
     #[test]
     fn too_many_rejects_are_reported_for_each_kind() {
         assert_eq!(too_many(&[("stay", 3)], 9), "3 rows rejected of 9 read, more than allowed");
-        let several = "3 (stay), 5 (doctor) rows rejected of 9 read, more than allowed";
+        let several = "3 (stay), 5 (doctor) rows rejected of 9 read (a row can count for several kinds of documents), \
+                       more than allowed";
         assert_eq!(too_many(&[("stay", 3), ("doctor", 5)], 9), several);
     }
 

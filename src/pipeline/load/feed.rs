@@ -14,7 +14,7 @@ use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
-/// What the reading part of a load has counted. Includes blocks that an earlier, interrupted process committed.
+/// The counts of the reading part of a load. They include blocks that an earlier, interrupted process committed.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,
@@ -22,7 +22,7 @@ pub(in crate::pipeline) struct ReadSide {
     /// The changes that cleaning made, by kind of document.
     pub(in crate::pipeline) tallies: Vec<Tally>,
     pub(in crate::pipeline) rejects: RejectCounts,
-    /// What was noticed in the rows, by source.
+    /// Notices about the rows for the summary, for each source.
     pub(in crate::pipeline) notices: Vec<Notices>,
     pub(super) over_limit: bool,
 }
@@ -104,7 +104,7 @@ impl ReadSide {
 /// Runs `blocking` on a new thread and `future` on this one, and waits for both.
 ///
 /// # Errors
-/// If the system cannot start a thread. Neither of the two has run then.
+/// If the system cannot start a thread. Then neither `blocking` nor `future` has run.
 pub(super) fn run_both<A: Send, B>(
     blocking: impl FnOnce() -> A + Send,
     future: impl Future<Output = B>,

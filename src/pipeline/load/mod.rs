@@ -35,11 +35,12 @@ pub(super) use feed::ReadSide;
 pub struct LoadOptions {
     /// How the load treats documents that are already stored.
     pub mode: Mode,
-    /// Whether to drop the collection first. The caller must have asked the user.
+    /// Whether to drop the collections first. The caller must have asked the user.
     pub drop: bool,
     /// Whether each document contains its lineage: the load's id and the row number.
     pub lineage: bool,
-    /// The file for the rejects of all sources. `None` for a file beside each source.
+    /// The file for the rejects of all sources, or the directory for one file for each source. `None` for a file beside
+    /// each source.
     pub rejects: Option<PathBuf>,
     /// The number of rejects above which the load stops. `None` for no limit.
     pub rejects_max: Option<RejectsMax>,
@@ -59,7 +60,7 @@ pub struct LoadOptions {
 /// time.
 const BEGINNINGS_MAX: u32 = 3;
 
-/// The number of rejects above which a load stops.
+/// The number of rejected rows above which a load stops. Each kind of document is compared with it separately.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectsMax {
     /// A number of rows.
@@ -80,8 +81,9 @@ impl RejectsMax {
     }
 }
 
-/// Loads the plan's sources into the target. If another process has the lease, waits until the lease expires. Starts
-/// again if another load writes into the empty collection at the same time.
+/// Loads the plan's sources into the target. If another process has the lease, waits once until the lease expires. If
+/// the lease was renewed meanwhile, fails. Starts again if another load writes into the empty collection at the same
+/// time.
 ///
 /// # Errors
 /// If the load stops. Committed chunks stay committed, and the same command continues after them.
@@ -113,7 +115,7 @@ pub async fn load(
     }
 }
 
-/// Waits until a lease expires. Returns false if the user interrupts the program.
+/// Waits until a lease can have expired. Returns false if the user interrupts the program.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
     const POLL: Duration = Duration::from_millis(200);
     progress.say(&format!(
@@ -146,7 +148,7 @@ async fn attempt(
 struct Load<'a> {
     plan: &'a Plan,
     options: &'a LoadOptions,
-    /// The ledger of the whole load. It is that of the first collection.
+    /// The ledger for the whole load: the ledger of the first collection, which also knows the further collections.
     ledger: Ledger,
     /// The collection of each kind of document.
     targets: Vec<LoadTarget<'a>>,

@@ -106,8 +106,8 @@ impl<'a> Rejects<'a> {
         Ok(())
     }
 
-    /// Checks that the load may write to the named file. This is done before the load writes documents, because it
-    /// could not write its first reject later.
+    /// Checks that the load may write to the named file. Call it before the load writes documents. Without the check,
+    /// the load would stop only at its first reject.
     ///
     /// # Errors
     /// If another load writes to the file, or it contains rows that this load did not write.
@@ -237,7 +237,8 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Opens the first file of a slot that does not exist, is empty, or was left by an earlier load with the same key.
+    /// Opens a file for a slot. Tries the names `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, … in this order. Uses the
+    /// first file that does not exist, is empty, or was written by an earlier load with the same key.
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
@@ -334,7 +335,7 @@ impl<'a> Rejects<'a> {
         ));
     }
 
-    /// Returns the present state of the files that the load has begun.
+    /// Returns the current state of each file that the load has begun to write.
     pub(super) fn states(&self) -> Vec<RejectsState> {
         let state = |(source, slot): (usize, &Slot)| {
             let (path, (bytes, blake3)) = match slot {
@@ -425,7 +426,8 @@ fn require_in_place(file: &RejectFile) -> Result<(), Error> {
     Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
 }
 
-/// Opens a file. Waits if another process has locked it for a short time.
+/// Opens a file. If another process has locked the file, waits up to [`LOOK_MAX`]: other processes lock a file for a
+/// moment to examine it.
 fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
     let until = Instant::now() + LOOK_MAX;
     loop {

@@ -19,7 +19,7 @@ const SPEC: &str = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\
                     [[field]]\nname = 'Name'\ntype = 'string'\nprivacy = 'none'\n\
                     [[field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
 
-/// Files in a directory of their own, and the plan that reads them.
+/// Writes files to a new directory. Returns the directory, and a plan with the files as sources.
 pub(in crate::pipeline) fn plan_of(files: &[(&str, &str)]) -> (tempfile::TempDir, Plan) {
     let dir = tempfile::tempdir().unwrap();
     let write = |(name, content): &(&str, &str)| {
@@ -32,7 +32,7 @@ pub(in crate::pipeline) fn plan_of(files: &[(&str, &str)]) -> (tempfile::TempDir
     (dir, plan)
 }
 
-/// A load with nothing settled.
+/// Makes the ledger document of a load that has committed nothing.
 pub(in crate::pipeline) fn load() -> LoadDocument {
     let options =
         Options { mode: String::new(), identity_key: String::new(), lineage: false, reading: Reading::default() };
@@ -44,12 +44,13 @@ pub(in crate::pipeline) fn load() -> LoadDocument {
     }
 }
 
-/// Two sources: their columns are in another order, a row has a reject, and a blank line makes lines differ from rows.
+/// Makes two sources. The second has its columns in another order than the first. Cleaning rejects a row of the first
+/// (Bob). The second has a blank line, so its line numbers differ from its row numbers.
 fn two_sources() -> (tempfile::TempDir, Plan) {
     plan_of(&[("a.csv", "Name;Age\nAnn;1\nBob;x\nCia;3\n"), ("b.csv", "Age;Name\n4;Dot\n\n5;Eve\n")])
 }
 
-/// All rows as one settled chunk; `outcome` gives a record's by its name.
+/// Makes one complete chunk of all rows. `outcome` returns the outcome of the record with a given `Name`.
 fn settle_all(plan: &Plan, outcome: impl Fn(&str) -> Outcome) -> Settled {
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::Reject, empty_at_start: false, is_resumed: false };
@@ -82,7 +83,7 @@ fn each_reject_is_in_its_sources_file_with_its_line_and_cells() {
     let refused = Outcome::Refused(Refusal::Conflict);
     let mut settled = settle_all(&plan, |name| if name == "Eve" { refused } else { Outcome::Written });
     settled.losers.refused.push((entry_of(&settled, "Cia"), Refusal::Sibling));
-    assert!(account.prepare(from_ref(&settled)).unwrap(), "both files are new to the ledger");
+    assert!(account.prepare(from_ref(&settled)).unwrap(), "the ledger must not contain the files yet");
     assert!(!account.prepare(from_ref(&settled)).unwrap());
     let after = account.settle(from_ref(&settled), &load()).unwrap();
 
@@ -111,7 +112,10 @@ fn each_reject_is_in_its_sources_file_with_its_line_and_cells() {
 fn a_file_is_prepared_for_every_kind_of_reject() {
     let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n"), ("b.csv", "Name,Age\nBob,2\n")]);
     let mut settled = settle_all(&plan, |_| Outcome::Written);
-    assert!(!Account::open(&plan, None).unwrap().prepare(from_ref(&settled)).unwrap(), "nothing is rejected");
+    assert!(
+        !Account::open(&plan, None).unwrap().prepare(from_ref(&settled)).unwrap(),
+        "without rejects, no file must be prepared"
+    );
     settled.losers.refused.push((entry_of(&settled, "Bob"), Refusal::Conflict));
     assert!(Account::open(&plan, None).unwrap().prepare(from_ref(&settled)).unwrap());
     let refused = settle_all(&plan, |name| match name {
@@ -123,7 +127,7 @@ fn a_file_is_prepared_for_every_kind_of_reject() {
     assert_eq!(account.rejects.states()[0].source, 1);
 }
 
-/// One record with this outcome: what is counted, and whether its digest is in the sum.
+/// Commits one record with this outcome. Checks the counts, and whether the sum of digests contains its digest.
 #[track_caller]
 fn check_outcome(outcome: Outcome, counts: Counts, in_sum: bool) {
     let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n")]);
@@ -155,7 +159,7 @@ fn every_outcome_has_its_count_and_its_part_in_the_digest() {
 }
 
 #[test]
-fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
+fn chunks_are_added_and_after_a_replacement_the_digest_stays_unknown() {
     let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\nBob,2\n")]);
     let mut account = Account::open(&plan, None).unwrap();
     let mut settled = settle_all(&plan, |_| Outcome::Written);
@@ -180,7 +184,7 @@ fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
     settled.chunk.entries.iter().for_each(|entry| sum.add(entry.digest));
     assert_eq!(twice.digest, sum.to_string());
 
-    // Another process goes on where this one was.
+    // Another process resumes the load.
     let mut resumed = Account::open(&plan, None).unwrap();
     assert!(matches!(resumed.resume(&once).unwrap(), Resumed::Yes));
     assert_eq!(resumed.settle(from_ref(&settled), &once).unwrap().digest, twice.digest);
@@ -190,7 +194,11 @@ fn runs_add_up_and_a_replaced_record_takes_the_digest_away_for_good() {
     assert_eq!(resumed.settle(from_ref(&settled), &replaced).unwrap().digest, "");
     let mut again = Account::open(&plan, None).unwrap();
     assert!(matches!(again.resume(&replaced).unwrap(), Resumed::Yes));
-    assert_eq!(again.settle(from_ref(&settled), &replaced).unwrap().digest, "", "nor is it found again after a resume");
+    assert_eq!(
+        again.settle(from_ref(&settled), &replaced).unwrap().digest,
+        "",
+        "the digest must stay unknown after a resume"
+    );
 }
 
 #[test]
@@ -217,7 +225,7 @@ const TWO_KINDS: &str = "name = 'x'\n\
     [[document.field]]\nname = 'Age'\ntype = 'int32'\nprivacy = 'none'\n";
 
 #[test]
-fn a_row_is_rejected_once_whichever_of_its_documents_are_refused() {
+fn a_row_has_one_reject_line_even_if_several_of_its_documents_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.csv");
     fs::write(&path, "Name,Age\nAnn,1\nBob,x\nCia,3\nDot,4\n").unwrap();
@@ -230,7 +238,7 @@ fn a_row_is_rejected_once_whichever_of_its_documents_are_refused() {
     let kinds = || {
         let block = Bench::new(&plan, 0, None).encode(&block, vec![Vec::new(), Vec::new()]);
         let fields: Vec<Option<usize>> = block.rejects.iter().map(|row| row.reject.field).collect();
-        assert_eq!(fields, [Some(2)], "fields are counted over all kinds");
+        assert_eq!(fields, [Some(2)], "a field's index must count the fields of all kinds");
         Chunk::new(vec![block], &[policy, policy], false).into_kinds()
     };
     let settled = |refused: [&[&str]; 2]| -> Vec<Settled> {
@@ -358,5 +366,5 @@ fn a_reject_has_the_original_cell_if_the_kinds_read_it_by_different_rules() {
     assert!(text.contains(",Ann,aB\n") && text.contains(",Bob,-\n"), "{text}");
     let corrected = dir.path().join("corrected.csv");
     fs::write(&corrected, text.lines().filter(|line| !line.ends_with(",x")).collect::<Vec<_>>().join("\n")).unwrap();
-    assert!(documents(&kinds_of(&plan_of(&corrected))) == expected, "a reload gives the same documents");
+    assert!(documents(&kinds_of(&plan_of(&corrected))) == expected, "the reject file must give the same documents");
 }

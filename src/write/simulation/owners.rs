@@ -1,5 +1,6 @@
-//! Simulates loads whose owner changes: processes are killed or frozen, leases expire, and former owners continue too
-//! late. A lease is a process's right to write a load for a limited time (`ledger/lease.rs`).
+//! Simulates loads whose owner changes: processes are killed or frozen, leases expire, and a frozen process continues
+//! after another process has taken its load over. A lease is a process's right to write a load for a limited time
+//! (`ledger/lease.rs`).
 
 use super::*;
 use crate::ledger::{Lease, Owner};

@@ -28,7 +28,8 @@ pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> 
     files.iter().filter(is_unnamed).map(|path| Violation::new(path, 1, message)).collect()
 }
 
-/// Returns the name of the file's module and the files that may name it. Returns `None` if no file has to.
+/// Returns the name of the file's module, and the files of which one must declare it. Returns `None` if cargo finds the
+/// file by itself.
 fn parents(path: &str) -> Option<(String, Vec<String>)> {
     let stem = path.strip_suffix(".rs")?;
     let (folder, name) = stem.rsplit_once('/')?;
