@@ -72,9 +72,23 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs a command that connects to a server. The first Ctrl-C or SIGTERM sets the interrupt that the command receives:
-/// a load then finishes the rows that it has read, and stops. The second one ends the process at once.
+/// Runs a command that connects to a server and writes nothing that an interrupt could leave incomplete. The first
+/// Ctrl-C or SIGTERM ends it.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
+    run_gracefully("stopping", async |interrupt| {
+        tokio::select! {
+            result = command(interrupt) => result,
+            () = interrupt.asked() => Err(Error::Interrupted),
+        }
+    })
+}
+
+/// Runs a command that connects to a server and decides itself when it stops. The first Ctrl-C or SIGTERM prints
+/// `notice` and sets the interrupt that the command receives. The second one ends the process at once.
+fn run_gracefully<T>(
+    notice: &'static str,
+    command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>,
+) -> Result<T, Error> {
     limits::require_for_server()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -82,13 +96,13 @@ fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Re
         .build()
         .map_err(|error| Error::Stopped(format!("cannot start threads: {error}")))?;
     let interrupt = Interrupt::default();
-    runtime.spawn(listen(interrupt.clone()));
+    runtime.spawn(listen(notice, interrupt.clone()));
     let result = runtime.block_on(command(&interrupt));
     runtime.shutdown_background();
     result
 }
 
-async fn listen(interrupt: Interrupt) {
+async fn listen(notice: &'static str, interrupt: Interrupt) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return;
@@ -96,10 +110,10 @@ async fn listen(interrupt: Interrupt) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {
-            output::tell("stopped immediately; all rows up to the last checkpoint are stored");
+            output::tell("stopped immediately");
             std::process::exit(1);
         }
-        output::tell("finishing the rows already read, then stopping; press Ctrl-C again to stop immediately");
+        output::tell(format_args!("{notice}; press Ctrl-C again to stop immediately"));
         interrupt.ask();
     }
 }

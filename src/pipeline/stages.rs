@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::plan::Plan;
 use super::spares::{Spares, empty};
@@ -25,6 +26,9 @@ const GROWTH: usize = 3;
 /// Maximum number of blocks that wait between two stages, even if there are many workers.
 const WAITING_MAX: usize = 4;
 
+/// How often a waiting task looks whether a stop was requested.
+const ASKED_POLL: Duration = Duration::from_millis(50);
+
 /// A request to stop. All threads share it.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
@@ -33,6 +37,13 @@ impl Interrupt {
     /// Requests a stop. The reader then sends no further blocks. Blocks that were already sent are still processed.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until a stop is requested.
+    pub async fn asked(&self) {
+        while !self.is_asked() {
+            tokio::time::sleep(ASKED_POLL).await;
+        }
     }
 
     /// Returns true if a stop was requested.

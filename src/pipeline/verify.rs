@@ -68,7 +68,10 @@ pub async fn verify(
         ..verify::Options::new(plan.key.clone())
     };
     let started = Instant::now();
-    let mut verification = verify::compare(&scan, &expected, &settings).await?;
+    let mut verification = tokio::select! {
+        compared = verify::compare(&scan, &expected, &settings) => compared?,
+        () = interrupt.asked() => return Err(interrupted()),
+    };
     let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
@@ -137,9 +140,9 @@ fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) ->
 }
 
 pub(super) fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
-    if interrupt.is_asked() {
-        Err(Error::Stopped("interrupted before all sources were read, so there is no result".into()))
-    } else {
-        Ok(())
-    }
+    if interrupt.is_asked() { Err(interrupted()) } else { Ok(()) }
+}
+
+fn interrupted() -> Error {
+    Error::Stopped("interrupted before the end, so there is no result".into())
 }

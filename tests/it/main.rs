@@ -13,6 +13,7 @@ mod deployment;
 mod doctor;
 mod export;
 mod index_builds;
+mod interrupts;
 mod json;
 mod kinds;
 mod known;

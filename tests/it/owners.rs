@@ -1,7 +1,7 @@
 //! A load has one owner. A second process waits, reports an error, or takes the load over. An owner that returns too
 //! late changes nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::{Document, Uuid, doc};
 use medlift::ledger::{CollectionIdentity, Ledger, LedgerError};
@@ -13,7 +13,7 @@ use crate::bad_days::{SLOW_ROWS, SLOWLY, client, count, documents, load, summary
 use crate::load::{HEADER, Place, block_on, counts, row, text};
 use crate::program::Medlift;
 use crate::server::{
-    fail_point, fresh_database, server_with_fail_points, server_with_slow_inserts, shared, slow_server,
+    fail_point, fresh_database, server_with_fail_points, server_with_slow_inserts, shared, slow_server, wait_for_a_scan,
 };
 
 const SHORT_LEASE: [&str; 2] = ["--lease-seconds", "2"];
@@ -141,22 +141,6 @@ fn documents_of_a_load_that_begins_during_the_verification_are_not_differences()
         verification["others"].as_u64().unwrap() > 0,
         "the scan ended before the second load wrote: {verification}"
     );
-}
-
-/// Waits until a verification queries a range of the collection.
-fn wait_for_a_scan(server: &Server) {
-    let admin = client(server).database("admin");
-    let scans = doc! { "currentOp": true, "command.find": "admissions", "command.min": { "$exists": true } };
-    let until = Instant::now() + Duration::from_mins(1);
-    while Instant::now() < until {
-        let (admin, scans) = (admin.clone(), scans.clone());
-        let found = block_on(async move { admin.run_command(scans).await.expect("operations") });
-        if !found.get_array("inprog").expect("a list").is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("no scan within a minute");
 }
 
 /// Tests that the server's updates follow the rules that `Lease` and its simulation rely on.

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 pub(crate) use testkit::mongod::Server;
@@ -43,6 +44,28 @@ pub(crate) fn server_with_fail_points() -> Server {
 pub(crate) fn fail_point(server: &Server, point: Document) {
     let admin = client(server).database("admin");
     block_on(async move { admin.run_command(point).await.expect("a fail point") });
+}
+
+/// Waits until a verification queries a range of the collection `admissions`.
+pub(crate) fn wait_for_a_scan(server: &Server) {
+    wait_for_operation(server, doc! { "command.find": "admissions", "command.min": { "$exists": true } });
+}
+
+/// Waits until the server executes an operation that matches `filter`.
+pub(crate) fn wait_for_operation(server: &Server, filter: Document) {
+    let admin = client(server).database("admin");
+    let mut command = doc! { "currentOp": true };
+    command.extend(filter);
+    let until = Instant::now() + Duration::from_mins(1);
+    while Instant::now() < until {
+        let (admin, command) = (admin.clone(), command.clone());
+        let found = block_on(async move { admin.run_command(command).await.expect("the operations") });
+        if !found.get_array("inprog").expect("a list").is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("expected the operation within a minute");
 }
 
 /// Returns the name of a database on the shared server that no other test uses.

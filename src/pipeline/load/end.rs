@@ -38,21 +38,22 @@ impl Load<'_> {
             Ok(_) if interrupt.is_asked() => (State::Stopped, Error::Interrupted),
             Ok(read) => {
                 if let Some(lost) = self.not_conserved(&read) {
-                    return self.close(State::Failed, lost).await;
+                    return Err(self.close(State::Failed, lost).await);
                 }
                 self.account.rejects.finish()?;
                 return Ok(read);
             }
         };
-        self.close(state, cause).await
+        Err(self.close(state, cause).await)
     }
 
-    async fn close(&mut self, state: State, cause: Error) -> Result<ReadSide, Error> {
+    /// Records in the ledger that the load ended without success. Returns the error for the user.
+    pub(super) async fn close(&mut self, state: State, cause: Error) -> Error {
         self.document.state = state;
         // The cause is more important than a second error from the ledger, which may have the same cause.
         let _ = self.ledger.put_once(&mut self.document).await;
         let (written, settled) = (self.document.documents_written(), self.document.counts.read);
-        Err(Error::Unfinished { cause: Box::new(cause), written, settled })
+        Error::Unfinished { cause: Box::new(cause), written, settled }
     }
 
     fn is_over_limit(&self, read: &ReadSide) -> bool {
@@ -211,7 +212,8 @@ impl Load<'_> {
             // The collection was empty when a first load began. Only another load can have added documents since.
             let options =
                 VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
-            let mut proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await?;
+            let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;
+            let mut proof = if interrupt.is_asked() { proof.map_err(|_| unproven())? } else { proof? };
             // The ledger is read after the collection, because another load may begin while the collection is scanned.
             // Each load enters itself in the ledger before it writes its first document.
             if proof.extra > 0 && !self.is_alone(lane).await? {
@@ -312,6 +314,14 @@ pub(super) fn conformity_note(nonconforming: u64) -> String {
         0 => "the server finds no document that violates the validator".into(),
         count => format!("the server finds {count} documents that violate the spec's validator; see `medlift verify`"),
     }
+}
+
+fn unproven() -> Error {
+    Error::Stopped(
+        "interrupted during the verification; all documents are written, but they were not compared with the sources: \
+         run `medlift verify`, or the same command again"
+            .into(),
+    )
 }
 
 fn is_not_allowed(error: &ServerError) -> bool {

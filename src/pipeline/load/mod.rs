@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::settle::Account;
 use super::stages::Interrupt;
 use crate::error::Error;
-use crate::ledger::{Claim, Ledger, LedgerError, LoadDocument};
+use crate::ledger::{Claim, Ledger, LedgerError, LoadDocument, State};
 use crate::parse::Notices;
 use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
@@ -189,7 +189,13 @@ impl Load<'_> {
         let result = self.write(interrupt, progress);
         let seconds = started.elapsed().as_secs_f64();
         let read = self.end(result, interrupt).await?;
-        let collection_notes = self.finish_collections(progress).await?;
+        let finished = tokio::select! {
+            finished = self.finish_collections(progress) => Some(finished?),
+            () = interrupt.asked() => None,
+        };
+        let Some(collection_notes) = finished else {
+            return Err(self.close(State::Stopped, Error::Interrupted).await);
+        };
         self.complete().await?;
         let mut summary = self.summary(&read, "loaded");
         summary.seconds = seconds;
