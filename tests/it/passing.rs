@@ -167,3 +167,20 @@ fn provisioning_succeeds_after_a_missed_write_concern() {
         assert_eq!(users.get_array("users").expect("users").len(), 5, "{command}");
     }
 }
+
+#[test]
+fn a_verification_ends_if_the_ledger_cannot_be_read() {
+    let (faulty, place) = (Faulty::start(), Place::new("unread"));
+    place.sample("a.csv", 10, "none");
+    let file = place.dir.path().join("a.csv");
+    faulty.load(text(&file), &place.database, &[]).expect_code(0);
+    let verify = || medlift(["verify", text(&file), "--db", &place.database]).env("MONGODB_URI", faulty.server.uri());
+    // The first query is for the identity of the collection.
+    faulty.fail(doc! { "times": 1 }, doc! { "failCommands": ["find"], "errorCode": 2 });
+    let run = verify().run().expect_code(1);
+    assert!(run.stderr.contains("cannot read the ledger"), "{}", run.stderr);
+    verify().run().expect_code(0);
+    // A user who has no permission to read the ledger can verify.
+    faulty.fail(doc! { "times": 1 }, doc! { "failCommands": ["find"], "errorCode": 13 });
+    verify().run().expect_code(0);
+}

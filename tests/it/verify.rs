@@ -374,3 +374,32 @@ fn a_scan_continues_after_its_cursor_or_connection_ended() {
         assert!(whole.is_clean(), "{whole:?}");
     });
 }
+
+/// A resumed range begins at the last document that was read. If this document was deleted meanwhile, the next one must
+/// not be skipped in its place.
+#[test]
+fn a_resumed_scan_reads_the_document_after_one_that_was_deleted() {
+    let server = server_with_fail_points();
+    run(async {
+        let client = Client::with_uri_str(server.uri()).await.expect("connected");
+        let collection: Collection<RawDocumentBuf> = client.database("verify").collection("deleted");
+        let source = source(10_000);
+        store(&collection, &source).await;
+        let mut ids: Vec<_> = source.iter().map(|(encoded, _)| encoded.id).collect();
+        ids.sort();
+        let mut scan = Scan::new(&collection).range(Range::default());
+        let mut seen = Vec::new();
+        let mut is_first = true;
+        while let Some(batch) = scan.next_batch().await.expect("readable") {
+            seen.extend(batch.documents().map(|document| Stored::parse(document).expect("ours").id));
+            if std::mem::take(&mut is_first) {
+                let last = seen.last().copied().expect("a batch is never empty");
+                collection.delete_one(doc! { "_id": uuid(last) }).await.expect("deleted");
+                let data = doc! { "failCommands": ["getMore"], "errorCode": 43 };
+                let point = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+                client.database("admin").run_command(point).await.expect("a fail point");
+            }
+        }
+        assert!(seen == ids, "{} of {}", seen.len(), ids.len());
+    });
+}
