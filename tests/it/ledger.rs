@@ -13,7 +13,7 @@ use medlift::spec::Spec;
 use mongodb::{Collection, Database};
 
 use crate::load::block_on;
-use crate::server::{fresh_database, shared};
+use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -344,4 +344,41 @@ fn a_load_into_two_collections_is_found_for_both() {
         both.put(&mut two).await.unwrap();
         assert_eq!(found(&both, "two").await, Some(two.id));
     });
+}
+
+#[test]
+fn a_superseded_load_can_no_longer_be_written() {
+    block_on(async {
+        let database = database("superseded").await;
+        let ledger = Ledger::new(&database, "rows", LEASE);
+        let mut earlier = put(&ledger, load("rows", "k", State::Running)).await;
+        let later = LoadDocument { fence: 2, ..load("rows", "k", State::Running) };
+        ledger.supersede("k", later.id, later.fence).await.unwrap();
+        assert!(matches!(ledger.put(&mut earlier).await, Err(LedgerError::TakenOver)));
+        assert!(matches!(ledger.put_once(&mut earlier).await, Err(LedgerError::TakenOver)));
+        put(&ledger, LoadDocument { fence: 2, ..earlier }).await;
+    });
+}
+
+/// The lease begins when the server receives the renewal. The reply comes more than the length of the lease later, so
+/// another process may have the lease by then.
+#[test]
+fn a_lease_whose_renewal_was_answered_late_has_expired() {
+    let server = server_with_fail_points();
+    let fail = |mode: &str, mut data: Document| {
+        data.insert("failCommands", vec!["update"]);
+        fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data });
+    };
+    fail("alwaysOn", doc! { "blockConnection": true, "blockTimeMS": 1_100 });
+    let (claim, confirmed) = block_on(async {
+        let client = mongodb::Client::with_uri_str(server.uri()).await.unwrap();
+        let ledger = Ledger::new(&client.database("late"), "rows", Duration::from_secs(1));
+        let claim = Claim::take(&ledger, "k").await.unwrap().unwrap();
+        let confirmed = claim.guard().confirm().await;
+        (claim, confirmed)
+    });
+    confirmed.expect("the server extended the lease");
+    fail("alwaysOn", doc! { "errorCode": 13 });
+    let ensured = block_on(async { claim.guard().ensure().await });
+    assert!(matches!(ensured, Err(LedgerError::Server(_))), "the ledger must be queried: {ensured:?}");
 }
