@@ -92,3 +92,19 @@ fn documents_that_are_not_in_the_source_are_a_difference_only_after_a_first_load
     let later = place.load(&other, &[], 0);
     assert_eq!((&later["verification"]["extra"], &later["verification"]["others"]), (&0.into(), &2.into()), "{later}");
 }
+
+#[test]
+fn a_repeated_load_counts_all_its_documents_as_already_present() {
+    let place = Place::new("repeated");
+    let rows = ["Ann Lee", "Bea Lee", "Cy Lee"].map(|name| row(name, "30", "O+", "2024-01-31", "2024-02-02"));
+    let file = |name: &str, rows: &[String]| place.write(name, format!("{HEADER}\n{}\n", rows.join("\n")));
+    let (one, all) = (file("one.csv", &rows[..1]), file("all.csv", &rows));
+    let ends = ["read", "written", "already_present"];
+    assert_eq!(counts(&place.load(&one, &[], 0), &ends), [1, 1, 0]);
+    assert_eq!(counts(&place.load(&all, &[], 0), &ends), [3, 2, 1]);
+    let repeated = place.load(&all, &[], 0);
+    assert_eq!(
+        (repeated["outcome"].as_str(), counts(&repeated, &ends)),
+        (Some("already loaded, verified instead"), vec![3, 0, 3])
+    );
+}
