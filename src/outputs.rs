@@ -420,4 +420,17 @@ mod tests {
             Err(error) => println!("left out: this file system has no devices: {error}"),
         }
     }
+
+    /// The root directories of `/proc` and `/sys` have the same inode number on different devices.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_with_the_same_inode_number_on_two_devices_are_different() {
+        let [proc, sys] = ["/proc", "/sys"].map(Path::new);
+        let inode = |path: &Path| fs::metadata(path).map_or(0, |found| found.ino());
+        if inode(proc) != inode(sys) {
+            println!("left out: /proc and /sys have different inode numbers here");
+            return;
+        }
+        assert!(is_same_file(proc, proc) && !is_same_file(proc, sys));
+    }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::load::{Place, text};
-use crate::program::medlift;
+use crate::program::{bash, medlift};
 use crate::server::shared;
 
 fn names(directory: &Path) -> Vec<String> {
@@ -98,4 +98,16 @@ fn devices_and_pipes_are_written_to_directly() {
     });
     export(text(&pipe)).expect_code(0);
     assert_eq!(reader.join().expect("read").lines().count(), 11);
+}
+
+#[test]
+fn rows_are_appended_if_standard_output_appends_to_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_medlift");
+    let script = format!("echo first > f && {program} generate --rows 2 --out /dev/stdout >> f && echo last >> f");
+    let run = bash(&script).current_dir(dir.path()).output().expect("bash runs");
+    assert!(run.status.success(), "{run:?}");
+    let text = fs::read_to_string(dir.path().join("f")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[4]), (5, "first", "last"), "{text}");
 }
