@@ -146,3 +146,58 @@ pub(super) fn stop_if_asked(interrupt: &Interrupt) -> Result<(), Error> {
 fn interrupted() -> Error {
     Error::Stopped("interrupted before the end, so there is no result".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::{Id, IdentityKey};
+    use crate::pipeline::Wishes;
+    use crate::spec::Spec;
+
+    /// Returns a plan for sources with these rows. The name is the identity.
+    fn plan(dir: &tempfile::TempDir, sources: &[&str]) -> Plan {
+        let field = |name: &str, kind: &str| format!("[[field]]\nname = '{name}'\ntype = '{kind}'\nprivacy = 'none'\n");
+        let spec = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\n".to_owned();
+        let spec = Spec::from_toml(&(spec + &field("Name", "string") + &field("Age", "int32")), "a test").unwrap();
+        let write = |(number, rows): (usize, &&str)| {
+            let path = dir.path().join(format!("{number}.csv"));
+            std::fs::write(&path, format!("Name,Age\n{rows}")).unwrap();
+            path.display().to_string()
+        };
+        let sources = sources.iter().enumerate().map(write).collect();
+        Plan::new(spec, IdentityKey::default(), &Wishes { sources, ..Wishes::default() }).unwrap()
+    }
+
+    #[test]
+    fn expected_documents_have_the_sources_and_rows_of_their_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(&dir, &["ann,1\nbea,2\n", "bea,2\nann,3\n"]);
+        let check = |mode: Mode, of_ann: &[(u32, u64)]| {
+            let expected = expect(&plan, 0, mode, &Interrupt::default(), &Progress::default()).unwrap();
+            let documents = expected.range(Id([0; 16]), None).unwrap();
+            let mut found: Vec<_> = documents.map(Result::unwrap).map(|found| (found.rows, found.duplicates)).collect();
+            found.sort();
+            let mut wanted = [(of_ann.to_vec(), 0), (vec![(0, 2), (1, 1)], 1)];
+            wanted.sort();
+            assert_eq!(found, wanted, "{mode:?}");
+            assert_eq!(expected.records(), 4);
+        };
+        check(Mode::Insert, &[(0, 1)]);
+        check(Mode::Upsert, &[(1, 2)]);
+        check(Mode::Merge, &[(1, 2)]);
+    }
+
+    #[test]
+    fn an_interrupted_verification_has_no_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(&dir, &["ann,1\n"]);
+        let interrupt = Interrupt::default();
+        assert!(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).is_ok());
+        assert!(find(&plan, 0, &mut Wanted::default(), &interrupt).is_ok());
+        interrupt.ask();
+        let stopped =
+            |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("not complete"));
+        assert!(stopped(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).map(drop)));
+        assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt)));
+    }
+}
