@@ -517,4 +517,31 @@ mod tests {
         place.append(&mut file, "1\n");
         assert_eq!(fs::metadata(place.path("r")).unwrap().permissions().mode() & 0o777, 0o600);
     }
+
+    #[test]
+    fn the_mark_has_space_for_the_id_of_a_load() {
+        let place = Place::new();
+        let file = place.open();
+        file.mark("1");
+        if file.marked_by().is_none() {
+            println!("left out: the file system has no extended attributes");
+            return;
+        }
+        let id = bson::Uuid::new().to_string();
+        file.mark(&id);
+        assert_eq!(file.marked_by(), Some(id));
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_not_in_place() {
+        let place = Place::new();
+        let file = place.open();
+        assert!(file.is_in_place());
+        fs::rename(place.path("r"), place.path("moved")).unwrap();
+        assert!(!file.is_in_place(), "the path leads to no file");
+        fs::write(place.path("r"), "").unwrap();
+        assert!(!file.is_in_place(), "the path leads to another file");
+        fs::rename(place.path("moved"), place.path("r")).unwrap();
+        assert!(file.is_in_place());
+    }
 }

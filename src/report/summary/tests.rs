@@ -280,3 +280,21 @@ fn a_source_note_contains_layout_and_notices() {
         assert!(notice.contains(part), "{notice}");
     }
 }
+
+#[test]
+fn rejects_and_differences_of_any_kind_of_document_count() {
+    let outcome = |found: [DocumentSummary; 2]| {
+        let [document, second] = found;
+        let summary = LoadSummary { document, further: vec![second], ..LoadSummary::default() };
+        (summary.has_rejects(), summary.has_differences())
+    };
+    let clean = || proven(Verification { extra: 0, ..Verification::default() });
+    let rejected = || DocumentSummary { counts: Counts { rejected: 1, ..Counts::default() }, ..clean() };
+    let different = || proven(Verification { missing: 1, ..Verification::default() });
+    let violating = || DocumentSummary { nonconforming: 1, ..clean() };
+    assert_eq!(outcome([clean(), clean()]), (false, false));
+    assert_eq!((outcome([rejected(), clean()]), outcome([clean(), rejected()])), ((true, false), (true, false)));
+    assert_eq!((outcome([different(), clean()]), outcome([clean(), different()])), ((false, true), (false, true)));
+    assert_eq!((outcome([violating(), clean()]), outcome([clean(), violating()])), ((false, true), (false, true)));
+    assert_eq!(outcome([DocumentSummary::default(), DocumentSummary::default()]), (false, false), "not verified");
+}
