@@ -98,3 +98,18 @@ fn a_bad_item_rejects_the_row_with_its_number() {
         assert_eq!(tally, Tally::default());
     }
 }
+
+#[test]
+fn a_text_with_escapes_is_cleaned_whole_even_if_its_row_is_plain() {
+    let row = |family: &str| {
+        format!(
+            "{{\"id\":\"P001\",\"identifier\":[{{\"system\":\"passport\",\"value\":\"x\"}}],\"allergies\":[],\
+             \"name\":[{{\"family\":\"{family}\"}}]}}"
+        )
+    };
+    let (escaped, plain) = (row("lee\\tkim\\u00a0o"), row("lee kim o"));
+    assert!(escaped.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{escaped}");
+    let (records, _) = clean(&[&escaped, &plain]);
+    assert!(shown(records[1].as_ref().expect("an accepted row")).contains("Lee Kim O"));
+    assert_eq!(records[0], records[1]);
+}

@@ -274,3 +274,12 @@ fn id_and_mongodbs_own_key_are_two_columns_of_two_kinds() {
     let layout = bind_with(&spec, "{\"_id\":1,\"id\":2}", &LayoutOptions::default()).unwrap();
     assert_eq!(layout.header, ["_id", "id"]);
 }
+
+#[test]
+fn a_key_that_two_kinds_read_in_one_notation_is_given_once() {
+    let spec = two_kinds("type = 'string'", "type = 'int32'");
+    let layout = bind_with(&spec, "{\"f\":1}", &LayoutOptions::default()).unwrap();
+    let cells = |row: &str| rows(&spec, &layout, row.as_bytes()).pop().unwrap();
+    assert_eq!(cells("{\"f\":1}"), (Ok(()), vec!["1".to_owned()]));
+    assert!(cells("{\"f\":1,\"F\":2}").0.is_err(), "the object gives the key twice");
+}
