@@ -406,6 +406,8 @@ mod tests {
     fn the_message_for_a_full_disk_says_what_to_do() {
         let full = SpillError::new("write", io::Error::from(io::ErrorKind::StorageFull)).to_string();
         assert!(full.starts_with("cannot write the temporary file") && full.contains("free space"), "{full}");
+        let quota = SpillError::new("write", io::Error::from(io::ErrorKind::QuotaExceeded)).to_string();
+        assert!(quota.contains("free space there, or set TMPDIR"), "{quota}");
         let denied = SpillError::new("create", io::Error::from(io::ErrorKind::PermissionDenied)).to_string();
         assert!(denied.contains("set TMPDIR to a directory that can be written"), "{denied}");
         let limited = SpillError::new("write", io::Error::from(io::ErrorKind::FileTooLarge)).to_string();

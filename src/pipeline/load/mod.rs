@@ -251,4 +251,21 @@ mod tests {
         assert_eq!((percent(150, 10_000, false), percent(151, 10_000, false)), (false, true));
         assert!(!percent(0, 0, true));
     }
+
+    #[test]
+    fn a_load_waits_until_the_lease_expires_unless_it_is_interrupted() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let wait = |left, interrupt: &Interrupt| {
+            let begun = Instant::now();
+            let is_over = runtime.block_on(is_patient(interrupt, left, &Progress::default(), "a process"));
+            (is_over, begun.elapsed())
+        };
+        let interrupt = Interrupt::default();
+        let left = Duration::from_millis(1_100);
+        let (is_over, waited) = wait(left, &interrupt);
+        assert!(is_over && waited >= left, "{waited:?}");
+        interrupt.ask();
+        let (is_over, waited) = wait(Duration::from_mins(10), &interrupt);
+        assert!(!is_over && waited < Duration::from_mins(1), "{waited:?}");
+    }
 }
