@@ -104,3 +104,46 @@ fn count(
     }
     Ok((counts, digest.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::settle::tests::plan_of;
+
+    /// Runs dry with two copies of one record, another record with the same name, and a row with a wrong age.
+    fn run(on_conflict: OnConflict, mode: Mode, rejects_max: Option<RejectsMax>) -> LoadSummary {
+        let rows = "Name,Age\nann,1\nann,1\nann,2\nbea,x\n";
+        let (_dir, mut plan) = plan_of(&[("a.csv", rows)]);
+        plan.kinds[0].identity.on_conflict = on_conflict;
+        dry_run(&plan, mode, None, rejects_max, &Interrupt::default(), &Progress::default()).unwrap()
+    }
+
+    #[test]
+    fn conflicts_are_rejected_or_counted_as_the_rule_says() {
+        let check = |on_conflict, mode, [conflicts, rejected, for_conflict]: [u64; 3]| {
+            let summary = run(on_conflict, mode, None);
+            let counts = summary.document.counts;
+            assert_eq!((counts.read, counts.written, counts.duplicates), (4, 1, 1), "{on_conflict:?}");
+            let found = [counts.conflicts, counts.rejected, counts.refused_for_conflict];
+            assert_eq!(found, [conflicts, rejected, for_conflict], "{on_conflict:?}");
+            let of_conflict = summary.rejects.iter().filter(|reject| reject.what == Reason::Conflict.code());
+            assert_eq!(of_conflict.map(|reject| reject.count).sum::<u64>(), for_conflict, "{on_conflict:?}");
+            assert!(counts.are_conserved());
+        };
+        check(OnConflict::KeepFirst, Mode::Insert, [1, 1, 0]);
+        check(OnConflict::KeepLast, Mode::Insert, [1, 1, 0]);
+        check(OnConflict::Reject, Mode::Insert, [0, 2, 1]);
+        check(OnConflict::Reject, Mode::Upsert, [1, 1, 0]);
+    }
+
+    #[test]
+    fn the_outcome_says_if_a_load_would_stop() {
+        let would_stop = |on_conflict, most: Option<u64>| {
+            let outcome = run(on_conflict, Mode::Insert, most.map(RejectsMax::Rows)).outcome;
+            assert!(outcome.starts_with("dry run"), "{outcome}");
+            outcome.contains("a load would stop")
+        };
+        assert_eq!([None, Some(0), Some(1)].map(|most| would_stop(OnConflict::KeepFirst, most)), [false, true, false]);
+        assert_eq!([Some(1), Some(2)].map(|most| would_stop(OnConflict::Reject, most)), [true, false]);
+    }
+}

@@ -355,3 +355,50 @@ fn undecodable(offset: u64) -> Reject {
     let message = format!("the row has bytes that are not valid in the encoding, at byte {offset} of the source");
     Reject { field: None, reason: Reason::Undecodable, message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::settle::tests::plan_of;
+
+    /// Source, number, rows, rejects, documents and blank rows of a block.
+    type Facts = (usize, u64, u64, usize, usize, u64);
+
+    fn encode(plan: &Plan, interrupt: &Interrupt) -> Result<Vec<Facts>, Error> {
+        let mut found = Vec::new();
+        encode_alone(plan, interrupt, &Progress::default(), |block| {
+            let [rejects, documents] = [block.rejects.len(), block.kinds[0].entries.len()];
+            found.push((block.source, block.sequence, block.rows, rejects, documents, block.notices.blank_rows));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn blocks_of_all_sources_are_numbered_and_count_rows_rejects_and_blank_rows() {
+        let files = [
+            ("a.csv", "Name,Age\nann,1\n,\nbea,x\n"),
+            ("b.csv", "Age,Name\n3,cy\n"),
+            ("c.csv", "Name,Age\ned,4\n,\n,\n"),
+        ];
+        let (_dir, plan) = plan_of(&files);
+        let found = encode(&plan, &Interrupt::default()).unwrap();
+        assert_eq!(found, [(0, 0, 2, 1, 1, 1), (1, 1, 1, 0, 1, 0), (2, 2, 1, 0, 1, 2)]);
+    }
+
+    #[test]
+    fn a_source_that_changed_since_the_load_began_is_an_error() {
+        let (dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n"), ("b.csv", "Name,Age\nbea,2\n")]);
+        assert_eq!(encode(&plan, &Interrupt::default()).unwrap().len(), 2);
+        std::fs::write(dir.path().join("b.csv"), "Name,Age\nbea,2\ncy,3\n").unwrap();
+        assert!(matches!(encode(&plan, &Interrupt::default()), Err(Error::Read(_))));
+    }
+
+    #[test]
+    fn no_block_is_read_after_an_interrupt() {
+        let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n")]);
+        let interrupt = Interrupt::default();
+        interrupt.ask();
+        assert_eq!(encode(&plan, &interrupt).unwrap().len(), 0);
+    }
+}

@@ -150,28 +150,13 @@ fn interrupted() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::{Id, IdentityKey};
-    use crate::pipeline::Wishes;
-    use crate::spec::Spec;
-
-    /// Returns a plan for sources with these rows. The name is the identity.
-    fn plan(dir: &tempfile::TempDir, sources: &[&str]) -> Plan {
-        let field = |name: &str, kind: &str| format!("[[field]]\nname = '{name}'\ntype = '{kind}'\nprivacy = 'none'\n");
-        let spec = "name = 'a'\ncollection = 'a'\n[identity]\nfields = ['Name']\n".to_owned();
-        let spec = Spec::from_toml(&(spec + &field("Name", "string") + &field("Age", "int32")), "a test").unwrap();
-        let write = |(number, rows): (usize, &&str)| {
-            let path = dir.path().join(format!("{number}.csv"));
-            std::fs::write(&path, format!("Name,Age\n{rows}")).unwrap();
-            path.display().to_string()
-        };
-        let sources = sources.iter().enumerate().map(write).collect();
-        Plan::new(spec, IdentityKey::default(), &Wishes { sources, ..Wishes::default() }).unwrap()
-    }
+    use crate::encode::Id;
+    use crate::pipeline::settle::tests::plan_of;
 
     #[test]
     fn expected_documents_have_the_sources_and_rows_of_their_records() {
-        let dir = tempfile::tempdir().unwrap();
-        let plan = plan(&dir, &["ann,1\nbea,2\n", "bea,2\nann,3\n"]);
+        let files = [("a.csv", "Name,Age\nann,1\nbea,2\n"), ("b.csv", "Age,Name\n2,bea\n3,ann\n")];
+        let (_dir, plan) = plan_of(&files);
         let check = |mode: Mode, of_ann: &[(u32, u64)]| {
             let expected = expect(&plan, 0, mode, &Interrupt::default(), &Progress::default()).unwrap();
             let documents = expected.range(Id([0; 16]), None).unwrap();
@@ -189,8 +174,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_verification_has_no_result() {
-        let dir = tempfile::tempdir().unwrap();
-        let plan = plan(&dir, &["ann,1\n"]);
+        let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n")]);
         let interrupt = Interrupt::default();
         assert!(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).is_ok());
         assert!(find(&plan, 0, &mut Wanted::default(), &interrupt).is_ok());

@@ -118,3 +118,43 @@ pub(super) fn run_both<A: Send, B>(
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::encode::EncodedKind;
+    use crate::spec::OnConflict;
+    use crate::write::{Mode, Policy};
+
+    /// A resumed load may skip more chunks than fit into memory. None of them may keep its place.
+    #[test]
+    fn chunks_that_were_committed_before_need_only_one_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (to_writer, mut chunks) = mpsc::channel(10);
+        let places = runtime.block_on(async { Places::new(1) });
+        let (to_test, pushed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let spares = Spares::default();
+            let policy = Policy {
+                mode: Mode::Insert,
+                on_conflict: OnConflict::KeepFirst,
+                empty_at_start: false,
+                is_resumed: true,
+            };
+            // With chunks of no bytes, each block is a chunk. The first three were committed before.
+            let builder = ChunkBuilder::new(vec![policy], 0, 3);
+            let mut outlet = Outlet { builder, to_writer, places, is_placed: false, spares: &spares };
+            for sequence in 0..4 {
+                let block = EncodedBlock { sequence, kinds: vec![EncodedKind::default()], ..EncodedBlock::default() };
+                outlet.push(block).unwrap();
+                to_test.send((sequence, outlet.is_placed)).unwrap();
+            }
+        });
+        for expected in [(0, true), (1, true), (2, true), (3, false)] {
+            assert_eq!(pushed.recv_timeout(Duration::from_secs(30)), Ok(expected));
+            assert_eq!(chunks.blocking_recv().map(|chunk| chunk.is_settled), Some(expected.1));
+        }
+    }
+}
