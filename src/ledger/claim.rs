@@ -151,3 +151,12 @@ async fn keep(guard: Guard) {
         }
     }
 }
+
+#[cfg(test)]
+impl Guard {
+    /// A guard whose lease has expired.
+    pub(crate) fn expired(database: &mongodb::Database) -> Self {
+        let ledger = Ledger::new(database, "rows", Duration::ZERO);
+        Self { ledger, key: "key".into(), fence: 1, until: Arc::default(), is_lost: Arc::default() }
+    }
+}

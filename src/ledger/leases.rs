@@ -168,3 +168,33 @@ fn held_of(lease: &Document) -> Option<Held> {
 fn lease_id(key: &str) -> String {
     format!("lease {key}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Owner;
+
+    /// A lease as the server returns it, that expires at `until_ms`.
+    fn stored(until_ms: i64, now_ms: i64) -> Document {
+        let owner = bson::serialize_to_bson(&Owner::this_process()).expect("an owner is a document");
+        let [since, until, now] = [1_000, until_ms, now_ms].map(DateTime::from_millis);
+        doc! { "owner": owner, "fence": 7_i64, "since": since, "until": until, "now": now }
+    }
+
+    #[test]
+    fn a_lease_has_the_remaining_time_by_the_servers_clock_or_none() {
+        let left = |until_ms, now_ms| held_of(&stored(until_ms, now_ms)).expect("a lease").left.as_millis();
+        assert_eq!([left(5_000, 3_500), left(5_000, 5_000), left(5_000, 9_000)], [1_500, 0, 0]);
+        let Held { lease, .. } = held_of(&stored(5_000, 3_500)).expect("a lease");
+        assert_eq!((lease.fence, lease.since_ms, lease.until_ms), (7, 1_000, 5_000));
+    }
+
+    #[test]
+    fn a_lease_without_one_of_its_fields_is_not_read() {
+        for name in ["owner", "fence", "since", "until", "now"] {
+            let mut lease = stored(5_000, 3_500);
+            lease.remove(name);
+            assert!(held_of(&lease).is_none(), "{name}");
+        }
+    }
+}

@@ -424,4 +424,17 @@ mod tests {
         let of_other_type = rawdoc! { "_id": id, "A": { "B": 3_i64 }, "C": "x" };
         check(of_other_type, Verdict::Different, Verdict::Different);
     }
+
+    #[test]
+    fn a_batch_may_be_sent_again_if_the_lease_could_not_be_checked() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let failure = runtime.block_on(async {
+            // Nothing listens on this port.
+            let uri = "mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=100";
+            let database = mongodb::Client::with_uri_str(uri).await.unwrap().database("d");
+            let bulk = Bulk::new(database.clone(), "rows", None).guarded_by(Guard::expired(&database));
+            bulk.send(Step::Insert, &Parcel::new(Vec::new(), |_| unreachable!())).await.expect_err("there is no server")
+        });
+        assert!(failure.is_retryable(), "{failure:?}");
+    }
 }
