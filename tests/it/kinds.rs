@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bson::{Document, doc};
+use medlift::ledger::{Ledger, Owner, State};
 use mongodb::Collection;
 use serde_json::Value as Json;
 
 use crate::bad_days::{SLOW_ROWS, SLOWLY, client, load, summary, wait_for_checkpoint};
+use crate::ledger;
 use crate::load::{Place, block_on, text};
 use crate::server::slow_server;
 
@@ -226,4 +228,38 @@ fn the_proof_of_each_kind_excuses_its_own_refused_documents() {
             "{found}"
         );
     }
+}
+
+/// The collection of the first kind is empty and that of the second is not, so only the first one's load is a first load.
+#[test]
+fn documents_of_others_are_allowed_where_a_kind_found_them() {
+    let place = Place::new("kinds_others");
+    let source = place.write("a.csv", TABLE);
+    let spec = spec_path();
+    let doctors = place.collection("doctors");
+    block_on(async move { doctors.insert_one(doc! { "_id": 1 }).await }).unwrap();
+    let loaded = place.load(&source, &["--spec", text(&spec)], 4);
+    let others = |found: &Json| ["extra", "others"].map(|name| found["verification"][name].as_u64().unwrap());
+    assert_eq!((others(&loaded), others(&loaded["further"][0])), ([0, 0], [0, 1]));
+}
+
+#[test]
+fn drop_concerns_the_collections_of_all_kinds() {
+    let place = Place::new("kinds_dropped");
+    let source = place.write("a.csv", TABLE);
+    let spec = spec_path();
+    let drop = ["load", text(&source), "--spec", text(&spec), "--drop", "--yes"];
+    let database = place.collection("doctors").client().database(&place.database);
+    let ledger = Ledger::new(&database, "doctors", ledger::LEASE);
+    let earlier = ledger::load("doctors", "earlier", State::Complete);
+    block_on(async { ledger::put(&ledger, earlier).await });
+    block_on(async { ledger::put_lease(&database, "another", "doctors", &Owner::this_process()).await });
+    let busy = place.run(&drop).expect_code(6);
+    assert!(busy.stderr.contains("not dropped"), "{}", busy.stderr);
+    assert!(block_on(async { ledger.find("earlier").await.unwrap() }).is_some());
+
+    let ended = Owner { ticks: "1".into(), ..Owner::this_process() };
+    block_on(async { ledger::put_lease(&database, "another", "doctors", &ended).await });
+    place.run(&drop).expect_code(4);
+    assert!(block_on(async { ledger.find("earlier").await.unwrap() }).is_none(), "a dropped load no longer counts");
 }

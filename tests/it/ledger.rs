@@ -15,14 +15,14 @@ use mongodb::{Collection, Database};
 use crate::load::block_on;
 use crate::server::{fail_point, fresh_database, server_with_fail_points, shared};
 
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 async fn database(purpose: &str) -> Database {
     let client = mongodb::Client::with_uri_str(shared().uri()).await.unwrap();
     client.database(&fresh_database(purpose))
 }
 
-fn load(collection: &str, key: &str, state: State) -> LoadDocument {
+pub(crate) fn load(collection: &str, key: &str, state: State) -> LoadDocument {
     let options =
         Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: Reading::default() };
     let new = LoadDocument::new(vec![TargetState::new(collection)], &Spec::built_in(), Vec::new(), options);
@@ -30,7 +30,7 @@ fn load(collection: &str, key: &str, state: State) -> LoadDocument {
 }
 
 /// Writes a load to the ledger, and waits so that the next load is later by the server's clock.
-async fn put(ledger: &Ledger, mut load: LoadDocument) -> LoadDocument {
+pub(crate) async fn put(ledger: &Ledger, mut load: LoadDocument) -> LoadDocument {
     ledger.put(&mut load).await.unwrap();
     tokio::time::sleep(Duration::from_millis(3)).await;
     load
@@ -233,7 +233,7 @@ fn without_a_recorded_identity_the_identity_of_earlier_loads_counts() {
 }
 
 /// Stores a lease of this owner in the ledger. The lease expires in one minute.
-async fn put_lease(database: &Database, key: &str, target: &str, owner: &Owner) {
+pub(crate) async fn put_lease(database: &Database, key: &str, target: &str, owner: &Owner) {
     let leases: Collection<Document> = database.collection("medlift_runs.leases");
     let until = DateTime::from_millis(DateTime::now().timestamp_millis() + 60_000);
     let lease = doc! {
