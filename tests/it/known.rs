@@ -3,7 +3,7 @@
 
 use bson::{Document, doc};
 
-use crate::load::{HEADER, Place, block_on, counts, row, text};
+use crate::load::{HEADER, Place, block_on, counts, row, spec_without_age, text};
 
 /// Returns the loads in the ledger, the earliest first.
 fn loads(place: &Place) -> Vec<Document> {
@@ -107,4 +107,19 @@ fn a_repeated_load_counts_all_its_documents_as_already_present() {
         (repeated["outcome"].as_str(), counts(&repeated, &ends)),
         (Some("already loaded, verified instead"), vec![3, 0, 3])
     );
+}
+
+#[test]
+fn a_repeated_load_has_replaced_nothing() {
+    let place = Place::new("replaced");
+    let spec = place.write("spec.toml", spec_without_age("keep-last"));
+    let file = |name: &str, age: &str| {
+        place.write(name, format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02")))
+    };
+    let (one, two) = (file("one.csv", "30"), file("two.csv", "31"));
+    let load = |path: &std::path::Path| {
+        let summary = place.load(path, &["--spec", text(&spec)], 0);
+        counts(&summary, &["written", "replaced", "already_present"])
+    };
+    assert_eq!((load(&one), load(&two), load(&two)), (vec![1, 0, 0], vec![1, 1, 0], vec![0, 0, 1]));
 }

@@ -111,3 +111,21 @@ fn rows_are_appended_if_standard_output_appends_to_a_file() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((lines.len(), lines[0], lines[4]), (5, "first", "last"), "{text}");
 }
+
+/// The program refuses the output before it connects to a server.
+#[test]
+fn an_export_never_replaces_a_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+    let content = format!("{authority}-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n");
+    for name in ["ca.pem", "key.pem"] {
+        fs::write(dir.path().join(name), &content).unwrap();
+    }
+    let tls = ["--tls-ca-file", "ca.pem", "--tls-certificate-key-file", "key.pem"];
+    for out in ["ca.pem", "key.pem"] {
+        let export = ["export", "--uri", "mongodb://localhost:9", "--out", out];
+        let run = medlift(export.iter().chain(&tls)).dir(dir.path()).run().expect_code(2);
+        assert!(run.stderr.contains("is an input"), "{}", run.stderr);
+        assert_eq!(fs::read_to_string(dir.path().join(out)).unwrap(), content);
+    }
+}
