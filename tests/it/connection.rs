@@ -113,6 +113,15 @@ fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_different_fail
     assert_eq!(failure(&user("writer", "guess", Some("hospital"))), Failure::SignIn(wrong));
     let elsewhere = SignIn::WrongAuthDatabase { user: user_name, tried: "admin".to_owned(), found: database };
     assert_eq!(failure(&user("writer", "Wr1ter-pass", None)), Failure::SignIn(elsewhere));
+    // The user may also be stored in the database that the path of the connection string names.
+    let in_path = Connection {
+        uri: Some(guarded().uri_anonymous().replacen("/?", "/hospital?", 1).as_str().into()),
+        database: Some("ward".to_owned()),
+        ..user("writer", "Wr1ter-pass", Some("elsewhere"))
+    };
+    let (user_name, tried) = names("writer", "elsewhere");
+    let elsewhere = SignIn::WrongAuthDatabase { user: user_name, tried, found: "hospital".to_owned() };
+    assert_eq!(failure(&in_path), Failure::SignIn(elsewhere));
     let (user_name, database) = names("stranger", "hospital");
     let unknown = SignIn::UnknownUser { user: user_name, database };
     assert_eq!(failure(&user("stranger", "guess", Some("hospital"))), Failure::SignIn(unknown));

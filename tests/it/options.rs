@@ -194,3 +194,15 @@ fn a_dry_run_resolves_conflicts_by_its_mode_and_writes_its_reject_file() {
     assert_eq!(counted("insert"), [1, 0, 2]);
     assert_eq!(counted("upsert"), [1, 1, 1]);
 }
+
+#[test]
+fn verify_shows_values_of_others_only_with_show_values() {
+    let place = Place::new("values");
+    let path = place.sample("a.csv", 10, "none");
+    let documents = place.documents();
+    block_on(async move { documents.insert_one(doc! { "_id": "canary" }).await }).unwrap();
+    let hidden = place.run(&["verify", text(&path)]).expect_code(5).stdout;
+    assert!(hidden.contains("an _id of BSON type String") && !hidden.contains("canary"), "{hidden}");
+    let shown = place.run(&["verify", text(&path), "--show-values"]).expect_code(5).stdout;
+    assert!(shown.contains("canary"), "{shown}");
+}

@@ -13,6 +13,7 @@ use medlift::spec::Spec;
 use testkit::mongod::Server;
 
 use crate::connection::{block_on, settings, wishes};
+use crate::load::Place;
 use crate::program::medlift;
 use crate::schema::admission;
 
@@ -501,4 +502,19 @@ fn the_script_in_the_repository_is_current() {
         emitted == include_str!("../../deploy/init-mongo.js"),
         "deploy/init-mongo.js is out of date: write the output of `medlift provision --emit-init-js` to it"
     );
+}
+
+#[test]
+fn a_collection_with_the_name_of_the_view_is_reported_and_not_changed() {
+    let place = Place::new("no_view");
+    let view = "admissions_deidentified";
+    let database = place.documents().client().database(&place.database);
+    crate::load::block_on(async { database.create_collection(view).await }).expect("created");
+    let mut program =
+        medlift(["provision", "--plan", "--db", &place.database]).env("MONGODB_URI", crate::server::shared().uri());
+    for account in ["ADMIN", "WRITER", "READER"] {
+        program = program.env(&format!("{account}_PASS"), "k4Tz-9pLmw2x");
+    }
+    let run = program.run().expect_code(2);
+    assert!(run.stderr.contains(&format!("{}.{view} is a collection", place.database)), "{}", run.stderr);
 }
