@@ -10,7 +10,7 @@ use medlift::deployment::provision::{Changes, Wanted, WantedUser, view_name};
 use medlift::deployment::{DeploymentError, build_indexes, schema};
 use medlift::server::{Destination, Failure, Secret, ServerError, Settings, Target};
 use medlift::spec::Spec;
-use testkit::mongod::Server;
+use testkit::mongod::{Builder, Server};
 
 use crate::connection::{block_on, settings, wishes};
 use crate::load::Place;
@@ -517,4 +517,25 @@ fn a_collection_with_the_name_of_the_view_is_reported_and_not_changed() {
     }
     let run = program.run().expect_code(2);
     assert!(run.stderr.contains(&format!("{}.{view} is a collection", place.database)), "{}", run.stderr);
+}
+
+/// The password of an existing user is compared by a sign-in. If this connection fails for another reason, it is not
+/// known whether the password has changed.
+#[test]
+fn a_password_is_not_changed_if_it_cannot_be_compared() {
+    let tests_allowed = ["--setParameter", "enableTestCommands=1"];
+    let server = tests_allowed.into_iter().fold(Server::builder().access_control(), Builder::argument);
+    let server = server.start().expect("starts");
+    let provision = |arguments: &[&str]| {
+        let program = medlift([&["provision"], arguments].concat()).env("MONGODB_URI", server.uri());
+        USERS.iter().fold(program, |program, (name, password)| program.env(name, password)).run()
+    };
+    provision(&[]).expect_code(0);
+    assert!(provision(&["--plan"]).expect_code(0).stdout.starts_with("nothing to do"));
+    // The first of these commands is that of the administrator.
+    let data = doc! { "failCommands": ["connectionStatus"], "errorCode": 2, "appName": "medlift" };
+    let point = doc! { "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": data };
+    crate::server::fail_point(&server, point);
+    let run = provision(&["--plan"]).expect_code(3);
+    assert!(run.stderr.contains("cannot connect") && run.stdout.is_empty(), "{}{}", run.stdout, run.stderr);
 }
