@@ -107,6 +107,12 @@ fn a_repeated_load_counts_all_its_documents_as_already_present() {
         (repeated["outcome"].as_str(), counts(&repeated, &ends)),
         (Some("already loaded, verified instead"), vec![3, 0, 3])
     );
+
+    // The earlier load had found one of its documents. If any of them is missing now, it no longer counts.
+    let documents = place.documents();
+    block_on(async move { documents.delete_one(doc! {}).await.unwrap() });
+    let again = place.load(&all, &[], 0);
+    assert_eq!((again["outcome"].as_str(), counts(&again, &ends)), (Some("loaded"), vec![3, 1, 2]));
 }
 
 #[test]
