@@ -317,6 +317,8 @@ fn csv_line<'a>(cells: impl Iterator<Item = &'a [u8]>, delimiter: u8) -> Vec<u8>
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -333,8 +335,16 @@ mod tests {
             self.dir.path().join(name)
         }
 
+        /// Waits if the file is locked. Another test may start a child process, which has the lock too until it
+        /// executes its program.
         fn open(&self) -> RejectFile {
-            RejectFile::open(&self.path("r")).unwrap()
+            let until = Instant::now() + Duration::from_secs(10);
+            loop {
+                match RejectFile::open(&self.path("r")) {
+                    Err(OpenError::InUse) if Instant::now() < until => thread::sleep(Duration::from_millis(10)),
+                    opened => return opened.unwrap(),
+                }
+            }
         }
 
         fn content(&self, name: &str) -> String {
