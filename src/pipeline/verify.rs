@@ -180,7 +180,7 @@ mod tests {
         assert!(find(&plan, 0, &mut Wanted::default(), &interrupt).is_ok());
         interrupt.ask();
         let stopped =
-            |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("not complete"));
+            |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("no result"));
         assert!(stopped(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).map(drop)));
         assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt)));
     }
