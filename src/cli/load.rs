@@ -61,6 +61,10 @@ pub(super) struct LoadArgs {
     /// Do not verify the stored content at the end
     #[arg(long)]
     no_verify: bool,
+    /// After a first load, let the server check all documents with the validator; otherwise a sample, if the
+    /// verification finds no difference
+    #[arg(long, conflicts_with = "no_verify")]
+    check_validator: bool,
     /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, the number of its cores, but at
     /// least 2 and at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -141,6 +145,7 @@ impl LoadArgs {
             rejects_max: self.rejects_max(),
             reload: self.reload,
             verify: !self.no_verify,
+            check_validator: self.check_validator,
             limits: Limits {
                 batch_docs_max: self.batch_size as usize,
                 batch_bytes_max: BATCH_BYTES_MAX,
@@ -251,6 +256,7 @@ mod tests {
     #[test]
     fn each_load_option_is_passed_on() {
         assert!(options(&["--drop"]).drop && options(&["--lineage"]).lineage && options(&["--reload"]).reload);
+        assert!(options(&["--check-validator"]).check_validator && !options(&[]).check_validator);
         assert!(!options(&["--no-verify"]).verify && typed(&["--yes"]).yes && typed(&["-y"]).yes);
         for (text, mode) in [("insert", Mode::Insert), ("upsert", Mode::Upsert), ("merge", Mode::Merge)] {
             assert_eq!(options(&["--mode", text]).mode, mode);

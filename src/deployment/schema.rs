@@ -326,5 +326,25 @@ pub async fn nonconforming(target: &Target, spec: &Spec) -> Result<u64, ServerEr
     })
 }
 
+/// Returns how many documents of a random sample violate the spec's validator. The server reads at most
+/// `sample_size` documents.
+pub async fn nonconforming_in_sample(target: &Target, spec: &Spec, sample_size: u32) -> Result<u64, ServerError> {
+    let sample = doc! { "$sample": { "size": i64::from(sample_size) } };
+    let violates = doc! { "$match": { "$nor": [validator(spec)] } };
+    let command = doc! {
+        "aggregate": &target.collection, "pipeline": [sample, violates, { "$count": "count" }], "cursor": {},
+        "readConcern": { "level": "majority" },
+    };
+    let found = target.look(command).await.map_err(|failure| {
+        let doing = format!("check a sample of {}.{} with the validator", target.database, target.collection);
+        ServerError::Command { doing, failure }
+    })?;
+    let batch = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let first = batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document);
+    let count =
+        first.and_then(|first| first.get("count")).and_then(|count| count.as_i64().or(count.as_i32().map(i64::from)));
+    Ok(count.unwrap_or_default().unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests;

@@ -179,8 +179,7 @@ mod tests {
         assert!(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).is_ok());
         assert!(find(&plan, 0, &mut Wanted::default(), &interrupt).is_ok());
         interrupt.ask();
-        let stopped =
-            |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("no result"));
+        let stopped = |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("no result"));
         assert!(stopped(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).map(drop)));
         assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt)));
     }

@@ -86,7 +86,7 @@ fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
 fn an_interrupted_load_is_resumed_and_counts_as_if_it_had_not_been_interrupted() {
     // After SIGINT the load still writes the rows that it has already read. With this many rows, it then ends
     // incomplete.
-    check_resumed_load("INT", 60_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
+    check_resumed_load("INT", 100_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
 }
 
 /// Stops a load with a signal and repeats the command. Checks that the result is the same as that of a load that was

@@ -49,6 +49,7 @@ fn options() -> LoadOptions {
         rejects_max: None,
         reload: true,
         verify: false,
+        check_validator: false,
         limits,
         chunk_bytes_max: 1 << 20,
         lease: LEASE_DEFAULT,

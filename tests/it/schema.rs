@@ -76,6 +76,9 @@ fn documents_stored_before_the_validator_that_violate_it_are_counted() {
         }
         let spec = Spec::built_in();
         assert_eq!(schema::nonconforming(&target, &spec).await.expect("counts"), 2);
+        // The sample is larger than the collection, so it contains all documents.
+        assert_eq!(schema::nonconforming_in_sample(&target, &spec, 10).await.expect("counts"), 2);
+        assert!(schema::nonconforming_in_sample(&target, &spec, 1).await.expect("counts") <= 1);
         schema::attach(&target, &spec, |_| ()).await.expect("attaches");
         build_indexes(&target, &spec, |_| ()).await.expect("builds");
         let state = schema::read(&target).await.expect("reads");

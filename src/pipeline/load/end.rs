@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use bson::DateTime;
-use tokio::task::JoinHandle;
 
 use super::feed::ReadSide;
 use super::{Load, LoadTarget, keeping, reading, source_notes};
@@ -87,16 +86,6 @@ impl Load<'_> {
             notes.push(lane.finish(&state, progress).await?);
         }
         Ok(notes)
-    }
-
-    /// Starts a query for the number of documents of one kind that violate the validator. Only after a first load (a
-    /// load into an empty collection) that is verified. The query runs at the same time as the verification, because
-    /// the query mostly needs the server, and the verification mostly needs this process.
-    pub(super) fn ask_conformity(&self, kind: usize) -> Option<JoinHandle<Result<u64, ServerError>>> {
-        let LoadTarget { target, spec, .. } = &self.targets[kind];
-        let (target, spec) = (target.clone(), (*spec).clone());
-        let is_asked = self.document.targets()[kind].first_load && self.options.verify;
-        is_asked.then(|| tokio::spawn(async move { schema::nonconforming(&target, &spec).await }))
     }
 
     /// Marks the load as complete in the ledger. First checks that this process still has the lease, and that no
@@ -302,18 +291,6 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
     let is_lost = |counts: &&Counts| !counts.are_conserved() || counts.read != read;
     let lost = targets.iter().map(|state| &state.counts).find(is_lost);
     lost.map(|counts| Error::NotConserved { read, accounted: counts.accounted() })
-}
-
-/// Waits for the query and returns the number of documents that violate the validator.
-pub(super) async fn nonconforming(asked: JoinHandle<Result<u64, ServerError>>) -> Result<u64, Error> {
-    Ok(asked.await.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()))?)
-}
-
-pub(super) fn conformity_note(nonconforming: u64) -> String {
-    match nonconforming {
-        0 => "the server finds no document that violates the validator".into(),
-        count => format!("the server finds {count} documents that violate the spec's validator; see `medlift verify`"),
-    }
 }
 
 fn unproven() -> Error {

@@ -6,6 +6,7 @@
 //! time ([`Claim`]).
 
 mod begin;
+mod conformity;
 mod end;
 mod feed;
 mod places;
@@ -48,6 +49,8 @@ pub struct LoadOptions {
     pub reload: bool,
     /// Whether to verify the collection after the load.
     pub verify: bool,
+    /// Whether the server checks all documents with the validator, even if a sample suffices.
+    pub check_validator: bool,
     /// Limits of the commands that write documents.
     pub limits: Limits,
     /// Maximum size of a chunk, in bytes.
@@ -202,13 +205,8 @@ impl Load<'_> {
         summary.counts_are_estimates = self.counts_are_estimates().await?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
-            let conformity = self.ask_conformity(kind);
             self.prove(kind, &mut summary, interrupt, progress).await?;
-            if let Some(asked) = conformity {
-                let document = summary.document_mut(kind);
-                document.nonconforming = end::nonconforming(asked).await?;
-                document.collection_notes.push(end::conformity_note(document.nonconforming));
-            }
+            self.check_conformity(kind, &mut summary, interrupt).await?;
         }
         Ok(summary)
     }

@@ -1,0 +1,61 @@
+//! After a first load, the server checks documents with the spec's validator.
+//!
+//! A document that is equal to its record conforms to the spec, because cleaning checks the same rules from which the
+//! validator is made. So if the verification found only equal documents, a random sample is enough: it would show a
+//! validator that differs from the spec. In all other cases, the server checks all documents.
+
+use super::{Load, LoadTarget};
+use crate::deployment::schema;
+use crate::error::Error;
+use crate::pipeline::stages::Interrupt;
+use crate::report::summary::LoadSummary;
+
+/// Number of documents in the sample.
+const SAMPLE_SIZE: u32 = 1_000;
+
+impl Load<'_> {
+    /// Counts the documents of one kind that violate the validator, and adds the count and a note to the summary. Does
+    /// nothing for a load that is not the first one of its collection, or that is not verified.
+    pub(super) async fn check_conformity(
+        &self,
+        kind: usize,
+        summary: &mut LoadSummary,
+        interrupt: &Interrupt,
+    ) -> Result<(), Error> {
+        if !self.document.targets()[kind].first_load || !self.options.verify {
+            return Ok(());
+        }
+        let document = summary.document_mut(kind);
+        let has_only_equal = document.verification.as_ref().is_some_and(|proof| proof.equal == proof.found);
+        let is_sample_enough = has_only_equal && !self.options.check_validator;
+        let (count, note) = tokio::select! {
+            counted = count_violations(&self.targets[kind], is_sample_enough) => counted?,
+            () = interrupt.asked() => {
+                let problem = "interrupted while the server checked documents with the validator; the load is complete";
+                return Err(Error::Stopped(problem.into()));
+            }
+        };
+        document.nonconforming = count;
+        document.collection_notes.push(note);
+        Ok(())
+    }
+}
+
+/// Returns the number of documents that violate the validator, and a note for the summary. If the sample contains such
+/// a document, counts them in the whole collection.
+async fn count_violations(lane: &LoadTarget<'_>, is_sample_enough: bool) -> Result<(u64, String), Error> {
+    let LoadTarget { target, spec, .. } = lane;
+    if is_sample_enough && schema::nonconforming_in_sample(target, spec, SAMPLE_SIZE).await? == 0 {
+        let note = format!(
+            "the server finds no document that violates the validator in a sample of {SAMPLE_SIZE}; --check-validator \
+             checks all"
+        );
+        return Ok((0, note));
+    }
+    let count = schema::nonconforming(target, spec).await?;
+    let note = match count {
+        0 => "the server finds no document that violates the validator".into(),
+        count => format!("the server finds {count} documents that violate the spec's validator; see `medlift verify`"),
+    };
+    Ok((count, note))
+}
