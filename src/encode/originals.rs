@@ -38,9 +38,9 @@ impl Originals {
         self.cells.iter().enumerate().map(text)
     }
 
-    /// Returns the number of bytes of all texts.
+    /// Returns the number of bytes of all texts and of their ends.
     pub(crate) fn bytes(&self) -> usize {
-        self.text.len()
+        self.text.len() + size_of_val(&*self.ends)
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
             let found: Vec<_> = originals.of_row(number).collect();
             assert_eq!(found, [(2, row[0].as_bytes()), (5, row[1].as_bytes())], "row {number}");
         }
-        assert_eq!(originals.bytes(), 4);
+        assert_eq!(originals.bytes(), 4 + 6 * size_of::<u32>());
         assert_eq!(Originals::default().of_row(7).count(), 0);
     }
 }

@@ -108,20 +108,34 @@ impl Format {
     }
 }
 
-/// Returns `Json` if the first object is on several lines, or if another object follows on the same line. Otherwise
-/// returns `Ndjson`.
+/// Returns `Json` if the first object is on several lines, or if another object follows on the same line. If the first
+/// object is damaged, the next line that begins with `{` decides. Otherwise returns `Ndjson`.
 fn json_by_first_object(sample: &[u8]) -> Format {
     let text = sample.trim_ascii_start();
     let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     let end = match values.next() {
-        Some(Ok(_)) => values.byte_offset(),
+        Some(Ok(_)) if text.starts_with(b"{") => values.byte_offset(),
         // The sample ends inside the first object.
         Some(Err(error)) if error.classify() == Category::Eof => text.trim_ascii_end().len(),
-        _ => 0,
+        _ => return json_by_next_line(text),
     };
-    let next = text[end..].iter().find(|byte| !b" \t,".contains(byte));
-    let is_json = text[..end].contains(&b'\n') || end > 0 && next == Some(&b'{');
-    if is_json { Format::Json } else { Format::Ndjson }
+    // A carriage return alone may be a line end, but the line ends of NDJSON have a line feed.
+    match text[end..].iter().find(|byte| !b" \t\r,".contains(byte)) {
+        _ if text[..end].contains(&b'\n') => Format::Json,
+        None => Format::Ndjson,
+        Some(b'{') => Format::Json,
+        Some(_) if text[end..].trim_ascii_start().starts_with(b"{") => Format::Ndjson,
+        Some(_) => json_by_next_line(&text[end..]),
+    }
+}
+
+/// Returns `Json` if the next line that begins with `{` is not an object. The first line of `text` is not considered.
+fn json_by_next_line(text: &[u8]) -> Format {
+    let next = text.split(|&byte| byte == b'\n').skip(1).find(|line| line.starts_with(b"{"));
+    match next.map(serde_json::from_slice::<IgnoredAny>) {
+        Some(Err(_)) => Format::Json,
+        _ => Format::Ndjson,
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +156,16 @@ mod tests {
         }
         for damaged in ["{\"a\":1\n{\"a\":2}\n", "{\"a\": \"x\n{\"a\":2}\n", "{a}\n", "{\"a\": 1} x\n", "{\"a\":\n"] {
             check(damaged, None, Format::Ndjson);
+        }
+        let (pretty, ndjson) = ("{\n  \"a\": 2\n}\n", "{\"a\":2}\r\n{\"a\":");
+        for damaged in
+            ["{\n  \"a\": \"x\n}\n", "{\n  \"a\": 1\n\n", "\n  \"a\": 1\n}\n", "{}\n  \"a\": 1\n}\n", "connected\n"]
+        {
+            check(&format!("{damaged}{pretty}"), Some(FormatName::Json), Format::Json);
+            check(&format!("{damaged}{ndjson}"), Some(FormatName::Json), Format::Ndjson);
+        }
+        for carriage_returns in ["{\"a\":1}\r{\"a\":2}\r", "{\"a\":\r1}\r{\"a\":2}"] {
+            check(carriage_returns, None, Format::Json);
         }
         for json in ["[\n {\"a\":1}]", "[]", "[{", "{\n\"a\": 1\n}\n{\n\"a\": 2\n}", "{\"a\":\n[1,"] {
             check(json, None, Format::Json);

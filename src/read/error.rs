@@ -61,7 +61,7 @@ pub enum ReadError {
         name: String,
     },
     /// The source contains no bytes, or only a byte order mark.
-    #[error("cannot read `{name}`: it is empty and has no header")]
+    #[error("cannot read `{name}`: it is empty")]
     Empty {
         /// The name of the source.
         name: String,

@@ -13,7 +13,7 @@ use crate::spec::{Column, Field, FieldType, same_spelling};
 pub(in crate::parse) struct Spelling {
     /// True if the cell is the JSON text of an array.
     pub(super) is_array: bool,
-    /// The decimal mark, if a field of the column is a number.
+    /// Whether the decimal mark is a comma, if a field of the column needs one of the two marks.
     decimal_comma: Option<bool>,
     /// The words for true and false that every boolean field of the column accepts, if there is such a field.
     words: Option<Words>,
@@ -39,6 +39,8 @@ impl Spelling {
 
     pub(in crate::parse) fn of(field: &Field) -> Self {
         match &field.kind {
+            // A whole number needs no mark. But if a comma separates its thousands, `1,234` would have another value.
+            FieldType::Int32(format) | FieldType::Int64(format) if format.thousands != Some(',') => Self::default(),
             FieldType::Int32(format)
             | FieldType::Int64(format)
             | FieldType::Double(format)

@@ -246,6 +246,10 @@ fn a_column_that_two_kinds_read_is_one_column_with_one_notation() {
     let string = "type = 'string'";
     check(string, string, "1.5", "1.5");
     check("type = 'double'\ndecimal = ','", string, "1.5", "1,5");
+    for whole in ["type = 'int64'", "type = 'int32'\nthousands = ' '"] {
+        check("type = 'double'\ndecimal = ','", whole, "1.5", "1,5");
+        check("type = 'decimal128'", whole, "1.5", "1.5");
+    }
     check("type = 'bool'\ntruthy = ['ja']\nfalsy = ['nein']", string, "true", "ja");
     let [german, short] = ["truthy = ['ja', 'J']\nfalsy = ['nein', 'n']", "truthy = ['j']\nfalsy = ['N']"];
     check(&format!("type = 'bool'\n{german}"), &format!("type = 'bool'\n{short}"), "\"J\"", "J");
@@ -264,6 +268,7 @@ fn a_column_that_two_kinds_read_in_contradictory_notations_is_refused() {
         assert_eq!(found, Err(LayoutError::TwoNotations { column: "f".to_owned() }));
     };
     check("type = 'double'\ndecimal = ','", "type = 'decimal128'");
+    check("type = 'double'\ndecimal = ','", "type = 'int64'\nthousands = ','");
     check("type = 'bool'\ntruthy = ['ja']\nfalsy = ['no']", "type = 'bool'\ntruthy = ['yes']\nfalsy = ['no']");
     check("type = 'bool'\ntruthy = ['1']\nfalsy = ['0']", "type = 'bool'\ntruthy = ['1']\nfalsy = ['2']");
 }
