@@ -96,8 +96,8 @@ fn whole_path(plan: &Plan, rows: &[u8]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns the seconds for sorting the documents of each block, and for sorting and deduplicating all blocks as one
-/// chunk.
+/// Returns the seconds that two steps take together: first the documents of each block are sorted, then all blocks are
+/// sorted and deduplicated as one chunk.
 fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     let policy = Policy {
         mode: Mode::Insert,
@@ -132,7 +132,7 @@ struct Turns<'a> {
     rows: Vec<(&'a Block, usize)>,
 }
 
-/// Returns the seconds for parsing, cleaning and encoding all rows.
+/// Returns the seconds for parsing, cleaning and encoding all rows, in this order.
 fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
     let turns = blocks.iter().flat_map(|block| (0..block.rows.len()).step_by(TURN_ROWS).map(move |at| (block, at)));
     let layout = &plan.sources[0].layout;
@@ -157,8 +157,8 @@ fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
 }
 
 impl Turns<'_> {
-    /// Returns the seconds of each stage for the rows of one turn. If a row is rejected, the next stages process the
-    /// record that was left from an earlier row.
+    /// Returns the seconds of each stage for the rows of one turn. The results are not checked, because the generated
+    /// rows contain nothing that is rejected.
     fn turn(&mut self, turn: usize) -> [f64; 3] {
         let (block, at) = self.rows[turn];
         let spans = &block.rows[at..block.rows.len().min(at + TURN_ROWS)];

@@ -1,4 +1,4 @@
-//! The error of a command: the causes of all modules, their messages and their exit codes.
+//! The error that stops a command. Its variants are the causes from all modules, with their messages and exit codes.
 
 use crate::deployment::DeploymentError;
 use crate::export::ExportError;
@@ -10,7 +10,8 @@ use crate::spec::SpecError;
 use crate::verify::VerifyError;
 use crate::write::WriteError;
 
-/// Why a command stopped. Every message says which step failed and what to do next. None contains a patient's value.
+/// Why a command stopped. A message says what failed and, if the user can do something about it, what to do next. No
+/// message contains a patient's value.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The spec cannot be used.
@@ -33,7 +34,7 @@ pub enum Error {
     /// The deployment cannot be set up or used.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
-    /// The collection does not accept the documents.
+    /// Documents cannot be written to the collection.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The ledger cannot be read or written.
@@ -82,7 +83,7 @@ pub enum Error {
         /// The problem, and what to do.
         problem: String,
     },
-    /// A file cannot be written.
+    /// A file or standard output cannot be written.
     #[error("cannot write {path}: {error}{hint}")]
     Output {
         /// The file.
@@ -92,7 +93,7 @@ pub enum Error {
         /// The error of the operating system.
         error: std::io::Error,
     },
-    /// The collection cannot be read.
+    /// The collection cannot be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The collection cannot be exported.
@@ -131,7 +132,7 @@ pub enum Error {
         /// Rows whose outcome is known.
         accounted: u64,
     },
-    /// The command line contradicts itself or lacks an argument.
+    /// The command line is wrong. For example, an argument is missing or contradicts another one.
     #[error("{0}")]
     Usage(String),
     /// Anything else that stops a command.
@@ -140,14 +141,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error if the system cannot start another thread.
+    /// Returns the error for a thread that the system cannot start.
     pub fn no_thread(error: &std::io::Error) -> Self {
         Self::Stopped(format!(
             "cannot start a thread: {error}; raise the limit for processes (ulimit -u) or for memory (ulimit -v)"
         ))
     }
 
-    /// The end of the message for a stopped load: how the next load continues.
+    /// Returns the end of the message for a stopped load. It says how the next load continues.
     const fn afterwards(&self) -> &'static str {
         match self {
             Self::Read(_) => "the next load finds these documents",
@@ -155,7 +156,7 @@ impl Error {
         }
     }
 
-    /// The error of a failed call to the ledger. `doing` is `read` or `write`.
+    /// Returns the error for a failed call to the ledger. `doing` is `read` or `write`.
     pub(crate) fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
         match error {
             LedgerError::TakenOver => Self::TakenOver,
@@ -166,7 +167,7 @@ impl Error {
         }
     }
 
-    /// Fails if the stored identity of the target's collection differs from the wanted one.
+    /// Returns an error if the stored identity of the target's collection differs from the wanted one.
     pub(crate) fn if_identities_differ(
         target: &Target,
         stored: &CollectionIdentity,
@@ -176,8 +177,8 @@ impl Error {
         Err(Self::OtherIdentity { collection: target.full_name(), stored })
     }
 
-    /// The exit code: 2 for a wrong command line or spec or another identity, 3 without a connection or sign-in, 6 if
-    /// another process has the load, 1 otherwise.
+    /// Returns the exit code: 2 for a wrong command line, setting or spec, or for another identity; 3 without a
+    /// connection or sign-in; 6 if another process has the load; 1 for all other errors.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,

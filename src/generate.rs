@@ -1,8 +1,8 @@
 //! Generates synthetic admissions. They have the columns, the values and the typical errors of a hospital's export, and
 //! contain no real patients.
 //!
-//! The content of a row depends only on the seed and the row's number. A duplicate of any earlier row can therefore be
-//! generated from the number of that row, and no rows need to be stored.
+//! The content of a row depends only on the seed, the chosen errors ([`Damage`]) and the row's number. A duplicate of
+//! any earlier row can therefore be generated from the number of that row, and no rows need to be stored.
 
 mod names;
 mod random;
@@ -46,8 +46,8 @@ const DAYS: u64 = 1827;
 const STAY_DAYS_MAX: u64 = 30;
 /// Number of admissions that differ in first name, last name or day.
 const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
-/// A prime that does not divide [`ADMISSIONS`]. Row n is admission n × `STEP` modulo `ADMISSIONS`. Because of the
-/// prime, no admission repeats before all have occurred.
+/// A prime that does not divide [`ADMISSIONS`]. The seed chooses a first admission. Row n is the admission n × `STEP`
+/// after it, modulo `ADMISSIONS`. Because of the prime, no admission repeats before all have occurred.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
 /// A duplicate needs an earlier row that is not a duplicate itself. This is the number of earlier rows that are tried.

@@ -51,8 +51,8 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns advice for an error that is caused by a limit of the process, with a semicolon before it. Returns an empty
-/// text for other errors.
+/// Returns advice for an error that is caused by a limit for open files or for the size of a file, with a semicolon
+/// before it. Returns an empty text for other errors.
 pub fn limit_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::FileTooLarge => "; the limit for the size of a file is too low: raise it with ulimit -f",

@@ -42,7 +42,7 @@ pub struct SpilledEntry {
 
 /// The error if a temporary file cannot be created, written or read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} the temporary file that sorts the source's records, in {directory}: {cause}; {remedy}")]
+#[error("cannot {doing} the temporary file for sorting the source's records, in {directory}: {cause}; {remedy}")]
 pub struct SpillError {
     doing: &'static str,
     directory: String,
@@ -125,8 +125,8 @@ fn write_run(file: &mut File, entries: &[SpilledEntry]) -> io::Result<()> {
     out.flush()
 }
 
-/// Returns the order of an entry. The `_id` is one integer here, because comparing an integer is faster than comparing
-/// 16 bytes.
+/// Returns the key by which entries are ordered. The `_id` is one integer here, because comparing an integer is faster
+/// than comparing 16 bytes.
 fn sort_key(entry: &SpilledEntry) -> (u128, u32, u64, u128) {
     (u128::from_be_bytes(entry.id.0), entry.source, entry.row, entry.digest.0)
 }

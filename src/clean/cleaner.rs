@@ -112,7 +112,7 @@ impl Cleaner {
         Reject { field: None, reason: Reason::Implausible, message }
     }
 
-    /// Adds the changes in the row that was cleaned last to the tally.
+    /// Adds to the tally the changes and warnings of the row that was cleaned last.
     pub fn count(&self, tally: &mut Tally) {
         if tally.changed.len() < self.plans.len() {
             let slots = |plan: &FieldCleaner| vec![0; slot_names(&plan.field).len()];

@@ -42,7 +42,7 @@ pub(super) struct Scratch {
 /// known text needs more than five passes.
 const PASSES_MAX: usize = 16;
 
-/// The changes in the current row. They are counted only if the row is accepted.
+/// The changes and warnings of the current row. They are counted only if the row is accepted.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     pub(super) changed: Vec<(usize, usize)>,

@@ -1,9 +1,9 @@
 //! Turns the cells of rows into typed records. Each cleaning rule is a small pure function. A row that cannot be
 //! cleaned gives a [`Reject`](crate::reject::Reject) with a stable reason.
 //!
-//! This module uses no I/O, clock, randomness, async or logging, so the same row always gives the same record. A rule
-//! has the signature `fn(text, out) -> bool`. If it changes the text, it returns true and writes the new text to `out`.
-//! If it returns false, the text is unchanged and `out` may contain anything.
+//! This module uses no I/O, clock, randomness, async or logging, so the same row always gives the same record. The
+//! function of a rule gets a text and a buffer `out`, and returns a `bool`. If it changes the text, it returns true and
+//! writes the new text to `out`. If it returns false, the text is unchanged and `out` may contain anything.
 
 mod arrays;
 mod cleaner;

@@ -12,7 +12,8 @@ use unicode_normalization::char::is_combining_mark;
 /// A degree or a generation after a name, such as `MD` or `III`.
 struct Suffix {
     written: &'static str,
-    /// True if the word is also a name, as in "Linh Do". Such a word is a suffix only if the source has it in capitals.
+    /// True if the word is also a name, as in "Linh Do". Such a word is a suffix only if the source has it in capitals,
+    /// after at least two other words.
     also_a_name: bool,
 }
 
@@ -24,8 +25,8 @@ const fn suffix_or_name(written: &'static str) -> Suffix {
     Suffix { written, also_a_name: true }
 }
 
-/// Degrees of health care in the US, and generational suffixes, in their usual spelling. They are grouped by length, so
-/// that most last names need not be compared with any suffix.
+/// Degrees and licences that are frequent in US health care, and generational suffixes, in their usual spelling. They
+/// are grouped by length, so that most last names need not be compared with any suffix.
 const SUFFIXES: [&[Suffix]; 7] = [
     &[],
     &[suffix("V")],
@@ -79,8 +80,8 @@ pub(super) fn person_name(text: &str, out: &mut String) -> bool {
 
 /// Does the same as [`case_ascii`], but faster. It is for short ASCII names without apostrophes and `mc`, which most
 /// names are. The case of a letter then depends only on the byte before it, and the compiler can use vector
-/// instructions. Returns false and writes nothing if the name is longer, or contains another character, an apostrophe
-/// or `mc`.
+/// instructions. Returns false and writes nothing if the name has more than 32 bytes, or contains a character outside
+/// ASCII, an apostrophe or `mc`.
 fn case_short(text: &str, out: &mut String) -> bool {
     // A letter starts a part if the byte before it is neither a letter nor a digit. For the first letter of the name,
     // that byte is the 0 in `read[0]`.

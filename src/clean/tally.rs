@@ -1,4 +1,5 @@
-//! Counts the cells that cleaning changes. There is one count per field and rule, which is called a slot.
+//! Counts the cells that cleaning changes. Each field has several counts, which are called slots: one for trimming, one
+//! for null markers, one per rule, and for an enum one for the canonical spelling.
 
 use crate::spec::{Field, FieldType};
 

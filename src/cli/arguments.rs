@@ -32,7 +32,8 @@ pub(super) enum Parsed {
 /// Parses the arguments. The first of them is the name of the program.
 ///
 /// # Errors
-/// The value of an option looks like a connection string, but the option is not for connection strings.
+/// The value of an option looks like a connection string, but the option is not for connection strings. Or the help
+/// cannot be written.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
     let arguments = with_kebab_case(arguments);
     let matches = match Cli::command().try_get_matches_from(&arguments) {
@@ -135,7 +136,7 @@ fn kebab_case(option: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
     let mut kebab = String::with_capacity(option.len() + 4);
     for (at, letter) in letters.iter().enumerate() {
-        // A new word begins at a capital after a small letter, and at the last of several capitals. For example,
+        // A new word begins at a capital after a small letter, and at a capital before a small letter. For example,
         // `tlsCAFile` becomes `tls-ca-file`.
         let follows_small = at > 0 && !letters[at - 1].is_ascii_uppercase();
         let begins_word = letters.get(at + 1).is_some_and(char::is_ascii_lowercase);

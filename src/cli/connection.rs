@@ -11,8 +11,8 @@ use super::arguments::looks_like_connection_string;
 use super::output;
 
 /// Connection options.
-// In a comment, a name such as `DB_NAME` needs backticks, and the help would show them. The texts of such options are
-// therefore in `help`.
+// In a doc comment, Clippy requires backticks around a name such as `DB_NAME`, and the help would show them. The texts
+// of such options are therefore in `help`.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectionArgs {
@@ -66,7 +66,7 @@ impl DeploymentArgs {
     /// Returns the connection options with the connection string.
     ///
     /// # Errors
-    /// If a positional argument is not a connection string.
+    /// A positional argument is not a connection string, or there are two connection strings.
     pub(super) fn into_connection_args(self) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
         connection.take_only_uri(positional)?;
@@ -75,10 +75,11 @@ impl DeploymentArgs {
 }
 
 impl ConnectionArgs {
-    /// Removes the first connection string from the positional arguments, and uses it as the URI.
+    /// If `--uri` is not given, removes the first connection string from the positional arguments, and uses it as the
+    /// URI.
     ///
     /// # Errors
-    /// Another argument looks like a misspelled connection string, which may contain a password. Such an argument must
+    /// Another argument looks like a connection string, perhaps a misspelled one. It may contain a password, so it must
     /// not be used as the name of a file.
     pub(super) fn take_uri(&mut self, positional: &mut Vec<Secret>) -> Result<(), Error> {
         if let (None, Some(at)) = (&self.uri, positional.iter().position(|text| is_connection_string(text.reveal()))) {
@@ -94,7 +95,7 @@ impl ConnectionArgs {
         Ok(())
     }
 
-    /// Does the same as [`take_uri`](Self::take_uri) for a command that has no other positional arguments.
+    /// Does the same as [`take_uri`](Self::take_uri), and refuses all other positional arguments.
     fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {

@@ -27,14 +27,15 @@ const SERVER_BYTES_MIN: u64 = 384 << 20;
 /// Address space that a command with sources needs, in bytes. Sorting alone reserves 64 MiB.
 const READING_BYTES_MIN: u64 = 1024 << 20;
 
-/// Address space that a load needs for each byte of `--run-size`, in bytes.
+/// Address space that a load needs for each byte of `--run-size`, in bytes, in addition to [`READING_BYTES_MIN`].
 const BYTES_PER_RUN_BYTE: u64 = 12;
 
 /// The number of the signal SIGXFSZ on all systems for which Medlift is built.
 const SIGNAL_FILE_TOO_LARGE: i32 = 25;
 
-/// Raises the limit of open files as far as the system allows. Also makes the process ignore the signal that it gets
-/// when a file reaches the size limit. Without the signal, the write returns an error, which can be reported.
+/// Raises the limit of open files to 65,536, or to what the system allows if that is less. Also makes the process
+/// ignore the signal that it gets when a file reaches the size limit. Without the signal, the write returns an error,
+/// which can be reported.
 pub(super) fn prepare() {
     let files = getrlimit(Resource::Nofile);
     if let Some(current) = files.current {
@@ -46,8 +47,8 @@ pub(super) fn prepare() {
     }
 }
 
-/// Returns the number of open files to request. It is at least the current limit, and otherwise at most what the system
-/// allows.
+/// Returns the number of open files to request: 65,536, or `maximum` if that is less. The current limit is never
+/// lowered.
 fn files_to_ask_for(current: u64, maximum: Option<u64>) -> u64 {
     maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED)).max(current)
 }

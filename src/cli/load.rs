@@ -20,8 +20,8 @@ use super::reading::ReadingArgs;
 use super::{limits, output};
 
 const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
-                             up to eight runs are written at the same time. A larger size makes writing faster if the \
-                             _id index is large, and needs about ten times as much memory";
+                             up to eight runs are in memory at the same time. A larger size makes writing faster if the \
+                             _id index is large. A load needs memory of about ten times this size";
 
 /// Read, clean, deduplicate, write and verify a source.
 #[derive(Debug, Args)]
@@ -36,7 +36,8 @@ pub(super) struct LoadArgs {
     /// What to do if a document with the same identity is stored but its content differs
     #[arg(long, value_enum, default_value_t)]
     mode: LoadMode,
-    /// Drop each collection of the spec first; asks for confirmation on a terminal, otherwise requires --yes
+    /// First drop each collection that the load writes to; asks for confirmation on a terminal, otherwise requires
+    /// --yes
     #[arg(long)]
     drop: bool,
     /// Do not ask for confirmation
@@ -69,7 +70,7 @@ pub(super) struct LoadArgs {
     /// least 2 and at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     num_insertion_workers: Option<u16>,
-    /// Number of documents in one bulk insert, at most 100000
+    /// Maximum number of documents in one bulk insert, 1 to 100000
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
     #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]

@@ -42,8 +42,8 @@ pub(crate) fn tell(text: impl Display) {
     tell_as_it_is(&format!("medlift: {text}\n"));
 }
 
-/// Writes a text to standard error, without the program's name and a line end. `eprint!` is not used, because it panics
-/// if standard error is closed.
+/// Writes a text to standard error exactly as it is: adds no name of the program and no line end. `eprint!` is not
+/// used, because it panics if standard error is closed.
 pub(super) fn tell_as_it_is(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

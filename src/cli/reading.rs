@@ -127,7 +127,7 @@ impl ReadingArgs {
 }
 
 /// Returns the secret key for computing `_id`s. It is in the variable `MEDLIFT_IDENTITY_KEY`, or in the file that
-/// `MEDLIFT_IDENTITY_KEY_FILE` names.
+/// `MEDLIFT_IDENTITY_KEY_FILE` names. Without these, `_id`s are computed without a key.
 pub(super) fn identity_key() -> Result<IdentityKey, Error> {
     let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
     Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))

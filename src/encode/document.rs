@@ -26,7 +26,7 @@ pub struct Lineage {
     pub row: u64,
 }
 
-/// What the encoder knows about a document that it has written.
+/// The `_id`, the digest and the length of a document that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     /// The document's `_id`.
@@ -220,7 +220,7 @@ mod tests {
         let names = encoder.name_all(&mut together).to_vec();
         let whole = |(&len, (id, digest))| Encoded { id, digest, len };
         assert_eq!(lens.iter().zip(names).map(whole).collect::<Vec<_>>(), expected);
-        assert_eq!(expected.len(), 16, "one record is too large");
+        assert_eq!(expected.len(), 16, "all records except the one that is too large must be encoded");
         assert_eq!(together, alone);
         assert!(encoder.name_all(&mut together).is_empty());
         check_read_back(&together["before".len()..], &expected);

@@ -7,8 +7,8 @@ use bson::error::Result;
 use super::dates::iso_datetime;
 use crate::parse::dates::YEARS_MS;
 
-/// Appends a value in relaxed form. Numbers are JSON numbers, and dates are text. A double has the fewest digits that
-/// give the same double when they are read.
+/// Appends a value in relaxed form. Integers and finite doubles are JSON numbers, and dates from 1970 to 9999 are text.
+/// A double has the fewest digits that give the same double when they are read.
 pub fn write_relaxed(value: RawBsonRef<'_>, out: &mut Vec<u8>) -> Result<()> {
     write(value, true, out)
 }

@@ -1,8 +1,8 @@
 //! Converts records to BSON documents, with their `_id`s and digests, and reads stored documents.
 //!
-//! The result depends only on the record, the spec and the identity key. `document` writes documents, and `stored`
-//! reads those that the server returns. There is only one way to write a document. Therefore two documents have the
-//! same content exactly if their bodies have the same bytes.
+//! The result depends only on the record, the spec, the identity key and the lineage, if the user wants one. `document`
+//! writes documents, and `stored` reads those that the server returns. There is only one way to write a document.
+//! Therefore two documents have the same content exactly if their bodies have the same bytes.
 
 mod block;
 mod dates;

@@ -179,8 +179,8 @@ fn append_dotted(document: &RawDocument, prefix: &str, fields: &mut RawDocumentB
 /// fields. An array is one leaf.
 type Leaf = (String, Vec<u8>);
 
-/// Returns the leaves of a document. Because their bytes are compared, -0.0 differs from 0.0, and an int32 from an
-/// int64.
+/// Returns the leaves of a document, without `_id` and lineage. Because their bytes are compared, -0.0 differs from
+/// 0.0, and an int32 from an int64.
 fn leaves(document: &[u8]) -> Vec<Leaf> {
     let mut found = Vec::new();
     if let Ok(document) = RawDocument::from_bytes(document) {

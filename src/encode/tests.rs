@@ -251,8 +251,8 @@ fn spec_of_arrays(head: &str) -> Spec {
     Spec::from_toml(&format!("name = 'x'\n{head}\n{groups}{}", fields.concat()), "test").expect("a valid spec")
 }
 
-/// Creates a record with two rows and three codes. The first row is empty. The second has a list of two numbers and a
-/// document.
+/// Creates a record with two rows and three codes. The values of the first row are null, and its arrays are empty. The
+/// second row has a list of a number and a null, and one item in `deep`.
 fn record_of_arrays() -> Record {
     let Record { values: row, text, .. } = record();
     let mut record = Record { text, ..Record::default() };
@@ -308,7 +308,7 @@ fn elements_of_a_long_array_have_decimal_names() {
     assert_eq!(
         Stored::parse(&document).expect("ours").body,
         &again[4..again.len() - 1],
-        "the names of the elements are the same too"
+        "the names of the elements must be the numbers 0 to 1199"
     );
 }
 

@@ -81,7 +81,8 @@ pub enum ExportError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// Some documents do not fit the spec. A CSV cannot contain them, because it has only the fields of the spec.
+    /// Some documents that do not fit the spec cannot be written. A CSV has only the fields of the spec, so it cannot
+    /// contain any of them. NDJSON cannot contain documents that are not valid BSON.
     #[error(
         "cannot export: {} documents of the collection do not fit the spec; leave them out with --skip-foreign, export \
          as NDJSON, or give the spec with which they were loaded; the first: {}", .0.count, .0.examples.join("; ")

@@ -225,8 +225,8 @@ impl ItemsOf<'_> {
         self.items.cells.len()
     }
 
-    /// Adds `count` empty cells, which need at least `bytes_min` bytes in the document. Returns the least number of bytes
-    /// that all items of this document need.
+    /// Adds `count` empty cells, which need at least `bytes_min` bytes in the document. Returns the least number of
+    /// bytes that the items of this document need so far.
     pub(super) fn push_empty(&mut self, count: usize, bytes_min: usize) -> usize {
         let len = self.items.cells.len() + count;
         self.items.cells.resize(len, ABSENT);

@@ -13,7 +13,7 @@ pub(crate) const REJECT_COLUMNS: [&str; 5] =
 /// The columns of a row, or of the items of a repeating group, as the spec lists them.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// The columns by the keys of their names and aliases in the source.
+    /// The columns by the [keys](column_key) of their names and aliases in the source.
     by_column: HashMap<String, Vec<usize>>,
     /// The columns by the keys of their names in the document. This map is used for a name that is not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,

@@ -30,7 +30,8 @@ pub enum LayoutError {
         /// What is wrong with the header.
         reason: &'static str,
     },
-    /// Two delimiters occur in the header, and the second fits more than half as many rows as the first.
+    /// Several delimiters occur in the header, and none is clearly the best: the second fits more than half as many
+    /// rows as the first.
     #[error("the delimiter is not clear: {} and {} both fit the first rows; give the right one with --delimiter", name(*.first), name(*.second))]
     AmbiguousDelimiter {
         /// The delimiter that fits the most rows.
@@ -114,7 +115,7 @@ pub enum LayoutError {
         /// The column as the spec names it.
         column: String,
     },
-    /// All dates of a column fit two formats.
+    /// The dates of a column fit two formats, day-first and month-first.
     #[error(
         "the dates of column `{column}` fit both {first} and {second} (03/04/2024 can be 3 April or 4 March); \
          give the right one with --date-format '{column}={first}' or --date-format '{column}={second}'",

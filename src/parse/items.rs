@@ -43,7 +43,7 @@ struct RowArray {
 struct Array {
     /// Index of the field. For a repeating group, the index of its first field.
     field: usize,
-    /// The name of the source's column.
+    /// The name of the array's column, in the source or in the items of the group around it.
     column: String,
     item: Item,
     /// Smallest size of an item in the document, in bytes.

@@ -319,7 +319,7 @@ fn is_date(field: &Field) -> bool {
 }
 
 /// Returns for each field the date format that the options give. An option can name a field by its column or by its
-/// name in the document. A field inside an array has only the second.
+/// name in the document. A field inside a repeating group can be named only by its name in the document.
 fn given_dates(
     spec: &Spec,
     columns: &[Column<'_>],
@@ -356,7 +356,7 @@ fn name_of_date(spec: &Spec, columns: &[Column<'_>], field: usize) -> String {
     own.map_or(spec.fields[field].name.as_str(), |column| column.column).to_owned()
 }
 
-/// Counts the value of a cell for the date format. Empty cells and null markers are not counted.
+/// Counts the value of a cell as evidence for a date format. Empty cells and null markers are not counted.
 fn weigh(field: &Field, cell: &[u8], evidence: &mut Evidence) {
     let Ok(text) = std::str::from_utf8(cell).map(str::trim) else { return };
     if !text.is_empty() && !field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text)) {

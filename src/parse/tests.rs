@@ -107,7 +107,7 @@ fn a_corrected_reject_file_is_read_like_its_source() {
     assert_eq!(layout.cell_of_field, [Some(5), Some(6), Some(7), None]);
     assert_eq!(layout.unknown, Vec::<String>::new());
     let twice = format!("{},{header}", REJECT_COLUMNS.join(","));
-    assert!(bind(&twice).is_ok(), "rejected again");
+    assert!(bind(&twice).is_ok(), "the rejects of a reject file must be accepted");
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn the_key_of_mongodb_and_a_column_id_are_two_columns() {
     let layout = bind("_id,id,Full Name,Age,Admitted\n").unwrap();
     assert_eq!((layout.cell_of_field[0], layout.unknown), (Some(2), vec!["id".to_owned()]));
     let layout = bind("_ID,Full Name,Age,Admitted\n").unwrap();
-    assert_eq!(layout.unknown, ["_ID"], "only the exact name `_id` is ignored");
+    assert_eq!(layout.unknown, ["_ID"], "a name other than exactly `_id` must not be ignored");
 }
 
 #[test]

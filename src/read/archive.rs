@@ -180,7 +180,11 @@ mod tests {
         for compress in [gzip, zstd] {
             assert_eq!(read(compress(&text)).unwrap(), text);
             let (head, tail) = text.split_at(1000);
-            assert_eq!(read([compress(head), compress(tail)].concat()).unwrap(), text, "two members");
+            assert_eq!(
+                read([compress(head), compress(tail)].concat()).unwrap(),
+                text,
+                "two members must give one text"
+            );
             assert_eq!(read(compress(b"")).unwrap(), b"");
         }
         let skippable = [b"\x50\x2a\x4d\x18\x02\0\0\0ab".as_slice(), &zstd(&text)].concat();

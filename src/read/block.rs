@@ -43,7 +43,7 @@ pub struct RowSpan {
 /// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The row ended at a line end or at the end of the source.
+    /// The row ended at a line end, at the end of its JSON value, or at the end of the source.
     Whole,
     /// The source ended inside a quoted cell.
     OpenQuote,
@@ -90,8 +90,12 @@ mod tests {
         let both = block(&[2, 8]);
         assert_eq!(both.undecodable_offset(row(0, 5, 100)), Some(102));
         assert_eq!(both.undecodable_offset(row(6, 11, 104)), Some(106));
-        assert_eq!(both.undecodable_offset(row(0, 2, 100)), None, "it begins after the row");
-        assert_eq!(both.undecodable_offset(row(2, 5, 102)), Some(102), "it is at the start of the row");
+        assert_eq!(both.undecodable_offset(row(0, 2, 100)), None, "a character after the row must not be found");
+        assert_eq!(
+            both.undecodable_offset(row(2, 5, 102)),
+            Some(102),
+            "a character at the start of the row must be found"
+        );
         assert_eq!(both.undecodable_offset(row(5, 8, 103)), None);
         assert_eq!(block(&[]).undecodable_offset(row(0, 11, 100)), None);
     }

@@ -14,7 +14,7 @@ pub struct Dialect {
 }
 
 impl Dialect {
-    /// Returns true if every cell of `row` is blank.
+    /// Returns true if `row` is a blank row, which the reader skips.
     ///
     /// There are two forms of blank rows. In one, the row contains only delimiters, spaces and tabs. In the other, each
     /// cell is a pair of empty quotes. If only some of the cells are quoted, the row is not blank: some programs export

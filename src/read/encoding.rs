@@ -87,7 +87,7 @@ fn is_first_byte(byte: u8) -> bool {
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {
-        // A user who gives `utf-16` or `utf-16le` may not know the byte order, so the mark decides.
+        // A user who gives an encoding of UTF-16 may not know the byte order, so the mark decides.
         Some(Encoding::Utf16Le | Encoding::Utf16Be)
             if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
         {

@@ -54,7 +54,7 @@ pub enum ReadError {
         /// The name of the source.
         name: String,
     },
-    /// The file was changed after it was opened.
+    /// The file was changed after the command began.
     #[error("`{name}` was changed while it was read; wait until the file is complete, and run the same command again")]
     Changed {
         /// The name of the source.

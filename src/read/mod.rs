@@ -1,6 +1,6 @@
 //! Reads the bytes of files and standard input, decompresses them, decodes them to UTF-8 and divides them into rows.
 //!
-//! The position of every byte in its source is known. This module knows quotes and line ends, but no columns, fields or
+//! The position of every row in its source is known. This module knows quotes and line ends, but no columns, fields or
 //! types. `docs/sources.md` tells users which sources Medlift can read.
 
 mod archive;

@@ -19,8 +19,8 @@ pub struct ReadOptions {
     /// The encoding of the source. If it is `None`, it is detected.
     pub encoding: Option<Encoding>,
     /// Length of the longest row that is read, in bytes of UTF-8. A longer row is rejected: its beginning is written to
-    /// the reject file, and the rest is skipped. The default is 36 MiB, which is enough for every row that fits a
-    /// document of 16 MiB: a text of 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
+    /// the reject file, and the rest is skipped. The default is 36 MiB, which is enough for nearly every row that fits
+    /// a document of 16 MiB. For example, a text of 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
     pub row_bytes_max: usize,
     /// Number of bytes that are read for one block.
     pub block_bytes: usize,
@@ -39,7 +39,8 @@ impl Default for ReadOptions {
 /// Reads one source, once, from its beginning to its end.
 ///
 /// The reader keeps in memory one decompressor, the incomplete row at the end of the last block, and the sample until
-/// it has become part of blocks. A block is never larger than `block_bytes + row_bytes_max`.
+/// it has become part of blocks. A block has at most `block_bytes + row_bytes_max` bytes, and a few more if the source
+/// is not UTF-8.
 pub struct Reader {
     index: usize,
     text: Text,
@@ -100,7 +101,8 @@ impl Reader {
         self.text.sample()
     }
 
-    /// Returns true if the source has no text after the sample.
+    /// Returns true if the sample is known to be the whole text. Returns false if the source has exactly as many bytes
+    /// as were read for the sample.
     pub fn sample_is_whole(&self) -> bool {
         self.text.sample_is_whole()
     }
@@ -233,7 +235,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// Returns true if all cells of the row are blank. The reader skips such rows.
+/// Returns true if the row is a blank row of delimited text (see [`Dialect::is_blank`]). The reader skips such rows.
 fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
     let row = &bytes[span.start as usize..span.end as usize];
     span.ending == Ending::Whole && dialect.is_some_and(|dialect| dialect.is_blank(row))

@@ -41,7 +41,11 @@ fn read(raw: &[u8], framing: Framing, options: &ReadOptions, drip_bytes: usize) 
     reader.start(framing);
     let (mut rows, mut block, mut blocks) = (Vec::new(), Block::default(), 0);
     while let Some(next) = reader.next_block(block)? {
-        assert_eq!((next.first_row, next.sequence), (rows.len() as u64 + 1, blocks), "rows and blocks are numbered");
+        assert_eq!(
+            (next.first_row, next.sequence),
+            (rows.len() as u64 + 1, blocks),
+            "rows and blocks must be numbered without gaps"
+        );
         assert!(next.bytes.len() <= options.block_bytes + options.row_bytes_max + TOO_LONG_KEPT_BYTES.min(64));
         rows.extend(next.rows.iter().map(|&span| row(&next, span)));
         blocks += 1;
@@ -375,7 +379,7 @@ fn a_file_that_is_written_to_while_it_is_read_is_refused() {
     let path = directory.path().join("a.csv");
     std::fs::write(&path, "Name\nAnn\n").expect("written");
     let source = origin::FileOrigin::new(&path).map(Origin::File).expect("a source");
-    source.check_unchanged().expect("nobody wrote");
+    source.check_unchanged().expect("the file is unchanged");
     std::fs::write(&path, "Name\nAnn\nBea\n").expect("written");
     assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })));
 }

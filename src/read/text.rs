@@ -69,7 +69,8 @@ impl Text {
         &text[..last_line_end.map_or(text.len(), |place| place + 1)]
     }
 
-    /// Returns true if the source has no text after the sample. Call it before the first [`append`](Self::append).
+    /// Returns true if the sample is known to be the whole text. Returns false if the source has exactly as many bytes
+    /// as were read for the sample. Call it before the first [`append`](Self::append).
     pub(super) fn sample_is_whole(&self) -> bool {
         self.sample.is_whole
     }

@@ -1,6 +1,7 @@
 //! Writes the output for people: reject file, progress, tables for the terminal, and JSON.
 //!
-//! Only the reject file contains patients' values. Only its owner can read and write it (mode 0600).
+//! Patients' values are written to the reject file, which only its owner can read and write (mode 0600). A verification
+//! shows values only if the user gives `--show-values`. All other output contains none.
 
 mod progress;
 pub mod rejects;

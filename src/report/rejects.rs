@@ -3,7 +3,7 @@
 //!
 //! A load locks the file while it writes. The lock ends with the process. The ledger contains the length and the hash
 //! of the bytes that the load has written. A resumed load can therefore distinguish its own rows from rows of other
-//! loads and from corrections by the user. It overwrites neither of the two.
+//! loads and from corrections by the user. It never overwrites rows of other loads or corrections.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -369,7 +369,7 @@ mod tests {
         drop(file);
         assert_eq!(place.content("r"), "a\n");
         drop(place.open());
-        assert_eq!(place.content("r"), "a\n", "a file that existed before is not removed");
+        assert_eq!(place.content("r"), "a\n", "a file that existed before must not be removed");
     }
 
     /// Resumes a file after `1\n2\n`. `then` is the content after that. Then appends `rows` one by one and checks both
@@ -405,9 +405,8 @@ mod tests {
         check_tail("by hand\n", &[], "1\n2\n", "by hand\n");
     }
 
-    /// Runs the test of this name once more, in a process of its own whose files may have one block at most: 512 or
-    /// 1,024 bytes, depending on the shell. The limit
-    /// applies to a whole process, so it would disturb the other tests.
+    /// Runs the test of this name once more, in a process of its own whose files are limited to one block (512 or 1,024
+    /// bytes, depending on the shell). The limit applies to a whole process, so it would disturb the other tests.
     fn run_with_limited_files(name: &str) {
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
         let mut limited = Command::new("sh");
@@ -514,7 +513,7 @@ mod tests {
         let mut new = RejectFile::open(&place.path("new")).unwrap();
         new.clear().unwrap();
         drop(new);
-        assert!(place.path("new").exists(), "a new file that was cleared is not removed either");
+        assert!(place.path("new").exists(), "a new file that was cleared must not be removed either");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
         ),
         (
             rules.extra_cell,
-            "every row has one more delimiter at its end than the header; the empty cell after it is ignored",
+            "the first rows have one more delimiter at their end than the header; an empty cell after it is ignored",
         ),
         (rules.shortened_header, "the header has one more delimiter at its end than the rows; it is ignored"),
     ];

@@ -4,7 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
-/// The error for a spec that cannot be used. The message has the form `file:line: key: problem; remedy`.
+/// The error for a spec that cannot be used. For a wrong key, the message has the form `file:line: key: problem;
+/// remedy`.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file cannot be read.

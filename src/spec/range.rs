@@ -1,4 +1,4 @@
-//! Ranges of numbers. The bounds are stored exactly as they are written in the spec.
+//! Ranges of numbers. The bounds in a spec are read exactly, and then converted to the type of the field.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -192,7 +192,7 @@ impl Shape {
 }
 
 impl Column<'_> {
-    /// Returns the column's names, without letter case and separators.
+    /// Returns the keys (see `column_key`) of the column's name and aliases.
     pub fn keys(&self) -> impl Iterator<Item = String> {
         self.aliases.iter().map(String::as_str).chain([self.column]).map(column_key)
     }

@@ -112,7 +112,11 @@ mod tests {
     #[test]
     fn the_nearest_word_is_suggested_not_the_first() {
         assert_eq!(closest("rangf", ["ranks", "range"]), Some("range"));
-        assert_eq!(closest("rangf", ["range", "rangy"]), Some("range"), "the first of two that are as near");
+        assert_eq!(
+            closest("rangf", ["range", "rangy"]),
+            Some("range"),
+            "of two equally similar words, the first must be suggested"
+        );
     }
 
     #[test]

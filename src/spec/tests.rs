@@ -133,9 +133,9 @@ fn a_missing_file_is_named() {
 #[test]
 fn the_documented_table_of_fields_is_current() {
     let docs = include_str!("../../docs/spec.md");
-    let (_, after) = docs.split_once("<!-- fields of admissions -->\n").expect("where the table begins");
-    let (table, _) = after.split_once("<!-- end of fields -->").expect("where the table ends");
-    assert_eq!(table.trim(), Spec::built_in().fields_table().trim(), "docs/spec.md: put this table in");
+    let (_, after) = docs.split_once("<!-- fields of admissions -->\n").expect("the comment before the table");
+    let (table, _) = after.split_once("<!-- end of fields -->").expect("the comment after the table");
+    assert_eq!(table.trim(), Spec::built_in().fields_table().trim(), "docs/spec.md must contain this table");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn clean(lines: &[&str]) -> (Vec<Result<Record, Reject>>, Tally) {
     (records.collect(), tally)
 }
 
-/// Writes an array as text for comparison. `width` is the number of values of an item.
+/// Writes a value as text for comparison. An array is written in brackets.
 fn show(record: &Record, value: &Value) -> String {
     match value {
         Value::Text(range) => record.text(range).to_owned(),
@@ -56,8 +56,8 @@ fn the_items_of_arrays_are_cleaned_like_cells() {
     assert_eq!(shown(&records[1]), "P002 [passport X] Null [] Null Null Null Null Null Null [] [nuts] []");
     assert_eq!(records[0], records[2], "equal rows give equal records, whatever row was cleaned between them");
     assert_eq!(records[0].values.len(), 13);
-    // The rule `collapse_whitespace` changed two of the names. Two of the doses were trimmed, in the first and the last
-    // row.
+    // The first and the last row are equal. In each of them, `collapse_whitespace` changed a family name, a dose was
+    // trimmed, and a given name was a null marker.
     assert_eq!((tally.changed[3][3], tally.changed[10][0], tally.changed[4][1]), (2, 2, 2));
 }
 

@@ -7,7 +7,7 @@ use crate::spec::column_key;
 
 mod stability;
 
-/// A spec with fields of all types, and with plausibility rules of both severities.
+/// A spec with fields of most types, and with plausibility rules of both severities.
 const SPEC: &str = r#"
 name = "test"
 null_markers = ["N/A"]

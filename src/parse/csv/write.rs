@@ -1,7 +1,7 @@
 //! Writes cells of delimited text (RFC 4180). Reading the cells gives the same text again.
 
-/// Appends one line, which ends with `\n`. A cell is quoted if its text requires quotes (RFC 4180), or if its second
-/// element is true.
+/// Appends one line, which ends with `\n`. Each cell is a text and a flag. A cell is quoted if its text requires quotes
+/// (RFC 4180), or if its flag is true.
 pub(crate) fn write_line<'c>(cells: impl IntoIterator<Item = (&'c [u8], bool)>, delimiter: u8, out: &mut Vec<u8>) {
     for (position, (cell, is_quoted)) in cells.into_iter().enumerate() {
         if position > 0 {

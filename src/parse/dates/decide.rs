@@ -28,7 +28,7 @@ pub(crate) enum Decision {
         /// first.
         shapes: Vec<(&'static str, u64)>,
     },
-    /// Every value with the most frequent separator fits both formats.
+    /// Every date with the most frequent separator fits both formats, day-first and month-first.
     Ambiguous(DateFormat, DateFormat),
     /// The values have different formats. Each format has the number of values that fit it. The most frequent is first.
     Mixed(Vec<(DateFormat, u64)>),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::spec::Dataset;
 
-/// Writes a field or a group as TOML.
+/// A spec with a list, and with a repeating group that contains a list and another repeating group.
 const SPEC: &str = r#"
 name = "patients"
 [[group]]

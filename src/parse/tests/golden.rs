@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::read::{Block, ReadOptions, Reader, expand};
 
-/// The name of an environment variable. If it is set, the results are written to the files and not compared with them.
+/// The name of an environment variable. If it is set, the files with the expected results are overwritten with the
+/// actual results.
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
 
 /// Creates a spec with one string field per column. The parser then returns every cell, and the test compares all of

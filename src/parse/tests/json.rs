@@ -1,4 +1,4 @@
-//! Tests of NDJSON: which key belongs to which field, and what the cells contain.
+//! Tests of NDJSON and of other JSON sources: which key belongs to which field, and what the cells contain.
 
 use super::*;
 
@@ -216,7 +216,7 @@ fn an_error_on_a_later_line_of_an_object_is_found_by_its_byte() {
     check("{\n\"x\": {\n \"y\": x}}", 16);
 }
 
-/// Two kinds of documents, each with one field.
+/// Creates a spec with two kinds of documents, each with one field.
 fn two_kinds(first: &str, second: &str) -> Spec {
     let kind = |name: &str, field: &str| {
         format!("[[document]]\nname = '{name}'\n[[document.field]]\nname = 'f'\nprivacy = 'none'\n{field}\n")
@@ -286,5 +286,5 @@ fn a_key_that_two_kinds_read_in_one_notation_is_given_once() {
     let layout = bind_with(&spec, "{\"f\":1}", &LayoutOptions::default()).unwrap();
     let cells = |row: &str| rows(&spec, &layout, row.as_bytes()).pop().unwrap();
     assert_eq!(cells("{\"f\":1}"), (Ok(()), vec!["1".to_owned()]));
-    assert!(cells("{\"f\":1,\"F\":2}").0.is_err(), "the object gives the key twice");
+    assert!(cells("{\"f\":1,\"F\":2}").0.is_err(), "an object with the key twice must be refused");
 }

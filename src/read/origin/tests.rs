@@ -122,10 +122,10 @@ fn a_file_has_changed_if_its_size_or_its_time_has() {
     let time = fs::metadata(&path).unwrap().modified().unwrap();
     fs::write(&path, "longer\n").unwrap();
     set_time(time);
-    assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })), "another size");
+    assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })), "another size must be a change");
     fs::write(&path, "y\n").unwrap();
     set_time(time + std::time::Duration::from_secs(5));
-    assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })), "another time");
+    assert!(matches!(source.check_unchanged(), Err(ReadError::Changed { .. })), "another time must be a change");
     set_time(time);
     source.check_unchanged().unwrap();
 }

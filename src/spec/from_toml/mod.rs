@@ -93,8 +93,9 @@ fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), 
     Ok(())
 }
 
-/// Checks that the column of one kind is not an alias in another kind. A reject file of a JSON source has one column for
-/// each different `column`. It would have both, and the alias would give one field two columns of the reject file.
+/// Checks that the column of one kind is not an alias in another kind. A reject file of a JSON source has one column
+/// for each different `column`. If a name were a column of one kind and an alias in another, the reject file would have
+/// two columns for the field with the alias.
 fn check_aliases(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     for (first, second) in earlier.iter().flat_map(|other| [(kind, other), (other, kind)]) {
         for column in first.columns() {

@@ -101,8 +101,8 @@ proptest! {
     }
 }
 
-/// Tests every character that has another letter case, is composed or can be decomposed. Each is tested alone and
-/// inside a text, with every rule and every pair of rules.
+/// Tests every character outside ASCII that has another letter case, is a combining mark, or may be changed by
+/// normalization. Each is tested in several places of a text, with every rule and every pair of rules.
 #[test]
 #[ignore = "takes a minute"]
 fn every_character_that_rules_change_becomes_stable() {
@@ -114,7 +114,8 @@ fn characters_that_rules_change_become_stable() {
     check_characters('\u{2fff}', 61);
 }
 
-/// Checks every character up to `last` with each single rule, and one in `one_in` characters with each pair of rules.
+/// Checks the characters up to `last` with each single rule and each pair of rules. Each time, only one in `one_in` of
+/// the characters is checked, beginning at a different character.
 fn check_characters(last: char, one_in: usize) {
     let changes = |c: &char| {
         let joins = unicode_normalization::char::canonical_combining_class(*c) > 0;
