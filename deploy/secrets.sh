@@ -18,7 +18,7 @@ from_env_file() { # NAME: prints its value in .env, without surrounding quotes
     sed -e "s/^'\(.*\)'[[:space:]]*\$/\1/" -e 's/^"\(.*\)"[[:space:]]*$/\1/'
 }
 
-random() { # BYTES: prints that many random bytes in base64; only letters and digits, which need no quotes
+random() { # BYTES: prints letters and digits that are made from this many random bytes; they need no quotes
   head -c "$1" /dev/urandom | base64 | tr -dc 'A-Za-z0-9'
 }
 

@@ -1,5 +1,5 @@
-# The integration tests in a container, with the mongod that they start. They have a Dockerfile of their own, because an
-# engine without BuildKit builds every stage of a file, even if an image does not need it.
+# The integration tests in a container, with the mongod that they start. They have a Dockerfile of their own, so that
+# the program's image is built without them: an engine without BuildKit builds every stage of a Dockerfile.
 #
 #   docker build -t medlift-tests -f deploy/tests.Dockerfile .
 

@@ -124,7 +124,7 @@ pub(crate) fn index_on(fields: &[&str]) -> Step {
     })
 }
 
-/// Converts a path to an argument. Paths below the repository are valid UTF-8, because this program chose their names.
+/// Converts a path to an argument. Bytes that are not UTF-8 are replaced.
 fn text(path: &Path) -> String {
     path.display().to_string()
 }

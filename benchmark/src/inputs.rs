@@ -17,7 +17,7 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
     ("Discharge Date", "date(2006-01-02)"),
 ];
 
-/// The programs and files of a benchmark. All are below `target/`.
+/// The programs and files of a benchmark. Those that this program makes are below `target/`.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
@@ -145,7 +145,8 @@ fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<
     writer.flush().doing(doing).map(|()| header)
 }
 
-/// Creates a Python environment with exactly the packages of `benches/requirements.txt`, and returns its interpreter.
+/// Creates a Python environment, or uses the existing one, and installs the packages of `benches/requirements.txt`.
+/// Returns the path of its interpreter.
 fn python(dir: &Path) -> Result<PathBuf> {
     let venv = dir.join("venv");
     let python = venv.join("bin/python");

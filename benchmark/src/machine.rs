@@ -46,7 +46,7 @@ impl Busy {
 }
 
 /// Returns the processor time in seconds from the first line of `/proc/stat`:
-/// `cpu user nice system idle iowait irq softirq …`. All fields count except `idle` and `iowait`.
+/// `cpu user nice system idle iowait irq softirq …`. Counts `user`, `nice`, `system`, `irq` and `softirq`.
 fn busy_seconds(line: &str) -> f64 {
     let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     let busy = ticks.iter().enumerate().filter(|(index, _)| matches!(index, 0..=2 | 5..=6));

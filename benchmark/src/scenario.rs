@@ -13,15 +13,17 @@ use testkit::Result;
 /// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same
 /// values of all three.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
-/// Maximum number of documents that the search for the best pace sends. It measures each candidate `SEARCH_RUNS` times.
+/// Maximum number of documents that one measurement in the search for the best pace sends. Each candidate is measured
+/// `SEARCH_RUNS` times.
 const SEARCH_DOCS_MAX: u64 = 300_000;
 const SEARCH_RUNS: usize = 3;
 const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
 const CONNECTIONS: &[usize] = &[1, 2, 4];
-/// Pandas and pymongo take about 2 GB for each million rows.
+/// Pandas and pymongo need about 2 GB of memory for each million rows.
 const PYTHON_ROWS_MAX: u64 = 2_000_000;
 const CACHE_SCENARIO_MB: u32 = 256;
-/// Rows of a small load before the measurement, which creates indexes and validator. Its documents are removed again.
+/// Before the measurement, a small load with this number of rows creates the indexes and the validator. Then its
+/// documents are removed.
 const FORERUNNER_ROWS: u64 = 1_000;
 
 /// A situation in which contenders are compared.

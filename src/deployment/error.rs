@@ -1,9 +1,8 @@
-//! The failures of preparing a deployment.
+//! The error of setting up a deployment.
 
 use crate::server::ServerError;
 
-/// The cause why a deployment cannot be set up or used for a load. No variant contains a password or a text from the
-/// server.
+/// Why a deployment cannot be set up or used for a load. No variant contains a password or a text from the server.
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentError {
     /// The server cannot be used.
@@ -39,8 +38,8 @@ pub enum DeploymentError {
 }
 
 impl DeploymentError {
-    /// Returns the exit code of a command that stops with this error. It is 2 for wrong settings of the users, and 1 for
-    /// a validator that only warns or a conflicting index.
+    /// Returns the exit code of a command that stops with this error. It is 2 for wrong settings of the users, and 1
+    /// for a validator that only warns or a conflicting index. Errors of the server have exit codes of their own.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Server(error) => error.exit_code(),

@@ -5,9 +5,9 @@
 //! pattern that has only parts with the same meaning in both: characters, sets of code points, sequences, alternatives
 //! and repetitions. A pattern is translated only if PCRE certainly does not give up on a text that cleaning accepts.
 //!
-//! PCRE tries the possible ways to match a text one after another. Sometimes the next character always shows which way
-//! is right (see [`Writer`]). Then PCRE never has to go back, and a text of any length is safe. Otherwise the number of
-//! ways depends on the length of the text, so the field needs a maximum length.
+//! PCRE tries the possible ways to match a text one after another. For some patterns, the next character always shows
+//! which way is right (see [`Writer`]). PCRE then never has to go back, and a text of any length is safe. For all other
+//! patterns, the number of ways depends on the length of the text, so the field needs a maximum length.
 
 use std::fmt::Write as _;
 
@@ -133,7 +133,7 @@ impl Writer {
         Ok(Cost { ways: 1, steps: 1, compiled_bytes: 2 * text.len() as u64 })
     }
 
-    /// Writes a letter or a digit unchanged, and any other character as its code point.
+    /// Writes an ASCII letter or digit unchanged, and any other character as its code point.
     fn character(&mut self, c: char) {
         if c.is_ascii_alphanumeric() {
             self.out.push(c);
@@ -421,7 +421,7 @@ mod tests {
         server_pattern(&format!(r"\A(?:{pattern})\z"), chars_max).map(drop)
     }
 
-    /// Tests the limits of PCRE, each with a pattern at the limit and a pattern above it.
+    /// Tests the limits for counts, groups and repetitions, each with a pattern at the limit and a pattern above it.
     #[test]
     fn limits_are_exact() {
         assert_eq!(is_taken("a{0,65535}", None), Ok(()));

@@ -12,13 +12,13 @@ use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec}
 /// The state of the target's collection on the server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CollectionState {
-    /// Whether the collection exists.
+    /// Whether a collection or view with this name exists.
     pub exists: bool,
     /// Whether it is a view. Documents cannot be written to a view.
     pub is_view: bool,
     /// The validator. Empty if the collection has none.
     pub validator: Document,
-    /// What the server does with a document that violates the validator: `error` or `warn`.
+    /// What the server does with a document that violates the validator: `error`, `errorAndLog` or `warn`.
     pub validation_action: Option<String>,
     /// Which writes the validator checks: `strict`, `moderate` or `off`.
     pub validation_level: Option<String>,
@@ -271,8 +271,8 @@ pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Docume
 
 /// Attaches the spec's validator to the collection. Creates the collection if it does not exist. The server then
 /// refuses documents that violate the validator. It does not check the documents that are already stored;
-/// [`nonconforming`] does that. Waits for index builds that prevent the change, and then calls `waiting` with a
-/// message.
+/// [`nonconforming`] does that. If index builds prevent the change, calls `waiting` with a message, and waits until
+/// they have ended.
 pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {

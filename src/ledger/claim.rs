@@ -11,7 +11,7 @@ use super::leases::Held;
 use super::store::{Ledger, LedgerError};
 use crate::server::{Failure, patiently};
 
-/// Number of times that a lease is renewed during its length.
+/// A lease is renewed each time a third of its length has passed.
 const RENEWALS: u32 = 3;
 
 /// How long the end of a load waits for the release of its lease.
@@ -57,7 +57,7 @@ impl Claim {
         Ok(Ok(Self { guard, renewing }))
     }
 
-    /// Returns the fence of this lease. Every write to the ledger must contain it.
+    /// Returns the fence of this lease. Every write to the load's ledger document must contain it.
     pub const fn fence(&self) -> i64 {
         self.guard.fence
     }
@@ -129,8 +129,8 @@ impl Guard {
     }
 }
 
-/// Returns the time since the machine started. Includes the time during which the machine was suspended, because the
-/// lease expires by the server's clock, which does not stop then.
+/// Returns the time since the machine started. On Linux, includes the time during which the machine was suspended,
+/// because the lease expires by the server's clock, which does not stop then.
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::Boottime;

@@ -33,8 +33,8 @@ pub struct Counts {
     /// Stored records of which it is not known whether this load wrote them, because a reply was lost or a process was
     /// killed.
     pub in_doubt: u64,
-    /// Records whose `_id` occurred earlier in the load, if it is not known whether they are duplicates or replaced
-    /// other content, because a process was killed.
+    /// Records whose `_id` occurred earlier in the load, but of which it is not known whether they are duplicates or
+    /// replaced other content. The cause is that a process was killed.
     pub repeats_in_doubt: u64,
 }
 

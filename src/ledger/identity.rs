@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::encode::IdentityKey;
 use crate::spec::Spec;
 
-/// The fields and the key from which a collection's `_id`s are made. All loads into a collection must use the same.
-/// Otherwise a record could be stored twice, under two `_id`s.
+/// The fields and the key from which a collection's `_id`s are made. All loads into a collection must use the same
+/// fields and the same key. Otherwise a record could be stored twice, under two `_id`s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionIdentity {
     /// Each field as `name: type`, in the order of the spec. The name of an array ends with `[]`.

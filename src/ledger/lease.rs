@@ -2,10 +2,10 @@
 //!
 //! A *lease* is the right of one process to write a load, until a point in time. The process extends this time while it
 //! works. A *fence* is the number of a lease: each process that takes the lease receives a fence that is higher by one.
-//! Every write to the ledger contains the fence of its process.
+//! Every write of a load to its ledger document contains the fence of the process.
 //!
 //! Example: process A with fence 1 is frozen, and its lease expires. Process B takes the lease and receives fence 2.
-//! Then A continues. Its next write to the ledger contains fence 1 and is refused.
+//! Then A continues. Its next write to the ledger document contains fence 1 and is refused.
 //!
 //! All times are those of the server's clock. `leases` and `store` apply these rules as single updates on the server.
 

@@ -4,7 +4,7 @@
 //! counts and the content digest. All blocks before the checkpoint are committed: their documents are durable at a
 //! majority, and their rejects are on disk.
 //!
-//! A second collection, `medlift_runs.leases`, contains three more kinds of documents:
+//! A second collection, `medlift_runs.leases`, contains documents of three other types:
 //!
 //! - leases: which process may write a load, and until when
 //! - identities: the fields and the key from which the `_id`s of a collection are made

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// A process that writes a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// A random value that is new for every process.
+    /// A random value, new for every call of [`Owner::this_process`].
     pub id: Uuid,
     /// Name of the machine or of the container.
     pub host: String,

@@ -176,7 +176,7 @@ impl LoadDocument {
             return format!("once {}", Uuid::new());
         }
         let key = LoadKey { form: KEY_FORM, collections, spec_hash, options, sources };
-        let bytes = bson::serialize_to_vec(&key).expect("texts and numbers are BSON");
+        let bytes = bson::serialize_to_vec(&key).expect("a load key must serialize to BSON");
         blake3::hash(&bytes).to_hex().to_string()
     }
 }
@@ -213,12 +213,12 @@ impl Exceptions {
     }
 }
 
-/// Identifies a source. Two sources with the same version have the same content.
+/// Identifies a source. Two files with the same version have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
     /// File name without its directory, or `-` for standard input.
     pub name: String,
-    /// Size in bytes; `None` for standard input.
+    /// Size on disk in bytes; `None` for standard input, a pipe or a device.
     pub size_bytes: Option<u64>,
     /// The version of the source's content, for example its hash.
     #[serde(default)]
@@ -307,7 +307,8 @@ pub struct Checkpoint {
 /// The state of a reject file at a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectsState {
-    /// Index of the first source whose rejects are in the file, in the order in which the sources are read.
+    /// Index of the source whose rejects are in the file, in the order in which the sources are read. 0 if one file is
+    /// for all sources.
     pub source: u32,
     /// Name of the file, without its directory.
     pub name: String,

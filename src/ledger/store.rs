@@ -92,7 +92,7 @@ impl Ledger {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// Returns the latest load with this key, except dropped and superseded loads.
+    /// Returns the load with this key that began last. Ignores dropped and superseded loads.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -245,7 +245,8 @@ impl Ledger {
         self.any(filter).await
     }
 
-    /// Makes a filter for the loads into this collection. `state` contains conditions on the collection's state.
+    /// Makes a filter for the loads into this collection. `state` contains conditions on fields of
+    /// [`TargetState`](super::TargetState).
     fn with_collection(&self, mut state: Document) -> Document {
         state.insert("collection", &self.collection);
         doc! { "$or": [state.clone(), { "further": { "$elemMatch": state } }] }

@@ -23,7 +23,8 @@ use crate::write::Mode;
 /// rows to the file or directory `rejects`, if it is given.
 ///
 /// # Errors
-/// If a source cannot be read to its end, or the reject file cannot be written.
+/// If a source cannot be read to its end, a temporary file cannot be used, the reject file cannot be written, or the
+/// user interrupts the program.
 pub fn dry_run(
     plan: &Plan,
     mode: Mode,
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use crate::pipeline::settle::tests::plan_of;
 
-    /// Runs dry with two copies of one record, another record with the same name, and a row with a wrong age.
+    /// Makes a dry run with two copies of one record, another record with the same name, and a row with a wrong age.
     fn run(on_conflict: OnConflict, mode: Mode, rejects_max: Option<RejectsMax>) -> LoadSummary {
         let rows = "Name,Age\nann,1\nann,1\nann,2\nbea,x\n";
         let (_dir, mut plan) = plan_of(&[("a.csv", rows)]);

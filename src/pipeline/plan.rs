@@ -31,8 +31,8 @@ pub struct Plan {
     pub spec: Spec,
     /// The kinds of documents. Each row of a source gives one document of each kind.
     pub kinds: Vec<Spec>,
-    /// The secret key of the `_id`s, if the user gave one. Without the key, nobody can then compute an `_id` from the
-    /// content of its document.
+    /// The secret key of the `_id`s, if the user gave one. Only a person who knows this key can compute an `_id` from
+    /// the content of its document.
     pub key: IdentityKey,
     /// The sources, in the order in which they are read.
     pub sources: Vec<SourcePlan>,
@@ -96,8 +96,9 @@ impl Plan {
         self.sources.iter().map(identity).collect()
     }
 
-    /// Returns the identities of the sources like [`identities`](Self::identities), but first decompresses every source
-    /// to its end. If that succeeds, `--drop` may drop the collection, because its documents can be loaded again.
+    /// Returns the identities of the sources like [`identities`](Self::identities), but first decompresses every
+    /// compressed source to its end. If that succeeds, `--drop` may drop the collection, because its documents can be
+    /// loaded again.
     ///
     /// # Errors
     /// If a source cannot be read to its end, has changed since the plan was made, or can be read only once.

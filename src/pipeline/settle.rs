@@ -35,7 +35,8 @@ struct Entries<'a> {
     refused: RejectCounts,
     /// New lines of the reject files, by source.
     lines: BTreeMap<usize, Vec<u8>>,
-    /// Rows with a line in the reject file because a document of theirs was refused: block and row.
+    /// The rows that already have a line in the reject file, because one of their documents was refused. A row is given
+    /// as its block and its position in the block.
     refused_rows: HashSet<(u32, u32)>,
     /// For each kind, the documents by block and row. Finds the other documents of a refused row. Filled when it is
     /// needed for the first time.
@@ -67,8 +68,8 @@ impl<'a> Account<'a> {
         Ok(resumed)
     }
 
-    /// Opens the reject files that a complete chunk needs. Returns true if the load has not written to one of them
-    /// before.
+    /// Opens the reject files that a complete chunk needs. Returns true if at least one of these files is new to the
+    /// load.
     ///
     /// # Errors
     /// The same as for [`Rejects::prepare`].
@@ -211,8 +212,8 @@ impl<'a> Entries<'a> {
         self.add_line(&row);
     }
 
-    /// Makes the cells of a row again from its documents, in the source's columns and date formats, because the row's
-    /// own text is no longer in memory. Exception: if several kinds read a cell by different rules, the text of one
+    /// Makes the cells of a row again from its documents, in the columns and date formats of the source. The row's own
+    /// text is no longer in memory. Exception: if several kinds read a cell by different rules, the text of one
     /// document can be wrong for another. The original text of such cells was stored.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
@@ -225,7 +226,7 @@ impl<'a> Entries<'a> {
             let Some(of_kind) = of_kind else { continue };
             let document = self.settled[index].chunk.document(&of_kind);
             let texts = cell_texts(document, spec, &layout.dates[fields.clone()])
-                .expect("a document that was just encoded fits its spec");
+                .expect("a document that was just encoded must fit its spec");
             for (text, column) in texts.into_iter().zip(spec.columns()) {
                 if let Some(cell) = layout.cell_of_field[fields.start + column.field] {
                     cells[cell] = text.into_bytes();

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
-/// Minimum size of a buffer that is reused, in bytes. A chunk may contain very many smaller buffers, for example if the
-/// sources are small files.
+/// Minimum size of a buffer that is reused, in bytes. Smaller buffers are freed, because a chunk may contain very many
+/// of them, for example if the sources are small files.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
 /// Blocks have slightly different lengths. Capacities are rounded up to a multiple of this number, so that the memory

@@ -1,5 +1,5 @@
-//! Reads the sources, and parses, cleans and encodes their rows with several threads. Returns the encoded blocks in
-//! order.
+//! Reads the sources, and parses, cleans and encodes their rows with several threads. Passes the encoded blocks on in
+//! the order of the sources.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,7 +100,8 @@ impl Stages<'_> {
         })
     }
 
-    /// Reads all sources in order and numbers their blocks consecutively. Returns `Ok` early if all workers have ended.
+    /// Reads all sources in order and numbers their blocks consecutively. Ends early, without an error, if a stop was
+    /// requested or all workers have ended.
     fn read_all(&self, to_workers: &SyncSender<Block>) -> Result<(), Error> {
         let sources = &self.plan.sources;
         let mut sequence = 0;
@@ -162,7 +163,8 @@ impl Stages<'_> {
     }
 }
 
-/// Encodes the sources and passes each block to `take`, without writing to a server. Uses all cores.
+/// Encodes the sources and passes each block to `take`, without writing to a server. Uses as many threads as the user
+/// wants, or all cores.
 pub(super) fn encode_alone(
     plan: &Plan,
     interrupt: &Interrupt,

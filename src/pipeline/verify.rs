@@ -47,7 +47,8 @@ impl Default for VerifyOptions {
 /// Compares a collection with the documents that the plan's sources give. Verifies one kind of document.
 ///
 /// # Errors
-/// If a source or the collection cannot be read to its end. Differences are not errors.
+/// If a source or the collection cannot be read to its end, or a temporary file cannot be used. Also if the
+/// collection's `_id`s were made with another identity, or the user interrupts the program. Differences are not errors.
 pub async fn verify(
     plan: &Plan,
     target: &Target,
@@ -108,7 +109,7 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
 /// Reads the sources and determines which document must be stored under each `_id`. Needs no database.
 ///
 /// # Errors
-/// If a source cannot be read to its end, or a temporary file cannot be used.
+/// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
 fn expect(plan: &Plan, kind: usize, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
     encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block, kind))?;
@@ -125,7 +126,8 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: us
     Ok(())
 }
 
-/// Reads the sources again, and copies the documents in the list `wanted`. The fields that differ are then named.
+/// Reads the sources again, and copies the documents that `wanted` lists. The copies are needed to name the fields that
+/// differ.
 fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
     encode_alone(plan, interrupt, &Progress::default(), |block| {
         let documents = &block.kinds[kind];

@@ -1,7 +1,7 @@
 //! The table of the server's error codes. It defines what a code means for the call that received it.
 //!
-//! Writer, ledger, verification and deployment all use this table. So all of them treat the same codes as temporary,
-//! and repeat a call only after these. Names and categories are those of MongoDB's
+//! Writer, ledger, verification and deployment all use this table. So all of them treat the same codes as temporary.
+//! The names of the codes are those of MongoDB's
 //! [`error_codes.yml`](https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
 
 use Meaning::{

@@ -195,7 +195,7 @@ fn was_done_before(attempt: u32, failure: &Failure) -> bool {
 }
 
 /// Returns the command to send if `command` was executed, but its reply was lost or no majority acknowledged it. For
-/// example, `createUser` becomes `updateUser`, which sets the same state again, and whose reply is the missing
+/// example, `createUser` becomes `updateUser`. This sets the same state again, and its reply is the missing
 /// acknowledgement. Returns `None` if there is no such command.
 fn acknowledged_again(command: &Document) -> Option<Document> {
     let (name, _) = command.iter().next()?;
@@ -294,8 +294,8 @@ fn host_names(hosts: &HostInfo) -> String {
 }
 
 /// Returns the database for the data. It is the first one that is given: on the command line, in the path of the
-/// connection string, in `DB_NAME`, or else `hospital`. `admin` in the path is ignored, because it names the database
-/// of the user.
+/// connection string, in `DB_NAME`, or else `hospital`. `admin`, `local` and `config` in the path are ignored, because
+/// they are not databases for data. (`admin` in the path names the database of the user.)
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
@@ -342,8 +342,8 @@ fn is_loopback(host: &ServerAddress) -> bool {
     }
 }
 
-/// Returns the TLS settings. The default certificate authorities are those of the system, not the driver's own list,
-/// because the owner of the machine maintains only those of the system.
+/// Returns the TLS settings. The default certificate authorities are those of the system, not the driver's own list.
+/// The owner of the machine maintains only the list of the system.
 fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, ServerError> {
     let asked = wishes.tls || wishes.tls_ca_file.is_some() || wishes.tls_certificate_key_file.is_some();
     let mut options = match given {

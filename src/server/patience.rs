@@ -19,8 +19,9 @@ fn pause_after(attempt: u32) -> Option<Duration> {
     (attempt < ATTEMPTS_MAX).then(|| pause(attempt))
 }
 
-/// Repeats `call` until it succeeds, up to [`ATTEMPTS_MAX`] times, with increasing pauses. Only for calls that are safe
-/// to repeat: if a reply was lost, the server may have executed the call already.
+/// Executes `call` until it succeeds, at most [`ATTEMPTS_MAX`] times, with increasing pauses. Repeats it only after
+/// temporary failures. Only for calls that are safe to repeat: if a reply was lost, the server may have executed the
+/// call already.
 ///
 /// # Errors
 /// The failure of the last attempt, or the first failure that is not temporary.

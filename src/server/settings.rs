@@ -20,7 +20,7 @@ pub struct Settings {
 pub enum Account {
     /// The deployment's root user. It is stored in the database `admin`.
     Root,
-    /// The administrator of the database. Has no access to the data.
+    /// The administrator of the database. Cannot read or write documents.
     Admin,
     /// A user who may read and write all data.
     Writer,

@@ -48,8 +48,8 @@ fn with_lower_scheme(uri: &str) -> String {
     }
 }
 
-/// Refuses a password with a `/` or `?` that is not percent-encoded. The driver would take the text before it for host
-/// and port, which messages show, and the text after it for the name of a database.
+/// Refuses a password with a `/` or `?` that is not percent-encoded. The driver would read the text before this
+/// character as host and port, which messages show, and the text after it as the name of a database.
 fn refuse_unescaped(uri: &str) -> Result<(), ServerError> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (hosts, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -131,7 +131,7 @@ mod tests {
         match (problem, part) {
             (None, None) => {}
             (Some(problem), Some(part)) if problem.contains(part) => {
-                assert!(!problem.contains("pa55"), "the password shows in {problem:?}");
+                assert!(!problem.contains("pa55"), "the message must not contain the password: {problem:?}");
             }
             (problem, _) => panic!("{uri}: {problem:?}, expected {part:?}"),
         }

@@ -14,8 +14,8 @@ use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan};
 use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json};
 
-/// Number of ranges into which all `_id`s are divided. An `_id` is a hash, so all ranges have about the same number of
-/// documents.
+/// Number of ranges into which Medlift's `_id`s are divided. Such an `_id` is a hash, so all ranges have about the same
+/// number of documents.
 const RANGES: u8 = 16;
 
 /// The options of a comparison.

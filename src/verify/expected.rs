@@ -27,7 +27,7 @@ impl Expectation {
     }
 
     /// Sorts the records and resolves conflicts. If several records have one `_id` and different content, `on_conflict`
-    /// decides whether the first or the last one is expected, in the order of sources and rows.
+    /// decides whether the first or the last one is expected. First and last refer to the order of sources and rows.
     pub fn settle(self, on_conflict: OnConflict) -> Result<Expected, SpillError> {
         Ok(Expected { records: self.0.into_sorted()?, on_conflict })
     }
@@ -63,9 +63,10 @@ pub struct ExpectedDocument {
     pub digest: Digest,
     /// Source and row of the records with this content. At most [`ROWS_LISTED_MAX`].
     pub rows: Vec<(u32, u64)>,
-    /// Number of records with the same `_id` and the content that was expected up to their row.
+    /// Number of later records with the content that was kept until then. Records are read in the order of sources and
+    /// rows.
     pub duplicates: u64,
-    /// Number of records with the same `_id`, but other content than the one that was expected up to their row.
+    /// Number of later records with other content than the one that was kept until then.
     pub conflicts: u64,
 }
 

@@ -9,9 +9,11 @@ use crate::encode::{Digest, Id};
 pub struct Verification {
     /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records that repeat an `_id`, with the content that was expected up to their row.
+    /// Records with the same `_id` and content as the record that was kept until then. Records are read in the order of
+    /// sources and rows.
     pub duplicates: u64,
-    /// Records that repeat an `_id`, with other content. The spec decides which of the two contents is expected.
+    /// Records with the same `_id` as the record that was kept until then, but with other content. The spec and the
+    /// mode of the load decide which of the two is kept.
     pub conflicts: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,

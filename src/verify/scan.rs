@@ -18,7 +18,7 @@ const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
 /// The collection could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read collection `{namespace}` in `_id` order: {failure}")]
+#[error("cannot read collection `{namespace}`: {failure}")]
 pub struct ScanError {
     namespace: String,
     failure: Failure,

@@ -8,9 +8,11 @@ use crate::spec::OnConflict;
 /// The outcomes of the losers: the records of a group that were not sent.
 #[derive(Debug, Default)]
 pub struct Losers {
-    /// Losers whose content equals the content that is stored before them, if the group is written in source order.
+    /// Losers that would change nothing if the group were written in source order: their content would already be
+    /// stored.
     pub duplicates: u64,
-    /// Losers whose content differs from the content that is stored before them, unless the spec says to reject them.
+    /// Losers that would find other content if the group were written in source order, unless the spec says to reject
+    /// them.
     pub conflicts: u64,
     /// Losers for the reject file. Either their content differs from the stored content and the spec says to reject, or
     /// the server refused the winner of their group.
@@ -73,8 +75,8 @@ impl Losers {
         losers
     }
 
-    /// Counts a group whose winner the server refused. No record of the group was written, so all losers are refused
-    /// too. Losers with the content that an earlier chunk stored are duplicates.
+    /// Counts a group whose winner the server refused. No record of the group was written, so the losers are refused
+    /// too. Exception: losers with the content that an earlier chunk stored are duplicates.
     fn of_refused(winner: &Entry, group: &[Entry], refusal: Refusal, stored: Option<Digest>) -> Self {
         let mut losers = Self::default();
         for entry in group.iter().filter(|entry| (entry.block, entry.row) != (winner.block, winner.row)) {

@@ -108,12 +108,13 @@ pub struct Doubts {
     pub repeats: u64,
 }
 
-/// Minimum number of documents in a command at the end of the load. When no more chunks follow, the remaining records
-/// are divided among the concurrent commands. The load then does not wait long for one last, large command.
+/// Minimum number of documents in a command at the end of the load, if so many remain. When no more chunks follow, the
+/// remaining records are divided among the concurrent commands. The load then does not wait long for one last, large
+/// command.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
-/// If more than one new record in 20 of a batch was already stored, the machine reads the next batches before it
-/// inserts them, because that is cheaper.
+/// If more than one record in 20 of a batch was already stored, the machine reads the records of the next batches
+/// before it inserts them. That is cheaper for the server.
 const LOOK_SHARE: usize = 20;
 
 /// The writer's state machine. See the [module](self).

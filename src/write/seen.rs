@@ -181,7 +181,7 @@ impl Segment {
 
 impl Record {
     fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
-        let half = |from: usize| *bytes[from..].first_chunk().expect("a record is two halves");
+        let half = |from: usize| *bytes[from..].first_chunk().expect("a record must have two halves of 16 bytes");
         Self { id: Id(half(0)), digest: Digest(u128::from_le_bytes(half(RECORD_BYTES / 2))) }
     }
 }

@@ -101,8 +101,8 @@ impl Open {
     }
 
     /// Lists the records that are not in the collection, or not with their own content. A record whose `_id` occurred
-    /// earlier in this load is not listed as kept out, because the verification itself finds out which of the two
-    /// records must be stored.
+    /// earlier in this load is not listed as kept out. The verification itself finds out which of the two records must
+    /// be stored.
     fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {

@@ -161,7 +161,7 @@ fn a_hand_edit_in_an_array_is_found_and_named() {
         edit(update.clone());
         let report = verify(5);
         for name in expected {
-            assert!(report.contains(&format!("\"{name}\"")), "{update}: {name} is not in {report}");
+            assert!(report.contains(&format!("\"{name}\"")), "{update}: the report must name {name}: {report}");
         }
         edit(doc! { "$set": good.clone() });
         // An upsert writes the record of the source again, with its fields in order.
@@ -239,7 +239,7 @@ fn rejected_arrays_can_be_corrected_in_the_reject_file_and_loaded() {
         assert!(rejects.contains(expected), "{expected} in\n{rejects}");
     }
     let again = place.load(&path, &["--spec", text(&spec)], 4);
-    assert_eq!(counts(&again, &ENDS), [3, 0, 0, 0, 3], "rejects that nobody corrected are rejected again");
+    assert_eq!(counts(&again, &ENDS), [3, 0, 0, 0, 3], "rows that nobody corrected must be rejected again");
     let corrected = rejects
         .replace("2001-02-30", "2001-02-28")
         .replace("\"\"nuts\"\"", "[\"\"nuts\"\"]")

@@ -112,13 +112,13 @@ fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     let summary = summary(&run);
     assert!(
         before > 0 && before < summary["counts"]["written"].as_u64().unwrap(),
-        "{signal}: {before} documents before"
+        "{signal}: the stopped load must have written some documents and not all, but wrote {before}"
     );
     for name in ["read", "duplicates", "conflicts", "rejected"] {
         assert_eq!(summary["counts"][name], whole["counts"][name], "{signal}: {name}");
     }
     for name in ["written", "already_present"] {
-        assert_eq!(summary["counts"][name], whole["counts"][name], "{signal}: a first load counts exactly, {name}");
+        assert_eq!(summary["counts"][name], whole["counts"][name], "{signal}: a first load must count {name} exactly");
     }
     assert_eq!(summary["counts_are_estimates"], false, "{summary}");
     assert_eq!(summary["digest"], whole["digest"], "{signal}");

@@ -1,5 +1,5 @@
-//! Creates certificates for a test: an authority, certificates of servers (valid, expired, for another host), and
-//! certificates of clients.
+//! Creates certificates for a test: an authority, certificates of servers (some expire after seconds), and certificates
+//! of clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! Tests the commands that the server receives, as its profiler records them. Every read has read concern majority.
-//! Every write has a journaled majority as write concern, with the timeout of the connection string.
+//! Tests the commands that the server receives, as its profiler records them. Reads of documents have read concern
+//! majority. Writes have a journaled majority as write concern. Inserts into the collection of the data also have the
+//! timeout of the connection string.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +42,7 @@ fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     }
 }
 
-/// Checks the concerns of every command, and returns the names of all commands.
+/// Checks the concerns of the commands that read or write, and returns the names of all commands.
 fn check(place: &Place, wtimeout: Option<i64>) -> BTreeSet<String> {
     let commands = sent(place);
     for (name, command) in &commands {

@@ -56,7 +56,7 @@ fn options() -> LoadOptions {
     }
 }
 
-/// Loads a file, changes the collection, loads the file again, and verifies.
+/// Loads a file, changes the collection, verifies it, and loads the file again.
 async fn work(place: &Place, file: &str, client: Client, documents: Collection<Document>) {
     let spec = Spec::from_toml(SPEC, "a test").unwrap();
     let target = Target {

@@ -52,11 +52,14 @@ fn every_user_of_the_deployment_has_its_rights_and_no_more() {
             let run = async |command: &Document| target.db().run_command(command.clone()).await;
             let (may, may_not) = rights(account, &target.collection);
             for command in may {
-                assert!(run(&command).await.is_ok(), "{account:?} may not {command}");
+                assert!(run(&command).await.is_ok(), "{account:?} must be allowed to run {command}");
             }
             for command in may_not {
                 let failure = run(&command).await.map_err(|error| Failure::of(&error));
-                assert!(matches!(failure, Err(Failure::NotAuthorized { .. })), "{account:?} may {command}");
+                assert!(
+                    matches!(failure, Err(Failure::NotAuthorized { .. })),
+                    "{account:?} must not be allowed to run {command}"
+                );
             }
         });
     }

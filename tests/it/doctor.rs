@@ -107,7 +107,7 @@ fn a_user_without_a_role_and_users_with_too_few_or_too_many_rights_have_differen
 fn an_unknown_name_a_closed_port_and_a_silent_port_have_different_messages() {
     let unknown = examined(&wishes("mongodb://no-such-host.invalid/"));
     check(&unknown, Step::Name, "no address", 3);
-    assert_eq!(unknown.findings.len(), 1, "no port is tried: {unknown}");
+    assert_eq!(unknown.findings.len(), 1, "no port must be tried: {unknown}");
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let port = listener.local_addr().expect("bound").port();
     check(&examined(&wishes(&direct(port))), Step::Port, "no answer", 3);
@@ -165,7 +165,7 @@ fn an_unreachable_member_and_a_missing_majority_are_reported() {
     assert_eq!(
         at(&examination, Step::Disk).message,
         "the server does not report the free space",
-        "no such database yet: {examination}"
+        "the free space of a database that does not exist cannot be known: {examination}"
     );
     block_on(reconfigure(&|config| {
         let members = config.get_array_mut("members").expect("members");

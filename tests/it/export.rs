@@ -117,7 +117,7 @@ fn a_csv_has_the_columns_of_the_source_and_values_that_can_be_read_again() {
     // delimiter.
     assert_eq!(text, "\"Patient, name\";Room;Bill;Day\n\"Ann \"\"A\"\" Lee\";7;0,30000000000000004;31.01.2024\n");
     assert_eq!(found.written, 1);
-    assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "no temporary file stays behind");
+    assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "no temporary file must remain");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Held {
     fn wait_for_build(&self) {
         let until = Instant::now() + Duration::from_mins(1);
         while !self.indexes().iter().any(|(_, is_building)| *is_building) {
-            assert!(Instant::now() < until, "no index build within a minute: {:?}", self.indexes());
+            assert!(Instant::now() < until, "expected an index build within a minute: {:?}", self.indexes());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

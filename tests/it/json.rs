@@ -53,7 +53,10 @@ fn damage_in_an_array_is_rejected_corrected_and_loaded() {
     let rejects = std::fs::read_to_string(&path).unwrap();
     assert!(rejects.contains("\n2,41,visit.number,not_json"), "{rejects}");
     assert!(rejects.contains("the source ends inside this object; is the export complete?"), "{rejects}");
-    assert!(rejects.contains("{\"\"visit\"\": {\"\"number\"\": 3"), "the text that is left is kept: {rejects}");
+    assert!(
+        rejects.contains("{\"\"visit\"\": {\"\"number\"\": 3"),
+        "the reject file must contain the incomplete object: {rejects}"
+    );
     let corrected: Vec<&str> = rejects.lines().take(2).collect();
     let corrected = place.write("corrected.csv", corrected.join("\n").replace("\u{fffd}[2]", "2"));
     let summary = place.load(&corrected, &spec, 0);

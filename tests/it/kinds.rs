@@ -58,7 +58,11 @@ fn a_row_gives_a_document_of_each_kind_and_both_are_proven() {
     let [stays, doctors] = ["stays", "doctors"].map(|name| place.collection(name));
     assert_eq!((all(&stays).len(), all(&doctors).len()), (4, 2));
     let kim = all(&doctors).into_iter().find(|doctor| doctor.get_str("name").unwrap() == "Jo Kim").unwrap();
-    assert_eq!(kim.get_document("works").unwrap().get_str("hospital").unwrap(), "North", "the first one is kept");
+    assert_eq!(
+        kim.get_document("works").unwrap().get_str("hospital").unwrap(),
+        "North",
+        "of two records with the same identity, the first must be kept"
+    );
     let again = place.load(&source, &spec, 4);
     assert_eq!(again["outcome"], "already loaded, verified instead");
     assert_eq!(counts_of(&again["further"][0]), [6, 0, 2, 2, 1, 1]);
@@ -71,7 +75,7 @@ fn a_row_gives_a_document_of_each_kind_and_both_are_proven() {
     let different: Vec<&Json> = found["documents"].as_array().unwrap().iter().map(|kind| &kind["different"]).collect();
     assert_eq!(different, [0, 1], "{found}");
     let reloaded = place.load(&source, &[&spec[..], &["--drop", "--yes"]].concat(), 4);
-    assert_eq!(counts_of(&reloaded["further"][0]), [6, 2, 0, 2, 1, 1], "both collections are dropped");
+    assert_eq!(counts_of(&reloaded["further"][0]), [6, 2, 0, 2, 1, 1], "--drop must drop the second collection too");
 
     place.run(&[&["load", text(&source), "--collection", "x"], &spec[..]].concat()).expect_code(2);
     let refused = place.run(&[&["export"], &spec[..]].concat()).expect_code(2);
@@ -230,7 +234,7 @@ fn the_proof_of_each_kind_excuses_its_own_refused_documents() {
     }
 }
 
-/// The collection of the first kind is empty and that of the second is not, so only the first one's load is a first load.
+/// When the load begins, the collection of the first kind is empty, but the collection of the second kind is not.
 #[test]
 fn documents_of_others_are_allowed_where_a_kind_found_them() {
     let place = Place::new("kinds_others");
@@ -261,5 +265,8 @@ fn drop_concerns_the_collections_of_all_kinds() {
     let ended = Owner { ticks: "1".into(), ..Owner::this_process() };
     block_on(async { ledger::put_lease(&database, "another", "doctors", &ended).await });
     place.run(&drop).expect_code(4);
-    assert!(block_on(async { ledger.find("earlier").await.unwrap() }).is_none(), "a dropped load no longer counts");
+    assert!(
+        block_on(async { ledger.find("earlier").await.unwrap() }).is_none(),
+        "a load whose documents were dropped must not be found"
+    );
 }

@@ -74,7 +74,11 @@ fn the_ledger_records_the_end_of_a_load_and_a_load_of_another_version_is_not_res
     let all = loads(&place);
     let states: Vec<_> = all.iter().map(|load| load.get_str("state").unwrap()).collect();
     assert_eq!(states, ["dropped", "dropped", "complete"]);
-    assert_eq!(place.load(&path, &[], 4)["outcome"], "loaded", "a dropped collection is loaded again");
+    assert_eq!(
+        place.load(&path, &[], 4)["outcome"],
+        "loaded",
+        "a source must be loaded again after its collection was dropped"
+    );
 }
 
 #[test]
@@ -108,7 +112,8 @@ fn a_repeated_load_counts_all_its_documents_as_already_present() {
         (Some("already loaded, verified instead"), vec![3, 0, 3])
     );
 
-    // The earlier load had found one of its documents. If any of them is missing now, it no longer counts.
+    // The earlier load had written two documents and found one. If any of these three documents is missing, the earlier
+    // load no longer counts, and the source is loaded again.
     let documents = place.documents();
     block_on(async move { documents.delete_one(doc! {}).await.unwrap() });
     let again = place.load(&all, &[], 0);

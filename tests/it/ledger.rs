@@ -54,12 +54,12 @@ fn the_latest_load_of_a_key_is_found_in_its_own_collection() {
         one.put(&mut first).await.unwrap();
         assert!(
             first.started == before.0 && first.updated > before.1,
-            "a second write of a load keeps its start and changes `updated`"
+            "a second write of a load must keep `started` and change `updated`"
         );
         assert_eq!(
             found(&one, "k").await,
             Some(second.id),
-            "the load that began last is found, not the one that changed last"
+            "`find` must return the load that began last, not the load that changed last"
         );
         assert_eq!(found(&one, "l").await, Some(other_key.id));
         assert_eq!(found(&two, "k").await, Some(other_collection.id));
@@ -68,7 +68,11 @@ fn the_latest_load_of_a_key_is_found_in_its_own_collection() {
         assert_eq!(found(&one, "k").await, Some(first.id));
         one.mark_dropped().await.unwrap();
         assert_eq!((found(&one, "k").await, found(&one, "l").await), (None, None));
-        assert_eq!(found(&two, "k").await, Some(other_collection.id), "another collection was not dropped");
+        assert_eq!(
+            found(&two, "k").await,
+            Some(other_collection.id),
+            "`mark_dropped` must not change loads into another collection"
+        );
     });
 }
 
@@ -131,11 +135,11 @@ fn only_active_loads_into_the_same_collection_overlap() {
         put(&ledger, load("elsewhere", "b", State::Running)).await;
         let dropped = put(&ledger, load("rows", "c", State::Dropped)).await;
         assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
-        assert!(ledger.has_overlapping_loads(&before).await.unwrap(), "our load began later");
+        assert!(ledger.has_overlapping_loads(&before).await.unwrap(), "a load that began after `before` must be found");
         ledger.put(&mut before).await.unwrap();
         assert!(
             ledger.has_overlapping_loads(&ours).await.unwrap(),
-            "the other load began earlier, but has written to the ledger since our load began"
+            "a load that began earlier must be found if it has written to the ledger since `ours` began"
         );
         put(&ledger, LoadDocument { state: State::Dropped, ..before }).await;
         assert!(!ledger.has_overlapping_loads(&ours).await.unwrap());
@@ -169,10 +173,7 @@ fn an_unfinished_first_load_is_found_by_the_uuid_of_its_collection() {
         }
         let mut run = LoadDocument { first_load: false, state: State::Running, ..run };
         ledger.put(&mut run).await.unwrap();
-        assert!(
-            !ledger.has_unfinished_first_load(uuid).await.unwrap(),
-            "a load that was not a first load is not found"
-        );
+        assert!(!ledger.has_unfinished_first_load(uuid).await.unwrap(), "only a first load must be found");
         let elsewhere = Ledger::new(&database, "elsewhere", LEASE);
         ledger.put(&mut LoadDocument { first_load: true, ..run }).await.unwrap();
         assert!(!elsewhere.has_unfinished_first_load(uuid).await.unwrap());
@@ -252,12 +253,12 @@ fn only_the_lease_of_a_process_that_has_ended_can_be_taken_before_it_expires() {
         put_lease(&database, "a", "rows", &ended).await;
         assert!(
             ledger.other_load("").await.unwrap().is_none(),
-            "the lease of a process that has ended is not a load in progress"
+            "`other_load` must ignore the lease of a process that has ended"
         );
         assert_eq!(ledger.take_lease("a").await.unwrap().unwrap(), 5);
         assert!(
             ledger.other_load("a").await.unwrap().is_none(),
-            "the lease of the caller's own key is not another load"
+            "`other_load` must ignore the load with the given key"
         );
         assert!(ledger.other_load("b").await.unwrap().is_some());
         put_lease(&database, "b", "rows", &alive).await;
@@ -315,7 +316,10 @@ fn a_load_into_two_collections_is_found_for_both() {
         let first_load = |collection: &str| TargetState { first_load: true, ..TargetState::new(collection) };
         let two = LoadDocument { further: vec![first_load("b")], ..load("a", "two", State::Failed) };
         let mut two = put(&both, two).await;
-        assert!(!of_a.has_unfinished_first_load(None).await.unwrap(), "only the second collection was empty");
+        assert!(
+            !of_a.has_unfinished_first_load(None).await.unwrap(),
+            "only the collection `b` was empty when the load began"
+        );
         assert!(of_b.has_unfinished_first_load(None).await.unwrap());
         assert!(!of_c.has_unfinished_first_load(None).await.unwrap());
         let earlier = LoadDocument { started: DateTime::MIN, ..load("b", "other", State::Complete) };
@@ -334,12 +338,18 @@ fn a_load_into_two_collections_is_found_for_both() {
         assert!(both.take_lease("two").await.unwrap().is_ok());
         for ledger in [&of_a, &of_b] {
             assert!(ledger.other_load("").await.unwrap().is_some());
-            assert!(ledger.other_load("two").await.unwrap().is_none(), "the load of this key is not another load");
+            assert!(
+                ledger.other_load("two").await.unwrap().is_none(),
+                "`other_load` must ignore the load with the given key"
+            );
         }
         assert!(of_c.other_load("").await.unwrap().is_none());
 
         of_b.mark_dropped().await.unwrap();
-        assert!(both.find("two").await.unwrap().is_none(), "a load is not found if one of its collections was dropped");
+        assert!(
+            both.find("two").await.unwrap().is_none(),
+            "`find` must ignore a load if one of its collections was dropped"
+        );
         two.state = State::Complete;
         both.put(&mut two).await.unwrap();
         assert_eq!(found(&both, "two").await, Some(two.id));

@@ -35,7 +35,12 @@ impl Left {
     fn expect_gone(&self) {
         let deadline = Instant::now() + TIMEOUT;
         while !self.is_gone() {
-            assert!(Instant::now() < deadline, "mongod {} or {} was left behind", self.pid, self.dir.display());
+            assert!(
+                Instant::now() < deadline,
+                "mongod {} must have ended and {} must be removed",
+                self.pid,
+                self.dir.display()
+            );
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -191,7 +191,7 @@ fn rejects_have_line_and_reason_and_can_be_corrected_and_loaded() {
         (8, "too_many_cells"),
     ] {
         let found = rejects.lines().any(|row| row.starts_with(&format!("{line},")) && row.contains(reason));
-        assert!(found, "line {line} is rejected as {reason} in\n{rejects}");
+        assert!(found, "line {line} must be rejected as {reason} in\n{rejects}");
     }
     let offset = format!("3,{},Age,out_of_range", HEADER.len() + 1 + rows[0].len() + 1);
     assert!(rejects.contains(&offset), "{offset} in\n{rejects}");

@@ -22,7 +22,7 @@ fn each_command_signs_in_as_the_user_with_the_fitting_rights() {
         }
         let run = program.run().expect_code(3);
         let expected = format!("database `{database}` has no user `{user}`");
-        assert!((run.stdout + &run.stderr).contains(&expected), "{arguments:?} does not say: {expected}");
+        assert!((run.stdout + &run.stderr).contains(&expected), "the output of {arguments:?} must contain: {expected}");
     };
     let all = ["MONGO_ROOT", "ADMIN", "WRITER", "READER", "LOADER", "ANALYST"];
     check(&["load", path], &all, "loader", &place.database);
@@ -91,7 +91,7 @@ fn every_outcome_of_a_command_has_its_exit_code() {
     code(&["verify", good], 5);
     code(&["load", good], 0);
     let proof = code(&["verify", good], 0).stdout;
-    assert_eq!(proof.trim_end().len() + 1, proof.len(), "one line end: {proof:?}");
+    assert_eq!(proof.trim_end().len() + 1, proof.len(), "the output must end with exactly one line end: {proof:?}");
     code(&["load", bad], 4);
     code(&["load", "-n", bad], 4);
     code(&["load", "-n", bad, "--max-rejects", "1"], 4);

@@ -1,5 +1,5 @@
-//! Tests of temporary failures. Whichever command of a load fails, and with whichever temporary error code, the load
-//! must succeed with exact counts. The server's fail point `failCommand` causes the failures.
+//! Tests of temporary failures. If a command of a load fails with a temporary error code, the load must succeed with
+//! exact counts. The server's fail point `failCommand` causes the failures.
 
 use std::time::{Duration, Instant};
 

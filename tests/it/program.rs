@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const TIMEOUT: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A `medlift` command that does not run yet. Its environment contains only PATH.
+/// A `medlift` command that is not started yet. Its environment contains only PATH and the variables that `env` sets.
 #[derive(Debug)]
 pub(crate) struct Medlift {
     command: Command,
@@ -138,7 +138,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 break status;
             }
-            assert!(Instant::now() < deadline, "medlift still runs after {:?}", self.timeout);
+            assert!(Instant::now() < deadline, "medlift must end within {:?}", self.timeout);
             thread::sleep(POLL);
         };
         let text = |handle: Option<JoinHandle<String>>| handle.expect("taken once").join().expect("output is read");

@@ -351,7 +351,7 @@ fn provisioning_corrects_changes_that_were_made_by_hand() {
         ];
         assert_eq!(deployment.provision(&settings).await, expected);
         assert_eq!(deployment.provision(&settings).await, [""; 0]);
-        deployment.sign_in("writer", "k4Tz-9pLmw2x-w").await.expect("the password is right again");
+        deployment.sign_in("writer", "k4Tz-9pLmw2x-w").await.expect("the wanted password must be accepted again");
         deployment.sign_in("writer", "another-Pa55word").await.expect_err("the changed password must be refused");
     });
 }
@@ -368,7 +368,7 @@ fn a_user_that_medlift_did_not_create_is_never_changed() {
         assert!(plan.left_alone[0].starts_with("user writer of hospital was not created by Medlift"), "{plan:?}");
         let steps = deployment.provision(&settings(&USERS)).await;
         assert!(!steps.iter().any(|step| step.contains("user writer")), "{steps:?}");
-        deployment.sign_in("writer", "theirs-and-only-theirs").await.expect("the password is unchanged");
+        deployment.sign_in("writer", "theirs-and-only-theirs").await.expect("the password must be unchanged");
         let info = root.db().run_command(doc! { "usersInfo": "writer" }).await.expect("looks");
         let user = info.get_array("users").expect("users")[0].as_document().expect("a user").clone();
         assert_eq!(user.get_array("roles").ok(), Some(&Vec::<Bson>::new()));
@@ -458,7 +458,7 @@ fn run_with_passwords(deployment: &Deployment, arguments: &[&str], root_password
     let run = program.run().expect_code(code);
     let said = run.stdout + &run.stderr;
     for password in USERS.iter().map(|(_, password)| *password).chain([root_password]) {
-        assert!(!said.contains(password), "a password in the output of {arguments:?}:\n{said}");
+        assert!(!said.contains(password), "the output of {arguments:?} must contain no password:\n{said}");
     }
     said
 }

@@ -1,5 +1,5 @@
-//! Tests that no row is lost in files with quotes that are ordinary characters, cells of several lines, blank rows,
-//! repeated headers, or dates in an unknown format.
+//! Tests that no row is lost in unusual files: quotes are ordinary characters, cells have several lines, rows are
+//! blank, the header is repeated, or dates have an unknown format.
 
 use std::fmt::Write;
 use std::fs;
@@ -161,7 +161,7 @@ fn rows_with_only_delimiters_are_skipped_and_counted() {
     let many = place.write("many.csv", format!("id,name\n3,C\n{}", ",\n".repeat(2_000_000)));
     let summary = load(&place, &many, &spec, &["--drop", "--yes"], 0);
     assert_eq!(counts(&summary, &ENDS), [1, 1, 0, 0, 0], "{summary}");
-    assert_eq!(summary["sources"][0]["blank_rows"], 2_000_000, "there is more than one block of blank rows at the end");
+    assert_eq!(summary["sources"][0]["blank_rows"], 2_000_000, "blank rows must be counted in all blocks");
     let only = place.write("b.csv", "id,name\n,\n,\n");
     let run = place.run(&["load", text(&only), "--spec", text(&spec)]).expect_code(1);
     assert!(run.stderr.contains("no row below it"), "{}", run.stderr);

@@ -85,7 +85,7 @@ fn changes_by_hand_are_found(place: &Place, path: &std::path::Path) {
         let proof: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
         assert_eq!(proof["listed"].as_array().unwrap().len(), 1, "{proof}");
         assert_eq!(proof["listed"][0]["kind"], kind);
-        assert!(!run.stdout.contains(some.get_str("Name").unwrap()), "no value is shown");
+        assert!(!run.stdout.contains(some.get_str("Name").unwrap()), "no value must be shown");
     };
     let act =
         |change: fn(mongodb::Collection<Document>, Bson, Document) -> futures_util::future::BoxFuture<'static, ()>| {

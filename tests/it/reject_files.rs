@@ -1,5 +1,5 @@
-//! Tests of reject files. Only one load writes to a reject file. A load never overwrites rows that it did not write. No
-//! problem with a reject file blocks a load for ever.
+//! Tests of reject files. Two loads never write to the same reject file at the same time. A load never overwrites rows
+//! that another load or a person wrote. No problem with a reject file blocks a load for ever.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     );
     let run = running.wait().expect_code(4);
     assert!(!run.stdout.contains("a.csv.2."), "{}", run.stdout);
-    assert_eq!(read(&file), read(&second), "both files have all rejects");
+    assert_eq!(read(&file), read(&second), "both files must contain all rejects");
     // A repeated load writes its own rows again, to the same file.
     load(&server, &place, text(&path), &["--reload", "--no-verify"]).run().expect_code(4);
     assert_eq!(read(&file), read(&second));
@@ -143,7 +143,7 @@ fn a_load_whose_reject_file_is_missing_starts_from_the_beginning_and_reports_it(
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     assert!(summary["notes"].to_string().contains("is missing"), "{summary}");
     let rejected = usize::try_from(counts(&summary, &["rejected"])[0]).unwrap();
-    assert!(read(&file).lines().count() > rejected, "all rejects are in the new file");
+    assert!(read(&file).lines().count() > rejected, "the new file must contain all rejects");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_load_that_starts_from_the_beginning_writes_every_reject_once() {
     let second = place.dir.path().join("b.csv.rejects.csv");
     let until = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while read(&second).lines().count() < 100 {
-        assert!(std::time::Instant::now() < until, "no reject of the second source within a minute");
+        assert!(std::time::Instant::now() < until, "expected 100 lines in the second reject file within a minute");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     killed.signal("KILL");
@@ -306,7 +306,7 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
-    // Moved first and copied then, so that the copy has all rows that the ledger counts.
+    // Moves the file before it copies it, so that the copy has all rows that the ledger counts.
     let moved = place.dir.path().join("moved");
     fs::rename(&file, &moved).unwrap();
     fs::copy(&moved, &file).unwrap();
@@ -316,7 +316,7 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let resumed = summary(&load(&server, &place, text(&path), &SLOWLY).run().expect_code(4));
     assert_eq!(counts(&resumed, &ENDS), counts(&whole, &ENDS), "{resumed}");
     assert_eq!(resumed["verification"]["missing"], 0, "{resumed}");
-    assert_eq!(read(&file), rejects, "all rejects are in the file that replaced the first one");
+    assert_eq!(read(&file), rejects, "the file that replaced the first one must contain all rejects");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn if_one_index_cannot_be_built_others_are_still_built() {
     block_on(async {
         let target = connect(&wishes(&server.uri())).await.expect("connects");
         for document in [admission(), admission()] {
-            insert(&target, document).await.expect("nothing is unique yet");
+            insert(&target, document).await.expect("no unique index exists yet, so both documents must be stored");
         }
         let unique = "\n[[index]]\nname = \"one_doctor\"\nkeys = [\"Doctor\"]\nunique = true\n";
         let text = include_str!("../../specs/admissions.toml").to_owned() + unique;

@@ -144,9 +144,13 @@ async fn verify(
     assert_eq!(
         found.expected,
         found.equal + found.different + found.missing,
-        "every expected document has one outcome"
+        "every expected document must be equal, different or missing"
     );
-    assert_eq!(found.found, found.equal + found.different + found.extra, "every stored document has one outcome");
+    assert_eq!(
+        found.found,
+        found.equal + found.different + found.extra,
+        "every stored document must be equal, different or extra"
+    );
     found
 }
 

@@ -1,4 +1,4 @@
-//! All checks that a change must pass. Fast checks come first.
+//! All checks that a change must pass. The fastest checks, format and tidy, come first.
 
 use std::env;
 use std::os::unix::process::CommandExt;

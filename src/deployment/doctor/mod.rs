@@ -53,9 +53,9 @@ pub enum Step {
     Version,
     /// Checks that there is a primary, and that every member can be reached. Warns of a standalone server.
     Topology,
-    /// Reports what the user may do: load, read or administer. Fails if the user may do nothing.
+    /// Reports what the user may do: load, read or administer. Fails if the user may do none of the three.
     Role,
-    /// Checks that the collection has the validator of the spec.
+    /// Checks that the collection has the validator of the spec. Warns if indexes are still being built.
     Collection,
     /// Checks that a journaled majority acknowledges writes.
     WriteConcern,

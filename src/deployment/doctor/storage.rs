@@ -16,7 +16,8 @@ const FREE_SHARE_MIN: f64 = 0.1;
 /// The server's default for `slowms`.
 const SLOW_MS_DEFAULT: i64 = 100;
 
-/// Checks that the collection refuses documents that violate the spec, and that its indexes are built.
+/// Checks that the collection refuses documents that violate the spec, and that none of its indexes is still being
+/// built.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
         Ok(state) => guard(&state, &target.full_name(), spec),

@@ -81,8 +81,8 @@ impl Changes {
         Self { steps, left_alone: Vec::new() }
     }
 
-    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it. Waits
-    /// for index builds that prevent a step, and then calls `waiting` with a message.
+    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it. If index
+    /// builds prevent a step, calls `waiting` with a message, and waits until they have ended.
     pub async fn carry_out(
         &self,
         target: &Target,
@@ -267,8 +267,8 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
 }
 
-/// Returns a step if the user's password has changed. A password cannot be read from the server. It can only be tested
-/// with a sign-in.
+/// Returns a step if the user's password on the server differs from the wanted one. A password cannot be read from the
+/// server. It can only be tested with a sign-in.
 async fn password_change(
     destination: &Destination,
     user: &WantedUser,

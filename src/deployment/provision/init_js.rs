@@ -9,8 +9,8 @@ use super::password::{COMMON, DISTINCT_MIN, LENGTH_MIN};
 use super::wanted::{ACCOUNTS, Wanted, WantedUser};
 use crate::spec::Spec;
 
-/// Stands before and after the name of a script's constant inside a text. In the script, such a text becomes an
-/// expression, for example `collection + "_deidentified"`.
+/// This character is put before and after the name of a script's constant inside a text. In the script, such a text
+/// becomes an expression, for example `collection + "_deidentified"`.
 const MARK: char = '\u{1}';
 
 /// Returns the script. mongosh executes it once, at the first start of the container. Names and passwords come from the

@@ -11,7 +11,7 @@ pub(super) const LOADER_ROLE: &str = "medliftLoader";
 /// The role of the user who reads the de-identified view.
 pub(super) const ANALYST_ROLE: &str = "medliftAnalyst";
 
-/// Returns the role of an account's user in the database of the data.
+/// Returns the role of an account's user.
 pub(super) fn role_of(account: Account) -> &'static str {
     match account {
         Account::Root => "root",
@@ -30,9 +30,10 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Returns the two custom roles. The loader may insert, update and find documents. To check that the collection matches
-/// the spec, it may also list collections, validators and indexes, and read the free disk space. It cannot change
-/// validators or indexes, delete documents, or read other collections.
+/// Returns the two custom roles. The loader may insert, update and find documents in the collection of the data and in
+/// those of the ledger. It may also list collections, validators and indexes, to check that the collection matches the
+/// spec, and may read the free disk space. It cannot change validators or indexes, delete documents, or read the
+/// documents of other collections.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| {
         doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }

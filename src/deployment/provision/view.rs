@@ -69,7 +69,7 @@ fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
 fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         (Privacy::DirectIdentifier, _) => None,
-        // Of a date, only the year is shown, whatever the privacy class.
+        // Of a date in any other class, only the year is shown.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
@@ -77,8 +77,8 @@ fn deidentified(field: &Field, path: &str) -> Option<Bson> {
 }
 
 /// Returns the expression for a quasi-identifier. A free text is not shown, because it may name a place that is smaller
-/// than a state. A number is shown only up to 90, because it may be an age or a postal code. A value from a closed list
-/// is shown.
+/// than a state. A number above 89 is shown as 90, because it may be an age or a postal code. A value from a closed
+/// list is shown.
 fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     match kind {
         FieldType::String => None,
@@ -87,8 +87,8 @@ fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     }
 }
 
-/// Returns the expression for the year of a date. A date of birth that is too long ago would reveal an age over 89. So
-/// an earlier year is shown as the year 90 years ago.
+/// Returns the expression for the year of a date. A year that is more than 90 years ago is shown as the year 90 years
+/// ago. It may be the year of birth of a person over 89.
 fn year(path: &str) -> Bson {
     let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
     let year = doc! { "$year": path };

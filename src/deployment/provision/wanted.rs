@@ -43,7 +43,7 @@ pub struct WantedUser {
 /// The users that the settings describe.
 #[derive(Debug, Clone, Default)]
 pub struct WantedUsers {
-    /// The users whose password is set.
+    /// The users whose password is set or was entered.
     pub users: Vec<WantedUser>,
     /// Messages about optional users whose password is not set. Each message says how to create the user.
     pub left_out: Vec<String>,
@@ -54,7 +54,8 @@ impl WantedUser {
     /// variable. `ask` returns `None` if nobody can enter a password. The loader and the analyst are optional.
     ///
     /// # Errors
-    /// If passwords are missing, or two variables contain the same user name. The error lists all problems.
+    /// If a setting cannot be read, passwords are missing, or two variables contain the same user name. The error for
+    /// passwords and user names lists all problems.
     pub fn all(
         settings: &Settings,
         mut ask: impl FnMut(&str) -> Option<Secret>,

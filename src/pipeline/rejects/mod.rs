@@ -25,8 +25,8 @@ const NAMES_MAX: usize = 10_000;
 /// The reject files of a load: one for each source, or one for all sources.
 ///
 /// A file is opened for its first reject, and closed when the load has finished its source. So even a load with many
-/// sources has few open files. Only the file of the first source is opened at once. If its directory is not writable,
-/// the load then stops at its beginning.
+/// sources has few open files. Only the file of the first source is opened when the load begins. If the directory of
+/// this file is not writable, the load stops before it writes anything.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,

@@ -83,7 +83,7 @@ fn each_reject_is_in_its_sources_file_with_its_line_and_cells() {
     let refused = Outcome::Refused(Refusal::Conflict);
     let mut settled = settle_all(&plan, |name| if name == "Eve" { refused } else { Outcome::Written });
     settled.losers.refused.push((entry_of(&settled, "Cia"), Refusal::Sibling));
-    assert!(account.prepare(from_ref(&settled)).unwrap(), "the ledger must not contain the files yet");
+    assert!(account.prepare(from_ref(&settled)).unwrap(), "`prepare` must report that the files are new");
     assert!(!account.prepare(from_ref(&settled)).unwrap());
     let after = account.settle(from_ref(&settled), &load()).unwrap();
 

@@ -222,12 +222,12 @@ fn a_repeat_is_compared_only_if_the_load_cannot_know_the_stored_content() {
     assert_eq!(
         command_for_a_repeat(PLAIN, true, Verdict::Equal),
         Some(Step::Compare),
-        "an earlier process committed chunks"
+        "a repeat must be compared if an earlier process committed chunks"
     );
     assert_eq!(
         command_for_a_repeat(PLAIN, false, Verdict::Different),
         Some(Step::Compare),
-        "a record was kept out by other content"
+        "a repeat must be compared after a record was kept out by other content"
     );
 }
 

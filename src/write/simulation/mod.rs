@@ -108,7 +108,7 @@ impl Server {
 /// A complete chunk: its number among the chunks of the process, its outcomes, and how many of them are uncertain.
 type SettledChunk = (u64, Vec<Outcome>, Doubts);
 
-/// A process that writes the chunks. The server executes commands at once; the answers arrive in any order.
+/// A process that writes the chunks. The server executes each command immediately. The answers arrive in any order.
 struct Process {
     machine: Machine,
     mode: Mode,
@@ -350,7 +350,7 @@ fn a_batch_that_never_succeeds_stops_the_load() {
             }
             Action::Delay(batch, _) => actions.extend(machine.on(Event::Elapsed(batch))),
             Action::Stop(_) => {
-                assert_eq!(sent, 4, "a batch is sent once and repeated three times");
+                assert_eq!(sent, 4, "a batch must be sent once and repeated three times");
                 return;
             }
             Action::Settle { .. } => panic!("a chunk must not be complete if its batch failed"),

@@ -265,7 +265,8 @@ impl Server {
         &self.dir
     }
 
-    /// Shuts the server down cleanly. Its data remains for [`Server::restart`].
+    /// Shuts the server down cleanly. Kills it if it still runs after 30 seconds. Its data remains for
+    /// [`Server::restart`].
     pub fn stop(&mut self) -> Result<()> {
         self.resume()?;
         self.signal("TERM")?;
@@ -276,7 +277,8 @@ impl Server {
         self.kill()
     }
 
-    /// Kills the server at once, like a power cut. Its data remains for [`Server::restart`].
+    /// Kills the server immediately with SIGKILL, so that it cannot shut down cleanly. Its data remains for
+    /// [`Server::restart`].
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill();
         self.watchdog.watch(Target::Nothing)

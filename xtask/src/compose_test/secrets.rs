@@ -1,4 +1,4 @@
-//! Searches for the stack's passwords in every place where another person could read them.
+//! Searches for the stack's passwords in places where another person could read them.
 
 use super::passwords::Passwords;
 use super::stack::{Stack, docker};

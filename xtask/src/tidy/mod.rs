@@ -1,6 +1,7 @@
 //! The project's rules, checked by a program instead of by memory.
 //!
-//! Each rule is a function from a file to its violations. Tests show that each rule can fail.
+//! A rule checks one file, or how the files use each other, and returns the violations. Tests show that each rule can
+//! fail.
 
 mod circles;
 mod modules;
