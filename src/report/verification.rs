@@ -7,12 +7,13 @@ use crate::verify::{Difference, Kind, RowOfSource, Verification};
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clean = match (self.is_clean(), self.refused + self.kept_out) {
-            (true, 0) => "verified: the collection contains exactly what the source contains",
-            (true, _) => {
+        let clean = match (self.is_clean(), self.refused + self.kept_out, self.others) {
+            (true, 0, 0) => "verified: the collection contains exactly what the source contains",
+            (true, 0, _) => "verified: the collection contains all documents of the source, and other documents",
+            (true, _, _) => {
                 "verified: the collection equals the source, except for the records counted as refused or kept"
             }
-            (false, _) => "verification found differences",
+            (false, _, _) => "verification found differences",
         };
         writeln!(f, "{clean}")?;
         self.write_details(f)
@@ -89,7 +90,7 @@ mod tests {
         check(none(), "verified: the collection contains exactly what the source contains");
         check(
             Verification { others: 3, ..none() },
-            "verified: the collection contains exactly what the source contains",
+            "verified: the collection contains all documents of the source, and other documents",
         );
         let excused = "verified: the collection equals the source, except for the records counted as refused or kept";
         check(Verification { refused: 1, ..none() }, excused);
