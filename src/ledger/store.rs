@@ -162,8 +162,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes a list of exceptions: `_id`s of refused and kept-out records of the kind of document number `kind`. The
-    /// list counts only when [`LoadDocument::exceptions`] is greater than its `number`.
+    /// Writes one list of exceptions: `_id`s of refused and kept-out records. `kind` is the number of the kind of
+    /// document, and `number` the number of the list. Both are counted from 0. The list counts only when the kind's
+    /// [`TargetState::exceptions`](super::TargetState::exceptions) is greater than `number`.
     ///
     /// # Errors
     /// The same as for [`put`](Self::put).

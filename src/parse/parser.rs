@@ -93,8 +93,8 @@ impl Parser {
     }
 }
 
-/// Refuses a row of which the reader has only the beginning. `cause_of_length` says why a row may be too long. It
-/// begins with a semicolon, or is empty.
+/// Refuses a row that is too long, and a JSON row in which the source ends. The parser of CSV refuses open quotes. The
+/// message for a row that is too long ends with `cause_of_length`: a semicolon and a possible cause, or nothing.
 pub(super) fn check_ending(ending: Ending, cause_of_length: &str) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole | Ending::OpenQuote => return Ok(()),

@@ -42,7 +42,7 @@ pub struct RejectFile {
 /// The reason why a reject file cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has locked the file.
+    /// Another process uses the file: it has locked the file, or has removed or replaced it while it was opened.
     InUse,
     /// The file cannot be opened for writing.
     Io(io::Error),

@@ -10,8 +10,12 @@ impl fmt::Display for Verification {
         let clean = match (self.is_clean(), self.refused + self.kept_out, self.others) {
             (true, 0, 0) => "verified: the collection contains exactly what the source contains",
             (true, 0, _) => "verified: the collection contains all documents of the source, and other documents",
+            (true, _, 0) => {
+                "verified: the collection equals the source, except for the records counted as refused or kept as stored"
+            }
             (true, _, _) => {
-                "verified: the collection equals the source, except for the records counted as refused or kept"
+                "verified: the collection contains all documents of the source, except for the records counted as \
+                 refused or kept as stored, and other documents"
             }
             (false, _, _) => "verification found differences",
         };
@@ -92,7 +96,8 @@ mod tests {
             Verification { others: 3, ..none() },
             "verified: the collection contains all documents of the source, and other documents",
         );
-        let excused = "verified: the collection equals the source, except for the records counted as refused or kept";
+        let excused =
+            "verified: the collection equals the source, except for the records counted as refused or kept as stored";
         check(Verification { refused: 1, ..none() }, excused);
         check(Verification { kept_out: 1, ..none() }, excused);
         let differs = "verification found differences";

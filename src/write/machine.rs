@@ -98,7 +98,7 @@ pub enum Action {
     Stop(BatchId),
 }
 
-/// The number of outcomes that are uncertain, because a reply was lost or a process was killed.
+/// The number of outcomes that are uncertain: after a lost reply or a rollback, or in a resumed load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts {
     /// Stored records of which it is not known whether this load or another program stored them.

@@ -293,7 +293,7 @@ fn passwords_are_read_from_files_and_the_environment_overrides_the_env_file() {
     let reads = Connection { purpose: Purpose::Read, ..Connection::default() };
     assert!(
         Destination::settle(&reads, &settings, "admissions").is_ok(),
-        "without a reader and a loader, the settings must select the writer for reading"
+        "without a password of a reader or loader, the settings must select the writer for reading"
     );
     std::fs::write(dir.path().join(".env"), "READER_USER=reader\nREADER_PASS=\n").expect("writes");
     let settings = Settings::from_parts(std::iter::empty(), dir.path()).expect("reads");

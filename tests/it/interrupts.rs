@@ -9,8 +9,8 @@ use crate::load::{Place, block_on, text};
 use crate::program::medlift;
 use crate::server::{fail_point, server_with_fail_points, wait_for_a_scan, wait_for_operation};
 
-/// How long the server blocks a command. A program that has been interrupted ends earlier, so that the command is still
-/// blocked then.
+/// How long the server blocks a command. It is so long that the command is still blocked when the interrupted program
+/// has ended.
 const BLOCKED_MS: i32 = 15_000;
 
 fn block(server: &Server, command: &str, namespace: &str) {

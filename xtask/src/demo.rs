@@ -92,7 +92,7 @@ fn build() -> Result<PathBuf> {
 fn show(medlift: &Path, arguments: &[&str]) -> Result<()> {
     println!("\n$ medlift {}", arguments.join(" "));
     let mut command = Command::new(medlift);
-    // Removes the user's own settings: with them, the demonstration could use another database.
+    // Removes the settings with which the demonstration would use another database or collection.
     for variable in ["MONGODB_URI", "DB_NAME", "COLLECTION_NAME"] {
         command.env_remove(variable);
     }

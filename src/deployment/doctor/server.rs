@@ -82,7 +82,7 @@ pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings:
         }
     }
     let primary = hello.get_str("primary").unwrap_or("unknown");
-    let fine = format!("replica set {set}, {} of its members listed, primary {primary}", members.len());
+    let fine = format!("replica set {set}, primary {primary}; the server names {} of its members", members.len());
     findings.push(if down.is_empty() {
         Finding::ok(Step::Topology, fine)
     } else {

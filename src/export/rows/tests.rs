@@ -417,8 +417,8 @@ static IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, false));
 static LISTS: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(false, true));
 static LISTS_IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, true));
 
-/// Makes a document from a JSON object, twice with the same parser and cleaner. Exports it as CSV and as NDJSON, and
-/// loads it again. The bytes must be the same each time.
+/// Makes a document from a JSON object, twice with the same parser. Exports it as CSV and as NDJSON, and loads both
+/// files. The bytes must be the same each time.
 fn check_arrays(
     spec: &Spec,
     object: &serde_json::Value,

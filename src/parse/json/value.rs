@@ -13,7 +13,8 @@ use crate::spec::{Column, Field, FieldType, same_spelling};
 pub(in crate::parse) struct Spelling {
     /// True if the cell is the JSON text of an array.
     pub(super) is_array: bool,
-    /// Whether the decimal mark is a comma, if a field of the column needs one of the two marks.
+    /// True if the decimal mark is a comma, false if it is a point. `None` if no field of the column needs a certain
+    /// mark.
     decimal_comma: Option<bool>,
     /// The words for true and false that every boolean field of the column accepts, if there is such a field.
     words: Option<Words>,
@@ -39,12 +40,19 @@ impl Spelling {
 
     pub(in crate::parse) fn of(field: &Field) -> Self {
         match &field.kind {
-            // A whole number needs no mark. But if a comma separates its thousands, `1,234` would have another value.
-            FieldType::Int32(format) | FieldType::Int64(format) if format.thousands != Some(',') => Self::default(),
-            FieldType::Int32(format)
-            | FieldType::Int64(format)
-            | FieldType::Double(format)
-            | FieldType::Decimal128(format) => Self { decimal_comma: Some(format.decimal_comma), ..Self::default() },
+            FieldType::Int32(format) | FieldType::Int64(format) => {
+                // The JSON number 1.234 is not an integer. If its mark were the field's thousands separator, it would
+                // be read as 1234.
+                let decimal_comma = match format.thousands {
+                    Some(',') => Some(false),
+                    Some('.') => Some(true),
+                    _ => None,
+                };
+                Self { decimal_comma, ..Self::default() }
+            }
+            FieldType::Double(format) | FieldType::Decimal128(format) => {
+                Self { decimal_comma: Some(format.decimal_comma), ..Self::default() }
+            }
             FieldType::Bool { truthy, falsy } => {
                 let words = Words { truthy: truthy.clone(), falsy: falsy.clone() };
                 Self { words: Some(words), ..Self::default() }

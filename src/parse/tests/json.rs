@@ -137,6 +137,17 @@ fn json_values_are_written_as_the_column_requires() {
 }
 
 #[test]
+fn a_fraction_in_json_never_becomes_a_whole_number() {
+    for (thousands, expected) in [(None, "1.234"), (Some(','), "1.234"), (Some('.'), "1,234"), (Some(' '), "1.234")] {
+        let format = crate::spec::NumberFormat { thousands, ..crate::spec::NumberFormat::default() };
+        let spec = spec_of(vec![field("n", FieldType::Int64(format), Presence::Optional)]);
+        let layout = bind_with(&spec, "{\"n\":1}", &LayoutOptions::default()).unwrap();
+        let found = rows(&spec, &layout, br#"{"n":1.234}"#);
+        assert_eq!(found, [(Ok(()), vec![expected.to_owned()])], "{thousands:?}");
+    }
+}
+
+#[test]
 fn a_byte_that_is_not_utf8_is_counted_from_one() {
     let spec = nested_spec();
     let layout = bind_with(&spec, "{\"id\":1,\"result\":{\"value\":1}}", &LayoutOptions::default()).unwrap();

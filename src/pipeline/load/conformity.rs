@@ -41,8 +41,8 @@ impl Load<'_> {
     }
 }
 
-/// Returns the number of documents that violate the validator, and a note for the summary. If the sample contains such
-/// a document, counts them in the whole collection.
+/// Returns the number of documents that violate the validator, and a note for the summary. If a sample is enough and
+/// contains no such document, the number is 0. In all other cases, counts them in the whole collection.
 async fn count_violations(lane: &LoadTarget<'_>, is_sample_enough: bool) -> Result<(u64, String), Error> {
     let LoadTarget { target, spec, .. } = lane;
     if is_sample_enough && schema::nonconforming_in_sample(target, spec, SAMPLE_SIZE).await? == 0 {
