@@ -12,10 +12,12 @@ readonly_by() { # FILE USER_ID: lets only this user read the file
   chown "$2:$2" "$1"
 }
 
-from_env_file() { # NAME: prints its value in .env, without surrounding quotes
+from_env_file() { # NAME: prints its value in .env, without quotes, blanks at the ends and a comment after it
   [ -f /project/.env ] || return 0
-  sed -n "s/^[[:space:]]*$1=//p" /project/.env | tail -n 1 | tr -d '\r' |
-    sed -e "s/^'\(.*\)'[[:space:]]*\$/\1/" -e 's/^"\(.*\)"[[:space:]]*$/\1/'
+  sed -e '1s/^\xef\xbb\xbf//' -e 's/^[[:space:]]*export[[:space:]]//' /project/.env | tr -d '\r' |
+    sed -n "s/^[[:space:]]*$1[[:space:]]*=[[:space:]]*//p" | tail -n 1 |
+    sed -e "s/^'\([^']*\)'.*\$/\1/" -e t -e 's/^"\([^"]*\)".*$/\1/' -e t \
+      -e 's/^#.*$//' -e 's/[[:space:]]#.*$//' -e 's/[[:space:]]*$//'
 }
 
 random() { # BYTES: prints letters and digits that are made from this many random bytes; they need no quotes
@@ -53,7 +55,12 @@ hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume
   mv "/secrets/$2/$1.new" "/secrets/$2/$1"
 }
 
-[ "${1-}" = accept-root-password ] || require_same_root_password
+if [ "${1-}" != accept-root-password ]; then
+  require_same_root_password
+elif [ -z "$(from_env_file MONGO_ROOT_PASS)" ]; then
+  echo "MONGO_ROOT_PASS is not set in .env; write the new root password there first" >&2
+  exit 1
+fi
 
 medlift=10001 # the user in Medlift's image
 mongodb=999   # the user in the official mongo image

@@ -122,7 +122,7 @@ impl LoadArgs {
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let connection = std::mem::take(&mut self.connection);
         let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
-        super::run_gracefully("stopping after the rows that were already read", async |interrupt| {
+        super::run_gracefully("stopping; rows that were already read are still written", async |interrupt| {
             let target = connection.connect(Purpose::Load, &plan.kinds[0].collection).await?;
             let options = self.options(target.is_local);
             if options.drop && !yes {

@@ -96,7 +96,7 @@ mod tests {
     fn every_error_has_its_exit_code() {
         let text = || "x".to_owned();
         let check = |error: Error, code: u8| assert_eq!(error.exit_code(), code, "{error:?}");
-        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2 };
+        let unfinished = |cause| Error::Unfinished { cause: Box::new(cause), written: 1, settled: 2, afterwards: "x" };
         let output = |kind: std::io::ErrorKind| Error::Output { path: text(), hint: "", error: kind.into() };
         check(medlift::spec::Spec::from_toml("", "x").expect_err("no spec").into(), 2);
         check(Error::Usage(text()), 2);

@@ -144,8 +144,12 @@ impl Verification {
         self.kept_out += part.kept_out;
         self.source_digest.add(part.source_digest);
         self.collection_digest.add(part.collection_digest);
+        let mut listed = [Kind::Missing, Kind::Extra, Kind::Different]
+            .map(|kind| self.listed.iter().filter(|listed| listed.kind == kind).count());
         for difference in part.listed {
-            if self.listed.iter().filter(|listed| listed.kind == difference.kind).count() < listed_max {
+            let count = &mut listed[difference.kind as usize];
+            if *count < listed_max {
+                *count += 1;
                 self.listed.push(difference);
             }
         }

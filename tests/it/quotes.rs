@@ -178,7 +178,7 @@ fn a_repeated_header_and_a_filled_extra_cell_are_rejected() {
     let path = place.write("b.csv", "id,name\n3,C,\n4,D,\n");
     let summary = load(&place, &path, &spec, &["--drop", "--yes"], 0);
     assert_eq!(counts(&summary, &ENDS), [2, 2, 0, 0, 0], "{summary}");
-    assert!(notices(&summary).contains("one more delimiter at its end than the header"), "{summary}");
+    assert!(notices(&summary).contains("one more delimiter at their end than the header"), "{summary}");
     let path = place.write("c.csv", "id,name\n3,C,\n4,D,x\n");
     let summary = load(&place, &path, &spec, &["--drop", "--yes"], 4);
     assert_eq!(summary["rejects"][0]["what"], "too_many_cells");

@@ -26,12 +26,15 @@ impl Load<'_> {
             return Ok(());
         }
         let document = summary.document_mut(kind);
-        let has_only_equal = document.verification.as_ref().is_some_and(|proof| proof.equal == proof.found);
-        let is_sample_enough = has_only_equal && !self.options.check_validator;
+        let is_sample_enough = document.verification.as_ref().is_some_and(|proof| {
+            let has_only_equal = proof.equal == proof.found;
+            has_only_equal && proof.found > u64::from(SAMPLE_SIZE) && !self.options.check_validator
+        });
         let (count, note) = tokio::select! {
             counted = count_violations(&self.targets[kind], is_sample_enough) => counted?,
             () = interrupt.asked() => {
-                let problem = "interrupted while the server checked documents with the validator; the load is complete";
+                let problem = "interrupted while the server checked documents with the validator; the load is complete: \
+                     check the validator with the same command and --check-validator";
                 return Err(Error::Stopped(problem.into()));
             }
         };

@@ -52,7 +52,9 @@ impl Load<'_> {
         // The cause is more important than a second error from the ledger, which may have the same cause.
         let _ = self.ledger.put_once(&mut self.document).await;
         let (written, settled) = (self.document.documents_written(), self.document.counts.read);
-        Error::Unfinished { cause: Box::new(cause), written, settled }
+        let begins_anew = self.options.drop || self.options.reload;
+        let afterwards = afterwards(&cause, self.plan.is_read_once(), begins_anew);
+        Error::Unfinished { cause: Box::new(cause), written, settled, afterwards }
     }
 
     fn is_over_limit(&self, read: &ReadSide) -> bool {
@@ -159,7 +161,11 @@ impl Load<'_> {
     }
 
     /// Verifies a load that is complete according to the ledger. Writes nothing.
-    pub(super) async fn verify_only(&self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
+    pub(super) async fn verify_only(
+        &mut self,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<LoadSummary, Error> {
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
         summary.reject_files = self.account.rejects.left_by(&self.document);
         for kind in 0..self.targets.len() {
@@ -167,6 +173,9 @@ impl Load<'_> {
             let already_present = counts.written + counts.already_present;
             *counts = Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..*counts };
             self.prove(kind, &mut summary, interrupt, progress).await?;
+            if self.options.check_validator {
+                self.check_conformity(kind, &mut summary, interrupt).await?;
+            }
         }
         Ok(summary)
     }
@@ -293,6 +302,16 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
     lost.map(|counts| Error::NotConserved { read, accounted: counts.accounted() })
 }
 
+/// Says how the next load continues after a load that stopped. `begins_anew` is true with `--drop` or `--reload`.
+const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
+    match cause {
+        Error::Read(_) => "the next load finds these documents",
+        _ if is_read_once => "the next load must read the source from its beginning, and finds these documents",
+        _ if begins_anew => "the same command without --drop and --reload continues after these rows",
+        _ => "the same command continues after these rows",
+    }
+}
+
 fn unproven() -> Error {
     Error::Stopped(
         "interrupted during the verification; all documents are written, but they were not compared with the sources: \
@@ -327,6 +346,19 @@ mod tests {
         let several = "3 (stay), 5 (doctor) rows rejected of 9 read (a row can count for several kinds of documents), \
                        more than allowed";
         assert_eq!(too_many(&[("stay", 3), ("doctor", 5)], 9), several);
+    }
+
+    #[test]
+    fn a_stopped_load_says_how_the_next_one_continues() {
+        let check = |cause: &Error, is_read_once: bool, begins_anew: bool, expected: &str| {
+            let found = afterwards(cause, is_read_once, begins_anew);
+            assert!(found.contains(expected), "{found}");
+        };
+        check(&Error::Interrupted, false, false, "the same command continues");
+        check(&Error::Interrupted, false, true, "without --drop and --reload");
+        check(&Error::Interrupted, true, true, "from its beginning");
+        let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
+        check(&Error::Read(missing), false, false, "the next load finds these documents");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod target;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -188,6 +189,10 @@ impl<'a> Rejects<'a> {
                 // Release the file, because this process may have locked it. A second lock would fail.
                 drop(file.take());
             }
+            if self.target.named().is_none() && is_of_another_load(&path, load) {
+                // The user named another directory, in which another load has a file with the same name.
+                return Ok(Resumed::Gone(state.name.clone()));
+            }
             let (bytes, blake3) = (state.bytes, state.blake3.clone());
             reopen(&path, bytes, &blake3, Some(load))?;
             slots.push((slot, Slot::Closed { path, bytes, blake3 }));
@@ -359,8 +364,14 @@ impl<'a> Rejects<'a> {
         used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
     }
 
-    /// Returns the paths of the reject files of a complete load that still have the same content.
-    pub(super) fn left_by(&self, load: &LoadDocument) -> Vec<String> {
+    /// Returns the paths of the reject files of a complete load that still have the same content. Releases the files that
+    /// this process has locked, because it writes no rejects.
+    pub(super) fn left_by(&mut self, load: &LoadDocument) -> Vec<String> {
+        for slot in &mut self.slots {
+            if let Slot::Unused(file) = slot {
+                drop(file.take());
+            }
+        }
         let is_there = |path: &Path, state: &RejectsState| {
             let is_alike = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == state.bytes);
             let on_disk = || RejectFile::open(path).ok().and_then(|file| file.on_disk().ok().flatten());
@@ -426,6 +437,12 @@ fn require_in_place(file: &RejectFile) -> Result<(), Error> {
     Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
 }
 
+/// Returns true if another load has created the file.
+fn is_of_another_load(path: &Path, load: &LoadDocument) -> bool {
+    let mark = open_patiently(path).ok().and_then(|file| file.marked_by());
+    mark.is_some_and(|id| id != load.id.to_string())
+}
+
 /// Opens a file. If another process has locked the file, waits up to [`LOOK_MAX`]: other processes lock a file for a
 /// moment to examine it.
 fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
@@ -471,7 +488,12 @@ fn cannot_open(path: &Path, error: OpenError) -> Error {
 
 fn output(path: &Path, error: std::io::Error) -> Error {
     let path = format!("the reject file {}", path.display());
-    Error::Output { path, hint: "; free disk space, or name another file with --rejects", error }
+    let hint = match error.kind() {
+        ErrorKind::NotFound => "; create its directory, or name another one with --rejects",
+        ErrorKind::PermissionDenied => "; change the permissions, or name another file with --rejects",
+        _ => "; free disk space, or name another file with --rejects",
+    };
+    Error::Output { path, hint, error }
 }
 
 #[cfg(test)]

@@ -109,6 +109,18 @@ fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
 }
 
 #[test]
+fn a_repeated_load_names_the_file_of_the_first_source_too() {
+    let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
+    let mut rejects = Rejects::open(&plan, None).unwrap();
+    rejects.append(0, b"1\n").unwrap();
+    rejects.append(1, b"2\n").unwrap();
+    let load = load_of(&rejects);
+    drop(rejects);
+    let paths = ["a.csv.rejects.csv", "b.csv.rejects.csv"].map(|name| dir.path().join(name).display().to_string());
+    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths);
+}
+
+#[test]
 fn only_an_empty_file_or_one_of_a_load_with_the_same_key_is_overwritten() {
     check_name("", "old\n", None, "a.csv.rejects.csv");
     check_name("old\n", "old\n", None, "a.csv.rejects.csv");
