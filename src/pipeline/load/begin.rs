@@ -89,7 +89,7 @@ impl<'a> Load<'a> {
             Resumed::Gone(name) => {
                 self.notes.push(format!(
                     "load {} cannot be resumed, because its reject file {name} is missing or empty, or --rejects names \
-                     another file; everything is written again",
+                     another place; everything is written again",
                     prior.id
                 ));
             }

@@ -189,7 +189,7 @@ impl<'a> Rejects<'a> {
                 // Release the file, because this process may have locked it. A second lock would fail.
                 drop(file.take());
             }
-            if self.target.named().is_none() && is_of_another_load(&path, load) {
+            if matches!(self.target, Target::Directory(_)) && is_of_another_load(&path, load) {
                 // The user named another directory, in which another load has a file with the same name.
                 return Ok(Resumed::Gone(state.name.clone()));
             }

@@ -192,6 +192,9 @@ fn a_load_is_resumed_only_if_its_reject_files_are_unchanged() {
     let is_marked = file.marked_by().is_some();
     drop(file);
     assert_eq!(resumed(&plan, None, &load).is_err(), is_marked);
+    // In a directory that the user has named for the first time, such a file only means that the load begins again.
+    let resumed = resumed(&plan, Some(dir.path()), &load).unwrap();
+    assert_eq!(resumed.as_deref(), is_marked.then_some("b.csv.rejects.csv"));
 }
 
 #[test]
