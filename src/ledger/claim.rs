@@ -39,7 +39,8 @@ impl Claim {
     /// Takes the lease of the load with this key. Returns the present lease if another process has it.
     ///
     /// # Errors
-    /// If the server cannot be reached, or the lease document cannot be read.
+    /// If the server cannot be reached, the lease document cannot be read, or other processes take the lease again and
+    /// again.
     pub async fn take(ledger: &Ledger, key: &str) -> Result<Result<Self, Held>, LedgerError> {
         let asked = since_boot();
         let fence = match ledger.take_lease(key).await? {
@@ -140,9 +141,9 @@ fn since_boot() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Renews the lease at regular intervals, and repeats a failed renewal at the next interval. The failure is harmless:
-/// no other process can take the lease before it expires, and after that [`Guard::ensure`] queries the ledger before
-/// each write.
+/// Renews the lease at regular intervals, until another process has it. A failed renewal is repeated at the next
+/// interval. The failure is harmless: no other process can take the lease before it expires, and after that
+/// [`Guard::ensure`] queries the ledger before each write.
 async fn keep(guard: Guard) {
     loop {
         tokio::time::sleep(guard.ledger.lease() / RENEWALS).await;

@@ -12,11 +12,11 @@ pub struct Counts {
     /// Documents that were written and are durable at a majority. Still counted if a later record of this load replaced
     /// them.
     pub written: u64,
-    /// Written documents that replaced other content from before this load. Part of `written`.
+    /// Written documents that replaced or changed other content, which was not from this load. Part of `written`.
     pub replaced: u64,
     /// Records whose content was already stored before this load. See `in_doubt`.
     pub already_present: u64,
-    /// Records with the same `_id` and content as an earlier record of this load.
+    /// Records whose `_id` occurred earlier in this load, and whose content was already stored.
     pub duplicates: u64,
     /// Rows that were refused by cleaning, by the spec's conflict rule or by the server.
     pub rejected: u64,
@@ -30,11 +30,11 @@ pub struct Counts {
     /// Either the other content was kept, or the record replaced the content of an earlier record of this load. The
     /// spec and the mode of the load decide.
     pub conflicts: u64,
-    /// Stored records of which it is not known whether this load wrote them, because a reply was lost or a process was
-    /// killed.
+    /// Stored records of which it is not known whether this load wrote them. They occur after a lost reply or a
+    /// rollback, or in a resumed load.
     pub in_doubt: u64,
     /// Records whose `_id` occurred earlier in the load, but of which it is not known whether they are duplicates or
-    /// replaced other content. The cause is that a process was killed.
+    /// replaced other content. They occur only in a resumed load.
     pub repeats_in_doubt: u64,
 }
 

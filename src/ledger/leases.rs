@@ -38,7 +38,8 @@ impl Ledger {
     /// has it. If that process is known to have ended, takes its lease over.
     ///
     /// # Errors
-    /// If the server cannot be reached, or the lease document cannot be read.
+    /// If the server cannot be reached, the lease document cannot be read, or other processes take the lease again and
+    /// again.
     pub async fn take_lease(&self, key: &str) -> Result<Result<i64, Held>, LedgerError> {
         let mut ended = None;
         for attempt in 1..=ATTEMPTS_MAX {

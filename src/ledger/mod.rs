@@ -1,8 +1,8 @@
 //! The ledger: a collection in the database of the data that records every load.
 //!
-//! Each load has one document. It contains the sources (name, size, hash), the spec, the options, the checkpoint, the
-//! counts and the content digest. All blocks before the checkpoint are committed: their documents are durable at a
-//! majority, and their rejects are on disk.
+//! Each load has one document. It contains name, size and hash of each source, name and hash of the spec, the options,
+//! the checkpoint, the counts and the content digest. All blocks before the checkpoint are committed: their documents
+//! are durable at a majority, and their rejects are on disk.
 //!
 //! A second collection, `medlift_runs.leases`, contains documents of three other types:
 //!

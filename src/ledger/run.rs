@@ -158,8 +158,8 @@ impl LoadDocument {
         self.further = targets.collect();
     }
 
-    /// Computes the key again from `sources`. A load into an empty collection knows the hashes of its sources only
-    /// after its document was made: then `sources` is set, and `key` must follow.
+    /// Computes the key from the present `sources`. A load into an empty collection hashes its sources only after it
+    /// has made its document. Then `sources` is set, and `key` must be computed again.
     #[must_use]
     pub fn present_key(&self) -> String {
         let targets = self.targets();
@@ -200,7 +200,8 @@ struct LoadKey<'a> {
 pub struct Exceptions {
     /// The server refused the record. Under its `_id`, nothing is stored, or other content that was stored before.
     pub refused: Vec<Id>,
-    /// Other content was stored under the `_id` before the load, and was kept. This other content must still be stored.
+    /// Other content, not from this load, was stored under the `_id` and was kept. A document with this `_id` must
+    /// still be stored.
     pub kept_out: Vec<Id>,
 }
 
@@ -232,7 +233,7 @@ pub struct Options {
     pub mode: String,
     /// Fingerprint of the identity key, or `none`.
     pub identity_key: String,
-    /// Whether documents contain their lineage: the source and the row that they come from.
+    /// Whether documents contain their lineage: the id of the load and the row number.
     pub lineage: bool,
     /// The options that say how to read the sources.
     #[serde(default, deserialize_with = "reading_or_default")]

@@ -280,11 +280,13 @@ impl Ledger {
     ///
     /// 1. The collection is empty, and no other load into it is active: the identity is `wanted`.
     /// 2. The ledger contains an identity of the collection: it is this identity.
-    /// 3. The collection is not empty, and the ledger contains earlier loads: it is the identity of these loads.
+    /// 3. The collection is not empty, and the ledger contains earlier loads, but none with the key of `wanted`: the
+    ///    identity has the fields of `wanted` and the key of one of these loads.
     /// 4. In all other cases, the identity is `wanted`.
     ///
-    /// Two loads may call this function at the same time. Each sees the other's lease. Each call also changes the
-    /// document's revision, so a load cannot replace an identity that another load has just read.
+    /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 applies to
+    /// neither. Each call also increases the revision in the identity's document. A load writes only if the revision is
+    /// still the one that it read. Otherwise it starts again.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.

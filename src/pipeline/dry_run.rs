@@ -20,7 +20,7 @@ use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
 
 /// Reads, cleans and encodes the sources. Reports what a load into an empty collection would do. Writes the rejected
-/// rows to the file or directory `rejects`, if it is given.
+/// rows to the file or directory `rejects`, if it is given. Rows that the conflict rule would refuse are only counted.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, the reject file cannot be written, or the

@@ -32,7 +32,7 @@ pub struct Plan {
     /// The kinds of documents. Each row of a source gives one document of each kind.
     pub kinds: Vec<Spec>,
     /// The secret key of the `_id`s, if the user gave one. Only a person who knows this key can compute an `_id` from
-    /// the content of its document.
+    /// the content of its document. Without a key, everybody can.
     pub key: IdentityKey,
     /// The sources, in the order in which they are read.
     pub sources: Vec<SourcePlan>,
@@ -43,8 +43,8 @@ pub struct Plan {
     options: ReadOptions,
 }
 
-/// The number of records and the bytes on disk of a part of a source. Serves to estimate the records of the whole
-/// source.
+/// The number of records in the first part of a source, and the size of that part on disk. Used to estimate the number
+/// of records in the whole source.
 #[derive(Debug, Clone, Copy)]
 struct Density {
     records: u64,
@@ -83,7 +83,8 @@ impl Plan {
         Ok(Self { spec, kinds, key, sources, workers: wishes.workers, reading: reading(wishes), options })
     }
 
-    /// Returns the identities of the sources, with their hashes. Reads every file once.
+    /// Returns the identities of the sources, with their hashes. Reads every file once. Standard input and other
+    /// sources that can be read only once have no hash.
     ///
     /// # Errors
     /// If a source cannot be read, or has changed since the plan was made.

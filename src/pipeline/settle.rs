@@ -1,4 +1,5 @@
-//! The account of a load: counts, digest, reject files and checkpoint. They change together or not at all.
+//! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a complete chunk to all
+//! of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -25,8 +26,8 @@ pub(super) struct Account<'a> {
     pub(super) refused: RejectCounts,
 }
 
-/// The new counts, digests and reject lines after one more complete chunk. The account copies them after the reject
-/// files are written.
+/// The new counts, digests and reject lines after one more complete chunk. They are copied to the account and to the
+/// ledger document after the reject files are written.
 struct Entries<'a> {
     plan: &'a Plan,
     settled: &'a [Settled],
@@ -44,8 +45,8 @@ struct Entries<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// Opens the reject files. `named` is the file or directory that the user named. Without it, each source has a
-    /// reject file beside it.
+    /// Opens the first reject file and checks the others. `named` is the file or directory that the user named. Without
+    /// it, each source has a reject file beside it.
     ///
     /// # Errors
     /// The same as for [`Rejects::open`].

@@ -17,7 +17,8 @@ const ROOM_STEP: usize = 1 << 18;
 /// Maximum size of a buffer that is reused, in bytes. A buffer becomes larger only if a block contains a very long row.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Buffers that can be reused. Their number never exceeds the largest number that was in use at the same time.
+/// Buffers that can be reused. A new buffer is made only if none is left, so their number never exceeds the largest
+/// number that was in use at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     blocks: Pile<Block>,

@@ -26,7 +26,7 @@ const GROWTH: usize = 3;
 /// Maximum number of blocks that wait between two stages, even if there are many workers.
 const WAITING_MAX: usize = 4;
 
-/// How often a waiting task looks whether a stop was requested.
+/// Interval at which a waiting task checks whether a stop was requested.
 const ASKED_POLL: Duration = Duration::from_millis(50);
 
 /// A request to stop. All threads share it.

@@ -47,8 +47,9 @@ impl Default for VerifyOptions {
 /// Compares a collection with the documents that the plan's sources give. Verifies one kind of document.
 ///
 /// # Errors
-/// If a source or the collection cannot be read to its end, or a temporary file cannot be used. Also if the
-/// collection's `_id`s were made with another identity, or the user interrupts the program. Differences are not errors.
+/// If a source, the collection or the ledger cannot be read, or a temporary file cannot be used. Also if the
+/// collection's `_id`s were made from other fields or with another key, or if the user interrupts the program.
+/// Differences are not errors.
 pub async fn verify(
     plan: &Plan,
     target: &Target,

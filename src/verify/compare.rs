@@ -29,7 +29,7 @@ pub struct Options {
     pub show_values: bool,
     /// Number of ranges that are read at the same time. Each needs a cursor and up to 16 MiB for documents.
     pub cursors: usize,
-    /// Records that may be missing or different.
+    /// Records that the load could not write: they may be missing or different.
     pub excused: Option<Excused>,
 }
 
@@ -67,7 +67,8 @@ pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Res
     Ok(whole)
 }
 
-/// A range of the collection, and the range of Medlift's `_id`s in it, if it can contain any.
+/// A range of `_id`s: `scan` for the query, and `expected` for the expected documents. `expected` is `None` if Medlift
+/// cannot make an `_id` in the range.
 struct IdRange {
     scan: Range,
     expected: Option<(Id, Option<Id>)>,

@@ -29,8 +29,8 @@ pub(super) struct ExcusedRange {
 }
 
 impl Excuses {
-    /// Makes an empty list. Stores up to `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
-    /// for each record.
+    /// Makes an empty list. Each time the memory is full (about `bytes_max` bytes, at least 1,000 records), its records
+    /// are written to a temporary file, 44 bytes for each record.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
@@ -67,9 +67,9 @@ impl Excused {
 }
 
 impl ExcusedRange {
-    /// Returns true if this kind of difference is excused for the record with this `_id`. A refused record may be
-    /// missing or different. A record that was kept out may be different, but not missing. Each call must have a
-    /// greater `_id` than the call before.
+    /// Returns true if the record with this `_id` may differ in this way. A refused record may be missing or different.
+    /// A record that was kept out may be different, but not missing. Each call must have a greater `_id` than the call
+    /// before.
     pub(super) fn excuses(&mut self, id: Id, kind: Kind) -> Result<bool, SpillError> {
         let mut is_excused = false;
         while let Some(entry) = self.next.filter(|entry| entry.id <= id) {

@@ -14,8 +14,8 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 pub struct Expectation(Sorter);
 
 impl Expectation {
-    /// Makes an empty list. Stores up to `bytes_max` bytes in memory, and writes the rest to a temporary file, 44 bytes
-    /// for each record.
+    /// Makes an empty list. Each time the memory is full (about `bytes_max` bytes, at least 1,000 records), its records
+    /// are written to a temporary file, 44 bytes for each record.
     pub fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
@@ -61,7 +61,8 @@ pub struct ExpectedDocument {
     pub id: Id,
     /// The digest of the document's body.
     pub digest: Digest,
-    /// Source and row of the records with this content. At most [`ROWS_LISTED_MAX`].
+    /// Source and row of the records with this content, at most [`ROWS_LISTED_MAX`]. If the last record is expected,
+    /// rows before the last change of content are not included: for the contents A, B, A, only the third row is listed.
     pub rows: Vec<(u32, u64)>,
     /// Number of later records with the content that was kept until then. Records are read in the order of sources and
     /// rows.

@@ -13,8 +13,8 @@ use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ, valu
 /// fields.
 const WANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A list of expected documents that are searched in the sources, by `_id` and digest. It contains the documents that
-/// differ in the collection, if their differing fields are not named yet.
+/// The expected documents that must be found again in the sources, by `_id` and digest, so that the fields in which the
+/// stored documents differ can be named.
 #[derive(Debug, Default)]
 pub struct Wanted {
     open: HashMap<Id, Digest>,
@@ -23,8 +23,8 @@ pub struct Wanted {
 }
 
 impl Verification {
-    /// Returns the list of the expected documents to search in the sources: those of the listed differences that do not
-    /// name their fields yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call [`name_fields`].
+    /// Returns the list of the expected documents to find in the sources: those of the listed differences whose fields
+    /// are not named yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call [`name_fields`].
     pub fn wanted(&self) -> Wanted {
         let unnamed = self.listed.iter().filter(|difference| difference.fields.is_empty());
         Wanted { open: unnamed.filter_map(|difference| difference.wanted).collect(), ..Wanted::default() }

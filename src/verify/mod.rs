@@ -2,8 +2,8 @@
 //!
 //! The sources are read again and encoded as in a load. Their records are collected in an [`Expectation`].
 //! [`compare()`] reads the collection in `_id` order, computes the digest of every document from the stored bytes, and
-//! compares it with the expected digest. Nothing that the writer counted is used. The result contains values of
-//! documents only if the user requested them.
+//! compares it with the expected digest. Of the writer's results, only the list of refused and kept-out records is
+//! used. The result contains values of documents only if the user requested them.
 
 mod compare;
 mod excused;

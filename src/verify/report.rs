@@ -13,7 +13,8 @@ pub struct Verification {
     /// sources and rows.
     pub duplicates: u64,
     /// Records with the same `_id` as the record that was kept until then, but with other content. The spec and the
-    /// mode of the load decide which of the two is kept.
+    /// mode of the load decide which of the two is kept. Example: of the contents A, A, B under one `_id`, the second A
+    /// is a duplicate, and B is a conflict.
     pub conflicts: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,

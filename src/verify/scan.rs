@@ -45,7 +45,7 @@ impl Scan {
         Self { collection: collection.clone() }
     }
 
-    /// Prepares the reading of a range. The first call of `next_batch` sends the query.
+    /// Prepares the reading of a range. The query is sent by the first call of `next_batch`.
     pub fn range(&self, range: Range) -> RangeScan {
         RangeScan { scan: self.clone(), range, last: None, cursor: None, done: false }
     }

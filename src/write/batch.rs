@@ -10,7 +10,7 @@ pub struct BatchId(pub u64);
 /// A record, identified by the number of its chunk and its position in the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Number of the chunk, from 0.
+    /// Number of the chunk, from 0. Skipped chunks have no number.
     pub chunk: u64,
     /// Position of the record in the chunk.
     pub at: u32,

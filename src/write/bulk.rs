@@ -1,8 +1,9 @@
 //! Sends commands to the server, and reduces the answers to the positions, codes and verdicts that the machine needs.
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
-//! it would serialize every document a second time and store all `_id`s in a map. It may also split a call into several
-//! commands. Here one call is one command, so the position of an error is the position of its document.
+//! it would serialize every document a second time and store all `_id`s in a map. `insert_many` may also split a call
+//! into several commands. In this module, one call is one command, so the position of an error is the position of its
+//! document.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,9 +46,9 @@ pub struct Compared {
 #[derive(Debug)]
 pub struct Parcel {
     members: Vec<Member>,
-    /// Number of the first of these chunks.
+    /// The lowest number of these chunks.
     first: u64,
-    /// The chunks from `first` to the last one, without gaps. A chunk that contains none of the records is `None`.
+    /// One item for each chunk number from `first` on. `None` if the chunk contains none of the records.
     chunks: Vec<Option<Arc<KindChunk>>>,
 }
 

@@ -22,7 +22,8 @@ pub const CHUNKS_MAX: usize = 8;
 /// Size of the first chunk, in bytes.
 const CHUNK_BYTES_FIRST: usize = 1 << 20;
 
-/// Collects blocks until a chunk is full. The chunk boundaries depend only on the blocks, never on timing.
+/// Collects blocks until a chunk is full. The boundaries of the chunks depend only on the blocks and on
+/// `settled_blocks`, never on timing.
 #[derive(Debug)]
 pub struct ChunkBuilder {
     /// The conflict policy of each kind of document.
@@ -76,8 +77,8 @@ pub struct KindChunk {
 
 impl ChunkBuilder {
     /// Makes a builder of chunks of about `bytes_max` bytes. `policies` has one policy for each kind of document. A
-    /// chunk also ends before block number `settled_blocks`, the first block that is not committed. So a chunk is
-    /// committed either completely or not at all.
+    /// chunk also ends before block number `settled_blocks`, the first block that an earlier process did not commit. So
+    /// that process committed either all blocks of a chunk or none.
     pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
             policies,

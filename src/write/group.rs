@@ -20,8 +20,9 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that an earlier chunk of this load wrote under the same
-    /// `_id`. If `stored` is `None`, the first record of the group is the first to be written, so it is not a loser.
+    /// Counts a group in source order. `stored` is the content that the collection has under the `_id` because of an
+    /// earlier chunk of this load. If `stored` is `None`, the first record of the group is the first to be written, so
+    /// it is not a loser.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;

@@ -26,7 +26,8 @@ pub enum Event {
     Ended,
     /// The server answered an insert, a replacement or a merge.
     Replied(BatchId, Reply),
-    /// The result of a read with read concern majority. Has one verdict for each record of the batch, in its order.
+    /// The documents with the `_id`s of a batch were read, with read concern majority. Contains one verdict for each
+    /// record, in the order of the batch.
     Compared(BatchId, Vec<Verdict>),
     /// No answer arrived, or the server refused the whole command.
     Failed {
@@ -44,8 +45,8 @@ pub enum Event {
 pub struct Reply {
     /// The documents that the server did not accept: position in the batch, and the cause.
     pub errors: Vec<(u32, Complaint)>,
-    /// Whether the other documents are on disk at a majority. False if the answer contains a `writeConcernError`, even
-    /// if it also contains other errors.
+    /// True if the documents that are not in `errors` are on disk at a majority. False if the answer contains a
+    /// `writeConcernError`.
     pub durable: bool,
 }
 
@@ -87,7 +88,7 @@ pub enum Action {
     Delay(BatchId, u64),
     /// The chunk is complete: its records and those of all earlier chunks have their final outcomes.
     Settle {
-        /// Number of the chunk.
+        /// Number of the chunk, from 0. Skipped chunks have no number.
         chunk: u64,
         /// One outcome for each record of the chunk.
         outcomes: Vec<Outcome>,
@@ -108,13 +109,13 @@ pub struct Doubts {
     pub repeats: u64,
 }
 
-/// Minimum number of documents in a command at the end of the load, if so many remain. When no more chunks follow, the
-/// remaining records are divided among the concurrent commands. The load then does not wait long for one last, large
-/// command.
+/// Lower bound for the batch size at the end of the load. When no more chunks follow, a batch gets at most its share of
+/// the remaining records: their number divided by the number of concurrent commands, but at least 500. The load then
+/// does not wait for one last, large command.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
-/// If more than one record in 20 of a batch was already stored, the machine reads the records of the next batches
-/// before it inserts them. That is cheaper for the server.
+/// If more than one record in 20 of a batch was already stored, the machine looks up the `_id`s of the next batches
+/// before it inserts their records. That is cheaper for the server.
 const LOOK_SHARE: usize = 20;
 
 /// The writer's state machine. See the [module](self).
@@ -137,8 +138,9 @@ pub struct Machine {
     /// Number of new records that are not in a batch yet.
     uncut: usize,
     has_ended: bool,
-    /// Whether the collection certainly contains the content that this load wrote last under every `_id`. False after a
-    /// record was refused or kept out because other content has its `_id`, and after a chunk was skipped.
+    /// True if the collection certainly contains, under each `_id`, the content of the last record of this load with
+    /// that `_id`. False after a record was refused, after a stored document was kept in place of a record, and after a
+    /// chunk was skipped.
     holds_all: bool,
     stopped: bool,
 }
@@ -149,8 +151,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of the records that have [`Earlier::Equal`] and are compared with the stored documents, because
-    /// `holds_all` was false.
+    /// Positions of the records that had [`Earlier::Equal`], but are compared with the stored documents like those with
+    /// [`Earlier::Other`], because `holds_all` was false.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
@@ -232,9 +234,9 @@ impl Machine {
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Gives its final outcome to a record that is stored. `is_in_doubt` is true if this load may have stored it
-    /// already: after a lost reply, or in a resumed load. If the collection was empty when the load began, only this
-    /// load can have stored it.
+    /// Sets the final outcome of a record whose content is stored. `is_in_doubt` is true if an earlier command of this
+    /// load may have stored the content: after a lost reply, or in a resumed load. Such a record counts as written if
+    /// the collection was empty when the load began, because then this load has probably stored it.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
@@ -248,10 +250,13 @@ impl Machine {
         self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
     }
 
-    /// Returns true, and counts the record as uncertain, if its `_id` occurred earlier in the load and its outcome
-    /// cannot be known. That happens in a resumed load in which later records replace earlier ones: if the stored
-    /// content is not that of the previous record, the interrupted process has already stored this record or a later
-    /// one.
+    /// Returns true, and counts the outcome as uncertain, if the interrupted process may already have stored this
+    /// record or a later one with the same `_id`. That is possible only in a resumed load in which later records
+    /// replace earlier ones.
+    ///
+    /// `is_equal` is true if the stored content is equal to this record. Example: the records A, B have one `_id`, and
+    /// B is compared. The collection should still contain A. If it contains B, the interrupted process has probably
+    /// stored B.
     fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
         let later_wins = self.policy.is_resumed && self.policy.later_wins();
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
@@ -281,8 +286,9 @@ impl Machine {
         if batch.is_first_look && batch.when_equal == Outcome::Present {
             self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
         }
-        // An earlier command inserted the record, or its `_id` was taken, but now there is no document. The document
-        // was rolled back, or it is not at a majority yet. Insert the record again after a pause.
+        // Insert the records that are not stored. If this was not their first look, an earlier command inserted them or
+        // found their `_id`s taken. Their documents were then rolled back, or are not at a majority yet, so insert them
+        // only after a pause.
         let mut again = batch.follow(Step::Insert, absent, Outcome::Present);
         again.in_doubt |= !batch.is_first_look;
         self.follow(again, !batch.is_first_look, actions);
@@ -305,8 +311,8 @@ impl Machine {
         self.follow(batch, true, actions);
     }
 
-    /// Queues the next batch for some records. If `pauses` is true, the batch is sent after a delay and counts as
-    /// another attempt. After the last attempt, the load stops.
+    /// Queues a batch. If `pauses` is true, the batch is sent after a delay and counts as another attempt. After the
+    /// last attempt, the load stops.
     fn follow(&mut self, mut batch: Batch, pauses: bool, actions: &mut Vec<Action>) {
         if batch.members.is_empty() {
             return;
@@ -374,10 +380,12 @@ impl Machine {
 
     /// Makes the next batch, or returns `None` if no records are left.
     ///
-    /// A record whose `_id` occurred in an earlier chunk is compared with the stored document. That is possible only if
-    /// all new records of the first chunk have their outcomes. The batch then contains only such records of the first
-    /// chunk. If there are none, or if new records still have no outcome, the batch contains the next new records in
-    /// the order of the sweep.
+    /// A batch contains one of these two sorts of records:
+    ///
+    /// - If all new records of the first unfinished chunk have their outcomes: the records of this chunk whose `_id`s
+    ///   occurred in an earlier chunk. They are compared with the stored documents.
+    /// - Otherwise, or if no such records are left: the next new records of all unfinished chunks, in the order of the
+    ///   sweep.
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
@@ -398,7 +406,7 @@ impl Machine {
 }
 
 impl Chunk {
-    /// Makes a chunk that joins the sweep at its present position.
+    /// Makes a chunk. Its new records are sent from the present position of the sweep on.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {
@@ -425,9 +433,9 @@ impl Chunk {
         self.unsettled[self.records[at].earlier as usize] -= 1;
     }
 
-    /// Decides the records whose content an earlier chunk had. Call it when all new records of this chunk and all
-    /// earlier chunks have their outcomes. If `holds_all` is true, the records are duplicates. Otherwise they are
-    /// compared with the stored documents, like records with other content.
+    /// Decides the records with [`Earlier::Equal`]: the previous record with the same `_id` had the same content. Call
+    /// it when all new records of this chunk and all earlier chunks have their outcomes. If `holds_all` is true, the
+    /// records are duplicates. Otherwise they are compared with the stored documents, like records with other content.
     fn settle_equal(&mut self, holds_all: bool) {
         for at in 0..self.records.len() {
             if self.records[at].earlier != Earlier::Equal {

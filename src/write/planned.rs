@@ -11,7 +11,8 @@ pub struct Planned {
     pub lead: u32,
 }
 
-/// Compares a record with the most recent record that had the same `_id` in an earlier chunk of this load.
+/// The result of comparing a record with the previous one: the most recent record with the same `_id` in an earlier
+/// chunk of this load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Earlier {
     /// No earlier chunk contained the `_id`: the record is new.

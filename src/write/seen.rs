@@ -1,11 +1,12 @@
-//! Remembers the `_id`s and digests of this load. The answers are exact and the memory is bounded.
+//! Remembers the `_id`s and digests of this load, to recognize records whose `_id` occurred before. The answers are
+//! exact and the memory is bounded.
 //!
 //! For nearly every record, a blocked Bloom filter can exclude that its `_id` was seen. If it cannot, the `_id` is
 //! looked up in the sorted records of earlier chunks. They are in unlinked temporary files and are read one page at a
 //! time. Many files are merged into one, so that even in a load of a thousand chunks a lookup reads only a few files.
 //!
-//! `spill` cannot serve here: it sorts once, when all entries are known. Here lookups come between additions, so every
-//! chunk becomes a sorted file at once.
+//! The module `spill` cannot be used here, because it sorts once, when all entries are known. Here, each chunk is
+//! looked up before the next one arrives. So every chunk is written to its own sorted file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -44,7 +45,7 @@ pub(super) struct Seen {
     filter: Vec<u64>,
     /// The records of the last chunk. The next call of `note` moves them to a file.
     latest: Vec<Record>,
-    /// Files with earlier chunks, those that were merged most often first.
+    /// The files with the records of earlier chunks. Files that were merged more often come first.
     segments: Vec<Segment>,
 }
 
@@ -128,8 +129,9 @@ impl Seen {
         Ok(None)
     }
 
-    /// Merges the segments of the last level if there are [`MERGED_AT_ONCE`] of them. The result may be the last one
-    /// that the next level needs for a merge, so this repeats. A record is written once for each level.
+    /// Merges the last [`MERGED_AT_ONCE`] segments into one if all of them have the same level. The result has the next
+    /// level. If that level then also has so many segments, merges them too, and so on. A record is written once for
+    /// each level.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;

@@ -7,8 +7,9 @@ pub enum Step {
     Insert,
     /// Reads the documents that are stored under the records' `_id`s, with read concern majority.
     Compare,
-    /// Replaces the stored documents with the records.
+    /// Replaces the stored documents with the records. Inserts a record if no document is stored.
     Replace,
-    /// Sets the records' fields in the stored documents. Other fields of the stored documents do not change.
+    /// Sets the records' fields in the stored documents. Other fields of the stored documents do not change. Inserts a
+    /// record if no document is stored.
     Merge,
 }

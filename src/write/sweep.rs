@@ -21,7 +21,9 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Makes a cut of a chunk's sorted records. Starts at the first record whose leading bytes are not before `sweep`.
+    /// Makes the progress of a chunk of which no record is in a batch yet. The records are sorted. The first record to
+    /// send is the first one whose leading bytes are not less than `sweep`. If there is none, it is the first record of
+    /// the chunk.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
         Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }

@@ -13,8 +13,9 @@ use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {
-    /// Examines the targets and opens the reject files. With `--drop`, reads every source to its end and then drops the
-    /// collections. If the spec has several kinds of documents, their collections are in the database of `target`.
+    /// Examines the targets, opens the first reject file and checks the others. With `--drop`, reads every source to
+    /// its end and then drops the collections. If the spec has several kinds of documents, their collections are in the
+    /// database of `target`.
     pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
@@ -50,9 +51,11 @@ impl<'a> Load<'a> {
         Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
-    /// Takes the lease and looks for an earlier load of the same sources. If that load is complete, returns true if it
-    /// only has to be verified. If that load was interrupted, prepares to resume it and returns false. Does nothing and
-    /// returns false if the sources are not hashed yet.
+    /// Takes the lease and looks in the ledger for an earlier load with the same key. Returns true if that load is
+    /// complete and only has to be verified. Otherwise returns false: documents have to be written. If that load was
+    /// interrupted, prepares to resume it.
+    ///
+    /// Does nothing and returns false if the sources are not hashed yet. All collections were empty then.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.document.sources.is_empty() {
             return Ok(false);
@@ -114,7 +117,8 @@ impl<'a> Load<'a> {
         Ok(None)
     }
 
-    /// Takes the lease of the load, and checks the identity of each collection.
+    /// Takes the lease of the load. Checks that the `_id`s of each collection are made from the same fields and with
+    /// the same key as the `_id`s of this load.
     async fn claim(&mut self) -> Result<(), Error> {
         let claim = Claim::take(&self.ledger, &self.document.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
@@ -146,7 +150,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Writes the load's document to the ledger. Only after that may the load write documents.
+    /// Hashes the sources and takes the lease, if that was not done yet. Then writes the load's document to the ledger.
+    /// Only after that may the load write documents.
     pub(super) async fn register(&mut self) -> Result<(), Error> {
         if self.document.sources.is_empty() {
             self.document.sources = self.plan.identities()?;
@@ -177,8 +182,8 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if the collection cannot be the target of a load: Medlift uses it for its own records, or its validator
-    /// does not reject documents, or the server cannot use the spec's validator.
+    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger, its validator only
+    /// warns, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {

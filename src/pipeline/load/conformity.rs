@@ -15,7 +15,7 @@ const SAMPLE_SIZE: u32 = 1_000;
 
 impl Load<'_> {
     /// Counts the documents of one kind that violate the validator, and adds the count and a note to the summary. Does
-    /// nothing for a load that is not the first one of its collection, or that is not verified.
+    /// nothing if the collection was not empty when the load began, or if the user gave `--no-verify`.
     pub(super) async fn check_conformity(
         &self,
         kind: usize,

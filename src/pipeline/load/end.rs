@@ -114,10 +114,12 @@ impl Load<'_> {
         self.ledger.put(&mut self.document).await.map_err(keeping)
     }
 
-    /// Returns true if the counts may be wrong, because a reply was lost or a process was killed. In a first load (a
-    /// load into an empty collection), all documents in the collection were written by this load, unless other loads
-    /// ran at the same time. So its counts are right. In any other load, nobody knows who wrote them. Records in doubt
-    /// that repeat an `_id` make the counts of any load uncertain.
+    /// Returns true if the counts may be wrong, because some outcomes are uncertain: after a lost reply or a rollback,
+    /// or in a resumed load.
+    ///
+    /// In a first load (a load into an empty collection), uncertain records were counted as written. That is right if
+    /// no other load ran at the same time. In any other load, it is not known who wrote these records. An uncertain
+    /// record whose `_id` occurred earlier makes the counts of every load uncertain.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let Counts { in_doubt, repeats_in_doubt, .. } = state.counts;
@@ -129,7 +131,7 @@ impl Load<'_> {
         Ok(false)
     }
 
-    /// Returns true if no other load into the collection was active since this load began.
+    /// Returns true if no other load can have written to the collection since this load began.
     async fn is_alone(&self, lane: &LoadTarget<'_>) -> Result<bool, Error> {
         Ok(!lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)?)
     }
@@ -180,8 +182,9 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Verifies the documents of one kind with the sources, the collection, and the list of records that the load could
-    /// not write.
+    /// Verifies the collection of one kind of document, and adds the result to the summary. Records that the server
+    /// refused or that were kept out may be missing or different. If a verification is not wanted or not possible, adds
+    /// the reason to the summary.
     pub(super) async fn prove(
         &self,
         kind: usize,
@@ -207,7 +210,8 @@ impl Load<'_> {
             let state = &self.document.targets()[kind];
             let excused = self.excused(kind, state.exceptions).await?;
             let mode = self.options.mode;
-            // The collection was empty when a first load began. Only another load can have added documents since.
+            // The collection was empty when a first load began. So a document that is not expected is a difference. If
+            // another load wrote it, it is permitted below.
             let options =
                 VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
             let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;

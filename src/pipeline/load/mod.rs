@@ -63,7 +63,9 @@ pub struct LoadOptions {
 /// time.
 const BEGINNINGS_MAX: u32 = 3;
 
-/// The number of rejected rows above which a load stops. Each kind of document is compared with it separately.
+/// The number of rejected rows above which a load stops. While the sources are read, only rows that cannot be parsed,
+/// cleaned or encoded count. At the end, rows that the server or the conflict rule refused count too, separately for
+/// each kind of document.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RejectsMax {
     /// A number of rows.
@@ -84,9 +86,9 @@ impl RejectsMax {
     }
 }
 
-/// Loads the plan's sources into the target. If another process has the lease, waits once until the lease expires. If
-/// the lease was renewed meanwhile, fails. Starts again if another load writes into the empty collection at the same
-/// time.
+/// Loads the plan's sources into the target. If another process has the lease of this load, waits until the lease can
+/// have expired, and tries again. Fails if the same process then still has the lease. Starts again if another load
+/// writes into the empty collection at the same time.
 ///
 /// # Errors
 /// If the load stops. Committed chunks stay committed, and the same command continues after them.
@@ -151,7 +153,7 @@ async fn attempt(
 struct Load<'a> {
     plan: &'a Plan,
     options: &'a LoadOptions,
-    /// The ledger for the whole load: the ledger of the first collection, which also knows the further collections.
+    /// The ledger for the whole load. Its lease names all collections of the load.
     ledger: Ledger,
     /// The collection of each kind of document.
     targets: Vec<LoadTarget<'a>>,

@@ -32,8 +32,8 @@ impl Places {
         self.free.add_permits(1);
     }
 
-    /// Returns a value that closes the places when it is dropped. The writer owns it: when the writer has ended, no
-    /// place becomes free, so the reader must not wait.
+    /// Returns a value that closes the places when it is dropped. The writer owns this value. When the writer has
+    /// ended, no place becomes free any more, so the reader must not wait for one.
     pub(super) fn closed_at_end(&self) -> ClosedAtEnd {
         ClosedAtEnd(self.clone())
     }

@@ -16,7 +16,8 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
-/// Maximum number of `_id`s in one ledger document with exceptions. They have 8 MB.
+/// Maximum number of `_id`s in one ledger document with exceptions. So many `_id`s have 8 MB. A document can have at
+/// most 16 MiB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {
@@ -67,8 +68,8 @@ impl Load<'_> {
         self.targets.iter().zip(self.document.targets()).map(policy).collect()
     }
 
-    /// Commits a complete chunk: writes its rejects to the reject files, then counts and checkpoint to the ledger. The
-    /// ledger is last and is changed at once, so that counts and checkpoint always match.
+    /// Commits a complete chunk: writes its rejects to the reject files, then counts and checkpoint to the load's
+    /// ledger document. One write changes both, so that counts and checkpoint always match.
     async fn settle(&mut self, settled: &[Settled]) -> Result<(), Error> {
         if self.account.prepare(settled)? {
             // Record a new reject file in the ledger before it contains rows. A resumed load then knows that the rows
@@ -93,7 +94,7 @@ impl Load<'_> {
     }
 }
 
-/// Returns the memory of a committed chunk's documents to `spares`.
+/// Gives the memory of a committed chunk's documents back to `spares`.
 fn recycle(settled: Vec<Settled>, spares: &Spares) {
     // The parts of a chunk share its blocks. Only the last part can free the blocks, and only if no command still uses
     // them.

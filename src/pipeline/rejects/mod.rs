@@ -42,8 +42,7 @@ pub(super) struct Rejects<'a> {
 
 /// The state of one reject file.
 enum Slot {
-    /// No reject has been written. The file may be open and locked, but it is not known yet whether this load may
-    /// replace its content.
+    /// This load has not written a reject. The file may be open and locked, but its content is not changed.
     Unused(Option<RejectFile>),
     Open(RejectFile),
     /// Closed, because its source is complete or too many files were open. `bytes` and `blake3` are length and hash of
@@ -63,8 +62,8 @@ pub(super) enum Resumed {
 }
 
 impl<'a> Rejects<'a> {
-    /// Checks that rejects can be written to a file beside each source, or to the file or directory that `target`
-    /// names.
+    /// Opens and locks the first file, unless another process has locked it. Checks that the others can be written.
+    /// `target` is the file or directory that the user named. Without it, each source has a reject file beside it.
     ///
     /// # Errors
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
@@ -111,7 +110,8 @@ impl<'a> Rejects<'a> {
     /// the load would stop only at its first reject.
     ///
     /// # Errors
-    /// If another load writes to the file, or it contains rows that this load did not write.
+    /// If another process has locked the file, or the file contains rows that neither this load nor an earlier load
+    /// with the same key wrote.
     pub(super) fn check_named(&mut self) -> Result<(), Error> {
         let Some(path) = self.target.named().map(Path::to_owned) else { return Ok(()) };
         let Slot::Unused(file) = &mut self.slots[0] else { return Ok(()) };
@@ -169,7 +169,7 @@ impl<'a> Rejects<'a> {
     /// Continues the reject files of an interrupted load.
     ///
     /// # Errors
-    /// If a file was changed since then, is used by another load, or cannot be read.
+    /// If a file was changed since the interruption, another process uses it, or it cannot be read.
     pub(super) fn resume(&mut self, load: &LoadDocument) -> Result<Resumed, Error> {
         let mut slots = Vec::new();
         for state in &load.checkpoint.rejects {
@@ -209,7 +209,8 @@ impl<'a> Rejects<'a> {
     /// first time. The ledger must then record the file before rows are appended.
     ///
     /// # Errors
-    /// If no file can be opened, or the named file contains rows that this load did not write.
+    /// If no file can be opened, if the named file contains rows that this load did not write, or if another program
+    /// changed a file of this load.
     pub(super) fn prepare(&mut self, slot: usize) -> Result<bool, Error> {
         let opened = match &mut self.slots[slot] {
             Slot::Open(_) => return Ok(false),
@@ -400,7 +401,8 @@ impl<'a> Rejects<'a> {
         sources.any(|source| is_same_file(path, source))
     }
 
-    /// Returns the path with the number `number` for a slot. Number 1 is the named file or the default name.
+    /// Returns the path with the number `number` for a slot. Number 1 is the file that the user named, or for example
+    /// `a.csv.rejects.csv`.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
         self.target.path(&self.plan.sources[slot].origin, number)
     }
@@ -411,7 +413,7 @@ impl<'a> Rejects<'a> {
         self.target.named().map_or_else(|| directory_of(&self.path(slot, 1)).join(&state.name), Path::to_owned)
     }
 
-    /// Returns a function that finds an unused path for a slot.
+    /// Returns a function that finds an unused path, to which rows that this load did not write can be moved.
     fn spare(&self, slot: usize) -> impl FnOnce() -> PathBuf + use<> {
         let (target, origin) = (self.target.clone(), self.plan.sources[slot].origin.clone());
         move || {
@@ -421,7 +423,7 @@ impl<'a> Rejects<'a> {
     }
 }
 
-/// A reject file of an earlier load.
+/// A reject file of an earlier load with the same key, as the ledger describes it.
 #[derive(Debug, Clone)]
 pub(super) struct LeftFile {
     pub(super) load: String,

@@ -44,8 +44,8 @@ pub(in crate::pipeline) fn load() -> LoadDocument {
     }
 }
 
-/// Makes two sources. The second has its columns in another order than the first. Cleaning rejects a row of the first
-/// (Bob). The second has a blank line, so its line numbers differ from its row numbers.
+/// Makes two sources with different orders of columns. In the first source, cleaning rejects the row of Bob. The second
+/// source has a blank line, so its line numbers differ from its row numbers.
 fn two_sources() -> (tempfile::TempDir, Plan) {
     plan_of(&[("a.csv", "Name;Age\nAnn;1\nBob;x\nCia;3\n"), ("b.csv", "Age;Name\n4;Dot\n\n5;Eve\n")])
 }

@@ -249,8 +249,8 @@ fn replacing_an_own_document_and_an_older_one_have_different_outcomes() {
     }
 }
 
-/// Checks a resumed load. It compares a record whose `_id` occurred earlier, and `verdict` is the result. Expects
-/// `repeats` uncertain records.
+/// In a resumed load, compares a record whose `_id` occurred earlier with the stored document. `verdict` is the result.
+/// Expects `repeats` uncertain records.
 #[track_caller]
 fn check_repeat_of_resumed(on_conflict: OnConflict, earlier: Earlier, verdict: Verdict, repeats: u64) {
     let mut machine = Machine::new(LIMITS, Policy { on_conflict, is_resumed: true, ..PLAIN });

@@ -203,8 +203,8 @@ fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
     (mode, rule)
 }
 
-/// Returns the final content of the collection and the outcomes that a run without failures must give. Applies the rule
-/// to the records one after another.
+/// Returns the final content of the collection and the outcomes that a run without failures must give. Applies the
+/// policy to one record after another.
 fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
     let (mut held, mut came) = (stored.clone(), BTreeSet::new());
     let is_equal =
