@@ -11,7 +11,8 @@ use crate::spec::Spec;
 /// fields and the same key. Otherwise a record could be stored twice, under two `_id`s.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionIdentity {
-    /// Each field as `name: type`, in the order of the spec. The name of an array ends with `[]`.
+    /// Each field as `name: type`, in the order of the spec. `[]` follows the name of an array or of a group that
+    /// repeats, for example `visits[].date: date`.
     pub fields: Vec<String>,
     /// Fingerprint of `MEDLIFT_IDENTITY_KEY`, or `none`.
     pub key: String,

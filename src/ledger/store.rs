@@ -219,8 +219,8 @@ impl Ledger {
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
-    /// Returns true if another load may have written to the collection after `load` began: its ledger document was
-    /// changed since then. Ignores loads whose documents were dropped.
+    /// Returns true if another load may have written to the collection after `load` began: the other load's ledger
+    /// document was changed since then. Ignores loads whose documents were dropped.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -286,7 +286,7 @@ impl Ledger {
     ///
     /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 applies to
     /// neither. Each call also increases the revision in the identity's document. A load writes only if the revision is
-    /// still the one that it read. Otherwise it starts again.
+    /// still the one that it read. Otherwise the call starts again from the beginning.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.

@@ -18,7 +18,8 @@ pub struct Wishes {
     pub sources: Vec<String>,
     /// The encoding of the sources. `None` if it is to be detected.
     pub encoding: Option<Encoding>,
-    /// Format, delimiter, quotes and date formats. What the user did not give is detected or comes from the spec.
+    /// Format, delimiter, quotes and date formats. Options that the user did not give are detected or come from the
+    /// spec.
     pub layout: LayoutOptions,
     /// Number of worker threads. 0 means that the program decides.
     pub workers: usize,
@@ -134,8 +135,8 @@ impl Plan {
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
     }
 
-    /// Returns true if a source can be read only once. Such a load cannot be verified, because that needs a second
-    /// reading.
+    /// Returns true if a source can be read only once. A load of such a source cannot be verified, because a
+    /// verification reads the sources again.
     pub fn is_read_once(&self) -> bool {
         self.sources.iter().any(|plan| plan.origin.is_read_once())
     }
@@ -199,7 +200,8 @@ impl SourcePlan {
         }
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
-        // A sample needs memory until its source is read. So only the first source keeps its reader.
+        // A sample needs memory until its source is read. So only the first source, and sources that can be read only
+        // once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { origin, encoding, layout, density, opened })

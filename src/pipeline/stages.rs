@@ -204,8 +204,8 @@ pub struct Bench {
     run: Option<[u8; 16]>,
     parser: Parser,
     cells: Cells,
-    /// Indexes of the cells that several kinds of documents read by different rules. Their original texts are stored,
-    /// because a reject file needs them.
+    /// Indexes of the cells that several kinds of documents read by different rules. Their original texts are stored
+    /// for the reject file, because they cannot be made again from a document.
     contested: Arc<[usize]>,
     kinds: Vec<KindBench>,
 }

@@ -27,7 +27,7 @@ pub struct VerifyOptions {
     pub only_source: bool,
     /// The mode with which the sources were loaded. It decides which of several records with one `_id` must be stored.
     pub mode: Mode,
-    /// Records that may be missing or different, because the load's ledger document lists them as refused or kept out.
+    /// Records that may be missing or different, because the ledger lists them as refused or kept out.
     pub excused: Option<Excused>,
 }
 

@@ -27,7 +27,8 @@ pub struct Options {
     pub differences_max: usize,
     /// Whether the result may contain values of documents.
     pub show_values: bool,
-    /// Number of ranges that are read at the same time. Each needs a cursor and up to 16 MiB for documents.
+    /// Number of ranges that are read at the same time. Each needs a cursor and memory for one reply of the server, up
+    /// to 16 MiB.
     pub cursors: usize,
     /// Records that the load could not write: they may be missing or different.
     pub excused: Option<Excused>,
@@ -46,7 +47,7 @@ impl Options {
 ///
 /// The comparison is not a snapshot. If a document changes meanwhile, the state that the cursor returned is compared.
 /// The function must run in a Tokio runtime. The cursors are closed if the future is dropped. Memory is needed for
-/// `expected` and, for each cursor, for one reply of the server and a buffer of 8 MiB.
+/// `expected` and, for each cursor, for one reply of the server and up to 8 MiB for reading each temporary file.
 pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
     let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
     let mut parts: Vec<Option<Verification>> = waiting.iter().map(|_| None).collect();

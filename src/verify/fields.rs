@@ -13,8 +13,8 @@ use crate::encode::{Digest, Encoded, Id, extended_json, fields_that_differ, valu
 /// fields.
 const WANTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The expected documents that must be found again in the sources, by `_id` and digest, so that the fields in which the
-/// stored documents differ can be named.
+/// Expected documents to find again in the sources, by `_id` and digest. They are needed to name the fields in which
+/// the stored documents differ.
 #[derive(Debug, Default)]
 pub struct Wanted {
     open: HashMap<Id, Digest>,

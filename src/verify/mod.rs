@@ -1,4 +1,4 @@
-//! Verifies that a collection contains exactly the documents that its sources give, field by field.
+//! Verifies that a collection contains exactly the documents that its sources give.
 //!
 //! The sources are read again and encoded as in a load. Their records are collected in an [`Expectation`].
 //! [`compare()`] reads the collection in `_id` order, computes the digest of every document from the stored bytes, and

@@ -109,9 +109,9 @@ pub struct Doubts {
     pub repeats: u64,
 }
 
-/// Lower bound for the batch size at the end of the load. When no more chunks follow, a batch gets at most its share of
-/// the remaining records: their number divided by the number of concurrent commands, but at least 500. The load then
-/// does not wait for one last, large command.
+/// Limits the batch size at the end of the load. When no more chunks follow, a batch contains at most its share of the
+/// remaining new records: their number divided by the number of concurrent commands, or 500 if that is more. The load
+/// then does not wait for one last, large command.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
 /// If more than one record in 20 of a batch was already stored, the machine looks up the `_id`s of the next batches
@@ -235,8 +235,9 @@ impl Machine {
     }
 
     /// Sets the final outcome of a record whose content is stored. `is_in_doubt` is true if an earlier command of this
-    /// load may have stored the content: after a lost reply, or in a resumed load. Such a record counts as written if
-    /// the collection was empty when the load began, because then this load has probably stored it.
+    /// load may already have stored a document under the `_id`: after a lost reply, or in a resumed load. Such a record
+    /// counts as written if the collection was empty when the load began, because then that document probably comes
+    /// from this load.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;

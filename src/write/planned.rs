@@ -21,8 +21,8 @@ pub enum Earlier {
     /// all earlier chunks have their final outcomes.
     ///
     /// Usually the server is not queried, because the load itself wrote this content. The server is queried if a record
-    /// of this load was refused or kept out, or if an earlier process of this load committed some chunks. The
-    /// verification at the end of the load finds changes that other writers make during the load.
+    /// of this load was refused or kept out, or if an earlier process of this load committed some chunks. A
+    /// verification of the load finds changes that other programs make meanwhile.
     Equal,
     /// The earlier record has other content. The record is compared with the stored document when all new records of
     /// its chunk and all earlier chunks have their final outcomes. It is inserted only if nothing is stored.

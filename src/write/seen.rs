@@ -2,8 +2,9 @@
 //! exact and the memory is bounded.
 //!
 //! For nearly every record, a blocked Bloom filter can exclude that its `_id` was seen. If it cannot, the `_id` is
-//! looked up in the sorted records of earlier chunks. They are in unlinked temporary files and are read one page at a
-//! time. Many files are merged into one, so that even in a load of a thousand chunks a lookup reads only a few files.
+//! looked up in the sorted records of earlier chunks. These records are in temporary files without a name, and are read
+//! one page at a time. Many files are merged into one, so that even in a load of a thousand chunks a lookup reads only
+//! a few files.
 //!
 //! The module `spill` cannot be used here, because it sorts once, when all entries are known. Here, each chunk is
 //! looked up before the next one arrives. So every chunk is written to its own sorted file.
@@ -45,7 +46,7 @@ pub(super) struct Seen {
     filter: Vec<u64>,
     /// The records of the last chunk. The next call of `note` moves them to a file.
     latest: Vec<Record>,
-    /// The files with the records of earlier chunks. Files that were merged more often come first.
+    /// The files with the records of earlier chunks. Files that were merged more often are first.
     segments: Vec<Segment>,
 }
 
@@ -62,7 +63,8 @@ struct Segment {
 }
 
 impl Seen {
-    /// Makes an empty memory for about `records_guess` records. With more records, lookups are slower but still exact.
+    /// Makes an empty `Seen` for a load of about `records_guess` records. With more records, lookups are slower but
+    /// still exact.
     pub(super) fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
         let words = words.next_multiple_of(WORDS_PER_BLOCK).max(WORDS_PER_BLOCK);

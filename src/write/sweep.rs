@@ -1,10 +1,10 @@
 //! The order in which the records of all unfinished chunks are sent.
 //!
 //! A *sweep* is one pass through all `_id`s in ascending order. After the last `_id`, the next sweep begins at the
-//! first. Each batch contains the records of all unfinished chunks whose `_id`s come next in the sweep. If the server's
-//! `_id` index is larger than its cache, the server therefore reads the index once for each sweep, not once for each
-//! chunk. A new chunk joins at the present position of the sweep. All its records are sent when the sweep reaches this
-//! position again.
+//! first. Each batch of new records contains those records of all unfinished chunks whose `_id`s are next in the sweep.
+//! If the server's `_id` index is larger than its cache, the server therefore reads the index once for each sweep, not
+//! once for each chunk. A new chunk joins at the present position of the sweep. All its new records are sent when the
+//! sweep reaches this position again.
 
 use super::batch::Member;
 use super::planned::{Earlier, Limits, Planned};
@@ -21,7 +21,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Makes the progress of a chunk of which no record is in a batch yet. The records are sorted. The first record to
+    /// Returns the progress of a new chunk: no record is in a batch yet. `records` must be sorted. The first record to
     /// send is the first one whose leading bytes are not less than `sweep`. If there is none, it is the first record of
     /// the chunk.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {

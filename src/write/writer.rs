@@ -100,9 +100,9 @@ impl Open {
         Settled { chunk: self.chunk, outcomes, losers, exceptions, doubts }
     }
 
-    /// Lists the records that are not in the collection, or not with their own content. A record whose `_id` occurred
-    /// earlier in this load is not listed as kept out. The verification itself finds out which of the two records must
-    /// be stored.
+    /// Lists the records that the server refused, and those that were kept out because other content is stored under
+    /// their `_id`. A record whose `_id` occurred earlier in this load is not listed as kept out. The verification
+    /// itself finds out which of the two records must be stored.
     fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {

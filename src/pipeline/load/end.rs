@@ -19,8 +19,8 @@ use crate::verify::{Excused, Excuses, VerifyError};
 use crate::write::Mode;
 
 impl Load<'_> {
-    /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, records
-    /// this in the ledger and returns the error.
+    /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, returns
+    /// the error, and records it in the ledger if this process still owns the load.
     pub(super) async fn end(
         &mut self,
         result: Result<ReadSide, Error>,
@@ -80,8 +80,8 @@ impl Load<'_> {
         not_conserved(&self.document.targets(), read.rows)
     }
 
-    /// Builds the indexes and attaches the validator of each collection after all documents are written. Returns the
-    /// notes for the summary, by kind of document.
+    /// Calls `LoadTarget::finish` for each collection, after all documents are written. Returns the notes for the
+    /// summary, by kind of document.
     pub(super) async fn finish_collections(&self, progress: &Progress) -> Result<Vec<Vec<String>>, Error> {
         let mut notes = Vec::new();
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
@@ -211,7 +211,7 @@ impl Load<'_> {
             let excused = self.excused(kind, state.exceptions).await?;
             let mode = self.options.mode;
             // The collection was empty when a first load began. So a document that is not expected is a difference. If
-            // another load wrote it, it is permitted below.
+            // another load may have written it, it is permitted below.
             let options =
                 VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
             let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;

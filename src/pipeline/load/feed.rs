@@ -14,7 +14,8 @@ use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
 use crate::write::{Chunk, ChunkBuilder};
 
-/// The counts of the reading part of a load. They include blocks that an earlier, interrupted process committed.
+/// The counts of the reading part of a load. They include the rows of blocks that an earlier, interrupted process
+/// committed.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct ReadSide {
     pub(in crate::pipeline) rows: u64,

@@ -2,8 +2,8 @@
 //! ledger.
 //!
 //! `begin` examines the target, and finds out whether this load is new or was interrupted. `feed` reads. `write` writes
-//! and commits the chunks. `end` creates indexes and validator, and verifies the collection. A load has one owner at a
-//! time ([`Claim`]).
+//! and commits the chunks. `end` creates the indexes and the validator of a collection that was empty, and verifies the
+//! collection. A load has one owner at a time ([`Claim`]).
 
 mod begin;
 mod conformity;

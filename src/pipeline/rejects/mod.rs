@@ -26,8 +26,8 @@ const NAMES_MAX: usize = 10_000;
 /// The reject files of a load: one for each source, or one for all sources.
 ///
 /// A file is opened for its first reject, and closed when the load has finished its source. So even a load with many
-/// sources has few open files. Only the file of the first source is opened when the load begins. If the directory of
-/// this file is not writable, the load stops before it writes anything.
+/// sources has few open files. When the load begins, only the file of the first source is opened. For the others, the
+/// load checks that they can be written. If a check fails, the load stops before it writes anything.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,
@@ -285,7 +285,8 @@ impl<'a> Rejects<'a> {
     /// Appends lines to the file of a slot, and waits until they are on disk.
     ///
     /// # Errors
-    /// If the file cannot be written. Its content is then the same as before.
+    /// If the file cannot be opened or written, or was moved or replaced. The rows that this load wrote to it before
+    /// stay unchanged.
     pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
         self.prepare(slot)?;
         let spare = self.spare(slot);

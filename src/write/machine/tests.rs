@@ -54,8 +54,8 @@ fn resent(machine: &mut Machine, actions: &[Action]) -> (BatchId, Step, Vec<u32>
     sent(&machine.on(elapsed))
 }
 
-/// Tests one record whose `_id` is taken by equal content. `lost`: the reply to an earlier insert of the record was
-/// lost.
+/// Tests one record whose `_id` is taken by equal content. If `lost` is true, the reply to an earlier insert of the
+/// record was lost.
 #[track_caller]
 fn check_found_equal(policy: Policy, lost: bool, expected: Outcome, doubts: u64) {
     let (mut machine, mut actions) = started(policy, LIMITS, 1);
