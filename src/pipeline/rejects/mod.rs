@@ -3,11 +3,10 @@
 
 mod target;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use self::target::{Target, directory_of, file_name};
+use self::target::{Target, cannot_open, directory_of, file_name, output};
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
@@ -52,6 +51,15 @@ enum Slot {
         bytes: u64,
         blake3: String,
     },
+}
+
+impl Slot {
+    /// Unlocks a file to which nothing was written, because a second lock by this process would fail.
+    fn release(&mut self) {
+        if let Self::Unused(file) = self {
+            drop(file.take());
+        }
+    }
 }
 
 /// Whether the reject files of an interrupted load can be continued.
@@ -185,10 +193,7 @@ impl<'a> Rejects<'a> {
             {
                 return Ok(Resumed::Gone(state.name.clone()));
             }
-            if let Slot::Unused(file) = &mut self.slots[slot] {
-                // Release the file, because this process may have locked it. A second lock would fail.
-                drop(file.take());
-            }
+            self.slots[slot].release();
             if matches!(self.target, Target::Directory(_)) && is_of_another_load(&path, load) {
                 // The user named another directory, in which another load has a file with the same name.
                 return Ok(Resumed::Gone(state.name.clone()));
@@ -369,11 +374,7 @@ impl<'a> Rejects<'a> {
     /// Returns the paths of the reject files of a complete load that still have the same content. Releases the files that
     /// this process has locked, because it writes no rejects.
     pub(super) fn left_by(&mut self, load: &LoadDocument) -> Vec<String> {
-        for slot in &mut self.slots {
-            if let Slot::Unused(file) = slot {
-                drop(file.take());
-            }
-        }
+        self.slots.iter_mut().for_each(Slot::release);
         let is_there = |path: &Path, state: &RejectsState| {
             let is_alike = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == state.bytes);
             let on_disk = || RejectFile::open(path).ok().and_then(|file| file.on_disk().ok().flatten());
@@ -476,27 +477,6 @@ fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadDocume
             .into(),
         }),
     }
-}
-
-fn cannot_open(path: &Path, error: OpenError) -> Error {
-    match error {
-        OpenError::Io(error) => output(path, error),
-        OpenError::InUse => Error::RejectFile {
-            path: path.display().to_string(),
-            problem: "another load writes to it; wait until that load has ended, or name another file with --rejects"
-                .into(),
-        },
-    }
-}
-
-fn output(path: &Path, error: std::io::Error) -> Error {
-    let path = format!("the reject file {}", path.display());
-    let hint = match error.kind() {
-        ErrorKind::NotFound => "; create its directory, or name another one with --rejects",
-        ErrorKind::PermissionDenied => "; change the permissions, or name another file with --rejects",
-        _ => "; free disk space, or name another file with --rejects",
-    };
-    Error::Output { path, hint, error }
 }
 
 #[cfg(test)]

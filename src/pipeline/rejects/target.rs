@@ -1,8 +1,12 @@
-//! The paths of reject files: a file or a directory that the user named, or files beside the sources.
+//! The paths of reject files: a file or a directory that the user named, or files beside the sources. Also the errors of
+//! these paths.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::error::Error;
 use crate::read::{Origin, REJECTS_SUFFIX};
+use crate::report::rejects::OpenError;
 
 /// Where the reject files are written.
 #[derive(Debug, Clone)]
@@ -60,6 +64,27 @@ pub(super) fn file_name(path: &Path) -> String {
 /// Returns the directory of a file. It is `.` for a path without a directory.
 pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+pub(super) fn cannot_open(path: &Path, error: OpenError) -> Error {
+    match error {
+        OpenError::Io(error) => output(path, error),
+        OpenError::InUse => Error::RejectFile {
+            path: path.display().to_string(),
+            problem: "another load writes to it; wait until that load has ended, or name another file with --rejects"
+                .into(),
+        },
+    }
+}
+
+pub(super) fn output(path: &Path, error: std::io::Error) -> Error {
+    let path = format!("the reject file {}", path.display());
+    let hint = match error.kind() {
+        ErrorKind::NotFound => "; create its directory, or name another one with --rejects",
+        ErrorKind::PermissionDenied => "; change the permissions, or name another file with --rejects",
+        _ => "; free disk space, or name another file with --rejects",
+    };
+    Error::Output { path, hint, error }
 }
 
 #[cfg(test)]
