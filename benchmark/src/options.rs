@@ -57,7 +57,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Returns the scenarios to measure, each with a number of rows, in the order of the options.
+    /// Returns the measurements to make: each scenario with each of its numbers of rows, in the order of the options.
     pub(crate) fn plan(&self) -> Vec<(Scenario, u64)> {
         let sizes = |scenario: Scenario| match &self.rows {
             Some(rows) if scenario.has_any_size() => rows,

@@ -104,7 +104,7 @@ impl<R: Read> Documents<R> {
         Self { reader, pace, taken: 0 }
     }
 
-    /// Puts the next documents into `batch` and returns their number.
+    /// Replaces the content of `batch` by the next documents. Returns their number, or 0 at the end.
     fn fill(&mut self, batch: &mut Vec<u8>) -> Result<usize> {
         batch.clear();
         let mut count = 0;

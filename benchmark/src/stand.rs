@@ -24,7 +24,7 @@ pub(crate) const COLLECTION: &str = "admissions";
 const SETTLED_CPU_SECONDS: f64 = 0.02;
 const SETTLE_ROUND: Duration = Duration::from_millis(500);
 const SETTLE_ROUNDS_MAX: usize = 20;
-/// Time limit of a command. To drop, to count or to checkpoint a large collection can take long.
+/// Time limit of one command of the server. To drop, to count or to checkpoint a large collection can take long.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A running server, and the tools to measure a process beside it.

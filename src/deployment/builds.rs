@@ -11,8 +11,9 @@ use crate::spec::{Index, Spec};
 /// `maxNumActiveUserIndexBuilds` is the same, so further commands would wait.
 const INDEX_BUILDS_MAX: usize = 3;
 
-/// Builds the missing indexes of the spec. Returns when the server lists all of them as ready. If other clients are
-/// building indexes, waits for them and calls `waiting` with a message.
+/// Builds the missing indexes of the spec. Succeeds when the server lists all of them as ready. If indexes of the
+/// collection are already being built, for example for a load that was killed, calls `waiting` with a message, and
+/// waits until they are built.
 pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {

@@ -1,8 +1,8 @@
 //! The collection's indexes: reads which ones exist or are being built, and waits for builds.
 //!
 //! The server lists an index as soon as its build begins, and continues the build even if its client disconnects.
-//! During the build, the server refuses changes to the collection. So this module also reads whether a listed index is
-//! ready.
+//! During the build, the server refuses a new validator for the collection. So this module also reads whether a listed
+//! index is ready.
 
 use std::time::{Duration, Instant};
 

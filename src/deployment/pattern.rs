@@ -40,13 +40,13 @@ pub(super) enum Unchecked {
     Boundary,
     /// A repetition in the pattern has a count that PCRE does not allow, for example `a{0,70000}`.
     Count,
-    /// The pattern, or its compiled form, is longer than the server accepts.
+    /// The translated pattern is longer than the server accepts, or its compiled form may be.
     Long,
     /// The pattern has too many groups, or they are nested too deeply.
     Groups,
     /// A long text might need too many steps, and the field has no maximum length.
     NoLength,
-    /// A text can match the pattern in too many ways.
+    /// A text can match the pattern in too many ways, for example `(a+)+b`.
     Steps,
     /// A part of the pattern can match no text, or it matches bytes that are not characters.
     Nothing,
@@ -192,8 +192,8 @@ impl Writer {
         Ok(cost)
     }
 
-    /// Writes a choice between alternatives. In a decided choice, the empty alternative is written last. PCRE would
-    /// otherwise choose it before it tries the others.
+    /// Writes a choice between alternatives. In a decided choice, an alternative that can be empty is written last,
+    /// because PCRE tries the alternatives from left to right and takes the first one that matches.
     fn alternation(&mut self, branches: &[Hir], follow: &ClassUnicode) -> Result<Cost, Unchecked> {
         let is_decided = is_decided(branches, follow);
         let mut order: Vec<&Hir> = branches.iter().collect();
@@ -270,8 +270,8 @@ impl Writer {
         }
     }
 
-    /// Returns the cost of a repetition. `body` is the cost of one repetition. A decided repetition of single
-    /// characters is one step, however many there are.
+    /// Returns the cost of a repetition such as `[a-c]*`. `body` is the cost of the repeated part, here `[a-c]`. A
+    /// decided repetition of single characters is one step, however many characters the text has.
     fn repeated(&self, of: &Repetition, body: Cost, is_character: bool, is_decided: bool) -> Result<Cost, Unchecked> {
         if is_character && is_decided {
             return Ok(Cost { compiled_bytes: body.compiled_bytes + 8, ..body });
@@ -303,7 +303,7 @@ impl Writer {
     }
 }
 
-/// Returns the characters with which `part`, followed by a character of `follow`, can begin.
+/// Returns the set of possible first characters of `part`. If `part` can be empty, this set includes `follow`.
 fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
     match part.kind() {
         HirKind::Empty | HirKind::Look(_) => follow.clone(),

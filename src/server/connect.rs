@@ -58,7 +58,7 @@ pub struct Connection {
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purpose {
-    /// Loading: as the loader if its password is set, otherwise as the writer.
+    /// Loading and `medlift doctor`: as the loader if its password is set, otherwise as the writer.
     #[default]
     Load,
     /// Reading and verifying: as the reader, the loader or the writer, whichever has a password first.
@@ -107,7 +107,7 @@ pub struct Target {
     pub collection: String,
     /// Hosts and ports, for messages.
     pub address: String,
-    /// The name of the user who signed in, if any.
+    /// The name of the user who signed in. `None` without a sign-in, or after a sign-in with a client certificate.
     pub user: Option<String>,
     /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
@@ -127,8 +127,8 @@ impl Target {
         Self { collection: collection.to_owned(), ..self.clone() }
     }
 
-    /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command. A wrong
-    /// setting is therefore found before anything else happens. `collection` is the name in the spec.
+    /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command. So a wrong
+    /// address or password is found here, and not in the middle of the work. `collection` is the name in the spec.
     pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {
         Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
@@ -149,8 +149,9 @@ impl Target {
         patiently(|| database.run_command(command.clone()).into_future()).await
     }
 
-    /// Runs a command that changes something, and waits for the acknowledgement of a journaled majority. Repeats it
-    /// after temporary failures. `doing` describes the command in error messages.
+    /// Runs a command that changes something, until a journaled majority acknowledges it. Repeats it after temporary
+    /// failures. Exception: a `dropIndexes` that an earlier attempt has executed is not acknowledged a second time.
+    /// `doing` describes the command in error messages.
     pub(crate) async fn run(
         &self,
         database: &str,
@@ -185,8 +186,8 @@ impl Target {
     }
 }
 
-/// Error codes that a repeated command receives if the server had already executed it: the collection, role or user
-/// already exists, or the index no longer exists.
+/// Error codes that show that an earlier attempt of the same command was executed: the collection, role or user already
+/// exists, or the index no longer exists.
 const DONE_ALREADY: [i32; 4] = [48, 51_002, 51_003, 27];
 
 /// Returns true if the server already executed the command in an earlier attempt. Attempts are counted from 1.
@@ -195,8 +196,8 @@ fn was_done_before(attempt: u32, failure: &Failure) -> bool {
 }
 
 /// Returns the command to send if `command` was executed, but its reply was lost or no majority acknowledged it. For
-/// example, `createUser` becomes `updateUser`. This sets the same state again, and its reply is the missing
-/// acknowledgement. Returns `None` if there is no such command.
+/// example, `createUser` becomes `updateUser` with the same arguments. The reply to `updateUser` is then the missing
+/// acknowledgement. Returns `None` if there is no such command, for example for `dropIndexes`.
 fn acknowledged_again(command: &Document) -> Option<Document> {
     let (name, _) = command.iter().next()?;
     let again = match name.as_str() {
@@ -342,8 +343,8 @@ fn is_loopback(host: &ServerAddress) -> bool {
     }
 }
 
-/// Returns the TLS settings. The default certificate authorities are those of the system, not the driver's own list.
-/// The owner of the machine maintains only the list of the system.
+/// Returns the TLS settings. Without a CA file, the certificate authorities are those of the system, because the owner
+/// of the machine can change that list. The driver's own list cannot be changed.
 fn tls(wishes: &Connection, given: Option<Tls>) -> Result<Option<Tls>, ServerError> {
     let asked = wishes.tls || wishes.tls_ca_file.is_some() || wishes.tls_certificate_key_file.is_some();
     let mut options = match given {
@@ -452,7 +453,8 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
     unset.map_or(Ok(None), Err)
 }
 
-/// If a user is given without a password, uses the password that the environment has for a user of this name.
+/// If a user is given without a password, uses the password in the settings of a user with this name. For example,
+/// `--username ann` uses `READER_PASS` if `READER_USER` is `ann`. Fails if the settings have no such password.
 fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };

@@ -5,7 +5,7 @@
 //!
 //! - to try TLS if the first connection had none, and no TLS if it had TLS
 //! - to query the name of the server's replica set
-//! - to query which databases have the user (with `saslSupportedMechs` in the command `hello`)
+//! - to query whether a database contains the user (with `saslSupportedMechs` in the command `hello`)
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

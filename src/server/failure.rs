@@ -52,7 +52,7 @@ pub enum Failure {
     },
 }
 
-/// The cause why no server can be reached.
+/// The reason why no server, or no primary, can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
     /// The host name has no address in the DNS.
@@ -65,7 +65,8 @@ pub enum Unreachable {
     Lost,
     /// Servers answer, but none of them is the primary.
     NoPrimary,
-    /// The members call each other by host names that cannot be reached from this machine.
+    /// Some members answer, but none of them is the primary. Other members cannot be reached from this machine by the
+    /// host names in the replica set's configuration.
     Members,
     /// The server belongs to another replica set than the one in the connection string, or to none.
     OtherReplicaSet,
@@ -228,7 +229,7 @@ impl Failure {
         }
     }
 
-    /// Returns the server's error code, if the failure has one.
+    /// Returns the server's error code. `None` if this type does not store the code, for example for `SignIn`.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::WriteConcern { code } | Self::NotPrimary { code } => Some(*code),

@@ -29,7 +29,7 @@ pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
 
-/// The cause why the server cannot be used. No variant contains a password or a text from the server.
+/// The reason why the server cannot be used. No variant contains a password or a text from the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The connection string cannot be used.

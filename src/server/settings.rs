@@ -61,7 +61,7 @@ impl Account {
         }
     }
 
-    /// Returns the user's name for the case that its variable is not set. The template of `.env` has the same names.
+    /// Returns the user's name that applies if its variable is not set. The template of `.env` has the same names.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",
@@ -113,7 +113,8 @@ impl Settings {
         Ok(None)
     }
 
-    /// Returns the path of `.env`, and the paths in all variables whose names end with `_FILE`.
+    /// Returns the path of `.env`, and the paths in all variables whose names end with `_FILE`. An output file must not
+    /// replace any of these files.
     pub fn files(&self) -> Vec<PathBuf> {
         let secrets = [&self.environment, &self.file].into_iter().flatten();
         let secrets = secrets.filter(|(name, value)| name.ends_with("_FILE") && !value.is_empty());

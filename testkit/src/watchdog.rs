@@ -1,6 +1,6 @@
 //! Cleans up after a process (the parent), however it ends. The watchdog is a shell that waits until the parent has
-//! ended. Then it kills the process or group that the parent named, for example a mongod, and removes a directory, if
-//! the parent named one.
+//! ended, or has dropped its [`Watchdog`]. Then the shell kills the process or group that the parent named, for example
+//! a mongod. It also removes a directory, if the parent named one.
 //!
 //! `Drop` cannot do this: it does not run in a process that is killed, or for a static. The shell reads from a pipe to
 //! which only the parent can write. When the parent ends, the shell therefore reads the end of the file.
@@ -12,9 +12,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{Doing, Result};
 
-/// The shell's script. Each line from the pipe replaces the target: a process id, or a process group with a minus
-/// before it, or nothing if the line is empty. The line `keep` ends the watchdog. The script removes the directory
-/// twice, because a process that was just killed may still write a file.
+/// The shell's script. Each line from the pipe is a new target, which replaces the last one: `123` is a process, `-123`
+/// a process group, and an empty line means no target. The line `keep` ends the watchdog. If there is a target, the
+/// script removes the directory twice, because a process that was just killed may still write a file.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do
@@ -58,7 +58,7 @@ impl Watchdog {
         Ok(Self { shell: shell.spawn().doing(|| "starting a watchdog".to_owned())? })
     }
 
-    /// Sets the process or group that is killed when the parent ends. Replaces the one before.
+    /// Sets the process or group that is killed when the parent ends. The last call counts.
     pub fn watch(&mut self, target: Target) -> Result<()> {
         self.tell(&match target {
             Target::Nothing => String::new(),

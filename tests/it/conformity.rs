@@ -100,7 +100,8 @@ fn the_validator_accepts_what_cleaning_accepts() {
     check_cases("conformity", "", "", str::to_owned);
 }
 
-/// Each field is a list inside a repeating group. Each of its arrays has one item.
+/// Each field is a list inside a repeating group. For the cell `x` of the first case, the row contains the array
+/// `[{"f0":["x"]}]`.
 #[test]
 fn the_validator_accepts_in_arrays_what_cleaning_accepts() {
     let group = "[[group]]\nname = \"rows\"\nrepeats = \"rows\"\n";

@@ -1,6 +1,6 @@
 //! Tests a running deployment: signs in as each of its users and tries commands. The environment variables name the
-//! deployment. The service `tests` of compose.yaml runs this test in the stack's network. The test changes no data,
-//! because the permitted commands match no document.
+//! deployment. The service `tests` of compose.yaml runs this test in the stack's network. The test changes no data:
+//! each permitted command only reads, or matches no document.
 
 use bson::{Document, doc};
 use medlift::deployment::doctor::examine;

@@ -144,8 +144,8 @@ fn an_unreachable_member_and_a_missing_majority_are_reported() {
         change(&mut config);
         run(&server, "admin", doc! { "replSetReconfig": config, "force": true }).await;
     };
-    // Adds a member at port 1, where nothing listens. Because of the long election timeout, the server stays primary
-    // although it has no majority.
+    // Adds a member without a vote at port 1, where nothing listens. Later in this test the member gets a vote, so that
+    // the server alone is not a majority. Because of the long election timeout, it stays primary even then.
     block_on(reconfigure(&|config| {
         let member = doc! { "_id": 1, "host": "127.0.0.1:1", "priority": 0, "votes": 0 };
         config.get_array_mut("members").expect("members").push(member.into());

@@ -8,7 +8,7 @@ use crate::load::{Place, text};
 use crate::program::bash;
 use crate::server::shared;
 
-/// Runs medlift in a shell that first sets a limit. With `user`, runs it as the user with this number.
+/// Runs medlift in a shell that first sets a limit. With `user`, runs the shell as the user with this id.
 fn limited(limit: &str, arguments: &str, dir: &Path, user: Option<u32>) -> Output {
     let script = format!("{limit} && exec {} {arguments}", env!("CARGO_BIN_EXE_medlift"));
     let mut command = match user {
@@ -67,7 +67,7 @@ fn a_low_limit_for_open_files_is_named() {
     let run = limited("ulimit -n 20", &commands(&place)[3], place.dir.path(), None);
     let said = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.code() == Some(1) && said.contains("limit for open files is too low"), "{said}");
-    // A soft limit does no harm, because medlift raises it.
+    // A low soft limit does no harm, because medlift raises it to the hard limit.
     let soft = limited("ulimit -S -n 20", &commands(&place)[3], place.dir.path(), None);
     assert_eq!(soft.status.code(), Some(0), "{}", String::from_utf8_lossy(&soft.stderr));
 }
@@ -97,8 +97,8 @@ fn a_low_limit_for_the_size_of_files_is_reported_when_a_file_is_written() {
     assert!(!place.dir.path().join("big.csv").exists());
 }
 
-/// The limit does not apply to root. For another user, all processes of that user count. The test must therefore be
-/// started by root, and runs the commands as a user who has no other processes.
+/// The limit does not apply to root. For another user, it limits the number of all processes of that user. The test
+/// therefore runs the commands as a user who has no other processes. Only root can do that.
 #[test]
 fn a_low_limit_for_processes_is_named() {
     let place = Place::new("processes");

@@ -82,7 +82,7 @@ impl Faulty {
     }
 }
 
-/// Each command that a load sends fails in turn, each time with the next error code, so that all codes occur.
+/// Each command in the list `commands` fails in some loads, each time with the next error code in the list `codes`.
 #[test]
 fn a_load_survives_a_temporary_failure_of_any_command_with_exact_counts() {
     let (faulty, place) = (Faulty::start(), Place::new("passing"));

@@ -124,7 +124,7 @@ impl Running {
         assert!(status.success(), "SIG{name} must be sent");
     }
 
-    /// Returns the number of bytes that the process has written.
+    /// Returns the number of bytes that the process has written to files and pipes.
     pub(crate) fn bytes_written(&self) -> u64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap_or_default();
         let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));

@@ -174,7 +174,7 @@ fn load_and_verify_refuse_another_identity_and_name_the_difference() {
     assert_eq!(place.count(doc! {}), 50);
     with_key(&["load"], "abcabcabcabc1").expect_code(0);
     with_key(&["verify"], "abcabcabcabc1").expect_code(0);
-    // A dropped collection has no identity, so any identity is accepted.
+    // A collection that was dropped or is empty has no identity, so any identity is accepted.
     place.load(&path, &["--drop", "--yes"], 0);
     let documents = place.documents();
     block_on(async { documents.delete_many(doc! {}).await.unwrap() });
@@ -272,7 +272,7 @@ fn a_restored_collection_keeps_its_identity() {
     let uri = shared().uri();
     let other = ["load", text(&path), "--uri", &uri, "--db", &place.database, "--quiet"];
     medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);
-    // Removes the identity, because earlier versions did not record one. Another key must be refused all the same.
+    // Removes the stored identity, because earlier versions did not store one. Another key must be refused even then.
     let leases = place.collection("medlift_runs.leases");
     block_on(async { leases.delete_many(doc! {}).await.unwrap() });
     medlift(other).env("MEDLIFT_IDENTITY_KEY", "another-key-1").run().expect_code(2);

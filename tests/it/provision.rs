@@ -69,7 +69,7 @@ impl Deployment {
     }
 }
 
-/// A provisioned deployment with one admission, for the tests that change only documents.
+/// A provisioned deployment with some documents. Tests that share it must leave users and roles as they are.
 fn shared() -> &'static Deployment {
     static DEPLOYMENT: OnceLock<Deployment> = OnceLock::new();
     DEPLOYMENT.get_or_init(|| {
@@ -519,8 +519,8 @@ fn a_collection_with_the_name_of_the_view_is_reported_and_not_changed() {
     assert!(run.stderr.contains(&format!("{}.{view} is a collection", place.database)), "{}", run.stderr);
 }
 
-/// The password of an existing user is compared by a sign-in. If this connection fails for another reason, it is not
-/// known whether the password has changed.
+/// Provisioning compares the password of an existing user by a sign-in. If the sign-in fails for another reason than a
+/// wrong password, nobody knows whether the password has changed.
 #[test]
 fn a_password_is_not_changed_if_it_cannot_be_compared() {
     let tests_allowed = ["--setParameter", "enableTestCommands=1"];
@@ -532,7 +532,7 @@ fn a_password_is_not_changed_if_it_cannot_be_compared() {
     };
     provision(&[]).expect_code(0);
     assert!(provision(&["--plan"]).expect_code(0).stdout.starts_with("nothing to do"));
-    // The first of these commands is that of the administrator.
+    // The first `connectionStatus` is the sign-in of the root user. All others compare passwords of existing users.
     let data = doc! { "failCommands": ["connectionStatus"], "errorCode": 2, "appName": "medlift" };
     let point = doc! { "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": data };
     crate::server::fail_point(&server, point);

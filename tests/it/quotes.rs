@@ -19,8 +19,8 @@ fn load(place: &Place, path: &Path, spec: &Path, options: &[&str], code: i32) ->
     summary
 }
 
-/// Creates a spec with these fields for the collection `rows`. A field with `?` may be empty; a field with `#` is an
-/// integer.
+/// Creates a spec with these fields for the collection `rows`. In `fields`, the name `note?` means that `note` may be
+/// empty, and `id#` that `id` is an integer.
 fn spec(place: &Place, fields: &[&str], source: &str) -> PathBuf {
     let mut toml = format!("name = \"rows\"\n{source}\n");
     for field in fields {
@@ -48,9 +48,9 @@ fn notices(summary: &Json) -> String {
 const LETTERS: &str = "concept_id\tconcept_name\tcode\n1\tNormal\tX1\n2\t\"edoxa\tX2\n3\tfine\tX3\n4\talso fine\tX4\n\
     5\tby \"Pharm\"\tX5\n6\tlast one\"\tX6\n7\t\"Cold\" abscess\tX7\n";
 
-/// A file that can be read in two ways. One cell begins with a quote, and a later cell ends with a quote. If they
-/// enclose one cell, there are 3 rows; if they are ordinary characters, there are 6. In both cases every row has three
-/// cells.
+/// A file that can be read in two ways. One cell begins with a quote, and a later cell ends with a quote. If the two
+/// quotes enclose one cell, the file has 3 rows. If they are ordinary characters, it has 6 rows. In both cases every
+/// row has three cells.
 const TWO: &str = "concept_id\tconcept_name\tcode\n1\tNormal\tX1\n2\t\"edoxa\tX2\n3\tfine\tX3\n4\talso fine\tX4\n\
     5\tlast one\"\tX5\n6\tNormal\tX6\n";
 

@@ -379,8 +379,8 @@ fn a_scan_continues_after_its_cursor_or_connection_ended() {
     });
 }
 
-/// A resumed range begins at the last document that was read. If this document was deleted meanwhile, the next one must
-/// not be skipped in its place.
+/// A resumed scan queries from the last `_id` that it read, and skips the document with this `_id`. If somebody deleted
+/// that document in the meantime, the scan must not skip the next document instead.
 #[test]
 fn a_resumed_scan_reads_the_document_after_one_that_was_deleted() {
     let server = server_with_fail_points();

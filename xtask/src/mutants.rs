@@ -1,9 +1,9 @@
 //! Mutation testing. A *mutant* is a copy of the program in which cargo-mutants changed one operator, value or function
-//! body. At least one test must fail for each mutant; otherwise the mutant survives.
+//! body. A mutant is caught if a test fails or hangs. If all tests pass, it survives: the tests do not check that code.
 //!
 //! Each mutant is tested by the unit tests first. If they all pass, it is tested by the integration tests of
-//! `INTEGRATION`, which share one mongod. `.cargo/mutants.toml` lists the mutants that may survive, each with its
-//! reason.
+//! `INTEGRATION`, unless `--unit` is given. `.cargo/mutants.toml` lists mutants that no test can notice. They are left
+//! out.
 
 use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};

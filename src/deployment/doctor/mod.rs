@@ -51,11 +51,13 @@ pub enum Step {
     SignIn,
     /// Checks that the server's version is supported and does not reveal the server's memory by a known fault.
     Version,
-    /// Checks that there is a primary, and that every member can be reached. Warns of a standalone server.
+    /// Checks that there is a primary. Warns of a standalone server, and of members that cannot be reached from here.
     Topology,
-    /// Reports what the user may do: load, read or administer. Fails if the user may do none of the three.
+    /// Reports what the user may do: load, read, read only the analysts' view, or administer. Fails if the user may do
+    /// none of these.
     Role,
-    /// Checks that the collection has the validator of the spec. Warns if indexes are still being built.
+    /// Warns if the collection does not have the spec's validator, or if indexes are still being built. Fails if it is
+    /// a view, or if its validator only warns.
     Collection,
     /// Checks that a journaled majority acknowledges writes.
     WriteConcern,

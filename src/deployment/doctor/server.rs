@@ -59,7 +59,8 @@ async fn offers_zlib(target: &Target) -> bool {
     })
 }
 
-/// Reports the kind of deployment and the primary. Checks that this machine can reach the members of the replica set.
+/// Reports whether the server is standalone, a replica set or a sharded cluster. For a replica set, reports the primary
+/// and checks that this machine can reach the members that the server names.
 pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings: &mut Vec<Finding>) {
     let hello = match admin(target, doc! { "hello": 1 }).await {
         Ok(hello) => hello,

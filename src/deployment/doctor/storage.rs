@@ -16,8 +16,8 @@ const FREE_SHARE_MIN: f64 = 0.1;
 /// The server's default for `slowms`.
 const SLOW_MS_DEFAULT: i64 = 100;
 
-/// Checks that the collection refuses documents that violate the spec, and that none of its indexes is still being
-/// built.
+/// Checks that the collection has the spec's validator, and that none of its indexes is still being built. A collection
+/// that does not exist yet is correct, because the first load creates it.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
         Ok(state) => guard(&state, &target.full_name(), spec),

