@@ -39,7 +39,7 @@ pub(crate) struct Outcome {
     pub(crate) rows: u64,
     pub(crate) cache_mb: u32,
     pub(crate) server: String,
-    /// Text for the end of the table's heading, for example the batch size of the floor. It is empty or begins with `; `.
+    /// Text for the end of the table's heading, for example the batch size of the floor. Empty, or begins with `; `.
     pub(crate) note: String,
     pub(crate) results: Vec<Result>,
 }

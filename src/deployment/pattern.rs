@@ -431,7 +431,7 @@ mod tests {
         let groups = |count: usize| "(?:ab)?".repeat(count - 1) + "(?:ab|c)";
         assert_ne!(is_taken(&groups(1000), Some(1)), Err(Unchecked::Groups));
         assert_eq!(is_taken(&groups(1001), Some(1)), Err(Unchecked::Groups));
-        // A group that is not decided is repeated at most 200 times.
+        // A group whose repetition is not decided may be repeated at most 200 times.
         assert_eq!(is_taken("(?:ab)*a?b", Some(200)), Ok(()));
         assert_eq!(is_taken("(?:ab)*a?b", Some(201)), Err(Unchecked::NoLength));
         assert_eq!(is_taken("(?:ab){0,201}a?b", None), Err(Unchecked::Steps));
@@ -439,7 +439,8 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_pattern_is_bounded_by_steps() {
-        // 141 × 141 and 142 × 142 ways. Each way has five steps: three characters and two anchors.
+        // With at most 140 characters, each `[ab]*` matches in 141 ways: 0 to 140 characters. 141 × 141 ways with five
+        // steps each are 99,405 steps, below the limit. With 141 characters they are 100,820.
         assert_eq!(is_taken("[ab]*[ab]*b", Some(140)), Ok(()));
         assert_eq!(is_taken("[ab]*[ab]*b", Some(141)), Err(Unchecked::Steps));
         assert_eq!(is_taken("[ab]*[ab]*b", None), Err(Unchecked::NoLength));

@@ -18,9 +18,10 @@ pub struct CollectionState {
     pub is_view: bool,
     /// The validator. Empty if the collection has none.
     pub validator: Document,
-    /// What the server does with a document that violates the validator: `error`, `errorAndLog` or `warn`.
+    /// What the server does with a document that violates the validator: `error`, `errorAndLog` or `warn`. `None` means
+    /// `error`, the server's default.
     pub validation_action: Option<String>,
-    /// Which writes the validator checks: `strict`, `moderate` or `off`.
+    /// Which writes the validator checks: `strict`, `moderate` or `off`. `None` means `strict`, the server's default.
     pub validation_level: Option<String>,
     /// The indexes that are ready, except the index on `_id`.
     pub indexes: Vec<Index>,
@@ -83,8 +84,8 @@ fn object_schema(spec: &Spec, nodes: &[Node]) -> Document {
     schema
 }
 
-/// Returns true if a document must contain the element. A nested document must be present if one of its elements must
-/// be.
+/// Returns true if a document must contain the element. A nested document must be present if one of its own elements
+/// must be present.
 fn is_required(spec: &Spec, node: &Node) -> bool {
     let presence = match node {
         Node::Leaf { field, .. } | Node::List { field, .. } => spec.fields[*field].presence,
@@ -121,8 +122,8 @@ fn field_schema(field: &Field) -> Document {
     schema
 }
 
-/// Adds the constraints of a field. Null satisfies all of them, because JSON Schema applies each one only to values of
-/// its own type.
+/// Adds the constraints of a field. Null satisfies all of them, because JSON Schema applies each constraint only to
+/// values of its own type: `minimum` to numbers, `pattern` to strings.
 fn constrain(schema: &mut Document, field: &Field) {
     let (smallest, largest) = bounds(field.constraints.range);
     schema.extend(smallest.map(|bound| ("minimum".to_owned(), bound)));

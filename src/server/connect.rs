@@ -235,7 +235,7 @@ impl Destination {
         Ok(Self { uri, database, collection: collection.to_owned() })
     }
 
-    /// Returns the paths of the certificate and key files.
+    /// Returns the paths of the files with certificates and keys. Empty without TLS.
     pub fn files(&self) -> Vec<PathBuf> {
         match &self.uri.tls {
             Some(Tls::Enabled(tls)) => tls.ca_file_path.iter().chain(&tls.cert_key_file_path).cloned().collect(),

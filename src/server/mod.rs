@@ -61,7 +61,7 @@ pub enum ServerError {
     SecretFile {
         /// The variable. Its value is not shown, because by mistake it may be the secret itself.
         variable: String,
-        /// Why the operating system could not read the file.
+        /// Why the file could not be read as UTF-8 text.
         problem: String,
     },
     /// A secret is given both in a variable and in a file.

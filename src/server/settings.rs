@@ -98,8 +98,9 @@ impl Settings {
         [&self.environment, &self.file].into_iter().find_map(|map| set(map, name))
     }
 
-    /// Returns a secret: the value of the variable `name`, or the content of the file that the variable `name` +
-    /// `_FILE` names, without the last line end. Variables of the environment take precedence over those of `.env`.
+    /// Returns a secret. For the name `WRITER_PASS`, it is the value of this variable, or the content of the file that
+    /// `WRITER_PASS_FILE` names, without the last line end. Variables of the environment take precedence over those of
+    /// `.env`. Fails if both variables are set in the environment, or both in `.env`.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>, ServerError> {
         let file_variable = format!("{name}_FILE");
         for map in [&self.environment, &self.file] {
@@ -151,7 +152,8 @@ fn set<'a>(map: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     map.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
-/// Converts a variable and its value to texts. Returns `None` if they are not UTF-8: Medlift has no such variables.
+/// Converts a variable's name and value to texts. Returns `None` if one of them is not UTF-8. The variable then counts
+/// as not set.
 fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((name.into_string().ok()?, value.into_string().ok()?))
 }

@@ -82,7 +82,7 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     };
     run(&["load", text(&one)], 0);
     run(&["load", text(&two), "--mode", "upsert"], 0);
-    // Differs from the second load, so that the proof also reads single documents.
+    // The collection has the ages of the second load, not those of `one`. So the proof also reads single documents.
     run(&["verify", text(&one)], 5);
     run(&["export"], 0);
     let names = check(&place, Some(43_210));

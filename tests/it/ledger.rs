@@ -212,8 +212,8 @@ fn without_a_recorded_identity_the_identity_of_earlier_loads_counts() {
             let load = load(collection, "k", state);
             LoadDocument { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
         };
-        // Each entry: a collection, the identity keys of its loads, the state of these loads, and the key that is
-        // recorded if the next load has the key `k1`.
+        // Each entry: a collection, the identity keys of its earlier loads, the state of these loads, and the identity
+        // key that the ledger stores when the next load has the key `k1`.
         let table = [
             ("of_none", &[][..], State::Complete, "k1"),
             ("of_others", &["k2"][..], State::Complete, "k2"),
@@ -370,8 +370,8 @@ fn a_superseded_load_can_no_longer_be_written() {
     });
 }
 
-/// The lease begins when the server receives the renewal. The reply comes more than the length of the lease later, so
-/// another process may have the lease by then.
+/// The lease of one second begins when the server receives the renewal. The reply arrives 1.1 seconds later, so another
+/// process may have the lease by then.
 #[test]
 fn a_lease_whose_renewal_was_answered_late_has_expired() {
     let server = server_with_fail_points();

@@ -33,7 +33,7 @@ fn loads(server: &Server, place: &Place) -> Vec<Document> {
 #[test]
 fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     let place = Place::new("second");
-    // The second process gives up before the first has ended.
+    // With so many rows, the first process is still loading when the second one gives up.
     let path = place.sample("a.csv", 100_000, "typical");
     let server = server_with_slow_inserts(100);
     // Both use the same reject file. The lease decides who owns the load, not the lock of the file.

@@ -175,7 +175,7 @@ fn a_verification_ends_if_the_ledger_cannot_be_read() {
     let file = place.dir.path().join("a.csv");
     faulty.load(text(&file), &place.database, &[]).expect_code(0);
     let verify = || medlift(["verify", text(&file), "--db", &place.database]).env("MONGODB_URI", faulty.server.uri());
-    // The first query is for the identity of the collection.
+    // The first query of a verification reads the collection's identity from the ledger.
     faulty.fail(doc! { "times": 1 }, doc! { "failCommands": ["find"], "errorCode": 2 });
     let run = verify().run().expect_code(1);
     assert!(run.stderr.contains("cannot read the ledger"), "{}", run.stderr);

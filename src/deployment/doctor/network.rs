@@ -33,7 +33,7 @@ pub(super) async fn examine(hosts: &[ServerAddress], findings: &mut Vec<Finding>
 }
 
 /// Makes the finding of a step that examined `of` hosts. If only some hosts failed, the finding is a warning, because a
-/// replica set works while one member is down. If all hosts failed, it is a failure.
+/// replica set can work while one member is down. If all hosts failed, the step has failed.
 fn finding(step: Step, failed: &[String], of: usize, fine: &str) -> Finding {
     match failed.len() {
         0 => Finding::ok(step, fine),
