@@ -24,7 +24,7 @@ pub(crate) fn facts() -> Result<Value> {
     }))
 }
 
-/// Processor time used since the machine started, in seconds.
+/// Processor time used so far, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Busy {
     /// By all processes.

@@ -232,7 +232,7 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
 }
 
 /// Fails if an index of the spec conflicts with an existing index. Call it before a load that will build indexes.
-/// Succeeds if the user may not list indexes. No role of MongoDB or Medlift lets such a user build indexes.
+/// Succeeds if the user may not list indexes. No built-in role of MongoDB lets such a user build indexes.
 pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), DeploymentError> {
     let state = match read(target).await {
         Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),

@@ -29,7 +29,7 @@ pub struct Wire {
 /// this is a section of kind 1.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
-    /// The argument of the command that the documents are, such as `documents` for `insert`.
+    /// The name of the command's argument that has these documents as its value: `documents` for `insert`.
     pub argument: &'a str,
     /// BSON documents, one directly after another.
     pub documents: &'a [u8],
@@ -69,8 +69,8 @@ impl Wire {
         let mut header = [0; HEADER_BYTES];
         self.stream.read_exact(&mut header).doing(doing)?;
         let length = usize::try_from(int32_at(&header, 0)).unwrap_or(0);
-        // The smallest message has a header, 4 bytes of flags, 1 byte for the section's kind, and an empty document of
-        // 5.
+        // The smallest message has a header, 4 bytes of flags, 1 byte for the section's kind, and 5 bytes for an empty
+        // document.
         if !(HEADER_BYTES + 4 + 1 + 5..=MESSAGE_BYTES_MAX).contains(&length) || int32_at(&header, 12) != OP_MSG {
             return Err(Error::failed(format!("{}: not an OP_MSG reply", doing())));
         }

@@ -13,11 +13,12 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, medlift};
 use crate::server::{fail_point, server_with_fail_points, slow_server};
 
-/// Options for small runs of documents and small batches. A load then takes long enough to be interrupted in the
-/// middle.
+/// With these options, a load writes runs of 1 MiB in batches of 500 documents, one batch after another. It then takes
+/// so long that a test can interrupt it in the middle.
 pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
 
-/// Number of rows in several blocks of 1 MiB. Some of the blocks are committed when a test interrupts the load.
+/// A source with this number of rows has several blocks of 1 MiB. A test can thus interrupt a load that has committed
+/// some of its blocks and not all.
 pub(crate) const SLOW_ROWS: u32 = 36_000;
 
 pub(crate) fn client(server: &Server) -> Client {

@@ -30,10 +30,12 @@ pub(super) struct Role {
     pub(super) privileges: Vec<Document>,
 }
 
-/// Returns the two custom roles. The loader may insert, update and find documents in the collection of the data and in
-/// those of the ledger. It may also list collections, validators and indexes, to check that the collection matches the
-/// spec, and may read the free disk space. It cannot change validators or indexes, delete documents, or read the
-/// documents of other collections.
+/// Returns the two custom roles, of the loader and of the analyst.
+///
+/// The loader may insert, update and find documents in the collection of the data and in those of the ledger. It may
+/// also list collections, validators and indexes, to check that the collection matches the spec, and may read the free
+/// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections.
+/// The analyst may only read the de-identified view.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     let on = |collection: &str, actions: &[&str]| {
         doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }

@@ -48,8 +48,8 @@ impl Neighbours {
     }
 }
 
-/// Returns the first names of a path after `super::`: one name, or several if a list in braces follows. Names that are
-/// not files of the folder have no effect.
+/// Returns the first names of a path after `super::`. For `a::B` it is `a`, for `{a::B, c}` they are `a` and `c`. Names
+/// that are not files of the folder have no effect.
 fn first_names(rest: &str) -> Vec<String> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let name = |text: &str| text.trim_start().chars().take_while(|&c| is_name(c)).collect::<String>();

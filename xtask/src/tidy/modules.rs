@@ -216,7 +216,8 @@ fn is_module(name: &str) -> bool {
     MODULES.iter().any(|module| module.name == name)
 }
 
-/// Returns the first name of a path after `crate::`, or several names if a list in braces follows.
+/// Returns the first names of a path after `crate::`. For `read::Block` it is `read`, for `{read::Block, spec}` they
+/// are `read` and `spec`.
 fn modules_at(path: &str) -> Vec<&str> {
     let name = |path: &'_ str| {
         path.len() - path.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_').len()

@@ -11,7 +11,7 @@ const ROOTS: [&str; 3] = ["main.rs", "lib.rs", "build.rs"];
 /// Folders whose files cargo finds by itself.
 const ROOT_FOLDERS: [&str; 4] = ["benches", "examples", "tests", "src/bin"];
 
-/// Checks the files of the repository. `read` returns the text of a file, if there is one.
+/// Checks the files of the repository. `read` returns the text of a file, or `None` if there is no such file.
 pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<Violation> {
     let is_unnamed = |path: &&String| {
         parents(path).is_some_and(|(name, parents)| {
@@ -28,8 +28,8 @@ pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> 
     files.iter().filter(is_unnamed).map(|path| Violation::new(path, 1, message)).collect()
 }
 
-/// Returns the name of the file's module, and the files of which one must declare it. Returns `None` if cargo finds the
-/// file by itself.
+/// Returns the name of the file's module, and the possible paths of the file that must declare it. For `src/read/a.rs`,
+/// they are `a` and `src/read/mod.rs`, `src/read.rs` and so on. Returns `None` if cargo finds the file by itself.
 fn parents(path: &str) -> Option<(String, Vec<String>)> {
     let stem = path.strip_suffix(".rs")?;
     let (folder, name) = stem.rsplit_once('/')?;
