@@ -30,7 +30,7 @@ const GROUPS_MAX: u32 = 1000;
 /// Maximum number of steps for a text. PCRE gives up after 10,000,000 calls of its matching function.
 const STEPS_MAX: u64 = 100_000;
 /// Maximum number of repetitions of a group, if the next character does not show whether to repeat once more (see
-/// [`Writer`]). PCRE stores each repetition on a stack of 32 KiB.
+/// [`Writer`]). For each repetition, PCRE stores data on a stack, which has only 32 KiB.
 const ROUNDS_MAX: u64 = 200;
 
 /// The reason why the server does not check a pattern.
@@ -40,7 +40,7 @@ pub(super) enum Unchecked {
     Boundary,
     /// A repetition in the pattern has a count that PCRE does not allow, for example `a{0,70000}`.
     Count,
-    /// The translated pattern is longer than the server accepts, or its compiled form may be.
+    /// The translated pattern is too long for the server, or its compiled form may be too large.
     Long,
     /// The pattern has too many groups, or they are nested too deeply.
     Groups,

@@ -13,7 +13,7 @@ use super::codes::{self, Meaning};
 /// The cause of a failed call to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// No server can be reached.
+    /// No server, or no primary, can be reached.
     Unreachable(Unreachable),
     /// The server rejects the sign-in.
     SignIn(SignIn),
@@ -281,8 +281,8 @@ impl CertificateFault {
     }
 }
 
-/// Returns the name of the command in "not authorized on hospital to execute command { insert: …". Discards the rest of
-/// the text.
+/// Returns the name of the command in the server's message. From "not authorized on hospital to execute command
+/// { insert: …", returns `insert`. Discards the rest of the message, because it may quote a document.
 fn refused_command(message: &str) -> Option<String> {
     let (_, after) = message.split_once("to execute command { ")?;
     let (name, _) = after.split_once(':')?;

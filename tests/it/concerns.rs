@@ -73,8 +73,8 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
     let (interrupt, progress) = (Interrupt::default(), Progress::default());
     load(&plan, &target, &options(), &interrupt, &progress).await.unwrap();
     documents.update_one(doc! { "Name": "Ann" }, doc! { "$set": { "Age": 9 } }).await.unwrap();
-    // The collection now has fewer documents than the load wrote. The estimated count of the metadata is then not
-    // enough, and the load must count the documents.
+    // The collection now has fewer documents than the load wrote. Its metadata contains an estimated count, which is now
+    // lower. The next load must therefore count the documents.
     documents.delete_one(doc! { "Name": "Bob" }).await.unwrap();
     let found = verify(&plan, &target, &VerifyOptions::default(), &interrupt, &progress).await.unwrap();
     assert_eq!((found.different, found.missing), (1, 1));
@@ -118,8 +118,8 @@ fn names<'a>(commands: &'a [Document], of: &[&str]) -> Vec<(&'a str, &'a str)> {
     names
 }
 
-/// The client of this test has weak concerns and another read preference. Commands that need stronger ones must name
-/// them.
+/// The client of this test has weak concerns and another read preference than primary. Commands that need stronger
+/// concerns must contain them.
 #[test]
 fn commands_of_a_load_override_weak_concerns_of_the_connection() {
     let commands = work_with("named", |options| {

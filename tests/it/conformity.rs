@@ -209,7 +209,7 @@ fn a_pattern_matches_the_same_texts_in_cleaning_and_on_the_server() {
             let pattern = pattern().new_tree(&mut runner).expect("a pattern").current();
             checked += u32::from(check_pattern(&target, &pattern, &texts).await);
         }
-        // The validator does not contain the other patterns, so they cannot be compared.
+        // Some of the 400 patterns cannot be in the validator and were not compared. They must be less than half.
         assert!(checked > 200, "{checked}");
     });
 }

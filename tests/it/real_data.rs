@@ -199,7 +199,7 @@ fn copies_with_another_delimiter_encoding_or_column_order_give_the_same_document
     }
 }
 
-/// Returns the file with `;` as delimiter and dates as DD/MM/YYYY.
+/// Returns the content of the data set with `;` as delimiter and dates as DD/MM/YYYY.
 fn as_day_first(plain: &str) -> String {
     let quote = |cell: &String| if cell.contains(';') { format!("\"{cell}\"") } else { cell.clone() };
     let line = |line: &str| cells(line).iter().map(|cell| quote(&day_first(cell))).collect::<Vec<_>>().join(";");
@@ -216,7 +216,7 @@ fn day_first(cell: &str) -> String {
     }
 }
 
-/// Returns the file with its columns in reverse order and with other names.
+/// Returns the content of the data set with its columns in reverse order, and with names such as `BLOOD_TYPE`.
 fn shuffled(plain: &str) -> String {
     let quote = |cell: String| if cell.contains(',') { format!("\"{cell}\"") } else { cell };
     let line = |(at, line): (usize, &str)| {

@@ -16,7 +16,7 @@ use crate::server::{Destination, Failure, ServerError, SignIn, Target};
 /// The steps to the wanted state, in order, and messages about users that the steps do not change.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The steps. Empty if the deployment is already in the wanted state.
+    /// The steps. Empty if nothing must be changed.
     pub steps: Vec<Step>,
     /// Messages about users that have the name of a wanted user, but were not created by Medlift. Each message says
     /// what to do.

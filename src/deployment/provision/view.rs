@@ -2,8 +2,8 @@
 //! 45 CFR 164.514(b)(2).
 //!
 //! The view lists every field that it shows. So it does not show a field without a privacy class, for example one that
-//! another program added. It does not show `_id` either: without an identity key, an `_id` is a hash of the person's
-//! data, so the person could be found by guessing.
+//! another program added. It does not show `_id` either. Without an identity key, an `_id` is a hash of the person's
+//! data: somebody who guesses the data can compute the `_id`, and so find the person in the view.
 
 use bson::{Bson, Document, doc};
 

@@ -161,8 +161,8 @@ impl Tls {
     }
 }
 
-/// A running mongod. If this value is dropped, mongod is killed and its files are removed. If the test process dies, a
-/// watchdog does the same.
+/// A running mongod. If this value is dropped, mongod is killed and its files are removed. If the process that started
+/// mongod is killed, a watchdog does the same.
 #[derive(Debug)]
 pub struct Server {
     // Fields are dropped in this order: mongod must end before the watchdog removes its files.
