@@ -5,7 +5,7 @@ use std::ops::Range;
 /// The cells of one row. Each cell is a range of the row's bytes, or a range of a scratch buffer if its text differs
 /// from the row's bytes.
 ///
-/// The cell of an array contains its JSON text. Its items have cells of their own.
+/// The cell of an array contains the JSON text of the array. The items of the array have cells of their own.
 #[derive(Debug, Default)]
 pub struct Cells {
     spans: Vec<Span>,
@@ -13,14 +13,14 @@ pub struct Cells {
     items: Items,
 }
 
-/// The cells of the items of all arrays in a row. The items of one array follow each other, and each has the same number
-/// of cells. The cell of an array inside an item is a range of further cells.
+/// The cells of the items of all arrays in a row. The items of one array follow each other, and all have the same
+/// number of cells. The cell of an array inside an item is a range of further cells.
 #[derive(Debug, Default)]
 pub(super) struct Items {
-    /// For each column that is an array, its cells.
+    /// For each column that is an array, the range of its items in `cells`.
     arrays: Vec<Range<u32>>,
     cells: Vec<Span>,
-    /// Texts that are not a range of the array's own text.
+    /// The texts of items that are not a range of the array's text, for example strings with escapes.
     text: Vec<u8>,
     /// Lower bound of the size of the document whose arrays are being parsed, in bytes. It is computed from the items
     /// parsed so far.
@@ -158,12 +158,13 @@ impl Cells {
         self.items.arrays[index].clone()
     }
 
-    /// Returns the cells of the array in cell `index` of an item.
+    /// Returns the cells of the array in cell `index` of an item. The range is empty if the item has no such array.
     pub fn array_in_item(&self, index: u32) -> Range<u32> {
         self.items.array(index as usize)
     }
 
-    /// Returns the text of cell `index` of an item, and whether the text is a range of the row.
+    /// Returns the text of cell `index` of an item, and whether the text is a range of the row. Returns `None` if it is
+    /// not valid UTF-8.
     pub fn item_text<'a>(&'a self, row: &'a str, index: u32) -> Option<(&'a str, bool)> {
         let Span { start, end, place } = self.items.cells[index as usize];
         let range = start as usize..end as usize;
@@ -225,8 +226,8 @@ impl ItemsOf<'_> {
         self.items.cells.len()
     }
 
-    /// Adds `count` empty cells, which need at least `bytes_min` bytes in the document. Returns the least number of
-    /// bytes that the items of this document need so far.
+    /// Adds an item of `count` empty cells. The item needs at least `bytes_min` bytes in the document. Returns the sum
+    /// of these minimum sizes for all items of the document so far.
     pub(super) fn push_empty(&mut self, count: usize, bytes_min: usize) -> usize {
         let len = self.items.cells.len() + count;
         self.items.cells.resize(len, ABSENT);
@@ -254,7 +255,7 @@ impl ItemsOf<'_> {
         self.items.cells[index] = span(cells, Place::Array);
     }
 
-    /// Returns the range of the array's text that a cell contains, if it has been set.
+    /// Returns the text of a cell as a range of the array's text. Returns `None` if the cell is not such a range.
     pub(super) fn range_of(&self, index: usize) -> Option<Range<usize>> {
         let Span { start, end, place } = self.items.cells[index];
         (place == self.place).then(|| start as usize - self.start..end as usize - self.start)

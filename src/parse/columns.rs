@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use crate::spec::{Column, ID_COLUMN, column_key};
 
-/// The columns that a reject file has in front of the source's own columns. They are ignored when a corrected reject
-/// file is loaded.
+/// The columns that a reject file has before the columns of the source. They are ignored when a corrected reject file
+/// is loaded.
 pub(crate) const REJECT_COLUMNS: [&str; 5] =
     ["reject_line", "reject_byte_offset", "reject_column", "reject_rule", "reject_message"];
 

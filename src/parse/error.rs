@@ -56,7 +56,7 @@ pub enum LayoutError {
         /// The given character.
         delimiter: u8,
     },
-    /// The quotes of the source can mean two things, and both fit the rows.
+    /// The quotes of the source enclose cells or are ordinary characters, and both readings fit the rows.
     #[error(
         "the quotes of this file can be read in two ways. As quotes around cells, its beginning has {quoted_rows} rows of {columns} \
          cells; as ordinary characters, {plain_rows} rows of {columns} cells. The two differ from line {line} on. Give the right \
@@ -72,7 +72,7 @@ pub enum LayoutError {
         /// The first line that gives different cells.
         line: u64,
     },
-    /// The same character was given two meanings of these three: delimiter, quote, escape character.
+    /// One character was given as two of these three: delimiter, quote, escape character.
     #[error("{} is given two meanings; delimiter, --quote and --escape must differ", name(*.sign))]
     SignTwice {
         /// The character.
@@ -98,14 +98,14 @@ pub enum LayoutError {
         /// The columns of the source.
         seen: Vec<String>,
     },
-    /// Several columns belong to one field, or have the same name.
+    /// Several columns of the source belong to one field, or have the same name.
     #[error("the columns {} are the same column; keep one of them, and rename or remove the others", list(.columns))]
     ColumnTwice {
         /// The columns as the source spells them.
         columns: Vec<String>,
     },
-    /// Several documents of the spec read a column of a JSON source, and no text of a number or boolean is right for all
-    /// of them.
+    /// Several documents of the spec read a column of a JSON source in different notations. For example, one field
+    /// needs the JSON number 1.5 as `1.5`, and another as `1,5`.
     #[error(
         "the documents of the spec read the column `{column}` in different notations. A number or boolean of JSON has no notation, \
          so no text of it is right for all of these documents. Give the fields of this column the same `decimal`, or a common word \

@@ -43,7 +43,8 @@ impl FormatName {
 
 impl Format {
     /// Determines the format of a source. `sample` is the beginning of the source. If the options give no format, a
-    /// source that begins with `{`, `[{` or `[]` is JSON, and every other source is delimited text.
+    /// source that begins with `{`, `[{` or `[]` is JSON, and every other source is delimited text. White space is
+    /// ignored.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
@@ -76,8 +77,8 @@ impl Format {
         records(text, self.framing()).skip(usize::from(self.has_header()))
     }
 
-    /// Returns the format's name, with every character that differs from the default, for example `csv, tab, no
-    /// quotes`.
+    /// Returns the format's name. For delimited text, it contains the delimiter, and the quote and escape characters if
+    /// they differ from the default. An example is `csv, tab, no quotes`.
     pub fn name(self) -> String {
         let dialect = match self {
             Self::Csv(dialect) => dialect,
@@ -108,8 +109,9 @@ impl Format {
     }
 }
 
-/// Returns `Json` if the first object is on several lines, or if another object follows on the same line. If the first
-/// object is damaged, the next line that begins with `{` decides. Otherwise returns `Ndjson`.
+/// Returns `Json` if the first object is on several lines, or if another object follows it on the same line. If the
+/// text does not begin with an undamaged object, or if other text follows the object, the next line that begins with
+/// `{` decides. Otherwise returns `Ndjson`.
 fn json_by_first_object(sample: &[u8]) -> Format {
     let text = sample.trim_ascii_start();
     let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
@@ -129,7 +131,8 @@ fn json_by_first_object(sample: &[u8]) -> Format {
     }
 }
 
-/// Returns `Json` if the next line that begins with `{` is not an object. The first line of `text` is not considered.
+/// Returns `Json` if the next line that begins with `{` is not a complete object, so that the object has more lines.
+/// The first line of `text` is not considered.
 fn json_by_next_line(text: &[u8]) -> Format {
     let next = text.split(|&byte| byte == b'\n').skip(1).find(|line| line.starts_with(b"{"));
     match next.map(serde_json::from_slice::<IgnoredAny>) {

@@ -21,7 +21,7 @@ const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Smallest size of a BSON element without its name: one byte for the type and one for the end of the name.
 const ELEMENT_BYTES_MIN: usize = 2;
 
-/// The arrays of a source's rows.
+/// Parses the arrays in the rows of a source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrays {
     /// The arrays among the spec's columns. The arrays of one document follow each other.
@@ -144,7 +144,7 @@ impl Item {
 
 impl Array {
     /// Parses the JSON array in `text[range]` and returns the range of its items' cells. `depth` is the number of
-    /// levels around it.
+    /// objects and arrays around the array.
     fn parse(
         &mut self,
         text: &str,
@@ -179,8 +179,8 @@ impl Array {
         Ok(cells)
     }
 
-    /// Adds the cells of one item. If the item contains an array, the text of this array becomes a cell, which is
-    /// parsed later.
+    /// Adds the cells of one item. If the item contains an array, the text of this array becomes a cell. `parse_inner`
+    /// parses this text later.
     fn add(&mut self, text: &str, value: &str, depth: usize, items: &mut ItemsOf<'_>) -> Result<(), Reject> {
         let field = self.field;
         let at = items.len();
@@ -287,8 +287,8 @@ impl SetCells for Row<'_, '_> {
     }
 }
 
-/// Calls `see` with the text of each item of a JSON array, until `see` returns an error. If the text is not valid JSON,
-/// returns the number of the wrong byte, from 1.
+/// Calls `see` with the text of each item of a JSON array, until `see` returns an error. Returns an error if `see` did
+/// or if the text is not valid JSON. The error is then the number of the wrong byte, from 1.
 fn walk<'t>(text: &'t str, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut json = serde_json::Deserializer::from_str(text);
     let walked = json.deserialize_seq(Walk { see }).and_then(|()| json.end());

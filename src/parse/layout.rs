@@ -23,8 +23,8 @@ pub struct Layout {
     pub array_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` if it is not a date.
     pub dates: Vec<Option<DateFormat>>,
-    /// The names of the cells. A reject file has them as its header. For delimited text, they are the header of the
-    /// source. In JSON, keys have no order, so they are the names of the spec's columns in the order of the spec.
+    /// The names of the cells. The header of a reject file contains them. For delimited text, they are the header of
+    /// the source. In JSON, keys have no order, so they are the names of the spec's columns in the order of the spec.
     pub header: Vec<String>,
     /// The columns of the source, and the keys in the items of arrays, that no field uses.
     pub unknown: Vec<String>,
@@ -35,10 +35,10 @@ pub struct Layout {
 /// How rows of delimited text may differ from the header, and whether quotes have a meaning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowRules {
-    /// True if cells may contain lines that look like rows. The user allows them.
+    /// True if cells may contain lines that look like rows, because the user allows it.
     pub multiline_cells: bool,
-    /// True if a blank cell after the last column is ignored. All rows of the sample have such a cell, because each row
-    /// ends with a delimiter.
+    /// True if a blank cell after the last column is ignored. Each row of the sample that can be split has such a cell,
+    /// because each row ends with a delimiter.
     pub extra_cell: bool,
     /// True if the header ends with a delimiter, but no row of the sample does. The empty last column was removed.
     pub shortened_header: bool,
@@ -46,7 +46,8 @@ pub struct RowRules {
     pub no_quotes: bool,
 }
 
-/// The user's settings for the layout of a source. A setting that is not given is detected.
+/// The user's settings for the layout of a source. If delimiter, format, quote or date formats are not given, they are
+/// detected.
 #[derive(Debug, Clone, Default)]
 pub struct LayoutOptions {
     /// The delimiter.
@@ -80,9 +81,9 @@ impl LayoutOptions {
 }
 
 impl Layout {
-    /// Finds the cell of each field, and determines the date formats.
+    /// Determines the cell of each field, and the format of each date field.
     ///
-    /// `sample` is the beginning of the source in UTF-8, with the header and complete rows. The date formats are
+    /// `sample` is the beginning of the source in UTF-8, with the header if the format has one. The date formats are
     /// determined from its rows.
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let columns = spec.columns();
@@ -151,8 +152,8 @@ impl Layout {
         })
     }
 
-    /// Reads the rows of the sample. Determines the formats of the date fields for which the options give none, and
-    /// finds the keys in the items of arrays that no field uses.
+    /// Reads the rows of the sample. For each date field without a given format, determines the format. Also finds the
+    /// keys in the items of arrays that no field uses.
     fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
         let is_in_array = |field: usize| self.array_of_field[field].is_some();
@@ -209,8 +210,9 @@ impl Layout {
         }
     }
 
-    /// Returns the cells that several fields of `spec` read by different rules. Arrays are not among them, because only
-    /// one kind of document reads the column of an array.
+    /// Returns the cells that several fields of `spec` read by different rules. An example is a cell that is a string
+    /// in one kind of document and a number in another. Arrays are not among them, because only one kind of document
+    /// reads the column of an array.
     pub(crate) fn contested_cells(&self, spec: &Spec) -> Vec<usize> {
         let is_contested = |&cell: &usize| {
             let mut fields = (0..spec.fields.len()).filter(|&field| self.cell_of_field[field] == Some(cell));
@@ -285,7 +287,8 @@ fn check_columns(columns: &[Column<'_>], header: &[String], sources: &[Vec<usize
     if missing.is_empty() { Ok(()) } else { Err(LayoutError::MissingColumns { missing, seen: header.to_vec() }) }
 }
 
-/// Checks that no field has two columns, and that no two columns have the same name. Unused columns are checked too.
+/// Checks that no field has two columns, and that no two columns have the same name. Unused columns are checked too,
+/// unless they have no name or are ignored, as `_id` is.
 fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
     let twice = |cells: &[usize]| {
         Err(LayoutError::ColumnTwice { columns: cells.iter().map(|&cell| header[cell].clone()).collect() })
@@ -349,14 +352,15 @@ fn given_dates(
     Ok(dates)
 }
 
-/// Returns the name of a date field that a user can write in `--date-format`.
+/// Returns the name by which a user can give a format for the date field with `--date-format`.
 fn name_of_date(spec: &Spec, columns: &[Column<'_>], field: usize) -> String {
     let is_own = |column: &&Column<'_>| column.field == field && !matches!(column.node, Node::Group { .. });
     let own = columns.iter().find(is_own);
     own.map_or(spec.fields[field].name.as_str(), |column| column.column).to_owned()
 }
 
-/// Counts the value of a cell as evidence for a date format. Empty cells and null markers are not counted.
+/// Counts the value of a cell as evidence for a date format. Empty cells, null markers and invalid UTF-8 are not
+/// counted.
 fn weigh(field: &Field, cell: &[u8], evidence: &mut Evidence) {
     let Ok(text) = std::str::from_utf8(cell).map(str::trim) else { return };
     if !text.is_empty() && !field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text)) {

@@ -8,11 +8,12 @@ const NAMED_MAX: usize = 5;
 pub struct Notices {
     /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Number of cells that contain a quote but are not enclosed in quotes.
+    /// Number of cells that contain a quote but are not enclosed in quotes. Cells with escape characters are not
+    /// counted.
     pub loose_quotes: u64,
     /// Number of cells that contain line breaks.
     pub multiline_cells: u64,
-    /// For each of the first five cells that contain line breaks, its first and its last line.
+    /// The first and the last line of each cell that contains line breaks, for at most five cells.
     pub multiline: Vec<(u64, u64)>,
 }
 

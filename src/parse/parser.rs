@@ -8,14 +8,15 @@ use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// U+FFFD in UTF-8. In a reject file it takes the place of bytes that could not be decoded.
+/// U+FFFD in UTF-8. In a reject file it replaces bytes that could not be decoded. It also precedes a value of a JSON
+/// row that could not become a cell, for example an object in the column of a string.
 pub(super) const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
 
 /// Splits the rows of a source into cells. Each row is read alone: earlier rows do not change the result.
 #[derive(Debug, Clone)]
 pub struct Parser {
     rows: Rows,
-    /// True if the source is a reject file. A U+FFFD in its rows takes the place of bytes that could not be decoded.
+    /// True if the source is a reject file. A U+FFFD in its rows then marks text that must be corrected.
     is_from_rejects: bool,
     cell_of_field: Vec<Option<usize>>,
     arrays: Arrays,
@@ -45,7 +46,8 @@ impl Parser {
     /// Splits `row` into `cells` and then parses its arrays. `span` is the position of the row. There is one cell per
     /// column of the source in a CSV, and one per column of the spec in JSON.
     ///
-    /// The cells of a CSV are bytes of the row, and may be invalid UTF-8. The cells of JSON are UTF-8.
+    /// The cells of a CSV may be invalid UTF-8. The cells of JSON are UTF-8, unless the row is refused for invalid
+    /// UTF-8.
     ///
     /// # Errors
     /// The row is refused. `cells` then contains the cells that could be read. If the row could not be split to its
@@ -75,7 +77,8 @@ impl Parser {
         std::mem::take(&mut self.notices)
     }
 
-    /// Refuses a row of a reject file that still contains U+FFFD, because nobody has replaced it by the right text.
+    /// Refuses a row of a reject file if a cell that a field reads still contains U+FFFD. Nobody has replaced this
+    /// character by the right text.
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));

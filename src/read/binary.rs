@@ -35,8 +35,8 @@ const NUL_SEARCH_BYTES: usize = 64 * 1024;
 /// text. `raw` is the beginning of the source.
 ///
 /// In UTF-16, NULs are part of the text. Every other source is binary if its first line contains a NUL, or if more than
-/// one byte in a hundred is a NUL. A source with fewer NULs is read, because the NULs may be damage in a few rows. Only
-/// these rows are then rejected.
+/// one of a hundred bytes is a NUL. Only the first 64 KiB are examined. A source with fewer NULs is read, because the
+/// NULs may be damage in a few rows. Only these rows are then rejected.
 pub(super) fn recognise(raw: &[u8], encoding: Encoding) -> Option<&'static str> {
     let is_here = |(place, signature, _): &&(usize, &[u8], &str)| {
         raw.get(*place..).is_some_and(|from_place| from_place.starts_with(signature))

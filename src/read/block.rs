@@ -2,25 +2,27 @@
 
 use super::Encoding;
 
-/// A piece of one source, as complete rows in source order. Workers process one block at a time.
+/// A piece of one source: complete rows in source order. Each worker processes one block at a time.
 #[derive(Debug, Default, Clone)]
 pub struct Block {
     /// Index of the source. Sources are numbered in the order in which they are read.
     pub source: usize,
-    /// Number of the block among all blocks of the load, from 0.
+    /// Number of the block, from 0. The reader numbers the blocks of each source; `pipeline` then numbers all blocks of
+    /// the load.
     pub sequence: u64,
-    /// The text of the rows. It is UTF-8, except in damaged rows of a UTF-8 source, which may contain other bytes.
+    /// The text that contains the rows. The header, blank lines and blank rows can be before and between them. The text
+    /// is UTF-8, except in damaged rows of a UTF-8 source, which may contain other bytes.
     pub bytes: Vec<u8>,
-    /// The positions of the rows in `bytes`. Blank lines and blank rows are not included.
+    /// The positions of the rows in `bytes`. The header, blank lines and blank rows are not included.
     pub rows: Vec<RowSpan>,
-    /// Number of the first row in its source, from 1. The header, blank lines and blank rows are not counted.
+    /// Number of this block's first row in the source, from 1. The header, blank lines and blank rows are not counted.
     pub first_row: u64,
     /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
     /// Positions in `bytes` of the U+FFFD characters that replace bytes which the decoder could not decode, in
     /// ascending order. Always empty for a UTF-8 source, because the reader does not check UTF-8.
     pub undecodable: Vec<u32>,
-    /// Encoding of the source. It is needed to compute the byte offset in the source of a position inside a row.
+    /// Encoding of the source. It is needed to convert a position in `bytes` to a byte offset in the source.
     pub encoding: Encoding,
 }
 
@@ -49,7 +51,7 @@ pub enum Ending {
     OpenQuote,
     /// The source ended inside a JSON value.
     Truncated,
-    /// The source ended inside a JSON array, between two values. The row has no bytes.
+    /// The source ended outside a JSON value, but before the `]` of the array around the values. The row has no bytes.
     OpenArray,
     /// The row is longer than `row_bytes_max`. The span contains only the beginning of the row.
     TooLong,
@@ -61,8 +63,8 @@ impl Block {
         &self.bytes[span.start as usize..span.end as usize]
     }
 
-    /// Returns the byte offset in the decompressed source of the first bytes in the row that the decoder could not
-    /// decode. Returns `None` if there are none.
+    /// Finds the first bytes in the row that could not be decoded. Returns their byte offset in the decompressed
+    /// source, or `None` if there are none.
     ///
     /// Returns `None` for every row of a UTF-8 source, because the decoder does not check UTF-8. The code that reads
     /// the row as text must check it.

@@ -81,9 +81,10 @@ fn is_first_byte(byte: u8) -> bool {
 /// Determines the encoding of a source. `raw` is the beginning of the source, and `wanted` is the encoding that the
 /// user gave.
 ///
-/// Without `wanted`, a byte order mark decides. Without a mark, the source is UTF-16 if it has NULs as UTF-16 text has.
-/// Otherwise the bytes that are not ASCII decide between UTF-8 and windows-1252. A few invalid bytes among many valid
-/// UTF-8 characters are damage, and do not make the source windows-1252.
+/// Without `wanted`, a byte order mark decides. Without a mark, the source is UTF-16 if more than a third of the bytes
+/// at even positions are NUL and hardly any at odd positions, or the other way round. Otherwise the bytes that are not
+/// ASCII decide between UTF-8 and windows-1252. A few invalid bytes among many valid UTF-8 characters are damage, and
+/// do not make the source windows-1252.
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {

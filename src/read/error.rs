@@ -1,4 +1,4 @@
-//! Errors because of which a source cannot be read. No message contains content of the source.
+//! The reasons why a source cannot be read. No message contains content of the source.
 
 use std::io;
 
@@ -66,7 +66,7 @@ pub enum ReadError {
         /// The name of the source.
         name: String,
     },
-    /// The source is in a format that is not text.
+    /// The source is not text, or is text in an encoding that Medlift cannot read, such as UTF-32.
     #[error("cannot read `{name}`: it is {what}, not text; export the data as CSV or NDJSON")]
     Binary {
         /// The name of the source.

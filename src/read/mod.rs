@@ -1,7 +1,7 @@
 //! Reads the bytes of files and standard input, decompresses them, decodes them to UTF-8 and divides them into rows.
 //!
-//! The position of every row in its source is known. This module knows quotes and line ends, but no columns, fields or
-//! types. `docs/sources.md` tells users which sources Medlift can read.
+//! The reader reports the position of each row in its source. This module knows quotes, line ends and JSON brackets,
+//! but no columns, fields or types. `docs/sources.md` tells users which sources Medlift can read.
 
 mod archive;
 mod binary;

@@ -22,7 +22,7 @@ pub struct ReadOptions {
     /// the reject file, and the rest is skipped. The default is 36 MiB, which is enough for nearly every row that fits
     /// a document of 16 MiB. For example, a text of 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
     pub row_bytes_max: usize,
-    /// Number of bytes that are read for one block.
+    /// Number of bytes of text that are read at a time. A block usually consists of one such piece.
     pub block_bytes: usize,
     /// Number of bytes that are read before the first block. From this sample the encoding, the delimiter and the date
     /// formats are determined.
@@ -39,8 +39,7 @@ impl Default for ReadOptions {
 /// Reads one source, once, from its beginning to its end.
 ///
 /// The reader keeps in memory one decompressor, the incomplete row at the end of the last block, and the sample until
-/// it has become part of blocks. A block has at most `block_bytes + row_bytes_max` bytes, and a few more if the source
-/// is not UTF-8.
+/// it has become part of blocks. A block has at most about `block_bytes + row_bytes_max` bytes.
 pub struct Reader {
     index: usize,
     text: Text,
@@ -94,9 +93,9 @@ impl Reader {
         })
     }
 
-    /// Returns the beginning of the source's text. For a small source that is the whole text. For other sources it ends
-    /// at the last line end within the first [`ReadOptions::sample_bytes`]. It is empty after the reader has moved past
-    /// it.
+    /// Returns the beginning of the source's text. For a small source, this is the whole text. For other sources it
+    /// ends at the last line end within the first [`ReadOptions::sample_bytes`]. If there is no line end in them, it
+    /// contains all of them. It is empty after the reader has moved past it.
     pub fn sample(&self) -> &[u8] {
         self.text.sample()
     }
@@ -127,7 +126,7 @@ impl Reader {
     }
 
     /// Returns the next block, or `None` at the end of the source. Pass a block that is no longer needed as `reuse`, so
-    /// that its memory is used again. The last block can have no rows, if only blank rows were left.
+    /// that its memory is used again. The last block has no rows if only blank rows were left.
     pub fn next_block(&mut self, reuse: Block) -> Result<Option<Block>, ReadError> {
         let mut block = self.begin(reuse);
         while block.rows.is_empty() && !self.is_at_end {
@@ -135,7 +134,7 @@ impl Reader {
             self.is_at_end = !self.text.append(self.block_bytes, &mut out)?;
             self.split(&mut block);
             if block.rows.is_empty() && !self.is_skipping {
-                // The buffer contains only the header or blank lines, so its content can be dropped.
+                // The complete rows in the buffer are the header, blank lines or blank rows, so they can be dropped.
                 self.drop_front(&mut block, self.framer.start());
             }
         }

@@ -28,7 +28,7 @@ struct Sample {
     undecodable: Vec<u32>,
     /// Number of bytes that `append` has returned.
     passed: usize,
-    /// True if the source has no text after the sample.
+    /// True if the sample is known to be the whole text.
     is_whole: bool,
 }
 
@@ -61,8 +61,8 @@ impl Text {
         self.plain.consumed_bytes()
     }
 
-    /// Returns the beginning of the text: the whole text of a small source, otherwise the sample up to its last line
-    /// end.
+    /// Returns the beginning of the text. For a small source, this is the whole text. Otherwise it is the sample up to
+    /// its last line end, or the whole sample if it has no line end.
     pub(super) fn sample(&self) -> &[u8] {
         let text = &self.sample.text;
         let last_line_end = if self.sample.is_whole { None } else { memchr::memrchr2(b'\n', b'\r', text) };
@@ -75,7 +75,7 @@ impl Text {
         self.sample.is_whole
     }
 
-    /// Appends up to `bytes_max` bytes of text to `out`. Returns true if more text may follow.
+    /// Appends at most about `bytes_max` bytes of text to `out`. Returns true if more text may follow.
     pub(super) fn append(&mut self, bytes_max: usize, out: &mut Decoded) -> Result<bool, ReadError> {
         if self.sample.is_left() {
             return Ok(self.sample.append(bytes_max, out));

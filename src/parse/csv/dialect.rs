@@ -12,7 +12,7 @@ pub(crate) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// Number of rows with which each delimiter is tried.
 const ROWS_CHECKED: usize = 200;
 
-/// Returns true if the text begins with the header of a reject file.
+/// Returns true if the text begins with the first two columns of a reject file.
 fn is_reject_file(sample: &[u8]) -> bool {
     let [first, second, ..] = REJECT_COLUMNS.map(str::as_bytes);
     let after = sample.strip_prefix(first).and_then(|rest| rest.get(1..));
@@ -23,9 +23,9 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// detection.
 ///
 /// A delimiter must occur in the header outside quotes. If none does, the source has one column. If several do, the
-/// first rows are split with each of them. The delimiter with the largest share of rows that have as many cells as the
-/// header is chosen, if every other delimiter has at most half of that share. Then `quotes::decide` finds out whether
-/// quotes enclose cells.
+/// first rows are split with each of them. A row fits a delimiter if it then has as many cells as the header. The
+/// delimiter with the largest share of fitting rows is chosen, if every other share is at most half as large. Then
+/// `quotes::decide` finds out whether quotes enclose cells.
 ///
 /// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quotes of its source do not matter.
 pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
@@ -55,8 +55,8 @@ fn check_signs(Dialect { delimiter, quote, escape, .. }: Dialect) -> Result<(), 
     twice.map_or(Ok(()), |sign| Err(LayoutError::SignTwice { sign }))
 }
 
-/// Returns `\r` if the first line ends with `\r` alone, otherwise `\n`. Several `\r` before a `\n` belong to the same
-/// line end.
+/// Returns `\r` if the first line ends with `\r` alone and more text follows, otherwise `\n`. Several `\r` before a
+/// `\n` belong to the same line end.
 fn detect_line_end(sample: &[u8], quote: Option<u8>) -> u8 {
     let mut is_quoted = false;
     for (place, &byte) in sample.iter().enumerate() {
@@ -128,7 +128,8 @@ impl Fit {
         self.rows > 0 && self.divided_rows == self.rows
     }
 
-    /// Returns the share of rows that have as many cells as the header, or 1 if there are no rows.
+    /// Returns the share of rows that have as many cells as the header, or one more that is blank. Returns 1 if there
+    /// are no rows.
     fn share(&self) -> f64 {
         if self.rows == 0 { 1.0 } else { self.fitting_rows as f64 / self.rows as f64 }
     }

@@ -23,15 +23,15 @@ use split::{BadCell, Signs, split_row};
 #[derive(Debug, Clone)]
 pub(super) struct Csv {
     lines: Lines,
-    /// True if a row may have one more cell than the header, which must be blank.
+    /// True if a row may have one more cell than the header. This cell must be blank.
     extra_cell: bool,
     /// True if a cell may contain lines that look like rows.
     multiline_cells: bool,
-    /// The names of the columns. A row must have the same number of cells.
+    /// The names of the columns. A row must have one cell for each of them.
     header: Vec<String>,
 }
 
-/// The reason why a row is refused, and the cell that caused it.
+/// The reason why a row is refused, and the cell that caused it. `cell` is `None` if no single cell did.
 pub(super) struct BadRow {
     pub cell: Option<usize>,
     pub reason: Reason,
@@ -57,8 +57,8 @@ impl Csv {
         }
     }
 
-    /// Returns the end of the message for a row that is too long. Without quotes, a row is one line, and nothing more is
-    /// known.
+    /// Returns the end of the message for a row that is too long. If there are no quotes, a row is one line, and the
+    /// cause of its length is unknown.
     const fn cause_of_length(&self) -> &'static str {
         match self.lines.dialect.quote {
             Some(_) => "; perhaps a quote in it is never closed, so that the lines after it became part of the row",

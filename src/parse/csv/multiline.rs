@@ -1,5 +1,5 @@
 //! Examines cells that contain line breaks. Such a cell is either text of several lines, or consists of complete rows.
-//! In the second case, a stray quote has opened the cell, and the rows up to the next quote have become part of it.
+//! In the second case, a stray quote has opened the cell, and the rows up to the next quote were read as its text.
 
 use memchr::memchr_iter;
 
@@ -9,7 +9,7 @@ use crate::parse::{Cells, Dialect};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines {
     pub dialect: Dialect,
-    /// Number of cells that a reject file has in front of the source's own cells. It is 0 for other sources.
+    /// Number of cells that a reject file has before the cells of the source. It is 0 for other sources.
     pub foreign: usize,
     /// Number of delimiters in a complete line of the original source.
     pub delimiters: usize,

@@ -14,7 +14,7 @@ use crate::read::{Ending, Framing, records};
 /// The quote character. The user can choose another one.
 pub(super) const QUOTE: u8 = b'"';
 
-/// A reading fits the rows if at most one line per 100 rows is bad.
+/// A reading fits the rows if it has at most one bad line per 100 rows.
 const ODD_ONE_IN: u64 = 100;
 
 /// The result of reading the sample with one meaning of quotes.
@@ -25,10 +25,10 @@ struct Reading {
     rows: u64,
     /// Number of lines that belong to rows with a wrong number of cells, or to rows that cannot be split.
     bad_lines: u64,
-    /// Number of quoted cells that contain a delimiter or a line break, and do not look like rows. These cells need
-    /// their quotes.
+    /// Number of quoted cells that contain a delimiter or a line break, and therefore need their quotes. A cell with
+    /// both counts twice. Rows in which a cell looks like complete rows are left out.
     useful_quotes: u64,
-    /// The first line of the first row in which a cell contains complete rows.
+    /// The first line of the first row in which a cell looks like complete rows.
     first_swallowing: Option<u64>,
     /// Number of cells that begin and end with a quote. Counted only if quotes are read as ordinary characters.
     enclosed: u64,
@@ -37,18 +37,19 @@ struct Reading {
 }
 
 /// Determines what quotes mean in the source that begins with `sample`. Returns the quote if quotes enclose cells, or
-/// `None` if they are ordinary characters. All other characters of `dialect` must be known.
+/// `None` if they are ordinary characters. `dialect` must have the right delimiter, line end and escape character.
 ///
 /// Quotes are ordinary characters only if all of these conditions are true:
 ///
 /// - If they are read as ordinary characters, there are fewer bad lines, and at most one per 100 rows.
 /// - The header has the same number of cells in both readings, and at least two.
-/// - No cell needs its quotes: no quoted cell contains a delimiter or a line break.
+/// - No cell needs its quotes: no quoted cell contains a delimiter or a line break. Rows in which a cell looks like
+///   complete rows are not examined for this.
 /// - The cells that begin and end with a quote are not more than the other cells with quotes.
 ///
 /// # Errors
-/// Both readings are possible: a quoted cell looks like complete rows, and quotes as ordinary characters do not give
-/// more bad lines. If `multiline_cells` is true, this is not an error.
+/// Both readings are possible: a quoted cell looks like complete rows, quotes as ordinary characters do not give more
+/// bad lines, and the second and the third condition are met. If `multiline_cells` is true, this is not an error.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));

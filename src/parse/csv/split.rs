@@ -31,7 +31,8 @@ pub(super) enum Signs {
     None,
     /// The row has quotes or escape characters.
     Some {
-        /// Number of cells that contain a quote but are not enclosed in quotes.
+        /// Number of cells that contain a quote but are not enclosed in quotes. Cells with escape characters are not
+        /// counted.
         loose_quotes: u64,
     },
 }
@@ -71,8 +72,9 @@ fn push_plain(cells: &mut Cells, text: &[u8], quote: Option<u8>, escape: Option<
     });
 }
 
-/// Splits a row without quotes, 64 bytes at a time. For each group of 64 bytes, a number has one bit per delimiter. The
-/// inner loop runs once per bit, which the processor can predict well.
+/// Splits a row without quotes and escape characters, 64 bytes at a time. For each group of 64 bytes, `places` returns
+/// a number with one bit per byte, which is 1 for a delimiter. The inner loop runs once per delimiter, which the
+/// processor can predict well.
 fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     let pattern = EVERY_BYTE * u64::from(delimiter);
     let (mut start, mut base) = (0, 0);
@@ -146,8 +148,8 @@ fn push_unquoted(row: &[u8], start: usize, dialect: Dialect, cells: &mut Cells, 
     end
 }
 
-/// Returns the position of the next delimiter that is not escaped, or the end of the row. Also returns true if there
-/// are escape characters before it.
+/// Returns the position of the next delimiter that is not escaped, or the end of the row. The second value is true if
+/// there are escape characters before that position.
 fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
     let Some(escape) = dialect.escape else {
         return (memchr(dialect.delimiter, &row[start..]).map_or(row.len(), |length| start + length), false);
@@ -164,8 +166,8 @@ fn find_delimiter(row: &[u8], start: usize, dialect: Dialect) -> (usize, bool) {
     (row.len(), has_escapes)
 }
 
-/// Adds the quoted cell that begins at `start` and whose opening quote is at `open`. Returns the position after the
-/// cell, where a delimiter is or the row ends.
+/// Adds the quoted cell that begins at `start` and whose opening quote is at `open`. Returns the position of the
+/// delimiter after the cell, or the end of the row.
 fn push_quoted(
     row: &[u8],
     start: usize,
@@ -189,8 +191,8 @@ fn push_quoted(
     Ok(end)
 }
 
-/// Finds the end of quoted text that begins at `at`. Returns the position of the closing quote, and true if the text
-/// contains doubled quotes or escape characters.
+/// Finds the end of quoted text that begins at `at`. Returns the position of the closing quote. The second value is
+/// true if the text contains doubled quotes or escape characters. Returns `None` if no quote closes the text.
 fn find_close(row: &[u8], mut at: usize, quote: u8, escape: Option<u8>) -> Option<(usize, bool)> {
     let mut has_signs = false;
     loop {

@@ -1,8 +1,8 @@
 //! Determines the date format of a column from the values in a sample.
 //!
 //! Each date is counted for the formats that it fits. `31/01/2024` fits only day-first. `03/04/2024` fits day-first and
-//! month-first, so it says nothing about the order. If all values of a column are like `03/04/2024`, the user must give
-//! the format.
+//! month-first, so it does not show the order. If all values of a column are like `03/04/2024`, the user must give the
+//! format.
 
 use super::shape::{Shape, shape_of};
 use super::{DateFormat, parse_date};
@@ -40,7 +40,7 @@ pub(crate) struct Evidence {
     values: u64,
     iso: u64,
     by_separator: [Orders; 3],
-    /// Number of values that fit no format, for each shape.
+    /// Number of values that fit no format, for each shape. Values without a known shape are not counted.
     unfit: [u64; Shape::ALL.len()],
 }
 

@@ -11,7 +11,7 @@ pub(crate) use decide::{Decision, Evidence};
 
 use calendar::{Civil, days_from_civil};
 
-/// The years 1 to 9999, in milliseconds since 1970-01-01T00:00:00Z.
+/// The range of the years 1 to 9999, in milliseconds since 1970-01-01T00:00:00Z.
 pub(crate) const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;
 
 /// A format of dates: the order of day, month and year, and the separator between them. A time may follow the date.

@@ -109,7 +109,8 @@ fn is_day_number(part: &str) -> bool {
     part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns true if the text begins like the name of a month in English, German, French, Spanish or Italian.
+/// Returns true if the text consists of letters and begins like the name of a month in English, German, French, Spanish
+/// or Italian.
 fn is_month(part: &str) -> bool {
     const BEGINNINGS: [&str; 30] = [
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "jän", "mär", "mai", "okt",

@@ -137,7 +137,8 @@ fn keys_of_items_that_no_field_uses_are_reported() {
 #[test]
 fn items_that_cannot_fit_a_document_are_refused_early() {
     let items = |count: usize| format!("[{}{{}}]", "{},".repeat(count - 1));
-    // The size of an item: its number, then the names `family`, `given`, `periods` and `old`, each with two more bytes.
+    // The divisor is the least size of an item: its number (one digit), then the names `family`, `given`, `periods` and
+    // `old`, each with two more bytes.
     let most = DOCUMENT_BYTES_MAX / (3 + 8 + 7 + 9 + 5);
     assert_eq!(parse(&["7", &items(most), ""], true).map(|cells| cells.len()), Ok(most * 2));
     let refused = parse(&["7", &items(most + 1), ""], true).expect_err("too many");

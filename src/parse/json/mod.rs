@@ -24,8 +24,8 @@ pub(super) const DEPTH_MAX: usize = 100;
 /// Largest number of keys that are remembered. A source with more keys probably uses data as keys.
 const KEYS_MAX: usize = 10_000;
 
-/// Assigns the keys of an object to cells: those of a row, or those of a repeating group's item. Every key that occurs
-/// is remembered, so that it is looked up in `columns` only once.
+/// Assigns the keys of an object to cells. The object is a row, or an item of a repeating group. The first 10,000 keys
+/// are remembered, so that each of them is looked up in `columns` only once.
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
@@ -36,8 +36,8 @@ pub(super) struct Json {
     is_line: bool,
 }
 
-/// The cells of an object: one for each column. Fields of different documents share a cell if they name the same column,
-/// as `Blood Type` and `blood_type` do.
+/// The cells of an object: one for each column. Fields of different documents share a cell if they name the same
+/// column, as `Blood Type` and `blood_type` do.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
     /// For each column of the spec, the index of its cell.
@@ -116,8 +116,8 @@ impl Json {
         unknown
     }
 
-    /// Parses the values of `row` into `cells`, one per column. If `row` is not JSON, its whole text becomes the only
-    /// cell.
+    /// Parses the values of `row` into `cells`, one per column. If `row` is not UTF-8 or not a JSON object, its whole
+    /// text becomes the only cell.
     pub(super) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_for(self.width());
         match self.parse_text(row, cells) {
@@ -145,7 +145,8 @@ impl Json {
         self.fill(row, 0, 1, cells).map_err(|byte| self.not_an_object(byte))
     }
 
-    /// Returns the end of the message for a row that is too long. If each row is a line, nothing more is known.
+    /// Returns the end of the message for a row that is too long. If each row is a line, the cause of its length is
+    /// unknown.
     pub(super) const fn cause_of_length(&self) -> &'static str {
         if self.is_line {
             ""
@@ -154,7 +155,7 @@ impl Json {
         }
     }
 
-    /// Refuses a row that is not an object from its byte `byte` on, counted from 1.
+    /// Creates the reject for a row that is not one JSON object. The error is at its byte `byte`, counted from 1.
     fn not_an_object(&self, byte: usize) -> Reject {
         let message = if self.is_line {
             format!("the line is not one JSON object: see its column {byte}")
@@ -164,9 +165,10 @@ impl Json {
         reject(None, Reason::NotJson, message)
     }
 
-    /// Parses the values of the object `text[start..]`, which is `depth` objects deep, into `cells`. Returns the first
-    /// value that cannot become a cell: its cell, and the reject. On error, returns the byte of `text`, counted from
-    /// 1, from which it is not JSON.
+    /// Parses the values of the object `text[start..]` into `cells`. `depth` is the number of objects and arrays around
+    /// these values, including this object. Returns the first value that cannot become a cell: its cell, and the
+    /// reject. On error, returns the byte of `text`, counted from 1, at which the text is not JSON or has too many
+    /// levels.
     pub(super) fn fill(
         &mut self,
         text: &str,
@@ -231,7 +233,7 @@ struct Filling<'f, C> {
 }
 
 impl<'f, C: SetCells> Filling<'f, C> {
-    /// Processes the value at `path`, which is `depth` objects deep.
+    /// Processes the value at `path`. `depth` is the number of objects and arrays around it.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let slots = self.json.slots_of(path).len();
         if slots == 0 {
@@ -286,13 +288,13 @@ impl<'f, C: SetCells> Filling<'f, C> {
     }
 }
 
-/// Returns the paths of all values in the sample's rows, in the order of their first occurrence. Rows that are not
-/// JSON are ignored from the error on.
+/// Returns the paths of the values in the sample's rows, in the order of their first occurrence, at most 10,000. If a
+/// row is not valid JSON, its paths before the error are included.
 pub(super) fn keys(columns: &Columns, format: Format, sample: &[u8]) -> Vec<String> {
     let mut keys = Keys { columns, seen: HashMap::new() };
     for span in format.rows(sample) {
         if let Ok(row) = std::str::from_utf8(&sample[span.start as usize..span.end as usize]) {
-            // The keys before an error in a damaged row may be used.
+            // An error in a damaged row is ignored, because the keys before it are useful.
             let _ = walk(row, 0, &mut |key, value| keys.see(&key, value.get(), 1));
         }
     }

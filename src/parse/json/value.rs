@@ -13,8 +13,8 @@ use crate::spec::{Column, Field, FieldType, same_spelling};
 pub(in crate::parse) struct Spelling {
     /// True if the cell is the JSON text of an array.
     pub(super) is_array: bool,
-    /// True if the decimal mark is a comma, false if it is a point. `None` if no field of the column needs a certain
-    /// mark.
+    /// True if JSON numbers must be written with a decimal comma, false if with a decimal point. `None` if no field of
+    /// the column needs a certain mark.
     decimal_comma: Option<bool>,
     /// The words for true and false that every boolean field of the column accepts, if there is such a field.
     words: Option<Words>,
@@ -61,7 +61,7 @@ impl Spelling {
         }
     }
 
-    /// Joins the notation of another field of the column. That field belongs to another kind of document.
+    /// Adds the notation that another field of the column needs. That field belongs to another kind of document.
     pub(super) fn join(&mut self, other: Self) {
         let has_other_mark =
             matches!((self.decimal_comma, other.decimal_comma), (Some(mark), Some(other)) if mark != other);
@@ -76,7 +76,7 @@ impl Spelling {
         self.is_contradictory |= has_other_mark || !words_are_shared;
     }
 
-    /// Returns the JSON value `value` in the notation of the column. `text` is its text in JSON.
+    /// Returns the JSON value `value` in the notation of the column. `text` is the result of [`scalar`] for it.
     pub(in crate::parse) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
         let first = |words: &[String]| Text::Owned(words.first().cloned().unwrap_or_default());
         match (value, &self.words) {
@@ -136,7 +136,7 @@ fn unfit(what: &str) -> Reject {
     reject(None, Reason::NotJson, format!("the value {what} where a string, number, boolean, date or null is expected"))
 }
 
-/// Returns the text of a JSON string, without its quotes and escapes.
+/// Returns the text of a JSON string without its quotes, with its escapes replaced by the characters.
 fn string(value: &str) -> Result<Text<'_>, Reject> {
     let inside = value.get(1..value.len() - 1).unwrap_or_default();
     if !inside.contains('\\') {
@@ -184,7 +184,7 @@ fn only_entry(object: &str) -> Option<(&str, &str)> {
     entry.filter(|_| count == 1 && walked.is_ok())
 }
 
-/// Parses a date given as milliseconds since the epoch, as a plain number or as `$numberLong`.
+/// Returns the ISO text of a date that is given as milliseconds since 1970, as a plain number or as `$numberLong`.
 fn date(value: &str) -> Result<Text<'_>, Reject> {
     let digits = match only_entry(value) {
         Some(("$numberLong", digits)) => digits.trim_matches('"'),

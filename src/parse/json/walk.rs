@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its row. On error, returns
-/// the byte of the row, counted from 1, from which the text is not JSON.
+/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its row, until `see`
+/// returns an error. Returns the error of `see`, or the byte of the row, counted from 1, at which the text is not JSON.
 pub(super) fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut stopped = None;
     let mut json = serde_json::Deserializer::from_str(text);

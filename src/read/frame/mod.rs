@@ -16,14 +16,14 @@ use quoted::Quoted;
 use super::block::{Ending, RowSpan};
 use super::dialect::Dialect;
 
-/// Number of bytes that are kept of a row that is too long. They are written to the reject file, so that a user can
-/// find the row in the source.
+/// Maximum number of bytes that are kept of a row that is too long. They are written to the reject file, so that a user
+/// can find the row in the source.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 
 /// How the text of a source is divided into rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// Each line is a row.
+    /// Each line is a row, as in NDJSON.
     Lines,
     /// Delimited text. The first row is the header.
     Delimited(Dialect),
@@ -74,7 +74,7 @@ struct Place {
 }
 
 impl Place {
-    /// Returns the number of scanned bytes of the current row.
+    /// Returns the number of bytes of the current row that have been examined, including those dropped from the buffer.
     const fn row_bytes(&self) -> usize {
         self.dropped + self.at - self.start
     }
@@ -105,8 +105,8 @@ impl Framer {
         }
     }
 
-    /// Returns the end of the current row, or `None` if the end is not in `bytes` yet. The search continues where the
-    /// last call stopped.
+    /// Returns the end of the current row, or `None` if the end is not in `bytes` yet. The search continues at the byte
+    /// at which the last call stopped.
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
         match &mut self.ends {
             Ends::Lines(lines) => lines.find_end(bytes, &mut self.place),
@@ -133,7 +133,7 @@ impl Framer {
         std::mem::replace(&mut place.start, place.at)..end
     }
 
-    /// Returns the last row of the source if it has no line end.
+    /// If the source ends with `bytes`, returns its last row, which has no line end or is a JSON value without its end.
     fn last(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         if !is_complete {
             return None;
@@ -164,8 +164,8 @@ impl Framer {
         is_row.then_some(RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending })
     }
 
-    /// Returns true if the last byte of a row is not part of the row. A damaged JSON value is followed by a comma or
-    /// white space before the next value begins.
+    /// Returns true if `last`, the byte before a row's end, is not part of the row. Examples are the `\r` of `\r\n`,
+    /// and the comma between a damaged JSON value and the next value.
     fn is_after_row(&self, last: u8) -> bool {
         last == b'\r' || (matches!(self.ends, Ends::Documents(_)) && (last == b',' || documents::is_blank(last)))
     }
@@ -187,7 +187,8 @@ impl Framer {
     }
 
     /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If it returns false, the
-    /// caller may drop all [`scanned`](Self::scanned) bytes with [`drop_front`](Self::drop_front).
+    /// caller may drop all [`scanned`](Self::scanned) bytes from the buffer. It must call
+    /// [`drop_front`](Self::drop_front) first.
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
         self.find_end(bytes).map(|end| self.pass(end)).is_some()
     }

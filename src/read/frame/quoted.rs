@@ -1,9 +1,9 @@
 //! Finds the ends of rows in delimited text. A row ends at a line end that is neither inside quotes nor escaped.
 //!
-//! A quote opens a quoted cell if it is the first character of the cell (RFC 4180, 2.5), or if only blanks come before
+//! A quote opens a quoted cell if it is the first character of the cell (RFC 4180, 2.5), or if only blanks are before
 //! it in the cell. Elsewhere it is an ordinary character. Inside a quoted cell, two quotes mean one quote, and line
-//! ends are text. There is one exception: if blanks precede the opening quote, the cell ends at the end of its line.
-//! Empty lines are not rows. A line of spaces is a row.
+//! ends are text. There is one exception: if blanks precede the opening quote, the cell ends with its line, even if the
+//! closing quote is missing. Empty lines are not rows. A line of spaces is a row.
 //!
 //! `parse/csv/split.rs` splits a row into cells by the same rules. A test in that file checks that both agree.
 
@@ -21,8 +21,9 @@ pub(super) struct Quoted {
     inside: Inside,
     /// Position after the last escaped character. An escaped delimiter is text, and no cell starts after it.
     literal_end: usize,
-    /// Says what a quote at the start of the current row means. Usually it opens a quoted cell. If the row is too long
-    /// and its beginning was dropped, the remaining part may start inside a cell.
+    /// The kind of cell that a quote at `Place::start` opens. `Place::start` is usually the first byte of a row, and
+    /// the kind is `AcrossLines`. If the row is too long and its beginning was dropped, `Place::start` can be inside a
+    /// cell. A quote there may open no cell.
     front: Inside,
 }
 
@@ -63,8 +64,8 @@ impl Quoted {
         self.literal_end = self.literal_end.saturating_sub(length);
     }
 
-    /// Returns the line end of the current row, or `None` if it is not in `bytes` yet. The search continues where the
-    /// last call stopped.
+    /// Returns the position of the line end of the current row, or `None` if it is not in `bytes` yet. The search
+    /// continues at the byte at which the last call stopped.
     pub(super) fn find_end(&mut self, bytes: &[u8], place: &mut Place) -> Option<usize> {
         let Dialect { line_end, escape, .. } = self.dialect;
         while let Some(found) = self.find_sign(&bytes[place.at..]) {
@@ -124,8 +125,8 @@ impl Quoted {
         true
     }
 
-    /// Returns what kind of cell a quote at `at` opens. The quote must be outside quotes. Returns `Inside::No` if it
-    /// opens no cell.
+    /// Returns the kind of cell that a quote at `at` opens, or `Inside::No` if it does not open a cell. The result has
+    /// a meaning only if `at` is outside quoted cells.
     fn opening(&self, bytes: &[u8], at: usize, place: &Place) -> Inside {
         let before = &bytes[place.start..at];
         let cell = at - before.iter().rev().take_while(|&&byte| self.dialect.is_blank_byte(byte)).count();
@@ -139,8 +140,8 @@ impl Quoted {
         if cell < at && opening == Inside::AcrossLines { Inside::WithinLine } else { opening }
     }
 
-    /// Moves past a quote inside a quoted cell. Returns false if `bytes` ends with this quote: only the next byte shows
-    /// whether the quote closes the cell or is doubled.
+    /// Moves past a quote inside a quoted cell. Returns false if the quote is the last byte of `bytes`, because the
+    /// next byte shows whether the quote closes the cell or is doubled.
     fn pass_quote(&mut self, bytes: &[u8], at: usize, place: &mut Place) -> bool {
         let Dialect { delimiter, quote, .. } = self.dialect;
         match (bytes.get(at + 1).copied(), bytes.get(at + 2).copied()) {

@@ -68,9 +68,9 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
     paths.iter().map(|path| file(path)).collect()
 }
 
-/// Returns true for the name of a reject file. A load writes its reject file beside the source. A pattern such as
-/// `*.csv` skips reject files, because otherwise it would match more sources when it is used again. A pattern that ends
-/// with `.rejects.csv` matches them.
+/// Returns true for the name of a reject file. By default, a load writes its reject file beside the source. A pattern
+/// such as `*.csv` skips reject files, because otherwise it would match more sources when it is used again. A pattern
+/// that ends with `.rejects.csv` matches them.
 fn is_reject_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }

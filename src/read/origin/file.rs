@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::{CHUNK_BYTES, Version};
 use crate::read::ReadError;
 
-/// A file, a pipe or a device, with its size and time of change at the start of the load.
+/// A file, a pipe or a device, with its size and time of change when the command began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOrigin {
     name: String,
@@ -26,7 +26,7 @@ impl FileOrigin {
     /// Examines the file at `path`.
     ///
     /// # Errors
-    /// The file does not exist, cannot be opened, is a directory, or is empty.
+    /// The file does not exist, is a directory, or is a regular file that cannot be opened or is empty.
     pub fn new(path: &Path) -> Result<Self, ReadError> {
         let name = path.display().to_string();
         let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
@@ -34,9 +34,8 @@ impl FileOrigin {
             return Err(ReadError::IsDirectory { name });
         }
         if metadata.is_file() {
-            // A regular file is opened to see whether that is permitted. A pipe is not opened here. The process that
-            // writes to the pipe would think that its reader has come, and would lose its data when the pipe is closed
-            // again.
+            // A regular file is opened to see whether that is permitted. A pipe is not opened here: if it were opened
+            // and closed again, the process that writes to the pipe could lose its data.
             File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
             if metadata.len() == 0 && !is_in_proc(path) {
                 return Err(ReadError::Empty { name });
@@ -67,7 +66,8 @@ impl FileOrigin {
         self.identity
     }
 
-    /// Computes the hash of the file's bytes on disk. A compressed file is not decompressed for it.
+    /// Computes the hash of the file's bytes on disk. A compressed file is not decompressed for it. The content of a
+    /// pipe or device is not read.
     pub(super) fn version(&self) -> Result<Version, ReadError> {
         if self.size_bytes.is_none() {
             return Ok(Version::ReadOnce);

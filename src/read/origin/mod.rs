@@ -82,8 +82,8 @@ impl Origin {
         }
     }
 
-    /// Returns an error if the file has changed since the command began. The rows that were read may then be out of
-    /// date.
+    /// Returns an error if the size or the time of change of a file has changed since the command began. The rows that
+    /// were read may then be out of date. Standard input, pipes and devices are not checked.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),

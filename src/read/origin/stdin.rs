@@ -11,7 +11,7 @@ const STDIN_PATH: &str = "/dev/stdin";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinOrigin {
     /// Numbers of the device and the inode of the file that standard input is connected to. They show whether the same
-    /// file is also given as an argument.
+    /// file is also given as an argument. `None` if they cannot be found out.
     identity: Option<(u64, u64)>,
 }
 

@@ -42,7 +42,7 @@ fn each_json_value_is_a_row_on_its_line() {
     );
     let signs = r#"{"}\"]\\":"{[\\"}"#;
     check(&format!("[{signs},{signs}]"), &[(signs, 1, Whole), (signs, 1, Whole)]);
-    // The source ends too early.
+    // The source ends inside a value or an array.
     check("[{\"a\":1},", &[("{\"a\":1}", 1, Whole), ("", 1, OpenArray)]);
     check("[\n", &[("", 2, OpenArray)]);
     check("[{\"a\":1},{\"a\":", &[("{\"a\":1}", 1, Whole), ("{\"a\":", 1, Truncated)]);
@@ -50,7 +50,7 @@ fn each_json_value_is_a_row_on_its_line() {
     check("[\"\\", &[("\"\\", 1, Truncated)]);
     check("[12", &[("12", 1, Truncated)]);
     check("12", &[("12", 1, Whole)]);
-    // A value that is not valid does not take the next one with it.
+    // The value after a damaged value is still found.
     check("[{\"a\":[1},{}]", &[("{\"a\":[1}", 1, Whole), ("{}", 1, Whole)]);
     check("[{\"a\":\"x},\n{}]", &[("{\"a\":\"x}", 1, Whole), ("{}", 2, Whole)]);
     check("[{\"a\":\"x\n},{}]", &[("{\"a\":\"x\n}", 1, Whole), ("{}", 2, Whole)]);
@@ -192,7 +192,7 @@ fn the_rows_after_a_value_that_is_too_long_are_found() {
 struct Slow<'t> {
     text: &'t [u8],
     row_bytes_max: usize,
-    /// The positions between two values, apart from white space and commas.
+    /// The positions of the brackets of the arrays that contain the values.
     outer_brackets: Vec<usize>,
     /// The first key of the latest object that has one.
     first_key: &'t [u8],
@@ -238,7 +238,7 @@ impl<'t> Slow<'t> {
         rows
     }
 
-    /// Returns true if the value at `start` is whole although the source ends.
+    /// Returns true if the end of the source also ends the value at `start`.
     fn may_end_with_the_source(&self, start: usize) -> bool {
         if self.text[start] != b'"' {
             return self.text[start] != b'{';
@@ -300,7 +300,7 @@ impl<'t> Slow<'t> {
         self.nested_end(value, next)
     }
 
-    /// Returns the end of the string whose text begins at `from`, and where its text after the last escape begins.
+    /// Returns the end of the string whose text begins at `from`, and the position after its last escape.
     fn string_end(&self, from: usize) -> Option<(usize, usize)> {
         let (mut at, mut plain) = (from, from);
         loop {
@@ -314,8 +314,8 @@ impl<'t> Slow<'t> {
         }
     }
 
-    /// Returns the position of the object that begins inside the string that ends at `end`, if there is one. Returns
-    /// `None` if the source ends before this is known.
+    /// Returns the position of the object that begins inside the string that ends at `end`, or `Some(None)` if none
+    /// does. Returns `None` if the source ends before this is known.
     fn next_object(&self, plain: usize, end: usize) -> Option<End> {
         let text = &self.text[plain.max(end.saturating_sub(25))..end - 1];
         let found = text.iter().rposition(|&byte| byte == b'{').filter(|&object| {
@@ -367,7 +367,7 @@ impl<'t> Slow<'t> {
         }
     }
 
-    /// Returns where the value continues after the string whose text begins at `from`.
+    /// Returns the position at which the value continues after the string whose text begins at `from`.
     fn after_string(&self, from: usize, value: &mut SlowValue) -> End {
         let (end, plain) = self.string_end(from)?;
         if self.text[end - 1] == b'\n' {
@@ -462,7 +462,8 @@ impl SlowValue {
     }
 }
 
-/// Returns `values` as JSON text in which the string `blank`, taken in turn from `blanks`, is around every sign.
+/// Returns `json` with a blank before and after each of the characters `[]{}:,` outside strings. The blanks are taken
+/// from `blanks` in turn.
 fn spaced(json: &str, blanks: &[&str]) -> String {
     let (mut text, mut blanks, mut in_string, mut is_escaped) = (String::new(), blanks.iter().cycle(), false, false);
     for sign in json.chars() {

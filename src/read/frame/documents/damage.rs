@@ -6,7 +6,7 @@
 //!   or the closing quote is part of the text. The closing quote is then read as an opening quote. See
 //!   [`Documents::pass_blanks_after_text`] and [`Documents::end_text`] for the exceptions.
 //! - A `{` may begin the next value. [`Documents::opens_value`] decides.
-//! - A string between two values that is followed by `:` is the rest of an object.
+//! - If a string between two values is followed by `:`, for example `"b":2}`, it is the rest of an object.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -19,19 +19,21 @@ const KEY_BYTES_MAX: usize = 64;
 pub(super) const OBJECT_START_BYTES: usize = 24;
 
 impl Documents {
-    /// Returns true if the `{` at `place` begins the next value, because the current value is damaged or too long.
-    /// `key` is the key after the `{`.
+    /// Returns true if the `{` at `place` begins the next value, and false if it belongs to the current value. `key` is
+    /// the key after the `{`. If JSON does not allow a `{` here, the current value is damaged.
     ///
-    /// If a line begins with `{` and is not indented more than the value's first line, this `{` begins the next value.
-    /// Exception: the file is not indented at all. Then the line shows nothing.
+    /// If a line begins with the `{` and is not indented more than the value's first line, the `{` begins the next
+    /// value if the current value is damaged or too long. Exception: an earlier line of the value begins with a string,
+    /// and is not indented more than the first line. The file is then not indented, and the line shows nothing.
     ///
-    /// Elsewhere the character before the `{` and the key decide:
+    /// Elsewhere the first of these rules that applies decides:
     ///
+    /// - If the current value is not damaged, the `{` belongs to it.
     /// - After `:`, `[`, a string or another `{`, it belongs to the current value.
-    /// - If the key is the first key of the value, it begins the next value. Exception: the key is also the first key
-    ///   of an object inside the value. An object inside a value must not become a row.
-    /// - If the value has an open array, it begins the next item of this array. A `}` may be missing before.
-    /// - Otherwise it belongs to the current value, if the first key is known.
+    /// - If the key is the first key of the value, it begins the next value. Exception: an object inside the value has
+    ///   the same first key. An object inside a value must not become a row.
+    /// - If the value has an open array, the `{` begins the next item of this array. A `}` may be missing before.
+    /// - Otherwise it belongs to the current value if the first key is known, and begins the next value if not.
     pub(super) fn opens_value(&mut self, key: &[u8], place: &Place) -> bool {
         let is_expected = self.expects_value();
         self.value.is_damaged |= !is_expected;
@@ -59,11 +61,12 @@ impl Documents {
         array.is_some()
     }
 
-    /// Ends a string at its closing quote, which `place` has just passed. `text` contains at least the last
-    /// [`OBJECT_START_BYTES`] of the string without escapes. `next` is the byte after the quote.
+    /// Ends a string at its closing quote, which `place` has just passed. `text` is the end of the string, from its
+    /// last escape on. It has at least [`OBJECT_START_BYTES`] if there are as many. `next` is the byte after the quote.
     ///
-    /// In `{"a":["x]},{"a":1}` the quote after `x` is missing. Then the text ends with `,{` and a key follows the
-    /// quote. The value is continued at that `{`, and the brackets before it are closed.
+    /// In `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. It ends with `,{`, and a key
+    /// follows its quote. The search then goes back to this `{`. The brackets before it, here `]}`, close what they
+    /// match.
     pub(super) fn end_text(&mut self, text: &[u8], next: Option<u8>, place: &mut Place) -> Step {
         self.state = State::AfterText;
         let text = &text[text.len().saturating_sub(OBJECT_START_BYTES)..];
@@ -86,7 +89,7 @@ impl Documents {
         Continue(())
     }
 
-    /// Closes the brackets at the end of `text`.
+    /// Treats the brackets at the end of `text` as closing brackets of the value. Ignores those that do not match.
     fn close_last_brackets(&mut self, text: &[u8]) {
         let is_other = |byte: &u8| !matches!(byte, b'}' | b']' | b',') && !is_blank(*byte);
         let from = text.iter().rposition(is_other).map_or(0, |other| other + 1);
@@ -108,9 +111,9 @@ impl Documents {
         Continue(())
     }
 
-    /// Passes the blanks after a string. If text or a quote follows, its closing quote is read as an opening quote. If
-    /// an opening bracket follows, only a colon or a comma is missing. If a number or a word of JSON follows a key,
-    /// only a colon is missing.
+    /// Passes the blanks after a string. If text or a quote follows, the closing quote of the string is read as an
+    /// opening quote. There are two exceptions. If an opening bracket follows, only a colon or a comma is missing. If a
+    /// number or a word of JSON follows a key, only a colon is missing.
     pub(super) fn pass_blanks_after_text(&mut self, byte: u8, place: &mut Place) -> Step {
         match byte {
             b' ' | b'\t' => place.at += 1,
@@ -153,8 +156,8 @@ pub(super) fn first_key(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Returns the position of the `{` at the end of `text`, if it follows a comma or another object. Blanks may be
-/// between the characters.
+/// Returns the position of the `{` at the end of `text`, if a comma or a `}` is before it. Blanks may be between these
+/// characters and after the `{`.
 fn object_start(text: &[u8]) -> Option<usize> {
     let before = text.trim_ascii_end().strip_suffix(b"{")?;
     matches!(before.trim_ascii_end(), [.., b',' | b'}']).then_some(before.len())

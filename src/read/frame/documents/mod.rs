@@ -1,8 +1,8 @@
 //! Finds JSON values that follow one another or are in an array. Each value is a row.
 //!
 //! This module looks only at brackets, strings, colons and commas. The parser decides whether a value is valid JSON.
-//! Commas between values are optional. A row must be an object. Therefore a `[` between two values of an array is a
-//! damaged row of one byte, as a stray `}` is, and does not hide the objects after it.
+//! Commas between values are optional. Only an object is a valid row. Therefore a `[` before a value of the array is a
+//! damaged row of one byte, as a stray `}` is. The objects after it are still found.
 //!
 //! A damaged value must not hide the values after it. `damage` has the rules. No rule divides a valid object, unless
 //! the object is longer than the row limit and is rejected anyway.
@@ -22,7 +22,7 @@ use crate::read::block::Ending;
 pub(super) struct Documents {
     /// Whether the values are inside an array. The array itself is not a value.
     in_array: bool,
-    /// The closing brackets that the current value still needs. The innermost bracket is the last.
+    /// The closing brackets that the current value still needs. The last one belongs to the innermost open bracket.
     open: Vec<u8>,
     state: State,
     /// The last byte before the current place that is not white space. It is a quote after a string, and a line end if
@@ -46,7 +46,7 @@ struct Value {
     indent: usize,
     /// True if a part of the value is not JSON.
     is_damaged: bool,
-    /// True if a line before the damage begins with a string and is not indented more than the value.
+    /// True if a line before the damage begins with a string and is not indented more than the value's first line.
     has_flat_lines: bool,
     /// True if an object inside the value begins with [`Documents::first_key`].
     repeats_first_key: bool,
@@ -60,7 +60,7 @@ enum State {
     Nested,
     /// Inside a string, which is a value or part of a value.
     Text,
-    /// After a string whose next byte is unknown or unusual.
+    /// After the closing quote of a string, if the next byte is not in the buffer yet, or is not the expected one.
     AfterText,
     /// Inside a number, a word, or other text without brackets and quotes.
     Word,
@@ -106,7 +106,8 @@ impl Documents {
         None
     }
 
-    /// Returns how the source ended, if it ended inside a value or an array. Reports an open array once.
+    /// Call it at the end of the source. If a value has begun, returns how it ended. Otherwise returns `OpenArray` if
+    /// the array is not closed, at the first call only, or `None`.
     pub(super) fn end(&mut self) -> Option<Ending> {
         let is_open_array = std::mem::take(&mut self.in_array);
         match std::mem::replace(&mut self.state, State::Between) {
@@ -228,8 +229,8 @@ impl Documents {
         Continue(())
     }
 
-    /// Passes an opening bracket that `closing` closes. A value within the row limit cannot have more open brackets
-    /// than bytes, so the brackets that are not kept belong to a value that is too long.
+    /// Passes an opening bracket and stores `closing`, the bracket that closes it. At most `row_bytes_max + 1` brackets
+    /// are stored. A value with more open brackets is longer than `row_bytes_max`, so it is rejected.
     fn open(&mut self, closing: u8, place: &mut Place) {
         if self.open.len() <= self.row_bytes_max {
             self.open.push(closing);
