@@ -20,7 +20,7 @@ pub enum Error {
     /// A source cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A source's columns or dates do not fit the spec.
+    /// A source is empty, or its format, columns or dates are unclear or do not fit the spec.
     #[error("{source_name}: {problem}")]
     Layout {
         /// The source.
@@ -45,7 +45,7 @@ pub enum Error {
         /// The server's error.
         failure: Failure,
     },
-    /// Another process is loading the same sources.
+    /// Another process is loading the same sources into the same collection.
     #[error(
         "these sources are being loaded into the collection by {0}; wait until that load has ended, then run the same command again"
     )]
@@ -169,8 +169,11 @@ impl Error {
         Err(Self::OtherIdentity { collection: target.full_name(), stored })
     }
 
-    /// Returns the exit code: 2 for a wrong command line, setting or spec, or for another identity; 3 without a
-    /// connection or sign-in; 6 if another process has the load; 1 for all other errors.
+    /// Returns the exit code:
+    /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s have another identity.
+    /// - 3 if the server cannot be reached or refuses the sign-in.
+    /// - 6 if another process loads the same sources or fills the same collection.
+    /// - 1 for all other errors, also if the connection fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,

@@ -17,9 +17,9 @@ use random::Random;
 pub enum Damage {
     /// No errors. All rows are valid and different.
     None,
-    /// Errors that a load repairs or recognises. Names are in mixed case and have titles and degrees. Names of
-    /// hospitals have superfluous "and" and commas. About 1 % of the rows are duplicates. About 9 % differ from an
-    /// earlier row only in the age. About 0.2 % of the amounts are negative.
+    /// Errors that a load repairs or recognises. Names of patients are in mixed case, and some have a title or a
+    /// degree. Some names of hospitals have superfluous "and" and commas. About 1 % of the rows are duplicates. About 9
+    /// % differ from an earlier row only in the age. About 0.2 % of the amounts are negative.
     Typical,
     /// The errors of `Typical`. In addition, about 2 % of the rows must be rejected.
     Heavy,
@@ -136,7 +136,8 @@ impl Generator {
         }
     }
 
-    /// Returns true if a row is certainly a new admission. The answer does not depend on other rows.
+    /// Returns true if the row's random number makes the row a new admission. Other rows do not matter for this number.
+    /// A row with another number is also a new admission if no earlier row is found that it can copy.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)
@@ -201,8 +202,8 @@ impl Generator {
         }
     }
 
-    /// Writes the name of a hospital. Some names get superfluous "and" and commas, about as many as in exports that
-    /// split a list of partners at the wrong commas.
+    /// Writes the name of a hospital. Unless the damage is `None`, about 29 % of the names get a superfluous "and" or
+    /// comma. Real exports have such names if a list of partners was split at the wrong commas.
     fn push_hospital(&self, random: &mut Random, out: &mut Vec<u8>) {
         let share = if self.damage == Damage::None { 1000 } else { random.below(1000) };
         match share {

@@ -28,7 +28,7 @@ pub fn is_same_file(left: &Path, right: &Path) -> bool {
 }
 
 /// Opens a file for reading and writing, and makes it private. A missing file is created. An existing file keeps its
-/// content. A regular file gets mode 0600. The mode of a device, a pipe or a directory is not changed.
+/// content. A regular file gets mode 0600. The mode of a device or a pipe is not changed.
 pub fn open_private(path: &Path) -> io::Result<File> {
     let file = open_unchanged(path)?;
     make_private(&file)?;
@@ -41,8 +41,8 @@ pub fn open_unchanged(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
 }
 
-/// Sets the mode of an open regular file to 0600. The mode is set through the open file. With the path, somebody could
-/// replace the file between opening and changing it.
+/// Sets the mode of an open regular file to 0600. The mode is set through the open file, not through its path: after
+/// the opening, somebody could have put another file at the path.
 pub fn make_private(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     if found.is_file() && found.mode() & 0o7777 != PRIVATE_MODE {
@@ -120,10 +120,11 @@ impl Output {
         &self.path
     }
 
-    /// Writes the complete file to disk and gives it its final name.
+    /// Writes the complete file to disk and gives it its final name. For standard output, a device or a pipe, only
+    /// flushes the output.
     ///
     /// # Errors
-    /// The file cannot be written or named. A file that existed at the path is then unchanged.
+    /// The output cannot be written, or the file cannot be named. A file that existed at the path is then unchanged.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match self.sink {
@@ -180,8 +181,8 @@ fn temporary(mode: u32) -> Builder<'static, 'static> {
     builder
 }
 
-/// Returns true for a path such as `/dev/fd/3`. Such a path means a file that a process has open, and writing to the
-/// path writes to that file.
+/// Returns true for a path in `/dev/fd` or `/proc`, for example `/dev/fd/3`. Such a path can lead to a file that a
+/// process has open. The output is then written to that file, and no new file is put in its place.
 fn is_open_file(path: &Path) -> bool {
     path.starts_with("/proc") || path.starts_with("/dev/fd")
 }

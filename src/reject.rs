@@ -4,8 +4,9 @@
 /// Says why one row was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// The field whose cell caused the refusal, as an index into the spec's fields. `None` if the row as a whole is
-    /// wrong, for example if it has too few cells.
+    /// The field whose cell caused the refusal, as an index into the spec's fields. In a [`RejectedRow`], it is an
+    /// index into the fields of all kinds of documents, one kind after another. `None` if the row as a whole is wrong,
+    /// for example if it has too few cells.
     pub field: Option<usize>,
     /// The kind of error, with a stable name.
     pub reason: Reason,

@@ -80,8 +80,8 @@ impl Sorter {
         Self { entries: Vec::new(), entries_max, file: None, runs: Vec::new() }
     }
 
-    /// Adds an entry. If the memory is full, its entries are first sorted and written to disk, which takes about 100
-    /// ms.
+    /// Adds an entry. If the memory is full, its entries are first sorted and written to disk. With the default size of
+    /// the memory, this takes about 100 ms.
     pub fn push(&mut self, entry: SpilledEntry) -> Result<(), SpillError> {
         if self.entries.len() == self.entries_max {
             self.spill()?;
@@ -208,7 +208,8 @@ impl Sorted {
 }
 
 impl Runs {
-    /// Finds the first entry of a run with `_id >= bound`. Returns its index in the file.
+    /// Returns the index in the file of a run's first entry with `_id >= bound`. If there is no such entry, returns the
+    /// index after the run. The run has `entries` entries and begins at index `start`.
     fn first_not_below(&self, start: u64, entries: u64, bound: Id) -> Result<u64, SpillError> {
         let (mut low, mut high) = (start, start + entries);
         while low < high {

@@ -64,8 +64,8 @@ fn plan_columns(spec: &Spec, layout: &Layout, columns: &[Column<'_>]) -> Vec<Col
 }
 
 impl ArrayPlan {
-    /// Cleans the items of an array and adds their values to the record. `cells` are the cells of the items. Returns
-    /// the value of the array, which refers to these items.
+    /// Cleans the items of an array and adds their values to the record. `cells` are the indices of the items' cells.
+    /// Returns the value of the array, which is the range of these values in [`Record::items`].
     pub(super) fn clean(
         &self,
         cells: Range<u32>,
@@ -89,7 +89,8 @@ impl ArrayPlan {
         Ok(Value::Items(start as u32..end as u32))
     }
 
-    /// Adds to the message which item and which key caused the refusal. `place` is the number of the cell in the array.
+    /// Adds to the message which item and which key caused the refusal. `place` is the number of the cell among all
+    /// cells of the array, from 0.
     fn locate(&self, reject: Reject, place: usize) -> Reject {
         let (item, column) = (place / self.columns.len(), place % self.columns.len());
         let reject = match self.keys.get(column) {
@@ -99,7 +100,7 @@ impl ArrayPlan {
         reject.in_item(item + 1)
     }
 
-    /// Cleans one cell of the array. `place` is the number of the cell in the array.
+    /// Cleans one cell of the array. `place` is the number of the cell among all cells of the array, from 0.
     fn clean_cell(
         &self,
         place: usize,

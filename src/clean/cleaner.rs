@@ -1,4 +1,5 @@
-//! Cleans a row: cleans its cells in the order of the spec's fields. The first failure rejects the row.
+//! Cleans a row: cleans its cells in the order of the spec's fields, then checks the plausibility rules. The first
+//! failure rejects the row.
 
 use super::arrays::{self, ArrayCells, ColumnPlan};
 use super::field_cleaner::{FieldCleaner, Marks, Scratch};
@@ -8,8 +9,8 @@ use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Plausibility, Severity, Spec};
 
-/// Turns rows into records. Each worker has its own cleaner. The cleaner reuses its buffers. Cleaning an accepted row
-/// allocates no memory once the buffers are large enough.
+/// Turns rows into records. Workers do not share a cleaner. The cleaner reuses its buffers: once they are large enough,
+/// cleaning an accepted row allocates no memory.
 #[derive(Debug)]
 pub struct Cleaner {
     plans: Vec<FieldCleaner>,
@@ -36,7 +37,7 @@ impl Cleaner {
     }
 
     /// Turns a row into a record, and counts the changes in the tally. `cells` are the cells of `row`. After an error,
-    /// the record is incomplete and the tally is unchanged.
+    /// the record must not be used, and the tally is unchanged.
     pub fn clean(&mut self, row: &[u8], cells: &Cells, record: &mut Record, tally: &mut Tally) -> Result<(), Reject> {
         self.clean_only(row, cells, record)?;
         self.count(tally);

@@ -1,4 +1,5 @@
-//! Checks the constraints of values. Writes the messages for refused cells, which never contain the value of the cell.
+//! Checks the constraints of values, and writes the messages for refused cells. No message contains the value of the
+//! cell.
 
 use super::Value;
 use crate::parse::DateFormat;

@@ -46,8 +46,9 @@ pub(super) fn same_value(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Returns the number without currency sign and separators. If the format allows neither, returns the text unchanged.
-/// Returns `None` if the digits are grouped wrongly or the decimal mark is wrong.
+/// Returns the number without currency sign and thousands separators, and with a point as decimal mark. If the format
+/// is [plain](NumberFormat::is_plain), returns the text unchanged. Returns `None` if the digits are grouped wrongly or
+/// the decimal mark is wrong.
 fn digits<'a>(text: &'a str, format: &NumberFormat, scratch: &'a mut String) -> Option<&'a str> {
     if format.is_plain() {
         return Some(text);

@@ -23,7 +23,7 @@ pub(super) struct FieldCleaner {
     /// True if applying the rules once is enough for plain text, because at most one rule may change it.
     settles_plain_at_once: bool,
     /// The null markers as values of the field's type, if they can be converted. Values are compared with them, so that
-    /// every notation of a marker is found: if `9999` is a marker, `9,999.0` is one too.
+    /// every notation of a marker is found. For example, if `9999` is a marker of a double field, `9999.0` is one too.
     marker_values: Vec<Value>,
     /// The values of an enum that have at most 16 bytes.
     short_values: Vec<ShortText>,
@@ -69,8 +69,8 @@ impl FieldCleaner {
         }
     }
 
-    /// Returns the text of the field's cell, and true if the text is a part of the row. A field without a column has an
-    /// empty cell.
+    /// Returns the text of the field's cell. The `bool` is true if the text is a part of `row`, and false if the parser
+    /// stored a changed copy, as for `"a ""b"""`. A field without a column has an empty cell.
     #[inline]
     pub(super) fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
         match self.cell {

@@ -1,4 +1,4 @@
-//! Changes codes to upper or lower case.
+//! Changes texts to upper or lower case.
 
 use crate::spec::Casing;
 

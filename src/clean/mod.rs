@@ -2,8 +2,8 @@
 //! cleaned gives a [`Reject`](crate::reject::Reject) with a stable reason.
 //!
 //! This module uses no I/O, clock, randomness, async or logging, so the same row always gives the same record. The
-//! function of a rule gets a text and a buffer `out`, and returns a `bool`. If it changes the text, it returns true and
-//! writes the new text to `out`. If it returns false, the text is unchanged and `out` may contain anything.
+//! function of a text rule gets a text and a buffer `out`, and returns a `bool`. If the rule changes the text, the
+//! function writes the new text to `out` and returns true. If it returns false, `out` may contain anything.
 
 mod arrays;
 mod cleaner;

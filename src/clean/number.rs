@@ -56,9 +56,9 @@ fn digits(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len())
 }
 
-/// Writes the number without currency signs and separators to `out`. For example, `-$1,234.50` becomes `-1234.50`.
-/// Returns `None` if the digits are grouped wrongly or the decimal mark is wrong. Other errors in the number remain in
-/// `out`, and the caller finds them.
+/// Writes the number to `out` without currency sign and thousands separators, and with a point as decimal mark. For
+/// example, `-$1,234.50` becomes `-1234.50`. Returns `None` if the digits are grouped wrongly or the decimal mark is
+/// wrong. Other errors in the number remain in `out`, and the caller finds them.
 pub(super) fn undecorated(text: &str, format: &NumberFormat, out: &mut String) -> Option<()> {
     out.clear();
     let (sign, rest) = split_sign(text);

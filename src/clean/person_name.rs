@@ -3,9 +3,9 @@
 //!
 //! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after a
 //! hyphen or another sign except an apostrophe, and after `O'` and `Mc`. After `Mac` no part starts, because the
-//! letters do not show whether a name is written `MacDonald` or `Macdonald`. The same rule is right for titles (Mr., Dr.,
-//! Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals without dots are listed in
-//! [`SUFFIXES`].
+//! letters do not show whether a name is written `MacDonald` or `Macdonald`. The same rule is right for titles (Mr.,
+//! Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals without dots are listed
+//! in [`SUFFIXES`].
 
 use unicode_normalization::char::is_combining_mark;
 
@@ -176,7 +176,8 @@ fn case_unicode(text: &str, out: &mut String) {
     }
 }
 
-/// Returns true if a letter that follows `c` starts a part of the name.
+/// Returns true if a letter after `c` starts a part of the name. `at_start` is true if a letter in the place of `c`
+/// would start a part.
 fn starts_part(c: char, at_start: bool) -> bool {
     match c {
         '\'' | '’' | '`' | '´' => at_start,
@@ -185,8 +186,9 @@ fn starts_part(c: char, at_start: bool) -> bool {
     }
 }
 
-/// Returns the capital of a letter at the start of a name. If the capital consists of several characters, returns the
-/// letter. Georgian names have no capitals. Croatian digraphs have a special form at the start of a name.
+/// Returns the capital of a letter at the start of a part. If the capital consists of several characters, as of `ß`,
+/// returns the letter. Georgian letters stay small, because Georgian names have no capitals. Croatian digraphs get
+/// their title form: `ǆ` becomes `ǅ`.
 fn title_case(c: char) -> char {
     match c {
         'Ǆ'..='ǆ' => 'ǅ',
@@ -198,7 +200,7 @@ fn title_case(c: char) -> char {
     }
 }
 
-/// Returns the small letter. At the end of a word, sigma has a special form.
+/// Returns the small letter of `c`. `rest` is the text after `c`. At the end of a word, `Σ` becomes `ς`.
 fn lower_case(c: char, rest: &str) -> char {
     match c {
         'Σ' if !rest.starts_with(char::is_alphabetic) => 'ς',

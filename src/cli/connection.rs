@@ -1,4 +1,5 @@
-//! The options for the connection to the deployment. They have the same names as in the MongoDB Database Tools.
+//! The options for the connection to the deployment. The names that the MongoDB Database Tools use for these options
+//! are accepted too.
 
 use std::path::PathBuf;
 
@@ -138,7 +139,8 @@ impl ConnectionArgs {
         self.collection.as_deref()
     }
 
-    /// Returns an error if the user gave `--collection` but the documents go to several collections.
+    /// Returns an error if the user gave `--collection` but the spec describes several kinds of documents. Each kind
+    /// has its own collection.
     pub(super) fn refuse_collection(&self, plan: &Plan) -> Result<(), Error> {
         if self.collection.is_none() || plan.kinds.len() == 1 {
             return Ok(());

@@ -33,9 +33,9 @@ const BYTES_PER_RUN_BYTE: u64 = 12;
 /// The number of the signal SIGXFSZ on all systems for which Medlift is built.
 const SIGNAL_FILE_TOO_LARGE: i32 = 25;
 
-/// Raises the limit of open files to 65,536, or to what the system allows if that is less. Also makes the process
-/// ignore the signal that it gets when a file reaches the size limit. Without the signal, the write returns an error,
-/// which can be reported.
+/// Raises the limit of open files to 65,536, or to what the system allows if that is less. If the size of files is
+/// limited, also makes the process ignore the signal that it gets when a file reaches the limit. The write then returns
+/// an error, which can be reported. Otherwise the signal would end the process.
 pub(super) fn prepare() {
     let files = getrlimit(Resource::Nofile);
     if let Some(current) = files.current {

@@ -1,5 +1,5 @@
-//! The commands of the command line. Each command has its own file, which converts the arguments to the library's types
-//! and contains no other logic.
+//! The commands of the command line. Each command has its own file. It converts the arguments to the library's types,
+//! calls the library, and prints the result.
 
 mod arguments;
 mod connection;
@@ -72,8 +72,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs a command that connects to a server and writes nothing that an interrupt could leave incomplete. The first
-/// Ctrl-C or SIGTERM ends it.
+/// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command wherever it is. Use this
+/// function only for a command that can then be run again from its beginning.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     run_gracefully("stopping", async |interrupt| {
         tokio::select! {

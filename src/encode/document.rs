@@ -41,7 +41,8 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// The steps that write the identity elements. `None` if the body of the document is the identity.
+    /// The steps that write the identity elements, from whose hash the `_id` is made. `None` if the body of the
+    /// document is the identity.
     identity: Option<Vec<Step>>,
     hasher: Hasher,
     elements: ElementWriter,
@@ -61,7 +62,7 @@ struct Unnamed {
 }
 
 impl Encoder {
-    /// Creates an encoder for `spec`. `key` is the key of the hash from which an `_id` is made.
+    /// Creates an encoder for `spec`. `key` is the key of the hashes from which `_id`s and digests are made.
     pub fn new(spec: &Spec, key: IdentityKey) -> Self {
         Self {
             steps: steps::of_body(spec),
@@ -117,8 +118,8 @@ impl Encoder {
         }
     }
 
-    /// Sets the `_id` of each document that [`write`](Self::write) has appended to `out` since the last call. Returns
-    /// the `_id` and the digest of each of them, in their order.
+    /// Sets the `_id` of each document that [`write`](Self::write) has appended to `out` since the last call of
+    /// `name_all`. Returns the `_id` and the digest of each of these documents, in the same order.
     pub fn name_all(&mut self, out: &mut [u8]) -> &[(Id, Digest)] {
         let Self { hasher, unnamed, names, hashes, .. } = self;
         hasher.hash_all(unnamed.bodies.len(), |index| &out[unnamed.bodies[index].clone()], hashes);

@@ -1,6 +1,6 @@
-//! Checks that a stored document fits the spec. A document that a load has stored fits if it can be written as a row,
-//! and loading this row gives the same document again. Cleaning rules and constraints are not checked here: a load has
-//! already applied them.
+//! Checks that a stored document fits the spec: it can be written as a row, and loading this row gives the same
+//! document again. Cleaning rules and constraints are not checked here, because the load that stored the document has
+//! applied them. For the document of another program, the check is therefore not complete.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -8,7 +8,8 @@ use super::stored::LINEAGE_FIELD;
 use crate::parse::dates::{DAY_MS, YEARS_MS};
 use crate::spec::{Decimal, Field, FieldType, Node, Presence, Spec, trim};
 
-/// The reason why a stored document does not fit the spec. Loading its row would give another document or a reject.
+/// The reason why a stored document does not fit the spec. The document cannot be written as a row, or loading the row
+/// would give another document or a reject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
     /// The dotted name of the field.

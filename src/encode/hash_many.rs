@@ -58,7 +58,7 @@ impl Hasher {
         self.key.hash(text)
     }
 
-    /// Computes the hashes of `count` texts. `hashes` has the order of the texts.
+    /// Computes the hashes of `count` texts: `hashes[0]` becomes the hash of `text(0)`, and so on.
     pub(super) fn hash_all<'a>(&mut self, count: usize, text: impl Fn(usize) -> &'a [u8], hashes: &mut Vec<Hash>) {
         hashes.clear();
         hashes.resize(count, Hash::from_bytes([0; KEY_LEN]));
@@ -120,7 +120,8 @@ impl Hasher {
 
 type Chain = fn(&Hasher, &[&[u8]], &mut Heads);
 
-/// [`Hasher::chain`] for 1 to 15 blocks. The number of bytes must be a constant, because the crate takes arrays.
+/// [`Hasher::chain`] for 1 to 15 blocks. The number of bytes must be a constant, because the crate hashes only arrays
+/// of a fixed length in parallel.
 const CHAIN: [Chain; 15] = [
     Hasher::chain::<64>,
     Hasher::chain::<128>,

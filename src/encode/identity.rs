@@ -5,8 +5,8 @@ use std::fmt;
 use bson::Binary;
 use bson::spec::BinarySubtype;
 
-/// The secret key of the hash from which an `_id` is made. Without the key, nobody can compute the `_id` of a person's
-/// record from the person's data.
+/// The secret key of the hashes from which `_id`s and digests are made. Without the key, nobody can compute the `_id`
+/// of a person's record from the person's data. By default there is no key, and anybody can compute it.
 ///
 /// This matters for de-identified data. Under 45 CFR 164.514(c), a code must not be derived from information about a
 /// person. A hash without a secret key would be such a code.
@@ -96,7 +96,7 @@ impl Digest {
         Self(u128::from_le_bytes(half(hash, 16)))
     }
 
-    /// Adds another digest. The result does not depend on the order in which digests are added.
+    /// Adds another digest.
     pub fn add(&mut self, other: Self) {
         self.0 = self.0.wrapping_add(other.0);
     }

@@ -75,9 +75,9 @@ fn without_lineage(elements: &[u8]) -> &[u8] {
 }
 
 /// Returns the dotted names of the fields in which two documents differ. `_id` and lineage are not compared. A field
-/// differs if only one document has it, or if its type or its value differs. If two arrays have the same length, the
-/// differing fields of their items are named, for example `names[1].family`. The first item has the number 0. If the
-/// documents differ only in the order of their fields, the result is `order of fields`.
+/// differs if only one document has it, or if its type or its value differs. If an array has the same length in both
+/// documents, the differing fields of its items are named, for example `names[1].family`. The first item has the number
+/// 0. If the documents differ only in the order of their fields, the result is `order of fields`.
 pub(crate) fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     let (left, right) = (leaves(left), leaves(right));
     let mut names = Vec::new();
@@ -108,7 +108,7 @@ fn add_differences(left: &[Leaf], right: &[Leaf], names: &mut Vec<String>) {
 fn add_differences_of_items(left: &[Vec<Leaf>], right: &[Vec<Leaf>], array: &str, names: &mut Vec<String>) {
     let before = names.len();
     left.iter().zip(right).for_each(|(left, right)| add_differences(left, right, names));
-    // No field of an item differs, so the order of its fields does.
+    // The arrays differ, but no field of an item does. So the fields of an item have another order.
     if names.len() == before {
         names.push(array.to_owned());
     }
@@ -154,8 +154,8 @@ pub(crate) fn same_fields(ours: &[u8], stored: &[u8]) -> bool {
     leaves(ours).iter().all(|leaf| stored.contains(leaf))
 }
 
-/// Returns the fields of a document that Medlift has written, each with its dotted path. `_id` is left out, and the
-/// lineage stays one field.
+/// Returns the fields of a document that Medlift has written, under their dotted paths: `{a: {b: 1}}` becomes
+/// `{"a.b": 1}`. `_id` is left out, and the lineage stays one field.
 pub(crate) fn dotted_fields(document: &[u8]) -> RawDocumentBuf {
     let mut fields = RawDocumentBuf::new();
     if let Ok(document) = RawDocument::from_bytes(document) {

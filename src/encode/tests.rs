@@ -96,8 +96,8 @@ fn ids_and_digests_of_fixed_records_never_change() {
     assert_eq!(found, KNOWN_IDS);
 }
 
-/// The `_id` and the digest, without a key and with one. The identity is all fields, then two of them, then all of them
-/// in nested documents.
+/// The `_id` and the digest for three specs: first without a key, then with one. The identity of the first spec is all
+/// fields, of the second two fields, and of the third all fields in nested documents.
 const KNOWN_IDS: [&str; 6] = [
     "66ab1453-3d8d-8580-89d1-c14b0981f920 c38b0a191426dfd2bfb3a84d88ef9aab",
     "ceb4cc56-c9a3-831d-b6ee-05a9714e460d 24af5ce79e0625ec1e664b135ddb66d8",
@@ -251,8 +251,8 @@ fn spec_of_arrays(head: &str) -> Spec {
     Spec::from_toml(&format!("name = 'x'\n{head}\n{groups}{}", fields.concat()), "test").expect("a valid spec")
 }
 
-/// Creates a record with two rows and three codes. The values of the first row are null, and its arrays are empty. The
-/// second row has a list of a number and a null, and one item in `deep`.
+/// Creates a record with two items in `rows` and three in `codes`. In the first item of `rows`, all values are null and
+/// the arrays are empty. In the second item, the list contains a number and a null, and `deep` has one item.
 fn record_of_arrays() -> Record {
     let Record { values: row, text, .. } = record();
     let mut record = Record { text, ..Record::default() };

@@ -1,5 +1,5 @@
-//! Exports a collection to a file. Loading the file makes the same documents again. The file is CSV with the columns of
-//! the spec's sources, or NDJSON.
+//! Exports a collection to a file. The file is CSV with the columns of the spec's sources, or NDJSON. If the documents
+//! fit the spec, loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
@@ -42,8 +42,8 @@ pub enum ExportFormat {
         /// Comma, semicolon, tab or `|`.
         delimiter: u8,
     },
-    /// One document per line in relaxed Extended JSON, with the same nested documents. `_id` and lineage are left out,
-    /// because a load makes them again.
+    /// One document per line in relaxed Extended JSON, with the same nested documents. If a document fits the spec, its
+    /// `_id` and lineage are left out, because a load makes them again.
     Ndjson,
 }
 
@@ -62,8 +62,9 @@ pub struct Exported {
 pub struct Foreign {
     /// Number of these documents.
     pub count: u64,
-    /// The first of these documents. For each there is the `_id` if Medlift has made it, the field, and the problem. No
-    /// text contains a value.
+    /// The first of these documents, at most five. Each text has the document's `_id`, the field and the problem. An
+    /// `_id` that is not a UUID is not shown, because it can be a patient's number. No text contains a value of a
+    /// field.
     pub examples: Vec<String>,
 }
 
@@ -96,7 +97,8 @@ pub fn open(path: &Path) -> Result<Output, ExportError> {
 }
 
 /// Writes the documents of `scan` to `output`. The file appears at its path only if this function returns `Ok`. After
-/// an error, a file that existed before is unchanged. Standard output may have received a part of the documents.
+/// an error, a file that existed before is unchanged. Standard output, a device or a pipe may have received a part of
+/// the documents.
 pub async fn export(
     scan: &Scan,
     spec: &Spec,

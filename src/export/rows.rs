@@ -14,7 +14,7 @@ pub(super) struct Rows<'a> {
     options: &'a ExportOptions,
     ready: Vec<u8>,
     exported: Exported,
-    /// Number of documents that could not be written, although the user did not allow to leave documents out.
+    /// Number of documents that could not be written. Always 0 if the option `skip_foreign` is true.
     refused: u64,
 }
 
@@ -41,8 +41,7 @@ impl<'a> Rows<'a> {
         self.ready.clear();
     }
 
-    /// Returns the result. Returns an error if some documents could not be written and the user did not allow to leave
-    /// them out.
+    /// Returns the counts. If a document could not be written and the option `skip_foreign` is false, returns an error.
     pub(super) fn finish(self) -> Result<Exported, Foreign> {
         if self.refused > 0 { Err(self.exported.foreign) } else { Ok(self.exported) }
     }

@@ -1,9 +1,11 @@
-//! The reject file contains the rejected rows as CSV. Each line has the row's line number, byte offset, column, rule
-//! and message, and then the row's own cells. The user can correct the rows in the file and load the file.
+//! The reject file contains the rejected rows as CSV. Each line has the line number and the byte offset of the row in
+//! its source, the column, rule and message of the reject, and then the row's own cells. The user can correct the rows
+//! in the file and load the file.
 //!
 //! A load locks the file while it writes. The lock ends with the process. The ledger contains the length and the hash
 //! of the bytes that the load has written. A resumed load can therefore distinguish its own rows from rows of other
-//! loads and from corrections by the user. It never overwrites rows of other loads or corrections.
+//! loads and from corrections by the user. A load replaces only its own rows, and rows of an earlier load of the same
+//! sources with the same settings. It never overwrites corrections.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -77,7 +79,8 @@ impl RejectFile {
     /// [`clear`](Self::clear) is called.
     ///
     /// # Errors
-    /// Another process has locked the file, or the file cannot be opened for writing.
+    /// Another process has locked the file, or has removed or replaced it while it was opened. Or the file cannot be
+    /// opened for writing.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let is_new = !path.exists();
         let file = outputs::open_unchanged(path).map_err(OpenError::Io)?;
@@ -94,8 +97,8 @@ impl RejectFile {
         Ok(Self { path: path.to_owned(), file, bytes: 0, hasher: blake3::Hasher::new(), is_special, is_new })
     }
 
-    /// Continues after the first `bytes` bytes of the file, if `blake3` is their hash in hexadecimal. A device or a
-    /// pipe is not checked.
+    /// Continues after the first `bytes` bytes of the file, if `blake3` is their hash in hexadecimal. Otherwise returns
+    /// [`Content::Changed`]. A device or a pipe is not checked.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -160,15 +163,16 @@ impl RejectFile {
         if self.is_special { Ok(()) } else { self.file.set_len(0) }
     }
 
-    /// Appends bytes and writes them to disk, either all or none of them.
+    /// Appends bytes and writes them to disk. In a regular file, either all or none of them are written.
     ///
-    /// The file may already have bytes after the load's own rows. An earlier process of this load may have written them
-    /// and been killed before it recorded them in the ledger. If they are equal to the new bytes, they stay. If not,
-    /// they are moved to the file that `spare` names, whose path is returned.
+    /// The file may already have bytes after the load's own rows. An earlier process of this load may have written
+    /// these bytes and been killed before it recorded them in the ledger. If these bytes and the new ones begin in the
+    /// same way, as far as the shorter text goes, they stay. Otherwise they are moved to the file that `spare` names,
+    /// and the path of that file is returned.
     ///
     /// # Errors
-    /// If the file cannot be written. The file is then cut back to its length before the write. Bytes that were moved
-    /// stay in the other file.
+    /// The file cannot be written. A regular file is then cut back to its length before the write. Bytes that were
+    /// moved stay in the other file.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         if !self.is_special {
             outputs::make_private(&self.file)?;
@@ -191,7 +195,7 @@ impl RejectFile {
     /// if there are no such bytes.
     ///
     /// # Errors
-    /// The other file cannot be written. This file is then unchanged.
+    /// The other file cannot be written, or this file cannot be cut. This file is then unchanged.
     pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         let Some(tail) = self.tail()? else { return Ok(None) };
         let path = spare();
@@ -207,7 +211,8 @@ impl RejectFile {
         Ok(Some(path))
     }
 
-    /// Returns true if the path still leads to this file. An editor may have put another file in its place.
+    /// Returns true if the path still leads to this file. An editor may have put another file in its place. Always true
+    /// for a device or a pipe.
     pub fn is_in_place(&self) -> bool {
         let identity = |found: fs::Metadata| (found.dev(), found.ino());
         let (open, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));
@@ -222,7 +227,8 @@ impl RejectFile {
         self.file.sync_data()
     }
 
-    /// Returns the number of bytes after the load's own rows. Returns `None` if there are none.
+    /// Returns the number of bytes after the load's own rows. Returns `None` if there are none, and for a device or a
+    /// pipe.
     fn tail(&self) -> io::Result<Option<u64>> {
         if self.is_special {
             return Ok(None);

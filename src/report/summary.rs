@@ -24,7 +24,7 @@ pub struct LoadSummary {
     /// The documents of the other kinds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<DocumentSummary>,
-    /// The id of the load in the ledger.
+    /// The id of the load in the ledger. `None` in a dry run.
     pub run: Option<String>,
     /// The sources, and how they were read.
     pub sources: Vec<SourceNote>,
@@ -60,13 +60,14 @@ pub struct DocumentSummary {
     pub target: Option<String>,
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
-    /// Sum of the digests of all records of this load that the collection contains. It does not depend on their order.
-    /// Empty if a record replaced an earlier one of the same load, because the sum is then not known.
+    /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
+    /// matter. Empty if a record replaced an earlier one of the same load, because the sum is then not known.
     pub digest: String,
     /// What was done to indexes and validator, or why nothing was done.
     pub collection_notes: Vec<String>,
     /// Number of documents that violate the spec's validator. The server counts them after the first load of a
-    /// collection.
+    /// collection, if that load was verified. The number is 0 if the server did not count, or if it examined only a
+    /// sample and found none there.
     pub nonconforming: u64,
     /// The result of the verification. `None` if the load was not verified.
     pub verification: Option<Verification>,
@@ -88,7 +89,7 @@ pub struct SourceNote {
     pub format: String,
     /// The columns that no field uses. They are not loaded.
     pub unknown_columns: Vec<String>,
-    /// The date fields, each with its format.
+    /// The date fields whose format was given or detected, each with its format.
     pub dates: Vec<(String, String)>,
     /// Number of rows with only blank cells. They were skipped, and are not counted as read.
     pub blank_rows: u64,
@@ -105,7 +106,7 @@ pub struct SourceNote {
 pub struct Count {
     /// The rule, or the reason of rejects.
     pub what: String,
-    /// The name of the field. Empty if the row as a whole is concerned.
+    /// The name of the field. Empty if a row was refused as a whole.
     pub field: String,
     /// The number of cells or rows.
     pub count: u64,
@@ -245,7 +246,7 @@ impl LoadSummary {
         self.documents().any(|found| differs(found) || found.nonconforming > 0)
     }
 
-    /// Returns true if a row was rejected.
+    /// Returns true if a row was rejected or a document was refused.
     pub fn has_rejects(&self) -> bool {
         self.documents().any(|found| found.counts.rejected > 0)
     }

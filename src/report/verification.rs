@@ -73,7 +73,8 @@ fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt:
     Ok(())
 }
 
-/// Formats the number of a row. The source is named only if it is not the first, because most loads have one source.
+/// Formats the number of a row, for example as `7` or `7 of source 2`. The first source is not mentioned, because most
+/// loads have only one source.
 fn row(place: &RowOfSource) -> String {
     if place.source == 0 { place.row.to_string() } else { format!("{} of source {}", place.row, place.source + 1) }
 }

@@ -51,11 +51,13 @@ pub struct Spec {
     pub identity: Identity,
     /// Rules that compare two fields.
     pub plausibility: Vec<Plausibility>,
-    /// Secondary indexes. The first load of a collection builds them after it has written the data.
+    /// Secondary indexes. `medlift provision` builds them, or the first load of a collection after it has written the
+    /// data.
     pub indexes: Vec<Index>,
-    /// The settings for the sources. Medlift detects what the spec does not set.
+    /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
-    /// BLAKE3 hash of the TOML text, in hexadecimal. With it the ledger sees whether the spec has changed.
+    /// BLAKE3 hash of the TOML text, in hexadecimal. The key of a load in the ledger is computed from it. With a
+    /// changed spec, loading the same sources is therefore a new load.
     pub hash: String,
 }
 
@@ -70,7 +72,8 @@ pub struct Identity {
     pub on_conflict: OnConflict,
 }
 
-/// What happens to a record if a different record has the same identity.
+/// What happens to a record if a different record has the same identity. The rule is for the mode `insert`. In the
+/// modes `upsert` and `merge`, the later record always wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// The first record stays. The later one is counted as a conflict.

@@ -18,8 +18,8 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// The name of MongoDB's own key. A column `_id` belongs to a field only if the spec contains exactly `_id`. By the
-/// usual rules it would also match `id`, which is a common name of a column.
+/// The name of MongoDB's own key. A source's column `_id` belongs to a field only if the field's `column` or one of its
+/// `aliases` is exactly `_id`. By the usual rules, `id` would match too, and `id` is a common name of a column.
 pub(crate) const ID_COLUMN: &str = "_id";
 
 /// Returns the key of a column's name. Two columns with the same key are the same column. The key ignores letter case,

@@ -60,8 +60,8 @@ fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that no other kind of document has the same name or the same collection. Also checks that no other kind reads
-/// the column of an array of this kind, and that no column of one kind is an alias in another.
+/// Checks one kind of document against the earlier kinds. Two kinds must not have the same name or the same collection.
+/// They must not read the same column if it contains an array. A column of one kind must not be an alias in another.
 fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     if earlier.iter().any(|other| other.name == kind.name) {
         return Err(table.wrong("name", "another document has this name", "give each a different name"));
@@ -74,8 +74,8 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
     check_aliases(table, kind, earlier)
 }
 
-/// Checks that no other kind reads a column that contains an array. The cells of a refused row are rebuilt from its
-/// documents. With two kinds, each document has only a part of the array, and the cell could not be rebuilt.
+/// Checks that no two kinds read the same column if it contains an array. The cells of a refused row are rebuilt from
+/// the documents of the row. If each of two documents had only a part of an array, its cell could not be rebuilt.
 fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     for column in kind.columns() {
         for other in earlier {
@@ -139,7 +139,7 @@ fn document(root: &Table<'_>, table: &Table<'_>, name: &str, source: &Source<'_>
     })
 }
 
-/// Returns the name of the collection. Refuses names that MongoDB does not allow.
+/// Returns the name of the collection. Refuses names that MongoDB does not allow or that Medlift uses itself.
 fn collection(root: &Table<'_>, dataset: &str) -> Result<String, SpecError> {
     let key = if root.has("collection") { "collection" } else { "name" };
     let name = root.text("collection")?.unwrap_or(dataset);

@@ -175,7 +175,8 @@ pub(super) fn suggest(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// Reads a TOML number exactly. Returns `None` for a NaN, and for a number that [`Decimal::from_toml`] refuses.
+/// Reads a TOML number exactly. Returns `None` for a NaN, for a number that [`Decimal::from_toml`] refuses, and for a
+/// value that is not a number.
 fn bound(value: &DeValue<'_>) -> Option<Bound> {
     let number = match value {
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
