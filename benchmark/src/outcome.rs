@@ -12,7 +12,7 @@ pub(crate) struct Sample {
     pub(crate) seconds: f64,
     /// Processor time of the process, user and system.
     pub(crate) cpu_seconds: f64,
-    /// Peak resident memory, in megabytes of a million bytes.
+    /// Peak resident memory of the process, in megabytes. One megabyte is a million bytes.
     pub(crate) peak_mb: f64,
     /// Processor time of the server during the run.
     pub(crate) server_cpu_seconds: f64,

@@ -32,7 +32,7 @@ pub enum DeploymentError {
         index: String,
         /// The name of the collection with its database.
         collection: String,
-        /// The difference to the existing index, for example its keys.
+        /// The existing index that conflicts, in words for the message, for example `another index of that name`.
         clash: String,
     },
 }

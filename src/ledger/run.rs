@@ -20,7 +20,7 @@ pub struct LoadDocument {
     pub key: String,
     /// The fence of the lease under which this document was last written (see [`Lease`](super::Lease)).
     pub fence: i64,
-    /// The collection to which the load writes.
+    /// The collection of the first kind of documents. The others are in `further`.
     pub collection: String,
     /// Name of the dataset spec.
     pub spec: String,

@@ -171,8 +171,8 @@ impl RejectFile {
     /// and the path of that file is returned.
     ///
     /// # Errors
-    /// The file cannot be written. A regular file is then cut back to its length before the write. Bytes that were
-    /// moved stay in the other file.
+    /// This file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the file is
+    /// cut back to the length that it had before the write. Bytes that were moved stay in the other file.
     pub fn append(&mut self, bytes: &[u8], spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         if !self.is_special {
             outputs::make_private(&self.file)?;
@@ -341,8 +341,8 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        /// Waits if the file is locked. Another test may start a child process, which has the lock too until it
-        /// executes its program.
+        /// Tries again while the file is locked: if another test starts a process at this moment, the new process
+        /// inherits the lock and has it between fork and exec.
         fn open(&self) -> RejectFile {
             let until = Instant::now() + Duration::from_secs(10);
             loop {

@@ -26,7 +26,7 @@ pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     }
 }
 
-/// Makes the finding about the validator of the collection `name`.
+/// Makes the finding about the collection `name`: its validator, and the indexes that are still being built.
 fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
     if state.is_view {
         return Finding::failed(Step::Collection, format!("{name} is a view; give the name of a collection"));

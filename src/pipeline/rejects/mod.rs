@@ -65,7 +65,7 @@ impl Slot {
 /// Whether the reject files of an interrupted load can be continued.
 pub(super) enum Resumed {
     Yes,
-    /// The file with this name is missing or empty, or the user has named another file.
+    /// The file with this name is missing, is empty or belongs to another load, or the user has named another file.
     Gone(String),
 }
 
@@ -392,8 +392,8 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Returns true if the load writes rejects of another source to this file. Two sources in different directories can
-    /// have the same name.
+    /// Returns true if the load writes rejects of another source to this file. With `--rejects DIRECTORY`, two sources
+    /// with the same name from different directories would have the same reject file.
     fn is_used(&self, path: &Path) -> bool {
         (0..self.slots.len()).any(|slot| self.path_of(slot).is_some_and(|used| used == path))
     }
