@@ -177,7 +177,9 @@ fn check_root_password(stack: &Stack) -> Result<()> {
     let logs = stack.compose(&["logs", "--no-color", "secrets"])?;
     std::fs::remove_file(&env).doing(|| "removing .env".to_owned())?;
     expect(refused.is_err() && logs.contains("is not the root password of the database"), "the password is refused")?;
-    expect(stack.passwords()?.of("mongo_root")? == before.of("mongo_root")?, "the password in use is unchanged")
+    expect(stack.passwords()?.of("mongo_root")? == before.of("mongo_root")?, "the password in use is unchanged")?;
+    stack.compose(&["up", "-d", "secrets"])?;
+    stack.wait_for("secrets")
 }
 
 fn check_rights(stack: &Stack, passwords: &passwords::Passwords) -> Result<()> {
