@@ -38,8 +38,13 @@ pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
             return Err(ServerError::Command { doing, failure });
         }
     };
-    let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    Ok(batch.map_or_else(|_| Listed::default(), |batch| listed(batch.iter().filter_map(Bson::as_document))))
+    Ok(listed(first_batch(&answer)))
+}
+
+/// Returns the documents in the first batch of a reply that has a cursor.
+pub(super) fn first_batch(reply: &Document) -> impl Iterator<Item = &Document> {
+    let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    batch.into_iter().flatten().filter_map(Bson::as_document)
 }
 
 /// Separates the indexes in the server's list: those that are ready, and those that are still being built. An index

@@ -4,7 +4,7 @@
 use bson::{Bson, Decimal128, Document, doc};
 
 use super::error::DeploymentError;
-use super::indexes::{self, wait_for_builds};
+use super::indexes::{self, first_batch, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec};
@@ -266,8 +266,7 @@ pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Docume
     let listed = target.look(command).await;
     let doing = || format!("look up {}.{name}", target.database);
     let listed = listed.map_err(|failure| ServerError::Command { doing: doing(), failure })?;
-    let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    Ok(batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document).cloned())
+    Ok(first_batch(&listed).next().cloned())
 }
 
 /// Attaches the spec's validator to the collection. Creates the collection if it does not exist. The server then
@@ -340,8 +339,7 @@ pub async fn nonconforming_in_sample(target: &Target, spec: &Spec, sample_size: 
         let doing = format!("check a sample of {}.{} with the validator", target.database, target.collection);
         ServerError::Command { doing, failure }
     })?;
-    let batch = found.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let first = batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document);
+    let first = first_batch(&found).next();
     let count =
         first.and_then(|first| first.get("count")).and_then(|count| count.as_i64().or(count.as_i32().map(i64::from)));
     Ok(count.unwrap_or_default().unsigned_abs())

@@ -7,22 +7,14 @@ use testkit::mongod::Server;
 use crate::bad_days::{documents, load, summary};
 use crate::load::{Place, block_on, text};
 use crate::program::medlift;
-use crate::server::{fail_point, server_with_fail_points, wait_for_a_scan, wait_for_operation};
+use crate::server::{delay, heal, server_with_fail_points, wait_for_a_scan, wait_for_operation};
 
 /// How long the server blocks a command. It is so long that the command is still blocked when the interrupted program
 /// has ended.
 const BLOCKED_MS: i32 = 15_000;
 
-fn block(server: &Server, command: &str, namespace: &str) {
-    let data = doc! {
-        "failCommands": [command], "namespace": namespace, "blockConnection": true, "blockTimeMS": BLOCKED_MS,
-        "appName": "medlift",
-    };
-    fail_point(server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
-}
-
-fn unblock(server: &Server) {
-    fail_point(server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
+fn block(server: &Server, command: &str, database: &str) {
+    delay(server, doc! { "failCommands": [command], "namespace": format!("{database}.admissions") }, BLOCKED_MS);
 }
 
 #[test]
@@ -35,7 +27,7 @@ fn an_interrupted_verification_or_export_ends_at_once_without_a_result() {
         let options = ["--db", &database];
         let run = |arguments: &[&str]| medlift([arguments, &options].concat()).env("MONGODB_URI", server.uri());
         run(&["load", text(&path), "--no-verify"]).run().expect_code(0);
-        block(&server, "find", &format!("{database}.admissions"));
+        block(&server, "find", &database);
         let running = run(arguments).start();
         let blocked = doc! { "command.find": "admissions", "command.$db": &database };
         wait_for_operation(&server, blocked.clone());
@@ -44,7 +36,7 @@ fn an_interrupted_verification_or_export_ends_at_once_without_a_result() {
         wait_for_operation(&server, blocked);
         assert!(stopped.stderr.contains("interrupted"), "{}", stopped.stderr);
         assert!(!stopped.stderr.contains("committed") && !stopped.stdout.contains("equal"), "{}", stopped.stderr);
-        unblock(&server);
+        heal(&server);
     }
 }
 
@@ -53,7 +45,7 @@ fn a_load_that_is_interrupted_while_it_builds_indexes_is_completed_by_the_same_c
     let place = Place::new("indexes_int");
     let path = place.sample("a.csv", 1_000, "none");
     let server = server_with_fail_points();
-    block(&server, "createIndexes", &format!("{}.admissions", place.database));
+    block(&server, "createIndexes", &place.database);
     let running = load(&server, &place, text(&path), &[]).start();
     let blocked = doc! { "command.createIndexes": "admissions" };
     wait_for_operation(&server, blocked.clone());
@@ -61,7 +53,7 @@ fn a_load_that_is_interrupted_while_it_builds_indexes_is_completed_by_the_same_c
     let stopped = running.wait().expect_code(1);
     wait_for_operation(&server, blocked);
     assert!(stopped.stderr.contains("1000 rows are committed"), "{}", stopped.stderr);
-    unblock(&server);
+    heal(&server);
     let done = summary(&load(&server, &place, text(&path), &[]).run().expect_code(0));
     assert_eq!((&done["counts"]["written"], &done["verification"]["equal"]), (&1_000.into(), &1_000.into()), "{done}");
     let stored = documents(&server, &place.database);
@@ -73,18 +65,13 @@ fn a_load_that_is_interrupted_while_it_verifies_is_complete() {
     let place = Place::new("proof_int");
     let path = place.sample("a.csv", 1_000, "none");
     let server = server_with_fail_points();
-    let namespace = format!("{}.admissions", place.database);
-    let data = doc! {
-        "failCommands": ["find"], "namespace": namespace, "blockConnection": true, "blockTimeMS": 2_000,
-        "appName": "medlift",
-    };
-    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
+    delay(&server, doc! { "failCommands": ["find"], "namespace": format!("{}.admissions", place.database) }, 2_000);
     let running = load(&server, &place, text(&path), &[]).start();
     wait_for_a_scan(&server);
     running.signal("INT");
     let stopped = running.wait().expect_code(1);
     assert!(stopped.stderr.contains("all documents are written"), "{}", stopped.stderr);
-    unblock(&server);
+    heal(&server);
     let again = load(&server, &place, text(&path), &[]).run().expect_code(0);
     assert_eq!(summary(&again)["outcome"], "already loaded, verified instead");
 }

@@ -13,7 +13,8 @@ use crate::bad_days::{SLOW_ROWS, SLOWLY, client, count, documents, load, summary
 use crate::load::{HEADER, Place, block_on, counts, row, text};
 use crate::program::Medlift;
 use crate::server::{
-    fail_point, fresh_database, server_with_fail_points, server_with_slow_inserts, shared, slow_server, wait_for_a_scan,
+    delay, fresh_database, heal, server_with_fail_points, server_with_slow_inserts, shared, slow_server,
+    wait_for_a_scan,
 };
 
 const SHORT_LEASE: [&str; 2] = ["--lease-seconds", "2"];
@@ -123,15 +124,11 @@ fn documents_of_a_load_that_begins_during_the_verification_are_not_differences()
     let place = Place::new("late");
     let (one, two) = (place.sample("a.csv", 2_000, "typical"), place.sample("b.csv", 2_100, "typical"));
     let server = server_with_fail_points();
-    let namespace = format!("{}.admissions", place.database);
-    let data = doc! {
-        "failCommands": ["find"], "namespace": namespace, "blockConnection": true, "blockTimeMS": 500, "appName": "medlift",
-    };
-    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
+    delay(&server, doc! { "failCommands": ["find"], "namespace": format!("{}.admissions", place.database) }, 500);
     let first = load(&server, &place, text(&one), &[]).start();
     wait_for_a_scan(&server);
     first.signal("STOP");
-    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
+    heal(&server);
     load(&server, &place, text(&two), &["--no-verify"]).run().expect_code(0);
     first.signal("CONT");
     let first = summary(&first.wait().expect_code(0));

@@ -10,7 +10,7 @@ use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, text};
 use crate::program::{Run, medlift};
-use crate::server::{fail_point, server_with_fail_points};
+use crate::server::{fail_point, heal, server_with_fail_points};
 
 const ROWS: u64 = 3_000;
 
@@ -35,7 +35,7 @@ impl Faulty {
 
     /// Ends the failures.
     fn heal(&self) {
-        fail_point(&self.server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
+        heal(&self.server);
     }
 
     fn load(&self, file: &str, database: &str, options: &[&str]) -> Run {

@@ -28,10 +28,19 @@ pub(crate) fn slow_server() -> Server {
 /// Starts a server that delays every insert from medlift by `delay_ms` milliseconds.
 pub(crate) fn server_with_slow_inserts(delay_ms: i32) -> Server {
     let server = server_with_fail_points();
-    let data =
-        doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": delay_ms, "appName": "medlift" };
-    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
+    delay(&server, doc! { "failCommands": ["insert"] }, delay_ms);
     server
+}
+
+/// Delays the commands from medlift that `data` selects, by `delay_ms` milliseconds.
+pub(crate) fn delay(server: &Server, mut data: Document, delay_ms: i32) {
+    data.extend(doc! { "blockConnection": true, "blockTimeMS": delay_ms, "appName": "medlift" });
+    fail_point(server, doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data });
+}
+
+/// Ends the failures and delays of commands. Waits until no command is delayed.
+pub(crate) fn heal(server: &Server) {
+    fail_point(server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
 }
 
 /// Starts a server on which [`fail_point`] works.

@@ -194,12 +194,13 @@ impl<'a> Rejects<'a> {
                 return Ok(Resumed::Gone(state.name.clone()));
             }
             self.slots[slot].release();
-            if matches!(self.target, Target::Directory(_)) && is_of_another_load(&path, load) {
+            let file = open_patiently(&path)?;
+            if matches!(self.target, Target::Directory(_)) && is_of_another_load(&file, load) {
                 // The user named another directory, in which another load has a file with the same name.
                 return Ok(Resumed::Gone(state.name.clone()));
             }
             let (bytes, blake3) = (state.bytes, state.blake3.clone());
-            reopen(&path, bytes, &blake3, Some(load))?;
+            continue_file(file, bytes, &blake3, Some(load))?;
             slots.push((slot, Slot::Closed { path, bytes, blake3 }));
         }
         // Change the slots only if all files were found. Otherwise the load starts from the beginning and chooses its
@@ -220,7 +221,7 @@ impl<'a> Rejects<'a> {
         let opened = match &mut self.slots[slot] {
             Slot::Open(_) => return Ok(false),
             Slot::Closed { path, bytes, blake3 } => {
-                let file = reopen(path, *bytes, blake3, None)?;
+                let file = reopen(path, *bytes, blake3)?;
                 self.keep_open(slot, file);
                 return Ok(false);
             }
@@ -324,7 +325,7 @@ impl<'a> Rejects<'a> {
             if let Slot::Closed { path, bytes, blake3 } = &self.slots[slot] {
                 let is_longer = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > *bytes);
                 if is_longer {
-                    let file = reopen(path, *bytes, blake3, None)?;
+                    let file = reopen(path, *bytes, blake3)?;
                     self.keep_open(slot, file);
                 }
             }
@@ -442,31 +443,40 @@ fn require_in_place(file: &RejectFile) -> Result<(), Error> {
 }
 
 /// Returns true if another load has created the file.
-fn is_of_another_load(path: &Path, load: &LoadDocument) -> bool {
-    let mark = open_patiently(path).ok().and_then(|file| file.marked_by());
-    mark.is_some_and(|id| id != load.id.to_string())
+fn is_of_another_load(file: &RejectFile, load: &LoadDocument) -> bool {
+    file.marked_by().is_some_and(|id| id != load.id.to_string())
 }
 
 /// Opens a file. If another process has locked the file, waits up to [`LOOK_MAX`]: other processes lock a file for a
 /// moment to examine it.
-fn open_patiently(path: &Path) -> Result<RejectFile, OpenError> {
+fn open_patiently(path: &Path) -> Result<RejectFile, Error> {
     let until = Instant::now() + LOOK_MAX;
     loop {
         match RejectFile::open(path) {
             Err(OpenError::InUse) if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
-            opened => return opened,
+            opened => return opened.map_err(|error| cannot_open(path, error)),
         }
     }
 }
 
-fn reopen(path: &Path, bytes: u64, blake3: &str, interrupted: Option<&LoadDocument>) -> Result<RejectFile, Error> {
-    let mut file = open_patiently(path).map_err(|error| cannot_open(path, error))?;
-    let is_others = |load: &LoadDocument| file.marked_by().is_some_and(|id| id != load.id.to_string());
-    let is_others = interrupted.is_some_and(is_others);
-    match file.resume(bytes, blake3).map_err(|error| output(path, error))? {
+/// Opens a file of this load again, to append rows or to move rows of others.
+fn reopen(path: &Path, bytes: u64, blake3: &str) -> Result<RejectFile, Error> {
+    continue_file(open_patiently(path)?, bytes, blake3, None)
+}
+
+/// Checks that a file begins with the rows that this load wrote, and continues it after these rows. `interrupted` is
+/// the load if another process wrote them.
+fn continue_file(
+    mut file: RejectFile,
+    bytes: u64,
+    blake3: &str,
+    interrupted: Option<&LoadDocument>,
+) -> Result<RejectFile, Error> {
+    let is_others = interrupted.is_some_and(|load| is_of_another_load(&file, load));
+    match file.resume(bytes, blake3).map_err(|error| output(file.path(), error))? {
         Content::Same if !is_others => Ok(file),
         _ => Err(Error::RejectFile {
-            path: path.display().to_string(),
+            path: file.path().display().to_string(),
             problem: match interrupted {
                 Some(_) => {
                     "the file has changed since this load was interrupted; restore it, or move it away: the load then \

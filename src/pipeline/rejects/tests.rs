@@ -108,14 +108,20 @@ fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
     }
 }
 
-#[test]
-fn a_repeated_load_names_the_file_of_the_first_source_too() {
+/// Makes a load of two sources that has written one reject of each.
+fn load_with_rejects() -> (tempfile::TempDir, Plan, LoadDocument) {
     let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
     let mut rejects = Rejects::open(&plan, None).unwrap();
     rejects.append(0, b"1\n").unwrap();
     rejects.append(1, b"2\n").unwrap();
     let load = load_of(&rejects);
     drop(rejects);
+    (dir, plan, load)
+}
+
+#[test]
+fn a_repeated_load_names_the_file_of_the_first_source_too() {
+    let (dir, plan, load) = load_with_rejects();
     let paths = ["a.csv.rejects.csv", "b.csv.rejects.csv"].map(|name| dir.path().join(name).display().to_string());
     assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths);
 }
@@ -145,12 +151,7 @@ fn a_named_file_with_other_rows_stops_the_load_before_it_begins() {
 
 #[test]
 fn a_load_is_resumed_only_if_its_reject_files_are_unchanged() {
-    let (dir, plan) = plan_of(&[("a.csv", ROWS), ("b.csv", ROWS)]);
-    let mut rejects = Rejects::open(&plan, None).unwrap();
-    rejects.append(0, b"1\n").unwrap();
-    rejects.append(1, b"2\n").unwrap();
-    let load = load_of(&rejects);
-    drop(rejects);
+    let (dir, plan, load) = load_with_rejects();
     let path = dir.path().join("b.csv.rejects.csv");
     let whole = fs::read(&path).unwrap();
     assert_eq!(resumed(&plan, None, &load).unwrap(), None);
