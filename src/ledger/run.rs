@@ -198,7 +198,7 @@ struct LoadKey<'a> {
 /// different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exceptions {
-    /// The server refused the record. Under its `_id`, nothing is stored, or other content that was stored before.
+    /// The server refused the record. Either nothing is stored under its `_id`, or content that was stored before.
     pub refused: Vec<Id>,
     /// Other content, not from this load, was stored under the `_id` and was kept. A document with this `_id` must
     /// still be stored.
