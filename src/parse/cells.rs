@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// The cells of one row. Each cell is a range of the row's bytes, or a range of a scratch buffer if its text differs
-/// from the row's bytes.
+/// The cells of one row. A cell is usually a range of the row's bytes. If its text differs from these bytes, for
+/// example after `""` became `"`, it is a range of a scratch buffer.
 ///
 /// The cell of an array contains the JSON text of the array. The items of the array have cells of their own.
 #[derive(Debug, Default)]
@@ -14,13 +14,13 @@ pub struct Cells {
 }
 
 /// The cells of the items of all arrays in a row. The items of one array follow each other, and all have the same
-/// number of cells. The cell of an array inside an item is a range of further cells.
+/// number of cells. If an item contains an array, the array's cell is the range of the inner items' cells.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     /// For each column that is an array, the range of its items in `cells`.
     arrays: Vec<Range<u32>>,
     cells: Vec<Span>,
-    /// The texts of items that are not a range of the array's text, for example strings with escapes.
+    /// The texts that differ from the array's text, for example strings with escapes.
     text: Vec<u8>,
     /// Lower bound of the size of the document whose arrays are being parsed, in bytes. It is computed from the items
     /// parsed so far.
@@ -39,9 +39,9 @@ struct Span {
 pub(super) enum Place {
     Row,
     Scratch,
-    /// The text of [`Items`].
+    /// In [`Items::text`].
     Items,
-    /// The cell is an array: a range of the cells of [`Items`].
+    /// The cell is an array inside an item. `start` and `end` are indices into [`Items::cells`].
     Array,
     /// The cell has not been set. Its text is empty.
     Absent,
@@ -73,7 +73,7 @@ impl Cells {
         self.spans.push(span);
     }
 
-    /// Adds a cell whose text is appended by `write`.
+    /// Adds a cell. `write` appends its text to the scratch buffer.
     pub(super) fn push_written(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.scratch.len() as u32;
         write(&mut self.scratch);
@@ -95,8 +95,8 @@ impl Cells {
         self.spans[index].place != Place::Absent
     }
 
-    /// Returns the text of cell `index` of the row `row`, and whether the text is a range of the row. Returns `None`
-    /// if the cell is not valid UTF-8 or is cut inside a character.
+    /// Returns the text of cell `index`, and true if the text is a range of `row`. Returns `None` if the cell is not
+    /// valid UTF-8, or if it begins or ends inside a character.
     #[inline]
     pub fn text<'a>(&'a self, row: &'a str, index: usize) -> Option<(&'a str, bool)> {
         let span = self.spans[index];
@@ -152,18 +152,19 @@ fn span(range: &Range<usize>, place: Place) -> Span {
 }
 
 impl Cells {
-    /// Returns the cells of the row's array number `index`. The columns of the spec that are arrays are numbered from
-    /// 0.
+    /// Returns the range of the item cells of one array of the row. `index` is the number of the array, from 0. Only
+    /// the columns of the spec that are arrays are numbered.
     pub fn array(&self, index: usize) -> Range<u32> {
         self.items.arrays[index].clone()
     }
 
-    /// Returns the cells of the array in cell `index` of an item. The range is empty if the item has no such array.
+    /// Returns the range of the item cells of the array in item cell `index`. The range is empty if the cell has no
+    /// array.
     pub fn array_in_item(&self, index: u32) -> Range<u32> {
         self.items.array(index as usize)
     }
 
-    /// Returns the text of cell `index` of an item, and whether the text is a range of the row. Returns `None` if it is
+    /// Returns the text of item cell `index`, and true if the text is a range of `row`. Returns `None` if the text is
     /// not valid UTF-8.
     pub fn item_text<'a>(&'a self, row: &'a str, index: u32) -> Option<(&'a str, bool)> {
         let Span { start, end, place } = self.items.cells[index as usize];
@@ -198,7 +199,7 @@ impl Cells {
         self.items.document_bytes_min = 0;
     }
 
-    /// Adds the cells of the next column that is an array.
+    /// Adds the range of the item cells of the next column that is an array.
     pub(super) fn push_array(&mut self, cells: Range<usize>) {
         self.items.arrays.push(cells.start as u32..cells.end as u32);
     }
@@ -221,7 +222,7 @@ pub(super) struct ItemsOf<'a> {
 }
 
 impl ItemsOf<'_> {
-    /// Returns the number of cells of all items.
+    /// Returns the number of cells of all items in the row.
     pub(super) fn len(&self) -> usize {
         self.items.cells.len()
     }
@@ -255,7 +256,7 @@ impl ItemsOf<'_> {
         self.items.cells[index] = span(cells, Place::Array);
     }
 
-    /// Returns the text of a cell as a range of the array's text. Returns `None` if the cell is not such a range.
+    /// Returns the range of a cell's text in the array's text. Returns `None` if the cell's text differs from it.
     pub(super) fn range_of(&self, index: usize) -> Option<Range<usize>> {
         let Span { start, end, place } = self.items.cells[index];
         (place == self.place).then(|| start as usize - self.start..end as usize - self.start)

@@ -10,14 +10,14 @@ use crate::spec::{Column, ID_COLUMN, column_key};
 pub(crate) const REJECT_COLUMNS: [&str; 5] =
     ["reject_line", "reject_byte_offset", "reject_column", "reject_rule", "reject_message"];
 
-/// The columns of a row, or of the items of a repeating group, as the spec lists them.
+/// Finds columns of the spec by name. They are the columns of a row, or of the items of a repeating group.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// The columns by the [keys](column_key) of their names and aliases in the source.
+    /// From the [key](column_key) of a column's name or alias in the source to the indices of the spec's columns.
     by_column: HashMap<String, Vec<usize>>,
-    /// The columns by the keys of their names in the document. This map is used for a name that is not in `by_column`.
+    /// From the key of a column's name in the document to the indices. Used for a name that is not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,
-    /// Columns whose name or alias is exactly `_id`.
+    /// Indices of the columns whose name or alias is exactly `_id`.
     with_id: Vec<usize>,
     ignored: Vec<String>,
 }

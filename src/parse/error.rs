@@ -1,13 +1,13 @@
-//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, the names in its
-//! first line are a patient's data. Therefore a message contains names of columns only if the spec knows at least one
-//! of them.
+//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, its first line
+//! is a patient's data. Therefore a message contains the source's column names only if at least one of them is in the
+//! spec.
 
 use super::dates::DateFormat;
 
 /// The reason why the rows of a source cannot be read. The caller adds the name of the source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// The source contains only blank lines.
+    /// The source contains only empty lines.
     #[error("there is no header, only blank lines")]
     NoHeader,
     /// The source contains a header and no rows.
@@ -30,8 +30,8 @@ pub enum LayoutError {
         /// What is wrong with the header.
         reason: &'static str,
     },
-    /// Several delimiters occur in the header, and none is clearly the best: the second fits more than half as many
-    /// rows as the first.
+    /// Several delimiters occur in the header, and none is clearly the best. The best two fit similar numbers of rows:
+    /// the second fits more than half as many as the first.
     #[error("the delimiter is not clear: {} and {} both fit the first rows; give the right one with --delimiter", name(*.first), name(*.second))]
     AmbiguousDelimiter {
         /// The delimiter that fits the most rows.
@@ -56,20 +56,21 @@ pub enum LayoutError {
         /// The given character.
         delimiter: u8,
     },
-    /// The quotes of the source enclose cells or are ordinary characters, and both readings fit the rows.
+    /// The quotes of the source may enclose cells, or they may be ordinary characters. Both readings fit the rows.
     #[error(
         "the quotes of this file can be read in two ways. As quotes around cells, its beginning has {quoted_rows} rows of {columns} \
          cells; as ordinary characters, {plain_rows} rows of {columns} cells. The two differ from line {line} on. Give the right \
          one with --quote '\"' (add --multiline-cells if cells may contain whole lines) or --quote none"
     )]
     AmbiguousQuotes {
-        /// Number of cells in the header and in each row.
+        /// Number of cells in the header.
         columns: usize,
         /// Number of rows if quotes enclose cells.
         quoted_rows: u64,
         /// Number of rows if quotes are ordinary characters.
         plain_rows: u64,
-        /// The first line that gives different cells.
+        /// The first line of the row in which a quoted cell looks like complete rows. If there are several such rows,
+        /// the first one counts.
         line: u64,
     },
     /// One character was given as two of these three: delimiter, quote, escape character.
@@ -104,8 +105,8 @@ pub enum LayoutError {
         /// The columns as the source spells them.
         columns: Vec<String>,
     },
-    /// Several documents of the spec read a column of a JSON source in different notations. For example, one field
-    /// needs the JSON number 1.5 as `1.5`, and another as `1,5`.
+    /// Several kinds of documents read the same column of a JSON source, but in different notations. For example, one
+    /// field needs the JSON number 1.5 as `1.5`, and another as `1,5`.
     #[error(
         "the documents of the spec read the column `{column}` in different notations. A number or boolean of JSON has no notation, \
          so no text of it is right for all of these documents. Give the fields of this column the same `decimal`, or a common word \
@@ -155,7 +156,7 @@ pub enum LayoutError {
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// Descriptions of how these values are probably written, each with the number of values. The most frequent is
+        /// How these values are probably written: descriptions, each with its number of values. The most frequent is
         /// first.
         shapes: Vec<(&'static str, u64)>,
     },

@@ -1,5 +1,11 @@
-//! The formats of sources. For each format this file knows how it is detected, how its text is divided into rows, its
-//! name, and the delimiter of its reject file. A new format needs a variant here and a file of its own.
+//! The formats of sources. This file defines for each format:
+//!
+//! - how it is detected,
+//! - how its text is divided into rows,
+//! - its name,
+//! - the delimiter of the reject file.
+//!
+//! A new format needs a variant of [`Format`] and a file or folder of its own.
 
 use std::fmt::Write as _;
 
@@ -42,9 +48,10 @@ impl FormatName {
 }
 
 impl Format {
-    /// Determines the format of a source. `sample` is the beginning of the source. If the options give no format, a
-    /// source that begins with `{`, `[{` or `[]` is JSON, and every other source is delimited text. White space is
-    /// ignored.
+    /// Determines the format of a source. `sample` is the beginning of the source.
+    ///
+    /// If the options give no format, the first characters decide. A source that begins with `{`, `[{` or `[]` is JSON.
+    /// Every other source is delimited text. White space before and between these characters is ignored.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
@@ -72,13 +79,13 @@ impl Format {
         matches!(self, Self::Csv(_))
     }
 
-    /// Divides a complete text into rows. The header is left out.
+    /// Divides a complete text into rows. If the format has a header, it is left out.
     pub fn rows(self, text: &[u8]) -> impl Iterator<Item = RowSpan> + use<'_> {
         records(text, self.framing()).skip(usize::from(self.has_header()))
     }
 
-    /// Returns the format's name. For delimited text, it contains the delimiter, and the quote and escape characters if
-    /// they differ from the default. An example is `csv, tab, no quotes`.
+    /// Returns the format's name for the summary, for example `ndjson` or `csv, tab, no quotes`. The name of delimited
+    /// text contains the delimiter. It contains the quote and escape characters only if they differ from the default.
     pub fn name(self) -> String {
         let dialect = match self {
             Self::Csv(dialect) => dialect,
@@ -109,9 +116,12 @@ impl Format {
     }
 }
 
-/// Returns `Json` if the first object is on several lines, or if another object follows it on the same line. If the
-/// text does not begin with an undamaged object, or if other text follows the object, the next line that begins with
-/// `{` decides. Otherwise returns `Ndjson`.
+/// Decides between `Json` and `Ndjson` for a source that does not begin with `[`.
+///
+/// - If the first object has several lines, returns `Json`.
+/// - If another object follows on the line of the first object, returns `Json`.
+/// - If the first object is damaged, or if other text follows it, `json_by_next_line` decides.
+/// - Otherwise returns `Ndjson`.
 fn json_by_first_object(sample: &[u8]) -> Format {
     let text = sample.trim_ascii_start();
     let mut values = Deserializer::from_slice(text).into_iter::<IgnoredAny>();
@@ -121,7 +131,7 @@ fn json_by_first_object(sample: &[u8]) -> Format {
         Some(Err(error)) if error.classify() == Category::Eof => text.trim_ascii_end().len(),
         _ => return json_by_next_line(text),
     };
-    // A carriage return alone may be a line end, but the line ends of NDJSON have a line feed.
+    // Lines of NDJSON end with `\n` or `\r\n`. Objects with only `\r` between them are therefore `Json`.
     match text[end..].iter().find(|byte| !b" \t\r,".contains(byte)) {
         _ if text[..end].contains(&b'\n') => Format::Json,
         None => Format::Ndjson,
@@ -131,8 +141,8 @@ fn json_by_first_object(sample: &[u8]) -> Format {
     }
 }
 
-/// Returns `Json` if the next line that begins with `{` is not a complete object, so that the object has more lines.
-/// The first line of `text` is not considered.
+/// Finds the first line that begins with `{`, after the first line of `text`. Returns `Json` if this line is not a
+/// complete object, because the object then has more lines. Otherwise, or if there is no such line, returns `Ndjson`.
 fn json_by_next_line(text: &[u8]) -> Format {
     let next = text.split(|&byte| byte == b'\n').skip(1).find(|line| line.starts_with(b"{"));
     match next.map(serde_json::from_slice::<IgnoredAny>) {

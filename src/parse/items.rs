@@ -14,8 +14,8 @@ use super::json::{DEPTH_MAX, Json, SetCells, Spelling, Text, is_nested, place_in
 use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Node, Spec, trim};
 
-/// MongoDB's limit for one document, in bytes. If the items of one document need more, the row is refused before the
-/// other items use memory.
+/// MongoDB's limit for one document, in bytes. If the items of one document need more, the row is refused before its
+/// remaining items use memory.
 const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Smallest size of a BSON element without its name: one byte for the type and one for the end of the name.
@@ -24,7 +24,7 @@ const ELEMENT_BYTES_MIN: usize = 2;
 /// Parses the arrays in the rows of a source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrays {
-    /// The arrays among the spec's columns. The arrays of one document follow each other.
+    /// The arrays among the spec's columns. The arrays of one kind of document follow each other.
     arrays: Vec<RowArray>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Arrays {
 struct RowArray {
     /// Index of the cell that contains the array. `None` if the source lacks the column.
     cell: Option<usize>,
-    /// The number of the document that contains the array, among the documents of a row.
+    /// The number of the kind of document that contains the array, from 0.
     document: usize,
     array: Array,
 }
@@ -53,7 +53,7 @@ struct Array {
 #[derive(Debug, Clone)]
 enum Item {
     Value(Spelling),
-    /// An item of a repeating group, and the arrays inside it, each with the index of its cell.
+    /// An item of a repeating group, and the arrays inside it. Each array has the index of its cell in the item.
     Object(Box<Json>, Vec<(usize, Array)>),
 }
 
@@ -287,15 +287,17 @@ impl SetCells for Row<'_, '_> {
     }
 }
 
-/// Calls `see` with the text of each item of a JSON array, until `see` returns an error. Returns an error if `see` did
-/// or if the text is not valid JSON. The error is then the number of the wrong byte, from 1.
+/// Calls `see` with the text of each item of a JSON array, until `see` returns an error.
+///
+/// # Errors
+/// `see` returned an error, or the text is not a JSON array. In the second case, the error is the number of the wrong
+/// byte, counted from 1.
 fn walk<'t>(text: &'t str, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut json = serde_json::Deserializer::from_str(text);
     let walked = json.deserialize_seq(Walk { see }).and_then(|()| json.end());
     walked.map_err(|error| super::json::byte_of(text, &error))
 }
 
-/// The function that is called for each item of an array.
 type See<'s, 't> = dyn FnMut(&'t str) -> Result<(), ()> + 's;
 
 struct Walk<'w, 's, 't> {

@@ -1,4 +1,5 @@
-//! Determines the layout of a source before its rows are read: its dialect, its columns and its date formats.
+//! Determines the layout of a source before its rows are loaded: which cell belongs to which field, how rows may differ
+//! from the header, and the date formats.
 
 use std::ops::Range;
 
@@ -19,14 +20,17 @@ pub struct Layout {
     /// For each field of the spec, the index of its cell in a row. `None` if the source has no column for it. All
     /// fields of a repeating group have the same cell.
     pub cell_of_field: Vec<Option<usize>>,
-    /// For each field of the spec, the number of the array that contains it, from 0. `None` if it is not in an array.
+    /// For each field of the spec, the number of the array that contains it. `None` if it is not in an array. The
+    /// arrays among the spec's columns are numbered from 0.
     pub array_of_field: Vec<Option<usize>>,
     /// For each field of the spec, the format of its dates. `None` if it is not a date.
     pub dates: Vec<Option<DateFormat>>,
-    /// The names of the cells. The header of a reject file contains them. For delimited text, they are the header of
-    /// the source. In JSON, keys have no order, so they are the names of the spec's columns in the order of the spec.
+    /// The names of the cells. The header of a reject file contains them. For delimited text, the names are the header
+    /// of the source. For JSON, they are the names of the spec's columns in the order of the spec, because keys have no
+    /// order.
     pub header: Vec<String>,
-    /// The columns of the source, and the keys in the items of arrays, that no field uses.
+    /// Names that no field uses: columns of the source, and keys in the items of arrays. `_id` and the extra columns of
+    /// a reject file are left out.
     pub unknown: Vec<String>,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
@@ -37,10 +41,11 @@ pub struct Layout {
 pub struct RowRules {
     /// True if cells may contain lines that look like rows, because the user allows it.
     pub multiline_cells: bool,
-    /// True if a blank cell after the last column is ignored. Each row of the sample that can be split has such a cell,
-    /// because each row ends with a delimiter.
+    /// True if each row of the sample has one more cell than the header, and this cell is blank, for example because
+    /// each row ends with a delimiter. Such a cell is then ignored. Rows that cannot be split are not considered.
     pub extra_cell: bool,
-    /// True if the header ends with a delimiter, but no row of the sample does. The empty last column was removed.
+    /// True if the header ends with a delimiter, and each row of the sample has one cell fewer than the header. The
+    /// last name of the header, which is empty, was then removed.
     pub shortened_header: bool,
     /// True if Medlift found out from the sample that quotes are ordinary characters.
     pub no_quotes: bool,
@@ -52,7 +57,7 @@ pub struct RowRules {
 pub struct LayoutOptions {
     /// The delimiter.
     pub delimiter: Option<u8>,
-    /// Date formats, each for one column or, if it names no column, for all date columns. A format for one column takes
+    /// Date formats, each with the name of its column. `None` means all date columns. A format with a column name takes
     /// precedence.
     pub date_formats: Vec<(Option<String>, DateFormat)>,
     /// The format.
@@ -67,7 +72,8 @@ pub struct LayoutOptions {
 
 impl LayoutOptions {
     /// Returns these options, completed by the spec's `[source]` settings. A setting of these options takes precedence
-    /// over the same setting of the spec. Cells may contain lines that look like rows if one of the two allows it.
+    /// over the same setting of the spec. Cells may contain lines that look like rows if the options or the spec allow
+    /// it.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -83,8 +89,8 @@ impl LayoutOptions {
 impl Layout {
     /// Determines the cell of each field, and the format of each date field.
     ///
-    /// `sample` is the beginning of the source in UTF-8, with the header if the format has one. The date formats are
-    /// determined from its rows.
+    /// `sample` is the beginning of the source in UTF-8, with the header if the format has one. If the options do not
+    /// give the date format of a field, it is determined from the rows of the sample.
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let columns = spec.columns();
         let names = Columns::new(&columns);
@@ -99,8 +105,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Creates the layout of delimited text. Its `cell_of_field` has one entry per column of the spec, not per field
-    /// yet.
+    /// Creates the layout of delimited text. Its `cell_of_field` has one entry per column of the spec. `bind` replaces
+    /// it by one entry per field.
     fn bind_header(
         columns: &[Column<'_>],
         names: &Columns,
@@ -125,7 +131,8 @@ impl Layout {
         })
     }
 
-    /// Creates the layout of JSON. Its `cell_of_field` has one entry per column of the spec, not per field yet.
+    /// Creates the layout of JSON. Its `cell_of_field` has one entry per column of the spec. `bind` replaces it by one
+    /// entry per field.
     fn bind_keys(
         spec: &Spec,
         columns: &[Column<'_>],
@@ -152,7 +159,7 @@ impl Layout {
         })
     }
 
-    /// Reads the rows of the sample. For each date field without a given format, determines the format. Also finds the
+    /// Reads the rows of the sample. Determines the date formats that the options do not give. Adds to `unknown` the
     /// keys in the items of arrays that no field uses.
     fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
@@ -199,7 +206,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Returns the layout of some fields only. It is used for one of several kinds of documents.
+    /// Returns the layout of one kind of document. `fields` is the range of its fields.
     #[must_use]
     pub fn of_fields(&self, fields: Range<usize>) -> Self {
         Self {
@@ -229,8 +236,8 @@ impl Layout {
         REJECT_COLUMNS.iter().all(|name| self.header.iter().any(|column| column == name))
     }
 
-    /// Calls `see` for each row of the sample that can be parsed. Returns the keys in the items of arrays that no field
-    /// uses.
+    /// Calls `see` for each row of the sample that can be parsed. Returns the keys that no field uses in the items of
+    /// arrays.
     fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells, &Arrays)) -> Vec<String> {
         let mut parser = Parser::new(self, spec);
         let mut cells = Cells::default();
@@ -257,7 +264,6 @@ fn cell_of_field(spec: &Spec, columns: &[Column<'_>], cells: &[Option<usize>]) -
     cell_of_field
 }
 
-/// Returns for each field the number of the array that contains it, from 0.
 fn array_of_field(spec: &Spec, columns: &[Column<'_>]) -> Vec<Option<usize>> {
     let mut array_of_field = vec![None; spec.fields.len()];
     for (number, column) in columns.iter().filter(|column| column.node.is_array()).enumerate() {
@@ -287,8 +293,8 @@ fn check_columns(columns: &[Column<'_>], header: &[String], sources: &[Vec<usize
     if missing.is_empty() { Ok(()) } else { Err(LayoutError::MissingColumns { missing, seen: header.to_vec() }) }
 }
 
-/// Checks that no field has two columns, and that no two columns have the same name. Unused columns are checked too,
-/// unless they have no name or are ignored, as `_id` is.
+/// Checks that no field has two columns, and that no two columns have the same name. Columns that no field uses are
+/// checked too. Columns without a name and ignored columns, such as `_id`, may occur twice.
 fn check_twice(columns: &Columns, header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
     let twice = |cells: &[usize]| {
         Err(LayoutError::ColumnTwice { columns: cells.iter().map(|&cell| header[cell].clone()).collect() })

@@ -1,4 +1,4 @@
-//! Splits the rows of a source into cells. Each format has its own file. The functions are pure: no I/O, clock or
+//! Splits the rows of a source into cells. Each format has its own folder. The functions are pure: no I/O, clock or
 //! logging.
 //!
 //! A `Layout` says which cell of a row belongs to which field. It is determined once per source, before anything is

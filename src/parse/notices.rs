@@ -1,6 +1,6 @@
 //! Notices for the user about the rows of a source. A notice does not reject a row.
 
-/// Number of cells with line breaks whose lines are shown. The other cells are only counted.
+/// Largest number of cells with line breaks whose line numbers are shown. Further cells are only counted.
 const NAMED_MAX: usize = 5;
 
 /// The notices about rows of one source.

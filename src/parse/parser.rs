@@ -43,11 +43,11 @@ impl Parser {
         Self { rows, is_from_rejects, cell_of_field, arrays, notices: Notices::default() }
     }
 
-    /// Splits `row` into `cells` and then parses its arrays. `span` is the position of the row. There is one cell per
-    /// column of the source in a CSV, and one per column of the spec in JSON.
+    /// Splits `row` into `cells` and then parses its arrays. `span` is the position of the row. In delimited text,
+    /// there is one cell per column of the source. In JSON, there is one cell per column of the spec.
     ///
-    /// The cells of a CSV may be invalid UTF-8. The cells of JSON are UTF-8, unless the row is refused for invalid
-    /// UTF-8.
+    /// In delimited text, a cell may be invalid UTF-8. In JSON, the cells of an accepted row are valid UTF-8, because a
+    /// row with invalid UTF-8 is refused.
     ///
     /// # Errors
     /// The row is refused. `cells` then contains the cells that could be read. If the row could not be split to its
@@ -77,8 +77,8 @@ impl Parser {
         std::mem::take(&mut self.notices)
     }
 
-    /// Refuses a row of a reject file if a cell that a field reads still contains U+FFFD. Nobody has replaced this
-    /// character by the right text.
+    /// Refuses a row of a reject file if a cell that a field reads contains U+FFFD. Nobody has replaced this character
+    /// by the right text yet.
     fn check_corrected(&self, row: &[u8], cells: &Cells) -> Result<(), Reject> {
         let is_lost = |&cell: &usize| cells.get(row, cell).windows(3).any(|bytes| bytes == LOST_CHARACTER);
         let lost = self.cell_of_field.iter().position(|cell| cell.as_ref().is_some_and(is_lost));
@@ -96,8 +96,10 @@ impl Parser {
     }
 }
 
-/// Refuses a row that is too long, and a JSON row in which the source ends. The parser of CSV refuses open quotes. The
-/// message for a row that is too long ends with `cause_of_length`: a semicolon and a possible cause, or nothing.
+/// Refuses a row that is too long. Refuses the last row of a JSON source that ends inside an object or an array. The
+/// parser of CSV refuses open quotes.
+///
+/// The message for a row that is too long ends with `cause_of_length`: a semicolon and a possible cause, or nothing.
 pub(super) fn check_ending(ending: Ending, cause_of_length: &str) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole | Ending::OpenQuote => return Ok(()),

@@ -63,7 +63,7 @@ fn bind(sample: &str) -> Result<Layout, LayoutError> {
     bind_with(&spec(), sample, &LayoutOptions::default())
 }
 
-/// Parses the rows after the header. Returns for each row its reject, if it is refused, and its cells.
+/// Parses the rows after the header. Returns the result and the cells of each row.
 fn rows(spec: &Spec, layout: &Layout, text: &[u8]) -> Vec<(Result<(), Reject>, Vec<String>)> {
     let mut parser = Parser::new(layout, spec);
     let mut cells = Cells::default();
@@ -225,8 +225,8 @@ fn the_message_for_an_overlong_row_names_the_cause_that_its_format_allows() {
     check(&format!("[{object}]"), None, Some("a bracket in it is never closed"));
 }
 
-/// Parses the rows after the header. Returns the layout, and for each row the reason of its refusal, if any, and its
-/// cells.
+/// Parses the rows after the header. Returns the layout and one text per row. The text contains the cells, separated by
+/// `|`. If the row is refused, the text begins with the reason.
 fn outcomes(sample: &str, options: &LayoutOptions) -> (Layout, Vec<String>) {
     let spec = spec();
     let layout = bind_with(&spec, sample, options).unwrap();

@@ -9,7 +9,7 @@ use crate::spec::Sign;
 /// The delimiters that Medlift can detect.
 pub(crate) const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// Number of rows with which each delimiter is tried.
+/// Largest number of rows, without the header, that are split with each delimiter to find the right one.
 const ROWS_CHECKED: usize = 200;
 
 /// Returns true if the text begins with the first two columns of a reject file.
@@ -19,15 +19,22 @@ fn is_reject_file(sample: &[u8]) -> bool {
     after.is_some_and(|rest| rest.starts_with(second))
 }
 
-/// Determines the dialect of delimited text. `sample` is the beginning of the text. Options take precedence over
-/// detection.
+/// Determines the dialect of delimited text. `sample` is the beginning of the text. A character that the options give
+/// is not detected.
 ///
-/// A delimiter must occur in the header outside quotes. If none does, the source has one column. If several do, the
-/// first rows are split with each of them. A row fits a delimiter if it then has as many cells as the header. The
-/// delimiter with the largest share of fitting rows is chosen, if every other share is at most half as large. Then
-/// `quotes::decide` finds out whether quotes enclose cells.
+/// The delimiter must occur in the header outside quotes.
 ///
-/// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quotes of its source do not matter.
+/// - If no delimiter occurs there, the source has one column.
+/// - If one delimiter occurs there, it is chosen. It is an error if it divides no row and another delimiter divides all
+///   rows.
+/// - If several occur there, the first rows are split with each of them. A row fits a delimiter if it has as many cells
+///   as the header. The delimiter with the largest share of fitting rows is chosen. It is an error if the share of
+///   another delimiter is more than half as large.
+///
+/// Then `quotes::decide` finds out whether quotes enclose cells.
+///
+/// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quote and escape characters in the
+/// options are those of its source, so they are ignored.
 pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
     let is_own = is_reject_file(sample);
     let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };
@@ -107,8 +114,7 @@ impl Fit {
         for (place, span) in records(sample, Framing::Delimited(dialect)).take(1 + ROWS_CHECKED).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let is_row = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // If the header cannot be split, only its cells before the error are counted. The row after it must not be
-            // taken for the header.
+            // The first row is the header even if it cannot be split. Its cells before the error are then counted.
             if place == 0 {
                 fit.columns = cells.len();
             } else {

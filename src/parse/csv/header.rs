@@ -8,7 +8,7 @@ use crate::read::{Ending, Framing, RowSpan, records};
 /// Largest number of columns. It is more than real tables have, and limits the memory for the names.
 const COLUMNS_MAX: usize = 10_000;
 
-/// Returns the names of the columns. They are in the first row.
+/// Returns the names of the columns, which are in the first row.
 pub(in crate::parse) fn read_header(dialect: Dialect, sample: &[u8]) -> Result<Vec<String>, LayoutError> {
     let bad = |reason| LayoutError::BadHeader { reason };
     let span = records(sample, Framing::Delimited(dialect)).next().ok_or(LayoutError::NoHeader)?;

@@ -31,7 +31,7 @@ pub(super) struct Csv {
     header: Vec<String>,
 }
 
-/// The reason why a row is refused, and the cell that caused it. `cell` is `None` if no single cell did.
+/// The reason why a row is refused, and the cell that caused it. `cell` is `None` if no single cell caused it.
 pub(super) struct BadRow {
     pub cell: Option<usize>,
     pub reason: Reason,
@@ -57,8 +57,8 @@ impl Csv {
         }
     }
 
-    /// Returns the end of the message for a row that is too long. If there are no quotes, a row is one line, and the
-    /// cause of its length is unknown.
+    /// Returns the end of the message for a row that is too long. If quotes are ordinary characters, it is empty,
+    /// because the cause of the length is unknown.
     const fn cause_of_length(&self) -> &'static str {
         match self.lines.dialect.quote {
             Some(_) => "; perhaps a quote in it is never closed, so that the lines after it became part of the row",
@@ -108,8 +108,8 @@ impl Csv {
         Err(BadRow::new(reason, format!("the row has {count} cells, but the header has {columns}")))
     }
 
-    /// Counts the cells that contain line breaks. Refuses the row if a cell looks like complete rows, unless the user
-    /// allows that.
+    /// Counts the cells that contain line breaks. Refuses the row if a cell looks like complete rows and
+    /// `multiline_cells` is false.
     fn check_lines(&self, row: &[u8], span: RowSpan, cells: &Cells, notices: &mut Notices) -> Result<(), BadRow> {
         if memchr::memchr(self.lines.dialect.line_end, row).is_none() {
             return Ok(());
@@ -143,7 +143,7 @@ impl Csv {
         self.header.iter().enumerate().all(is_name)
     }
 
-    /// Adds the row's lines to the message if the row has several lines.
+    /// Adds the line numbers of the row to the message if the row has several lines.
     fn with_lines(&self, bad: BadRow, row: &[u8], span: RowSpan) -> BadRow {
         let text = row.strip_suffix(&[self.lines.dialect.line_end]).unwrap_or(row);
         match breaks(text, self.lines.dialect) {
@@ -156,8 +156,8 @@ impl Csv {
     }
 }
 
-/// Removes white space, quotes and a byte order mark around a cell. The second header of two joined files may have
-/// them.
+/// Removes white space, quotes and a byte order mark around a cell. If two files were joined, the header of the second
+/// file may have them.
 fn trim_name(cell: &[u8]) -> &[u8] {
     let cell = cell.strip_prefix("\u{feff}".as_bytes()).unwrap_or(cell).trim_ascii();
     cell.strip_prefix(b"\"").and_then(|cell| cell.strip_suffix(b"\"")).unwrap_or(cell).trim_ascii()

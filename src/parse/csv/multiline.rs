@@ -11,7 +11,7 @@ pub(super) struct Lines {
     pub dialect: Dialect,
     /// Number of cells that a reject file has before the cells of the source. It is 0 for other sources.
     pub foreign: usize,
-    /// Number of delimiters in a complete line of the original source.
+    /// Number of delimiters in a row of the source. Those of the extra cells of a reject file are not counted.
     pub delimiters: usize,
 }
 

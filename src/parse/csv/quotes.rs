@@ -25,8 +25,8 @@ struct Reading {
     rows: u64,
     /// Number of lines that belong to rows with a wrong number of cells, or to rows that cannot be split.
     bad_lines: u64,
-    /// Number of quoted cells that contain a delimiter or a line break, and therefore need their quotes. A cell with
-    /// both counts twice. Rows in which a cell looks like complete rows are left out.
+    /// Number of cells that need their quotes, because they contain a delimiter or a line break. A cell with both
+    /// counts twice. Rows in which a cell looks like complete rows are left out.
     useful_quotes: u64,
     /// The first line of the first row in which a cell looks like complete rows.
     first_swallowing: Option<u64>,
@@ -39,17 +39,17 @@ struct Reading {
 /// Determines what quotes mean in the source that begins with `sample`. Returns the quote if quotes enclose cells, or
 /// `None` if they are ordinary characters. `dialect` must have the right delimiter, line end and escape character.
 ///
-/// Quotes are ordinary characters only if all of these conditions are true:
+/// Quotes are ordinary characters if all four conditions are true:
 ///
-/// - If they are read as ordinary characters, there are fewer bad lines, and at most one per 100 rows.
-/// - The header has the same number of cells in both readings, and at least two.
-/// - No cell needs its quotes: no quoted cell contains a delimiter or a line break. Rows in which a cell looks like
-///   complete rows are not examined for this.
-/// - The cells that begin and end with a quote are not more than the other cells with quotes.
+/// 1. The header has at least two cells, and the same number in both readings.
+/// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Rows in which a cell looks like
+///    complete rows are not examined for this.
+/// 3. Read as ordinary characters, quotes give fewer bad lines, and at most one bad line per 100 rows.
+/// 4. Of the cells that contain quotes, at most half begin and end with a quote.
 ///
 /// # Errors
-/// Both readings are possible: a quoted cell looks like complete rows, quotes as ordinary characters do not give more
-/// bad lines, and the second and the third condition are met. If `multiline_cells` is true, this is not an error.
+/// The meaning of quotes is not clear. Conditions 1 and 2 are true, and a quoted cell looks like complete rows. Read as
+/// ordinary characters, quotes do not give more bad lines. If `multiline_cells` is true, this error does not occur.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));
@@ -78,8 +78,7 @@ impl Reading {
         for (place, span) in records(sample, Framing::Delimited(dialect)).enumerate() {
             let row = &sample[span.start as usize..span.end as usize];
             let divides = split_row(row, dialect, &mut cells).is_ok() && span.ending == Ending::Whole;
-            // A header that cannot be split counts as a header without columns. The row after it must not be taken for
-            // the header.
+            // The first row is the header even if it cannot be split. It then counts as a header without columns.
             if place == 0 {
                 reading.columns = if divides { cells.len() } else { 0 };
                 continue;
@@ -103,7 +102,7 @@ impl Reading {
         reading
     }
 
-    /// Examines the quoted cells of a row that was split.
+    /// Counts the cells of a row that need their quotes, or notes that a cell looks like complete rows.
     fn weigh_quoted(&mut self, row: &[u8], line: u64, dialect: Dialect, cells: &Cells) {
         let lines = Lines { dialect, foreign: 0, delimiters: self.columns.saturating_sub(1) };
         let long = lines.long_cells(row, cells);
@@ -115,7 +114,7 @@ impl Reading {
         }
     }
 
-    /// Examines the cells with quotes of a row in which quotes are ordinary characters.
+    /// Counts the cells of a row that contain quotes. Quotes are read as ordinary characters.
     fn weigh_plain(&mut self, row: &[u8], cells: &Cells) {
         for cell in (0..cells.len()).map(|index| cells.get(row, index).trim_ascii()) {
             if memchr(QUOTE, cell).is_some() {

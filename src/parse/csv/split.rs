@@ -1,8 +1,10 @@
 //! Splits one row of delimited text (RFC 4180) into cells.
 //!
-//! A cell is quoted if its first character after any blanks is a quote. Inside the quotes everything is text, and two
-//! quotes mean one. After the closing quote only blanks may follow before the next delimiter. A quote inside an
-//! unquoted cell is an ordinary character. The character after an escape character is always text.
+//! A cell is quoted if its first character is a quote. Blanks (spaces and tabs) may precede the quote. Inside the
+//! quotes, delimiters and line ends are text, and two quotes mean one. After the closing quote, only blanks may follow
+//! before the next delimiter.
+//!
+//! A quote inside an unquoted cell is an ordinary character. The character after an escape character is always text.
 //!
 //! `read/frame/quoted.rs` finds the ends of rows by the same rules.
 
@@ -73,8 +75,8 @@ fn push_plain(cells: &mut Cells, text: &[u8], quote: Option<u8>, escape: Option<
 }
 
 /// Splits a row without quotes and escape characters, 64 bytes at a time. For each group of 64 bytes, `places` returns
-/// a number with one bit per byte, which is 1 for a delimiter. The inner loop runs once per delimiter, which the
-/// processor can predict well.
+/// one bit per byte: 1 for a delimiter, 0 for another byte. The inner loop runs once per delimiter. This is fast,
+/// because the processor can predict it well.
 fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     let pattern = EVERY_BYTE * u64::from(delimiter);
     let (mut start, mut base) = (0, 0);
@@ -107,8 +109,8 @@ fn places(group: &[u8; GROUP_BYTES], pattern: u64) -> u64 {
     words.fold(0, |found, word| found << 8 | high_bits(zero_bytes(u64::from_le_bytes(*word) ^ pattern)))
 }
 
-/// Sets the highest bit of each byte of `word` that is zero, and clears all other bits. From Hacker's Delight, 6-1, in
-/// the variant without carries between bytes.
+/// Returns a word in which the highest bit of a byte is 1 if that byte of `word` is 0. All other bits are 0. The
+/// formula is in Hacker's Delight, 6-1. This is its variant without carries between bytes.
 fn zero_bytes(word: u64) -> u64 {
     !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS)
 }
@@ -376,7 +378,7 @@ mod tests {
             Closed {
                 across_lines: bool,
             },
-            /// After a closing quote and any blanks.
+            /// After a closing quote and at least one blank.
             Behind,
         }
         let (mut rows, mut cells, mut bad, mut start, mut at) = (Vec::new(), vec![Vec::new()], None, 0, 0);

@@ -1,4 +1,4 @@
-//! Writes cells of delimited text (RFC 4180). Reading the cells gives the same text again.
+//! Writes cells of delimited text (RFC 4180). If the cells are read again, their texts are the same.
 
 /// Appends one line, which ends with `\n`. Each cell is a text and a flag. A cell is quoted if its text requires quotes
 /// (RFC 4180), or if its flag is true.

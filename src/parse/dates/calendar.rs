@@ -4,8 +4,8 @@
 /// Milliseconds per day.
 pub(crate) const DAY_MS: i64 = 86_400_000;
 
-/// Number of days from 0000-03-01 to 1970-01-01. The calendar repeats every 400 years, and 0000-03-01 begins such an
-/// era.
+/// Number of days from 0000-03-01 to 1970-01-01. The calendar repeats every 400 years. Here such an era of 400 years
+/// begins on 0000-03-01.
 const EPOCH_DAYS: i64 = 719_468;
 /// Number of days in an era of 400 years.
 const ERA_DAYS: i64 = 146_097;
@@ -98,8 +98,7 @@ mod tests {
         let mut days = days_from_civil(Civil { year: 1, month: 1, day: 1 });
         for year in 1..=9999 {
             for month in 1..=12 {
-                // Up to the 28th, the day number grows by one per day in every month, so only the 1st and the last days
-                // are checked.
+                // Every month has the days 1 to 28. Therefore the days from 2 to 27 are skipped.
                 for day in [1, 28, 29, 30, 31] {
                     let civil = Civil { year, month, day };
                     if civil.is_real() {

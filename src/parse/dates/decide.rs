@@ -18,14 +18,14 @@ pub(crate) enum Decision {
     One(DateFormat),
     /// The sample contains no values of the column.
     NoValues,
-    /// Most values fit no format.
+    /// More than half of the values fit no format.
     Unknown {
         /// Number of values.
         values: u64,
         /// Number of values that fit no format.
         unfit: u64,
-        /// Descriptions of how these values are probably written, each with the number of values. The most frequent is
-        /// first.
+        /// How the unfit values are probably written: descriptions, each with its number of values. The most frequent
+        /// is first.
         shapes: Vec<(&'static str, u64)>,
     },
     /// Every date with the most frequent separator fits both formats, day-first and month-first.
@@ -40,7 +40,7 @@ pub(crate) struct Evidence {
     values: u64,
     iso: u64,
     by_separator: [Orders; 3],
-    /// Number of values that fit no format, for each shape. Values without a known shape are not counted.
+    /// For each shape, the number of values that fit no format. Values without a shape are not counted.
     unfit: [u64; Shape::ALL.len()],
 }
 
@@ -59,7 +59,6 @@ impl Orders {
 }
 
 impl Evidence {
-    /// Counts one value.
     pub(crate) fn add(&mut self, value: &str) {
         self.values += 1;
         if parse_date(DateFormat::Iso, value).is_some() {
@@ -136,7 +135,7 @@ impl Evidence {
     }
 }
 
-/// Returns true if `minority` is more than one in `ODD_ONE_IN` of all values.
+/// Returns true if `minority` is more than one in 100 of `all`.
 fn is_too_many(minority: u64, all: u64) -> bool {
     minority * ODD_ONE_IN > all
 }

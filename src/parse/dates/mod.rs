@@ -20,9 +20,9 @@ pub enum DateFormat {
     /// `2024-01-31` or `2024/01/31`. `T` or a space, a time, a fraction of a second and an offset from UTC may follow
     /// (ISO 8601).
     Iso,
-    /// `31/01/2024`, with this separator.
+    /// Day, month and year with this separator: `31/01/2024` if it is `/`.
     DayMonthYear(u8),
-    /// `01/31/2024`, with this separator.
+    /// Month, day and year with this separator: `01/31/2024` if it is `/`.
     MonthDayYear(u8),
 }
 
@@ -63,8 +63,8 @@ impl DateFormat {
 /// Parses a date of this format, with or without a time. Returns milliseconds since 1970-01-01T00:00:00Z. Returns
 /// `None` if the text is not such a date, or if its year is not 1 to 9999.
 ///
-/// A time without an offset is read as UTC. Digits after the milliseconds are dropped. If the format begins with the
-/// day or the month, both may have one digit: `1/2/2024`. The calendar is the proleptic Gregorian calendar.
+/// A time without an offset is read as UTC. Digits after the milliseconds are dropped. If the format is not
+/// [`DateFormat::Iso`], day and month may have one digit: `1/2/2024`. The calendar is the proleptic Gregorian calendar.
 pub fn parse_date(format: DateFormat, text: &str) -> Option<i64> {
     if format == DateFormat::Iso
         && let Some(days) = iso_days(text.as_bytes())
@@ -111,14 +111,14 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
-    /// Removes the next byte if it is one of `wanted`, and returns it.
+    /// Removes and returns the next byte if it is one of `wanted`.
     fn take(&mut self, wanted: &[u8]) -> Option<u8> {
         let (&byte, rest) = self.0.split_first().filter(|(byte, _)| wanted.contains(byte))?;
         self.0 = rest;
         Some(byte)
     }
 
-    /// Removes a number of `fewest` to `most` digits, and returns it.
+    /// Removes and returns a number of `fewest` to `most` digits.
     fn number(&mut self, fewest: usize, most: usize) -> Option<u32> {
         let length = self.0.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = self.0.split_at(length);
@@ -170,7 +170,8 @@ impl Rest<'_> {
         Some(seconds * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2))
     }
 
-    /// Parses the offset from UTC: `Z`, `+hh:mm`, `+hhmm`, `+hh` or nothing. Returns it in milliseconds.
+    /// Parses the offset from UTC: `Z`, `+hh:mm`, `+hhmm`, `+hh` or nothing. The sign may be `-`. Returns the offset in
+    /// milliseconds.
     fn offset_ms(&mut self) -> Option<i64> {
         let Some(sign) = self.take(b"Zz+-").filter(|sign| !sign.eq_ignore_ascii_case(&b'Z')) else { return Some(0) };
         let hours = self.number(2, 2).filter(|&hours| hours < 24)?;

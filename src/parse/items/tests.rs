@@ -137,8 +137,8 @@ fn keys_of_items_that_no_field_uses_are_reported() {
 #[test]
 fn items_that_cannot_fit_a_document_are_refused_early() {
     let items = |count: usize| format!("[{}{{}}]", "{},".repeat(count - 1));
-    // The divisor is the least size of an item: its number (one digit), then the names `family`, `given`, `periods` and
-    // `old`, each with two more bytes.
+    // The divisor is the smallest size of an item in bytes: five BSON elements, each of two bytes plus its name. The
+    // names are the number of the item (one digit), `family`, `given`, `periods` and `old`.
     let most = DOCUMENT_BYTES_MAX / (3 + 8 + 7 + 9 + 5);
     assert_eq!(parse(&["7", &items(most), ""], true).map(|cells| cells.len()), Ok(most * 2));
     let refused = parse(&["7", &items(most + 1), ""], true).expect_err("too many");
@@ -165,7 +165,7 @@ fn each_document_of_a_row_has_a_size_of_its_own() {
         cells.push_borrowed(0..items.len());
         arrays.parse(items.as_bytes(), &mut cells).map_err(|reject| reject.reason)
     };
-    // Both arrays have 10,000 items of at least 1,005 bytes.
+    // Each array has 10,000 items of at least 1,005 bytes. The limit is 16 MiB.
     let two_arrays = group("one") + &group("two").replace("'g", "'h");
     assert_eq!(parse(&document("a", &two_arrays)), Err(Reason::DocumentTooLarge));
     assert_eq!(parse(&(document("a", &group("one")) + &document("b", &group("two")))), Ok(()));

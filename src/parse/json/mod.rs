@@ -1,6 +1,6 @@
-//! JSON objects, as plain JSON or as MongoDB Extended JSON v2, relaxed or canonical (MongoDB specification
-//! `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep
-//! their digits.
+//! Parses JSON objects: plain JSON, and MongoDB Extended JSON v2, relaxed or canonical (MongoDB specification
+//! `source/extended-json`). Each value becomes the text that a CSV cell would contain. Numbers keep their digits, for
+//! example `1.50`.
 
 mod value;
 mod walk;
@@ -29,7 +29,7 @@ const KEYS_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct Json {
     columns: Columns,
-    /// For each key that has occurred, the cells that get its value.
+    /// For each key that is remembered, the indices of the cells that get its value.
     known: HashMap<String, Vec<usize>>,
     slots: Slots,
     /// True if each row is a line. If false, a row can have several lines.
@@ -71,7 +71,8 @@ impl Slots {
         slots
     }
 
-    /// Returns the name of a column if no text can be right for all fields that read the column.
+    /// Returns the name of the first column whose fields need different notations, so that no text can be right for all
+    /// of them. Returns `None` if there is no such column.
     pub(super) fn contradictory(&self) -> Option<&str> {
         let slot = self.spellings.iter().position(|spelling| spelling.is_contradictory)?;
         Some(&self.names[slot])
@@ -84,12 +85,12 @@ impl Json {
         Self { columns, known: HashMap::new(), slots, is_line: true }
     }
 
-    /// Sets that a row need not be a line. Messages then say "object" and "byte".
+    /// Allows a row to have several lines. Messages then say "object" instead of "line", and "byte" instead of
+    /// "column".
     pub(super) fn of_documents(self) -> Self {
         Self { is_line: false, ..self }
     }
 
-    /// Returns the number of cells.
     pub(super) fn width(&self) -> usize {
         self.slots.spellings.len()
     }
@@ -104,7 +105,8 @@ impl Json {
         &self.slots.names[slot]
     }
 
-    /// Returns the paths of all values seen so far that no column uses, in alphabetical order.
+    /// Returns the remembered paths that no column uses, in alphabetical order. Ignored names such as `_id` are left
+    /// out.
     pub(super) fn unknown(&self) -> Vec<&str> {
         let mut unknown: Vec<&str> =
             self.known.iter().filter(|(_, slots)| slots.is_empty()).map(|(path, _)| path.as_str()).collect();
@@ -125,8 +127,8 @@ impl Json {
                 cells.end_with(0, &(0..row.len()));
                 Err(reject)
             }
-            // The refused value gets a U+FFFD in front. Otherwise the row could be accepted if the reject file is
-            // loaded uncorrected.
+            // The refused value gets a U+FFFD in front. Without this mark, the row could be accepted when the reject
+            // file is loaded, although nobody has corrected it.
             Ok(Some((slot, reject))) => {
                 let marked = [LOST_CHARACTER, cells.get(row, slot)].concat();
                 cells.set_owned(slot, &marked);
@@ -155,7 +157,7 @@ impl Json {
         }
     }
 
-    /// Creates the reject for a row that is not one JSON object. The error is at its byte `byte`, counted from 1.
+    /// Creates the reject for a row that is not one JSON object. `byte` is the wrong byte of the row, counted from 1.
     fn not_an_object(&self, byte: usize) -> Reject {
         let message = if self.is_line {
             format!("the line is not one JSON object: see its column {byte}")
@@ -166,9 +168,12 @@ impl Json {
     }
 
     /// Parses the values of the object `text[start..]` into `cells`. `depth` is the number of objects and arrays around
-    /// these values, including this object. Returns the first value that cannot become a cell: its cell, and the
-    /// reject. On error, returns the byte of `text`, counted from 1, at which the text is not JSON or has too many
-    /// levels.
+    /// these values, including this object. If a value cannot become a cell, the other values are still parsed. Returns
+    /// the cell and the reject of the first such value.
+    ///
+    /// # Errors
+    /// The text is not a JSON object, or has too many levels. The error is the number of the wrong byte of `text`,
+    /// counted from 1.
     pub(super) fn fill(
         &mut self,
         text: &str,
@@ -228,7 +233,7 @@ struct Filling<'f, C> {
     json: &'f mut Json,
     row: &'f str,
     cells: &'f mut C,
-    /// The first value that cannot become a cell, with that cell.
+    /// The cell and the reject of the first value that cannot become a cell.
     refusal: Option<(usize, Reject)>,
 }
 
@@ -288,8 +293,8 @@ impl<'f, C: SetCells> Filling<'f, C> {
     }
 }
 
-/// Returns the paths of the values in the sample's rows, in the order of their first occurrence, at most 10,000. If a
-/// row is not valid JSON, its paths before the error are included.
+/// Returns the paths of the values in the sample's rows, in the order of their first occurrence. At most 10,000 paths
+/// are returned. If a row is not valid JSON, its paths before the error are included.
 pub(super) fn keys(columns: &Columns, format: Format, sample: &[u8]) -> Vec<String> {
     let mut keys = Keys { columns, seen: HashMap::new() };
     for span in format.rows(sample) {

@@ -14,9 +14,10 @@ pub(in crate::parse) struct Spelling {
     /// True if the cell is the JSON text of an array.
     pub(super) is_array: bool,
     /// True if JSON numbers must be written with a decimal comma, false if with a decimal point. `None` if no field of
-    /// the column needs a certain mark.
+    /// the column requires one of the two.
     decimal_comma: Option<bool>,
-    /// The words for true and false that every boolean field of the column accepts, if there is such a field.
+    /// The words for true and false that every boolean field of the column accepts. `None` if the column has no boolean
+    /// field.
     words: Option<Words>,
     /// True if no text can be right for all fields of the column. One field needs a decimal comma and another a decimal
     /// point, or the fields have no common word for true or for false.
@@ -41,8 +42,8 @@ impl Spelling {
     pub(in crate::parse) fn of(field: &Field) -> Self {
         match &field.kind {
             FieldType::Int32(format) | FieldType::Int64(format) => {
-                // The JSON number 1.234 is not an integer. If its mark were the field's thousands separator, it would
-                // be read as 1234.
+                // The JSON number 1.234 is not an integer. If the field's thousands separator is `.`, the text `1.234`
+                // would be read as 1234. Therefore the cell gets the text `1,234`, which is then refused.
                 let decimal_comma = match format.thousands {
                     Some(',') => Some(false),
                     Some('.') => Some(true),
@@ -76,7 +77,8 @@ impl Spelling {
         self.is_contradictory |= has_other_mark || !words_are_shared;
     }
 
-    /// Returns the JSON value `value` in the notation of the column. `text` is the result of [`scalar`] for it.
+    /// Returns the JSON value `value` in the notation of the column. `text` is the text that [`scalar`] returned for
+    /// `value`.
     pub(in crate::parse) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
         let first = |words: &[String]| Text::Owned(words.first().cloned().unwrap_or_default());
         match (value, &self.words) {
@@ -105,7 +107,7 @@ fn is_number(value: &str) -> bool {
     value.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()) || inside.starts_with("\"$number")
 }
 
-/// The text of a value, as its cell contains it.
+/// The text of a cell.
 #[derive(Clone)]
 pub(in crate::parse) enum Text<'t> {
     Borrowed(&'t str),
@@ -121,7 +123,11 @@ impl Text<'_> {
     }
 }
 
-/// Returns the text of a value that is not a plain object or array. `value` must be valid JSON.
+/// Returns the text of a value. `value` must be valid JSON.
+///
+/// # Errors
+/// The value is an array, an object that is not a number or date of Extended JSON, a string with a wrong escape, or a
+/// date outside the years 1 to 9999.
 pub(in crate::parse) fn scalar(value: &str) -> Result<Text<'_>, Reject> {
     match value.as_bytes() {
         [b'"', ..] => string(value),
@@ -151,7 +157,7 @@ fn string(value: &str) -> Result<Text<'_>, Reject> {
     })
 }
 
-/// Returns true if the value is an object with fields of its own.
+/// Returns true if the value is an object, but not a value of Extended JSON.
 pub(in crate::parse) fn is_nested(value: &str) -> bool {
     value.starts_with('{') && !is_extended(value)
 }

@@ -6,8 +6,12 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Calls `see` with each key and value of the object `text`, which begins at byte `base` of its row, until `see`
-/// returns an error. Returns the error of `see`, or the byte of the row, counted from 1, at which the text is not JSON.
+/// Calls `see` with each key and value of the object `text`, until `see` returns an error. `base` is the position of
+/// `text` in its row.
+///
+/// # Errors
+/// If `see` returned an error, returns that error. If the text is not a JSON object, returns the number of the wrong
+/// byte of the row, counted from 1.
 pub(super) fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Result<(), usize> {
     let mut stopped = None;
     let mut json = serde_json::Deserializer::from_str(text);
@@ -15,13 +19,12 @@ pub(super) fn walk<'t>(text: &'t str, base: usize, see: &mut See<'_, 't>) -> Res
     walked.map_err(|error| stopped.unwrap_or_else(|| base + byte_of(text, &error)))
 }
 
-/// Returns the byte of `text`, counted from 1, at which the error is.
+/// Returns the number of the byte of `text` at which the error is, counted from 1.
 pub(in crate::parse) fn byte_of(text: &str, error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     lines.map(str::len).sum::<usize>() + error.column()
 }
 
-/// The function that is called with each key and value of an object.
 pub(super) type See<'s, 't> = dyn FnMut(Cow<'t, str>, &'t RawValue) -> Result<(), usize> + 's;
 
 struct Walk<'w, 's, 't> {
@@ -48,7 +51,7 @@ impl<'t> Visitor<'t> for Walk<'_, '_, 't> {
     }
 }
 
-/// Reads a key. It is borrowed unless it contains escapes.
+/// Reads a key. If the key contains no escapes, it is borrowed from the text.
 struct Key;
 
 impl<'t> DeserializeSeed<'t> for Key {

@@ -1,5 +1,7 @@
-//! Tests with files. Each directory of `tests/data/csv` contains an `input`, and an `expected.txt` with the expected
-//! encoding and dialect, and each row with its line, its offset, and its cells or the reason for its refusal.
+//! Tests with files. Each directory of `tests/data/csv` contains a source, the file `input`, and the expected result,
+//! the file `expected.txt`. The result is the encoding, the dialect and the columns. Then follow the line, the offset
+//! and the cells of each row, with the reason if the row is refused. If the source cannot be read, the result is the
+//! error.
 
 use std::fmt::Write;
 use std::fs;
@@ -8,8 +10,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::read::{Block, ReadOptions, Reader, expand};
 
-/// The name of an environment variable. If it is set, the files with the expected results are overwritten with the
-/// actual results.
+/// The name of an environment variable. If it is set, the test overwrites the expected results with the actual results.
 const WRITE_VARIABLE: &str = "MEDLIFT_WRITE_GOLDEN";
 
 /// Creates a spec with one string field per column. The parser then returns every cell, and the test compares all of
