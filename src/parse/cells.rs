@@ -152,20 +152,20 @@ fn span(range: &Range<usize>, place: Place) -> Span {
 }
 
 impl Cells {
-    /// Returns the range of the item cells of one array of the row. `index` is the number of the array, from 0. Only
-    /// the columns of the spec that are arrays are numbered.
+    /// Returns the range of the cells that belong to the items of one array. `index` is the number of the array, from
+    /// 0. Only the columns of the spec that are arrays are numbered.
     pub fn array(&self, index: usize) -> Range<u32> {
         self.items.arrays[index].clone()
     }
 
-    /// Returns the range of the item cells of the array in item cell `index`. The range is empty if the cell has no
-    /// array.
+    /// Returns the range of the cells that belong to the items of an inner array. `index` is the index of the inner
+    /// array's cell among the cells of all items. The range is empty if this cell is not an array.
     pub fn array_in_item(&self, index: u32) -> Range<u32> {
         self.items.array(index as usize)
     }
 
-    /// Returns the text of item cell `index`, and true if the text is a range of `row`. Returns `None` if the text is
-    /// not valid UTF-8.
+    /// Returns the text of a cell of an item, and true if the text is a range of `row`. `index` is the index of the
+    /// cell among the cells of all items. Returns `None` if the text is not valid UTF-8.
     pub fn item_text<'a>(&'a self, row: &'a str, index: u32) -> Option<(&'a str, bool)> {
         let Span { start, end, place } = self.items.cells[index as usize];
         let range = start as usize..end as usize;
@@ -199,7 +199,7 @@ impl Cells {
         self.items.document_bytes_min = 0;
     }
 
-    /// Adds the range of the item cells of the next column that is an array.
+    /// Adds the next column that is an array. `cells` is the range of the cells that belong to its items.
     pub(super) fn push_array(&mut self, cells: Range<usize>) {
         self.items.arrays.push(cells.start as u32..cells.end as u32);
     }

@@ -13,9 +13,9 @@ pub(crate) const REJECT_COLUMNS: [&str; 5] =
 /// Finds columns of the spec by name. They are the columns of a row, or of the items of a repeating group.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// From the [key](column_key) of a column's name or alias in the source to the indices of the spec's columns.
+    /// Maps the [key](column_key) of a column's name or alias in the source to the indices of the spec's columns.
     by_column: HashMap<String, Vec<usize>>,
-    /// From the key of a column's name in the document to the indices. Used for a name that is not in `by_column`.
+    /// Maps the key of a column's name in the document to the indices. Used for a name that is not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,
     /// Indices of the columns whose name or alias is exactly `_id`.
     with_id: Vec<usize>,

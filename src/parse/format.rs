@@ -79,7 +79,7 @@ impl Format {
         matches!(self, Self::Csv(_))
     }
 
-    /// Divides a complete text into rows. If the format has a header, it is left out.
+    /// Divides a complete text into rows. If the format has a header, the header is left out.
     pub fn rows(self, text: &[u8]) -> impl Iterator<Item = RowSpan> + use<'_> {
         records(text, self.framing()).skip(usize::from(self.has_header()))
     }
@@ -118,9 +118,9 @@ impl Format {
 
 /// Decides between `Json` and `Ndjson` for a source that does not begin with `[`.
 ///
-/// - If the first object has several lines, returns `Json`.
-/// - If another object follows on the line of the first object, returns `Json`.
-/// - If the first object is damaged, or if other text follows it, `json_by_next_line` decides.
+/// - If the first object is damaged, `json_by_next_line` decides.
+/// - If the first object has several lines, or if another object follows on its line, returns `Json`.
+/// - If text that is not an object follows, `json_by_next_line` decides.
 /// - Otherwise returns `Ndjson`.
 fn json_by_first_object(sample: &[u8]) -> Format {
     let text = sample.trim_ascii_start();

@@ -102,7 +102,7 @@ impl Arrays {
         }
     }
 
-    /// Returns the keys in the items parsed so far that no field uses, for example `identifier[].use`.
+    /// Returns the unused keys in the items parsed so far, for example `identifier[].use`.
     pub(super) fn unknown_keys(&self) -> Vec<String> {
         let mut unknown = Vec::new();
         for RowArray { array, .. } in &self.arrays {

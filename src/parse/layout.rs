@@ -41,8 +41,8 @@ pub struct Layout {
 pub struct RowRules {
     /// True if cells may contain lines that look like rows, because the user allows it.
     pub multiline_cells: bool,
-    /// True if each row of the sample has one more cell than the header, and this cell is blank, for example because
-    /// each row ends with a delimiter. Such a cell is then ignored. Rows that cannot be split are not considered.
+    /// True if each row of the sample has one more cell than the header, and this cell is blank. An example is a source
+    /// in which each row ends with a delimiter. The blank cell is then ignored. Rows that cannot be split do not count.
     pub extra_cell: bool,
     /// True if the header ends with a delimiter, and each row of the sample has one cell fewer than the header. The
     /// last name of the header, which is empty, was then removed.
@@ -159,8 +159,8 @@ impl Layout {
         })
     }
 
-    /// Reads the rows of the sample. Determines the date formats that the options do not give. Adds to `unknown` the
-    /// keys in the items of arrays that no field uses.
+    /// Reads the rows of the sample. Determines the date formats that the options do not give. Adds the unused keys in
+    /// the items of arrays to `unknown`.
     fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
         let is_in_array = |field: usize| self.array_of_field[field].is_some();
@@ -236,8 +236,7 @@ impl Layout {
         REJECT_COLUMNS.iter().all(|name| self.header.iter().any(|column| column == name))
     }
 
-    /// Calls `see` for each row of the sample that can be parsed. Returns the keys that no field uses in the items of
-    /// arrays.
+    /// Calls `see` for each row of the sample that can be parsed. Returns the unused keys in the items of arrays.
     fn each_row(&self, spec: &Spec, sample: &[u8], mut see: impl FnMut(&[u8], &Cells, &Arrays)) -> Vec<String> {
         let mut parser = Parser::new(self, spec);
         let mut cells = Cells::default();

@@ -8,8 +8,8 @@ use crate::read::{Ending, RowSpan};
 use crate::reject::{Reason, Reject};
 use crate::spec::Spec;
 
-/// U+FFFD in UTF-8. In a reject file it replaces bytes that could not be decoded. It also precedes a value of a JSON
-/// row that could not become a cell, for example an object in the column of a string.
+/// U+FFFD in UTF-8. In a reject file it replaces bytes that could not be decoded. It also precedes a JSON value that
+/// could not become a cell, for example an object in the column of a string.
 pub(super) const LOST_CHARACTER: &[u8] = "\u{fffd}".as_bytes();
 
 /// Splits the rows of a source into cells. Each row is read alone: earlier rows do not change the result.
@@ -96,8 +96,8 @@ impl Parser {
     }
 }
 
-/// Refuses a row that is too long. Refuses the last row of a JSON source that ends inside an object or an array. The
-/// parser of CSV refuses open quotes.
+/// Refuses a row that is too long. Refuses the last row of a JSON source that ends inside an object or an array.
+/// Accepts open quotes, because the parser of CSV refuses them itself.
 ///
 /// The message for a row that is too long ends with `cause_of_length`: a semicolon and a possible cause, or nothing.
 pub(super) fn check_ending(ending: Ending, cause_of_length: &str) -> Result<(), Reject> {

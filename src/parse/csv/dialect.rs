@@ -19,7 +19,7 @@ fn is_reject_file(sample: &[u8]) -> bool {
     after.is_some_and(|rest| rest.starts_with(second))
 }
 
-/// Determines the dialect of delimited text. `sample` is the beginning of the text. A character that the options give
+/// Determines the dialect of delimited text. `sample` is the beginning of the text. If the options give a character, it
 /// is not detected.
 ///
 /// The delimiter must occur in the header outside quotes.

@@ -57,7 +57,7 @@ impl Csv {
         }
     }
 
-    /// Returns the end of the message for a row that is too long. If quotes are ordinary characters, it is empty,
+    /// Returns the end of the message for a row that is too long. If quotes are ordinary characters, this end is empty,
     /// because the cause of the length is unknown.
     const fn cause_of_length(&self) -> &'static str {
         match self.lines.dialect.quote {

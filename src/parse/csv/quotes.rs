@@ -44,12 +44,17 @@ struct Reading {
 /// 1. The header has at least two cells, and the same number in both readings.
 /// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Rows in which a cell looks like
 ///    complete rows are not examined for this.
-/// 3. Read as ordinary characters, quotes give fewer bad lines, and at most one bad line per 100 rows.
+/// 3. Read as ordinary characters, quotes give fewer bad lines, and at most one bad line per 100 rows. A bad line
+///    belongs to a row with a wrong number of cells, or to a row that cannot be split.
 /// 4. Of the cells that contain quotes, at most half begin and end with a quote.
 ///
 /// # Errors
-/// The meaning of quotes is not clear. Conditions 1 and 2 are true, and a quoted cell looks like complete rows. Read as
-/// ordinary characters, quotes do not give more bad lines. If `multiline_cells` is true, this error does not occur.
+/// The meaning of quotes is not clear. This error occurs if all of these are true:
+///
+/// - Conditions 1 and 2 are true.
+/// - A quoted cell looks like complete rows.
+/// - Read as ordinary characters, quotes do not give more bad lines.
+/// - `multiline_cells` is false.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));

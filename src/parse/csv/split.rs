@@ -102,8 +102,8 @@ fn split_plain(row: &[u8], delimiter: u8, cells: &mut Cells) {
     cells.push_borrowed(start..row.len());
 }
 
-/// Returns one bit per byte of `group`. The lowest bit is that of the first byte. A bit is 1 if the byte is the
-/// delimiter, which `pattern` contains eight times.
+/// Returns one bit per byte of `group`. The lowest bit belongs to the first byte. A bit is 1 if its byte is the
+/// delimiter. `pattern` contains the delimiter eight times.
 fn places(group: &[u8; GROUP_BYTES], pattern: u64) -> u64 {
     let words = group.as_chunks().0.iter().rev();
     words.fold(0, |found, word| found << 8 | high_bits(zero_bytes(u64::from_le_bytes(*word) ^ pattern)))
@@ -115,8 +115,8 @@ fn zero_bytes(word: u64) -> u64 {
     !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS)
 }
 
-/// Collects the highest bits of the eight bytes into one byte. All other bits of `word` must be 0. The multiplication
-/// moves bit 8n + 7 to position 56 + n.
+/// Collects the highest bits of the eight bytes into one byte. All other bits of `word` must be 0. The first shift
+/// moves bit 8n + 7 to position 8n. The multiplication moves it to position 56 + n, and the last shift to position n.
 fn high_bits(word: u64) -> u64 {
     (word >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }

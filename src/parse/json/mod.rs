@@ -36,8 +36,8 @@ pub(super) struct Json {
     is_line: bool,
 }
 
-/// The cells of an object: one for each column. Fields of different documents share a cell if they name the same
-/// column, as `Blood Type` and `blood_type` do.
+/// The cells of an object: one for each column. Fields of different kinds of documents share a cell if they name the
+/// same column, as `Blood Type` and `blood_type` do.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
     /// For each column of the spec, the index of its cell.
@@ -238,7 +238,8 @@ struct Filling<'f, C> {
 }
 
 impl<'f, C: SetCells> Filling<'f, C> {
-    /// Processes the value at `path`. `depth` is the number of objects and arrays around it.
+    /// Sets the cells that get the value at `path`. If no cell gets it and it is an object, continues with the values
+    /// inside. `depth` is the number of objects and arrays around the value.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let slots = self.json.slots_of(path).len();
         if slots == 0 {

@@ -1,7 +1,6 @@
-//! Tests with files. Each directory of `tests/data/csv` contains a source, the file `input`, and the expected result,
-//! the file `expected.txt`. The result is the encoding, the dialect and the columns. Then follow the line, the offset
-//! and the cells of each row, with the reason if the row is refused. If the source cannot be read, the result is the
-//! error.
+//! Tests with files. Each directory of `tests/data/csv` contains a source (`input`) and the expected result
+//! (`expected.txt`). The result has the encoding, the dialect and the columns. For each row it has the line, the
+//! offset, the cells, and the reason if the row is refused. If the source cannot be read, the result is the error.
 
 use std::fmt::Write;
 use std::fs;
