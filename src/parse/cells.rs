@@ -20,7 +20,7 @@ pub(super) struct Items {
     /// For each column that is an array, the range of its items in `cells`.
     arrays: Vec<Range<u32>>,
     cells: Vec<Span>,
-    /// The texts that differ from the array's text, for example strings with escapes.
+    /// The texts that are not part of the array's text, for example strings whose escapes were replaced.
     text: Vec<u8>,
     /// Lower bound of the size of the document whose arrays are being parsed, in bytes. It is computed from the items
     /// parsed so far.
@@ -256,7 +256,7 @@ impl ItemsOf<'_> {
         self.items.cells[index] = span(cells, Place::Array);
     }
 
-    /// Returns the range of a cell's text in the array's text. Returns `None` if the cell's text differs from it.
+    /// Returns the range of a cell's text in the array's text. Returns `None` if the cell's text is stored elsewhere.
     pub(super) fn range_of(&self, index: usize) -> Option<Range<usize>> {
         let Span { start, end, place } = self.items.cells[index];
         (place == self.place).then(|| start as usize - self.start..end as usize - self.start)

@@ -25,11 +25,11 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// The delimiter must occur in the header outside quotes.
 ///
 /// - If no delimiter occurs there, the source has one column.
-/// - If one delimiter occurs there, it is chosen. It is an error if it divides no row and another delimiter divides all
-///   rows.
+/// - If one delimiter occurs there, it is chosen. If it divides no row and another delimiter divides all rows, the
+///   result is an error.
 /// - If several occur there, the first rows are split with each of them. A row fits a delimiter if it has as many cells
-///   as the header. The delimiter with the largest share of fitting rows is chosen. It is an error if the share of
-///   another delimiter is more than half as large.
+///   as the header. The delimiter with the largest share of fitting rows is chosen. If the share of another delimiter
+///   is more than half as large, the result is an error.
 ///
 /// Then `quotes::decide` finds out whether quotes enclose cells.
 ///

@@ -49,7 +49,7 @@ struct Reading {
 /// 4. Of the cells that contain quotes, at most half begin and end with a quote.
 ///
 /// # Errors
-/// The meaning of quotes is not clear. This error occurs if all of these are true:
+/// The meaning of quotes is not clear. This error occurs if all of these are true, whatever conditions 3 and 4 say:
 ///
 /// - Conditions 1 and 2 are true.
 /// - A quoted cell looks like complete rows.
