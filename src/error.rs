@@ -31,10 +31,10 @@ pub enum Error {
     /// The server cannot be used, for example because a setting is wrong or the connection fails.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The deployment cannot be set up or used.
+    /// The users, an index or the validator of the database cannot be set up or used.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
-    /// Documents cannot be written to the collection.
+    /// Documents cannot be written to the collection, or the writer's temporary file cannot be used.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The ledger cannot be read or written.
@@ -64,7 +64,7 @@ pub enum Error {
          alive; nothing is lost, and the other process continues the load"
     )]
     TakenOver,
-    /// The collection's documents were made with other identity fields or with another key.
+    /// The `_id`s in the collection were made from other identity fields or with another key than this command uses.
     #[error(
         "the _id of the documents in {collection} was made with {stored}; this command would give every record a different _id; \
          use the spec and the MEDLIFT_IDENTITY_KEY of the earlier loads, name another collection, or load with --drop"
@@ -72,7 +72,7 @@ pub enum Error {
     OtherIdentity {
         /// Database and collection, as `database.collection`.
         collection: String,
-        /// How the stored identity differs from the wanted one.
+        /// How the identity fields or the key differ, in words for the message.
         stored: String,
     },
     /// A reject file cannot be used, for example because it contains rows of another load.
@@ -86,9 +86,9 @@ pub enum Error {
     /// A file or standard output cannot be written.
     #[error("cannot write {path}: {error}{hint}")]
     Output {
-        /// The file.
+        /// The file, or `standard output`.
         path: String,
-        /// What to do, after a semicolon; empty if the cause is enough.
+        /// Advice for the user, with a semicolon before it. Empty if there is no advice.
         hint: &'static str,
         /// The error of the operating system.
         error: std::io::Error,
@@ -102,19 +102,19 @@ pub enum Error {
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
-        /// How many rows were rejected, and how many were allowed.
+        /// How many rows were rejected, and how many were read.
         problem: String,
         /// The paths of the reject files, and what to do.
         hint: String,
     },
-    /// A load that stopped before all rows were committed.
+    /// A load that was registered in the ledger did not end successfully.
     #[error("{cause}; {settled} rows are committed, with {written} documents written and durable; {afterwards}")]
     Unfinished {
         /// The cause.
         cause: Box<Error>,
-        /// Number of documents that were written before the stop.
+        /// Number of documents that the load wrote for the committed rows.
         written: u64,
-        /// Number of rows that were committed before the stop.
+        /// Number of committed rows. Their documents are durable, and the ledger has their counts.
         settled: u64,
         /// How the next load continues.
         afterwards: &'static str,
@@ -170,10 +170,11 @@ impl Error {
     }
 
     /// Returns the exit code:
-    /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s have another identity.
+    /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
+    ///   fields or with another key.
     /// - 3 if the server cannot be reached or refuses the sign-in.
     /// - 6 if another process loads the same sources or fills the same collection.
-    /// - 1 for all other errors, also if the connection fails during a verification or an export.
+    /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,

@@ -41,8 +41,8 @@ pub fn open_unchanged(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)
 }
 
-/// Sets the mode of an open regular file to 0600. The mode is set through the open file, not through its path: after
-/// the opening, somebody could have put another file at the path.
+/// Sets the mode of an open regular file to 0600. The mode is set through the open file, not through its path. Reason:
+/// another process may have put a different file at the path since the file was opened.
 pub fn make_private(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     if found.is_file() && found.mode() & 0o7777 != PRIVATE_MODE {
@@ -51,8 +51,8 @@ pub fn make_private(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns advice for an error that is caused by a limit for open files or for the size of a file, with a semicolon
-/// before it. Returns an empty text for other errors.
+/// Returns advice for an error that a limit of the system caused: the limit for open files or for the size of a file.
+/// The advice begins with a semicolon. Returns an empty text for other errors.
 pub fn limit_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::FileTooLarge => "; the limit for the size of a file is too low: raise it with ulimit -f",
@@ -61,14 +61,14 @@ pub fn limit_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Returns true for the two error codes of too many open files: 24 (EMFILE) in this process, 23 (ENFILE) in the whole
-/// system.
+/// Returns true for the error codes 24 (EMFILE, too many open files in this process) and 23 (ENFILE, too many in the
+/// whole system).
 fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(24 | 23))
 }
 
-/// The result of a command is written here: standard output, a pipe, a device, or a file. A file appears only when it
-/// is complete.
+/// The destination of a command's result: standard output, a pipe, a device, or a file. A file appears at its path only
+/// when it is complete.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -78,7 +78,7 @@ pub struct Output {
 #[derive(Debug)]
 enum Sink {
     Stdout(Stdout),
-    /// A pipe, a terminal or a device such as `/dev/null`, which is written to directly.
+    /// A pipe, a device such as `/dev/null`, or an open file such as `/dev/fd/3`. It is written to directly.
     InPlace(File),
     /// A file that has no name yet. The system deletes it if the process ends before the file gets a name.
     Unnamed(File),
@@ -92,8 +92,8 @@ impl Output {
         Self { path: PathBuf::from("-"), sink: Sink::Stdout(io::stdout()) }
     }
 
-    /// Creates an output that appears at `path` with this mode when it is finished. Until then an existing file there
-    /// is unchanged. A device or a pipe is written to directly.
+    /// Creates an output for `path`. [`finish`](Self::finish) puts the file at the path with this mode. Until then, an
+    /// existing file at the path is unchanged. A device or a pipe is written to directly.
     ///
     /// # Errors
     /// The file cannot be created, or the device or pipe cannot be opened.
@@ -115,13 +115,13 @@ impl Output {
         Ok(Self { path, sink })
     }
 
-    /// Returns the path of the output, or `-` for standard output.
+    /// Returns the path of the output. The path of [`Output::stdout`] is `-`.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes the complete file to disk and gives it its final name. For standard output, a device or a pipe, only
-    /// flushes the output.
+    /// Writes the complete file to disk and gives it its final name. Standard output, a device or a pipe is only
+    /// flushed.
     ///
     /// # Errors
     /// The output cannot be written, or the file cannot be named. A file that existed at the path is then unchanged.
@@ -162,8 +162,8 @@ impl Write for Output {
     }
 }
 
-/// Gives an unnamed file its name. If a file with this name exists, a link cannot replace it. The unnamed file then
-/// gets a temporary name first, and is renamed over the existing file.
+/// Gives an unnamed file its name. The system call for this cannot replace a file that already has the name. In this
+/// case the unnamed file first gets a temporary name, and is then renamed over the existing file.
 fn name(file: &File, path: &Path) -> io::Result<()> {
     match unnamed::link(file, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -191,7 +191,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Creates and names files that have no name at first. Most file systems of Linux support them.
+/// Creates files without a name, and names them later. Most file systems of Linux support such files.
 #[cfg(target_os = "linux")]
 mod unnamed {
     use std::fs::File;
@@ -201,7 +201,7 @@ mod unnamed {
 
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
-    /// The directory in which Linux lists this process's open files. It is missing if `/proc` is not mounted.
+    /// The directory in which Linux lists this process's open files. The directory is missing if `/proc` is not mounted.
     const OPEN_FILES: &str = "/proc/self/fd";
 
     pub(super) fn create(directory: &Path, mode: u32) -> io::Result<File> {

@@ -4,9 +4,11 @@
 /// Says why one row was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
-    /// The field whose cell caused the refusal, as an index into the spec's fields. In a [`RejectedRow`], it is an
-    /// index into the fields of all kinds of documents, one kind after another. `None` if the row as a whole is wrong,
-    /// for example if it has too few cells.
+    /// Index of the field whose cell caused the refusal. `None` if the row as a whole is wrong, for example if it has
+    /// too few cells.
+    ///
+    /// A spec can describe several kinds of documents per row. In a [`RejectedRow`], the index counts the fields of all
+    /// kinds, one kind after another.
     pub field: Option<usize>,
     /// The kind of error, with a stable name.
     pub reason: Reason,
@@ -53,9 +55,10 @@ macro_rules! reasons {
 reasons! {
     /// The row is longer than the limit.
     RowTooLong = "row_too_long",
-    /// The source ends inside a quoted cell.
+    /// The quote that opens a cell is never closed.
     UnterminatedQuote = "unterminated_quote",
-    /// The row contains bytes that the source's encoding does not allow.
+    /// The row contains bytes that are not valid in the source's encoding. In a reject file, the row still contains
+    /// U+FFFD in place of such bytes.
     Undecodable = "undecodable",
     /// Text follows a closing quote before the next delimiter, as in `"a"b,c`.
     StrayQuote = "stray_quote",
@@ -67,7 +70,7 @@ reasons! {
     SwallowedRows = "swallowed_rows",
     /// The row is a copy of the header.
     RepeatedHeader = "repeated_header",
-    /// The row is not one JSON object, or a JSON value has the wrong type for its field.
+    /// The row is not one JSON object, or gives a field twice, or has a value whose JSON type is wrong for its field.
     NotJson = "not_json",
     /// A required field has no value.
     Missing = "missing",
@@ -79,7 +82,7 @@ reasons! {
     NumberTooLarge = "number_too_large",
     /// The text is neither true nor false.
     NotABoolean = "not_a_boolean",
-    /// The text is not a date in the column's format.
+    /// The text is not a date in the column's format, or the year is not 1 to 9999.
     NotADate = "not_a_date",
     /// The value is not in the field's list of allowed values.
     NotAllowed = "not_allowed",
@@ -89,8 +92,8 @@ reasons! {
     WrongLength = "wrong_length",
     /// The text does not match the field's pattern.
     PatternMismatch = "pattern_mismatch",
-    /// The text contains a NUL or another control character. Such characters can cause errors in programs that read the
-    /// document.
+    /// The text contains a NUL or another control character, except tabs and line ends. Such characters can cause errors
+    /// in programs that read the document.
     ControlCharacter = "control_character",
     /// The text has no stable form: each time the cleaning rules are applied, they change it again.
     UnstableText = "unstable_text",
@@ -98,11 +101,11 @@ reasons! {
     Implausible = "implausible",
     /// The document would be larger than 16 MiB, which is MongoDB's limit.
     DocumentTooLarge = "document_too_large",
-    /// A different record has the same identity, and the spec says that the later record is rejected.
+    /// An earlier record has the same identity but other content, and the spec says to reject the later record.
     Conflict = "conflict",
     /// The server's validator refused the document.
     FailedValidation = "failed_validation",
-    /// The server refused the document for another reason.
+    /// The server refused the document for another reason, or refused another record that was sent in its place.
     RefusedByServer = "refused_by_server",
 }
 

@@ -3,7 +3,7 @@
 //! deletes it when the process ends.
 //!
 //! A [`SpilledEntry`] represents one record of the source. It contains hashes and positions, never a value of a record.
-//! This module knows nothing about servers or specs, or what the entries are compared with.
+//! This module knows nothing about servers, specs, or the documents that the entries are later compared with.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -31,16 +31,16 @@ const READ_ENTRIES_MAX: usize = 4096;
 pub struct SpilledEntry {
     /// The record's `_id`.
     pub id: Id,
-    /// Index of the record's source, in the order in which sources are read. `verify/excused.rs` uses the field for
-    /// another number, because its entries need no source.
+    /// Index of the record's source, in the order in which sources are read. The entries of `verify/excused.rs` need no
+    /// source, so the field contains the reason of the exception instead, and `row` is 0.
     pub source: u32,
     /// The record's row number in the source, from 1.
     pub row: u64,
-    /// The digest of the record's body.
+    /// Hash of the record's fields, without `_id`.
     pub digest: Digest,
 }
 
-/// The error if a temporary file cannot be created, written or read.
+/// The temporary file cannot be created, written or read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} the temporary file for sorting the source's records, in {directory}: {cause}; {remedy}")]
 pub struct SpillError {
@@ -80,8 +80,8 @@ impl Sorter {
         Self { entries: Vec::new(), entries_max, file: None, runs: Vec::new() }
     }
 
-    /// Adds an entry. If the memory is full, its entries are first sorted and written to disk. With the default size of
-    /// the memory, this takes about 100 ms.
+    /// Adds an entry. If the memory is full, its entries are first sorted and written to disk. This takes about 100 ms
+    /// if the memory has the default size.
     pub fn push(&mut self, entry: SpilledEntry) -> Result<(), SpillError> {
         if self.entries.len() == self.entries_max {
             self.spill()?;
@@ -187,7 +187,7 @@ impl Sorted {
         self.0.memory.len() as u64 + self.0.disk.iter().sum::<u64>()
     }
 
-    /// Returns the entries with `from <= _id` and, if `to` is given, `_id < to`, in order.
+    /// Returns the entries with `from <= _id < to` in `_id` order. `None` for `to` means all entries from `from` on.
     pub fn range(&self, from: Id, to: Option<Id>) -> Result<Merge, SpillError> {
         let runs = &self.0;
         let below = |bound: Id| runs.memory.partition_point(|entry| entry.id < bound);
@@ -339,7 +339,7 @@ mod tests {
         let mut mixed = expected;
         mixed.reverse();
         assert_eq!(collect(&sorted(&mixed, 0), Id([0; 16]), None), expected);
-        // The same is true for two runs on disk. A thousand more entries fill the memory, so that the first run is
+        // Two runs on disk give the same order. The thousand further entries fill the memory, so that a first run is
         // written.
         let further = (0..1_000).map(|row| entry(9, 0, row, 0));
         let cut: Vec<SpilledEntry> =

@@ -1,5 +1,5 @@
-//! Exports a collection to a file. The file is CSV with the columns of the spec's sources, or NDJSON. If the documents
-//! fit the spec, loading the file with the same spec makes the same documents again.
+//! Exports a collection to a file: CSV with the columns that the spec names, or NDJSON. If the documents fit the spec,
+//! loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
@@ -16,7 +16,7 @@ use crate::parse::DateFormat;
 use crate::spec::Spec;
 use crate::verify::{Range, Scan, ScanError};
 
-/// Largest number of documents that the message names if documents do not fit the spec.
+/// If documents do not fit the spec, the message shows at most this number of them as examples.
 const EXAMPLES_MAX: usize = 5;
 
 /// Settings of an export.
@@ -28,12 +28,12 @@ pub struct ExportOptions {
     pub dates: Vec<Option<DateFormat>>,
     /// Largest number of documents to write. `None` means all.
     pub limit: Option<u64>,
-    /// True if documents that do not fit the spec are left out. If false, they are an error in CSV, and are written
-    /// unchanged in NDJSON.
+    /// True if documents that do not fit the spec are left out. If false, such a document is an error in CSV, and is
+    /// written unchanged to NDJSON.
     pub skip_foreign: bool,
 }
 
-/// A format of the exported file. A load can read all of them.
+/// A format of the exported file. A load can read each of these formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
     /// Delimited text (RFC 4180) with the spec's columns as header. Lines end with `\n`, as in the files of
@@ -42,8 +42,8 @@ pub enum ExportFormat {
         /// Comma, semicolon, tab or `|`.
         delimiter: u8,
     },
-    /// One document per line in relaxed Extended JSON, with the same nested documents. If a document fits the spec, its
-    /// `_id` and lineage are left out, because a load makes them again.
+    /// One document per line in relaxed Extended JSON. If a document fits the spec, its `_id` and its lineage (the field
+    /// with the load and the row) are left out, because a load makes them again.
     Ndjson,
 }
 
@@ -52,19 +52,18 @@ pub enum ExportFormat {
 pub struct Exported {
     /// Number of documents in the file.
     pub written: u64,
-    /// Documents that do not fit the spec. In NDJSON, if they are not left out, they are part of `written`, and their
-    /// lines include the `_id`.
+    /// Documents that do not fit the spec. If they are written to NDJSON, `written` also counts them, and their lines
+    /// include the `_id`.
     pub foreign: Foreign,
 }
 
-/// Documents that do not fit the spec: loading them from the file would give other documents or rejects.
+/// Documents that do not fit the spec. If a load read them from the file, it would make other documents or rejects.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Foreign {
     /// Number of these documents.
     pub count: u64,
-    /// The first of these documents, at most five. Each text has the document's `_id`, the field and the problem. An
-    /// `_id` that is not a UUID is not shown, because it can be a patient's number. No text contains a value of a
-    /// field.
+    /// Descriptions of the first five of these documents. Each contains the document's `_id`, the field and the problem,
+    /// but no value of a field. An `_id` that is not a UUID is not shown, because it can be a patient's number.
     pub examples: Vec<String>,
 }
 
@@ -82,8 +81,8 @@ pub enum ExportError {
         /// The error of the operating system.
         cause: io::Error,
     },
-    /// Some documents that do not fit the spec cannot be written. A CSV has only the fields of the spec, so it cannot
-    /// contain any of them. NDJSON cannot contain documents that are not valid BSON.
+    /// Documents that do not fit the spec cannot be written. A CSV cannot contain any of them, because it has only the
+    /// fields of the spec. In NDJSON, only documents that are not valid BSON cause this error.
     #[error(
         "cannot export: {} documents of the collection do not fit the spec; leave them out with --skip-foreign, export \
          as NDJSON, or give the spec with which they were loaded; the first: {}", .0.count, .0.examples.join("; ")

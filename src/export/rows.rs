@@ -19,7 +19,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Starts with the header if the format has one.
+    /// Creates the lines of an empty file: the header for CSV, nothing for NDJSON.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
         if let ExportFormat::Csv { delimiter } = options.format {
@@ -41,12 +41,13 @@ impl<'a> Rows<'a> {
         self.ready.clear();
     }
 
-    /// Returns the counts. If a document could not be written and the option `skip_foreign` is false, returns an error.
+    /// Returns the counts. Returns an error if a document could not be written and the option `skip_foreign` is false.
     pub(super) fn finish(self) -> Result<Exported, Foreign> {
         if self.refused > 0 { Err(self.exported.foreign) } else { Ok(self.exported) }
     }
 
-    /// Adds the line of a document, unless the limit has been reached.
+    /// Adds the line of a document. A document that cannot be written is only counted. Does nothing if the limit has
+    /// been reached.
     pub(super) fn push(&mut self, document: &[u8]) {
         if self.is_full() {
             return;
@@ -89,7 +90,7 @@ impl<'a> Rows<'a> {
         let foreign = &mut self.exported.foreign;
         foreign.count += 1;
         if foreign.examples.len() < EXAMPLES_MAX {
-            // The `_id` of another program may be a person's name or number, so it is not shown.
+            // An `_id` that another program made may be a person's name or number, so it is not shown.
             let id =
                 Stored::parse(document).map_or("an _id of another program".to_owned(), |stored| stored.id.to_string());
             let field = if misfit.field.is_empty() { String::new() } else { format!("{}: ", misfit.field) };
@@ -98,9 +99,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Writes the names of the columns. Some names could mislead the detection of format and delimiter when the file is
-/// loaded. Two groups of names are therefore quoted: names that contain one of the detectable delimiters, and a first
-/// name such as `{a}` (like JSON) or `ORC` (like an ORC file).
+/// Writes the names of the columns. Some names are quoted, because otherwise a load could detect a wrong delimiter or
+/// format. Names with a comma, semicolon, tab or `|` look as if they contained a delimiter. A first name such as `{a}`
+/// looks like JSON, and `ORC` like an ORC file.
 fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
     let names = columns.iter().enumerate().map(|(position, column)| {
         let name = column.column;
@@ -110,16 +111,18 @@ fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
     write_line(names, delimiter, out);
 }
 
-/// Returns true if a file that begins with `name` is recognised as text. That is certain if the name begins with a
-/// letter and its first three characters are not all capitals.
+/// Returns false if the name could be mistaken for the beginning of another format, for example `{` or `ORC`. A name is
+/// safe if it begins with a letter and its first three characters are not all ASCII capitals.
 fn begins_like_text(name: &str) -> bool {
     let begins_with_letter = name.starts_with(char::is_alphabetic);
     begins_with_letter && name.chars().take(3).any(|c| !c.is_ascii_uppercase())
 }
 
-/// Writes one line of a CSV. If all cells are empty, the first is quoted, because blank rows are skipped when the file
-/// is loaded. If there is only one column, each cell with a detectable delimiter is quoted, because the header contains
-/// no delimiter that shows which one the file has.
+/// Writes one line of a CSV.
+///
+/// If all cells are empty, the first is quoted, because a load skips blank rows. In a file with one column, a cell such
+/// as `a;b` is quoted, because a load could take its `;` for the delimiter. The header of such a file does not show the
+/// delimiter.
 fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
     let is_empty = cells.iter().all(String::is_empty);
     let cells = cells.iter().enumerate().map(|(position, cell)| {
