@@ -57,8 +57,8 @@ reasons! {
     RowTooLong = "row_too_long",
     /// The quote that opens a cell is never closed.
     UnterminatedQuote = "unterminated_quote",
-    /// The row contains bytes that are not valid in the source's encoding. In a reject file, the row still contains
-    /// U+FFFD in place of such bytes.
+    /// The row contains bytes that are not valid in the source's encoding. Or the row is from a reject file, and still
+    /// contains the U+FFFD that was written in place of such bytes.
     Undecodable = "undecodable",
     /// Text follows a closing quote before the next delimiter, as in `"a"b,c`.
     StrayQuote = "stray_quote",

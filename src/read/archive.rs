@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::ReadError;
 
 const INPUT_BYTES: usize = 256 * 1024;
-/// Number of bytes that are read to recognise the compression. They are enough to contain the window size of the first
-/// zstd frame, even if a short skippable frame comes before it.
+/// Number of bytes that are read to recognise the compression. In a zstd source, they also contain the window size of
+/// the first data frame, even if a short skippable frame is before that frame.
 const HEAD_BYTES: usize = 64;
-/// Largest zstd window that is accepted, as a power of two: 2^29 bytes are 512 MiB. Decompression needs as much memory
-/// as the window is large. The zstd program itself accepts 128 MiB, unless an option raises its limit.
+/// Largest zstd window that is accepted, as a power of two: 2^29 bytes are 512 MiB. Decompression needs a buffer of this
+/// size. The default limit of the zstd program itself is 128 MiB.
 const WINDOW_LOG_MAX: u32 = 29;
 /// Part of libzstd's error message for a window that is too large.
 const WINDOW_ERROR: &str = "too much memory";
@@ -21,7 +21,8 @@ const WINDOW_ERROR: &str = "too much memory";
 pub(super) struct Plain {
     name: String,
     archive: Option<&'static str>,
-    /// The window size of the first zstd frame, in bytes. `None` if the source is not zstd, or if the size is unknown.
+    /// The window size of the first zstd data frame, in bytes. `None` if the source is not zstd, or if the size is
+    /// unknown.
     window_bytes: Option<u64>,
     bytes: Box<dyn Read + Send>,
     consumed_bytes: Arc<AtomicU64>,
@@ -97,12 +98,12 @@ impl Plain {
             Some(archive) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Truncated { name, archive },
             Some("zstd") if error.raw_os_error().is_none() && error.to_string().contains(WINDOW_ERROR) => {
                 let window_bytes_max = 1 << WINDOW_LOG_MAX;
-                // The header that was read is that of the first frame. If its window is small enough, a later frame has
-                // the large window, whose size is unknown.
+                // Only the header of the first data frame was read. If that frame's window is small enough, a later
+                // frame has the large window. The size of that window is unknown.
                 let window_bytes = self.window_bytes.filter(|&bytes| bytes > window_bytes_max);
                 ReadError::Window { name, window_bytes, window_bytes_max }
             }
-            // An error without a code of the operating system comes from the decompressor.
+            // The error has no code of the operating system, so the decompressor returned it.
             Some(archive) if error.raw_os_error().is_none() => ReadError::Corrupt { name, archive, offset },
             _ => ReadError::from_io(&name, offset, error),
         }
@@ -133,8 +134,8 @@ fn window_of(mut head: &[u8]) -> Option<u64> {
         let base = 1_u64 << (10 + exponent);
         return Some(base + base / 8 * u64::from(mantissa));
     }
-    // The header of a single-segment frame gives the size of the content instead of a window size. The window is then
-    // as large as the content.
+    // The header of a single-segment frame has the size of the content and no window size. The window of such a frame
+    // is as large as its content.
     let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let content_bytes = 1 << (descriptor >> 6);
     let field = rest.get(dictionary_bytes..dictionary_bytes + content_bytes)?;

@@ -10,8 +10,8 @@ pub struct Block {
     /// Number of the block, from 0. The reader numbers the blocks of each source; `pipeline` then numbers all blocks of
     /// the load.
     pub sequence: u64,
-    /// The text that contains the rows. The header, blank lines and blank rows can be before and between them. The text
-    /// is UTF-8, except in damaged rows of a UTF-8 source, which may contain other bytes.
+    /// The text that contains the rows. It can also contain the header, blank lines and blank rows. The text is UTF-8.
+    /// Exception: a damaged row of a UTF-8 source may contain bytes that are not valid UTF-8.
     pub bytes: Vec<u8>,
     /// The positions of the rows in `bytes`. The header, blank lines and blank rows are not included.
     pub rows: Vec<RowSpan>,
@@ -19,8 +19,8 @@ pub struct Block {
     pub first_row: u64,
     /// Number of rows that were skipped because all their cells are blank.
     pub blank_rows: u64,
-    /// Positions in `bytes` of the U+FFFD characters that replace bytes which the decoder could not decode, in
-    /// ascending order. Always empty for a UTF-8 source, because the reader does not check UTF-8.
+    /// The decoder writes U+FFFD in place of bytes that it cannot decode. These are the positions in `bytes` of all
+    /// such U+FFFD, in ascending order. For a UTF-8 source there are none, because the reader does not check UTF-8.
     pub undecodable: Vec<u32>,
     /// Encoding of the source. It is needed to convert a position in `bytes` to a byte offset in the source.
     pub encoding: Encoding,
@@ -51,7 +51,8 @@ pub enum Ending {
     OpenQuote,
     /// The source ended inside a JSON value.
     Truncated,
-    /// The source ended outside a JSON value, but before the `]` of the array around the values. The row has no bytes.
+    /// The source ended between two JSON values, but before the `]` of the array that contains them. The row has no
+    /// bytes.
     OpenArray,
     /// The row is longer than `row_bytes_max`. The span contains only the beginning of the row.
     TooLong,
@@ -66,8 +67,8 @@ impl Block {
     /// Finds the first bytes in the row that could not be decoded. Returns their byte offset in the decompressed
     /// source, or `None` if there are none.
     ///
-    /// Returns `None` for every row of a UTF-8 source, because the decoder does not check UTF-8. The code that reads
-    /// the row as text must check it.
+    /// Returns `None` for every row of a UTF-8 source, because the decoder does not check UTF-8. The caller must check
+    /// the UTF-8 of such a row when it reads the row as text.
     pub fn undecodable_offset(&self, span: RowSpan) -> Option<u64> {
         let first = self.undecodable.partition_point(|&place| place < span.start);
         let place = *self.undecodable.get(first).filter(|&&place| place < span.end)?;

@@ -8,7 +8,7 @@ use super::Encoding;
 #[derive(Debug, Clone)]
 pub(super) struct Decoder {
     encoding: Encoding,
-    /// First byte of a UTF-16 unit whose second byte is in the next piece.
+    /// First byte of a 16-bit unit of UTF-16 whose second byte is in the next piece.
     half_unit: Option<u8>,
     /// First unit of a surrogate pair whose second unit is in the next piece.
     half_pair: Option<u16>,
@@ -18,12 +18,13 @@ pub(super) struct Decoder {
 pub(super) struct Decoded<'a> {
     /// UTF-8 text. The decoder appends to it.
     pub text: &'a mut Vec<u8>,
-    /// Positions in `text` of each U+FFFD that replaces bytes that cannot be decoded. The decoder appends to it.
+    /// The positions in `text` at which U+FFFD is in place of bytes that cannot be decoded. The decoder appends to
+    /// these positions.
     pub undecodable: &'a mut Vec<u32>,
 }
 
-/// The characters of the bytes 0x80 to 0x9F in windows-1252 (Unicode, Inc., `CP1252.TXT`). Five of these bytes have no
-/// character. U+FFFD is in their places.
+/// The characters of the bytes 0x80 to 0x9F in windows-1252 (Unicode, Inc., `CP1252.TXT`). U+FFFD marks the five bytes
+/// that have no character.
 const WINDOWS_1252_HIGH: [char; 32] = [
     '\u{20ac}', '\u{fffd}', '\u{201a}', '\u{0192}', '\u{201e}', '\u{2026}', '\u{2020}', '\u{2021}', '\u{02c6}',
     '\u{2030}', '\u{0160}', '\u{2039}', '\u{0152}', '\u{fffd}', '\u{017d}', '\u{fffd}', '\u{fffd}', '\u{2018}',
@@ -62,7 +63,7 @@ impl Decoder {
         }
     }
 
-    /// Ends the text. A unit or a surrogate pair that is still incomplete becomes U+FFFD.
+    /// Ends the text. An incomplete unit at the end becomes U+FFFD, and so does an incomplete surrogate pair.
     pub(super) fn finish(&mut self, out: &mut Decoded) {
         if self.half_pair.take().is_some() {
             out.push_undecodable();
@@ -148,7 +149,7 @@ mod tests {
 
     #[test]
     fn windows_1252_is_decoded_as_its_standard_says() {
-        // The bytes 81, 8D, 8F, 90 and 9D have no character.
+        // The bytes 0x81, 0x8D, 0x8F, 0x90 and 0x9D have no character.
         let upper = "€\u{fffd}‚ƒ„…†‡ˆ‰Š‹Œ\u{fffd}Ž\u{fffd}\u{fffd}‘’“”•–—˜™š›œ\u{fffd}žŸ";
         let bytes: Vec<u8> = (0x80..=0x9f).collect();
         assert_eq!(String::from_utf8(decode(Encoding::Windows1252, &[&bytes]).0).unwrap(), upper);

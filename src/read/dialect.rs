@@ -5,7 +5,7 @@
 pub struct Dialect {
     /// Separates the cells of a row: comma, semicolon, tab or `|`, or another character that the user gave.
     pub delimiter: u8,
-    /// Ends a row. It is `\n`, also for sources that end lines with `\r\n`. It is `\r` if lines end with `\r` alone.
+    /// Ends a row. This is `\n` for sources whose lines end with `\n` or `\r\n`, and `\r` if lines end with `\r` alone.
     pub line_end: u8,
     /// Encloses quoted cells, usually `"`. `None` if quotes are ordinary characters.
     pub quote: Option<u8>,
@@ -16,11 +16,13 @@ pub struct Dialect {
 impl Dialect {
     /// Returns true if `row` is a blank row, which the reader skips.
     ///
-    /// There are two forms of blank rows. In one, the row contains only delimiters, spaces and tabs. In the other, each
-    /// cell is a pair of empty quotes. If only some of the cells are quoted, the row is not blank: some programs export
-    /// a row of empty and null values like this. A row with one cell is never blank, because the cell could be a value.
+    /// There are two forms of blank rows. In one, no cell is quoted, and the row contains only delimiters, spaces and
+    /// tabs: `, ,`. In the other, every cell is a pair of quotes: `"",""`.
     ///
-    /// For most rows the first byte is enough to decide.
+    /// A row such as `"",,` has both kinds of cells and is not blank, because some programs write a row of empty and
+    /// null values like this. A row with one cell is never blank, because the cell could be a value.
+    ///
+    /// For most rows, the first byte is enough to decide.
     pub fn is_blank(self, row: &[u8]) -> bool {
         let mut rest = row;
         let (mut has_delimiter, mut quoted, mut unquoted) = (false, false, false);
@@ -48,7 +50,7 @@ impl Dialect {
         text.iter().take_while(|&&byte| self.is_blank_byte(byte)).count()
     }
 
-    /// Returns true if `byte` is a space or a tab, unless it is the delimiter.
+    /// Returns true if `byte` is a space or a tab and is not the delimiter.
     pub(super) fn is_blank_byte(self, byte: u8) -> bool {
         matches!(byte, b' ' | b'\t') && byte != self.delimiter
     }

@@ -10,7 +10,8 @@ pub enum Encoding {
     Utf16Le,
     /// UTF-16, big-endian.
     Utf16Be,
-    /// Windows code page 1252 (Western European). All printable characters of ISO 8859-1 have the same bytes in it.
+    /// Windows code page 1252 (Western European). All printable characters of ISO 8859-1 have the same bytes in
+    /// windows-1252.
     Windows1252,
 }
 
@@ -33,9 +34,9 @@ impl Encoding {
 
     /// Returns the encoding with this name. Letter case, hyphens, underscores and spaces are ignored.
     ///
-    /// `utf-16` means UTF-16 in the byte order that the byte order mark shows, or little-endian without a mark. Files
-    /// that are labelled ISO 8859-1 (Latin-1) are usually windows-1252. Therefore ISO 8859-1 is read as windows-1252,
-    /// as the WHATWG Encoding Standard requires.
+    /// `utf-16` means little-endian UTF-16. If the source has a byte order mark, `detect` corrects the byte order.
+    /// Files that are labelled ISO 8859-1 (Latin-1) are usually windows-1252. Therefore ISO 8859-1 is read as
+    /// windows-1252, as the WHATWG Encoding Standard requires.
     pub fn from_name(name: &str) -> Option<Self> {
         let key: String =
             name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).collect::<String>().to_ascii_lowercase();
@@ -58,8 +59,8 @@ impl Encoding {
         }
     }
 
-    /// Returns the number of bytes that the decoded `text` had in the source. The byte order mark is not counted. A
-    /// U+FFFD counts like one character of the source: one byte in windows-1252, two bytes in UTF-16.
+    /// Returns the number of bytes that the decoded `text` had in the source. A byte order mark is not counted. In
+    /// windows-1252, a U+FFFD counts as one byte, and in UTF-16 as two bytes.
     pub(super) fn source_bytes(self, text: &[u8]) -> u64 {
         match self {
             Self::Utf8 => text.len() as u64,
@@ -81,14 +82,18 @@ fn is_first_byte(byte: u8) -> bool {
 /// Determines the encoding of a source. `raw` is the beginning of the source, and `wanted` is the encoding that the
 /// user gave.
 ///
-/// Without `wanted`, a byte order mark decides. Without a mark, the source is UTF-16 if more than a third of the bytes
-/// at even positions are NUL and hardly any at odd positions, or the other way round. Otherwise the bytes that are not
-/// ASCII decide between UTF-8 and windows-1252. A few invalid bytes among many valid UTF-8 characters are damage, and
-/// do not make the source windows-1252.
+/// If `wanted` is `None`, the first of these rules that applies decides:
+///
+/// - A byte order mark shows the encoding.
+/// - If more than a third of the bytes at even positions are NUL, and hardly any at odd positions, the source is UTF-16
+///   big-endian. In the opposite case it is UTF-16 little-endian.
+/// - If the source has errors in UTF-8, and at least as many errors as valid characters beyond ASCII, it is
+///   windows-1252.
+/// - Otherwise the source is UTF-8. A few errors among many valid characters are only damage.
 pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
     let marked = marked(raw);
     match wanted {
-        // A user who gives an encoding of UTF-16 may not know the byte order, so the mark decides.
+        // A user who gives UTF-16 may not know the byte order, so the mark decides about the byte order.
         Some(Encoding::Utf16Le | Encoding::Utf16Be)
             if matches!(marked, Some(Encoding::Utf16Le | Encoding::Utf16Be)) =>
         {
@@ -136,7 +141,7 @@ fn utf8_or_1252(raw: &[u8]) -> Encoding {
     if errors > 0 && errors >= characters { Encoding::Windows1252 } else { Encoding::Utf8 }
 }
 
-/// Returns true if `bytes` are the beginning of a longer character. `bytes` are not valid UTF-8.
+/// Returns true if `bytes` are an incomplete UTF-8 character. For example, `\xe2\x82` is the beginning of `€`.
 fn is_cut_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// The reason why a source cannot be read, or not to its end.
+/// The reason why a source cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The command names no source.
@@ -60,13 +60,13 @@ pub enum ReadError {
         /// The name of the source.
         name: String,
     },
-    /// The source contains no bytes, or only a byte order mark.
+    /// The source contains no text, or only a byte order mark.
     #[error("cannot read `{name}`: it is empty")]
     Empty {
         /// The name of the source.
         name: String,
     },
-    /// The source is not text, or is text in an encoding that Medlift cannot read, such as UTF-32.
+    /// The source is not text, or is text in an encoding that Medlift cannot read. An example is UTF-32.
     #[error("cannot read `{name}`: it is {what}, not text; export the data as CSV or NDJSON")]
     Binary {
         /// The name of the source.
@@ -126,7 +126,8 @@ fn window_size(bytes: Option<u64>) -> String {
 }
 
 impl ReadError {
-    /// Converts an error of the operating system. `name` is the source, and `offset` the number of bytes read before.
+    /// Converts an error of the operating system. `name` is the name of the source. `offset` is the number of bytes that
+    /// were read before the error.
     pub(super) fn from_io(name: &str, offset: u64, error: io::Error) -> Self {
         let name = name.to_owned();
         match error.kind() {

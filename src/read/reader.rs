@@ -9,8 +9,8 @@ use super::origin::Origin;
 use super::text::Text;
 use super::{Block, Dialect, Encoding, Ending, ReadError, RowSpan};
 
-/// A single long row can make a buffer very large. A buffer that is more than this many times as large as a block is
-/// not reused.
+/// A buffer is not reused if it is more than this many times as large as a block. Reason: a single long row can make a
+/// buffer very large.
 const REUSED_GROWTH_MAX: usize = 4;
 
 /// Options for reading a source.
@@ -19,10 +19,12 @@ pub struct ReadOptions {
     /// The encoding of the source. If it is `None`, it is detected.
     pub encoding: Option<Encoding>,
     /// Length of the longest row that is read, in bytes of UTF-8. A longer row is rejected: its beginning is written to
-    /// the reject file, and the rest is skipped. The default is 36 MiB, which is enough for nearly every row that fits
-    /// a document of 16 MiB. For example, a text of 16 MiB of quotes has 32 MiB in a CSV, in which quotes are doubled.
+    /// the reject file, and the rest is skipped.
+    ///
+    /// The default is 36 MiB. This is enough for nearly every row whose document fits MongoDB's limit of 16 MiB. For
+    /// example, a text of 16 MiB of quotes needs 32 MiB in a CSV, because each quote is doubled there.
     pub row_bytes_max: usize,
-    /// Number of bytes of text that are read at a time. A block usually consists of one such piece.
+    /// Number of bytes of text that are read at a time. They usually become one block.
     pub block_bytes: usize,
     /// Number of bytes that are read before the first block. From this sample the encoding, the delimiter and the date
     /// formats are determined.
@@ -38,8 +40,8 @@ impl Default for ReadOptions {
 
 /// Reads one source, once, from its beginning to its end.
 ///
-/// The reader keeps in memory one decompressor, the incomplete row at the end of the last block, and the sample until
-/// it has become part of blocks. A block has at most about `block_bytes + row_bytes_max` bytes.
+/// The reader has in memory one decompressor, the incomplete row at the end of the last block, and the sample until it
+/// has become part of blocks. A block has at most about `block_bytes + row_bytes_max` bytes.
 pub struct Reader {
     index: usize,
     text: Text,
@@ -62,12 +64,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the source and reads its sample. `index` is the number of the source in this load.
+    /// Opens the source and reads its sample. `index` is the position of the source in the list of sources, from 0.
     pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
         Self::from_read(origin.name(), origin.open()?, index, options)
     }
 
-    /// Reads a source from `from` instead of a file. Errors contain `name`.
+    /// Does the same as [`open`](Self::open) for a source whose bytes `from` returns. Errors contain `name`.
     pub fn from_read(
         name: &str,
         from: Box<dyn Read + Send>,
@@ -93,15 +95,18 @@ impl Reader {
         })
     }
 
-    /// Returns the beginning of the source's text. For a small source, this is the whole text. For other sources it
-    /// ends at the last line end within the first [`ReadOptions::sample_bytes`]. If there is no line end in them, it
-    /// contains all of them. It is empty after the reader has moved past it.
+    /// Returns the beginning of the source's text. For a small source, this is the whole text. Otherwise it is the
+    /// sample up to its last line end, or the whole sample if it has no line end. The result is empty after the reader
+    /// has moved past the sample.
     pub fn sample(&self) -> &[u8] {
         self.text.sample()
     }
 
-    /// Returns true if the sample is known to be the whole text. Returns false if the source has exactly as many bytes
-    /// as were read for the sample.
+    /// Returns true if the sample is known to be the whole text. Call it before the first
+    /// [`next_block`](Self::next_block).
+    ///
+    /// The result is also false if the source ends exactly where the sample ends, because the reader has not seen the
+    /// end yet.
     pub fn sample_is_whole(&self) -> bool {
         self.text.sample_is_whole()
     }
@@ -111,8 +116,8 @@ impl Reader {
         self.text.encoding()
     }
 
-    /// Returns the number of bytes read from the source so far, before decompression. Divided by `Origin::size_bytes`
-    /// it gives the progress.
+    /// Returns the number of bytes read from the source so far, before decompression. The progress is this number
+    /// divided by `Origin::size_bytes`.
     pub fn consumed_bytes(&self) -> u64 {
         self.text.consumed_bytes()
     }
@@ -240,8 +245,8 @@ fn is_blank(dialect: Option<Dialect>, bytes: &[u8], span: RowSpan) -> bool {
     span.ending == Ending::Whole && dialect.is_some_and(|dialect| dialect.is_blank(row))
 }
 
-/// Divides a complete text into rows. For delimited text, the header is the first of them, and blank rows after it are
-/// left out. The offset of a row is its position in `text`.
+/// Divides a complete text into rows. The offset of a row is its position in `text`. For delimited text, the first row
+/// is the header, and blank rows after the header are left out.
 pub fn records(text: &[u8], framing: Framing) -> impl Iterator<Item = RowSpan> + use<'_> {
     let mut framer = Framer::new(framing, usize::MAX);
     let dialect = framing.dialect();

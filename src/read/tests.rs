@@ -62,7 +62,7 @@ fn row(block: &Block, span: RowSpan) -> Row {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     CellStart,
-    /// At the start of a cell, after any blanks.
+    /// After blanks at the start of a cell.
     Blanks,
     Plain,
     /// Inside quotes. The value is true if line ends are text.
@@ -70,8 +70,8 @@ enum State {
     QuoteInQuoted(bool),
 }
 
-/// A slow reference implementation, which reads one byte at a time. Returns all rows of `text` with the header. Blank
-/// rows after the header are left out.
+/// A slow reference implementation, which reads one byte at a time. Returns the header and all rows of `text` that are
+/// not blank.
 fn read_slowly(text: &[u8], dialect: Dialect, row_bytes_max: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     let (mut state, mut start, mut line, mut start_line) = (State::CellStart, 0, 1, 1);

@@ -1,4 +1,4 @@
-//! The text of a source as UTF-8. The beginning of the text is available as a sample before the text is read.
+//! The text of a source as UTF-8. The beginning of the text, the sample, can be examined before the text is read.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use super::archive::Plain;
 use super::decode::{Decoded, Decoder};
 use super::{Encoding, ReadError, ReadOptions, binary, encoding};
 
-/// Largest number of bytes of UTF-8 for one byte of windows-1252 or one unit of UTF-16.
+/// Largest number of bytes that one byte of windows-1252 or one 16-bit unit of UTF-16 has in UTF-8.
 const GROWTH_MAX: usize = 3;
 
 /// The decoded text of a source.
@@ -16,7 +16,7 @@ pub(super) struct Text {
     decoder: Decoder,
     /// Length of the byte order mark, in bytes.
     pub mark_bytes: u64,
-    /// The beginning of the text. It is empty after it has been returned by `append`.
+    /// The beginning of the text. Empty after `append` has passed on all of it.
     sample: Sample,
     /// Buffer for bytes before they are decoded.
     raw: Vec<u8>,
@@ -26,14 +26,14 @@ pub(super) struct Text {
 struct Sample {
     text: Vec<u8>,
     undecodable: Vec<u32>,
-    /// Number of bytes that `append` has returned.
+    /// Number of bytes of `text` that `append` has passed on.
     passed: usize,
     /// True if the sample is known to be the whole text.
     is_whole: bool,
 }
 
 impl Text {
-    /// Opens a source and decodes its beginning. The encoding is the one in the options, or is detected.
+    /// Opens a source and decodes its beginning. If the options contain no encoding, the encoding is detected.
     pub(super) fn open(name: &str, from: Box<dyn Read + Send>, options: &ReadOptions) -> Result<Self, ReadError> {
         let mut plain = Plain::new(name, from)?;
         let mut raw = vec![0; options.sample_bytes.max(1)];
@@ -69,8 +69,8 @@ impl Text {
         &text[..last_line_end.map_or(text.len(), |place| place + 1)]
     }
 
-    /// Returns true if the sample is known to be the whole text. Returns false if the source has exactly as many bytes
-    /// as were read for the sample. Call it before the first [`append`](Self::append).
+    /// Returns true if the sample is known to be the whole text. The result is also false if the source ends exactly
+    /// where the sample ends. Call it before the first [`append`](Self::append).
     pub(super) fn sample_is_whole(&self) -> bool {
         self.sample.is_whole
     }

@@ -16,8 +16,8 @@ use quoted::Quoted;
 use super::block::{Ending, RowSpan};
 use super::dialect::Dialect;
 
-/// Maximum number of bytes that are kept of a row that is too long. They are written to the reject file, so that a user
-/// can find the row in the source.
+/// If a row is too long, at most this number of bytes from its beginning is written to the reject file. A user can then
+/// find the row in the source.
 pub(super) const TOO_LONG_KEPT_BYTES: usize = 4096;
 
 /// How the text of a source is divided into rows.
@@ -27,7 +27,7 @@ pub enum Framing {
     Lines,
     /// Delimited text. The first row is the header.
     Delimited(Dialect),
-    /// JSON values, one after another or in an array. Each value is a row, on however many lines it is written.
+    /// JSON values, one after another or in an array. Each value is a row, even if it has several lines.
     Documents,
 }
 
@@ -115,8 +115,7 @@ impl Framer {
         }
     }
 
-    /// Moves to the next row. The current row ends at `end`, and a line end may follow it. Returns the range of the
-    /// current row.
+    /// Moves from the current row, which ends at `end`, to the next row. Returns the range of the row that it leaves.
     fn pass(&mut self, end: usize) -> Range<usize> {
         let line_end = match &mut self.ends {
             Ends::Lines(_) => 1,
@@ -133,7 +132,8 @@ impl Framer {
         std::mem::replace(&mut place.start, place.at)..end
     }
 
-    /// If the source ends with `bytes`, returns its last row, which has no line end or is a JSON value without its end.
+    /// If the source ends with `bytes`, returns the last row: the text after the last complete row. If that text is
+    /// empty, returns `None`, or an empty row for a JSON array that is not closed.
     fn last(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         if !is_complete {
             return None;
@@ -186,9 +186,10 @@ impl Framer {
         (at - start > self.row_bytes_max).then(|| self.too_long(bytes, start, line))
     }
 
-    /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`. If it returns false, the
-    /// caller may drop all [`scanned`](Self::scanned) bytes from the buffer. It must call
-    /// [`drop_front`](Self::drop_front) first.
+    /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`.
+    ///
+    /// If the result is false, the caller may drop all [`scanned`](Self::scanned) bytes from the buffer. Before that, the
+    /// caller must call [`drop_front`](Self::drop_front).
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
         self.find_end(bytes).map(|end| self.pass(end)).is_some()
     }

@@ -1,9 +1,12 @@
 //! Finds the ends of rows in delimited text. A row ends at a line end that is neither inside quotes nor escaped.
 //!
 //! A quote opens a quoted cell if it is the first character of the cell (RFC 4180, 2.5), or if only blanks are before
-//! it in the cell. Elsewhere it is an ordinary character. Inside a quoted cell, two quotes mean one quote, and line
-//! ends are text. There is one exception: if blanks precede the opening quote, the cell ends with its line, even if the
-//! closing quote is missing. Empty lines are not rows. A line of spaces is a row.
+//! it in the cell. In an unquoted cell, a quote is an ordinary character.
+//!
+//! Inside a quoted cell, two quotes mean one quote, and line ends are text. There is one exception: if blanks are before
+//! the opening quote, the cell ends with its line, even if the closing quote is missing.
+//!
+//! Empty lines are not rows. A line of spaces is a row.
 //!
 //! `parse/csv/split.rs` splits a row into cells by the same rules. A test in that file checks that both agree.
 
@@ -17,17 +20,16 @@ use crate::read::dialect::Dialect;
 #[derive(Debug, Clone)]
 pub(super) struct Quoted {
     dialect: Dialect,
-    /// Says whether the next byte to examine is inside quotes.
     inside: Inside,
     /// Position after the last escaped character. An escaped delimiter is text, and no cell starts after it.
     literal_end: usize,
-    /// The kind of cell that a quote at `Place::start` opens. `Place::start` is usually the first byte of a row, and
-    /// the kind is `AcrossLines`. If the row is too long and its beginning was dropped, `Place::start` can be inside a
-    /// cell. A quote there may open no cell.
+    /// The kind of cell that a quote at `Place::start` opens. Usually a row begins at `Place::start`, and the kind is
+    /// `AcrossLines`. If the beginning of a row that is too long was dropped, `Place::start` can be in the middle of a
+    /// cell. A quote there does not always open a cell.
     front: Inside,
 }
 
-/// Says whether a position is inside quotes, and if so, whether the cell can have several lines.
+/// Says whether a position is inside quotes, and whether the quoted cell can have several lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Inside {
     No,
@@ -47,10 +49,10 @@ impl Quoted {
         (self.inside, self.front) = (Inside::No, Inside::AcrossLines);
     }
 
-    /// Returns how the last row ended, if the source ends without a line end.
+    /// Returns how the last row ended. Call it if the source ends before the line end of the row.
     pub(super) fn end(&self, bytes: &[u8], place: &Place) -> Ending {
-        // A quote that is the last byte of the source closes its cell. `pass_quote` could not examine it, because no
-        // byte follows.
+        // If a quote is the last byte of the source, it closes its cell. `pass_quote` did not pass this quote, because
+        // it needs the next byte.
         let is_closed = bytes.get(place.at).copied().is_some_and(|byte| self.dialect.quote == Some(byte));
         let is_open = self.inside == Inside::AcrossLines && !is_closed;
         if is_open { Ending::OpenQuote } else { Ending::Whole }
@@ -125,8 +127,8 @@ impl Quoted {
         true
     }
 
-    /// Returns the kind of cell that a quote at `at` opens, or `Inside::No` if it does not open a cell. The result has
-    /// a meaning only if `at` is outside quoted cells.
+    /// Returns the kind of cell that a quote at `at` opens, or `Inside::No` if it does not open a cell. The position `at`
+    /// must be outside quoted cells, otherwise the result has no meaning.
     fn opening(&self, bytes: &[u8], at: usize, place: &Place) -> Inside {
         let before = &bytes[place.start..at];
         let cell = at - before.iter().rev().take_while(|&&byte| self.dialect.is_blank_byte(byte)).count();
@@ -140,15 +142,15 @@ impl Quoted {
         if cell < at && opening == Inside::AcrossLines { Inside::WithinLine } else { opening }
     }
 
-    /// Moves past a quote inside a quoted cell. Returns false if the quote is the last byte of `bytes`, because the
-    /// next byte shows whether the quote closes the cell or is doubled.
+    /// Moves past a quote inside a quoted cell. The byte after the quote shows whether the quote closes the cell or is
+    /// doubled. Returns false if that byte is not in `bytes` yet.
     fn pass_quote(&mut self, bytes: &[u8], at: usize, place: &mut Place) -> bool {
         let Dialect { delimiter, quote, .. } = self.dialect;
         match (bytes.get(at + 1).copied(), bytes.get(at + 2).copied()) {
             (None, _) => return false,
             (next, _) if next == quote => place.at = at + 2,
-            // The next cell is quoted too, as in files in which all cells are quoted. Its opening quote is skipped
-            // here, which saves a search.
+            // The next cell is quoted too. Its opening quote is passed here, which saves a search. This is fast for files
+            // in which all cells are quoted.
             (Some(next), after) if next == delimiter && after == quote => {
                 (self.inside, place.at) = (Inside::AcrossLines, at + 3);
             }

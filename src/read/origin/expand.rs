@@ -1,4 +1,4 @@
-//! Finds the sources that the arguments of a command mean.
+//! Finds the sources that the arguments of a command name.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +9,12 @@ use crate::read::ReadError;
 /// The argument for standard input.
 pub(super) const STDIN: &str = "-";
 
-/// Returns the sources that the arguments mean, in the order of the arguments. The matches of a glob pattern are sorted
-/// by path.
+/// Returns the sources that the arguments name, in the order of the arguments. The argument `-` is standard input. The
+/// matches of a glob pattern are sorted by path. A path of an existing file is not a pattern, even if it contains `*`,
+/// `?` or `[`.
 ///
-/// An argument that is the path of an existing file always means this file, even if it contains `*`, `?` or `[`. All
-/// checks that do not need the content of the sources are done here, so that an error is reported before anything is
-/// written.
+/// All checks that do not need the content of the sources are done here, so that an error is reported before anything
+/// is written.
 pub(crate) fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
     let mut sources: Vec<Origin> = Vec::new();
     for arg in args {
@@ -68,9 +68,11 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
     paths.iter().map(|path| file(path)).collect()
 }
 
-/// Returns true for the name of a reject file. By default, a load writes its reject file beside the source. A pattern
-/// such as `*.csv` skips reject files, because otherwise it would match more sources when it is used again. A pattern
-/// that ends with `.rejects.csv` matches them.
+/// Returns true for the name of a reject file.
+///
+/// By default, a load writes its reject file beside the source. A pattern such as `*.csv` therefore skips reject files.
+/// Otherwise the same pattern would match more files after the load than before. A pattern that ends with `.rejects.csv`
+/// matches reject files.
 fn is_reject_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }

@@ -71,7 +71,7 @@ impl Origin {
         self.size_bytes().is_none()
     }
 
-    /// Returns the version of the content. A file is read to its end for this.
+    /// Returns the version of the content. A regular file is read to its end to compute its hash.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -82,8 +82,9 @@ impl Origin {
         }
     }
 
-    /// Returns an error if the size or the time of change of a file has changed since the command began. The rows that
-    /// were read may then be out of date. Standard input, pipes and devices are not checked.
+    /// Returns an error if a file was changed since the command began, because the rows that were read may then be out
+    /// of date. A file counts as changed if its size or its time of last change differs. Standard input, pipes and
+    /// devices are not checked.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),
@@ -91,14 +92,16 @@ impl Origin {
         }
     }
 
-    /// Returns the path of the source's reject file without its suffix `.rejects.csv`. It is the path of the source, or
-    /// `stdin` in the working directory.
+    /// Returns the default path of the source's reject file, without the suffix `.rejects.csv`. For a file this is the
+    /// path of the source. For standard input it is `stdin`, relative to the working directory.
     pub fn rejects_base(&self) -> PathBuf {
         self.path().map_or_else(|| StdinOrigin::REJECTS_BASE.into(), Path::to_owned)
     }
 
-    /// Reads a compressed file to its end, which verifies its checksums. Of other files, reads only the first bytes,
-    /// because they have no checksums and [`version`](Self::version) already reads them to their end.
+    /// Checks that a compressed file is complete and undamaged. Reading the file to its end verifies its checksums.
+    ///
+    /// For any other file, reads only the first bytes. Such a file has no checksums, and [`version`](Self::version)
+    /// already reads it to its end.
     ///
     /// # Errors
     /// The file cannot be read, or is truncated or damaged.
@@ -117,7 +120,7 @@ impl Origin {
         }
     }
 
-    /// Returns true if the two origins are the same file, even by different paths.
+    /// Returns true if the two origins are the same file or both are standard input. The paths may differ.
     fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.identity(), other.identity());
         self.path() == other.path() || (ours.is_some() && ours == theirs)

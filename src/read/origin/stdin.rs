@@ -4,14 +4,14 @@ use std::fs;
 
 use super::file::identity_of;
 
-/// The operating system's path of standard input.
+/// The path by which the operating system offers standard input.
 const STDIN_PATH: &str = "/dev/stdin";
 
 /// Standard input, with the identity of the file that it is connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinOrigin {
     /// Numbers of the device and the inode of the file that standard input is connected to. They show whether the same
-    /// file is also given as an argument. `None` if they cannot be found out.
+    /// file is also given as an argument. `None` if the operating system does not return them.
     identity: Option<(u64, u64)>,
 }
 

@@ -188,7 +188,7 @@ fn the_rows_after_a_value_that_is_too_long_are_found() {
     check(&format!("{{\"a\":[{{\"b\":1}},\n {{\"b\":2}}\n]}}{next}"), &[cut, (next, 3, Ending::Whole)]);
 }
 
-/// A slow reference implementation: returns all rows of `text`. It looks backwards and forwards in the complete text.
+/// A slow reference implementation. Unlike the reader, it has the complete text, and looks backwards and forwards in it.
 struct Slow<'t> {
     text: &'t [u8],
     row_bytes_max: usize,
@@ -209,7 +209,7 @@ struct SlowValue {
     repeats_first_key: bool,
 }
 
-/// The position at which something ends. `None` if the source ends before.
+/// The position at which a value or a string ends. `None` if the source ends first.
 type End = Option<usize>;
 
 impl<'t> Slow<'t> {
@@ -238,7 +238,7 @@ impl<'t> Slow<'t> {
         rows
     }
 
-    /// Returns true if the end of the source also ends the value at `start`.
+    /// Returns true if the value at `start` may end at the end of the source without being truncated.
     fn may_end_with_the_source(&self, start: usize) -> bool {
         if self.text[start] != b'"' {
             return self.text[start] != b'{';
@@ -300,7 +300,7 @@ impl<'t> Slow<'t> {
         self.nested_end(value, next)
     }
 
-    /// Returns the end of the string whose text begins at `from`, and the position after its last escape.
+    /// Returns the end of the string whose text begins at `from`, and the position after the string's last escape.
     fn string_end(&self, from: usize) -> Option<(usize, usize)> {
         let (mut at, mut plain) = (from, from);
         loop {
@@ -314,8 +314,8 @@ impl<'t> Slow<'t> {
         }
     }
 
-    /// Returns the position of the object that begins inside the string that ends at `end`, or `Some(None)` if none
-    /// does. Returns `None` if the source ends before this is known.
+    /// Returns the position at which an object begins inside the string that ends at `end`. Returns `Some(None)` if no
+    /// object begins there. Returns `None` if the source ends before this is known.
     fn next_object(&self, plain: usize, end: usize) -> Option<End> {
         let text = &self.text[plain.max(end.saturating_sub(25))..end - 1];
         let found = text.iter().rposition(|&byte| byte == b'{').filter(|&object| {
@@ -462,8 +462,8 @@ impl SlowValue {
     }
 }
 
-/// Returns `json` with a blank before and after each of the characters `[]{}:,` outside strings. The blanks are taken
-/// from `blanks` in turn.
+/// Adds a blank before and after each of the characters `[]{}:,` that is outside strings. The blanks are taken from
+/// `blanks` in turn.
 fn spaced(json: &str, blanks: &[&str]) -> String {
     let (mut text, mut blanks, mut in_string, mut is_escaped) = (String::new(), blanks.iter().cycle(), false, false);
     for sign in json.chars() {

@@ -2,11 +2,11 @@
 //!
 //! - A closing bracket that does not match ends the value.
 //! - A line end closes a string, because JSON does not allow line ends inside strings.
-//! - A string must be followed by `:`, `,`, `}` or `]`. If text or a quote follows, then an earlier quote is missing,
-//!   or the closing quote is part of the text. The closing quote is then read as an opening quote. See
+//! - After a string, JSON allows only `:`, `,`, `}` or `]`. If text or a quote follows instead, an earlier quote is
+//!   missing, or the closing quote is part of the text. The closing quote is then read as an opening quote. See
 //!   [`Documents::pass_blanks_after_text`] and [`Documents::end_text`] for the exceptions.
 //! - A `{` may begin the next value. [`Documents::opens_value`] decides.
-//! - If a string between two values is followed by `:`, for example `"b":2}`, it is the rest of an object.
+//! - A string and a colon between two values, as in `"b":2}`, begin the rest of an object.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -15,25 +15,27 @@ use super::{Documents, Place, State, Step, is_blank};
 /// Maximum length of the text between a `{` and the colon after its first key.
 const KEY_BYTES_MAX: usize = 64;
 
-/// Number of bytes before a quote in which the beginning of the next object is searched.
+/// The beginning of the next object is searched in this number of bytes before a quote.
 pub(super) const OBJECT_START_BYTES: usize = 24;
 
 impl Documents {
     /// Returns true if the `{` at `place` begins the next value, and false if it belongs to the current value. `key` is
     /// the key after the `{`. If JSON does not allow a `{` here, the current value is damaged.
     ///
-    /// If a line begins with the `{` and is not indented more than the value's first line, the `{` begins the next
-    /// value if the current value is damaged or too long. Exception: an earlier line of the value begins with a string,
-    /// and is not indented more than the first line. The file is then not indented, and the line shows nothing.
+    /// The first rule is for a `{` at the start of a line that is not indented more than the value's first line. Such a
+    /// `{` begins the next value if the current value is damaged or too long, otherwise it belongs to the current value.
+    /// The rule is not used for files without indentation, in which the start of a line shows nothing. Such a file is
+    /// recognised by an earlier line of the value: the line begins with a string, and is not indented more than the
+    /// first line.
     ///
-    /// Elsewhere the first of these rules that applies decides:
+    /// In all other cases, the first of these rules that applies decides:
     ///
-    /// - If the current value is not damaged, the `{` belongs to it.
-    /// - After `:`, `[`, a string or another `{`, it belongs to the current value.
-    /// - If the key is the first key of the value, it begins the next value. Exception: an object inside the value has
-    ///   the same first key. An object inside a value must not become a row.
-    /// - If the value has an open array, the `{` begins the next item of this array. A `}` may be missing before.
-    /// - Otherwise it belongs to the current value if the first key is known, and begins the next value if not.
+    /// - If the current value is not damaged, the `{` belongs to the current value.
+    /// - After `:`, `[`, a string or another `{`, the `{` belongs to the current value.
+    /// - If `key` is the first key of the value, the `{` begins the next value. Exception: an earlier object inside the
+    ///   value has the same first key. An object inside a value must not become a row.
+    /// - If the value has an open array, the `{` begins the next item of this array. A `}` may be missing before it.
+    /// - If no first key is known, the `{` begins the next value. Otherwise it belongs to the current value.
     pub(super) fn opens_value(&mut self, key: &[u8], place: &Place) -> bool {
         let is_expected = self.expects_value();
         self.value.is_damaged |= !is_expected;
@@ -61,12 +63,12 @@ impl Documents {
         array.is_some()
     }
 
-    /// Ends a string at its closing quote, which `place` has just passed. `text` is the end of the string, from its
-    /// last escape on. It has at least [`OBJECT_START_BYTES`] if there are as many. `next` is the byte after the quote.
+    /// Ends a string at its closing quote, which `place` has just passed. `text` is the string after its last escape, or
+    /// at least the last [`OBJECT_START_BYTES`] bytes of it. `next` is the byte after the quote.
     ///
-    /// In `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. It ends with `,{`, and a key
-    /// follows its quote. The search then goes back to this `{`. The brackets before it, here `]}`, close what they
-    /// match.
+    /// In `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. The string ends with `,{`, and
+    /// a key follows its closing quote. In such a case, the search goes back to this `{`. The brackets before the `{`,
+    /// here `]}`, close the open brackets of the value that they match.
     pub(super) fn end_text(&mut self, text: &[u8], next: Option<u8>, place: &mut Place) -> Step {
         self.state = State::AfterText;
         let text = &text[text.len().saturating_sub(OBJECT_START_BYTES)..];
@@ -112,8 +114,10 @@ impl Documents {
     }
 
     /// Passes the blanks after a string. If text or a quote follows, the closing quote of the string is read as an
-    /// opening quote. There are two exceptions. If an opening bracket follows, only a colon or a comma is missing. If a
-    /// number or a word of JSON follows a key, only a colon is missing.
+    /// opening quote.
+    ///
+    /// There are two exceptions. If an opening bracket follows, only a colon or a comma is missing. If a number, `true`,
+    /// `false` or `null` follows a key, only a colon is missing.
     pub(super) fn pass_blanks_after_text(&mut self, byte: u8, place: &mut Place) -> Step {
         match byte {
             b' ' | b'\t' => place.at += 1,
@@ -141,7 +145,7 @@ impl Documents {
 }
 
 /// Returns the key at the beginning of an object. `text` follows the object's `{`. Returns an empty key if the text
-/// does not begin with a key, or if the key is long or contains a quote. Returns `None` if more text must be read.
+/// does not begin with a key, or if the key is too long or contains a quote. Returns `None` if more text must be read.
 pub(super) fn first_key(text: &[u8]) -> Option<&[u8]> {
     let is_complete = text.len() >= KEY_BYTES_MAX;
     let text = &text[..text.len().min(KEY_BYTES_MAX)];
@@ -156,8 +160,8 @@ pub(super) fn first_key(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Returns the position of the `{` at the end of `text`, if a comma or a `}` is before it. Blanks may be between these
-/// characters and after the `{`.
+/// Returns the position of the `{` if `text` ends with `,{` or `}{`. Blanks may be between these characters and after
+/// the `{`.
 fn object_start(text: &[u8]) -> Option<usize> {
     let before = text.trim_ascii_end().strip_suffix(b"{")?;
     matches!(before.trim_ascii_end(), [.., b',' | b'}']).then_some(before.len())

@@ -1,11 +1,11 @@
 //! Finds JSON values that follow one another or are in an array. Each value is a row.
 //!
 //! This module looks only at brackets, strings, colons and commas. The parser decides whether a value is valid JSON.
-//! Commas between values are optional. Only an object is a valid row. Therefore a `[` before a value of the array is a
-//! damaged row of one byte, as a stray `}` is. The objects after it are still found.
+//! Commas between values are optional. Only an object is a valid row. A stray bracket between values, such as `}` or
+//! a second `[`, is a damaged row of one byte. The objects after it are still found.
 //!
-//! A damaged value must not hide the values after it. `damage` has the rules. No rule divides a valid object, unless
-//! the object is longer than the row limit and is rejected anyway.
+//! A damaged value must not hide the values after it. `damage` has the rules for this. They never divide a valid object
+//! of normal length. An object that is longer than the row limit may be divided, because it is rejected anyway.
 
 mod damage;
 
@@ -20,21 +20,21 @@ use crate::read::block::Ending;
 /// Finds the ends of JSON values.
 #[derive(Debug, Clone)]
 pub(super) struct Documents {
-    /// Whether the values are inside an array. The array itself is not a value.
+    /// True if the values are inside an outer array. That array itself is not a value.
     in_array: bool,
-    /// The closing brackets that the current value still needs. The last one belongs to the innermost open bracket.
+    /// For each open bracket of the current value, the bracket that closes it. The innermost is last.
     open: Vec<u8>,
     state: State,
-    /// The last byte before the current place that is not white space. It is a quote after a string, and a line end if
-    /// a line end closed the string. Inside a string it is the byte before the string.
+    /// The last byte before the current place that is not white space. After a string it is `"`, or `\n` if a line end
+    /// closed the string. Inside a string it is the byte before the string.
     before: u8,
-    /// Number of blanks, commas and brackets of the outer array at the start of the current line.
+    /// Number of blanks and commas at the start of the current line. Brackets of the outer array count too.
     indent: usize,
-    /// True until another character of the current line has been read.
+    /// True until the first character after the indent of the current line has been read.
     is_at_line_start: bool,
     value: Value,
-    /// The first key of the current object, or of an object before it if the current value has none. Empty if no key
-    /// is known.
+    /// The first key of the current value. If that key is not known, the first key of an earlier value. Empty if none is
+    /// known.
     first_key: Vec<u8>,
     row_bytes_max: usize,
 }
@@ -60,14 +60,14 @@ enum State {
     Nested,
     /// Inside a string, which is a value or part of a value.
     Text,
-    /// After the closing quote of a string, if the next byte is not in the buffer yet, or is not the expected one.
+    /// After the closing quote of a string. The byte that follows the string has not been examined yet.
     AfterText,
     /// Inside a number, a word, or other text without brackets and quotes.
     Word,
 }
 
-/// Whether the search continues. `Break` contains the end of the value, or `None` if the meaning of the last bytes
-/// depends on bytes that have not been read yet.
+/// The result of one step of the search. `Continue` means that the search goes on. `Break` contains the end of the
+/// value, or `None` if more bytes must be read before the search can go on.
 type Step = ControlFlow<Option<usize>>;
 
 impl Documents {
@@ -106,8 +106,8 @@ impl Documents {
         None
     }
 
-    /// Call it at the end of the source. If a value has begun, returns how it ended. Otherwise returns `OpenArray` if
-    /// the array is not closed, at the first call only, or `None`.
+    /// Returns how the last value ended. Call it at the end of the source. If no value has begun, returns `OpenArray` if
+    /// the outer array is not closed, otherwise `None`. A second call returns `None`.
     pub(super) fn end(&mut self) -> Option<Ending> {
         let is_open_array = std::mem::take(&mut self.in_array);
         match std::mem::replace(&mut self.state, State::Between) {
@@ -117,8 +117,8 @@ impl Documents {
         }
     }
 
-    /// Skips white space, commas and the brackets of the array, or begins the next value. Returns the end of the value
-    /// if the value is a single bracket.
+    /// Skips a blank, a comma or a bracket of the outer array, or begins the next value. If the value is a single
+    /// bracket, returns its end.
     fn begin(&mut self, bytes: &[u8], place: &mut Place) -> Step {
         let byte = bytes[place.at];
         place.start = place.at;
@@ -159,7 +159,7 @@ impl Documents {
         self.is_at_line_start = true;
     }
 
-    /// Passes brackets until the value ends or a string begins.
+    /// Passes the content of an object until the object ends, `bytes` end, or the state changes.
     fn pass_nested(&mut self, bytes: &[u8], place: &mut Place) -> Step {
         while let Some(&byte) = bytes.get(place.at) {
             match byte {
@@ -214,7 +214,8 @@ impl Documents {
         place.at += 1;
     }
 
-    /// Passes a `{`. Returns its position if it begins the next value.
+    /// Passes a `{` of the current value. If the `{` begins the next value, returns its position as the end of the
+    /// current value.
     fn open_object(&mut self, bytes: &[u8], place: &mut Place) -> Step {
         let Some(key) = damage::first_key(&bytes[place.at + 1..]) else { return Break(None) };
         if !self.open.is_empty() {
@@ -242,7 +243,7 @@ impl Documents {
     /// Passes a closing bracket. Returns the end of the value if the bracket ends it.
     fn close(&mut self, bracket: u8, place: &mut Place) -> Step {
         let is_match = self.open.last() == Some(&bracket);
-        // The bracket may be the end of the array that contains the values.
+        // The bracket closes the outer array, so the current value ends before it.
         if !is_match && bracket == b']' && self.in_array && !self.open.contains(&b']') {
             self.is_at_line_start = false;
             return Break(Some(place.at));
@@ -294,12 +295,12 @@ impl Documents {
     }
 }
 
-/// Returns true if the byte is white space in JSON. A form feed, for example, is not.
+/// Returns true if the byte is white space in JSON.
 pub(super) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Passes a word. It ends before white space, a comma, a bracket or a quote.
+/// Passes a word. A word ends before white space, a comma, a bracket or a quote.
 fn pass_word(bytes: &[u8], place: &mut Place) -> Step {
     let ends = |&byte: &u8| is_blank(byte) || b",[]{}\"".contains(&byte);
     let found = bytes[place.at..].iter().position(ends).map(|found| place.at + found);
