@@ -201,7 +201,8 @@ mod unnamed {
 
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
-    /// The directory in which Linux lists this process's open files. The directory is missing if `/proc` is not mounted.
+    /// The directory in which Linux lists this process's open files. The directory is missing if `/proc` is not
+    /// mounted.
     const OPEN_FILES: &str = "/proc/self/fd";
 
     pub(super) fn create(directory: &Path, mode: u32) -> io::Result<File> {

@@ -92,8 +92,8 @@ reasons! {
     WrongLength = "wrong_length",
     /// The text does not match the field's pattern.
     PatternMismatch = "pattern_mismatch",
-    /// The text contains a NUL or another control character, except tabs and line ends. Such characters can cause errors
-    /// in programs that read the document.
+    /// The text contains a NUL or another control character, except tabs and line ends. Such characters can cause
+    /// errors in programs that read the document.
     ControlCharacter = "control_character",
     /// The text has no stable form: each time the cleaning rules are applied, they change it again.
     UnstableText = "unstable_text",

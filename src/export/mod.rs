@@ -42,8 +42,8 @@ pub enum ExportFormat {
         /// Comma, semicolon, tab or `|`.
         delimiter: u8,
     },
-    /// One document per line in relaxed Extended JSON. If a document fits the spec, its `_id` and its lineage (the field
-    /// with the load and the row) are left out, because a load makes them again.
+    /// One document per line in relaxed Extended JSON. If a document fits the spec, its `_id` and its lineage (the
+    /// field with the load and the row) are left out, because a load makes them again.
     Ndjson,
 }
 
@@ -62,8 +62,9 @@ pub struct Exported {
 pub struct Foreign {
     /// Number of these documents.
     pub count: u64,
-    /// Descriptions of the first five of these documents. Each contains the document's `_id`, the field and the problem,
-    /// but no value of a field. An `_id` that is not a UUID is not shown, because it can be a patient's number.
+    /// Descriptions of the first five of these documents. Each contains the document's `_id`, the field and the
+    /// problem, but no value of a field. An `_id` that is not a UUID is not shown, because it can be a patient's
+    /// number.
     pub examples: Vec<String>,
 }
 

@@ -11,8 +11,8 @@ const INPUT_BYTES: usize = 256 * 1024;
 /// Number of bytes that are read to recognise the compression. In a zstd source, they also contain the window size of
 /// the first data frame, even if a short skippable frame is before that frame.
 const HEAD_BYTES: usize = 64;
-/// Largest zstd window that is accepted, as a power of two: 2^29 bytes are 512 MiB. Decompression needs a buffer of this
-/// size. The default limit of the zstd program itself is 128 MiB.
+/// Largest zstd window that is accepted, as a power of two: 2^29 bytes are 512 MiB. Decompression needs a buffer of
+/// this size. The default limit of the zstd program itself is 128 MiB.
 const WINDOW_LOG_MAX: u32 = 29;
 /// Part of libzstd's error message for a window that is too large.
 const WINDOW_ERROR: &str = "too much memory";

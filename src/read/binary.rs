@@ -2,8 +2,8 @@
 
 use super::Encoding;
 
-/// The first bytes of file formats that users sometimes give to Medlift instead of text. Each entry has an offset in the
-/// file, the bytes at this offset, and a description for the error message.
+/// The first bytes of file formats that users sometimes give to Medlift instead of text. Each entry has an offset in
+/// the file, the bytes at this offset, and a description for the error message.
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another Office file"),
@@ -34,9 +34,9 @@ const NUL_SEARCH_BYTES: usize = 64 * 1024;
 /// Describes the format of a source that is not text, for example `a PDF document`. Returns `None` if the source is
 /// text. `raw` is the beginning of the source.
 ///
-/// NUL bytes also show that a source is not text, except in UTF-16. A source is binary if its first line contains a NUL,
-/// or if more than 1 % of the first 64 KiB are NULs. A source with fewer NULs is read, because the NULs may be damage in
-/// a few rows. Only these rows are then rejected.
+/// NUL bytes also show that a source is not text, except in UTF-16. A source is binary if its first line contains a
+/// NUL, or if more than 1 % of the first 64 KiB are NULs. A source with fewer NULs is read, because the NULs may be
+/// damage in a few rows. Only these rows are then rejected.
 pub(super) fn recognise(raw: &[u8], encoding: Encoding) -> Option<&'static str> {
     let is_here = |(place, signature, _): &&(usize, &[u8], &str)| {
         raw.get(*place..).is_some_and(|from_place| from_place.starts_with(signature))

@@ -126,8 +126,8 @@ fn window_size(bytes: Option<u64>) -> String {
 }
 
 impl ReadError {
-    /// Converts an error of the operating system. `name` is the name of the source. `offset` is the number of bytes that
-    /// were read before the error.
+    /// Converts an error of the operating system. `name` is the name of the source. `offset` is the number of bytes
+    /// that were read before the error.
     pub(super) fn from_io(name: &str, offset: u64, error: io::Error) -> Self {
         let name = name.to_owned();
         match error.kind() {

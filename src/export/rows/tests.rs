@@ -379,7 +379,8 @@ proptest! {
     fn an_exported_record_is_loaded_as_the_same_document(
         mut texts in row(), blank in proptest::collection::vec(any::<bool>(), 12), iso in any::<bool>(), way in way()
     ) {
-        // One bad cell is enough to reject a row. About half of the cells are emptied, so that enough rows are accepted.
+        // One bad cell is enough to reject a row. About half of the cells are emptied, so that enough rows are
+        // accepted.
         texts.iter_mut().zip(blank).filter(|(_, blank)| *blank).for_each(|(text, _)| text.clear());
         let format = if iso { DateFormat::Iso } else { DateFormat::DayMonthYear(b'/') };
         check_round_trip(&EVERYTHING, &texts, format, way)?;

@@ -188,8 +188,8 @@ impl Framer {
 
     /// Skips the rest of a row that is too long. Returns true if the row ends in `bytes`.
     ///
-    /// If the result is false, the caller may drop all [`scanned`](Self::scanned) bytes from the buffer. Before that, the
-    /// caller must call [`drop_front`](Self::drop_front).
+    /// If the result is false, the caller may drop all [`scanned`](Self::scanned) bytes from the buffer. Before that,
+    /// the caller must call [`drop_front`](Self::drop_front).
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
         self.find_end(bytes).map(|end| self.pass(end)).is_some()
     }

@@ -3,8 +3,8 @@
 //! A quote opens a quoted cell if it is the first character of the cell (RFC 4180, 2.5), or if only blanks are before
 //! it in the cell. In an unquoted cell, a quote is an ordinary character.
 //!
-//! Inside a quoted cell, two quotes mean one quote, and line ends are text. There is one exception: if blanks are before
-//! the opening quote, the cell ends with its line, even if the closing quote is missing.
+//! Inside a quoted cell, two quotes mean one quote, and line ends are text. There is one exception: if blanks are
+//! before the opening quote, the cell ends with its line, even if the closing quote is missing.
 //!
 //! Empty lines are not rows. A line of spaces is a row.
 //!
@@ -127,8 +127,8 @@ impl Quoted {
         true
     }
 
-    /// Returns the kind of cell that a quote at `at` opens, or `Inside::No` if it does not open a cell. The position `at`
-    /// must be outside quoted cells, otherwise the result has no meaning.
+    /// Returns the kind of cell that a quote at `at` opens, or `Inside::No` if it does not open a cell. The position
+    /// `at` must be outside quoted cells, otherwise the result has no meaning.
     fn opening(&self, bytes: &[u8], at: usize, place: &Place) -> Inside {
         let before = &bytes[place.start..at];
         let cell = at - before.iter().rev().take_while(|&&byte| self.dialect.is_blank_byte(byte)).count();
@@ -149,8 +149,8 @@ impl Quoted {
         match (bytes.get(at + 1).copied(), bytes.get(at + 2).copied()) {
             (None, _) => return false,
             (next, _) if next == quote => place.at = at + 2,
-            // The next cell is quoted too. Its opening quote is passed here, which saves a search. This is fast for files
-            // in which all cells are quoted.
+            // The next cell is quoted too. Its opening quote is passed here, which saves a search. This is fast for
+            // files in which all cells are quoted.
             (Some(next), after) if next == delimiter && after == quote => {
                 (self.inside, place.at) = (Inside::AcrossLines, at + 3);
             }

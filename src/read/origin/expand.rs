@@ -71,8 +71,8 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
 /// Returns true for the name of a reject file.
 ///
 /// By default, a load writes its reject file beside the source. A pattern such as `*.csv` therefore skips reject files.
-/// Otherwise the same pattern would match more files after the load than before. A pattern that ends with `.rejects.csv`
-/// matches reject files.
+/// Otherwise the same pattern would match more files after the load than before. A pattern that ends with
+/// `.rejects.csv` matches reject files.
 fn is_reject_file(path: &Path) -> bool {
     path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }

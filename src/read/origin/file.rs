@@ -26,8 +26,8 @@ impl FileOrigin {
     /// Examines the file at `path`.
     ///
     /// # Errors
-    /// The file does not exist, cannot be examined or is a directory. A regular file is also refused if it cannot be
-    /// opened or is empty. Files under `/proc` may be empty.
+    /// The file does not exist, cannot be examined, or is a directory. A regular file must also be readable, and must
+    /// not be empty, except under `/proc`.
     pub fn new(path: &Path) -> Result<Self, ReadError> {
         let name = path.display().to_string();
         let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
@@ -35,8 +35,8 @@ impl FileOrigin {
             return Err(ReadError::IsDirectory { name });
         }
         if metadata.is_file() {
-            // A regular file is opened to see whether that is permitted. A pipe is not opened here. Reason: after a pipe
-            // was opened and closed again, the process that writes to it could lose its data.
+            // A regular file is opened to see whether that is permitted. A pipe is not opened here. Reason: after a
+            // pipe was opened and closed again, the process that writes to it could lose its data.
             File::open(path).map_err(|error| ReadError::from_io(&name, 0, error))?;
             if metadata.len() == 0 && !is_in_proc(path) {
                 return Err(ReadError::Empty { name });

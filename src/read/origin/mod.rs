@@ -120,7 +120,7 @@ impl Origin {
         }
     }
 
-    /// Returns true if the two origins are the same file or both are standard input. The paths may differ.
+    /// Returns true if both origins are standard input, or if they are the same file, even by different paths.
     fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.identity(), other.identity());
         self.path() == other.path() || (ours.is_some() && ours == theirs)

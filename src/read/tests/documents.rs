@@ -188,7 +188,8 @@ fn the_rows_after_a_value_that_is_too_long_are_found() {
     check(&format!("{{\"a\":[{{\"b\":1}},\n {{\"b\":2}}\n]}}{next}"), &[cut, (next, 3, Ending::Whole)]);
 }
 
-/// A slow reference implementation. Unlike the reader, it has the complete text, and looks backwards and forwards in it.
+/// A slow reference implementation. Unlike the reader, it has the complete text, and looks backwards and forwards in
+/// it.
 struct Slow<'t> {
     text: &'t [u8],
     row_bytes_max: usize,

@@ -23,9 +23,9 @@ impl Documents {
     /// the key after the `{`. If JSON does not allow a `{` here, the current value is damaged.
     ///
     /// The first rule is for a `{` at the start of a line that is not indented more than the value's first line. Such a
-    /// `{` begins the next value if the current value is damaged or too long, otherwise it belongs to the current value.
-    /// The rule is not used for files without indentation, in which the start of a line shows nothing. Such a file is
-    /// recognised by an earlier line of the value: the line begins with a string, and is not indented more than the
+    /// `{` begins the next value if the current value is damaged or too long, otherwise it belongs to the current
+    /// value. The rule is not used for files without indentation, in which the start of a line shows nothing. Such a
+    /// file is recognised by an earlier line of the value that begins with a string and is not indented more than the
     /// first line.
     ///
     /// In all other cases, the first of these rules that applies decides:
@@ -63,8 +63,8 @@ impl Documents {
         array.is_some()
     }
 
-    /// Ends a string at its closing quote, which `place` has just passed. `text` is the string after its last escape, or
-    /// at least the last [`OBJECT_START_BYTES`] bytes of it. `next` is the byte after the quote.
+    /// Ends a string at its closing quote, which `place` has just passed. `text` is the string after its last escape,
+    /// or at least the last [`OBJECT_START_BYTES`] bytes of it. `next` is the byte after the quote.
     ///
     /// In `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. The string ends with `,{`, and
     /// a key follows its closing quote. In such a case, the search goes back to this `{`. The brackets before the `{`,
@@ -116,8 +116,8 @@ impl Documents {
     /// Passes the blanks after a string. If text or a quote follows, the closing quote of the string is read as an
     /// opening quote.
     ///
-    /// There are two exceptions. If an opening bracket follows, only a colon or a comma is missing. If a number, `true`,
-    /// `false` or `null` follows a key, only a colon is missing.
+    /// There are two exceptions. If an opening bracket follows, only a colon or a comma is missing. If a number,
+    /// `true`, `false` or `null` follows a key, only a colon is missing.
     pub(super) fn pass_blanks_after_text(&mut self, byte: u8, place: &mut Place) -> Step {
         match byte {
             b' ' | b'\t' => place.at += 1,

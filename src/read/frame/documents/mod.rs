@@ -33,8 +33,8 @@ pub(super) struct Documents {
     /// True until the first character after the indent of the current line has been read.
     is_at_line_start: bool,
     value: Value,
-    /// The first key of the current value. If that key is not known, the first key of an earlier value. Empty if none is
-    /// known.
+    /// The first key of the current value. If that key is not known, the first key of an earlier value. Empty if none
+    /// is known.
     first_key: Vec<u8>,
     row_bytes_max: usize,
 }
@@ -106,8 +106,8 @@ impl Documents {
         None
     }
 
-    /// Returns how the last value ended. Call it at the end of the source. If no value has begun, returns `OpenArray` if
-    /// the outer array is not closed, otherwise `None`. A second call returns `None`.
+    /// Returns how the last value ended. Call it at the end of the source. If no value has begun, returns `OpenArray`
+    /// if the outer array is not closed, otherwise `None`. A second call returns `None`.
     pub(super) fn end(&mut self) -> Option<Ending> {
         let is_open_array = std::mem::take(&mut self.in_array);
         match std::mem::replace(&mut self.state, State::Between) {
