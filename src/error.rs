@@ -159,7 +159,8 @@ impl Error {
         }
     }
 
-    /// Returns an error if the stored identity of the target's collection differs from the wanted one.
+    /// Returns an error if the `_id`s in the target's collection were made from other identity fields or with another
+    /// key than this command wants.
     pub(crate) fn if_identities_differ(
         target: &Target,
         stored: &CollectionIdentity,

@@ -344,7 +344,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         fs::write(at("made"), "").expect("written");
-        // The bits of 0666 that the process's umask does not remove.
+        // 0666 without the bits that the process's umask removes.
         let shared = mode(&at("made"));
         for (expected, asked) in [(0o600, PRIVATE_MODE), (shared, SHARED_MODE)] {
             let file = Output::file(&at("file"), asked).expect("opened");
@@ -362,7 +362,7 @@ mod tests {
             let path = directory.path().join(format!("{before:o}"));
             fs::write(&path, "kept").expect("written");
             fs::set_permissions(&path, Permissions::from_mode(before)).expect("set");
-            // Only root may open a file whose mode forbids it.
+            // If the mode forbids opening the file, only root can open it.
             if let Ok(file) = open_unchanged(&path) {
                 assert_eq!(mode(&path), before);
                 make_private(&file).expect("set");

@@ -66,7 +66,7 @@ reasons! {
     TooFewCells = "too_few_cells",
     /// The row has more cells than the header.
     TooManyCells = "too_many_cells",
-    /// A quoted cell contains lines that look like rows. Its closing quote is probably missing.
+    /// A quoted cell contains lines that look like rows. Probably a quote is missing or superfluous.
     SwallowedRows = "swallowed_rows",
     /// The row is a copy of the header.
     RepeatedHeader = "repeated_header",

@@ -182,7 +182,6 @@ struct Runs {
 }
 
 impl Sorted {
-    /// Returns the number of entries.
     pub(crate) fn len(&self) -> u64 {
         self.0.memory.len() as u64 + self.0.disk.iter().sum::<u64>()
     }

@@ -133,7 +133,7 @@ fn write_row(cells: &[String], delimiter: u8, out: &mut Vec<u8>) {
     write_line(cells, delimiter, out);
 }
 
-/// Returns true if the text contains a character that can be the delimiter of a file.
+/// Returns true if the text contains a character that a load can detect as the delimiter.
 fn has_delimiter(text: &str) -> bool {
     text.bytes().any(|byte| DELIMITERS.contains(&byte))
 }

@@ -68,7 +68,6 @@ impl Plain {
         Ok(Self { name: name.to_owned(), archive, window_bytes, bytes, consumed_bytes })
     }
 
-    /// Returns true if the source is compressed.
     pub(super) const fn is_archive(&self) -> bool {
         self.archive.is_some()
     }

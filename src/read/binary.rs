@@ -2,8 +2,8 @@
 
 use super::Encoding;
 
-/// The first bytes of file formats that users sometimes give to Medlift instead of text. Each entry has an offset in
-/// the file, the bytes at this offset, and a description for the error message.
+/// Bytes that identify a file format. Users sometimes give Medlift such files instead of text. Each entry has an offset
+/// in the file, the bytes at this offset, and a description for the error message.
 const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook or another Office file"),

@@ -18,8 +18,7 @@ pub(super) struct Decoder {
 pub(super) struct Decoded<'a> {
     /// UTF-8 text. The decoder appends to it.
     pub text: &'a mut Vec<u8>,
-    /// The positions in `text` at which U+FFFD is in place of bytes that cannot be decoded. The decoder appends to
-    /// these positions.
+    /// The position in `text` of each U+FFFD that the decoder appended in place of bytes that it cannot decode.
     pub undecodable: &'a mut Vec<u32>,
 }
 

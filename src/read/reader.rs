@@ -111,7 +111,7 @@ impl Reader {
         self.text.sample_is_whole()
     }
 
-    /// Returns the encoding that the user gave, or the detected one.
+    /// Returns the encoding with which the source is read.
     pub fn encoding(&self) -> Encoding {
         self.text.encoding()
     }

@@ -14,7 +14,6 @@ pub(super) struct Text {
     plain: Plain,
     encoding: Encoding,
     decoder: Decoder,
-    /// Length of the byte order mark, in bytes.
     pub mark_bytes: u64,
     /// The beginning of the text. Empty after `append` has passed on all of it.
     sample: Sample,

@@ -164,8 +164,8 @@ impl Framer {
         is_row.then_some(RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending })
     }
 
-    /// Returns true if `last`, the byte before a row's end, is not part of the row. Examples are the `\r` of `\r\n`,
-    /// and the comma between a damaged JSON value and the next value.
+    /// Returns true if the byte `last` must be removed from the end of a row. Examples are the `\r` of `\r\n`, and the
+    /// comma between a damaged JSON value and the next value.
     fn is_after_row(&self, last: u8) -> bool {
         last == b'\r' || (matches!(self.ends, Ends::Documents(_)) && (last == b',' || documents::is_blank(last)))
     }

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::{FileOrigin, Origin, REJECTS_SUFFIX, StdinOrigin};
 use crate::read::ReadError;
 
-/// The argument for standard input.
 pub(super) const STDIN: &str = "-";
 
 /// Returns the sources that the arguments name, in the order of the arguments. The argument `-` is standard input. The

@@ -16,7 +16,6 @@ pub(crate) use stdin::StdinOrigin;
 use super::ReadError;
 use super::archive::Plain;
 
-/// Suffix of the names of reject files.
 pub(crate) const REJECTS_SUFFIX: &str = ".rejects.csv";
 
 const CHUNK_BYTES: usize = 256 * 1024;

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::file::identity_of;
 
-/// The path by which the operating system offers standard input.
+/// The path of standard input in the file system.
 const STDIN_PATH: &str = "/dev/stdin";
 
 /// Standard input, with the identity of the file that it is connected to.

@@ -199,7 +199,7 @@ struct Slow<'t> {
     first_key: &'t [u8],
 }
 
-/// The value that is read.
+/// The value that is being read.
 struct SlowValue {
     start: usize,
     in_array: bool,
@@ -283,7 +283,8 @@ impl<'t> Slow<'t> {
         }
     }
 
-    /// Returns the end of a string between two values, or of the rest of an object that begins with a key.
+    /// Returns the end of a string between two values. If a colon follows the string, returns the end of the rest of
+    /// the object, for example of `"b":2}`.
     fn string_value_end(&mut self, mut value: SlowValue) -> End {
         let (end, plain) = self.string_end(value.start + 1)?;
         if self.text[end - 1] == b'\n' {
@@ -445,7 +446,7 @@ impl<'t> Slow<'t> {
         }
     }
 
-    /// Returns the start of the line of `at`, and the length of the line's indent.
+    /// Returns the start of the line that contains `at`, and the length of the line's indent.
     fn indent(&self, at: usize) -> (usize, usize) {
         let line = self.text[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
         let is_indent = |&at: &usize| b" \t\r,".contains(&self.text[at]) || self.outer_brackets.contains(&at);
