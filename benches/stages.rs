@@ -1,9 +1,11 @@
 //! Measures how many rows per second each processing stage handles on one core. Run it with `cargo bench`.
 //!
-//! Parsing, cleaning and encoding take turns every 64 rows. In this way each stage finds its input in the first-level
-//! cache, as in a load. The time of each turn is measured in several rounds, and the medians are added, so that other
-//! work on the machine hardly changes the result. For stages that process whole blocks, the processor time of the
-//! thread is measured.
+//! Parsing, cleaning and encoding alternate: 64 rows are parsed, then cleaned, then encoded, then the next 64 rows
+//! follow. Each stage thus finds its input in the first-level cache, as in a load. The 64 rows are a *turn*. The time
+//! of each turn is measured in several rounds, and the medians of all turns are added. Other work on the machine
+//! therefore hardly changes the result.
+//!
+//! The other stages process whole blocks. For them, the processor time of the thread is measured.
 
 use std::error::Error;
 use std::fs;

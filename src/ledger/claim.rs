@@ -24,19 +24,19 @@ pub struct Claim {
     renewing: JoinHandle<()>,
 }
 
-/// Checks before each write of the load that no other process has taken the lease.
+/// Checks before each command that writes documents that no other process has taken the lease.
 #[derive(Debug, Clone)]
 pub struct Guard {
     ledger: Ledger,
     key: Arc<str>,
     fence: i64,
-    /// Until this time, no other process can have taken the lease. By the clock of [`since_boot`].
+    /// No other process can take the lease before this time. Measured by the clock of [`since_boot`].
     until: Arc<Mutex<Duration>>,
     is_lost: Arc<AtomicBool>,
 }
 
 impl Claim {
-    /// Takes the lease of the load with this key. Returns the present lease if another process has it.
+    /// Takes the lease of the load with this key. If another process has the lease, returns that lease as [`Held`].
     ///
     /// # Errors
     /// If the server cannot be reached, the lease document cannot be read, or other processes take the lease again and
@@ -58,7 +58,7 @@ impl Claim {
         Ok(Ok(Self { guard, renewing }))
     }
 
-    /// Returns the fence of this lease. Every write to the load's ledger document must contain it.
+    /// Returns the fence of this lease: its number. Every write to the load's ledger document must contain the fence.
     pub const fn fence(&self) -> i64 {
         self.guard.fence
     }
@@ -108,7 +108,7 @@ impl Guard {
         self.note(patiently(|| self.extend()).await?)
     }
 
-    /// Extends the lease with a single call. The code that writes documents repeats the whole step after a failure.
+    /// Extends the lease with a single call. The callers try again after a failure.
     async fn renew(&self) -> Result<(), LedgerError> {
         self.note(self.extend().await?)
     }
@@ -130,8 +130,8 @@ impl Guard {
     }
 }
 
-/// Returns the time since the machine started. On Linux, includes the time during which the machine was suspended,
-/// because the lease expires by the server's clock, which does not stop then.
+/// Returns the time since the machine started. On Linux, this includes the time during which the machine was suspended.
+/// Reason: the lease expires by the server's clock, which does not stop meanwhile.
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::Boottime;

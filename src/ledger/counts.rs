@@ -12,9 +12,9 @@ pub struct Counts {
     /// Documents that were written and are durable at a majority. Still counted if a later record of this load replaced
     /// them.
     pub written: u64,
-    /// Written documents that replaced or changed other content, which was not from this load. Part of `written`.
+    /// Written documents that replaced or changed a stored document that was not from this load. Part of `written`.
     pub replaced: u64,
-    /// Records whose content was already stored before this load. See `in_doubt`.
+    /// Records whose content was already stored before this load. It may be uncertain for some of them, see `in_doubt`.
     pub already_present: u64,
     /// Records whose `_id` occurred earlier in this load, and whose content was already stored.
     pub duplicates: u64,
@@ -26,15 +26,15 @@ pub struct Counts {
     /// Rows that the spec's conflict rule refused; the collection contains other content under their `_id`s. Part of
     /// `rejected`.
     pub refused_for_conflict: u64,
-    /// Records with the same `_id` as another document, but other content, that are not in `written` or `rejected`.
-    /// Either the other content was kept, or the record replaced the content of an earlier record of this load. The
-    /// spec and the mode of the load decide.
+    /// Records that found other content under their `_id`, and are neither in `written` nor in `rejected`. Either the
+    /// other content was kept, or the record replaced an earlier record of this load. The spec and the mode of the load
+    /// decide which.
     pub conflicts: u64,
-    /// Stored records of which it is not known whether this load wrote them. They occur after a lost reply or a
+    /// Records that are stored, but it is not known whether this load wrote them. They occur after a lost reply or a
     /// rollback, or in a resumed load.
     pub in_doubt: u64,
-    /// Records whose `_id` occurred earlier in the load, but of which it is not known whether they are duplicates or
-    /// replaced other content. They occur only in a resumed load.
+    /// Records whose `_id` occurred earlier in the load. It is not known whether they are duplicates or replaced other
+    /// content. They occur only in a resumed load.
     pub repeats_in_doubt: u64,
 }
 

@@ -34,8 +34,8 @@ impl fmt::Display for Held {
 }
 
 impl Ledger {
-    /// Takes the lease of the load with this key and returns its fence. Returns the present lease if another process
-    /// has it. If that process is known to have ended, takes its lease over.
+    /// Takes the lease of the load with this key and returns its fence. If another process has the lease, returns that
+    /// lease. But if that process is known to have ended, takes the lease over.
     ///
     /// # Errors
     /// If the server cannot be reached, the lease document cannot be read, or other processes take the lease again and
@@ -85,7 +85,7 @@ impl Ledger {
     }
 
     /// Creates the first lease with this id. Returns `None` if the lease exists. This is a separate call, because the
-    /// server does not permit `$expr` in an upsert.
+    /// server does not permit `$expr` in the filter of an upsert.
     async fn insert_lease(&self, id: &str, change: Document) -> Result<Option<Document>, mongodb::error::Error> {
         let made = self
             .leases
@@ -124,7 +124,7 @@ impl Ledger {
         Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
     }
 
-    /// Extends the lease. Returns false if another process has it.
+    /// Extends the lease. Returns false if another process has taken the lease.
     ///
     /// # Errors
     /// If the server cannot be reached.
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::ledger::Owner;
 
-    /// A lease as the server returns it, that expires at `until_ms`.
+    /// Makes a lease that expires at `until_ms`, as the server returns it.
     fn stored(until_ms: i64, now_ms: i64) -> Document {
         let owner = bson::serialize_to_bson(&Owner::this_process()).expect("an owner is a document");
         let [since, until, now] = [1_000, until_ms, now_ms].map(DateTime::from_millis);

@@ -1,4 +1,4 @@
-//! The ledger: a collection in the database of the data that records every load.
+//! The ledger: a collection that records every load. It is in the same database as the data.
 //!
 //! Each load has one document. It contains name, size and hash of each source, name and hash of the spec, the options,
 //! the checkpoint, the counts and the content digest. All blocks before the checkpoint are committed: their documents

@@ -85,7 +85,7 @@ fn state_of(process: u32) -> Option<(String, String)> {
     Some((state, fields.nth(18)?.to_owned()))
 }
 
-/// Returns true if no process has this id. Returns false for a process that `/proc` hides because it is another user's.
+/// Returns true if no process has this id. Returns false for another user's process, even if `/proc` hides it.
 fn is_gone(process: u32) -> bool {
     let id = i32::try_from(process).ok().and_then(Pid::from_raw);
     id.is_some_and(|id| test_kill_process(id) == Err(Errno::SRCH))

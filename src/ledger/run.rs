@@ -94,7 +94,7 @@ impl TargetState {
 }
 
 impl LoadDocument {
-    /// Makes the document of a load that is about to begin, without fence, counts and checkpoint. `targets` has one
+    /// Makes the document of a load that is about to begin. Fence, counts and checkpoint are zero. `targets` has one
     /// collection for each kind of document.
     pub fn new(targets: Vec<TargetState>, spec: &Spec, sources: Vec<SourceIdentity>, options: Options) -> Self {
         let collections: Vec<&str> = targets.iter().map(|target| target.collection.as_str()).collect();
@@ -181,7 +181,7 @@ impl LoadDocument {
     }
 }
 
-/// Number of the form of [`LoadKey`]. If the fields of `LoadKey` change, increase it: all keys are then different.
+/// Version number of [`LoadKey`]. Increase this number if the fields of `LoadKey` change, so that all keys change.
 const KEY_FORM: i32 = 2;
 
 /// Everything that determines the documents of a load.
@@ -214,10 +214,10 @@ impl Exceptions {
     }
 }
 
-/// Identifies a source. Two files with the same version have the same content.
+/// Identifies a source. Two sources with the same hash have the same content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceIdentity {
-    /// File name without its directory, or `-` for standard input.
+    /// Path of the file, or `standard input`.
     pub name: String,
     /// Size on disk in bytes; `None` for standard input, a pipe or a device.
     pub size_bytes: Option<u64>,
@@ -241,7 +241,7 @@ pub struct Options {
 }
 
 /// The options that say how to read the sources of a load. Contains only options that the user gave. Detected settings
-/// are not part of the key, because the content of the sources determines them.
+/// are left out, because the content of the sources determines them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reading {
@@ -262,7 +262,7 @@ pub struct Reading {
 }
 
 /// Reads `reading`, or returns the default if the field contains a text. Development versions of Medlift stored a text
-/// there. The keys of those loads have another form, so the content does not matter.
+/// there. No new load can have the key of such a load, so the text does not matter.
 fn reading_or_default<'de, D: Deserializer<'de>>(from: D) -> Result<Reading, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -92,7 +92,7 @@ impl Ledger {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// Returns the load with this key that began last. Ignores dropped and superseded loads.
+    /// Returns the most recent load with this key. Ignores dropped and superseded loads.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -163,7 +163,7 @@ impl Ledger {
     }
 
     /// Writes one list of exceptions: `_id`s of refused and kept-out records. `kind` is the number of the kind of
-    /// document, and `number` the number of the list. Both are counted from 0. The list counts only when the kind's
+    /// document, and `number` the number of the list. Both are counted from 0. The list is ignored until the kind's
     /// [`TargetState::exceptions`](super::TargetState::exceptions) is greater than `number`.
     ///
     /// # Errors
@@ -198,8 +198,8 @@ impl Ledger {
         Ok(Exceptions { refused: ids_of(&list, "refused"), kept_out: ids_of(&list, "kept_out") })
     }
 
-    /// Marks the unfinished loads with this key as superseded, except the load `kept`. Writes `fence` into them, so
-    /// that the next write of a process that still works on one of them is refused.
+    /// Marks the unfinished loads with this key as superseded, except the load `kept`. Also writes `fence` into their
+    /// documents. If another process still works on such a load, its next write is then refused.
     ///
     /// # Errors
     /// If no journaled majority acknowledges the write.
@@ -280,8 +280,8 @@ impl Ledger {
     ///
     /// 1. The collection is empty, and no other load into it is active: the identity is `wanted`.
     /// 2. The ledger contains an identity of the collection: it is this identity.
-    /// 3. The collection is not empty, and the ledger contains earlier loads, but none with the key of `wanted`: the
-    ///    identity has the fields of `wanted` and the key of one of these loads.
+    /// 3. The collection is not empty, and the ledger contains earlier loads, but none with the identity key of
+    ///    `wanted`: the identity has the fields of `wanted` and the identity key of one of these loads.
     /// 4. In all other cases, the identity is `wanted`.
     ///
     /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 applies to
@@ -289,7 +289,7 @@ impl Ledger {
     /// still the one that it read. Otherwise the call starts again from the beginning.
     ///
     /// # Errors
-    /// If no journaled majority acknowledges the write.
+    /// If the ledger cannot be read, or no journaled majority acknowledges the write.
     pub async fn settle_identity(
         &self,
         wanted: &CollectionIdentity,
@@ -329,7 +329,7 @@ impl Ledger {
 
     /// Determines the identity of a collection whose loads were made by a version of Medlift that did not store
     /// identities. Returns the wanted fields with the identity key of one of these loads. Returns `None` if one of the
-    /// loads had the wanted key, or if there are no loads.
+    /// loads had the wanted identity key, or if there are no loads.
     async fn identity_of_loads(&self, wanted: &CollectionIdentity) -> Result<Option<CollectionIdentity>, LedgerError> {
         let mut filter = self.with_collection(Document::new());
         filter.insert("state", doc! { "$ne": "dropped" });
@@ -356,7 +356,7 @@ impl LedgerError {
     }
 }
 
-/// Calls [`server::patiently`]. Only for calls that are safe to repeat, as all calls of the ledger are.
+/// Calls [`server::patiently`]. Only for calls that are safe to repeat.
 pub(super) async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, LedgerError>
 where
     F: Future<Output = Result<T, mongodb::error::Error>>,

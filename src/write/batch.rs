@@ -10,7 +10,7 @@ pub struct BatchId(pub u64);
 /// A record, identified by the number of its chunk and its position in the chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    /// Number of the chunk, from 0. Skipped chunks have no number.
+    /// Number of the chunk, counted from 0. Chunks that a resumed load skips are not counted.
     pub chunk: u64,
     /// Position of the record in the chunk.
     pub at: u32,
@@ -25,10 +25,11 @@ pub(super) struct Batch {
     pub(super) when_equal: Outcome,
     /// How many times these records were delayed and sent again.
     pub(super) attempts: u32,
-    /// True if an earlier command may have stored the records, for example because its reply was lost.
+    /// True if an earlier command may have stored the records, for example a command whose reply was lost.
     pub(super) in_doubt: bool,
-    /// True if this batch is a read before the first insert of its records. If the read finds no document, the document
-    /// was never written. After an insert, a missing document means that the insert was rolled back.
+    /// True if this batch reads the stored documents before this process sends its records for the first time. A
+    /// missing document is then normal. After an insert, a missing document was rolled back, or is not at a majority
+    /// yet.
     pub(super) is_first_look: bool,
     /// The id of the last command that sent these records.
     pub(super) sent_as: Option<BatchId>,

@@ -46,7 +46,7 @@ pub struct Compared {
 #[derive(Debug)]
 pub struct Parcel {
     members: Vec<Member>,
-    /// The lowest number of these chunks.
+    /// The lowest chunk number of the records.
     first: u64,
     /// One item for each chunk number from `first` on. `None` if the chunk contains none of the records.
     chunks: Vec<Option<Arc<KindChunk>>>,
@@ -135,8 +135,8 @@ impl Bulk {
     /// Sends the records of a batch as one command. Reduces the answer to positions and codes.
     ///
     /// # Errors
-    /// If no answer arrives, the server refuses the whole command, the deployment cannot acknowledge writes at a
-    /// majority, or another process has taken the load over.
+    /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a
+    /// majority. Also if another process has taken the load over, or if the ledger cannot be queried about that.
     pub async fn send(&self, step: Step, parcel: &Parcel) -> Result<Reply, Failure> {
         if let Some(guard) = &self.guard {
             guard.ensure().await.map_err(|error| match error {
@@ -281,8 +281,9 @@ fn reply_of(answer: &Document) -> Reply {
     }
 }
 
-/// Translates an error code to a [`Complaint`]. A duplicate key error means that the `_id` is taken, unless its
-/// `keyPattern` names another index. `keyPattern` contains only names of fields, no values.
+/// Translates an error code to a [`Complaint`]. A duplicate key error usually means that the `_id` is taken. If its
+/// `keyPattern` names other fields than `_id`, the duplicate key is in another unique index. `keyPattern` contains only
+/// names of fields, no values.
 fn complaint(error: &Document) -> Complaint {
     let on_id = || error.get_document("keyPattern").map_or(true, |pattern| pattern.keys().eq(["_id"]));
     match number(error, "code") {

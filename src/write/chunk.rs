@@ -1,4 +1,5 @@
-//! A chunk: some blocks whose records are sorted by `_id`, deduplicated, written and committed together.
+//! A chunk: blocks (pieces of the source) whose records are sorted by `_id`, deduplicated, written and committed
+//! together.
 //!
 //! Inserts in `_id` order keep the needed part of the server's `_id` index in its cache. If the index is larger than
 //! the cache, inserts in random order take up to five times as long. `sweep` merges the chunks that are written at the
@@ -11,19 +12,18 @@ use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
 use crate::encode::{EncodedBlock, Entry};
 
-/// Default size of a chunk, in bytes. [`CHUNKS_MAX`] chunks of this size fit into the memory that a load may use.
+/// Default size of a chunk, in bytes. [`CHUNKS_MAX`] chunks of this size contain about 160 MiB.
 pub const CHUNK_BYTES_DEFAULT: usize = 20 << 20;
 
-/// Maximum number of chunks in memory. One is built while the others are written at the same time, all in one `_id`
-/// order (`write/sweep.rs`). A larger number would make the load faster if the index is larger than the server's cache,
-/// but would need more memory.
+/// Maximum number of chunks in memory. One chunk is filled. Meanwhile the others are written, in one common `_id` order
+/// (`write/sweep.rs`). If the `_id` index is larger than the server's cache, more chunks would make the load faster,
+/// but they would need more memory.
 pub const CHUNKS_MAX: usize = 8;
 
 /// Size of the first chunk, in bytes.
 const CHUNK_BYTES_FIRST: usize = 1 << 20;
 
-/// Collects blocks until a chunk is full. The boundaries of the chunks depend only on the blocks and on
-/// `settled_blocks`, never on timing.
+/// Collects blocks until a chunk is full. The boundaries of the chunks never depend on timing.
 #[derive(Debug)]
 pub struct ChunkBuilder {
     /// The conflict policy of each kind of document.
@@ -76,9 +76,9 @@ pub struct KindChunk {
 }
 
 impl ChunkBuilder {
-    /// Makes a builder of chunks of about `bytes_max` bytes. `policies` has one policy for each kind of document. A
-    /// chunk also ends before block number `settled_blocks`, the first block that an earlier process did not commit. So
-    /// that process committed either all blocks of a chunk or none.
+    /// Makes a builder of chunks of about `bytes_max` bytes. `policies` has one policy for each kind of document.
+    /// `settled_blocks` is the number of the first block that no earlier process of this load committed. A chunk always
+    /// ends before this block, so that either all blocks of a chunk are committed or none.
     pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
             policies,
@@ -118,7 +118,7 @@ impl Chunk {
         Self { blocks, is_settled, kinds }
     }
 
-    /// Splits the chunk into one part for each kind of document.
+    /// Splits the chunk into one [`KindChunk`] for each kind of document.
     pub fn into_kinds(self) -> Vec<KindChunk> {
         let Self { blocks, is_settled, kinds } = self;
         let blocks = Arc::new(blocks);
@@ -141,7 +141,7 @@ impl Sorted {
             entries.extend(moved.into_iter().map(|entry| Entry { block: index as u32, ..entry }));
         }
         // The sort is stable and the blocks are in source order, so records with the same `_id` stay in source order.
-        // The sort is fast, because most blocks are already sorted and only have to be merged.
+        // The sort is fast, because the records of each block are normally already sorted. They only have to be merged.
         entries.sort_by_key(|entry| entry.id);
         let mut sorted = Self { entries, groups: BTreeMap::new() };
         sorted.keep_one_per_identity(policy);
@@ -226,7 +226,7 @@ mod tests {
         Chunk::new(blocks, &[policy(rule)], false).into_kinds().remove(0)
     }
 
-    /// Returns the number of blocks, of half a MiB each, in each of the first `chunks` chunks.
+    /// Pushes blocks of half a MiB. Returns the number of blocks in each of the first `chunks` chunks.
     fn lengths(builder: &mut ChunkBuilder, chunks: usize) -> Vec<usize> {
         let chunks_made = (0..).filter_map(|sequence| builder.push(block(sequence, MIB / 2)));
         chunks_made.take(chunks).map(|chunk| chunk.blocks.len()).collect()

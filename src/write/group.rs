@@ -8,11 +8,10 @@ use crate::spec::OnConflict;
 /// The outcomes of the losers: the records of a group that were not sent.
 #[derive(Debug, Default)]
 pub struct Losers {
-    /// Losers that would change nothing if the group were written in source order: their content would already be
-    /// stored.
+    /// Losers whose content would already be stored if the group were written in source order.
     pub duplicates: u64,
-    /// Losers that would find other content if the group were written in source order, unless the spec says to reject
-    /// them.
+    /// Losers that would find other stored content if the group were written in source order. If the spec says to
+    /// reject such records, they are in `refused` instead.
     pub conflicts: u64,
     /// Losers for the reject file. Either their content differs from the stored content and the spec says to reject, or
     /// the server refused the winner of their group.
@@ -20,9 +19,9 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that the collection has under the `_id` because of an
-    /// earlier chunk of this load. If `stored` is `None`, the first record of the group is the first to be written, so
-    /// it is not a loser.
+    /// Counts a group in source order. `stored` is the content that was stored under the `_id` before, if an earlier
+    /// chunk of this load had the `_id`. If `stored` is `None`, the first record of the group is not counted, because
+    /// it is the one to be written.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;
@@ -103,8 +102,7 @@ mod tests {
     use super::*;
     use crate::write::Mode;
 
-    /// Divides the records into two chunks at every position. Checks that the counts are always the same as for one
-    /// chunk.
+    /// Divides the records into two chunks at each position. Checks that the counts do not depend on the position.
     #[track_caller]
     fn check(contents: &str, rule: OnConflict, duplicates: u64, conflicts: u64, refused: usize) {
         let policy = Policy { mode: Mode::Insert, on_conflict: rule, empty_at_start: true, is_resumed: false };

@@ -1,6 +1,8 @@
-//! Writes chunks that contain several kinds of documents. A *lane* is the writer of one kind of document to its own
-//! collection. For example, a row may give a patient document and an admission document: the load then has two lanes. A
-//! chunk is complete when all lanes have written their part of it.
+//! Writes chunks that contain one or more kinds of documents.
+//!
+//! A *lane* is the writer of one kind of document to its own collection. For example, if a row gives a patient document
+//! and an admission document, the load has two lanes. A chunk is complete when all lanes have written their documents
+//! of the chunk.
 
 use std::pin::pin;
 
@@ -11,7 +13,7 @@ use super::chunk::Chunk;
 use super::writer::{Settled, WriteError, Writer};
 
 /// Writes all chunks until the channel closes. `writers` has one writer for each kind of document. When a chunk is
-/// complete, calls `settle` with one `Settled` for each kind, while other chunks are still written.
+/// complete, calls `settle` with one `Settled` for each kind. Meanwhile other chunks are written.
 ///
 /// # Errors
 /// If a batch cannot be written, if the temporary file with the `_id`s of the load cannot be used, or if `settle`
@@ -47,8 +49,8 @@ pub async fn write_all<E: From<WriteError>>(
     let writing = future::join(future::join_all(lanes), settling);
     let (written, settled) = match future::select(pin!(dividing), pin!(writing)).await {
         Either::Left(((), writing)) => writing.await,
-        // A writer failed, or `settle` failed. Do not wait for `dividing`: its sender may be waiting for a chunk that
-        // will never be committed.
+        // A writer failed, or `settle` failed. Do not wait for `dividing`. Reason: its channel may never close, because
+        // the sender may wait for the commit of a chunk that is now never committed.
         Either::Right((ended, _)) => ended,
     };
     // If a writer and `settle` both fail, the writer's error is the cause.

@@ -1,10 +1,12 @@
-//! The decisions of the writer, as a state machine without I/O: it receives events and returns actions.
+//! The decisions of the writer, as a state machine without I/O. The machine receives events and returns actions.
 //!
-//! The machine decides which records form a batch, what an answer means for each record, when a batch is sent again,
-//! and when a chunk is complete. A chunk is *complete* when all its records have their final outcomes and all earlier
-//! chunks are complete. The machine has no access to documents, clocks or servers. A record is a position in its chunk.
-//! A delay is an action, and its end is an event. The writer only executes the [`Action`]s, so a simulation can test
-//! the machine with every kind of failure.
+//! The machine decides which records form a batch (the records of one command), what the server's answer means for each
+//! record, when a batch is sent again, and when a chunk is complete. A chunk is a group of records that are committed
+//! together. It is *complete* when all its records have their final outcomes and all earlier chunks are complete.
+//!
+//! The machine has no access to documents, clocks or servers. It identifies a record by its chunk and its position in
+//! the chunk. A delay is an action, and the end of the delay is an event. The writer only executes the [`Action`]s. A
+//! simulation can therefore test the machine with many kinds of failures.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -17,7 +19,8 @@ use crate::server::pause;
 /// An input of the state machine, for example the answer to a command.
 #[derive(Debug)]
 pub enum Event {
-    /// A chunk is ready. Its records have unique `_id`s and are sorted. Chunks arrive in the order of their numbers.
+    /// A chunk is ready. Its records have unique `_id`s and are sorted by `_id`. Chunks arrive in the order of their
+    /// numbers.
     Chunk(Vec<Planned>),
     /// A chunk was skipped, because an earlier, interrupted process of this load had committed it. The machine does not
     /// learn the outcomes of its records.
@@ -29,7 +32,7 @@ pub enum Event {
     /// The documents with the `_id`s of a batch were read, with read concern majority. Contains one verdict for each
     /// record, in the order of the batch.
     Compared(BatchId, Vec<Verdict>),
-    /// No answer arrived, or the server refused the whole command.
+    /// The whole command failed, for example because no answer arrived.
     Failed {
         /// The batch whose command failed.
         batch: BatchId,
@@ -43,7 +46,7 @@ pub enum Event {
 /// A server's answer to one bulk command.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
-    /// The documents that the server did not accept: position in the batch, and the cause.
+    /// The documents that the server did not accept. Each has its position in the batch and the cause.
     pub errors: Vec<(u32, Complaint)>,
     /// True if the documents that are not in `errors` are on disk at a majority. False if the answer contains a
     /// `writeConcernError`.
@@ -53,7 +56,7 @@ pub struct Reply {
 /// Why the server did not accept a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Complaint {
-    /// Another document has the same `_id`.
+    /// A document with the same `_id` is already stored.
     Taken,
     /// A temporary cause. The document is sent again.
     Passing,
@@ -61,7 +64,7 @@ pub enum Complaint {
     Refused(Refusal),
 }
 
-/// What is stored under a record's `_id`.
+/// The result of comparing a record with the document that is stored under the record's `_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The stored content is equal to the record.
@@ -88,7 +91,7 @@ pub enum Action {
     Delay(BatchId, u64),
     /// The chunk is complete: its records and those of all earlier chunks have their final outcomes.
     Settle {
-        /// Number of the chunk, from 0. Skipped chunks have no number.
+        /// Number of the chunk, counted from 0. Skipped chunks ([`Event::Passed`]) are not counted.
         chunk: u64,
         /// One outcome for each record of the chunk.
         outcomes: Vec<Outcome>,
@@ -99,23 +102,24 @@ pub enum Action {
     Stop(BatchId),
 }
 
-/// The number of outcomes that are uncertain: after a lost reply or a rollback, or in a resumed load.
+/// The numbers of uncertain outcomes. An outcome can be uncertain after a lost reply or a rollback, or in a resumed
+/// load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Doubts {
-    /// Stored records of which it is not known whether this load or another program stored them.
+    /// Records that are stored. It is not known whether this load or another program stored them.
     pub stored: u64,
-    /// Records whose `_id` occurred earlier in the load, if it is not known whether they are duplicates or replaced
-    /// other content.
+    /// Records whose `_id` occurred earlier in the load. It is not known whether they are duplicates or replaced other
+    /// content.
     pub repeats: u64,
 }
 
-/// Limits the batch size at the end of the load. When no more chunks follow, a batch contains at most its share of the
-/// remaining new records: their number divided by the number of concurrent commands, or 500 if that is more. The load
-/// then does not wait for one last, large command.
+/// When no more chunks follow, the batches become smaller, so that the load does not wait for one last, large command.
+/// A batch then has at most `remaining new records / concurrent commands` records, or 500 if this quotient is less than
+/// 500.
 const LAST_BATCH_DOCS_MIN: usize = 500;
 
 /// If more than one record in 20 of a batch was already stored, the machine looks up the `_id`s of the next batches
-/// before it inserts their records. That is cheaper for the server.
+/// before it inserts their records. For the server, a lookup is cheaper than an insert that fails.
 const LOOK_SHARE: usize = 20;
 
 /// The writer's state machine. See the [module](self).
@@ -129,18 +133,17 @@ pub struct Machine {
     ready: VecDeque<Batch>,
     next_batch: u64,
     in_flight: usize,
-    /// Whether new records are looked up before they are inserted ("looks first"). An insert that fails because its
-    /// `_id` is taken costs the server several times as much as a lookup. So looking first is faster if many records
-    /// are already stored.
+    /// Whether new records are looked up before they are inserted. This is faster if many records are already stored.
+    /// Reason: an insert that fails because its `_id` is taken costs the server several times as much as a lookup.
     looks_first: bool,
-    /// Current position of the sweep, as the leading bytes of an `_id` (see [`sweep`]).
+    /// New records are sent in `_id` order (see [`sweep`]). This is the current position: the first four bytes of an
+    /// `_id`.
     sweep: u32,
     /// Number of new records that are not in a batch yet.
     uncut: usize,
     has_ended: bool,
-    /// True if the collection certainly contains, under each `_id`, the content of the last record of this load with
-    /// that `_id`. False after a record was refused, after a stored document was kept in place of a record, and after a
-    /// chunk was skipped.
+    /// True if each record so far is certainly stored, or was replaced by a later record of this load. Becomes false
+    /// when a record is refused, when a stored document is kept in place of a record, or when a chunk is skipped.
     holds_all: bool,
     stopped: bool,
 }
@@ -151,8 +154,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of the records that had [`Earlier::Equal`], but are compared with the stored documents like those with
-    /// [`Earlier::Other`], because `holds_all` was false.
+    /// Positions of the records whose [`Earlier::Equal`] was changed to [`Earlier::Other`], because `holds_all` was
+    /// false. They are compared with the stored documents.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
@@ -226,18 +229,19 @@ impl Machine {
             }
         }
         self.looks_first |= batch.step == Step::Insert && taken.len() * LOOK_SHARE > batch.members.len();
-        // After a write concern error, it is not known whether the documents will survive. They are read again with
-        // read concern majority.
+        // After a write concern error, it is not known whether the documents would survive a change of the primary.
+        // They are read again with read concern majority.
         let when_applied = batch.when_applied();
         self.follow(batch.follow(Step::Compare, applied, when_applied), !reply.durable, actions);
         self.follow(batch.follow(Step::Compare, taken, Outcome::Present), !reply.durable, actions);
         self.follow(batch.follow(batch.step, again, batch.when_equal), true, actions);
     }
 
-    /// Sets the final outcome of a record whose content is stored. `is_in_doubt` is true if an earlier command of this
-    /// load may already have stored a document under the `_id`: after a lost reply, or in a resumed load. Such a record
-    /// counts as written if the collection was empty when the load began, because then that document probably comes
-    /// from this load.
+    /// Sets the final outcome of a record whose content is stored.
+    ///
+    /// `is_in_doubt` is true if an earlier command of this load may have stored a document under the `_id`, for example
+    /// a command whose reply was lost. If the collection was empty when the load began, that document probably comes
+    /// from this load. The record then counts as written.
     fn settle_stored(&mut self, member: Member, outcome: Outcome, is_in_doubt: bool) {
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
         let is_new = chunk.records[member.at as usize].earlier == Earlier::Nothing;
@@ -251,13 +255,13 @@ impl Machine {
         self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
     }
 
-    /// Returns true, and counts the outcome as uncertain, if the interrupted process may already have stored this
-    /// record or a later one with the same `_id`. That is possible only in a resumed load in which later records
-    /// replace earlier ones.
+    /// Returns true if an earlier, interrupted process of this load may have stored this record, or a later record with
+    /// the same `_id`. The outcome then counts as uncertain. Returns false if the load was not resumed, or if later
+    /// records do not replace earlier ones.
     ///
-    /// `is_equal` is true if the stored content is equal to this record. Example: the records A, B have one `_id`, and
-    /// B is compared. The collection should still contain A. If it contains B, the interrupted process has probably
-    /// stored B.
+    /// `is_equal` is true if the stored content is equal to this record. Example: two records with the same `_id` have
+    /// the contents A and B. When B is compared, the collection should still contain A. If it contains B, the
+    /// interrupted process has probably stored B.
     fn doubt_repeat(&mut self, member: Member, is_equal: bool) -> bool {
         let later_wins = self.policy.is_resumed && self.policy.later_wins();
         let chunk = &mut self.chunks[(member.chunk - self.settled) as usize];
@@ -287,9 +291,9 @@ impl Machine {
         if batch.is_first_look && batch.when_equal == Outcome::Present {
             self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
         }
-        // Insert the records that are not stored. If this was not their first look, an earlier command inserted them or
-        // found their `_id`s taken. Their documents were then rolled back, or are not at a majority yet, so insert them
-        // only after a pause.
+        // Insert the records that are not stored. If the batch was not a first look, an earlier command wrote these
+        // records or found their `_id`s taken. Their documents were rolled back since then, or are not at a majority
+        // yet. Such records are inserted only after a pause.
         let mut again = batch.follow(Step::Insert, absent, Outcome::Present);
         again.in_doubt |= !batch.is_first_look;
         self.follow(again, !batch.is_first_look, actions);
@@ -379,11 +383,11 @@ impl Machine {
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }
 
-    /// Makes the next batch, or returns `None` if no records are left.
+    /// Makes the next batch. Returns `None` if no record can be sent now.
     ///
     /// A batch contains one of these two sorts of records:
     ///
-    /// - If all new records of the first unfinished chunk have their outcomes: the records of this chunk whose `_id`s
+    /// - If all new records of the first unfinished chunk have their outcomes: records of this chunk whose `_id`s
     ///   occurred in an earlier chunk. They are compared with the stored documents.
     /// - Otherwise, or if no such records are left: the next new records of all unfinished chunks, in the order of the
     ///   sweep.
@@ -407,7 +411,7 @@ impl Machine {
 }
 
 impl Chunk {
-    /// Makes a chunk. Its new records are sent from the present position of the sweep on.
+    /// Makes a chunk that joins the sweep at the position `sweep`.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {
@@ -434,9 +438,10 @@ impl Chunk {
         self.unsettled[self.records[at].earlier as usize] -= 1;
     }
 
-    /// Decides the records with [`Earlier::Equal`]: the previous record with the same `_id` had the same content. Call
-    /// it when all new records of this chunk and all earlier chunks have their outcomes. If `holds_all` is true, the
-    /// records are duplicates. Otherwise they are compared with the stored documents, like records with other content.
+    /// Decides about the records with [`Earlier::Equal`]: the previous record with the same `_id` had the same content.
+    /// Call it when all records of earlier chunks, and all new records of this chunk, have their outcomes. If
+    /// `holds_all` is true, the records are duplicates. Otherwise they are compared with the stored documents, like
+    /// records with other content.
     fn settle_equal(&mut self, holds_all: bool) {
         for at in 0..self.records.len() {
             if self.records[at].earlier != Earlier::Equal {

@@ -32,12 +32,12 @@ pub enum Outcome {
 pub enum Refusal {
     /// Other content is stored under the record's `_id`, and the spec says to reject the record.
     Conflict,
-    /// The record was not sent. Another record with the same `_id` was sent in its place, and the server refused that
-    /// one.
+    /// The record was not sent. Another record with the same `_id` was sent in its place, and the server refused the
+    /// other record.
     Sibling,
     /// The collection's validator refused the document.
     Validation,
-    /// Another document has the same key in a unique index other than that of `_id`.
+    /// Another document has the same key in a unique index other than the `_id` index.
     UniqueIndex,
     /// The server refused the document for another reason, with this error code.
     Server(i32),
@@ -76,15 +76,15 @@ pub enum Mode {
     /// Writes new records. If other content is stored under a record's `_id`, the spec's `on_conflict` decides.
     #[default]
     Insert,
-    /// Writes new records, and replaces stored documents that differ.
+    /// Writes new records. Replaces a stored document that differs from its record.
     Upsert,
-    /// Writes new records, and sets the fields of changed records in the stored documents.
+    /// Writes new records. Sets the fields of a changed record in its stored document.
     Merge,
 }
 
 impl Mode {
-    /// Returns the rule for several records of one load with the same `_id`. A load that changes stored documents also
-    /// lets a later record replace an earlier one. Any other load uses the spec's `on_conflict`.
+    /// Returns the rule for several records of one load with the same `_id`. In the modes upsert and merge, a later
+    /// record replaces an earlier one. In the mode insert, the spec's `on_conflict` decides.
     pub fn rule(self, on_conflict: OnConflict) -> OnConflict {
         if self == Self::Insert { on_conflict } else { OnConflict::KeepLast }
     }
@@ -99,8 +99,7 @@ pub struct Policy {
     pub on_conflict: OnConflict,
     /// Whether the collection was empty when the load began.
     pub empty_at_start: bool,
-    /// Whether an earlier process began this load. That process may have written records that are not part of the
-    /// checkpoint.
+    /// Whether an earlier process began this load. That process may have written records after its last checkpoint.
     pub is_resumed: bool,
 }
 

@@ -1,13 +1,13 @@
 //! Remembers the `_id`s and digests of this load, to recognize records whose `_id` occurred before. The answers are
-//! exact and the memory is bounded.
+//! exact.
 //!
-//! For nearly every record, a blocked Bloom filter can exclude that its `_id` was seen. If it cannot, the `_id` is
-//! looked up in the sorted records of earlier chunks. These records are in temporary files without a name, and are read
-//! one page at a time. Many files are merged into one, so that even in a load of a thousand chunks a lookup reads only
-//! a few files.
+//! A Bloom filter recognizes nearly every new `_id` as new. All other `_id`s are looked up in the sorted records of
+//! earlier chunks. These records are in temporary files without a name. A lookup reads one page of a file. Eight files
+//! are merged into one, and eight merged files into one larger file. After a thousand chunks, there are thus at most 21
+//! files.
 //!
 //! The module `spill` cannot be used here, because it sorts once, when all entries are known. Here, each chunk is
-//! looked up before the next one arrives. So every chunk is written to its own sorted file.
+//! looked up before the next chunk arrives. So each chunk is written to its own sorted file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -16,10 +16,10 @@ use std::os::unix::fs::FileExt;
 use super::machine::Earlier;
 use crate::encode::{Digest, Entry, Id};
 
-/// Maximum number of 64-bit words in the filter (32 MiB). With 20 million records, the filter then cannot exclude about
-/// one new record in a hundred, and that record is looked up unnecessarily.
+/// Maximum number of 64-bit words in the filter (32 MiB). After 20 million records, the filter fails to recognize about
+/// one new record in 200. Such a record is looked up unnecessarily.
 const FILTER_WORDS_MAX: usize = 1 << 22;
-/// Bits of the filter for each expected record, unless the filter has its maximum size.
+/// Bits of the filter for each expected record. A filter of the maximum size may have fewer.
 const BITS_PER_RECORD: u64 = 24;
 const WORDS_PER_BLOCK: usize = 8;
 /// Number of records in a page of 4 KiB. A lookup reads one page of a file.
@@ -41,8 +41,8 @@ struct Record {
 /// The `_id`s and digests of a load so far.
 #[derive(Debug)]
 pub(super) struct Seen {
-    /// A set bit means "not seen". The filter starts with ones, because zeroed memory is mapped to the kernel's single
-    /// zero page: the first write to each page would then interrupt the other cores.
+    /// A set bit means "not seen". All bits are set at the start. Reason: the kernel maps zeroed memory to one shared
+    /// page. The first write to each page would then interrupt the other cores.
     filter: Vec<u64>,
     /// The records of the last chunk. The next call of `note` moves them to a file.
     latest: Vec<Record>,
@@ -101,8 +101,8 @@ impl Seen {
 
     /// Clears the bits of the `_id`. Returns true if one of them was still set: the `_id` is then new.
     ///
-    /// The leading bytes select the block, so that sorted `_id`s access the memory in order. The last bytes select the
-    /// bits.
+    /// All bits of an `_id` are in one block of 64 bytes. The leading bytes of the `_id` select the block, so that
+    /// sorted `_id`s access the memory in order. The last bytes select four bits of the block.
     fn mark(&mut self, id: &Id) -> bool {
         let tail = u64::from_be_bytes(*id.0.last_chunk().expect("an _id has 16 bytes"));
         let blocks = self.filter.len() / WORDS_PER_BLOCK;
@@ -131,9 +131,8 @@ impl Seen {
         Ok(None)
     }
 
-    /// Merges the last [`MERGED_AT_ONCE`] segments into one if all of them have the same level. The result has the next
-    /// level. If that level then also has so many segments, merges them too, and so on. A record is written once for
-    /// each level.
+    /// Merges the last [`MERGED_AT_ONCE`] segments into one segment of the next level, if all of them have the same
+    /// level. Repeats this while the next level is also full. A record is written once for each level.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;

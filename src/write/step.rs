@@ -1,4 +1,4 @@
-//! The kinds of commands that a batch can be sent as.
+//! The kinds of commands that send a batch.
 
 /// What a command does with the records of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,35 +1,36 @@
 //! The order in which the records of all unfinished chunks are sent.
 //!
 //! A *sweep* is one pass through all `_id`s in ascending order. After the last `_id`, the next sweep begins at the
-//! first. Each batch of new records contains those records of all unfinished chunks whose `_id`s are next in the sweep.
-//! If the server's `_id` index is larger than its cache, the server therefore reads the index once for each sweep, not
-//! once for each chunk. A new chunk joins at the present position of the sweep. All its new records are sent when the
-//! sweep reaches this position again.
+//! first. A batch takes the new records that are next in this order, from all unfinished chunks. If the server's `_id`
+//! index is larger than its cache, the server therefore reads the index once for each sweep, not once for each chunk.
+//!
+//! A new chunk joins at the current position of the sweep. All its new records have been sent when the sweep reaches
+//! this position again.
 
 use super::batch::Member;
 use super::planned::{Earlier, Limits, Planned};
 
 /// Progress of one chunk: which of its records are already in batches. Selects only the records with one value of
-/// [`Earlier`], for example only the new records, and passes over the others.
+/// [`Earlier`], for example only the new records. Skips the others.
 #[derive(Debug)]
 pub(super) struct Cut {
     kind: Earlier,
     /// Position of the first record that is sent: the chunk joined the sweep here.
     first: usize,
-    /// Number of records after `first` that were sent or passed over.
+    /// Number of records from `first` on that were sent or skipped.
     passed: usize,
 }
 
 impl Cut {
-    /// Returns the progress of a new chunk: no record is in a batch yet. `records` must be sorted. The first record to
-    /// send is the first one whose leading bytes are not less than `sweep`. If there is none, it is the first record of
-    /// the chunk.
+    /// Returns the progress of a new chunk: no record is in a batch yet. `records` must be sorted by `_id`. Sending
+    /// begins at the first record whose `lead` is at least `sweep`. If no record has such a `lead`, sending begins at
+    /// the first record of the chunk.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
         Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }
     }
 
-    /// Returns the position of the next record, or `None` if all records were passed.
+    /// Returns the position of the next record, or `None` if all records were sent or skipped.
     fn peek(&mut self, records: &[Planned]) -> Option<usize> {
         while self.passed < records.len() {
             let position = (self.first + self.passed) % records.len();

@@ -58,8 +58,7 @@ struct Open {
     stored: HashMap<u32, Digest>,
 }
 
-/// The result of an action. The event tells the machine whether a failure is temporary. The failure itself is stored
-/// for the error message.
+/// The result of an action. The machine receives `event`. `failure` is kept for the error message.
 struct Finished {
     event: Event,
     failure: Option<(BatchId, Failure)>,
@@ -101,8 +100,8 @@ impl Open {
     }
 
     /// Lists the records that the server refused, and those that were kept out because other content is stored under
-    /// their `_id`. A record whose `_id` occurred earlier in this load is not listed as kept out. The verification
-    /// itself finds out which of the two records must be stored.
+    /// their `_id`. A record whose `_id` occurred earlier in this load is not listed as kept out. For such an `_id`,
+    /// the verification itself finds out which record must be stored.
     fn exceptions(&self, outcomes: &[Outcome]) -> Exceptions {
         let mut exceptions = Exceptions::default();
         for ((entry, outcome), earlier) in self.chunk.entries.iter().zip(outcomes).zip(&self.earlier) {
@@ -141,8 +140,8 @@ impl Writer {
     /// receiver of `to_settle` is closed.
     ///
     /// # Errors
-    /// If a batch cannot be written: the server refused the command, or all attempts failed. Chunks that are already
-    /// committed stay committed. Also if the temporary file with the `_id`s of the load cannot be used.
+    /// If a batch cannot be written, because the server refused the command or all attempts failed. Also if the
+    /// temporary file with the `_id`s of the load cannot be used. Chunks that are already committed stay committed.
     pub(super) async fn send_all(
         &mut self,
         mut chunks: mpsc::Receiver<KindChunk>,
@@ -160,8 +159,8 @@ impl Writer {
                     }
                     self.machine.on(finished.event)
                 }
-                // Chunks are received last, because the preparation of a chunk takes time. Meanwhile an idle connection
-                // would wait for its next command.
+                // A chunk is received only if no answer is waiting. Reason: the preparation of a chunk takes time, and
+                // meanwhile an idle connection would wait for its next command.
                 chunk = chunks.recv(), if open => {
                     open = chunk.is_some();
                     match chunk {
@@ -234,8 +233,9 @@ impl Writer {
         }));
     }
 
-    /// Returns the error of the batch's last command. If the server answered that command, assumes the usual cause of
-    /// repeated attempts: the majority did not acknowledge the writes in time.
+    /// Returns the error of the batch's last command. If the server answered that command, there is no such error. The
+    /// function then assumes that the majority did not acknowledge the writes in time, the usual cause of repeated
+    /// attempts.
     fn why(&mut self, batch: BatchId) -> Failure {
         self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }
@@ -256,8 +256,7 @@ mod tests {
         Entry { id: Id([number; 16]), digest: Digest(content.into()), row: content.into(), ..Entry::default() }
     }
 
-    /// Makes an unfinished chunk with one record for each item of `earlier`. The first byte of the `_id`s counts from
-    /// 0.
+    /// Makes an unfinished chunk with one record for each item of `earlier`. The `_id`s are numbered from 0.
     fn open(earlier: &[Earlier]) -> Open {
         let entries = (0..earlier.len() as u8).map(|number| entry(number, 0)).collect();
         let (blocks, groups) = (Arc::default(), BTreeMap::new());

@@ -1,4 +1,5 @@
-//! Tests single decisions of the machine with their exact actions. `write/simulation` tests whole runs.
+//! Tests single decisions of the machine: the exact actions that follow from an event. `write/simulation` tests whole
+//! loads.
 
 use super::super::outcome::Mode;
 use super::*;
@@ -22,21 +23,21 @@ fn started(policy: Policy, limits: Limits, records_count: usize) -> (Machine, Ve
     (machine, actions)
 }
 
-/// Expects one command among the actions. Returns it with the positions of its records.
+/// Expects that the only action is a command. Returns its id, its kind and the positions of its records.
 #[track_caller]
 fn sent(actions: &[Action]) -> (BatchId, Step, Vec<u32>) {
     let [Action::Send { batch, step, members }] = actions else { panic!("expected one command: {actions:?}") };
     (*batch, *step, members.iter().map(|member| member.at).collect())
 }
 
-/// Expects one pause among the actions. Returns it.
+/// Expects that the only action is a pause. Returns its batch and its length in milliseconds.
 #[track_caller]
 fn paused(actions: &[Action]) -> (BatchId, u64) {
     let [Action::Delay(batch, delay_ms)] = actions else { panic!("expected one pause: {actions:?}") };
     (*batch, *delay_ms)
 }
 
-/// Expects one complete chunk among the actions. Returns its outcomes.
+/// Expects that the only action reports a complete chunk. Returns its outcomes and the numbers of uncertain outcomes.
 #[track_caller]
 fn settled(actions: &[Action]) -> (&[Outcome], Doubts) {
     let [Action::Settle { outcomes, doubts, .. }] = actions else { panic!("expected one complete chunk: {actions:?}") };
@@ -202,8 +203,9 @@ fn reading_before_inserting_ends_when_few_records_are_found() {
     }
 }
 
-/// Returns the command for a record of the second chunk, if any. Its `_id` occurred in the first chunk, whose record
-/// was compared with the verdict `first`.
+/// Sends two chunks of one record. Both records have the same `_id`. `first` is the verdict on the first record.
+/// Returns the command for the second record, or `None` if there is none. If `passed` is true, another chunk was
+/// skipped before.
 fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<Step> {
     let mut machine = Machine::new(LIMITS, policy);
     if passed {

@@ -1,6 +1,6 @@
 //! Runs the state machine against a simulated server with random failures, and checks the final documents and outcomes.
-//! The failures are lost replies, write concern errors, rollbacks after a change of the primary, duplicates and
-//! refusals.
+//! The failures are lost commands, lost replies, write concern errors, and rollbacks after a change of the primary.
+//! Some records are duplicates, and the server refuses some.
 
 mod owners;
 
@@ -36,7 +36,7 @@ enum Fault {
     ReplyLost,
     /// The command never arrives.
     CommandLost,
-    /// The writes are kept, but the reply contains a write concern error in addition to all other errors.
+    /// The writes are kept, but the reply contains a write concern error, and also all other errors.
     ConcernMissed,
     /// The reply contains a write concern error, and the writes are rolled back.
     RolledBack,
@@ -203,8 +203,8 @@ fn policy() -> impl Strategy<Value = (Mode, OnConflict)> {
     (mode, rule)
 }
 
-/// Returns the final content of the collection and the outcomes that a run without failures must give. Applies the
-/// policy to one record after another.
+/// Applies the policy to one record after another. Returns the final content of the collection and the outcomes that a
+/// load without failures must have.
 fn model(chunks: &[Vec<Record>], stored: &BTreeMap<u16, u8>, policy: Policy) -> (BTreeMap<u16, u8>, Vec<Vec<Outcome>>) {
     let (mut held, mut came) = (stored.clone(), BTreeSet::new());
     let is_equal =

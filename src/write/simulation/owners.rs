@@ -40,7 +40,7 @@ enum Turn {
     Kill(u8),
     /// A process freezes, or a frozen process continues.
     Freeze(u8),
-    /// Another process starts. It may or may not know that the previous owner has ended.
+    /// Another process starts. If the process with the lease was killed, the new process knows it.
     Start,
     /// Time passes.
     Wait(u8),
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// Finishes the load: the remaining processes continue, and a new process starts as soon as it can have the lease.
+    /// Finishes the load: the remaining processes continue, and a new process starts as soon as the lease is free.
     fn finish(&mut self) {
         let mut turns = 0;
         while self.ledger.settled.len() < self.chunks.len() {
