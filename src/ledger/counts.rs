@@ -14,7 +14,8 @@ pub struct Counts {
     pub written: u64,
     /// Written documents that replaced or changed a stored document that was not from this load. Part of `written`.
     pub replaced: u64,
-    /// Records whose content was already stored before this load. It may be uncertain for some of them, see `in_doubt`.
+    /// Records whose content was already stored before this load. For some of these records, this may be uncertain: see
+    /// `in_doubt`.
     pub already_present: u64,
     /// Records whose `_id` occurred earlier in this load, and whose content was already stored.
     pub duplicates: u64,

@@ -110,8 +110,8 @@ impl Bulk {
     }
 
     /// Returns true if the collection contains at least `wanted` documents. First uses the estimate in the collection's
-    /// metadata. That estimate may be too low after a crash of the server. If it is lower than `wanted`, the server
-    /// counts the documents.
+    /// metadata. That estimate may be too low after a crash of the server. If the estimate is lower than `wanted`, the
+    /// server counts the documents.
     ///
     /// # Errors
     /// If the read fails.

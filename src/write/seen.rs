@@ -63,8 +63,8 @@ struct Segment {
 }
 
 impl Seen {
-    /// Makes an empty `Seen` for a load of about `records_guess` records. With more records, lookups are slower but
-    /// still exact.
+    /// Makes an empty `Seen` for a load of about `records_guess` records. If the load has more records, lookups are
+    /// slower but still exact.
     pub(super) fn new(records_guess: u64) -> Self {
         let words = (records_guess.saturating_mul(BITS_PER_RECORD) / 64).min(FILTER_WORDS_MAX as u64) as usize;
         let words = words.next_multiple_of(WORDS_PER_BLOCK).max(WORDS_PER_BLOCK);
@@ -101,8 +101,8 @@ impl Seen {
 
     /// Clears the bits of the `_id`. Returns true if one of them was still set: the `_id` is then new.
     ///
-    /// All bits of an `_id` are in one block of 64 bytes. The leading bytes of the `_id` select the block, so that
-    /// sorted `_id`s access the memory in order. The last bytes select four bits of the block.
+    /// Each `_id` has four bits in one block of 64 bytes. The leading bytes of the `_id` select the block, so that
+    /// sorted `_id`s access the memory in order. The last bytes select the bits.
     fn mark(&mut self, id: &Id) -> bool {
         let tail = u64::from_be_bytes(*id.0.last_chunk().expect("an _id has 16 bytes"));
         let blocks = self.filter.len() / WORDS_PER_BLOCK;
