@@ -44,8 +44,8 @@ pub struct Plan {
     options: ReadOptions,
 }
 
-/// The number of records in the first part of a source, and the size of that part on disk. Used to estimate the number
-/// of records in the whole source.
+/// The number of records in the first part of a source, and the size of that part on disk. They are used to estimate
+/// the number of records in the whole source.
 #[derive(Debug, Clone, Copy)]
 struct Density {
     records: u64,
@@ -71,7 +71,8 @@ impl Plan {
     /// anything is written.
     ///
     /// # Errors
-    /// If a source cannot be read, or its columns or dates do not match the spec.
+    /// If a source cannot be read, if it has a header but no rows, if its format cannot be determined, or if its
+    /// columns or dates do not match the spec.
     pub fn new(dataset: impl Into<Dataset>, key: IdentityKey, wishes: &Wishes) -> Result<Self, Error> {
         let Dataset { columns: spec, kinds } = dataset.into();
         let options = ReadOptions { encoding: wishes.encoding, ..ReadOptions::default() };
@@ -99,8 +100,8 @@ impl Plan {
     }
 
     /// Returns the identities of the sources like [`identities`](Self::identities), but first decompresses every
-    /// compressed source to its end. If that succeeds, `--drop` may drop the collection, because its documents can be
-    /// loaded again.
+    /// compressed source to its end. `--drop` needs this check: if a source is damaged, the collection must not be
+    /// dropped.
     ///
     /// # Errors
     /// If a source cannot be read to its end, has changed since the plan was made, or can be read only once.
@@ -124,12 +125,14 @@ impl Plan {
         self.kinds.iter().map(move |kind| (kind, target.in_collection(collection(kind))))
     }
 
-    /// Returns the total size of all sources on disk, in bytes. `None` if one is standard input, a pipe or a device.
+    /// Returns the total size of all sources on disk, in bytes. `None` if one of them is standard input, a pipe or a
+    /// device.
     pub fn size_bytes(&self) -> Option<u64> {
         self.sources.iter().map(|plan| plan.origin.size_bytes()).sum()
     }
 
-    /// Returns the estimated number of records in all sources. `u64::MAX` if one is standard input, a pipe or a device.
+    /// Returns the estimated number of records in all sources. `u64::MAX` if one of them is standard input, a pipe or
+    /// a device.
     pub(super) fn records_guess(&self) -> u64 {
         let records = |plan: &SourcePlan| Some(plan.density.records(plan.origin.size_bytes()?));
         self.sources.iter().map(records).sum::<Option<u64>>().unwrap_or(u64::MAX)
@@ -141,8 +144,9 @@ impl Plan {
         self.sources.iter().any(|plan| plan.origin.is_read_once())
     }
 
-    /// Returns the number of threads that encode. If the user gave none: all cores, or half of them during a load. The
-    /// other half is for the server, which may be on this machine, and for the threads that read and write.
+    /// Returns the number of threads that encode. If the user gave no number, this is the number of cores. During a
+    /// load (`is_server_busy`) it is half of that. Reason: the server may be on this machine, and the threads that
+    /// read and write need cores too.
     pub(super) fn workers(&self, is_server_busy: bool) -> usize {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         match self.workers {
@@ -216,8 +220,8 @@ impl Density {
         let last = (1..).zip(format.rows(sample).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
         let text_bytes = u64::from(last.end).max(1);
-        // The number of records in the whole sample, and the size on disk of that part of the source. For a compressed
-        // source, the size on disk is smaller than the sample.
+        // `records` is the estimated number in the whole sample. `bytes` is the size of the sample on disk, which is
+        // smaller if the source is compressed.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
     }
 

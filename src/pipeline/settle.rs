@@ -1,5 +1,5 @@
-//! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a complete chunk to all
-//! of them.
+//! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a *complete* chunk,
+//! that is, a chunk whose records all have their outcomes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -22,11 +22,12 @@ pub(super) struct Account<'a> {
     /// For each kind of document, the sum of the digests of all records of this load that the collection contains.
     /// `None` after a record replaced an earlier record of the same load.
     digests: Vec<Option<Digest>>,
-    /// Documents that the server or the conflict rule refused, counted in this process only.
+    /// The documents that the server or the conflict rule refused, by reason. If the load was resumed, the counts of
+    /// earlier processes are not included.
     pub(super) refused: RejectCounts,
 }
 
-/// The new counts, digests and reject lines after one more complete chunk. They are copied to the account and to the
+/// The counts, digests and reject lines that result from one more chunk. They are copied to the account and to the
 /// ledger document after the reject files are written.
 struct Entries<'a> {
     plan: &'a Plan,
@@ -36,17 +37,17 @@ struct Entries<'a> {
     refused: RejectCounts,
     /// New lines of the reject files, by source.
     lines: BTreeMap<usize, Vec<u8>>,
-    /// The rows that already have a line in the reject file, because one of their documents was refused. A row is given
-    /// as its block and its position in the block.
+    /// The refused rows that already have a line in `lines`: the block of each row, and its position in the block.
+    /// Used only if there are several kinds of documents, because several documents of one row can then be refused.
     refused_rows: HashSet<(u32, u32)>,
-    /// For each kind, the documents by block and row. Finds the other documents of a refused row. Filled when it is
-    /// needed for the first time.
+    /// For each kind, the documents by block and row. Used to find the other documents of a refused row. `None` until
+    /// it is needed for the first time.
     by_row: Option<Vec<HashMap<(u32, u32), Entry>>>,
 }
 
 impl<'a> Account<'a> {
-    /// Opens the first reject file and checks the others. `named` is the file or directory that the user named. Without
-    /// it, each source has a reject file beside it.
+    /// Opens the first reject file and checks that the others can be written. `named` is the file or directory that
+    /// the user named. If it is `None`, each source has a reject file beside it.
     ///
     /// # Errors
     /// The same as for [`Rejects::open`].
@@ -91,9 +92,9 @@ impl<'a> Account<'a> {
         Ok(is_new)
     }
 
-    /// Adds a complete chunk to the account, and returns the next ledger document of the load. `settled` has one value
-    /// for each kind of document. When this function returns, the rejects of the chunk are on disk. `load` is not
-    /// changed.
+    /// Adds a complete chunk to the account. `settled` has one value for each kind of document. `load` is the current
+    /// ledger document. Returns the next ledger document. When this function returns, the rejects of the chunk are on
+    /// disk.
     ///
     /// # Errors
     /// If a reject file cannot be written.
@@ -121,7 +122,7 @@ impl<'a> Account<'a> {
         Ok(after)
     }
 
-    /// Writes rejected rows of one source to the reject file, in a dry run.
+    /// In a dry run, writes rejected rows of one source to the reject file.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -174,11 +175,12 @@ impl<'a> Entries<'a> {
             Outcome::Conflict => counts.conflicts += 1,
             Outcome::ReplacedOwn => {
                 counts.conflicts += 1;
-                // The sum includes the replaced record, whose digest is not known here and cannot be subtracted.
+                // The sum contains the digest of the replaced record. That digest is not known here, so it cannot be
+                // subtracted.
                 self.digests[kind] = None;
             }
             Outcome::Refused(refusal) => self.refuse(kind, entry, refusal),
-            // The counts then do not add up, and the load fails.
+            // A record without an outcome is not counted. The counts then do not add up, and the load fails.
             Outcome::Pending => {}
         }
         if let (Some(sum), Outcome::Written | Outcome::Replaced | Outcome::Present) = (&mut self.digests[kind], outcome)
@@ -188,7 +190,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Counts a refused document, and adds a line for its row. If several documents of a row are refused, only the
-    /// first one adds a line, with its reason.
+    /// first of them adds a line. The line has the reason of that document.
     fn refuse(&mut self, kind: usize, entry: &Entry, refusal: Refusal) {
         let (reason, message) = refusal.explain();
         self.refused.add(reason, None);
@@ -213,9 +215,11 @@ impl<'a> Entries<'a> {
         self.add_line(&row);
     }
 
-    /// Makes the cells of a row again from its documents, in the columns and date formats of the source. The row's own
-    /// text is no longer in memory. Exception: if several kinds read a cell by different rules, the text of one
-    /// document can be wrong for another. The original text of such cells was stored.
+    /// Rebuilds the cells of a row from its documents, in the columns and date formats of the source. Reason: the
+    /// row's own text is no longer in memory.
+    ///
+    /// If several kinds read a cell by different rules, a document can contain a text that is wrong for another kind.
+    /// The original text of such a cell was therefore stored, and is used instead.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         let mut cells = vec![Vec::new(); layout.header.len()];
@@ -241,7 +245,7 @@ impl<'a> Entries<'a> {
         cells
     }
 
-    /// Returns the document of another kind that the row of `entry` gave.
+    /// Returns the document of kind `kind` that was made from the row of `entry`.
     fn of_row(&mut self, kind: usize, entry: &Entry) -> Option<Entry> {
         let settled = self.settled;
         let by_row = self.by_row.get_or_insert_with(|| settled.iter().map(documents_by_row).collect());

@@ -6,15 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
-/// Minimum size of a buffer that is reused, in bytes. Smaller buffers are freed, because a chunk may contain very many
-/// of them, for example if the sources are small files.
+/// Minimum size of a buffer that is reused, in bytes. Smaller buffers are freed. Reason: if the sources are small
+/// files, a chunk contains very many of them.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
-/// Blocks have slightly different lengths. Capacities are rounded up to a multiple of this number, so that the memory
-/// of one block is large enough for another.
+/// Capacities are rounded up to a multiple of this number of bytes. Blocks have slightly different lengths, so the
+/// memory of one block is then usually large enough for another.
 const ROOM_STEP: usize = 1 << 18;
 
-/// Maximum size of a buffer that is reused, in bytes. A buffer becomes larger only if a block contains a very long row.
+/// Maximum size of a buffer that is reused, in bytes. A buffer becomes larger if a block contains a very long row, or
+/// if its documents are much larger than its text.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// Buffers that can be reused. A new buffer is made only if none is left, so their number never exceeds the largest
@@ -28,7 +29,7 @@ pub(super) struct Spares {
 #[derive(Debug, Default)]
 struct Pile<T>(Mutex<Vec<T>>);
 
-/// Clears a buffer for reuse. Frees its memory if one very long row made it too large.
+/// Clears a buffer for reuse. Frees its memory if the buffer has become too large.
 pub(super) fn empty(memory: &mut Vec<u8>) {
     if memory.capacity() > KEPT_BYTES_MAX {
         *memory = Vec::new();

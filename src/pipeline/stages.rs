@@ -67,12 +67,12 @@ pub(super) struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    /// Passes each encoded block to `take`, in the order of the sources. `take` must return the memory of the block to
-    /// `spares`.
+    /// Passes each encoded block to `take`, in the order of the sources. When a block is no longer needed, give its
+    /// memory back to `spares`.
     ///
     /// # Errors
-    /// If `take` fails, its error. Otherwise the error of a reader, or an error if no thread can be started. All
-    /// threads have ended when this function returns.
+    /// If `take` fails, a source cannot be read, or no thread can be started. If both `take` and a reader fail,
+    /// returns the error of `take`. All threads have ended when this function returns.
     pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
         thread::scope(|scope| {
             // This many blocks keep all threads busy. More blocks would only need more memory.
@@ -220,8 +220,8 @@ struct KindBench {
 }
 
 impl Bench {
-    /// Makes the parser, cleaners and encoders for the source with this index. If `run` is the id of a load, documents
-    /// contain their lineage.
+    /// Makes the parser, cleaners and encoders for the source with this index. If `run` is the id of a load, each
+    /// document contains its lineage: this id and the row number.
     pub fn new(plan: &Plan, source: usize, run: Option<[u8; 16]>) -> Self {
         let layout = &plan.sources[source].layout;
         let mut first_field = 0;
@@ -318,7 +318,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Removes the documents of a rejected row: those of the first `kinds` kinds.
+    /// Removes the documents that were already made from a rejected row: one of each of the first `kinds` kinds.
     fn take_back(&mut self, kinds: usize, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[..kinds].iter_mut().zip(&mut encoded.kinds) {
             if let Some(entry) = kind.entries.pop() {
@@ -346,8 +346,8 @@ impl KindBench {
         Ok(())
     }
 
-    /// Converts a reject's field index: it was a position in the fields of this kind, and becomes a position in the
-    /// fields of all kinds together.
+    /// Converts a reject's field index from a position in the fields of this kind to a position in the fields of all
+    /// kinds.
     fn among_all(&self, reject: Reject) -> Reject {
         Reject { field: reject.field.map(|field| self.first_field + field), ..reject }
     }
@@ -363,7 +363,7 @@ mod tests {
     use super::*;
     use crate::pipeline::settle::tests::plan_of;
 
-    /// Source, number, rows, rejects, documents and blank rows of a block.
+    /// The source index and the number of a block, and its numbers of rows, rejects, documents and blank rows.
     type Facts = (usize, u64, u64, usize, usize, u64);
 
     fn encode(plan: &Plan, interrupt: &Interrupt) -> Result<Vec<Facts>, Error> {

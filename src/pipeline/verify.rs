@@ -27,7 +27,8 @@ pub struct VerifyOptions {
     pub only_source: bool,
     /// The mode with which the sources were loaded. It decides which of several records with one `_id` must be stored.
     pub mode: Mode,
-    /// Records that may be missing or different, because the ledger lists them as refused or kept out.
+    /// Records that may be missing or different. The ledger lists them, because the server refused them or because
+    /// other content was kept under their `_id`s.
     pub excused: Option<Excused>,
 }
 
@@ -90,8 +91,8 @@ pub async fn verify(
 }
 
 /// Fails if the ledger says that the collection's `_id`s were made with other identity fields or another key. Every
-/// record would then be reported as missing. Succeeds if the collection is empty, or if the user has no permission to
-/// read the ledger.
+/// record would then be reported as missing. Succeeds if the collection is empty, if the ledger has no entry about
+/// it, or if the user has no permission to read the ledger.
 async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Result<(), Error> {
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     match ledger.identity().await {

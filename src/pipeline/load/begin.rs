@@ -13,9 +13,9 @@ use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
 impl<'a> Load<'a> {
-    /// Examines the targets, opens the first reject file and checks the others. With `--drop`, reads every source to
-    /// its end and then drops the collections. If the spec has several kinds of documents, their collections are in the
-    /// database of `target`.
+    /// Examines the targets, opens the first reject file, and checks that the others can be written. With `--drop`,
+    /// reads every source to its end and then drops the collections. If the spec has several kinds of documents,
+    /// their collections are in the database of `target`.
     pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
@@ -55,7 +55,7 @@ impl<'a> Load<'a> {
     /// complete and only has to be verified. Otherwise returns false: documents have to be written. If that load was
     /// interrupted, prepares to resume it.
     ///
-    /// Does nothing and returns false if the sources are not hashed yet. All collections were empty then.
+    /// If the sources are not hashed yet, does nothing and returns false. In this case all collections were empty.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.document.sources.is_empty() {
             return Ok(false);
@@ -150,8 +150,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Hashes the sources and takes the lease, if that was not done yet. Then writes the load's document to the ledger.
-    /// Only after that may the load write documents.
+    /// Hashes the sources and takes the lease, if that was not done yet. Then writes the load's document to the
+    /// ledger. The load may write documents only after that.
     pub(super) async fn register(&mut self) -> Result<(), Error> {
         if self.document.sources.is_empty() {
             self.document.sources = self.plan.identities()?;
@@ -182,8 +182,8 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger, its validator only
-    /// warns, or the server does not accept the spec's validator.
+    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger, its validator warns
+    /// instead of refusing documents, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {

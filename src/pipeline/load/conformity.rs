@@ -1,8 +1,9 @@
 //! After a first load, the server checks documents with the spec's validator.
 //!
 //! A document that is equal to its record conforms to the spec, because cleaning checks the same rules from which the
-//! validator is made. So if the verification found only equal documents, a random sample is enough: it would show a
-//! validator that differs from the spec. In all other cases, the server checks all documents.
+//! validator is made. If the verification found only equal documents, the only possible problem is a validator that
+//! differs from the spec. A random sample is enough to find that. In all other cases, the server checks all
+//! documents.
 
 use super::{Load, LoadTarget};
 use crate::deployment::schema;
@@ -45,7 +46,7 @@ impl Load<'_> {
 }
 
 /// Returns the number of documents that violate the validator, and a note for the summary. If a sample is enough and
-/// contains no such document, the number is 0. In all other cases, counts them in the whole collection.
+/// contains no such document, the number is 0. In all other cases, the server checks the whole collection.
 async fn count_violations(lane: &LoadTarget<'_>, is_sample_enough: bool) -> Result<(u64, String), Error> {
     let LoadTarget { target, spec, .. } = lane;
     if is_sample_enough && schema::nonconforming_in_sample(target, spec, SAMPLE_SIZE).await? == 0 {

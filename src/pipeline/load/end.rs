@@ -20,14 +20,15 @@ use crate::write::Mode;
 
 impl Load<'_> {
     /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, returns
-    /// the error, and records it in the ledger if this process still owns the load.
+    /// the error. If the ledger contains the load and this process still owns it, first records in the ledger that
+    /// the load ended.
     pub(super) async fn end(
         &mut self,
         result: Result<ReadSide, Error>,
         interrupt: &Interrupt,
     ) -> Result<ReadSide, Error> {
         let (state, cause) = match result {
-            // The process that took over the load now writes its ledger document.
+            // Another process took over the load. Only that process may now write the load's ledger document.
             Err(_) if self.claim.as_ref().is_some_and(Claim::is_lost) => return Err(Error::TakenOver),
             Err(Error::TakenOver) => return Err(Error::TakenOver),
             // Nothing was written, and the ledger does not contain the load.
@@ -49,7 +50,7 @@ impl Load<'_> {
     /// Records in the ledger that the load ended without success. Returns the error for the user.
     pub(super) async fn close(&mut self, state: State, cause: Error) -> Error {
         self.document.state = state;
-        // The cause is more important than a second error from the ledger, which may have the same cause.
+        // If this write fails too, ignore its error. The user must see the first error, `cause`.
         let _ = self.ledger.put_once(&mut self.document).await;
         let (written, settled) = (self.document.documents_written(), self.document.counts.read);
         let begins_anew = self.options.drop || self.options.reload;
@@ -75,7 +76,6 @@ impl Load<'_> {
         }
     }
 
-    /// Returns an error if the rows read and the outcomes of a kind of document do not add up.
     fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
         not_conserved(&self.document.targets(), read.rows)
     }
@@ -114,12 +114,12 @@ impl Load<'_> {
         self.ledger.put(&mut self.document).await.map_err(keeping)
     }
 
-    /// Returns true if the counts may be wrong, because some outcomes are uncertain: after a lost reply or a rollback,
-    /// or in a resumed load.
+    /// Returns true if the counts may be wrong. Outcomes can be uncertain after a lost reply or a rollback, and in a
+    /// resumed load.
     ///
-    /// In a first load (a load into an empty collection), uncertain records were counted as written. That is right if
-    /// no other load ran at the same time. In any other load, it is not known who wrote these records. An uncertain
-    /// record whose `_id` occurred earlier makes the counts of every load uncertain.
+    /// A first load (a load into an empty collection) counts the records of `in_doubt` as written. That is right if
+    /// no other load ran at the same time. In any other load, it is not known who wrote these records. Records of
+    /// `repeats_in_doubt` make the counts of any load uncertain.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let Counts { in_doubt, repeats_in_doubt, .. } = state.counts;
@@ -182,9 +182,9 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Verifies the collection of one kind of document, and adds the result to the summary. Records that the server
-    /// refused or that were kept out may be missing or different. If a verification is not wanted or not possible, adds
-    /// the reason to the summary.
+    /// Verifies the collection of one kind of document, and adds the result to the summary. Excuses the records that
+    /// the ledger lists as refused or kept out. If a verification is not wanted or not possible, adds the reason to
+    /// the summary.
     pub(super) async fn prove(
         &self,
         kind: usize,
@@ -216,8 +216,8 @@ impl Load<'_> {
                 VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
             let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;
             let mut proof = if interrupt.is_asked() { proof.map_err(|_| unproven())? } else { proof? };
-            // The ledger is read after the collection, because another load may begin while the collection is scanned.
-            // Each load enters itself in the ledger before it writes its first document.
+            // The ledger is read after the collection, because another load may begin while the collection is
+            // scanned. Each load writes its ledger document before it writes its first document to the collection.
             if proof.extra > 0 && !self.is_alone(lane).await? {
                 proof.permit_extra();
             }
@@ -285,8 +285,8 @@ impl LoadTarget<'_> {
     }
 }
 
-/// Returns the message if more rows are rejected than allowed. With several kinds of documents, the message contains
-/// the number of each kind, and says that a row can be part of several numbers.
+/// Returns the error message of a load with too many rejected rows. With several kinds of documents, the message
+/// contains one number for each kind. A row can be counted in several of these numbers, and the message says so.
 fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
     let (counts, note) = match rejected {
         [(_, only)] => (only.to_string(), ""),
@@ -299,14 +299,15 @@ fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
     format!("{counts} rows rejected of {read} read{note}, more than allowed")
 }
 
-/// Returns an error if the number of rows read and the outcomes of a kind of document do not add up.
+/// Returns an error if a kind of document does not have one outcome for each row that was read.
 fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
     let is_lost = |counts: &&Counts| !counts.are_conserved() || counts.read != read;
     let lost = targets.iter().map(|state| &state.counts).find(is_lost);
     lost.map(|counts| Error::NotConserved { read, accounted: counts.accounted() })
 }
 
-/// Says how the next load continues after a load that stopped. `begins_anew` is true with `--drop` or `--reload`.
+/// Returns the text that tells the user how to continue a load that stopped. `begins_anew` is true with `--drop` or
+/// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
         Error::Read(_) => "the next load finds these documents",
@@ -328,8 +329,8 @@ fn is_not_allowed(error: &ServerError) -> bool {
     matches!(error, ServerError::Command { failure: Failure::NotAuthorized { .. }, .. })
 }
 
-/// Turns a result into a note for the summary. Without permission, the note refers to `medlift provision`. Any other
-/// failure is an error.
+/// Turns a result into a note for the summary. If the user lacks a permission, the note refers to `medlift
+/// provision`. Any other failure is returned as an error.
 fn note_of(done: Result<(), ServerError>, note: String, undone: &str) -> Result<String, Error> {
     match done {
         Ok(()) => Ok(note),

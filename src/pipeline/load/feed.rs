@@ -1,4 +1,4 @@
-//! Reads for a load: collects encoded blocks into chunks and sends the chunks to the writer.
+//! The reading part of a load: collects encoded blocks into chunks and sends the chunks to the writer.
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -58,8 +58,8 @@ impl Outlet<'_> {
     fn send(&mut self, chunk: Option<Chunk>) -> Result<(), Error> {
         let Some(mut chunk) = chunk else { return Ok(()) };
         if chunk.is_settled {
-            // The chunk is already committed, so only its `_id`s and digests are needed. Free its documents. The next
-            // chunk can use its place.
+            // An earlier process committed this chunk, so only its `_id`s and digests are needed. Free its documents.
+            // The next chunk can use its place in memory.
             chunk.blocks.drain(..).for_each(|block| self.spares.give_documents(block));
         }
         self.is_placed = chunk.is_settled;
@@ -129,7 +129,7 @@ mod tests {
     use crate::spec::OnConflict;
     use crate::write::{Mode, Policy};
 
-    /// A resumed load may skip more chunks than fit into memory. None of them may keep its place.
+    /// A resumed load may skip more chunks than fit into memory. A skipped chunk must not keep its place in memory.
     #[test]
     fn chunks_that_were_committed_before_need_only_one_place() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -144,7 +144,8 @@ mod tests {
                 empty_at_start: false,
                 is_resumed: true,
             };
-            // With chunks of no bytes, each block is a chunk. The first three were committed before.
+            // The maximum size of a chunk is 0 bytes, so each block is a chunk. The first three are already
+            // committed.
             let builder = ChunkBuilder::new(vec![policy], 0, 3);
             let mut outlet = Outlet { builder, to_writer, places, is_placed: false, spares: &spares };
             for sequence in 0..4 {

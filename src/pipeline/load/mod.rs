@@ -1,9 +1,9 @@
 //! The load: collects encoded blocks into chunks, writes the chunks to the collection, and records the outcomes in the
 //! ledger.
 //!
-//! `begin` examines the target, and finds out whether this load is new or was interrupted. `feed` reads. `write` writes
-//! and commits the chunks. `end` creates the indexes and the validator of a collection that was empty, and verifies the
-//! collection. A load has one owner at a time ([`Claim`]).
+//! `begin` examines the target, and finds out whether this load is new, interrupted or already complete. `feed` reads
+//! the sources. `write` writes and commits the chunks. `end` builds missing indexes, attaches the validator, and
+//! verifies the collection. Only one process at a time may write a load ([`Claim`]).
 
 mod begin;
 mod conformity;
@@ -40,8 +40,8 @@ pub struct LoadOptions {
     pub drop: bool,
     /// Whether each document contains its lineage: the load's id and the row number.
     pub lineage: bool,
-    /// The file for the rejects of all sources, or the directory for one file for each source. `None` for a file beside
-    /// each source.
+    /// The file for the rejects of all sources, or the directory in which each source has its own file. If it is
+    /// `None`, each file is beside its source.
     pub rejects: Option<PathBuf>,
     /// The number of rejects above which the load stops. `None` for no limit.
     pub rejects_max: Option<RejectsMax>,
@@ -49,7 +49,7 @@ pub struct LoadOptions {
     pub reload: bool,
     /// Whether to verify the collection after the load.
     pub verify: bool,
-    /// Whether the server checks all documents with the validator, even if a sample suffices.
+    /// Whether the server checks all documents with the validator, even if a sample would be enough.
     pub check_validator: bool,
     /// Limits of the commands that write documents.
     pub limits: Limits,
@@ -75,7 +75,8 @@ pub enum RejectsMax {
 }
 
 impl RejectsMax {
-    /// With fewer rows, a percentage depends too much on chance.
+    /// Number of rows that must be read before a percentage is checked. With fewer rows, it depends too much on
+    /// chance.
     const ROWS_MIN: u64 = 10_000;
 
     pub(super) fn is_exceeded(self, rejected: u64, read: u64, at_end: bool) -> bool {
@@ -86,12 +87,15 @@ impl RejectsMax {
     }
 }
 
-/// Loads the plan's sources into the target. If another process has the lease of this load, waits until the lease can
-/// have expired, and tries again. Fails if the same process then still has the lease. Starts again if another load
-/// writes into the empty collection at the same time.
+/// Loads the plan's sources into the target. Another process may have the *lease* of this load, that is, the right to
+/// write it. In this case, waits until the lease can have expired, and tries again. Fails if the same process has
+/// renewed the lease meanwhile.
+///
+/// If the collection was empty and another load writes into it at the same time, starts again.
 ///
 /// # Errors
-/// If the load stops. Committed chunks stay committed, and the same command continues after them.
+/// If the load stops. Committed chunks stay committed. If the load had begun to write, the error says how to continue
+/// it.
 pub async fn load(
     plan: &Plan,
     target: &Target,
@@ -167,7 +171,7 @@ struct Load<'a> {
     notes: Vec<String>,
 }
 
-/// A lane of the load: one kind of document, its collection and what is needed to write to it.
+/// One kind of document, its collection, and the connections to it. Variables of this type are called `lane`.
 struct LoadTarget<'a> {
     spec: &'a Spec,
     target: Target,

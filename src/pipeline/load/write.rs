@@ -16,8 +16,8 @@ use crate::pipeline::stages::{Interrupt, Stages};
 use crate::report::Progress;
 use crate::write::{CHUNKS_MAX, ChunkBuilder, Policy, Settled, Writer, write_all};
 
-/// Maximum number of `_id`s in one ledger document with exceptions. So many `_id`s have 8 MB. A document can have at
-/// most 16 MiB.
+/// Maximum number of `_id`s in one ledger document that lists refused or kept-out records. This number of `_id`s has
+/// 8 MB. A document can have at most 16 MiB.
 const EXCEPTIONS_MAX: usize = 500_000;
 
 impl Load<'_> {
@@ -68,8 +68,9 @@ impl Load<'_> {
         self.targets.iter().zip(self.document.targets()).map(policy).collect()
     }
 
-    /// Commits a complete chunk: writes its rejects to the reject files, then counts and checkpoint to the load's
-    /// ledger document. One write changes both, so that counts and checkpoint always match.
+    /// Commits a chunk whose records all have their outcomes. First writes its rejects to the reject files. Then
+    /// writes the new counts and the new checkpoint to the load's ledger document, both at once, so that they always
+    /// match.
     async fn settle(&mut self, settled: &[Settled]) -> Result<(), Error> {
         if self.account.prepare(settled)? {
             // Record a new reject file in the ledger before it contains rows. A resumed load then knows that the rows
@@ -96,8 +97,8 @@ impl Load<'_> {
 
 /// Gives the memory of a committed chunk's documents back to `spares`.
 fn recycle(settled: Vec<Settled>, spares: &Spares) {
-    // The parts of a chunk share its blocks. Only the last part can free the blocks, and only if no command still uses
-    // them.
+    // All kinds of documents share the blocks of a chunk. Drop all references but one. The blocks can then be taken
+    // out, if no command still uses them.
     let blocks =
         settled.into_iter().filter_map(|settled| Arc::try_unwrap(settled.chunk).ok()).map(|chunk| chunk.blocks);
     let blocks = blocks.reduce(|_, last| last).and_then(|blocks| Arc::try_unwrap(blocks).ok());

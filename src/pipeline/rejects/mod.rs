@@ -1,5 +1,5 @@
-//! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load with
-//! the same key wrote.
+//! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load
+//! with the same key (same sources, spec and options) wrote.
 
 mod target;
 
@@ -19,14 +19,14 @@ const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Maximum number of reject files that are open at the same time.
 const OPEN_MAX: usize = 16;
 
-/// Maximum number of names that are tried to find an unused one for a file.
+/// Maximum number of names that are tried for one file.
 const NAMES_MAX: usize = 10_000;
 
 /// The reject files of a load: one for each source, or one for all sources.
 ///
-/// A file is opened for its first reject, and closed when the load has finished its source. So even a load with many
-/// sources has few open files. When the load begins, only the file of the first source is opened. For the others, the
-/// load checks that they can be written. If a check fails, the load stops before it writes anything.
+/// When the load begins, it opens the file of the first source, and checks that the other files can be written. If a
+/// check fails, the load stops before it writes anything. The other files are opened for their first reject. A file
+/// is closed when the load has finished its source, so few files are open at the same time.
 pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,
@@ -35,13 +35,13 @@ pub(super) struct Rejects<'a> {
     pub(super) replaceable: Vec<LeftFile>,
     /// The id of this load. It is stored in an extended attribute of each of its files. `None` in a dry run.
     pub(super) load: Option<String>,
-    /// Sentences for the summary about files that were moved, or that were not used because they have other content.
+    /// Sentences for the summary: which rows were moved to another file, and which existing files were not used.
     pub(super) notes: Vec<String>,
 }
 
 /// The state of one reject file.
 enum Slot {
-    /// This load has not written a reject. The file may be open and locked, but its content is not changed.
+    /// This load has not written to the file. The file may be open and locked.
     Unused(Option<RejectFile>),
     Open(RejectFile),
     /// Closed, because its source is complete or too many files were open. `bytes` and `blake3` are length and hash of
@@ -54,7 +54,8 @@ enum Slot {
 }
 
 impl Slot {
-    /// Unlocks a file to which nothing was written, because a second lock by this process would fail.
+    /// Closes and unlocks a file to which nothing was written. Reason: if this process opens the file again, it
+    /// cannot lock it twice.
     fn release(&mut self) {
         if let Self::Unused(file) = self {
             drop(file.take());
@@ -71,7 +72,8 @@ pub(super) enum Resumed {
 
 impl<'a> Rejects<'a> {
     /// Opens and locks the first file, unless another process has locked it. Checks that the others can be written.
-    /// `target` is the file or directory that the user named. Without it, each source has a reject file beside it.
+    /// `target` is the file or directory that the user named. If it is `None`, each source has a reject file beside
+    /// it.
     ///
     /// # Errors
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
@@ -114,8 +116,8 @@ impl<'a> Rejects<'a> {
         Ok(())
     }
 
-    /// Checks that the load may write to the named file. Call it before the load writes documents. Without the check,
-    /// the load would stop only at its first reject.
+    /// Checks that the load may write to the file that the user named, if there is one. Call it before the load
+    /// writes documents. Without this check, the load would not stop before its first reject.
     ///
     /// # Errors
     /// If another process has locked the file, or the file contains rows that neither this load nor an earlier load
@@ -149,15 +151,15 @@ impl<'a> Rejects<'a> {
         Ok(Some(format!("it contains rows that this load did not write{of}")))
     }
 
-    /// Checks that a file is writable, or that its directory accepts a new file. The directory of the first source has
-    /// already been checked.
+    /// Checks that a file is writable, or that its directory accepts a new file. Does not check the directory of the
+    /// first file again.
     fn check_writable(&self, slot: usize) -> Result<(), Error> {
         let path = self.path(slot, 1);
         let is_beside_first = path.parent() == self.path(0, 1).parent();
         let is_special = std::fs::metadata(&path).is_ok_and(|found| !found.is_file());
         let checked = if is_special || self.is_source(&path) {
-            // Do not open a pipe, because that would wait for its reader. A file that is a source is never used for
-            // rejects.
+            // Do not open a pipe, because that would wait until another process reads it. A file that is a source is
+            // never used for rejects.
             Ok(())
         } else if path.exists() {
             std::fs::OpenOptions::new().write(true).open(&path).map(drop)
@@ -372,8 +374,8 @@ impl<'a> Rejects<'a> {
         used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
     }
 
-    /// Returns the paths of the reject files of a complete load that still have the same content. Releases the files that
-    /// this process has locked, because it writes no rejects.
+    /// Returns the paths of the reject files of a complete load that still have the same content. First unlocks the
+    /// files that this process has locked, because otherwise it could not open them again.
     pub(super) fn left_by(&mut self, load: &LoadDocument) -> Vec<String> {
         self.slots.iter_mut().for_each(Slot::release);
         let is_there = |path: &Path, state: &RejectsState| {
@@ -410,7 +412,7 @@ impl<'a> Rejects<'a> {
         self.target.path(&self.plan.sources[slot].origin, number)
     }
 
-    /// Returns the path of a file that the ledger contains.
+    /// Returns the path of a reject file that the ledger describes.
     fn path_of_state(&self, state: &RejectsState) -> PathBuf {
         let slot = self.slot_of(state.source as usize);
         self.target.named().map_or_else(|| directory_of(&self.path(slot, 1)).join(&state.name), Path::to_owned)
@@ -464,8 +466,8 @@ fn reopen(path: &Path, bytes: u64, blake3: &str) -> Result<RejectFile, Error> {
     continue_file(open_patiently(path)?, bytes, blake3, None)
 }
 
-/// Checks that a file begins with the rows that this load wrote, and continues it after these rows. `interrupted` is
-/// the load if another process wrote them.
+/// Checks that a file begins with the rows that this load wrote, and continues it after these rows. If an earlier
+/// process of the load wrote these rows, `interrupted` is the load's ledger document.
 fn continue_file(
     mut file: RejectFile,
     bytes: u64,

@@ -83,8 +83,8 @@ fn one_named_file_receives_the_rejects_of_all_sources_with_the_same_columns() {
     assert!(matches!(Rejects::open(&plan, Some(&named)), Err(Error::Stopped(_))));
 }
 
-/// Checks which name the reject file has if a file with the content `there` exists. The ledger knows `left` as the
-/// content that an earlier load with the same key wrote.
+/// Checks that a new reject file gets the name `expected`. A file with the content `there` and the mark of the load
+/// `mark` already exists. According to the ledger, an earlier load with the same key wrote the content `left`.
 #[track_caller]
 fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
     let (dir, plan) = plan_of(&[("a.csv", ROWS)]);
@@ -193,7 +193,7 @@ fn a_load_is_resumed_only_if_its_reject_files_are_unchanged() {
     let is_marked = file.marked_by().is_some();
     drop(file);
     assert_eq!(resumed(&plan, None, &load).is_err(), is_marked);
-    // In a directory that the user has named for the first time, such a file only means that the load begins again.
+    // If the user now names a directory, a file of another load in it is not an error. The load begins again.
     let resumed = resumed(&plan, Some(dir.path()), &load).unwrap();
     assert_eq!(resumed.as_deref(), is_marked.then_some("b.csv.rejects.csv"));
 }

@@ -127,7 +127,8 @@ fn a_file_is_prepared_for_every_kind_of_reject() {
     assert_eq!(account.rejects.states()[0].source, 1);
 }
 
-/// Commits one record with this outcome. Checks the counts, and whether the sum of digests contains its digest.
+/// Commits one record with this outcome. Checks the counts, and whether the sum of digests contains the record's
+/// digest.
 #[track_caller]
 fn check_outcome(outcome: Outcome, counts: Counts, in_sum: bool) {
     let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nAnn,1\n")]);
