@@ -1,5 +1,5 @@
-//! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a *complete* chunk,
-//! that is, a chunk whose records all have their outcomes.
+//! The account of a load: counts, digest, reject files and checkpoint. `Account::settle` adds a *complete* chunk to
+//! the account. A chunk is complete when all its records have their outcomes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Writes the output for people: reject file, progress, tables for the terminal, and JSON.
 //!
-//! Patients' values are written to the reject file, which only its owner can read and write (mode 0600). A verification
-//! shows values only if the user gives `--show-values`. No other output of this module contains a patient's value.
+//! Only two outputs of this module can contain patients' values. The reject file contains them; only the owner of the
+//! file can read and write it (mode 0600). A verification shows values if the user gives `--show-values`.
 
 mod progress;
 pub mod rejects;

@@ -14,7 +14,7 @@ pub struct Progress {
     pub rows: Arc<AtomicU64>,
     /// Number of rows that are committed: their documents are durable, and the checkpoint in the ledger is after them.
     pub rows_settled: Arc<AtomicU64>,
-    /// Number of bytes of the sources that were read, before decompression.
+    /// Number of bytes read from the sources. Of a compressed source, the compressed bytes are counted.
     pub bytes: Arc<AtomicU64>,
     /// Number of bytes of all sources. `None` if it is not known.
     pub bytes_total: Option<u64>,

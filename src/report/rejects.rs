@@ -1,11 +1,11 @@
-//! The reject file contains the rejected rows as CSV. Each line has the line number and the byte offset of the row in
-//! its source, the column, rule and message of the reject, and then the row's own cells. The user can correct the rows
-//! in the file and load the file.
+//! The reject file contains the rejected rows as CSV. Each line begins with the line number and the byte offset of
+//! the row in its source. Then it has the column, rule and message of the reject, and the row's own cells. The user
+//! can correct the rows in the file and load the file.
 //!
-//! A load locks the file while it writes. The lock ends with the process. The ledger contains the length and the hash
-//! of the bytes that the load has written. A resumed load can therefore distinguish its own rows from rows of other
-//! loads and from corrections by the user. A load replaces only its own rows, and rows of an earlier load of the same
-//! sources with the same settings. It never overwrites corrections.
+//! A load locks the file while it writes. If the process is killed, the system removes the lock. The ledger contains
+//! the length and the hash of the bytes that the load has written. A resumed load can therefore distinguish its own
+//! rows from rows of other loads and from corrections by the user. A load replaces only its own rows, and rows of an
+//! earlier load of the same sources with the same settings. It never overwrites corrections.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -32,9 +32,9 @@ pub struct RejectFile {
     file: File,
     /// Number of bytes that the load has written and that are on disk.
     bytes: u64,
-    /// Hash of these bytes.
+    /// Hash of the bytes that the load has written.
     hasher: blake3::Hasher,
-    /// True for a device or a pipe. They cannot be locked or read again.
+    /// True for a device or a pipe. The file can then not be locked or read again.
     is_special: bool,
     /// True if this process created the file and has not called [`clear`](Self::clear). The file is then removed at the
     /// end if it is empty.
@@ -44,7 +44,7 @@ pub struct RejectFile {
 /// The reason why a reject file cannot be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process uses the file: it has locked the file, or has removed or replaced it while it was opened.
+    /// Another process has locked the file, or has removed or replaced the file while this process opened it.
     InUse,
     /// The file cannot be opened for writing.
     Io(io::Error),
@@ -79,8 +79,8 @@ impl RejectFile {
     /// [`clear`](Self::clear) is called.
     ///
     /// # Errors
-    /// Another process has locked the file, or has removed or replaced it while it was opened. Or the file cannot be
-    /// opened for writing.
+    /// Another process has locked the file, or has removed or replaced the file while this process opened it. Or the
+    /// file cannot be opened for writing.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let is_new = !path.exists();
         let file = outputs::open_unchanged(path).map_err(OpenError::Io)?;
@@ -166,9 +166,9 @@ impl RejectFile {
     /// Appends bytes and writes them to disk. In a regular file, either all or none of them are written.
     ///
     /// The file may already have bytes after the load's own rows. An earlier process of this load may have written
-    /// these bytes and been killed before it recorded them in the ledger. If these bytes and the new ones begin in the
-    /// same way, as far as the shorter text goes, they stay. Otherwise they are moved to the file that `spare` names,
-    /// and the path of that file is returned.
+    /// these bytes and been killed before it recorded them in the ledger. If these bytes begin with the new bytes, or
+    /// the new bytes begin with these bytes, they stay. Otherwise they are moved to the file that `spare` names, and
+    /// the path of that file is returned.
     ///
     /// # Errors
     /// This file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the file is
@@ -279,7 +279,7 @@ impl RejectFile {
     }
 }
 
-/// Removes the file if this process created it and wrote no row to it.
+/// Removes the file if this process created it and it is empty. A file that was cleared is not removed.
 impl Drop for RejectFile {
     fn drop(&mut self) {
         if self.is_new && self.len().is_ok_and(|len| len == 0) && !self.is_special {
@@ -341,8 +341,8 @@ mod tests {
             self.dir.path().join(name)
         }
 
-        /// Tries again while the file is locked: if another test starts a process at this moment, the new process
-        /// inherits the lock and has it between fork and exec.
+        /// Opens the file. If the file is locked, tries again. Reason: if another test starts a process at this
+        /// moment, the new process has a copy of the lock between fork and exec.
         fn open(&self) -> RejectFile {
             let until = Instant::now() + Duration::from_secs(10);
             loop {
@@ -378,8 +378,8 @@ mod tests {
         assert_eq!(place.content("r"), "a\n", "a file that existed before must not be removed");
     }
 
-    /// Resumes a file after `1\n2\n`. `then` is the content after that. Then appends `rows` one by one and checks both
-    /// files.
+    /// Resumes a file after the recorded rows `1\n2\n`. `then` is the content after these rows. Appends `rows` one by
+    /// one. Checks the content of the file and of the spare file.
     #[track_caller]
     fn check_tail(then: &str, rows: &[&str], expected: &str, spare: &str) {
         let place = Place::new();

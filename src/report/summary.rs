@@ -56,18 +56,18 @@ pub struct DocumentSummary {
     /// Name of the kind. Empty if the spec describes only one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Name of the database and the collection. `None` in a dry run.
+    /// Database, collection and address of the server. `None` in a dry run.
     pub target: Option<String>,
     /// Number of rows and documents for each outcome.
     pub counts: Counts,
     /// Sum of the digests of all records of this load that the collection contains. The order of the records does not
     /// matter. Empty if a record replaced an earlier one of the same load, because the sum is then not known.
     pub digest: String,
-    /// What was done to indexes and validator, or why nothing was done.
+    /// Messages about indexes and validator: what was done, or why nothing was done.
     pub collection_notes: Vec<String>,
-    /// Number of documents that violate the spec's validator. The server counts them after the first load of a
-    /// collection, if that load was verified. The number is 0 if the server did not count, or if it examined only a
-    /// sample and found none there.
+    /// Number of documents that violate the spec's validator. The server counts them after a load into an empty
+    /// collection, if the user did not give `--no-verify`. The number is 0 if the server did not count. It is also 0
+    /// if a sample of the documents contains none.
     pub nonconforming: u64,
     /// The result of the verification. `None` if the load was not verified.
     pub verification: Option<Verification>,
@@ -132,7 +132,7 @@ impl SourceNote {
     }
 }
 
-/// Describes what Medlift decided about all rows because of the first ones.
+/// Describes the decisions about all rows that Medlift made from the first rows.
 fn rule_notices(rules: RowRules) -> Vec<String> {
     let said = [
         (

@@ -1,5 +1,5 @@
-//! Compares the expected documents with the stored ones. Both are in `_id` order. Several ranges of `_id`s are compared
-//! at the same time.
+//! Compares the expected documents with the stored documents. Both are read in `_id` order. Several ranges of `_id`s
+//! are compared at the same time.
 
 use std::collections::VecDeque;
 
@@ -30,14 +30,14 @@ pub struct Options {
     /// Number of ranges that are read at the same time. Each needs a cursor and memory for one reply of the server, up
     /// to 16 MiB.
     pub cursors: usize,
-    /// Records that the load could not write: they may be missing or different.
+    /// Records that the load did not write. They may be missing or different.
     pub excused: Option<Excused>,
 }
 
 impl Options {
-    /// Lists 100 differences of each kind, without values, and reads with three cursors. The number of cursors was
-    /// measured on a machine with two cores that also runs the server. With one cursor, a core is idle while a reply is
-    /// compared. A fourth cursor makes almost no difference.
+    /// Returns options to list 100 differences of each kind, without values, and to read with three cursors. The
+    /// number of cursors was measured on a machine with two cores that also runs the server. With one cursor, a core
+    /// is idle while a reply is compared. A fourth cursor makes almost no difference.
     pub fn new(key: IdentityKey) -> Self {
         Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None }
     }
@@ -45,9 +45,11 @@ impl Options {
 
 /// Compares a collection with the documents that its sources give.
 ///
-/// The comparison is not a snapshot. If a document changes meanwhile, the state that the cursor returned is compared.
-/// The function must run in a Tokio runtime. The cursors are closed if the future is dropped. Memory is needed for
-/// `expected` and, for each cursor, for one reply of the server and up to 8 MiB for reading each temporary file.
+/// The comparison is not a snapshot. If a document changes meanwhile, the version that the cursor returned is
+/// compared.
+///
+/// The function must run in a Tokio runtime. The cursors are closed if the future is dropped. Each cursor needs
+/// memory for one reply of the server (up to 16 MiB), and up to 8 MiB for each temporary file that it reads.
 pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
     let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
     let mut parts: Vec<Option<Verification>> = waiting.iter().map(|_| None).collect();
@@ -68,15 +70,15 @@ pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Res
     Ok(whole)
 }
 
-/// A range of `_id`s: `scan` for the query, and `expected` for the expected documents. `expected` is `None` if Medlift
-/// cannot make an `_id` in the range.
+/// A range of `_id`s: `scan` for the query, and `expected` for the expected documents. `expected` is `None` if the
+/// range contains no `_id` that Medlift can make.
 struct IdRange {
     scan: Range,
     expected: Option<(Id, Option<Id>)>,
 }
 
-/// Divides all possible `_id`s into ranges: values before every UUID, the UUIDs in equal parts, and values after every
-/// UUID.
+/// Divides all possible `_id`s into ranges: one range before all UUIDs, [`RANGES`] equal ranges of UUIDs, and one
+/// range after all UUIDs.
 fn id_ranges() -> Vec<IdRange> {
     let width = (256 / u16::from(RANGES)) as u8;
     let first = |range: u8| {
@@ -147,7 +149,8 @@ impl<'a> Join<'a> {
         Ok(join)
     }
 
-    /// Returns the document in `next`. Reads the expected document after it into `next`, and counts that one.
+    /// Reads the next expected document, counts it, and stores it in `next`. Returns the document that was in `next`
+    /// before.
     fn advance(&mut self) -> Result<Option<ExpectedDocument>, VerifyError> {
         let next = self.expected.as_mut().and_then(Iterator::next).transpose()?;
         if let Some(document) = &next {

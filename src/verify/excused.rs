@@ -29,8 +29,8 @@ pub(super) struct ExcusedRange {
 }
 
 impl Excuses {
-    /// Makes an empty list. Each time the memory is full (about `bytes_max` bytes, at least 1,000 records), its records
-    /// are written to a temporary file, 44 bytes for each record.
+    /// Makes an empty list. Its memory has about `bytes_max` bytes, but space for at least 1,000 records. Each time
+    /// the memory is full, its records are written to a temporary file, 44 bytes for each record.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }

@@ -14,14 +14,14 @@ pub(crate) const ROWS_LISTED_MAX: usize = 10;
 pub struct Expectation(Sorter);
 
 impl Expectation {
-    /// Makes an empty list. Each time the memory is full (about `bytes_max` bytes, at least 1,000 records), its records
-    /// are written to a temporary file, 44 bytes for each record.
+    /// Makes an empty list. Its memory has about `bytes_max` bytes, but space for at least 1,000 records. Each time
+    /// the memory is full, its records are written to a temporary file, 44 bytes for each record.
     pub fn new(bytes_max: usize) -> Self {
         Self(Sorter::new(bytes_max))
     }
 
-    /// Adds a record. `digest` is that of its body, `source` the index of its source, and `row` its row number in the
-    /// source, from 1. Records may be added in any order.
+    /// Adds a record. `digest` is the digest of its document without `_id` and lineage. `source` is the index of its
+    /// source. `row` is its row number in the source, from 1. Records may be added in any order.
     pub fn push(&mut self, id: Id, digest: Digest, source: u32, row: u64) -> Result<(), SpillError> {
         self.0.push(SpilledEntry { id, source, row, digest })
     }
@@ -64,10 +64,10 @@ pub struct ExpectedDocument {
     /// Source and row of the records with this content, at most [`ROWS_LISTED_MAX`]. If the last record is expected,
     /// rows before the last change of content are not included: for the contents A, B, A, only the third row is listed.
     pub rows: Vec<(u32, u64)>,
-    /// Number of later records with the content that was kept until then. Records are read in the order of sources and
-    /// rows.
+    /// Number of later records with the content that was kept until then. Records are read in the order of sources
+    /// and rows. Example: of the contents A, A, B, the second A is a duplicate, and B is a conflict.
     pub duplicates: u64,
-    /// Number of later records with other content than the one that was kept until then.
+    /// Number of later records with other content than the content that was kept until then.
     pub conflicts: u64,
 }
 

@@ -23,8 +23,9 @@ pub struct Wanted {
 }
 
 impl Verification {
-    /// Returns the list of the expected documents to find in the sources: those of the listed differences whose fields
-    /// are not named yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call [`name_fields`].
+    /// Returns the expected documents that must be found in the sources. They belong to the listed differences whose
+    /// fields are not named yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call
+    /// [`name_fields`].
     pub fn wanted(&self) -> Wanted {
         let unnamed = self.listed.iter().filter(|difference| difference.fields.is_empty());
         Wanted { open: unnamed.filter_map(|difference| difference.wanted).collect(), ..Wanted::default() }
@@ -76,7 +77,7 @@ pub async fn name_fields(
     Ok(())
 }
 
-/// Returns the value with this name as text that shows the type: `{"$numberInt":"1"}` is another value than
+/// Returns the value of the field `name` as text that shows the type: `{"$numberInt":"1"}` is another value than
 /// `{"$numberLong":"1"}`.
 fn value_of(document: &[u8], name: &str) -> Option<String> {
     value_at(RawDocument::from_bytes(document).ok()?, name).map(extended_json::canonical)

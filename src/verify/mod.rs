@@ -1,9 +1,12 @@
 //! Verifies that a collection contains exactly the documents that its sources give.
 //!
 //! The sources are read again and encoded as in a load. Their records are collected in an [`Expectation`].
-//! [`compare()`] reads the collection in `_id` order, computes the digest of every document from the stored bytes, and
-//! compares it with the expected digest. Of the writer's results, only the list of refused and kept-out records is
-//! used. The result contains values of documents only if the user requested them.
+//! [`compare()`] reads the collection in `_id` order, computes the digest of every document from the stored bytes,
+//! and compares this digest with the expected one.
+//!
+//! The writer's counts are not used. From the ledger, only the list of records that were not written is used. The
+//! server refused these records, or other content was kept under their `_id`s. The result contains values of
+//! documents only if the user requested them.
 
 mod compare;
 mod excused;
@@ -24,7 +27,7 @@ pub use scan::{Range, Scan};
 
 use crate::spill::SpillError;
 
-/// The cause why a verification did not complete.
+/// The reason why a verification did not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The collection could not be read.

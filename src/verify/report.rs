@@ -60,7 +60,8 @@ pub struct Difference {
     pub id: String,
     /// The rows that give the expected document, at most ten. Empty for an extra document.
     pub rows: Vec<RowOfSource>,
-    /// The fields that differ. Empty until [`name_fields`](super::name_fields) has found them.
+    /// The fields that differ, for [`Kind::Different`]. Empty until [`name_fields`](super::name_fields) has found
+    /// them.
     pub fields: Vec<DifferingField>,
     /// The `_id` and digest of the expected document, to find it again in the sources. Only for [`Kind::Different`].
     #[serde(skip)]
@@ -112,12 +113,13 @@ pub struct DifferingField {
 }
 
 impl Verification {
-    /// Returns true if the collection contains exactly the expected documents.
+    /// Returns true if no document is missing, different or extra. Excused records and permitted documents are not
+    /// counted as such.
     pub const fn is_clean(&self) -> bool {
         self.holds_all() && self.extra == 0
     }
 
-    /// Returns true if the collection contains all expected documents. Ignores other documents.
+    /// Returns true if no document is missing or different. Ignores extra documents.
     pub const fn holds_all(&self) -> bool {
         self.missing == 0 && self.different == 0
     }

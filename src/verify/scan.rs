@@ -1,7 +1,7 @@
 //! Reads a collection in `_id` order, in ranges. If a cursor fails, continues after the last document that was read.
 //!
-//! Each query uses `min` and `max` on the index `_id_`, not a filter with `$gt`. `$gt` matches only values of the same
-//! BSON type. `min` and `max` also match documents whose `_id` has a type that Medlift never writes.
+//! The query for a range uses `min` and `max` on the index `_id_`, not a filter with `$gt`. `$gt` matches only values
+//! of the same BSON type. `min` and `max` also match documents whose `_id` has a type that Medlift never writes.
 
 use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
@@ -98,7 +98,7 @@ impl RangeScan {
     ///
     /// If the cursor fails, the scan continues after the last document that was returned, so that each document is
     /// returned once. A cursor fails for example if the connection breaks or another primary is elected. After
-    /// [`ATTEMPTS_MAX`] failures without progress, returns the error.
+    /// [`ATTEMPTS_MAX`] failures without progress, or after one permanent failure, returns the error.
     pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
         let mut attempt = 0;
         while !self.done {
@@ -119,14 +119,14 @@ impl RangeScan {
         Ok(None)
     }
 
-    /// Returns the documents of the next reply. Returns `None` if the reply has no new documents, at the end of the
-    /// range or before.
+    /// Returns the documents of the next reply. Returns `None` at the end of the range. Also returns `None` if a
+    /// reply has no new documents.
     async fn try_next_batch(&mut self) -> mongodb::error::Result<Option<Batch>> {
         let mut resumed = None;
         let cursor = if let Some(cursor) = &mut self.cursor {
             cursor
         } else {
-            // `last` stays set until a reply arrives, because the query may fail more than once.
+            // `self.last` is copied, not taken. If this query fails, the next attempt needs it again.
             if let Some(last) = &self.last {
                 self.range.from = Some(Bson::try_from(last.clone())?);
                 resumed = Some(last.clone());
@@ -142,8 +142,8 @@ impl RangeScan {
         Ok((batch.documents > batch.skip).then_some(batch))
     }
 
-    /// Ends the range, or continues with the `_id` `MaxKey`: a query with `min` and without `max` does not return a
-    /// document with this `_id`, so a separate query is needed.
+    /// Ends the range. If the last query had `min` but not `max`, first continues with a query for the `_id`
+    /// `MaxKey`. Reason: a query with `min` and without `max` does not return a document with this `_id`.
     fn end(&mut self) {
         let asked_for_all = self.range.from.is_none() || self.range.from == Some(Bson::MaxKey);
         self.done = asked_for_all || self.range.to.is_some();
@@ -157,8 +157,8 @@ impl RangeScan {
 pub struct Batch {
     reply: RawBatch,
     documents: usize,
-    /// 1 if the first document was already returned: a resumed range begins with the last returned document. Otherwise
-    /// 0.
+    /// Number of documents at the beginning of the reply that were already returned: 1 or 0. It can be 1 in a resumed
+    /// range, whose first document is the one that was returned last.
     skip: usize,
     last: Option<RawBson>,
 }

@@ -88,7 +88,7 @@ impl RejectsMax {
 }
 
 /// Loads the plan's sources into the target. Another process may have the *lease* of this load, that is, the right to
-/// write it. In this case, waits until the lease can have expired, and tries again. Fails if the same process has
+/// write it. In this case, waits until the lease can have expired, and tries again. Fails if the other process has
 /// renewed the lease meanwhile.
 ///
 /// If the collection was empty and another load writes into it at the same time, starts again.

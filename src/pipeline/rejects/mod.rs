@@ -117,7 +117,7 @@ impl<'a> Rejects<'a> {
     }
 
     /// Checks that the load may write to the file that the user named, if there is one. Call it before the load
-    /// writes documents. Without this check, the load would not stop before its first reject.
+    /// writes documents. Without this check, the load would stop later, at its first reject.
     ///
     /// # Errors
     /// If another process has locked the file, or the file contains rows that neither this load nor an earlier load
@@ -151,8 +151,8 @@ impl<'a> Rejects<'a> {
         Ok(Some(format!("it contains rows that this load did not write{of}")))
     }
 
-    /// Checks that a file is writable, or that its directory accepts a new file. Does not check the directory of the
-    /// first file again.
+    /// Checks that a file is writable, or that its directory accepts a new file. The directory of the first file is
+    /// not checked again.
     fn check_writable(&self, slot: usize) -> Result<(), Error> {
         let path = self.path(slot, 1);
         let is_beside_first = path.parent() == self.path(0, 1).parent();
