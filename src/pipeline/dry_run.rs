@@ -19,8 +19,9 @@ use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, VerifyError};
 use crate::write::Mode;
 
-/// Reads, cleans and encodes the sources. Reports what a load into an empty collection would do. Writes the rejected
-/// rows to the file or directory `rejects`, if it is given. Rows that the conflict rule would refuse are only counted.
+/// Reads, cleans and encodes the sources. Reports what a load into an empty collection would do. If `rejects` is
+/// given, writes the rejected rows to this file or directory. Rows that the conflict rule would refuse are counted,
+/// but not written.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, the reject file cannot be written, or the

@@ -204,8 +204,8 @@ impl SourcePlan {
         }
         let encoding = reader.encoding();
         let density = Density::of(&reader, format);
-        // A sample needs memory until its source is read. So only the first source, and sources that can be read only
-        // once, keep their readers.
+        // A reader has its sample in memory until the source is read. So only the first source, and sources that can
+        // be read only once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { origin, encoding, layout, density, opened })

@@ -18,8 +18,8 @@ const ROOM_STEP: usize = 1 << 18;
 /// if its documents are much larger than its text.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Buffers that can be reused. A new buffer is made only if none is left, so their number never exceeds the largest
-/// number that was in use at the same time.
+/// Buffers that can be reused. A large buffer is newly made only if none is left. Their number is therefore at most
+/// the number that was in use at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     blocks: Pile<Block>,

@@ -75,7 +75,7 @@ impl Stages<'_> {
     /// returns the error of `take`. All threads have ended when this function returns.
     pub(super) fn encode_all(&self, mut take: impl FnMut(EncodedBlock) -> Result<(), Error>) -> Result<(), Error> {
         thread::scope(|scope| {
-            // This many blocks keep all threads busy. More blocks would only need more memory.
+            // `waiting_max` blocks are enough to keep all threads busy. More blocks would only need more memory.
             let waiting_max = (self.workers + 1).min(WAITING_MAX);
             let (to_workers, blocks) = sync_channel::<Block>(waiting_max);
             let (to_order, encoded) = sync_channel::<EncodedBlock>(waiting_max);

@@ -53,9 +53,9 @@ pub enum OpenError {
 /// Says whether a file still begins with the bytes that a load wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// The file begins with these bytes.
+    /// The file still begins with the bytes that the load wrote.
     Same,
-    /// The file is shorter, or begins with other bytes.
+    /// The file is shorter than these bytes, or begins with other bytes.
     Changed,
 }
 
@@ -422,7 +422,7 @@ mod tests {
         assert!(ran.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&ran.stderr));
     }
 
-    /// Set in a process whose files are limited.
+    /// Environment variable of a process whose files are limited.
     const LIMITED: &str = "MEDLIFT_TEST_LIMITED_FILES";
 
     #[test]

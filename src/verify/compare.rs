@@ -267,7 +267,7 @@ mod tests {
         expectation.settle(OnConflict::KeepFirst).expect("in memory")
     }
 
-    /// Compares records with stored documents (id, digest). The records in `excused` may differ.
+    /// Compares records with stored documents (id, digest). The records in `excused` may be missing or different.
     fn join(
         records: &[(u8, u128, u32, u64)],
         stored: &[(u8, u128)],

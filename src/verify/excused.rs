@@ -13,15 +13,15 @@ const REFUSED: u32 = 0;
 /// Value of [`SpilledEntry::source`] for a record that was not written because other content has its `_id`.
 const KEPT_OUT: u32 = 1;
 
-/// Collects the exceptions of a load, to sort them.
+/// Collects the excused records of a load, to sort them.
 #[derive(Debug)]
 pub(crate) struct Excuses(Sorter);
 
-/// The exceptions of a load, in `_id` order.
+/// The excused records of a load, in `_id` order.
 #[derive(Debug, Clone)]
 pub struct Excused(Sorted);
 
-/// The exceptions in a range of `_id`s. Must be queried in ascending `_id` order.
+/// The excused records in a range of `_id`s. Must be queried in ascending `_id` order.
 #[derive(Debug)]
 pub(super) struct ExcusedRange {
     entries: Merge,
@@ -35,7 +35,7 @@ impl Excuses {
         Self(Sorter::new(bytes_max))
     }
 
-    /// Adds exceptions.
+    /// Adds excused records.
     ///
     /// # Errors
     /// If the temporary file cannot be used.
@@ -48,7 +48,7 @@ impl Excuses {
         Ok(())
     }
 
-    /// Sorts the exceptions.
+    /// Sorts the excused records.
     ///
     /// # Errors
     /// If the temporary file cannot be used.
@@ -58,7 +58,7 @@ impl Excuses {
 }
 
 impl Excused {
-    /// Returns the exceptions with `from <= _id` and, if `to` is given, `_id < to`.
+    /// Returns the excused records with `from <= _id` and, if `to` is given, `_id < to`.
     pub(super) fn range(&self, from: Id, to: Option<Id>) -> Result<ExcusedRange, SpillError> {
         let mut entries = self.0.range(from, to)?;
         let next = entries.next().transpose()?;
@@ -67,9 +67,9 @@ impl Excused {
 }
 
 impl ExcusedRange {
-    /// Returns true if the record with this `_id` may differ in this way. A refused record may be missing or different.
-    /// A record that was kept out may be different, but not missing. Each call must have a greater `_id` than the call
-    /// before.
+    /// Returns true if the record with this `_id` may be missing or different, as `kind` says. A refused record may
+    /// be missing or different. A record that was kept out may be different, but not missing. Each call must have a
+    /// greater `_id` than the call before.
     pub(super) fn excuses(&mut self, id: Id, kind: Kind) -> Result<bool, SpillError> {
         let mut is_excused = false;
         while let Some(entry) = self.next.filter(|entry| entry.id <= id) {

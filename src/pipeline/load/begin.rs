@@ -39,8 +39,8 @@ impl<'a> Load<'a> {
         for lane in &mut targets {
             states.push(lane.examine().await?);
         }
-        // If all collections are empty, no earlier load matters. The sources are then hashed later, while the first
-        // blocks are encoded.
+        // If all collections are empty, no earlier load can be resumed or verified. The sources are then hashed
+        // later, while the first blocks are encoded.
         if sources.is_empty() && states.iter().any(|state| !state.first_load) {
             sources = plan.identities()?;
         }
@@ -51,9 +51,9 @@ impl<'a> Load<'a> {
         Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
-    /// Takes the lease and looks in the ledger for an earlier load with the same key. Returns true if that load is
-    /// complete and only has to be verified. Otherwise returns false: documents have to be written. If that load was
-    /// interrupted, prepares to resume it.
+    /// Takes the lease and looks in the ledger for an earlier load with the same key (sources, spec and options).
+    /// Returns true if that load is complete and only has to be verified. Otherwise returns false: documents have to
+    /// be written. If that load was interrupted, prepares to resume it.
     ///
     /// If the sources are not hashed yet, does nothing and returns false. In this case all collections were empty.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {

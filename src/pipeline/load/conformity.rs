@@ -1,4 +1,4 @@
-//! After a first load, the server checks documents with the spec's validator.
+//! After a *first load* (a load into an empty collection), the server checks documents with the spec's validator.
 //!
 //! A document that is equal to its record conforms to the spec, because cleaning checks the same rules from which the
 //! validator is made. If the verification found only equal documents, the only possible problem is a validator that

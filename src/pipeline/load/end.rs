@@ -1,4 +1,5 @@
-//! The end of a load: completes the collection, closes the ledger, and verifies the content.
+//! The end of a load: builds indexes, attaches the validator, marks the load as complete in the ledger, and verifies
+//! the collection.
 
 use std::time::Instant;
 
@@ -182,9 +183,9 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Verifies the collection of one kind of document, and adds the result to the summary. Excuses the records that
-    /// the ledger lists as refused or kept out. If a verification is not wanted or not possible, adds the reason to
-    /// the summary.
+    /// Verifies the collection of one kind of document, and adds the result to the summary. Records that were not
+    /// written according to the ledger may be missing or different. If a verification is not wanted or not possible,
+    /// adds the reason to the summary.
     pub(super) async fn prove(
         &self,
         kind: usize,

@@ -39,8 +39,8 @@ impl Target {
         }
     }
 
-    /// Returns the path with the number `number` for the rejects of a source: `a.csv.rejects.csv`,
-    /// `a.csv.2.rejects.csv`, …. Number 1 of a named file is the file itself.
+    /// Returns a path for the rejects of a source. Number 1 is `a.csv.rejects.csv`, number 2 is
+    /// `a.csv.2.rejects.csv`. If the user named a file, number 1 is that file.
     pub(super) fn path(&self, origin: &Origin, number: usize) -> PathBuf {
         let base = match self {
             Self::File(path) if number == 1 => return path.clone(),

@@ -172,7 +172,7 @@ fn a_load_is_resumed_only_if_its_reject_files_are_unchanged() {
         "a deleted file must be reported as missing"
     );
 
-    // Rows after those of the load are moved when it ends.
+    // Rows that the load did not write are moved when the load ends.
     fs::write(&path, [&whole[..], b"by hand\n"].concat()).unwrap();
     let mut rejects = Rejects::open(&plan, None).unwrap();
     assert!(matches!(rejects.resume(&load).unwrap(), Resumed::Yes));
