@@ -51,9 +51,9 @@ impl<'a> Load<'a> {
         Ok(Self { plan, options, ledger, targets, document, is_resumed: false, claim, account, notes })
     }
 
-    /// Takes the lease and looks in the ledger for an earlier load with the same key (sources, spec and options).
-    /// Returns true if that load is complete and only has to be verified. Otherwise returns false: documents have to
-    /// be written. If that load was interrupted, prepares to resume it.
+    /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
+    /// options). Returns true if that load is complete and only has to be verified. Otherwise returns false:
+    /// documents have to be written. If that load was interrupted, prepares to resume it.
     ///
     /// If the sources are not hashed yet, does nothing and returns false. In this case all collections were empty.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {

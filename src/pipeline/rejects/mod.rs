@@ -1,5 +1,5 @@
 //! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load
-//! with the same key (sources, spec and options) wrote.
+//! with the same key (collection, sources, spec and options) wrote.
 
 mod target;
 
@@ -31,8 +31,8 @@ pub(super) struct Rejects<'a> {
     plan: &'a Plan,
     target: Target,
     slots: Vec<Slot>,
-    /// Reject files of earlier loads with the same key (sources, spec and options). This load may replace them,
-    /// because it writes their rows again.
+    /// Reject files of earlier loads with the same key (collection, sources, spec and options). This load may replace
+    /// them, because it writes their rows again.
     pub(super) replaceable: Vec<LeftFile>,
     /// The id of this load. It is stored in an extended attribute of each of its files. `None` in a dry run.
     pub(super) load: Option<String>,
@@ -121,8 +121,8 @@ impl<'a> Rejects<'a> {
     /// writes documents. Without this check, the load would stop later, at its first reject.
     ///
     /// # Errors
-    /// If another process has locked the file, or the file contains rows that this load may not replace: another load
-    /// or a user wrote them.
+    /// If another process has locked the file, or the file contains rows that this load must not replace, for example
+    /// rows that a user has corrected.
     pub(super) fn check_named(&mut self) -> Result<(), Error> {
         let Some(path) = self.target.named().map(Path::to_owned) else { return Ok(()) };
         let Slot::Unused(file) = &mut self.slots[0] else { return Ok(()) };
@@ -253,8 +253,8 @@ impl<'a> Rejects<'a> {
     }
 
     /// Opens a file for a slot. Tries the names `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, … in this order. Uses the
-    /// first file that does not exist, is empty, or was written by an earlier load with the same key (sources, spec
-    /// and options).
+    /// first file that does not exist, is empty, or was written by an earlier load with the same key (collection,
+    /// sources, spec and options).
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
@@ -430,7 +430,8 @@ impl<'a> Rejects<'a> {
     }
 }
 
-/// A reject file of an earlier load with the same key (sources, spec and options), as the ledger describes it.
+/// A reject file of an earlier load with the same key (collection, sources, spec and options), as the ledger
+/// describes it.
 #[derive(Debug, Clone)]
 pub(super) struct LeftFile {
     pub(super) load: String,
