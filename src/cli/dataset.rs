@@ -15,7 +15,7 @@ pub(super) struct DatasetArgs {
 }
 
 impl DatasetArgs {
-    /// Reads the dataset that the user gave, or returns the built-in one.
+    /// Reads the dataset spec that the user gave, or returns the built-in one.
     pub(super) fn dataset(&self) -> Result<Dataset, Error> {
         Ok(self.path.as_deref().map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
     }

@@ -160,7 +160,7 @@ impl LoadArgs {
 }
 
 /// Returns the number of concurrent bulk inserts if the user gives none. Usually it is 4. If the server is on this
-/// machine and the machine has fewer than 4 cores, it is the number of cores, but at least 2: with more inserts, the
+/// machine and the machine has fewer than 4 cores, it is the number of cores, but at least 2. With more inserts, the
 /// server would only switch between them.
 fn in_flight(is_local: bool, cores: usize) -> usize {
     if is_local { cores.clamp(2, 4) } else { 4 }

@@ -1,5 +1,5 @@
-//! The commands of the command line. Each command has its own file. It converts the arguments to the library's types,
-//! calls the library, and prints the result.
+//! The commands of the command line. Each command has its own file. The file's code converts the arguments to the
+//! library's types, calls the library, and prints the result.
 
 mod arguments;
 mod connection;
@@ -72,8 +72,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     }
 }
 
-/// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command wherever it is. Use this
-/// function only for a command that can then be run again from its beginning.
+/// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command in the middle of its work.
+/// Use this function only for a command that can then be run again from its beginning.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     run_gracefully("stopping", async |interrupt| {
         tokio::select! {
@@ -83,8 +83,9 @@ fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Re
     })
 }
 
-/// Runs a command that connects to a server and decides itself when it stops. The first Ctrl-C or SIGTERM prints
-/// `notice` and sets the interrupt that the command receives. The second one ends the process at once.
+/// Runs a command that connects to a server and decides itself when it stops. After the first Ctrl-C or SIGTERM, this
+/// function prints `notice` and sets the interrupt that the command receives. The second signal ends the process
+/// immediately.
 fn run_gracefully<T>(
     notice: &'static str,
     command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>,

@@ -41,10 +41,10 @@ struct Provisioned {
     carried_out: bool,
     /// The steps, in order.
     steps: Vec<String>,
-    /// Users that were not changed, because Medlift did not create them.
+    /// Messages about users that are not changed, because Medlift did not create them.
     left_alone: Vec<String>,
-    /// Optional users that were not created, because there is no password for them. Each has an explanation of what to
-    /// do.
+    /// Messages about optional users that are not created, because their password is not set. Each message says how to
+    /// create the user.
     left_out: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ fn provision(connection: ConnectionArgs, spec: &Spec, only_plan: bool) -> Result
 }
 
 impl Provisioned {
-    /// Returns 1 if a user was not changed because Medlift did not create it.
+    /// Returns 1 if a user was not changed because Medlift did not create it, otherwise 0.
     fn exit_code(&self) -> ExitCode {
         if self.left_alone.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

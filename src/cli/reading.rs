@@ -84,7 +84,7 @@ impl ReadingArgs {
         Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
     }
 
-    /// Reads the dataset that the user gave, or returns the built-in one.
+    /// Reads the dataset spec that the user gave, or returns the built-in one.
     pub(super) fn dataset(&self) -> Result<Dataset, Error> {
         self.dataset.dataset()
     }

@@ -11,9 +11,10 @@ use crate::spec::{Index, Spec};
 /// `maxNumActiveUserIndexBuilds` is the same, so further commands would wait.
 const INDEX_BUILDS_MAX: usize = 3;
 
-/// Builds the missing indexes of the spec. Succeeds when the server lists all of them as ready. If indexes of the
-/// collection are already being built, for example for a load that was killed, calls `waiting` with a message, and
-/// waits until they are built.
+/// Builds the missing indexes of the spec. Succeeds when the server lists all of them as ready.
+///
+/// First waits for index builds that are already running on the collection, for example those of a load that was
+/// killed. If it must wait, calls `waiting` with a message.
 pub async fn build_indexes(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {

@@ -11,7 +11,7 @@ pub enum DeploymentError {
     /// The settings for the users are not sufficient to create the users.
     #[error("cannot create the users: {problems}; set each variable in the environment, in .env, or with _FILE")]
     Users {
-        /// All variables that are missing or contain a weak password.
+        /// All problems: passwords that are not set or too weak, and user names that two variables contain.
         problems: String,
     },
     /// The validator of the collection only logs a warning for a document that violates it.

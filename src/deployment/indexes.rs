@@ -1,6 +1,6 @@
 //! The collection's indexes: reads which ones exist or are being built, and waits for builds.
 //!
-//! The server lists an index as soon as its build begins, and continues the build even if its client disconnects.
+//! The server lists an index as soon as its build begins. It continues the build even if the client disconnects.
 //! During the build, the server refuses a new validator for the collection. So this module also reads whether a listed
 //! index is ready.
 
@@ -20,7 +20,7 @@ const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The indexes of a collection, except the index on `_id`.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
-    /// The indexes that can be used.
+    /// The indexes that are ready. Indexes that a spec cannot describe (`text`, `hashed`) are left out.
     pub(super) ready: Vec<Index>,
     /// The names of the indexes that are being built.
     pub(super) building: Vec<String>,

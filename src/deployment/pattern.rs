@@ -1,4 +1,4 @@
-//! Translates a pattern of a spec for the server, or says why the server cannot check it.
+//! Translates a pattern (regular expression) of a spec for the server, or says why the server cannot check it.
 //!
 //! Cleaning uses the Rust crate `regex`, which matches in a time proportional to the text. The server uses PCRE. PCRE
 //! reads some notation differently, and gives up after a certain number of steps. So the server receives a translated
@@ -6,8 +6,8 @@
 //! and repetitions. A pattern is translated only if PCRE certainly does not give up on a text that cleaning accepts.
 //!
 //! PCRE tries the possible ways to match a text one after another. For some patterns, the next character always shows
-//! which way is right (see [`Writer`]). PCRE then never has to go back, and a text of any length is safe. For all other
-//! patterns, the number of ways depends on the length of the text, so the field needs a maximum length.
+//! which way is right (see [`Writer`]). PCRE then never has to go back. If the number of ways or steps can grow with
+//! the length of the text, as with `[ab]*b`, the field needs a maximum length.
 
 use std::fmt::Write as _;
 
@@ -23,8 +23,8 @@ const COUNT_MAX: u32 = 65_535;
 /// Maximum estimated size of a compiled pattern, in bytes. PCRE permits 64 KiB (`pcrelimits`). This limit is lower,
 /// because the sizes are estimates.
 const COMPILED_BYTES_MAX: u64 = 48_000;
-/// Maximum nesting depth, and maximum number of groups. PCRE permits a depth of 250. Older versions use stack memory
-/// for each group.
+/// Maximum nesting depth of groups, and maximum number of groups. PCRE permits a depth of 250. Older versions of PCRE
+/// use stack memory for each group.
 const NESTING_MAX: u32 = 200;
 const GROUPS_MAX: u32 = 1000;
 /// Maximum number of steps for a text. PCRE gives up after 10,000,000 calls of its matching function.
@@ -48,7 +48,7 @@ pub(super) enum Unchecked {
     NoLength,
     /// A text can match the pattern in too many ways, for example `(a+)+b`.
     Steps,
-    /// A part of the pattern can match no text, or it matches bytes that are not characters.
+    /// A part of the pattern cannot match any text, for example `[a&&b]`. Or it matches bytes that are not characters.
     Nothing,
 }
 
@@ -80,10 +80,10 @@ pub(super) fn server_pattern(pattern: &str, chars_max: Option<u32>) -> Result<St
     }
 }
 
-/// What it costs PCRE to match a part of a pattern.
+/// The cost of matching a part of a pattern with PCRE.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// In how many ways the part can match from one position. PCRE may try each of them.
+    /// Number of ways in which the part can match from one position of the text. PCRE may try each of them.
     ways: u64,
     /// Number of steps for each way.
     steps: u64,
@@ -93,13 +93,15 @@ struct Cost {
 
 /// Writes the parts of a pattern, from left to right.
 ///
-/// Each part is written with `follow`, the set of characters that may come after it. A choice between alternatives is
-/// *decided* if the next character shows which alternative is right: the alternatives begin with different characters,
-/// and if one of them can be empty, the others begin with no character of `follow`. Example: `a|b` is decided, `ab|ac`
-/// is not.
+/// Each part is written with `follow`, the set of characters that may come after it.
 ///
-/// If a repetition is decided, the next character shows whether to repeat once more. It is written as a possessive
-/// repetition (`*+`), which matches the same texts. PCRE then stores no positions to go back to.
+/// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b` is
+/// decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may be empty;
+/// then the others must not begin with a character of `follow`.
+///
+/// A repetition is *decided* if the next character shows whether to repeat once more. Example: in `[0-9]*-` it is
+/// decided, in `[ab]*b` it is not. A decided repetition is written as a possessive repetition (`*+`), which matches the
+/// same texts. PCRE then stores no positions to go back to. A repetition with a fixed count (`{2}`) needs no `+`.
 struct Writer {
     out: String,
     chars_max: Option<u64>,
@@ -145,8 +147,8 @@ impl Writer {
     fn class(&mut self, class: &ClassUnicode) -> Result<Cost, Unchecked> {
         self.out.push('[');
         for range in class.iter() {
-            // The range has no character between these two values, but it would include the code points of surrogates,
-            // which PCRE refuses.
+            // Between U+D7FF and U+E000 are only surrogates. They are not characters, and PCRE refuses them. A range
+            // that would include them is split.
             match (range.start(), range.end()) {
                 (start @ ..='\u{d7ff}', end @ '\u{e000}'..) => {
                     self.range(start, '\u{d7ff}');

@@ -14,7 +14,7 @@ use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec}
 pub struct CollectionState {
     /// Whether a collection or view with this name exists.
     pub exists: bool,
-    /// Whether it is a view. Documents cannot be written to a view.
+    /// Whether the name belongs to a view. Documents cannot be written to a view.
     pub is_view: bool,
     /// The validator. Empty if the collection has none.
     pub validator: Document,
@@ -51,8 +51,8 @@ impl CollectionState {
         spec.indexes.iter().filter(|wanted| !serves(wanted)).collect()
     }
 
-    /// Returns the indexes of the spec whose name an index of the collection has, but with other keys or another
-    /// `unique` setting.
+    /// Returns the indexes of the spec for which the collection has an index with the same name, but with other keys or
+    /// another `unique` setting.
     pub fn outdated_indexes<'spec>(&self, spec: &'spec Spec) -> Vec<&'spec Index> {
         let named = |wanted: &Index| self.indexes.iter().any(|index| index.name == wanted.name && index != wanted);
         spec.indexes.iter().filter(|wanted| named(wanted)).collect()
@@ -198,8 +198,8 @@ pub async fn read(target: &Target) -> Result<CollectionState, ServerError> {
     })
 }
 
-/// Fails if the collection's validator only warns, because the server would write every document that violates it to
-/// its log. Succeeds if the user may not read the validator; another user can check it with `medlift doctor`.
+/// Fails if the collection's validator only warns, because the server would then write every invalid document to its
+/// log. Succeeds if the user may not read the validator. Another user can then check it with `medlift doctor`.
 pub async fn refuse_warning(target: &Target) -> Result<(), DeploymentError> {
     match read(target).await {
         Ok(state) if state.logs_documents() => Err(DeploymentError::ValidatorWarns { collection: target.full_name() }),
@@ -232,7 +232,7 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
 }
 
 /// Fails if an index of the spec conflicts with an existing index. Call it before a load that will build indexes.
-/// Succeeds if the user may not list indexes. No built-in role of MongoDB lets such a user build indexes.
+/// Succeeds if the user may not list indexes, because such a user usually may not build them either.
 pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), DeploymentError> {
     let state = match read(target).await {
         Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
@@ -269,10 +269,11 @@ pub(super) async fn listing(target: &Target, name: &str) -> Result<Option<Docume
     Ok(first_batch(&listed).next().cloned())
 }
 
-/// Attaches the spec's validator to the collection. Creates the collection if it does not exist. The server then
-/// refuses documents that violate the validator. It does not check the documents that are already stored;
-/// [`nonconforming`] does that. If index builds prevent the change, calls `waiting` with a message, and waits until
-/// they have ended.
+/// Attaches the spec's validator to the collection. Creates the collection if it does not exist.
+///
+/// The server then refuses new documents that violate the validator. It does not check the documents that are already
+/// stored; [`nonconforming`] does that. If index builds prevent the change, calls `waiting` with a message, and waits
+/// until they have ended.
 pub async fn attach(target: &Target, spec: &Spec, mut waiting: impl FnMut(&str)) -> Result<(), ServerError> {
     let mut attempt = 1;
     loop {

@@ -21,16 +21,16 @@ pub const WRITE_CONCERN_TIMEOUT: i32 = 64;
 /// The meaning of a code for the call that received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
-    /// The operation conflicted with another one: a lock, a conflicting write, or a snapshot that no longer exists.
+    /// The operation conflicted with another operation, for example because of a lock or a write to the same document.
     Contention,
-    /// The operation was interrupted by `killOp`, by a change of storage, or by a change of the feature version.
+    /// The operation was interrupted, for example by `killOp` or by a change of the feature compatibility version.
     Interrupted,
     /// The server is overloaded.
     Overload,
     /// The router or the shard had an outdated view of the cluster. The server refreshes it, so the next call can
     /// succeed.
     StaleRouting,
-    /// The cursor no longer exists. The query must be sent again.
+    /// The cursor cannot be used. The query must be sent again.
     CursorLost,
     /// The member is not the primary, or is shutting down.
     NotPrimary,

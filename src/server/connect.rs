@@ -26,7 +26,7 @@ const SYSTEM_CA_FILES: [&str; 5] = [
 /// The databases of MongoDB itself. Medlift does not load data into them.
 const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
-/// How long to wait for a primary, unless the connection string says otherwise.
+/// Time limit for finding the primary, if the connection string sets no limit.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The user's connection settings as typed, before they are checked and completed.
@@ -51,21 +51,21 @@ pub struct Connection {
     /// PEM file with the client's certificate and key. Implies TLS. If no user is given, the client signs in with the
     /// certificate.
     pub tls_certificate_key_file: Option<PathBuf>,
-    /// The purpose of the connection. It decides with which of the environment's users to sign in.
+    /// The purpose of the connection.
     pub purpose: Purpose,
 }
 
-/// The purpose of a connection.
+/// The purpose of a connection. If no user is given, it decides which user from the environment signs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Purpose {
-    /// Loading and `medlift doctor`: as the loader if its password is set, otherwise as the writer.
+    /// To load, or to run `medlift doctor`. The loader signs in if its password is set, otherwise the writer.
     #[default]
     Load,
-    /// Reading and verifying: as the reader, the loader or the writer, whichever has a password first.
+    /// To read and verify. The first of these users whose password is set signs in: reader, loader, writer.
     Read,
-    /// Creating users, indexes and validators: as the root user.
+    /// To create users, indexes and validators. The root user signs in.
     Administer,
-    /// Any purpose: only as this user.
+    /// For any purpose. This user signs in.
     As(Account),
 }
 
@@ -128,7 +128,8 @@ impl Target {
     }
 
     /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command. So a wrong
-    /// address or password is found here, and not in the middle of the work. `collection` is the name in the spec.
+    /// address or password is found here, and not in the middle of the work. `collection` is the spec's collection. It
+    /// is used if neither `wishes` nor the environment names a collection.
     pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {
         Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
@@ -149,9 +150,11 @@ impl Target {
         patiently(|| database.run_command(command.clone()).into_future()).await
     }
 
-    /// Runs a command that changes something, until a journaled majority acknowledges it. Repeats it after temporary
-    /// failures. Exception: a `dropIndexes` that an earlier attempt has executed is not acknowledged a second time.
-    /// `doing` describes the command in error messages.
+    /// Runs a command that changes something. Repeats it after temporary failures, until a journaled majority
+    /// acknowledges it. `doing` describes the command in error messages.
+    ///
+    /// Exception: if `dropIndexes` is repeated and the index no longer exists, this function succeeds without an
+    /// acknowledgement.
     pub(crate) async fn run(
         &self,
         database: &str,
@@ -210,7 +213,8 @@ fn acknowledged_again(command: &Document) -> Option<Document> {
 }
 
 impl Destination {
-    /// Completes `wishes` from `settings`. `collection` is the name in the spec.
+    /// Completes `wishes` from `settings`. `collection` is the spec's collection. It is used if neither `wishes` nor
+    /// `settings` names a collection.
     pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, ServerError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
@@ -294,9 +298,11 @@ fn host_names(hosts: &HostInfo) -> String {
     }
 }
 
-/// Returns the database for the data. It is the first one that is given: on the command line, in the path of the
-/// connection string, in `DB_NAME`, or else `hospital`. `admin`, `local` and `config` in the path are ignored, because
-/// they are not databases for data. (`admin` in the path names the database of the user.)
+/// Returns the database for the data. It is the first of these that is given: the option `--db`, the path of the
+/// connection string, `DB_NAME`. If none is given, it is `hospital`.
+///
+/// `admin`, `local` and `config` in the path are ignored, because they are not databases for data. For example, `admin`
+/// in the path is the database in which the user is stored.
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
     let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
@@ -329,7 +335,7 @@ fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {
     concern
 }
 
-/// Returns true if all these addresses are known to be on this machine.
+/// Returns true if every address is `localhost`, a loopback address such as `127.0.0.1`, or a Unix socket.
 pub(crate) fn are_on_this_machine(hosts: &[ServerAddress]) -> bool {
     hosts.iter().all(is_loopback)
 }
@@ -392,8 +398,8 @@ fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), ServerE
     }
 }
 
-/// Determines the user who signs in. It is the first one that is given: on the command line, in the connection string,
-/// by the client certificate, or in the environment for the purpose.
+/// Determines the user who signs in. It is the first of these that is given: the user on the command line, the user in
+/// the connection string, the subject of the client certificate, the user in the environment for the purpose.
 fn credential(
     wishes: &Connection,
     settings: &Settings,
@@ -453,8 +459,8 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
     unset.map_or(Ok(None), Err)
 }
 
-/// If a user is given without a password, uses the password in the settings of a user with this name. For example,
-/// `--username ann` uses `READER_PASS` if `READER_USER` is `ann`. Fails if the settings have no such password.
+/// If a user is given without a password, takes this user's password from the settings. For example, `--username ann`
+/// uses `READER_PASS` if `READER_USER` is `ann`. Fails if the settings have no password for this user.
 fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };

@@ -1,7 +1,8 @@
 //! Opens a connection, and finds the cause if that fails.
 //!
-//! The driver reports most failures as "no server found in time". The failures of its monitors, the heartbeats, are
-//! more precise. If they are not sufficient, a second connection without sign-in is made, for one of these purposes:
+//! The driver reports most failures as "no server found in time". But it also sends a heartbeat to each server, and
+//! the failures of heartbeats are more precise. If they do not show the cause, this module makes a second connection
+//! without sign-in, for one of these purposes:
 //!
 //! - to try TLS if the first connection had none, and no TLS if it had TLS
 //! - to query the name of the server's replica set
@@ -24,7 +25,7 @@ use super::{Failure, SignIn, Unreachable};
 /// Time limit for the second connection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The results of the driver's monitors: the servers that answered, and the failures of the others.
+/// The results of the driver's heartbeats: the servers that answered, and the failures.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heartbeats(Arc<Seen>);
 
@@ -62,7 +63,7 @@ impl Heartbeats {
         look(&self.0.servers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until a server fails in a way that a longer wait cannot change. Returns that failure.
+    /// Waits for a failure that a longer wait cannot change, for example an expired certificate. Returns that failure.
     async fn hopeless(&self) -> Failure {
         loop {
             let changed = self.0.changed.notified();
@@ -162,8 +163,8 @@ async fn other_protocol(options: &ClientOptions) -> Failure {
     match (encrypted, hello(turned, doc! { "hello": 1 }).await) {
         (true, Ok(_)) => Failure::TlsRefused,
         (false, Ok(_) | Err(Failure::Certificate(_) | Failure::ClientCertificate)) => Failure::TlsRequired,
-        // The port closes both kinds of connections, so it uses TLS and refuses this client. TLS 1.3 reports a missing
-        // client certificate late or not at all.
+        // The server closes connections with TLS and without TLS. So it uses TLS, but refuses this client. With TLS
+        // 1.3, a missing client certificate is reported late or not at all.
         (true, Err(Failure::Unreachable(Unreachable::Lost))) => Failure::ClientCertificate,
         (_, Err(_)) => Failure::Unreachable(Unreachable::Lost),
     }

@@ -1,4 +1,4 @@
-//! The failure of a call to the server, reduced to a code and to messages that are written here.
+//! The failure of a call to the server, reduced to a code. This file contains the text of each message.
 //!
 //! A message from the server may quote a document: E11000 quotes the key, 121 the whole document. So no message from
 //! the server is ever shown. The table in [`codes`] defines the meaning of the codes.
@@ -41,7 +41,7 @@ pub enum Failure {
         /// The server's code.
         code: i32,
     },
-    /// The time limit of the server or of the client was exceeded.
+    /// The server exceeded the time limit of the operation.
     Timeout,
     /// Any other failure.
     Other {
@@ -179,7 +179,8 @@ impl Failure {
         }
     }
 
-    /// Returns the failure in the `writeConcernError` of a reply, if the reply has one. Such a reply has `ok: 1`.
+    /// Returns the failure in the `writeConcernError` of a reply, if the reply has one. The driver does not report this
+    /// failure as an error, because such a reply has `ok: 1`.
     pub fn in_answer(answer: &Document) -> Option<Self> {
         let error = answer.get_document("writeConcernError").ok()?;
         let code = error.get_i32("code").or_else(|_| error.get_i64("code").map(|code| code as i32));
@@ -289,7 +290,8 @@ fn refused_command(message: &str) -> Option<String> {
     (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic())).then(|| name.to_owned())
 }
 
-/// Returns the name of a code if it consists of letters and digits. Discards any other text from the server.
+/// Returns `name` if it consists of at most 64 ASCII letters and digits. Otherwise returns `UnknownError`, because the
+/// text may contain more than the name of a code.
 fn identifier(name: &str) -> String {
     let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if fits { name.to_owned() } else { "UnknownError".to_owned() }

@@ -1,7 +1,7 @@
 //! The MongoDB deployment: settings, secrets, connections, repeated calls, and the meaning of failures.
 //!
 //! The server's messages may quote documents with patients' data. Every error of the server is therefore reduced to its
-//! code, and the message is written here (see [`Failure`]). This module knows neither the spec nor the data.
+//! code, and the user sees a message of this module (see [`Failure`]). This module knows neither the spec nor the data.
 
 pub mod codes;
 mod connect;
@@ -23,8 +23,8 @@ pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
 
-/// Returns the name of the collection for leases, identities of collections and lists of exceptions. `ledger` is the
-/// name of the ledger's collection.
+/// Returns the name of the ledger's second collection. This collection contains leases, the identities of collections,
+/// and the `_id`s of records that were refused or kept out. `ledger` is the name of the ledger's first collection.
 pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
 }
@@ -111,8 +111,8 @@ impl ServerError {
         }
     }
 
-    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a wrong
-    /// setting. A failed command has the exit code of its failure.
+    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a
+    /// wrong setting. For a failed command of the server, it is the exit code of the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,

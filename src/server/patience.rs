@@ -20,8 +20,8 @@ fn pause_after(attempt: u32) -> Option<Duration> {
 }
 
 /// Executes `call` until it succeeds, at most [`ATTEMPTS_MAX`] times, with increasing pauses. Repeats it only after
-/// temporary failures. Only for calls that are safe to repeat: if a reply was lost, the server may have executed the
-/// call already.
+/// temporary failures. Use this function only for calls that are safe to repeat, because the server may have executed a
+/// call whose reply was lost.
 ///
 /// # Errors
 /// The failure of the last attempt, or the first failure that is not temporary.

@@ -25,7 +25,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// Parsing always succeeds, so that an argument of the command line can have this type.
+/// Allows arguments of the command line to have this type. Parsing always succeeds.
 impl std::str::FromStr for Secret {
     type Err = std::convert::Infallible;
 

@@ -48,8 +48,8 @@ impl Account {
         }
     }
 
-    /// Returns the variable with the user's password. The variable with `_FILE` appended has the path of a file with
-    /// the password.
+    /// Returns the variable with the user's password, for example `WRITER_PASS`. Instead, the password may be in a file
+    /// whose path is in the variable `WRITER_PASS_FILE`.
     pub const fn password_variable(self) -> &'static str {
         match self {
             Self::Root => "MONGO_ROOT_PASS",
@@ -61,7 +61,7 @@ impl Account {
         }
     }
 
-    /// Returns the user's name that applies if its variable is not set. The template of `.env` has the same names.
+    /// Returns the user's name for the case that its variable is not set. The template of `.env` has the same names.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",
@@ -100,7 +100,10 @@ impl Settings {
 
     /// Returns a secret. For the name `WRITER_PASS`, it is the value of this variable, or the content of the file that
     /// `WRITER_PASS_FILE` names, without the last line end. Variables of the environment take precedence over those of
-    /// `.env`. Fails if both variables are set in the environment, or both in `.env`.
+    /// `.env`.
+    ///
+    /// # Errors
+    /// The file cannot be read. Or both variables are set in the environment, or both in `.env`.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>, ServerError> {
         let file_variable = format!("{name}_FILE");
         for map in [&self.environment, &self.file] {
@@ -167,8 +170,8 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
     lines.collect::<Result<_, _>>().map_err(|error| env_file_error(path, &error))
 }
 
-/// Makes the error for a file that cannot be parsed. Does not use the parser's message, because that quotes the line,
-/// which may contain a password.
+/// Makes the error for a file that cannot be read or parsed. Does not use the parser's message, because the message
+/// quotes the line, and the line may contain a password.
 fn env_file_error(path: &Path, error: &dotenvy::Error) -> ServerError {
     let problem = match error {
         dotenvy::Error::Io(error) => error.kind().to_string(),

@@ -8,7 +8,7 @@ use super::ServerError;
 /// The possible beginnings of a connection string.
 const SCHEMES: [&str; 2] = ["mongodb://", "mongodb+srv://"];
 
-/// Returns true if `text` begins like a connection string. Ignores letter case and white space before it.
+/// Returns true if `text` begins like a connection string. Ignores letter case and leading white space.
 pub fn is_connection_string(text: &str) -> bool {
     SCHEMES.iter().any(|scheme| begins_with(text.trim_start(), scheme))
 }
@@ -48,8 +48,8 @@ fn with_lower_scheme(uri: &str) -> String {
     }
 }
 
-/// Refuses a password with a `/` or `?` that is not percent-encoded. The driver would read the text before this
-/// character as host and port, which messages show, and the text after it as the name of a database.
+/// Refuses a password with a `/` or `?` that is not percent-encoded. The driver would read the user name and the part
+/// of the password before this character as host and port. Messages show host and port.
 fn refuse_unescaped(uri: &str) -> Result<(), ServerError> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let (hosts, after) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));

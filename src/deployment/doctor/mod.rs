@@ -1,7 +1,7 @@
 //! Checks, step by step, whether the deployment is fit for patient data, and reports the cause of each failure.
 //!
-//! The check changes nothing: its only write matches no document. If the user may not read a property, its step is
-//! reported as skipped.
+//! The check changes nothing: its only write matches no document. If the user lacks the privilege for a step, the step
+//! is reported as skipped.
 
 mod network;
 mod privileges;
@@ -49,15 +49,16 @@ pub enum Step {
     Tls,
     /// Checks that the server accepts the sign-in of the user. Warns if the server requires no sign-in.
     SignIn,
-    /// Checks that the server's version is supported and does not reveal the server's memory by a known fault.
+    /// Fails if the server's version is no longer supported. Warns if clients can read the server's memory because of
+    /// the fault CVE-2025-14847.
     Version,
-    /// Checks that there is a primary. Warns of a standalone server, and of members that cannot be reached from here.
+    /// Checks that there is a primary. Warns of a standalone server, and of members that this machine cannot reach.
     Topology,
     /// Reports what the user may do: load, read, read only the analysts' view, or administer. Fails if the user may do
-    /// none of these.
+    /// none of these. Warns if the user may bypass the validator.
     Role,
-    /// Warns if the collection does not have the spec's validator, or if indexes are still being built. Fails if it is
-    /// a view, or if its validator only warns.
+    /// Warns if the collection does not have the spec's validator, or if indexes are still being built. Fails if the
+    /// collection is a view, or if its validator only warns.
     Collection,
     /// Checks that a journaled majority acknowledges writes.
     WriteConcern,
@@ -72,13 +73,13 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The property is correct.
+    /// The step found no problem.
     Ok,
-    /// The property could not be checked.
+    /// The step could not be carried out.
     Skipped,
-    /// The deployment works, but the property should be changed.
+    /// The step found a problem, but the deployment works.
     Warning,
-    /// The deployment does not work, or is not safe, because of the property.
+    /// The deployment does not work, or is not safe.
     Failed,
 }
 
@@ -158,8 +159,8 @@ impl fmt::Display for Examination {
     }
 }
 
-/// Checks the deployment of `destination`, as far as it can be reached. `ledger` is the name of the ledger's
-/// collection.
+/// Checks the deployment of `destination`. If it cannot be reached or refuses the sign-in, the remaining steps have no
+/// findings. `ledger` is the name of the ledger's collection.
 pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Examination {
     let options = match destination.options().await {
         Ok(options) => options,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Finding, Step};
 use crate::server::{Unreachable, are_on_this_machine};
 
-/// Time limit for each host name and each address.
+/// Time limit for the look-up of a host name, and for a connection to one address.
 const HOST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Resolves every host name and connects to every port. Returns true if at least one host can be reached.

@@ -9,7 +9,7 @@ use crate::server::{Failure, Target, patiently};
 /// The oldest supported version.
 const VERSION_MIN: (i32, i32) = (6, 0);
 
-/// The first release of each series in which the fault CVE-2025-14847 is corrected. With this fault, a client can read
+/// For each series of releases, the first release without the fault CVE-2025-14847. With this fault, a client can read
 /// the server's memory without a sign-in, by sending a malformed zlib message. The memory may contain patient data.
 const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
 
@@ -45,8 +45,8 @@ fn is_too_old(version: (i32, i32)) -> bool {
     version < VERSION_MIN
 }
 
-/// Returns true if the version has the fault. A series that is not in the list has it if the series is older than the
-/// newest one in the list.
+/// Returns true if the version has the fault. The list does not contain all series. A series that is not in the list
+/// has the fault if it is older than 8.2, the newest series in the list. So 7.3 has the fault, and 8.3 does not.
 fn leaks_by_zlib(version: (i32, i32, i32)) -> bool {
     let series = ZLIB_FIXED.into_iter().find(|fixed| (fixed.0, fixed.1) == (version.0, version.1));
     series.map_or(version < ZLIB_FIXED[ZLIB_FIXED.len() - 1], |fixed| version < fixed)
@@ -59,8 +59,8 @@ async fn offers_zlib(target: &Target) -> bool {
     })
 }
 
-/// Reports whether the server is standalone, a replica set or a sharded cluster. For a replica set, reports the primary
-/// and checks that this machine can reach the members that the server names.
+/// Reports whether the deployment is a standalone server, a replica set or a sharded cluster. For a replica set,
+/// reports the primary and checks that this machine can reach the members that the server names.
 pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings: &mut Vec<Finding>) {
     let hello = match admin(target, doc! { "hello": 1 }).await {
         Ok(hello) => hello,

@@ -35,7 +35,7 @@ impl Step {
     }
 }
 
-/// Prints the description of the step. The commands contain passwords and are never printed.
+/// Prints the description of the step. The commands are never printed, because they may contain a password.
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.what)
@@ -81,8 +81,9 @@ impl Changes {
         Self { steps, left_alone: Vec::new() }
     }
 
-    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it. Before a
-    /// command that sets the validator or builds indexes, waits until no index of the collection is being built. If it
+    /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it.
+    ///
+    /// Before the commands `collMod` and `createIndexes`, waits until no index of the collection is being built. If it
     /// must wait, calls `waiting` with a message.
     pub async fn carry_out(
         &self,
@@ -201,7 +202,7 @@ async fn view_step(target: &Target, wanted: &Wanted<'_>) -> Result<Option<Step>,
     Ok(view_change(&listed, wanted))
 }
 
-/// Returns the step that changes the listed view to the wanted one. `None` if it is already the wanted one.
+/// Returns the step that changes the listed view to the wanted view. `None` if both are equal.
 fn view_change(listed: &Document, wanted: &Wanted<'_>) -> Option<Step> {
     let name = view_name(&wanted.collection);
     let stages: Vec<Bson> = pipeline(wanted.spec).into_iter().map(Bson::from).collect();
@@ -227,7 +228,7 @@ async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, ServerE
         .then(|| Step::new(format!("correct the privileges of role {}", role.name), [role.command("updateRole")])))
 }
 
-/// Returns true if the server's role has exactly the wanted privileges and inherits none.
+/// Returns true if the role on the server has exactly the wanted privileges and inherits no other role.
 fn has_privileges(actual: &Document, role: &Role) -> bool {
     let inherits = actual.get_array("roles").is_ok_and(|roles| !roles.is_empty());
     let actual: Vec<Document> = actual.get_array("privileges").map(|all| documents(all)).unwrap_or_default();

@@ -9,12 +9,12 @@ use super::password::{COMMON, DISTINCT_MIN, LENGTH_MIN};
 use super::wanted::{ACCOUNTS, Wanted, WantedUser};
 use crate::spec::Spec;
 
-/// This character is put before and after the name of a script's constant inside a text. In the script, such a text
-/// becomes an expression, for example `collection + "_deidentified"`.
+/// Marks the name of a constant of the script inside a text. The character is before and after the name. [`text`]
+/// writes a text with marked names as an expression, for example `collection + "_deidentified"`.
 const MARK: char = '\u{1}';
 
-/// Returns the script. mongosh executes it once, at the first start of the container. Names and passwords come from the
-/// environment.
+/// Returns the script. mongosh executes it once, at the first start of the container. The script reads names and
+/// passwords from the container's environment.
 pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let place = |name: &str| format!("{MARK}{name}{MARK}");
     let user = |account: crate::server::Account| {

@@ -2,8 +2,8 @@
 //! roles and the users.
 //!
 //! [`Wanted`] describes the wanted state. [`Changes::make`] compares it with a server and returns the steps that are
-//! missing. A second call, after the steps, returns none. [`init_js()`] writes the same commands as a script for people
-//! who start the database's container without Medlift.
+//! missing. When these steps have been executed, it returns no further steps. [`init_js()`] writes the same commands as
+//! a script for people who start the database's container without Medlift.
 
 mod changes;
 mod init_js;

@@ -9,7 +9,7 @@ pub(super) const DISTINCT_MIN: usize = 6;
 pub(super) const COMMON: [&str; 8] =
     ["password", "passw0rd", "changeme", "change-me", "12345678", "qwerty", "letmein", "mongodb"];
 
-/// Returns why `password` is too weak for `user`. `None` if it is strong enough.
+/// Returns the reason why `password` is too weak for `user`. `None` if the password is strong enough.
 pub(crate) fn weakness(user: &str, password: &str) -> Option<&'static str> {
     let lower = password.to_lowercase();
     let distinct: std::collections::BTreeSet<char> = password.chars().collect();

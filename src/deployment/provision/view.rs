@@ -1,15 +1,18 @@
-//! The view for analysts. The spec's privacy classes decide what it shows, according to the Safe Harbor rule of HIPAA,
-//! 45 CFR 164.514(b)(2).
+//! The view for analysts. The privacy class of each field decides what the view shows, according to the Safe Harbor
+//! rule of HIPAA, 45 CFR 164.514(b)(2).
 //!
-//! The view lists every field that it shows. So it does not show a field without a privacy class, for example one that
-//! another program added. It does not show `_id` either. Without an identity key, an `_id` is a hash of the person's
-//! data: somebody who guesses the data can compute the `_id`, and so find the person in the view.
+//! The view lists every field that it shows. So it does not show fields that are not in the spec, for example a field
+//! that another program added.
+//!
+//! The view does not show `_id`. Without an identity key, an `_id` is a hash of the person's data. Somebody who guesses
+//! the data can compute the `_id`, and so find the person in the view.
 
 use bson::{Bson, Document, doc};
 
 use crate::spec::{Field, FieldType, Node, Privacy, Spec};
 
-/// Higher ages are shown as 90, and years that would reveal a higher age are changed: rule (b)(2)(i)(C).
+/// The highest age that is shown. Higher ages are shown as 90, and years that would reveal a higher age are changed.
+/// Source: 45 CFR 164.514(b)(2)(i)(C).
 const AGE_MAX: i32 = 89;
 
 /// Returns the name of the view of `collection`.
@@ -29,8 +32,10 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
 
 /// Returns one expression for each shown element of `nodes`. `path` comes before the elements' names: `$` for the
 /// document, `$stay.` for a nested document, `$$item1.` for an array's items. `arrays` is the number of arrays around
-/// the elements. The expressions are nested documents, because the server stores a pipeline in this form. The result
-/// can then be compared with the stored pipeline of an existing view.
+/// the elements.
+///
+/// The expressions are nested documents, because the server stores a pipeline in this form. So the result can be
+/// compared with the stored pipeline of an existing view.
 fn shown_of(spec: &Spec, nodes: &[Node], path: &str, arrays: usize) -> Document {
     let shown = |node: &Node| Some((node.name().to_owned(), shown_node(spec, node, path, arrays)?));
     nodes.iter().filter_map(shown).collect()
@@ -70,7 +75,7 @@ fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
 fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         (Privacy::DirectIdentifier, _) => None,
-        // Of a date in any other class, only the year is shown.
+        // In all other classes, only the year of a date is shown.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),
@@ -89,7 +94,7 @@ fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
 }
 
 /// Returns the expression for the year of a date. A year that is more than 90 years ago is shown as the year 90 years
-/// ago. It may be the year of birth of a person over 89.
+/// ago, because it may be the year of birth of a person over 89. For example, in 2026 the year 1920 is shown as 1936.
 fn year(path: &str) -> Bson {
     let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, AGE_MAX + 1] };
     let year = doc! { "$year": path };

@@ -113,7 +113,6 @@ impl WantedUser {
     }
 }
 
-/// Returns true for users that a deployment does not need.
 const fn is_optional(account: Account) -> bool {
     matches!(account, Account::Loader | Account::Analyst)
 }
@@ -127,7 +126,7 @@ const fn purpose(account: Account) -> &'static str {
 }
 
 /// Returns the user name of an account, the variable of its password, and the password. If neither `ADMIN_USER` nor
-/// `ADMIN_PASS` is set, the administrator of the database has the root user's name and password.
+/// `ADMIN_PASS` is set, the administrator of the database has the root user's name and password, if they are set.
 fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), ServerError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();
