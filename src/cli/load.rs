@@ -83,7 +83,7 @@ pub(super) struct LoadArgs {
     write_concern: Option<String>,
 }
 
-/// What happens if a document with the same identity is stored but its content differs.
+/// Decides what happens to a stored document that has the `_id` of a record, but other content.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum LoadMode {
     #[default]

@@ -63,7 +63,7 @@ impl ProvisionArgs {
     }
 }
 
-/// Determines the necessary steps, and carries them out unless `only_plan` is true.
+/// Determines the necessary steps, and carries them out if `only_plan` is false.
 fn provision(connection: ConnectionArgs, spec: &Spec, only_plan: bool) -> Result<Provisioned, Error> {
     let settings = Settings::load()?;
     let WantedUsers { users, left_out } = WantedUser::all(&settings, ask)?;

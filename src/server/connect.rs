@@ -129,7 +129,7 @@ impl Target {
 
     /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command. So a wrong
     /// address or password is found here, and not in the middle of the work. `collection` is the spec's collection. It
-    /// is used if neither `wishes` nor the environment names a collection.
+    /// is used if neither `wishes` nor `COLLECTION_NAME` names a collection.
     pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {
         Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
@@ -214,7 +214,7 @@ fn acknowledged_again(command: &Document) -> Option<Document> {
 
 impl Destination {
     /// Completes `wishes` from `settings`. `collection` is the spec's collection. It is used if neither `wishes` nor
-    /// `settings` names a collection.
+    /// `COLLECTION_NAME` names a collection.
     pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, ServerError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());

@@ -112,7 +112,7 @@ impl ServerError {
     }
 
     /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a
-    /// wrong setting. For a failed command of the server, it is the exit code of the failure.
+    /// wrong setting. If a command of the server failed, it is the exit code of the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,

@@ -54,8 +54,8 @@ impl WantedUser {
     /// variable. `ask` returns `None` if nobody can enter a password. The loader and the analyst are optional.
     ///
     /// # Errors
-    /// If a setting cannot be read, passwords are missing, or two variables contain the same user name. The error for
-    /// passwords and user names lists all problems.
+    /// A setting cannot be read, a required password is not set, or two variables contain the same user name. The error
+    /// for passwords and user names lists all problems.
     pub fn all(
         settings: &Settings,
         mut ask: impl FnMut(&str) -> Option<Secret>,
