@@ -2,7 +2,8 @@
 
 use crate::server::ServerError;
 
-/// The reason why a deployment cannot be set up or used for a load. No variant contains a password or a text from the server.
+/// The reason why a deployment cannot be set up or used for a load. No variant contains a password or a text from the
+/// server.
 #[derive(Debug, thiserror::Error)]
 pub enum DeploymentError {
     /// The server cannot be used.
