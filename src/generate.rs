@@ -1,8 +1,8 @@
 //! Generates synthetic admissions. They have the columns, the values and the typical errors of a hospital's export, and
 //! contain no real patients.
 //!
-//! The content of a row depends only on the seed, the chosen errors ([`Damage`]) and the row's number. A duplicate of
-//! any earlier row can therefore be generated from the number of that row, and no rows need to be stored.
+//! The content of a row depends only on the seed, the chosen errors ([`Damage`]) and the row's number. Therefore a
+//! duplicate of an earlier row is generated from the number of that row, and no rows are stored.
 
 mod names;
 mod random;
@@ -17,9 +17,11 @@ use random::Random;
 pub enum Damage {
     /// No errors. All rows are valid and different.
     None,
-    /// Errors that a load repairs or recognises. Names of patients are in mixed case, and some have a title or a
-    /// degree. Some names of hospitals have superfluous "and" and commas. About 1 % of the rows are duplicates. About 9
-    /// % differ from an earlier row only in the age. About 0.2 % of the amounts are negative.
+    /// Errors that a load repairs or recognises. Patients' names are in mixed case, and some have a title or a degree.
+    /// Some hospitals' names have a superfluous "and" or comma.
+    ///
+    /// About 1 % of the rows are duplicates. About 9 % differ from an earlier row only in the age. About 0.2 % of the
+    /// amounts are negative.
     Typical,
     /// The errors of `Typical`. In addition, about 2 % of the rows must be rejected.
     Heavy,
@@ -46,11 +48,11 @@ const DAYS: u64 = 1827;
 const STAY_DAYS_MAX: u64 = 30;
 /// Number of admissions that differ in first name, last name or day.
 const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
-/// A prime that does not divide [`ADMISSIONS`]. The seed chooses a first admission. Row n is the admission n × `STEP`
-/// after it, modulo `ADMISSIONS`. Because of the prime, no admission repeats before all have occurred.
+/// The distance between the admissions of two consecutive rows. It is a prime that does not divide [`ADMISSIONS`].
+/// Therefore no admission repeats before all have occurred. The seed chooses the admission of the first row.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
-/// A duplicate needs an earlier row that is not a duplicate itself. This is the number of earlier rows that are tried.
+/// A duplicate copies an earlier row that is not a duplicate itself. At most this many earlier rows are tried.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -136,8 +138,8 @@ impl Generator {
         }
     }
 
-    /// Returns true if the row's random number makes the row a new admission. Other rows do not matter for this number.
-    /// A row with another number is also a new admission if no earlier row is found that it can copy.
+    /// Returns true if the row's random number makes the row a new admission. The function does not look at other
+    /// rows. Without it, a row can still become a new admission, because `kind` finds no earlier row to copy.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)
@@ -202,8 +204,8 @@ impl Generator {
         }
     }
 
-    /// Writes the name of a hospital. Unless the damage is `None`, about 29 % of the names get a superfluous "and" or
-    /// comma. Real exports have such names if a list of partners was split at the wrong commas.
+    /// Writes the name of a hospital. If the damage is `Typical` or `Heavy`, about 29 % of the names get a superfluous
+    /// "and" or comma. Real exports have such names if a list of partners was split at the wrong commas.
     fn push_hospital(&self, random: &mut Random, out: &mut Vec<u8>) {
         let share = if self.damage == Damage::None { 1000 } else { random.below(1000) };
         match share {
@@ -270,7 +272,7 @@ mod tests {
         text.split_terminator("\r\n").map(str::to_owned).collect()
     }
 
-    /// Returns the cells of a generated row. Only the names of hospitals that end with a comma are quoted.
+    /// Returns the cells of a generated row. The only quoted cells are hospitals' names that end with a comma.
     fn cells(line: &str) -> Vec<String> {
         line.replace(",\",", " ,").replace(",\"", ",").split(',').map(str::to_owned).collect()
     }

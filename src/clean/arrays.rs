@@ -1,4 +1,4 @@
-//! Cleans the items of arrays. Each cell of an item is cleaned as a cell of a row is.
+//! Cleans the items of arrays. The cells of an item are cleaned like the cells of a row.
 
 use std::ops::Range;
 
@@ -78,7 +78,7 @@ impl ArrayPlan {
             let message = "expected at least one item: the array is required".to_owned();
             return Err(Reject { field: Some(self.fields.start), reason: Reason::Missing, message });
         }
-        // The items of this array are adjacent. Items of arrays inside them come later in the list.
+        // The items of this array are adjacent in `record.items`. The items of arrays inside them follow later.
         let start = record.items.len();
         let end = start + cells.len();
         record.items.resize(end, Value::Null);
@@ -89,7 +89,7 @@ impl ArrayPlan {
         Ok(Value::Items(start as u32..end as u32))
     }
 
-    /// Adds to the message which item and which key caused the refusal. `place` is the number of the cell among all
+    /// Adds the number of the refused item and its key to the message. `place` is the number of the cell among all
     /// cells of the array, from 0.
     fn locate(&self, reject: Reject, place: usize) -> Reject {
         let (item, column) = (place / self.columns.len(), place % self.columns.len());

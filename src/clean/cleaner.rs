@@ -9,8 +9,8 @@ use crate::parse::{Cells, Layout};
 use crate::reject::{Reason, Reject};
 use crate::spec::{Plausibility, Severity, Spec};
 
-/// Turns rows into records. Workers do not share a cleaner. The cleaner reuses its buffers: once they are large enough,
-/// cleaning an accepted row allocates no memory.
+/// Turns rows into records. Each worker has its own cleaner. The cleaner reuses its buffers. Once they are large
+/// enough, cleaning an accepted row allocates no memory.
 #[derive(Debug)]
 pub struct Cleaner {
     plans: Vec<FieldCleaner>,
@@ -62,8 +62,8 @@ impl Cleaner {
         self.check_plausibility(record)
     }
 
-    /// Cleans a row with arrays. The value of a repeating group is stored for the first field of the group. The other
-    /// fields of the group get null.
+    /// Cleans a row with arrays. A repeating group is an array of nested documents. Its value is stored for the first
+    /// field of the group. The other fields of the group get null.
     fn clean_columns(
         &mut self,
         row: &str,
@@ -137,8 +137,8 @@ fn decode(row: &[u8]) -> Result<&str, Reject> {
     })
 }
 
-/// Returns true if `left` is later or greater than `right`. Returns false if one of them is null. A spec allows only
-/// types that can be compared exactly.
+/// Returns true if `left` is later or greater than `right`. Returns false if one of them is null. The spec allows
+/// plausibility rules only between types that can be compared exactly.
 fn comes_after(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Datetime(left), Value::Datetime(right)) => left > right,

@@ -6,10 +6,11 @@ use crate::parse::DateFormat;
 use crate::reject::Reason;
 use crate::spec::{Constraints, Decimal, Field, FieldType, Range};
 
-/// Largest number of allowed values that a message lists. Of the other values, the message gives only the number.
+/// A message lists at most this many allowed values. If there are more, it says how many more.
 const NAMED_VALUES_MAX: usize = 20;
 
-/// Checks the constraints of a text. `plain` is true if the text is known to be printable ASCII.
+/// Checks the constraints of a text, and that it contains no control character except tab and line ends. `plain` is
+/// true if the text is known to be printable ASCII.
 pub(super) fn check_text(text: &str, plain: bool, constraints: &Constraints) -> Result<(), Reason> {
     if !plain && text.bytes().any(|byte| byte < 0x20 && !matches!(byte, b'\t' | b'\r' | b'\n')) {
         return Err(Reason::ControlCharacter);

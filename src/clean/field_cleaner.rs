@@ -1,4 +1,5 @@
-//! Cleans the cells of one field: finds null markers, applies the rules, converts the text, and checks the constraints.
+//! Cleans the cells of one field: finds null markers, applies the rules, converts the text, and checks the
+//! constraints. A null marker is a text that means "no value", such as `N/A`.
 
 use super::short_text::ShortText;
 use super::tally::{NULL_MARKER, RULES, TRIM};
@@ -16,14 +17,15 @@ pub(super) struct FieldCleaner {
     pub(super) field: Field,
     pub(super) cell: Option<usize>,
     date: DateFormat,
-    /// Length of the longest null marker, in bytes. A longer cell is not a null marker, and most cells are longer.
+    /// Length of the longest null marker, in bytes. A longer cell cannot be a null marker and is not compared. Most
+    /// cells are longer.
     marker_bytes_max: usize,
     /// True if a rule may change plain text, which is printable ASCII without consecutive spaces.
     acts_on_plain: bool,
     /// True if applying the rules once is enough for plain text, because at most one rule may change it.
     settles_plain_at_once: bool,
-    /// The null markers as values of the field's type, if they can be converted. Values are compared with them, so that
-    /// every notation of a marker is found. For example, if `9999` is a marker of a double field, `9999.0` is one too.
+    /// The null markers, converted to the field's type. Markers that cannot be converted are left out. Because values
+    /// are compared with these values, the marker `9999` of a double field is also found if the cell is `9999.0`.
     marker_values: Vec<Value>,
     /// The values of an enum that have at most 16 bytes.
     short_values: Vec<ShortText>,
@@ -38,8 +40,8 @@ pub(super) struct Scratch {
     before: String,
 }
 
-/// Largest number of times that the rules are applied to a text. If they still change the text, it is rejected. No
-/// known text needs more than five passes.
+/// Largest number of times that the rules are applied to a text. If the text still changes the last time, the row is
+/// rejected. No known text needs more than five passes.
 const PASSES_MAX: usize = 16;
 
 /// The changes and warnings of the current row. They are counted only if the row is accepted.
@@ -69,8 +71,8 @@ impl FieldCleaner {
         }
     }
 
-    /// Returns the text of the field's cell. The `bool` is true if the text is a part of `row`, and false if the parser
-    /// stored a changed copy, as for `"a ""b"""`. A field without a column has an empty cell.
+    /// Returns the text of the field's cell. The `bool` is false if the parser stored a changed copy of the text, as
+    /// for `"a ""b"""`. It is true if the text is a part of `row`. A field without a column has an empty cell.
     #[inline]
     pub(super) fn text<'a>(&self, row: &'a str, cells: &'a Cells) -> Result<(&'a str, bool), Reject> {
         match self.cell {
@@ -164,8 +166,8 @@ impl FieldCleaner {
         is_marker || text.is_empty()
     }
 
-    /// Returns the slot in which changes by the final normalization are counted. It is the slot of the rule `nfc`. If
-    /// the field does not have this rule, it is the slot of the last rule.
+    /// After the last rule, the text is normalized again. Returns the index of the rule for which changes by this step
+    /// are counted: the rule `nfc`. If the field does not have this rule, it is the last rule.
     pub(super) fn normalizing_slot(&self) -> usize {
         let rules = &self.field.clean;
         rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))
@@ -226,8 +228,8 @@ fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
 }
 
 impl Scratch {
-    /// Applies the field's text rules again and again until they change nothing. Cleaning the stored text again
-    /// therefore changes nothing. Returns the cleaned text.
+    /// Applies the field's text rules until they change nothing, at most [`PASSES_MAX`] times. Therefore cleaning the
+    /// stored text again does not change it. Returns the cleaned text.
     fn apply<'a>(
         &'a mut self,
         of: &FieldCleaner,
@@ -278,7 +280,8 @@ impl Scratch {
         in_buffer
     }
 
-    /// Makes the buffer `next` the buffer `current`, and notes that this slot changed the text. Always returns true.
+    /// Exchanges the buffers `next` and `current`, and marks this slot as one that changed the text. Always returns
+    /// true.
     fn take(&mut self, slot: usize, changed: &mut Changed) -> bool {
         std::mem::swap(&mut self.current, &mut self.next);
         changed.0 |= 1 << slot;

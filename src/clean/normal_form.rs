@@ -2,8 +2,8 @@
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// Applies the rule `nfc`. Afterwards the same text always has the same bytes: `é` can be one character or `e` with an
-/// accent, and becomes one character.
+/// Applies the rule `nfc`, so that the same text always has the same bytes. For example, a source can contain `é` as
+/// one character or as `e` with a combining accent. The rule makes it one character.
 pub(super) fn nfc(text: &str, out: &mut String) -> bool {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         return false;

@@ -18,7 +18,7 @@ pub(super) fn integer(text: &str) -> Result<i64, Reason> {
     if negative { Ok(sum) } else { sum.checked_neg().ok_or(Reason::NumberTooLarge) }
 }
 
-/// Returns the double nearest to the decimal number in the text. The standard library finds it exactly.
+/// Returns the double nearest to the decimal number in the text, as the standard library computes it.
 pub(super) fn double(text: &str) -> Result<f64, Reason> {
     // The standard library also accepts words such as "inf", so the first character is checked here.
     if !text.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit() || c == '.') {
@@ -58,7 +58,7 @@ fn digits(bytes: &[u8]) -> usize {
 
 /// Writes the number to `out` without currency sign and thousands separators, and with a point as decimal mark. For
 /// example, `-$1,234.50` becomes `-1234.50`. Returns `None` if the digits are grouped wrongly or the decimal mark is
-/// wrong. Other errors in the number remain in `out`, and the caller finds them.
+/// wrong. Other errors in the number remain in `out`. The caller finds them when it parses `out`.
 pub(super) fn undecorated(text: &str, format: &NumberFormat, out: &mut String) -> Option<()> {
     out.clear();
     let (sign, rest) = split_sign(text);
@@ -108,8 +108,8 @@ fn without_currency_after<'a>(text: &'a str, format: &NumberFormat) -> &'a str {
     text
 }
 
-/// Returns true if `c` separates groups of digits. If the format's separator is a space or an apostrophe, the
-/// typographic forms are accepted too.
+/// Returns true if `c` separates groups of digits. If the format's separator is a space or an apostrophe, its
+/// typographic variants are accepted too, such as the non-breaking space.
 fn is_separator(c: char, thousands: Option<char>) -> bool {
     match thousands {
         Some(' ') => matches!(c, ' ' | '\u{a0}' | '\u{2009}' | '\u{202f}'),

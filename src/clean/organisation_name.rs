@@ -59,8 +59,8 @@ fn is_join(word: &str) -> bool {
     word.eq_ignore_ascii_case("and")
 }
 
-/// Returns true if two words "and" follow each other. The letter `d` is searched for first, because the search is fast
-/// and most names contain no "and".
+/// Returns true if two words "and" follow each other. For speed, a search for the letter `d` first excludes the names
+/// that do not contain "and" twice. Most names do not.
 fn has_doubled_join(name: &str) -> bool {
     let bytes = name.as_bytes();
     let ends_a_join = |&at: &usize| at >= 2 && bytes[at - 2..at].eq_ignore_ascii_case(b"an");

@@ -3,7 +3,7 @@
 //!
 //! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after a
 //! hyphen or another sign except an apostrophe, and after `O'` and `Mc`. After `Mac` no part starts, because the
-//! letters do not show whether a name is written `MacDonald` or `Macdonald`. The same rule is right for titles (Mr.,
+//! letters do not show whether a name is written `MacDonald` or `Macdonald`. This rule is also right for titles (Mr.,
 //! Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals without dots are listed
 //! in [`SUFFIXES`].
 
@@ -26,7 +26,7 @@ const fn suffix_or_name(written: &'static str) -> Suffix {
 }
 
 /// Degrees and licences that are frequent in US health care, and generational suffixes, in their usual spelling. They
-/// are grouped by length, so that most last names need not be compared with any suffix.
+/// are grouped by length, so that a word is compared only with the suffixes of its own length.
 const SUFFIXES: [&[Suffix]; 7] = [
     &[],
     &[suffix("V")],
@@ -78,10 +78,12 @@ pub(super) fn person_name(text: &str, out: &mut String) -> bool {
     out != text
 }
 
-/// Does the same as [`case_ascii`], but faster. It is for short ASCII names without apostrophes and `mc`, which most
-/// names are. The case of a letter then depends only on the byte before it, and the compiler can use vector
-/// instructions. Returns false and writes nothing if the name has more than 32 bytes, or contains a character outside
-/// ASCII, an apostrophe or `mc`.
+/// Does the same as [`case_ascii`], but faster. Most names are short ASCII names without an apostrophe and without
+/// `mc`. In such a name, the case of a letter depends only on the byte before it. The compiler can therefore use
+/// vector instructions.
+///
+/// Returns false and writes nothing if the name has more than 32 bytes, or contains a character outside ASCII, an
+/// apostrophe or `mc`.
 fn case_short(text: &str, out: &mut String) -> bool {
     // A letter starts a part if the byte before it is neither a letter nor a digit. For the first letter of the name,
     // that byte is the 0 in `read[0]`.
@@ -138,11 +140,10 @@ const PIECE_BYTES: usize = 64;
 const CASE_BIT: u8 = 0x20;
 /// The class bit of letters. It equals `CASE_BIT`, so that a class can be used as a mask for the letter case.
 const LETTER: u8 = CASE_BIT;
-/// The class bit of apostrophes. They neither start nor end a part. Shifted right by one bit it equals `CASE_BIT`, and
-/// the next letter keeps the case that it would have without the apostrophe.
+/// The class bit of apostrophes. They neither start nor end a part. `KEEPS >> 1` equals `CASE_BIT`: the next letter
+/// has the case that it would have without the apostrophe.
 const KEEPS: u8 = CASE_BIT << 1;
-/// The class bit of letters and digits. Shifted right by two bits it equals `CASE_BIT`, and the next letter becomes
-/// small.
+/// The class bit of letters and digits. `INSIDE >> 2` equals `CASE_BIT`: the next letter becomes small.
 const INSIDE: u8 = CASE_BIT << 2;
 
 /// The class of each ASCII character. After a character without a class, a new part starts.
@@ -186,9 +187,9 @@ fn starts_part(c: char, at_start: bool) -> bool {
     }
 }
 
-/// Returns the capital of a letter at the start of a part. If the capital consists of several characters, as of `ß`,
-/// returns the letter. Georgian letters stay small, because Georgian names have no capitals. Croatian digraphs get
-/// their title form: `ǆ` becomes `ǅ`.
+/// Returns the capital of a letter at the start of a part. If the capital has several characters, returns the letter
+/// unchanged: the capital of `ß` is `SS`, so `ß` stays `ß`. Georgian letters stay small, because Georgian names have
+/// no capitals. Croatian digraphs get their title form: `ǆ` becomes `ǅ`.
 fn title_case(c: char) -> char {
     match c {
         'Ǆ'..='ǆ' => 'ǅ',

@@ -5,8 +5,8 @@ use std::ops::Range;
 /// A typed record. It has one value per field, in the order of the spec. Its memory is used again for the next row.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Record {
-    /// One value per field. The value of a repeating group is stored for the first field of the group. The other fields
-    /// of the group are null.
+    /// One value per field. A repeating group is an array of nested documents. Its value is stored for the first field
+    /// of the group. The other fields of the group are null.
     pub values: Vec<Value>,
     /// The texts of all string values, one after another.
     pub text: String,

@@ -1,4 +1,4 @@
-//! Stores short texts as numbers. Comparing numbers is faster than comparing texts, which needs a function call.
+//! Stores short texts as numbers. Comparing numbers is faster, because comparing texts needs a function call.
 
 /// A text of at most 16 bytes, as three numbers: its length, its first bytes and its last bytes. The first and last
 /// bytes may overlap. Two texts are equal exactly if all three numbers are equal.

@@ -19,7 +19,7 @@ pub(super) fn is_single_spaced(bytes: &[u8]) -> bool {
     found == 0 && !bytes.last().is_some_and(|last| is_unprintable(*last))
 }
 
-/// Returns true unless the byte is printable ASCII. One subtraction and one comparison need no branch.
+/// Returns true if the byte is not printable ASCII. The function has no branch, only a subtraction and a comparison.
 const fn is_unprintable(byte: u8) -> bool {
     byte.wrapping_sub(b' ') > b'~' - b' '
 }

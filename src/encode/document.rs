@@ -1,5 +1,6 @@
-//! Writes documents. A document consists of `_id`, the spec's fields in their order, and the lineage if the user wants
-//! it. A name with dots becomes a nested document, and a field or group that repeats becomes an array.
+//! Writes documents. A document consists of `_id`, the spec's fields in their order, and the lineage (load and row) if
+//! the user wants it. A name with dots becomes a nested document: `a.b` becomes `{a: {b: …}}`. A field or group that
+//! repeats becomes an array.
 
 use std::ops::Range;
 
@@ -41,8 +42,8 @@ pub struct Encoded {
 #[derive(Debug)]
 pub struct Encoder {
     steps: Vec<Step>,
-    /// The steps that write the identity elements, from whose hash the `_id` is made. `None` if the body of the
-    /// document is the identity.
+    /// The steps that write the identity elements. The `_id` is made from the hash of these elements. `None` if they
+    /// are the same as the document's body.
     identity: Option<Vec<Step>>,
     hasher: Hasher,
     elements: ElementWriter,
@@ -56,7 +57,7 @@ pub struct Encoder {
 struct Unnamed {
     /// Positions of the bodies in the caller's buffer.
     bodies: Vec<Range<usize>>,
-    /// The identity elements of these documents, one after another. Empty if the body is the identity.
+    /// The identity elements of these documents, one after another. Empty if they are the same as the bodies.
     elements: Vec<u8>,
     identities: Vec<Range<usize>>,
 }
@@ -77,8 +78,8 @@ impl Encoder {
 
     /// Appends the document of `record` to `out`. If that fails, `out` is unchanged.
     ///
-    /// For many documents, use [`write`](Self::write) and [`name_all`](Self::name_all). They give the same documents in
-    /// less than half the time.
+    /// For many documents, use [`write`](Self::write) and [`name_all`](Self::name_all). They create the same documents
+    /// in less than half the time.
     pub fn encode(&mut self, record: &Record, lineage: Option<Lineage>, out: &mut Vec<u8>) -> Result<Encoded, Reject> {
         let start = out.len();
         let body = self.write_unnamed(record, lineage, out)?;
@@ -100,8 +101,8 @@ impl Encoder {
         let body = self.write_unnamed(record, lineage, out)?;
         let unnamed = &mut self.unnamed;
         unnamed.bodies.push(body);
-        // The `_id` is the hash of the identity elements. If the body is the identity, its hash gives both `_id` and
-        // digest, and no elements are written.
+        // The `_id` is made from the hash of the identity elements. If these are the same as the body, the body's hash
+        // gives both `_id` and digest, and the elements are not written.
         if let Some(steps) = &self.identity {
             let start = unnamed.elements.len();
             self.elements.write(steps, record, &record.values, &mut unnamed.elements);

@@ -1,9 +1,9 @@
 //! Computes the BLAKE3 hashes of many short texts in parallel.
 //!
 //! BLAKE3 hashes a text in blocks of 64 bytes, and each block needs the result of the block before. A vector unit can
-//! process up to 16 blocks at once, but not those of one short text. Therefore the first blocks of up to [`LANES`]
-//! texts are hashed in parallel: as many blocks as the shortest of these texts has before its last block. The remaining
-//! blocks of each text are hashed alone. The hashes are the usual BLAKE3 hashes.
+//! process up to 16 blocks at once, but not those of one short text. Therefore up to [`LANES`] texts are hashed in
+//! parallel, one block of each text at a time. The parallel part ends before the last block of the shortest text. The
+//! remaining blocks of each text are hashed alone. The hashes are the usual BLAKE3 hashes.
 //!
 //! The `blake3` crate has the parallel function only in its undocumented module `platform`. A test compares the hashes
 //! with those of the documented function.
@@ -78,7 +78,7 @@ impl Hasher {
         self.chained = chained;
     }
 
-    /// Hashes up to [`LANES`] texts. The first of them has the fewest blocks.
+    /// Hashes up to [`LANES`] texts. No text may have fewer blocks than the first one.
     fn hash_group<'a>(&self, text: &impl Fn(usize) -> &'a [u8], group: &[usize], hashes: &mut [Hash]) {
         let mut lanes = [&[][..]; LANES];
         for (lane, &index) in lanes.iter_mut().zip(group) {

@@ -62,7 +62,7 @@ impl Id {
         Self(bytes)
     }
 
-    /// Returns the first eight bytes as a number. They are enough to order nearly all `_id`s.
+    /// Returns the first eight bytes as a number. Two different `_id`s nearly always have different numbers.
     pub fn lead(&self) -> u64 {
         u64::from_be_bytes(*self.0.first_chunk().expect("an _id has 16 bytes"))
     }

@@ -1,8 +1,11 @@
 //! Converts records to BSON documents, with their `_id`s and digests, and reads stored documents.
 //!
-//! The result depends only on the record, the spec, the identity key and the lineage, if the user wants one. `document`
-//! writes documents, and `stored` reads those that the server returns. There is only one way to write a document.
-//! Therefore two documents have the same content exactly if their bodies have the same bytes.
+//! The result depends only on the record, the spec, the identity key, and the lineage if the user wants it. The
+//! lineage is the load and the row of a document. `document` writes documents, and `stored` reads those that the
+//! server returns.
+//!
+//! The same content is always written as the same bytes. Therefore two documents have the same content exactly if
+//! their bodies have the same bytes.
 
 mod block;
 mod dates;

@@ -1,15 +1,16 @@
-//! Stores the original texts of cells that cannot be rebuilt from the documents of their row.
+//! Stores the original texts of cells that differ between the documents of a row.
 
 use std::sync::Arc;
 
 /// The original texts of some cells of each row of a block. If several kinds of documents read a column by different
-/// rules, their documents contain different texts: `AB` and `ab` for the cell `Ab`. The reject file needs the cell.
+/// rules, their documents can contain different texts: `AB` and `ab` for the cell `Ab`. The reject file needs the text
+/// of the cell.
 #[derive(Debug, Default)]
 pub struct Originals {
-    /// Which cells of a row are stored.
+    /// The indices of the stored cells in each row.
     cells: Arc<[usize]>,
     text: Vec<u8>,
-    /// For each stored cell, row by row, the end of its text.
+    /// For each stored cell, row by row, the position in `text` at which its text ends.
     ends: Vec<u32>,
 }
 
@@ -38,7 +39,7 @@ impl Originals {
         self.cells.iter().enumerate().map(text)
     }
 
-    /// Returns the number of bytes of all texts and of their ends.
+    /// Returns the size of all texts and all end positions in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.text.len() + size_of_val(&*self.ends)
     }

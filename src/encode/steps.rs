@@ -29,7 +29,8 @@ pub(super) enum Step {
 /// Writes elements. It uses its memory again for each document.
 #[derive(Debug)]
 pub(super) struct ElementWriter {
-    /// Positions of the documents that are not complete yet. Their lengths are written at these positions at the end.
+    /// Positions of the documents and arrays that are not complete yet. When one is complete, its length is written at
+    /// its position.
     open: Vec<usize>,
     /// The prepared names of array elements.
     positions: Vec<Name>,

@@ -24,8 +24,8 @@ pub struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// Finds the parts of a document. Returns `None` if the document does not begin with an `_id` that is a UUID.
-    /// Another program has then written it.
+    /// Finds the parts of a document. Returns `None` if the document does not begin with an `_id` that is a UUID. Such
+    /// a document was written by another program.
     pub fn parse(document: &'a [u8]) -> Option<Self> {
         let elements = document.get(4..document.len().checked_sub(1)?)?;
         let id = elements.strip_prefix(ID_ELEMENT_HEAD)?.first_chunk::<16>()?;
@@ -75,9 +75,11 @@ fn without_lineage(elements: &[u8]) -> &[u8] {
 }
 
 /// Returns the dotted names of the fields in which two documents differ. `_id` and lineage are not compared. A field
-/// differs if only one document has it, or if its type or its value differs. If an array has the same length in both
-/// documents, the differing fields of its items are named, for example `names[1].family`. The first item has the number
-/// 0. If the documents differ only in the order of their fields, the result is `order of fields`.
+/// differs if only one document has it, or if its type or its value differs.
+///
+/// If an array has the same length in both documents, the differing fields of its items are named, for example
+/// `names[1].family`. The first item has the number 0. If the documents differ only in the order of their fields, the
+/// result is `order of fields`.
 pub(crate) fn fields_that_differ(left: &[u8], right: &[u8]) -> Vec<String> {
     let (left, right) = (leaves(left), leaves(right));
     let mut names = Vec::new();
@@ -108,7 +110,7 @@ fn add_differences(left: &[Leaf], right: &[Leaf], names: &mut Vec<String>) {
 fn add_differences_of_items(left: &[Vec<Leaf>], right: &[Vec<Leaf>], array: &str, names: &mut Vec<String>) {
     let before = names.len();
     left.iter().zip(right).for_each(|(left, right)| add_differences(left, right, names));
-    // The arrays differ, but no field of an item does. So the fields of an item have another order.
+    // The arrays differ, but no field of an item differs. Therefore the fields of an item are in another order.
     if names.len() == before {
         names.push(array.to_owned());
     }
@@ -126,8 +128,7 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the value with this name, such as `names[1].family`. The name has the form that [`fields_that_differ`]
-/// returns.
+/// Returns the value with this name, for example `names[1].family`. Names have the form of [`fields_that_differ`].
 pub(crate) fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.iter().flatten().find_map(|(key, value)| value_in(value, key.as_str(), name))
 }
@@ -175,12 +176,12 @@ fn append_dotted(document: &RawDocument, prefix: &str, fields: &mut RawDocumentB
     }
 }
 
-/// The dotted name of a leaf, and the bytes of its type and value. A leaf is a value that is not a document with
-/// fields. An array is one leaf.
+/// The dotted name of a leaf, and the bytes of its type and value. A leaf is a single value, an array, or an empty
+/// document.
 type Leaf = (String, Vec<u8>);
 
-/// Returns the leaves of a document, without `_id` and lineage. Because their bytes are compared, -0.0 differs from
-/// 0.0, and an int32 from an int64.
+/// Returns the leaves of a document, without `_id` and lineage. Leaves are compared by their bytes. Therefore -0.0
+/// differs from 0.0, and an int32 differs from an int64.
 fn leaves(document: &[u8]) -> Vec<Leaf> {
     let mut found = Vec::new();
     if let Ok(document) = RawDocument::from_bytes(document) {

@@ -96,8 +96,9 @@ fn ids_and_digests_of_fixed_records_never_change() {
     assert_eq!(found, KNOWN_IDS);
 }
 
-/// The `_id` and the digest for three specs: first without a key, then with one. The identity of the first spec is all
-/// fields, of the second two fields, and of the third all fields in nested documents.
+/// The `_id` and the digest of one record under three specs, for each spec first without a key and then with a key.
+/// The identity of the first spec is all fields. The identity of the second is two fields. In the third, all fields
+/// are inside a nested document.
 const KNOWN_IDS: [&str; 6] = [
     "66ab1453-3d8d-8580-89d1-c14b0981f920 c38b0a191426dfd2bfb3a84d88ef9aab",
     "ceb4cc56-c9a3-831d-b6ee-05a9714e460d 24af5ce79e0625ec1e664b135ddb66d8",
@@ -322,7 +323,7 @@ fn ids_and_digests_of_arrays_never_change() {
     assert_eq!(found, KNOWN_IDS_OF_ARRAYS);
 }
 
-/// The `_id` and the digest. The identity is all fields, then only the rows, then all but the rows.
+/// The `_id` and the digest for three identities: all fields, only `rows`, and all fields except `rows`.
 const KNOWN_IDS_OF_ARRAYS: [&str; 3] = [
     "d9e308a6-4e39-8f91-ab68-b54e85340eff 65a2b96c42432bd6ebb191982a614536",
     "3e75ad92-ae44-8b01-9d96-a31e43824059 65a2b96c42432bd6ebb191982a614536",

@@ -1,5 +1,5 @@
-//! Converts the values of stored documents to the cells of a source. If a load has stored a value, loading its cell
-//! with the same spec gives exactly the same value.
+//! Converts the values of stored documents to the cells of a source. If such a cell is loaded with the same spec, the
+//! load stores exactly the same value again.
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 

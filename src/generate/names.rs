@@ -1,4 +1,4 @@
-//! Invents names of people and hospitals. They are made of syllables. Medlift contains no list of names of real people.
+//! Invents names of people and hospitals from syllables. Medlift contains no list of names of real people.
 
 use super::random::Random;
 

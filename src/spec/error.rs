@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// The error for a spec that cannot be used. For a wrong key, the message has the form `file:line: key: problem;
+/// The error for a spec that cannot be used. If a key is wrong, the message has the form `file:line: key: problem;
 /// remedy`.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {

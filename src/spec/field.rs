@@ -9,8 +9,8 @@ use super::Range;
 pub struct Field {
     /// Dotted path in the document, e.g. `Blood Type` or, inside the document `result`, `result.value`.
     pub name: String,
-    /// The name of the source's column. If the spec does not give it, it is the field's name. For a field of a
-    /// repeating group, it is the path inside one item of the array.
+    /// The name of the source's column. If the spec does not give a column, its name is the field's name. For a field
+    /// of a repeating group, the column is the path inside one item of the array.
     pub column: String,
     /// Other names of the source's column. Names are compared without letter case, spaces, underscores and hyphens:
     /// `Blood Type`, `blood_type` and `bloodType` are the same name.
@@ -59,15 +59,15 @@ pub enum FieldType {
         /// Texts for false.
         falsy: Vec<String>,
     },
-    /// BSON datetime at midnight UTC. A text with a time is rejected unless the time is 00:00 in UTC. For example,
-    /// `2024-01-01T01:00+01:00` is accepted, because it is midnight in UTC.
+    /// BSON datetime at midnight UTC. If a text has a time, the time must be 00:00 in UTC. For example,
+    /// `2024-01-01T01:00+01:00` is accepted, and `2024-01-01T01:00` is rejected.
     Date,
-    /// BSON datetime with milliseconds. A text without an offset from UTC is read as UTC.
+    /// BSON datetime with milliseconds. If a text has no offset such as `+01:00`, it is read as UTC.
     Datetime,
-    /// BSON string from a closed list. A listed value in other letter case, or a synonym, is stored in the canonical
-    /// spelling.
+    /// BSON string from a list of allowed values. A value in another letter case, or a synonym, is stored in the
+    /// spelling of the list.
     Enum {
-        /// The canonical spellings.
+        /// The allowed values, in the spelling in which they are stored.
         values: Vec<String>,
         /// Synonyms, each with the index of its value in `values`.
         synonyms: Vec<(String, usize)>,
@@ -97,13 +97,13 @@ pub enum Presence {
     Optional,
 }
 
-/// A cleaning rule. Trimming is not among the rules, because every cell is trimmed.
+/// A cleaning rule. Trimming is not a rule, because every cell is trimmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// Replaces each sequence of white space inside the text by one space.
     CollapseWhitespace,
-    /// Applies Unicode normalization form C. Then `é` always has the same bytes, whether the source has it as one
-    /// character or as `e` with an accent.
+    /// Applies Unicode normalization form C. A source can contain `é` as one character or as `e` with a combining
+    /// accent. The rule makes it one character.
     Nfc,
     /// Corrects the letter case of a person's name, and of degrees and suffixes such as `MD` and `Jr.`.
     PersonName,

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Largest absolute value of a bound's exponent. Every bound within this limit can be stored as a BSON decimal128.
+/// Largest absolute value of the exponent of a range's bound. Every bound within this limit can be stored as a BSON
+/// decimal128.
 const EXPONENT_MAX: i32 = 6000;
 /// BSON stores the exponent plus this number, so that the stored exponent is never negative (BSON decimal128
 /// specification).
 const BIAS: i32 = 6176;
-/// Number of the bits of a BSON decimal128 that are below the exponent.
+/// Number of the low bits of a BSON decimal128 that contain the coefficient. The exponent is above them.
 const COEFFICIENT_BITS: u32 = 113;
 
 /// A finite decimal number with at most 34 digits: `coefficient` × 10^`exponent`.
@@ -36,8 +37,8 @@ impl Decimal {
         is_plain.then_some(Self { negative: bits >> 127 == 1, coefficient, exponent })
     }
 
-    /// Returns the 16 bytes of a BSON decimal128. The exponent must be one that BSON can store. This is true of every
-    /// bound, because of [`EXPONENT_MAX`].
+    /// Returns the 16 bytes of a BSON decimal128. The caller must make sure that BSON can store the exponent. Because
+    /// of [`EXPONENT_MAX`], this is true of every bound.
     pub fn to_bson(self) -> [u8; 16] {
         let exponent = u128::from((self.exponent + BIAS).unsigned_abs()) << COEFFICIENT_BITS;
         (u128::from(self.negative) << 127 | exponent | self.coefficient).to_le_bytes()
@@ -62,7 +63,7 @@ impl Decimal {
     }
 
     /// Compares the absolute values of two numbers that are not zero. The number with more digits before the decimal
-    /// point is larger. With equally many, both numbers are scaled to the same exponent and their digits are compared.
+    /// point is larger. If both have equally many, they are scaled to the same exponent and their digits are compared.
     /// Scaled digits stay below 10^34.
     fn compare_magnitude(self, other: Self) -> Ordering {
         let digits = |number: Self| number.coefficient.ilog10().cast_signed();
@@ -75,8 +76,8 @@ impl Decimal {
     }
 
     /// Parses a number in TOML notation without underscores: sign, digits, point, exponent. Returns `None` if the
-    /// number has more than 34 digits without leading and trailing zeros, or if its exponent is above `EXPONENT_MAX` or
-    /// below `-EXPONENT_MAX`.
+    /// number has more than 34 digits (leading and trailing zeros do not count). Returns `None` too if the absolute
+    /// value of its exponent is above [`EXPONENT_MAX`].
     pub(super) fn from_toml(text: &str) -> Option<Self> {
         let negative = text.starts_with('-');
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -129,8 +130,8 @@ impl Decimal {
     }
 }
 
-/// Formats the number: in plain digits if the exponent is not positive (`1.50`, `0.007`), otherwise with the exponent
-/// (`15E+3`).
+/// Formats the number in plain digits, such as `1.50` or `0.007`. If the exponent is positive, formats it with the
+/// exponent, such as `15E+3`.
 impl fmt::Display for Decimal {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let sign = if self.negative { "-" } else { "" };

@@ -1,5 +1,5 @@
-//! The tree of the document: which values, lists and nested documents it contains. Only this file splits dotted names
-//! at their dots.
+//! The tree of the document: which values, lists and nested documents it contains. Only this file splits the dotted
+//! names of fields.
 
 use std::ops::Range;
 
@@ -55,8 +55,7 @@ pub struct Shape {
     pub roots: Vec<Node>,
     /// The groups that repeat. An element of the tree refers to its group by index.
     pub groups: Vec<Group>,
-    /// For each kind of document, the index of its first field. There are several kinds only if their trees were
-    /// joined.
+    /// For each kind of document, the index of its first field. A tree of several kinds is made by [`Shape::joined`].
     first_fields: Vec<usize>,
 }
 
@@ -91,7 +90,7 @@ impl Shape {
     }
 
     /// Joins the trees of several kinds of documents into one. `shapes` has each tree with its number of fields. The
-    /// fields of the first kind keep their numbers, and those of the next kinds follow.
+    /// fields of the first kind keep their indices. The indices of the next kinds follow.
     pub(super) fn joined<'s>(shapes: impl Iterator<Item = (&'s Self, usize)>) -> Self {
         let mut joined = Self { roots: Vec::new(), groups: Vec::new(), first_fields: Vec::new() };
         let mut first_field = 0;
@@ -127,8 +126,8 @@ impl Shape {
         }
     }
 
-    /// Returns the source's columns for the elements `nodes`. Pass the elements of the document for its columns, or
-    /// those of a repeating group for the columns of its items.
+    /// Returns the source's columns for the elements `nodes`. For the columns of a document, `nodes` are the
+    /// document's elements. For the columns of a repeating group's items, they are the group's elements.
     pub fn columns<'s>(&'s self, nodes: &'s [Node], fields: &'s [Field]) -> Vec<Column<'s>> {
         let mut columns = Vec::new();
         self.add_columns(nodes, "", fields, &mut columns);
@@ -161,8 +160,8 @@ impl Shape {
         }
     }
 
-    /// Returns the dotted names of the arrays that contain the field's values, outermost first. If the field is a list,
-    /// it is the last one.
+    /// Returns the dotted names of the arrays that contain the field's values, outermost first. If the field itself is
+    /// a list, its name is the last one.
     pub fn arrays_of<'f>(&self, field: &'f Field) -> Vec<&'f str> {
         let list = field.repeats.then_some(field.name.as_str());
         prefixes(&field.name).filter(|prefix| self.is_array(prefix)).chain(list).collect()

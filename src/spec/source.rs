@@ -10,13 +10,12 @@ pub struct SourceFormat {
     pub quote: Option<Sign>,
     /// The escape character. `None` means that there is no escape character.
     pub escape: Option<Sign>,
-    /// True if a quoted cell whose lines look like rows is accepted as text. If false, a row with such a cell is
-    /// rejected.
+    /// A stray quote can join several rows to one cell. Therefore a row is rejected if the lines of a quoted cell look
+    /// like rows. If true, such a cell is accepted as text.
     pub multiline_cells: bool,
 }
 
-/// A character with a special function in delimited text, such as the quote, or `none` if no character has the
-/// function.
+/// The setting for a character with a special function in delimited text, such as the quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
     /// No character has this function.

@@ -1,5 +1,5 @@
-//! Compares names and values, and ignores differences in spelling such as letter case. Suggests the known word that is
-//! most similar to an unknown one.
+//! Compares names and values, and ignores differences in spelling such as letter case. For a mistyped word, finds the
+//! allowed word that is most similar.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -18,8 +18,9 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// The name of MongoDB's own key. A source's column `_id` belongs to a field only if the field's `column` or one of its
-/// `aliases` is exactly `_id`. By the usual rules, `id` would match too, and `id` is a common name of a column.
+/// The name of MongoDB's own key. A source's column `_id` belongs to a field only if the field's `column` or one of
+/// its `aliases` is exactly `_id`. Reason: column names are compared without underscores. Without this exception, a
+/// column `id` would be taken for `_id`, and many sources have a column `id`.
 pub(crate) const ID_COLUMN: &str = "_id";
 
 /// Returns the key of a column's name. Two columns with the same key are the same column. The key ignores letter case,

@@ -81,8 +81,8 @@ fn cleaner() -> Cleaner {
     Cleaner::new(&spec, &layout)
 }
 
-/// Splits a row at `|`. A cell that begins with `"` is stored in the scratch buffer, as the parser stores a cell with
-/// doubled quotes.
+/// Splits a row at `|`. A cell that begins with `"` is stored as a copy beside the row, as the parser stores a cell
+/// with doubled quotes.
 fn cells_of(row: &[u8]) -> Cells {
     let mut cells = Cells::default();
     let mut start = 0;

@@ -1,4 +1,4 @@
-//! Reads one `[[group]]` of a spec: a group of fields that repeats.
+//! Reads the `[[group]]` tables of a spec. Each describes an array of nested documents.
 
 use super::field::{PRESENCES, owned};
 use super::source::Table;

@@ -75,7 +75,8 @@ fn check_kind(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), Sp
 }
 
 /// Checks that no two kinds read the same column if it contains an array. The cells of a refused row are rebuilt from
-/// the documents of the row. If each of two documents had only a part of an array, its cell could not be rebuilt.
+/// the documents of the row. If an array were divided between two documents, the cell with the array could not be
+/// rebuilt.
 fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     for column in kind.columns() {
         for other in earlier {

@@ -7,9 +7,9 @@ use super::source::Table;
 use crate::spec::shape::{parts, prefixes};
 use crate::spec::{Column, Field, Group, Node, Shape, SpecError, column_key};
 
-/// Largest number of parts in a dotted name. An array counts as one more part. MongoDB allows 100 levels in a document.
-/// A validator describes the document in a nested document of its own, which needs more levels than the document that
-/// it describes.
+/// Largest number of parts in a dotted name. An array counts as one more part. MongoDB allows 100 levels of nested
+/// documents. The limit is lower here because the validator of a collection is a document too, and has more levels
+/// than the documents that it describes.
 const DEPTH_MAX: usize = 61;
 
 /// The fields and groups of a spec, with their TOML tables.
@@ -56,10 +56,10 @@ impl Names<'_> {
         Ok(())
     }
 
-    /// Checks that two different fields never have the same column. Names that differ only in letter case, spaces,
-    /// underscores and hyphens are the same. In JSON, a value is also found by the field's own dotted name. Therefore
-    /// neither this name nor a prefix of it may be a column of another field. The items of a repeating group are
-    /// checked separately, because they have columns of their own.
+    /// Checks that no two fields have the same column. Names that differ only in letter case, spaces, underscores and
+    /// hyphens are the same. In JSON, a value is also found by the field's own dotted name. Therefore neither this
+    /// name nor a prefix of it may be a column of another field. The items of a repeating group are checked
+    /// separately, because they have columns of their own.
     fn check_columns(&self, shape: &Shape, nodes: &[Node]) -> Result<(), SpecError> {
         let columns = shape.columns(nodes, self.fields);
         let mut owners: HashMap<String, &Column<'_>> = HashMap::new();
@@ -142,9 +142,9 @@ fn check_name(name: &str, arrays: usize, groups: &[Group], table: &Table<'_>) ->
     Err(table.wrong("name", problem, "give the field's name in the documents, e.g. \"Blood Type\" or \"result.value\""))
 }
 
-/// Checks that no name is used twice, that no name is both a value and a document, and that the fields of one nested
-/// document follow each other. Returns the dotted name of each nested document, with the index of the last field inside
-/// it.
+/// Checks that no name is used twice, and that no name is both a value and a document. Checks that the fields of a
+/// nested document follow each other. Returns the dotted names of the nested documents, each with the index of the
+/// last field inside it.
 fn check_paths<'f>(fields: &'f [Field], tables: &[Table<'_>]) -> Result<HashMap<&'f str, usize>, SpecError> {
     let mut leaves: HashMap<&str, usize> = HashMap::new();
     let mut documents: HashMap<&str, usize> = HashMap::new();

@@ -192,8 +192,8 @@ fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, Sp
     Ok(Index { name: name.to_owned(), keys, unique: table.flag("unique")?.unwrap_or(false) })
 }
 
-/// Checks that an index has keys in at most one array and the arrays inside that array. MongoDB cannot index two
-/// parallel arrays of a document.
+/// Checks that an index does not have keys in two parallel arrays, such as `phones.number` and `names.family`. MongoDB
+/// does not allow that. Keys in an array and in an array inside that array are allowed.
 /// <https://www.mongodb.com/docs/manual/core/indexes/index-types/index-multikey/#compound-multikey-indexes>
 fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], shape: &Shape) -> Result<(), SpecError> {
     let mut deepest: Vec<&str> = Vec::new();
@@ -210,8 +210,8 @@ fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], sha
     Ok(())
 }
 
-/// Reads one key of an index, e.g. `Age`, or `-Age` for descending order. A field whose name begins with `-` keeps its
-/// hyphen.
+/// Reads one key of an index, e.g. `Age`, or `-Age` for descending order. If a field's name begins with `-`, the key
+/// `-Age` can mean that field in ascending order.
 fn index_key(table: &Table<'_>, text: &str, fields: &[Field]) -> Result<(String, i32), SpecError> {
     let is_field = fields.iter().any(|field| field.name == text);
     let (name, direction) = match text.strip_prefix('-') {

@@ -1,4 +1,4 @@
-//! TOML tables that know their position in the text, so that error messages can contain the line.
+//! TOML tables with their positions in the text, so that error messages can contain the line.
 
 use std::fmt::Display;
 
@@ -30,7 +30,7 @@ impl<'t> Source<'t> {
     }
 }
 
-/// One table of the spec. It knows its dotted path and its position in the text.
+/// One table of the spec, with its dotted path and its position in the text.
 #[derive(Clone)]
 pub(super) struct Table<'t> {
     source: &'t Source<'t>,

@@ -28,8 +28,8 @@ fn text_cleaner(rules: &[&str]) -> Cleaner {
     cleaner_of(&format!("type = \"string\"\nnull_markers = [\"N/A\", \"Md\"]\nclean = {rules:?}"), DateFormat::Iso)
 }
 
-/// Returns the cleaned text of a cell, or `None` if no value is left. The text is cleaned twice, once as a part of its
-/// row and once from the scratch buffer, and the results must be equal.
+/// Returns the cleaned text of a cell, or `None` if no value is left. The text is cleaned twice: once as a part of its
+/// row, and once as a copy beside the row. Both results must be equal.
 fn cleaned(cleaner: &mut Cleaner, text: &str) -> Result<Option<String>, Reason> {
     let mut in_row = Cells::default();
     in_row.push_borrowed(0..text.len());
@@ -114,8 +114,8 @@ fn characters_that_rules_change_become_stable() {
     check_characters('\u{2fff}', 61);
 }
 
-/// Checks the characters up to `last` with each single rule and each pair of rules. Each time, only one in `one_in` of
-/// the characters is checked, beginning at a different character.
+/// Checks the characters up to `last` with each single rule and each pair of rules. For each rule or pair, only every
+/// `one_in`-th character is checked, each time beginning at a different character.
 fn check_characters(last: char, one_in: usize) {
     let changes = |c: &char| {
         let joins = unicode_normalization::char::canonical_combining_class(*c) > 0;
