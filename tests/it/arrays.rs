@@ -183,7 +183,7 @@ fn loading_an_export_again_writes_nothing_new() {
     }
     let csv = fs::read_to_string(place.dir.path().join("out.csv")).unwrap();
     assert!(csv.starts_with("id,identifier,name,address.city,address.floor,dose,allergies,ages\n"), "{csv}");
-    // An array of objects gives the same documents, and so does a load with one worker.
+    // A JSON array gives the same documents as NDJSON, and one worker gives the same documents as several.
     let array =
         place.write("patients.json", serde_json::to_string_pretty(&patients()).unwrap().replace("1.5,", "1.50,"));
     let again = place.load(&array, &["--spec", text(&spec), "--workers", "1"], 0);
@@ -197,7 +197,7 @@ fn the_number_of_workers_does_not_change_the_documents() {
         let names: Vec<_> = (0..number % 4)
             .map(|name| json!({ "family": format!("Lee {name}"), "given": vec!["ann"; number % 7] }))
             .collect();
-        // In one row of 97, an item is an object instead of a number.
+        // In every 97th row, an item is an object instead of a number.
         let doses = if number.is_multiple_of(97) { json!([1, { "x": 2 }]) } else { json!([number % 500, null, 2.5]) };
         let identifier = json!([{ "system": "passport", "value": format!("n{number}") }]);
         let text = "x".repeat(number % 600);
@@ -337,7 +337,8 @@ fn keys_of_items_that_the_spec_does_not_know_are_named() {
 fn one_of_two_kinds_of_documents_can_have_arrays() {
     let place = Place::new("arrays_kinds");
     let toml = fs::read_to_string(spec_file()).unwrap();
-    // Makes a spec with two kinds of documents. One has all fields of the patients' spec, and the other one is a city.
+    // Makes a spec with two kinds of documents. One kind has all fields of the patients' spec. The other kind has only
+    // a city.
     let (head, rest) = toml.split_once("[identity]").unwrap();
     let patients =
         format!("[identity]{rest}").replace("[[", "[[document.").replace("[identity]", "[document.identity]");

@@ -17,8 +17,8 @@ use crate::server::{fail_point, server_with_fail_points, slow_server};
 /// so long that a test can interrupt it in the middle.
 pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
 
-/// A source with this number of rows has several blocks of 1 MiB. A test can thus interrupt a load that has committed
-/// some of its blocks and not all.
+/// A source with this number of rows has several blocks of 1 MiB. A test can interrupt its load after some blocks are
+/// committed and before all are.
 pub(crate) const SLOW_ROWS: u32 = 36_000;
 
 pub(crate) fn client(server: &Server) -> Client {
@@ -35,7 +35,7 @@ pub(crate) fn count(documents: &Collection<Document>) -> u64 {
     block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
 }
 
-/// Waits until the ledger has a checkpoint after two or more blocks. A resumed load must skip all of them.
+/// Waits until the ledger has a checkpoint after two or more blocks. A resumed load must skip these blocks.
 pub(crate) fn wait_for_checkpoint(server: &Server, database: &str) {
     let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
     let until = Instant::now() + Duration::from_mins(1);
@@ -78,8 +78,8 @@ fn a_load_without_a_server_names_the_address_and_leaves_no_file() {
 fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
     let built_in = medlift(["spec", "show"]).run().expect_code(0).stdout;
     check_resumed_load("KILL", SLOW_ROWS, built_in);
-    // The spec causes conflicts: before the checkpoint, some records are not written because another record was kept.
-    // If such a record occurs again after the checkpoint, it must not count as a duplicate.
+    // The spec causes conflicts: before the checkpoint, some records are not written, because an earlier record has
+    // the same `_id`. If such a record occurs again after the checkpoint, it must not count as a duplicate.
     check_resumed_load("KILL", SLOW_ROWS, spec_without_age("keep-first"));
 }
 

@@ -82,7 +82,8 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     };
     run(&["load", text(&one)], 0);
     run(&["load", text(&two), "--mode", "upsert"], 0);
-    // The collection has the ages of the second load, not those of `one`. So the proof also reads single documents.
+    // The collection has the ages of the second load, not those of `one`. Because the documents differ, the
+    // verification also reads them one by one.
     run(&["verify", text(&one)], 5);
     run(&["export"], 0);
     let names = check(&place, Some(43_210));

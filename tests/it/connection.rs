@@ -197,7 +197,8 @@ fn a_valid_certificate_of_a_given_authority_is_trusted() {
 #[test]
 fn an_expired_certificate_is_reported() {
     let authority = Authority::new();
-    // A server does not start with an expired certificate, and on a busy machine a start takes long.
+    // A server does not start with an expired certificate. On a busy machine a start takes long, so longer and longer
+    // lifetimes are tried.
     let started = [5, 10, 20, 40].into_iter().find_map(|seconds| {
         let expires = Instant::now() + Duration::from_secs(seconds + 1);
         let certificate = authority.short_lived_server("127.0.0.1", seconds);

@@ -144,15 +144,16 @@ fn an_unreachable_member_and_a_missing_majority_are_reported() {
         change(&mut config);
         run(&server, "admin", doc! { "replSetReconfig": config, "force": true }).await;
     };
-    // Adds a member without a vote at port 1, where nothing listens. Later in this test the member gets a vote, so that
-    // the server alone is not a majority. Because of the long election timeout, it stays primary even then.
+    // Adds a member without a vote at port 1, where nothing listens. Later in this test the member gets a vote, so
+    // that the server alone is not a majority. Because of the long election timeout, the server stays primary even
+    // then.
     block_on(reconfigure(&|config| {
         let member = doc! { "_id": 1, "host": "127.0.0.1:1", "priority": 0, "votes": 0 };
         config.get_array_mut("members").expect("members").push(member.into());
         config.insert("settings", doc! { "electionTimeoutMillis": 120_000 });
     }));
-    // Writes once with a majority. Without this write, after a forced reconfiguration even a command that changes
-    // nothing would wait for a majority.
+    // After a forced reconfiguration, even a command that changes nothing waits for a majority, until one write has
+    // reached a majority. This is the write.
     let durable = doc! { "w": "majority", "j": true, "wtimeout": 60_000 };
     let write = doc! { "insert": "settled", "documents": [{ "_id": 1 }], "writeConcern": durable };
     let reply = block_on(run(&server, "other", write));

@@ -1,4 +1,4 @@
-//! Tests of another dataset than admissions, for which only the spec is different. It has decimals, booleans, nested
+//! Tests of a dataset other than admissions. Only its spec is different. The dataset has decimals, booleans, nested
 //! fields, optional columns, and an identity of two fields.
 
 use std::path::Path;

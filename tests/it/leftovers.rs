@@ -1,4 +1,4 @@
-//! Tests that no mongod and none of its files remain, however a test ends.
+//! Tests that no mongod and none of its files remain after a test, even if the test is killed.
 
 use std::io::{BufRead, BufReader};
 use std::panic;
@@ -87,8 +87,8 @@ fn holder(how: &str) -> (Child, Left) {
     (child, Left { pid: pid.parse().expect("a pid"), dir: Path::new(dir).to_owned() })
 }
 
-/// Not a test: does nothing unless [`holder`] starts it in a child process. There it starts a server and ends as `HOLD`
-/// says.
+/// This is not a test, but the work of the child process that [`holder`] starts. It starts a server, and then ends as
+/// `HOLD` says. If `HOLD` is not set, it does nothing.
 #[test]
 fn hold_a_server() {
     match std::env::var(HOLD).as_deref() {

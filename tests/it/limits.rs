@@ -97,8 +97,8 @@ fn a_low_limit_for_the_size_of_files_is_reported_when_a_file_is_written() {
     assert!(!place.dir.path().join("big.csv").exists());
 }
 
-/// The limit does not apply to root. For another user, it limits the number of all processes of that user. The test
-/// therefore runs the commands as a user who has no other processes. Only root can do that.
+/// The limit for processes does not apply to root, and counts all processes of a user. Therefore the test runs the
+/// commands as a user who has no other processes. Only root can do that.
 #[test]
 fn a_low_limit_for_processes_is_named() {
     let place = Place::new("processes");

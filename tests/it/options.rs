@@ -170,7 +170,8 @@ fn a_reader_that_closes_the_pipe_early_is_not_an_error() {
     assert_eq!((code, line.trim_end()), (Some(0), HEADER));
     let exported = first_line(&format!("export --uri '{}' --db {} --quiet", shared().uri(), place.database));
     assert!(exported.0 == Some(0) && exported.1.starts_with("Name,"), "{exported:?}");
-    // Here the reader usually ends before the program writes its first byte. The test also passes if it ends later.
+    // Here the reader usually ends before the program writes its first byte. The test also passes if the reader ends
+    // later.
     let script =
         format!("(sleep 0.2; exec {} spec show) | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_medlift"));
     let run = bash(&script).output().expect("bash runs");

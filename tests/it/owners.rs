@@ -117,8 +117,8 @@ fn two_first_loads_at_the_same_time_count_each_document_once_and_are_verified() 
     assert_eq!(written(&first) + written(&second), count(&documents(&server, &place.database)));
 }
 
-/// The server delays each query, so that the first load can be frozen while it verifies its documents. Its verification
-/// reads the collection in 18 ranges, and most of them are read after the second load has written.
+/// The server delays each query, so that the first load can be frozen while it verifies its documents. Its
+/// verification reads the collection in 18 ranges. It reads most of these ranges after the second load has written.
 #[test]
 fn documents_of_a_load_that_begins_during_the_verification_are_not_differences() {
     let place = Place::new("late");
@@ -166,8 +166,7 @@ fn the_servers_leases_and_fences_are_those_of_the_model() {
     });
 }
 
-/// The caller repeats a failed renewal. If the renewal also repeated its command, there would be ten times ten
-/// attempts.
+/// The caller repeats a failed renewal. Therefore the renewal itself must not repeat its command.
 #[test]
 fn a_renewal_is_one_command() {
     let server = slow_server();

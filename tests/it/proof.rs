@@ -1,5 +1,5 @@
-//! Tests that the proof of a load finds every difference. Only records that the load has listed by `_id` may be missing
-//! or different. A load without a proof must not report that the content was verified.
+//! Tests that the proof of a load finds every difference. Only records that the load has listed in the ledger may be
+//! missing or different. A load without a proof must not report that the content was verified.
 
 use bson::{Bson, doc};
 use serde_json::Value as Json;
@@ -174,7 +174,7 @@ fn load_and_verify_refuse_another_identity_and_name_the_difference() {
     assert_eq!(place.count(doc! {}), 50);
     with_key(&["load"], "abcabcabcabc1").expect_code(0);
     with_key(&["verify"], "abcabcabcabc1").expect_code(0);
-    // A collection that was dropped or is empty has no identity, so any identity is accepted.
+    // If a collection was dropped or is empty, its stored identity does not count. Any identity is then accepted.
     place.load(&path, &["--drop", "--yes"], 0);
     let documents = place.documents();
     block_on(async { documents.delete_many(doc! {}).await.unwrap() });
@@ -197,7 +197,7 @@ fn the_load_after_an_unfinished_first_load_builds_indexes_and_validator() {
         block_on(async move { documents.list_index_names().await.unwrap().len() })
     };
     assert!(names() > 1);
-    // After the first load has been finished, another load does not build missing indexes. It only reports them.
+    // After the first load is complete, another load does not build missing indexes. It only reports them.
     let documents = documents(&server, &place.database);
     block_on(async { documents.drop_indexes().await.unwrap() });
     load(&server, &place, text(&one), &[]).run().expect_code(0);

@@ -520,7 +520,7 @@ fn a_collection_with_the_name_of_the_view_is_reported_and_not_changed() {
 }
 
 /// Provisioning compares the password of an existing user by a sign-in. If the sign-in fails for another reason than a
-/// wrong password, nobody knows whether the password has changed.
+/// wrong password, medlift cannot know whether the password has changed.
 #[test]
 fn a_password_is_not_changed_if_it_cannot_be_compared() {
     let tests_allowed = ["--setParameter", "enableTestCommands=1"];

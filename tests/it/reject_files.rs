@@ -1,5 +1,5 @@
 //! Tests of reject files. Two loads never write to the same reject file at the same time. A load never overwrites rows
-//! that another load or a person wrote. No problem with a reject file blocks a load for ever.
+//! that another load or a person wrote. A problem with a reject file never blocks a load for ever.
 
 use std::fs;
 use std::path::Path;
@@ -85,7 +85,7 @@ fn a_directory_gets_one_reject_file_per_source_even_if_two_sources_have_the_same
     assert_eq!(summary["reject_files"], serde_json::json!(expected));
     let found = expected.each_ref().map(|file| read(file));
     assert!(found[0].contains("x1") && !found[0].contains("x2") && found[1].contains("x2"), "{found:?}");
-    // A third source with the same name does not replace the rows of others.
+    // A third source with the same name does not replace the rejects of the first two.
     fs::write(&one, table("x3")).unwrap();
     let third = place.run(&["load", text(&one), "--rejects", text(&rejects)]).expect_code(4);
     assert!(third.stdout.contains("a.csv.3.rejects.csv"), "{}", third.stdout);

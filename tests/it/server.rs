@@ -13,8 +13,8 @@ pub(crate) use testkit::mongod::Server;
 use crate::bad_days::client;
 use crate::load::block_on;
 
-/// Returns the shared server, a replica set without access control. The watchdog ends it, because a static is never
-/// dropped.
+/// Returns the shared server, a replica set without access control. Rust never drops a static variable, so the
+/// watchdog process of `testkit` ends the server.
 pub(crate) fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     SHARED.get_or_init(|| Server::builder().start().expect("a mongod starts"))

@@ -79,8 +79,8 @@ fn spec() -> Spec {
     }
 }
 
-/// Creates a record for this row number. Only the name is the identity, so that a test can change any other field
-/// without a change of the `_id`.
+/// Creates a record for this row number. The identity is only the name. If a test changes another field, the `_id`
+/// stays the same.
 fn record(row: u64) -> Record {
     let mut record = Record::default();
     record.push_text(&format!("Patient {row}"));

@@ -13,7 +13,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 struct Step {
     name: &'static str,
-    /// A step is killed after this time. The sum of the limits bounds the whole command.
+    /// A step is killed after this time. The whole command takes at most the sum of the limits.
     limit: Duration,
     command: Command,
 }
@@ -61,8 +61,8 @@ fn with_argument(mut command: Command, argument: &str) -> Command {
     command
 }
 
-/// Runs a command in its own process group. Kills the whole group at the time limit, or when this process ends. Returns
-/// the elapsed time, and the exit status unless the command was killed.
+/// Runs a command in its own process group. Kills the whole group at the time limit, or when this process ends.
+/// Returns the exit status and the elapsed time. The status is `None` if the time limit was reached.
 fn run_bounded(command: &mut Command, limit: Duration) -> Result<(Option<ExitStatus>, Duration)> {
     let started = Instant::now();
     let program = command.get_program().to_owned();

@@ -1,8 +1,8 @@
 //! Checks the dependencies: licences, sources, duplicates, withdrawn versions, known vulnerabilities.
 //!
 //! The policy is in `deny.toml`, and cargo-deny checks it. The known vulnerabilities (advisories) are in a database,
-//! which is a separate git repository. If it cannot be reached, a warning says that advisories were not checked, and
-//! all other checks run.
+//! which is a separate git repository. If the database cannot be reached, the other checks run, and a warning says
+//! that the advisories were not checked.
 
 use std::fmt::Write as _;
 use std::fs;

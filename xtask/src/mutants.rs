@@ -2,8 +2,8 @@
 //! body. A mutant is caught if a test fails or hangs. If all tests pass, it survives: the tests do not check that code.
 //!
 //! Each mutant is tested by the unit tests first. If they all pass, it is tested by the integration tests of
-//! `INTEGRATION`, unless `--unit` is given. `.cargo/mutants.toml` lists mutants that no test can notice. They are left
-//! out.
+//! `INTEGRATION`. The option `--unit` leaves these out. `.cargo/mutants.toml` lists mutants that no test can notice.
+//! They are not tested.
 
 use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +109,8 @@ fn files_of(module: &str) -> &'static str {
     MODULES.into_iter().find(|(name, _)| *name == module).map_or("", |(_, files)| files)
 }
 
-/// A copy of the source tree in which the mutants are made, and a build directory that is kept between runs.
+/// A directory with a copy of the source tree, in which the mutants are made, and with a build directory that stays
+/// for the next call.
 struct Place {
     dir: PathBuf,
     program: PathBuf,

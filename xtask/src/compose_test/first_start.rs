@@ -1,4 +1,5 @@
-//! Tests deploy/init-mongo.js in the database's container, for deployments that do not run `medlift provision`.
+//! Tests deploy/init-mongo.js in the database's container. Deployments that do not run `medlift provision` use this
+//! script.
 
 use std::time::{Duration, Instant};
 

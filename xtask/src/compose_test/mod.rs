@@ -37,8 +37,8 @@ pub fn run() -> Result<()> {
     tested
 }
 
-/// Returns the database image to use, or `None` if no engine is available. Some machines cannot fetch images. There, a
-/// script beside the repository starts an engine that has its own images.
+/// Returns the database image to use, or `None` if no engine is available. Some machines cannot download images. On
+/// such a machine, a script beside the repository starts an engine that has its own images.
 fn engine() -> Result<Option<String>> {
     let named = std::env::var("MONGO_IMAGE").ok();
     let neighbour = root().join("../shared/docker/engine");

@@ -1,4 +1,5 @@
-//! One stack with its own project name, started in a copy of the repository without ignored files.
+//! A stack of containers with its own project name. It runs in a copy of the repository, without the files that git
+//! ignores.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -154,7 +155,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
     Ok(())
 }
 
-/// Runs a command and returns its standard output. If it fails, the error contains its standard error.
+/// Runs a command and returns its standard output. If the command fails, the error contains the last 30 lines of its
+/// output.
 pub(super) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
     let output = command.output().doing(|| doing.to_owned())?;
     if output.status.success() {

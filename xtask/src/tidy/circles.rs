@@ -1,5 +1,5 @@
-//! Rule: files of one folder do not use each other in a circle. If two files need each other, they become one file, or
-//! their common part becomes a third.
+//! Rule: files of one folder do not use each other in a circle. If two files need each other, join them, or move their
+//! common part to a third file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,8 +48,8 @@ impl Neighbours {
     }
 }
 
-/// Returns the first names of a path after `super::`. For `a::B` it is `a`, for `{a::B, c}` they are `a` and `c`. Names
-/// that are not files of the folder have no effect.
+/// Returns the first names of a path after `super::`: `a` for `a::B`, and `a` and `c` for `{a::B, c}`. Names that are
+/// not files of the folder have no effect.
 fn first_names(rest: &str) -> Vec<String> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let name = |text: &str| text.trim_start().chars().take_while(|&c| is_name(c)).collect::<String>();

@@ -1,6 +1,6 @@
 //! The project's rules, checked by a program instead of by memory.
 //!
-//! A rule checks one file, or how the files use each other, and returns the violations. Tests show that each rule can
+//! A rule checks one file, or how the files use each other. It returns the violations. Tests show that each rule can
 //! fail.
 
 mod circles;

@@ -1,5 +1,5 @@
-//! The rules between the modules of `src/`: which module may use which, and which crates and words a module may not
-//! use.
+//! The rules for the modules of `src/`: which other modules and crates a module may use, and which words its code may
+//! not contain.
 
 use std::collections::BTreeSet;
 
@@ -186,8 +186,8 @@ impl Used {
         self.crates.extend(crates.map(|(name, _)| (module.to_owned(), (*name).to_owned())));
     }
 
-    /// Returns a violation for each entry of the tables that no code uses. Such an entry would permit a later
-    /// dependency without a decision.
+    /// Returns a violation for each entry of the tables that no code uses. Reason: such an entry would permit a new
+    /// dependency that nobody has decided on.
     pub(super) fn unused(&self) -> Vec<Violation> {
         let violation = |message: String| Violation::new("xtask/src/tidy/modules.rs", 1, message);
         let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
@@ -211,13 +211,13 @@ impl Used {
     }
 }
 
-/// Returns true if the name is in the table of modules. It may also be the name of a type or macro.
+/// Returns true if the name is in the table of modules. Names of types and macros are not in the table.
 fn is_module(name: &str) -> bool {
     MODULES.iter().any(|module| module.name == name)
 }
 
-/// Returns the first names of a path after `crate::`. For `read::Block` it is `read`, for `{read::Block, spec}` they
-/// are `read` and `spec`.
+/// Returns the first names of a path after `crate::`: `read` for `read::Block`, and `read` and `spec` for
+/// `{read::Block, spec}`.
 fn modules_at(path: &str) -> Vec<&str> {
     let name = |path: &'_ str| {
         path.len() - path.trim_start_matches(|letter: char| letter.is_alphanumeric() || letter == '_').len()

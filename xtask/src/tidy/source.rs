@@ -1,4 +1,4 @@
-//! A Rust file in the form that the rules check: without the text of comments and literals, and without its tests.
+//! A Rust file in the form that the rules check: comments, literals and tests are replaced by blanks.
 
 /// One Rust file.
 #[derive(Debug)]
@@ -74,8 +74,8 @@ fn function_at(code: &str, offset: usize) -> Option<Function<'_>> {
     })
 }
 
-/// The length in bytes of the item at the start of `code`: up to its first semicolon outside brackets, or to the end of
-/// its body.
+/// The length in bytes of the item at the start of `code`. The item ends at its first semicolon outside brackets, or
+/// at the end of its body.
 fn item_length(code: &str) -> usize {
     let (mut braces, mut brackets) = (0_usize, 0_usize);
     for (offset, letter) in code.char_indices() {

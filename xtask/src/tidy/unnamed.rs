@@ -28,8 +28,9 @@ pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> 
     files.iter().filter(is_unnamed).map(|path| Violation::new(path, 1, message)).collect()
 }
 
-/// Returns the name of the file's module, and the possible paths of the file that must declare it. For `src/read/a.rs`,
-/// they are `a` and `src/read/mod.rs`, `src/read.rs` and so on. Returns `None` if cargo finds the file by itself.
+/// Returns the name of the file's module, and the possible paths of the file that must declare the module. For
+/// `src/read/a.rs`, the name is `a`, and the paths are `src/read/mod.rs`, `src/read.rs` and so on. Returns `None` if
+/// cargo finds the file by itself.
 fn parents(path: &str) -> Option<(String, Vec<String>)> {
     let stem = path.strip_suffix(".rs")?;
     let (folder, name) = stem.rsplit_once('/')?;
