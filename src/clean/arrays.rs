@@ -30,7 +30,7 @@ pub(super) struct ArrayPlan {
     keys: Vec<String>,
 }
 
-/// A row whose arrays are cleaned.
+/// The row for which [`ArrayPlan::clean`] is called.
 pub(super) struct ArrayCells<'a> {
     pub(super) row: &'a str,
     pub(super) row_is_plain: bool,

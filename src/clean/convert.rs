@@ -8,8 +8,8 @@ use crate::parse::dates::{DAY_MS, parse_date};
 use crate::reject::Reason;
 use crate::spec::{Decimal, FieldType, NumberFormat, same_spelling};
 
-/// Converts the text of a number, a boolean or a date. `scratch` is a buffer for the digits of a number whose currency
-/// sign and separators are removed.
+/// Converts the text of a number, a boolean or a date. `scratch` is a buffer for a number without its currency sign
+/// and separators.
 pub(super) fn typed(text: &str, kind: &FieldType, date: DateFormat, scratch: &mut String) -> Result<Value, Reason> {
     match kind {
         FieldType::Int32(format) => {

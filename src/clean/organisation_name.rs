@@ -1,7 +1,7 @@
 //! Repairs the name of an organisation that has superfluous commas or "and": "and Kim Inc," becomes "Kim Inc".
 //!
-//! Such names are made by programs that join the parts of a name although a part is missing. A comma or "and" remains
-//! at the start or end of the name, or "and and" inside it.
+//! Such names arise if a program joins the parts of a name and a part is missing. A comma or "and" then remains at the
+//! start or end of the name, or "and and" inside it.
 
 use super::whitespace::{is_blank, trim};
 

@@ -2,10 +2,10 @@
 //! Smith MD".
 //!
 //! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after a
-//! hyphen or another sign except an apostrophe, and after `O'` and `Mc`. After `Mac` no part starts, because the
-//! letters do not show whether a name is written `MacDonald` or `Macdonald`. This rule is also right for titles (Mr.,
-//! Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals without dots are listed
-//! in [`SUFFIXES`].
+//! hyphen or another sign, and after `O'` and `Mc`. No part starts after any other apostrophe. After `Mac` no part
+//! starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`. This rule is also
+//! right for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals
+//! without dots are listed in [`SUFFIXES`].
 
 use unicode_normalization::char::is_combining_mark;
 

@@ -1,5 +1,5 @@
-//! Counts the cells that cleaning changes. Each field has several counts, which are called slots: one for trimming, one
-//! for null markers, one per rule, and for an enum one for the canonical spelling.
+//! Counts the cells that cleaning changes. Each field has several counts, called slots: one for trimming, one for null
+//! markers, and one per rule. An enum field has one more, for the canonical spelling.
 
 use crate::spec::{Field, FieldType};
 

@@ -18,8 +18,8 @@ pub struct Misfit {
     pub problem: &'static str,
 }
 
-/// Returns the document if it fits the spec: apart from `_id` and lineage, it has exactly the fields of the spec, with
-/// values that the types of the fields allow.
+/// Returns the document if it fits the spec. Besides `_id` and lineage, it must have exactly the fields of the spec,
+/// and each value must fit the type of its field.
 pub fn fit<'a>(document: &'a [u8], spec: &Spec) -> Result<&'a RawDocument, Misfit> {
     let document = RawDocument::from_bytes(document).map_err(|_| misfit("", "the document is not valid BSON"))?;
     check_values(document, &spec.shape.roots, spec)?;

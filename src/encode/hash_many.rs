@@ -1,9 +1,9 @@
 //! Computes the BLAKE3 hashes of many short texts in parallel.
 //!
 //! BLAKE3 hashes a text in blocks of 64 bytes, and each block needs the result of the block before. A vector unit can
-//! process up to 16 blocks at once, but not those of one short text. Therefore up to [`LANES`] texts are hashed in
-//! parallel, one block of each text at a time. The parallel part ends before the last block of the shortest text. The
-//! remaining blocks of each text are hashed alone. The hashes are the usual BLAKE3 hashes.
+//! process up to 16 blocks at once, but these must be blocks of different texts. Therefore up to [`LANES`] texts are
+//! hashed in parallel, one block of each text at a time. The parallel part ends before the last block of the shortest
+//! text. The remaining blocks of each text are hashed alone. The hashes are the usual BLAKE3 hashes.
 //!
 //! The `blake3` crate has the parallel function only in its undocumented module `platform`. A test compares the hashes
 //! with those of the documented function.
@@ -53,7 +53,6 @@ impl Hasher {
         Self { key, platform: Platform::detect(), initial, flags, chained: Vec::new() }
     }
 
-    /// Returns the hash of one text.
     pub(super) fn hash(&self, text: &[u8]) -> Hash {
         self.key.hash(text)
     }

@@ -1,11 +1,11 @@
-//! The steps in which the elements of a document are written. They are made once from the tree of the spec.
+//! The steps that write the elements of a document. They are made once, from the tree of the spec.
 
 use super::element::{Name, write_element};
 use crate::clean::{Record, Value};
 use crate::spec::{Column, Node, Spec};
 
-/// Number of array elements whose names (`0`, `1`, …) are prepared. The names of later elements are made when they are
-/// written.
+/// The names `0`, `1`, … are prepared for this many elements of an array. The names of later elements are made when
+/// they are written.
 const POSITIONS_MAX: usize = 256;
 
 /// One step of writing a document.

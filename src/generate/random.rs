@@ -35,7 +35,6 @@ impl Random {
         self.below(times) == 0
     }
 
-    /// Returns one of `choices`.
     pub(super) fn one_of<'c>(&mut self, choices: &[&'c str]) -> &'c str {
         choices[self.below(choices.len() as u64) as usize]
     }

@@ -27,7 +27,6 @@ impl Authority {
         Self { dir, issuer: Issuer::new(params, key) }
     }
 
-    /// Returns the path of the authority's own certificate.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }

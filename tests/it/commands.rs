@@ -34,7 +34,6 @@ fn sent(place: &Place) -> Vec<(String, Document)> {
     found.iter().filter_map(command).collect()
 }
 
-/// Returns the value at a dotted path.
 fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     match path.split_once('.') {
         Some((first, rest)) => at(document.get_document(first).ok()?, rest),
@@ -83,7 +82,7 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     run(&["load", text(&one)], 0);
     run(&["load", text(&two), "--mode", "upsert"], 0);
     // The collection has the ages of the second load, not those of `one`. Because the documents differ, the
-    // verification also reads them one by one.
+    // verification reads them again by their `_id`s.
     run(&["verify", text(&one)], 5);
     run(&["export"], 0);
     let names = check(&place, Some(43_210));

@@ -103,7 +103,6 @@ fn name_of(command: &Document) -> (&str, &str) {
     (name, collection.as_str().unwrap_or_default())
 }
 
-/// Returns the level of a command's read concern.
 fn read_level(command: &Document) -> Option<&str> {
     command.get_document("readConcern").ok()?.get_str("level").ok()
 }

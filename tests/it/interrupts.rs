@@ -9,8 +9,7 @@ use crate::load::{Place, block_on, text};
 use crate::program::medlift;
 use crate::server::{delay, heal, server_with_fail_points, wait_for_a_scan, wait_for_operation};
 
-/// How long the server blocks a command. It is so long that the command is still blocked when the interrupted program
-/// has ended.
+/// The time for which the server blocks a command. The interrupted program must end before this time is over.
 const BLOCKED_MS: i32 = 15_000;
 
 fn block(server: &Server, command: &str, database: &str) {

@@ -212,8 +212,8 @@ fn without_a_recorded_identity_the_identity_of_earlier_loads_counts() {
             let load = load(collection, "k", state);
             LoadDocument { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
         };
-        // Each entry: a collection, the identity keys of its earlier loads, the state of these loads, and the identity
-        // key that the ledger stores when the next load has the key `k1`.
+        // Each entry has a collection, the identity keys of its earlier loads, and the state of these loads. The last
+        // item is the identity key that the ledger stores if the next load has the key `k1`.
         let table = [
             ("of_none", &[][..], State::Complete, "k1"),
             ("of_others", &["k2"][..], State::Complete, "k2"),

@@ -33,7 +33,6 @@ impl Faulty {
         fail_point(&self.server, doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data });
     }
 
-    /// Ends the failures.
     fn heal(&self) {
         heal(&self.server);
     }
@@ -107,8 +106,8 @@ fn a_load_survives_a_temporary_failure_of_any_command_with_exact_counts() {
     for command in commands {
         let options: &[&str] = match command {
             "drop" => &["--drop", "--yes"],
-            // With `--reload`, a load compares its records with the stored documents. It reads many of them in one
-            // query, which needs `getMore`.
+            // With `--reload`, a load compares its records with the stored documents. For this it reads many documents
+            // in one query, and such a query needs `getMore`.
             "getMore" => &["--reload"],
             _ => &[],
         };

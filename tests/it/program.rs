@@ -38,7 +38,6 @@ impl Run {
     }
 }
 
-/// Creates a `medlift` command with these arguments.
 pub(crate) fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Medlift {
     let dir = tempfile::tempdir().expect("a directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_medlift"));
@@ -56,7 +55,6 @@ pub(crate) fn bash(script: &str) -> Command {
 }
 
 impl Medlift {
-    /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
@@ -99,7 +97,6 @@ impl Medlift {
         }
     }
 
-    /// Runs the program to its end.
     pub(crate) fn run(self) -> Run {
         self.start().wait()
     }
@@ -113,7 +110,7 @@ pub(crate) struct Running {
     stderr: Option<JoinHandle<String>>,
     _feeder: JoinHandle<()>,
     timeout: Duration,
-    /// Removed when the run has ended.
+    /// The working directory. It is removed when this value is dropped.
     _home: tempfile::TempDir,
 }
 

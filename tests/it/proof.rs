@@ -35,7 +35,7 @@ fn a_refused_record_does_not_hide_another_missing_record() {
     let first = place.load(&path, &[], 4);
     assert_eq!(found(&first), [0, 0, 1, 0], "{first}");
     // Another load now writes the refused record, and a record that was written is deleted. One record is missing, as
-    // after the first load, but it is not the one that was refused.
+    // after the first load. But now another record is missing, not the refused one.
     set_validator(&place, doc! {});
     place.load(&place.write("b.csv", rows(&[("Cia Lee", "77")])), &["--no-verify"], 0);
     let documents = place.documents();

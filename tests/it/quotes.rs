@@ -1,5 +1,5 @@
-//! Tests that no row is lost in unusual files: quotes are ordinary characters, cells have several lines, rows are
-//! blank, the header is repeated, or dates have an unknown format.
+//! Tests that no row of an unusual file is lost: a file with quotes that are ordinary characters, with cells of
+//! several lines, blank rows or repeated headers, or with dates of an unknown format.
 
 use std::fmt::Write;
 use std::fs;

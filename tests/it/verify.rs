@@ -44,7 +44,7 @@ async fn collection(name: &str) -> Collection<RawDocumentBuf> {
     collection
 }
 
-/// Returns a spec with a field for each type whose smallest differences the tests check.
+/// Returns a spec with one field for each type that the tests compare.
 fn spec() -> Spec {
     let field = |name: &str, kind: FieldType| Field {
         name: name.into(),
@@ -337,8 +337,8 @@ fn duplicates_and_conflicts_in_the_source_are_resolved_before_the_comparison() {
     });
 }
 
-/// The scan must read each of 20,000 documents exactly once, although the server ends cursors and connections
-/// meanwhile. All failures are in one test, because a fail point applies to the whole server.
+/// During the scan, the server ends cursors and connections. The scan must still read each of 20,000 documents exactly
+/// once. All failures are in one test, because a fail point applies to the whole server.
 #[test]
 fn a_scan_continues_after_its_cursor_or_connection_ended() {
     let server = server_with_fail_points();

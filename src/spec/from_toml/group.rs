@@ -4,7 +4,6 @@ use super::field::{PRESENCES, owned};
 use super::source::Table;
 use crate::spec::{Group, Presence, SpecError};
 
-/// Reads all groups.
 pub(super) fn read_all(tables: &[Table<'_>]) -> Result<Vec<Group>, SpecError> {
     tables.iter().map(read).collect()
 }

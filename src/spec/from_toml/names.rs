@@ -57,9 +57,9 @@ impl Names<'_> {
     }
 
     /// Checks that no two fields have the same column. Names that differ only in letter case, spaces, underscores and
-    /// hyphens are the same. In JSON, a value is also found by the field's own dotted name. Therefore neither this
-    /// name nor a prefix of it may be a column of another field. The items of a repeating group are checked
-    /// separately, because they have columns of their own.
+    /// hyphens are the same. In JSON, a value is also found by the field's own dotted name. Therefore no other field
+    /// may use this name or a prefix of it as a column: if a field is named `a.b`, another field cannot have the
+    /// column `a`. The items of a repeating group are checked separately, because they have columns of their own.
     fn check_columns(&self, shape: &Shape, nodes: &[Node]) -> Result<(), SpecError> {
         let columns = shape.columns(nodes, self.fields);
         let mut owners: HashMap<String, &Column<'_>> = HashMap::new();

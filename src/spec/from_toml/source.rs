@@ -16,7 +16,6 @@ pub(super) struct Source<'t> {
 }
 
 impl<'t> Source<'t> {
-    /// Parses the whole text.
     pub(super) fn parse(&self) -> Result<DeTable<'t>, SpecError> {
         DeTable::parse(self.text).map(Spanned::into_inner).map_err(|error| SpecError::NotToml {
             origin: self.origin.to_owned(),

@@ -38,12 +38,10 @@ impl Stack {
         Ok(Self { dir, image: "medlift:test".to_owned(), project, mongo_image: mongo_image.to_owned(), compose })
     }
 
-    /// The name of Medlift's image.
     pub(super) fn image(&self) -> &str {
         &self.image
     }
 
-    /// The image of the database.
     pub(super) fn mongo_image(&self) -> &str {
         &self.mongo_image
     }
@@ -109,7 +107,6 @@ impl Stack {
         Ok(Passwords::parse(&lines))
     }
 
-    /// Prints the last log lines of the containers.
     pub(super) fn show_logs(&self) {
         let _ = self.compose_command(&["logs", "--no-color", "--tail", "40"]).status();
     }

@@ -3,9 +3,9 @@
 /// One Rust file.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
-    /// Its path from the repository's root.
+    /// The path from the repository's root.
     pub(super) path: &'a str,
-    /// Its code, with comments and literals replaced by blanks. Line breaks are kept.
+    /// The code, with comments and literals replaced by blanks. Line breaks stay.
     pub(super) code: String,
     /// [`Source::code`] with every `#[cfg(test)]` item also replaced by blanks. Empty for a file of tests.
     pub(super) production: String,
