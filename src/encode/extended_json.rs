@@ -77,7 +77,7 @@ fn write_double(number: f64, relaxed: bool, out: &mut Vec<u8>) {
     write_wrapped("$numberDouble", &text, out);
 }
 
-/// Appends a date. The relaxed form is text from 1970 to 9999.
+/// Appends a date. In relaxed form, a date from 1970 to 9999 is a text. Every other date is a number of milliseconds.
 fn write_date(ms: i64, relaxed: bool, out: &mut Vec<u8>) {
     if relaxed && (0..YEARS_MS.end).contains(&ms) {
         return write_wrapped("$date", &iso_datetime(ms), out);

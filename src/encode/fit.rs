@@ -66,7 +66,7 @@ fn check_values(document: &RawDocument, nodes: &[Node], spec: &Spec) -> Result<(
     Ok(())
 }
 
-/// Returns the items of an array, or the reason why it does not fit.
+/// Returns the items of an array, or the reason why the array does not fit.
 fn array<'a>(value: RawBsonRef<'a>, name: &str, presence: Presence) -> Result<Vec<RawBsonRef<'a>>, Misfit> {
     let RawBsonRef::Array(items) = value else { return Err(misfit(name, "its BSON type is not that of the spec")) };
     let items: Result<Vec<_>, _> = items.into_iter().collect();
@@ -126,8 +126,8 @@ fn check(holds: bool, problem: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(problem) }
 }
 
-/// Checks the text against the cleaning that every text gets: trimming, null markers, and the refusal of control
-/// characters. The cleaning rules of the field are not applied.
+/// Checks that cleaning would neither change nor reject the text. Only the steps for every text are checked: trimming,
+/// null markers and control characters. The cleaning rules of the field are not applied.
 fn string_fits(text: &str, field: &Field) -> Result<(), &'static str> {
     check(!text.is_empty(), "it is an empty text, which a load reads as null")?;
     check(trim(text) == text, "there is white space around the text, which a load removes")?;

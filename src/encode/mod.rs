@@ -1,8 +1,8 @@
 //! Converts records to BSON documents, with their `_id`s and digests, and reads stored documents.
 //!
 //! The result depends only on the record, the spec, the identity key, and the lineage if the user wants it. The
-//! lineage is the load and the row of a document. `document` writes documents, and `stored` reads those that the
-//! server returns.
+//! lineage says from which load and which row a document comes. `document` writes documents, and `stored` reads those
+//! that the server returns.
 //!
 //! The same content is always written as the same bytes. Therefore two documents have the same content exactly if
 //! their bodies have the same bytes.

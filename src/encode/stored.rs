@@ -128,7 +128,8 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
-/// Returns the value with this name, for example `names[1].family`. Names have the form of [`fields_that_differ`].
+/// Returns the value with this name, for example `names[1].family`. Names are written as in the result of
+/// [`fields_that_differ`].
 pub(crate) fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.iter().flatten().find_map(|(key, value)| value_in(value, key.as_str(), name))
 }

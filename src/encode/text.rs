@@ -1,5 +1,5 @@
-//! Converts the values of stored documents to the cells of a source. If such a cell is loaded with the same spec, the
-//! load stores exactly the same value again.
+//! Converts the values of stored documents to the cells of a source. If a load has stored a value, and its cell is
+//! loaded again with the same spec, the second load stores exactly the same value.
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 

@@ -93,7 +93,8 @@ fn a_load_a_proof_and_an_export_read_and_write_at_majority() {
     profile(&place);
     place.load(&place.write("a.csv", rows("30")), &[], 0);
     assert!(check(&place, None).contains("insert"));
-    // Before it writes, the load sends the validator in a query that matches no document, so that the server checks it.
+    // Before the load writes, it sends the validator in a query that matches no document. This makes the server check
+    // the validator.
     let first = sent(&place).into_iter().find(|(name, _)| name == "find").expect("a query").1;
     let expected = doc! { "_id": { "$in": [] }, "$nor": [schema::validator(&Spec::built_in())] };
     assert_eq!(first.get_document("filter").ok(), Some(&expected));

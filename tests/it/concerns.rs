@@ -25,7 +25,7 @@ use crate::server::shared;
 
 type Sent = Arc<Mutex<Vec<Document>>>;
 
-/// Creates a client, and a list to which every command is added that the client sends.
+/// Creates a client, and a list of all commands that the client sends.
 async fn listening(change: impl FnOnce(&mut ClientOptions)) -> (Client, Sent) {
     let sent = Sent::default();
     let into = Arc::clone(&sent);

@@ -1,4 +1,4 @@
-//! Tests of JSON documents that are not lines: arrays, and objects on several lines.
+//! Tests of JSON sources other than NDJSON: arrays, and objects on several lines.
 
 use std::path::PathBuf;
 

@@ -260,7 +260,7 @@ pub(crate) fn spec_without_age(rule: &str) -> String {
 #[test]
 fn run_size_batch_size_and_workers_do_not_change_the_counts() {
     let place = Place::new("runs");
-    // With `--run-size 1`, the file has more runs of documents than may be in memory at once.
+    // With `--run-size 1`, the load has more chunks of documents than may be in memory at once.
     let path = place.sample("a.csv", 40_000, "heavy");
     let small = ["1", "700", "3"];
     for (rule, [size, batch, workers]) in

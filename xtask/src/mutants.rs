@@ -161,7 +161,7 @@ impl Place {
     }
 }
 
-/// The path of cargo-mutants: the one on PATH, or one built from crates.io into `target/mutants`.
+/// The path of cargo-mutants: the program on PATH, or one that is built from crates.io into `target/mutants`.
 fn program(dir: &Path) -> Result<PathBuf> {
     let own = dir.join("bin/cargo-mutants");
     if let Some(program) = on_path("cargo-mutants").or_else(|| own.is_file().then(|| own.clone())) {

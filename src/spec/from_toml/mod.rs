@@ -48,7 +48,7 @@ pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
     Ok(Dataset::of(name, kinds))
 }
 
-/// Reports a key beside `[[document]]` tables that belongs inside one of them.
+/// Reports a key beside the `[[document]]` tables that belongs inside one of them, and unknown keys.
 fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
     match root.keys().find(|key| DOCUMENT_KEYS.contains(key) && !DATASET_KEYS.contains(key)) {
         Some(key) => Err(root.wrong(

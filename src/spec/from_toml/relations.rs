@@ -210,8 +210,8 @@ fn check_arrays(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], sha
     Ok(())
 }
 
-/// Reads one key of an index, e.g. `Age`, or `-Age` for descending order. If a field's name begins with `-`, the key
-/// `-Age` can mean that field in ascending order.
+/// Reads one key of an index, e.g. `Age`, or `-Age` for descending order. If a field is named `-Age`, the key `-Age`
+/// means this field in ascending order.
 fn index_key(table: &Table<'_>, text: &str, fields: &[Field]) -> Result<(String, i32), SpecError> {
     let is_field = fields.iter().any(|field| field.name == text);
     let (name, direction) = match text.strip_prefix('-') {
