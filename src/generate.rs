@@ -139,8 +139,8 @@ impl Generator {
     }
 
     /// Returns true if the row's random number makes the row a new admission. The function does not look at other
-    /// rows. If it returns false, `kind` can still make the row a new admission, namely if `kind` finds no earlier row
-    /// to copy.
+    /// rows. If it returns false, `kind` can still make the row a new admission, for example if it finds no earlier
+    /// row to copy.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)

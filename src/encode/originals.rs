@@ -1,4 +1,4 @@
-//! Stores the original texts of cells that differ between the documents of a row.
+//! Stores the original texts of the cells that several kinds of documents read by different rules.
 
 use std::sync::Arc;
 

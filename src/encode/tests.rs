@@ -97,8 +97,8 @@ fn ids_and_digests_of_fixed_records_never_change() {
 }
 
 /// The `_id` and the digest of one record under three specs, for each spec first without a key and then with a key.
-/// The identity of the first spec is all fields. The identity of the second is two fields. In the third, all fields
-/// are inside a nested document.
+/// The identity of the first spec is all fields. The identity of the second is two fields. The identity of the third
+/// is all fields, and all are inside a nested document.
 const KNOWN_IDS: [&str; 6] = [
     "66ab1453-3d8d-8580-89d1-c14b0981f920 c38b0a191426dfd2bfb3a84d88ef9aab",
     "ceb4cc56-c9a3-831d-b6ee-05a9714e460d 24af5ce79e0625ec1e664b135ddb66d8",

@@ -1,4 +1,4 @@
-//! Tests that no mongod and none of its files remain after a test, even if the test is killed.
+//! Tests that no mongod and none of its files remain after a test, even if the test panics or its process is killed.
 
 use std::io::{BufRead, BufReader};
 use std::panic;
