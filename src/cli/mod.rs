@@ -99,7 +99,11 @@ fn run_gracefully<T>(
     let interrupt = Interrupt::default();
     runtime.spawn(listen(notice, interrupt.clone()));
     let result = runtime.block_on(command(&interrupt));
-    runtime.shutdown_background();
+    // The result is still to be printed. A signal that arrives in the meantime ends the process at once.
+    interrupt.ask();
+    // The tasks of the driver run until the process exits. They depend on each other, so a shutdown of the runtime
+    // could stop one task and make another one panic.
+    std::mem::forget(runtime);
     result
 }
 

@@ -1,16 +1,21 @@
 //! Ctrl-C ends every command soon, also if the server does not answer. A load that is stopped after its rows were
 //! written can be completed by the same command.
 
+use std::io::Write;
+
 use bson::doc;
 use testkit::mongod::Server;
 
 use crate::bad_days::{documents, load, summary};
 use crate::load::{Place, block_on, text};
 use crate::program::medlift;
-use crate::server::{delay, heal, server_with_fail_points, wait_for_a_scan, wait_for_operation};
+use crate::server::{delay, heal, server_with_fail_points, shared, wait_for_a_scan, wait_for_operation};
 
 /// The time for which the server blocks a command. The interrupted program must end before this time is over.
 const BLOCKED_MS: i32 = 15_000;
+
+/// The bytes that a pipe holds on Linux. A writer then waits for a reader.
+const PIPE_BYTES: usize = 65_536;
 
 fn block(server: &Server, command: &str, database: &str) {
     delay(server, doc! { "failCommands": [command], "namespace": format!("{database}.admissions") }, BLOCKED_MS);
@@ -73,4 +78,19 @@ fn a_load_that_is_interrupted_while_it_verifies_is_complete() {
     heal(&server);
     let again = load(&server, &place, text(&path), &[]).run().expect_code(0);
     assert_eq!(summary(&again)["outcome"], "already loaded, verified instead");
+}
+
+#[test]
+fn a_command_that_cannot_print_its_result_ends_at_the_first_interrupt() {
+    let place = Place::new("print_int");
+    let path = place.sample("a.csv", 10, "none");
+    let (_reader, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[0; PIPE_BYTES]).unwrap();
+    let command = medlift(["load", text(&path), "--db", &place.database]).env("MONGODB_URI", shared().uri());
+    let running = command.stdout(full).start();
+    running.wait_until_it_writes_to(1);
+    running.signal("INT");
+    let stopped = running.wait().expect_code(1);
+    assert!(stopped.stderr.ends_with("stopped immediately\n"), "{}", stopped.stderr);
+    assert_eq!(place.count(doc! {}), 10);
 }

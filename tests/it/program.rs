@@ -1,7 +1,7 @@
 //! Runs the built `medlift` as a user does. The result is its exit code, its standard output and its standard error.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{PipeWriter, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -15,6 +15,8 @@ const POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Medlift {
     command: Command,
     input: Vec<u8>,
+    /// Standard output, if it is not collected.
+    stdout: Option<PipeWriter>,
     timeout: Duration,
     /// The working directory: empty, so that there is no `.env`. It is removed when this value is dropped.
     home: tempfile::TempDir,
@@ -43,7 +45,7 @@ pub(crate) fn medlift<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -
     let mut command = Command::new(env!("CARGO_BIN_EXE_medlift"));
     command.args(arguments).current_dir(dir.path()).env_clear();
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    Medlift { command, input: Vec::new(), timeout: TIMEOUT, home: dir }
+    Medlift { command, input: Vec::new(), stdout: None, timeout: TIMEOUT, home: dir }
 }
 
 /// Creates a bash command for a script that calls the program. As in [`medlift`], the environment contains only PATH.
@@ -72,6 +74,12 @@ impl Medlift {
         self
     }
 
+    /// Sends standard output to this pipe. The text of the run is then empty.
+    pub(crate) fn stdout(mut self, pipe: PipeWriter) -> Self {
+        self.stdout = Some(pipe);
+        self
+    }
+
     /// Sets the time limit of the run, which is two minutes by default.
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -80,17 +88,18 @@ impl Medlift {
 
     /// Starts the program, for a test that interrupts it.
     pub(crate) fn start(mut self) -> Running {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdout = self.stdout.take().map_or_else(Stdio::piped, Stdio::from);
+        self.command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("medlift starts");
-        let stdout = collect(child.stdout.take());
-        let stderr = collect(child.stderr.take());
+        let stdout = child.stdout.take().map(collect);
+        let stderr = child.stderr.take().map(collect);
         let mut stdin = child.stdin.take().expect("piped");
         // Ignores the error of a closed pipe: a program need not read its input.
         let feeder = thread::spawn(move || drop(stdin.write_all(&self.input)));
         Running {
             child,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
+            stdout,
+            stderr,
             _feeder: feeder,
             timeout: self.timeout,
             _home: self.home,
@@ -128,6 +137,21 @@ impl Running {
         line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
     }
 
+    /// Waits until the main thread writes to this file descriptor, that is, until the reader of a full pipe lets it wait.
+    pub(crate) fn wait_until_it_writes_to(&self, descriptor: u32) {
+        let deadline = Instant::now() + self.timeout;
+        let argument = format!("{descriptor:#x}");
+        loop {
+            // The number of the system call, then its arguments. The first argument of a write is the descriptor.
+            let call = std::fs::read_to_string(format!("/proc/{}/syscall", self.child.id())).unwrap_or_default();
+            if call.split(' ').nth(1) == Some(&argument) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "medlift must write within {:?}: {call}", self.timeout);
+            thread::sleep(POLL);
+        }
+    }
+
     /// Waits until the program ends. Panics if that takes too long.
     pub(crate) fn wait(mut self) -> Run {
         let deadline = Instant::now() + self.timeout;
@@ -138,7 +162,9 @@ impl Running {
             assert!(Instant::now() < deadline, "medlift must end within {:?}", self.timeout);
             thread::sleep(POLL);
         };
-        let text = |handle: Option<JoinHandle<String>>| handle.expect("taken once").join().expect("output is read");
+        let text = |handle: Option<JoinHandle<String>>| {
+            handle.map(|handle| handle.join().expect("output is read")).unwrap_or_default()
+        };
         Run { code: status.code(), stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
     }
 }
@@ -150,8 +176,7 @@ impl Drop for Running {
     }
 }
 
-fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
-    let mut pipe = pipe.expect("piped");
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         pipe.read_to_end(&mut bytes).expect("output is read");
