@@ -273,7 +273,8 @@ mod tests {
         text.split_terminator("\r\n").map(str::to_owned).collect()
     }
 
-    /// Returns the cells of a generated row. The only quoted cells are hospitals' names that end with a comma.
+    /// Returns the cells of a generated row. Only hospitals' names that end with a comma are quoted; a space replaces this
+    /// comma.
     fn cells(line: &str) -> Vec<String> {
         line.replace(",\",", " ,").replace(",\"", ",").split(',').map(str::to_owned).collect()
     }

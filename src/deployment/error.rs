@@ -12,7 +12,7 @@ pub enum DeploymentError {
     /// The settings for the users are not sufficient to create the users.
     #[error("cannot create the users: {problems}; set each variable in the environment, in .env, or with _FILE")]
     Users {
-        /// All problems: passwords that are not set or too weak, and user names that two variables contain.
+        /// All problems: passwords that are not set or too weak, and variables that contain the same user name.
         problems: String,
     },
     /// The validator of the collection only logs a warning for a document that violates it.

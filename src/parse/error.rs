@@ -8,7 +8,7 @@ use super::dates::DateFormat;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// The source contains only empty lines.
-    #[error("there is no header, only blank lines")]
+    #[error("there is no header, only empty lines")]
     NoHeader,
     /// The source contains a header and no rows.
     #[error("there is a header and no row below it; is the export complete?")]

@@ -467,7 +467,7 @@ mod tests {
         assert_eq!(file.marked_by(), None);
         file.mark("1234");
         if file.marked_by().is_none() {
-            eprintln!("not tried: the file system has no extended attributes");
+            eprintln!("skipped: the file system has no extended attributes");
             return;
         }
         place.append(&mut file, "1\n");
@@ -539,7 +539,7 @@ mod tests {
         let file = place.open();
         file.mark("1");
         if file.marked_by().is_none() {
-            println!("left out: the file system has no extended attributes");
+            println!("skipped: the file system has no extended attributes");
             return;
         }
         let id = bson::Uuid::new().to_string();

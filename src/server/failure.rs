@@ -375,7 +375,8 @@ impl fmt::Display for SignIn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => formatter.write_str(
-                "the server requires a sign-in, and no user is given; use --username and -p, the URI, or WRITER_USER and WRITER_PASS",
+                "the server requires a sign-in, and no user is given; use --username and -p, the URI, or the variables of a user: \
+                 MONGO_ROOT_USER and MONGO_ROOT_PASS for `medlift provision`, WRITER_USER and WRITER_PASS for other commands",
             ),
             Self::WrongPassword { user, database } => {
                 write!(formatter, "wrong password for user `{user}` of database `{database}`")

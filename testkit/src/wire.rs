@@ -1,7 +1,7 @@
 //! A minimal client of the MongoDB wire protocol: `OP_MSG` over one TCP connection, without TLS, sign-in or retries.
 //!
-//! It sets up test servers, because the driver is too large for this crate. The benchmark uses it to measure the time
-//! of the server alone: it sends documents that are already encoded. Format:
+//! This crate sets up test servers with it instead of the driver, which is too large a dependency. The benchmark uses
+//! it to measure the time of the server alone: it sends documents that are already encoded. Format:
 //! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
 
 use std::io::{Read, Write};

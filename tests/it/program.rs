@@ -96,14 +96,7 @@ impl Medlift {
         let mut stdin = child.stdin.take().expect("piped");
         // Ignores the error of a closed pipe: a program need not read its input.
         let feeder = thread::spawn(move || drop(stdin.write_all(&self.input)));
-        Running {
-            child,
-            stdout,
-            stderr,
-            _feeder: feeder,
-            timeout: self.timeout,
-            _home: self.home,
-        }
+        Running { child, stdout, stderr, _feeder: feeder, timeout: self.timeout, _home: self.home }
     }
 
     pub(crate) fn run(self) -> Run {

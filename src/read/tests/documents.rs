@@ -535,9 +535,9 @@ proptest! {
     }
 
     #[test]
-    fn a_missing_sign_damages_only_its_own_object(
+    fn a_missing_punctuation_character_damages_only_its_own_object(
         texts in vec("[a-z ]{0,5}", 2..6), separator in prop_oneof![Just(",\n"), Just(","), Just(", "), Just("\n,")],
-        damaged in any::<Index>(), sign in any::<Index>(),
+        damaged in any::<Index>(), removed in any::<Index>(),
     ) {
         let mut objects: Vec<String> = texts.iter().enumerate()
             .map(|(number, text)| {
@@ -545,8 +545,8 @@ proptest! {
             })
             .collect();
         let damaged = damaged.index(objects.len());
-        let signs: Vec<usize> = objects[damaged].match_indices(['{', '}', '"', ':', '[', ']', ',']).map(|(place, _)| place).collect();
-        objects[damaged].remove(signs[sign.index(signs.len())]);
+        let places: Vec<usize> = objects[damaged].match_indices(['{', '}', '"', ':', '[', ']', ',']).map(|(place, _)| place).collect();
+        objects[damaged].remove(places[removed.index(places.len())]);
         let json = format!("[{}\n]\n", objects.join(separator));
         let rows = read(json.as_bytes(), Framing::Documents, &options(), 1 << 20).unwrap();
         let whole: Vec<&str> = rows.iter().map(|row| std::str::from_utf8(&row.text).unwrap()).collect();
