@@ -113,7 +113,7 @@ impl Documents {
     /// Passes the blanks after a string. If text or a quote follows, the closing quote of the string is read as an
     /// opening quote. There are two exceptions:
     /// - If an opening bracket follows the string, only a colon or a comma is missing.
-    /// - If the string is a key, and a number, `true`, `false` or `null` follows it, only a colon is missing.
+    /// - If a number, `true`, `false` or `null` follows a key, only a colon is missing.
     pub(super) fn pass_blanks_after_text(&mut self, byte: u8, place: &mut Place) -> Step {
         match byte {
             b' ' | b'\t' => place.at += 1,
