@@ -303,7 +303,8 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_until_midway(&server, &documents(&server, &place.database));
-    // First moves the file, and then copies it back. The copy therefore has all rows that the ledger counts.
+    // Replaces the reject file by a copy. The load still writes to the moved file. The copy has all rows that the
+    // ledger counts at this time.
     let moved = place.dir.path().join("moved");
     fs::rename(&file, &moved).unwrap();
     fs::copy(&moved, &file).unwrap();
