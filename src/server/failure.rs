@@ -230,7 +230,7 @@ impl Failure {
         }
     }
 
-    /// Returns the server's error code. `None` if this type does not store the code, for example for `SignIn`.
+    /// Returns the server's error code. `None` if this failure has no code, for example `SignIn`.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::WriteConcern { code } | Self::NotPrimary { code } => Some(*code),

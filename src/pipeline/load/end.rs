@@ -311,8 +311,10 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
 /// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
-        Error::Read(_) => "the next load finds these documents",
-        _ if is_read_once => "the next load must read the source from its beginning, and finds these documents",
+        Error::Read(_) => "the next load without --drop does not store these documents again",
+        _ if is_read_once => {
+            "the next load must read the source from its beginning; without --drop, it does not store these documents again"
+        }
         _ if begins_anew => "the same command without --drop and --reload continues after these rows",
         _ => "the same command continues after these rows",
     }
@@ -364,7 +366,7 @@ mod tests {
         check(&Error::Interrupted, false, true, "without --drop and --reload");
         check(&Error::Interrupted, true, true, "from its beginning");
         let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
-        check(&Error::Read(missing), false, false, "the next load finds these documents");
+        check(&Error::Read(missing), false, false, "the next load without --drop does not store these documents again");
     }
 
     #[test]
