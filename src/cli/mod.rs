@@ -12,6 +12,7 @@ mod host;
 mod limits;
 mod load;
 mod output;
+mod passwords;
 mod provision;
 mod query;
 mod reading;
@@ -168,6 +169,8 @@ mod tests {
             &["load", "a", "--stop-on-error", "--max-rejects", "1"][..],
             &["load", "a", "--quiet", "--verbose"],
             &["provision", "--plan", "--emit-init-js"],
+            &["provision", "--to-files", "d"],
+            &["provision", "--generate-missing", "--emit-init-js"],
             &["load", "a", "--batch-size", "0"],
             &["load", "a", "--batch-size", "100001"],
             &["load", "a", "-j", "0"],
@@ -206,6 +209,9 @@ mod tests {
             &["load", "a", "--host", "rs0/h1,h2", "--port", "1"],
             &["export", "--query", "{}", "--config", "f"],
             &["export", "-q", "{}"],
+            &["provision", "--plan", "--generate-missing", "mongodb://h"],
+            &["provision", "--generate-missing=f"],
+            &["provision", "--generate-missing", "--to-files", "d"],
         ] {
             assert!(is_accepted(line), "{line:?}");
         }

@@ -42,7 +42,8 @@ pub(super) fn sign_in_as(
 /// Returns the databases in which the user may be stored, in the order in which they are tried.
 ///
 /// If the user's name is from `--username` and nothing names the database, there are two: the database for the data,
-/// which contains the users of `medlift provision`, and the database that other programs of MongoDB use.
+/// which contains the users of `medlift provision`, and the database that other programs of MongoDB use. The root user
+/// is not in the database for the data.
 fn auth_databases(
     wishes: &Connection,
     settings: &Settings,
@@ -56,7 +57,7 @@ fn auth_databases(
         Some(given) => vec![given],
         None if wishes.username.is_none() => vec![usual],
         None if usual == database => vec![database, "admin"],
-        None if settings.is_named(user) => vec![database, usual],
+        None if settings.is_named(user) && wishes.purpose != Purpose::Administer => vec![database, usual],
         None => vec![usual, database],
     };
     places.into_iter().map(str::to_owned).collect()

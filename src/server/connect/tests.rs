@@ -89,6 +89,8 @@ fn a_user_without_auth_database_may_be_in_two_databases() {
     let (reader, writer) = ([("READER_USER", "ann")], Some(Account::Writer));
     check(&named("mongodb://h/"), &[], [Some("admin"), Some("ward")], None);
     check(&named("mongodb://h/"), &reader, [Some("ward"), Some("admin")], Some(Account::Reader));
+    let administers = Connection { purpose: Purpose::Administer, ..named("mongodb://h/") };
+    check(&administers, &reader, [Some("admin"), Some("ward")], Some(Account::Reader));
     check(&named("mongodb://h/other"), &[], [Some("other"), Some("ward")], None);
     check(&named("mongodb://h/ward"), &reader, [Some("ward"), Some("admin")], Some(Account::Reader));
     check(&named("mongodb://h/?authSource=x"), &reader, [Some("x"), None], None);
