@@ -44,7 +44,7 @@ impl Source {
     pub(super) fn passwords(&self, users: Vec<WantedUser>) -> Result<Vec<WantedUser>, Error> {
         match self {
             Self::Nobody => Ok(users),
-            Self::Terminal => users.into_iter().map(|user| ask_on_terminal(user)).collect(),
+            Self::Terminal => users.into_iter().map(ask_on_terminal).collect(),
             Self::EnvFile(path) => {
                 let users = generated(users)?;
                 add_to_file(path, &users)?;
@@ -69,9 +69,8 @@ impl Source {
         let (name, variable) = (&user.name, user.variable);
         let generated = if is_plan { "will be generated and written to" } else { "was generated and is in" };
         match self {
-            Self::Nobody => None,
-            Self::Terminal if is_plan => Some(format!("{variable} of user {name} will be asked")),
-            Self::Terminal => None,
+            Self::Terminal if is_plan => Some(format!("{variable} of user {name} will be asked for")),
+            Self::Nobody | Self::Terminal => None,
             Self::EnvFile(path) => Some(format!("{variable} of user {name} {generated} {}", path.display())),
             Self::Directory(directory) => {
                 let path = directory.join(variable);

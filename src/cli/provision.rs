@@ -115,7 +115,7 @@ fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan
                 // If a step fails, the user must know where the passwords are.
                 told.iter().filter(|_| !only_plan).for_each(output::tell);
                 provisioned.passwords.extend(told);
-                plan.create_user(user, &wanted.database)?;
+                plan.create_user(&user, &wanted.database)?;
             } else {
                 provisioned.left_out.push(user.left_out(&format!("{} is not set; set it", user.variable)));
             }

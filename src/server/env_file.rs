@@ -45,7 +45,7 @@ fn fill(text: &mut String, name: &str, value: &str) {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    text.push_str(&format!("{name}={value}\n"));
+    text.extend([name, "=", value, "\n"]);
 }
 
 fn is_empty_line_of(line: &str, name: &str) -> bool {

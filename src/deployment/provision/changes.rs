@@ -87,11 +87,11 @@ impl Changes {
     ///
     /// # Errors
     /// The password is too weak.
-    pub fn create_user(&mut self, user: WantedUser, database: &str) -> Result<(), DeploymentError> {
+    pub fn create_user(&mut self, user: &WantedUser, database: &str) -> Result<(), DeploymentError> {
         if let Some(problems) = user.weakness() {
             return Err(DeploymentError::Users { problems });
         }
-        self.steps.extend(create_user(&user, database));
+        self.steps.extend(create_user(user, database));
         Ok(())
     }
 
