@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use medlift::deployment::provision::WantedUser;
 use medlift::error::Error;
 use medlift::outputs::{Output, PRIVATE_MODE};
-use medlift::server::{Secret, with_values};
+use medlift::server::{Secret, env_file};
 
 use super::output;
 
@@ -103,7 +103,7 @@ fn add_to_file(path: &Path, users: &[WantedUser]) -> Result<(), Error> {
     };
     let values: Vec<(&str, &Secret)> =
         users.iter().filter_map(|user| Some((user.variable, user.password.as_ref()?))).collect();
-    let text = with_values(&text, &values).map_err(|problem| wrong(&problem))?;
+    let text = env_file::with_values(&text, &values).map_err(|problem| wrong(&problem))?;
     let mut output = Output::file(path, PRIVATE_MODE).map_err(|error| wrong(&error))?;
     output.write_all(text.as_bytes()).and_then(|()| output.finish()).map_err(|error| wrong(&error))
 }

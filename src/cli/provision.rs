@@ -117,7 +117,9 @@ fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan
                 provisioned.passwords.extend(told);
                 plan.create_user(&user, &wanted.database)?;
             } else {
-                provisioned.left_out.push(user.left_out(&format!("{} is not set; set it", user.variable)));
+                provisioned
+                    .left_out
+                    .push(user.left_out(&format!("{} is not set; set it or add --generate-missing", user.variable)));
             }
         }
         if !only_plan {
