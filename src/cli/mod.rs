@@ -2,15 +2,19 @@
 //! library's types, calls the library, and prints the result.
 
 mod arguments;
+mod config_file;
 mod connection;
 mod dataset;
 mod doctor;
 mod export;
 mod generate;
+mod host;
 mod limits;
 mod load;
 mod output;
+mod passwords;
 mod provision;
+mod query;
 mod reading;
 mod spec;
 mod verify;
@@ -147,12 +151,12 @@ mod tests {
     #[test]
     fn debug_output_of_a_command_shows_no_password() {
         for line in [
-            &["load", "a.csv", "--uri", "mongodb://u:pa55@h/", "-p", "pa55"][..],
+            &["load", "a.csv", "--uri", "mongodb://u:pa55@h/", "--password=pa55"][..],
             &["load", "mongodb://u:pa55@h/", "a.csv"],
-            &["verify", "a.csv", "-ppa55"],
+            &["verify", "a.csv", "--password=pa55"],
             &["export", "mongodb://u:pa55@h/", "--password=pa55"],
-            &["provision", "mongodb://u:pa55@h/", "--password", "pa55"],
-            &["doctor", "mongodb://u:pa55@h/", "--password", "pa55"],
+            &["provision", "mongodb://u:pa55@h/", "--password=pa55"],
+            &["doctor", "mongodb://u:pa55@h/", "--password=pa55"],
         ] {
             let shown = format!("{0:?} {0:#?}", command(line));
             assert!(!shown.contains("pa55"), "{line:?}");
@@ -165,6 +169,8 @@ mod tests {
             &["load", "a", "--stop-on-error", "--max-rejects", "1"][..],
             &["load", "a", "--quiet", "--verbose"],
             &["provision", "--plan", "--emit-init-js"],
+            &["provision", "--to-files", "d"],
+            &["provision", "--generate-missing", "--emit-init-js"],
             &["load", "a", "--batch-size", "0"],
             &["load", "a", "--batch-size", "100001"],
             &["load", "a", "-j", "0"],
@@ -178,6 +184,10 @@ mod tests {
             &["load", "a", "--mode", "replace"],
             &["load", "a", "--type", "xml"],
             &["export", "--type", "tsv"],
+            &["export", "--host", "h", "--uri", "mongodb://h"],
+            &["export", "--port", "1", "--uri", "mongodb://h"],
+            &["export", "--port", "0"],
+            &["export", "--port", "65536"],
         ] {
             assert!(!is_accepted(line), "{line:?}");
         }
@@ -195,6 +205,13 @@ mod tests {
             &["load", "a", "--write-concern", "majority"],
             &["load", "a", "--ssl", "--ssl-ca-file", "f", "--ssl-pem-key-file", "f"],
             &["load"],
+            &["load", "a", "--headerline"],
+            &["load", "a", "--host", "rs0/h1,h2", "--port", "1"],
+            &["export", "--query", "{}", "--config", "f"],
+            &["export", "-q", "{}"],
+            &["provision", "--plan", "--generate-missing", "mongodb://h"],
+            &["provision", "--generate-missing=f"],
+            &["provision", "--generate-missing", "--to-files", "d"],
         ] {
             assert!(is_accepted(line), "{line:?}");
         }

@@ -46,6 +46,9 @@ pub(super) struct ReadingArgs {
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
     #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
     date_format: Vec<(Option<String>, DateFormat)>,
+    /// The first row of CSV and TSV is the header; it always is, so the option is for compatibility with mongoimport
+    #[arg(long)]
+    headerline: bool,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
@@ -102,6 +105,9 @@ impl ReadingArgs {
             return Err(Error::Usage(
                 "no source is given; give a file, a glob pattern, or - for standard input".into(),
             ));
+        }
+        if self.headerline && matches!(self.kind, Some(SourceType::Json)) {
+            return Err(Error::Usage("--headerline is for CSV and TSV, not for --type json; remove it".into()));
         }
         let workers = self.workers.into();
         Plan::new(
@@ -238,6 +244,18 @@ mod tests {
         }
         assert!(encoding("ebcdic").is_err() && sign("ab").is_err() && sign("a").is_err());
         assert_eq!((sign("none"), sign("'")), (Ok(Sign::None), Ok(Sign::Byte(b'\''))));
+    }
+
+    #[test]
+    fn a_header_line_is_only_for_csv_and_tsv() {
+        let path = tempfile::NamedTempFile::new().expect("a file");
+        let refused = |kind: &str| {
+            let line = ["x", path.path().to_str().expect("UTF-8"), "--headerline", "--type", kind];
+            let reading = Typed::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).reading;
+            let error = reading.plan(medlift::spec::Spec::built_in()).err().expect("the file is empty");
+            error.to_string().contains("--headerline")
+        };
+        assert_eq!(["csv", "tsv", "json"].map(refused), [false, false, true]);
     }
 
     #[test]

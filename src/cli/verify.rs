@@ -11,7 +11,7 @@ use medlift::server::Purpose;
 use medlift::verify::Verification;
 use serde::Serialize;
 
-use super::connection::ConnectionArgs;
+use super::connection::{ConnectionArgs, require_collection};
 use super::load::LoadMode;
 use super::reading::ReadingArgs;
 use super::{limits, output};
@@ -50,6 +50,9 @@ impl VerifyArgs {
         limits::require_for_reading()?;
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
+            for (_, target) in plan.targets(&target) {
+                require_collection(&target).await?;
+            }
             let _bar = Bar::start("verify", &progress, quiet);
             let mut proofs = Vec::new();
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {

@@ -18,16 +18,20 @@ const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
 /// The collection could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read collection `{namespace}`: {failure}")]
+#[error("cannot read collection `{namespace}`: {failure}{}", if *.has_filter { "; check the query" } else { "" })]
 pub struct ScanError {
     namespace: String,
     failure: Failure,
+    /// True if the query of the user may be the cause.
+    has_filter: bool,
 }
 
 /// Reads a collection from the primary with read concern majority.
 #[derive(Debug, Clone)]
 pub struct Scan {
     collection: Collection<RawDocumentBuf>,
+    /// Only documents that match are read. Empty if all are read.
+    filter: Document,
 }
 
 /// A range of `_id`s in the server's order of all BSON types. `None` means that the range has no limit at that end.
@@ -42,7 +46,13 @@ pub struct Range {
 impl Scan {
     /// Makes a scan of `collection`.
     pub fn new(collection: &Collection<RawDocumentBuf>) -> Self {
-        Self { collection: collection.clone() }
+        Self { collection: collection.clone(), filter: Document::new() }
+    }
+
+    /// Returns the same scan, but only of documents that match `filter`.
+    #[must_use]
+    pub fn matching(self, filter: Document) -> Self {
+        Self { filter, ..self }
     }
 
     /// Prepares the reading of a range. The query is sent by the first call of `next_batch`.
@@ -60,7 +70,8 @@ impl Scan {
     }
 
     fn error(&self, failure: Failure) -> ScanError {
-        ScanError { namespace: self.collection.namespace().to_string(), failure }
+        let has_filter = !self.filter.is_empty() && matches!(failure, Failure::Other { code: Some(_), .. });
+        ScanError { namespace: self.collection.namespace().to_string(), failure, has_filter }
     }
 
     async fn open(&self, range: &Range) -> mongodb::error::Result<RawBatchCursor> {
@@ -72,9 +83,14 @@ impl Scan {
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
-        let mut filter = Document::new();
+        let mut filter = self.filter.clone();
         if range.from == Some(Bson::MaxKey) {
-            filter = doc! { "_id": Bson::MaxKey };
+            let last = doc! { "_id": Bson::MaxKey };
+            filter = if filter.is_empty() {
+                last
+            } else {
+                doc! { "$and": [last, filter] }
+            };
         } else {
             options.min = bound(&range.from);
             options.max = bound(&range.to);
