@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
 use medlift::outputs::Output;
+use medlift::report::{Bar, Phase, Progress};
 use medlift::server::{Destination, Purpose, Settings};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
@@ -39,7 +40,7 @@ pub(super) struct ExportArgs {
     skip_foreign: bool,
     #[command(flatten)]
     dataset: DatasetArgs,
-    /// Do not report how many documents were written
+    /// Show no progress, and do not report how many documents were written
     #[arg(long)]
     quiet: bool,
 }
@@ -71,7 +72,11 @@ impl ExportArgs {
         let exported = super::run_async(async |_| {
             let target = destination.connect().await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
-            match export(&Scan::new(&target.documents()), &spec, &options, output).await {
+            let progress = Progress::default();
+            progress.enter(Phase::Export);
+            let _bar = Bar::start(&progress, quiet);
+            let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
+            match export(&scan, &spec, &options, output).await {
                 // A reader such as `head` closes the pipe when it has read enough. That is not an error.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
                 exported => Ok(Some(exported?)),

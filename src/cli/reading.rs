@@ -79,9 +79,9 @@ impl ReadingArgs {
         &mut self.sources
     }
 
-    /// Creates the counters for the progress of a command.
-    pub(super) fn progress(&self, plan: &Plan) -> Progress {
-        Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
+    /// Begins to measure the time of a command, and creates the counters for its progress.
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(self.verbose)
     }
 
     /// Reads the dataset spec that the user gave, or returns the built-in one.
