@@ -1,6 +1,6 @@
 //! `medlift export`.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,7 +74,9 @@ impl ExportArgs {
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();
             progress.enter(Phase::Export);
-            let _bar = Bar::start(&progress, quiet);
+            // The documents themselves may be written to the terminal.
+            let is_on_terminal = out.is_none() && std::io::stdout().is_terminal();
+            let _bar = Bar::start(&progress, quiet || is_on_terminal);
             let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
             match export(&scan, &spec, &options, output).await {
                 // A reader such as `head` closes the pipe when it has read enough. That is not an error.

@@ -103,7 +103,7 @@ impl LoadArgs {
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.dataset()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
         progress.bytes_total = plan.size_bytes();
         let json = self.reading.json;

@@ -6,7 +6,7 @@ use medlift::error::Error;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
-use medlift::report::Progress;
+use medlift::report::{Bar, Progress};
 use medlift::server::{Secret, Settings};
 use medlift::spec::{Dataset, Sign};
 
@@ -90,7 +90,7 @@ impl ReadingArgs {
     }
 
     /// Examines all sources and determines their layouts: delimiter, columns and date formats.
-    pub(super) fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, dataset: impl Into<Dataset>, progress: &Progress) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources
             .iter()
@@ -103,6 +103,8 @@ impl ReadingArgs {
                 "no source is given; give a file, a glob pattern, or - for standard input".into(),
             ));
         }
+        // The first bytes of standard input or of a pipe may be late.
+        let _bar = Bar::start(progress, self.quiet);
         let workers = self.workers.into();
         Plan::new(
             dataset,
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn a_command_without_a_source_is_refused() {
         let reading = Typed::try_parse_from(["x"]).unwrap_or_else(|error| panic!("{error}")).reading;
-        let error = reading.plan(medlift::spec::Spec::built_in()).err().expect("no source");
+        let error = reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("no source");
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("no source is given"), "{error}");
     }
 }

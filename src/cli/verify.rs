@@ -43,7 +43,7 @@ impl VerifyArgs {
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.dataset()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
         let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);

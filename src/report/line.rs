@@ -75,6 +75,7 @@ fn parts(shot: &Snapshot) -> Vec<Part> {
         add(5, format!("{} committed", HumanCount(shot.rows_committed)));
     }
     if let Some(left) = time_left(shot) {
+        let left = Duration::from_secs(left.as_secs_f64().ceil() as u64);
         add(2, format!("{} left", in_words(left)));
     }
     parts
