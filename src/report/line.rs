@@ -18,35 +18,35 @@ const RANK_MAX: u8 = 6;
 
 /// Returns the text of the line, with at most `width` characters.
 pub(super) fn line(shot: &Snapshot, width: usize) -> String {
-    let (long, short) = heads(shot);
+    let [long, brief] = heads(shot);
     let parts = parts(shot);
     let text = |head: &str, rank_max: u8| {
         let shown = parts.iter().filter(|part| part.rank <= rank_max).map(|part| part.text.as_str());
         let shown = shown.collect::<Vec<_>>().join(", ");
         if shown.is_empty() { head.to_owned() } else { format!("{head}: {shown}") }
     };
-    let shortened = (0..RANK_MAX).rev().flat_map(|rank_max| [text(&long, rank_max), text(&short, rank_max)]);
+    let shortened = (0..RANK_MAX).rev().flat_map(|rank_max| [text(&long, rank_max), text(&brief, rank_max)]);
     let fits = |text: &String| text.chars().count() <= width;
     std::iter::once(text(&long, RANK_MAX))
         .chain(shortened)
         .find(fits)
-        .unwrap_or_else(|| short.chars().take(width).collect())
+        .unwrap_or_else(|| brief.chars().take(width).collect())
 }
 
 /// Returns the beginning of the line: a long form, and a short form for narrow terminals.
-fn heads(shot: &Snapshot) -> (String, String) {
+fn heads(shot: &Snapshot) -> [String; 2] {
     let name = shot.phase.name();
-    let short = match shot.phase {
+    let brief = match shot.phase {
         Phase::WaitingForOtherLoad => "waiting",
         Phase::ReadingAndWriting => "writing",
         _ => name,
     };
     match &shot.trouble {
-        None => (name.to_owned(), short.to_owned()),
+        None => [name.to_owned(), brief.to_owned()],
         Some(Trouble { is_gone, left }) => {
             let state = if *is_gone { "gone" } else { "not ready" };
             let trouble = format!("server {state}, retrying for {} more", in_words(*left));
-            (format!("{name}: {trouble}"), trouble)
+            [format!("{name}: {trouble}"), trouble]
         }
     }
 }
@@ -75,7 +75,7 @@ fn parts(shot: &Snapshot) -> Vec<Part> {
         add(5, format!("{} committed", HumanCount(shot.rows_committed)));
     }
     if let Some(left) = time_left(shot) {
-        let left = Duration::from_secs(left.as_secs_f64().ceil() as u64);
+        let left = Duration::from_secs(left.as_millis().div_ceil(1_000) as u64);
         add(2, format!("{} left", in_words(left)));
     }
     parts
@@ -83,8 +83,9 @@ fn parts(shot: &Snapshot) -> Vec<Part> {
 
 /// Returns the number of items per second. `None` if there are none.
 fn rate(count: u64, elapsed: Duration) -> Option<u64> {
-    let rate = count as f64 / elapsed.as_secs_f64().max(0.001);
-    (count > 0).then_some(rate.round() as u64)
+    let elapsed_ms = elapsed.as_millis().max(1);
+    let rate = (u128::from(count) * 1_000 + elapsed_ms / 2) / elapsed_ms;
+    (count > 0).then_some(rate as u64)
 }
 
 /// Returns the time that the counted work will take, if it continues with the same speed. `None` if its size is not
@@ -101,8 +102,8 @@ fn time_left(shot: &Snapshot) -> Option<Duration> {
         }
         (None, _) => (0.0, shot.bytes as f64, bytes_total),
     };
-    let is_known = done > before && total > done;
-    is_known.then(|| Duration::from_secs_f64(shot.elapsed.as_secs_f64() * (total - done) / (done - before)))
+    let left = shot.elapsed.as_secs_f64() * (total - done) / (done - before);
+    if done > before && total > done { Duration::try_from_secs_f64(left).ok() } else { None }
 }
 
 /// Returns a time in words, for example `20 s`, `3 min 20 s` or `2 h 5 min`.
@@ -232,7 +233,7 @@ mod tests {
         let resumed = Snapshot { rows_before: 600_000, rows_committed: 600_000, ..loading() };
         check(&resumed, &[(70, "reading and writing: 1,234,568 rows, 63,457/s, 600,000 committed")]);
         let faster = Snapshot { rows_before: 600_000, rows_committed: 1_000_000, ..loading() };
-        check(&faster, &[(57, "reading and writing: 1,234,568 rows, 63,457/s, 36 s left")]);
+        check(&faster, &[(57, "reading and writing: 1,234,568 rows, 63,457/s, 37 s left")]);
         let skipping = Snapshot { rows: 500, ..resumed };
         check(&skipping, &[(57, "reading and writing: 500 rows, 600,000 committed")]);
     }
