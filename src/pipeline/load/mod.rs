@@ -267,8 +267,9 @@ mod tests {
     fn a_load_waits_until_the_lease_expires_unless_it_is_interrupted() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let wait = |left, interrupt: &Interrupt| {
-            let begun = Instant::now();
-            let is_over = runtime.block_on(is_patient(interrupt, left, &Progress::default(), "a process"));
+            let (begun, progress) = (Instant::now(), Progress::default());
+            let is_over = runtime.block_on(is_patient(interrupt, left, &progress, "a process"));
+            assert!(progress.times().iter().any(|time| time.phase == Phase::WaitingForOtherLoad));
             (is_over, begun.elapsed())
         };
         let interrupt = Interrupt::default();
