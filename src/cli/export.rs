@@ -1,6 +1,6 @@
 //! `medlift export`.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
 use medlift::outputs::Output;
+use medlift::report::{Bar, Phase, Progress};
 use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
@@ -42,7 +43,7 @@ pub(super) struct ExportArgs {
     skip_foreign: bool,
     #[command(flatten)]
     dataset: DatasetArgs,
-    /// Do not report how many documents were written
+    /// Show no progress, and do not report how many documents were written
     #[arg(long)]
     quiet: bool,
 }
@@ -77,7 +78,13 @@ impl ExportArgs {
             let target = destination.connect().await?;
             require_collection(&target).await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
+            let progress = Progress::default();
+            progress.enter(Phase::Export);
+            // The documents themselves may be written to the terminal.
+            let is_on_terminal = out.is_none() && std::io::stdout().is_terminal();
+            let _bar = Bar::start(&progress, quiet || is_on_terminal);
             let scan = Scan::new(&target.documents()).matching(filter.clone().unwrap_or_default());
+            let scan = scan.counted_by(&progress.documents);
             match export(&scan, &spec, &options, output).await {
                 // A reader such as `head` closes the pipe when it has read enough. That is not an error.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),

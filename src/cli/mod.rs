@@ -25,6 +25,7 @@ use arguments::Parsed;
 use clap::{Parser, Subcommand};
 use medlift::error::Error;
 use medlift::pipeline::Interrupt;
+use medlift::report::remove_line;
 pub(crate) use output::tell;
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
@@ -119,6 +120,7 @@ async fn listen(notice: &'static str, interrupt: Interrupt) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {
+            remove_line();
             output::tell("stopped immediately");
             std::process::exit(1);
         }

@@ -41,19 +41,20 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     /// Runs the command.
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+        let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.dataset()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
         let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
-        let progress = self.reading.progress(&plan);
+        progress.bytes_total = plan.size_bytes();
         limits::require_for_reading()?;
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
                 require_collection(&target).await?;
             }
-            let _bar = Bar::start("verify", &progress, quiet);
+            let _bar = Bar::start(&progress, quiet);
             let mut proofs = Vec::new();
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
                 let options = VerifyOptions { kind, ..options.clone() };

@@ -8,7 +8,7 @@ use super::stages::{Interrupt, encode_alone};
 use crate::encode::{Encoded, EncodedBlock};
 use crate::error::Error;
 use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
-use crate::report::Progress;
+use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
@@ -59,11 +59,13 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Verification, Error> {
     let kind = options.kind;
+    progress.enter(Phase::Verification);
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
     let expected = tokio::task::block_in_place(|| expect(plan, kind, options.mode, interrupt, progress))?;
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
-    let scan = Scan::new(&target.documents());
+    progress.expect_documents(expected.records());
+    let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
     let settings = verify::Options {
         differences_max: options.differences_max,
         show_values: options.show_values,
@@ -79,7 +81,7 @@ pub async fn verify(
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
     if !wanted.is_complete() && !plan.is_read_once() {
-        tokio::task::block_in_place(|| find(plan, kind, &mut wanted, interrupt))?;
+        tokio::task::block_in_place(|| find(plan, kind, &mut wanted, interrupt, progress))?;
         verify::name_fields(&scan, &mut verification, &wanted, options.show_values)
             .await
             .map_err(verify::VerifyError::from)?;
@@ -130,8 +132,15 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: us
 
 /// Reads the sources again, and copies the documents that `wanted` lists. The copies are needed to name the fields that
 /// differ.
-fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
-    encode_alone(plan, interrupt, &Progress::default(), |block| {
+fn find(
+    plan: &Plan,
+    kind: usize,
+    wanted: &mut Wanted,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Error> {
+    progress.enter(Phase::Verification);
+    encode_alone(plan, interrupt, progress, |block| {
         let documents = &block.kinds[kind];
         for entry in &documents.entries {
             let document = documents.document(entry);
@@ -181,10 +190,11 @@ mod tests {
         let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n")]);
         let interrupt = Interrupt::default();
         assert!(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).is_ok());
-        assert!(find(&plan, 0, &mut Wanted::default(), &interrupt).is_ok());
+        let progress = Progress::default();
+        assert!(find(&plan, 0, &mut Wanted::default(), &interrupt, &progress).is_ok());
         interrupt.ask();
         let stopped = |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("no result"));
         assert!(stopped(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).map(drop)));
-        assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt)));
+        assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt, &progress)));
     }
 }

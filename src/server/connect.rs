@@ -13,7 +13,8 @@ use mongodb::{Client, Collection, Database};
 
 use super::credential::{SignInAs, sign_in_as};
 use super::diagnose;
-use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, pause, uri};
+use super::patience::{Patience, set_attempt_timeout};
+use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
 
 /// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -111,7 +112,7 @@ impl Target {
         mut command: Document,
         doing: impl FnOnce() -> String,
     ) -> Result<Document, ServerError> {
-        let mut attempt = 1;
+        let (mut attempt, mut patience) = (1, Patience::default());
         loop {
             let failure = match self.run_once(database, command.clone()).await {
                 Ok(answer) => return Ok(answer),
@@ -125,7 +126,7 @@ impl Target {
                 let Some(again) = acknowledged_again(&command) else { return Ok(Document::new()) };
                 command = again;
             } else {
-                tokio::time::sleep(pause(attempt)).await;
+                patience.pause(attempt, &failure).await;
             }
             attempt += 1;
         }
@@ -184,7 +185,7 @@ impl Destination {
         uri.read_preference = Some(ReadPreference::Primary);
         uri.retry_writes = Some(false);
         uri.app_name.get_or_insert_with(|| "medlift".to_owned());
-        uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+        set_attempt_timeout(*uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT));
         uri.max_pool_size.get_or_insert(32);
         if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if are_on_this_machine(hosts)) {
             uri.compressors = None;

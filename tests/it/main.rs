@@ -37,3 +37,4 @@ mod schema;
 mod secrets;
 mod server;
 mod verify;
+mod waiting;

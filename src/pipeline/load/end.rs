@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::ledger::{Claim, Counts, State, TargetState};
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
-use crate::report::Progress;
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
+use crate::report::{Phase, Progress};
 use crate::server::{Failure, ServerError};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
@@ -177,7 +177,7 @@ impl Load<'_> {
             *counts = Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..*counts };
             self.prove(kind, &mut summary, interrupt, progress).await?;
             if self.options.check_validator {
-                self.check_conformity(kind, &mut summary, interrupt).await?;
+                self.check_conformity(kind, &mut summary, interrupt, progress).await?;
             }
         }
         Ok(summary)
@@ -247,6 +247,7 @@ impl LoadTarget<'_> {
     /// a first load of this collection did not complete. Any other load only reports what is missing. Returns notes for
     /// the summary.
     async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
+        progress.enter(Phase::Indexes);
         let (target, spec) = (&self.target, self.spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
@@ -275,14 +276,11 @@ impl LoadTarget<'_> {
             format!("indexes built: {}", missing.join(", "))
         };
         let waiting = |text: &str| progress.say(text);
-        Ok(vec![
-            note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?,
-            note_of(
-                schema::attach(target, spec, waiting).await,
-                "validator attached".into(),
-                "validator was not attached",
-            )?,
-        ])
+        let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?;
+        progress.enter(Phase::Validator);
+        let attached = schema::attach(target, spec, waiting).await;
+        let validator = note_of(attached, "validator attached".into(), "validator was not attached")?;
+        Ok(vec![indexes, validator])
     }
 }
 

@@ -50,7 +50,7 @@ const MODULES: &[Module] = &[
     Module { name: "server", uses: &[] },
     Module { name: "deployment", uses: &["server", "spec"] },
     Module { name: "spill", uses: &["encode"] },
-    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "spec", "verify"] },
+    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify"] },
     Module {
         name: "pipeline",
         uses: &[
