@@ -43,6 +43,16 @@ impl Decoded<'_> {
     }
 }
 
+/// Returns true if the bytes are whole characters of this encoding.
+pub(crate) fn is_decodable(encoding: Encoding, bytes: &[u8]) -> bool {
+    let (mut text, mut undecodable) = (Vec::new(), Vec::new());
+    let mut out = Decoded { text: &mut text, undecodable: &mut undecodable };
+    let mut decoder = Decoder::new(encoding);
+    decoder.decode(bytes, &mut out);
+    decoder.finish(&mut out);
+    undecodable.is_empty() && std::str::from_utf8(&text).is_ok()
+}
+
 impl Decoder {
     pub(super) fn new(encoding: Encoding) -> Self {
         Self { encoding, half_unit: None, half_pair: None }
