@@ -49,9 +49,11 @@ impl Names<'_> {
     /// Checks that each group has at least one field, and that no other group or field has the group's name. Notes all
     /// errors. Returns true if there are none.
     fn check_groups(&self, documents: &HashMap<&str, usize>) -> bool {
-        let check =
-            |(index, table): (usize, &Table<'_>)| table.note(self.check_group(index, table, documents)).is_some();
-        self.group_tables.iter().enumerate().map(check).fold(true, |all, one| all && one)
+        let mut are_right = true;
+        for (index, table) in self.group_tables.iter().enumerate() {
+            are_right &= table.note(self.check_group(index, table, documents)).is_some();
+        }
+        are_right
     }
 
     fn check_group(&self, index: usize, table: &Table<'_>, documents: &HashMap<&str, usize>) -> Result<(), SpecError> {

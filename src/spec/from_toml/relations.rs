@@ -66,9 +66,9 @@ fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Opti
     let mut indices = Vec::new();
     let mut are_right = true;
     for name in names {
-        let named = table.note(listed_fields(table, key, name, fields, shape, &indices));
-        are_right &= named.is_some();
-        indices.extend(named.unwrap_or_default());
+        let found = table.note(listed_fields(table, key, name, fields, shape, &indices));
+        are_right &= found.is_some();
+        indices.extend(found.unwrap_or_default());
     }
     indices.sort_unstable();
     are_right.then_some(indices)
