@@ -301,10 +301,12 @@ fn check_columns(
         return Ok(());
     }
     let unused = unknown(names, header);
-    let similar = |column: &&Column<'_>| {
-        let found = spellings(column).find_map(|spelling| closest(spelling, unused.iter().map(String::as_str)))?;
-        Some((column.column.to_owned(), found.to_owned()))
-    };
+    // Short names such as `Foo` and `Room` are similar by number of letters only, so the first letters are compared too.
+    let begins_like = |left: &str, right: &str| column_key(left).chars().next() == column_key(right).chars().next();
+    let found =
+        |spelling| closest(spelling, unused.iter().map(String::as_str).filter(|name| begins_like(name, spelling)));
+    let similar =
+        |column: &&Column<'_>| Some((column.column.to_owned(), spellings(column).find_map(found)?.to_owned()));
     Err(LayoutError::MissingColumns {
         spec,
         similar: missing.iter().filter_map(similar).collect(),

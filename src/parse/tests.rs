@@ -122,6 +122,7 @@ fn errors_about_columns_name_them() {
     );
     check("Full Name,Agee,Admited\n", "did you mean `Agee` for `Age`, `Admited` for `Admitted`?");
     check("Patiant,Age,Admitted\n", "did you mean `Patiant` for `Full Name`?");
+    check("Full Name,Foge\n", "its columns are `Full Name`, `Foge`; the spec is test (");
     check("Ward\n", "it is the wrong one, give another with --spec FILE");
     check("Full Name,Patient,Age,Admitted\n", "`Full Name`, `Patient` are the same column");
     check("Full Name,Age,AGE,Admitted\n", "`Age`, `AGE` are the same column");
