@@ -301,18 +301,23 @@ fn check_columns(
         return Ok(());
     }
     let unused = unknown(names, header);
-    // Short names such as `Foo` and `Room` are similar by number of letters only, so the first letters are compared too.
-    let begins_like = |left: &str, right: &str| column_key(left).chars().next() == column_key(right).chars().next();
-    let found =
-        |spelling| closest(spelling, unused.iter().map(String::as_str).filter(|name| begins_like(name, spelling)));
-    let similar =
-        |column: &&Column<'_>| Some((column.column.to_owned(), spellings(column).find_map(found)?.to_owned()));
+    let similar = |column: &&Column<'_>| {
+        let found = spellings(column).find_map(|spelling| similar_column(spelling, &unused))?;
+        Some((column.column.to_owned(), found.to_owned()))
+    };
     Err(LayoutError::MissingColumns {
         spec,
         similar: missing.iter().filter_map(similar).collect(),
         missing: missing.iter().map(|column| column.column.to_owned()).collect(),
         seen: header.to_vec(),
     })
+}
+
+/// Returns the column whose name is most similar. Short names such as `Foo` and `Room` differ in few letters, so the first
+/// letter must be the same.
+fn similar_column<'c>(name: &str, columns: &'c [String]) -> Option<&'c str> {
+    let first = |name: &str| column_key(name).chars().next();
+    closest(name, columns.iter().map(String::as_str).filter(|column| first(column) == first(name)))
 }
 
 /// Checks that no field has two columns, and that no two columns have the same name. Columns that no field uses are

@@ -127,3 +127,34 @@ fn encoding(plan: &Plan, cells: &[Refused]) -> Option<String> {
         format!("with --encoding {}, {accepted} of {tried} refused rows that were tried can be decoded", wanted.name())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::settle::tests::plan_of;
+    use crate::reject::Reject;
+
+    #[test]
+    fn the_first_refused_cells_are_kept_and_never_shown() {
+        let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n")]);
+        let mut refused = RefusedCells::default();
+        let mut add = |reason, field, cell: &[u8]| {
+            let reject = Reject { field, reason, message: String::new() };
+            let cells = vec![b"Zzyzx".to_vec(), cell.to_vec()];
+            refused.add(&RejectedRow { source: 0, line: 1, offset: 0, reject, cells }, &plan);
+        };
+        for _ in 0..CELLS_MAX + 7 {
+            add(Reason::NotAnInteger, Some(1), b"1.234");
+        }
+        add(Reason::NotAnInteger, Some(1), &[b'1'; CELL_BYTES_MAX + 1]);
+        add(Reason::Missing, Some(1), b"");
+        add(Reason::Undecodable, None, b"\xff");
+        assert_eq!(format!("{refused:?}"), format!("{} refused cells", CELLS_MAX + 1));
+        let cause = Cause { reason: "not_an_integer", field: Some(1), count: 307, rows: 310 };
+        let expected = [
+            "307 of 310 rows are rejected for one reason: `not_an_integer` in the field `Age`",
+            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted",
+        ];
+        assert_eq!(refused.advice(&plan, &cause), expected);
+    }
+}

@@ -157,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_decodable_if_they_are_whole_characters() {
+        let check =
+            |encoding, bytes: &[u8], expected| assert_eq!(is_decodable(encoding, bytes), expected, "{bytes:x?}");
+        check(Encoding::Windows1252, b"Zo\xeb", true);
+        check(Encoding::Windows1252, b"Zo\x81", false);
+        check(Encoding::Utf8, b"Zo\xeb", false);
+        check(Encoding::Utf8, "Zoë".as_bytes(), true);
+        check(Encoding::Utf16Le, b"Z\0o\0", true);
+        check(Encoding::Utf16Le, b"Z\0o", false);
+    }
+
+    #[test]
     fn windows_1252_is_decoded_as_its_standard_says() {
         // The bytes 0x81, 0x8D, 0x8F, 0x90 and 0x9D have no character.
         let upper = "€\u{fffd}‚ƒ„…†‡ˆ‰Š‹Œ\u{fffd}Ž\u{fffd}\u{fffd}‘’“”•–—˜™š›œ\u{fffd}žŸ";

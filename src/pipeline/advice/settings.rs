@@ -1,6 +1,6 @@
 //! The settings that are tried on the refused cells of a field.
 
-use crate::clean::Trial;
+use crate::clean::{Trial, Value};
 use crate::parse::DateFormat;
 use crate::spec::{Field, FieldType, NumberFormat};
 
@@ -22,17 +22,26 @@ pub(super) const fn is_enough(accepted: usize, tried: usize) -> bool {
 }
 
 /// Returns the settings that accept enough of the cells, each with the number of accepted cells. Of these, only the
-/// settings with the fewest changes are returned. There can be several: `1,234` is a number with a decimal comma, and
-/// also one with a comma between thousands.
+/// settings with the fewest changes are returned, and of settings that give the same values only the first. There can
+/// still be several: `1,234` is a number with a decimal comma, and also one with a comma between thousands.
 pub(super) fn fitting<'s>(settings: &'s [Setting], cells: &[&[u8]]) -> Vec<(&'s Setting, usize)> {
-    let accepted = |setting: &Setting| {
+    let mut fitting: Vec<(&Setting, Vec<Option<Value>>)> = Vec::new();
+    for setting in settings {
         let trial = Trial::new(&setting.field, setting.date);
-        cells.iter().filter(|cell| trial.accepts(cell)).count()
-    };
-    let counted = settings.iter().map(|setting| (setting, accepted(setting)));
-    let fitting: Vec<_> = counted.filter(|&(_, accepted)| is_enough(accepted, cells.len())).collect();
+        let values: Vec<Option<Value>> = cells.iter().map(|cell| trial.value(cell)).collect();
+        if is_enough(accepted(&values), cells.len()) {
+            fitting.push((setting, values));
+        }
+    }
     let fewest = fitting.iter().map(|(setting, _)| setting.changes).min();
-    fitting.into_iter().filter(|(setting, _)| Some(setting.changes) == fewest).collect()
+    fitting.retain(|(setting, _)| Some(setting.changes) == fewest);
+    let is_first = |index: &usize| fitting[..*index].iter().all(|(_, earlier)| *earlier != fitting[*index].1);
+    let first = (0..fitting.len()).filter(is_first);
+    first.map(|index| (fitting[index].0, accepted(&fitting[index].1))).collect()
+}
+
+fn accepted(values: &[Option<Value>]) -> usize {
+    values.iter().flatten().count()
 }
 
 /// Returns the other formats of a date. A `date` that is written with a time of day may be a `datetime`.
@@ -112,5 +121,56 @@ fn number_setting(
         changes: texts.len(),
         field: Field { kind: with(format), ..field.clone() },
         date: DateFormat::Iso,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Spec;
+
+    /// Returns the texts of the settings that accept the cells.
+    fn texts(settings: &[Setting], cells: &[&str]) -> Vec<String> {
+        let cells: Vec<&[u8]> = cells.iter().map(|cell| cell.as_bytes()).collect();
+        fitting(settings, &cells).into_iter().map(|(setting, _)| setting.text.clone()).collect()
+    }
+
+    #[test]
+    fn a_setting_must_accept_nineteen_of_twenty_cells() {
+        let cases = [(19, 20, true), (18, 20, false), (94, 100, false), (95, 100, true), (1, 1, true), (0, 0, false)];
+        for (accepted, tried, expected) in cases {
+            assert_eq!(is_enough(accepted, tried), expected, "{accepted} of {tried}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_tried_with_other_marks_and_currencies() {
+        let field =
+            |number: NumberFormat| Field { kind: FieldType::Double(number), ..Spec::built_in().fields[12].clone() };
+        let check = |number: NumberFormat, cells: &[&str], expected: &[&str]| {
+            assert_eq!(texts(&of_number(&field(number)), cells), expected, "{cells:?}");
+        };
+        let plain = NumberFormat::default;
+        check(plain(), &["1,5", "22,50"], &["decimal = \",\""]);
+        check(plain(), &["1,234", "1,234"], &["thousands = \",\"", "decimal = \",\""]);
+        check(plain(), &["1 234,5"], &["decimal = \",\" and thousands = \" \""]);
+        check(plain(), &["€ 1'234.5"], &["thousands = \"'\" and currency = [\"€\"]"]);
+        check(plain(), &["many"], &[]);
+        let english = NumberFormat { thousands: Some(','), currency: vec!["$".to_owned()], ..plain() };
+        check(english.clone(), &["1,5"], &["decimal = \",\" and no `thousands`"]);
+        check(english.clone(), &["1.234,5"], &["decimal = \",\" and thousands = \".\""]);
+        check(english, &["EUR 5"], &["currency = [\"$\", \"EUR\"]"]);
+        let german = NumberFormat { decimal_comma: true, ..plain() };
+        check(german, &["1.5"], &["decimal = \".\""]);
+    }
+
+    #[test]
+    fn both_orders_of_day_and_month_are_proposed_if_both_fit() {
+        let field = &Spec::built_in().fields[13];
+        let settings = of_date(field, DateFormat::Iso);
+        let day_first = "--date-format 'Date of Admission=DD/MM/YYYY'";
+        assert_eq!(texts(&settings, &["31/01/2024", "01/02/2024"]), [day_first]);
+        assert_eq!(texts(&settings, &["03/04/2024"]), [day_first, "--date-format 'Date of Admission=MM/DD/YYYY'"]);
+        assert_eq!(texts(&settings, &["2024-01-31 09:30"]), ["type = \"datetime\""]);
     }
 }
