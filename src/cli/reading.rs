@@ -254,7 +254,8 @@ mod tests {
         let refused = |kind: &str| {
             let line = ["x", path.path().to_str().expect("UTF-8"), "--headerline", "--type", kind];
             let reading = Typed::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).reading;
-            let error = reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("the file is empty");
+            let error =
+                reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("the file is empty");
             error.to_string().contains("--headerline")
         };
         assert_eq!(["csv", "tsv", "json"].map(refused), [false, false, true]);

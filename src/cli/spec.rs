@@ -16,7 +16,7 @@ use super::output;
 pub(super) enum SpecCommand {
     /// Print the spec as TOML
     Show(SpecArgs),
-    /// Check a spec and report the first error
+    /// Check a spec and report all its errors
     Check {
         /// The spec file
         file: PathBuf,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::error::Error;
-use medlift::pipeline::verify::{VerifyOptions, verify};
+use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify};
 use medlift::report::Bar;
 use medlift::server::Purpose;
 use medlift::verify::Verification;
@@ -58,7 +58,8 @@ impl VerifyArgs {
             let mut proofs = Vec::new();
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
                 let options = VerifyOptions { kind, ..options.clone() };
-                let proof = verify(&plan, &target, &options, interrupt, &progress).await?;
+                let mut proof = verify(&plan, &target, &options, interrupt, &progress).await?;
+                name_other_loads(&plan, &target, &mut proof).await;
                 proofs.push(KindProof { kind: spec.name.clone(), collection: target.full_name(), proof });
             }
             Ok(proofs)

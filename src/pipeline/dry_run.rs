@@ -42,7 +42,7 @@ pub fn dry_run(
         plan.kinds.iter().map(|_| Expectation::new(SORTER_BYTES_DEFAULT)).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
-        side.count(block);
+        side.count(block, plan);
         if let Some(account) = &mut account {
             account.write_rejects(&block.rejects)?;
         }
@@ -61,6 +61,7 @@ pub fn dry_run(
     let mut documents = documents.into_iter();
     let mut summary = LoadSummary {
         outcome: "dry run, nothing was written".into(),
+        advice: side.advice(plan),
         document: documents.next().unwrap_or_default(),
         further: documents.collect(),
         sources: source_notes(plan, &side.notices),

@@ -5,13 +5,16 @@ use std::time::Instant;
 
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
+use crate::deployment::schema;
 use crate::encode::{Encoded, EncodedBlock};
 use crate::error::Error;
-use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
+use crate::ledger::{
+    CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
+};
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
+use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
 
 /// The options of a verification.
@@ -90,6 +93,27 @@ pub async fn verify(
         verification.permit_extra();
     }
     Ok(verification)
+}
+
+/// If there are extra documents, names the loads of other sources that wrote into the collection, because the extra
+/// documents may be theirs. Names none if the ledger cannot be read: the result of the verification does not depend on
+/// it.
+pub async fn name_other_loads(plan: &Plan, target: &Target, found: &mut Verification) {
+    if found.extra == 0 {
+        return;
+    }
+    let Ok(uuid) = schema::uuid(target).await else { return };
+    let Ok(writers) = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT).writers(uuid).await else { return };
+    let Ok(own) = tokio::task::block_in_place(|| plan.identities()) else { return };
+    let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
+    let others = writers.into_iter().filter(|(load, _)| !load.sources.iter().all(is_own));
+    let other = |(load, state): (LoadDocument, TargetState)| OtherLoad {
+        load: load.id.to_string(),
+        sources: load.sources.into_iter().map(|source| source.name).collect(),
+        written: state.counts.written,
+        extra: found.extra_of_load.get(&load.id.bytes()).copied(),
+    };
+    found.other_loads = others.map(other).collect();
 }
 
 /// Fails if the ledger says that the collection's `_id`s were made with other identity fields or another key. Every

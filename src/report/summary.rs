@@ -19,6 +19,10 @@ pub struct LoadSummary {
     /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
     /// written`.
     pub outcome: String,
+    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most half
+    /// of the rows were rejected, or if they have different reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
     /// The documents of the first kind. Most datasets have only one kind.
     #[serde(flatten)]
     pub document: DocumentSummary,
@@ -189,6 +193,11 @@ impl RejectCounts {
         other.0.iter().for_each(|(key, count)| *self.0.entry(*key).or_default() += count);
     }
 
+    /// Returns the reason and field with the most rejects, and their number.
+    pub fn most(&self) -> Option<(&'static str, Option<usize>, u64)> {
+        self.0.iter().max_by_key(|(_, count)| **count).map(|(&(reason, field), &count)| (reason, field, count))
+    }
+
     /// Returns the counts. They are sorted by reason and then by field.
     pub fn list(&self, spec: &Spec) -> Vec<Count> {
         let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
@@ -264,6 +273,7 @@ impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.documents().filter_map(|found| found.target.as_deref()).collect();
         let target = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        self.advice.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{}{target}", self.outcome)?;
         self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
         for found in self.documents() {

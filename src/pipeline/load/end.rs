@@ -71,8 +71,9 @@ impl Load<'_> {
         let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
         let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
         let files = self.account.rejects.paths().join(", ");
+        let problem = too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows);
         Error::Rejects {
-            problem: too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows),
+            problem: [vec![problem], read.advice(self.plan)].concat().join("; "),
             hint: format!("see {files}; correct them, or allow more with --max-rejects"),
         }
     }
@@ -150,6 +151,7 @@ impl Load<'_> {
         let mut documents = self.targets.iter().zip(self.document.targets()).map(document);
         LoadSummary {
             outcome: outcome.to_owned(),
+            advice: read.advice(self.plan),
             run: Some(self.document.id.to_string()),
             document: documents.next().unwrap_or_default(),
             further: documents.collect(),
