@@ -5,6 +5,7 @@ pub mod ci;
 pub mod compose_test;
 pub mod demo;
 pub mod deny;
+mod left_out;
 pub mod mutants;
 pub mod tidy;
 mod tree;
