@@ -2,6 +2,7 @@
 //! library's types, calls the library, and prints the result.
 
 mod arguments;
+mod completions;
 mod connection;
 mod dataset;
 mod doctor;
@@ -52,6 +53,11 @@ enum Command {
     /// Show a dataset spec, check it, or list its fields
     #[command(subcommand)]
     Spec(spec::SpecCommand),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages, one for each command
+    #[command(hide = true)]
+    Man(completions::ManArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -69,6 +75,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Spec(command) => command.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }
 

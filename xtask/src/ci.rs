@@ -46,8 +46,7 @@ fn conclusion(elapsed: Duration, not_checked: &[String]) -> String {
     if not_checked.is_empty() {
         return passed;
     }
-    let list: String = not_checked.iter().map(|what| format!("\n  - {what}")).collect();
-    format!("{passed}, but this machine could NOT check:{list}")
+    format!("{passed}, but this machine could NOT check:\n  - {}", not_checked.join("\n  - "))
 }
 
 fn steps() -> Result<Vec<Step>> {

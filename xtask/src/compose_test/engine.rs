@@ -8,6 +8,8 @@ use std::process::Command;
 use super::stack::{ComposeProgram, compose_program, succeeds};
 use testkit::{Doing, Result, root};
 
+const NO_ENGINE: &str = "no container engine answers on this machine";
+
 /// What the test of the containers needs from the machine.
 pub(super) struct Engine {
     /// The command line that starts Docker Compose.
@@ -31,8 +33,8 @@ pub(super) fn find() -> Result<std::result::Result<Engine, String>> {
     } else {
         named.unwrap_or_else(|| "mongo:8.0".to_owned())
     };
-    if !succeeds(Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"])) {
-        return Ok(Err("no container engine answers on this machine".to_owned()));
+    if !answers() {
+        return Ok(Err(NO_ENGINE.to_owned()));
     }
     let Some(compose) = compose_program() else {
         return Ok(Err("Docker Compose is not installed".to_owned()));
@@ -41,8 +43,23 @@ pub(super) fn find() -> Result<std::result::Result<Engine, String>> {
     if missing.is_empty() {
         return Ok(Ok(Engine { compose, mongo_image }));
     }
-    let missing = missing.join(", ");
-    Ok(Err(format!("the engine has no image {missing}, and cannot download it from an image registry")))
+    Ok(Err(no_images(&missing.join(", "))))
+}
+
+/// Returns what is missing to run a container from this image, or `None` if it can run. Starts no engine.
+pub(crate) fn obstacle(image: &str) -> Option<String> {
+    if !answers() {
+        return Some(NO_ENGINE.to_owned());
+    }
+    (!is_available(image)).then(|| no_images(image))
+}
+
+fn answers() -> bool {
+    succeeds(Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"]))
+}
+
+fn no_images(names: &str) -> String {
+    format!("the container engine has no image {names}, and cannot download it from an image registry")
 }
 
 /// Returns true if the engine has the image or can download it.

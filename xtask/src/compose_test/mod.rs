@@ -1,7 +1,7 @@
 //! Tests the real stack of compose.yaml: builds and starts the stack, loads data, signs in from outside, restarts the
 //! database and removes the stack.
 
-mod engine;
+pub(crate) mod engine;
 mod first_start;
 mod passwords;
 mod refusals;

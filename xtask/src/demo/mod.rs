@@ -21,13 +21,13 @@ pub fn run() -> Result<()> {
     let server = server::start_or_reuse(&dir())?;
     tour::run(&medlift, &dir(), &server.uri(DATABASE), &mut server.connect()?)?;
     println!("\nThe server keeps running. Only this machine can connect to it, and it has only synthetic data.");
-    match on_path(SHELL) {
-        Some(_) => println!("  query the data   {SHELL} \"{}\"", server.uri(DATABASE)),
-        None => {
-            println!("  show documents   {} export --type json --uri \"{}\"", program(&medlift), server.uri(DATABASE))
-        }
+    let (medlift, uri) = (program(&medlift), server.uri(DATABASE));
+    if on_path(SHELL).is_some() {
+        println!("  query the data   {SHELL} \"{uri}\"");
+    } else {
+        println!("  show documents   {medlift} export --type json --uri \"{uri}\"");
     }
-    println!("  load your file   {} load FILE --uri \"{}\"", program(&medlift), server.uri(DATABASE_OF_USER));
+    println!("  load your file   {} load FILE --uri \"{}\"", medlift, server.uri(DATABASE_OF_USER));
     println!("  stop the server  cargo xtask demo --stop");
     Ok(())
 }

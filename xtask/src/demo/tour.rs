@@ -1,7 +1,7 @@
 //! What the demonstration shows: users, a load with rejects, the proof, and documents.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -102,7 +102,7 @@ fn show_rejects(path: &Path) -> Result<()> {
 fn show_documents(server: &mut Wire, collection: &str, title: &str) -> Result<()> {
     println!("\n{title}:");
     for document in first_documents(server, collection)? {
-        println!("  {}", Bson::Document(document).into_relaxed_extjson());
+        println!("  {document}");
     }
     Ok(())
 }
@@ -116,6 +116,8 @@ fn first_documents(server: &mut Wire, collection: &str) -> Result<Vec<Document>>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
