@@ -108,7 +108,7 @@ fn show_documents(server: &mut Wire, collection: &str, title: &str) -> Result<()
 }
 
 fn first_documents(server: &mut Wire, collection: &str) -> Result<Vec<Document>> {
-    let query = doc! { "find": collection, "limit": DOCUMENTS_SHOWN, "singleBatch": true, "$db": DATABASE };
+    let query = doc! { "find": collection, "limit": DOCUMENTS_SHOWN, "$db": DATABASE };
     let reply = server.command(&query)?;
     let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     Ok(batch.into_iter().flatten().filter_map(Bson::as_document).cloned().collect())
@@ -133,6 +133,22 @@ mod tests {
             .filter(|name| !KEPT_VARIABLES.contains(name))
             .collect();
         assert!(unexpected.is_empty(), "{unexpected:?}");
+    }
+
+    #[test]
+    fn documents_of_a_collection_and_of_a_view_are_found() {
+        let server = testkit::mongod::Server::builder().standalone().start().expect("starts");
+        let address = (std::net::Ipv4Addr::LOCALHOST, server.port()).into();
+        let mut wire = Wire::connect(address, std::time::Duration::from_secs(20)).expect("connects");
+        let documents: Vec<Document> = (0..5).map(|n| doc! { "_id": n, "Age": n }).collect();
+        wire.command(&doc! { "insert": "a", "documents": documents, "$db": DATABASE }).expect("inserts");
+        let view = doc! { "create": "v", "viewOn": "a", "pipeline": [{ "$project": { "_id": 0 } }], "$db": DATABASE };
+        wire.command(&view).expect("creates");
+        assert_eq!(
+            first_documents(&mut wire, "a").expect("found"),
+            [doc! { "_id": 0, "Age": 0 }, doc! { "_id": 1, "Age": 1 }]
+        );
+        assert_eq!(first_documents(&mut wire, "v").expect("found"), [doc! { "Age": 0 }, doc! { "Age": 1 }]);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 mod archive;
 mod deb;
-mod sbom;
 mod stage;
 mod wheel;
 
@@ -34,7 +33,6 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     archive::make(&stage, &dist)?;
     deb::make(&stage, &dist)?;
     wheel::make(&dist)?;
-    sbom::make(&dist)?;
     fs::remove_dir_all(&stage.dir).doing(|| format!("removing {}", stage.dir.display()))?;
     let files = files(&dist)?;
     sum(&dist, &files)?;
