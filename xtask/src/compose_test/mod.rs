@@ -72,6 +72,8 @@ fn test(stack: &Stack) -> Result<()> {
     check_rejects(stack)?;
     step("a weak password and another root password in .env are refused, and forgotten when they are removed");
     refusals::check(stack)?;
+    // The reader has a new password now.
+    let passwords = stack.passwords()?;
     step("sign in from outside as each user");
     check_rights(stack, &passwords)?;
     step("search for passwords in settings, command lines, logs and image layers");
