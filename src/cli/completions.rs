@@ -19,11 +19,15 @@ pub(super) struct CompletionsArgs {
 impl CompletionsArgs {
     /// Runs the command.
     pub(super) fn run(&self) -> Result<ExitCode, Error> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "medlift", &mut script);
-        output::write_stdout(&script)?;
+        output::write_stdout(&script(self.shell))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "medlift", &mut script);
+    script
 }
 
 /// Write the manual pages, one for each command
@@ -51,7 +55,19 @@ fn write_pages(directory: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+
+    #[test]
+    fn the_script_of_each_shell_completes_commands_and_options() {
+        for shell in Shell::value_variants() {
+            let script = String::from_utf8(script(*shell)).expect("text");
+            for word in ["load", "verify", "ignore-extra"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
+    }
 
     #[test]
     fn every_command_has_a_manual_page() {
