@@ -20,7 +20,7 @@ fn names(directory: &Path) -> Vec<String> {
 #[test]
 fn a_killed_export_leaves_no_file() {
     let place = Place::new("killed_export");
-    let path = place.sample("a.csv", 120_000, "none");
+    let path = place.sample("a.csv", 60_000, "none");
     place.load(&path, &["--no-verify"], 0);
     fs::write(place.dir.path().join("old.csv"), "old").unwrap();
     let before = names(place.dir.path());
@@ -29,8 +29,8 @@ fn a_killed_export_leaves_no_file() {
         let out = place.dir.path().join(out);
         let running =
             medlift(["export", "--out", text(&out), "--uri", &uri, "--db", &place.database, "--quiet"]).start();
-        // Waits until the export has written bytes. The kernel counts them, so this works although the file has no
-        // name.
+        // Waits until the export has written bytes. The file has no name yet, so the test cannot look at its size. It
+        // asks the kernel how many bytes the process has written.
         let until = Instant::now() + Duration::from_mins(1);
         while running.bytes_written() < 100_000 {
             assert!(Instant::now() < until, "expected the export to write within a minute");
