@@ -26,3 +26,23 @@ pub(super) fn make(stage: &Stage, dist: &Path) -> Result<()> {
     output(&mut unpack, "unpacking the archive")?;
     check_program(&mut Command::new(scratch.path().join(folder).join("bin/medlift")), "the archive")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::release::{files, stage::tests::example};
+
+    #[test]
+    fn the_same_files_give_the_same_archive() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let archives = ["a", "b"].map(|name| {
+            let dist = dir.path().join(name);
+            let stage = example(&dist.join("stage"));
+            make(&stage, &dist).expect("makes");
+            fs::read(dist.join(&files(&dist).expect("lists")[0])).expect("reads")
+        });
+        assert!(!archives[0].is_empty() && archives[0] == archives[1]);
+    }
+}

@@ -31,12 +31,16 @@ pub(super) fn make(stage: &Stage, dist: &Path) -> Result<()> {
         return Ok(());
     }
     let name = format!("medlift_{VERSION}_{}.deb", architecture(ARCH)?);
+    pack(stage, &dist.join(&name))?;
+    check(dist, &name)
+}
+
+fn pack(stage: &Stage, package: &Path) -> Result<()> {
     let tree = tempfile::tempdir().doing(|| "creating a directory".to_owned())?;
     lay_out(stage, tree.path())?;
     let mut build = Command::new("dpkg-deb");
-    build.args(["--build", "--root-owner-group"]).arg(tree.path()).arg(dist.join(&name));
-    output(&mut build, "making the Debian package")?;
-    check(dist, &name)
+    build.args(["--build", "--root-owner-group"]).arg(tree.path()).arg(package);
+    output(&mut build, "making the Debian package").map(drop)
 }
 
 /// Writes the package's files and its description below `tree`.
@@ -115,6 +119,30 @@ fn check(dist: &Path, name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_package_has_program_manual_page_completions_and_licence() {
+        if on_path("dpkg-deb").is_none() {
+            eprintln!("skipped: dpkg-deb is not installed");
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let stage = crate::release::stage::tests::example(&dir.path().join("stage"));
+        let package = dir.path().join("medlift.deb");
+        pack(&stage, &package).expect("packs");
+        let listed = output(Command::new("dpkg-deb").arg("--contents").arg(&package), "listing").expect("lists");
+        for line in [
+            "-rwxr-xr-x root/root",
+            "./usr/bin/medlift",
+            "./usr/share/man/man1/medlift.1.gz",
+            "./usr/share/bash-completion/completions/medlift",
+            "./usr/share/doc/medlift/copyright",
+        ] {
+            assert!(listed.contains(line), "{line} is not in\n{listed}");
+        }
+        let depends = output(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends"), "reading");
+        assert!(depends.expect("reads").contains("libc6 (>= 2.17)"));
+    }
 
     #[test]
     fn the_newest_glibc_that_the_program_needs_is_found() {

@@ -53,3 +53,29 @@ pub(super) fn build(dir: &Path) -> Result<Stage> {
     }
     Ok(stage)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::release::VERSION;
+
+    /// A stage whose program only prints its version.
+    pub(in crate::release) fn example(dir: &Path) -> Stage {
+        let stage = Stage { dir: dir.to_owned() };
+        let program = format!("#!/bin/sh\necho medlift {VERSION} # GLIBC_2.17\n");
+        for (path, text) in [
+            ("bin/medlift", program.as_str()),
+            ("share/man/man1/medlift.1", ".TH medlift 1\n"),
+            (COMPLETIONS[0].1, "complete\n"),
+            ("share/doc/medlift/LICENSE", "licence\n"),
+        ] {
+            let path = dir.join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("creates");
+            fs::write(path, text).expect("writes");
+        }
+        fs::set_permissions(stage.program(), fs::Permissions::from_mode(0o755)).expect("sets");
+        stage
+    }
+}
