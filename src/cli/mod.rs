@@ -2,6 +2,7 @@
 //! library's types, calls the library, and prints the result.
 
 mod arguments;
+mod completions;
 mod config_file;
 mod connection;
 mod dataset;
@@ -57,6 +58,11 @@ enum Command {
     /// Show a dataset spec, check it, or list its fields
     #[command(subcommand)]
     Spec(spec::SpecCommand),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages, one for each command
+    #[command(hide = true)]
+    Man(completions::ManArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -74,6 +80,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Spec(command) => command.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }
 

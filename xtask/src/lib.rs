@@ -5,7 +5,9 @@ pub mod ci;
 pub mod compose_test;
 pub mod demo;
 pub mod deny;
+mod left_out;
 pub mod mutants;
+pub mod release;
 pub mod tidy;
 mod tree;
 

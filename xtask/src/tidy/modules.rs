@@ -83,6 +83,8 @@ const MODULES: &[Module] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("mongodb", &["deployment", "ledger", "server", "verify", "write"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("indicatif", &["report"]),
     ("rpassword", &["cli"]),
 ];
