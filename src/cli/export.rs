@@ -16,11 +16,14 @@ use super::connection::DeploymentArgs;
 use super::dataset::DatasetArgs;
 use super::output;
 
+const EXAMPLES: &str = "Examples:
+  medlift export --out admissions.csv --uri mongodb://localhost:27017
+  medlift export --type json --limit 10";
+
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
-    #[command(flatten)]
-    deployment: DeploymentArgs,
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -42,6 +45,8 @@ pub(super) struct ExportArgs {
     /// Do not report how many documents were written
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    deployment: DeploymentArgs,
 }
 
 /// The formats of an export.
