@@ -33,8 +33,6 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct LoadArgs {
-    #[command(flatten)]
-    reading: ReadingArgs,
     /// Report which rows would be written and rejected, without a database
     #[arg(short = 'n', long, help_heading = "Load")]
     dry_run: bool,
@@ -54,9 +52,15 @@ pub(super) struct LoadArgs {
     /// Store the load id and the row number in each document
     #[arg(long, help_heading = "Load")]
     lineage: bool,
+    /// Seconds after which another process may continue this load if this process no longer reports that it is alive
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400), help_heading = "Load")]
+    lease_seconds: u32,
+    /// Only majority is accepted, always with journal; for compatibility with mongoimport
+    #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
+    write_concern: Option<String>,
     /// File for rejected rows, or directory for one file per source [default: beside each source, with the suffix
     /// .rejects.csv]
-    #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS", help_heading = "Rejects")]
+    #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS", hide_env_values = true, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
     /// Stop if more rows than this number, or more than this share of the rows, are rejected
     #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
@@ -71,6 +75,8 @@ pub(super) struct LoadArgs {
     /// verification finds no difference
     #[arg(long, conflicts_with = "no_verify", help_heading = "Verification")]
     check_validator: bool,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, the number of its cores, but at
     /// least 2 and at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Speed and memory")]
@@ -80,12 +86,6 @@ pub(super) struct LoadArgs {
     batch_size: u32,
     #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096), help_heading = "Speed and memory")]
     run_size: u16,
-    /// Seconds after which another process may continue this load if this process no longer reports that it is alive
-    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400), help_heading = "Load")]
-    lease_seconds: u32,
-    /// Only majority is accepted, always with journal; for compatibility with mongoimport
-    #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
-    write_concern: Option<String>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }

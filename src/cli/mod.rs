@@ -222,6 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn only_the_options_of_the_connection_have_its_heading() {
+        use clap::{Args, CommandFactory};
+        let ids = |command: &clap::Command| -> Vec<String> {
+            let arguments = command.get_arguments().filter(|found| found.get_help_heading() == Some("Connection"));
+            arguments.map(|found| found.get_id().to_string()).collect()
+        };
+        let expected = ids(&connection::ConnectionArgs::augment_args(clap::Command::new("x")));
+        for command in Cli::command().get_subcommands().filter(|command| !ids(command).is_empty()) {
+            assert_eq!(ids(command), expected, "{}", command.get_name());
+        }
+    }
+
+    #[test]
     fn the_help_lists_the_exit_codes() {
         for part in [
             "0 success",

@@ -24,8 +24,6 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
-    #[command(flatten)]
-    reading: ReadingArgs,
     /// Maximum number of missing, extra and different documents to list, for each of the three; all are counted
     #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Verification")]
     max_differences: usize,
@@ -39,6 +37,8 @@ pub(super) struct VerifyArgs {
     /// collection
     #[arg(long, value_enum, default_value_t, help_heading = "Verification")]
     mode: LoadMode,
+    #[command(flatten)]
+    reading: ReadingArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }

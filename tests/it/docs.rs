@@ -6,6 +6,7 @@
 mod blocks;
 mod help;
 mod kinds;
+mod links;
 mod messages;
 mod runner;
 mod words;
@@ -100,6 +101,14 @@ fn every_command_within_a_sentence_has_options_that_exist() {
             desk.parse(&text).unwrap_or_else(|problem| panic!("{name}:{line}: {text}\n{problem}"));
         }
     }
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading() {
+    let Some(root) = root() else { return };
+    let broken: Vec<String> =
+        documents(&root).iter().flat_map(|(name, text)| links::broken(&root.join(name), text)).collect();
+    assert!(broken.is_empty(), "these links lead nowhere:\n{}", broken.join("\n"));
 }
 
 #[test]

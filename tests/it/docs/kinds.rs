@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 /// Parts of `medlift` commands that cannot be run here.
-const ONLY_PARSED: &[(&str, &str)] = &[];
+const ONLY_PARSED: &[(&str, &str)] = &[(" -p ", "asks for a password")];
 
 /// Beginnings of commands of other programs that are not checked.
 const NOT_CHECKED: &[(&str, &str)] = &[
