@@ -78,7 +78,8 @@ fn remove(dir: &Path) -> io::Result<()> {
     result
 }
 
-fn build() -> Result<PathBuf> {
+/// Builds the release of Medlift and returns its path.
+pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = testkit::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "medlift"]).current_dir(root());
     println!("$ cargo build --release");

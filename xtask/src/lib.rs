@@ -6,6 +6,7 @@ pub mod compose_test;
 pub mod demo;
 pub mod deny;
 pub mod mutants;
+pub mod picture;
 pub mod tidy;
 mod tree;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{bench, ci, compose_test, demo, deny, mutants, tidy};
+use xtask::{bench, ci, compose_test, demo, deny, mutants, picture, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
@@ -13,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
+  picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
   bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)";
 
@@ -29,6 +30,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["deny"] => deny::run(),
         ["compose-test"] => compose_test::run(),
+        ["picture"] => picture::run(),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
         _ => Err(Error::failed(USAGE)),
