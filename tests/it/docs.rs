@@ -33,7 +33,7 @@ fn root() -> Option<PathBuf> {
 /// Returns the documents that contain commands: their names and their texts.
 fn documents(root: &Path) -> Vec<(String, String)> {
     let in_docs = fs::read_dir(root.join("docs")).expect("docs/").map(|entry| entry.expect("an entry").path());
-    let mut paths: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+    let mut paths: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
         .map(|name| root.join(name))
         .into_iter()
         .chain(in_docs)

@@ -38,7 +38,7 @@ pub fn run() -> Result<()> {
     for command in SESSION {
         println!("$ {command}");
         let printed = output(&medlift, &server.uri(), dir.path(), command)?;
-        shown.push_str(&format!("$ {command}\n{printed}"));
+        write!(shown, "$ {command}\n{printed}").expect("writing to a String cannot fail");
     }
     fs::write(root().join(FILE), svg(shown.trim_end())).doing(|| format!("writing {FILE}"))?;
     println!("wrote {FILE}");
@@ -68,7 +68,7 @@ fn svg(text: &str) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"8\" fill=\"#1e2227\"/>\n\
-         <g font-family=\"ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace\" font-size=\"{FONT_PX}\" fill=\"#d5d9de\">\n"
+         <g font-family=\"'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"{FONT_PX}\" fill=\"#d5d9de\">\n"
     );
     for (index, line) in lines.iter().enumerate() {
         let y = MARGIN_PX + index * LINE_PX + FONT_PX;

@@ -113,7 +113,7 @@ fn reasons(text: &str) -> Vec<String> {
 
 #[test]
 fn messages_are_found_in_rust() {
-    let rust = r##"
+    let rust = r#"
         // "in a comment; not a message"
         #[error("short")]
         Short,
@@ -127,7 +127,7 @@ fn messages_are_found_in_rust() {
         let quote = b'"'; let other = "{x} is wrong; correct \"{x}\"";
         #[cfg(test)]
         mod tests { "in a test; not a message" }
-    "##;
+    "#;
     let expected = ["short", "cannot read {name}: it is `empty`", "a word is missing; add it"];
     let found = messages(rust, false);
     assert_eq!(found[..3], expected);
