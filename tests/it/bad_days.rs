@@ -13,13 +13,13 @@ use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, medlift};
 use crate::server::{fail_point, server_with_fail_points, slow_server};
 
-/// With these options, a load writes runs of 1 MiB in batches of 500 documents, one batch after another. It then takes
+/// With these options, a load writes runs of 1 MiB in batches of 125 documents, one batch after another. It then takes
 /// so long that a test can interrupt it in the middle.
-pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "500", "-j", "1"];
+pub(crate) const SLOWLY: [&str; 6] = ["--run-size", "1", "--batch-size", "125", "-j", "1"];
 
-/// A source with this number of rows has several blocks of 1 MiB. A test can interrupt its load after some blocks are
-/// committed and before all are.
-pub(crate) const SLOW_ROWS: u32 = 36_000;
+/// A source with this number of [long rows](Place::long_rows) has five blocks of 1 MiB. A test can interrupt its load
+/// after some blocks are committed and before all are.
+pub(crate) const SLOW_ROWS: u32 = 9_000;
 
 pub(crate) fn client(server: &Server) -> Client {
     let uri = format!("{}&serverSelectionTimeoutMS=5000", server.uri());
@@ -87,14 +87,14 @@ fn a_killed_load_is_resumed_and_counts_as_if_it_had_not_been_killed() {
 fn an_interrupted_load_is_resumed_and_counts_as_if_it_had_not_been_interrupted() {
     // After SIGINT the load still writes the rows that it has already read. With this many rows, it then ends
     // incomplete.
-    check_resumed_load("INT", 100_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
+    check_resumed_load("INT", 36_000, medlift(["spec", "show"]).run().expect_code(0).stdout);
 }
 
 /// Stops a load with a signal and repeats the command. Checks that the result is the same as that of a load that was
 /// not stopped.
 fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     let place = Place::new("stopped");
-    let path = place.sample("a.csv", rows, "heavy");
+    let path = place.long_rows("a.csv", rows, "heavy");
     let spec = place.write("spec.toml", spec);
     let whole = place.load(&path, &["--no-verify", "--drop", "--yes", "--spec", text(&spec)], 4);
     let rejects = fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap();
@@ -131,7 +131,7 @@ fn check_resumed_load(signal: &str, rows: u32, spec: String) {
 #[test]
 fn a_load_survives_a_restart_of_the_server_with_exact_counts() {
     let place = Place::new("restart");
-    let path = place.sample("a.csv", SLOW_ROWS, "typical");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let mut server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
@@ -146,7 +146,7 @@ fn a_load_survives_a_restart_of_the_server_with_exact_counts() {
 #[test]
 fn a_load_whose_server_stops_reports_what_is_durable_and_can_be_resumed() {
     let place = Place::new("gone");
-    let path = place.sample("a.csv", SLOW_ROWS, "typical");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let mut server = slow_server();
     let uri = format!("{}&serverSelectionTimeoutMS=200", server.uri());
     // The lease expires while the server is stopped. The load must end all the same, and not try forever to renew the

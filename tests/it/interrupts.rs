@@ -9,7 +9,7 @@ use testkit::mongod::Server;
 use crate::bad_days::{documents, load, summary};
 use crate::load::{Place, block_on, text};
 use crate::program::medlift;
-use crate::server::{delay, heal, server_with_fail_points, shared, wait_for_a_scan, wait_for_operation};
+use crate::server::{delay, release, server_with_fail_points, shared, wait_for_a_scan, wait_for_operation};
 
 /// The time for which the server blocks a command. The interrupted program must end before this time is over.
 const BLOCKED_MS: i32 = 15_000;
@@ -40,7 +40,7 @@ fn an_interrupted_verification_or_export_ends_at_once_without_a_result() {
         wait_for_operation(&server, blocked);
         assert!(stopped.stderr.contains("interrupted"), "{}", stopped.stderr);
         assert!(!stopped.stderr.contains("committed") && !stopped.stdout.contains("equal"), "{}", stopped.stderr);
-        heal(&server);
+        release(&server);
     }
 }
 
@@ -57,7 +57,7 @@ fn a_load_that_is_interrupted_while_it_builds_indexes_is_completed_by_the_same_c
     let stopped = running.wait().expect_code(1);
     wait_for_operation(&server, blocked);
     assert!(stopped.stderr.contains("1000 rows are committed"), "{}", stopped.stderr);
-    heal(&server);
+    release(&server);
     let done = summary(&load(&server, &place, text(&path), &[]).run().expect_code(0));
     assert_eq!((&done["counts"]["written"], &done["verification"]["equal"]), (&1_000.into(), &1_000.into()), "{done}");
     let stored = documents(&server, &place.database);
@@ -75,7 +75,7 @@ fn a_load_that_is_interrupted_while_it_verifies_is_complete() {
     running.signal("INT");
     let stopped = running.wait().expect_code(1);
     assert!(stopped.stderr.contains("all documents are written"), "{}", stopped.stderr);
-    heal(&server);
+    release(&server);
     let again = load(&server, &place, text(&path), &[]).run().expect_code(0);
     assert_eq!(summary(&again)["outcome"], "already loaded, verified instead");
 }
@@ -85,7 +85,7 @@ fn a_command_that_cannot_print_its_result_ends_at_the_first_interrupt() {
     let place = Place::new("print_int");
     let path = place.sample("a.csv", 10, "none");
     let (_reader, mut full) = std::io::pipe().unwrap();
-    full.write_all(&[0; PIPE_BYTES]).unwrap();
+    full.write_all(&vec![0; PIPE_BYTES]).unwrap();
     let command = medlift(["load", text(&path), "--db", &place.database]).env("MONGODB_URI", shared().uri());
     let running = command.stdout(full).start();
     running.wait_until_it_writes_to(1);

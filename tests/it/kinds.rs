@@ -87,7 +87,7 @@ fn a_row_gives_a_document_of_each_kind_and_both_are_proven() {
 #[test]
 fn a_killed_load_goes_on_with_all_kinds_and_counts_exactly() {
     let place = Place::new("kinds_killed");
-    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "heavy");
     let spec = spec_path();
     let whole = place.load(&path, &["--spec", text(&spec)], 4);
     let rejects = fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap();

@@ -50,6 +50,20 @@ impl Place {
         path
     }
 
+    /// Generates a file in the same way, and appends a long column that the spec does not name. Such a file has as many
+    /// blocks as an ordinary one with four times as many rows, and is loaded faster.
+    pub(crate) fn long_rows(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
+        let bytes = fs::read(self.sample(name, rows, damage)).expect("the file was written");
+        let mut column = "Notes".to_owned();
+        let mut long = Vec::new();
+        for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let row = line.strip_suffix(b"\r").unwrap_or(line);
+            long.extend([row, b",", column.as_bytes(), b"\n"].concat());
+            column = "x".repeat(450);
+        }
+        self.write(name, long)
+    }
+
     /// Runs a command on this test's database.
     pub(crate) fn run(&self, arguments: &[&str]) -> Run {
         let uri = shared().uri();
@@ -261,7 +275,7 @@ pub(crate) fn spec_without_age(rule: &str) -> String {
 fn run_size_batch_size_and_workers_do_not_change_the_counts() {
     let place = Place::new("runs");
     // With `--run-size 1`, the load has more chunks of documents than may be in memory at once.
-    let path = place.sample("a.csv", 40_000, "heavy");
+    let path = place.sample("a.csv", 24_000, "heavy");
     let small = ["1", "700", "3"];
     for (rule, [size, batch, workers]) in
         [("keep-first", small), ("keep-last", small), ("reject", small), ("keep-last", ["64", "10000", "1"])]

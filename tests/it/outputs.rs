@@ -20,7 +20,7 @@ fn names(directory: &Path) -> Vec<String> {
 #[test]
 fn a_killed_export_leaves_no_file() {
     let place = Place::new("killed_export");
-    let path = place.sample("a.csv", 120_000, "none");
+    let path = place.sample("a.csv", 60_000, "none");
     place.load(&path, &["--no-verify"], 0);
     fs::write(place.dir.path().join("old.csv"), "old").unwrap();
     let before = names(place.dir.path());

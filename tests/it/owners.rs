@@ -14,7 +14,7 @@ use crate::load::{HEADER, Place, block_on, counts, row, text};
 use crate::program::Medlift;
 use crate::server::{
     delay, fresh_database, heal, server_with_fail_points, server_with_slow_inserts, shared, slow_server,
-    wait_for_a_scan,
+    wait_for_a_scan, wait_for_operation,
 };
 
 const SHORT_LEASE: [&str; 2] = ["--lease-seconds", "2"];
@@ -34,18 +34,19 @@ fn loads(server: &Server, place: &Place) -> Vec<Document> {
 #[test]
 fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     let place = Place::new("second");
-    // With so many rows, the first process is still loading when the second one gives up.
-    let path = place.sample("a.csv", 100_000, "typical");
-    let server = server_with_slow_inserts(100);
+    // The inserts are so slow that the first process is still loading when the second one gives up.
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
+    let server = server_with_slow_inserts(250);
     // Both use the same reject file. The lease decides who owns the load, not the lock of the file.
     let file = place.dir.path().join("r.csv");
     let options = [&SLOWLY[..], &["--rejects", text(&file), "--lease-seconds", "2"]].concat();
     let first = load(&server, &place, text(&path), &options).start();
-    wait_for_checkpoint(&server, &place.database);
+    wait_for_operation(&server, doc! { "command.insert": "admissions" });
     let second = load(&server, &place, text(&path), &options).run().expect_code(6);
     assert!(second.stderr.contains("waiting up to") && second.stderr.contains("since 20"), "{}", second.stderr);
     assert!(second.stderr.contains("run the same command again"), "{}", second.stderr);
     first.signal("INT");
+    heal(&server);
     let first = first.wait().expect_code(1);
     assert!(first.stderr.contains("durable"), "{}", first.stderr);
     // The first process has released its lease. Therefore this load does not wait.
@@ -59,7 +60,7 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
 #[test]
 fn a_frozen_process_loses_its_load_and_its_late_writes_are_refused() {
     let place = Place::new("frozen");
-    let path = place.sample("a.csv", SLOW_ROWS, "typical");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = slow_server();
     let frozen = slowly(&server, &place, text(&path)).start();
     wait_for_checkpoint(&server, &place.database);
@@ -79,7 +80,7 @@ fn a_frozen_process_loses_its_load_and_its_late_writes_are_refused() {
 #[test]
 fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
     let place = Place::new("gone");
-    let path = place.sample("a.csv", SLOW_ROWS, "typical");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
@@ -92,11 +93,11 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
 #[test]
 fn a_collection_is_not_dropped_while_another_load_writes_to_it() {
     let place = Place::new("under");
-    let path = place.sample("a.csv", SLOW_ROWS, "typical");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let other = place.sample("b.csv", 10, "none");
-    let server = slow_server();
+    let server = server_with_slow_inserts(250);
     let running = slowly(&server, &place, text(&path)).start();
-    wait_for_checkpoint(&server, &place.database);
+    wait_for_operation(&server, doc! { "command.insert": "admissions" });
     let drop = [&SHORT_LEASE[..], &["--drop", "--yes"]].concat();
     load(&server, &place, text(&other), &drop).run().expect_code(6);
     assert!(count(&documents(&server, &place.database)) > 0);
@@ -108,7 +109,7 @@ fn a_collection_is_not_dropped_while_another_load_writes_to_it() {
 #[test]
 fn two_first_loads_at_the_same_time_count_each_document_once_and_are_verified() {
     let place = Place::new("both");
-    let (one, two) = (place.sample("a.csv", 20_000, "typical"), place.sample("b.csv", 30_000, "typical"));
+    let (one, two) = (place.sample("a.csv", 7_000, "typical"), place.sample("b.csv", 10_000, "typical"));
     let server = Server::builder().start().expect("a mongod");
     let running = load(&server, &place, text(&one), &[]).start();
     let second = summary(&load(&server, &place, text(&two), &[]).run().expect_code(0));

@@ -12,7 +12,7 @@ use crate::load::{Place, block_on, counts, text};
 use crate::program::{Run, medlift};
 use crate::server::{fail_point, heal, server_with_fail_points};
 
-const ROWS: u64 = 3_000;
+const ROWS: u64 = 600;
 
 struct Faulty {
     server: Server,
@@ -81,29 +81,30 @@ impl Faulty {
     }
 }
 
-/// Each command in the list `commands` fails in some loads, each time with the next error code in the list `codes`.
+// The error codes in the next three tests are all that `server/codes.rs` has a temporary meaning for. Code 13388 is
+// left out, because the fail point cannot send the details that belong to it. Later tests cover missed write concerns.
+
 #[test]
-fn a_load_survives_a_temporary_failure_of_any_command_with_exact_counts() {
+fn a_load_survives_a_temporary_failure_of_a_read_or_a_write_with_exact_counts() {
+    survive(&["insert", "update", "find", "getMore"], &[11602, 24, 317, 50, 402, 11600, 91, 46]);
+}
+
+#[test]
+fn a_load_survives_a_temporary_failure_of_a_change_of_the_collection_with_exact_counts() {
+    survive(&["createIndexes", "collMod", "drop"], &[150, 384, 262, 234, 189, 133]);
+}
+
+#[test]
+fn a_load_survives_a_temporary_failure_of_a_question_with_exact_counts() {
+    survive(&["aggregate", "listCollections", "listIndexes"], &[63, 358, 12587, 237, 11601, 11602]);
+}
+
+/// Each command fails in three loads: with two of the error codes and without a reply. Each load must succeed.
+fn survive(commands: &[&str], codes: &[i32]) {
     let (faulty, place) = (Faulty::start(), Place::new("passing"));
     place.sample("a.csv", ROWS as u32, "none");
-    // Codes of each temporary meaning in `server/codes.rs`. Code 13388 is left out, because the fail point cannot send
-    // the details that belong to it. The next test covers missed write concerns.
-    let mut codes = [11602, 24, 317, 50, 402, 11600, 91, 46, 150, 384, 262, 234, 189, 133, 63, 358, 12587, 237, 11601]
-        .into_iter()
-        .cycle();
-    let commands = [
-        "insert",
-        "update",
-        "find",
-        "getMore",
-        "aggregate",
-        "createIndexes",
-        "collMod",
-        "listCollections",
-        "listIndexes",
-        "drop",
-    ];
-    for command in commands {
+    let mut codes = codes.iter();
+    for &command in commands {
         let options: &[&str] = match command {
             "drop" => &["--drop", "--yes"],
             // With `--reload`, a load compares its records with the stored documents. For this it reads many documents
@@ -112,7 +113,7 @@ fn a_load_survives_a_temporary_failure_of_any_command_with_exact_counts() {
             _ => &[],
         };
         for _ in 0..2 {
-            let code = codes.next().expect("a cycle");
+            let code = *codes.next().expect("two codes per command");
             let data = doc! { "failCommands": [command], "errorCode": code };
             faulty.check(&place, &format!("{command} with {code}"), 3, data, options);
         }

@@ -79,7 +79,7 @@ fn a_conflict_does_not_hide_another_difference_or_a_missing_document() {
 #[test]
 fn records_refused_before_a_kill_are_known_to_the_resumed_load() {
     let place = Place::new("exceptions");
-    let path = place.sample("a.csv", SLOW_ROWS, "none");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "none");
     let server = slow_server();
     let database = client(&server).database(&place.database);
     block_on(async {
@@ -93,7 +93,7 @@ fn records_refused_before_a_kill_are_known_to_the_resumed_load() {
     let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(4);
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     let refused = counts(&summary, &["refused_by_server"])[0];
-    assert!(refused > 1_000, "{summary}");
+    assert!(refused > 250, "{summary}");
     assert_eq!(found(&summary), [0, 0, refused, 0], "{summary}");
     let documents = documents(&server, &place.database);
     block_on(async {
@@ -185,7 +185,7 @@ fn load_and_verify_refuse_another_identity_and_name_the_difference() {
 #[test]
 fn the_load_after_an_unfinished_first_load_builds_indexes_and_validator() {
     let place = Place::new("inherits");
-    let (one, two) = (place.sample("a.csv", SLOW_ROWS, "none"), place.sample("b.csv", 100, "none"));
+    let (one, two) = (place.long_rows("a.csv", SLOW_ROWS, "none"), place.sample("b.csv", 100, "none"));
     let server = slow_server();
     let killed = load(&server, &place, text(&one), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
@@ -299,7 +299,7 @@ fn an_old_load_that_wrote_nothing_does_not_hide_extra_documents() {
 #[test]
 fn a_document_of_another_program_that_violates_the_validator_is_counted() {
     let place = Place::new("violates");
-    let path = place.sample("a.csv", SLOW_ROWS, "none");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "none");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);

@@ -20,7 +20,7 @@ fn read(path: &Path) -> String {
 #[test]
 fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     let place = Place::new("targets");
-    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "heavy");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
     wait_for_checkpoint(&server, &place.database);
@@ -99,7 +99,7 @@ fn a_directory_gets_one_reject_file_per_source_even_if_two_sources_have_the_same
 #[test]
 fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     let place = Place::new("resumes");
-    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
@@ -131,7 +131,7 @@ fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
 #[test]
 fn a_load_whose_reject_file_is_missing_starts_from_the_beginning_and_reports_it() {
     let place = Place::new("missing");
-    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
@@ -149,12 +149,12 @@ fn a_load_whose_reject_file_is_missing_starts_from_the_beginning_and_reports_it(
 #[test]
 fn a_load_that_a_full_disk_has_stopped_can_be_finished_with_the_same_command() {
     let place = Place::new("full");
-    let path = place.sample("a.csv", 40_000, "heavy");
+    let path = place.sample("a.csv", 8_000, "heavy");
     let small = place.dir.path().join("small");
     fs::create_dir(&small).unwrap();
     let mount =
         |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs", text(&small)]).status();
-    if !mount("size=100k").is_ok_and(|status| status.success()) {
+    if !mount("size=16k").is_ok_and(|status| status.success()) {
         eprintln!("skipped: this user may not mount a tmpfs, which simulates a full disk");
         return;
     }
@@ -241,7 +241,7 @@ fn many_sources_need_few_open_files() {
 fn a_load_that_starts_from_the_beginning_writes_every_reject_once() {
     let place = Place::new("anew");
     let one = place.sample("a.csv", 15_000, "heavy");
-    place.sample("b.csv", SLOW_ROWS, "heavy");
+    place.long_rows("b.csv", SLOW_ROWS, "heavy");
     let pattern = place.dir.path().join("?.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&pattern), &SLOWLY).start();
@@ -265,10 +265,10 @@ fn a_load_that_starts_from_the_beginning_writes_every_reject_once() {
 fn a_disk_that_is_full_at_the_first_reject_does_not_prevent_a_resume() {
     let place = Place::new("nospace");
     let rows = |number: u32| {
-        row("Ann Lee", if number == 99_999 { "999" } else { "30" }, "O+", "2024-01-31", "2024-02-02")
+        row("Ann Lee", if number == 49_999 { "999" } else { "30" }, "O+", "2024-01-31", "2024-02-02")
             .replace("10.5", &number.to_string())
     };
-    let rows: Vec<String> = (0..100_000).map(rows).collect();
+    let rows: Vec<String> = (0..50_000).map(rows).collect();
     let path = place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n")));
     let small = place.dir.path().join("small");
     fs::create_dir(&small).unwrap();
@@ -292,13 +292,13 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_prevent_a_resume() {
     assert!(full.stderr.contains("No space left") && !full.stderr.contains(" 0 documents"), "{}", full.stderr);
     let summary: Json = serde_json::from_str(&again.expect_code(4).stdout).unwrap();
     assert_eq!(summary["notes"].as_array().unwrap().len(), 0, "{summary}");
-    assert_eq!(counts(&summary, &["written", "already_present", "rejected"]), [99_999, 0, 1]);
+    assert_eq!(counts(&summary, &["written", "already_present", "rejected"]), [49_999, 0, 1]);
 }
 
 #[test]
 fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     let place = Place::new("swapped");
-    let path = place.sample("a.csv", SLOW_ROWS, "heavy");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "heavy");
     let file = place.dir.path().join("a.csv.rejects.csv");
     let whole = place.load(&path, &["--no-verify"], 4);
     let rejects = read(&file);
@@ -322,7 +322,7 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
 #[test]
 fn an_unfinished_load_starts_from_the_beginning_with_reload_or_another_version() {
     let place = Place::new("again");
-    let path = place.sample("a.csv", SLOW_ROWS, "typical");
+    let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = slow_server();
     for how in ["reload", "version"] {
         let options = [&SLOWLY[..], &["--drop", "--yes"]].concat();

@@ -22,7 +22,7 @@ pub(crate) fn shared() -> &'static Server {
 
 /// Starts a server that delays every insert from medlift. A test can then interrupt even a small load in the middle.
 pub(crate) fn slow_server() -> Server {
-    server_with_slow_inserts(40)
+    server_with_slow_inserts(60)
 }
 
 /// Starts a server that delays every insert from medlift by `delay_ms` milliseconds.
@@ -41,6 +41,21 @@ pub(crate) fn delay(server: &Server, mut data: Document, delay_ms: i32) {
 /// Ends the failures and delays of commands. Waits until no command is delayed.
 pub(crate) fn heal(server: &Server) {
     fail_point(server, doc! { "configureFailPoint": "failCommand", "mode": "off" });
+}
+
+/// Kills the commands that [`delay`] is delaying, and ends the delays. The program that sent the commands must have
+/// ended. Otherwise it would receive an error.
+pub(crate) fn release(server: &Server) {
+    let admin = client(server).database("admin");
+    block_on(async {
+        let sent = doc! { "currentOp": true, "appName": "medlift", "command.hello": { "$exists": false } };
+        let found = admin.run_command(sent).await.expect("the operations");
+        for operation in found.get_array("inprog").expect("a list") {
+            let id = operation.as_document().expect("an operation").get("opid").expect("an id");
+            admin.run_command(doc! { "killOp": 1, "op": id }).await.expect("killed");
+        }
+    });
+    heal(server);
 }
 
 /// Starts a server on which [`fail_point`] works.
