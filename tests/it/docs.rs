@@ -71,7 +71,11 @@ fn check(desk: &Desk, name: &str, commands: &[Command]) -> Report {
                 Ok(())
             }
             Kind::Wrong(problem) => Err(problem),
-            Kind::Unknown => Err("say in tests/it/docs/kinds.rs how to check this command".to_owned()),
+            Kind::Unknown => {
+                Err("say in tests/it/docs/kinds.rs how to check this command; if it is not a command, put its \
+                                  block between ```text and ```"
+                    .to_owned())
+            }
         };
         report.problems.extend(checked.err().map(|problem| format!("{place}\n    {problem}")));
     }

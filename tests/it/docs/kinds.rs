@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 /// Parts of `medlift` commands that cannot be run here.
-const ONLY_PARSED: &[(&str, &str)] = &[(" -p ", "asks for a password")];
+const ONLY_PARSED: &[(&str, &str)] = &[(" -p ", "asks for a password"), (" > ~/", "writes into the home directory")];
 
 /// Beginnings of commands of other programs that are not checked.
 const NOT_CHECKED: &[(&str, &str)] = &[
@@ -85,9 +85,10 @@ fn xtask(arguments: &[&str]) -> Result<Kind, String> {
     let has_options = || options.iter().all(|word| !word.starts_with("--") || sources.contains(&format!("\"{word}\"")));
     let lists = |line: &str| {
         let Some(listed) = line.strip_prefix("  ").map(str::trim_start) else { return false };
-        let names = listed.split("  ").next().unwrap_or_default();
-        names.split(", ").any(|name| name == arguments.join(" "))
-            || listed.starts_with(&format!("{command} [OPTION…]")) && has_options()
+        let takes_options = listed.starts_with(&format!("{command} [OPTION…]")) && has_options();
+        // Before the description, a line has the names of a command: `test, ci   everything that CI runs`.
+        takes_options
+            || listed.split(", ").any(|name| format!("{name} ").starts_with(&format!("{} ", arguments.join(" "))))
     };
     if usage.lines().any(lists) {
         return Ok(Kind::Checked { reason: "is a command for developers" });

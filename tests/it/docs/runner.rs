@@ -58,7 +58,8 @@ impl Desk {
             Some((_, value)) => (*value).to_owned(),
             None => word.replace('…', "x"),
         };
-        let words: Vec<String> = command.split(' ').map(word).collect();
+        // Its output is not redirected, because that would write a file.
+        let words: Vec<String> = command.split(' ').take_while(|word| *word != ">" && *word != "|").map(word).collect();
         let help = if words.iter().any(|word| word == "help") { "" } else { "--help" };
         let output = self.bash(&format!("{} {help}", words.join(" ")));
         if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
@@ -75,7 +76,7 @@ impl Desk {
         let line = ADDRESSES.iter().fold(line.to_owned(), |line, address| line.replace(address, &uri));
         let program = env!("CARGO_BIN_EXE_medlift");
         let mut command = bash(&format!("set -o pipefail; medlift() {{ timeout 60 {program} \"$@\"; }}; {line}"));
-        command.env("COLUMNS", "80").env("MONGODB_URI", uri).envs(settings);
+        command.env("HOME", self.place.dir.path()).env("COLUMNS", "80").env("MONGODB_URI", uri).envs(settings);
         self.output(command)
     }
 
