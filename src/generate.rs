@@ -78,7 +78,7 @@ enum Kind {
     Own,
     /// A copy of the row with this number.
     Copy(u64),
-    /// A copy of the row with this number, except that the age differs by this number of years.
+    /// A copy of an earlier row with another age: the number of the row, and the difference of the ages in years.
     AgeOff(u64, i64),
     /// An admission with an error, which must be rejected.
     Bad(Flaw),
@@ -273,8 +273,8 @@ mod tests {
         text.split_terminator("\r\n").map(str::to_owned).collect()
     }
 
-    /// Returns the cells of a generated row. Only hospitals' names that end with a comma are quoted; a space replaces this
-    /// comma.
+    /// Returns the cells of a generated row. Only hospitals' names that end with a comma are quoted. Removes their
+    /// quotes and replaces this comma by a space, so that the row can be split at commas.
     fn cells(line: &str) -> Vec<String> {
         line.replace(",\",", " ,").replace(",\"", ",").split(',').map(str::to_owned).collect()
     }

@@ -125,8 +125,8 @@ fn without_indexes(spec: &str) -> String {
     kept
 }
 
-/// Copies the lines for whose number (counted from 0) `wanted` returns true. Returns the first line of `from`. A line
-/// is a row, because synthetic rows contain no line breaks.
+/// Copies some lines of `from` to `to`. `wanted` gets the number of a line, counted from 0. If it returns true, the
+/// line is copied. Returns the first line of `from`. A line is a row, because synthetic rows contain no line breaks.
 fn filter_lines(from: &Path, to: &Path, wanted: impl Fn(u64) -> bool) -> Result<String> {
     let doing = || format!("copying lines of {} to {}", from.display(), to.display());
     let mut reader = BufReader::new(File::open(from).doing(doing)?);

@@ -17,7 +17,7 @@ const USAGE: &str = "usage: cargo xtask bench [OPTION…]
 /// Checked options.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// The numbers of rows to measure; `None` for those of each scenario.
+    /// The numbers of rows to measure. If it is `None`, each scenario uses its own numbers.
     pub(crate) rows: Option<Vec<u64>>,
     pub(crate) runs: usize,
     pub(crate) scenarios: Vec<Scenario>,

@@ -39,7 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: u64,
     pub(crate) cache_mb: u32,
     pub(crate) server: String,
-    /// Text for the end of the table's heading, for example the batch size of the floor. Empty, or begins with `; `.
+    /// Text for the end of the table's heading, for example `; floor in batches of 1000 over 4 connections`. The floor
+    /// is the contender that measures the server alone. The text may be empty.
     pub(crate) note: String,
     pub(crate) results: Vec<Result>,
 }

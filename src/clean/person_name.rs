@@ -1,11 +1,12 @@
 //! Corrects the letter case of a person's name: "bobby jacksOn" becomes "Bobby Jackson", "JOHN SMITH MD" becomes "John
 //! Smith MD".
 //!
-//! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after a
-//! hyphen or another sign, and after `O'` and `Mc`. No part starts after any other apostrophe. After `Mac` no part
-//! starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`. This rule is also
-//! right for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D., Ph.D.). Degrees and numerals
-//! without dots are listed in [`SUFFIXES`].
+//! Each part of a name starts with a capital and continues in small letters. A part starts after white space, after
+//! punctuation such as a hyphen, and after `O'` and `Mc`. No part starts after any other apostrophe. After `Mac` no
+//! part starts, because the letters do not show whether a name is written `MacDonald` or `Macdonald`.
+//!
+//! This is also the right letter case for titles (Mr., Dr., Prof.), for Jr. and Sr., and for degrees with dots (M.D.,
+//! Ph.D.). Degrees and numerals without dots are listed in [`SUFFIXES`].
 
 use unicode_normalization::char::is_combining_mark;
 
@@ -140,10 +141,11 @@ const PIECE_BYTES: usize = 64;
 const CASE_BIT: u8 = 0x20;
 /// The class bit of letters. It equals `CASE_BIT`, so that a class can be used as a mask for the letter case.
 const LETTER: u8 = CASE_BIT;
-/// The class bit of apostrophes. They neither start nor end a part. `KEEPS >> 1` equals `CASE_BIT`: the next letter
-/// has the case that it would have without the apostrophe.
+/// The class bit of apostrophes. Except in `O'`, the letter after an apostrophe has the case that it would have without
+/// the apostrophe. To compute the case, [`case_ascii`] shifts the bit to the position of `CASE_BIT`.
 const KEEPS: u8 = CASE_BIT << 1;
-/// The class bit of letters and digits. `INSIDE >> 2` equals `CASE_BIT`: the next letter becomes small.
+/// The class bit of letters and digits. Except in `Mc`, a letter after one of them becomes small. To compute the case,
+/// [`case_ascii`] shifts the bit to the position of `CASE_BIT`.
 const INSIDE: u8 = CASE_BIT << 2;
 
 /// The class of each ASCII character. After a character without a class, a new part starts.
@@ -177,8 +179,7 @@ fn case_unicode(text: &str, out: &mut String) {
     }
 }
 
-/// Returns true if a letter after `c` starts a part of the name. `at_start` is true if a letter in the place of `c`
-/// would start a part.
+/// Returns true if a part of the name starts after `c`. `at_start` is true if a part starts at `c`.
 fn starts_part(c: char, at_start: bool) -> bool {
     match c {
         '\'' | '’' | '`' | '´' => at_start,

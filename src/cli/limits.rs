@@ -27,7 +27,7 @@ const SERVER_BYTES_MIN: u64 = 384 << 20;
 /// Address space that a command with sources needs, in bytes. Sorting alone reserves 64 MiB.
 const READING_BYTES_MIN: u64 = 1024 << 20;
 
-/// Address space that a load needs for each byte of `--run-size`, in bytes, in addition to [`READING_BYTES_MIN`].
+/// Bytes of address space that a load needs per byte of `--run-size`, in addition to [`READING_BYTES_MIN`].
 const BYTES_PER_RUN_BYTE: u64 = 12;
 
 /// The number of the signal SIGXFSZ on all systems for which Medlift is built.

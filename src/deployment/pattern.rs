@@ -3,7 +3,7 @@
 //! Cleaning uses the Rust crate `regex`, which matches in a time proportional to the text. The server uses PCRE. PCRE
 //! reads some notation differently, and gives up after a certain number of steps. So the server receives a translated
 //! pattern that has only parts with the same meaning in both: characters, sets of code points, sequences, alternatives
-//! and repetitions. A pattern is translated only if PCRE certainly does not give up on a text that cleaning accepts.
+//! and repetitions. If PCRE could give up on a text that cleaning accepts, the pattern is not translated.
 //!
 //! PCRE tries the possible ways to match a text one after another. For some patterns, the next character always shows
 //! which way is right (see [`Writer`]). PCRE then never has to go back. If the number of ways or steps can grow with
@@ -27,7 +27,8 @@ const COMPILED_BYTES_MAX: u64 = 48_000;
 /// use stack memory for each group.
 const NESTING_MAX: u32 = 200;
 const GROUPS_MAX: u32 = 1000;
-/// Maximum number of steps for a text. PCRE gives up after 10,000,000 calls of its matching function.
+/// Maximum number of steps for a text, as [`Cost`] estimates them. PCRE counts the calls of its own matching function.
+/// It gives up after 10,000,000 calls.
 const STEPS_MAX: u64 = 100_000;
 /// Maximum number of repetitions of a group, if the next character does not show whether to repeat once more (see
 /// [`Writer`]). For each repetition, PCRE stores data on a stack, which has only 32 KiB.
@@ -93,11 +94,11 @@ struct Cost {
 
 /// Writes the parts of a pattern, from left to right.
 ///
-/// Each part is written with `follow`, the set of characters that may come after it.
+/// For each part, the writer needs `follow`: the set of characters that can come after the part.
 ///
 /// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b` is
-/// decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may be empty;
-/// then the others must not begin with a character of `follow`.
+/// decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may match the
+/// empty text. In that case, no other alternative may begin with a character that can come after the choice.
 ///
 /// A repetition is *decided* if the next character shows whether to repeat once more. Example: in `[0-9]*-` it is
 /// decided, in `[ab]*b` it is not. A decided repetition is written as a possessive repetition (`*+`), which matches the
@@ -194,8 +195,8 @@ impl Writer {
         Ok(cost)
     }
 
-    /// Writes a choice between alternatives. In a decided choice, an alternative that can be empty is written last,
-    /// because PCRE tries the alternatives from left to right and takes the first one that matches.
+    /// Writes a choice between alternatives. In a decided choice (see [`Writer`]), an alternative that can be empty is
+    /// written last, because PCRE tries the alternatives from left to right and takes the first one that matches.
     fn alternation(&mut self, branches: &[Hir], follow: &ClassUnicode) -> Result<Cost, Unchecked> {
         let is_decided = is_decided(branches, follow);
         let mut order: Vec<&Hir> = branches.iter().collect();
@@ -273,7 +274,7 @@ impl Writer {
     }
 
     /// Returns the cost of a repetition such as `[a-c]*`. `body` is the cost of the repeated part, here `[a-c]`. A
-    /// decided repetition of single characters is one step, however many characters the text has.
+    /// decided repetition (see [`Writer`]) of single characters is one step, even for a long text.
     fn repeated(&self, of: &Repetition, body: Cost, is_character: bool, is_decided: bool) -> Result<Cost, Unchecked> {
         if is_character && is_decided {
             return Ok(Cost { compiled_bytes: body.compiled_bytes + 8, ..body });
@@ -433,7 +434,7 @@ mod tests {
         let groups = |count: usize| "(?:ab)?".repeat(count - 1) + "(?:ab|c)";
         assert_ne!(is_taken(&groups(1000), Some(1)), Err(Unchecked::Groups));
         assert_eq!(is_taken(&groups(1001), Some(1)), Err(Unchecked::Groups));
-        // A group whose repetition is not decided may be repeated at most 200 times.
+        // If the next character does not show whether to repeat a group once more, at most 200 repetitions are allowed.
         assert_eq!(is_taken("(?:ab)*a?b", Some(200)), Ok(()));
         assert_eq!(is_taken("(?:ab)*a?b", Some(201)), Err(Unchecked::NoLength));
         assert_eq!(is_taken("(?:ab){0,201}a?b", None), Err(Unchecked::Steps));
@@ -441,12 +442,14 @@ mod tests {
 
     #[test]
     fn the_cost_of_a_pattern_is_bounded_by_steps() {
-        // With at most 140 characters, each `[ab]*` matches in 141 ways: 0 to 140 characters. 141 × 141 ways with five
-        // steps each are 99,405 steps, below the limit. With 141 characters they are 100,820.
+        // In a text of 140 characters, `[ab]*` can match 0 to 140 characters: 141 ways. Each way of the whole pattern
+        // has 5 steps. With 140 characters: 141 × 141 × 5 = 99,405. With 141: 142 × 142 × 5 = 100,820. The limit is
+        // 100,000.
         assert_eq!(is_taken("[ab]*[ab]*b", Some(140)), Ok(()));
         assert_eq!(is_taken("[ab]*[ab]*b", Some(141)), Err(Unchecked::Steps));
         assert_eq!(is_taken("[ab]*[ab]*b", None), Err(Unchecked::NoLength));
-        // Each choice that is not decided doubles the number of ways.
+        // If the next character is `b`, PCRE may have to try both alternatives. So each repetition doubles the number
+        // of ways.
         let choices = |number: usize| "(?:[ab]|[bc]d)".repeat(number);
         assert_eq!(
             (is_taken(&choices(8), Some(16)), is_taken(&choices(16), Some(32))),

@@ -228,8 +228,8 @@ mod tests {
         check_read_back(&together["before".len()..], &expected);
     }
 
-    /// Checks that the digests of written documents can be computed from their bytes, even if other documents are
-    /// between them.
+    /// Checks that `digest_all` computes the `_id`s and digests of written documents from their bytes. Empty documents
+    /// are between them. For an empty document, the result must be `None`.
     fn check_read_back(mut bytes: &[u8], expected: &[Encoded]) {
         let mut documents = Vec::new();
         for encoded in expected {

@@ -13,8 +13,8 @@ use blake3::{Hash, IncrementCounter, KEY_LEN};
 
 use super::identity::IdentityKey;
 
-/// Number of documents that are hashed together. Among 64 documents there are usually enough with the same number of
-/// blocks. All 64 fit in the first-level cache.
+/// Number of documents that are hashed together. Documents of similar length are hashed in parallel, up to [`LANES`] at
+/// once. Among 64 documents there are usually enough of similar length, and 64 usually fit in the first-level cache.
 pub(crate) const HASHED_TOGETHER: usize = 64;
 
 /// Largest number of texts that are hashed in parallel. It is the number of 32-bit words in the widest vector register.
@@ -77,7 +77,7 @@ impl Hasher {
         self.chained = chained;
     }
 
-    /// Hashes up to [`LANES`] texts. No text may have fewer blocks than the first one.
+    /// Hashes up to [`LANES`] texts. `group[0]` must be a text with the lowest number of blocks.
     fn hash_group<'a>(&self, text: &impl Fn(usize) -> &'a [u8], group: &[usize], hashes: &mut [Hash]) {
         let mut lanes = [&[][..]; LANES];
         for (lane, &index) in lanes.iter_mut().zip(group) {

@@ -8,7 +8,7 @@ use bson::spec::BinarySubtype;
 /// The secret key of the hashes from which `_id`s and digests are made. Without the key, nobody can compute the `_id`
 /// of a person's record from the person's data. By default there is no key, and anybody can compute it.
 ///
-/// This matters for de-identified data. Under 45 CFR 164.514(c), a code must not be derived from information about a
+/// The key matters for de-identified data. Under 45 CFR 164.514(c), a code must not be derived from information about a
 /// person. A hash without a secret key would be such a code.
 #[derive(Clone, Default)]
 pub struct IdentityKey(Option<[u8; blake3::KEY_LEN]>);

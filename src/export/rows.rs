@@ -100,8 +100,8 @@ impl<'a> Rows<'a> {
 }
 
 /// Writes the names of the columns. Some names are quoted, because otherwise a load could detect a wrong delimiter or
-/// format. Names with a comma, semicolon, tab or `|` look as if they contained a delimiter. A first name such as `{a}`
-/// looks like JSON, and `ORC` like an ORC file.
+/// format. A comma, semicolon, tab or `|` in a name looks like a delimiter. If the first column is called `{a}`, the
+/// file looks like JSON. If it is called `ORC`, the file looks like an ORC file.
 fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
     let names = columns.iter().enumerate().map(|(position, column)| {
         let name = column.column;

@@ -24,7 +24,7 @@ pub struct Claim {
     renewing: JoinHandle<()>,
 }
 
-/// Checks before each command that writes documents that no other process has taken the lease.
+/// Checks that no other process has taken the lease. Used before each command that writes documents.
 #[derive(Debug, Clone)]
 pub struct Guard {
     ledger: Ledger,

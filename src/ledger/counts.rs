@@ -21,15 +21,15 @@ pub struct Counts {
     pub duplicates: u64,
     /// Rows that were refused by cleaning, by the spec's conflict rule or by the server.
     pub rejected: u64,
-    /// Rows whose document the server refused. Also rows with the same `_id` as such a document, if that document was
-    /// sent in their place. Part of `rejected`.
+    /// Rows whose document the server refused. Also rows for which another document with the same `_id` was sent and
+    /// refused. Part of `rejected`.
     pub refused_by_server: u64,
     /// Rows that the spec's conflict rule refused; the collection contains other content under their `_id`s. Part of
     /// `rejected`.
     pub refused_for_conflict: u64,
-    /// Records that found other content under their `_id`, and are neither in `written` nor in `rejected`. Either the
-    /// other content was kept, or the record replaced an earlier record of this load. The spec and the mode of the load
-    /// decide which.
+    /// Records whose `_id` already had other content. Either the other content was kept, or the record replaced an
+    /// earlier record of this load. The spec and the mode of the load decide which. Records in `written` or `rejected`
+    /// are not counted here.
     pub conflicts: u64,
     /// Records that are stored, but it is not known whether this load wrote them. They occur after a lost reply or a
     /// rollback, or in a resumed load.

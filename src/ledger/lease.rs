@@ -37,7 +37,7 @@ impl Lease {
     /// | any other | no |
     ///
     /// # Errors
-    /// The present lease, if another owner has it.
+    /// If the present lease cannot be taken, returns it.
     pub fn take(
         held: Option<&Self>,
         owner: &Owner,

@@ -5,7 +5,6 @@
 //! are durable at a majority, and their rejects are on disk.
 //!
 //! A second collection, `medlift_runs.leases`, contains documents of three other types:
-//!
 //! - leases: which process may write a load, and until when
 //! - identities: the fields and the key from which the `_id`s of a collection are made
 //! - exceptions: the `_id`s of records that the server refused, or that were not written because other content is

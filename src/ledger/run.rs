@@ -158,8 +158,8 @@ impl LoadDocument {
         self.further = targets.collect();
     }
 
-    /// Computes the key from the present `sources`. A load into an empty collection hashes its sources only after it
-    /// has made its document. Then `sources` is set, and `key` must be computed again.
+    /// Computes the key again, from the present `sources`. Reason: a load into an empty collection makes its ledger
+    /// document before it hashes its sources.
     #[must_use]
     pub fn present_key(&self) -> String {
         let targets = self.targets();

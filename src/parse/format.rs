@@ -1,5 +1,4 @@
 //! The formats of sources. This file defines for each format:
-//!
 //! - how it is detected,
 //! - how its text is divided into rows,
 //! - its name,
@@ -116,8 +115,7 @@ impl Format {
     }
 }
 
-/// Decides between `Json` and `Ndjson` for a source that does not begin with `[`.
-///
+/// Decides between `Json` and `Ndjson` for a source that does not begin with `[`. The first rule that applies decides:
 /// - If the first object is damaged, `json_by_next_line` decides.
 /// - If the first object has several lines, or if another object follows on its line, returns `Json`.
 /// - If text that is not an object follows, `json_by_next_line` decides.
@@ -141,8 +139,8 @@ fn json_by_first_object(sample: &[u8]) -> Format {
     }
 }
 
-/// Finds the first line that begins with `{`, after the first line of `text`. Returns `Json` if this line is not a
-/// complete object, because the object then has more lines. Otherwise, or if there is no such line, returns `Ndjson`.
+/// Finds the first line that begins with `{`, after the first line of `text`. If this line is not a complete object,
+/// the object has more lines, so the function returns `Json`. In all other cases it returns `Ndjson`.
 fn json_by_next_line(text: &[u8]) -> Format {
     let next = text.split(|&byte| byte == b'\n').skip(1).find(|line| line.starts_with(b"{"));
     match next.map(serde_json::from_slice::<IgnoredAny>) {

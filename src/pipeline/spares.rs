@@ -7,7 +7,7 @@ use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
 /// Minimum size of a buffer that is reused, in bytes. Smaller buffers are freed. Reason: if the sources are small
-/// files, a chunk contains very many of them.
+/// files, a chunk contains very many small buffers.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
 /// Capacities are rounded up to a multiple of this number of bytes. Blocks have slightly different lengths, so the
@@ -18,8 +18,7 @@ const ROOM_STEP: usize = 1 << 18;
 /// if its documents are much larger than its text.
 const KEPT_BYTES_MAX: usize = 8 << 20;
 
-/// Buffers that can be reused. A large buffer is newly made only if none is left. Their number is therefore at most
-/// the number that was in use at the same time.
+/// Blocks and large buffers that can be reused. A new one is made only if none is left.
 #[derive(Debug, Default)]
 pub(super) struct Spares {
     blocks: Pile<Block>,

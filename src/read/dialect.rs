@@ -19,8 +19,8 @@ impl Dialect {
     /// There are two forms of blank rows. In one, no cell is quoted, and the row contains only delimiters, spaces and
     /// tabs: `, ,`. In the other, every cell is a pair of quotes: `"",""`.
     ///
-    /// A row such as `"",,` has both kinds of cells and is not blank, because some programs write a row of empty and
-    /// null values like this. A row with one cell is never blank, because the cell could be a value.
+    /// A row such as `"",,` is not blank, because it has quoted and unquoted cells. Some programs write a row of empty
+    /// and null values like this. A row with one cell is never blank, because the cell could be a value.
     ///
     /// For most rows, the first byte is enough to decide.
     pub fn is_blank(self, row: &[u8]) -> bool {

@@ -83,10 +83,9 @@ fn is_first_byte(byte: u8) -> bool {
 /// user gave.
 ///
 /// If `wanted` is `None`, the first of these rules that applies decides:
-///
 /// - A byte order mark shows the encoding.
 /// - If more than a third of the bytes at even positions are NUL, and hardly any at odd positions, the source is UTF-16
-///   big-endian. In the opposite case it is UTF-16 little-endian.
+///   big-endian. If the NULs are at odd positions instead, it is UTF-16 little-endian.
 /// - If the source has errors in UTF-8, and at least as many errors as valid characters beyond ASCII, it is
 ///   windows-1252.
 /// - Otherwise the source is UTF-8. A few errors among many valid characters are only damage.

@@ -40,8 +40,9 @@ impl Default for ReadOptions {
 
 /// Reads one source, once, from its beginning to its end.
 ///
-/// The reader has in memory one decompressor, the incomplete row at the end of the last block, and the sample until it
-/// has become part of blocks. A block has at most about `block_bytes + row_bytes_max` bytes.
+/// The reader has in memory one decompressor, the incomplete row at the end of the last block, and the sample. The
+/// sample's memory is freed when blocks contain the whole sample. A block has at most about
+/// `block_bytes + row_bytes_max` bytes.
 pub struct Reader {
     index: usize,
     text: Text,

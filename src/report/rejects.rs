@@ -55,7 +55,7 @@ pub enum OpenError {
 pub enum Content {
     /// The file still begins with the bytes that the load wrote.
     Same,
-    /// The file is shorter than these bytes, or begins with other bytes.
+    /// The file is shorter than the bytes that the load wrote, or begins with other bytes.
     Changed,
 }
 

@@ -62,9 +62,9 @@ impl Decimal {
         }
     }
 
-    /// Compares the absolute values of two numbers that are not zero. The number with more digits before the decimal
-    /// point is larger. If both have equally many, they are scaled to the same exponent and their digits are compared.
-    /// Scaled digits stay below 10^34.
+    /// Compares the absolute values of two numbers that are not zero. First compares the powers of ten of their first
+    /// digits, for example 10^2 of `345` with 10^-1 of `0.6`. If the powers are equal, scales the numbers to the same
+    /// exponent and compares the digits. The scaled digits stay below 10^34.
     fn compare_magnitude(self, other: Self) -> Ordering {
         let digits = |number: Self| number.coefficient.ilog10().cast_signed();
         let scaled = |number: Self, to: Self| {

@@ -191,7 +191,8 @@ impl Shape {
 }
 
 impl Column<'_> {
-    /// Returns the keys (see `column_key`) of the column's name and aliases.
+    /// Returns the column's name and aliases in the form in which names are compared, for example `bloodtype` for
+    /// `Blood Type` (see `column_key`).
     pub fn keys(&self) -> impl Iterator<Item = String> {
         self.aliases.iter().map(String::as_str).chain([self.column]).map(column_key)
     }

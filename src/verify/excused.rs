@@ -67,9 +67,9 @@ impl Excused {
 }
 
 impl ExcusedRange {
-    /// Returns true if the record with this `_id` may be missing or different, as `kind` says. A refused record may
-    /// be missing or different. A record that was kept out may be different, but not missing. Each call must have a
-    /// greater `_id` than the call before.
+    /// Returns true if a difference of this kind is excused for the record with this `_id`. A record that the server
+    /// refused may be missing or different. A record that was not written because other content has its `_id` may be
+    /// different, but not missing. Each call must have a greater `_id` than the call before.
     pub(super) fn excuses(&mut self, id: Id, kind: Kind) -> Result<bool, SpillError> {
         let mut is_excused = false;
         while let Some(entry) = self.next.filter(|entry| entry.id <= id) {

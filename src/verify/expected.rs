@@ -61,13 +61,13 @@ pub struct ExpectedDocument {
     pub id: Id,
     /// The digest of the document's body.
     pub digest: Digest,
-    /// Source and row of the records with this content, at most [`ROWS_LISTED_MAX`]. If the last record is expected,
-    /// rows before the last change of content are not included: for the contents A, B, A, only the third row is listed.
+    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If the last record is expected, rows
+    /// before the last change of content are left out. Example: of the contents A, B, A, only the third row is listed.
     pub rows: Vec<(u32, u64)>,
-    /// Number of later records with the content that was kept until then. Records are read in the order of sources
-    /// and rows. Example: of the contents A, A, B, the second A is a duplicate, and B is a conflict.
+    /// Number of duplicates. Each record is compared with the content that is expected so far. Example: of the contents
+    /// A, A, B, the second A is a duplicate, and B is a conflict.
     pub duplicates: u64,
-    /// Number of later records with other content than the content that was kept until then.
+    /// Number of conflicts: records that differ from the content that is expected so far.
     pub conflicts: u64,
 }
 

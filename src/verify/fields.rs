@@ -52,9 +52,9 @@ impl Wanted {
     }
 }
 
-/// Adds the names of the differing fields to the differences whose expected document was found. Reads the stored
-/// documents again. If a stored document is now deleted or equal, its difference stays in the list, without names. Adds
-/// the values only if `show_values` is true.
+/// Adds the names of the differing fields to each listed difference. Skips a difference if its expected document was
+/// not found. Reads the stored documents again. If a stored document is now deleted or equal, its difference stays in
+/// the list, without names. Adds the values only if `show_values` is true.
 pub async fn name_fields(
     scan: &Scan,
     verification: &mut Verification,

@@ -37,8 +37,8 @@ pub struct Comparison {
 pub struct Compared {
     /// One verdict for each record, in the order of the batch.
     pub verdicts: Vec<Verdict>,
-    /// Digests of documents in the collection, each with the record that has the same `_id`. Contains only documents
-    /// that differ from the record, and only if several records of the chunk have the `_id`.
+    /// Records that differ from the stored document, each with the digest of that document. Contains only records that
+    /// share their `_id` with other records of the chunk.
     pub stored: Vec<(Member, Digest)>,
 }
 

@@ -51,7 +51,8 @@ pub struct Chunk {
     kinds: Vec<Sorted>,
 }
 
-/// Sorted records with unique `_id`s. If several records had the same `_id`, `groups` contains all of them.
+/// The records of one kind of document, sorted by `_id`. `entries` has one record for each `_id`. If several records
+/// have the same `_id`, `groups` contains all of them.
 #[derive(Debug)]
 struct Sorted {
     entries: Vec<Entry>,
@@ -77,8 +78,8 @@ pub struct KindChunk {
 
 impl ChunkBuilder {
     /// Makes a builder of chunks of about `bytes_max` bytes. `policies` has one policy for each kind of document.
-    /// `settled_blocks` is the number of the first block that no earlier process of this load committed. A chunk always
-    /// ends before this block, so that either all blocks of a chunk are committed or none.
+    /// `settled_blocks` is the number of blocks that earlier processes of this load committed. The builder ends a chunk
+    /// after the last of these blocks. The blocks of a chunk are therefore all committed, or all not committed.
     pub fn new(policies: Vec<Policy>, bytes_max: usize, settled_blocks: u64) -> Self {
         Self {
             policies,
@@ -169,7 +170,7 @@ impl Sorted {
 }
 
 impl KindChunk {
-    /// Returns the properties of the records that the state machine needs. `earlier` has one value for each entry.
+    /// Describes each record for the state machine. `earlier` has one value for each entry.
     pub fn planned(&self, earlier: &[Earlier]) -> Vec<Planned> {
         let planned = |(entry, &earlier): (&Entry, &Earlier)| Planned {
             bytes: entry.len,

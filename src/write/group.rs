@@ -8,20 +8,20 @@ use crate::spec::OnConflict;
 /// The outcomes of the losers: the records of a group that were not sent.
 #[derive(Debug, Default)]
 pub struct Losers {
-    /// Losers whose content would already be stored if the group were written in source order.
+    /// Losers that would be duplicates if the records of the group were sent one by one, in source order.
     pub duplicates: u64,
-    /// Losers that would find other stored content if the group were written in source order. If the spec says to
-    /// reject such records, they are in `refused` instead.
+    /// Losers that would be conflicts if the records of the group were sent one by one, in source order. If the load
+    /// rejects conflicts, these losers are in `refused` instead.
     pub conflicts: u64,
-    /// Losers for the reject file. Either their content differs from the stored content and the spec says to reject, or
-    /// the server refused the winner of their group.
+    /// Losers for the reject file. Either they are conflicts and the load rejects conflicts, or the server refused the
+    /// winner of their group.
     pub refused: Vec<(Entry, Refusal)>,
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that was stored under the `_id` before, if an earlier
-    /// chunk of this load had the `_id`. If `stored` is `None`, the first record of the group is not counted, because
-    /// it is the one to be written.
+    /// Counts a group in source order. `stored` is the content that was stored under the `_id` before this group, if an
+    /// earlier chunk of this load had the `_id`. If `stored` is `None`, the first record of the group is not counted,
+    /// because it is the one to be written.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;

@@ -71,9 +71,8 @@ impl Seen {
         Self { filter: vec![u64::MAX; words], latest: Vec::new(), segments: Vec::new() }
     }
 
-    /// Remembers the records of a chunk. The records must have unique `_id`s in ascending order. Returns for each
-    /// record whether an earlier chunk contained its `_id`, and if so, whether the most recent such record has the same
-    /// digest.
+    /// Remembers the records of a chunk. Their `_id`s must be unique and in ascending order. First looks for each `_id`
+    /// in the earlier chunks. If an `_id` is found there, compares the digests. Returns one result for each record.
     ///
     /// # Errors
     /// If the temporary file cannot be created, written or read.
@@ -315,7 +314,7 @@ mod tests {
     fn finds_every_repeat_and_no_other() {
         check(6_000);
         check(u64::MAX);
-        // The filter cannot exclude any `_id`.
+        // With the smallest filter, nearly every `_id` is looked up.
         check(0);
     }
 }

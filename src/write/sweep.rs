@@ -22,9 +22,9 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Returns the progress of a new chunk: no record is in a batch yet. `records` must be sorted by `_id`. Sending
-    /// begins at the first record whose `lead` is at least `sweep`. If no record has such a `lead`, sending begins at
-    /// the first record of the chunk.
+    /// Returns the progress of a new chunk: no record is in a batch yet. `records` must be sorted by `_id`. `sweep` is
+    /// the `lead` at which the chunk joins the sweep. Sending begins at the first record with this `lead` or a greater
+    /// one. If there is none, sending begins at the first record of the chunk.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
         Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }

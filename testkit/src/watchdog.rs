@@ -2,8 +2,9 @@
 //! ended, or has dropped its [`Watchdog`]. Then the shell kills the process or group that the parent named, for example
 //! a mongod. It also removes a directory, if the parent named one.
 //!
-//! `Drop` cannot do this: it does not run in a process that is killed, or for a static. The shell reads from a pipe to
-//! which only the parent can write. When the parent ends, the shell therefore reads the end of the file.
+//! `Drop` is not enough for this clean-up: it does not run if the process is killed, and never for a static variable.
+//! The shell reads from a pipe to which only the parent can write. When the parent ends, the shell therefore reads the
+//! end of the file.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -12,9 +13,12 @@ use std::process::{Child, Command, Stdio};
 
 use crate::{Doing, Result};
 
-/// The shell's script. Each line from the pipe is a new target, which replaces the last one: `123` is a process, `-123`
-/// a process group, and an empty line means no target. The line `keep` ends the watchdog. If there is a target, the
-/// script removes the directory twice, because a process that was just killed may still write a file.
+/// The shell's script. Its argument is the directory to remove, if there is one. Each line from the pipe sets the
+/// target to kill: `123` is a process, `-123` a process group, and an empty line means no target. The last line counts.
+/// The line `keep` ends the script, and nothing is killed or removed.
+///
+/// When the pipe is closed, the script kills the target and removes the directory. When the target has ended, it
+/// removes the directory again, because the target may have written a file in the meantime.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do

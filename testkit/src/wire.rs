@@ -1,8 +1,9 @@
 //! A minimal client of the MongoDB wire protocol: `OP_MSG` over one TCP connection, without TLS, sign-in or retries.
 //!
-//! This crate sets up test servers with it instead of the driver, which is too large a dependency. The benchmark uses
-//! it to measure the time of the server alone: it sends documents that are already encoded. Format:
-//! <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
+//! This crate uses the client to set up test servers. The MongoDB driver would be too large a dependency. The benchmark
+//! uses the client to send documents that are already encoded, and so measures the time of the server alone.
+//!
+//! Format of the messages: <https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -10,8 +10,8 @@ use serde_json::Value as Json;
 use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, spec_without_age, text};
-use crate::program::{Run, medlift};
-use crate::server::{fail_point, server_with_fail_points, slow_server};
+use crate::program::{Run, Running, medlift};
+use crate::server::{delay, fail_point, heal, server_with_fail_points, slow_server};
 
 /// With these options, a load writes runs of 1 MiB in batches of 125 documents, one batch after another. It then takes
 /// so long that a test can interrupt it in the middle.
@@ -35,19 +35,43 @@ pub(crate) fn count(documents: &Collection<Document>) -> u64 {
     block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
 }
 
+/// Waits until a load of `SLOW_ROWS` rows to this collection is in the middle: some blocks are committed, and some are
+/// not. The server must be a [`slow_server`]. It then delays inserts so much that the load stays in the middle; [`heal`]
+/// ends that.
+pub(crate) fn wait_until_midway(server: &Server, stored: &Collection<Document>) {
+    wait_until("half of the documents", || count(stored) > u64::from(SLOW_ROWS) / 2);
+    delay(server, doc! { "failCommands": ["insert"] }, 400);
+    wait_for_checkpoint(server, &stored.namespace().db);
+}
+
+/// Waits until a load has written documents.
+pub(crate) fn wait_for_documents(server: &Server, database: &str) {
+    let stored = documents(server, database);
+    wait_until("documents", || count(&stored) > 0);
+}
+
+/// Waits until `is_met` returns true. Panics after a minute.
+fn wait_until(what: &str, is_met: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_mins(1);
+    while !is_met() {
+        assert!(Instant::now() < until, "expected {what} within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Stops a load in the middle with a signal, and waits for its end.
+pub(crate) fn stop_midway(running: Running, server: &Server, stored: &Collection<Document>, signal: &str) -> Run {
+    wait_until_midway(server, stored);
+    running.signal(signal);
+    heal(server);
+    running.wait()
+}
+
 /// Waits until the ledger has a checkpoint after two or more blocks. A resumed load must skip these blocks.
 pub(crate) fn wait_for_checkpoint(server: &Server, database: &str) {
     let runs: Collection<Document> = client(server).database(database).collection("medlift_runs");
-    let until = Instant::now() + Duration::from_mins(1);
-    while Instant::now() < until {
-        let runs = runs.clone();
-        let found = block_on(async move { runs.find_one(doc! { "checkpoint.blocks": { "$gte": 2 } }).await });
-        if found.is_ok_and(|run| run.is_some()) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("expected a checkpoint within a minute");
+    let committed = || block_on(async { runs.find_one(doc! { "checkpoint.blocks": { "$gte": 2 } }).await });
+    wait_until("a checkpoint", || committed().is_ok_and(|run| run.is_some()));
 }
 
 pub(crate) fn summary(run: &Run) -> Json {
@@ -101,9 +125,14 @@ fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     let server = slow_server();
     let options = [&SLOWLY[..], &["--spec", text(&spec)]].concat();
     let running = load(&server, &place, text(&path), &options).start();
-    wait_for_checkpoint(&server, &place.database);
-    running.signal(signal);
-    let stopped = running.wait();
+    let stopped = if signal == "INT" {
+        wait_for_checkpoint(&server, &place.database);
+        running.signal(signal);
+        heal(&server);
+        running.wait()
+    } else {
+        stop_midway(running, &server, &documents(&server, &place.database), signal)
+    };
     if signal == "INT" {
         assert_eq!(stopped.code, Some(1), "{}", stopped.stderr);
         assert!(stopped.stderr.contains("durable"), "{}", stopped.stderr);
@@ -134,7 +163,7 @@ fn a_load_survives_a_restart_of_the_server_with_exact_counts() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let mut server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_for_checkpoint(&server, &place.database);
+    wait_until_midway(&server, &documents(&server, &place.database));
     server.kill().expect("killed");
     server.restart().expect("started again");
     let run = running.wait().expect_code(0);
@@ -153,7 +182,7 @@ fn a_load_whose_server_stops_reports_what_is_durable_and_can_be_resumed() {
     // lease.
     let options = [&SLOWLY[..], &["--lease-seconds", "2"]].concat();
     let running = load(&server, &place, text(&path), &options).env("MONGODB_URI", uri).start();
-    wait_for_checkpoint(&server, &place.database);
+    wait_until_midway(&server, &documents(&server, &place.database));
     server.kill().expect("killed");
     let run = running.wait().expect_code(3);
     assert!(run.stderr.contains("durable") && run.stderr.contains("same command"), "{}", run.stderr);

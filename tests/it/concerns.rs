@@ -73,8 +73,8 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
     let (interrupt, progress) = (Interrupt::default(), Progress::default());
     load(&plan, &target, &options(), &interrupt, &progress).await.unwrap();
     documents.update_one(doc! { "Name": "Ann" }, doc! { "$set": { "Age": 9 } }).await.unwrap();
-    // The collection now has fewer documents than the load wrote. The estimated count in its metadata is therefore too
-    // low, and the next load must count the documents.
+    // The collection now has fewer documents than the load wrote. The next load first reads the estimated count in the
+    // collection's metadata. This count is too low, so the load counts the documents exactly.
     documents.delete_one(doc! { "Name": "Bob" }).await.unwrap();
     let found = verify(&plan, &target, &VerifyOptions::default(), &interrupt, &progress).await.unwrap();
     assert_eq!((found.different, found.missing), (1, 1));

@@ -9,7 +9,7 @@ use medlift::ledger::{Ledger, Owner, State};
 use mongodb::Collection;
 use serde_json::Value as Json;
 
-use crate::bad_days::{SLOW_ROWS, SLOWLY, client, load, summary, wait_for_checkpoint};
+use crate::bad_days::{SLOW_ROWS, SLOWLY, client, count, load, stop_midway, summary};
 use crate::ledger;
 use crate::load::{Place, block_on, text};
 use crate::server::slow_server;
@@ -94,14 +94,9 @@ fn a_killed_load_goes_on_with_all_kinds_and_counts_exactly() {
     let server = slow_server();
     let options = [&SLOWLY[..], &["--spec", text(&spec)]].concat();
     let running = load(&server, &place, text(&path), &options).start();
-    wait_for_checkpoint(&server, &place.database);
-    running.signal("KILL");
-    running.wait();
-    let count = |name: &str| {
-        let documents: Collection<Document> = client(&server).database(&place.database).collection(name);
-        block_on(async move { documents.count_documents(doc! {}).await }).unwrap()
-    };
-    let before = ["stays", "doctors"].map(count);
+    let [stays, doctors] = ["stays", "doctors"].map(|name| client(&server).database(&place.database).collection(name));
+    stop_midway(running, &server, &stays, "KILL");
+    let before = [count(&stays), count(&doctors)];
     let resumed = summary(&load(&server, &place, text(&path), &options).run().expect_code(4));
     let written = |found: &Json| found["counts"]["written"].as_u64().unwrap();
     assert!(before[0] > 0 && before[0] < written(&whole), "{before:?}");
@@ -112,7 +107,7 @@ fn a_killed_load_goes_on_with_all_kinds_and_counts_exactly() {
     }
     assert_eq!(resumed["counts_are_estimates"], false);
     assert_eq!(fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap(), rejects);
-    assert_eq!(["stays", "doctors"].map(count), [written(&whole), written(&whole["further"][0])]);
+    assert_eq!([count(&stays), count(&doctors)], [written(&whole), written(&whole["further"][0])]);
 }
 
 #[test]

@@ -112,8 +112,8 @@ fn a_repeated_load_counts_all_its_documents_as_already_present() {
         (Some("already loaded, verified instead"), vec![3, 0, 3])
     );
 
-    // The earlier load had written two documents and found one. If the collection now has fewer than these three
-    // documents, the source is loaded again.
+    // The earlier load of this source wrote two documents, and one was already present. If the collection now has fewer
+    // than three documents, the source is loaded again.
     let documents = place.documents();
     block_on(async move { documents.delete_one(doc! {}).await.unwrap() });
     let again = place.load(&all, &[], 0);

@@ -29,8 +29,8 @@ fn a_killed_export_leaves_no_file() {
         let out = place.dir.path().join(out);
         let running =
             medlift(["export", "--out", text(&out), "--uri", &uri, "--db", &place.database, "--quiet"]).start();
-        // Waits until the export has written bytes. The kernel counts them, so this works although the file has no
-        // name.
+        // Waits until the export has written bytes. The file has no name yet, so the test cannot look at its size. It
+        // asks the kernel how many bytes the process has written.
         let until = Instant::now() + Duration::from_mins(1);
         while running.bytes_written() < 100_000 {
             assert!(Instant::now() < until, "expected the export to write within a minute");

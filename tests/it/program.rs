@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Medlift {
     command: Command,
     input: Vec<u8>,
-    /// Standard output, if it is not collected.
+    /// The pipe for standard output. If it is `None`, the output is collected in [`Run::stdout`].
     stdout: Option<PipeWriter>,
     timeout: Duration,
     /// The working directory: empty, so that there is no `.env`. It is removed when this value is dropped.
@@ -130,12 +130,13 @@ impl Running {
         line.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
     }
 
-    /// Waits until the main thread writes to this file descriptor, that is, until the reader of a full pipe lets it wait.
+    /// Waits until the main thread is blocked in a write to this file descriptor, because the pipe is full.
     pub(crate) fn wait_until_it_writes_to(&self, descriptor: u32) {
         let deadline = Instant::now() + self.timeout;
         let argument = format!("{descriptor:#x}");
         loop {
-            // The number of the system call, then its arguments. The first argument of a write is the descriptor.
+            // The file contains the number of the current system call and then its arguments. The first argument of a
+            // write is the descriptor.
             let call = std::fs::read_to_string(format!("/proc/{}/syscall", self.child.id())).unwrap_or_default();
             if call.split(' ').nth(1) == Some(&argument) {
                 return;

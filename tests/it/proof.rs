@@ -4,10 +4,10 @@
 use bson::{Bson, doc};
 use serde_json::Value as Json;
 
-use crate::bad_days::{SLOW_ROWS, SLOWLY, client, documents, load, wait_for_checkpoint};
+use crate::bad_days::{SLOW_ROWS, SLOWLY, client, documents, load, stop_midway, wait_until_midway};
 use crate::load::{ENDS, HEADER, Place, block_on, counts, row, spec_without_age, text};
 use crate::program::medlift;
-use crate::server::{shared, slow_server};
+use crate::server::{heal, shared, slow_server};
 
 fn rows(people: &[(&str, &str)]) -> String {
     let rows: Vec<String> = people.iter().map(|(name, age)| row(name, age, "O+", "2024-01-31", "2024-02-02")).collect();
@@ -87,9 +87,7 @@ fn records_refused_before_a_kill_are_known_to_the_resumed_load() {
         database.create_collection("admissions").validator(validator).await.unwrap();
     });
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_for_checkpoint(&server, &place.database);
-    killed.signal("KILL");
-    killed.wait();
+    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
     let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(4);
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     let refused = counts(&summary, &["refused_by_server"])[0];
@@ -188,9 +186,7 @@ fn the_load_after_an_unfinished_first_load_builds_indexes_and_validator() {
     let (one, two) = (place.long_rows("a.csv", SLOW_ROWS, "none"), place.sample("b.csv", 100, "none"));
     let server = slow_server();
     let killed = load(&server, &place, text(&one), &SLOWLY).start();
-    wait_for_checkpoint(&server, &place.database);
-    killed.signal("KILL");
-    killed.wait();
+    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
     load(&server, &place, text(&two), &[]).run().expect_code(0);
     let names = || {
         let documents = documents(&server, &place.database);
@@ -302,9 +298,10 @@ fn a_document_of_another_program_that_violates_the_validator_is_counted() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "none");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_for_checkpoint(&server, &place.database);
+    wait_until_midway(&server, &documents(&server, &place.database));
     let documents = documents(&server, &place.database);
     block_on(async { documents.insert_one(doc! { "_id": 1, "Age": "thirty" }).await.unwrap() });
+    heal(&server);
     let run = running.wait().expect_code(5);
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&summary["nonconforming"], &summary["verification"]["extra"]), (&1.into(), &1.into()), "{summary}");

@@ -109,8 +109,8 @@ fn files_of(module: &str) -> &'static str {
     MODULES.into_iter().find(|(name, _)| *name == module).map_or("", |(_, files)| files)
 }
 
-/// A directory with a copy of the source tree, in which the mutants are made, and with a build directory that stays
-/// for the next call.
+/// A directory that contains a copy of the source tree and a build directory. The mutants are made in the copy. Each
+/// call makes a new copy, but uses the same build directory.
 struct Place {
     dir: PathBuf,
     program: PathBuf,
@@ -173,8 +173,8 @@ fn program(dir: &Path) -> Result<PathBuf> {
     if status.success() { Ok(own) } else { Err(Error::failed("cargo-mutants cannot be installed")) }
 }
 
-/// Returns the options that select these mutants. cargo-mutants ignores the pattern for mutants that remove a field of
-/// a struct. Therefore the options also limit the files.
+/// Returns the options that select these mutants. cargo-mutants does not apply `--re` to mutants that remove a field of
+/// a struct. Therefore `--file` also limits the files.
 fn selected(names: &[String]) -> Vec<String> {
     let files: BTreeSet<&str> = names.iter().filter_map(|name| name.split(':').next()).collect();
     let files = files.into_iter().map(|file| format!("--file={file}"));

@@ -22,8 +22,7 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// Determines the dialect of delimited text. `sample` is the beginning of the text. If the options give a character, it
 /// is not detected.
 ///
-/// The delimiter must occur in the header outside quotes.
-///
+/// The delimiter is searched in the header, outside quotes:
 /// - If no delimiter occurs there, the source has one column.
 /// - If one delimiter occurs there, it is chosen. If it divides no row and another delimiter divides all rows, the
 ///   result is an error.
@@ -31,7 +30,7 @@ fn is_reject_file(sample: &[u8]) -> bool {
 ///   as the header. The delimiter with the largest share of fitting rows is chosen. If the share of another delimiter
 ///   is more than half as large, the result is an error.
 ///
-/// Then `quotes::decide` finds out whether quotes enclose cells.
+/// If the options give no quote character, `quotes::decide` finds out whether quotes enclose cells.
 ///
 /// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quote and escape characters in the
 /// options are those of its source, so they are ignored.

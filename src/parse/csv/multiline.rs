@@ -44,9 +44,7 @@ impl Lines {
     }
 
     /// Returns true if the text of cell `index` looks like complete rows that a stray quote has made into one cell.
-    ///
     /// All three conditions must be true:
-    ///
     /// - The first line has as many delimiters as a row has after this cell.
     /// - The last line has as many delimiters as a row has before this cell.
     /// - At least half of the lines between them have as many delimiters as a row. Blank lines are not counted.

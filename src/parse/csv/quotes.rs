@@ -30,7 +30,7 @@ struct Reading {
     useful_quotes: u64,
     /// The first line of the first row in which a cell looks like complete rows.
     first_swallowing: Option<u64>,
-    /// Number of cells that begin and end with a quote. Counted only if quotes are read as ordinary characters.
+    /// Number of cells that are enclosed in quotes. Counted only if quotes are read as ordinary characters.
     enclosed: u64,
     /// Number of other cells that contain a quote. Counted only if quotes are read as ordinary characters.
     loose: u64,
@@ -39,22 +39,19 @@ struct Reading {
 /// Determines what quotes mean in the source that begins with `sample`. Returns the quote if quotes enclose cells, or
 /// `None` if they are ordinary characters. `dialect` must have the right delimiter, line end and escape character.
 ///
-/// Quotes are ordinary characters if all four conditions are true:
-///
-/// 1. The header has at least two cells, and the same number in both readings.
+/// The sample is read twice: once with quotes that enclose cells, and once with quotes as ordinary characters. Quotes
+/// are ordinary characters if all four conditions are true:
+/// 1. The header has at least two cells, and the same number of cells in both readings.
 /// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Rows in which a cell looks like
 ///    complete rows are not examined for this.
-/// 3. Read as ordinary characters, quotes give fewer bad lines, and at most one bad line per 100 rows. A bad line
-///    belongs to a row with a wrong number of cells, or to a row that cannot be split.
-/// 4. Of the cells that contain quotes, at most half begin and end with a quote.
+/// 3. The reading with quotes as ordinary characters has fewer bad lines than the other reading, and at most one bad
+///    line per 100 rows. A bad line belongs to a row with a wrong number of cells, or to a row that cannot be split.
+/// 4. Of the cells that contain quotes, at most half are enclosed in quotes.
 ///
 /// # Errors
-/// The meaning of quotes is not clear. This error occurs if all of these are true, whatever conditions 3 and 4 say:
-///
-/// - Conditions 1 and 2 are true.
-/// - A quoted cell looks like complete rows.
-/// - Read as ordinary characters, quotes do not give more bad lines.
-/// - `multiline_cells` is false.
+/// The meaning of quotes is not clear, because a quoted cell looks like complete rows. The error is returned if
+/// conditions 1 and 2 above are true, `multiline_cells` is false, and the reading with quotes as ordinary characters
+/// does not have more bad lines than the other reading.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));
@@ -107,7 +104,8 @@ impl Reading {
         reading
     }
 
-    /// Counts the cells of a row that need their quotes, or notes that a cell looks like complete rows.
+    /// Counts the cells of a row that need their quotes. A row in which a cell looks like complete rows is not counted.
+    /// The line of the first such row is stored.
     fn weigh_quoted(&mut self, row: &[u8], line: u64, dialect: Dialect, cells: &Cells) {
         let lines = Lines { dialect, foreign: 0, delimiters: self.columns.saturating_sub(1) };
         let long = lines.long_cells(row, cells);

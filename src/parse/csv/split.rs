@@ -109,8 +109,8 @@ fn places(group: &[u8; GROUP_BYTES], pattern: u64) -> u64 {
     words.fold(0, |found, word| found << 8 | high_bits(zero_bytes(u64::from_le_bytes(*word) ^ pattern)))
 }
 
-/// Returns a word in which the highest bit of a byte is 1 if that byte of `word` is 0. All other bits are 0. The
-/// formula is in Hacker's Delight, 6-1. This is its variant without carries between bytes.
+/// Finds the bytes of `word` that are 0. In the result, the highest bit of each of these bytes is 1, and all other bits
+/// are 0. The formula is in Hacker's Delight, 6-1. This is its variant without carries between bytes.
 fn zero_bytes(word: u64) -> u64 {
     !(((word & LOW_BITS) + LOW_BITS) | word | LOW_BITS)
 }

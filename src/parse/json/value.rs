@@ -8,7 +8,7 @@ use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Field, FieldType, same_spelling};
 
 /// The notation in which a column expects numbers and booleans: `1,5` for the JSON number 1.5, or `ja` for true. The
-/// cleaner interprets cells by the rules of the spec, whatever the format of the source.
+/// notation is needed because the cleaner reads every cell by the rules of the spec, even if the source is JSON.
 #[derive(Debug, Clone, Default)]
 pub(in crate::parse) struct Spelling {
     /// True if the cell is the JSON text of an array.
@@ -62,7 +62,8 @@ impl Spelling {
         }
     }
 
-    /// Adds the notation that another field of the column needs. That field belongs to another kind of document.
+    /// Adds the notation of another field that reads the same column. The two fields belong to different kinds of
+    /// documents.
     pub(super) fn join(&mut self, other: Self) {
         let has_other_mark =
             matches!((self.decimal_comma, other.decimal_comma), (Some(mark), Some(other)) if mark != other);

@@ -295,8 +295,8 @@ impl<'a> Rejects<'a> {
     /// Appends lines to the file of a slot, and waits until they are on disk.
     ///
     /// # Errors
-    /// If the file cannot be opened or written, or was moved or replaced. The rows that this load wrote to it before
-    /// stay unchanged.
+    /// If the file cannot be opened or written, or was moved or replaced. Rows that this load wrote earlier stay
+    /// unchanged.
     pub(super) fn append(&mut self, slot: usize, lines: &[u8]) -> Result<(), Error> {
         self.prepare(slot)?;
         let spare = self.spare(slot);
@@ -376,8 +376,8 @@ impl<'a> Rejects<'a> {
         used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
     }
 
-    /// Returns the paths of the reject files of a complete load that still have the same content. First unlocks the
-    /// files that this process has locked, because otherwise it could not open them again.
+    /// Returns the paths of the reject files that a complete load wrote, if their content is unchanged. First unlocks
+    /// the files that this process has locked, because otherwise it could not open them again.
     pub(super) fn left_by(&mut self, load: &LoadDocument) -> Vec<String> {
         self.slots.iter_mut().for_each(Slot::release);
         let is_there = |path: &Path, state: &RejectsState| {

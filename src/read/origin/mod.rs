@@ -99,8 +99,8 @@ impl Origin {
 
     /// Checks that a compressed file is complete and undamaged. Reading the file to its end verifies its checksums.
     ///
-    /// For any other file, reads only the first bytes. Such a file has no checksums, and [`version`](Self::version)
-    /// already reads it to its end.
+    /// If the file is not compressed, reads only its first bytes. Such a file has no checksums, and
+    /// [`version`](Self::version) already reads it to its end.
     ///
     /// # Errors
     /// The file cannot be read, or is truncated or damaged.

@@ -239,7 +239,8 @@ impl<'t> Slow<'t> {
         rows
     }
 
-    /// Returns true if the value at `start` may end at the end of the source without being truncated.
+    /// Returns true if the value at `start` is complete, although the source ends before the value's end was found. A
+    /// number or a word is complete, an object is not. A string needs its closing quote.
     fn may_end_with_the_source(&self, start: usize) -> bool {
         if self.text[start] != b'"' {
             return self.text[start] != b'{';

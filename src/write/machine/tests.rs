@@ -203,9 +203,9 @@ fn reading_before_inserting_ends_when_few_records_are_found() {
     }
 }
 
-/// Sends two chunks of one record. Both records have the same `_id`. `first` is the verdict on the first record.
-/// Returns the command for the second record, or `None` if there is none. If `passed` is true, another chunk was
-/// skipped before.
+/// Sends two chunks to the machine. Each has one record, with the same `_id` in both. `first` is the verdict on the
+/// first record. Returns the command for the second record, or `None` if there is none. If `passed` is true, the
+/// machine first skips another chunk.
 fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<Step> {
     let mut machine = Machine::new(LIMITS, policy);
     if passed {
@@ -251,8 +251,8 @@ fn replacing_an_own_document_and_an_older_one_have_different_outcomes() {
     }
 }
 
-/// In a resumed load, compares a record whose `_id` occurred earlier with the stored document. `verdict` is the result.
-/// Expects `repeats` uncertain records.
+/// Tests one record of a resumed load. An earlier chunk had the same `_id`. The record is compared with the stored
+/// document, and `verdict` is the result. Expects `repeats` uncertain records.
 #[track_caller]
 fn check_repeat_of_resumed(on_conflict: OnConflict, earlier: Earlier, verdict: Verdict, repeats: u64) {
     let mut machine = Machine::new(LIMITS, Policy { on_conflict, is_resumed: true, ..PLAIN });
@@ -298,6 +298,6 @@ fn only_the_last_batches_are_smaller_and_have_at_least_500_documents() {
     assert!(actions.iter().all(|action| matches!(action, Action::Send { members, .. } if members.len() == 1_000)));
     machine.on(Event::Ended);
     let Action::Send { batch, .. } = actions[0] else { panic!("{actions:?}") };
-    // 1,700 records are left for four commands.
+    // 1,700 records are left for four commands, which is 425 for each. But a batch has at least 500.
     assert_eq!(sent(&machine.on(Event::Replied(batch, DONE))).2.len(), 500);
 }

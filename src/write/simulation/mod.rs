@@ -36,7 +36,8 @@ enum Fault {
     ReplyLost,
     /// The command never arrives.
     CommandLost,
-    /// The writes are kept, but the reply contains a write concern error, and also all other errors.
+    /// The writes are kept, but the reply contains a write concern error. It also contains the errors of single
+    /// records.
     ConcernMissed,
     /// The reply contains a write concern error, and the writes are rolled back.
     RolledBack,

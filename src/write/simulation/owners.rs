@@ -73,8 +73,9 @@ impl World {
         self.loaders.push(Loader { owner, fence, until, base, process, unrecorded: VecDeque::new(), is_frozen: false });
     }
 
-    /// Returns true if a process may still send commands: its lease has not expired, or the ledger confirms that no
-    /// other process has the lease. A process renews its lease before the lease expires.
+    /// Returns true if a process may still send commands. If at most half of its lease is left, the process first tries
+    /// to renew the lease. If the ledger has the lease of another process, the renewal fails. The process may then send
+    /// only until its own lease expires.
     fn confirms(&mut self, at: usize) -> bool {
         let loader = &mut self.loaders[at];
         if self.now < loader.until - LEASE / 2 {

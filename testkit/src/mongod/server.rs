@@ -293,7 +293,7 @@ impl Server {
         self.wait_until("it accepts writes", |server| server.log_says(sign, log_bytes))
     }
 
-    /// Leaves the process and its files in place when this process ends.
+    /// Lets mongod continue to run, and keeps its files, when this program ends.
     pub fn leave_running(mut self) -> Result<()> {
         self.process.0 = None;
         self.watchdog.keep()
@@ -370,8 +370,8 @@ impl Server {
         Ok(())
     }
 
-    /// Returns true if the log contains `sign` after `offset`. The log is used because reading it needs neither TLS nor
-    /// a sign-in.
+    /// Returns true if mongod's log contains the message `sign` after byte `offset`. The log can be read without TLS
+    /// and without a sign-in.
     fn log_says(&self, sign: &str, offset: u64) -> bool {
         let log = fs::read(self.log()).unwrap_or_default();
         let new = log.get(usize::try_from(offset).unwrap_or(0)..).unwrap_or_default();

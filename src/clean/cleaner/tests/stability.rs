@@ -114,8 +114,8 @@ fn characters_that_rules_change_become_stable() {
     check_characters('\u{2fff}', 61);
 }
 
-/// Checks the characters up to `last` with each single rule and each pair of rules. For each rule or pair, only every
-/// `one_in`-th character is checked, each time beginning at a different character.
+/// Checks characters up to `last` with each single rule and each pair of rules. Each rule or pair is tried with one in
+/// `one_in` of the characters. Different rules or pairs begin at different characters.
 fn check_characters(last: char, one_in: usize) {
     let changes = |c: &char| {
         let joins = unicode_normalization::char::canonical_combining_class(*c) > 0;

@@ -1,12 +1,11 @@
-//! Rules for values that are not valid JSON. They find the place at which the next value begins.
-//!
+//! Rules for values that are not valid JSON. They find the place at which the next value begins:
 //! - A closing bracket that does not match ends the value.
 //! - A line end closes a string, because JSON does not allow line ends inside strings.
 //! - After a string, JSON allows only `:`, `,`, `}` or `]`. If text or a quote follows instead, an earlier quote is
 //!   missing, or the closing quote is part of the text. The closing quote is then read as an opening quote. See
 //!   [`Documents::pass_blanks_after_text`] and [`Documents::end_text`] for the exceptions.
 //! - A `{` may begin the next value. [`Documents::opens_value`] decides.
-//! - A string and a colon between two values, as in `"b":2}`, begin the rest of an object.
+//! - If a string and a colon are between two values, as in `"b":2}`, they belong to an object whose `{` is missing.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -15,21 +14,19 @@ use super::{Documents, Place, State, Step, is_blank};
 /// Maximum length of the text between a `{` and the colon after its first key.
 const KEY_BYTES_MAX: usize = 64;
 
-/// The beginning of the next object is searched in this number of bytes before a quote.
+/// If a quote is missing, the `{` of the next object can be inside a string. It is searched in this number of bytes
+/// before the string's closing quote.
 pub(super) const OBJECT_START_BYTES: usize = 24;
 
 impl Documents {
     /// Returns true if the `{` at `place` begins the next value, and false if it belongs to the current value. `key` is
     /// the key after the `{`. If JSON does not allow a `{` here, the current value is damaged.
     ///
-    /// The first rule is for a `{` at the start of a line that is not indented more than the value's first line. Such a
-    /// `{` begins the next value if the current value is damaged or too long, otherwise it belongs to the current
-    /// value. The rule is not used for files without indentation, in which the start of a line shows nothing. Such a
-    /// file is recognised by an earlier line of the value that begins with a string and is not indented more than the
-    /// first line.
+    /// The indent decides about a `{` at the start of a line that is not indented more than the value's first line.
+    /// Such a `{` begins the next value if the current value is damaged or too long. Otherwise it belongs to the
+    /// current value. Exception: if the value is written without indentation (`has_flat_lines`), the indent is ignored.
     ///
-    /// In all other cases, the first of these rules that applies decides:
-    ///
+    /// If the indent does not decide, the first of these rules that applies decides:
     /// - If the current value is not damaged, the `{` belongs to the current value.
     /// - After `:`, `[`, a string or another `{`, the `{` belongs to the current value.
     /// - If `key` is the first key of the value, the `{` begins the next value. Exception: an earlier object inside the
@@ -67,8 +64,8 @@ impl Documents {
     /// or at least the last [`OBJECT_START_BYTES`] bytes of it. `next` is the byte after the quote.
     ///
     /// In `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. The string ends with `,{`, and
-    /// a key follows its closing quote. In such a case, the search goes back to this `{`. The brackets before the `{`,
-    /// here `]}`, close the open brackets of the value that they match.
+    /// the key `a` follows its closing quote. In such a case, the search goes back to this `{`. The brackets before the
+    /// `{` are then read as closing brackets: here `]` closes the array, and `}` closes the object.
     pub(super) fn end_text(&mut self, text: &[u8], next: Option<u8>, place: &mut Place) -> Step {
         self.state = State::AfterText;
         let text = &text[text.len().saturating_sub(OBJECT_START_BYTES)..];
@@ -114,10 +111,9 @@ impl Documents {
     }
 
     /// Passes the blanks after a string. If text or a quote follows, the closing quote of the string is read as an
-    /// opening quote.
-    ///
-    /// There are two exceptions. If an opening bracket follows, only a colon or a comma is missing. If a number,
-    /// `true`, `false` or `null` follows a key, only a colon is missing.
+    /// opening quote. There are two exceptions:
+    /// - If an opening bracket follows the string, only a colon or a comma is missing.
+    /// - If a number, `true`, `false` or `null` follows a key, only a colon is missing.
     pub(super) fn pass_blanks_after_text(&mut self, byte: u8, place: &mut Place) -> Step {
         match byte {
             b' ' | b'\t' => place.at += 1,

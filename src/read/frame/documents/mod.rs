@@ -33,8 +33,7 @@ pub(super) struct Documents {
     /// True until the first character after the indent of the current line has been read.
     is_at_line_start: bool,
     value: Value,
-    /// The first key of the current value. If that key is not known, the first key of an earlier value. Empty if none
-    /// is known.
+    /// The first key of the latest value whose first key is known. Empty if there is no such value.
     first_key: Vec<u8>,
     row_bytes_max: usize,
 }
@@ -46,7 +45,8 @@ struct Value {
     indent: usize,
     /// True if a part of the value is not JSON.
     is_damaged: bool,
-    /// True if a line before the damage begins with a string and is not indented more than the value's first line.
+    /// True if the value is written without indentation. This is so if a line before the damage begins with a string
+    /// and is not indented more than the value's first line.
     has_flat_lines: bool,
     /// True if an object inside the value begins with [`Documents::first_key`].
     repeats_first_key: bool,
