@@ -62,8 +62,8 @@ fn output(medlift: &Path, uri: &str, dir: &Path, line: &str) -> Result<String> {
 /// Draws the text of a terminal. Lines that begin with `$ ` are commands.
 fn svg(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(clipped).collect();
-    // A character of a monospaced font is about 0.6 times as wide as the font is high.
-    let width = 2 * MARGIN_PX + COLUMNS * FONT_PX * 6 / 10;
+    // A character of a monospaced font is at most 0.62 times as wide as the font is high.
+    let width = 2 * MARGIN_PX + COLUMNS * FONT_PX * 62 / 100;
     let height = 2 * MARGIN_PX + lines.len() * LINE_PX;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
