@@ -68,6 +68,12 @@ impl Tools<'_> {
         Contender { accepted: &[0, 4], ..Contender::new(name, command) }
     }
 
+    /// `medlift load` as a user types it: with the built-in spec's indexes and validator, and with the proof.
+    pub(crate) fn default_load(&self, csv: &Path) -> Contender {
+        let command = self.medlift_command("load", csv, &["--yes"]);
+        Contender { accepted: &[0, 4], ..Contender::new("medlift load (default)", command) }
+    }
+
     /// `medlift verify` of the documents that the previous contender loaded.
     pub(crate) fn verify(&self, csv: &Path, arguments: &[&str]) -> Contender {
         Contender::new("medlift verify", self.medlift_command("verify", csv, arguments)).after(Vec::new())

@@ -136,6 +136,7 @@ fn loads(tools: &Tools<'_>, rows: u64, csv: &Path, documents: &Path, pace: Pace)
         tools.floor("floor", documents, pace),
         tools.medlift("medlift load", csv, &["--spec", &spec]),
         tools.verify(csv, &["--spec", &spec]),
+        tools.default_load(csv),
     ];
     if rows <= PYTHON_ROWS_MAX {
         contenders.push(tools.python("script (pandas, pymongo)", "script.py", csv));

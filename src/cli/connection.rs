@@ -72,7 +72,7 @@ pub(super) struct DeploymentArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
     /// Connection string, if not given with --uri
-    #[arg(value_name = "URI")]
+    #[arg(value_name = "URI", help_heading = None)]
     positional: Vec<Secret>,
 }
 

@@ -12,16 +12,21 @@ use super::connection::DeploymentArgs;
 use super::dataset::DatasetArgs;
 use super::output;
 
+const EXAMPLES: &str = "Examples:
+  medlift doctor --uri mongodb://localhost:27017
+  medlift doctor --json";
+
 /// Examine a deployment step by step; report each problem and its remedy
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct DoctorArgs {
-    #[command(flatten)]
-    deployment: DeploymentArgs,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    deployment: DeploymentArgs,
 }
 
 impl DoctorArgs {

@@ -17,11 +17,14 @@ use super::connection::{DeploymentArgs, require_collection};
 use super::dataset::DatasetArgs;
 use super::output;
 
+const EXAMPLES: &str = "Examples:
+  medlift export --out admissions.csv --uri mongodb://localhost:27017
+  medlift export --type json --limit 10";
+
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
-    #[command(flatten)]
-    deployment: DeploymentArgs,
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -46,6 +49,8 @@ pub(super) struct ExportArgs {
     /// Show no progress, and do not report how many documents were written
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    deployment: DeploymentArgs,
 }
 
 /// The formats of an export.

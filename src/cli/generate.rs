@@ -12,8 +12,13 @@ use medlift::server::Settings;
 
 use super::output;
 
+const EXAMPLES: &str = "Examples:
+  medlift generate --rows 1000 --out data.csv
+  medlift generate --damage heavy --seed 7 | medlift load --dry-run -";
+
 /// Generate synthetic admissions with the typical errors of hospital data
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct GenerateArgs {
     /// Number of rows to generate
     #[arg(long, value_name = "N", default_value_t = 10_000)]

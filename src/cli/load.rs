@@ -23,64 +23,71 @@ const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents 
                              up to eight runs are in memory at the same time. A larger size makes writing faster if the \
                              _id index is large. A load needs memory of about ten times this size";
 
+const EXAMPLES: &str = "Examples:
+  medlift load --dry-run data.csv
+  medlift load data.csv --uri mongodb://localhost:27017 --db hospital
+  medlift load 'more/*.csv.gz' --collection admissions_2024 --max-rejects 5%
+  medlift load --spec my.toml --mode upsert data.csv";
+
 /// Read, clean, deduplicate, write and verify a source.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct LoadArgs {
-    #[command(flatten)]
-    reading: ReadingArgs,
-    #[command(flatten)]
-    connection: ConnectionArgs,
     /// Report which rows would be written and rejected, without a database
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, help_heading = "Load")]
     dry_run: bool,
     /// What to do if a document with the same identity is stored but its content differs
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = "Load")]
     mode: LoadMode,
     /// First drop each collection that the load writes to; asks for confirmation on a terminal, otherwise requires
     /// --yes
-    #[arg(long)]
+    #[arg(long, help_heading = "Load")]
     drop: bool,
     /// Do not ask for confirmation
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Load")]
     yes: bool,
+    /// Write again even if the sources were loaded before; do not resume an interrupted load
+    #[arg(long, help_heading = "Load")]
+    reload: bool,
+    /// Store the load id and the row number in each document
+    #[arg(long, help_heading = "Load")]
+    lineage: bool,
+    /// Seconds after which another process may continue this load if this process no longer reports that it is alive
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400), help_heading = "Load")]
+    lease_seconds: u32,
+    /// Only majority is accepted, always with journal; for compatibility with mongoimport
+    #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
+    write_concern: Option<String>,
     /// File for rejected rows, or directory for one file per source [default: beside each source, with the suffix
     /// .rejects.csv]
-    #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS")]
+    #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS", hide_env_values = true, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
     /// Stop if more rows than this number, or more than this share of the rows, are rejected
-    #[arg(long, value_name = "N|N%", value_parser = rejects_max)]
+    #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
     max_rejects: Option<RejectsMax>,
     /// Stop at the first rejected row; rows before it are still written
-    #[arg(long, conflicts_with = "max_rejects")]
+    #[arg(long, conflicts_with = "max_rejects", help_heading = "Rejects")]
     stop_on_error: bool,
-    /// Store the load id and the row number in each document
-    #[arg(long)]
-    lineage: bool,
-    /// Write again even if the sources were loaded before; do not resume an interrupted load
-    #[arg(long)]
-    reload: bool,
     /// Do not verify the stored content at the end
-    #[arg(long)]
+    #[arg(long, help_heading = "Verification")]
     no_verify: bool,
     /// After a first load, let the server check all documents with the validator; otherwise a sample, if the
     /// verification finds no difference
-    #[arg(long, conflicts_with = "no_verify")]
+    #[arg(long, conflicts_with = "no_verify", help_heading = "Verification")]
     check_validator: bool,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, the number of its cores, but at
     /// least 2 and at most 4]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Speed and memory")]
     num_insertion_workers: Option<u16>,
     /// Maximum number of documents in one bulk insert, 1 to 100000
-    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Speed and memory")]
     batch_size: u32,
-    #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096), help_heading = "Speed and memory")]
     run_size: u16,
-    /// Seconds after which another process may continue this load if this process no longer reports that it is alive
-    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    lease_seconds: u32,
-    /// Only majority is accepted, always with journal; for compatibility with mongoimport
-    #[arg(long, value_name = "CONCERN", value_parser = ["majority"])]
-    write_concern: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
 }
 
 /// Decides what happens to a stored document that has the `_id` of a record, but other content.

@@ -31,15 +31,23 @@ pub(crate) use output::tell;
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
 #[derive(Debug, Parser)]
-#[command(name = "medlift", version, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "medlift", version, max_term_width = 110, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot connect or sign in, 4 loaded with rejects, \
-                          5 verification found a difference, 6 another process has the load.\nSettings are also read from the environment and from .env: \
-                          MONGODB_URI, DB_NAME, COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
+const AFTER_HELP: &str = "Examples:
+  medlift load --dry-run data.csv
+  medlift load data.csv --uri mongodb://localhost:27017
+  medlift help load
+
+Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot connect or sign in,
+4 loaded with rejects, 5 verification found a difference, 6 another process has
+the load. docs/troubleshooting.md explains the messages.
+
+Settings are also read from the environment and from .env: MONGODB_URI, DB_NAME,
+COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -56,7 +64,7 @@ enum Command {
     /// Examine a deployment step by step; report each problem and its remedy
     Doctor(Box<doctor::DoctorArgs>),
     /// Show a dataset spec, check it, or list its fields
-    #[command(subcommand)]
+    #[command(subcommand, after_help = spec::EXAMPLES)]
     Spec(spec::SpecCommand),
     /// Print a script that completes commands and options in a shell
     Completions(completions::CompletionsArgs),
@@ -241,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn only_the_options_of_the_connection_have_its_heading() {
+        use clap::{Args, CommandFactory};
+        let ids = |command: &clap::Command| -> Vec<String> {
+            let arguments = command.get_arguments().filter(|found| found.get_help_heading() == Some("Connection"));
+            arguments.map(|found| found.get_id().to_string()).collect()
+        };
+        let expected = ids(&connection::ConnectionArgs::augment_args(clap::Command::new("x")));
+        for command in Cli::command().get_subcommands().filter(|command| !ids(command).is_empty()) {
+            assert_eq!(ids(command), expected, "{}", command.get_name());
+        }
+    }
+
+    #[test]
     fn the_help_lists_the_exit_codes() {
         for part in [
             "0 success",
@@ -251,7 +272,7 @@ mod tests {
             "5 verification",
             "6 another",
         ] {
-            assert!(EXIT_CODES.contains(part), "{part}");
+            assert!(AFTER_HELP.contains(part), "{part}");
         }
     }
 }

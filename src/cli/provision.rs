@@ -20,11 +20,15 @@ use super::passwords::Source;
 /// The file from which Medlift reads settings.
 const ENV_FILE: &str = ".env";
 
+const EXAMPLES: &str = "Examples:
+  medlift provision --plan
+  medlift provision --uri mongodb://localhost:27017
+  medlift provision --emit-init-js > init-mongo.js";
+
 /// Set up a deployment: collection, validator, indexes, view, roles and users
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct ProvisionArgs {
-    #[command(flatten)]
-    deployment: DeploymentArgs,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Print the necessary changes, but do not make them
@@ -49,6 +53,8 @@ pub(super) struct ProvisionArgs {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    deployment: DeploymentArgs,
 }
 
 /// The result of the command.

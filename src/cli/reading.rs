@@ -18,7 +18,7 @@ use super::dataset::DatasetArgs;
 pub(super) struct ReadingArgs {
     /// Files, glob patterns, or - for standard input; gzip and zstd are recognised. A connection string may be given
     /// here too
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", help_heading = None)]
     sources: Vec<Secret>,
     /// File, glob pattern, or - for standard input; the same as a positional SOURCE
     #[arg(long, value_name = "SOURCE")]
@@ -52,16 +52,16 @@ pub(super) struct ReadingArgs {
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed and memory")]
     workers: u16,
     /// Show no progress
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub quiet: bool,
     /// Report each step on standard error
-    #[arg(short, long, conflicts_with = "quiet")]
+    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
     verbose: bool,
     /// Print the result as JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 

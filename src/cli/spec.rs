@@ -11,17 +11,25 @@ use medlift::spec::{Dataset, Spec};
 use super::dataset::DatasetArgs;
 use super::output;
 
+pub(super) const EXAMPLES: &str = "Examples:
+  medlift spec show > my.toml
+  medlift spec check my.toml
+  medlift spec fields --spec my.toml";
+
 /// The commands for dataset specs.
 #[derive(Debug, Subcommand)]
 pub(super) enum SpecCommand {
     /// Print the spec as TOML
+    #[command(after_help = EXAMPLES)]
     Show(SpecArgs),
     /// Check a spec and report all its errors
+    #[command(after_help = EXAMPLES)]
     Check {
         /// The spec file
         file: PathBuf,
     },
     /// Print the table of fields
+    #[command(after_help = EXAMPLES)]
     Fields(SpecArgs),
 }
 

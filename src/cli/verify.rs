@@ -16,26 +16,31 @@ use super::load::LoadMode;
 use super::reading::ReadingArgs;
 use super::{limits, output};
 
+const EXAMPLES: &str = "Examples:
+  medlift verify data.csv --uri mongodb://localhost:27017
+  medlift verify data.csv --ignore-extra --json";
+
 /// Check that the collection contains exactly the data of a source
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
+    /// Maximum number of missing, extra and different documents to list, for each of the three; all are counted
+    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Verification")]
+    max_differences: usize,
+    /// Show the values of fields that differ; they are patients' data
+    #[arg(long, help_heading = "Verification")]
+    show_values: bool,
+    /// Accept documents in the collection that are not in the source
+    #[arg(long, help_heading = "Verification")]
+    ignore_extra: bool,
+    /// Mode with which the source was loaded; it decides which of two rows with the same identity is expected in the
+    /// collection
+    #[arg(long, value_enum, default_value_t, help_heading = "Verification")]
+    mode: LoadMode,
     #[command(flatten)]
     reading: ReadingArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
-    /// Maximum number of missing, extra and different documents to list, for each of the three; all are counted
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    max_differences: usize,
-    /// Show the values of fields that differ; they are patients' data
-    #[arg(long)]
-    show_values: bool,
-    /// Accept documents in the collection that are not in the source
-    #[arg(long)]
-    ignore_extra: bool,
-    /// Mode with which the source was loaded; it decides which of two rows with the same identity is expected in the
-    /// collection
-    #[arg(long, value_enum, default_value_t)]
-    mode: LoadMode,
 }
 
 impl VerifyArgs {

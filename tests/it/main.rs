@@ -11,6 +11,7 @@ mod concerns;
 mod conformity;
 mod connection;
 mod deployment;
+mod docs;
 mod doctor;
 mod export;
 mod index_builds;

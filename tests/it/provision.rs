@@ -10,7 +10,7 @@ use medlift::deployment::provision::{Changes, Wanted, WantedUser, view_name};
 use medlift::deployment::{DeploymentError, build_indexes, schema};
 use medlift::server::{Destination, Failure, Secret, ServerError, Settings, Target};
 use medlift::spec::Spec;
-use testkit::mongod::{Builder, Server};
+use testkit::mongod::{Builder, ROOT_USER, Server};
 
 use crate::connection::{block_on, settings, wishes};
 use crate::load::Place;
@@ -84,6 +84,13 @@ fn shared() -> &'static Deployment {
         });
         deployment
     })
+}
+
+/// Returns the address of the shared deployment, and the settings of its users.
+pub(crate) fn shared_settings() -> (String, Vec<(&'static str, String)>) {
+    let server = &shared().server;
+    let root = [("MONGO_ROOT_USER", ROOT_USER), ("MONGO_ROOT_PASS", server.root_password().expect("access control"))];
+    (server.uri_anonymous(), root.into_iter().chain(USERS).map(|(name, value)| (name, value.to_owned())).collect())
 }
 
 /// A user who is signed in to the shared deployment and tries commands.

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod deny;
 mod left_out;
 pub mod mutants;
+pub mod picture;
 pub mod release;
 pub mod tidy;
 mod tree;

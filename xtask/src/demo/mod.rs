@@ -47,7 +47,7 @@ fn program(medlift: &Path) -> String {
 }
 
 /// Builds only the program. Tests and their dependencies are not built.
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = testkit::cargo();
     cargo.args(["build", "--release", "--locked", "--package", "medlift", "--bin", "medlift"]).current_dir(root());
     println!("$ cargo build --release");
