@@ -39,7 +39,15 @@ fn check(limit: &str, arguments: &str, dir: &Path, user: Option<u32>, word: &str
     }
 }
 
-/// Returns command lines: three that need no server, and five that need one.
+/// Generates `a.csv` and loads it without a limit, so that there is a collection to verify and to export.
+fn store(place: &Place) {
+    place.sample("a.csv", 5_000, "none");
+    let load = format!("load a.csv '{}' --db {}_stored --quiet", shared().uri(), place.database);
+    let run = limited("true", &load, place.dir.path(), None);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Returns command lines: three that need no server, and five that need one. `verify` and `export` need [`store`].
 fn commands(place: &Place) -> [String; 8] {
     let uri = shared().uri();
     let target = |name: &str| format!("'{uri}' --db {}_{name} --quiet", place.database);
@@ -48,8 +56,8 @@ fn commands(place: &Place) -> [String; 8] {
         "generate --rows 5000 --out g.csv".into(),
         "spec show".into(),
         format!("load a.csv {}", target("load")),
-        format!("verify a.csv {}", target("load")),
-        format!("export --out x.csv {}", target("load")),
+        format!("verify a.csv {}", target("stored")),
+        format!("export --out x.csv {}", target("stored")),
         format!("doctor '{uri}'"),
         format!("provision --plan '{uri}' --db {}_plan", place.database),
     ]
@@ -58,7 +66,7 @@ fn commands(place: &Place) -> [String; 8] {
 #[test]
 fn a_low_limit_for_open_files_is_named() {
     let place = Place::new("files");
-    place.sample("a.csv", 5_000, "none");
+    store(&place);
     for command in commands(&place) {
         for limit in [6, 7, 8, 10, 12, 16, 20, 32, 63, 64] {
             check(&format!("ulimit -n {limit}"), &command, place.dir.path(), None, "ulimit -n");
@@ -75,7 +83,7 @@ fn a_low_limit_for_open_files_is_named() {
 #[test]
 fn a_low_limit_for_memory_is_named() {
     let place = Place::new("memory");
-    place.sample("a.csv", 5_000, "none");
+    store(&place);
     for command in commands(&place) {
         for limit in [100_000, 200_000, 400_000, 524_288, 700_000, 1_048_576] {
             check(&format!("ulimit -v {limit}"), &command, place.dir.path(), None, "ulimit -v");
@@ -86,7 +94,7 @@ fn a_low_limit_for_memory_is_named() {
 #[test]
 fn a_low_limit_for_the_size_of_files_is_reported_when_a_file_is_written() {
     let place = Place::new("size");
-    place.sample("a.csv", 5_000, "none");
+    store(&place);
     for command in commands(&place) {
         for limit in [1, 100] {
             check(&format!("ulimit -f {limit}"), &command, place.dir.path(), None, "ulimit -f");
@@ -102,7 +110,7 @@ fn a_low_limit_for_the_size_of_files_is_reported_when_a_file_is_written() {
 #[test]
 fn a_low_limit_for_processes_is_named() {
     let place = Place::new("processes");
-    place.sample("a.csv", 5_000, "none");
+    store(&place);
     let (dir, user) = (place.dir.path(), 54_321);
     if !limited("true", "--version", dir, Some(user)).status.success() {
         println!("skipped: only root can run a program as another user");
