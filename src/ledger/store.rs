@@ -268,7 +268,7 @@ impl Ledger {
     }
 
     /// Makes a filter for the loads into this collection. `state` contains conditions on fields of
-    /// [`TargetState`](super::TargetState).
+    /// [`TargetState`].
     fn with_collection(&self, mut state: Document) -> Document {
         state.insert("collection", &self.collection);
         doc! { "$or": [state.clone(), { "further": { "$elemMatch": state } }] }
