@@ -2,6 +2,7 @@
 //! ignores.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,8 +14,6 @@ use super::passwords::Passwords;
 use crate::tree;
 use testkit::{Doing, Error, Result, root};
 
-/// The name of a stack is this text and the id of the process that tests it.
-const PROJECT_PREFIX: &str = "medlift-test-";
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);
 
@@ -39,7 +38,7 @@ impl Stack {
         if let (true, Some(name)) = (real_file.is_file(), real_file.file_name()) {
             tree::copy(real_file, &dir.path().join("data").join(name))?;
         }
-        let project = format!("{PROJECT_PREFIX}{}", std::process::id());
+        let project = format!("{}{}", project_prefix(), std::process::id());
         Ok(Self { dir, image: "medlift:test".to_owned(), project, mongo_image: mongo_image.to_owned(), compose })
     }
 
@@ -140,6 +139,14 @@ pub(super) fn compose_program() -> Option<ComposeProgram> {
     candidates.into_iter().find(|program| succeeds(Command::new(program[0]).args(&program[1..]).arg("version")))
 }
 
+/// The name of a stack is this text and the id of the process that tests it. The text has the name of the machine,
+/// because machines can share an engine, and a process id means something only on its machine.
+fn project_prefix() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().to_lowercase();
+    let host: String = host.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("medlift-test-{host}-")
+}
+
 /// Removes the stacks of earlier tests that were killed. Otherwise their databases would start again with the engine.
 pub(super) fn remove_abandoned(compose: ComposeProgram) -> Result<()> {
     let listed = docker(&["ps", "-a", "--format", "{{.Label \"com.docker.compose.project\"}}"])?;
@@ -152,9 +159,9 @@ pub(super) fn remove_abandoned(compose: ComposeProgram) -> Result<()> {
     })
 }
 
-/// Returns true if the project belongs to a test whose process no longer exists.
+/// Returns true if the project belongs to a test of this machine whose process no longer exists.
 fn is_abandoned(project: &str) -> bool {
-    let pid = project.strip_prefix(PROJECT_PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+    let pid = project.strip_prefix(&project_prefix()).and_then(|pid| pid.parse::<u32>().ok());
     pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }
 
@@ -192,9 +199,11 @@ mod tests {
 
     #[test]
     fn only_stacks_of_ended_tests_are_abandoned() {
-        let own = format!("{PROJECT_PREFIX}{}", std::process::id());
-        let ended = format!("{PROJECT_PREFIX}{}", u32::MAX);
-        for (project, expected) in [(own.as_str(), false), (ended.as_str(), true), ("medlift", false), ("", false)] {
+        let own = format!("{}{}", project_prefix(), std::process::id());
+        let ended = format!("{}{}", project_prefix(), u32::MAX);
+        let elsewhere = format!("medlift-test-elsewhere-{}", u32::MAX);
+        let others = [elsewhere.as_str(), "medlift", ""].map(|project| (project, false));
+        for (project, expected) in [(own.as_str(), false), (ended.as_str(), true)].into_iter().chain(others) {
             assert_eq!(is_abandoned(project), expected, "{project}");
         }
     }
