@@ -1,9 +1,11 @@
 #!/bin/sh
 # Writes the passwords of each service to the volume that only this service mounts. A password in .env is read at every
-# start, so that a changed password takes effect. A password that is not in .env is generated at the first start.
+# start, so that a changed password takes effect. A password that is not in .env is generated. When a password is removed
+# from .env, a new one is generated, and `medlift provision` changes it in the database.
 #
 # The root password is an exception, because the database reads it only at its first start. Another password in .env is
-# refused, unless the argument is `accept-root-password`.
+# refused, unless the argument is `accept-root-password`. The password in use then stays, and the service `app` prints
+# the reason and loads nothing.
 set -eu
 umask 077
 
@@ -24,29 +26,48 @@ random() { # BYTES: prints letters and digits that are made from this many rando
   head -c "$1" /dev/urandom | base64 | tr -dc 'A-Za-z0-9'
 }
 
-keep() { # NAME: writes the password from .env, or a new one if there is none yet, to the volume with all passwords
-  given=$(from_env_file "$1")
-  if [ -n "$given" ]; then
-    printf '%s' "$given" >"/secrets/all/$1.new"
-  elif [ ! -s "/secrets/all/$1" ]; then
-    random 24 >"/secrets/all/$1.new"
-  else
-    return 0
-  fi
+store() { # NAME PASSWORD: writes the password to the volume with all passwords
+  printf '%s' "$2" >"/secrets/all/$1.new"
   mv "/secrets/all/$1.new" "/secrets/all/$1"
 }
 
-require_same_root_password() { # stops if .env has another root password than the database
-  in_use=/secrets/mongo/MONGO_ROOT_PASS
+keep() { # NAME: stores the password from .env, or a new one if .env has none and the stored one was not generated
+  given=$(from_env_file "$1")
+  mark="/secrets/all/.from-env-$1" # exists if the stored password was in .env
+  if [ -n "$given" ]; then
+    # The mark is written first. A password without a mark would count as generated and never be forgotten.
+    : >"$mark"
+    store "$1" "$given"
+  elif [ -e "$mark" ] || [ ! -s "/secrets/all/$1" ]; then
+    store "$1" "$(random 24)"
+    rm -f "$mark"
+  fi
+}
+
+keep_root_password() { # the same for the root password, which stays if it is in use
   given=$(from_env_file MONGO_ROOT_PASS)
-  if [ -n "$given" ] && [ -s "$in_use" ] && [ "$given" != "$(cat "$in_use")" ]; then
-    cat >&2 <<'MESSAGE'
+  in_use=$(cat /secrets/mongo/MONGO_ROOT_PASS 2>/dev/null || true)
+  rm -f "$refused"
+  if [ -z "$in_use" ]; then
+    store MONGO_ROOT_PASS "${given:-$(random 24)}"
+  elif [ -n "$given" ] && [ "$given" != "$in_use" ]; then
+    tee "$refused" >&2 <<'MESSAGE'
 MONGO_ROOT_PASS in .env is not the root password of the database. The database reads it only at its first start, so
 nothing was changed. Remove MONGO_ROOT_PASS from .env. To change the root password, change it in the database first:
 see "Passwords" in docs/containers.md.
 MESSAGE
+    readonly_by "$refused" "$medlift"
+  fi
+}
+
+accept_root_password() { # stores another root password, which is already in use in the database
+  given=$(from_env_file MONGO_ROOT_PASS)
+  if [ -z "$given" ]; then
+    echo "MONGO_ROOT_PASS is not set in .env; write the new root password there first" >&2
     exit 1
   fi
+  rm -f "$refused"
+  store MONGO_ROOT_PASS "$given"
 }
 
 hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume, and lets only this user read it
@@ -55,18 +76,13 @@ hand_out() { # NAME SERVICE USER_ID: copies the password to the service's volume
   mv "/secrets/$2/$1.new" "/secrets/$2/$1"
 }
 
-if [ "${1-}" != accept-root-password ]; then
-  require_same_root_password
-elif [ -z "$(from_env_file MONGO_ROOT_PASS)" ]; then
-  echo "MONGO_ROOT_PASS is not set in .env; write the new root password there first" >&2
-  exit 1
-fi
-
 medlift=10001 # the user in Medlift's image
 mongodb=999   # the user in the official mongo image
+refused=/secrets/all/.refused # the reason why the stack cannot be used; deploy/provision.sh reads it
 
+if [ "${1-}" = accept-root-password ]; then accept_root_password; else keep_root_password; fi
+for name in ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS; do keep "$name"; done
 for name in MONGO_ROOT_PASS ADMIN_PASS WRITER_PASS READER_PASS LOADER_PASS ANALYST_PASS; do
-  keep "$name"
   readonly_by "/secrets/all/$name" "$medlift"
 done
 hand_out MONGO_ROOT_PASS mongo "$mongodb"

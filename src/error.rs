@@ -102,7 +102,8 @@ pub enum Error {
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
-        /// How many rows were rejected, and how many were read.
+        /// How many rows were rejected, and how many were read. If most of them have one reason, the reason and the
+        /// setting that was found for it.
         problem: String,
         /// The paths of the reject files, and what to do.
         hint: String,

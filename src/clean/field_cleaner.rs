@@ -54,11 +54,16 @@ pub(super) struct Marks {
 impl FieldCleaner {
     pub(super) fn new(index: usize, field: &Field, layout: &Layout) -> Self {
         let date = layout.dates[index].unwrap_or(DateFormat::Iso);
+        Self::of(index, field, layout.cell_of_field[index], date)
+    }
+
+    /// Creates the cleaner for a field whose texts are in `cell` and whose dates have the format `date`.
+    pub(super) fn of(index: usize, field: &Field, cell: Option<usize>, date: DateFormat) -> Self {
         let on_plain = field.clean.iter().filter(|rule| !matches!(rule, Rule::Nfc | Rule::CollapseWhitespace)).count();
         Self {
             index,
             field: field.clone(),
-            cell: layout.cell_of_field[index],
+            cell,
             date,
             marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
             acts_on_plain: on_plain > 0,

@@ -19,9 +19,11 @@ mod person_name;
 mod record;
 mod short_text;
 mod tally;
+mod trial;
 mod whitespace;
 
 pub use cleaner::Cleaner;
 pub use record::{Record, Value};
 pub use tally::Tally;
 pub(crate) use tally::slot_names;
+pub(crate) use trial::Trial;

@@ -11,15 +11,19 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use medlift::error::Error;
-use medlift::server::may_hold_password;
+use medlift::server::{is_connection_string, may_hold_password};
 
 use super::{Cli, output};
 
 /// The text that is shown in place of an argument that may contain a password.
 const HIDDEN: &str = "***";
 
-/// The ids of the arguments that may contain a connection string or a password.
-const MAY_HOLD_PASSWORDS: [&str; 4] = ["uri", "password", "positional", "sources"];
+/// The ids of the arguments that may contain a connection string or a password, and of the filter. A filter in JSON
+/// with an `@` looks like a connection string.
+const MAY_HOLD_PASSWORDS: [&str; 5] = ["uri", "password", "positional", "sources", "query"];
+
+/// The short options that have no value. `-p` may follow them in one argument, for example `-np`.
+const SHORT_FLAGS: [char; 3] = ['n', 'v', 'y'];
 
 /// The result of parsing the command line.
 pub(super) enum Parsed {
@@ -32,10 +36,11 @@ pub(super) enum Parsed {
 /// Parses the arguments. The first of them is the name of the program.
 ///
 /// # Errors
-/// The value of an option looks like a connection string, but the option is not for connection strings. Or the help
-/// cannot be written.
+/// The value of an option looks like a connection string, but the option is not for connection strings. Or a password
+/// follows `-p` as an argument of its own. Or the help cannot be written.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Parsed, Error> {
-    let arguments = with_kebab_case(arguments);
+    let arguments = canonical(arguments);
+    refuse_detached_password(&arguments)?;
     let matches = match Cli::command().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) => return show(&error, &arguments).map(Parsed::Ended),
@@ -118,16 +123,55 @@ pub(super) fn looks_like_connection_string(value: &OsStr) -> bool {
     may_hold_password(&text) && (text.contains("://") || !Path::new(value).exists())
 }
 
-/// Converts the names of options to kebab-case. The MongoDB Database Tools use camelCase, and their spelling is
-/// accepted too: `--numInsertionWorkers` becomes `--num-insertion-workers`.
-fn with_kebab_case(arguments: Vec<OsString>) -> Vec<OsString> {
-    arguments
-        .into_iter()
-        .map(|argument| match argument.to_str() {
-            Some(text) if text.starts_with("--") => kebab_case(text).into(),
-            _ => argument,
-        })
-        .collect()
+/// Returns the arguments with the names of options in the form that the parser expects. Arguments after `--` are not
+/// changed.
+///
+/// The MongoDB Database Tools use camelCase, and their spelling is accepted too: `--numInsertionWorkers` becomes
+/// `--num-insertion-workers`. `-pVALUE` becomes `--password=VALUE`, because the parser accepts a value of `-p` only
+/// after `=`.
+fn canonical(arguments: Vec<OsString>) -> Vec<OsString> {
+    let options = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    let mut canonical = Vec::with_capacity(arguments.len());
+    for (at, argument) in arguments.into_iter().enumerate() {
+        match argument.to_str().filter(|_| at < options) {
+            Some(text) if text.starts_with("--") => canonical.push(kebab_case(text).into()),
+            Some(text) if let Some((flags, password)) = short_password(text) => {
+                canonical.extend((!flags.is_empty()).then(|| format!("-{flags}").into()));
+                canonical.push(password.into());
+            }
+            _ => canonical.push(argument),
+        }
+    }
+    canonical
+}
+
+/// Splits an argument such as `-p`, `-pVALUE` or `-npVALUE`. Returns the short options before `p`, and the long form of
+/// `-p`.
+fn short_password(text: &str) -> Option<(&str, String)> {
+    let letters = text.strip_prefix('-')?;
+    let (flags, rest) = letters.split_at(letters.find(|letter| !SHORT_FLAGS.contains(&letter))?);
+    let value = rest.strip_prefix('p')?;
+    let value = value.strip_prefix('=').unwrap_or(value);
+    Some((flags, if value.is_empty() { "--password".to_owned() } else { format!("--password={value}") }))
+}
+
+/// Returns an error if the argument after `-p` may be a password. It must not become the name of a source, because
+/// messages show names.
+fn refuse_detached_password(arguments: &[OsString]) -> Result<(), Error> {
+    let options = arguments.split(|argument| argument == "--").next().unwrap_or_default();
+    let is_no_password = |next: &OsStr| {
+        let text = next.to_string_lossy();
+        text.starts_with('-') || is_connection_string(&text) || Path::new(next).exists()
+    };
+    let mut pairs = options.windows(2).filter(|pair| pair[0] == "--password");
+    if pairs.all(|pair| is_no_password(&pair[1])) {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "the argument after -p is neither an option nor an existing file; it is not shown, because it may be a password; \
+         write -pPASSWORD or --password=PASSWORD; if it is not a password, write -p at the end, and you are asked"
+            .into(),
+    ))
 }
 
 /// Converts the name of an option to kebab-case. A value after `=` is not changed.
@@ -163,8 +207,50 @@ mod tests {
         check("--writeConcern=majority", "--write-concern=majority");
         check("--DB", "--db");
         check("--tlsCA", "--tls-ca");
-        let typed = ["medlift", "--Uri", "-Ab", "aBc", "--maxRejects=aB"].map(OsString::from).to_vec();
-        assert_eq!(with_kebab_case(typed), ["medlift", "--uri", "-Ab", "aBc", "--max-rejects=aB"]);
+        let typed = ["medlift", "--Uri", "-Ab", "aBc", "--maxRejects=aB", "--", "--aB"].map(OsString::from).to_vec();
+        assert_eq!(canonical(typed), ["medlift", "--uri", "-Ab", "aBc", "--max-rejects=aB", "--", "--aB"]);
+    }
+
+    #[test]
+    fn a_password_is_attached_to_its_option() {
+        let check = |typed: &str, expected: &[&str]| assert_eq!(canonical(vec![typed.into()]), expected, "{typed}");
+        check("-p", &["--password"]);
+        check("-p=", &["--password"]);
+        check("-ppw", &["--password=pw"]);
+        check("-p=pw", &["--password=pw"]);
+        check("-p-x", &["--password=-x"]);
+        check("-np", &["-n", "--password"]);
+        check("-vyppw", &["-vy", "--password=pw"]);
+        for other in ["p", "-", "-n", "-up", "-cp", "-opw", "--password=p", ""] {
+            check(other, &[other]);
+        }
+    }
+
+    #[test]
+    fn an_argument_after_the_password_option_is_a_source_or_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.csv");
+        std::fs::write(&path, "").expect("written");
+        let path = path.to_str().expect("UTF-8");
+        let refused = |line: &[&str]| {
+            let typed = canonical(line.iter().map(OsString::from).collect());
+            refuse_detached_password(&typed).err().map(|error| error.to_string())
+        };
+        for line in [
+            &["load", "-p", path][..],
+            &["load", path, "-p"],
+            &["load", "-p", "mongodb://h", path],
+            &["load", "-p", "-n", path],
+            &["load", "-p", "-"],
+            &["load", "-p", "--", "x"],
+            &["load", "--", "-p", "x"],
+        ] {
+            assert_eq!(refused(line), None, "{line:?}");
+        }
+        for line in [&["load", "-p", "pa55", path][..], &["load", "--password", "pa55"], &["load", "-np", "pa55"]] {
+            let problem = refused(line).expect("refused");
+            assert!(problem.contains("write -pPASSWORD") && !problem.contains("pa55"), "{problem}");
+        }
     }
 
     #[test]
@@ -196,7 +282,8 @@ mod tests {
         }
         assert!(is_refused(&["export", "--out", "u:pa55@h"]));
         assert!(!is_refused(&["load", "a.csv", "--uri", "mongodb://u:pa55@h"]));
-        assert!(!is_refused(&["load", "a.csv", "mongodb://u:pa55@h", "-p", "u:pa55@h"]));
+        assert!(!is_refused(&["load", "a.csv", "mongodb://u:pa55@h", "-pu:pa55@h"]));
+        assert!(!is_refused(&["export", "-q", r#"{"Mail": "a@b"}"#]));
         assert!(!is_refused(&["doctor", "mongodb://u:pa55@h"]));
     }
 

@@ -1,14 +1,17 @@
 //! The options for the connection to the deployment. The names that the MongoDB Database Tools use for these options
 //! are accepted too.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Plan;
-use medlift::server::{Connection, Purpose, Secret, Target, is_connection_string};
+use medlift::server::{self, Connection, Purpose, Secret, Target, is_connection_string, leases_of};
 
 use super::arguments::looks_like_connection_string;
+use super::config_file::ConfigFile;
+use super::host::host_uri;
 use super::output;
 
 /// Connection options.
@@ -23,6 +26,15 @@ pub(super) struct ConnectionArgs {
         help = "Connection string, mongodb:// or mongodb+srv://; may also be given as a positional argument [env: MONGODB_URI]"
     )]
     uri: Option<Secret>,
+    /// Server to connect to, instead of a connection string; for a replica set SET/HOST[:PORT],HOST[:PORT]
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "uri")]
+    host: Option<String>,
+    /// Port of the server [default: 27017]
+    #[arg(long, value_name = "PORT", conflicts_with = "uri", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// YAML file with uri: and password:, as the MongoDB Database Tools read it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[arg(short, long, value_name = "NAME", help = "Database [env: DB_NAME] [default: hospital]")]
     db: Option<String>,
     #[arg(short, long, value_name = "NAME", help = "Collection [env: COLLECTION_NAME] [default: the spec's]")]
@@ -35,8 +47,9 @@ pub(super) struct ConnectionArgs {
         long,
         value_name = "PASSWORD",
         num_args = 0..=1,
+        require_equals = true,
         default_missing_value = "",
-        help = "Password; if no value is given, you are asked for it. A file that WRITER_PASS_FILE names is safer"
+        help = "Password, as -pPASSWORD or --password=PASSWORD; without a value, you are asked for it. A file that --config or WRITER_PASS_FILE names is safer"
     )]
     password: Option<Secret>,
     /// Database in which the user is stored
@@ -108,20 +121,28 @@ impl ConnectionArgs {
         }
     }
 
-    /// Converts the options to the library's type. If `-p` has no value, asks the user for the password.
+    /// Converts the options to the library's type. Reads the file that `--config` names. If `-p` has no value, asks the
+    /// user for the password.
     pub(super) fn into_connection(self, purpose: Purpose) -> Result<Connection, Error> {
-        let password = match self.password {
+        let file = self.config.as_deref().map_or_else(|| Ok(ConfigFile::default()), ConfigFile::read)?;
+        let host = host_uri(self.host.as_deref(), self.port)
+            .map_err(|problem| Error::Usage(format!("--host or --port: {problem}")))?;
+        let is_typed = self.password.is_some();
+        let uri =
+            only_one([self.uri, host, file.uri], "server is given", "connection string, --host, or uri: in --config")?;
+        let password = only_one([self.password, file.password], "password is given", "-p, or password: in --config")?;
+        let password = match password {
             Some(typed) if typed.reveal().is_empty() => Some(ask_password()?),
-            Some(typed) => {
+            Some(typed) if is_typed => {
                 output::tell(
                     "warning: other users can see a password on the command line; use -p without a value, or a file",
                 );
                 Some(typed)
             }
-            None => None,
+            password => password,
         };
         Ok(Connection {
-            uri: self.uri,
+            uri,
             database: self.db,
             collection: self.collection,
             username: self.username,
@@ -132,6 +153,11 @@ impl ConnectionArgs {
             tls_certificate_key_file: self.tls_certificate_key_file,
             purpose,
         })
+    }
+
+    /// Returns the file that `--config` names.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 
     /// Returns the collection that the user gave with `--collection`.
@@ -158,9 +184,27 @@ impl ConnectionArgs {
     }
 }
 
+/// Returns an error if the target's collection does not exist. The error lists the collections of data in the database.
+pub(super) async fn require_collection(target: &Target) -> Result<(), Error> {
+    Ok(server::require_collection(target, &[LEDGER_COLLECTION, &leases_of(LEDGER_COLLECTION)]).await?)
+}
+
+/// Returns the value that is given. Returns an error if there are several. The error says what is given twice, and the
+/// places of which only one may be used.
+fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str) -> Result<Option<Secret>, Error> {
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (first, None) => Ok(first),
+        _ => Err(Error::Usage(format!("the {what} twice; use only one of these: {places}"))),
+    }
+}
+
 fn ask_password() -> Result<Secret, Error> {
     rpassword::prompt_password("Enter password: ").map(Secret::from).map_err(|error| {
-        Error::Stopped(format!("cannot ask for the password: {error}; name a file in WRITER_PASS_FILE instead"))
+        Error::Stopped(format!(
+            "cannot ask for the password: {error}; write -pPASSWORD or --password=PASSWORD, or name a file with --config \
+             or WRITER_PASS_FILE"
+        ))
     })
 }
 
@@ -193,9 +237,9 @@ mod tests {
         assert!(none.password.is_none() && none.auth_database.is_none() && !none.tls);
         assert!(none.tls_ca_file.is_none() && none.tls_certificate_key_file.is_none() && none.purpose == Purpose::Read);
         for line in [
-            "--uri mongodb://h --db d --collection c --username u --password p --authentication-database a --tls \
+            "--uri mongodb://h --db d --collection c --username u --password=p --authentication-database a --tls \
              --tls-ca-file ca --tls-certificate-key-file key",
-            "--uri mongodb://h -d d -c c -u u -p p --authentication-database a --ssl --ssl-ca-file ca --ssl-pem-key-file key",
+            "--uri mongodb://h -d d -c c -u u -p=p --authentication-database a --ssl --ssl-ca-file ca --ssl-pem-key-file key",
         ] {
             let all = wishes(&line.split_whitespace().collect::<Vec<_>>());
             assert_eq!(all.uri.as_ref().map(Secret::reveal), Some("mongodb://h"));
@@ -204,6 +248,32 @@ mod tests {
             assert_eq!((all.password.as_ref().map(Secret::reveal), all.tls), (Some("p"), true));
             assert_eq!((all.tls_ca_file, all.tls_certificate_key_file), (Some("ca".into()), Some("key".into())));
         }
+    }
+
+    #[test]
+    fn the_server_and_the_password_are_given_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |text: &str| {
+            let path = directory.path().join("config.yaml");
+            std::fs::write(&path, text).expect("written");
+            path.to_str().expect("UTF-8").to_owned()
+        };
+        let both = file("uri: mongodb://h:1/\npassword: pa55\n");
+        let found = wishes(&["--config", &both]);
+        assert_eq!(found.uri.as_ref().map(Secret::reveal), Some("mongodb://h:1/"));
+        assert_eq!(found.password.as_ref().map(Secret::reveal), Some("pa55"));
+        let found = wishes(&["--host", "rs0/h", "--port", "5"]);
+        assert_eq!(found.uri.as_ref().map(Secret::reveal), Some("mongodb://h:5/?replicaSet=rs0"));
+        let refused = |arguments: &[&str], part: &str| {
+            let error = typed(arguments).into_connection(Purpose::Read).expect_err("refused");
+            assert!(matches!(&error, Error::Usage(text) if text.contains(part) && !text.contains("pa55")), "{error}");
+        };
+        refused(&["--config", &both, "--uri", "mongodb://g"], "the server is given twice");
+        refused(&["--config", &both, "--host", "g"], "the server is given twice");
+        refused(&["--config", &both, "-p=pa55"], "the password is given twice");
+        refused(&["--host", "a b"], "--host or --port: give HOST");
+        refused(&["--config", "/nonexistent"], "cannot use --config /nonexistent: entity not found");
+        refused(&["--config", &file("pasword: pa55")], "line 1: the key is neither uri nor password");
     }
 
     /// Returns the connection string and the remaining arguments. Returns `None` if an argument is refused.

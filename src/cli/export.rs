@@ -1,18 +1,19 @@
 //! `medlift export`.
 
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use medlift::error::Error;
-use medlift::export::{ExportError, ExportFormat, ExportOptions, export, open};
+use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
 use medlift::outputs::Output;
-use medlift::server::{Destination, Purpose, Settings};
+use medlift::report::{Bar, Phase, Progress};
+use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
 
-use super::connection::DeploymentArgs;
+use super::connection::{DeploymentArgs, require_collection};
 use super::dataset::DatasetArgs;
 use super::output;
 
@@ -34,6 +35,9 @@ pub(super) struct ExportArgs {
     /// Delimiter of the CSV: , ; | or tab
     #[arg(long, value_name = "CHAR", default_value = ",", value_parser = super::reading::delimiter)]
     delimiter: u8,
+    /// Export only documents that match this filter, in MongoDB's query language as Extended JSON
+    #[arg(short, long, value_name = "JSON")]
+    query: Option<Secret>,
     /// Maximum number of documents to write
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -42,7 +46,7 @@ pub(super) struct ExportArgs {
     skip_foreign: bool,
     #[command(flatten)]
     dataset: DatasetArgs,
-    /// Do not report how many documents were written
+    /// Show no progress, and do not report how many documents were written
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -62,21 +66,31 @@ impl ExportArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let options = self.options();
-        let Self { deployment, out, quiet, dataset, .. } = *self;
+        let Self { deployment, out, quiet, dataset, query, .. } = *self;
+        let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args()?;
         let spec = exported_spec(dataset.dataset()?, connection.collection())?;
         let settings = Settings::load()?;
+        let config = connection.config().map(Path::to_owned);
         let destination =
             Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
         if let Some(out) = &out {
             let inputs: Vec<PathBuf> =
-                dataset.path.into_iter().chain(settings.files()).chain(destination.files()).collect();
+                dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
             output::refuse_inputs("--out", out, &inputs)?;
         }
         let exported = super::run_async(async |_| {
             let target = destination.connect().await?;
+            require_collection(&target).await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
-            match export(&Scan::new(&target.documents()), &spec, &options, output).await {
+            let progress = Progress::default();
+            progress.enter(Phase::Export);
+            // The documents themselves may be written to the terminal.
+            let is_on_terminal = out.is_none() && std::io::stdout().is_terminal();
+            let _bar = Bar::start(&progress, quiet || is_on_terminal);
+            let scan = Scan::new(&target.documents()).matching(filter.clone().unwrap_or_default());
+            let scan = scan.counted_by(&progress.documents);
+            match export(&scan, &spec, &options, output).await {
                 // A reader such as `head` closes the pipe when it has read enough. That is not an error.
                 Err(ExportError::Write { cause, .. }) if cause.kind() == ErrorKind::BrokenPipe => Ok(None),
                 exported => Ok(Some(exported?)),
@@ -84,7 +98,7 @@ impl ExportArgs {
         })?;
         let Some(exported) = exported else { return Ok(ExitCode::SUCCESS) };
         if !quiet {
-            output::tell(format_args!("{} documents exported", exported.written));
+            output::tell(report(&exported, &options, filter.is_some()));
         }
         if exported.foreign.count > 0 {
             let what = if options.skip_foreign { "were left out" } else { "were exported unchanged" };
@@ -113,6 +127,23 @@ impl ExportArgs {
     }
 }
 
+/// Returns the message about the number of documents. After an export with a query, it also says that the file is only
+/// a part of the collection.
+fn report(exported: &Exported, options: &ExportOptions, has_query: bool) -> String {
+    let written = exported.written;
+    if !has_query {
+        return format!("{written} documents exported");
+    }
+    let left_out = if options.skip_foreign { exported.foreign.count } else { 0 };
+    let matched = match options.limit {
+        Some(limit) if written >= limit => format!("at least {}", written + left_out),
+        _ => (written + left_out).to_string(),
+    };
+    format!(
+        "{matched} documents match the query, {written} exported; the file has only these documents of the collection"
+    )
+}
+
 /// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
 fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Error> {
     if dataset.kinds.len() == 1 {
@@ -130,6 +161,8 @@ fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Err
 
 #[cfg(test)]
 mod tests {
+    use medlift::export::Foreign;
+
     use super::super::{Command, tests::command};
     use super::*;
 
@@ -157,6 +190,27 @@ mod tests {
         check(&["--out", "a.csv", "--type", "json"], ExportFormat::Ndjson);
         check(&["--delimiter", "tab"], csv(b'\t'));
         check(&["--delimiter", ";"], csv(b';'));
+    }
+
+    #[test]
+    fn the_report_of_a_query_says_that_the_file_is_a_part() {
+        let exported =
+            |written, foreign| Exported { written, foreign: Foreign { count: foreign, ..Foreign::default() } };
+        let check = |exported: Exported, arguments: &[&str], has_query: bool, expected: &str| {
+            assert_eq!(report(&exported, &options(arguments), has_query), expected);
+        };
+        let only = "the file has only these documents of the collection";
+        check(exported(5, 0), &[], false, "5 documents exported");
+        check(exported(5, 0), &[], true, &format!("5 documents match the query, 5 exported; {only}"));
+        check(exported(5, 2), &["--skip-foreign"], true, &format!("7 documents match the query, 5 exported; {only}"));
+        check(exported(5, 2), &[], true, &format!("5 documents match the query, 5 exported; {only}"));
+        check(
+            exported(5, 0),
+            &["--limit", "5"],
+            true,
+            &format!("at least 5 documents match the query, 5 exported; {only}"),
+        );
+        check(exported(4, 0), &["--limit", "5"], true, &format!("4 documents match the query, 4 exported; {only}"));
     }
 
     #[test]

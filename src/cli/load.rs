@@ -10,8 +10,8 @@ use medlift::error::Error;
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
 use medlift::pipeline::{Interrupt, Plan, dry_run};
-use medlift::report::Bar;
 use medlift::report::summary::LoadSummary;
+use medlift::report::{Bar, Progress};
 use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
@@ -108,35 +108,36 @@ const BATCH_BYTES_MAX: usize = 12 << 20;
 impl LoadArgs {
     /// Runs the command.
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+        let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.dataset()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
+        progress.bytes_total = plan.size_bytes();
         let json = self.reading.json;
-        let summary = if self.dry_run { self.dry_run(&plan) } else { self.load(&plan) }?;
+        let summary = if self.dry_run { self.dry_run(&plan, &progress) } else { self.load(&plan, &progress) }?;
         output::print(&summary, json)?;
         Ok(exit_code(&summary))
     }
 
-    fn dry_run(self, plan: &Plan) -> Result<LoadSummary, Error> {
+    fn dry_run(self, plan: &Plan, progress: &Progress) -> Result<LoadSummary, Error> {
         limits::require_for_reading()?;
-        let progress = self.reading.progress(plan);
-        let _bar = Bar::start("dry run", &progress, self.reading.quiet);
+        let _bar = Bar::start(progress, self.reading.quiet);
         let (mode, rejects_max) = (self.mode.into(), self.rejects_max());
-        dry_run::dry_run(plan, mode, self.rejects.as_deref(), rejects_max, &Interrupt::default(), &progress)
+        dry_run::dry_run(plan, mode, self.rejects.as_deref(), rejects_max, &Interrupt::default(), progress)
     }
 
-    fn load(mut self, plan: &Plan) -> Result<LoadSummary, Error> {
+    fn load(mut self, plan: &Plan, progress: &Progress) -> Result<LoadSummary, Error> {
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let connection = std::mem::take(&mut self.connection);
-        let (quiet, yes, progress) = (self.reading.quiet, self.yes, self.reading.progress(plan));
+        let (quiet, yes) = (self.reading.quiet, self.yes);
         super::run_gracefully("stopping; rows that were already read are still written", async |interrupt| {
             let target = connection.connect(Purpose::Load, &plan.kinds[0].collection).await?;
             let options = self.options(target.is_local);
             if options.drop && !yes {
                 plan.targets(&target).try_for_each(|(_, target)| ask_to_drop(&target))?;
             }
-            let _bar = Bar::start("load", &progress, quiet);
-            load::load(plan, &target, &options, interrupt, &progress).await
+            let _bar = Bar::start(progress, quiet);
+            load::load(plan, &target, &options, interrupt, progress).await
         })
     }
 

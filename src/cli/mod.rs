@@ -2,15 +2,20 @@
 //! library's types, calls the library, and prints the result.
 
 mod arguments;
+mod completions;
+mod config_file;
 mod connection;
 mod dataset;
 mod doctor;
 mod export;
 mod generate;
+mod host;
 mod limits;
 mod load;
 mod output;
+mod passwords;
 mod provision;
+mod query;
 mod reading;
 mod spec;
 mod verify;
@@ -21,6 +26,7 @@ use arguments::Parsed;
 use clap::{Parser, Subcommand};
 use medlift::error::Error;
 use medlift::pipeline::Interrupt;
+use medlift::report::remove_line;
 pub(crate) use output::tell;
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
@@ -60,6 +66,11 @@ enum Command {
     /// Show a dataset spec, check it, or list its fields
     #[command(subcommand, after_help = spec::EXAMPLES)]
     Spec(spec::SpecCommand),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages, one for each command
+    #[command(hide = true)]
+    Man(completions::ManArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -77,6 +88,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),
         Command::Spec(command) => command.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }
 
@@ -123,6 +136,7 @@ async fn listen(notice: &'static str, interrupt: Interrupt) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if interrupt.is_asked() {
+            remove_line();
             output::tell("stopped immediately");
             std::process::exit(1);
         }
@@ -155,12 +169,12 @@ mod tests {
     #[test]
     fn debug_output_of_a_command_shows_no_password() {
         for line in [
-            &["load", "a.csv", "--uri", "mongodb://u:pa55@h/", "-p", "pa55"][..],
+            &["load", "a.csv", "--uri", "mongodb://u:pa55@h/", "--password=pa55"][..],
             &["load", "mongodb://u:pa55@h/", "a.csv"],
-            &["verify", "a.csv", "-ppa55"],
+            &["verify", "a.csv", "--password=pa55"],
             &["export", "mongodb://u:pa55@h/", "--password=pa55"],
-            &["provision", "mongodb://u:pa55@h/", "--password", "pa55"],
-            &["doctor", "mongodb://u:pa55@h/", "--password", "pa55"],
+            &["provision", "mongodb://u:pa55@h/", "--password=pa55"],
+            &["doctor", "mongodb://u:pa55@h/", "--password=pa55"],
         ] {
             let shown = format!("{0:?} {0:#?}", command(line));
             assert!(!shown.contains("pa55"), "{line:?}");
@@ -173,6 +187,8 @@ mod tests {
             &["load", "a", "--stop-on-error", "--max-rejects", "1"][..],
             &["load", "a", "--quiet", "--verbose"],
             &["provision", "--plan", "--emit-init-js"],
+            &["provision", "--to-files", "d"],
+            &["provision", "--generate-missing", "--emit-init-js"],
             &["load", "a", "--batch-size", "0"],
             &["load", "a", "--batch-size", "100001"],
             &["load", "a", "-j", "0"],
@@ -186,6 +202,10 @@ mod tests {
             &["load", "a", "--mode", "replace"],
             &["load", "a", "--type", "xml"],
             &["export", "--type", "tsv"],
+            &["export", "--host", "h", "--uri", "mongodb://h"],
+            &["export", "--port", "1", "--uri", "mongodb://h"],
+            &["export", "--port", "0"],
+            &["export", "--port", "65536"],
         ] {
             assert!(!is_accepted(line), "{line:?}");
         }
@@ -203,6 +223,13 @@ mod tests {
             &["load", "a", "--write-concern", "majority"],
             &["load", "a", "--ssl", "--ssl-ca-file", "f", "--ssl-pem-key-file", "f"],
             &["load"],
+            &["load", "a", "--headerline"],
+            &["load", "a", "--host", "rs0/h1,h2", "--port", "1"],
+            &["export", "--query", "{}", "--config", "f"],
+            &["export", "-q", "{}"],
+            &["provision", "--plan", "--generate-missing", "mongodb://h"],
+            &["provision", "--generate-missing=f"],
+            &["provision", "--generate-missing", "--to-files", "d"],
         ] {
             assert!(is_accepted(line), "{line:?}");
         }

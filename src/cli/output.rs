@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use medlift::error::Error;
 use medlift::outputs::{is_same_file, limit_hint};
+pub(super) use medlift::report::tell_as_it_is;
 use serde::Serialize;
 
 /// Exit code if the load was complete but some rows were rejected.
@@ -40,12 +41,6 @@ pub(super) fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
 /// Writes a message to standard error. Does nothing if standard error is closed.
 pub(crate) fn tell(text: impl Display) {
     tell_as_it_is(&format!("medlift: {text}\n"));
-}
-
-/// Writes a text to standard error exactly as it is: adds no name of the program and no line end. `eprint!` is not
-/// used, because it panics if standard error is closed.
-pub(super) fn tell_as_it_is(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Returns an error if an output is the same file as an input, because writing would destroy the input.

@@ -1,20 +1,24 @@
 //! `medlift provision`.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use medlift::deployment::provision::{Changes, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose, Secret, Settings};
+use medlift::server::{Destination, Purpose, Settings};
 use medlift::spec::Spec;
 use serde::Serialize;
 
 use super::connection::{ConnectionArgs, DeploymentArgs};
 use super::dataset::DatasetArgs;
 use super::output;
+use super::passwords::Source;
+
+/// The file from which Medlift reads settings.
+const ENV_FILE: &str = ".env";
 
 const EXAMPLES: &str = "Examples:
   medlift provision --plan
@@ -30,8 +34,21 @@ pub(super) struct ProvisionArgs {
     /// Print the necessary changes, but do not make them
     #[arg(long)]
     plan: bool,
+    /// Generate the passwords that are not set, and add them to this file before the users are created [default: .env]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ENV_FILE,
+        hide_default_value = true
+    )]
+    generate_missing: Option<PathBuf>,
+    /// Write each generated password to a new file in this directory instead
+    #[arg(long, value_name = "DIR", requires = "generate_missing")]
+    to_files: Option<PathBuf>,
     /// Print a script that sets up the same state at the first start of the database container
-    #[arg(long, conflicts_with = "plan")]
+    #[arg(long, conflicts_with_all = ["plan", "generate_missing"])]
     emit_init_js: bool,
     /// Print the result as JSON
     #[arg(long)]
@@ -41,7 +58,7 @@ pub(super) struct ProvisionArgs {
 }
 
 /// The result of the command.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Provisioned {
     /// True if the steps were carried out, false with `--plan`.
     carried_out: bool,
@@ -52,6 +69,8 @@ struct Provisioned {
     /// Messages about optional users that are not created, because their password is not set. Each message says how to
     /// create the user.
     left_out: Vec<String>,
+    /// Messages about generated passwords. Each says where the password is, and does not show it.
+    passwords: Vec<String>,
 }
 
 impl ProvisionArgs {
@@ -62,34 +81,60 @@ impl ProvisionArgs {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
+        let source = self.passwords()?;
         let connection = self.deployment.into_connection_args()?;
-        let provisioned = provision(connection, &spec, self.plan)?;
+        let provisioned = provision(connection, &spec, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())
+    }
+
+    /// Returns where passwords are from that are not set.
+    fn passwords(&self) -> Result<Source, Error> {
+        match (&self.generate_missing, &self.to_files) {
+            (None, _) => Ok(Source::default()),
+            (Some(file), None) => Ok(Source::EnvFile(file.clone())),
+            (Some(file), Some(directory)) if file.as_os_str() == ENV_FILE => Ok(Source::Directory(directory.clone())),
+            (Some(_), Some(_)) => Err(Error::Usage(
+                "--generate-missing=FILE and --to-files name two places for the generated passwords; give one".into(),
+            )),
+        }
     }
 }
 
 /// Determines the necessary steps, and carries them out if `only_plan` is false.
-fn provision(connection: ConnectionArgs, spec: &Spec, only_plan: bool) -> Result<Provisioned, Error> {
+fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan: bool) -> Result<Provisioned, Error> {
     let settings = Settings::load()?;
-    let WantedUsers { users, left_out } = WantedUser::all(&settings, ask)?;
+    let WantedUsers { users, left_out } = WantedUser::all(&settings)?;
     let connection = connection.into_connection(Purpose::Administer)?;
     let destination = Destination::settle(&connection, &settings, &spec.collection)?;
     let (database, collection) = (destination.database.clone(), destination.collection.clone());
     let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
     super::run_async(async |_| {
         let target = destination.connect().await?;
-        let plan = Changes::make(&target, &destination, &wanted).await?;
+        let mut plan = Changes::make(&target, &destination, &wanted, source.has_passwords()).await?;
+        let mut provisioned = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
+        let users = std::mem::take(&mut plan.without_password);
+        let users = if only_plan { source.preview(users) } else { source.passwords(users) }?;
+        for user in users {
+            if user.password.is_some() {
+                let told = source.tell(&user, only_plan);
+                // If a step fails, the user must know where the passwords are.
+                told.iter().filter(|_| !only_plan).for_each(output::tell);
+                provisioned.passwords.extend(told);
+                plan.create_user(&user, &wanted.database)?;
+            } else {
+                provisioned
+                    .left_out
+                    .push(user.left_out(&format!("{} is not set; set it or add --generate-missing", user.variable)));
+            }
+        }
         if !only_plan {
             let done = |step: &Step| output::tell(format_args!("done: {step}"));
             plan.carry_out(&target, done, |text| output::tell(text)).await?;
         }
-        Ok(Provisioned {
-            carried_out: !only_plan,
-            steps: plan.steps.iter().map(ToString::to_string).collect(),
-            left_alone: plan.left_alone,
-            left_out,
-        })
+        provisioned.steps = plan.steps.iter().map(ToString::to_string).collect();
+        provisioned.left_alone = plan.left_alone;
+        Ok(provisioned)
     })
 }
 
@@ -104,35 +149,28 @@ impl fmt::Display for Provisioned {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.steps.len(), self.carried_out) {
             (0, _) => writeln!(formatter, "nothing to do: the deployment is as wanted")?,
-            // Each step was reported when it was carried out.
+            // Each step was reported when it was carried out, and each password when it was stored.
             (count, true) => writeln!(formatter, "{count} steps carried out")?,
             (count, false) => writeln!(formatter, "{count} steps to do; run without --plan to carry them out:")?,
         }
         if !self.carried_out {
             self.steps.iter().try_for_each(|step| writeln!(formatter, "  {step}"))?;
+            self.passwords.iter().try_for_each(|told| writeln!(formatter, "password: {told}"))?;
         }
         self.left_alone.iter().try_for_each(|left| writeln!(formatter, "left alone: {left}"))?;
         self.left_out.iter().try_for_each(|left| writeln!(formatter, "left out: {left}"))
     }
 }
 
-/// Asks the user for the password of `variable`. Returns `None` if standard input is not a terminal or the answer is
-/// empty.
-fn ask(variable: &str) -> Option<Secret> {
-    if !std::io::stdin().is_terminal() {
-        return None;
-    }
-    let typed = rpassword::prompt_password(format!("{variable}: ")).ok()?;
-    (!typed.is_empty()).then(|| typed.into())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Command, tests::command};
     use super::*;
 
     fn provisioned(carried_out: bool, steps: &[&str], left_alone: &[&str], left_out: &[&str]) -> Provisioned {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        Provisioned { carried_out, steps: texts(steps), left_alone: texts(left_alone), left_out: texts(left_out) }
+        let (left_alone, left_out) = (texts(left_alone), texts(left_out));
+        Provisioned { carried_out, steps: texts(steps), left_alone, left_out, passwords: Vec::new() }
     }
 
     #[test]
@@ -142,8 +180,25 @@ mod tests {
         check(provisioned(true, &[], &[], &[]), nothing);
         check(provisioned(false, &[], &[], &["u"]), &format!("{nothing}left out: u\n"));
         check(provisioned(true, &["a", "b"], &["v"], &[]), "2 steps carried out\nleft alone: v\n");
+        let told =
+            |carried_out| Provisioned { passwords: vec!["p".to_owned()], ..provisioned(carried_out, &["a"], &[], &[]) };
+        check(told(true), "1 steps carried out\n");
+        check(told(false), "1 steps to do; run without --plan to carry them out:\n  a\npassword: p\n");
         let todo = "2 steps to do; run without --plan to carry them out:\n  a\n  b\n";
         check(provisioned(false, &["a", "b"], &[], &[]), todo);
+    }
+
+    #[test]
+    fn generated_passwords_have_one_place() {
+        let source = |arguments: &[&str]| match command(&[&["provision"], arguments].concat()) {
+            Command::Provision(args) => args.passwords().map(|source| format!("{source:?}")).ok(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(source(&["--generate-missing"]).as_deref(), Some("EnvFile(\".env\")"));
+        assert_eq!(source(&["--generate-missing=f"]).as_deref(), Some("EnvFile(\"f\")"));
+        let files = ["--generate-missing", "--to-files", "d"];
+        assert_eq!(source(&files).as_deref(), Some("Directory(\"d\")"));
+        assert_eq!(source(&["--generate-missing=f", "--to-files", "d"]), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use medlift::error::Error;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
 use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
-use medlift::report::Progress;
+use medlift::report::{Bar, Progress};
 use medlift::server::{Secret, Settings};
 use medlift::spec::{Dataset, Sign};
 
@@ -46,6 +46,9 @@ pub(super) struct ReadingArgs {
     /// Date format, for all columns or for one: DD/MM/YYYY or 'Date of Admission=MM/DD/YYYY' [default: detected]
     #[arg(long, value_name = "[COLUMN=]FORMAT", value_parser = date_format)]
     date_format: Vec<(Option<String>, DateFormat)>,
+    /// The first row of CSV and TSV is the header; it always is, so the option is for compatibility with mongoimport
+    #[arg(long)]
+    headerline: bool,
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
@@ -79,9 +82,9 @@ impl ReadingArgs {
         &mut self.sources
     }
 
-    /// Creates the counters for the progress of a command.
-    pub(super) fn progress(&self, plan: &Plan) -> Progress {
-        Progress { verbose: self.verbose, bytes_total: plan.size_bytes(), ..Progress::default() }
+    /// Begins to measure the time of a command, and creates the counters for its progress.
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(self.verbose)
     }
 
     /// Reads the dataset spec that the user gave, or returns the built-in one.
@@ -90,7 +93,7 @@ impl ReadingArgs {
     }
 
     /// Examines all sources and determines their layouts: delimiter, columns and date formats.
-    pub(super) fn plan(&self, dataset: impl Into<Dataset>) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, dataset: impl Into<Dataset>, progress: &Progress) -> Result<Plan, Error> {
         let sources: Vec<String> = self
             .sources
             .iter()
@@ -103,6 +106,11 @@ impl ReadingArgs {
                 "no source is given; give a file, a glob pattern, or - for standard input".into(),
             ));
         }
+        if self.headerline && matches!(self.kind, Some(SourceType::Json)) {
+            return Err(Error::Usage("--headerline is for CSV and TSV, not for --type json; remove it".into()));
+        }
+        // The first bytes of standard input or of a pipe may be late.
+        let _bar = Bar::start(progress, self.quiet);
         let workers = self.workers.into();
         Plan::new(
             dataset,
@@ -241,9 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn a_header_line_is_only_for_csv_and_tsv() {
+        let path = tempfile::NamedTempFile::new().expect("a file");
+        let refused = |kind: &str| {
+            let line = ["x", path.path().to_str().expect("UTF-8"), "--headerline", "--type", kind];
+            let reading = Typed::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).reading;
+            let error =
+                reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("the file is empty");
+            error.to_string().contains("--headerline")
+        };
+        assert_eq!(["csv", "tsv", "json"].map(refused), [false, false, true]);
+    }
+
+    #[test]
     fn a_command_without_a_source_is_refused() {
         let reading = Typed::try_parse_from(["x"]).unwrap_or_else(|error| panic!("{error}")).reading;
-        let error = reading.plan(medlift::spec::Spec::built_in()).err().expect("no source");
+        let error = reading.plan(medlift::spec::Spec::built_in(), &Progress::default()).err().expect("no source");
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("no source is given"), "{error}");
     }
 }

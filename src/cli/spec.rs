@@ -22,7 +22,7 @@ pub(super) enum SpecCommand {
     /// Print the spec as TOML
     #[command(after_help = EXAMPLES)]
     Show(SpecArgs),
-    /// Check a spec and report the first error
+    /// Check a spec and report all its errors
     #[command(after_help = EXAMPLES)]
     Check {
         /// The spec file

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::error::Error;
-use medlift::pipeline::verify::{VerifyOptions, verify};
+use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify};
 use medlift::report::Bar;
 use medlift::server::Purpose;
 use medlift::verify::Verification;
 use serde::Serialize;
 
-use super::connection::ConnectionArgs;
+use super::connection::{ConnectionArgs, require_collection};
 use super::load::LoadMode;
 use super::reading::ReadingArgs;
 use super::{limits, output};
@@ -46,20 +46,25 @@ pub(super) struct VerifyArgs {
 impl VerifyArgs {
     /// Runs the command.
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
+        let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
-        let plan = self.reading.plan(self.reading.dataset()?)?;
+        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
         let options = self.options();
         let (quiet, json, ignore_extra) = (self.reading.quiet, self.reading.json, self.ignore_extra);
-        let progress = self.reading.progress(&plan);
+        progress.bytes_total = plan.size_bytes();
         limits::require_for_reading()?;
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
-            let _bar = Bar::start("verify", &progress, quiet);
+            for (_, target) in plan.targets(&target) {
+                require_collection(&target).await?;
+            }
+            let _bar = Bar::start(&progress, quiet);
             let mut proofs = Vec::new();
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
                 let options = VerifyOptions { kind, ..options.clone() };
-                let proof = verify(&plan, &target, &options, interrupt, &progress).await?;
+                let mut proof = verify(&plan, &target, &options, interrupt, &progress).await?;
+                name_other_loads(&plan, &target, &mut proof).await;
                 proofs.push(KindProof { kind: spec.name.clone(), collection: target.full_name(), proof });
             }
             Ok(proofs)

@@ -10,7 +10,10 @@ pub enum DeploymentError {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The settings for the users are not sufficient to create the users.
-    #[error("cannot create the users: {problems}; set each variable in the environment, in .env, or with _FILE")]
+    #[error(
+        "cannot create the users: {problems}; set each variable in the environment, in .env, or with _FILE, or let \
+         --generate-missing make the passwords that are not set"
+    )]
     Users {
         /// All problems: passwords that are not set or too weak, and variables that contain the same user name.
         problems: String,

@@ -197,7 +197,7 @@ fn write_lineage(lineage: Lineage, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stored::Digester;
+    use super::super::stored::{Digester, load_of};
     use super::*;
 
     fn record(spec: &Spec, text_bytes: usize) -> Record {
@@ -278,5 +278,21 @@ mod tests {
             check(spec, None);
             check(spec, Some(lineage));
         }
+    }
+
+    #[test]
+    fn the_load_of_a_document_is_read_from_its_lineage() {
+        let spec = Spec::from_toml("name = 'x'\n[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n", "a test");
+        let mut encoder = Encoder::new(&spec.unwrap(), IdentityKey::default());
+        let mut load = |lineage| {
+            let mut document = Vec::new();
+            let mut record = Record::default();
+            record.push_text(&"x".repeat(100));
+            encoder.encode(&record, lineage, &mut document).unwrap();
+            load_of(&document)
+        };
+        assert_eq!(load(Some(Lineage { run: [7; 16], row: 5 })), Some([7; 16]));
+        assert_eq!(load(None), None);
+        assert_eq!(load_of(b"\x05\0\0\0\0"), None);
     }
 }

@@ -65,13 +65,24 @@ impl Digester {
     }
 }
 
-/// Returns the elements without the lineage. The lineage is the last element and always has the same length, so one
-/// comparison is enough to find it.
+/// The beginning of the lineage, up to the id of the load.
+const LINEAGE_HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
+
+/// Length of the lineage in bytes. The lineage is the last element and always has the same length, so one comparison is
+/// enough to find it.
+const LINEAGE_BYTES: usize = 1 + 9 + 44;
+
+/// Returns the elements without the lineage.
 fn without_lineage(elements: &[u8]) -> &[u8] {
-    const HEAD: &[u8] = b"\x03_medlift\0\x2c\0\0\0\x05run\0\x10\0\0\0\x04";
-    const BYTES: usize = 1 + 9 + 44;
-    let Some(at) = elements.len().checked_sub(BYTES) else { return elements };
-    if elements[at..].starts_with(HEAD) { &elements[..at] } else { elements }
+    let Some(at) = elements.len().checked_sub(LINEAGE_BYTES) else { return elements };
+    if elements[at..].starts_with(LINEAGE_HEAD) { &elements[..at] } else { elements }
+}
+
+/// Returns the id of the load that wrote a document, if the document has a lineage.
+pub(crate) fn load_of(document: &[u8]) -> Option<[u8; 16]> {
+    let elements = &document[..document.len().checked_sub(1)?];
+    let lineage = &elements[elements.len().checked_sub(LINEAGE_BYTES)?..];
+    lineage.strip_prefix(LINEAGE_HEAD)?.first_chunk().copied()
 }
 
 /// Returns the dotted names of the fields in which two documents differ. `_id` and lineage are not compared. A field

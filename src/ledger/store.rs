@@ -11,7 +11,7 @@ use mongodb::{Collection, Database};
 
 use super::identity::CollectionIdentity;
 use super::owner::Owner;
-use super::run::{Exceptions, LoadDocument, RejectsState};
+use super::run::{Exceptions, LoadDocument, RejectsState, TargetState};
 use crate::encode::Id;
 use crate::server::codes::DUPLICATE_KEY;
 use crate::server::{self, Failure, leases_of};
@@ -230,6 +230,27 @@ impl Ledger {
             doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } },
         );
         self.any(filter).await
+    }
+
+    /// Returns the loads that wrote documents into the collection, in the order in which they began. `uuid` is the
+    /// collection's UUID, if it is known. Ignores loads whose documents were dropped.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn writers(&self, uuid: Option<Uuid>) -> Result<Vec<(LoadDocument, TargetState)>, LedgerError> {
+        let mut filter = self.with_collection(doc! { "counts.written": { "$gt": 0 } });
+        filter.insert("state", doc! { "$ne": "dropped" });
+        let loads = self.documents.clone_with_type::<LoadDocument>();
+        let order = doc! { "started": 1 };
+        let found = patiently(|| async {
+            loads.find(filter.clone()).sort(order.clone()).await?.try_collect::<Vec<LoadDocument>>().await
+        });
+        let is_meant = |state: &TargetState| {
+            state.collection == self.collection
+                && (uuid.is_none() || state.collection_uuid.is_none_or(|of| Some(of) == uuid))
+        };
+        let with_state = |load: LoadDocument| load.targets().into_iter().find(is_meant).map(|state| (load, state));
+        Ok(found.await?.into_iter().filter_map(with_state).collect())
     }
 
     /// Returns true if a first load into the collection with this UUID did not complete. A first load is a load into an

@@ -61,8 +61,9 @@ impl Columns {
     }
 }
 
-fn spellings<'c>(column: &'c Column<'_>) -> impl Iterator<Item = &'c str> {
-    column.aliases.iter().map(String::as_str).chain([column.column])
+/// Returns the names of a column: the name in the spec, then the aliases.
+pub(super) fn spellings<'c>(column: &'c Column<'_>) -> impl Iterator<Item = &'c str> {
+    std::iter::once(column.column).chain(column.aliases.iter().map(String::as_str))
 }
 
 fn note(columns: &mut HashMap<String, Vec<usize>>, key: String, column: usize) {

@@ -82,22 +82,39 @@ pub enum LayoutError {
     /// None of the source's columns is in the spec.
     #[error(
         "the spec knows none of the {columns} columns; it has columns for {}; check that the first line is a \
-         header and that the delimiter is right",
-        list(.expected)
+         header and that the delimiter is right; {}",
+        list(.expected), spec_hint(.spec)
     )]
     NoKnownColumn {
+        /// The name of the spec's text.
+        spec: String,
         /// Number of columns in the source.
         columns: usize,
         /// The columns of the spec.
         expected: Vec<String>,
     },
     /// The source lacks columns that are not optional.
-    #[error("the source has no column for {}; its columns are {}", list(.missing), list(.seen))]
+    #[error(
+        "the source has no column for {}; its columns are {}{}; {}",
+        list(.missing), list(.seen), similar_list(.similar), spec_hint(.spec)
+    )]
     MissingColumns {
+        /// The name of the spec's text.
+        spec: String,
         /// The missing columns as the spec names them.
         missing: Vec<String>,
+        /// Missing columns, each with an unused column of the source that has a similar name.
+        similar: Vec<(String, String)>,
         /// The columns of the source.
         seen: Vec<String>,
+    },
+    /// The columns do not fit the spec, but with another option they do.
+    #[error("{problem}. With {option}, all columns are found")]
+    OtherOption {
+        /// The error about the columns.
+        problem: Box<LayoutError>,
+        /// The option that was tried, e.g. `--delimiter ';'`.
+        option: String,
     },
     /// Several columns of the source belong to one field, or have the same name.
     #[error("the columns {} are the same column; keep one of them, and rename or remove the others", list(.columns))]
@@ -182,6 +199,31 @@ fn name(delimiter: u8) -> String {
 
 fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn similar_list(similar: &[(String, String)]) -> String {
+    if similar.is_empty() {
+        return String::new();
+    }
+    let pair = |(missing, found): &(String, String)| format!("`{found}` for `{missing}`");
+    let pairs = similar.iter().map(pair).collect::<Vec<_>>().join(", ");
+    format!(
+        "; did you mean {pairs}? Then rename the column in the header, or add it to the field's `aliases` in the spec"
+    )
+}
+
+/// Says which spec was used, and how to use another one. `origin` is the name of the spec's text.
+fn spec_hint(origin: &str) -> String {
+    match origin.strip_prefix("built-in:") {
+        Some(name) => format!(
+            "the spec is the built-in `{name}` (`medlift spec show` prints it); if the source is another dataset, give its spec \
+             with --spec FILE"
+        ),
+        None => format!(
+            "the spec is {origin} (`medlift spec fields --spec {origin}` lists its columns); if it is the wrong one, give another \
+             with --spec FILE"
+        ),
+    }
 }
 
 fn shape_list(shapes: &[(&'static str, u64)]) -> String {

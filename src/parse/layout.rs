@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use super::columns::{Columns, is_named};
+use super::columns::{Columns, is_named, spellings};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
 use super::format::FormatName;
 use super::items::Arrays;
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
-use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, Spec, column_key};
+use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, Spec, closest, column_key};
 
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl Layout {
         let columns = spec.columns();
         let names = Columns::new(&columns);
         let mut layout = match format {
-            Format::Csv(dialect) => Self::bind_header(&columns, &names, dialect, sample, options)?,
+            Format::Csv(dialect) => Self::bind_header(&spec.origin, &columns, &names, dialect, sample, options)?,
             Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, &names, format, sample)?,
         };
         layout.cell_of_field = cell_of_field(spec, &columns, &layout.cell_of_field);
@@ -105,9 +105,10 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Creates the layout of delimited text. Its `cell_of_field` has one entry per column of the spec. `bind` replaces
+    /// Creates the layout of delimited text. `spec` is the name of the spec's text, for messages. Its `cell_of_field` has one entry per column of the spec. `bind` replaces
     /// it by one entry per field.
     fn bind_header(
+        spec: &str,
         columns: &[Column<'_>],
         names: &Columns,
         dialect: Dialect,
@@ -118,7 +119,7 @@ impl Layout {
         let rules = row_rules(dialect, sample, &header, options);
         header.truncate(header.len() - usize::from(rules.shortened_header));
         let sources = sources_of(columns, names, &header);
-        check_columns(columns, &header, &sources)?;
+        check_columns(spec, columns, names, &header, &sources)?;
         check_twice(names, &header, &sources)?;
         Ok(Self {
             format: Format::Csv(dialect),
@@ -146,7 +147,7 @@ impl Layout {
         }
         let keys = json::keys(names, format, sample);
         if !keys.is_empty() {
-            check_columns(columns, &keys, &sources_of(columns, names, &keys))?;
+            check_columns(&spec.origin, columns, names, &keys, &sources_of(columns, names, &keys))?;
         }
         Ok(Self {
             format,
@@ -280,16 +281,43 @@ fn sources_of(columns: &[Column<'_>], names: &Columns, header: &[String]) -> Vec
     sources
 }
 
-fn check_columns(columns: &[Column<'_>], header: &[String], sources: &[Vec<usize>]) -> Result<(), LayoutError> {
+/// Checks that the source has every column that is not optional. `spec` is the name of the spec's text.
+fn check_columns(
+    spec: &str,
+    columns: &[Column<'_>],
+    names: &Columns,
+    header: &[String],
+    sources: &[Vec<usize>],
+) -> Result<(), LayoutError> {
+    let spec = spec.to_owned();
     if sources.iter().all(Vec::is_empty) {
         let expected = columns.iter().map(|column| column.column.to_owned()).collect();
-        return Err(LayoutError::NoKnownColumn { columns: header.len(), expected });
+        return Err(LayoutError::NoKnownColumn { spec, columns: header.len(), expected });
     }
     let is_missing =
         |(column, sources): &(&Column<'_>, &Vec<usize>)| column.presence != Presence::Optional && sources.is_empty();
-    let missing: Vec<String> =
-        columns.iter().zip(sources).filter(is_missing).map(|(column, _)| column.column.to_owned()).collect();
-    if missing.is_empty() { Ok(()) } else { Err(LayoutError::MissingColumns { missing, seen: header.to_vec() }) }
+    let missing: Vec<&Column<'_>> = columns.iter().zip(sources).filter(is_missing).map(|(column, _)| column).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let unused = unknown(names, header);
+    let similar = |column: &&Column<'_>| {
+        let found = spellings(column).find_map(|spelling| similar_column(spelling, &unused))?;
+        Some((column.column.to_owned(), found.to_owned()))
+    };
+    Err(LayoutError::MissingColumns {
+        spec,
+        similar: missing.iter().filter_map(similar).collect(),
+        missing: missing.iter().map(|column| column.column.to_owned()).collect(),
+        seen: header.to_vec(),
+    })
+}
+
+/// Returns the column whose name is most similar. Short names such as `Foo` and `Room` differ in few letters, so the first
+/// letter must be the same.
+fn similar_column<'c>(name: &str, columns: &'c [String]) -> Option<&'c str> {
+    let first = |name: &str| column_key(name).chars().next();
+    closest(name, columns.iter().map(String::as_str).filter(|column| first(column) == first(name)))
 }
 
 /// Checks that no field has two columns, and that no two columns have the same name. Columns that no field uses are

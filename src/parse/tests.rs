@@ -116,13 +116,31 @@ fn errors_about_columns_name_them() {
         let error = bind(header).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
-    check("Full Name,Ward\n", "no column for `Age`, `Admitted`; its columns are `Full Name`, `Ward`");
+    check(
+        "Full Name,Ward\n",
+        "no column for `Age`, `Admitted`; its columns are `Full Name`, `Ward`; the spec is test (",
+    );
+    check("Full Name,Agee,Admited\n", "did you mean `Agee` for `Age`, `Admited` for `Admitted`?");
+    check("Patiant,Age,Admitted\n", "did you mean `Patiant` for `Full Name`?");
+    check("Full Name,Foge\n", "its columns are `Full Name`, `Foge`; the spec is test (");
+    check("Ward\n", "it is the wrong one, give another with --spec FILE");
     check("Full Name,Patient,Age,Admitted\n", "`Full Name`, `Patient` are the same column");
     check("Full Name,Age,AGE,Admitted\n", "`Age`, `AGE` are the same column");
     check("Full Name,Age,Admitted,Ward,ward\n", "`Ward`, `ward` are the same column");
     check("\n\n", "there is no header");
     check("\"Full Name,Age\n", "a quoted name is not closed");
     check("\"Full Name\"x,Age\n", "between a closing quote and the next delimiter");
+}
+
+#[test]
+fn an_error_about_columns_names_the_built_in_spec() {
+    let spec = Spec { origin: "built-in:admissions".to_owned(), ..spec() };
+    for header in ["Full Name,Ward\n", "Ward\n"] {
+        let error = bind_with(&spec, header, &LayoutOptions::default()).unwrap_err().to_string();
+        let expected = "the spec is the built-in `admissions` (`medlift spec show` prints it); if the source is another dataset, \
+                        give its spec with --spec FILE";
+        assert!(error.ends_with(expected), "{error}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The dry run: reports what a load would write and reject, without a database.
 
 use std::path::Path;
-use std::time::Instant;
 
 use super::load::{ReadSide, RejectsMax, source_notes};
 use super::plan::Plan;
@@ -12,8 +11,8 @@ use crate::encode::Id;
 use crate::error::Error;
 use crate::ledger::Counts;
 use crate::reject::Reason;
-use crate::report::Progress;
 use crate::report::summary::{self, Count, DocumentSummary, LoadSummary};
+use crate::report::{Phase, Progress};
 use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Expectation, Expected, VerifyError};
@@ -34,7 +33,7 @@ pub fn dry_run(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
-    let started = Instant::now();
+    progress.enter(Phase::Reading);
     let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
     if let Some(account) = &mut account {
         account.rejects.check_named()?;
@@ -43,13 +42,14 @@ pub fn dry_run(
         plan.kinds.iter().map(|_| Expectation::new(SORTER_BYTES_DEFAULT)).collect();
     let mut side = ReadSide::default();
     encode_alone(plan, interrupt, progress, |block| {
-        side.count(block);
+        side.count(block, plan);
         if let Some(account) = &mut account {
             account.write_rejects(&block.rejects)?;
         }
         expectations.iter_mut().enumerate().try_for_each(|(kind, expectation)| push(expectation, block, kind))
     })?;
     stop_if_asked(interrupt)?;
+    progress.enter(Phase::Duplicates);
     let mut rejects = side.rejects.list(&plan.spec);
     let mut documents = Vec::new();
     for (kind, expectation) in plan.kinds.iter().zip(expectations) {
@@ -61,6 +61,7 @@ pub fn dry_run(
     let mut documents = documents.into_iter();
     let mut summary = LoadSummary {
         outcome: "dry run, nothing was written".into(),
+        advice: side.advice(plan),
         document: documents.next().unwrap_or_default(),
         further: documents.collect(),
         sources: source_notes(plan, &side.notices),
@@ -75,11 +76,11 @@ pub fn dry_run(
     if summary.documents().any(is_exceeded) {
         summary.outcome.push_str("; a load would stop: more rows are rejected than allowed");
     }
-    summary.seconds = started.elapsed().as_secs_f64();
     if let Some(account) = &mut account {
         account.rejects.finish()?;
         summary.reject_files = account.rejects.paths();
     }
+    summary.set_times(&progress.times(), side.rows);
     Ok(summary)
 }
 

@@ -4,6 +4,7 @@
 //! pass. The encoded blocks are then put back into the order of the source. Three modules use the encoded blocks:
 //! [`load`] sorts and writes them, [`dry_run`] counts them, and [`verify`] compares them with the collection.
 
+mod advice;
 pub mod dry_run;
 pub mod load;
 mod plan;

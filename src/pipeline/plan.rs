@@ -198,7 +198,8 @@ impl SourcePlan {
         let reader = Reader::open(&origin, index, options)?;
         let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
         let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
-        let layout = Layout::bind(spec, format, reader.sample(), wishes).map_err(wrong)?;
+        let layout = Layout::bind(spec, format, reader.sample(), wishes)
+            .map_err(|problem| wrong(with_option(problem, &origin, &reader, spec, options, wishes)))?;
         if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {
             return Err(wrong(LayoutError::NoRows));
         }
@@ -209,6 +210,43 @@ impl SourcePlan {
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
         Ok(Self { origin, encoding, layout, density, opened })
+    }
+}
+
+/// Adds to an error about columns the option with which the columns are found, if there is one. The user may have given
+/// a wrong delimiter or encoding, so the detected ones are tried.
+fn with_option(
+    problem: LayoutError,
+    origin: &Origin,
+    reader: &Reader,
+    spec: &Spec,
+    options: &ReadOptions,
+    wishes: &LayoutOptions,
+) -> LayoutError {
+    if !matches!(problem, LayoutError::NoKnownColumn { .. } | LayoutError::MissingColumns { .. }) {
+        return problem;
+    }
+    let bind = |sample: &[u8], wishes: &LayoutOptions| {
+        let format = Format::detect(sample, wishes).ok()?;
+        Layout::bind(spec, format, sample, wishes).ok()
+    };
+    let delimiter = || {
+        wishes.delimiter?;
+        match bind(reader.sample(), &LayoutOptions { delimiter: None, ..wishes.clone() })?.format {
+            Format::Csv(dialect) if dialect.delimiter == b'\t' => Some("--delimiter tab".to_owned()),
+            Format::Csv(dialect) => Some(format!("--delimiter '{}'", char::from(dialect.delimiter))),
+            _ => None,
+        }
+    };
+    let encoding = || {
+        options.encoding.filter(|_| !origin.is_read_once())?;
+        let reader = Reader::open(origin, 0, &ReadOptions { encoding: None, ..options.clone() }).ok()?;
+        bind(reader.sample(), wishes)?;
+        Some(format!("--encoding {}", reader.encoding().name()))
+    };
+    match delimiter().or_else(encoding) {
+        Some(option) => LayoutError::OtherOption { problem: Box::new(problem), option },
+        None => problem,
     }
 }
 

@@ -26,7 +26,14 @@ pub(super) struct Spares {
 }
 
 #[derive(Debug, Default)]
-struct Pile<T>(Mutex<Vec<T>>);
+struct Pile<T>(Mutex<Heap<T>>);
+
+#[derive(Debug, Default)]
+struct Heap<T> {
+    spare: Vec<T>,
+    /// Number of items that were taken and not yet given back.
+    in_use: usize,
+}
 
 /// Clears a buffer for reuse. Frees its memory if the buffer has become too large.
 pub(super) fn empty(memory: &mut Vec<u8>) {
@@ -44,7 +51,7 @@ impl Spares {
 
     /// Accepts a block that is no longer used, because its rows are encoded.
     pub(super) fn give_block(&self, block: Block) {
-        self.blocks.give(block);
+        self.blocks.give(Some(block));
     }
 
     /// Returns an empty buffer with a capacity of at least `bytes` bytes.
@@ -58,11 +65,12 @@ impl Spares {
         documents
     }
 
-    /// Accepts the buffers of an encoded block that is no longer used.
+    /// Accepts the buffers of an encoded block that is no longer used. A small buffer that has grown since it was taken
+    /// may come back too.
     pub(super) fn give_documents(&self, block: EncodedBlock) {
         for EncodedKind { documents, .. } in block.kinds {
-            if (POOLED_BYTES_MIN..=KEPT_BYTES_MAX).contains(&documents.capacity()) {
-                self.documents.give(documents);
+            if documents.capacity() >= POOLED_BYTES_MIN {
+                self.documents.give((documents.capacity() <= KEPT_BYTES_MAX).then_some(documents));
             }
         }
     }
@@ -70,11 +78,19 @@ impl Spares {
 
 impl<T: Default> Pile<T> {
     fn take(&self) -> T {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let mut heap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heap.in_use += 1;
+        heap.spare.pop().unwrap_or_default()
     }
 
-    fn give(&self, spare: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
+    /// Accepts an item for reuse, or `None` if an item is no longer used and must not be reused. Drops the item if as
+    /// many items were given back as were taken. Otherwise the pile would grow with each item that comes from elsewhere.
+    fn give(&self, item: Option<T>) {
+        let mut heap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = heap.in_use.checked_sub(1) {
+            heap.in_use = left;
+            heap.spare.extend(item);
+        }
     }
 }
 
@@ -102,8 +118,22 @@ mod tests {
         let spares = Spares::default();
         spares.give_documents(spent(spares.take_documents(1 << 10)));
         spares.give_documents(spent(Vec::with_capacity(KEPT_BYTES_MAX + 1)));
-        assert!(spares.documents.0.lock().unwrap().is_empty());
+        assert!(spares.documents.0.lock().unwrap().spare.is_empty());
         spares.give_documents(spent(spares.take_documents(3 << 20)));
         assert!(spares.take_documents(1 << 10).capacity() < 1 << 13);
+    }
+
+    /// The documents of a small source file can be several times as large as its text.
+    #[test]
+    fn small_buffers_that_grow_do_not_pile_up() {
+        let spares = Spares::default();
+        let large = spares.take_documents(3 << 20);
+        for _ in 0..10 {
+            let mut small = spares.take_documents(POOLED_BYTES_MIN - 1);
+            small.reserve_exact(POOLED_BYTES_MIN);
+            spares.give_documents(spent(small));
+        }
+        spares.give_documents(spent(large));
+        assert_eq!(spares.documents.0.lock().unwrap().spare.len(), 1);
     }
 }

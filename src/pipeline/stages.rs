@@ -156,6 +156,7 @@ impl Stages<'_> {
             }
             self.spares.give_block(block);
             self.progress.rows.fetch_add(encoded.rows, Ordering::Relaxed);
+            self.progress.rows_rejected.fetch_add(encoded.rejects.len() as u64, Ordering::Relaxed);
             if to_order.send(encoded).is_err() {
                 return;
             }

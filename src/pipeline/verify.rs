@@ -5,13 +5,16 @@ use std::time::Instant;
 
 use super::plan::Plan;
 use super::stages::{Interrupt, encode_alone};
+use crate::deployment::schema;
 use crate::encode::{Encoded, EncodedBlock};
 use crate::error::Error;
-use crate::ledger::{CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError};
-use crate::report::Progress;
+use crate::ledger::{
+    CollectionIdentity, LEASE_DEFAULT, Ledger, LedgerError, LoadDocument, SourceIdentity, TargetState,
+};
+use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{self, Excused, Expectation, Expected, Scan, Verification, Wanted};
+use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
 
 /// The options of a verification.
@@ -59,11 +62,13 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Verification, Error> {
     let kind = options.kind;
+    progress.enter(Phase::Verification);
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
     let expected = tokio::task::block_in_place(|| expect(plan, kind, options.mode, interrupt, progress))?;
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
-    let scan = Scan::new(&target.documents());
+    progress.expect_documents(expected.records());
+    let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
     let settings = verify::Options {
         differences_max: options.differences_max,
         show_values: options.show_values,
@@ -79,7 +84,7 @@ pub async fn verify(
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
     if !wanted.is_complete() && !plan.is_read_once() {
-        tokio::task::block_in_place(|| find(plan, kind, &mut wanted, interrupt))?;
+        tokio::task::block_in_place(|| find(plan, kind, &mut wanted, interrupt, progress))?;
         verify::name_fields(&scan, &mut verification, &wanted, options.show_values)
             .await
             .map_err(verify::VerifyError::from)?;
@@ -88,6 +93,27 @@ pub async fn verify(
         verification.permit_extra();
     }
     Ok(verification)
+}
+
+/// If there are extra documents, names the loads of other sources that wrote into the collection, because the extra
+/// documents may be theirs. Names none if the ledger cannot be read: the result of the verification does not depend on
+/// it.
+pub async fn name_other_loads(plan: &Plan, target: &Target, found: &mut Verification) {
+    if found.extra == 0 {
+        return;
+    }
+    let Ok(uuid) = schema::uuid(target).await else { return };
+    let Ok(writers) = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT).writers(uuid).await else { return };
+    let Ok(own) = tokio::task::block_in_place(|| plan.identities()) else { return };
+    let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
+    let others = writers.into_iter().filter(|(load, _)| !load.sources.iter().all(is_own));
+    let other = |(load, state): (LoadDocument, TargetState)| OtherLoad {
+        load: load.id.to_string(),
+        sources: load.sources.into_iter().map(|source| source.name).collect(),
+        written: state.counts.written,
+        extra: found.extra_of_load.get(&load.id.bytes()).copied(),
+    };
+    found.other_loads = others.map(other).collect();
 }
 
 /// Fails if the ledger says that the collection's `_id`s were made with other identity fields or another key. Every
@@ -130,8 +156,15 @@ pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: us
 
 /// Reads the sources again, and copies the documents that `wanted` lists. The copies are needed to name the fields that
 /// differ.
-fn find(plan: &Plan, kind: usize, wanted: &mut Wanted, interrupt: &Interrupt) -> Result<(), Error> {
-    encode_alone(plan, interrupt, &Progress::default(), |block| {
+fn find(
+    plan: &Plan,
+    kind: usize,
+    wanted: &mut Wanted,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(), Error> {
+    progress.enter(Phase::Verification);
+    encode_alone(plan, interrupt, progress, |block| {
         let documents = &block.kinds[kind];
         for entry in &documents.entries {
             let document = documents.document(entry);
@@ -181,10 +214,11 @@ mod tests {
         let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n")]);
         let interrupt = Interrupt::default();
         assert!(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).is_ok());
-        assert!(find(&plan, 0, &mut Wanted::default(), &interrupt).is_ok());
+        let progress = Progress::default();
+        assert!(find(&plan, 0, &mut Wanted::default(), &interrupt, &progress).is_ok());
         interrupt.ask();
         let stopped = |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("no result"));
         assert!(stopped(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).map(drop)));
-        assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt)));
+        assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt, &progress)));
     }
 }

@@ -43,6 +43,16 @@ impl Decoded<'_> {
     }
 }
 
+/// Returns true if the bytes are whole characters of this encoding.
+pub(crate) fn is_decodable(encoding: Encoding, bytes: &[u8]) -> bool {
+    let (mut text, mut undecodable) = (Vec::new(), Vec::new());
+    let mut out = Decoded { text: &mut text, undecodable: &mut undecodable };
+    let mut decoder = Decoder::new(encoding);
+    decoder.decode(bytes, &mut out);
+    decoder.finish(&mut out);
+    undecodable.is_empty() && std::str::from_utf8(&text).is_ok()
+}
+
 impl Decoder {
     pub(super) fn new(encoding: Encoding) -> Self {
         Self { encoding, half_unit: None, half_pair: None }
@@ -144,6 +154,18 @@ mod tests {
         }
         decoder.finish(&mut out);
         (text, undecodable)
+    }
+
+    #[test]
+    fn bytes_are_decodable_if_they_are_whole_characters() {
+        let check =
+            |encoding, bytes: &[u8], expected| assert_eq!(is_decodable(encoding, bytes), expected, "{bytes:x?}");
+        check(Encoding::Windows1252, b"Zo\xeb", true);
+        check(Encoding::Windows1252, b"Zo\x81", false);
+        check(Encoding::Utf8, b"Zo\xeb", false);
+        check(Encoding::Utf8, "Zoë".as_bytes(), true);
+        check(Encoding::Utf16Le, b"Z\0o\0", true);
+        check(Encoding::Utf16Le, b"Z\0o", false);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod tests;
 
 pub use block::Block;
 pub(crate) use block::{Ending, RowSpan};
+pub(crate) use decode::is_decodable;
 pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;

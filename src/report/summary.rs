@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::progress::{Phase, PhaseTime};
 use crate::clean::{Tally, slot_names};
 use crate::ledger::Counts;
 use crate::parse::{Layout, Notices, RowRules};
@@ -18,6 +19,10 @@ pub struct LoadSummary {
     /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
     /// written`.
     pub outcome: String,
+    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most half
+    /// of the rows were rejected, or if they have different reasons.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
     /// The documents of the first kind. Most datasets have only one kind.
     #[serde(flatten)]
     pub document: DocumentSummary,
@@ -46,6 +51,13 @@ pub struct LoadSummary {
     pub notes: Vec<String>,
     /// Seconds for reading and writing. Building indexes, attaching the validator and verification are not included.
     pub seconds: f64,
+    /// Rows per second while the load was reading and writing. A resumed load counts only the rows that no earlier
+    /// process had committed.
+    pub rows_per_second: f64,
+    /// Seconds from the start of the command to its result. The sum of `phases`.
+    pub total_seconds: f64,
+    /// The time of each phase.
+    pub phases: Vec<PhaseTime>,
     /// The reason why the load was not verified, if it was not.
     pub unverified: Option<String>,
 }
@@ -181,6 +193,11 @@ impl RejectCounts {
         other.0.iter().for_each(|(key, count)| *self.0.entry(*key).or_default() += count);
     }
 
+    /// Returns the reason and field with the most rejects, and their number.
+    pub fn most(&self) -> Option<(&'static str, Option<usize>, u64)> {
+        self.0.iter().max_by_key(|(_, count)| **count).map(|(&(reason, field), &count)| (reason, field, count))
+    }
+
     /// Returns the counts. They are sorted by reason and then by field.
     pub fn list(&self, spec: &Spec) -> Vec<Count> {
         let name = |field: Option<usize>| field.map_or_else(String::new, |field| spec.fields[field].name.clone());
@@ -256,6 +273,7 @@ impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.documents().filter_map(|found| found.target.as_deref()).collect();
         let target = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        self.advice.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{}{target}", self.outcome)?;
         self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
         for found in self.documents() {
@@ -334,7 +352,7 @@ impl DocumentSummary {
         if proof.different > 0 {
             writeln!(f, "  to replace the different documents by the source's records, load with --mode upsert")?;
         }
-        write!(f, "  verified in {:.2} s", self.verification_seconds)
+        Ok(())
     }
 }
 
@@ -346,20 +364,47 @@ impl LoadSummary {
         if let Some(run) = &self.run {
             writeln!(f, "  run               {run}")?;
         }
-        if self.seconds > 0.0 {
-            writeln!(f, "  {:.2} s, {:.0} rows/s", self.seconds, self.document.counts.read as f64 / self.seconds)?;
-        }
-        for (position, found) in self.documents().enumerate() {
+        for found in self.documents() {
             if let Some(proof) = &found.verification {
-                f.write_str(if position > 0 { "\n" } else { "" })?;
                 found.proof(f, proof)?;
             }
         }
         match &self.unverified {
-            Some(why) if self.document.verification.is_none() => write!(f, "  not verified: {why}"),
-            _ => Ok(()),
+            Some(why) if self.document.verification.is_none() => writeln!(f, "  not verified: {why}")?,
+            _ => {}
         }
+        self.times(f)
     }
+
+    /// Sets the times. `rows` is the number of rows that this process read and that no earlier process had committed.
+    pub fn set_times(&mut self, times: &[PhaseTime], rows: u64) {
+        let of_rows = times.iter().find(|time| has_rows(time.phase));
+        self.seconds = of_rows.map_or(0.0, |time| time.seconds);
+        self.rows_per_second = if self.seconds > 0.0 { rows as f64 / self.seconds } else { 0.0 };
+        self.total_seconds = times.iter().map(|time| time.seconds).sum();
+        self.phases = times.to_vec();
+    }
+
+    fn times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.phases.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "  {:<23}{:>9.2} s", "time", self.total_seconds)?;
+        // A time that would be shown as 0.00 is left out.
+        for PhaseTime { phase, seconds } in self.phases.iter().filter(|time| time.seconds >= 0.005) {
+            write!(f, "    {:<21}{seconds:>9.2} s", phase.name())?;
+            if has_rows(*phase) {
+                write!(f, ", {:.0} rows/s", self.rows_per_second)?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns true for the phases in which a load or a dry run reads the rows that it counts.
+const fn has_rows(phase: Phase) -> bool {
+    matches!(phase, Phase::ReadingAndWriting | Phase::Reading)
 }
 
 impl fmt::Display for SourceNote {

@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use crate::verify::{Difference, Kind, RowOfSource, Verification};
+use crate::verify::{Difference, Kind, OtherLoad, RowOfSource, Verification};
+
+/// Largest number of other loads that are named. The others are only counted.
+const LOADS_NAMED_MAX: usize = 5;
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +51,33 @@ impl Verification {
         if left_out > 0 {
             writeln!(f, "  … and {left_out} more; --max-differences shows more of them")?;
         }
-        Ok(())
+        self.write_other_loads(f)
+    }
+
+    /// Names the loads of other sources that may have written the extra documents, and the option for this case.
+    fn write_other_loads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.extra == 0 || self.other_loads.is_empty() {
+            return Ok(());
+        }
+        for OtherLoad { load, sources, written, extra } in self.other_loads.iter().take(LOADS_NAMED_MAX) {
+            let of = format!("load {load} of {}", sources.join(", "));
+            match extra {
+                Some(extra) => writeln!(f, "  {extra} extra documents belong to {of}")?,
+                None => writeln!(f, "  {written} documents were written into this collection by {of}")?,
+            }
+        }
+        let left_out = self.other_loads.get(LOADS_NAMED_MAX..).unwrap_or_default();
+        if !left_out.is_empty() {
+            let written: u64 = left_out.iter().map(|load| load.written).sum();
+            writeln!(f, "  {written} documents were written into this collection by {} more loads", left_out.len())?;
+        }
+        match self.extra_of_nobody() {
+            0 => writeln!(
+                f,
+                "  so all extra documents may be from other sources; to verify this source alone, add --ignore-extra"
+            ),
+            nobody => writeln!(f, "  so at least {nobody} extra documents were not written by these loads"),
+        }
     }
 }
 
@@ -178,6 +207,36 @@ verification found differences
             "  … and 1 more; --max-differences shows more of them",
         ];
         assert_eq!(text.lines().skip(7).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn other_loads_are_named_only_if_there_are_extra_documents() {
+        let load = |load: &str, written, extra| OtherLoad {
+            load: load.to_owned(),
+            sources: vec!["a.csv".to_owned(), "b.csv".to_owned()],
+            written,
+            extra,
+        };
+        let told = |extra: u64, other_loads: Vec<OtherLoad>| {
+            let found = Verification { extra, other_loads, ..Verification::default() };
+            found.to_string().lines().skip(8).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let loads = vec![load("x", 7, Some(3)), load("y", 4, None)];
+        let mut expected = vec![
+            "  3 extra documents belong to load x of a.csv, b.csv",
+            "  4 documents were written into this collection by load y of a.csv, b.csv",
+            "  so all extra documents may be from other sources; to verify this source alone, add --ignore-extra",
+        ];
+        assert_eq!(told(7, loads.clone()), expected);
+        expected[2] = "  so at least 1 extra documents were not written by these loads";
+        assert_eq!(told(8, loads.clone()), expected);
+        assert_eq!(told(0, loads), Vec::<String>::new());
+        assert_eq!(told(7, Vec::new()), Vec::<String>::new());
+        let told = told(1, (1..=9).map(|written| load("z", written, None)).collect());
+        assert_eq!(
+            (told.len(), told[5].as_str()),
+            (7, "  30 documents were written into this collection by 4 more loads")
+        );
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::{
-    Acknowledgment, AuthMechanism, ClientOptions, ConnectionString, Credential, HostInfo, ReadConcern, ReadPreference,
-    ServerAddress, Tls, TlsOptions, WriteConcern,
+    Acknowledgment, ClientOptions, ConnectionString, Credential, HostInfo, ReadConcern, ReadPreference, ServerAddress,
+    Tls, TlsOptions, WriteConcern,
 };
 use mongodb::{Client, Collection, Database};
 
+use super::credential::{SignInAs, sign_in_as};
 use super::diagnose;
-use super::{ATTEMPTS_MAX, Account, Failure, Secret, ServerError, Settings, patiently, pause, uri};
+use super::patience::{Patience, set_attempt_timeout};
+use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
 
 /// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -29,61 +31,6 @@ const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
 /// Time limit for finding the primary, if the connection string sets no limit.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The user's connection settings as typed, before they are checked and completed.
-#[derive(Debug, Clone, Default)]
-pub struct Connection {
-    /// The connection string. It is secret, because it may contain a password.
-    pub uri: Option<Secret>,
-    /// The database for the data.
-    pub database: Option<String>,
-    /// The collection for the data.
-    pub collection: Option<String>,
-    /// The user to sign in as.
-    pub username: Option<String>,
-    /// The user's password.
-    pub password: Option<Secret>,
-    /// The database in which the user is stored.
-    pub auth_database: Option<String>,
-    /// Whether to use TLS.
-    pub tls: bool,
-    /// PEM file with the certificate authorities to trust instead of the system's. Implies TLS.
-    pub tls_ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate and key. Implies TLS. If no user is given, the client signs in with the
-    /// certificate.
-    pub tls_certificate_key_file: Option<PathBuf>,
-    /// The purpose of the connection.
-    pub purpose: Purpose,
-}
-
-/// The purpose of a connection. If no user is given, it decides which user from the environment signs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Purpose {
-    /// To load, or to run `medlift doctor`. The loader signs in if its password is set, otherwise the writer.
-    #[default]
-    Load,
-    /// To read and verify. The first of these users whose password is set signs in: reader, loader, writer.
-    Read,
-    /// To create users, indexes and validators. The root user signs in.
-    Administer,
-    /// For any purpose. This user signs in.
-    As(Account),
-}
-
-impl Purpose {
-    fn accounts(self) -> &'static [Account] {
-        match self {
-            Self::Load => &[Account::Loader, Account::Writer],
-            Self::Read => &[Account::Reader, Account::Loader, Account::Writer],
-            Self::Administer | Self::As(Account::Root) => &[Account::Root],
-            Self::As(Account::Admin) => &[Account::Admin],
-            Self::As(Account::Writer) => &[Account::Writer],
-            Self::As(Account::Reader) => &[Account::Reader],
-            Self::As(Account::Loader) => &[Account::Loader],
-            Self::As(Account::Analyst) => &[Account::Analyst],
-        }
-    }
-}
-
 /// The server, database, collection and credential to use. All settings are complete, but no connection has been tried.
 #[derive(Debug, Clone)]
 pub struct Destination {
@@ -93,6 +40,10 @@ pub struct Destination {
     pub database: String,
     /// The collection for the data.
     pub collection: String,
+    /// A second database in which the user may be stored. It is tried if the sign-in with the first one fails.
+    other_auth_database: Option<String>,
+    /// The user's account, if `medlift provision` creates this user.
+    account: Option<Account>,
 }
 
 /// A connected deployment, with the database and the collection for the data. The sign-in succeeded.
@@ -161,7 +112,7 @@ impl Target {
         mut command: Document,
         doing: impl FnOnce() -> String,
     ) -> Result<Document, ServerError> {
-        let mut attempt = 1;
+        let (mut attempt, mut patience) = (1, Patience::default());
         loop {
             let failure = match self.run_once(database, command.clone()).await {
                 Ok(answer) => return Ok(answer),
@@ -175,7 +126,7 @@ impl Target {
                 let Some(again) = acknowledged_again(&command) else { return Ok(Document::new()) };
                 command = again;
             } else {
-                tokio::time::sleep(pause(attempt)).await;
+                patience.pause(attempt, &failure).await;
             }
             attempt += 1;
         }
@@ -218,12 +169,15 @@ impl Destination {
     pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, ServerError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
+        let auth_source = uri::auth_source(given.reveal());
         let mut uri = uri::parse(given.reveal())?;
         let database = database(wishes, settings, &uri)?;
         let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
         refuse_connection_string("--collection", collection)?;
         uri.tls = tls(wishes, uri.tls.take())?;
-        uri.credential = credential(wishes, settings, &uri, &database)?;
+        let SignInAs { credential, other_database, account } =
+            sign_in_as(wishes, settings, &uri, auth_source.as_deref(), &database)?;
+        uri.credential = credential;
         let user = uri.credential.as_ref().and_then(|credential| credential.username.as_deref());
         refuse_connection_string("--username", user.unwrap_or_default())?;
         uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
@@ -231,12 +185,13 @@ impl Destination {
         uri.read_preference = Some(ReadPreference::Primary);
         uri.retry_writes = Some(false);
         uri.app_name.get_or_insert_with(|| "medlift".to_owned());
-        uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+        set_attempt_timeout(*uri.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT));
         uri.max_pool_size.get_or_insert(32);
         if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if are_on_this_machine(hosts)) {
             uri.compressors = None;
         }
-        Ok(Self { uri, database, collection: collection.to_owned() })
+        let collection = collection.to_owned();
+        Ok(Self { uri, database, collection, other_auth_database: other_database, account })
     }
 
     /// Returns the paths of the files with certificates and keys. Empty without TLS.
@@ -255,15 +210,39 @@ impl Destination {
         let source = auth_database.to_owned();
         let credential = Credential::builder().username(name.to_owned()).password(password).source(source).build();
         other.uri.credential = Some(credential);
+        (other.other_auth_database, other.account) = (None, None);
         other
     }
 
-    /// Connects, signs in and runs one harmless command.
+    /// Connects, signs in and runs one harmless command. If the user may be stored in two databases, tries both.
     pub async fn connect(&self) -> Result<Target, ServerError> {
-        let options = self.options().await?;
+        let connected = self.try_connect(None).await;
+        let (Err(ServerError::Connect { address, failure: Failure::SignIn(first) }), Some(other)) =
+            (&connected, &self.other_auth_database)
+        else {
+            return connected;
+        };
+        match self.try_connect(Some(other)).await {
+            Err(ServerError::Connect { failure: Failure::SignIn(second), .. }) => {
+                let failure = Failure::SignIn(first.clone().also_in(second));
+                Err(ServerError::Connect { address: address.clone(), failure })
+            }
+            connected => connected,
+        }
+    }
+
+    /// Connects with the auth database of the credential, or with `auth_database` instead.
+    async fn try_connect(&self, auth_database: Option<&str>) -> Result<Target, ServerError> {
+        let mut options = self.options().await?;
+        if let (Some(credential), Some(database)) = (&mut options.credential, auth_database) {
+            credential.source = Some(database.to_owned());
+        }
         let (address, is_local) = (address(&options), are_on_this_machine(&options.hosts));
         let connected = diagnose::open(options, &self.database).await;
-        let client = connected.map_err(|failure| ServerError::Connect { address: address.clone(), failure })?;
+        let client = connected.map_err(|failure| ServerError::Connect {
+            address: address.clone(),
+            failure: failure.of_account(self.account),
+        })?;
         let credential = self.uri.credential.as_ref();
         Ok(Target {
             client,
@@ -396,83 +375,6 @@ fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), ServerE
         Some(part) => Err(wrong(format!("{} contains no PEM section {part}", path.display()))),
         None => Ok(()),
     }
-}
-
-/// Determines the user who signs in. It is the first of these that is given: the user on the command line, the user in
-/// the connection string, the subject of the client certificate, the user in the environment for the purpose.
-fn credential(
-    wishes: &Connection,
-    settings: &Settings,
-    uri: &ConnectionString,
-    database: &str,
-) -> Result<Option<Credential>, ServerError> {
-    let mut credential = uri.credential.clone().unwrap_or_default();
-    if let Some(name) = &wishes.username {
-        if credential.username.as_ref() != Some(name) {
-            credential.password = None;
-        }
-        credential.username = Some(name.clone());
-    }
-    if let Some(database) = &wishes.auth_database {
-        credential.source = Some(database.clone());
-    }
-    if credential.username.is_none() {
-        if by_certificate(&credential, uri) {
-            return Ok(Some(certificate_sign_in(credential)));
-        }
-        let Some((account, name, password)) = account(wishes.purpose, settings)? else { return Ok(None) };
-        credential.source.get_or_insert_with(|| account.auth_database(database).to_owned());
-        credential.username = Some(name);
-        credential.password = Some(password.reveal().to_owned());
-    }
-    if let Some(password) = &wishes.password {
-        credential.password = Some(password.reveal().to_owned());
-    }
-    fill_password(&mut credential, settings, database)?;
-    Ok(Some(credential))
-}
-
-fn by_certificate(credential: &Credential, uri: &ConnectionString) -> bool {
-    let has_certificate = matches!(&uri.tls, Some(Tls::Enabled(tls)) if tls.cert_key_file_path.is_some());
-    credential.mechanism == Some(AuthMechanism::MongoDbX509) || (has_certificate && credential.mechanism.is_none())
-}
-
-fn certificate_sign_in(mut credential: Credential) -> Credential {
-    credential.mechanism = Some(AuthMechanism::MongoDbX509);
-    credential.source = Some("$external".to_owned());
-    credential.password = None;
-    credential
-}
-
-fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, String, Secret)>, ServerError> {
-    let mut unset = None;
-    for account in purpose.accounts() {
-        match settings.account(*account) {
-            Ok(Some((name, password))) => return Ok(Some((*account, name, password))),
-            Ok(None) => {}
-            // Continue with the next user. The template of `.env` contains the names of all users, but only one of them
-            // needs a password.
-            Err(error @ ServerError::PasswordUnset { .. }) => _ = unset.get_or_insert(error),
-            Err(other) => return Err(other),
-        }
-    }
-    unset.map_or(Ok(None), Err)
-}
-
-/// If a user is given without a password, takes this user's password from the settings. For example, `--username ann`
-/// uses `READER_PASS` if `READER_USER` is `ann`. Fails if the settings have no password for this user.
-fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
-    let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
-    let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };
-    let Some((account, password)) = settings.password_of(user)? else {
-        return Err(ServerError::Setting {
-            setting: "--password".to_owned(),
-            problem: format!("no password is given for user `{user}`; use -p to enter it, or set its variable"),
-        });
-    };
-    credential.password = Some(password.reveal().to_owned());
-    credential.source.get_or_insert_with(|| account.auth_database(database).to_owned());
-    Ok(())
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
     };
     let knows = async |place: &str| knows_user(options, place, &user).await;
     match knows(&tried).await {
-        Ok(true) => return Failure::SignIn(SignIn::WrongPassword { user, database: tried }),
+        Ok(true) => return Failure::SignIn(SignIn::WrongPassword { user, databases: vec![tried] }),
         Err(_) => return Failure::SignIn(SignIn::Refused),
         Ok(false) => {}
     }
@@ -214,7 +214,7 @@ async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
             return Failure::SignIn(SignIn::WrongAuthDatabase { user, tried, found: place.to_owned() });
         }
     }
-    Failure::SignIn(SignIn::UnknownUser { user, database: tried })
+    Failure::SignIn(SignIn::UnknownUser { user, databases: vec![tried], account: None })
 }
 
 async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Result<bool, Failure> {

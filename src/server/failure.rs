@@ -8,6 +8,7 @@ use std::fmt;
 use bson::Document;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
+use super::Account;
 use super::codes::{self, Meaning};
 
 /// The cause of a failed call to the server.
@@ -81,8 +82,8 @@ pub enum SignIn {
     WrongPassword {
         /// The name of the user.
         user: String,
-        /// The auth database in which the server looked for the user.
-        database: String,
+        /// The auth databases that have this user: one, or two if two were tried.
+        databases: Vec<String>,
     },
     /// The user exists, but in another database.
     WrongAuthDatabase {
@@ -97,8 +98,10 @@ pub enum SignIn {
     UnknownUser {
         /// The name of the user.
         user: String,
-        /// The auth database in which the server looked for the user.
-        database: String,
+        /// The auth databases in which the server looked for the user: one, or two if two were tried.
+        databases: Vec<String>,
+        /// The user's account, if `medlift provision` creates this user.
+        account: Option<Account>,
     },
     /// The server has no user for the subject of the client certificate.
     UnknownCertificate,
@@ -230,7 +233,7 @@ impl Failure {
         }
     }
 
-    /// Returns the server's error code. `None` if this type does not store the code, for example for `SignIn`.
+    /// Returns the server's error code. `None` if this failure has no code, for example `SignIn`.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::WriteConcern { code } | Self::NotPrimary { code } => Some(*code),
@@ -255,6 +258,35 @@ impl Failure {
             | Self::Certificate(_)
             | Self::ClientCertificate => 3,
             _ => 1,
+        }
+    }
+}
+
+impl Failure {
+    /// Adds the account of the user who could not sign in, so that the message can name `medlift provision`.
+    pub(super) fn of_account(mut self, of_user: Option<Account>) -> Self {
+        if let Self::SignIn(SignIn::UnknownUser { account, .. }) = &mut self {
+            *account = of_user;
+        }
+        self
+    }
+}
+
+impl SignIn {
+    /// Returns the failure of two sign-ins of a user, with one auth database and then with another one. A failure in
+    /// the database that has the user says more than one in the database that does not.
+    pub(super) fn also_in(self, second: Self) -> Self {
+        match (self, second) {
+            (Self::WrongPassword { user, mut databases }, Self::WrongPassword { databases: others, .. }) => {
+                databases.extend(others);
+                Self::WrongPassword { user, databases }
+            }
+            (Self::UnknownUser { user, mut databases, account }, Self::UnknownUser { databases: others, .. }) => {
+                databases.extend(others);
+                Self::UnknownUser { user, databases, account }
+            }
+            (first @ Self::WrongPassword { .. }, _) => first,
+            (_, second) => second,
         }
     }
 }
@@ -378,21 +410,36 @@ impl fmt::Display for SignIn {
                 "the server requires a sign-in, and no user is given; use --username and -p, the URI, or the variables of a user: \
                  MONGO_ROOT_USER and MONGO_ROOT_PASS for `medlift provision`, WRITER_USER and WRITER_PASS for other commands",
             ),
-            Self::WrongPassword { user, database } => {
-                write!(formatter, "wrong password for user `{user}` of database `{database}`")
+            Self::WrongPassword { user, databases } => {
+                write!(formatter, "wrong password for user `{user}` of database `{}`", databases.join("` and of database `"))
             }
             Self::WrongAuthDatabase { user, tried, found } => write!(
                 formatter,
                 "wrong auth database: user `{user}` is not in `{tried}` but in `{found}`; add --authentication-database {found}"
             ),
-            Self::UnknownUser { user, database } => write!(
-                formatter,
-                "database `{database}` has no user `{user}`; check the name, or give the user's database with --authentication-database"
-            ),
+            Self::UnknownUser { user, databases, account } => {
+                match &databases[..] {
+                    [one, other] => write!(formatter, "neither database `{one}` nor database `{other}` has a user `{user}`")?,
+                    all => write!(formatter, "database `{}` has no user `{user}`", all.join("`, `"))?,
+                }
+                match account {
+                    Some(account) => write!(
+                        formatter,
+                        "; `medlift provision` creates the user that {} names",
+                        account.user_variable()
+                    ),
+                    None => formatter.write_str(
+                        "; check the name, or give the user's database with --authentication-database",
+                    ),
+                }
+            }
             Self::UnknownCertificate => formatter.write_str(
                 "the server has no user for the client certificate; create one in `$external` with the certificate's subject, or sign in with a user name",
             ),
-            Self::Refused => formatter.write_str("the server refuses the sign-in; check user, password and auth database"),
+            Self::Refused => formatter.write_str(
+                "the server refuses the sign-in; check user, password and auth database; if the user does not exist \
+                 yet, `medlift provision` creates the users of the settings",
+            ),
         }
     }
 }

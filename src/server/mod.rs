@@ -4,8 +4,12 @@
 //! code, and the user sees a message of this module (see [`Failure`]). This module knows neither the spec nor the data.
 
 pub mod codes;
+mod collections;
 mod connect;
+mod connection;
+mod credential;
 mod diagnose;
+pub mod env_file;
 mod failure;
 mod patience;
 mod secret;
@@ -14,11 +18,13 @@ mod uri;
 
 use std::path::PathBuf;
 
-pub use connect::{Connection, Destination, Purpose, Target};
+pub use collections::require_collection;
+pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};
+pub use connection::{Connection, Purpose};
 pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
-pub use patience::ATTEMPTS_MAX;
-pub(crate) use patience::{patiently, pause};
+pub use patience::{ATTEMPTS_MAX, Trouble, trouble};
+pub(crate) use patience::{Patience, patiently, pause};
 pub use secret::Secret;
 pub use settings::{Account, Settings};
 pub use uri::{is_connection_string, may_hold_password};
@@ -86,6 +92,14 @@ pub enum ServerError {
         /// The cause of the failure.
         failure: Failure,
     },
+    /// The collection to read does not exist.
+    #[error("collection {name} does not exist; {others}")]
+    NoCollection {
+        /// Database and collection, as `database.collection`.
+        name: String,
+        /// The collections that exist, and what to do, in words for the message.
+        others: String,
+    },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
@@ -111,11 +125,13 @@ impl ServerError {
         }
     }
 
-    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a
-    /// wrong setting. If a command of the server failed, it is the exit code of the failure.
+    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, 1 if the
+    /// collection does not exist, and 2 for a wrong setting. If a command of the server failed, it is the exit code of
+    /// the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,
+            Self::NoCollection { .. } => 1,
             Self::Command { failure, .. } => failure.exit_code(),
             _ => 2,
         }
@@ -143,6 +159,7 @@ mod tests {
         check(command(Failure::SignIn(SignIn::Refused)), 3);
         check(command(Failure::Unreachable(Unreachable::Lost)), 3);
         check(command(Failure::NotAuthorized { command: None }), 1);
+        check(ServerError::NoCollection { name: text(), others: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());

@@ -1,6 +1,10 @@
-//! Repeats calls to the server after temporary failures.
+//! Repeats calls to the server after temporary failures. Knows at any time whether calls are being repeated, so that
+//! the user can be told why a command waits.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Failure;
 
@@ -12,6 +16,81 @@ pub const ATTEMPTS_MAX: u32 = 10;
 /// time, up to 5 s.
 pub(crate) fn pause(failures: u32) -> Duration {
     Duration::from_millis((50 << failures.min(10)).min(5_000))
+}
+
+/// The maximum time that an attempt takes if no server can be reached, in milliseconds. [`set_attempt_timeout`] sets
+/// it.
+static ATTEMPT_TIMEOUT_MS: AtomicU64 = AtomicU64::new(10_000);
+
+/// The calls that failed and are being repeated, each with a number as its key. It is a static variable, because many
+/// modules repeat calls, and none of them knows how the user is told.
+static REPEATED: Mutex<BTreeMap<u64, Repeated>> = Mutex::new(BTreeMap::new());
+
+#[derive(Debug, Clone, Copy)]
+struct Repeated {
+    is_gone: bool,
+    /// The time at which the last attempt has failed at the latest.
+    until: Instant,
+}
+
+/// The reason why a command waits: calls failed and are being repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// True if the server cannot be reached. False if it is reached, but cannot execute a call now.
+    pub is_gone: bool,
+    /// The longest time until a call is given up.
+    pub left: Duration,
+}
+
+/// Returns the trouble of the call that is given up first. `None` if no call is being repeated.
+pub fn trouble() -> Option<Trouble> {
+    let repeated = REPEATED.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = repeated.values().min_by_key(|repeated| repeated.until)?;
+    Some(Trouble { is_gone: first.is_gone, left: first.until.saturating_duration_since(Instant::now()) })
+}
+
+/// Sets the maximum time that an attempt takes if no server can be reached: the server selection timeout of the
+/// connection.
+pub(super) fn set_attempt_timeout(timeout: Duration) {
+    ATTEMPT_TIMEOUT_MS.store(timeout.as_millis() as u64, Ordering::Relaxed);
+}
+
+/// Counts as repeated the call for which it was created, from its first failure until this value is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<u64>);
+
+impl Patience {
+    /// Waits after the call has failed for the `attempt`-th time.
+    pub(crate) async fn pause(&mut self, attempt: u32, failure: &Failure) {
+        self.note(attempt, failure);
+        tokio::time::sleep(pause(attempt)).await;
+    }
+
+    /// Notes that the call has failed for the `attempt`-th time, and will be repeated.
+    pub(crate) fn note(&mut self, attempt: u32, failure: &Failure) {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = *self.0.get_or_insert_with(|| NUMBERS.fetch_add(1, Ordering::Relaxed));
+        let is_gone = matches!(failure, Failure::Unreachable(_));
+        let until = Instant::now() + time_left(attempt);
+        let mut repeated = REPEATED.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = repeated.get(&number).map_or(until, |earlier| earlier.until);
+        repeated.insert(number, Repeated { is_gone, until: until.min(earlier) });
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if let Some(number) = self.0 {
+            REPEATED.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        }
+    }
+}
+
+/// Returns the longest time until a call is given up that has failed `attempt` times.
+fn time_left(attempt: u32) -> Duration {
+    let pauses: Duration = (attempt..).map_while(pause_after).sum();
+    let timeout = Duration::from_millis(ATTEMPT_TIMEOUT_MS.load(Ordering::Relaxed));
+    pauses + timeout * ATTEMPTS_MAX.saturating_sub(attempt)
 }
 
 /// Returns the pause between this attempt and the next one. `None` after the last attempt.
@@ -42,11 +121,11 @@ where
     E: Into<Failure>,
     F: Future<Output = Result<T, E>>,
 {
-    let mut attempt = 1;
+    let (mut attempt, mut patience) = (1, Patience::default());
     loop {
         let ended = call().await.map_err(Into::into);
-        match (&ended, pause_after(attempt)) {
-            (Err(failure), Some(pause)) if passes(failure) => tokio::time::sleep(pause).await,
+        match &ended {
+            Err(failure) if attempt < ATTEMPTS_MAX && passes(failure) => patience.pause(attempt, failure).await,
             _ => return ended,
         }
         attempt += 1;
@@ -55,6 +134,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::super::Unreachable;
     use super::*;
     use std::cell::Cell;
 
@@ -75,6 +155,34 @@ mod tests {
         check(12587, 1, 2, true);
         check(13, 1, 1, false);
         check(100, 1, 1, false);
+    }
+
+    #[test]
+    fn a_call_counts_as_repeated_until_it_ends() {
+        let is_noted = |patience: &Patience| {
+            let repeated = REPEATED.lock().unwrap();
+            patience.0.and_then(|number| repeated.get(&number).copied())
+        };
+        let mut patience = Patience::default();
+        assert!(is_noted(&patience).is_none());
+        patience.note(1, &Failure::Unreachable(Unreachable::Lost));
+        let first = is_noted(&patience).expect("noted");
+        assert!(first.is_gone && first.until > Instant::now() + Duration::from_secs(20));
+        assert!(trouble().is_some());
+        patience.note(2, &Failure::of_code(91, "", None));
+        let second = is_noted(&patience).expect("noted");
+        assert!(!second.is_gone && second.until <= first.until);
+        let number = patience.0.expect("a number");
+        drop(patience);
+        assert!(!REPEATED.lock().unwrap().contains_key(&number));
+    }
+
+    #[test]
+    fn the_time_left_includes_pauses_and_attempts() {
+        // Ten attempts take 10 seconds each if no server can be reached. The first has already failed.
+        assert_eq!(time_left(1), Duration::from_millis(21_300 + 90_000));
+        assert_eq!(time_left(9), Duration::from_secs(5 + 10));
+        assert_eq!((time_left(10), time_left(11)), (Duration::ZERO, Duration::ZERO));
     }
 
     #[test]

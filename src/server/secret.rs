@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Returns the text itself, for code that must send it to the server. Never use it in a message.
+    /// Returns the text itself. Use it only where the secret is needed, for example to sign in, and never in a message.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -36,6 +36,9 @@ impl Account {
     /// All accounts.
     pub const ALL: [Self; 6] = [Self::Root, Self::Admin, Self::Writer, Self::Reader, Self::Loader, Self::Analyst];
 
+    /// The accounts whose users `medlift provision` creates. They are stored in the database for the data.
+    pub const PROVISIONED: [Self; 5] = [Self::Admin, Self::Writer, Self::Reader, Self::Loader, Self::Analyst];
+
     /// Returns the variable with the user's name.
     pub const fn user_variable(self) -> &'static str {
         match self {
@@ -143,11 +146,24 @@ impl Settings {
 
     /// Returns the account with this user name, and its password, if both are set.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
-        let Some(account) = Account::ALL.into_iter().find(|account| self.get(account.user_variable()) == Some(user))
-        else {
+        let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) else {
             return Ok(None);
         };
         Ok(self.secret(account.password_variable())?.map(|password| (account, password)))
+    }
+
+    /// Returns true if the user name is set for an account that is stored in the database for the data.
+    pub(super) fn is_named(&self, user: &str) -> bool {
+        Account::PROVISIONED.into_iter().any(|account| self.names(account, user))
+    }
+
+    /// Returns the account for which `medlift provision` creates a user with this name.
+    pub(super) fn provisioned(&self, user: &str) -> Option<Account> {
+        Account::PROVISIONED.into_iter().find(|account| self.user_name(*account) == user)
+    }
+
+    fn names(&self, account: Account, user: &str) -> bool {
+        self.get(account.user_variable()) == Some(user)
     }
 }
 

@@ -41,6 +41,15 @@ pub(super) fn parse(uri: &str) -> Result<ConnectionString, ServerError> {
     Ok(parsed)
 }
 
+/// Returns the option `authSource`. The parsed connection string does not have it if the connection string names no
+/// user.
+pub(super) fn auth_source(uri: &str) -> Option<String> {
+    let (_, options) = uri.trim().split_once('?')?;
+    let mut pairs = options.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, source) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("authSource"))?;
+    Some(source.replace("%24", "$"))
+}
+
 fn with_lower_scheme(uri: &str) -> String {
     match SCHEMES.into_iter().find(|scheme| begins_with(uri, scheme)) {
         Some(scheme) => scheme.to_owned() + &uri[scheme.len()..],
@@ -161,6 +170,15 @@ mod tests {
         check("mongodb://h/?tls=true&tlsInsecure=true", Some("tlsInsecure disables"));
         check("mongodb://h/?tls=true&TLSALLOWINVALIDCERTIFICATES=true", Some("tlsAllowInvalidCertificates disables"));
         check("mongodb://h/?tls=true&tlsAllowInvalidHostnames=true", Some("tlsAllowInvalidHostnames disables"));
+    }
+
+    #[test]
+    fn the_auth_source_is_found_without_a_user() {
+        let check = |uri: &str, expected: Option<&str>| assert_eq!(auth_source(uri).as_deref(), expected, "{uri}");
+        check("mongodb://h/", None);
+        check("mongodb://h/?tls=true", None);
+        check("mongodb://h/d?tls=true&AuthSource=ward ", Some("ward"));
+        check("mongodb://h/?authSource=%24external", Some("$external"));
     }
 
     #[test]

@@ -48,4 +48,22 @@ pub enum SpecError {
         /// The remedy, e.g. `list it once`.
         remedy: String,
     },
+    /// The spec has several errors.
+    #[error("{}\n{} errors in {origin}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), errors.len())]
+    Several {
+        /// The name of the text.
+        origin: String,
+        /// The errors, in the order of their lines.
+        errors: Vec<SpecError>,
+    },
+}
+
+impl SpecError {
+    /// Returns the line of the error, from 1. Returns 0 if the error has no line.
+    pub(super) const fn line(&self) -> usize {
+        match self {
+            Self::NotToml { line, .. } | Self::Wrong { line, .. } => *line,
+            _ => 0,
+        }
+    }
 }

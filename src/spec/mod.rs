@@ -26,7 +26,7 @@ pub use shape::{Column, Shape};
 pub(crate) use shape::{Group, Node};
 pub use source::{Sign, SourceFormat};
 pub use spelling::trim;
-pub(crate) use spelling::{ID_COLUMN, column_key, is_blank, same_spelling};
+pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
 
 /// The TOML text of the built-in spec. Medlift uses it if the user gives no spec.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");

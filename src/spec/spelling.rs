@@ -43,7 +43,7 @@ pub(crate) fn same_spelling(left: &str, right: &str) -> bool {
 }
 
 /// Returns the known word that is most similar to `word`. Returns `None` if no known word is similar enough.
-pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let wanted = column_key(word);
     known
         .into_iter()

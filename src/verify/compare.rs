@@ -12,7 +12,7 @@ use super::excused::{Excused, ExcusedRange};
 use super::expected::{Expected, ExpectedDocument, ExpectedRange};
 use super::report::{Difference, Kind, RowOfSource, Verification};
 use super::scan::{Range, Scan};
-use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json};
+use crate::encode::{Digest, Digester, HASHED_TOGETHER, Id, IdentityKey, extended_json, load_of};
 
 /// Number of ranges into which Medlift's `_id`s are divided. Such an `_id` is a hash, so all ranges have about the same
 /// number of documents.
@@ -120,7 +120,7 @@ async fn compare_range(
         for together in documents.chunks(HASHED_TOGETHER) {
             for (stored, document) in digester.digest_all(together).zip(together) {
                 match stored {
-                    Some((stored, digest)) => join.take(stored.id, digest)?,
+                    Some((stored, digest)) => join.take(stored.id, digest, document)?,
                     None => join.take_foreign(document),
                 }
             }
@@ -168,12 +168,15 @@ impl<'a> Join<'a> {
         self.extra(|options| foreign_id(document, options.show_values));
     }
 
-    fn take(&mut self, id: Id, digest: Digest) -> Result<(), VerifyError> {
+    fn take(&mut self, id: Id, digest: Digest, document: &[u8]) -> Result<(), VerifyError> {
         self.found.found += 1;
         self.miss_while(|expected| expected < id)?;
         self.found.collection_digest.add(digest);
         if self.next.as_ref().is_none_or(|expected| expected.id != id) {
             self.extra(|_| id.to_string());
+            if let Some(load) = load_of(document) {
+                *self.found.extra_of_load.entry(load).or_default() += 1;
+            }
         } else if let Some(expected) = self.advance()? {
             if expected.digest == digest {
                 self.found.equal += 1;
@@ -280,7 +283,7 @@ mod tests {
         let range = expected(records).range(id(0), None).expect("in memory");
         let mut join = Join::new(Some(range), Some(excused), options).expect("in memory");
         for &(byte, digest) in stored {
-            join.take(id(byte), Digest(digest)).expect("in memory");
+            join.take(id(byte), Digest(digest), &[]).expect("in memory");
         }
         join.finish().expect("in memory")
     }

@@ -21,7 +21,7 @@ pub use expected::{Expectation, Expected};
 pub use fields::{Wanted, name_fields};
 #[cfg(test)]
 pub(crate) use report::DifferingField;
-pub use report::{Difference, Kind, RowOfSource, Verification};
+pub use report::{Difference, Kind, OtherLoad, RowOfSource, Verification};
 pub(crate) use scan::ScanError;
 pub use scan::{Range, Scan};
 

@@ -1,5 +1,7 @@
 //! The result of a verification.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 
 use crate::encode::{Digest, Id};
@@ -38,6 +40,14 @@ pub struct Verification {
     /// Documents that are different because the load kept the stored content, or because the server refused the new
     /// content. Counted only when a load verifies itself.
     pub kept_out: u64,
+    /// Number of extra documents whose lineage names a load, for each load. Documents have a lineage only if they were
+    /// loaded with `--lineage`.
+    #[serde(skip)]
+    pub extra_of_load: BTreeMap<[u8; 16], u64>,
+    /// Loads of other sources that wrote into the collection, in the order in which they began. Empty if there are no
+    /// extra documents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_loads: Vec<OtherLoad>,
     /// The first differences of each kind, in `_id` order.
     pub listed: Vec<Difference>,
     /// Sum of the digests of all expected documents.
@@ -46,6 +56,21 @@ pub struct Verification {
     /// Sum of the digests of all documents in the collection, except those that `foreign` counts.
     #[serde(serialize_with = "as_text")]
     pub collection_digest: Digest,
+}
+
+/// A load of other sources that wrote into the collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherLoad {
+    /// The load's id in the ledger.
+    pub load: String,
+    /// The names of its sources.
+    pub sources: Vec<String>,
+    /// Number of documents that it wrote into the collection, according to the ledger.
+    pub written: u64,
+    /// Number of extra documents whose lineage names this load. `None` if no extra document names it, for example
+    /// because documents were loaded without `--lineage`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<u64>,
 }
 
 /// A difference between the sources and the collection.
@@ -124,6 +149,12 @@ impl Verification {
         self.missing == 0 && self.different == 0
     }
 
+    /// Returns the smallest number of extra documents that cannot be from [`other_loads`](Self::other_loads).
+    pub fn extra_of_nobody(&self) -> u64 {
+        let others = self.other_loads.iter().map(|load| load.extra.unwrap_or(load.written)).sum();
+        self.foreign.min(self.extra).max(self.extra.saturating_sub(others))
+    }
+
     /// Permits documents that are not expected, for example because other loads wrote them: counts them in `others`
     /// instead of in `extra`.
     pub fn permit_extra(&mut self) {
@@ -145,6 +176,7 @@ impl Verification {
         self.different += part.different;
         self.refused += part.refused;
         self.kept_out += part.kept_out;
+        part.extra_of_load.into_iter().for_each(|(load, count)| *self.extra_of_load.entry(load).or_default() += count);
         self.source_digest.add(part.source_digest);
         self.collection_digest.add(part.collection_digest);
         let mut listed = [Kind::Missing, Kind::Extra, Kind::Different]
@@ -183,6 +215,8 @@ mod tests {
             different: 1_000_000_000 * times,
             refused: 10_000_000_000 * times,
             kept_out: 100_000_000_000 * times,
+            extra_of_load: BTreeMap::from([([7; 16], times)]),
+            other_loads: Vec::new(),
             listed,
             source_digest: Digest(7 * u128::from(times)),
             collection_digest: Digest(9 * u128::from(times)),
@@ -230,6 +264,25 @@ mod tests {
         found.permit_extra();
         assert_eq!((found.extra, found.others, found.missing, found.different), (0, 3, 1, 1));
         assert_eq!(found.listed, [Difference::example(Kind::Missing, "x"), Difference::example(Kind::Different, "x")]);
+    }
+
+    #[test]
+    fn extra_documents_that_no_load_can_have_written_are_counted() {
+        let check = |extra: u64, foreign: u64, loads: &[(u64, Option<u64>)], expected: u64| {
+            let load = |&(written, extra)| OtherLoad { load: String::new(), sources: Vec::new(), written, extra };
+            let other_loads = loads.iter().map(load).collect();
+            let found = Verification { extra, foreign, other_loads, ..Verification::default() };
+            assert_eq!(found.extra_of_nobody(), expected, "{found:?}");
+        };
+        check(5, 0, &[], 5);
+        check(5, 0, &[(5, None)], 0);
+        check(5, 0, &[(2, None), (9, None)], 0);
+        check(5, 0, &[(2, None), (1, None)], 2);
+        // The lineage says exactly how many extra documents are from a load.
+        check(5, 0, &[(9, Some(3))], 2);
+        check(5, 0, &[(9, Some(3)), (2, None)], 0);
+        check(5, 1, &[(9, None)], 1);
+        check(0, 1, &[(9, None)], 0);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! The query for a range uses `min` and `max` on the index `_id_`, not a filter with `$gt`. `$gt` matches only values
 //! of the same BSON type. `min` and `max` also match documents whose `_id` has a type that Medlift never writes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bson::{Bson, Document, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, doc};
 use futures_util::StreamExt;
 use mongodb::Collection;
@@ -10,7 +13,7 @@ use mongodb::options::{FindOptions, Hint, ReadConcern, ReadPreference, Selection
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 
 use crate::encode::Id;
-use crate::server::{ATTEMPTS_MAX, Failure, patiently, pause};
+use crate::server::{ATTEMPTS_MAX, Failure, Patience, patiently};
 
 /// Maximum number of documents in one reply. The server also limits a reply to 16 MiB. Measured with documents of 430
 /// bytes: with 2,000 documents the scan is slower, and with more than 8,000 it is not faster but uses more memory.
@@ -18,16 +21,21 @@ const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 
 /// The collection could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read collection `{namespace}`: {failure}")]
+#[error("cannot read collection `{namespace}`: {failure}{}", if *.has_filter { "; check the query" } else { "" })]
 pub struct ScanError {
     namespace: String,
     failure: Failure,
+    /// True if the query of the user may be the cause.
+    has_filter: bool,
 }
 
 /// Reads a collection from the primary with read concern majority.
 #[derive(Debug, Clone)]
 pub struct Scan {
     collection: Collection<RawDocumentBuf>,
+    /// Only documents that match are read. Empty if all are read.
+    filter: Document,
+    documents_read: Arc<AtomicU64>,
 }
 
 /// A range of `_id`s in the server's order of all BSON types. `None` means that the range has no limit at that end.
@@ -42,7 +50,19 @@ pub struct Range {
 impl Scan {
     /// Makes a scan of `collection`.
     pub fn new(collection: &Collection<RawDocumentBuf>) -> Self {
-        Self { collection: collection.clone() }
+        Self { collection: collection.clone(), filter: Document::new(), documents_read: Arc::default() }
+    }
+
+    /// Returns the same scan, but only of documents that match `filter`.
+    #[must_use]
+    pub fn matching(self, filter: Document) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// Makes the scan add the number of documents that it reads to `documents_read`.
+    #[must_use]
+    pub fn counted_by(self, documents_read: &Arc<AtomicU64>) -> Self {
+        Self { documents_read: Arc::clone(documents_read), ..self }
     }
 
     /// Prepares the reading of a range. The query is sent by the first call of `next_batch`.
@@ -60,7 +80,8 @@ impl Scan {
     }
 
     fn error(&self, failure: Failure) -> ScanError {
-        ScanError { namespace: self.collection.namespace().to_string(), failure }
+        let has_filter = !self.filter.is_empty() && matches!(failure, Failure::Other { code: Some(_), .. });
+        ScanError { namespace: self.collection.namespace().to_string(), failure, has_filter }
     }
 
     async fn open(&self, range: &Range) -> mongodb::error::Result<RawBatchCursor> {
@@ -72,9 +93,14 @@ impl Scan {
             .read_concern(ReadConcern::majority())
             .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
             .build();
-        let mut filter = Document::new();
+        let mut filter = self.filter.clone();
         if range.from == Some(Bson::MaxKey) {
-            filter = doc! { "_id": Bson::MaxKey };
+            let last = doc! { "_id": Bson::MaxKey };
+            filter = if filter.is_empty() {
+                last
+            } else {
+                doc! { "$and": [last, filter] }
+            };
         } else {
             options.min = bound(&range.from);
             options.max = bound(&range.to);
@@ -100,10 +126,14 @@ impl RangeScan {
     /// returned once. A cursor fails for example if the connection breaks or another primary is elected. After
     /// [`ATTEMPTS_MAX`] failures without progress, or after one permanent failure, returns the error.
     pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
-        let mut attempt = 0;
+        let (mut attempt, mut patience) = (0, Patience::default());
         while !self.done {
             match self.try_next_batch().await {
-                Ok(Some(batch)) => return Ok(Some(batch)),
+                Ok(Some(batch)) => {
+                    let returned = (batch.documents - batch.skip) as u64;
+                    self.scan.documents_read.fetch_add(returned, Ordering::Relaxed);
+                    return Ok(Some(batch));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     self.cursor = None;
@@ -112,7 +142,7 @@ impl RangeScan {
                     if attempt == ATTEMPTS_MAX || !failure.is_retryable() {
                         return Err(self.scan.error(failure));
                     }
-                    tokio::time::sleep(pause(attempt)).await;
+                    patience.pause(attempt, &failure).await;
                 }
             }
         }

@@ -338,6 +338,11 @@ impl Machine {
         actions.push(Action::Delay(id, delay_ms));
     }
 
+    /// Returns how often this batch has failed.
+    pub fn failures(&self, batch: BatchId) -> u32 {
+        self.batches.get(&batch).map_or(0, |batch| batch.attempts)
+    }
+
     fn take(&mut self, id: BatchId) -> Option<Batch> {
         let batch = self.batches.remove(&id)?;
         self.in_flight -= 1;

@@ -98,7 +98,8 @@ impl Seen {
         Ok(earlier)
     }
 
-    /// Clears the bits of the `_id`. Returns true if one of them was still set: the `_id` is then new.
+    /// Marks the `_id` as seen. Returns true if the `_id` is certainly new. If the result is false, the `_id` may have
+    /// occurred before. A set bit means that no `_id` with this bit was seen.
     ///
     /// Each `_id` has four bits in one block of 64 bytes. The leading bytes of the `_id` select the block, so that
     /// sorted `_id`s access the memory in order. The last bytes select the bits.

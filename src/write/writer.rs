@@ -20,7 +20,7 @@ use super::seen::Seen;
 use crate::encode::{Digest, IdentityKey};
 use crate::ledger::Exceptions;
 use crate::outputs::limit_hint;
-use crate::server::{Failure, codes};
+use crate::server::{Failure, Patience, codes};
 
 /// The cause that stops a writer.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,8 @@ pub struct Writer {
     chunks_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
+    /// Reports that batches failed and are sent again, until the server answers.
+    patience: Patience,
 }
 
 impl Finished {
@@ -133,6 +135,7 @@ impl Writer {
             chunks_taken: 0,
             under_way: FuturesUnordered::new(),
             failures: HashMap::new(),
+            patience: Patience::default(),
         }
     }
 
@@ -153,6 +156,7 @@ impl Writer {
                 biased;
                 () = to_settle.closed() => return Ok(()),
                 Some(finished) = self.under_way.next() => {
+                    self.note(&finished);
                     self.failures.extend(finished.failure);
                     for (member, digest) in finished.stored {
                         self.chunks.get_mut(&member.chunk).map(|open| open.stored.insert(member.at, digest));
@@ -193,6 +197,17 @@ impl Writer {
             }
         }
         given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
+    }
+
+    /// Notes if the server did not execute a command, and if it answers again.
+    fn note(&mut self, finished: &Finished) {
+        match (&finished.event, &finished.failure) {
+            (Event::Failed { transient: true, .. }, Some((batch, failure))) => {
+                self.patience.note(self.machine.failures(*batch), failure);
+            }
+            (Event::Replied(..) | Event::Compared(..), _) => self.patience = Patience::default(),
+            _ => {}
+        }
     }
 
     fn take(&mut self, chunk: KindChunk) -> Result<Vec<Action>, WriteError> {

@@ -150,6 +150,9 @@ fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     for name in ["written", "already_present"] {
         assert_eq!(summary["counts"][name], whole["counts"][name], "{signal}: a first load must count {name} exactly");
     }
+    let number = |name: &str| summary[name].as_f64().unwrap();
+    let rows_of_its_own = number("rows_per_second") * number("seconds");
+    assert!(rows_of_its_own < summary["counts"]["read"].as_f64().unwrap() - 1.0, "{summary}");
     assert_eq!(summary["counts_are_estimates"], false, "{summary}");
     assert_eq!(summary["digest"], whole["digest"], "{signal}");
     assert_eq!(summary["changes"], whole["changes"], "{signal}");

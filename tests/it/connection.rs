@@ -109,10 +109,8 @@ fn signs_in_as_the_environments_user_for_the_purpose() {
 fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_different_failures() {
     let names = |user: &str, database: &str| (user.to_owned(), database.to_owned());
     let (user_name, database) = names("writer", "hospital");
-    let wrong = SignIn::WrongPassword { user: user_name.clone(), database: database.clone() };
+    let wrong = SignIn::WrongPassword { user: user_name.clone(), databases: vec![database] };
     assert_eq!(failure(&user("writer", "guess", Some("hospital"))), Failure::SignIn(wrong));
-    let elsewhere = SignIn::WrongAuthDatabase { user: user_name, tried: "admin".to_owned(), found: database };
-    assert_eq!(failure(&user("writer", "Wr1ter-pass", None)), Failure::SignIn(elsewhere));
     // The user may also be stored in the database that the path of the connection string names.
     let in_path = Connection {
         uri: Some(guarded().uri_anonymous().replacen("/?", "/hospital?", 1).as_str().into()),
@@ -123,8 +121,34 @@ fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_different_fail
     let elsewhere = SignIn::WrongAuthDatabase { user: user_name, tried, found: "hospital".to_owned() };
     assert_eq!(failure(&in_path), Failure::SignIn(elsewhere));
     let (user_name, database) = names("stranger", "hospital");
-    let unknown = SignIn::UnknownUser { user: user_name, database };
+    let unknown = SignIn::UnknownUser { user: user_name, databases: vec![database], account: None };
     assert_eq!(failure(&user("stranger", "guess", Some("hospital"))), Failure::SignIn(unknown));
+}
+
+#[test]
+fn a_user_without_auth_database_is_searched_in_admin_and_in_the_database_of_the_data() {
+    let sign_in = |user: &Connection, pairs: &[(&str, &str)]| {
+        block_on(Destination::settle(user, &settings(pairs), "admissions").expect("settles").connect())
+    };
+    let named = [("WRITER_USER", "writer")];
+    for pairs in [&[][..], &named] {
+        let target = sign_in(&user("writer", "Wr1ter-pass", None), pairs).expect("signs in");
+        assert_eq!(target.user.as_deref(), Some("writer"));
+    }
+    let root = guarded().root_password().expect("a password");
+    sign_in(&user("root", root, None), &[]).expect("signs in");
+    let failed = |user: &Connection, pairs: &[(&str, &str)]| sign_in(user, pairs).expect_err("refused").to_string();
+    let wrong = failed(&user("writer", "guess", None), &[]);
+    assert!(wrong.ends_with("wrong password for user `writer` of database `hospital`"), "{wrong}");
+    let unknown = failed(&user("stranger", "guess", None), &[]);
+    assert!(unknown.contains("neither database `admin` nor database `hospital` has a user `stranger`"), "{unknown}");
+    let early = failed(&user("scribe", "guess", None), &[("LOADER_USER", "scribe")]);
+    let expected = "neither database `hospital` nor database `admin` has a user `scribe`; `medlift provision` creates \
+                    the user that LOADER_USER names";
+    assert!(early.ends_with(expected), "{early}");
+    // A database that is given is the only one that is tried.
+    let elsewhere = failed(&user("writer", "Wr1ter-pass", Some("admin")), &[]);
+    assert!(elsewhere.contains("user `writer` is not in `admin` but in `hospital`"), "{elsewhere}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic, as the test itself may")]
 
+mod advice;
 mod arrays;
 mod bad_days;
 mod certificates;
@@ -38,3 +39,4 @@ mod schema;
 mod secrets;
 mod server;
 mod verify;
+mod waiting;

@@ -2,6 +2,7 @@
 //! changes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use bson::doc;
 
@@ -32,7 +33,7 @@ fn each_command_signs_in_as_the_user_with_the_fitting_rights() {
     check(&["provision", "--plan"], &all, "admin", "admin");
     check(&["load", path], &["WRITER", "READER"], "writer", &place.database);
     check(&["verify", path], &["WRITER", "LOADER"], "loader", &place.database);
-    let named = ["export", "--username", "ann", "--password", "k4Tz-9pLmw2x", "--authentication-database", "ward"];
+    let named = ["export", "--username", "ann", "--password=k4Tz-9pLmw2x", "--authentication-database", "ward"];
     check(&named, &all, "ann", "ward");
 }
 
@@ -82,13 +83,111 @@ fn generated_rows_depend_on_number_seed_and_damage() {
 }
 
 #[test]
+fn an_export_with_a_query_has_only_the_documents_that_match() {
+    let place = Place::new("query");
+    let rows = [("Ann Lee", "30"), ("Bea Lee", "70"), ("Cy Lee", "80")];
+    let rows = rows.map(|(name, age)| row(name, age, "O+", "2024-01-31", "2024-02-02"));
+    place.load(&place.write("a.csv", format!("{HEADER}\n{}\n", rows.join("\n"))), &[], 0);
+    let uri = shared().uri();
+    let export = |options: &[&str], code: i32| {
+        medlift(["export", "--uri", &uri, "--db", &place.database].iter().chain(options)).run().expect_code(code)
+    };
+    let old = export(&["--query", r#"{"Age": {"$gte": 65}}"#], 0);
+    assert_eq!(old.stdout.lines().count(), 3);
+    assert!(!old.stdout.contains("Ann") && old.stdout.contains("Bea") && old.stdout.contains("Cy"));
+    assert!(old.stderr.contains("2 documents match the query, 2 exported; the file has only these"), "{}", old.stderr);
+    let one = export(&["-q", r#"{"Name": {"$regex": "^ann", "$options": "i"}}"#, "--type", "json"], 0);
+    assert_eq!(one.stdout.lines().count(), 1);
+    let none = export(&["-q", r#"{"Name": "nobody"}"#], 0);
+    assert!(none.stderr.contains("0 documents match the query"), "{}", none.stderr);
+    let broken = export(&["-q", "{Name: 'Ann'}"], 2).stderr;
+    assert!(broken.contains("--query is not valid JSON") && broken.contains("line 1, column 2"), "{broken}");
+    let unknown = export(&["-q", r#"{"Age": {"$older": 65}}"#], 1).stderr;
+    assert!(unknown.contains("check the query"), "{unknown}");
+}
+
+#[test]
+fn the_server_is_given_by_host_and_port_or_by_a_file() {
+    let place = Place::new("host");
+    let path = place.sample("a.csv", 3, "none");
+    let (path, port) = (text(&path), shared().port().to_string());
+    let load = |options: &[&str]| medlift([&["load", path, "--db", &place.database, "--headerline"], options].concat());
+    load(&["--host", "127.0.0.1", "--port", &port]).run().expect_code(0);
+    load(&["--port", &port]).env("MONGODB_URI", "mongodb://127.0.0.1:1").run().expect_code(0);
+    let config = place.write("config.yaml", format!("uri: {}\n", shared().uri()));
+    let loose = load(&["--config", text(&config)]).run().expect_code(0).stderr;
+    assert!(loose.contains("warning: other users may read or change"), "{loose}");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+    let private = load(&["--config", text(&config)]).run().expect_code(0).stderr;
+    assert!(!private.contains("warning"), "{private}");
+    let twice = load(&["--host", "h", "mongodb://h"]).run().expect_code(2).stderr;
+    assert!(twice.contains("the server is given twice"), "{twice}");
+    let export = ["export", "--config", text(&config), "--out", text(&config)];
+    let kept = medlift(export).run().expect_code(2).stderr;
+    assert!(kept.contains("is an input"), "{kept}");
+}
+
+/// The password option must not take a source for the password, and must not take a password for a source.
+#[test]
+fn the_password_option_does_not_take_the_next_argument() {
+    let place = Place::new("detached");
+    let path = place.sample("a.csv", 3, "none");
+    let load = |options: &[&str]| {
+        medlift([&["load", "--db", &place.database, "-u", "writer"], options].concat())
+            .env("MONGODB_URI", shared().uri())
+    };
+    // `setsid` starts the program without a terminal to ask on.
+    let program = env!("CARGO_BIN_EXE_medlift");
+    let script = format!("setsid -w {program} load --uri '{}' -u writer -p '{}'", shared().uri(), text(&path));
+    let run = bash(&script).output().expect("bash runs");
+    let asked = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{asked}");
+    assert!(asked.contains("cannot ask for the password") && asked.contains("-pPASSWORD"), "{asked}");
+    let detached = load(&["-p", "k4Tz-9pLmw2x", text(&path)]).run().expect_code(2).stderr;
+    assert!(detached.contains("write -pPASSWORD or --password=PASSWORD"), "{detached}");
+    for attached in ["-pk4Tz-9pLmw2x", "--password=k4Tz-9pLmw2x"] {
+        let refused = load(&[attached, text(&path)]).run().expect_code(3).stderr;
+        assert!(refused.contains("has a user `writer`; `medlift provision` creates the user"), "{refused}");
+        assert!(!refused.contains("k4Tz"), "{refused}");
+    }
+    assert!(!detached.contains("k4Tz"), "{detached}");
+}
+
+#[test]
+fn a_collection_that_does_not_exist_is_an_error_that_names_the_others() {
+    let place = Place::new("no_collection");
+    let path = place.sample("a.csv", 3, "none");
+    let (path, out) = (text(&path), place.dir.path().join("out.csv"));
+    let export = ["export", "--out", text(&out)];
+    let none = place.run(&export).expect_code(1).stderr;
+    let expected = format!("collection {}.admissions does not exist; the database has no other", place.database);
+    assert!(none.contains(&expected), "{none}");
+    place.run(&["load", path, "--no-verify"]).expect_code(0);
+    for command in [&export[..], &["verify", path]] {
+        let run = place.run(&[command, &["-c", "admisions"]].concat()).expect_code(1);
+        let expected = format!(
+            "collection {}.admisions does not exist; the database has admissions; choose one with --collection",
+            place.database
+        );
+        assert!(run.stderr.contains(&expected), "{}", run.stderr);
+    }
+    assert!(!out.exists());
+    // An empty collection can be exported.
+    let documents = place.documents();
+    block_on(async { documents.delete_many(doc! {}).await.unwrap() });
+    place.run(&export).expect_code(0);
+    assert_eq!(fs::read_to_string(&out).expect("written").lines().count(), 1);
+    place.run(&["verify", path]).expect_code(5);
+}
+
+#[test]
 fn every_outcome_of_a_command_has_its_exit_code() {
     let place = Place::new("codes");
     let good = place.write("a.csv", format!("{HEADER}\n{}\n", row("Ann Lee", "30", "O+", "2024-01-31", "2024-02-02")));
     let bad = place.write("b.csv", format!("{HEADER}\n{}\n", row("Bea Lee", "200", "O+", "2024-01-31", "2024-02-02")));
     let (good, bad) = (text(&good), text(&bad));
     let code = |arguments: &[&str], expected: i32| place.run(arguments).expect_code(expected);
-    code(&["verify", good], 5);
+    code(&["verify", good], 1);
     code(&["load", good], 0);
     let proof = code(&["verify", good], 0).stdout;
     assert_eq!(proof.trim_end().len() + 1, proof.len(), "the output must end with exactly one line end: {proof:?}");

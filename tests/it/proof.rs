@@ -306,3 +306,53 @@ fn a_document_of_another_program_that_violates_the_validator_is_counted() {
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&summary["nonconforming"], &summary["verification"]["extra"]), (&1.into(), &1.into()), "{summary}");
 }
+
+#[test]
+fn verify_names_the_loads_that_may_have_written_the_extra_documents() {
+    let place = Place::new("twofiles");
+    let of = |name: &str, people: std::ops::Range<u32>| {
+        let rows: Vec<String> =
+            people.map(|age| row("Ann Lee", &age.to_string(), "O+", "2024-01-31", "2024-02-02")).collect();
+        place.write(name, format!("{HEADER}\n{}\n", rows.join("\n")))
+    };
+    let (first, second, third) = (of("a.csv", 1..6), of("b.csv", 11..14), of("c.csv", 21..23));
+    let verify = |options: &[&str], code: i32| {
+        place.run(&[&["verify", text(&first)], options].concat()).expect_code(code).stdout
+    };
+    place.load(&first, &[], 0);
+    assert!(!verify(&[], 0).contains("load"), "there are no extra documents");
+    let other = place.load(&second, &[], 0);
+    let told = verify(&[], 5);
+    let load = other["run"].as_str().unwrap();
+    let wrote = format!("  3 documents were written into this collection by load {load} of {}\n", text(&second));
+    assert!(told.contains(&wrote), "{told}");
+    assert!(told.ends_with("to verify this source alone, add --ignore-extra\n"), "{told}");
+    verify(&["--ignore-extra"], 0);
+    // With lineage, each extra document says which load it is from.
+    let exact = place.load(&third, &["--lineage"], 0);
+    let told = verify(&[], 5);
+    let belong = format!("  2 extra documents belong to load {} of {}\n", exact["run"].as_str().unwrap(), text(&third));
+    assert!(told.contains(&wrote) && told.contains(&belong), "{told}");
+    let json: Json = serde_json::from_str(&verify(&["--json"], 5)).unwrap();
+    assert_eq!(json["other_loads"].as_array().map(Vec::len), Some(2), "{json}");
+    let documents = place.documents();
+    let foreign = documents.insert_one(doc! { "_id": 1 }).bypass_document_validation(true);
+    block_on(async { foreign.await.unwrap() });
+    let told = verify(&[], 5);
+    assert!(told.ends_with("so at least 1 extra documents were not written by these loads\n"), "{told}");
+}
+
+#[test]
+fn the_loads_of_a_dropped_collection_are_not_named() {
+    let place = Place::new("dropped");
+    let rows = |age| format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
+    let (first, second) = (place.write("a.csv", rows("1")), place.write("b.csv", rows("2")));
+    place.load(&second, &[], 0);
+    let documents = place.documents();
+    block_on(async { documents.drop().await.unwrap() });
+    place.load(&first, &[], 0);
+    let foreign = documents.insert_one(doc! { "_id": 1 }).bypass_document_validation(true);
+    block_on(async { foreign.await.unwrap() });
+    let told = place.run(&["verify", text(&first)]).expect_code(5).stdout;
+    assert!(!told.contains("load"), "{told}");
+}

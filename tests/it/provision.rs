@@ -27,7 +27,7 @@ const USERS: [(&str, &str); 5] = [
 ];
 
 fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
-    let users = WantedUser::all(settings, |_| None).expect("users").users;
+    let users = WantedUser::all(settings).expect("users").users;
     let (database, collection) = ("hospital".to_owned(), spec.collection.clone());
     Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
 }
@@ -53,7 +53,7 @@ impl Deployment {
 
     async fn plan(&self, settings: &Settings) -> Changes {
         let wanted = wanted(&self.spec, settings);
-        Changes::make(&self.root().await, &self.destination(), &wanted).await.expect("plans")
+        Changes::make(&self.root().await, &self.destination(), &wanted, false).await.expect("plans")
     }
 
     /// Changes the deployment to the wanted state and returns the steps.
@@ -382,27 +382,69 @@ fn a_user_that_medlift_did_not_create_is_never_changed() {
     });
 }
 
-#[test]
-fn missing_and_weak_passwords_are_refused_by_name() {
-    let some = [("WRITER_PASS", "short"), ("LOADER_USER", "carrier")];
-    let error = WantedUser::all(&settings(&some), |_| None).expect_err("refused").to_string();
-    for part in ["ADMIN_PASS is not set", "WRITER_PASS is too weak: it has fewer", "READER_PASS is not set"] {
-        assert!(error.contains(part), "{error}");
-    }
-    assert!(!error.contains("short") && !error.contains("LOADER") && !error.contains("ANALYST"), "{error}");
+/// Checks the error for missing and weak passwords of an empty deployment.
+fn missing_and_weak_passwords_are_refused_in_one_message(deployment: &Deployment) {
+    let some = settings(&[("WRITER_PASS", "short"), ("READER_PASS", "reader-reader"), ("LOADER_USER", "carrier")]);
+    block_on(async {
+        let (root, destination) = (deployment.root().await, deployment.destination());
+        let wanted = wanted(&deployment.spec, &some);
+        let error = Changes::make(&root, &destination, &wanted, false).await.expect_err("refused").to_string();
+        for part in [
+            "ADMIN_PASS is not set",
+            "WRITER_PASS is too weak: it has fewer than 12 characters, it has fewer than 6 different characters",
+            "READER_PASS is too weak: it has fewer than 6 different characters, it contains the user's name",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("short") && !error.contains("LOADER") && !error.contains("ANALYST"), "{error}");
+        // If passwords can be added, a missing one is not a problem.
+        let error = Changes::make(&root, &destination, &wanted, true).await.expect_err("weak").to_string();
+        assert!(!error.contains("ADMIN_PASS is not set") && error.contains("WRITER_PASS is too weak"), "{error}");
+    });
 }
 
 #[test]
-fn a_missing_password_is_requested_and_the_root_user_is_also_the_admin() {
-    let some = [("MONGO_ROOT_USER", "chief"), ("MONGO_ROOT_PASS", "k4Tz-9pLmw2x-c"), ("READER_USER", "viewer")];
-    let mut asked = Vec::new();
-    let users = WantedUser::all(&settings(&some), |variable| {
-        asked.push(variable.to_owned());
-        Some("k4Tz-9pLmw2x".into())
+fn missing_passwords_are_generated_and_stored_before_the_users_are_created() {
+    let (deployment, place) = (Deployment::start(), tempfile::tempdir().expect("a directory"));
+    missing_and_weak_passwords_are_refused_in_one_message(&deployment);
+    let root = deployment.server.root_password().expect("a password");
+    let file = place.path().join(".env");
+    std::fs::write(&file, "# mine\nWRITER_PASS=k4Tz-9pLmw2x-w\nREADER_PASS=\nLOADER_USER=carrier\n").expect("writes");
+    let run = |arguments: &[&str], code: i32| {
+        let program = medlift([&["provision"], arguments].concat()).dir(place.path());
+        let program = program.env("MONGODB_URI", deployment.server.uri_anonymous());
+        program.env("MONGO_ROOT_USER", "root").env("MONGO_ROOT_PASS", root).run().expect_code(code)
+    };
+    let before = std::fs::read_to_string(&file).expect("reads");
+    let missing = run(&[], 2).stderr;
+    assert!(missing.contains("READER_PASS is not set") && missing.contains("--generate-missing"), "{missing}");
+    let plan = run(&["--plan", "--generate-missing"], 0).stdout;
+    for part in [
+        "create user carrier with role medliftLoader",
+        "READER_PASS of user reader will be generated and written to .env",
+        "ANALYST_PASS of user analyst will be",
+    ] {
+        assert!(plan.contains(part), "{plan}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("reads"), before, "a plan must write nothing");
+    let done = run(&["--generate-missing"], 0);
+    assert!(done.stderr.contains("LOADER_PASS of user carrier was generated and is in .env"), "{}", done.stderr);
+    let text = std::fs::read_to_string(&file).expect("reads");
+    assert!(text.starts_with("# mine\nWRITER_PASS=k4Tz-9pLmw2x-w\nREADER_PASS=") && text.len() > before.len() + 96);
+    let stored = Settings::from_parts(std::iter::empty(), place.path()).expect("reads");
+    block_on(async {
+        for (user, variable) in [("reader", "READER_PASS"), ("carrier", "LOADER_PASS"), ("analyst", "ANALYST_PASS")] {
+            let password = stored.secret(variable).expect("reads").expect("is set");
+            assert!(!(done.stdout.clone() + &done.stderr).contains(password.reveal()));
+            deployment.sign_in(user, password.reveal()).await.expect("signs in");
+        }
     });
-    let names: Vec<String> = users.expect("users").users.into_iter().map(|user| user.name).collect();
-    assert_eq!(names, ["chief", "writer", "viewer", "loader", "analyst"]);
-    assert_eq!(asked, ["WRITER_PASS", "READER_PASS", "LOADER_PASS", "ANALYST_PASS"]);
+    // Users that exist need no password.
+    assert!(run(&["--generate-missing"], 0).stdout.contains("nothing to do"));
+    std::fs::write(&file, "LOADER_USER=carrier\n").expect("writes");
+    assert!(run(&[], 0).stdout.contains("nothing to do"));
+    assert!(run(&["--generate-missing", "--to-files", "secrets"], 0).stdout.contains("nothing to do"));
+    assert!(!place.path().join("secrets").exists());
 }
 
 #[test]
@@ -450,8 +492,13 @@ fn the_password_of_a_user_that_is_not_changed_is_not_checked() {
         assert_eq!(deployment.plan(&weak("WRITER_PASS", "short")).await.left_alone.len(), 1);
         let some = weak("READER_PASS", "short");
         let wanted = wanted(&deployment.spec, &some);
-        let made = Changes::make(&deployment.root().await, &deployment.destination(), &wanted).await;
+        let made = Changes::make(&deployment.root().await, &deployment.destination(), &wanted, false).await;
         assert!(matches!(made, Err(DeploymentError::Users { .. })), "{made:?}");
+        // A password that is weak, but is the user's password already, stays.
+        deployment.provision(&settings(&USERS)).await;
+        let command = doc! { "updateUser": "reader", "pwd": "short", "mechanisms": ["SCRAM-SHA-256"] };
+        deployment.root().await.db().run_command(command).await.expect("changes");
+        assert!(deployment.plan(&some).await.steps.is_empty());
     });
 }
 

@@ -6,6 +6,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
+
+use crate::left_out;
 use testkit::watchdog::{Target, Watchdog};
 use testkit::{Doing, Error, Result, root};
 
@@ -18,11 +21,14 @@ struct Step {
     command: Command,
 }
 
-/// Runs the steps in order and stops at the first that fails or takes too long.
+/// Runs the steps in order and stops at the first that fails or takes too long. At the end, lists the checks that
+/// cannot run on this machine.
 pub fn run() -> Result<()> {
     let started = Instant::now();
+    let not_checked = NamedTempFile::new().doing(|| "creating a file".to_owned())?;
     for mut step in steps()? {
         eprintln!("==> {}", step.name);
+        step.command.env(left_out::VARIABLE, not_checked.path());
         let (status, elapsed) = run_bounded(&mut step.command, step.limit)?;
         match status {
             Some(status) if status.success() => eprintln!("    {} passed in {:.1} s", step.name, elapsed.as_secs_f64()),
@@ -30,8 +36,17 @@ pub fn run() -> Result<()> {
             None => return Err(Error::failed(format!("step {} took over {} s", step.name, step.limit.as_secs()))),
         }
     }
-    eprintln!("==> all steps passed in {:.0} s", started.elapsed().as_secs_f64());
+    let not_checked = left_out::read(not_checked.path())?;
+    eprintln!("{}", conclusion(started.elapsed(), &not_checked));
     Ok(())
+}
+
+fn conclusion(elapsed: Duration, not_checked: &[String]) -> String {
+    let passed = format!("==> all steps passed in {:.0} s", elapsed.as_secs_f64());
+    if not_checked.is_empty() {
+        return passed;
+    }
+    format!("{passed}, but this machine could NOT check:\n  - {}", not_checked.join("\n  - "))
 }
 
 fn steps() -> Result<Vec<Step>> {
@@ -99,6 +114,23 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command
+    }
+
+    #[test]
+    fn the_conclusion_lists_what_was_not_checked() {
+        let passed = conclusion(Duration::from_secs(9), &[]);
+        assert_eq!(passed, "==> all steps passed in 9 s");
+        let partly = conclusion(Duration::from_secs(9), &["a; no engine".to_owned(), "b".to_owned()]);
+        assert_eq!(partly, format!("{passed}, but this machine could NOT check:\n  - a; no engine\n  - b"));
+    }
+
+    #[test]
+    fn a_step_can_report_what_it_left_out() {
+        let file = NamedTempFile::new().expect("a file");
+        let mut step = shell(&format!("echo 'the containers' >>\"${}\"", left_out::VARIABLE));
+        step.env(left_out::VARIABLE, file.path());
+        run_bounded(&mut step, Duration::from_secs(20)).expect("runs");
+        assert_eq!(left_out::read(file.path()).expect("reads"), ["the containers"]);
     }
 
     #[test]

@@ -5,8 +5,10 @@ pub mod ci;
 pub mod compose_test;
 pub mod demo;
 pub mod deny;
+mod left_out;
 pub mod mutants;
 pub mod picture;
+pub mod release;
 pub mod tidy;
 mod tree;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{bench, ci, compose_test, demo, deny, mutants, picture, tidy};
+use xtask::{bench, ci, compose_test, demo, deny, mutants, picture, release, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
@@ -14,6 +14,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
+  release --dry-run make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
   bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)";
 
@@ -31,6 +32,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["deny"] => deny::run(),
         ["compose-test"] => compose_test::run(),
         ["picture"] => picture::run(),
+        ["release", arguments @ ..] => release::run(arguments),
         ["mutants", arguments @ ..] => mutants::run(arguments),
         ["bench", arguments @ ..] => bench::run(arguments),
         _ => Err(Error::failed(USAGE)),

@@ -11,7 +11,7 @@ use super::wanted::{Wanted, WantedUser};
 use crate::deployment::error::DeploymentError;
 use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
 use crate::deployment::schema::{self, CollectionState};
-use crate::server::{Destination, Failure, ServerError, SignIn, Target};
+use crate::server::{Destination, Failure, Secret, ServerError, SignIn, Target};
 
 /// The steps to the wanted state, in order, and messages about users that the steps do not change.
 #[derive(Debug, Default)]
@@ -21,6 +21,9 @@ pub struct Changes {
     /// Messages about users that have the name of a wanted user, but were not created by Medlift. Each message says
     /// what to do.
     pub left_alone: Vec<String>,
+    /// The users that do not exist and whose password is not set. [`Changes::create_user`] adds the step that creates
+    /// such a user.
+    pub without_password: Vec<WantedUser>,
 }
 
 /// One change to the deployment.
@@ -51,22 +54,45 @@ impl fmt::Debug for Step {
 impl Changes {
     /// Returns the steps that bring `target` to the state `wanted`. The signed-in user must be allowed to read users
     /// and roles. `destination` serves to test the passwords of existing users.
+    ///
+    /// # Errors
+    /// A command fails, or the password of a user that would be created or changed is too weak. If `may_add_passwords`
+    /// is false, also if a required user does not exist and its password is not set. The error for passwords lists all
+    /// problems.
     pub async fn make(
         target: &Target,
         destination: &Destination,
         wanted: &Wanted<'_>,
+        may_add_passwords: bool,
     ) -> Result<Self, DeploymentError> {
-        let mut plan = Self { steps: collection_steps(&schema::read(target).await?, wanted)?, left_alone: Vec::new() };
+        let steps = collection_steps(&schema::read(target).await?, wanted)?;
+        let mut plan = Self { steps, ..Self::default() };
         plan.steps.extend(ledger_step(target, wanted).await?);
         plan.steps.extend(view_step(target, wanted).await?);
         for role in roles(wanted) {
             plan.steps.extend(role_step(target, &role).await?);
         }
-        let mut weak = Vec::new();
+        let mut problems = Vec::new();
         for user in &wanted.users {
-            weak.extend(plan.add_user(target, destination, user).await?);
+            problems.extend(plan.add_user(target, destination, user).await?);
         }
-        if weak.is_empty() { Ok(plan) } else { Err(DeploymentError::Users { problems: weak.join("; ") }) }
+        if !may_add_passwords {
+            let required = plan.without_password.iter().filter(|user| !user.is_optional());
+            problems.extend(required.map(|user| format!("{} is not set", user.variable)));
+        }
+        if problems.is_empty() { Ok(plan) } else { Err(DeploymentError::Users { problems: problems.join("; ") }) }
+    }
+
+    /// Adds the step that creates a user of [`Changes::without_password`] with this password.
+    ///
+    /// # Errors
+    /// The password is too weak.
+    pub fn create_user(&mut self, user: &WantedUser, database: &str) -> Result<(), DeploymentError> {
+        if let Some(problems) = user.weakness() {
+            return Err(DeploymentError::Users { problems });
+        }
+        self.steps.extend(create_user(user, database));
+        Ok(())
     }
 
     /// Returns the steps for an empty deployment.
@@ -77,8 +103,8 @@ impl Changes {
             steps.insert(1, Step::new("indexes", [create_indexes_command(&wanted.collection, &indexes)]));
         }
         steps.extend(roles(wanted).iter().map(create_role));
-        steps.extend(wanted.users.iter().map(|user| create_user(user, &wanted.database)));
-        Self { steps, left_alone: Vec::new() }
+        steps.extend(wanted.users.iter().filter_map(|user| create_user(user, &wanted.database)));
+        Self { steps, ..Self::default() }
     }
 
     /// Executes the steps in order. Calls `done` for each step after a journaled majority has acknowledged it.
@@ -103,8 +129,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Adds the steps for a user. Returns the problem if the password is too weak. Does not check the password of a
-    /// user that Medlift did not create, because that user is not changed.
+    /// Adds the steps for a user. Returns the problem if the password would be used and is too weak. Does not check the
+    /// password of a user that Medlift did not create, or that already has this password.
     async fn add_user(
         &mut self,
         target: &Target,
@@ -113,7 +139,10 @@ impl Changes {
     ) -> Result<Option<String>, ServerError> {
         let database = &target.database;
         let Some(actual) = user_info(target, &user.name).await? else {
-            self.steps.push(create_user(user, database));
+            match create_user(user, database) {
+                Some(step) => self.steps.push(step),
+                None => self.without_password.push(user.clone()),
+            }
             return Ok(user.weakness());
         };
         if actual.get_document("customData").ok() != Some(&WantedUser::mark()) {
@@ -124,11 +153,10 @@ impl Changes {
             ));
             return Ok(None);
         }
-        let weakness = user.weakness();
         self.steps.extend(role_change(&actual, user, database));
-        if weakness.is_none() {
-            self.steps.extend(password_change(destination, user, database).await?);
-        }
+        let change = password_change(destination, user, database).await?;
+        let weakness = change.as_ref().and_then(|_| user.weakness());
+        self.steps.extend(change);
         Ok(weakness)
     }
 }
@@ -256,8 +284,10 @@ async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, Serv
     Ok(first(&info, "users").cloned())
 }
 
-fn create_user(user: &WantedUser, database: &str) -> Step {
-    Step::new(format!("create user {} with role {}", user.name, user.role()), [user.create(database)])
+/// Returns the step that creates the user. `None` if the password is not set.
+fn create_user(user: &WantedUser, database: &str) -> Option<Step> {
+    let command = user.create(user.password.as_ref()?, database);
+    Some(Step::new(format!("create user {} with role {}", user.name, user.role()), [command]))
 }
 
 fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<Step> {
@@ -269,24 +299,25 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
 }
 
-/// Returns a step if the user's password on the server differs from the wanted one. A password cannot be read from the
+/// Returns a step if a password is set and the user has another one on the server. A password cannot be read from the
 /// server. It can only be tested with a sign-in.
 async fn password_change(
     destination: &Destination,
     user: &WantedUser,
     database: &str,
 ) -> Result<Option<Step>, ServerError> {
-    match destination.as_user(&user.name, &user.password, database).connect().await {
+    let Some(password) = &user.password else { return Ok(None) };
+    match destination.as_user(&user.name, password, database).connect().await {
         Ok(_) => Ok(None),
         Err(ServerError::Connect {
             failure: Failure::SignIn(SignIn::WrongPassword { .. } | SignIn::Refused), ..
-        }) => Ok(Some(change_password(user))),
+        }) => Ok(Some(change_password(user, password))),
         Err(other) => Err(other),
     }
 }
 
-fn change_password(user: &WantedUser) -> Step {
-    let command = doc! { "updateUser": &user.name, "pwd": user.password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
+fn change_password(user: &WantedUser, password: &Secret) -> Step {
+    let command = doc! { "updateUser": &user.name, "pwd": password.reveal(), "mechanisms": ["SCRAM-SHA-256"] };
     Step::new(format!("change the password of user {}", user.name), [command])
 }
 
@@ -306,7 +337,7 @@ fn documents(all: &[Bson]) -> Vec<Document> {
 mod tests {
     use super::*;
     use crate::deployment::provision::WantedUsers;
-    use crate::server::{Account, Connection, Secret};
+    use crate::server::{Account, Connection};
     use crate::spec::{Index, Spec};
 
     const PASSWORD: &str = "k4Tz-9pLmw2x";
@@ -315,7 +346,7 @@ mod tests {
         WantedUser {
             account,
             name: account.default_name().to_owned(),
-            password: PASSWORD.into(),
+            password: Some(PASSWORD.into()),
             variable: account.password_variable(),
         }
     }
@@ -348,8 +379,10 @@ mod tests {
         }
         assert_eq!(
             format!("{:?}", create_user(&user(Account::Writer), "ward")),
-            "Step(\"create user writer with role readWrite\")"
+            "Some(Step(\"create user writer with role readWrite\"))"
         );
+        let unset = WantedUser { password: None, ..user(Account::Writer) };
+        assert!(create_user(&unset, "ward").is_none());
     }
 
     #[test]
@@ -372,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_password_is_changed_with_its_mechanism_and_not_shown() {
-        let step = change_password(&user(Account::Reader));
+        let step = change_password(&user(Account::Reader), &PASSWORD.into());
         let expected = doc! { "updateUser": "reader", "pwd": PASSWORD, "mechanisms": ["SCRAM-SHA-256"] };
         assert_eq!((step.to_string().as_str(), step.commands), ("change the password of user reader", vec![expected]));
     }

@@ -20,7 +20,7 @@ pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let user = |account: crate::server::Account| {
         let constant = account.default_name();
         let (name, password) = (place(&format!("{constant}.name")), place(&format!("{constant}.password")));
-        WantedUser { account, name, password: password.into(), variable: account.password_variable() }
+        WantedUser { account, name, password: Some(password.into()), variable: account.password_variable() }
     };
     let wanted = Wanted {
         spec,

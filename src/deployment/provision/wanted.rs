@@ -2,15 +2,14 @@
 
 use bson::{Document, doc};
 
-use super::password::weakness;
+use super::password::{generate, weaknesses};
 use super::roles::role_of;
 use crate::deployment::error::DeploymentError;
 use crate::server::{Account, Secret, ServerError, Settings};
 use crate::spec::Spec;
 
 /// The users that provisioning creates, in the order in which they are listed.
-pub(super) const ACCOUNTS: [Account; 5] =
-    [Account::Admin, Account::Writer, Account::Reader, Account::Loader, Account::Analyst];
+pub(super) const ACCOUNTS: [Account; 5] = Account::PROVISIONED;
 
 /// The wanted state of one database.
 #[derive(Debug, Clone)]
@@ -34,8 +33,8 @@ pub struct WantedUser {
     pub account: Account,
     /// The user's name.
     pub name: String,
-    /// The user's password.
-    pub password: Secret,
+    /// The user's password. `None` if it is not set.
+    pub password: Option<Secret>,
     /// The variable that contains the password.
     pub variable: &'static str,
 }
@@ -43,54 +42,81 @@ pub struct WantedUser {
 /// The users that the settings describe.
 #[derive(Debug, Clone, Default)]
 pub struct WantedUsers {
-    /// The users whose password is set or was entered.
+    /// The users.
     pub users: Vec<WantedUser>,
-    /// Messages about optional users whose password is not set. Each message says how to create the user.
+    /// Messages about optional users that cannot be created, because another user has the same name. Each message says
+    /// how to create the user.
     pub left_out: Vec<String>,
 }
 
 impl WantedUser {
-    /// Reads names and passwords from the settings. If a password is not set, calls `ask` with the name of its
-    /// variable. `ask` returns `None` if nobody can enter a password. The loader and the analyst are optional.
+    /// Reads names and passwords from the settings. A user without a password is returned too, because a user that
+    /// exists already needs none.
     ///
     /// # Errors
-    /// A setting cannot be read, a required password is not set, or two variables contain the same user name. The error
-    /// for passwords and user names lists all problems.
-    pub fn all(
-        settings: &Settings,
-        mut ask: impl FnMut(&str) -> Option<Secret>,
-    ) -> Result<WantedUsers, DeploymentError> {
-        let mut wanted = WantedUsers::default();
-        let mut problems = Vec::new();
+    /// A setting cannot be read, or two variables contain the same user name. The error lists all these variables.
+    pub fn all(settings: &Settings) -> Result<WantedUsers, DeploymentError> {
+        let mut users = Vec::new();
         for account in ACCOUNTS {
             let (name, variable, password) = named(settings, account)?;
-            match password.or_else(|| ask(variable)) {
-                Some(password) => wanted.users.push(Self { account, name, password, variable }),
-                None if is_optional(account) => wanted.left_out.push(format!(
-                    "user {name} ({}) is not created, because {variable} is not set; set it and run the command again",
-                    purpose(account)
-                )),
-                None => problems.push(format!("{variable} is not set")),
-            }
+            users.push(Self { account, name, password, variable });
         }
-        let users = &wanted.users;
-        let same_name = |user: &Self| users.iter().filter(|other| other.name == user.name).count() > 1;
-        problems.extend(
-            users.iter().filter(|user| same_name(user)).map(|user| {
-                format!("{} contains the same user name as another variable", user.account.user_variable())
-            }),
-        );
+        let is_same_name = |user: &Self| users.iter().filter(|other| other.name == user.name).count() > 1;
+        let is_left_out = |user: &Self| user.password.is_none() && user.is_optional() && is_same_name(user);
+        let left_out = users.iter().filter(|user| is_left_out(user)).map(|user| {
+            let reason = format!("another user has the same name; set {}", user.account.user_variable());
+            user.left_out(&reason)
+        });
+        let left_out = left_out.collect();
+        let kept: Vec<Self> = users.iter().filter(|user| !is_left_out(user)).cloned().collect();
+        let is_same_name = |user: &&Self| kept.iter().filter(|other| other.name == user.name).count() > 1;
+        let problems: Vec<String> = kept
+            .iter()
+            .filter(is_same_name)
+            .map(|user| format!("{} contains the same user name as another variable", user.account.user_variable()))
+            .collect();
         if problems.is_empty() {
-            return Ok(wanted);
+            return Ok(WantedUsers { users: kept, left_out });
         }
-        problems.extend(users.iter().filter_map(Self::weakness));
         Err(DeploymentError::Users { problems: problems.join("; ") })
     }
 
-    /// Returns the problem if the password is too weak.
+    /// Returns the reasons why `password` is too weak for this user. Empty if it is strong enough.
+    pub fn weaknesses(&self, password: &Secret) -> Vec<&'static str> {
+        weaknesses(&self.name, password.reveal())
+    }
+
+    /// Returns the problem if the password is too weak. `None` if it is strong enough or not set.
     pub(super) fn weakness(&self) -> Option<String> {
-        let weakness = weakness(&self.name, self.password.reveal())?;
-        Some(format!("{} is too weak: {weakness}", self.variable))
+        let weaknesses = self.weaknesses(self.password.as_ref()?);
+        (!weaknesses.is_empty()).then(|| format!("{} is too weak: {}", self.variable, weaknesses.join(", ")))
+    }
+
+    /// Returns the user with a random password. The operating system makes the random bytes.
+    pub fn with_generated_password(self) -> std::io::Result<Self> {
+        Ok(Self { password: Some(generate(&self.name)?), ..self })
+    }
+
+    /// Returns true if the deployment is complete without this user.
+    pub const fn is_optional(&self) -> bool {
+        matches!(self.account, Account::Loader | Account::Analyst)
+    }
+
+    /// Returns the message that this user is not created.
+    pub fn left_out(&self, reason: &str) -> String {
+        format!("user {} ({}) is not created, because {reason} and run the command again", self.name, self.rights())
+    }
+
+    /// Returns what the user may do, in words for messages.
+    pub const fn rights(&self) -> &'static str {
+        match self.account {
+            Account::Root => "administers the deployment",
+            Account::Admin => "manages indexes and validators",
+            Account::Writer => "reads and writes all data",
+            Account::Reader => "reads all data",
+            Account::Loader => "loads and verifies, and cannot delete",
+            Account::Analyst => "sees only the de-identified view",
+        }
     }
 
     pub(super) fn role(&self) -> &'static str {
@@ -102,26 +128,14 @@ impl WantedUser {
         doc! { "madeBy": "medlift provision" }
     }
 
-    pub(super) fn create(&self, database: &str) -> Document {
+    pub(super) fn create(&self, password: &Secret, database: &str) -> Document {
         doc! {
             "createUser": &self.name,
-            "pwd": self.password.reveal(),
+            "pwd": password.reveal(),
             "roles": [{ "role": self.role(), "db": database }],
             "mechanisms": ["SCRAM-SHA-256"],
             "customData": Self::mark(),
         }
-    }
-}
-
-const fn is_optional(account: Account) -> bool {
-    matches!(account, Account::Loader | Account::Analyst)
-}
-
-const fn purpose(account: Account) -> &'static str {
-    match account {
-        Account::Loader => "loads and verifies, and cannot delete",
-        Account::Analyst => "sees only the de-identified view",
-        _ => "required",
     }
 }
 
@@ -145,11 +159,11 @@ mod tests {
 
     const GOOD: &str = "k4Tz-9pLmw2x";
 
-    /// Reads the users from these variables. Nobody can enter a password.
+    /// Reads the users from these variables.
     fn users(pairs: &[(&str, &str)]) -> Result<WantedUsers, DeploymentError> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings = Settings::from_parts(pairs, std::path::Path::new("/nonexistent")).expect("settings");
-        WantedUser::all(&settings, |_| None)
+        WantedUser::all(&settings)
     }
 
     fn names(wanted: &WantedUsers) -> Vec<(Account, &str, &str)> {
@@ -167,48 +181,64 @@ mod tests {
         assert_eq!(admin(&[]), ("chief".to_owned(), "MONGO_ROOT_PASS"));
         assert_eq!(admin(&[("ADMIN_PASS", GOOD)]), ("admin".to_owned(), "ADMIN_PASS"));
         assert_eq!(admin(&[("ADMIN_PASS", GOOD), ("ADMIN_USER", "boss")]), ("boss".to_owned(), "ADMIN_PASS"));
-        let unset = users(&[&rest[..], &[("ADMIN_USER", "boss")]].concat()).expect_err("no password").to_string();
-        assert!(unset.contains("ADMIN_PASS is not set"), "{unset}");
+        let unset = users(&[&rest[..], &[("ADMIN_USER", "boss")]].concat()).expect("users").users.remove(0);
+        assert_eq!((unset.name.as_str(), unset.password, unset.variable), ("boss", None, "ADMIN_PASS"));
     }
 
     #[test]
     fn only_loader_and_analyst_are_optional() {
-        let wanted =
-            users(&[("ADMIN_PASS", GOOD), ("WRITER_PASS", GOOD), ("READER_PASS", GOOD), ("LOADER_USER", "carrier")]);
-        let wanted = wanted.expect("users");
+        let wanted = users(&[("LOADER_USER", "carrier")]).expect("users");
         let expected = [
             (Account::Admin, "admin", "ADMIN_PASS"),
             (Account::Writer, "writer", "WRITER_PASS"),
             (Account::Reader, "reader", "READER_PASS"),
+            (Account::Loader, "carrier", "LOADER_PASS"),
+            (Account::Analyst, "analyst", "ANALYST_PASS"),
         ];
         assert_eq!(names(&wanted), expected);
-        assert_eq!(wanted.left_out.len(), 2);
-        assert!(wanted.left_out[0].contains("user carrier (loads and verifies, and cannot delete)"), "{wanted:?}");
-        assert!(
-            wanted.left_out[0].contains("LOADER_PASS is not set")
-                && wanted.left_out[1].contains("ANALYST_PASS is not set")
+        assert!(wanted.left_out.is_empty() && wanted.users.iter().all(|user| user.password.is_none()));
+        let optional: Vec<bool> = wanted.users.iter().map(WantedUser::is_optional).collect();
+        assert_eq!(optional, [false, false, false, true, true]);
+        assert_eq!(
+            wanted.users[3].left_out("LOADER_PASS is not set; set it"),
+            "user carrier (loads and verifies, and cannot delete) is not created, because LOADER_PASS is not set; set it \
+             and run the command again"
         );
-        assert!(wanted.left_out[1].contains("user analyst (sees only the de-identified view)"), "{wanted:?}");
-        for left_out in ["ADMIN_PASS", "WRITER_PASS", "READER_PASS"] {
-            let some = ["ADMIN_PASS", "WRITER_PASS", "READER_PASS"]
-                .map(|name| (name, if name == left_out { "" } else { GOOD }));
-            let problems = users(&some).expect_err("refused").to_string();
-            assert!(problems.contains(&format!("{left_out} is not set")), "{problems}");
-        }
     }
 
     #[test]
     fn two_users_with_one_name_are_refused() {
-        let all = [("ADMIN_PASS", GOOD), ("WRITER_PASS", "short"), ("READER_PASS", GOOD), ("READER_USER", "writer")];
-        let problems = users(&all).expect_err("refused").to_string();
+        let problems = users(&[("WRITER_PASS", GOOD), ("READER_USER", "writer")]).expect_err("refused").to_string();
         for part in [
             "WRITER_USER contains the same user name as another variable",
             "READER_USER contains the same user name as another variable",
-            "WRITER_PASS is too weak: it has fewer than 12 characters",
         ] {
             assert!(problems.contains(part), "{problems}");
         }
         assert!(!problems.contains("ADMIN"), "{problems}");
+        assert!(users(&[("READER_USER", "loader"), ("LOADER_PASS", GOOD)]).is_err());
+    }
+
+    #[test]
+    fn an_optional_user_without_password_may_have_the_name_of_another_user() {
+        let wanted = users(&[("READER_USER", "loader")]).expect("users");
+        assert_eq!(
+            wanted.users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
+            ["admin", "writer", "loader", "analyst"]
+        );
+        assert_eq!(wanted.left_out.len(), 1);
+        assert!(wanted.left_out[0].contains("another user has the same name; set LOADER_USER and run"), "{wanted:?}");
+    }
+
+    #[test]
+    fn all_faults_of_a_password_are_in_one_message() {
+        let wanted = users(&[("READER_PASS", "reader1"), ("WRITER_PASS", GOOD)]).expect("users");
+        let expected = "READER_PASS is too weak: it has fewer than 12 characters, it has fewer than 6 different characters, \
+                        it contains the user's name";
+        let weak: Vec<Option<String>> = wanted.users.iter().map(WantedUser::weakness).collect();
+        assert_eq!(weak, [None, None, Some(expected.to_owned()), None, None]);
+        let generated = wanted.users[2].clone().with_generated_password().expect("a password");
+        assert_eq!(generated.weakness(), None);
     }
 
     #[test]
@@ -221,6 +251,6 @@ mod tests {
             "mechanisms": ["SCRAM-SHA-256"],
             "customData": { "madeBy": "medlift provision" },
         };
-        assert_eq!(wanted.users[1].create("ward"), expected);
+        assert_eq!(wanted.users[1].create(&GOOD.into(), "ward"), expected);
     }
 }

@@ -42,8 +42,8 @@ struct Reading {
 /// The sample is read twice: once with quotes that enclose cells, and once with quotes as ordinary characters. Quotes
 /// are ordinary characters if all four conditions are true:
 /// 1. The header has at least two cells, and the same number of cells in both readings.
-/// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Rows in which a cell looks like
-///    complete rows are not examined for this.
+/// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Only rows with the right number
+///    of cells are examined. If a cell looks like complete rows, which a stray quote has joined, its row is left out.
 /// 3. The reading with quotes as ordinary characters has fewer bad lines than the other reading, and at most one bad
 ///    line per 100 rows. A bad line belongs to a row with a wrong number of cells, or to a row that cannot be split.
 /// 4. Of the cells that contain quotes, at most half are enclosed in quotes.

@@ -93,7 +93,13 @@ fn the_keys_of_all_rows_of_the_sample_are_its_columns() {
     assert_eq!(layout.header, ["id", "result.value", "result.unit", "taken"]);
     assert_eq!((layout.format, layout.cell_of_field), (Format::Ndjson, (0..4).map(Some).collect()));
     let missing = bind_with(&nested_spec(), "{\"id\":1}\n", &LayoutOptions::default()).unwrap_err();
-    assert_eq!(missing, LayoutError::MissingColumns { missing: vec!["result.value".into()], seen: vec!["id".into()] });
+    let expected = LayoutError::MissingColumns {
+        spec: "test".into(),
+        missing: vec!["result.value".into()],
+        similar: Vec::new(),
+        seen: vec!["id".into()],
+    };
+    assert_eq!(missing, expected);
 }
 
 #[test]

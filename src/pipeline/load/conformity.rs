@@ -10,6 +10,7 @@ use crate::deployment::schema;
 use crate::error::Error;
 use crate::pipeline::stages::Interrupt;
 use crate::report::summary::LoadSummary;
+use crate::report::{Phase, Progress};
 
 /// Number of documents in the sample.
 const SAMPLE_SIZE: u32 = 1_000;
@@ -22,10 +23,12 @@ impl Load<'_> {
         kind: usize,
         summary: &mut LoadSummary,
         interrupt: &Interrupt,
+        progress: &Progress,
     ) -> Result<(), Error> {
         if !self.document.targets()[kind].first_load || !self.options.verify {
             return Ok(());
         }
+        progress.enter(Phase::Validator);
         let document = summary.document_mut(kind);
         let is_sample_enough = document.verification.as_ref().is_some_and(|proof| {
             let has_only_equal = proof.equal == proof.found;

@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::ledger::{Claim, Counts, State, TargetState};
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
-use crate::report::Progress;
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
+use crate::report::{Phase, Progress};
 use crate::server::{Failure, ServerError};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
@@ -71,8 +71,9 @@ impl Load<'_> {
         let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
         let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
         let files = self.account.rejects.paths().join(", ");
+        let problem = too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows);
         Error::Rejects {
-            problem: too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows),
+            problem: [vec![problem], read.advice(self.plan)].concat().join("; "),
             hint: format!("see {files}; correct them, or allow more with --max-rejects"),
         }
     }
@@ -150,6 +151,7 @@ impl Load<'_> {
         let mut documents = self.targets.iter().zip(self.document.targets()).map(document);
         LoadSummary {
             outcome: outcome.to_owned(),
+            advice: read.advice(self.plan),
             run: Some(self.document.id.to_string()),
             document: documents.next().unwrap_or_default(),
             further: documents.collect(),
@@ -177,7 +179,7 @@ impl Load<'_> {
             *counts = Counts { written: 0, replaced: 0, in_doubt: 0, repeats_in_doubt: 0, already_present, ..*counts };
             self.prove(kind, &mut summary, interrupt, progress).await?;
             if self.options.check_validator {
-                self.check_conformity(kind, &mut summary, interrupt).await?;
+                self.check_conformity(kind, &mut summary, interrupt, progress).await?;
             }
         }
         Ok(summary)
@@ -247,6 +249,7 @@ impl LoadTarget<'_> {
     /// a first load of this collection did not complete. Any other load only reports what is missing. Returns notes for
     /// the summary.
     async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
+        progress.enter(Phase::Indexes);
         let (target, spec) = (&self.target, self.spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
@@ -275,14 +278,11 @@ impl LoadTarget<'_> {
             format!("indexes built: {}", missing.join(", "))
         };
         let waiting = |text: &str| progress.say(text);
-        Ok(vec![
-            note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?,
-            note_of(
-                schema::attach(target, spec, waiting).await,
-                "validator attached".into(),
-                "validator was not attached",
-            )?,
-        ])
+        let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?;
+        progress.enter(Phase::Validator);
+        let attached = schema::attach(target, spec, waiting).await;
+        let validator = note_of(attached, "validator attached".into(), "validator was not attached")?;
+        Ok(vec![indexes, validator])
     }
 }
 
@@ -311,8 +311,10 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
 /// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
-        Error::Read(_) => "the next load finds these documents",
-        _ if is_read_once => "the next load must read the source from its beginning, and finds these documents",
+        Error::Read(_) => "the next load without --drop does not store these documents again",
+        _ if is_read_once => {
+            "the next load must read the source from its beginning; without --drop, it does not store these documents again"
+        }
         _ if begins_anew => "the same command without --drop and --reload continues after these rows",
         _ => "the same command continues after these rows",
     }
@@ -364,7 +366,7 @@ mod tests {
         check(&Error::Interrupted, false, true, "without --drop and --reload");
         check(&Error::Interrupted, true, true, "from its beginning");
         let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
-        check(&Error::Read(missing), false, false, "the next load finds these documents");
+        check(&Error::Read(missing), false, false, "the next load without --drop does not store these documents again");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::clean::Tally;
 use crate::encode::EncodedBlock;
 use crate::error::Error;
 use crate::parse::Notices;
+use crate::pipeline::advice::{Cause, RefusedCells};
+use crate::pipeline::plan::Plan;
 use crate::pipeline::spares::Spares;
 use crate::pipeline::stages::Stages;
 use crate::report::summary::RejectCounts;
@@ -23,6 +25,7 @@ pub(in crate::pipeline) struct ReadSide {
     /// The changes that cleaning made, by kind of document.
     pub(in crate::pipeline) tallies: Vec<Tally>,
     pub(in crate::pipeline) rejects: RejectCounts,
+    pub(in crate::pipeline) refused: RefusedCells,
     /// Notices about the rows for the summary, for each source.
     pub(in crate::pipeline) notices: Vec<Notices>,
     pub(super) over_limit: bool,
@@ -79,7 +82,7 @@ pub(super) fn read(
 ) -> Result<ReadSide, Error> {
     let mut side = ReadSide::default();
     stages.encode_all(|block| {
-        side.count(&block);
+        side.count(&block, stages.plan);
         if rejects_max.is_some_and(|max| max.is_exceeded(side.rejected, side.rows, false)) {
             side.over_limit = true;
             stages.interrupt.ask();
@@ -91,14 +94,27 @@ pub(super) fn read(
 }
 
 impl ReadSide {
-    pub(in crate::pipeline) fn count(&mut self, block: &EncodedBlock) {
+    pub(in crate::pipeline) fn count(&mut self, block: &EncodedBlock, plan: &Plan) {
         self.rows += block.rows;
         self.rejected += block.rejects.len() as u64;
         self.tallies.resize_with(self.tallies.len().max(block.kinds.len()), Tally::default);
         self.tallies.iter_mut().zip(&block.kinds).for_each(|(tally, kind)| tally.add(&kind.tally));
         self.notices.resize(self.notices.len().max(block.source + 1), Notices::default());
         self.notices[block.source].add(&block.notices);
-        block.rejects.iter().for_each(|row| self.rejects.add(row.reject.reason, row.reject.field));
+        for row in &block.rejects {
+            self.rejects.add(row.reject.reason, row.reject.field);
+            self.refused.add(row, plan);
+        }
+    }
+
+    /// Returns the reason for which most rows were rejected, and the settings with which they are accepted.
+    pub(in crate::pipeline) fn advice(&self, plan: &Plan) -> Vec<String> {
+        match self.rejects.most() {
+            Some((reason, field, count)) if self.rejected * 2 > self.rows && count * 2 > self.rejected => {
+                self.refused.advice(plan, &Cause { reason, field, count, rows: self.rows })
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -23,8 +23,8 @@ use super::stages::Interrupt;
 use crate::error::Error;
 use crate::ledger::{Claim, Ledger, LedgerError, LoadDocument, State};
 use crate::parse::Notices;
-use crate::report::Progress;
 use crate::report::summary::{LoadSummary, SourceNote};
+use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spec::Spec;
 use crate::write::{Bulk, Limits, Mode, WriteError};
@@ -127,6 +127,7 @@ pub async fn load(
 /// Waits until a lease can have expired. Returns false if the user interrupts the program.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
     const POLL: Duration = Duration::from_millis(200);
+    progress.enter(Phase::WaitingForOtherLoad);
     progress.say(&format!(
         "waiting up to {} s, because another process loads these sources: {held_by}",
         left.as_secs() + 1
@@ -145,12 +146,15 @@ async fn attempt(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
+    progress.enter(Phase::Preparation);
     let mut load = Load::begin(plan, target, options).await?;
     let result = load.run(interrupt, progress).await;
     if let Some(claim) = load.claim.take() {
         claim.release().await;
     }
-    result
+    let mut summary = result?;
+    summary.set_times(&progress.times(), load.rows_read);
+    Ok(summary)
 }
 
 /// A load that this process executes.
@@ -167,6 +171,8 @@ struct Load<'a> {
     is_resumed: bool,
     claim: Option<Claim>,
     account: Account<'a>,
+    /// Number of rows that this process read and that no earlier process had committed.
+    rows_read: u64,
     /// Messages for the summary about earlier loads of these sources.
     notes: Vec<String>,
 }
@@ -194,25 +200,26 @@ impl Load<'_> {
         if is_complete {
             return self.verify_only(interrupt, progress).await;
         }
-        let started = Instant::now();
+        progress.enter(Phase::ReadingAndWriting);
+        let rows_before = self.document.counts.read;
+        progress.resume_after(rows_before);
         let result = self.write(interrupt, progress);
-        let seconds = started.elapsed().as_secs_f64();
         let read = self.end(result, interrupt).await?;
         let finished = tokio::select! {
             finished = self.finish_collections(progress) => Some(finished?),
             () = interrupt.asked() => None,
         };
+        self.rows_read = read.rows.saturating_sub(rows_before);
         let Some(collection_notes) = finished else {
             return Err(self.close(State::Stopped, Error::Interrupted).await);
         };
         self.complete().await?;
         let mut summary = self.summary(&read, "loaded");
-        summary.seconds = seconds;
         summary.counts_are_estimates = self.counts_are_estimates().await?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
             self.prove(kind, &mut summary, interrupt, progress).await?;
-            self.check_conformity(kind, &mut summary, interrupt).await?;
+            self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
         Ok(summary)
     }
@@ -260,8 +267,9 @@ mod tests {
     fn a_load_waits_until_the_lease_expires_unless_it_is_interrupted() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let wait = |left, interrupt: &Interrupt| {
-            let begun = Instant::now();
-            let is_over = runtime.block_on(is_patient(interrupt, left, &Progress::default(), "a process"));
+            let (begun, progress) = (Instant::now(), Progress::default());
+            let is_over = runtime.block_on(is_patient(interrupt, left, &progress, "a process"));
+            assert!(progress.times().iter().any(|time| time.phase == Phase::WaitingForOtherLoad));
             (is_over, begun.elapsed())
         };
         let interrupt = Interrupt::default();

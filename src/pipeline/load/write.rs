@@ -41,7 +41,7 @@ impl Load<'_> {
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
             let settle = async |settled: Vec<Settled>| {
-                progress.rows_settled.fetch_add(settled[0].chunk.rows(), Ordering::Relaxed);
+                progress.rows_committed.fetch_add(settled[0].chunk.rows(), Ordering::Relaxed);
                 self.settle(&settled).await?;
                 recycle(settled, spares);
                 places.put_back();

@@ -1,4 +1,7 @@
+use mongodb::options::AuthMechanism;
+
 use super::*;
+use crate::server::Purpose;
 
 #[test]
 fn a_change_that_was_executed_is_acknowledged_by_repeating_it() {
@@ -60,13 +63,45 @@ fn the_first_given_user_signs_in() {
     check(&uri("mongodb://u:p@h/?authSource=x"), "u", "p", Some("x"));
     let named = |name: &str| Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
     check(&named("scribe"), "scribe", "w", Some("hospital"));
-    check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", None);
+    check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", Some("admin"));
     assert!(settle(&named("stranger"), &environment).is_err());
     let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
     let loads = settle(&purpose(Purpose::Load), &template).expect("valid settings").uri.credential.expect("a sign-in");
     assert_eq!(loads.username.as_deref(), Some("writer"));
     assert!(settle(&purpose(Purpose::Load), &template[..2]).is_err());
     assert!(settle(&uri("mongodb://h/"), &[]).expect("valid settings").uri.credential.is_none());
+}
+
+#[test]
+fn a_user_without_auth_database_may_be_in_two_databases() {
+    let check = |wishes: &Connection, pairs: &[(&str, &str)], expected: [Option<&str>; 2], account: Option<Account>| {
+        let settled = settle(wishes, pairs).expect("valid settings");
+        let source = settled.uri.credential.expect("a sign-in").source;
+        assert_eq!([source.as_deref(), settled.other_auth_database.as_deref()], expected, "{wishes:?}");
+        assert_eq!(settled.account, account, "{wishes:?}");
+    };
+    let named = |text: &str| Connection {
+        username: Some("ann".to_owned()),
+        password: Some("q".into()),
+        database: Some("ward".to_owned()),
+        ..uri(text)
+    };
+    let (reader, writer) = ([("READER_USER", "ann")], Some(Account::Writer));
+    check(&named("mongodb://h/"), &[], [Some("admin"), Some("ward")], None);
+    check(&named("mongodb://h/"), &reader, [Some("ward"), Some("admin")], Some(Account::Reader));
+    let administers = Connection { purpose: Purpose::Administer, ..named("mongodb://h/") };
+    check(&administers, &reader, [Some("admin"), Some("ward")], Some(Account::Reader));
+    check(&named("mongodb://h/other"), &[], [Some("other"), Some("ward")], None);
+    check(&named("mongodb://h/ward"), &reader, [Some("ward"), Some("admin")], Some(Account::Reader));
+    check(&named("mongodb://h/?authSource=x"), &reader, [Some("x"), None], None);
+    let given = Connection { auth_database: Some("ward".to_owned()), ..named("mongodb://h/") };
+    check(&given, &reader, [Some("ward"), None], Some(Account::Reader));
+    // The user is not from --username.
+    check(&uri("mongodb://ann:q@h/"), &reader, [Some("admin"), None], None);
+    check(&uri("mongodb://writer:q@h/ward"), &[], [Some("ward"), None], writer);
+    check(&uri("mongodb://h/ward"), &[("WRITER_PASS", "q")], [Some("ward"), None], writer);
+    let root = Connection { purpose: Purpose::Administer, ..uri("mongodb://h/") };
+    check(&root, &[("MONGO_ROOT_PASS", "q")], [Some("admin"), None], None);
 }
 
 #[test]
@@ -201,8 +236,10 @@ fn each_purpose_has_its_accounts_in_order() {
 
 #[test]
 fn another_user_signs_in_with_its_own_auth_database() {
-    let first = settle(&uri("mongodb://u:p@h/?authSource=x"), &[]).expect("valid settings");
-    let credential = first.as_user("ann", &"pw".into(), "ward").uri.credential.expect("a sign-in");
+    let first = Connection { username: Some("u".into()), password: Some("p".into()), ..uri("mongodb://h/") };
+    let other = settle(&first, &[]).expect("valid settings").as_user("ann", &"pw".into(), "ward");
+    assert_eq!((other.other_auth_database, other.account), (None, None));
+    let credential = other.uri.credential.expect("a sign-in");
     let found = (credential.username.as_deref(), credential.password.as_deref(), credential.source.as_deref());
     assert_eq!(found, (Some("ann"), Some("pw"), Some("ward")));
 }

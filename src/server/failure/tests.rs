@@ -179,13 +179,24 @@ fn every_failure_has_its_retry_rule_exit_code_and_message() {
     for (how, part) in [
         (SignIn::Missing, "no user is given"),
         (
-            SignIn::WrongPassword { user: user.clone(), database: database.clone() },
+            SignIn::WrongPassword { user: user.clone(), databases: vec![database.clone()] },
             "wrong password for user `ann` of database `ward`",
         ),
+        (
+            SignIn::UnknownUser {
+                user: user.clone(),
+                databases: vec![database.clone()],
+                account: Some(Account::Writer),
+            },
+            "database `ward` has no user `ann`; `medlift provision` creates the user that WRITER_USER names",
+        ),
         (elsewhere, "user `ann` is not in `ward` but in `admin`; add --authentication-database admin"),
-        (SignIn::UnknownUser { user, database }, "database `ward` has no user `ann`"),
+        (
+            SignIn::UnknownUser { user, databases: vec![database], account: None },
+            "database `ward` has no user `ann`; check the name, or give the user's database with --authentication-database",
+        ),
         (SignIn::UnknownCertificate, "has no user for the client certificate"),
-        (SignIn::Refused, "refuses the sign-in"),
+        (SignIn::Refused, "`medlift provision` creates the users of the settings"),
     ] {
         check(Failure::SignIn(how), false, 3, None, part);
     }
@@ -255,4 +266,24 @@ fn a_code_of_each_meaning_has_its_failure() {
     check(43, named(43, "CursorNotFound"), concern(43));
     let refused = Failure::of_code(13, "", Some("insert".to_owned()));
     assert_eq!(refused, Failure::NotAuthorized { command: Some("insert".to_owned()) });
+}
+
+#[test]
+fn two_sign_ins_of_a_user_have_one_message() {
+    let user = || "ann".to_owned();
+    let wrong = |database: &str| SignIn::WrongPassword { user: user(), databases: vec![database.to_owned()] };
+    let account = Some(Account::Reader);
+    let unknown = |database: &str| SignIn::UnknownUser { user: user(), databases: vec![database.to_owned()], account };
+    let check = |first: SignIn, second: SignIn, expected: &str| {
+        assert_eq!(first.also_in(second).to_string(), expected);
+    };
+    check(
+        unknown("admin"),
+        unknown("ward"),
+        "neither database `admin` nor database `ward` has a user `ann`; `medlift provision` creates the user that \
+         READER_USER names",
+    );
+    check(wrong("admin"), wrong("ward"), "wrong password for user `ann` of database `admin` and of database `ward`");
+    check(wrong("admin"), unknown("ward"), "wrong password for user `ann` of database `admin`");
+    check(unknown("admin"), wrong("ward"), "wrong password for user `ann` of database `ward`");
 }

@@ -50,43 +50,62 @@ const RULES: &[Rule] = &[
     Rule::NullIfNegative,
 ];
 
-/// Reads all fields of a document. A field without its own `null_markers` uses those of `shared`. A field without
-/// `column` is read from the column with the field's name. For a field of a repeating group, that is its name inside an
-/// item: the field `names.family` of the group `names` is read from `family`.
+/// A field, and whether its type could be read. If not, the type is a placeholder, and other parts of the spec must not
+/// be compared with it.
+pub(super) struct ReadField {
+    pub(super) field: Field,
+    pub(super) is_typed: bool,
+}
+
+/// Reads all fields of a document and notes all errors. A field without its own `null_markers` uses those of `shared`. A
+/// field without `column` is read from the column with the field's name. For a field of a repeating group, that is its
+/// name inside an item: the field `names.family` of the group `names` is read from `family`.
+///
+/// Returns `None` if a field's name or column is not known, because no other part of the document can be checked then.
 pub(super) fn read_all(
     document: &Table<'_>,
     tables: &[Table<'_>],
     groups: &[Group],
     shared: &Table<'_>,
-) -> Result<Vec<Field>, SpecError> {
+) -> Option<Vec<ReadField>> {
     if tables.is_empty() {
-        return Err(document.wrong("field", "the dataset has no field", "describe each field under a [[field]]"));
+        let remedy = "describe each field under a [[field]]";
+        document.add(document.wrong("field", "the dataset has no field", remedy));
+        return None;
     }
-    let markers = null_markers(shared)?.unwrap_or_default();
-    tables.iter().map(|table| read(table, &markers, groups)).collect()
+    let markers = document.noted(null_markers(shared)).unwrap_or_default();
+    let fields: Vec<Option<ReadField>> = tables.iter().map(|table| read(table, &markers, groups)).collect();
+    fields.into_iter().collect()
 }
 
-fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Result<Field, SpecError> {
-    let name = table.needed_text("name", "give the field's name in the documents, e.g. name = \"Blood Type\"")?;
-    let table = &table.named(name);
-    let type_name = type_name(table)?;
-    check_keys(table, type_name)?;
-    let kind = kind(table, type_name)?;
-    let presence = table.choice("presence", PRESENCES)?.unwrap_or(Presence::Required);
+fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Option<ReadField> {
+    let known: Vec<&str> = SHARED_KEYS.iter().chain(TYPED_KEYS.iter().map(|(key, _)| key)).copied().collect();
+    let remedy = "give the field's name in the documents, e.g. name = \"Blood Type\"";
+    let (name, table) = &table.opened(&known, remedy)?;
+    let type_name = table.note(type_name(table));
+    if let Some(type_name) = type_name {
+        check_keys(table, type_name);
+    }
+    let presence = table.choice("presence", PRESENCES).map(|presence| presence.unwrap_or(Presence::Required));
+    let presence = table.note(presence);
+    let kind = type_name.and_then(|type_name| table.note(kind(table, type_name)));
+    let is_typed = kind.is_some();
+    let (column, aliases) = (table.note(table.text("column")), table.note(table.texts("aliases")));
+    let repeats = table.note(table.flag("repeats"));
     let field = Field {
-        name: name.to_owned(),
-        column: table.text("column")?.unwrap_or_else(|| name_in_item(name, groups)).to_owned(),
-        aliases: owned(table.texts("aliases")?.unwrap_or_default()),
-        clean: rules(table, type_name, presence)?,
-        null_markers: null_markers(table)?.unwrap_or_else(|| dataset_markers.to_vec()),
-        constraints: constraints(table, &kind)?,
-        privacy: table.choice("privacy", PRIVACIES)?.ok_or_else(|| missing_privacy(table))?,
-        repeats: table.flag("repeats")?.unwrap_or(false),
-        kind,
-        presence,
+        name: (*name).to_owned(),
+        clean: type_name.map(|type_name| rules(table, type_name, presence)).unwrap_or_default(),
+        null_markers: table.noted(null_markers(table)).unwrap_or_else(|| dataset_markers.to_vec()),
+        constraints: type_name.map(|type_name| constraints(table, type_name)).unwrap_or_default(),
+        privacy: table.note(privacy(table)).unwrap_or(Privacy::None),
+        column: column?.unwrap_or_else(|| name_in_item(name, groups)).to_owned(),
+        aliases: owned(aliases?.unwrap_or_default()),
+        repeats: repeats?.unwrap_or(false),
+        kind: kind.unwrap_or(FieldType::String),
+        presence: presence.unwrap_or(Presence::Required),
     };
-    check_markers(table, &field)?;
-    Ok(field)
+    table.note(check_markers(table, &field));
+    Some(ReadField { field, is_typed })
 }
 
 fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {
@@ -95,30 +114,28 @@ fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {
     table.choice("type", &types)?.ok_or_else(|| table.wrong("type", "missing", remedy()))
 }
 
-fn missing_privacy(table: &Table<'_>) -> SpecError {
+fn privacy(table: &Table<'_>) -> Result<Privacy, SpecError> {
     let remedy = "say how the field identifies a person: direct-identifier, quasi-identifier, clinical or none";
-    table.wrong("privacy", "missing", remedy)
+    table.choice("privacy", PRIVACIES)?.ok_or_else(|| table.wrong("privacy", "missing", remedy))
 }
 
-/// Reports unknown keys, and known keys that are not allowed for the field's type.
-fn check_keys(table: &Table<'_>, type_name: &str) -> Result<(), SpecError> {
-    let known: Vec<&str> = SHARED_KEYS.iter().chain(TYPED_KEYS.iter().map(|(key, _)| key)).copied().collect();
-    table.only(&known)?;
+/// Notes keys that are not allowed for the field's type.
+fn check_keys(table: &Table<'_>, type_name: &str) {
     for (key, types) in TYPED_KEYS {
         if table.has(key) && !types.contains(&type_name) {
             let problem = format!("does not fit the type {type_name}");
-            return Err(table.wrong(key, problem, format!("remove it; it is for {}", types.join(", "))));
+            let remedy = format!("remove it; it is for {}", types.join(", "));
+            table.add(table.wrong(key, problem, remedy));
         }
     }
-    Ok(())
 }
 
 fn kind(table: &Table<'_>, type_name: &str) -> Result<FieldType, SpecError> {
     Ok(match type_name {
-        "int32" => FieldType::Int32(number_format(table)?),
-        "int64" => FieldType::Int64(number_format(table)?),
-        "double" => FieldType::Double(number_format(table)?),
-        "decimal128" => FieldType::Decimal128(number_format(table)?),
+        "int32" => FieldType::Int32(number_format(table)),
+        "int64" => FieldType::Int64(number_format(table)),
+        "double" => FieldType::Double(number_format(table)),
+        "decimal128" => FieldType::Decimal128(number_format(table)),
         "bool" => boolean(table)?,
         "date" => FieldType::Date,
         "datetime" => FieldType::Datetime,
@@ -127,18 +144,30 @@ fn kind(table: &Table<'_>, type_name: &str) -> Result<FieldType, SpecError> {
     })
 }
 
-fn number_format(table: &Table<'_>) -> Result<NumberFormat, SpecError> {
+fn number_format(table: &Table<'_>) -> NumberFormat {
     let separators = [(",", ','), (".", '.'), ("'", '\''), (" ", ' ')];
-    let thousands = table.choice("thousands", &separators)?;
-    let decimal_comma = table.choice("decimal", &[(".", false), (",", true)])?.unwrap_or(false);
-    let mark = if decimal_comma { ',' } else { '.' };
-    if thousands == Some(mark) && table.has("decimal") {
-        return Err(table.wrong("thousands", "the same sign as the decimal mark", "use two different characters"));
+    let decimal_comma = table.noted(table.choice("decimal", &[(".", false), (",", true)])).unwrap_or(false);
+    let format = NumberFormat {
+        thousands: table.noted(table.choice("thousands", &separators)),
+        decimal_comma,
+        currency: table.note(currency(table)).unwrap_or_default(),
+    };
+    table.note(check_thousands(table, &format));
+    format
+}
+
+fn check_thousands(table: &Table<'_>, format: &NumberFormat) -> Result<(), SpecError> {
+    let mark = if format.decimal_comma { ',' } else { '.' };
+    let is_whole = matches!(table.text("type"), Ok(Some("int32" | "int64")));
+    let remedy = match table.has("decimal") {
+        true => "use two different characters",
+        false if is_whole => return Ok(()),
+        false => "add decimal = \",\"",
+    };
+    if format.thousands != Some(mark) {
+        return Ok(());
     }
-    if thousands == Some(mark) && !matches!(table.text("type")?, Some("int32" | "int64")) {
-        return Err(table.wrong("thousands", "the same sign as the decimal mark", "add decimal = \",\""));
-    }
-    Ok(NumberFormat { thousands, decimal_comma, currency: currency(table)? })
+    Err(table.wrong("thousands", "the same sign as the decimal mark", remedy))
 }
 
 fn currency(table: &Table<'_>) -> Result<Vec<String>, SpecError> {
@@ -169,38 +198,40 @@ fn enumeration(table: &Table<'_>) -> Result<FieldType, SpecError> {
     let values = table.texts("values")?.ok_or_else(|| table.wrong("values", "missing", remedy))?;
     check_list(table, "values", &values, remedy)?;
     let synonyms = match table.table("synonyms")? {
-        Some(inner) => synonyms(&inner, &values)?,
+        Some(inner) => synonyms(&inner, &values),
         None => Vec::new(),
     };
     Ok(FieldType::Enum { values: owned(values), synonyms })
 }
 
-fn synonyms(table: &Table<'_>, values: &[&str]) -> Result<Vec<(String, usize)>, SpecError> {
+/// Returns the synonyms, each with the index of its value. Notes all errors.
+fn synonyms(table: &Table<'_>, values: &[&str]) -> Vec<(String, usize)> {
     let mut synonyms: Vec<(String, usize)> = Vec::new();
     for key in table.keys() {
-        let value = table.needed_text(key, "give the value that it means")?;
-        let index = values
-            .iter()
-            .position(|known| *known == value)
-            .ok_or_else(|| table.wrong(key, format!("`{value}` is not among the values"), suggest(value, values)))?;
-        if trim(key) != key || key.is_empty() {
-            return Err(table.wrong(
-                key,
-                "empty, or with white space around it",
-                "cells are trimmed: remove the white space",
-            ));
+        if let Some(index) = table.note(synonym(table, key, values, &synonyms)) {
+            synonyms.push((key.to_owned(), index));
         }
-        let earlier = synonyms.iter().map(|(text, _)| text.as_str());
-        if values.iter().copied().chain(earlier).any(|known| same_spelling(known, key)) {
-            return Err(table.wrong(
-                key,
-                "differs from another spelling only in letter case",
-                "remove it: letter case is always ignored",
-            ));
-        }
-        synonyms.push((key.to_owned(), index));
     }
-    Ok(synonyms)
+    synonyms
+}
+
+/// Returns the index of the value that the synonym `key` means.
+fn synonym(table: &Table<'_>, key: &str, values: &[&str], earlier: &[(String, usize)]) -> Result<usize, SpecError> {
+    let value = table.needed_text(key, "give the value that it means")?;
+    let index = values
+        .iter()
+        .position(|known| *known == value)
+        .ok_or_else(|| table.wrong(key, format!("`{value}` is not among the values"), suggest(value, values)))?;
+    if trim(key) != key || key.is_empty() {
+        let remedy = "cells are trimmed: remove the white space";
+        return Err(table.wrong(key, "empty, or with white space around it", remedy));
+    }
+    let earlier = earlier.iter().map(|(text, _)| text.as_str());
+    if values.iter().copied().chain(earlier).any(|known| same_spelling(known, key)) {
+        let problem = "differs from another spelling only in letter case";
+        return Err(table.wrong(key, problem, "remove it: letter case is always ignored"));
+    }
+    Ok(index)
 }
 
 /// Checks a list of cell texts. The list must not be empty, and no text may be listed twice. No text may have white
@@ -249,26 +280,37 @@ fn check_markers(table: &Table<'_>, field: &Field) -> Result<(), SpecError> {
     }
 }
 
-fn rules(table: &Table<'_>, type_name: &str, presence: Presence) -> Result<Vec<Rule>, SpecError> {
-    let choices: Vec<(&str, Rule)> = RULES.iter().map(|&rule| (rule.name(), rule)).collect();
+/// Returns the cleaning rules and notes all errors. `presence` is `None` if it could not be read.
+fn rules(table: &Table<'_>, type_name: &str, presence: Option<Presence>) -> Vec<Rule> {
     let mut rules = Vec::new();
-    for name in table.texts("clean")?.unwrap_or_default() {
-        let rule = table.chosen("clean", name, &choices)?;
-        let types = types_of(rule);
-        if !types.contains(&type_name) {
-            let problem = format!("the rule {name} does not fit the type {type_name}");
-            return Err(table.wrong("clean", problem, format!("remove it; it is for {}", types.join(", "))));
-        }
-        if rules.contains(&rule) {
-            return Err(table.wrong("clean", format!("the rule {name} is listed twice"), "list it once"));
-        }
-        if rule == Rule::NullIfNegative && presence == Presence::Required {
-            let problem = "null_if_negative sets the value to null, but this field must have a value";
-            return Err(table.wrong("clean", problem, "add presence = \"nullable\""));
-        }
-        rules.push(rule);
+    for name in table.noted(table.texts("clean")).unwrap_or_default() {
+        rules.extend(table.note(rule(table, name, type_name, presence, &rules)));
     }
-    Ok(rules)
+    rules
+}
+
+fn rule(
+    table: &Table<'_>,
+    name: &str,
+    type_name: &str,
+    presence: Option<Presence>,
+    earlier: &[Rule],
+) -> Result<Rule, SpecError> {
+    let choices: Vec<(&str, Rule)> = RULES.iter().map(|&rule| (rule.name(), rule)).collect();
+    let rule = table.chosen("clean", name, &choices)?;
+    let types = types_of(rule);
+    if !types.contains(&type_name) {
+        let problem = format!("the rule {name} does not fit the type {type_name}");
+        return Err(table.wrong("clean", problem, format!("remove it; it is for {}", types.join(", "))));
+    }
+    if earlier.contains(&rule) {
+        return Err(table.wrong("clean", format!("the rule {name} is listed twice"), "list it once"));
+    }
+    if rule == Rule::NullIfNegative && presence == Some(Presence::Required) {
+        let problem = "null_if_negative sets the value to null, but this field must have a value";
+        return Err(table.wrong("clean", problem, "add presence = \"nullable\""));
+    }
+    Ok(rule)
 }
 
 const fn types_of(rule: Rule) -> &'static [&'static str] {
@@ -279,16 +321,25 @@ const fn types_of(rule: Rule) -> &'static [&'static str] {
     }
 }
 
-fn constraints(table: &Table<'_>, kind: &FieldType) -> Result<Constraints, SpecError> {
-    Ok(Constraints { range: range(table, kind)?, length: length(table)?, pattern: pattern(table)? })
+/// Returns the constraints that fit the type, and notes their errors. `check_keys` notes those that do not fit.
+fn constraints(table: &Table<'_>, type_name: &str) -> Constraints {
+    let is_text = type_name == "string";
+    Constraints {
+        range: table.noted(range(table, type_name)),
+        length: if is_text { table.noted(length(table)) } else { None },
+        pattern: if is_text { table.noted(pattern(table)) } else { None },
+    }
 }
 
 /// Returns the range as numbers of the field's type, so that values can be compared exactly.
-fn range(table: &Table<'_>, kind: &FieldType) -> Result<Option<Range>, SpecError> {
+fn range(table: &Table<'_>, type_name: &str) -> Result<Option<Range>, SpecError> {
+    if !matches!(type_name, "int32" | "int64" | "double" | "decimal128") {
+        return Ok(None);
+    }
     let Some((least, most)) = table.bounds("range")? else { return Ok(None) };
-    match kind {
-        FieldType::Double(_) => Ok(Some(Range::double(least, most))),
-        FieldType::Decimal128(_) => Ok(Some(Range::decimal(least, most))),
+    match type_name {
+        "double" => Ok(Some(Range::double(least, most))),
+        "decimal128" => Ok(Some(Range::decimal(least, most))),
         _ => {
             let none =
                 || table.wrong("range", "the range contains no whole number", "widen it, or choose the type double");

@@ -6,16 +6,22 @@ use crate::spec::{Sign, SourceFormat, SpecError};
 const KEYS: &[&str] = &["delimiter", "quote", "escape", "multiline_cells"];
 const DELIMITERS: &[(&str, u8)] = &[(",", b','), (";", b';'), ("|", b'|'), ("tab", b'\t')];
 
-/// Reads the delimiter, the quote, the escape character, and whether cells can have several lines.
-pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
-    let Some(table) = root.table("source")? else { return Ok(SourceFormat::default()) };
-    table.only(KEYS)?;
+/// Reads the delimiter, the quote, the escape character, and whether cells can have several lines. Notes all errors.
+pub(super) fn read(root: &Table<'_>) -> SourceFormat {
+    let Some(table) = root.noted(root.table("source")) else { return SourceFormat::default() };
+    table.only(KEYS);
     let format = SourceFormat {
-        delimiter: table.choice("delimiter", DELIMITERS)?,
-        quote: sign(&table, "quote")?,
-        escape: sign(&table, "escape")?,
-        multiline_cells: table.flag("multiline_cells")?.unwrap_or(false),
+        delimiter: table.noted(table.choice("delimiter", DELIMITERS)),
+        quote: table.noted(sign(&table, "quote")),
+        escape: table.noted(sign(&table, "escape")),
+        multiline_cells: table.noted(table.flag("multiline_cells")).unwrap_or(false),
     };
+    table.note(check_signs(&table, format));
+    format
+}
+
+/// Checks that delimiter, quote and escape character are three different characters.
+fn check_signs(table: &Table<'_>, format: SourceFormat) -> Result<(), SpecError> {
     let [quote, escape] = [format.quote, format.escape].map(|sign| sign.and_then(Sign::byte));
     for (key, sign, others) in
         [("quote", quote, [format.delimiter, None]), ("escape", escape, [format.delimiter, quote])]
@@ -29,7 +35,7 @@ pub(super) fn read(root: &Table<'_>) -> Result<SourceFormat, SpecError> {
             ));
         }
     }
-    Ok(format)
+    Ok(())
 }
 
 fn sign(table: &Table<'_>, key: &str) -> Result<Option<Sign>, SpecError> {

@@ -1,4 +1,5 @@
-//! Reads a [`Dataset`] from TOML. If the text has several errors, only the first is reported.
+//! Reads a [`Dataset`] from TOML. If the text has several errors, all are reported. To do so, the readers of the parts
+//! note an error and go on with a placeholder. An error that may only follow from another error is not reported.
 
 mod field;
 mod format;
@@ -10,7 +11,7 @@ mod source;
 use self::names::Names;
 use self::source::{Source, Table};
 use super::spelling::same_column;
-use super::{Column, Dataset, Node, Spec, SpecError};
+use super::{Column, Dataset, Field, Node, SourceFormat, Spec, SpecError};
 
 /// Keys of a dataset with one kind of document.
 const KEYS: &[&str] =
@@ -25,39 +26,51 @@ const DOCUMENT_KEYS: &[&str] =
 
 /// Reads a dataset. Error messages name the text `origin`.
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
-    let source = Source { origin, text };
-    let entries = source.parse()?;
-    let root = Table::root(&source, &entries);
-    let documents = root.tables("document")?;
-    if documents.is_empty() {
-        root.only(KEYS)?;
-        let name = root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\"")?;
-        return Ok(document(&root, &root, name, &source)?.into());
+    let source = Source::new(text, origin);
+    let entries = source.parse();
+    // After a syntax error, parts of the tables may be missing.
+    let dataset = if source.has_errors() { None } else { dataset(&Table::root(&source, &entries), &source) };
+    match (source.take_errors(), dataset) {
+        (None, Some(dataset)) => Ok(dataset),
+        (error, _) => Err(error.expect("a part of a spec is missing only after an error was noted")),
     }
-    check_dataset(&root)?;
-    let name = root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\"")?;
-    let mut kinds: Vec<Spec> = Vec::new();
-    for table in &documents {
-        table.only(DOCUMENT_KEYS)?;
-        let name = table.needed_text("name", "give the document's name, e.g. name = \"doctor\"")?;
-        let table = &table.named(name);
-        let kind = document(&root, table, name, &source)?;
-        check_kind(table, &kind, &kinds)?;
-        kinds.push(kind);
-    }
-    Ok(Dataset::of(name, kinds))
 }
 
-/// Reports a key beside the `[[document]]` tables that belongs inside one of them, and unknown keys.
-fn check_dataset(root: &Table<'_>) -> Result<(), SpecError> {
-    match root.keys().find(|key| DOCUMENT_KEYS.contains(key) && !DATASET_KEYS.contains(key)) {
-        Some(key) => Err(root.wrong(
+fn dataset(root: &Table<'_>, source: &Source<'_>) -> Option<Dataset> {
+    let documents = root.note(root.tables("document"))?;
+    if documents.is_empty() {
+        root.only(KEYS);
+    } else {
+        check_dataset(root);
+    }
+    let name = root.note(root.needed_text("name", "give the dataset's name, e.g. name = \"admissions\""));
+    let format = format::read(root);
+    if documents.is_empty() {
+        return Some(document(root, root, name, format, source)?.into());
+    }
+    let mut kinds: Vec<Spec> = Vec::new();
+    for table in &documents {
+        let remedy = "give the document's name, e.g. name = \"doctor\"";
+        let Some((name, table)) = table.opened(DOCUMENT_KEYS, remedy) else { continue };
+        if let Some(kind) = document(root, &table, Some(name), format, source) {
+            table.note(check_kind(&table, &kind, &kinds));
+            kinds.push(kind);
+        }
+    }
+    (!source.has_errors()).then(|| Dataset::of(name.unwrap_or_default(), kinds))
+}
+
+/// Notes keys beside the `[[document]]` tables that belong inside one of them, and unknown keys.
+fn check_dataset(root: &Table<'_>) {
+    let is_misplaced = |key: &&str| DOCUMENT_KEYS.contains(key) && !DATASET_KEYS.contains(key);
+    for key in root.keys().filter(is_misplaced) {
+        root.add(root.wrong(
             key,
             "the spec has several documents, and the key does not say to which of them it belongs",
             "move it into a [[document]]",
-        )),
-        None => root.only(DATASET_KEYS),
+        ));
     }
+    root.only(&[DATASET_KEYS, DOCUMENT_KEYS].concat());
 }
 
 /// Checks one kind of document against the earlier kinds. Two kinds must not have the same name or the same collection.
@@ -117,23 +130,41 @@ fn is_alias(name: &str, column: &Column<'_>) -> bool {
     !same_column(name, column.column) && column.aliases.iter().any(|alias| same_column(name, alias))
 }
 
-/// Reads one kind of document. `root` is the table with the settings of the whole dataset.
-fn document(root: &Table<'_>, table: &Table<'_>, name: &str, source: &Source<'_>) -> Result<Spec, SpecError> {
-    let tables = table.tables("field")?;
+/// Reads one kind of document and notes all errors. `root` is the table with the settings of the whole dataset. `name` is
+/// `None` if it is missing, which was noted before.
+fn document(
+    root: &Table<'_>,
+    table: &Table<'_>,
+    name: Option<&str>,
+    format: SourceFormat,
+    source: &Source<'_>,
+) -> Option<Spec> {
+    let collection = if name.is_some() || table.has("collection") {
+        table.note(collection(table, name.unwrap_or_default()))
+    } else {
+        None
+    };
+    let tables = table.note(table.tables("field"));
     let markers = if table.has("null_markers") { table } else { root };
-    let group_tables = table.tables("group")?;
-    let groups = group::read_all(&group_tables)?;
-    let fields = field::read_all(table, &tables, &groups, markers)?;
-    let shape = Names { fields: &fields, tables, groups, group_tables }.check()?;
-    Ok(Spec {
+    let group_tables = table.note(table.tables("group"))?;
+    let groups = group::read_all(&group_tables);
+    let tables = tables?;
+    let read = field::read_all(table, &tables, groups.as_deref().unwrap_or_default(), markers)?;
+    let untyped: Vec<&str> = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.as_str()).collect();
+    let fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
+    let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
+    let identity = relations::identity(table, &fields, &shape);
+    let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
+    let indexes = relations::indexes(table, &fields, &shape);
+    Some(Spec {
         text: source.text.to_owned(),
-        name: name.to_owned(),
-        collection: collection(table, name)?,
+        name: name?.to_owned(),
+        collection: collection?,
         origin: source.origin.to_owned(),
-        identity: relations::identity(table, &fields, &shape)?,
-        plausibility: relations::plausibility(table, &fields, &shape)?,
-        indexes: relations::indexes(table, &fields, &shape)?,
-        source: format::read(root)?,
+        identity,
+        plausibility,
+        indexes,
+        source: format,
         fields,
         shape,
         hash: blake3::hash(source.text.as_bytes()).to_hex().to_string(),

@@ -21,58 +21,77 @@ pub(super) struct Names<'t> {
 }
 
 impl Names<'_> {
-    /// Checks each name and column alone, and then against all others. Returns the tree of the document.
-    pub(super) fn check(mut self) -> Result<Shape, SpecError> {
+    /// Checks each name and column alone, and then against all others. Notes all errors. Returns the tree of the
+    /// document, or `None` if the names give no tree.
+    pub(super) fn check(mut self) -> Option<Shape> {
+        let mut are_right = true;
         for (field, table) in self.fields.iter().zip(&mut self.tables) {
             *table = table.named(&field.name);
-            check_name(&field.name, usize::from(field.repeats), &self.groups, table)?;
+            let arrays = usize::from(field.repeats);
+            are_right &= table.note(check_name(&field.name, arrays, &self.groups, table)).is_some();
         }
         for (group, table) in self.groups.iter().zip(&mut self.group_tables) {
             *table = table.named(&group.name);
-            check_name(&group.name, 1, &self.groups, table)?;
+            are_right &= table.note(check_name(&group.name, 1, &self.groups, table)).is_some();
+        }
+        if !are_right {
+            return None;
         }
         let documents = check_paths(self.fields, &self.tables)?;
-        self.check_groups(&documents)?;
+        if !self.check_groups(&documents) {
+            return None;
+        }
         let shape = Shape::new(self.fields, std::mem::take(&mut self.groups));
-        self.check_columns(&shape, &shape.roots)?;
-        Ok(shape)
+        self.check_columns(&shape, &shape.roots);
+        Some(shape)
     }
 
-    /// Checks that each group has at least one field, and that no other group or field has the group's name.
-    fn check_groups(&self, documents: &HashMap<&str, usize>) -> Result<(), SpecError> {
-        for (index, (Group { name, .. }, table)) in self.groups.iter().zip(&self.group_tables).enumerate() {
-            if self.groups[..index].iter().any(|earlier| earlier.name == *name) {
-                return Err(table.wrong("name", "another group has this name", "describe each group once"));
-            }
-            if self.fields.iter().any(|field| field.name == *name) {
-                let remedy = "a field is a value or a document, not both";
-                return Err(table.wrong("name", "a field has this name", remedy));
-            }
-            if !documents.contains_key(name.as_str()) {
-                let remedy = format!("add fields with names such as `{name}.value`, or remove the group");
-                return Err(table.wrong("name", "the group has no fields", remedy));
-            }
+    /// Checks that each group has at least one field, and that no other group or field has the group's name. Notes all
+    /// errors. Returns true if there are none.
+    fn check_groups(&self, documents: &HashMap<&str, usize>) -> bool {
+        let mut are_right = true;
+        for (index, table) in self.group_tables.iter().enumerate() {
+            are_right &= table.note(self.check_group(index, table, documents)).is_some();
+        }
+        are_right
+    }
+
+    fn check_group(&self, index: usize, table: &Table<'_>, documents: &HashMap<&str, usize>) -> Result<(), SpecError> {
+        let Group { name, .. } = &self.groups[index];
+        if self.groups[..index].iter().any(|earlier| earlier.name == *name) {
+            return Err(table.wrong("name", "another group has this name", "describe each group once"));
+        }
+        if self.fields.iter().any(|field| field.name == *name) {
+            let remedy = "a field is a value or a document, not both";
+            return Err(table.wrong("name", "a field has this name", remedy));
+        }
+        if !documents.contains_key(name.as_str()) {
+            let remedy = format!("add fields with names such as `{name}.value`, or remove the group");
+            return Err(table.wrong("name", "the group has no fields", remedy));
         }
         Ok(())
     }
 
-    /// Checks that no two fields have the same column. Names that differ only in letter case, spaces, underscores and
-    /// hyphens are the same. In JSON, a value is also found by the field's own dotted name. Therefore no other field
-    /// may use this name or a prefix of it as a column: if a field is named `a.b`, another field cannot have the
-    /// column `a`. The items of a repeating group are checked separately, because they have columns of their own.
-    fn check_columns(&self, shape: &Shape, nodes: &[Node]) -> Result<(), SpecError> {
+    /// Checks that no two fields have the same column, and notes all errors. Names that differ only in letter case,
+    /// spaces, underscores and hyphens are the same. In JSON, a value is also found by the field's own dotted name.
+    /// Therefore no other field may use this name or a prefix of it as a column: if a field is named `a.b`, another
+    /// field cannot have the column `a`. The items of a repeating group are checked separately, because they have
+    /// columns of their own.
+    fn check_columns(&self, shape: &Shape, nodes: &[Node]) {
         let columns = shape.columns(nodes, self.fields);
         let mut owners: HashMap<String, &Column<'_>> = HashMap::new();
         for column in &columns {
             let aliases = column.aliases.iter().map(|alias| ("aliases", alias.as_str()));
             for (key, name) in std::iter::once((self.key_of(column), column.column)).chain(aliases) {
+                let table = self.table_of(column);
                 let key_of_name = column_key(name);
                 if key_of_name.is_empty() {
                     let remedy = "write the name that the header has";
-                    return Err(self.table_of(column).wrong(key, "a column needs letters or digits", remedy));
-                }
-                if let Some(owner) = owners.insert(key_of_name, column) {
-                    return Err(self.collision(shape, column, key, name, owner));
+                    table.add(table.wrong(key, "a column needs letters or digits", remedy));
+                } else if let Some(owner) = owners.get(&key_of_name) {
+                    table.add(self.collision(shape, column, key, name, owner));
+                } else {
+                    owners.insert(key_of_name, column);
                 }
             }
         }
@@ -82,14 +101,14 @@ impl Names<'_> {
             let owner = prefixes(&column.name).map(column_key).chain([key.clone()]).find_map(|key| owners.get(&key));
             let owner = owner.filter(|owner| owner.field != column.field).copied();
             if let Some(owner) = owner.or_else(|| names.insert(key, column)) {
-                return Err(self.collision(shape, column, "name", &column.name, owner));
+                self.table_of(column).add(self.collision(shape, column, "name", &column.name, owner));
             }
         }
-        let groups = columns.iter().filter_map(|column| match column.node {
-            Node::Group { children, .. } => Some(children),
-            _ => None,
-        });
-        groups.into_iter().try_for_each(|children| self.check_columns(shape, children))
+        for column in &columns {
+            if let Node::Group { children, .. } = column.node {
+                self.check_columns(shape, children);
+            }
+        }
     }
 
     fn table_of(&self, column: &Column<'_>) -> &Table<'_> {
@@ -143,29 +162,41 @@ fn check_name(name: &str, arrays: usize, groups: &[Group], table: &Table<'_>) ->
 }
 
 /// Checks that no name is used twice, and that no name is both a value and a document. Checks that the fields of a
-/// nested document follow each other. Returns the dotted names of the nested documents, each with the index of the
-/// last field inside it.
-fn check_paths<'f>(fields: &'f [Field], tables: &[Table<'_>]) -> Result<HashMap<&'f str, usize>, SpecError> {
+/// nested document follow each other. Notes all errors. If there are none, returns the dotted names of the nested
+/// documents, each with the index of the last field inside it.
+fn check_paths<'f>(fields: &'f [Field], tables: &[Table<'_>]) -> Option<HashMap<&'f str, usize>> {
     let mut leaves: HashMap<&str, usize> = HashMap::new();
     let mut documents: HashMap<&str, usize> = HashMap::new();
+    let mut are_right = true;
     for (index, (Field { name, .. }, table)) in fields.iter().zip(tables).enumerate() {
-        let wrong = |problem: &str, remedy: &str| Err(table.wrong("name", problem, remedy));
-        if leaves.insert(name, index).is_some() {
-            return wrong("another field has this name", "give each field a name of its own");
+        are_right &= table.note(check_path(index, name, table, &mut leaves, &mut documents)).is_some();
+    }
+    are_right.then_some(documents)
+}
+
+fn check_path<'f>(
+    index: usize,
+    name: &'f str,
+    table: &Table<'_>,
+    leaves: &mut HashMap<&'f str, usize>,
+    documents: &mut HashMap<&'f str, usize>,
+) -> Result<(), SpecError> {
+    let wrong = |problem: &str, remedy: &str| Err(table.wrong("name", problem, remedy));
+    if leaves.insert(name, index).is_some() {
+        return wrong("another field has this name", "give each field a name of its own");
+    }
+    if documents.contains_key(name) {
+        return wrong("other fields are inside this one", "a field is a value or a document, not both");
+    }
+    for prefix in prefixes(name) {
+        if leaves.contains_key(prefix) {
+            let problem = format!("the field `{prefix}` is a value, and no field can be inside it");
+            return wrong(&problem, "a field is a value or a document, not both");
         }
-        if documents.contains_key(name.as_str()) {
-            return wrong("other fields are inside this one", "a field is a value or a document, not both");
-        }
-        for prefix in prefixes(name) {
-            if leaves.contains_key(prefix) {
-                let problem = format!("the field `{prefix}` is a value, and no field can be inside it");
-                return wrong(&problem, "a field is a value or a document, not both");
-            }
-            if documents.insert(prefix, index).is_some_and(|last| last + 1 != index) {
-                let problem = format!("the fields inside `{prefix}` do not follow each other");
-                return wrong(&problem, "put all fields inside it together");
-            }
+        if documents.insert(prefix, index).is_some_and(|last| last + 1 != index) {
+            let problem = format!("the fields inside `{prefix}` do not follow each other");
+            return wrong(&problem, "put all fields inside it together");
         }
     }
-    Ok(documents)
+    Ok(())
 }

@@ -14,59 +14,87 @@ const INDEX_NAME_BYTES_MAX: usize = 1024;
 
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
 
-/// Reads `[identity]`. By default the identity consists of all fields.
-pub(super) fn identity(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Identity, SpecError> {
-    let Some(table) = root.table("identity")? else {
-        return Ok(Identity { fields: (0..fields.len()).collect(), on_conflict: OnConflict::KeepFirst });
+/// Reads `[identity]` and notes its errors. By default the identity consists of all fields.
+pub(super) fn identity(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Identity {
+    let all = || (0..fields.len()).collect();
+    let Some(table) = root.noted(root.table("identity")) else {
+        return Identity { fields: all(), on_conflict: OnConflict::KeepFirst };
     };
-    table.only(&["fields", "except", "on_conflict"])?;
-    if table.has("fields") && table.has("except") {
-        return Err(table.wrong("except", "`fields` already says what the identity is", "keep one of the two"));
+    table.only(&["fields", "except", "on_conflict"]);
+    Identity {
+        fields: indices(&table, fields, shape).unwrap_or_else(all),
+        on_conflict: table.noted(table.choice("on_conflict", CONFLICTS)).unwrap_or(OnConflict::KeepFirst),
     }
-    let indices = if table.has("except") {
-        let left_out = listed(&table, "except", fields, shape)?;
-        (0..fields.len()).filter(|index| !left_out.contains(index)).collect()
-    } else {
-        identity_fields(&table, fields, shape)?
+}
+
+/// Returns the indices of the identity's fields, ascending. Returns `None` after it has noted an error.
+fn indices(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Option<Vec<usize>> {
+    let indices = match (table.has("fields"), table.has("except")) {
+        (true, true) => {
+            table.add(table.wrong("except", "`fields` already says what the identity is", "keep one of the two"));
+            return None;
+        }
+        (_, true) => {
+            let left_out = listed(table, "except", fields, shape)?;
+            (0..fields.len()).filter(|index| !left_out.contains(index)).collect()
+        }
+        _ => identity_fields(table, fields, shape)?,
     };
     if indices.is_empty() {
         let key = if table.has("except") { "except" } else { "fields" };
-        return Err(table.wrong(key, "the identity has no field", "keep at least one field"));
+        table.add(table.wrong(key, "the identity has no field", "keep at least one field"));
+        return None;
     }
-    let on_conflict = table.choice("on_conflict", CONFLICTS)?.unwrap_or(OnConflict::KeepFirst);
-    Ok(Identity { fields: indices, on_conflict })
+    Some(indices)
 }
 
-fn identity_fields(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Vec<usize>, SpecError> {
+fn identity_fields(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Option<Vec<usize>> {
     match table.text("fields") {
-        Ok(None | Some("all")) => Ok((0..fields.len()).collect()),
+        Ok(None | Some("all")) => Some((0..fields.len()).collect()),
         Ok(Some(word)) => {
             let problem = format!("`{word}` is not known here");
-            Err(table.wrong("fields", problem, "write \"all\" or a list of fields"))
+            table.add(table.wrong("fields", problem, "write \"all\" or a list of fields"));
+            None
         }
         Err(_) => listed(table, "fields", fields, shape),
     }
 }
 
-/// Returns the indices of the listed fields in ascending order. The name of a repeating group means all of its fields,
-/// because an array belongs to the identity either completely or not at all.
-fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Result<Vec<usize>, SpecError> {
+/// Returns the indices of the listed fields in ascending order. Returns `None` after it has noted all errors.
+fn listed(table: &Table<'_>, key: &str, fields: &[Field], shape: &Shape) -> Option<Vec<usize>> {
+    let names = table.note(table.texts(key))?.unwrap_or_default();
     let mut indices = Vec::new();
-    for name in table.texts(key)?.unwrap_or_default() {
-        let group = fields_of_group(name, fields, shape);
-        let named = if group.is_empty() { vec![find(table, key, name, fields)?] } else { group };
-        if indices.contains(&named[0]) {
-            return Err(table.wrong(key, format!("`{name}` is listed twice"), "list it once"));
-        }
-        let arrays = shape.arrays_of(&fields[named[0]]);
-        if let Some(outer) = arrays.first().filter(|outer| **outer != name) {
-            let problem = format!("`{name}` is inside the array `{outer}`");
-            return Err(table.wrong(key, problem, format!("list the whole array: `{outer}`")));
-        }
-        indices.extend(named);
+    let mut are_right = true;
+    for name in names {
+        let found = table.note(listed_fields(table, key, name, fields, shape, &indices));
+        are_right &= found.is_some();
+        indices.extend(found.unwrap_or_default());
     }
     indices.sort_unstable();
-    Ok(indices)
+    are_right.then_some(indices)
+}
+
+/// Returns the index of the field with this name. The name of a repeating group means all of its fields, because an
+/// array belongs to the identity either completely or not at all. `earlier` are the indices that were listed before.
+fn listed_fields(
+    table: &Table<'_>,
+    key: &str,
+    name: &str,
+    fields: &[Field],
+    shape: &Shape,
+    earlier: &[usize],
+) -> Result<Vec<usize>, SpecError> {
+    let group = fields_of_group(name, fields, shape);
+    let named = if group.is_empty() { vec![find(table, key, name, fields)?] } else { group };
+    if earlier.contains(&named[0]) {
+        return Err(table.wrong(key, format!("`{name}` is listed twice"), "list it once"));
+    }
+    let arrays = shape.arrays_of(&fields[named[0]]);
+    if let Some(outer) = arrays.first().filter(|outer| **outer != name) {
+        let problem = format!("`{name}` is inside the array `{outer}`");
+        return Err(table.wrong(key, problem, format!("list the whole array: `{outer}`")));
+    }
+    Ok(named)
 }
 
 /// Returns the indices of all fields of a repeating group. Returns an empty list if `name` is not such a group.
@@ -84,31 +112,41 @@ fn find(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<us
     })
 }
 
-/// Reads every `[[plausibility]]`.
-pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Vec<Plausibility>, SpecError> {
+/// Reads every `[[plausibility]]` and notes all errors. `untyped` are the fields whose types could not be read.
+pub(super) fn plausibility(root: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Vec<Plausibility> {
     let mut rules: Vec<Plausibility> = Vec::new();
-    for table in root.tables("plausibility")? {
-        let rule = plausibility_rule(&table, fields, shape)?;
+    for table in root.note(root.tables("plausibility")).unwrap_or_default() {
+        let Some(rule) = plausibility_rule(&table, fields, untyped, shape) else { continue };
         if rules.iter().any(|earlier| earlier.name == rule.name) {
-            return Err(table.named(&rule.name).wrong(
-                "name",
-                "another rule has this name",
-                "give each a different name",
-            ));
+            let table = table.named(&rule.name);
+            table.add(table.wrong("name", "another rule has this name", "give each a different name"));
         }
         rules.push(rule);
     }
-    Ok(rules)
+    rules
 }
 
-fn plausibility_rule(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Plausibility, SpecError> {
-    let name = table.needed_text("name", "give the rule's name, which reports show")?;
-    let table = table.named(name);
-    table.only(&["name", "left", "right", "severity"])?;
-    let left =
-        find(&table, "left", table.needed_text("left", "name the field with the earlier or smaller value")?, fields)?;
-    let right =
-        find(&table, "right", table.needed_text("right", "name the field with the later or larger value")?, fields)?;
+fn plausibility_rule(table: &Table<'_>, fields: &[Field], untyped: &[&str], shape: &Shape) -> Option<Plausibility> {
+    let (name, table) =
+        table.opened(&["name", "left", "right", "severity"], "give the rule's name, which reports show")?;
+    let severity = table.noted(table.choice("severity", SEVERITIES)).unwrap_or(Severity::Reject);
+    let side = |key: &str, remedy: &str| find(&table, key, table.needed_text(key, remedy)?, fields);
+    let left = table.note(side("left", "name the field with the earlier or smaller value"));
+    let right = table.note(side("right", "name the field with the later or larger value"));
+    let (left, right) = (left?, right?);
+    let are_typed = [left, right].iter().all(|&field| !untyped.contains(&fields[field].name.as_str()));
+    table.note(check_sides(&table, [left, right], fields, are_typed, shape))?;
+    Some(Plausibility { name: name.to_owned(), left, right, severity })
+}
+
+/// Checks the fields of a plausibility rule. Their types are compared only if `are_typed` is true.
+fn check_sides(
+    table: &Table<'_>,
+    [left, right]: [usize; 2],
+    fields: &[Field],
+    are_typed: bool,
+    shape: &Shape,
+) -> Result<(), SpecError> {
     if left == right {
         return Err(table.wrong("right", "a field is compared with itself", "name two different fields"));
     }
@@ -118,9 +156,7 @@ fn plausibility_rule(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Resu
             return Err(table.wrong(key, problem, "name a field that has one value in each document"));
         }
     }
-    check_comparable(&table, &fields[left], &fields[right])?;
-    let severity = table.choice("severity", SEVERITIES)?.unwrap_or(Severity::Reject);
-    Ok(Plausibility { name: name.to_owned(), left, right, severity })
+    if are_typed { check_comparable(table, &fields[left], &fields[right]) } else { Ok(()) }
 }
 
 /// Checks that the two fields can be compared exactly: two dates or datetimes, two integers, or two doubles.
@@ -145,41 +181,65 @@ const fn order(kind: &FieldType) -> Option<u8> {
     }
 }
 
-/// Reads every `[[index]]`.
-pub(super) fn indexes(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Vec<Index>, SpecError> {
+/// Reads every `[[index]]` and notes all errors.
+pub(super) fn indexes(root: &Table<'_>, fields: &[Field], shape: &Shape) -> Vec<Index> {
     let mut indexes: Vec<Index> = Vec::new();
-    for table in root.tables("index")? {
-        let index = index(&table, fields, shape)?;
-        let table = table.named(&index.name);
-        if indexes.iter().any(|earlier| earlier.name == index.name) {
-            return Err(table.wrong("name", "another index has this name", "give each a different name"));
+    for table in root.note(root.tables("index")).unwrap_or_default() {
+        if let Some(index) = index(&table, fields, shape) {
+            let table = table.named(&index.name);
+            table.note(check_index(&table, &index, &indexes));
+            indexes.push(index);
         }
-        if let Some(same) = indexes.iter().find(|earlier| earlier.keys == index.keys) {
-            return Err(table.wrong("keys", format!("the index `{}` has these keys", same.name), "remove one of them"));
-        }
-        if indexes.len() == INDEXES_MAX {
-            let problem = format!("there are more than {INDEXES_MAX} indexes, which a collection cannot have");
-            return Err(table.wrong("name", problem, "remove indexes that no query needs"));
-        }
-        indexes.push(index);
     }
-    Ok(indexes)
+    indexes
 }
 
-fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, SpecError> {
-    let name = table.needed_text("name", "give the index's name on the server")?;
-    let table = table.named(name);
-    table.only(&["name", "keys", "unique"])?;
-    if matches!(name, "" | "_id_" | "*") || name.contains('\0') || name.len() > INDEX_NAME_BYTES_MAX {
-        return Err(table.wrong("name", "the server does not allow this name", "choose another, e.g. \"by_name\""));
+/// Checks an index against the earlier ones.
+fn check_index(table: &Table<'_>, index: &Index, earlier: &[Index]) -> Result<(), SpecError> {
+    if earlier.iter().any(|earlier| earlier.name == index.name) {
+        return Err(table.wrong("name", "another index has this name", "give each a different name"));
     }
+    if let Some(same) = earlier.iter().find(|earlier| earlier.keys == index.keys) {
+        return Err(table.wrong("keys", format!("the index `{}` has these keys", same.name), "remove one of them"));
+    }
+    if earlier.len() == INDEXES_MAX {
+        let problem = format!("there are more than {INDEXES_MAX} indexes, which a collection cannot have");
+        return Err(table.wrong("name", problem, "remove indexes that no query needs"));
+    }
+    Ok(())
+}
+
+fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Option<Index> {
+    let (name, table) = table.opened(&["name", "keys", "unique"], "give the index's name on the server")?;
+    if matches!(name, "" | "_id_" | "*") || name.contains('\0') || name.len() > INDEX_NAME_BYTES_MAX {
+        let remedy = "choose another, e.g. \"by_name\"";
+        table.add(table.wrong("name", "the server does not allow this name", remedy));
+    }
+    let unique = table.noted(table.flag("unique")).unwrap_or(false);
+    let keys = index_keys(&table, fields)?;
+    table.note(check_keys(&table, &keys, fields, shape))?;
+    Some(Index { name: name.to_owned(), keys, unique })
+}
+
+/// Returns the keys of an index. Returns `None` after it has noted all errors.
+fn index_keys(table: &Table<'_>, fields: &[Field]) -> Option<Vec<(String, i32)>> {
+    let texts = table.note(table.texts("keys"))?.unwrap_or_default();
     let mut keys: Vec<(String, i32)> = Vec::new();
-    for text in table.texts("keys")?.unwrap_or_default() {
-        let key = index_key(&table, text, fields)?;
-        if keys.iter().any(|(earlier, _)| *earlier == key.0) {
-            return Err(table.wrong("keys", format!("`{}` is listed twice", key.0), "list it once"));
+    let mut are_right = true;
+    for text in texts {
+        let key = table.note(index_key(table, text, fields));
+        are_right &= key.is_some();
+        keys.extend(key);
+    }
+    are_right.then_some(keys)
+}
+
+/// Checks the number of keys, and that no field is listed twice.
+fn check_keys(table: &Table<'_>, keys: &[(String, i32)], fields: &[Field], shape: &Shape) -> Result<(), SpecError> {
+    for (position, (name, _)) in keys.iter().enumerate() {
+        if keys[..position].iter().any(|(earlier, _)| earlier == name) {
+            return Err(table.wrong("keys", format!("`{name}` is listed twice"), "list it once"));
         }
-        keys.push(key);
     }
     if keys.len() > INDEX_KEYS_MAX {
         let problem = format!("an index cannot have more than {INDEX_KEYS_MAX} keys");
@@ -188,8 +248,7 @@ fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Result<Index, Sp
     if keys.is_empty() {
         return Err(table.wrong("keys", "the index has no key", "list fields, e.g. [\"Name\", \"-Age\"]"));
     }
-    check_arrays(&table, &keys, fields, shape)?;
-    Ok(Index { name: name.to_owned(), keys, unique: table.flag("unique")?.unwrap_or(false) })
+    check_arrays(table, keys, fields, shape)
 }
 
 /// Checks that an index does not have keys in two parallel arrays, such as `phones.number` and `names.family`. MongoDB

@@ -1,5 +1,6 @@
 //! TOML tables with their positions in the text, so that error messages can contain the line.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 
 use toml::Spanned;
@@ -9,19 +10,59 @@ use crate::spec::SpecError;
 use crate::spec::range::{Bound, Decimal};
 use crate::spec::spelling::closest;
 
-/// The text of a spec, and its name in messages (`origin`).
+/// The text of a spec, its name in messages (`origin`), and the errors found so far.
 pub(super) struct Source<'t> {
     pub(super) origin: &'t str,
     pub(super) text: &'t str,
+    errors: RefCell<Vec<SpecError>>,
+    /// Lines of tables and dotted keys that were suggested for unknown keys. Such a key must not be reported as missing
+    /// too.
+    suggested: RefCell<Vec<(usize, String)>>,
 }
 
 impl<'t> Source<'t> {
-    pub(super) fn parse(&self) -> Result<DeTable<'t>, SpecError> {
-        DeTable::parse(self.text).map(Spanned::into_inner).map_err(|error| SpecError::NotToml {
-            origin: self.origin.to_owned(),
-            line: self.line(error.span().map_or(0, |span| span.start)),
-            problem: error.message().replace('\n', ", "),
-        })
+    pub(super) fn new(text: &'t str, origin: &'t str) -> Self {
+        Self { origin, text, errors: RefCell::default(), suggested: RefCell::default() }
+    }
+
+    /// Parses the text. Notes every syntax error.
+    pub(super) fn parse(&self) -> DeTable<'t> {
+        let (entries, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            self.add(SpecError::NotToml {
+                origin: self.origin.to_owned(),
+                line: self.line(error.span().map_or(0, |span| span.start)),
+                problem: error.message().replace('\n', ", "),
+            });
+        }
+        entries.into_inner()
+    }
+
+    /// Notes an error, except if it was noted before or only follows from a mistyped key.
+    fn add(&self, error: SpecError) {
+        let mut errors = self.errors.borrow_mut();
+        if let SpecError::Wrong { line, key, problem, .. } = &error {
+            let is_same = |other: &SpecError| matches!(other, SpecError::Wrong { line: l, key: k, problem: p, .. } if l == line && k == key && p == problem);
+            let follows = self.suggested.borrow().iter().any(|(suggested, of)| suggested == line && of == key);
+            if follows || errors.iter().any(is_same) {
+                return;
+            }
+        }
+        errors.push(error);
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
+    /// Returns the noted errors in the order of their lines. Returns `None` if there are none.
+    pub(super) fn take_errors(&self) -> Option<SpecError> {
+        let mut errors = self.errors.take();
+        errors.sort_by_key(SpecError::line);
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(SpecError::Several { origin: self.origin.to_owned(), errors }),
+        }
     }
 
     fn line(&self, offset: usize) -> usize {
@@ -60,12 +101,41 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Reports the first key that is not among the known ones.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), SpecError> {
-        match self.keys().find(|key| !known.contains(key)) {
-            None => Ok(()),
-            Some(key) => Err(self.wrong(key, "unknown key", suggest(key, known))),
+    /// Notes an error, so that the rest of the spec can be checked.
+    pub(super) fn add(&self, error: SpecError) {
+        self.source.add(error);
+    }
+
+    /// Notes the error of a result, so that the rest of the spec can be checked. Returns the value.
+    pub(super) fn note<T>(&self, result: Result<T, SpecError>) -> Option<T> {
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    /// Like [`note`](Self::note), for the result of reading a key that may be absent.
+    pub(super) fn noted<T>(&self, result: Result<Option<T>, SpecError>) -> Option<T> {
+        self.note(result).flatten()
+    }
+
+    /// Notes every key that is not among the known ones.
+    pub(super) fn only(&self, known: &[&str]) {
+        for key in self.keys().filter(|key| !known.contains(key)) {
+            self.add(self.wrong(key, "unknown key", suggest(key, known)));
+            if let Some(near) = closest(key, known.iter().copied()) {
+                let place = (self.source.line(self.offset), join(&self.path, near));
+                self.source.suggested.borrow_mut().push(place);
+            }
         }
+    }
+
+    /// Notes unknown keys, and the error if the table has no `name`. Returns the name, and the table with the name
+    /// appended to its path.
+    pub(super) fn opened(&self, known: &[&str], remedy: &str) -> Option<(&'t str, Self)> {
+        let table = match self.text("name") {
+            Ok(Some(name)) => self.named(name),
+            _ => self.clone(),
+        };
+        table.only(known);
+        Some((self.note(self.needed_text("name", remedy))?, table))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &'t str> {

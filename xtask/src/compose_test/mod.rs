@@ -1,16 +1,18 @@
 //! Tests the real stack of compose.yaml: builds and starts the stack, loads data, signs in from outside, restarts the
 //! database and removes the stack.
 
+pub(crate) mod engine;
 mod first_start;
 mod passwords;
+mod refusals;
 mod secrets;
 mod stack;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::Value;
 
+use crate::left_out;
 use stack::{Stack, docker, outcome};
 use testkit::{Doing, Error, Result, root};
 
@@ -22,37 +24,26 @@ const REAL_DOCUMENTS: u64 = 54_966;
 const IMAGE_BYTES_MAX: u64 = 200_000_000;
 const FORBIDDEN: &str = "Unauthorized";
 
-/// Tests the stack if a container engine is available. Otherwise prints a warning and succeeds.
+/// Tests the stack if an engine and its images are available. Otherwise says what is missing, and succeeds.
 pub fn run() -> Result<()> {
-    let Some(mongo_image) = engine()? else {
-        eprintln!("WARNING: the containers were NOT tested: no container engine answers on this machine");
-        return Ok(());
+    let engine = match engine::find()? {
+        Ok(engine) => engine,
+        Err(missing) => {
+            left_out::report(&format!(
+                "the containers: the stack of compose.yaml, deploy/init-mongo.js, and the integration tests in a \
+                 container; {missing}"
+            ));
+            return Ok(());
+        }
     };
-    let stack = Stack::copy_of_tree(&mongo_image, &real_file())?;
+    stack::remove_abandoned(engine.compose)?;
+    let stack = Stack::copy_of_tree(engine.compose, &engine.mongo_image, &real_file())?;
     let tested = test(&stack);
     if tested.is_err() {
         stack.show_logs();
     }
     stack.down()?;
     tested
-}
-
-/// Returns the database image to use, or `None` if no engine is available. Some machines cannot download images. On
-/// such a machine, a script beside the repository starts an engine that has its own images.
-fn engine() -> Result<Option<String>> {
-    let named = std::env::var("MONGO_IMAGE").ok();
-    let neighbour = root().join("../shared/docker/engine");
-    if neighbour.is_file() {
-        let status = Command::new(&neighbour).status().doing(|| "starting a container engine".to_owned())?;
-        if !status.success() {
-            eprintln!("WARNING: {} could not start a container engine", neighbour.display());
-            return Ok(None);
-        }
-        return Ok(Some(named.unwrap_or_else(|| "mongo:6.0".to_owned())));
-    }
-    let answers = Command::new("docker").args(["info", "--format", "{{.ServerVersion}}"]).output();
-    let answers = answers.is_ok_and(|output| output.status.success());
-    Ok(answers.then(|| named.unwrap_or_else(|| "mongo:8.0".to_owned())))
 }
 
 fn real_file() -> PathBuf {
@@ -79,19 +70,22 @@ fn test(stack: &Stack) -> Result<()> {
     expect(stored(stack, &passwords)? == total, "the reader sees all loaded documents")?;
     step("a row with an error: its reject file has the name of the source");
     check_rejects(stack)?;
-    step("another root password in .env is refused");
-    check_root_password(stack)?;
+    step("a weak password and another root password in .env are refused, and forgotten when they are removed");
+    refusals::check(stack)?;
+    // The reader has a new password now.
+    let passwords = stack.passwords()?;
     step("sign in from outside as each user");
     check_rights(stack, &passwords)?;
     step("search for passwords in settings, command lines, logs and image layers");
     secrets::check(stack, &passwords)?;
     step("restart: the data is still there, and nothing is written again");
     stack.compose(&["restart", "mongo"])?;
-    stack.wait_until_healthy("mongo")?;
+    stack.compose(&["run", "--rm", "--no-deps", "initiate"])?;
     expect(stored(stack, &passwords)? == total, "the data is still there")?;
     expect(count(&load(stack, "sample.csv")?, "written")? == 0, "nothing is written again")?;
     let plan = stack.compose(&["run", "--rm", "provision", "provision", "--plan"])?;
     expect(plan.contains("nothing to do"), "provisioning has nothing left to do")?;
+    stack.wait_until_healthy("mongo")?;
     step("run the integration tests in the stack's network");
     stack.compose(&["build", "tests"])?;
     stack.compose(&["run", "--rm", "tests"])?;
@@ -167,19 +161,6 @@ fn check_rejects(stack: &Stack) -> Result<()> {
     let summary = String::from_utf8_lossy(&loaded.stdout);
     expect(loaded.status.code() == Some(4), "a load with rejects ends with 4")?;
     expect(summary.contains("\"/var/lib/medlift/wrong.csv.rejects.csv\""), "the summary names the reject file")
-}
-
-/// Checks that a root password in `.env` does not replace the password in use.
-fn check_root_password(stack: &Stack) -> Result<()> {
-    let (before, env) = (stack.passwords()?, stack.file(".env"));
-    std::fs::write(&env, "MONGO_ROOT_PASS=another-root-password-1\n").doing(|| "writing .env".to_owned())?;
-    let refused = stack.compose(&["up", "-d", "secrets"]).and_then(|_| stack.wait_for("secrets"));
-    let logs = stack.compose(&["logs", "--no-color", "secrets"])?;
-    std::fs::remove_file(&env).doing(|| "removing .env".to_owned())?;
-    expect(refused.is_err() && logs.contains("is not the root password of the database"), "the password is refused")?;
-    expect(stack.passwords()?.of("mongo_root")? == before.of("mongo_root")?, "the password in use is unchanged")?;
-    stack.compose(&["up", "-d", "secrets"])?;
-    stack.wait_for("secrets")
 }
 
 fn check_rights(stack: &Stack, passwords: &passwords::Passwords) -> Result<()> {

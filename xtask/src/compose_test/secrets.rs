@@ -9,6 +9,7 @@ pub(super) fn check(stack: &Stack, passwords: &Passwords) -> Result<()> {
     let containers = stack.containers()?;
     let mut places = vec![
         ("the logs", stack.compose(&["logs", "--no-color"])?),
+        ("the database's log", stack.compose(&["exec", "-T", "mongo", "cat", "/data/db/mongod.log"])?),
         ("the image's layers", docker(&["history", "--no-trunc", stack.image()])?),
         ("the image's settings", docker(&["image", "inspect", stack.image()])?),
     ];

@@ -1,6 +1,7 @@
 //! A stack of containers with its own project name. It runs in a copy of the repository, without the files that git
 //! ignores.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,8 +11,10 @@ use tempfile::TempDir;
 
 use super::passwords::Passwords;
 use crate::tree;
-use testkit::{Doing, Error, Result};
+use testkit::{Doing, Error, Result, root};
 
+/// The name of a stack is this text and the id of the process that tests it.
+const PROJECT_PREFIX: &str = "medlift-test-";
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);
 
@@ -22,19 +25,21 @@ pub(super) struct Stack {
     project: String,
     image: String,
     mongo_image: String,
-    compose: &'static [&'static str],
+    compose: ComposeProgram,
 }
+
+/// The command line that starts Docker Compose.
+pub(super) type ComposeProgram = &'static [&'static str];
 
 impl Stack {
     /// Copies the files that git would clone, including uncommitted changes, and `real_file` if it exists.
-    pub(super) fn copy_of_tree(mongo_image: &str, real_file: &Path) -> Result<Self> {
+    pub(super) fn copy_of_tree(compose: ComposeProgram, mongo_image: &str, real_file: &Path) -> Result<Self> {
         let dir = tempfile::tempdir().doing(|| "creating a directory".to_owned())?;
         tree::copy_to(dir.path())?;
         if let (true, Some(name)) = (real_file.is_file(), real_file.file_name()) {
             tree::copy(real_file, &dir.path().join("data").join(name))?;
         }
-        let project = format!("medlift-test-{}", std::process::id());
-        let compose = compose_program()?;
+        let project = format!("{PROJECT_PREFIX}{}", std::process::id());
         Ok(Self { dir, image: "medlift:test".to_owned(), project, mongo_image: mongo_image.to_owned(), compose })
     }
 
@@ -128,17 +133,34 @@ pub(super) fn docker(arguments: &[&str]) -> Result<String> {
     outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
 }
 
-/// Returns the command for Docker Compose: `docker compose`, or else the older program `docker-compose`.
-fn compose_program() -> Result<&'static [&'static str]> {
-    let candidates: [&'static [&'static str]; 2] = [&["docker", "compose"], &["docker-compose"]];
-    let answers = |program: &&[&str]| {
-        let output = Command::new(program[0]).args(&program[1..]).arg("version").output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    candidates
-        .into_iter()
-        .find(|program| answers(program))
-        .ok_or_else(|| Error::failed("Docker Compose is not installed"))
+/// Returns the command for Docker Compose: `docker compose`, or else the older program `docker-compose`. `None` if
+/// neither is installed.
+pub(super) fn compose_program() -> Option<ComposeProgram> {
+    let candidates: [ComposeProgram; 2] = [&["docker", "compose"], &["docker-compose"]];
+    candidates.into_iter().find(|program| succeeds(Command::new(program[0]).args(&program[1..]).arg("version")))
+}
+
+/// Removes the stacks of earlier tests that were killed. Otherwise their databases would start again with the engine.
+pub(super) fn remove_abandoned(compose: ComposeProgram) -> Result<()> {
+    let listed = docker(&["ps", "-a", "--format", "{{.Label \"com.docker.compose.project\"}}"])?;
+    let projects: BTreeSet<&str> = listed.lines().filter(|project| is_abandoned(project)).collect();
+    projects.into_iter().try_for_each(|project| {
+        eprintln!("    removing the stack {project} of a test that was killed");
+        let mut down = Command::new(compose[0]);
+        down.args(&compose[1..]).args(["--project-name", project, "down", "--volumes"]).current_dir(root());
+        outcome(&mut down, &format!("removing the stack {project}")).map(drop)
+    })
+}
+
+/// Returns true if the project belongs to a test whose process no longer exists.
+fn is_abandoned(project: &str) -> bool {
+    let pid = project.strip_prefix(PROJECT_PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+}
+
+/// Returns true if the command ends with success. Its output is not shown.
+pub(super) fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -162,4 +184,18 @@ pub(super) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().collect();
     Err(Error::failed(format!("{doing}: {}\n{}", output.status, lines[lines.len().saturating_sub(30)..].join("\n"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_stacks_of_ended_tests_are_abandoned() {
+        let own = format!("{PROJECT_PREFIX}{}", std::process::id());
+        let ended = format!("{PROJECT_PREFIX}{}", u32::MAX);
+        for (project, expected) in [(own.as_str(), false), (ended.as_str(), true), ("medlift", false), ("", false)] {
+            assert_eq!(is_abandoned(project), expected, "{project}");
+        }
+    }
 }

@@ -50,7 +50,7 @@ const MODULES: &[Module] = &[
     Module { name: "server", uses: &[] },
     Module { name: "deployment", uses: &["server", "spec"] },
     Module { name: "spill", uses: &["encode"] },
-    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "spec", "verify"] },
+    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify"] },
     Module {
         name: "pipeline",
         uses: &[
@@ -83,6 +83,8 @@ const MODULES: &[Module] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("mongodb", &["deployment", "ledger", "server", "verify", "write"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("indicatif", &["report"]),
     ("rpassword", &["cli"]),
 ];

@@ -60,7 +60,7 @@ enum State {
     Nested,
     /// Inside a string, which is a value or part of a value.
     Text,
-    /// After the closing quote of a string. The byte that follows the string has not been examined yet.
+    /// After the closing quote of a string. At most spaces and tabs were read after it.
     AfterText,
     /// Inside a number, a word, or other text without brackets and quotes.
     Word,

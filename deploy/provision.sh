@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs `medlift provision` for the stack. If it fails, this script stores the reason for the service `app` and succeeds.
+# `app` then prints the reason and loads nothing. If this service failed instead, `up` of Docker Compose 1.29 would show
+# no output of any service. With arguments, this script only runs Medlift with these arguments.
+set -eu
+[ "$#" -eq 0 ] || exec medlift "$@"
+
+reason=/var/lib/medlift/.not-ready # read by deploy/app.sh
+refused=/run/medlift/.refused      # written by deploy/secrets.sh
+: >/tmp/reason
+[ ! -s "$refused" ] || cat "$refused" >/tmp/reason
+medlift provision >/tmp/output 2>/tmp/errors || cat /tmp/output /tmp/errors >>/tmp/reason
+cat /tmp/output
+if [ -s /tmp/reason ]; then mv -f /tmp/reason "$reason"; else rm -f "$reason"; fi
