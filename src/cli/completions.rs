@@ -9,8 +9,13 @@ use medlift::error::Error;
 
 use super::{Cli, output};
 
+const EXAMPLES: &str = "Examples:
+  medlift completions bash > medlift.bash
+  medlift completions zsh > _medlift";
+
 /// Print a script that completes commands and options in a shell
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct CompletionsArgs {
     /// The shell
     shell: Shell,
