@@ -11,7 +11,7 @@ use testkit::mongod::Server;
 
 use crate::load::{Place, block_on, counts, spec_without_age, text};
 use crate::program::{Run, Running, medlift};
-use crate::server::{delay, fail_point, heal, server_with_fail_points, slow_server};
+use crate::server::{fail_point, heal, server_with_fail_points, server_with_slow_inserts, slow_server};
 
 /// With these options, a load writes runs of 1 MiB in batches of 125 documents, one batch after another. It then takes
 /// so long that a test can interrupt it in the middle.
@@ -35,15 +35,6 @@ pub(crate) fn count(documents: &Collection<Document>) -> u64 {
     block_on(async move { documents.count_documents(doc! {}).await.unwrap_or_default() })
 }
 
-/// Waits until a load of `SLOW_ROWS` rows to this collection is in the middle: some blocks are committed, and some are
-/// not. The server must be a [`slow_server`]. It then delays inserts so much that the load stays in the middle; [`heal`]
-/// ends that.
-pub(crate) fn wait_until_midway(server: &Server, stored: &Collection<Document>) {
-    wait_until("half of the documents", || count(stored) > u64::from(SLOW_ROWS) / 2);
-    delay(server, doc! { "failCommands": ["insert"] }, 400);
-    wait_for_checkpoint(server, &stored.namespace().db);
-}
-
 /// Waits until a load has written documents.
 pub(crate) fn wait_for_documents(server: &Server, database: &str) {
     let stored = documents(server, database);
@@ -60,8 +51,8 @@ fn wait_until(what: &str, is_met: impl Fn() -> bool) {
 }
 
 /// Stops a load in the middle with a signal, and waits for its end.
-pub(crate) fn stop_midway(running: Running, server: &Server, stored: &Collection<Document>, signal: &str) -> Run {
-    wait_until_midway(server, stored);
+pub(crate) fn stop_midway(running: Running, server: &Server, database: &str, signal: &str) -> Run {
+    wait_for_checkpoint(server, database);
     running.signal(signal);
     heal(server);
     running.wait()
@@ -122,17 +113,10 @@ fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     let spec = place.write("spec.toml", spec);
     let whole = place.load(&path, &["--no-verify", "--drop", "--yes", "--spec", text(&spec)], 4);
     let rejects = fs::read(place.dir.path().join("a.csv.rejects.csv")).unwrap();
-    let server = slow_server();
+    let server = if signal == "INT" { server_with_slow_inserts(60) } else { slow_server() };
     let options = [&SLOWLY[..], &["--spec", text(&spec)]].concat();
     let running = load(&server, &place, text(&path), &options).start();
-    let stopped = if signal == "INT" {
-        wait_for_checkpoint(&server, &place.database);
-        running.signal(signal);
-        heal(&server);
-        running.wait()
-    } else {
-        stop_midway(running, &server, &documents(&server, &place.database), signal)
-    };
+    let stopped = stop_midway(running, &server, &place.database, signal);
     if signal == "INT" {
         assert_eq!(stopped.code, Some(1), "{}", stopped.stderr);
         assert!(stopped.stderr.contains("durable"), "{}", stopped.stderr);
@@ -166,7 +150,7 @@ fn a_load_survives_a_restart_of_the_server_with_exact_counts() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let mut server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_until_midway(&server, &documents(&server, &place.database));
+    wait_for_checkpoint(&server, &place.database);
     server.kill().expect("killed");
     server.restart().expect("started again");
     let run = running.wait().expect_code(0);
@@ -185,7 +169,7 @@ fn a_load_whose_server_stops_reports_what_is_durable_and_can_be_resumed() {
     // lease.
     let options = [&SLOWLY[..], &["--lease-seconds", "2"]].concat();
     let running = load(&server, &place, text(&path), &options).env("MONGODB_URI", uri).start();
-    wait_until_midway(&server, &documents(&server, &place.database));
+    wait_for_checkpoint(&server, &place.database);
     server.kill().expect("killed");
     let run = running.wait().expect_code(3);
     assert!(run.stderr.contains("durable") && run.stderr.contains("same command"), "{}", run.stderr);

@@ -95,7 +95,7 @@ fn a_killed_load_goes_on_with_all_kinds_and_counts_exactly() {
     let options = [&SLOWLY[..], &["--spec", text(&spec)]].concat();
     let running = load(&server, &place, text(&path), &options).start();
     let [stays, doctors] = ["stays", "doctors"].map(|name| client(&server).database(&place.database).collection(name));
-    stop_midway(running, &server, &stays, "KILL");
+    stop_midway(running, &server, &place.database, "KILL");
     let before = [count(&stays), count(&doctors)];
     let resumed = summary(&load(&server, &place, text(&path), &options).run().expect_code(4));
     let written = |found: &Json| found["counts"]["written"].as_u64().unwrap();

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use testkit::mongod::Server;
 
 use crate::bad_days::{
-    SLOW_ROWS, SLOWLY, client, count, documents, load, stop_midway, summary, wait_for_documents, wait_until_midway,
+    SLOW_ROWS, SLOWLY, client, count, documents, load, stop_midway, summary, wait_for_checkpoint, wait_for_documents,
 };
 use crate::load::{HEADER, Place, block_on, counts, row, text};
 use crate::program::Medlift;
@@ -65,7 +65,7 @@ fn a_frozen_process_loses_its_load_and_its_late_writes_are_refused() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = slow_server();
     let frozen = slowly(&server, &place, text(&path)).start();
-    wait_until_midway(&server, &documents(&server, &place.database));
+    wait_for_checkpoint(&server, &place.database);
     frozen.signal("STOP");
     heal(&server);
     let run = load(&server, &place, text(&path), &SHORT_LEASE).run().expect_code(0);
@@ -86,7 +86,7 @@ fn a_killed_process_is_known_to_be_gone_and_nobody_waits() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
-    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
+    stop_midway(killed, &server, &place.database, "KILL");
     let run = load(&server, &place, text(&path), &[]).run().expect_code(0);
     assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
 }

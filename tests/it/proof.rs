@@ -4,7 +4,7 @@
 use bson::{Bson, doc};
 use serde_json::Value as Json;
 
-use crate::bad_days::{SLOW_ROWS, SLOWLY, client, documents, load, stop_midway, wait_until_midway};
+use crate::bad_days::{SLOW_ROWS, SLOWLY, client, documents, load, stop_midway, wait_for_checkpoint};
 use crate::load::{ENDS, HEADER, Place, block_on, counts, row, spec_without_age, text};
 use crate::program::medlift;
 use crate::server::{heal, shared, slow_server};
@@ -87,7 +87,7 @@ fn records_refused_before_a_kill_are_known_to_the_resumed_load() {
         database.create_collection("admissions").validator(validator).await.unwrap();
     });
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
-    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
+    stop_midway(killed, &server, &place.database, "KILL");
     let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(4);
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
     let refused = counts(&summary, &["refused_by_server"])[0];
@@ -186,7 +186,7 @@ fn the_load_after_an_unfinished_first_load_builds_indexes_and_validator() {
     let (one, two) = (place.long_rows("a.csv", SLOW_ROWS, "none"), place.sample("b.csv", 100, "none"));
     let server = slow_server();
     let killed = load(&server, &place, text(&one), &SLOWLY).start();
-    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
+    stop_midway(killed, &server, &place.database, "KILL");
     load(&server, &place, text(&two), &[]).run().expect_code(0);
     let names = || {
         let documents = documents(&server, &place.database);
@@ -298,7 +298,7 @@ fn a_document_of_another_program_that_violates_the_validator_is_counted() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "none");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_until_midway(&server, &documents(&server, &place.database));
+    wait_for_checkpoint(&server, &place.database);
     let documents = documents(&server, &place.database);
     block_on(async { documents.insert_one(doc! { "_id": 1, "Age": "thirty" }).await.unwrap() });
     heal(&server);

@@ -8,10 +8,10 @@ use std::process::Command;
 use serde_json::Value as Json;
 use testkit::mongod::Server;
 
-use crate::bad_days::{SLOW_ROWS, SLOWLY, client, documents, load, stop_midway, summary, wait_until_midway};
+use crate::bad_days::{SLOW_ROWS, SLOWLY, client, load, stop_midway, summary, wait_for_checkpoint};
 use crate::load::{ENDS, HEADER, Place, counts, row, text};
 use crate::program::{bash, medlift};
-use crate::server::{heal, slow_server};
+use crate::server::{heal, server_with_slow_inserts, slow_server};
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
@@ -23,7 +23,7 @@ fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     let path = place.long_rows("a.csv", SLOW_ROWS, "heavy");
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_until_midway(&server, &documents(&server, &place.database));
+    wait_for_checkpoint(&server, &place.database);
     let elsewhere = Place::new("elsewhere");
     heal(&server);
     let run = load(&server, &elsewhere, text(&path), &["--no-verify"]).run().expect_code(4);
@@ -104,7 +104,7 @@ fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
-    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
+    stop_midway(killed, &server, &place.database, "KILL");
     let left = read(&file);
     // A dry run must not overwrite the file of the interrupted load.
     let dry = medlift(["load", "-n", text(&path), "--rejects", text(&file)]).run().expect_code(1);
@@ -134,7 +134,7 @@ fn a_load_whose_reject_file_is_missing_starts_from_the_beginning_and_reports_it(
     let file = place.dir.path().join("a.csv.rejects.csv");
     let server = slow_server();
     let killed = load(&server, &place, text(&path), &SLOWLY).start();
-    stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
+    stop_midway(killed, &server, &place.database, "KILL");
     fs::remove_file(&file).unwrap();
     let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
     let summary: Json = serde_json::from_str(&run.stdout).unwrap();
@@ -240,7 +240,7 @@ fn a_load_that_starts_from_the_beginning_writes_every_reject_once() {
     let one = place.sample("a.csv", 15_000, "heavy");
     place.long_rows("b.csv", SLOW_ROWS, "heavy");
     let pattern = place.dir.path().join("?.csv");
-    let server = slow_server();
+    let server = server_with_slow_inserts(60);
     let killed = load(&server, &place, text(&pattern), &SLOWLY).start();
     let first = place.dir.path().join("a.csv.rejects.csv");
     let second = place.dir.path().join("b.csv.rejects.csv");
@@ -302,7 +302,7 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
     fs::remove_file(&file).unwrap();
     let server = slow_server();
     let running = load(&server, &place, text(&path), &SLOWLY).start();
-    wait_until_midway(&server, &documents(&server, &place.database));
+    wait_for_checkpoint(&server, &place.database);
     // Replaces the reject file by a copy. The load still writes to the moved file. The copy has all rows that the
     // ledger counts at this time.
     let moved = place.dir.path().join("moved");
@@ -322,11 +322,11 @@ fn a_reject_file_that_is_replaced_during_the_load_stops_the_load() {
 fn an_unfinished_load_starts_from_the_beginning_with_reload_or_another_version() {
     let place = Place::new("again");
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
-    let server = slow_server();
     for how in ["reload", "version"] {
+        let server = slow_server();
         let options = [&SLOWLY[..], &["--drop", "--yes"]].concat();
         let killed = load(&server, &place, text(&path), &options).start();
-        stop_midway(killed, &server, &documents(&server, &place.database), "KILL");
+        stop_midway(killed, &server, &place.database, "KILL");
         let ledger: mongodb::Collection<bson::Document> =
             client(&server).database(&place.database).collection("medlift_runs");
         if how == "version" {

@@ -20,9 +20,13 @@ pub(crate) fn shared() -> &'static Server {
     SHARED.get_or_init(|| Server::builder().start().expect("a mongod starts"))
 }
 
-/// Starts a server that delays every insert from medlift. A test can then interrupt even a small load in the middle.
+/// Starts a server that delays each insert from medlift after the first 36. A load of `SLOW_ROWS` rows with the options
+/// `SLOWLY` then stays in the middle until a test stops it or calls [`heal`].
 pub(crate) fn slow_server() -> Server {
-    server_with_slow_inserts(60)
+    let server = server_with_fail_points();
+    let data = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 400, "appName": "medlift" };
+    fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": { "skip": 36 }, "data": data });
+    server
 }
 
 /// Starts a server that delays every insert from medlift by `delay_ms` milliseconds.

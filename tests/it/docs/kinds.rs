@@ -34,10 +34,11 @@ const NOT_CHECKED: &[(&str, &str)] = &[
 
 const NO_ENGINE: &str = "needs a container engine";
 
-const COMPOSE_COMMANDS: &[&str] = &["build", "config", "down", "exec", "logs", "ps", "restart", "run", "stop", "up"];
+const COMPOSE_COMMANDS: &[&str] =
+    &["build", "config", "down", "exec", "kill", "logs", "ps", "restart", "run", "stop", "up"];
 
-/// Options of `docker compose run` and `exec` that are followed by a value.
-const COMPOSE_VALUES: &[&str] = &["--entrypoint", "-e", "--env", "--tail", "--user", "-v", "--volume"];
+/// Options of `docker compose run`, `exec` and `kill` that are followed by a value.
+const COMPOSE_VALUES: &[&str] = &["--entrypoint", "-e", "--env", "-s", "--tail", "--user", "-v", "--volume"];
 
 /// Options of mongosh that are followed by a value.
 const MONGOSH_VALUES: &[&str] =
