@@ -220,7 +220,7 @@ fn indexes_are_limited_as_the_server_limits_them() {
     let index = |name: &str, keys: &str| format!("[[index]]\nname = '{name}'\nkeys = [{keys}]\n");
     let name = |bytes: usize| index(&"n".repeat(bytes), "'a'");
     assert!(small(&name(1024)).is_ok());
-    assert!(small(&name(1025)).unwrap_err().contains("the server does not allow this name"));
+    assert!(small(&name(1025)).unwrap_err().contains("the name has more than 1024 bytes"));
     let field = |n: usize| format!("[[field]]\nname = 'f{n}'\ntype = 'int32'\nprivacy = 'none'\n");
     let fields = |count: usize| (0..count).map(field).collect::<Vec<_>>().concat();
     let keys = |count: usize| index("i", &(0..count).map(|n| format!("'f{n}'")).collect::<Vec<_>>().join(","));

@@ -341,8 +341,13 @@ fn range(table: &Table<'_>, type_name: &str) -> Result<Option<Range>, SpecError>
         "double" => Ok(Some(Range::double(least, most))),
         "decimal128" => Ok(Some(Range::decimal(least, most))),
         _ => {
-            let none =
-                || table.wrong("range", "the range contains no whole number", "widen it, or choose the type double");
+            let none = || {
+                table.wrong(
+                    "range",
+                    "the range contains no whole number of 64 bits",
+                    "widen it, or choose the type double",
+                )
+            };
             Range::whole(least, most).map(Some).ok_or_else(none)
         }
     }

@@ -6,10 +6,12 @@ use crate::spec::{Field, FieldType, Identity, Index, OnConflict, Plausibility, S
 const CONFLICTS: &[(&str, OnConflict)] =
     &[("keep-first", OnConflict::KeepFirst), ("keep-last", OnConflict::KeepLast), ("reject", OnConflict::Reject)];
 
-/// Limits of MongoDB: secondary indexes per collection, keys per index, and bytes in the name of an index.
+/// Limits of MongoDB: secondary indexes per collection, and keys per index.
 /// <https://www.mongodb.com/docs/manual/reference/limits/#indexes>
 const INDEXES_MAX: usize = 63;
 const INDEX_KEYS_MAX: usize = 32;
+
+/// Maximum length of an index's name, in bytes. MongoDB has no limit; a longer name is certainly a mistake.
 const INDEX_NAME_BYTES_MAX: usize = 1024;
 
 const SEVERITIES: &[(&str, Severity)] = &[("reject", Severity::Reject), ("warn", Severity::Warn)];
@@ -211,9 +213,13 @@ fn check_index(table: &Table<'_>, index: &Index, earlier: &[Index]) -> Result<()
 
 fn index(table: &Table<'_>, fields: &[Field], shape: &Shape) -> Option<Index> {
     let (name, table) = table.opened(&["name", "keys", "unique"], "give the index's name on the server")?;
-    if matches!(name, "" | "_id_" | "*") || name.contains('\0') || name.len() > INDEX_NAME_BYTES_MAX {
-        let remedy = "choose another, e.g. \"by_name\"";
-        table.add(table.wrong("name", "the server does not allow this name", remedy));
+    let problem = if matches!(name, "" | "_id_" | "*") || name.contains('\0') {
+        Some("the server does not allow this name".to_owned())
+    } else {
+        (name.len() > INDEX_NAME_BYTES_MAX).then(|| format!("the name has more than {INDEX_NAME_BYTES_MAX} bytes"))
+    };
+    if let Some(problem) = problem {
+        table.add(table.wrong("name", problem, "choose another, e.g. \"by_name\""));
     }
     let unique = table.noted(table.flag("unique")).unwrap_or(false);
     let keys = index_keys(&table, fields)?;
