@@ -18,8 +18,8 @@ use super::{Cli, output};
 /// The text that is shown in place of an argument that may contain a password.
 const HIDDEN: &str = "***";
 
-/// The ids of the arguments that may contain a connection string or a password, and of the filter. A filter in JSON
-/// with an `@` looks like a connection string.
+/// The ids of the arguments that may contain a connection string or a password. `query` is in the list for another
+/// reason: a filter in JSON with an `@` looks like a connection string.
 const MAY_HOLD_PASSWORDS: [&str; 5] = ["uri", "password", "positional", "sources", "query"];
 
 /// The short options that have no value. `-p` may follow them in one argument, for example `-np`.

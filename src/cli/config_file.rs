@@ -1,6 +1,7 @@
 //! The option `--config`: a YAML file with passwords, as the MongoDB Database Tools read it.
 //!
-//! The file has at most three keys with a text each. Anything else of YAML is refused.
+//! The file may contain the keys `uri` and `password`, each with a text as its value. Other keys, and values that are
+//! not texts, are refused.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -95,7 +96,8 @@ fn scalar(text: &str) -> Result<String, &'static str> {
     if rest.is_empty() || rest.starts_with('#') { Ok(value) } else { Err("there is text after the closing quote") }
 }
 
-/// Returns the text up to the closing quote, and the rest of the line. Two quotes stand for one.
+/// Returns the text up to the closing quote, and the rest of the line. Before the closing quote, `''` means one quote
+/// character. Returns `None` if the closing quote is missing.
 fn single_quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut rest = text;
@@ -107,7 +109,8 @@ fn single_quoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Returns the text up to the closing quote, and the rest of the line. `\` is before `\` or `"` only.
+/// Returns the text up to the closing quote, and the rest of the line. In the text, `\"` means `"`, and `\\` means `\`.
+/// Returns `None` for another character after `\`, or if the closing quote is missing.
 fn double_quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut letters = text.char_indices();

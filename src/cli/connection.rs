@@ -77,7 +77,7 @@ pub(super) struct DeploymentArgs {
 }
 
 impl DeploymentArgs {
-    /// Returns the connection options with the connection string.
+    /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
     /// A positional argument is not a connection string, or there are two connection strings.
@@ -184,13 +184,14 @@ impl ConnectionArgs {
     }
 }
 
-/// Returns an error if the target's collection does not exist. The error lists the collections of data in the database.
+/// Returns an error if the target's collection does not exist. The error lists other collections of the database, but
+/// not those of the ledger.
 pub(super) async fn require_collection(target: &Target) -> Result<(), Error> {
     Ok(server::require_collection(target, &[LEDGER_COLLECTION, &leases_of(LEDGER_COLLECTION)]).await?)
 }
 
-/// Returns the value that is given. Returns an error if there are several. The error says what is given twice, and the
-/// places of which only one may be used.
+/// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message
+/// contains `what`, for example "password is given", and lists the `places` where the value may be given.
 fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str) -> Result<Option<Secret>, Error> {
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {

@@ -85,7 +85,7 @@ impl ExportArgs {
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();
             progress.enter(Phase::Export);
-            // The documents themselves may be written to the terminal.
+            // If the documents are written to the terminal, a progress bar would be mixed with them.
             let is_on_terminal = out.is_none() && std::io::stdout().is_terminal();
             let _bar = Bar::start(&progress, quiet || is_on_terminal);
             let scan = Scan::new(&target.documents()).matching(filter.clone().unwrap_or_default());

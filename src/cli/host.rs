@@ -7,8 +7,8 @@ const LOCAL: &str = "localhost";
 
 /// Returns the connection string for `--host` and `--port`. `None` if neither is given.
 ///
-/// `host` is `HOST[:PORT]`, or `SET/HOST[:PORT],…` for a replica set. A single host is connected to directly, so its
-/// replica set need not be reachable from here.
+/// `host` is `HOST[:PORT]`, or `SET/HOST[:PORT],…` for a replica set. For one host without `SET/`, the driver connects
+/// only to this host. The other members of its replica set need not be reachable from here.
 ///
 /// # Errors
 /// A host is not a host name or an address, or a port is given twice. The error says what is wrong.

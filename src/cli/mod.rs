@@ -104,9 +104,9 @@ fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Re
     })
 }
 
-/// Runs a command that connects to a server and decides itself when it stops. After the first Ctrl-C or SIGTERM, this
-/// function prints `notice` and sets the interrupt that the command receives. The second signal ends the process
-/// immediately.
+/// Runs a command that connects to a server. The first Ctrl-C or SIGTERM does not stop the command: this function only
+/// prints `notice` and sets the interrupt. The command reads the interrupt and decides when it stops. The second signal
+/// ends the process immediately.
 fn run_gracefully<T>(
     notice: &'static str,
     command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>,
@@ -120,7 +120,8 @@ fn run_gracefully<T>(
     let interrupt = Interrupt::default();
     runtime.spawn(listen(notice, interrupt.clone()));
     let result = runtime.block_on(command(&interrupt));
-    // The result is still to be printed. A signal that arrives in the meantime ends the process at once.
+    // The command has ended, but its result is not printed yet. After this call, the next signal ends the process at
+    // once.
     interrupt.ask();
     // The tasks of the driver run until the process exits. They depend on each other, so a shutdown of the runtime
     // could stop one task and make another one panic.

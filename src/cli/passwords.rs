@@ -12,29 +12,29 @@ use medlift::server::{Secret, env_file};
 
 use super::output;
 
-/// How often the user may enter a password that is refused.
+/// Maximum number of attempts to enter a password for one user.
 const TRIES: usize = 3;
 
-/// Where passwords are from that are not set.
+/// The source of the passwords that are not set.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Nobody can enter a password.
+    /// There is no source, because nobody can enter a password.
     Nobody,
-    /// The user enters them.
+    /// The user enters the passwords on the terminal.
     Terminal,
-    /// They are generated and added to this file, which has the format of `.env`.
+    /// The passwords are generated and added to this file, which has the format of `.env`.
     EnvFile(PathBuf),
-    /// They are generated, and each is written to a file of its own in this directory.
+    /// The passwords are generated. Each is written to its own file in this directory.
     Directory(PathBuf),
 }
 
 impl Source {
-    /// Returns the source without options: the terminal, if there is one.
+    /// Returns the source if no option names one. If standard input is a terminal, the user enters the passwords there.
     pub(super) fn default() -> Self {
         if io::stdin().is_terminal() { Self::Terminal } else { Self::Nobody }
     }
 
-    /// Returns true if there are passwords.
+    /// Returns true if this source can give passwords.
     pub(super) const fn has_passwords(&self) -> bool {
         !matches!(self, Self::Nobody)
     }
@@ -58,8 +58,8 @@ impl Source {
         }
     }
 
-    /// Returns the users as [`Source::passwords`] does, but stores and asks nothing. The passwords are generated. For
-    /// `--plan`, which carries out nothing.
+    /// Returns the users for `--plan`. Each user has a generated password, which is not stored. Nothing is asked. With
+    /// [`Source::Nobody`], the users have no password.
     pub(super) fn preview(&self, users: Vec<WantedUser>) -> Result<Vec<WantedUser>, Error> {
         if self.has_passwords() { generated(users) } else { Ok(users) }
     }

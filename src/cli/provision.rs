@@ -88,7 +88,7 @@ impl ProvisionArgs {
         Ok(provisioned.exit_code())
     }
 
-    /// Returns where passwords are from that are not set.
+    /// Returns the source of the passwords that are not set.
     fn passwords(&self) -> Result<Source, Error> {
         match (&self.generate_missing, &self.to_files) {
             (None, _) => Ok(Source::default()),
@@ -118,7 +118,7 @@ fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan
         for user in users {
             if user.password.is_some() {
                 let told = source.tell(&user, only_plan);
-                // If a step fails, the user must know where the passwords are.
+                // Print this before the steps. If a step then fails, the user knows where the passwords are.
                 told.iter().filter(|_| !only_plan).for_each(output::tell);
                 provisioned.passwords.extend(told);
                 plan.create_user(&user, &wanted.database)?;

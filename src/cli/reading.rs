@@ -109,7 +109,7 @@ impl ReadingArgs {
         if self.headerline && matches!(self.kind, Some(SourceType::Json)) {
             return Err(Error::Usage("--headerline is for CSV and TSV, not for --type json; remove it".into()));
         }
-        // The first bytes of standard input or of a pipe may be late.
+        // Show progress already now, because the first bytes of standard input or of a pipe may be late.
         let _bar = Bar::start(progress, self.quiet);
         let workers = self.workers.into();
         Plan::new(

@@ -104,8 +104,8 @@ impl Target {
     /// Runs a command that changes something. Repeats it after temporary failures, until a journaled majority
     /// acknowledges it. `doing` describes the command in error messages.
     ///
-    /// Exception: if `dropIndexes` is repeated and the index no longer exists, this function succeeds without an
-    /// acknowledgement.
+    /// The exception is `dropIndexes`. If the index no longer exists when the command is repeated, this function
+    /// returns `Ok`, although no majority has acknowledged that the index was dropped.
     pub(crate) async fn run(
         &self,
         database: &str,

@@ -16,7 +16,7 @@ pub(super) struct SignInAs {
 }
 
 /// Determines the user who signs in, and the database in which the user is stored. `database` is the database for the
-/// data. `auth_source` is the option of the connection string.
+/// data. `auth_source` is the option `authSource` of the connection string.
 pub(super) fn sign_in_as(
     wishes: &Connection,
     settings: &Settings,
@@ -41,9 +41,20 @@ pub(super) fn sign_in_as(
 
 /// Returns the databases in which the user may be stored, in the order in which they are tried.
 ///
-/// If the user's name is from `--username` and nothing names the database, there are two: the database for the data,
-/// which contains the users of `medlift provision`, and the database that other programs of MongoDB use. The root user
-/// is not in the database for the data.
+/// There is only one database in two cases:
+/// - `given` is set. Then only `given` is tried. It is from `--authentication-database` or `authSource`. Or it is the
+///   database of the account whose password was taken from the settings.
+/// - The user is not from `--username`. Then only the database in the connection string is tried, or `admin` if the
+///   connection string names none.
+///
+/// Otherwise there are two databases: the one for the data, in which `medlift provision` creates its users, and the one
+/// in the connection string, or `admin`. If the connection string names the database for the data, this database is
+/// tried first, and then `admin`.
+///
+/// In the other cases, the order depends on the user. If a variable such as `READER_USER` contains the user's name,
+/// `medlift provision` has probably created the user, so the database for the data is tried first. Otherwise it is
+/// tried second. With [`Purpose::Administer`], it is tried second too, because the user is probably the root user, who
+/// is stored in `admin`.
 fn auth_databases(
     wishes: &Connection,
     settings: &Settings,
@@ -69,7 +80,7 @@ fn is_password_mechanism(mechanism: Option<&AuthMechanism>) -> bool {
 }
 
 /// Returns the user who signs in. It is the first of these that is given: the user on the command line, the user in the
-/// connection string, the subject of the client certificate, the user in the environment for the purpose.
+/// connection string, the subject of the client certificate, the user whom the settings name for the purpose.
 fn credential(
     wishes: &Connection,
     settings: &Settings,

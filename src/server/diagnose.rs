@@ -3,7 +3,6 @@
 //! The driver reports most failures as "no server found in time". But it also sends a heartbeat to each server, and
 //! the failures of heartbeats are more precise. If they do not show the cause, this module makes a second connection
 //! without sign-in, for one of these purposes:
-//!
 //! - to try TLS if the first connection had none, and no TLS if it had TLS
 //! - to query the name of the server's replica set
 //! - to query whether a database contains the user (with `saslSupportedMechs` in the command `hello`)
@@ -22,7 +21,8 @@ use tokio::sync::Notify;
 use super::patience::patiently_while;
 use super::{Failure, SignIn, Unreachable};
 
-/// Time limit for the second connection.
+/// Time limit for reaching the server with a second connection. This connection finds the cause if the first one
+/// failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The results of the driver's heartbeats: the servers that answered, and the failures.
@@ -180,7 +180,7 @@ fn probe_options(options: &ClientOptions) -> ClientOptions {
     probe
 }
 
-/// Sends `command` to the first server, without a sign-in.
+/// Sends `command` to the first host of the connection string, over a new connection without a sign-in.
 async fn hello(options: ClientOptions, command: Document) -> Result<Document, Failure> {
     let heartbeats = Heartbeats::default();
     let client = with_heartbeats(options, &heartbeats).map_err(|error| Failure::of(&error))?;

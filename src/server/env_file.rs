@@ -8,8 +8,8 @@ use super::Secret;
 /// line is added at the end. All other bytes stay as they are.
 ///
 /// # Errors
-/// The text is not a valid `.env` file, or with the new lines it would not have exactly these values. The error quotes
-/// nothing.
+/// The text is not a valid `.env` file. Or the new text does not give exactly the old values and the added ones, for
+/// example because the line `NAME=` is inside a quoted value. The error quotes nothing from the text.
 pub fn with_values(text: &str, values: &[(&str, &Secret)]) -> Result<String, &'static str> {
     let mut expected = parse(text).ok_or("it is not a valid .env file")?;
     let mut filled = text.to_owned();
@@ -28,7 +28,8 @@ fn parse(text: &str) -> Option<HashMap<String, String>> {
     dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().ok()
 }
 
-/// Fills the last empty line of the variable, or adds a line. If a variable has several lines, the last one is used.
+/// Writes the value into the last line `NAME=` that has no value. If there is no such line, adds a line at the end.
+/// Reason: if a variable has several lines, the last one is used.
 fn fill(text: &mut String, name: &str, value: &str) {
     let mut at = 0;
     let mut empty = None;

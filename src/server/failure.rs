@@ -203,9 +203,9 @@ impl Failure {
         }
     }
 
-    /// Converts the text of an I/O error. The driver wraps the errors of rustls in I/O errors and hides their type, so
-    /// the text must be examined. The texts are those of `Error` and `CertificateError` in rustls. They name
-    /// certificates, never data.
+    /// Converts the text of an I/O error to a failure. The driver wraps the errors of rustls in I/O errors and hides
+    /// their type, so only the text shows the cause. The texts about TLS are those of `Error` and `CertificateError` in
+    /// rustls. They name certificates, never data.
     fn of_tls_text(text: &str) -> Self {
         let has = |part: &str| text.contains(part);
         if has("invalid peer certificate") {
@@ -273,8 +273,9 @@ impl Failure {
 }
 
 impl SignIn {
-    /// Returns the failure of two sign-ins of a user, with one auth database and then with another one. A failure in
-    /// the database that has the user says more than one in the database that does not.
+    /// Combines the failures of two sign-ins of the same user, with two auth databases. Two `WrongPassword` become one
+    /// with both databases, and so do two `UnknownUser`. If only one failure is `WrongPassword`, it is returned,
+    /// because its database has the user. In all other cases, the second failure is returned.
     pub(super) fn also_in(self, second: Self) -> Self {
         match (self, second) {
             (Self::WrongPassword { user, mut databases }, Self::WrongPassword { databases: others, .. }) => {

@@ -22,14 +22,14 @@ pub(crate) fn pause(failures: u32) -> Duration {
 /// it.
 static ATTEMPT_TIMEOUT_MS: AtomicU64 = AtomicU64::new(10_000);
 
-/// The calls that failed and are being repeated, each with a number as its key. It is a static variable, because many
-/// modules repeat calls, and none of them knows how the user is told.
+/// The calls that failed and are being repeated, each with a number as its key. The variable is static, because many
+/// modules repeat calls, and these modules have no access to the code that informs the user.
 static REPEATED: Mutex<BTreeMap<u64, Repeated>> = Mutex::new(BTreeMap::new());
 
 #[derive(Debug, Clone, Copy)]
 struct Repeated {
     is_gone: bool,
-    /// The time at which the last attempt has failed at the latest.
+    /// If all further attempts fail, the last one fails at this time or earlier.
     until: Instant,
 }
 
@@ -38,11 +38,12 @@ struct Repeated {
 pub struct Trouble {
     /// True if the server cannot be reached. False if it is reached, but cannot execute a call now.
     pub is_gone: bool,
-    /// The longest time until a call is given up.
+    /// The maximum time until the call is given up.
     pub left: Duration,
 }
 
-/// Returns the trouble of the call that is given up first. `None` if no call is being repeated.
+/// Returns the trouble of one repeated call: the call that will be given up first if all attempts fail. `None` if no
+/// call is being repeated.
 pub fn trouble() -> Option<Trouble> {
     let repeated = REPEATED.lock().unwrap_or_else(PoisonError::into_inner);
     let first = repeated.values().min_by_key(|repeated| repeated.until)?;
@@ -55,7 +56,8 @@ pub(super) fn set_attempt_timeout(timeout: Duration) {
     ATTEMPT_TIMEOUT_MS.store(timeout.as_millis() as u64, Ordering::Relaxed);
 }
 
-/// Counts as repeated the call for which it was created, from its first failure until this value is dropped.
+/// Belongs to one call. From the call's first failure until this value is dropped, [`trouble`] knows that the call is
+/// being repeated.
 #[derive(Debug, Default)]
 pub(crate) struct Patience(Option<u64>);
 
@@ -86,7 +88,7 @@ impl Drop for Patience {
     }
 }
 
-/// Returns the longest time until a call is given up that has failed `attempt` times.
+/// Returns the maximum time until a call is given up. `attempt` is the number of times that the call has failed.
 fn time_left(attempt: u32) -> Duration {
     let pauses: Duration = (attempt..).map_while(pause_after).sum();
     let timeout = Duration::from_millis(ATTEMPT_TIMEOUT_MS.load(Ordering::Relaxed));

@@ -64,7 +64,7 @@ impl Account {
         }
     }
 
-    /// Returns the user's name for the case that its variable is not set. The template of `.env` has the same names.
+    /// Returns the user's name if its variable is not set. The template of `.env` has the same names.
     pub const fn default_name(self) -> &'static str {
         match self {
             Self::Root | Self::Admin => "admin",
@@ -152,7 +152,7 @@ impl Settings {
         Ok(self.secret(account.password_variable())?.map(|password| (account, password)))
     }
 
-    /// Returns true if the user name is set for an account that is stored in the database for the data.
+    /// Returns true if a variable such as `READER_USER` contains this user name. Ignores the root user's variable.
     pub(super) fn is_named(&self, user: &str) -> bool {
         Account::PROVISIONED.into_iter().any(|account| self.names(account, user))
     }

@@ -41,8 +41,8 @@ pub(super) fn parse(uri: &str) -> Result<ConnectionString, ServerError> {
     Ok(parsed)
 }
 
-/// Returns the option `authSource`. The parsed connection string does not have it if the connection string names no
-/// user.
+/// Returns the option `authSource` of a connection string. Reads it from the text, because the driver's parser ignores
+/// the option if the connection string names no user.
 pub(super) fn auth_source(uri: &str) -> Option<String> {
     let (_, options) = uri.trim().split_once('?')?;
     let mut pairs = options.split('&').filter_map(|pair| pair.split_once('='));

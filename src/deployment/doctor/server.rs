@@ -9,8 +9,11 @@ use crate::server::{Failure, Target, patiently};
 /// The oldest supported version.
 const VERSION_MIN: (i32, i32) = (6, 0);
 
-/// For each series of releases, the first release without the fault CVE-2025-14847. With this fault, a client can read
-/// the server's memory without a sign-in, by sending a malformed zlib message. The memory may contain patient data.
+/// For six series of releases, the first release without the fault CVE-2025-14847. For example, 7.0.28 is the first
+/// such release of the series 7.0.
+///
+/// With this fault, a client can read the server's memory without a sign-in, by sending a malformed zlib message. The
+/// memory may contain patient data.
 const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
 
 /// Checks that the version is supported, and that a version with the fault CVE-2025-14847 does not offer zlib.

@@ -56,9 +56,9 @@ impl Changes {
     /// and roles. `destination` serves to test the passwords of existing users.
     ///
     /// # Errors
-    /// A command fails, or the password of a user that would be created or changed is too weak. If `may_add_passwords`
-    /// is false, also if a required user does not exist and its password is not set. The error for passwords lists all
-    /// problems.
+    /// A command fails. Or the password of a user that would be created or changed is too weak. Or `may_add_passwords`
+    /// is false, a required user does not exist, and its password is not set. One error lists all problems of
+    /// passwords.
     pub async fn make(
         target: &Target,
         destination: &Destination,
@@ -129,8 +129,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Adds the steps for a user. Returns the problem if the password would be used and is too weak. Does not check the
-    /// password of a user that Medlift did not create, or that already has this password.
+    /// Adds the steps for a user. Returns the problem if a step sets the user's password and this password is too weak.
+    /// No step sets the password of a user that Medlift did not create, or that already has this password.
     async fn add_user(
         &mut self,
         target: &Target,
@@ -299,8 +299,8 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
 }
 
-/// Returns a step if a password is set and the user has another one on the server. A password cannot be read from the
-/// server. It can only be tested with a sign-in.
+/// Returns a step if a password is set in the settings and the user's password on the server is different. A password
+/// cannot be read from the server. It can only be tested with a sign-in.
 async fn password_change(
     destination: &Destination,
     user: &WantedUser,

@@ -9,8 +9,8 @@ use super::password::{COMMON, DISTINCT_MIN, LENGTH_MIN};
 use super::wanted::{ACCOUNTS, Wanted, WantedUser};
 use crate::spec::Spec;
 
-/// Marks the name of a constant of the script inside a text. The character is before and after the name. [`text`]
-/// writes a text with marked names as an expression, for example `collection + "_deidentified"`.
+/// A text may contain the name of a constant of the script. This character is then before and after the name. For
+/// example, [`text`] writes `\u{1}collection\u{1}_deidentified` as the expression `collection + "_deidentified"`.
 const MARK: char = '\u{1}';
 
 /// Returns the script. mongosh executes it once, at the first start of the container. The script reads names and
@@ -115,7 +115,8 @@ fn value(value: &Bson, depth: usize) -> String {
     }
 }
 
-/// Writes a text as JSON. If the text contains marked names, writes an expression that concatenates the parts.
+/// Writes a text as JSON. If the text contains names of constants between [`MARK`] characters, writes an expression,
+/// for example `collection + "_deidentified"`.
 fn text(text: &str) -> String {
     let parts = text.split(MARK).enumerate().filter(|(_, part)| !part.is_empty());
     let shown: Vec<String> = parts.map(|(at, part)| if at % 2 == 1 { part.to_owned() } else { json(part) }).collect();

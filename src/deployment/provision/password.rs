@@ -16,8 +16,9 @@ pub(super) const COMMON: [&str; 8] =
 
 /// Length of a generated password.
 const GENERATED_LENGTH: usize = 32;
-/// The characters of generated passwords: letters and digits that nobody confuses and that no file format or shell
-/// treats specially. 32 of them have 185 bits.
+/// The characters of generated passwords: ASCII letters and digits without `l`, `o`, `I`, `O`, `0` and `1`, which look
+/// alike. File formats and shells do not treat letters and digits specially. A password of 32 such characters has 185
+/// bits of entropy.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
 /// Returns the reasons why `password` is too weak for `user`. Empty if the password is strong enough.
@@ -39,7 +40,7 @@ pub(super) fn generate(user: &str) -> io::Result<Secret> {
     let mut random = File::open("/dev/urandom")?;
     loop {
         let password = generate_once(&mut random)?;
-        // A short user name may be in the password by chance.
+        // A short user name may be in the password by chance. Then another password is generated.
         if weaknesses(user, &password).is_empty() {
             return Ok(password.into());
         }
@@ -51,7 +52,8 @@ fn generate_once(random: &mut impl Read) -> io::Result<String> {
     while password.len() < GENERATED_LENGTH {
         let mut bytes = [0; GENERATED_LENGTH];
         random.read_exact(&mut bytes)?;
-        // Other values than the first 56 of 64 are skipped, so that all characters are equally likely.
+        // `byte & 63` is a number from 0 to 63, but there are only 56 characters. The numbers from 56 on are skipped.
+        // So all characters are equally likely.
         let letters = bytes.iter().filter_map(|byte| ALPHABET.get(usize::from(byte & 63)));
         password.extend(letters.take(GENERATED_LENGTH - password.len()).map(|letter| char::from(*letter)));
     }

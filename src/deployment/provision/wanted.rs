@@ -50,8 +50,8 @@ pub struct WantedUsers {
 }
 
 impl WantedUser {
-    /// Reads names and passwords from the settings. A user without a password is returned too, because a user that
-    /// exists already needs none.
+    /// Reads names and passwords from the settings. A user whose password is not set is returned too. Reason: if the
+    /// user already exists on the server, no password is needed.
     ///
     /// # Errors
     /// A setting cannot be read, or two variables contain the same user name. The error lists all these variables.

@@ -286,7 +286,7 @@ fn a_certificate_or_an_authority_implies_tls_and_a_certificate_signs_in() {
     let credential = settled.uri.credential.expect("a sign-in");
     assert_eq!((credential.mechanism, credential.username), (Some(AuthMechanism::MongoDbX509), None));
     assert_eq!((credential.source.as_deref(), credential.password), (Some("$external"), None));
-    // A user who is given signs in with a password, even if there is a certificate.
+    // If `--username` names a user, this user signs in with a password, even if there is a client certificate.
     let named = Connection { username: Some("u".into()), password: Some("p".into()), ..both() };
     let credential = settle(&named, &[]).expect("valid settings").uri.credential.expect("a sign-in");
     assert_eq!((credential.mechanism, credential.username.as_deref()), (None, Some("u")));
