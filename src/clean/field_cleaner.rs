@@ -172,8 +172,8 @@ impl FieldCleaner {
     }
 
     /// After the last rule, the text is normalized again. A change by this step is counted as a change by the rule
-    /// `nfc`. If the field does not have this rule, it is counted as a change by the last rule. Returns the index of the
-    /// rule for which the change is counted.
+    /// `nfc`. If the field does not have this rule, it is counted as a change by the last rule. Returns the index of
+    /// the rule for which the change is counted.
     pub(super) fn normalizing_slot(&self) -> usize {
         let rules = &self.field.clean;
         rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))

@@ -199,8 +199,8 @@ impl Writer {
         given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
     }
 
-    /// Adds a temporary failure of a command to `patience`, which reports it. Resets `patience` when the server answers a
-    /// command.
+    /// Adds a temporary failure of a command to `patience`, which reports it. Resets `patience` when the server
+    /// answers a command.
     fn note(&mut self, finished: &Finished) {
         match (&finished.event, &finished.failure) {
             (Event::Failed { transient: true, .. }, Some((batch, failure))) => {

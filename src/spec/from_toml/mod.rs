@@ -108,8 +108,8 @@ fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), 
 }
 
 /// Checks that the column of one kind is not an alias in another kind. Example: one kind has the column `Name` with the
-/// alias `Doctor`, and another kind has the column `Doctor`. A reject file of a JSON source would have both columns, and
-/// both would belong to the field with the alias.
+/// alias `Doctor`, and another kind has the column `Doctor`. A reject file of a JSON source would have both columns,
+/// and both would belong to the field with the alias.
 fn check_aliases(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     for (first, second) in earlier.iter().flat_map(|other| [(kind, other), (other, kind)]) {
         for column in first.columns() {
