@@ -23,7 +23,8 @@ use medlift::write::{Chunk, Mode, Policy};
 
 const ROWS: u64 = 100_000;
 const ROUNDS: usize = 15;
-/// Rows per turn. Their cells and records fit in the first-level cache.
+/// Number of rows in one turn. A turn parses these rows, then cleans them, then encodes them. Their cells and records
+/// fit in the first-level cache.
 const TURN_ROWS: usize = 64;
 /// Splitting is measured over several passes, because the clock is too coarse for one.
 const SPLIT_PASSES: usize = 10;
@@ -122,7 +123,8 @@ fn sort(plan: &Plan, blocks: &[Block]) -> Result<f64, Box<dyn Error>> {
     Ok(seconds)
 }
 
-/// The parser, cleaner and encoder of one worker, and the rows of each turn.
+/// The parser, cleaner and encoder of one worker. They work in turns: a turn parses up to [`TURN_ROWS`] rows, then
+/// cleans them, then encodes them. `rows` has the block and the first row of each turn.
 struct Turns<'a> {
     parser: Parser,
     cleaner: Cleaner,
@@ -159,8 +161,8 @@ fn turns(plan: &Plan, blocks: &[Block]) -> [f64; 3] {
 }
 
 impl Turns<'_> {
-    /// Returns the seconds of each stage for the rows of one turn. The results are not checked, because the generated
-    /// rows contain nothing that is rejected.
+    /// Parses, cleans and encodes the rows of one turn, and returns the seconds of each of these three stages. The
+    /// results are not checked, because no generated row is rejected.
     fn turn(&mut self, turn: usize) -> [f64; 3] {
         let (block, at) = self.rows[turn];
         let spans = &block.rows[at..block.rows.len().min(at + TURN_ROWS)];

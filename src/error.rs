@@ -72,7 +72,8 @@ pub enum Error {
     OtherIdentity {
         /// Database and collection, as `database.collection`.
         collection: String,
-        /// How the identity fields or the key differ, in words for the message.
+        /// How the stored `_id`s were made differently, in words for the message. For example: the identity field
+        /// `Name` as well.
         stored: String,
     },
     /// A reject file cannot be used, for example because it contains rows of another load.
@@ -102,8 +103,8 @@ pub enum Error {
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
-        /// How many rows were rejected, and how many were read. If most of them have one reason, the reason and the
-        /// setting that was found for it.
+        /// How many rows were rejected, and how many were read. If more than half of the rows were rejected, and most
+        /// of these for one reason, also this reason, and a setting that accepts the rows if one was found.
         problem: String,
         /// The paths of the reject files, and what to do.
         hint: String,

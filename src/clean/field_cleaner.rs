@@ -171,8 +171,9 @@ impl FieldCleaner {
         is_marker || text.is_empty()
     }
 
-    /// After the last rule, the text is normalized again. Returns the index of the rule for which changes by this step
-    /// are counted: the rule `nfc`. If the field does not have this rule, it is the last rule.
+    /// After the last rule, the text is normalized again. A change by this step is counted as a change by the rule
+    /// `nfc`. If the field does not have this rule, it is counted as a change by the last rule. Returns the index of
+    /// the rule for which the change is counted.
     pub(super) fn normalizing_slot(&self) -> usize {
         let rules = &self.field.clean;
         rules.iter().position(|rule| *rule == Rule::Nfc).unwrap_or(rules.len().saturating_sub(1))
@@ -285,8 +286,8 @@ impl Scratch {
         in_buffer
     }
 
-    /// Exchanges the buffers `next` and `current`, and marks this slot as one that changed the text. Always returns
-    /// true.
+    /// Exchanges the buffers `next` and `current`, and notes that the step with the number `slot` (trimming or a rule)
+    /// changed the text. Always returns true.
     fn take(&mut self, slot: usize, changed: &mut Changed) -> bool {
         std::mem::swap(&mut self.current, &mut self.next);
         changed.0 |= 1 << slot;
@@ -294,7 +295,8 @@ impl Scratch {
     }
 }
 
-/// The slots that changed a cell, one bit per slot. A cell counts once per slot, even if it was changed several times.
+/// The steps (trimming or a rule) that changed a cell, one bit per step. If a step changes a cell several times, the
+/// cell counts once for this step.
 #[derive(Default)]
 struct Changed(u32);
 

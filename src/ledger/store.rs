@@ -299,15 +299,16 @@ impl Ledger {
     ///
     /// The first of these rules that applies decides:
     ///
-    /// 1. The collection is empty, and no other load into it is active: the identity is `wanted`.
-    /// 2. The ledger contains an identity of the collection: it is this identity.
-    /// 3. The collection is not empty, and the ledger contains earlier loads, but none with the identity key of
-    ///    `wanted`: the identity has the fields of `wanted` and the identity key of one of these loads.
+    /// 1. If the collection is empty and no other load into it is active, the identity is `wanted`.
+    /// 2. If the ledger contains an identity of the collection, this identity does not change.
+    /// 3. If the collection is not empty, the earlier loads in the ledger are examined. If there are such loads, and
+    ///    none has the identity key of `wanted`, the identity has the fields of `wanted` and the identity key of one of
+    ///    these loads.
     /// 4. In all other cases, the identity is `wanted`.
     ///
-    /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 applies to
-    /// neither. Each call also increases the revision in the identity's document. A load writes only if the revision is
-    /// still the one that it read. Otherwise the call starts again from the beginning.
+    /// Two loads may call this function at the same time. Then each finds the lease of the other, so rule 1 (no other
+    /// load is active) applies to neither. Each call also increases the revision in the identity's document. A load
+    /// writes only if the revision is still the one that it read. Otherwise the call starts again from the beginning.
     ///
     /// # Errors
     /// If the ledger cannot be read, or no journaled majority acknowledges the write.

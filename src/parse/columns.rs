@@ -15,7 +15,8 @@ pub(crate) const REJECT_COLUMNS: [&str; 5] =
 pub(super) struct Columns {
     /// Maps the [key](column_key) of a column's name or alias in the source to the indices of the spec's columns.
     by_column: HashMap<String, Vec<usize>>,
-    /// Maps the key of a column's name in the document to the indices. Used for a name that is not in `by_column`.
+    /// Maps the key of a column's name in the document to the indices of the spec's columns. Used for a name that is
+    /// not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,
     /// Indices of the columns whose name or alias is exactly `_id`.
     with_id: Vec<usize>,

@@ -105,8 +105,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Creates the layout of delimited text. `spec` is the name of the spec's text, for messages. Its `cell_of_field` has one entry per column of the spec. `bind` replaces
-    /// it by one entry per field.
+    /// Creates the layout of delimited text. The layout's `cell_of_field` has one entry per column of the spec. `bind`
+    /// replaces it by one entry per field. `spec` is the name of the spec's text, for messages.
     fn bind_header(
         spec: &str,
         columns: &[Column<'_>],
@@ -313,8 +313,8 @@ fn check_columns(
     })
 }
 
-/// Returns the column whose name is most similar. Short names such as `Foo` and `Room` differ in few letters, so the first
-/// letter must be the same.
+/// Returns the column whose name is most similar. Short names such as `Foo` and `Room` differ in few letters, so the
+/// first letter must be the same.
 fn similar_column<'c>(name: &str, columns: &'c [String]) -> Option<&'c str> {
     let first = |name: &str| column_key(name).chars().next();
     closest(name, columns.iter().map(String::as_str).filter(|column| first(column) == first(name)))

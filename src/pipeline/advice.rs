@@ -20,7 +20,8 @@ const CELL_BYTES_MAX: usize = 1000;
 /// The reasons for which settings are tried.
 const REASONS: [Reason; 4] = [Reason::NotANumber, Reason::NotAnInteger, Reason::NotADate, Reason::Undecodable];
 
-/// The first refused cells for each reason and field. For rows that were refused as a whole, the row's cells together.
+/// The first refused cells for each reason and field. If a row was refused as a whole, all cells of the row are stored
+/// together as one.
 #[derive(Default)]
 pub(super) struct RefusedCells(BTreeMap<(&'static str, Option<usize>), Vec<Refused>>);
 

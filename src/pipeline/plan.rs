@@ -213,8 +213,9 @@ impl SourcePlan {
     }
 }
 
-/// Adds to an error about columns the option with which the columns are found, if there is one. The user may have given
-/// a wrong delimiter or encoding, so the detected ones are tried.
+/// If the error says that columns were not found, the user may have given a wrong delimiter or encoding. Tries the
+/// detected delimiter, and then the detected encoding. If the columns are found with one of them, adds the right option
+/// to the error.
 fn with_option(
     problem: LayoutError,
     origin: &Origin,

@@ -84,7 +84,8 @@ impl<T: Default> Pile<T> {
     }
 
     /// Accepts an item for reuse, or `None` if an item is no longer used and must not be reused. Drops the item if as
-    /// many items were given back as were taken. Otherwise the pile would grow with each item that comes from elsewhere.
+    /// many items were given back as were taken. Otherwise the pile would grow with each item that comes from
+    /// elsewhere.
     fn give(&self, item: Option<T>) {
         let mut heap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(left) = heap.in_use.checked_sub(1) {

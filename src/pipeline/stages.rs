@@ -319,7 +319,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Removes the documents that were already made from a rejected row: one of each of the first `kinds` kinds.
+    /// Removes the documents of a rejected row that were already made: the last document of each of the first `kinds`
+    /// kinds.
     fn take_back(&mut self, kinds: usize, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[..kinds].iter_mut().zip(&mut encoded.kinds) {
             if let Some(entry) = kind.entries.pop() {

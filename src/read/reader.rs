@@ -52,7 +52,8 @@ pub struct Reader {
     /// The incomplete row at the end of the last block. The next block begins with it.
     carry: Vec<u8>,
     carry_undecodable: Vec<u32>,
-    /// A position in the current block, and the offset of this position in the source.
+    /// The place up to which source offsets are computed: its index in the bytes of the current block, and its offset
+    /// in the source. This place is the start of the block, or the start of the last row that was found in it.
     mark: (usize, u64),
     rows: u64,
     sequence: u64,

@@ -15,7 +15,7 @@ use crate::server::{self, Trouble};
 pub enum Phase {
     /// Examines sources, server and ledger. Every command begins with this phase.
     Preparation,
-    /// Waits until the lease of another process can have expired.
+    /// Waits for the remaining time of another process's lease.
     WaitingForOtherLoad,
     /// A load reads, cleans, encodes, writes and commits rows.
     ReadingAndWriting,
@@ -86,7 +86,7 @@ struct Step {
     phase: Phase,
     /// The time at which the phase began.
     phase_began: Instant,
-    /// The time since which the counters count.
+    /// The time at which the counters began to count.
     began: Instant,
     /// Rows that an earlier, interrupted process committed.
     rows_before: u64,

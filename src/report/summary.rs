@@ -19,8 +19,8 @@ pub struct LoadSummary {
     /// What the command did, for example `loaded`, `already loaded, verified instead` or `dry run, nothing was
     /// written`.
     pub outcome: String,
-    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most half
-    /// of the rows were rejected, or if they have different reasons.
+    /// The reason for which most rows were rejected, and the setting with which they are accepted. Empty if at most
+    /// half of the rows were rejected, or if they have different reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
     /// The documents of the first kind. Most datasets have only one kind.
@@ -116,7 +116,8 @@ pub struct SourceNote {
 /// How often something happened to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Count {
-    /// The rule, or the reason of rejects.
+    /// What was counted: the name of a cleaning step (for example `trim`) or of a plausibility rule, or the code of the
+    /// reason for which rows were rejected.
     pub what: String,
     /// The name of the field. Empty if a row was refused as a whole.
     pub field: String,
@@ -144,7 +145,7 @@ impl SourceNote {
     }
 }
 
-/// Describes the decisions about all rows that Medlift made from the first rows.
+/// Describes how Medlift reads the rows of the source. Medlift decided this after it had seen the first rows.
 fn rule_notices(rules: RowRules) -> Vec<String> {
     let said = [
         (

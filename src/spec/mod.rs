@@ -51,8 +51,8 @@ pub struct Spec {
     pub identity: Identity,
     /// Rules that compare two fields.
     pub plausibility: Vec<Plausibility>,
-    /// Secondary indexes. `medlift provision` builds them. If they are missing, the first load into the collection builds
-    /// them after it has written the data.
+    /// Secondary indexes. `medlift provision` builds them. If they are missing, the first load into the collection
+    /// builds them after it has written the data.
     pub indexes: Vec<Index>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,

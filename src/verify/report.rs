@@ -11,12 +11,12 @@ use crate::encode::{Digest, Id};
 pub struct Verification {
     /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records with the same `_id` and content as the record that was kept until then. Records are read in the order of
-    /// sources and rows.
+    /// Records that follow a record with the same `_id`, and have the same content as the record that is kept so far
+    /// for this `_id`. Records are compared in the order of sources and rows.
     pub duplicates: u64,
-    /// Records with the same `_id` as the record that was kept until then, but with other content. The spec and the
-    /// mode of the load decide which of the two is kept. Example: of the contents A, A, B under one `_id`, the second A
-    /// is a duplicate, and B is a conflict.
+    /// Records that follow a record with the same `_id`, but have other content than the record that is kept so far for
+    /// this `_id`. The spec and the mode of the load decide which of the two is then kept. Example: of the contents A,
+    /// A, B under one `_id`, the second A is a duplicate, and B is a conflict.
     pub conflicts: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,
@@ -63,9 +63,9 @@ pub struct Verification {
 pub struct OtherLoad {
     /// The load's id in the ledger.
     pub load: String,
-    /// The names of its sources.
+    /// The names of the load's sources.
     pub sources: Vec<String>,
-    /// Number of documents that it wrote into the collection, according to the ledger.
+    /// Number of documents that the load wrote into the collection, according to the ledger.
     pub written: u64,
     /// Number of extra documents whose lineage names this load. `None` if no extra document names it, for example
     /// because documents were loaded without `--lineage`.
@@ -149,7 +149,7 @@ impl Verification {
         self.missing == 0 && self.different == 0
     }
 
-    /// Returns the smallest number of extra documents that cannot be from [`other_loads`](Self::other_loads).
+    /// Returns how many extra documents are certainly not from [`other_loads`](Self::other_loads).
     pub fn extra_of_nobody(&self) -> u64 {
         let others = self.other_loads.iter().map(|load| load.extra.unwrap_or(load.written)).sum();
         self.foreign.min(self.extra).max(self.extra.saturating_sub(others))

@@ -154,8 +154,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of the records whose [`Earlier::Equal`] was changed to [`Earlier::Other`], because `holds_all` was
-    /// false. They are compared with the stored documents.
+    /// Positions of records with the same content as the most recent record with their `_id`. They are compared with
+    /// the stored documents, because `holds_all` was false.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
@@ -291,9 +291,9 @@ impl Machine {
         if batch.is_first_look && batch.when_equal == Outcome::Present {
             self.looks_first = (batch.members.len() - absent.len()) * LOOK_SHARE > batch.members.len();
         }
-        // Insert the records that are not stored. If the batch was not a first look, an earlier command wrote these
-        // records or found their `_id`s taken. Their documents were rolled back since then, or are not at a majority
-        // yet. Such records are inserted only after a pause.
+        // Insert the records that are not stored. If no command of this process has tried to write them before (a first
+        // look), insert them at once. Otherwise an earlier command wrote these records or found their `_id`s taken.
+        // Their documents were rolled back since then, or are not at a majority yet, so insert them after a pause.
         let mut again = batch.follow(Step::Insert, absent, Outcome::Present);
         again.in_doubt |= !batch.is_first_look;
         self.follow(again, !batch.is_first_look, actions);
@@ -394,12 +394,13 @@ impl Machine {
     ///
     /// - If all new records of the first unfinished chunk have their outcomes: records of this chunk whose `_id`s
     ///   occurred in an earlier chunk. They are compared with the stored documents.
-    /// - Otherwise, or if no such records are left: the next new records of all unfinished chunks, in the order of the
-    ///   sweep.
+    /// - Otherwise, or if no such records are left: the next new records of all unfinished chunks, in `_id` order (see
+    ///   [`sweep`]).
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
-            // These records are only read, and they are few. So they do not move the sweep, which orders the inserts.
+            // These records are few, and at first only compared. So they do not change `self.sweep`, the `_id` up to
+            // which new records were sent.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
@@ -416,7 +417,7 @@ impl Machine {
 }
 
 impl Chunk {
-    /// Makes a chunk that joins the sweep at the position `sweep`.
+    /// Makes a chunk. Its new records are sent in `_id` order, first those from `sweep` on, then those before `sweep`.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {

@@ -199,7 +199,8 @@ impl Writer {
         given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
     }
 
-    /// Notes if the server did not execute a command, and if it answers again.
+    /// Adds a temporary failure of a command to `patience`, which reports it. Resets `patience` when the server
+    /// answers a command.
     fn note(&mut self, finished: &Finished) {
         match (&finished.event, &finished.failure) {
             (Event::Failed { transient: true, .. }, Some((batch, failure))) => {
@@ -301,8 +302,8 @@ mod tests {
         assert_eq!(settled.doubts, Doubts { stored: 3, repeats: 4 });
     }
 
-    /// Tests a group of two records. The first is sent, but is kept out: a stored document has its `_id` and the
-    /// content of the second record.
+    /// Tests a group of two records with one `_id`. Only the first record is sent. It is a conflict, because the stored
+    /// document has the content of the second record.
     #[track_caller]
     fn check_group(earlier: Earlier, duplicates: u64, conflicts: u64) {
         let mut open = open(&[earlier]);

@@ -78,8 +78,8 @@ impl Spelling {
         self.is_contradictory |= has_other_mark || !words_are_shared;
     }
 
-    /// Converts a JSON value to the notation of the column, for example `true` to the column's word for true, or `1.5` to
-    /// `1,5`. `value` is the JSON text, and `text` is what [`scalar`] returned for it.
+    /// Converts a JSON value to the notation of the column, for example `true` to the column's word for true, or `1.5`
+    /// to `1,5`. `value` is the JSON text, and `text` is what [`scalar`] returned for it.
     pub(in crate::parse) fn spell<'t>(&self, value: &str, text: Text<'t>) -> Text<'t> {
         let first = |words: &[String]| Text::Owned(words.first().cloned().unwrap_or_default());
         match (value, &self.words) {

@@ -21,9 +21,10 @@ pub(super) const fn is_enough(accepted: usize, tried: usize) -> bool {
     tried > 0 && accepted * 100 >= tried * 95
 }
 
-/// Returns the settings that accept enough of the cells, each with the number of accepted cells. Of these, only the
-/// settings with the fewest changes are returned, and of settings that give the same values only the first. There can
-/// still be several: `1,234` is a number with a decimal comma, and also one with a comma between thousands.
+/// Finds the settings that accept enough of the cells. Of these, returns only those with the fewest changes, each with
+/// the number of accepted cells. If several settings give the same values, returns only the first of them. The result
+/// can still have several settings: `1,234` is a number with a decimal comma, and also one with a comma between
+/// thousands.
 pub(super) fn fitting<'s>(settings: &'s [Setting], cells: &[&[u8]]) -> Vec<(&'s Setting, usize)> {
     let mut fitting: Vec<(&Setting, Vec<Option<Value>>)> = Vec::new();
     for setting in settings {

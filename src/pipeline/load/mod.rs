@@ -88,7 +88,7 @@ impl RejectsMax {
 }
 
 /// Loads the plan's sources into the target. Another process may have the *lease* of this load, that is, the right to
-/// write it. In this case, waits until the lease can have expired, and tries again. Fails if the other process has
+/// write it until a point in time. In this case, waits until that time, and tries again. Fails if the other process has
 /// renewed the lease meanwhile.
 ///
 /// If the collection was empty and another load writes into it at the same time, starts again.
@@ -124,7 +124,7 @@ pub async fn load(
     }
 }
 
-/// Waits until a lease can have expired. Returns false if the user interrupts the program.
+/// Waits for `left`, the remaining time of another process's lease. Returns false if the user interrupts the program.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
     const POLL: Duration = Duration::from_millis(200);
     progress.enter(Phase::WaitingForOtherLoad);

@@ -1,5 +1,5 @@
-//! The paths of reject files: a file or a directory that the user named, or files beside the sources. Also the errors of
-//! these paths.
+//! The paths of reject files: a file or a directory that the user named, or files beside the sources. Also the errors
+//! of these paths.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

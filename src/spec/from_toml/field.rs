@@ -57,11 +57,12 @@ pub(super) struct ReadField {
     pub(super) is_typed: bool,
 }
 
-/// Reads all fields of a document and notes all errors. A field without its own `null_markers` uses those of `shared`. A
-/// field without `column` is read from the column with the field's name. For a field of a repeating group, that is its
-/// name inside an item: the field `names.family` of the group `names` is read from `family`.
+/// Reads all fields of a document and notes all errors. A field without its own `null_markers` uses those of `shared`.
+/// A field without `column` is read from the column with the field's name. For a field of a repeating group, that is
+/// its name inside an item: the field `names.family` of the group `names` is read from `family`.
 ///
-/// Returns `None` if a field's name or column is not known, because no other part of the document can be checked then.
+/// Returns `None` if the name or column of a field could not be read. The other parts of the document cannot be checked
+/// then.
 pub(super) fn read_all(
     document: &Table<'_>,
     tables: &[Table<'_>],
@@ -321,7 +322,8 @@ const fn types_of(rule: Rule) -> &'static [&'static str] {
     }
 }
 
-/// Returns the constraints that fit the type, and notes their errors. `check_keys` notes those that do not fit.
+/// Returns the constraints that fit the type, and notes their errors. [`check_keys`] reports constraints that do not
+/// fit the type.
 fn constraints(table: &Table<'_>, type_name: &str) -> Constraints {
     let is_text = type_name == "string";
     Constraints {

@@ -60,7 +60,7 @@ fn dataset(root: &Table<'_>, source: &Source<'_>) -> Option<Dataset> {
     (!source.has_errors()).then(|| Dataset::of(name.unwrap_or_default(), kinds))
 }
 
-/// Notes keys beside the `[[document]]` tables that belong inside one of them, and unknown keys.
+/// Notes two kinds of wrong keys: unknown keys, and keys that must be moved into a `[[document]]` table.
 fn check_dataset(root: &Table<'_>) {
     let is_misplaced = |key: &&str| DOCUMENT_KEYS.contains(key) && !DATASET_KEYS.contains(key);
     for key in root.keys().filter(is_misplaced) {
@@ -107,9 +107,9 @@ fn check_arrays(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), 
     Ok(())
 }
 
-/// Checks that the column of one kind is not an alias in another kind. A reject file of a JSON source has one column
-/// for each different `column`. If a name were a column of one kind and an alias in another, the reject file would have
-/// two columns for the field with the alias.
+/// Checks that the column of one kind is not an alias in another kind. Example: one kind has the column `Name` with the
+/// alias `Doctor`, and another kind has the column `Doctor`. A reject file of a JSON source would have both columns,
+/// and both would belong to the field with the alias.
 fn check_aliases(table: &Table<'_>, kind: &Spec, earlier: &[Spec]) -> Result<(), SpecError> {
     for (first, second) in earlier.iter().flat_map(|other| [(kind, other), (other, kind)]) {
         for column in first.columns() {
@@ -130,8 +130,8 @@ fn is_alias(name: &str, column: &Column<'_>) -> bool {
     !same_column(name, column.column) && column.aliases.iter().any(|alias| same_column(name, alias))
 }
 
-/// Reads one kind of document and notes all errors. `root` is the table with the settings of the whole dataset. `name` is
-/// `None` if it is missing, which was noted before.
+/// Reads one kind of document and notes all errors. `root` is the table with the settings of the whole dataset. `name`
+/// is `None` if it is missing, which was noted before.
 fn document(
     root: &Table<'_>,
     table: &Table<'_>,

@@ -15,8 +15,8 @@ pub(super) struct Source<'t> {
     pub(super) origin: &'t str,
     pub(super) text: &'t str,
     errors: RefCell<Vec<SpecError>>,
-    /// Lines of tables and dotted keys that were suggested for unknown keys. Such a key must not be reported as missing
-    /// too.
+    /// The keys that were suggested for unknown keys: the line of the table, and the dotted key. A suggested key must
+    /// not be reported as missing too.
     suggested: RefCell<Vec<(usize, String)>>,
 }
 
