@@ -13,8 +13,8 @@ use testkit::Result;
 /// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same
 /// values of all three.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
-/// Maximum number of documents that one measurement in the search for the best pace sends. Each candidate is measured
-/// `SEARCH_RUNS` times.
+/// The benchmark searches the batch size and the number of connections with which the floor is fastest. One measurement
+/// of this search sends at most this number of documents.
 const SEARCH_DOCS_MAX: u64 = 300_000;
 const SEARCH_RUNS: usize = 3;
 const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];
@@ -33,7 +33,7 @@ pub(crate) enum Scenario {
     Load,
     /// A load into a collection that already contains half of the rows.
     Upsert,
-    /// A first load until indexes and validator exist.
+    /// A first load, with the time until the indexes and the validator exist.
     Ready,
     /// A load whose `_id` index is larger than the server's cache.
     Cache,

@@ -27,7 +27,7 @@ fn dry_run(dir: &Path, spec: &str, source: impl AsRef<[u8]>, options: &[&str]) -
     medlift(arguments.iter().chain(options)).run()
 }
 
-/// Returns 20 rows with the costs and days in turn.
+/// Returns a source with 20 rows, which use the costs in turn and the days in turn.
 fn rows(costs: &[&str], days: &[&str]) -> String {
     let row = |number: usize| format!("p{number}\t{}\t{}\n", costs[number % costs.len()], days[number % days.len()]);
     format!("Id\tCost\tDay\n{}", (0..20).map(row).collect::<String>())

@@ -146,7 +146,7 @@ fn a_user_without_auth_database_is_searched_in_admin_and_in_the_database_of_the_
     let expected = "neither database `hospital` nor database `admin` has a user `scribe`; `medlift provision` creates \
                     the user that LOADER_USER names";
     assert!(early.ends_with(expected), "{early}");
-    // A database that is given is the only one that is tried.
+    // If the option names a database, the sign-in is tried only there.
     let elsewhere = failed(&user("writer", "Wr1ter-pass", Some("admin")), &[]);
     assert!(elsewhere.contains("user `writer` is not in `admin` but in `hospital`"), "{elsewhere}");
 }

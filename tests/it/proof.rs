@@ -34,8 +34,8 @@ fn a_refused_record_does_not_hide_another_missing_record() {
     let path = place.write("a.csv", rows(&[("Ann Lee", "30"), ("Bea Lee", "31"), ("Cia Lee", "77")]));
     let first = place.load(&path, &[], 4);
     assert_eq!(found(&first), [0, 0, 1, 0], "{first}");
-    // Another load now writes the refused record, and a record that was written is deleted. One record is missing, as
-    // after the first load. But now another record is missing, not the refused one.
+    // The ledger lists Cia's record as refused. Now a load of another file writes Cia's record, and the test deletes
+    // Ann's. As before, one record is missing, but the ledger does not list it.
     set_validator(&place, doc! {});
     place.load(&place.write("b.csv", rows(&[("Cia Lee", "77")])), &["--no-verify"], 0);
     let documents = place.documents();

@@ -397,7 +397,7 @@ fn missing_and_weak_passwords_are_refused_in_one_message(deployment: &Deployment
             assert!(error.contains(part), "{error}");
         }
         assert!(!error.contains("short") && !error.contains("LOADER") && !error.contains("ANALYST"), "{error}");
-        // If passwords can be added, a missing one is not a problem.
+        // With `true`, missing passwords may be generated, so they are not a problem.
         let error = Changes::make(&root, &destination, &wanted, true).await.expect_err("weak").to_string();
         assert!(!error.contains("ADMIN_PASS is not set") && error.contains("WRITER_PASS is too weak"), "{error}");
     });

@@ -27,8 +27,8 @@ fn load_on_a_terminal(server: &Server, path: &str, database: &str) -> Vec<String
     texts(&shown)
 }
 
-/// Removes the commands for the terminal from its input, and splits it into the texts that were written from the first
-/// column on.
+/// Splits the output at CR and LF: each text begins in the first column of the terminal. Removes escape sequences such
+/// as `\x1b[K`.
 fn texts(shown: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut rest = shown;

@@ -11,8 +11,8 @@ use testkit::{Doing, Result};
 /// The variable with the path of the file to which a step appends the checks that it left out.
 pub(crate) const VARIABLE: &str = "MEDLIFT_LEFT_OUT";
 
-/// Prints a warning that `what` was not checked. If this process is a step of `cargo xtask test`, also tells the command
-/// so.
+/// Prints a warning that `what` was not checked. If `cargo xtask test` started this process, also adds `what` to the
+/// list that `cargo xtask test` prints at its end.
 pub(crate) fn report(what: &str) {
     eprintln!("WARNING: NOT checked: {what}");
     if let Some(path) = env::var_os(VARIABLE) {

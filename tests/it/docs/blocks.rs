@@ -45,7 +45,7 @@ pub(super) fn commands(name: &str, text: &str) -> Vec<Command> {
 
 /// Returns the `medlift` commands between backquotes in the sentences and tables.
 pub(super) fn within_sentences(text: &str) -> Vec<Command> {
-    // Backquotes belong to a paragraph. A line is joined with the line before, because a command may be broken there.
+    // The lines of a paragraph are joined, because a command between backquotes may continue on the next line.
     let mut paragraphs: Vec<(usize, String)> = Vec::new();
     let mut is_new = true;
     for (line, part, text) in parts("", text) {

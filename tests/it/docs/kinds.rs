@@ -8,19 +8,19 @@ use super::words::words;
 /// How a command is checked.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It is run, and must succeed.
+    /// The command is run, and must succeed.
     Run,
     /// The options of this `medlift` command are checked, but it is not run.
     Parsed { command: String, reason: &'static str },
-    /// It was checked without running it.
+    /// The command was checked. It is not run.
     Checked { reason: &'static str },
     /// The check found an error.
     Wrong(String),
-    /// Nobody has said yet how to check it.
+    /// This file has no rule for the command, so the test fails.
     Unknown,
 }
 
-/// Parts of `medlift` commands that cannot be run here.
+/// A `medlift` command that contains one of these texts cannot be run in a test. The second text is the reason.
 const ONLY_PARSED: &[(&str, &str)] = &[(" -p ", "asks for a password"), (" > ~/", "writes into the home directory")];
 
 /// Beginnings of commands of other programs that are not checked.
@@ -87,7 +87,7 @@ fn xtask(arguments: &[&str]) -> Result<Kind, String> {
     let lists = |line: &str| {
         let Some(listed) = line.strip_prefix("  ").map(str::trim_start) else { return false };
         let takes_options = listed.starts_with(&format!("{command} [OPTION…]")) && has_options();
-        // Before the description, a line has the names of a command: `test, ci   everything that CI runs`.
+        // A line begins with the names of a command. The description follows: `test, ci   everything that CI runs`.
         takes_options
             || listed.split(", ").any(|name| format!("{name} ").starts_with(&format!("{} ", arguments.join(" "))))
     };

@@ -28,10 +28,10 @@ const INTERNAL: &[&str] = &[
     "true: {}; false: {}",
 ];
 
-/// The shortest text that can identify a message.
+/// A text with fewer bytes cannot identify a message.
 const PIECE_MIN: usize = 9;
 
-/// A text of this length identifies a message well enough, even if a longer one follows.
+/// A text of at least this many bytes is enough to identify a message.
 const PIECE_ENOUGH: usize = 20;
 
 /// Returns the messages that the page lacks, each with its file.
@@ -56,14 +56,18 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns true if the page contains the message, or if the message has too little fixed text.
+/// Returns true if the page contains the message. Also returns true if the page need not contain it: the message is in
+/// [`INTERNAL`], or it consists almost only of placeholders.
 fn is_on(page: &str, message: &str) -> bool {
     let piece = piece(message);
     piece.len() < PIECE_MIN || INTERNAL.contains(&message) || page.contains(&piece)
 }
 
-/// Returns a text of the message without placeholders: the first that is long enough, otherwise the longest. Looks before
-/// the advice first, because several messages can have the same advice.
+/// Returns the text by which the message is searched for on the page.
+///
+/// The message is split at its placeholders and sentence ends. The result is the first piece of at least
+/// [`PIECE_ENOUGH`] bytes, or else the longest piece. The advice after `; ` is used only if the text before it is too
+/// short, because several messages can have the same advice.
 fn piece(message: &str) -> String {
     let message = plain(message);
     let between = Regex::new(r"\{[^{}]*\}|\. ").expect("a regex");

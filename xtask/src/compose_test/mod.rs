@@ -72,7 +72,7 @@ fn test(stack: &Stack) -> Result<()> {
     check_rejects(stack)?;
     step("a weak password and another root password in .env are refused, and forgotten when they are removed");
     refusals::check(stack)?;
-    // The reader has a new password now.
+    // In the step before, the user `reader` got a new password.
     let passwords = stack.passwords()?;
     step("sign in from outside as each user");
     check_rights(stack, &passwords)?;
@@ -136,7 +136,7 @@ fn load_real_file(stack: &Stack) -> Result<u64> {
     Ok(written)
 }
 
-/// Returns the number of documents that the reader sees. Connects with [`mongosh`].
+/// Returns the number of documents that the user `reader` sees.
 fn stored(stack: &Stack, passwords: &passwords::Passwords) -> Result<u64> {
     let counted = mongosh(stack, passwords, "reader", "db.getSiblingDB('hospital').admissions.countDocuments()")?;
     counted.trim().parse().map_err(|_| Error::failed(format!("the reader's count is no number: {counted}")))

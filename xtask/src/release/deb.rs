@@ -55,7 +55,7 @@ fn lay_out(stage: &Stage, tree: &Path) -> Result<()> {
         Command::new("sh").args(["-c", "gzip -9n usr/share/man/man1/*.1"]).current_dir(tree),
         "packing manual pages",
     )?;
-    // dpkg-deb refuses a description directory that others may write to, and keeps the modes of all other files.
+    // The files must have the same modes on every machine: dpkg-deb copies them into the package.
     output(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(tree), "setting the modes of the files")?;
     let program = fs::read(stage.program()).doing(|| "reading the program".to_owned())?;
     fs::create_dir(tree.join("DEBIAN")).doing(doing)?;
@@ -105,7 +105,8 @@ fn check(dist: &Path, name: &str) -> Result<()> {
         left_out::report(&format!("the Debian package in a clean container; {missing}"));
         return Ok(());
     }
-    // A container without a network: nothing but the base system and the package. `ca-certificates` may be missing.
+    // The container has no network, so it cannot install the dependency `ca-certificates`. With `--force-depends`, dpkg
+    // installs the package all the same.
     let script = format!(
         "dpkg --force-depends --install /dist/{name} >&2 && ls /usr/share/man/man1/medlift.1.gz \
          /usr/share/bash-completion/completions/medlift >&2 && exec medlift \"$@\""
