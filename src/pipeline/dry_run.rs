@@ -50,26 +50,7 @@ pub fn dry_run(
     })?;
     stop_if_asked(interrupt)?;
     progress.enter(Phase::Duplicates);
-    let mut rejects = side.rejects.list(&plan.spec);
-    let mut documents = Vec::new();
-    for (kind, expectation) in plan.kinds.iter().zip(expectations) {
-        let rule = mode.rule(kind.identity.on_conflict);
-        let expected = expectation.settle(rule).map_err(VerifyError::from)?;
-        let (counts, digest) = count(&side, &expected, rule, &mut rejects)?;
-        documents.push(DocumentSummary { counts, digest, ..DocumentSummary::of_kind(kind, plan.kinds.len()) });
-    }
-    let mut documents = documents.into_iter();
-    let mut summary = LoadSummary {
-        outcome: "dry run, nothing was written".into(),
-        advice: side.advice(plan),
-        document: documents.next().unwrap_or_default(),
-        further: documents.collect(),
-        sources: source_notes(plan, &side.notices),
-        rejects,
-        changes: summary::changes(&side.tallies, &plan.kinds),
-        warnings: summary::warnings(&side.tallies, &plan.kinds),
-        ..LoadSummary::default()
-    };
+    let mut summary = summarize(plan, mode, &side, expectations)?;
     let is_exceeded = |found: &DocumentSummary| {
         rejects_max.is_some_and(|max| max.is_exceeded(found.counts.rejected, found.counts.read, true))
     };
@@ -82,6 +63,30 @@ pub fn dry_run(
     }
     summary.set_times(&progress.times(), side.rows);
     Ok(summary)
+}
+
+/// Makes the summary. It lacks the reject files and the times.
+fn summarize(plan: &Plan, mode: Mode, side: &ReadSide, expectations: Vec<Expectation>) -> Result<LoadSummary, Error> {
+    let mut rejects = side.rejects.list(&plan.spec);
+    let mut documents = Vec::new();
+    for (kind, expectation) in plan.kinds.iter().zip(expectations) {
+        let rule = mode.rule(kind.identity.on_conflict);
+        let expected = expectation.settle(rule).map_err(VerifyError::from)?;
+        let (counts, digest) = count(side, &expected, rule, &mut rejects)?;
+        documents.push(DocumentSummary { counts, digest, ..DocumentSummary::of_kind(kind, plan.kinds.len()) });
+    }
+    let mut documents = documents.into_iter();
+    Ok(LoadSummary {
+        outcome: "dry run, nothing was written".into(),
+        advice: side.advice(plan),
+        document: documents.next().unwrap_or_default(),
+        further: documents.collect(),
+        sources: source_notes(plan, &side.notices),
+        rejects,
+        changes: summary::changes(&side.tallies, &plan.kinds),
+        warnings: summary::warnings(&side.tallies, &plan.kinds),
+        ..LoadSummary::default()
+    })
 }
 
 /// Counts the documents that a load would write, and their duplicates and conflicts.
