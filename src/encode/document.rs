@@ -169,7 +169,7 @@ impl Encoder {
 /// known.
 const HEAD: &[u8; 4 + ID_ELEMENT_BYTES] = b"\0\0\0\0\x05_id\0\x10\0\0\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// Writes the `_id` of a document. Its body begins at position `body`.
+/// Writes the `_id` of a document directly before the document's body, which begins at position `body`.
 fn write_id(id: Id, body: usize, out: &mut [u8]) {
     out[body - id.0.len()..body].copy_from_slice(&id.0);
 }

@@ -1,5 +1,5 @@
-//! Converts the values of stored documents to the cells of a source. If a load has stored a value, and its cell is
-//! loaded again with the same spec, the second load stores exactly the same value.
+//! Converts the values of stored documents to the cells of a source. If the cell that this module makes from a
+//! stored value is loaded with the same spec, exactly the same value is stored.
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 

@@ -71,9 +71,8 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
-    /// Returns these options, completed by the spec's `[source]` settings. A setting of these options takes precedence
-    /// over the same setting of the spec. Cells may contain lines that look like rows if the options or the spec allow
-    /// it.
+    /// Returns these options. A setting that they do not give is taken from the spec's `[source]`. Exception:
+    /// `multiline_cells` is true if it is true in these options or in the spec.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {

@@ -104,8 +104,8 @@ impl Shape {
         joined
     }
 
-    /// Adds a field to the elements `nodes` of one level. The names on this level begin at byte `start` of the field's
-    /// dotted name.
+    /// Adds a field to `nodes`, the elements on one level of the tree. The name for this level begins at byte `start` of
+    /// the field's dotted name.
     fn add(&self, nodes: &mut Vec<Node>, field: &Field, index: usize, start: usize) {
         let Some((first, _)) = field.name[start..].split_once('.') else {
             let name = field.name[start..].to_owned();

@@ -17,17 +17,17 @@ pub struct Planned {
 pub enum Earlier {
     /// No earlier chunk contained the `_id`: the record is new.
     Nothing,
-    /// The most recent record with this `_id` has the same content. The record becomes a duplicate when all records of
-    /// earlier chunks, and all new records of its own chunk, have their final outcomes.
+    /// The most recent record with this `_id` has the same content. This record must wait until all records of earlier
+    /// chunks, and all new records of its own chunk, have their final outcomes. Then it is a duplicate.
     ///
     /// Usually the server is not queried, because the load knows that this content is stored. The server is queried if
     /// a record of this load was refused or was not stored because of a conflict, or if an earlier process of this load
     /// committed some chunks. If another program changes the document meanwhile, the verification of the load finds the
     /// change.
     Equal,
-    /// The most recent record with this `_id` has other content. The record is compared with the stored document when
-    /// all records of earlier chunks, and all new records of its own chunk, have their final outcomes. It is inserted
-    /// only if nothing is stored.
+    /// The most recent record with this `_id` has other content. This record must wait until all records of earlier
+    /// chunks, and all new records of its own chunk, have their final outcomes. Then it is compared with the stored
+    /// document. It is inserted only if nothing is stored.
     Other,
 }
 

@@ -104,7 +104,8 @@ fn a_collection_is_not_dropped_while_another_load_writes_to_it() {
     assert!(count(&documents(&server, &place.database)) > 0);
     running.signal("KILL");
     running.wait();
-    // Otherwise a delayed insert of the killed process would arrive after the drop.
+    // Kills the inserts of the killed process that the server still delays. Otherwise they would be carried out after
+    // the drop.
     release(&server);
     load(&server, &place, text(&other), &drop).run().expect_code(0);
 }

@@ -86,7 +86,7 @@ pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings:
         }
     }
     let primary = hello.get_str("primary").unwrap_or("unknown");
-    let fine = format!("replica set {set}, primary {primary}; the server names {} of its members", members.len());
+    let fine = format!("replica set {set}, primary {primary}; members that the server reports: {}", members.len());
     findings.push(if down.is_empty() {
         Finding::ok(Step::Topology, fine)
     } else {

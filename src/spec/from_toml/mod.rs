@@ -66,7 +66,7 @@ fn check_dataset(root: &Table<'_>) {
     for key in root.keys().filter(is_misplaced) {
         root.add(root.wrong(
             key,
-            "the spec has several documents, and the key does not say to which of them it belongs",
+            "the spec has [[document]] tables, and the key does not say to which of them it belongs",
             "move it into a [[document]]",
         ));
     }

@@ -24,7 +24,7 @@ pub(super) fn check(stack: &Stack) -> Result<()> {
     expect(root(stack.passwords()?)? == before, "the root password in use is unchanged")?;
     stack.compose(&["up", "-d"])?;
     stack.wait_for("app")?;
-    expect(stack.passwords()?.of("reader")? != "short", "the weak password is forgotten")
+    expect(stack.passwords()?.of("reader")? != "short", "the weak password is not in use")
 }
 
 /// Starts the stack with the refused passwords. Returns the output of the service `app`.
