@@ -3,7 +3,7 @@
 const { readFileSync } = require("fs");
 const user = process.env.MONGO_ROOT_USER;
 // Other users could see a password on a command line, so it is read from a file.
-const password = readFileSync(process.env.MONGO_ROOT_PASS_FILE, "utf8").trim();
+const password = readFileSync(process.env.MONGO_ROOT_PASS_FILE, "utf8").replace(/\r?\n$/, "");
 const uri = "mongodb://mongo:27017/admin?directConnection=true&serverSelectionTimeoutMS=1000";
 const deadline = Date.now() + 120000;
 
@@ -24,6 +24,10 @@ while (Date.now() < deadline) {
     if (isReady()) quit(0);
   } catch (error) {
     problem = error.codeName || error.name;
+    if (problem === "AuthenticationFailed") {
+      print("MONGO_ROOT_USER or the root password is not that of the database.");
+      quit(1);
+    }
   }
   sleep(100);
 }

@@ -5,10 +5,21 @@
 set -eu
 [ "$#" -eq 0 ] || exec medlift "$@"
 
-reason=/var/lib/medlift/.not-ready # read by deploy/app.sh
+reason=/var/lib/medlift/.not-ready # read by deploy/when-ready.sh
 refused=/run/medlift/.refused      # written by deploy/secrets.sh
 : >/tmp/reason
 [ ! -s "$refused" ] || cat "$refused" >/tmp/reason
-medlift provision >/tmp/output 2>/tmp/errors || cat /tmp/output /tmp/errors >>/tmp/reason
+medlift provision >/tmp/output 2>/tmp/errors || {
+  code=$?
+  cat /tmp/output /tmp/errors >>/tmp/reason
+  # A killed program has printed nothing.
+  echo "medlift provision ended with exit code $code" >>/tmp/reason
+}
 cat /tmp/output
-if [ -s /tmp/reason ]; then mv -f /tmp/reason "$reason"; else rm -f "$reason"; fi
+if [ -s /tmp/reason ]; then
+  # The new file replaces the old one at once, so that `app` never reads a part of it.
+  cp /tmp/reason "$reason.new"
+  mv -f "$reason.new" "$reason"
+else
+  rm -f "$reason"
+fi

@@ -24,4 +24,3 @@ COPY --from=mongo /usr/bin/mongod /usr/local/bin/mongod
 COPY . .
 RUN touch src/main.rs src/lib.rs testkit/src/lib.rs tests/it/main.rs \
  && cargo test --locked --package medlift --test it --no-run
-CMD ["cargo", "test", "--locked", "--offline", "--package", "medlift", "--test", "it"]

@@ -187,7 +187,8 @@ fn is_open_file(path: &Path) -> bool {
     path.starts_with("/proc") || path.starts_with("/dev/fd")
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Returns the directory of a file. It is `.` for a path without a directory.
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use medlift::deployment::provision::WantedUser;
@@ -97,6 +97,7 @@ fn add_to_file(path: &Path, users: &[WantedUser]) -> Result<(), Error> {
             path.display()
         ))
     };
+    refuse_file(path).map_err(|problem| wrong(&problem))?;
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.map_err(|error| wrong(&error))?,
@@ -106,6 +107,18 @@ fn add_to_file(path: &Path, users: &[WantedUser]) -> Result<(), Error> {
     let text = env_file::with_values(&text, &values).map_err(|problem| wrong(&problem))?;
     let mut output = Output::file(path, PRIVATE_MODE).map_err(|error| wrong(&error))?;
     output.write_all(text.as_bytes()).and_then(|()| output.finish()).map_err(|error| wrong(&error))
+}
+
+/// Returns the problem if this existing file cannot be replaced by a file with passwords: a device, a pipe, or a file of
+/// another user, who could no longer read it.
+fn refuse_file(path: &Path) -> Result<(), &'static str> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err("it is not a regular file"),
+        Ok(found) if found.uid() != rustix::process::geteuid().as_raw() => {
+            Err("the file belongs to another user; run the command as that user, or name another file")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes each password to a new file that has the name of its variable. Only the owner can read it. Writes nothing if
@@ -123,20 +136,23 @@ fn write_files(directory: &Path, users: &[WantedUser]) -> Result<(), Error> {
         let problem = format!("the file exists; set {}_FILE to use it, or name another directory", user.variable);
         return Err(wrong(&path, &problem));
     }
-    if !users.is_empty() {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| wrong(directory, &error))?;
+    if users.is_empty() {
+        return Ok(());
     }
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| wrong(directory, &error))?;
     for (path, password) in
         users.iter().filter_map(|user| Some((directory.join(user.variable), user.password.as_ref()?)))
     {
         let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_MODE).open(&path);
-        let written = file.and_then(|mut file| {
-            writeln!(file, "{}", password.reveal())?;
-            file.sync_all()
-        });
-        written.map_err(|error| wrong(&path, &error))?;
+        let mut file = file.map_err(|error| wrong(&path, &error))?;
+        if let Err(error) = writeln!(file, "{}", password.reveal()).and_then(|()| file.sync_all()) {
+            // An empty file would prevent the next attempt.
+            let _ = fs::remove_file(&path);
+            return Err(wrong(&path, &error));
+        }
     }
-    Ok(())
+    // The directory must contain the names of the files before the users are created.
+    fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| wrong(directory, &error))
 }
 
 fn ask_on_terminal(user: WantedUser) -> Result<WantedUser, Error> {
@@ -257,6 +273,23 @@ mod tests {
         let refused = Source::EnvFile(path.clone()).passwords(vec![user(Account::Reader)]).expect_err("refused");
         assert!(refused.to_string().contains("no user was created"), "{refused}");
         assert_eq!(fs::read_to_string(&path).expect("read"), "a broken line\n");
+    }
+
+    #[test]
+    fn passwords_are_never_added_to_a_device_or_to_a_file_of_another_user() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(".env");
+        assert_eq!(refuse_file(&path), Ok(()));
+        fs::write(&path, "A=1\n").expect("written");
+        assert_eq!(refuse_file(&path), Ok(()));
+        for device in ["/dev/null", "/dev/stdout"] {
+            let refused = add_to_file(Path::new(device), &[user(Account::Reader)]).expect_err("refused").to_string();
+            assert!(refused.contains("not a regular file") && refused.contains("no user was created"), "{refused}");
+        }
+        match std::os::unix::fs::chown(&path, Some(54_321), None) {
+            Ok(()) => assert!(refuse_file(&path).expect_err("refused").contains("another user")),
+            Err(error) => println!("skipped: this user may not give a file away: {error}"),
+        }
     }
 
     #[test]

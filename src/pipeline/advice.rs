@@ -21,7 +21,7 @@ const CELL_BYTES_MAX: usize = 1000;
 const REASONS: [Reason; 4] = [Reason::NotANumber, Reason::NotAnInteger, Reason::NotADate, Reason::Undecodable];
 
 /// The first refused cells for each reason and field. If a row was refused as a whole, all cells of the row are stored
-/// together as one.
+/// together as one: those that are not UTF-8.
 #[derive(Default)]
 pub(super) struct RefusedCells(BTreeMap<(&'static str, Option<usize>), Vec<Refused>>);
 
@@ -62,7 +62,7 @@ impl RefusedCells {
         }
         let layout = &plan.sources[row.source].layout;
         let bytes = match field {
-            None => Some(row.cells.concat()),
+            None => Some(undecoded(&row.cells)),
             Some(field) if layout.array_of_field[field].is_some() => None,
             Some(field) => layout.cell_of_field[field].and_then(|cell| row.cells.get(cell)).cloned(),
         };
@@ -80,6 +80,9 @@ impl RefusedCells {
         let headline = format!("{count} of {rows} rows are rejected for one reason: `{reason}`{place}");
         let cells = self.0.get(&(reason, field)).map_or(&[][..], Vec::as_slice);
         let remedy = if cells.is_empty() { None } else { remedy(plan, reason, field, cells) };
+        // The setting was tried only on refused cells.
+        let note = if count < rows { "; it also applies to the other rows" } else { "" };
+        let remedy = remedy.map(|remedy| remedy + note);
         [Some(headline), remedy].into_iter().flatten().collect()
     }
 }
@@ -118,14 +121,34 @@ fn in_spec(plan: &Plan, field: &str) -> String {
     format!(" under the field `{field}` of the spec{copy}")
 }
 
+/// Returns the cells that are not UTF-8, as one. Stops if they are too long.
+fn undecoded(cells: &[Vec<u8>]) -> Vec<u8> {
+    let mut found = Vec::new();
+    for cell in cells.iter().filter(|cell| std::str::from_utf8(cell).is_err()) {
+        if found.len() + cell.len() > CELL_BYTES_MAX {
+            break;
+        }
+        found.extend_from_slice(cell);
+    }
+    found
+}
+
+/// Proposes windows-1252. Nearly all bytes are valid in it, so a cell that contains valid UTF-8 characters outside ASCII
+/// does not count: it is probably damaged UTF-8.
 fn encoding(plan: &Plan, cells: &[Refused]) -> Option<String> {
     let wanted = Encoding::Windows1252;
+    let has_utf8 = |bytes: &[u8]| bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
     // Only a source in UTF-8 is copied without changes, so only its bytes can be decoded again.
-    let accepts =
-        |row: &&Refused| plan.sources[row.source].encoding == Encoding::Utf8 && is_decodable(wanted, &row.bytes);
+    let accepts = |row: &&Refused| {
+        plan.sources[row.source].encoding == Encoding::Utf8 && is_decodable(wanted, &row.bytes) && !has_utf8(&row.bytes)
+    };
     let (accepted, tried) = (cells.iter().filter(accepts).count(), cells.len());
     settings::is_enough(accepted, tried).then(|| {
-        format!("with --encoding {}, {accepted} of {tried} refused rows that were tried can be decoded", wanted.name())
+        let wanted = wanted.name();
+        format!(
+            "with --encoding {wanted}, {accepted} of {tried} refused rows that were tried can be decoded; check names \
+             with accents in the result"
+        )
     })
 }
 
@@ -154,7 +177,7 @@ mod tests {
         let cause = Cause { reason: "not_an_integer", field: Some(1), count: 307, rows: 310 };
         let expected = [
             "307 of 310 rows are rejected for one reason: `not_an_integer` in the field `Age`",
-            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted",
+            "with thousands = \".\" under the field `Age` of the spec, 300 of 300 refused cells that were tried are accepted; it also applies to the other rows",
         ];
         assert_eq!(refused.advice(&plan, &cause), expected);
     }

@@ -104,6 +104,9 @@ pub async fn name_other_loads(plan: &Plan, target: &Target, found: &mut Verifica
     }
     let Ok(uuid) = schema::uuid(target).await else { return };
     let Ok(writers) = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT).writers(uuid).await else { return };
+    if writers.is_empty() {
+        return;
+    }
     let Ok(own) = tokio::task::block_in_place(|| plan.identities()) else { return };
     let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
     let others = writers.into_iter().filter(|(load, _)| !load.sources.iter().all(is_own));

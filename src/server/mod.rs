@@ -77,7 +77,7 @@ pub enum ServerError {
         name: String,
     },
     /// The name of a user is set, but not its password.
-    #[error("{user} is set, but its password is not; set {password} or {password}_FILE")]
+    #[error("{user} is set, but its password is not; set {password} or {password}_FILE, or sign in with -u and -p")]
     PasswordUnset {
         /// The variable for the user's name.
         user: &'static str,

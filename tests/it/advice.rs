@@ -90,8 +90,14 @@ fn an_encoding_is_proposed_if_the_refused_rows_can_be_decoded_with_it() {
     }
     let run = dry_run(dir.path(), &spec("type = 'double'"), source, &["--encoding", "utf-8"]).expect_code(4);
     let expected = "10 of 10 rows are rejected for one reason: `undecodable`\n\
-                    with --encoding windows-1252, 10 of 10 refused rows that were tried can be decoded\n";
+                    with --encoding windows-1252, 10 of 10 refused rows that were tried can be decoded; check names \
+                    with accents in the result\n";
     assert!(run.stdout.starts_with(expected), "{}", run.stdout);
+    // A cell with one damaged byte, which otherwise is UTF-8, was not written in windows-1252.
+    let row = ["Zo\u{eb} ".as_bytes(), b"\xe9\t1\t2024-01-31\n"].concat();
+    let damaged = [b"Id\tCost\tDay\n".to_vec(), row.repeat(10)].concat();
+    let run = dry_run(dir.path(), &spec("type = 'double'"), damaged, &["--encoding", "utf-8"]).expect_code(4);
+    assert!(!run.stdout.contains("with --encoding"), "{}", run.stdout);
 }
 
 #[test]

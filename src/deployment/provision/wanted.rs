@@ -140,14 +140,15 @@ impl WantedUser {
 }
 
 /// Returns the user name of an account, the variable of its password, and the password. If neither `ADMIN_USER` nor
-/// `ADMIN_PASS` is set, the administrator of the database has the root user's name and password, if they are set.
+/// `ADMIN_PASS` is set, the administrator of the database has the root user's name and password, if the password is set.
 fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), ServerError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();
     if account == Account::Admin
         && unset
-        && let Some((name, password)) = settings.account(Account::Root)?
+        && let Some(password) = settings.secret(Account::Root.password_variable())?
     {
+        let name = settings.user_name(Account::Root).to_owned();
         return Ok((name, Account::Root.password_variable(), Some(password)));
     }
     Ok((settings.user_name(account).to_owned(), account.password_variable(), own))
@@ -180,6 +181,8 @@ mod tests {
         };
         assert_eq!(admin(&[]), ("chief".to_owned(), "MONGO_ROOT_PASS"));
         assert_eq!(admin(&[("ADMIN_PASS", GOOD)]), ("admin".to_owned(), "ADMIN_PASS"));
+        // The template of `.env` names the root user, and has no password.
+        assert_eq!(admin(&[("MONGO_ROOT_PASS", "")]), ("admin".to_owned(), "ADMIN_PASS"));
         assert_eq!(admin(&[("ADMIN_PASS", GOOD), ("ADMIN_USER", "boss")]), ("boss".to_owned(), "ADMIN_PASS"));
         let unset = users(&[&rest[..], &[("ADMIN_USER", "boss")]].concat()).expect("users").users.remove(0);
         assert_eq!((unset.name.as_str(), unset.password, unset.variable), ("boss", None, "ADMIN_PASS"));

@@ -6,11 +6,11 @@ mod target;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use self::target::{Target, cannot_open, directory_of, file_name, output};
+use self::target::{Target, cannot_open, file_name, output};
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
-use crate::outputs::is_same_file;
+use crate::outputs::{directory_of, is_same_file};
 use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
 
 /// How long to wait if another process has locked a reject file to examine it.

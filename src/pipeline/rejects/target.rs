@@ -61,11 +61,6 @@ pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Returns the directory of a file. It is `.` for a path without a directory.
-pub(super) fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 pub(super) fn cannot_open(path: &Path, error: OpenError) -> Error {
     match error {
         OpenError::Io(error) => output(path, error),

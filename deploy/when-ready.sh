@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs Medlift with these arguments. If the stack could not be set up, prints the reason instead.
+# Runs this command. If the stack could not be set up, prints the reason instead.
 set -eu
 reason=/var/lib/medlift/.not-ready # written by deploy/provision.sh
 if [ -s "$reason" ]; then
@@ -8,4 +8,4 @@ if [ -s "$reason" ]; then
   echo "Correct this, then run 'docker compose up' again." >&2
   exit 1
 fi
-exec medlift "$@"
+exec "$@"
