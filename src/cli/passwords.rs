@@ -112,8 +112,10 @@ fn add_to_file(path: &Path, users: &[WantedUser]) -> Result<(), Error> {
 /// Returns the problem if this existing file cannot be replaced by a file with passwords: a device, a pipe, or a file of
 /// another user, who could no longer read it.
 fn refuse_file(path: &Path) -> Result<(), &'static str> {
+    // Such a path can lead to a file that another program has open, for example /dev/stdout.
+    let is_open_file = path.starts_with("/dev") || path.starts_with("/proc");
     match fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err("it is not a regular file"),
+        Ok(found) if is_open_file || !found.is_file() => Err("it is not a regular file"),
         Ok(found) if found.uid() != rustix::process::geteuid().as_raw() => {
             Err("the file belongs to another user; run the command as that user, or name another file")
         }
