@@ -1,6 +1,5 @@
-//! Converts text to a BSON decimal128. The result is exactly the number in the text. `1.50` stays `1.50`. Trailing
-//! zeros are removed only if the number has more than 34 digits with them. A number that cannot be stored exactly is
-//! refused.
+//! Converts text to a BSON decimal128. The result is exactly the number in the text. `1.50` stays `1.50`. If a number
+//! has more than 34 digits, the extra zeros at its end are removed. A number that cannot be stored exactly is refused.
 
 use bson::Decimal128;
 

@@ -24,8 +24,8 @@ pub(super) struct FieldCleaner {
     acts_on_plain: bool,
     /// True if applying the rules once is enough for plain text, because at most one rule may change it.
     settles_plain_at_once: bool,
-    /// The null markers, converted to the field's type. Markers that cannot be converted are left out. Because values
-    /// are compared with these values, the marker `9999` of a double field is also found if the cell is `9999.0`.
+    /// The null markers, converted to the field's type. Markers that cannot be converted are left out. The converted
+    /// cell is compared with them. For example, the marker `9999` of a double field is also found in the cell `9999.0`.
     marker_values: Vec<Value>,
     /// The values of an enum that have at most 16 bytes.
     short_values: Vec<ShortText>,

@@ -21,7 +21,7 @@ pub(super) fn organisation_name(text: &str, out: &mut String) -> bool {
     true
 }
 
-/// Returns the name without commas, "and" and white space at its start and end.
+/// Removes commas, white space and the word "and" from both ends of the name.
 fn without_edges(text: &str) -> &str {
     let mut name = text;
     loop {
@@ -59,8 +59,8 @@ fn is_join(word: &str) -> bool {
     word.eq_ignore_ascii_case("and")
 }
 
-/// Returns true if two words "and" follow each other. For speed, a search for the letter `d` first excludes the names
-/// that do not contain "and" twice. Most names do not.
+/// Returns true if two words "and" follow each other. Most names contain "and" at most once. A fast search for the
+/// letter `d` finds these names first.
 fn has_doubled_join(name: &str) -> bool {
     let bytes = name.as_bytes();
     let ends_a_join = |&at: &usize| at >= 2 && bytes[at - 2..at].eq_ignore_ascii_case(b"an");

@@ -14,7 +14,8 @@ pub struct Cells {
 }
 
 /// The cells of the items of all arrays in a row. The items of one array follow each other, and all have the same
-/// number of cells. If an item contains an array, the array's cell is the range of the inner items' cells.
+/// number of cells. An array inside an item is one cell of this item. This cell contains a range of `cells`: the cells
+/// of the inner items.
 #[derive(Debug, Default)]
 pub(super) struct Items {
     /// For each column that is an array, the range of its items in `cells`.
@@ -158,8 +159,8 @@ impl Cells {
         self.items.arrays[index].clone()
     }
 
-    /// Returns the range of the cells that belong to the items of an inner array. `index` is the index of the inner
-    /// array's cell among the cells of all items. The range is empty if this cell is not an array.
+    /// Returns the range of the cells that belong to the items of an inner array. `index` is the cell of the inner
+    /// array: its index among the cells of all items. If this cell is not an array, the range is empty.
     pub fn array_in_item(&self, index: u32) -> Range<u32> {
         self.items.array(index as usize)
     }
@@ -178,7 +179,7 @@ impl Cells {
         std::str::from_utf8(text).ok().map(|text| (text, false))
     }
 
-    /// Returns the bytes of cell `index`, which is an array, and the buffer to which the cells of its items are added.
+    /// Cell `index` must be an array. Returns its bytes, and a buffer for the cells of its items.
     pub(super) fn for_array<'a>(&'a mut self, row: &'a [u8], index: usize) -> (&'a [u8], ItemsOf<'a>) {
         let Span { start, end, place } = self.spans[index];
         let from = if place == Place::Row { row } else { &self.scratch };

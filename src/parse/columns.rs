@@ -13,10 +13,10 @@ pub(crate) const REJECT_COLUMNS: [&str; 5] =
 /// Finds columns of the spec by name. They are the columns of a row, or of the items of a repeating group.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
-    /// Maps the [key](column_key) of a column's name or alias in the source to the indices of the spec's columns.
+    /// Finds columns of the spec by their name or alias in the source, in the form that [`column_key`] returns. The
+    /// values are indices of the spec's columns.
     by_column: HashMap<String, Vec<usize>>,
-    /// Maps the key of a column's name in the document to the indices of the spec's columns. Used for a name that is
-    /// not in `by_column`.
+    /// Finds columns of the spec by their name in the document. It is used if a name is not in `by_column`.
     by_name: HashMap<String, Vec<usize>>,
     /// Indices of the columns whose name or alias is exactly `_id`.
     with_id: Vec<usize>,
@@ -46,7 +46,8 @@ impl Columns {
         }
     }
 
-    /// Returns the indices of the spec's columns that have this name. Several fields can have the same column.
+    /// Returns the indices of the spec's columns that have this name. Several kinds of documents can read the same
+    /// column of the source.
     pub(super) fn of(&self, name: &str) -> &[usize] {
         if name == ID_COLUMN {
             return &self.with_id;

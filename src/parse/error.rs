@@ -1,6 +1,6 @@
-//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, its first line
-//! is a patient's data. Therefore a message contains the source's column names only if at least one of them is in the
-//! spec.
+//! Errors in the layout of a source. No message contains a value of a row. If a source has no header, the data of a
+//! patient are read as column names. Therefore a message contains the source's column names only if at least one of
+//! them is in the spec.
 
 use super::dates::DateFormat;
 
@@ -30,8 +30,8 @@ pub enum LayoutError {
         /// What is wrong with the header.
         reason: &'static str,
     },
-    /// Several delimiters occur in the header, and none is clearly the best. The best two fit similar numbers of rows:
-    /// the second fits more than half as many as the first.
+    /// Several delimiters occur in the header, and none is clearly the best. The second-best delimiter fits more than
+    /// half as many rows as the best.
     #[error("the delimiter is not clear: {} and {} both fit the first rows; give the right one with --delimiter", name(*.first), name(*.second))]
     AmbiguousDelimiter {
         /// The delimiter that fits the most rows.

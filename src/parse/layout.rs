@@ -71,8 +71,8 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
-    /// Returns these options. A setting that they do not give is taken from the spec's `[source]`. Exception:
-    /// `multiline_cells` is true if it is true in these options or in the spec.
+    /// Returns a copy of these options. If they give no delimiter, quote or escape character, it is taken from the
+    /// spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
@@ -104,8 +104,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Creates the layout of delimited text. The layout's `cell_of_field` has one entry per column of the spec. `bind`
-    /// replaces it by one entry per field. `spec` is the name of the spec's text, for messages.
+    /// Creates the layout of delimited text. In this layout, `cell_of_field` has one entry per column of the spec.
+    /// `bind` then changes it to one entry per field. `spec` is the name of the spec's text, for messages.
     fn bind_header(
         spec: &str,
         columns: &[Column<'_>],
@@ -131,8 +131,8 @@ impl Layout {
         })
     }
 
-    /// Creates the layout of JSON. Its `cell_of_field` has one entry per column of the spec. `bind` replaces it by one
-    /// entry per field.
+    /// Creates the layout of JSON. In this layout, `cell_of_field` has one entry per column of the spec. `bind` then
+    /// changes it to one entry per field.
     fn bind_keys(
         spec: &Spec,
         columns: &[Column<'_>],
@@ -198,7 +198,7 @@ impl Layout {
             };
             self.dates[field] = match evidence[field].decide() {
                 // In a reject file, many dates may be in no known format, because that is why their rows were rejected.
-                // They must not stop the load. The rows that nobody has corrected are rejected again, one by one.
+                // Such dates must not stop the load. The rows that nobody has corrected are rejected again, one by one.
                 Decision::Unknown { .. } if self.is_reject_file() => Some(DateFormat::Iso),
                 decision => Some(settle(column, decision)?),
             };

@@ -99,7 +99,8 @@ impl Parser {
 /// Refuses a row that is too long. Refuses the last row of a JSON source that ends inside an object or an array.
 /// Accepts open quotes, because the parser of CSV refuses them itself.
 ///
-/// The message for a row that is too long ends with `cause_of_length`: a semicolon and a possible cause, or nothing.
+/// `cause_of_length` is the end of the message for a row that is too long: a semicolon and a possible cause, or an
+/// empty text.
 pub(super) fn check_ending(ending: Ending, cause_of_length: &str) -> Result<(), Reject> {
     let (reason, message) = match ending {
         Ending::Whole | Ending::OpenQuote => return Ok(()),

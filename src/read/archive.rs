@@ -97,8 +97,8 @@ impl Plain {
             Some(archive) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Truncated { name, archive },
             Some("zstd") if error.raw_os_error().is_none() && error.to_string().contains(WINDOW_ERROR) => {
                 let window_bytes_max = 1 << WINDOW_LOG_MAX;
-                // `self.window_bytes` is the window of the first data frame. If it is small enough, the window of a
-                // later frame is too large. The size of that window is unknown.
+                // `self.window_bytes` is the window of the first data frame. If this window is not too large, a later
+                // frame caused the error. The window size of that frame is unknown.
                 let window_bytes = self.window_bytes.filter(|&bytes| bytes > window_bytes_max);
                 ReadError::Window { name, window_bytes, window_bytes_max }
             }

@@ -52,8 +52,8 @@ pub struct Reader {
     /// The incomplete row at the end of the last block. The next block begins with it.
     carry: Vec<u8>,
     carry_undecodable: Vec<u32>,
-    /// The place up to which source offsets are computed: its index in the bytes of the current block, and its offset
-    /// in the source. This place is the start of the block, or the start of the last row that was found in it.
+    /// A place whose byte offset in the source is known. The numbers are its index in the bytes of the current block,
+    /// and its offset in the source. The place is the start of the block, or of the last row that was found in it.
     mark: (usize, u64),
     rows: u64,
     sequence: u64,

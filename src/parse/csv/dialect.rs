@@ -33,7 +33,7 @@ fn is_reject_file(sample: &[u8]) -> bool {
 /// If the options give no quote character, `quotes::decide` finds out whether quotes enclose cells.
 ///
 /// A reject file always has the quotes of RFC 4180, because Medlift wrote it. The quote and escape characters in the
-/// options are those of its source, so they are ignored.
+/// options are ignored, because they describe the original source.
 pub(crate) fn detect_dialect(sample: &[u8], options: &LayoutOptions) -> Result<Dialect, LayoutError> {
     let is_own = is_reject_file(sample);
     let quote = if is_own { Some(Sign::Byte(quotes::QUOTE)) } else { options.quote };

@@ -5,13 +5,13 @@ use memchr::memchr_iter;
 
 use crate::parse::{Cells, Dialect};
 
-/// What a line of the source looks like: its dialect and its number of delimiters.
+/// The dialect of the source, and the number of delimiters in its rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines {
     pub dialect: Dialect,
     /// Number of cells that a reject file has before the cells of the source. It is 0 for other sources.
     pub foreign: usize,
-    /// Number of delimiters in a row of the source. Those of the extra cells of a reject file are not counted.
+    /// Number of delimiters in a row of the source, without the columns that a reject file adds.
     pub delimiters: usize,
 }
 

@@ -32,7 +32,8 @@ struct Reading {
     first_swallowing: Option<u64>,
     /// Number of cells that are enclosed in quotes. Counted only if quotes are read as ordinary characters.
     enclosed: u64,
-    /// Number of other cells that contain a quote. Counted only if quotes are read as ordinary characters.
+    /// Number of cells that contain a quote but are not enclosed in quotes. Counted only if quotes are read as ordinary
+    /// characters.
     loose: u64,
 }
 
@@ -42,16 +43,16 @@ struct Reading {
 /// The sample is read twice: once with quotes that enclose cells, and once with quotes as ordinary characters. Quotes
 /// are ordinary characters if all four conditions are true:
 /// 1. The header has at least two cells, and the same number of cells in both readings.
-/// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Only rows with the right number
-///    of cells are examined. If a cell looks like complete rows, which a stray quote has joined, its row is left out.
+/// 2. No cell needs its quotes: no quoted cell contains a delimiter or a line break. Two kinds of rows are not
+///    examined: rows with a wrong number of cells, and rows in which a cell looks like complete rows.
 /// 3. The reading with quotes as ordinary characters has fewer bad lines than the other reading, and at most one bad
 ///    line per 100 rows. A bad line belongs to a row with a wrong number of cells, or to a row that cannot be split.
 /// 4. Of the cells that contain quotes, at most half are enclosed in quotes.
 ///
 /// # Errors
-/// The meaning of quotes is not clear, because a quoted cell looks like complete rows. The error is returned if
-/// conditions 1 and 2 above are true, `multiline_cells` is false, and the reading with quotes as ordinary characters
-/// does not have more bad lines than the other reading.
+/// A quoted cell looks like complete rows, and both readings are possible: conditions 1 and 2 are true, and the reading
+/// with quotes as ordinary characters has no more bad lines than the other. If `multiline_cells` is true, this is not
+/// an error.
 pub(super) fn decide(sample: &[u8], dialect: Dialect, multiline_cells: bool) -> Result<Option<u8>, LayoutError> {
     if memchr(QUOTE, sample).is_none() {
         return Ok(Some(QUOTE));
@@ -92,7 +93,7 @@ impl Reading {
                     reading.weigh_quoted(row, span.line, dialect, &cells);
                 }
             } else {
-                // The sample can end inside a quoted cell. The first line of such a row is not counted as bad.
+                // If the sample ends inside a quoted cell, one line fewer is counted as bad.
                 let is_open = span.ending == Ending::OpenQuote;
                 let lines = row.strip_suffix(&[dialect.line_end]).unwrap_or(row);
                 reading.bad_lines += breaks(lines, dialect) + u64::from(!is_open);

@@ -40,7 +40,7 @@ pub(crate) struct Evidence {
     values: u64,
     iso: u64,
     by_separator: [Orders; 3],
-    /// For each shape, the number of values that fit no format. Values without a shape are not counted.
+    /// The number of values of each shape. These values fit no format. Values without a shape are not counted.
     unfit: [u64; Shape::ALL.len()],
 }
 

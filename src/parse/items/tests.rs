@@ -175,7 +175,8 @@ fn each_document_of_a_row_has_a_size_of_its_own() {
 fn the_items_of_earlier_rows_do_not_count_for_the_size_of_a_document() {
     let mut arrays = Arrays::new(&spec(), &[None, Some(0), None, None, None, None]);
     let mut cells = Cells::default();
-    // The items of one row need two thirds of the size limit of a document. Those of two rows together would exceed it.
+    // The items of one row need two thirds of the size limit of a document. The items of two rows together need more
+    // than the limit.
     let items = format!("[{}{{}}]", "{},".repeat(DOCUMENT_BYTES_MAX / (3 + 8 + 7 + 9 + 5) * 2 / 3));
     for row in 1..=3 {
         cells.clear();

@@ -36,8 +36,8 @@ pub(super) struct Json {
     is_line: bool,
 }
 
-/// The cells of an object: one for each column. Fields of different kinds of documents share a cell if they name the
-/// same column, as `Blood Type` and `blood_type` do.
+/// The cells of an object: one for each column. If two kinds of documents read the same column, their fields share its
+/// cell. `Blood Type` and `blood_type` are the same column.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
     /// For each column of the spec, the index of its cell.
@@ -71,8 +71,8 @@ impl Slots {
         slots
     }
 
-    /// Returns the name of the first column whose fields need different notations, so that no text can be right for all
-    /// of them. Returns `None` if there is no such column.
+    /// Returns the name of the first column whose fields need different notations, for example `1.5` and `1,5`. Returns
+    /// `None` if there is no such column.
     pub(super) fn contradictory(&self) -> Option<&str> {
         let slot = self.spellings.iter().position(|spelling| spelling.is_contradictory)?;
         Some(&self.names[slot])
@@ -105,8 +105,8 @@ impl Json {
         &self.slots.names[slot]
     }
 
-    /// Returns the remembered paths that no column uses, in alphabetical order. Ignored names such as `_id` are left
-    /// out.
+    /// Returns the keys that no column uses, in alphabetical order. Only the first 10,000 keys are examined. Ignored
+    /// names such as `_id` are left out.
     pub(super) fn unknown(&self) -> Vec<&str> {
         let mut unknown: Vec<&str> =
             self.known.iter().filter(|(_, slots)| slots.is_empty()).map(|(path, _)| path.as_str()).collect();
@@ -238,8 +238,8 @@ struct Filling<'f, C> {
 }
 
 impl<'f, C: SetCells> Filling<'f, C> {
-    /// Sets the cells that get the value at `path`. If no cell gets it and it is an object, continues with the values
-    /// inside. `depth` is the number of objects and arrays around the value.
+    /// Sets the cells that get the value at `path`. If the value is an object and no cell gets it, does the same with
+    /// the values inside the object. `depth` is the number of objects and arrays around the value.
     fn take(&mut self, path: &str, value: &'f str, depth: usize) -> Result<(), usize> {
         let slots = self.json.slots_of(path).len();
         if slots == 0 {

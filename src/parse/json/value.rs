@@ -92,7 +92,8 @@ impl Spelling {
 }
 
 impl Words {
-    /// Removes the words that `other` lacks. Returns true if words for true and for false are left.
+    /// Removes the words that `other` lacks. Returns true if at least one word for true and one word for false are
+    /// left.
     fn keep_shared(&mut self, other: &Self) -> bool {
         let lists = [(&mut self.truthy, &other.truthy), (&mut self.falsy, &other.falsy)];
         lists.into_iter().all(|(words, others)| {

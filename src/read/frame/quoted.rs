@@ -23,9 +23,9 @@ pub(super) struct Quoted {
     inside: Inside,
     /// Position after the last escaped character. An escaped delimiter is text, and no cell starts after it.
     literal_end: usize,
-    /// The kind of cell that a quote at `Place::start` opens. Usually a row begins at `Place::start`, and the kind is
-    /// `AcrossLines`. If the beginning of a row that is too long was dropped, `Place::start` can be in the middle of a
-    /// cell. A quote there does not always open a cell.
+    /// The kind of cell that a quote at `Place::start` opens. Usually a row begins there, and the kind is
+    /// `AcrossLines`. If a row is too long and its beginning was dropped, `Place::start` can be in the middle of a
+    /// cell. The kind can then be `No`: the quote is text.
     front: Inside,
 }
 

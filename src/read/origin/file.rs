@@ -26,8 +26,8 @@ impl FileOrigin {
     /// Examines the file at `path`.
     ///
     /// # Errors
-    /// The file does not exist, cannot be examined, or is a directory. A regular file must also be readable, and must
-    /// not be empty, except under `/proc`.
+    /// The file does not exist, cannot be examined, or is a directory. For a regular file, it is also an error if the
+    /// file cannot be opened, or is empty and not under `/proc`.
     pub fn new(path: &Path) -> Result<Self, ReadError> {
         let name = path.display().to_string();
         let metadata = fs::metadata(path).map_err(|error| ReadError::from_io(&name, 0, error))?;

@@ -193,7 +193,7 @@ fn the_rows_after_a_value_that_is_too_long_are_found() {
 struct Slow<'t> {
     text: &'t [u8],
     row_bytes_max: usize,
-    /// The positions of the brackets of the arrays that contain the values.
+    /// The positions of the brackets of the outer arrays. The items of an outer array are values.
     outer_brackets: Vec<usize>,
     /// The first key of the latest object that has one.
     first_key: &'t [u8],

@@ -14,23 +14,23 @@ use super::{Documents, Place, State, Step, is_blank};
 /// Maximum length of the text between a `{` and the colon after its first key.
 const KEY_BYTES_MAX: usize = 64;
 
-/// If a quote is missing, the `{` of the next object can be inside a string. It is searched in this number of bytes
-/// before the string's closing quote.
+/// If a quote is missing, the `{` of the next object can be inside a string. Only this number of bytes at the end of
+/// the string is searched for the `{`.
 pub(super) const OBJECT_START_BYTES: usize = 24;
 
 impl Documents {
     /// Returns true if the `{` at `place` begins the next value, and false if it belongs to the current value. `key` is
     /// the key after the `{`. If JSON does not allow a `{` here, the current value is damaged.
     ///
-    /// The indent decides about a `{` at the start of a line that is not indented more than the value's first line.
-    /// Such a `{` begins the next value if the current value is damaged or too long. Otherwise it belongs to the
+    /// The `{` can be at the start of a line that is not indented more than the value's first line. Then the indent
+    /// decides: if the current value is damaged or too long, the `{` begins the next value. Otherwise it belongs to the
     /// current value. Exception: if the value is written without indentation (`has_flat_lines`), the indent is ignored.
     ///
-    /// If the indent does not decide, the first of these rules that applies decides:
+    /// In all other cases, the first of these rules that applies decides:
     /// - If the current value is not damaged, the `{` belongs to the current value.
     /// - After `:`, `[`, a string or another `{`, the `{` belongs to the current value.
-    /// - If `key` is the first key of the value, the `{` begins the next value. Exception: an earlier object inside the
-    ///   value has the same first key. An object inside a value must not become a row.
+    /// - If `key` equals `first_key`, the `{` begins the next value. This rule is skipped if an earlier object inside
+    ///   the value also began with this key, because an object inside a value must not become a row.
     /// - If the value has an open array, the `{` begins the next item of this array. A `}` may be missing before it.
     /// - If no first key is known, the `{` begins the next value. Otherwise it belongs to the current value.
     pub(super) fn opens_value(&mut self, key: &[u8], place: &Place) -> bool {
@@ -60,12 +60,13 @@ impl Documents {
         array.is_some()
     }
 
-    /// Ends a string at its closing quote, which `place` has just passed. `text` is the string after its last escape,
-    /// or at least the last [`OBJECT_START_BYTES`] bytes of it. `next` is the byte after the quote.
+    /// Ends a string at its closing quote, which `place` has just passed. `text` is the part of the string after its
+    /// last escape. If this part is long, `text` may be only its end, but has at least [`OBJECT_START_BYTES`] bytes.
+    /// `next` is the byte after the quote.
     ///
-    /// In `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. The string ends with `,{`, and
-    /// the key `a` follows its closing quote. In such a case, the search goes back to this `{`. The brackets before the
-    /// `{` are then read as closing brackets: here `]` closes the array, and `}` closes the object.
+    /// Example: in `{"a":["x]},{"a":1}` the quote after `x` is missing, so the string is `x]},{`. It ends with `,{`,
+    /// and text follows its closing quote. In such a case, the search goes back to the `{`. The brackets before the `{`
+    /// are then read as closing brackets: here `]` closes the array, and `}` closes the object.
     pub(super) fn end_text(&mut self, text: &[u8], next: Option<u8>, place: &mut Place) -> Step {
         self.state = State::AfterText;
         let text = &text[text.len().saturating_sub(OBJECT_START_BYTES)..];

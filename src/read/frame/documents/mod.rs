@@ -33,7 +33,8 @@ pub(super) struct Documents {
     /// True until the first character after the indent of the current line has been read.
     is_at_line_start: bool,
     value: Value,
-    /// The first key of the latest value whose first key is known. Empty if there is no such value.
+    /// The first key of the current value. If it is not known, the first key of an earlier value. Empty if no first key
+    /// is known yet.
     first_key: Vec<u8>,
     row_bytes_max: usize,
 }
@@ -45,8 +46,8 @@ struct Value {
     indent: usize,
     /// True if a part of the value is not JSON.
     is_damaged: bool,
-    /// True if the value is written without indentation. This is so if a line before the damage begins with a string
-    /// and is not indented more than the value's first line.
+    /// True if the value seems to be written without indentation: before the damage, a line begins with a string and is
+    /// not indented more than the value's first line.
     has_flat_lines: bool,
     /// True if an object inside the value begins with [`Documents::first_key`].
     repeats_first_key: bool,
@@ -60,7 +61,7 @@ enum State {
     Nested,
     /// Inside a string, which is a value or part of a value.
     Text,
-    /// After the closing quote of a string. At most spaces and tabs were read after it.
+    /// After the closing quote of a string. Since the quote, only spaces and tabs were read, or nothing.
     AfterText,
     /// Inside a number, a word, or other text without brackets and quotes.
     Word,
@@ -284,7 +285,8 @@ impl Documents {
                 _ => return self.end_text_at_line_end(place),
             }
         }
-        // `end_text` needs the last bytes of the text.
+        // The search continues a few bytes before the end of `bytes`, because `end_text` needs these bytes of the
+        // string.
         place.at = place.at.max(bytes.len().saturating_sub(OBJECT_START_BYTES));
         Break(None)
     }
