@@ -77,7 +77,7 @@ impl Hasher {
         self.chained = chained;
     }
 
-    /// Hashes up to [`LANES`] texts. `group[0]` must be a text with the lowest number of blocks.
+    /// Hashes up to [`LANES`] texts. `group` contains their indices. No text may have fewer blocks than the first.
     fn hash_group<'a>(&self, text: &impl Fn(usize) -> &'a [u8], group: &[usize], hashes: &mut [Hash]) {
         let mut lanes = [&[][..]; LANES];
         for (lane, &index) in lanes.iter_mut().zip(group) {

@@ -12,7 +12,7 @@ pub struct Counts {
     /// Documents that were written and are durable at a majority. Still counted if a later record of this load replaced
     /// them.
     pub written: u64,
-    /// Written documents that replaced or changed a stored document that was not from this load. Part of `written`.
+    /// Written documents that replaced or changed a stored document of another load or program. Part of `written`.
     pub replaced: u64,
     /// Records whose content was already stored before this load. For some of these records, this may be uncertain: see
     /// `in_doubt`.

@@ -34,8 +34,8 @@ impl fmt::Display for Held {
 }
 
 impl Ledger {
-    /// Takes the lease of the load with this key and returns its fence. If another process has the lease, returns that
-    /// lease. But if that process is known to have ended, takes the lease over.
+    /// Takes the lease of the load with this key and returns its fence. Also takes an expired lease, and a lease whose
+    /// process is known to have ended. If the lease cannot be taken, returns the lease of the other process.
     ///
     /// # Errors
     /// If the server cannot be reached, the lease document cannot be read, or other processes take the lease again and

@@ -61,8 +61,8 @@ pub struct ExpectedDocument {
     pub id: Id,
     /// The digest of the document's body.
     pub digest: Digest,
-    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If the last record is expected, rows
-    /// before the last change of content are left out. Example: of the contents A, B, A, only the third row is listed.
+    /// Source and row of at most [`ROWS_LISTED_MAX`] records with this content. If `on_conflict` is `KeepLast`, the
+    /// list starts again at each change of content. Example: of the contents A, B, A, only the third row is listed.
     pub rows: Vec<(u32, u64)>,
     /// Number of duplicates. Each record is compared with the content that is expected so far. Example: of the contents
     /// A, A, B, the second A is a duplicate, and B is a conflict.

@@ -11,12 +11,12 @@ use crate::encode::{Digest, Id};
 pub struct Verification {
     /// Records in the sources, including duplicates and conflicts.
     pub records: u64,
-    /// Records that follow a record with the same `_id`, and have the same content as the record that is kept so far
-    /// for this `_id`. Records are compared in the order of sources and rows.
+    /// Records are read in the order of sources and rows. The first record with an `_id` is the expected one at first.
+    /// A later record with the same `_id` and the same content as the expected one is a duplicate.
     pub duplicates: u64,
-    /// Records that follow a record with the same `_id`, but have other content than the record that is kept so far for
-    /// this `_id`. The spec and the mode of the load decide which of the two is then kept. Example: of the contents A,
-    /// A, B under one `_id`, the second A is a duplicate, and B is a conflict.
+    /// Later records with the same `_id` as the expected record, but with other content. The spec and the mode of the
+    /// load decide which of the two is expected from then on. Example: three records with one `_id` have the contents
+    /// A, A, B. The second A is a duplicate, and B is a conflict.
     pub conflicts: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,
@@ -138,8 +138,8 @@ pub struct DifferingField {
 }
 
 impl Verification {
-    /// Returns true if no document is missing, different or extra. Excused records and permitted documents are not
-    /// counted as such.
+    /// Returns true if no document is missing, different or extra. Excused records and permitted documents do not
+    /// count.
     pub const fn is_clean(&self) -> bool {
         self.holds_all() && self.extra == 0
     }
@@ -278,7 +278,7 @@ mod tests {
         check(5, 0, &[(5, None)], 0);
         check(5, 0, &[(2, None), (9, None)], 0);
         check(5, 0, &[(2, None), (1, None)], 2);
-        // The lineage says exactly how many extra documents are from a load.
+        // If the documents have a lineage, the number of extra documents of a load is exact.
         check(5, 0, &[(9, Some(3))], 2);
         check(5, 0, &[(9, Some(3)), (2, None)], 0);
         check(5, 1, &[(9, None)], 1);

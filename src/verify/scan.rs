@@ -25,7 +25,7 @@ const BATCH_DOCUMENTS_MAX: u32 = 8_000;
 pub struct ScanError {
     namespace: String,
     failure: Failure,
-    /// True if the query of the user may be the cause.
+    /// True if the scan has a filter and the server answered with an error code. The filter may then be the cause.
     has_filter: bool,
 }
 
@@ -187,8 +187,8 @@ impl RangeScan {
 pub struct Batch {
     reply: RawBatch,
     documents: usize,
-    /// Number of documents at the beginning of the reply that were already returned: 1 or 0. It can be 1 in a resumed
-    /// range, whose first document is the one that was returned last.
+    /// 1 if the first document of the reply was already returned, otherwise 0. Reason: after a failure, the new query
+    /// begins with the last document that was returned before the failure.
     skip: usize,
     last: Option<RawBson>,
 }

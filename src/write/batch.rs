@@ -27,8 +27,8 @@ pub(super) struct Batch {
     pub(super) attempts: u32,
     /// True if an earlier command may have stored the records, for example a command whose reply was lost.
     pub(super) in_doubt: bool,
-    /// True if this batch reads the stored documents, and this process has not tried to write its records before. A
-    /// missing document is then normal. In a later read, a missing document was rolled back, or is not at a majority
+    /// True if this batch reads the stored documents before this process has tried to write the records. Missing
+    /// documents are then normal. If a document is missing in a later read, it was rolled back, or is not at a majority
     /// yet.
     pub(super) is_first_look: bool,
     /// The id of the last command that sent these records.

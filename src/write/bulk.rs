@@ -1,4 +1,6 @@
-//! Sends commands to the server, and reduces the answers to the positions, codes and verdicts that the machine needs.
+//! Sends commands to the server. The answer to a write becomes a list of the documents that the server did not accept,
+//! each with its position and the cause. The answer to a read becomes one verdict per record: equal, different or
+//! absent.
 //!
 //! Commands are built as raw BSON and sent with the driver's `run_raw_command`. The driver's `insert_many` is slower:
 //! it would serialize every document a second time and store all `_id`s in a map. `insert_many` may also split a call
@@ -132,7 +134,7 @@ impl Bulk {
         patiently(|| self.documents.drop().into_future()).await
     }
 
-    /// Sends the records of a batch as one command. Reduces the answer to positions and codes.
+    /// Sends the records of a batch as one command. Of each error, the result contains only the position and the cause.
     ///
     /// # Errors
     /// If no answer arrives, the server refuses the whole command, or the deployment cannot acknowledge writes at a

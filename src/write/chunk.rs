@@ -1,9 +1,9 @@
 //! A chunk: blocks (pieces of the source) whose records are sorted by `_id`, deduplicated, written and committed
 //! together.
 //!
-//! Inserts in `_id` order keep the needed part of the server's `_id` index in its cache. If the index is larger than
-//! the cache, inserts in random order take up to five times as long. `sweep` merges the chunks that are written at the
-//! same time into one `_id` order.
+//! Records are inserted in `_id` order. The part of the `_id` index that the server needs then stays in its cache. If
+//! the index is larger than the cache, inserts in random order take up to five times as long. `sweep` merges the chunks
+//! that are written at the same time into one `_id` order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,8 +68,8 @@ pub struct KindChunk {
     pub kind: usize,
     /// The records in ascending order of their `_id`s, one for each `_id`.
     pub entries: Vec<Entry>,
-    /// The groups of records with the same `_id`, each in source order. The key of a group is the position in `entries`
-    /// of the record that is sent for the whole group.
+    /// The groups of records with the same `_id`, each in source order. Only one record of a group is sent. The key of
+    /// the group is the position of this record in `entries`.
     pub groups: BTreeMap<u32, Vec<Entry>>,
     /// Whether an earlier, interrupted process of this load committed the whole chunk. Its records are then not written
     /// again; only their `_id`s and digests are remembered.
@@ -157,8 +157,8 @@ impl Sorted {
             let group = self.entries[next..].iter().take_while(|entry| entry.id == first.id).count();
             self.entries[kept] = if policy.later_wins() { self.entries[next + group - 1] } else { first };
             if group > 1 {
-                // `kept` is never greater than `next`. So at most the first entry of the group is already overwritten,
-                // and `first` is a copy of it.
+                // The assignment above may have overwritten the first entry of the group, so its copy `first` is used.
+                // The other entries are unchanged, because `kept` is never greater than `next`.
                 let rest = &self.entries[next + 1..next + group];
                 self.groups.insert(kept as u32, std::iter::once(first).chain(rest.iter().copied()).collect());
             }

@@ -19,9 +19,9 @@ pub struct Losers {
 }
 
 impl Losers {
-    /// Counts a group in source order. `stored` is the content that was stored under the `_id` before this group, if an
-    /// earlier chunk of this load had the `_id`. If `stored` is `None`, the first record of the group is not counted,
-    /// because it is the one to be written.
+    /// Counts a group in source order. `stored` is the content that was stored under the `_id` before this group. It is
+    /// `None` if no earlier chunk of this load had the `_id`. The first record of the group is then the one to be
+    /// written, and is not counted.
     fn of(group: &[Entry], stored: Option<Digest>, policy: Policy) -> Self {
         let mut losers = Self::default();
         let mut current = stored;

@@ -49,8 +49,8 @@ pub async fn write_all<E: From<WriteError>>(
     let writing = future::join(future::join_all(lanes), settling);
     let (written, settled) = match future::select(pin!(dividing), pin!(writing)).await {
         Either::Left(((), writing)) => writing.await,
-        // A writer failed, or `settle` failed. Do not wait for `dividing`. Reason: its channel may never close, because
-        // the sender may wait for the commit of a chunk that is now never committed.
+        // A writer failed, or `settle` failed. Do not wait for `dividing`, because it may never end. It ends when the
+        // sender of the chunks closes the channel. But the sender may wait for a commit that no longer happens.
         Either::Right((ended, _)) => ended,
     };
     // If a writer and `settle` both fail, the writer's error is the cause.

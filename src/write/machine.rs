@@ -154,8 +154,8 @@ struct Chunk {
     records: Vec<Planned>,
     outcomes: Vec<Outcome>,
     doubts: Doubts,
-    /// Positions of records with the same content as the most recent record with their `_id`. They are compared with
-    /// the stored documents, because `holds_all` was false.
+    /// Positions of records with the same content as the most recent record with their `_id`. `settle_equal` has
+    /// decided to compare them with the stored documents.
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
@@ -255,9 +255,9 @@ impl Machine {
         self.settle_one(member, if is_replaced { Outcome::ReplacedOwn } else { outcome });
     }
 
-    /// Returns true if an earlier, interrupted process of this load may have stored this record, or a later record with
-    /// the same `_id`. The outcome then counts as uncertain. Returns false if the load was not resumed, or if later
-    /// records do not replace earlier ones.
+    /// In a resumed load, the interrupted process may have stored this record already, or a later record with the same
+    /// `_id`. If this is likely, counts the outcome as uncertain and returns true. If later records do not replace
+    /// earlier ones, always returns false.
     ///
     /// `is_equal` is true if the stored content is equal to this record. Example: two records with the same `_id` have
     /// the contents A and B. When B is compared, the collection should still contain A. If it contains B, the
@@ -399,8 +399,8 @@ impl Machine {
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
-            // These records are few, and at first only compared. So they do not change `self.sweep`, the `_id` up to
-            // which new records were sent.
+            // This batch has records whose `_id`s occurred in an earlier chunk. They are few, and the command only
+            // reads documents. So `self.sweep`, the position up to which new records were sent, does not change.
             let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
             if !members.is_empty() {
                 return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
@@ -417,7 +417,8 @@ impl Machine {
 }
 
 impl Chunk {
-    /// Makes a chunk. Its new records are sent in `_id` order, first those from `sweep` on, then those before `sweep`.
+    /// Makes a chunk. `sweep` is the first four bytes of an `_id`. The new records from this `_id` on are sent first,
+    /// then those before it, both in `_id` order.
     fn new(records: Vec<Planned>, sweep: u32) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {

@@ -27,7 +27,7 @@ pub enum Earlier {
     Equal,
     /// The most recent record with this `_id` has other content. This record must wait until all records of earlier
     /// chunks, and all new records of its own chunk, have their final outcomes. Then it is compared with the stored
-    /// document. It is inserted only if nothing is stored.
+    /// document. If nothing is stored, it is inserted.
     Other,
 }
 

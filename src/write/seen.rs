@@ -98,10 +98,10 @@ impl Seen {
         Ok(earlier)
     }
 
-    /// Marks the `_id` as seen. Returns true if the `_id` is certainly new. If the result is false, the `_id` may have
-    /// occurred before. A set bit means that no `_id` with this bit was seen.
+    /// Marks the `_id` as seen by clearing its four bits. Returns true if one of these bits was set: the `_id` is then
+    /// certainly new. If all four bits were already clear, the `_id` may have occurred before.
     ///
-    /// Each `_id` has four bits in one block of 64 bytes. The leading bytes of the `_id` select the block, so that
+    /// The four bits are in one block of 64 bytes. The leading bytes of the `_id` select the block, so that
     /// sorted `_id`s access the memory in order. The last bytes select the bits.
     fn mark(&mut self, id: &Id) -> bool {
         let tail = u64::from_be_bytes(*id.0.last_chunk().expect("an _id has 16 bytes"));
@@ -131,8 +131,8 @@ impl Seen {
         Ok(None)
     }
 
-    /// Merges the last [`MERGED_AT_ONCE`] segments into one segment of the next level, if all of them have the same
-    /// level. Repeats this while the next level is also full. A record is written once for each level.
+    /// If the lowest level has [`MERGED_AT_ONCE`] segments, merges them into one segment of the next level. Repeats
+    /// this with the next level. A record is thus written once for each level.
     fn merge(&mut self) -> io::Result<()> {
         while let Some(last) = self.segments.last() {
             let level = last.level;
@@ -155,7 +155,7 @@ impl Segment {
         let mut readers: Vec<_> = segments.iter().map(SegmentReader::new).collect();
         let mut heads: Vec<Head> = Vec::with_capacity(readers.len());
         readers.iter_mut().try_for_each(|reader| reader.read().map(|head| heads.extend(head)))?;
-        // Of equal `_id`s, `min_by_key` returns the first. It belongs to the earliest chunk.
+        // If several segments have the same `_id` next, `min_by_key` returns the first: the one of the earliest chunk.
         while let Some((least, (_, record))) = heads.iter().enumerate().min_by_key(|(_, (number, _))| *number) {
             merged.push(record)?;
             if let Some(head) = readers[least].read()? {

@@ -4,8 +4,8 @@
 //! first. A batch takes the new records that are next in this order, from all unfinished chunks. If the server's `_id`
 //! index is larger than its cache, the server therefore reads the index once for each sweep, not once for each chunk.
 //!
-//! A new chunk joins at the current position of the sweep. All its new records have been sent when the sweep reaches
-//! this position again.
+//! If a new chunk arrives during a sweep, its new records after the current position are sent first. The others follow
+//! in the next sweep.
 
 use super::batch::Member;
 use super::planned::{Earlier, Limits, Planned};
@@ -15,7 +15,7 @@ use super::planned::{Earlier, Limits, Planned};
 #[derive(Debug)]
 pub(super) struct Cut {
     kind: Earlier,
-    /// Position of the first record that is sent: the chunk joined the sweep here.
+    /// Position of the record that is sent first. The records before this position are sent last.
     first: usize,
     /// Number of records from `first` on that were sent or skipped.
     passed: usize,
@@ -23,8 +23,8 @@ pub(super) struct Cut {
 
 impl Cut {
     /// Returns the progress of a new chunk: no record is in a batch yet. `records` must be sorted by `_id`. `sweep` is
-    /// the `lead` at which the chunk joins the sweep. Sending begins at the first record with this `lead` or a greater
-    /// one. If there is none, sending begins at the first record of the chunk.
+    /// the current position of the sweep: the first four bytes of an `_id`. Sending begins at the first record at or
+    /// after this position. If there is none, sending begins at the first record of the chunk.
     pub(super) fn new(kind: Earlier, records: &[Planned], sweep: u32) -> Self {
         debug_assert!(records.is_sorted_by_key(|record| record.lead));
         Self { kind, first: records.partition_point(|record| record.lead < sweep), passed: 0 }

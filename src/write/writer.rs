@@ -76,7 +76,7 @@ pub struct Writer {
     chunks_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
-    /// Reports that batches failed and are sent again, until the server answers.
+    /// Reports that batches failed and are sent again. Reset when the server answers a command.
     patience: Patience,
 }
 
@@ -163,8 +163,8 @@ impl Writer {
                     }
                     self.machine.on(finished.event)
                 }
-                // A chunk is received only if no answer is waiting. Reason: the preparation of a chunk takes time, and
-                // meanwhile an idle connection would wait for its next command.
+                // An answer that has arrived is processed before a new chunk is received. Reason: the preparation of a
+                // chunk takes time, and the connection would be idle meanwhile.
                 chunk = chunks.recv(), if open => {
                     open = chunk.is_some();
                     match chunk {
@@ -249,9 +249,8 @@ impl Writer {
         }));
     }
 
-    /// Returns the error of the batch's last command. If the server answered that command, there is no such error. The
-    /// function then assumes that the majority did not acknowledge the writes in time, the usual cause of repeated
-    /// attempts.
+    /// Returns the error of the batch's last command. If the server answered the command, no error is stored. The
+    /// function then returns a write concern timeout, because this is the usual cause of repeated attempts.
     fn why(&mut self, batch: BatchId) -> Failure {
         self.failures.remove(&batch).unwrap_or(Failure::WriteConcern { code: codes::WRITE_CONCERN_TIMEOUT })
     }
@@ -302,8 +301,8 @@ mod tests {
         assert_eq!(settled.doubts, Doubts { stored: 3, repeats: 4 });
     }
 
-    /// Tests a group of two records with one `_id`. Only the first record is sent. It is a conflict, because the stored
-    /// document has the content of the second record.
+    /// Tests a group of two records with one `_id`. Only the first record is sent. The stored document has the
+    /// content of the second record, so the first record is a conflict.
     #[track_caller]
     fn check_group(earlier: Earlier, duplicates: u64, conflicts: u64) {
         let mut open = open(&[earlier]);

@@ -419,8 +419,8 @@ static IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, false));
 static LISTS: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(false, true));
 static LISTS_IN_GROUP: LazyLock<Spec> = LazyLock::new(|| spec_of_arrays(true, true));
 
-/// Makes a document from a JSON object. The object is parsed twice by the same parser, which must give the same result.
-/// Then exports the document as CSV and as NDJSON, and loads both files. The bytes must be the same each time.
+/// Makes a document from a JSON object. Parses the object twice with the same parser, and checks that both results are
+/// equal. Then exports the document as CSV and as NDJSON. Each file must give the same document when it is loaded.
 fn check_arrays(
     spec: &Spec,
     object: &serde_json::Value,
