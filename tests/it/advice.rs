@@ -27,7 +27,8 @@ fn dry_run(dir: &Path, spec: &str, source: impl AsRef<[u8]>, options: &[&str]) -
     medlift(arguments.iter().chain(options)).run()
 }
 
-/// Returns a source with 20 rows, which use the costs in turn and the days in turn.
+/// Returns a source with 20 rows. The costs and the days are repeated in their order: with two costs, the rows have
+/// the first, the second, the first cost, and so on.
 fn rows(costs: &[&str], days: &[&str]) -> String {
     let row = |number: usize| format!("p{number}\t{}\t{}\n", costs[number % costs.len()], days[number % days.len()]);
     format!("Id\tCost\tDay\n{}", (0..20).map(row).collect::<String>())
@@ -93,7 +94,8 @@ fn an_encoding_is_proposed_if_the_refused_rows_can_be_decoded_with_it() {
                     with --encoding windows-1252, 10 of 10 refused rows that were tried can be decoded; check names \
                     with accents in the result\n";
     assert!(run.stdout.starts_with(expected), "{}", run.stdout);
-    // A cell with one damaged byte, which otherwise is UTF-8, was not written in windows-1252.
+    // Apart from one damaged byte, this cell is valid UTF-8. So the file is not in windows-1252, and the option is
+    // not proposed.
     let row = ["Zo\u{eb} ".as_bytes(), b"\xe9\t1\t2024-01-31\n"].concat();
     let damaged = [b"Id\tCost\tDay\n".to_vec(), row.repeat(10)].concat();
     let run = dry_run(dir.path(), &spec("type = 'double'"), damaged, &["--encoding", "utf-8"]).expect_code(4);

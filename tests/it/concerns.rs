@@ -151,8 +151,8 @@ fn commands_of_a_load_override_weak_concerns_of_the_connection() {
         let filter = command.get_document("filter").cloned().unwrap_or_default();
         let is_scan = command.contains_key("hint");
         let is_of_records = filter.contains_key("_id") && !filter.contains_key("$nor");
-        // The other queries of `rows` read its validator and indexes, not its documents. They need no read concern,
-        // because a write of documents does not change validator or indexes.
+        // Other queries of the collection `rows` are not checked. They read its validator and indexes, which a write
+        // of documents does not change. They therefore need no read concern.
         let is_of_documents = name == "aggregate" || name == "find" && (filter.is_empty() || is_of_records);
         if is_of_documents && collection == "rows" || ledger.contains(&collection) && READS.contains(&name) {
             assert_eq!(read_level(command), Some("majority"), "{name} {collection}");

@@ -152,8 +152,8 @@ fn an_unreachable_member_and_a_missing_majority_are_reported() {
         config.get_array_mut("members").expect("members").push(member.into());
         config.insert("settings", doc! { "electionTimeoutMillis": 120_000 });
     }));
-    // After a forced reconfiguration, even a command that changes nothing waits for a majority, until one write has
-    // reached a majority. The next command is that write.
+    // After a forced reconfiguration, every command with write concern majority waits, even if it changes nothing.
+    // The waiting ends when one write has reached a majority. The next command is this write.
     let durable = doc! { "w": "majority", "j": true, "wtimeout": 60_000 };
     let write = doc! { "insert": "settled", "documents": [{ "_id": 1 }], "writeConcern": durable };
     let reply = block_on(run(&server, "other", write));

@@ -71,7 +71,7 @@ fn the_objects_after_a_damaged_object_are_loaded() {
     for (name, separator) in [("lines.json", ",\n"), ("one_line.json", ",")] {
         let object = |number: usize| format!("{{\"visit\":{{\"number\":{number},\"ward\":\"a\"}}}}");
         let mut objects: Vec<String> = (0..3000).map(object).collect();
-        // The closing quote is missing in one object, and both brackets in another one.
+        // The closing quote is missing in one object, and both `}` are missing in another.
         objects[1000] = objects[1000].replace("\"a\"", "\"a");
         objects[2000] = objects[2000].replace('}', "");
         let source = place.write(name, format!("[{}]\n", objects.join(separator)));

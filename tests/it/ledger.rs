@@ -212,8 +212,8 @@ fn without_a_recorded_identity_the_identity_of_earlier_loads_counts() {
             let load = load(collection, "k", state);
             LoadDocument { options: Options { identity_key: key.into(), ..load.options.clone() }, ..load }
         };
-        // Each entry has a collection, the identity keys of its earlier loads, and the state of these loads. The last
-        // item is the identity key that the ledger stores if the next load has the key `k1`.
+        // Each entry has a collection, the identity keys of earlier loads into it, and the state of these loads. Then
+        // a load with the key `k1` begins. The last item is the key that the ledger now stores for the collection.
         let table = [
             ("of_none", &[][..], State::Complete, "k1"),
             ("of_others", &["k2"][..], State::Complete, "k2"),

@@ -50,8 +50,8 @@ impl Place {
         path
     }
 
-    /// Generates a file in the same way, and appends a long column that the spec does not name. Such a file has as many
-    /// blocks as an ordinary one with four times as many rows, and is loaded faster.
+    /// Generates a file like `sample`, with one more column that the spec does not name. This column makes each row
+    /// about four times as long. The load then needs fewer rows for the same number of blocks, so the test is faster.
     pub(crate) fn long_rows(&self, name: &str, rows: u32, damage: &str) -> PathBuf {
         let bytes = fs::read(self.sample(name, rows, damage)).expect("the file was written");
         let mut column = "Notes".to_owned();

@@ -127,7 +127,8 @@ fn the_server_is_given_by_host_and_port_or_by_a_file() {
     assert!(kept.contains("is an input"), "{kept}");
 }
 
-/// The password option must not take a source for the password, and must not take a password for a source.
+/// In `-p data.csv`, the file is a source and not the password. In `-p secret data.csv`, `secret` is refused and not
+/// taken for a source.
 #[test]
 fn the_password_option_does_not_take_the_next_argument() {
     let place = Place::new("detached");

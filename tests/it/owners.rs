@@ -39,7 +39,7 @@ fn a_second_process_is_told_who_has_the_load_and_the_first_goes_on() {
     // The inserts are so slow that the first process is still loading when the second one gives up.
     let path = place.long_rows("a.csv", SLOW_ROWS, "typical");
     let server = server_with_slow_inserts(250);
-    // Both use the same reject file. The lease decides who owns the load, not the lock of the file.
+    // Both loads use the same reject file. The lease stops the second load, not the lock of the file.
     let file = place.dir.path().join("r.csv");
     let options = [&SLOWLY[..], &["--rejects", text(&file), "--lease-seconds", "2"]].concat();
     let first = load(&server, &place, text(&path), &options).start();

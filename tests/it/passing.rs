@@ -81,8 +81,9 @@ impl Faulty {
     }
 }
 
-// The error codes in the next three tests are all that `server/codes.rs` has a temporary meaning for. Code 13388 is
-// left out, because the fail point cannot send the details that belong to it. Later tests cover missed write concerns.
+// The next three tests use at least one error code for each temporary meaning in `server/codes.rs`, except for missed
+// write concerns, which have their own tests below. Code 13388 is not used, because the fail point cannot send the
+// details that belong to it.
 
 #[test]
 fn a_load_survives_a_temporary_failure_of_a_read_or_a_write_with_exact_counts() {
@@ -99,7 +100,8 @@ fn a_load_survives_a_temporary_failure_of_a_question_with_exact_counts() {
     survive(&["aggregate", "listCollections", "listIndexes"], &[63, 358, 12587, 237, 11601, 11602]);
 }
 
-/// Each command fails in three loads: with two of the error codes and without a reply. Each load must succeed.
+/// Executes three loads for each command. In the first and the second load, the command fails with an error code (two
+/// codes per command). In the third load, it gets no reply. Each load must succeed.
 fn survive(commands: &[&str], codes: &[i32]) {
     let (faulty, place) = (Faulty::start(), Place::new("passing"));
     place.sample("a.csv", ROWS as u32, "none");
@@ -131,7 +133,7 @@ fn every_write_is_repeated_after_a_missed_write_concern() {
         let data = doc! { "failCommands": [command], "writeConcernError": error(code) };
         faulty.check(&place, &format!("write concern of {command} with {code}"), 2, data, &[]);
     }
-    // Code 100 means that the deployment can never acknowledge such a write. The load must end at once.
+    // Code 100 means that the deployment can never fulfil the write concern. The load must end at once.
     faulty.fail(doc! { "times": 50 }, doc! { "failCommands": ["insert"], "writeConcernError": error(100) });
     let begun = Instant::now();
     let run = faulty.load(text(&place.dir.path().join("a.csv")), &place.database, &[]).expect_code(1);

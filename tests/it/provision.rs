@@ -397,7 +397,8 @@ fn missing_and_weak_passwords_are_refused_in_one_message(deployment: &Deployment
             assert!(error.contains(part), "{error}");
         }
         assert!(!error.contains("short") && !error.contains("LOADER") && !error.contains("ANALYST"), "{error}");
-        // With `true`, missing passwords may be generated, so they are not a problem.
+        // The argument `true` means that Medlift may generate missing passwords. The error then names only the weak
+        // ones.
         let error = Changes::make(&root, &destination, &wanted, true).await.expect_err("weak").to_string();
         assert!(!error.contains("ADMIN_PASS is not set") && error.contains("WRITER_PASS is too weak"), "{error}");
     });

@@ -118,7 +118,7 @@ fn compose(arguments: &[&str]) -> Result<Kind, String> {
     }
 }
 
-/// Returns the position of the first word that is neither an option nor the value of one.
+/// Returns the position of the first operand: it is neither an option nor the value of an option.
 fn first_operand(words: &[&str], with_values: &[&str]) -> usize {
     let mut at = 0;
     while words.get(at).is_some_and(|word| word.starts_with('-')) {

@@ -87,7 +87,8 @@ fn plain(text: &str) -> String {
     joined.replace(['`', '\\'], "").replace("{{", "{").replace("}}", "}")
 }
 
-/// Returns the messages in the text of a Rust file. Its tests are left out.
+/// Returns the messages in the text of a Rust file, without those of its tests. If `are_all` is true, every text of
+/// several words is a message.
 fn messages(text: &str, are_all: bool) -> Vec<String> {
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
     let comment_or_quote = Regex::new(r#"(?m)^\s*//.*$|b?'\\?"'"#).expect("a regex");

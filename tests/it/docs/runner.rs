@@ -58,7 +58,7 @@ impl Desk {
             Some((_, value)) => (*value).to_owned(),
             None => word.replace('…', "x"),
         };
-        // Its output is not redirected, because that would write a file.
+        // Leaves out everything from `>` or `|` on, so that no file is written.
         let words: Vec<String> = command.split(' ').take_while(|word| *word != ">" && *word != "|").map(word).collect();
         let help = if words.iter().any(|word| word == "help") { "" } else { "--help" };
         let output = self.bash(&format!("{} {help}", words.join(" ")));
