@@ -72,8 +72,8 @@ pub enum Error {
     OtherIdentity {
         /// Database and collection, as `database.collection`.
         collection: String,
-        /// How the stored `_id`s were made differently, in words for the message. For example: the identity field
-        /// `Name` as well.
+        /// The difference, as a part of the message. For example, if the stored `_id`s were also made from the field
+        /// `Name`: "the identity field `Name` as well".
         stored: String,
     },
     /// A reject file cannot be used, for example because it contains rows of another load.
@@ -103,8 +103,9 @@ pub enum Error {
     /// More rows were rejected than allowed.
     #[error("stopped: {problem}; {hint}")]
     Rejects {
-        /// How many rows were rejected, and how many were read. If more than half of the rows were rejected, and most
-        /// of these for one reason, also this reason, and a setting that accepts the rows if one was found.
+        /// The number of rejected rows and the number of rows read. If more than half of the rows were rejected, and
+        /// more than half of these for one reason, the text also contains this reason. If a setting was found that
+        /// accepts the refused cells, the text proposes it.
         problem: String,
         /// The paths of the reject files, and what to do.
         hint: String,

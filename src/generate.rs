@@ -48,11 +48,13 @@ const DAYS: u64 = 1827;
 const STAY_DAYS_MAX: u64 = 30;
 /// Number of admissions that differ in first name, last name or day.
 const ADMISSIONS: u64 = NAMES * NAMES * DAYS;
-/// The distance between the admissions of two consecutive rows. It is a prime that does not divide [`ADMISSIONS`].
-/// Therefore no admission repeats before all have occurred. The seed chooses the admission of the first row.
+/// All admissions have numbers. Each row takes the number of the previous row plus `STEP`, modulo [`ADMISSIONS`]. The
+/// seed chooses the number of the first row. `STEP` is a prime that does not divide `ADMISSIONS`. Therefore no
+/// admission repeats before all have occurred.
 const STEP: u64 = 1_000_000_007;
 const YEARS_OFF: [i64; 9] = [-5, -4, -3, -2, -1, 1, 2, 3, 4];
-/// A duplicate copies an earlier row that is not a duplicate itself. At most this many earlier rows are tried.
+/// A duplicate copies an earlier row that is not a duplicate itself. The generator tries at most this number of random
+/// earlier rows. If all are duplicates or wrong, the row becomes a new admission.
 const TRIES_MAX: u32 = 4;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -138,9 +140,8 @@ impl Generator {
         }
     }
 
-    /// Returns true if the row's random number makes the row a new admission. The function does not look at other
-    /// rows. If it returns false, `kind` can still make the row a new admission, for example if it finds no earlier
-    /// row to copy.
+    /// Returns true if the row's own random number makes the row a new admission. If the number makes the row a
+    /// duplicate, returns false, although `kind` may find no earlier row to copy.
     fn is_own(&self, row: u64) -> bool {
         let share = Random::new(self.seed, 2 * row + 1).below(1000);
         share >= 100 && (share < 980 || self.damage != Damage::Heavy)

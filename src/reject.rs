@@ -105,7 +105,8 @@ reasons! {
     Conflict = "conflict",
     /// The server's validator refused the document.
     FailedValidation = "failed_validation",
-    /// The server refused the document for another reason, or refused another record that was sent in its place.
+    /// The server refused the document for another reason. Or the document was not sent, because the server had refused
+    /// another document with the same `_id`.
     RefusedByServer = "refused_by_server",
 }
 

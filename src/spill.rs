@@ -31,8 +31,8 @@ const READ_ENTRIES_MAX: usize = 4096;
 pub struct SpilledEntry {
     /// The record's `_id`.
     pub id: Id,
-    /// Index of the record's source, in the order in which sources are read. The entries of `verify/excused.rs` need no
-    /// source, so the field contains the reason of the exception instead, and `row` is 0.
+    /// Index of the record's source, in the order in which sources are read. `verify/excused.rs` uses this field for
+    /// another purpose: it stores there why the record may be missing or different.
     pub source: u32,
     /// The record's row number in the source, from 1.
     pub row: u64,
@@ -207,8 +207,8 @@ impl Sorted {
 }
 
 impl Runs {
-    /// Returns the index in the file of a run's first entry with `_id >= bound`. If there is no such entry, returns the
-    /// index after the run. The run has `entries` entries and begins at index `start`.
+    /// Finds a run's first entry with `_id >= bound`. Returns the index of this entry in the file. If there is no such
+    /// entry, returns the index after the run. The run has `entries` entries and begins at index `start` of the file.
     fn first_not_below(&self, start: u64, entries: u64, bound: Id) -> Result<u64, SpillError> {
         let (mut low, mut high) = (start, start + entries);
         while low < high {

@@ -20,8 +20,8 @@ const CELL_BYTES_MAX: usize = 1000;
 /// The reasons for which settings are tried.
 const REASONS: [Reason; 4] = [Reason::NotANumber, Reason::NotAnInteger, Reason::NotADate, Reason::Undecodable];
 
-/// The first refused cells for each reason and field. If a row was refused as a whole, all cells of the row are stored
-/// together as one: those that are not UTF-8.
+/// The first refused cells for each reason and field. If a row was refused as a whole, its cells that are not UTF-8 are
+/// joined and stored as one cell.
 #[derive(Default)]
 pub(super) struct RefusedCells(BTreeMap<(&'static str, Option<usize>), Vec<Refused>>);
 
@@ -80,14 +80,15 @@ impl RefusedCells {
         let headline = format!("{count} of {rows} rows are rejected for one reason: `{reason}`{place}");
         let cells = self.0.get(&(reason, field)).map_or(&[][..], Vec::as_slice);
         let remedy = if cells.is_empty() { None } else { remedy(plan, reason, field, cells) };
-        // The setting was tried only on refused cells.
+        // Warn the user about the other rows, because the setting was tried only on refused cells.
         let note = if count < rows { "; it also applies to the other rows" } else { "" };
         let remedy = remedy.map(|remedy| remedy + note);
         [Some(headline), remedy].into_iter().flatten().collect()
     }
 }
 
-/// Tries the settings for a reason on refused cells. Returns the proposal if a setting fits.
+/// Tries settings on the refused cells: date formats for [`Reason::NotADate`], number formats for other reasons, and
+/// the encoding for rows that were refused as a whole. If a setting fits, returns the text that proposes it.
 fn remedy(plan: &Plan, reason: &str, field: Option<usize>, cells: &[Refused]) -> Option<String> {
     let Some(field) = field else { return encoding(plan, cells) };
     let date = plan.sources[cells[0].source].layout.dates[field].unwrap_or(DateFormat::Iso);
@@ -121,7 +122,7 @@ fn in_spec(plan: &Plan, field: &str) -> String {
     format!(" under the field `{field}` of the spec{copy}")
 }
 
-/// Returns the cells that are not UTF-8, as one. Stops if they are too long.
+/// Joins the cells that are not UTF-8. Stops before the joined text becomes longer than [`CELL_BYTES_MAX`].
 fn undecoded(cells: &[Vec<u8>]) -> Vec<u8> {
     let mut found = Vec::new();
     for cell in cells.iter().filter(|cell| std::str::from_utf8(cell).is_err()) {
@@ -133,12 +134,13 @@ fn undecoded(cells: &[Vec<u8>]) -> Vec<u8> {
     found
 }
 
-/// Proposes windows-1252. Nearly all bytes are valid in it, so a cell that contains valid UTF-8 characters outside ASCII
-/// does not count: it is probably damaged UTF-8.
+/// Proposes windows-1252 if nearly all cells can be decoded with it. A cell with valid UTF-8 characters outside ASCII
+/// counts as not decodable. Reason: nearly all bytes are valid in windows-1252, but such a cell is probably damaged
+/// UTF-8.
 fn encoding(plan: &Plan, cells: &[Refused]) -> Option<String> {
     let wanted = Encoding::Windows1252;
     let has_utf8 = |bytes: &[u8]| bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
-    // Only a source in UTF-8 is copied without changes, so only its bytes can be decoded again.
+    // Sources in other encodings were converted to UTF-8, so their original bytes are not known here.
     let accepts = |row: &&Refused| {
         plan.sources[row.source].encoding == Encoding::Utf8 && is_decodable(wanted, &row.bytes) && !has_utf8(&row.bytes)
     };

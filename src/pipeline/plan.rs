@@ -259,8 +259,8 @@ impl Density {
         let last = (1..).zip(format.rows(sample).take(LOOKED_AT)).last();
         let Some((records, last)) = last else { return Self { records: 1, bytes: 1 } };
         let text_bytes = u64::from(last.end).max(1);
-        // `records` is the estimated number in the whole sample. `bytes` is the size of the sample on disk, which is
-        // smaller if the source is compressed.
+        // `records` is the estimated number of records in the whole sample. `bytes` is the size of the sample on disk.
+        // If the source is compressed, this is less than `sample.len()`.
         Self { records: records * sample.len() as u64 / text_bytes, bytes: reader.consumed_bytes().max(1) }
     }
 

@@ -27,8 +27,8 @@ pub(super) struct Account<'a> {
     pub(super) refused: RejectCounts,
 }
 
-/// The counts, digests and reject lines that result from one more chunk. They are copied to the account and to the
-/// ledger document after the reject files are written.
+/// The new counts, digests and reject lines after one more chunk. They are copied to the account and to the ledger
+/// document after the reject files are written.
 struct Entries<'a> {
     plan: &'a Plan,
     settled: &'a [Settled],
@@ -218,8 +218,9 @@ impl<'a> Entries<'a> {
     /// Rebuilds the cells of a row from its documents, in the columns and date formats of the source. Reason: the
     /// row's own text is no longer in memory.
     ///
-    /// If several kinds read a cell by different rules, a document can contain a text that is wrong for another kind.
-    /// The original text of such a cell was therefore stored, and is used instead.
+    /// Several kinds of documents can read the same cell by different rules. For example, one kind changes the cell to
+    /// lower case. Its document then does not have the text that the other kind needs. Therefore the original text
+    /// of such a cell was stored, and is used here.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
         let mut cells = vec![Vec::new(); layout.header.len()];

@@ -7,7 +7,8 @@ use crate::encode::{EncodedBlock, EncodedKind};
 use crate::read::Block;
 
 /// Minimum size of a buffer that is reused, in bytes. Smaller buffers are freed. Reason: if the sources are small
-/// files, a chunk contains very many small buffers.
+/// files, a chunk has very many buffers. If they were reused, each could grow to the size of a large block, and all
+/// together would need much memory.
 const POOLED_BYTES_MIN: usize = 1 << 19;
 
 /// Capacities are rounded up to a multiple of this number of bytes. Blocks have slightly different lengths, so the
@@ -65,8 +66,7 @@ impl Spares {
         documents
     }
 
-    /// Accepts the buffers of an encoded block that is no longer used. A small buffer that has grown since it was taken
-    /// may come back too.
+    /// Accepts the buffers of an encoded block that is no longer used.
     pub(super) fn give_documents(&self, block: EncodedBlock) {
         for EncodedKind { documents, .. } in block.kinds {
             if documents.capacity() >= POOLED_BYTES_MIN {
@@ -83,9 +83,9 @@ impl<T: Default> Pile<T> {
         heap.spare.pop().unwrap_or_default()
     }
 
-    /// Accepts an item for reuse, or `None` if an item is no longer used and must not be reused. Drops the item if as
-    /// many items were given back as were taken. Otherwise the pile would grow with each item that comes from
-    /// elsewhere.
+    /// Accepts an item for reuse. `None` means that a taken item was freed. If no taken item is in use, drops `item`,
+    /// because it was not taken from this pile. For example, `take_documents` does not take small buffers from it, but
+    /// such a buffer can grow until it is large enough for reuse.
     fn give(&self, item: Option<T>) {
         let mut heap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(left) = heap.in_use.checked_sub(1) {

@@ -319,8 +319,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Removes the documents of a rejected row that were already made: the last document of each of the first `kinds`
-    /// kinds.
+    /// Removes the documents that were already made from a rejected row. The row has a document in each of the first
+    /// `kinds` kinds. It is the last document of the kind.
     fn take_back(&mut self, kinds: usize, encoded: &mut EncodedBlock) {
         for (bench, kind) in self.kinds[..kinds].iter_mut().zip(&mut encoded.kinds) {
             if let Some(entry) = kind.entries.pop() {

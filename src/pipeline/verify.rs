@@ -95,9 +95,9 @@ pub async fn verify(
     Ok(verification)
 }
 
-/// If there are extra documents, names the loads of other sources that wrote into the collection, because the extra
-/// documents may be theirs. Names none if the ledger cannot be read: the result of the verification does not depend on
-/// it.
+/// If there are extra documents, adds the loads of other sources that wrote into the collection to `found`. These loads
+/// may have written the extra documents. Does nothing if the ledger cannot be read, because the result of the
+/// verification does not depend on it.
 pub async fn name_other_loads(plan: &Plan, target: &Target, found: &mut Verification) {
     if found.extra == 0 {
         return;

@@ -153,8 +153,8 @@ impl RejectFile {
         String::from_utf8(id[..len].to_vec()).ok()
     }
 
-    /// Removes the content of the file. The file itself is then not removed at the end, even if no row is written to
-    /// it.
+    /// Removes the content of the file. After that, the file is not deleted when this value is dropped, even if it is
+    /// empty.
     ///
     /// # Errors
     /// The file cannot be truncated.
@@ -165,10 +165,10 @@ impl RejectFile {
 
     /// Appends bytes and writes them to disk. In a regular file, either all or none of them are written.
     ///
-    /// The file may already have bytes after the load's own rows. An earlier process of this load may have written
-    /// these bytes and been killed before it recorded them in the ledger. If these bytes begin with the new bytes, or
-    /// the new bytes begin with these bytes, they stay. Otherwise they are moved to the file that `spare` names, and
-    /// the path of that file is returned.
+    /// The file may already have bytes after the load's own rows. If they are equal to the new bytes, as far as both
+    /// reach, the new bytes are written over them. Reason: an earlier process of this load may have written the same
+    /// rows, and been killed before it recorded them in the ledger. If the bytes differ, the old bytes are moved to
+    /// the file that `spare` names, and the path of that file is returned.
     ///
     /// # Errors
     /// This file, or the file that `spare` names, cannot be written. If the write to a regular file fails, the file is
@@ -182,7 +182,7 @@ impl RejectFile {
         let before = self.len()?;
         let written = self.put(bytes);
         if written.is_err() && !self.is_special {
-            // The first error is the one to report.
+            // If this fails too, ignore its error. The error of the write is returned.
             let _ = self.file.set_len(before);
         }
         written?;
@@ -195,7 +195,8 @@ impl RejectFile {
     /// if there are no such bytes.
     ///
     /// # Errors
-    /// The other file cannot be written, or this file cannot be cut. This file is then unchanged.
+    /// The other file cannot be written, or the bytes cannot be removed from this file. In both cases, this file is
+    /// unchanged.
     pub fn move_tail(&mut self, spare: impl FnOnce() -> PathBuf) -> io::Result<Option<PathBuf>> {
         let Some(tail) = self.tail()? else { return Ok(None) };
         let path = spare();
@@ -411,8 +412,9 @@ mod tests {
         check_tail("by hand\n", &[], "1\n2\n", "by hand\n");
     }
 
-    /// Runs the test of this name once more, in a process of its own whose files are limited to one block (512 or 1,024
-    /// bytes, depending on the shell). The limit applies to a whole process, so it would disturb the other tests.
+    /// Runs the test with this name again, in a new process. In this process, a file can have at most one block (512
+    /// or 1,024 bytes, depending on the shell). The limit applies to a whole process, so it would disturb the other
+    /// tests.
     fn run_with_limited_files(name: &str) {
         let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
         let mut limited = Command::new("sh");
@@ -422,7 +424,7 @@ mod tests {
         assert!(ran.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&ran.stderr));
     }
 
-    /// Environment variable of a process whose files are limited.
+    /// Environment variable that is set in the process with the limit for the size of files.
     const LIMITED: &str = "MEDLIFT_TEST_LIMITED_FILES";
 
     #[test]

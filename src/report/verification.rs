@@ -168,7 +168,7 @@ verification found differences
   … and 1 more; --max-differences shows more of them
 ";
         assert_eq!(found.to_string(), expected);
-        // If extra documents are not a difference, foreign documents are counted among the other documents.
+        // There are no extra documents, so the line "of which foreign" is not shown.
         let found = Verification { foreign: 1, others: 1, ..Verification::default() };
         assert!(!found.to_string().contains("foreign"), "{found}");
     }

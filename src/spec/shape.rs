@@ -55,7 +55,8 @@ pub struct Shape {
     pub roots: Vec<Node>,
     /// The groups that repeat. An element of the tree refers to its group by index.
     pub groups: Vec<Group>,
-    /// For each kind of document, the index of its first field. A tree of several kinds is made by [`Shape::joined`].
+    /// For each kind of document in this tree, the index of its first field. Only [`Shape::joined`] makes a tree of
+    /// several kinds.
     first_fields: Vec<usize>,
 }
 
@@ -104,8 +105,8 @@ impl Shape {
         joined
     }
 
-    /// Adds a field to `nodes`, the elements on one level of the tree. The name for this level begins at byte `start` of
-    /// the field's dotted name.
+    /// Adds a field to `nodes`, the elements on one level of the tree. `start` is the position in the field's dotted
+    /// name at which the name for this level begins. For `value` in `result.value`, it is 7.
     fn add(&self, nodes: &mut Vec<Node>, field: &Field, index: usize, start: usize) {
         let Some((first, _)) = field.name[start..].split_once('.') else {
             let name = field.name[start..].to_owned();
@@ -126,8 +127,8 @@ impl Shape {
         }
     }
 
-    /// Returns the source's columns for the elements `nodes`. For the columns of a document, `nodes` are the
-    /// document's elements. For the columns of a repeating group's items, they are the group's elements.
+    /// Returns the columns from which the elements `nodes` are read. `nodes` are the elements of the document, or the
+    /// elements of a repeating group.
     pub fn columns<'s>(&'s self, nodes: &'s [Node], fields: &'s [Field]) -> Vec<Column<'s>> {
         let mut columns = Vec::new();
         self.add_columns(nodes, "", fields, &mut columns);

@@ -18,9 +18,9 @@ pub struct SourceFormat {
 /// The setting for a character with a special function in delimited text, such as the quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// No character has this function.
+    /// There is no such character. For example, the text has no quotes.
     None,
-    /// This character has the function, for example `"` as the quote.
+    /// The character, for example `"` as the quote.
     Byte(u8),
 }
 
@@ -34,7 +34,7 @@ impl Sign {
         }
     }
 
-    /// Returns the character, or `None` if no character has the function.
+    /// Returns the character. Returns `None` for [`Sign::None`].
     pub const fn byte(self) -> Option<u8> {
         match self {
             Self::None => None,

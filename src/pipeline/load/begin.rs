@@ -55,7 +55,8 @@ impl<'a> Load<'a> {
     /// options). Returns true if that load is complete and only has to be verified. Otherwise returns false:
     /// documents have to be written. If that load was interrupted, prepares to resume it.
     ///
-    /// If the sources are not hashed yet, does nothing and returns false. In this case all collections were empty.
+    /// If the sources are not hashed yet, does nothing and returns false. Reason: all collections were then empty, so
+    /// no earlier load can be resumed or verified.
     pub(super) async fn is_known(&mut self) -> Result<bool, Error> {
         if self.document.sources.is_empty() {
             return Ok(false);
@@ -100,8 +101,8 @@ impl<'a> Load<'a> {
         Ok(false)
     }
 
-    /// Returns why a collection cannot contain all documents of an earlier load any more. `None` if it may contain
-    /// them.
+    /// Checks whether the documents of the earlier load `prior` can still be in the collections. If some are certainly
+    /// missing, returns the reason.
     async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
         for (lane, state) in self.targets.iter().zip(prior.targets()) {
             if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)

@@ -1,9 +1,9 @@
 //! After a *first load* (a load into an empty collection), the server checks documents with the spec's validator.
 //!
-//! A document that is equal to its record conforms to the spec, because cleaning checks the same rules from which the
-//! validator is made. If the verification found only equal documents, the only possible problem is a validator that
-//! differs from the spec. A random sample is enough to find that. In all other cases, the server checks all
-//! documents.
+//! Cleaning checks the same rules from which the validator is made. Therefore a document that is equal to its record
+//! satisfies the validator, if the validator was made correctly. If the verification found only equal documents, only
+//! the validator can be wrong. A random sample of documents is enough to find that. In all other cases, the server
+//! checks all documents. It also does so if the collection is small, or if the user gave `--check-validator`.
 
 use super::{Load, LoadTarget};
 use crate::deployment::schema;

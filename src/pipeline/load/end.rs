@@ -20,9 +20,9 @@ use crate::verify::{Excused, Excuses, VerifyError};
 use crate::write::Mode;
 
 impl Load<'_> {
-    /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, returns
-    /// the error. If the ledger contains the load and this process still owns it, first records in the ledger that
-    /// the load ended.
+    /// Ends the writing part of a load. After success, completes the reject files. After a failure or a stop, records
+    /// in the ledger that the load ended, and returns the error. Writes nothing to the ledger if it does not contain
+    /// the load, or if another process has taken over the load.
     pub(super) async fn end(
         &mut self,
         result: Result<ReadSide, Error>,
@@ -32,7 +32,7 @@ impl Load<'_> {
             // Another process took over the load. Only that process may now write the load's ledger document.
             Err(_) if self.claim.as_ref().is_some_and(Claim::is_lost) => return Err(Error::TakenOver),
             Err(Error::TakenOver) => return Err(Error::TakenOver),
-            // Nothing was written, and the ledger does not contain the load.
+            // The ledger does not contain the load yet, and nothing was written. So there is no load to close.
             Err(cause) if self.document.started == DateTime::MIN => return Err(cause),
             Err(cause) => (State::Failed, cause),
             Ok(read) if self.is_over_limit(&read) => (State::Stopped, self.too_many_rejects(&read)),
@@ -119,9 +119,9 @@ impl Load<'_> {
     /// Returns true if the counts may be wrong. Outcomes can be uncertain after a lost reply or a rollback, and in a
     /// resumed load.
     ///
-    /// A first load (a load into an empty collection) counts the records of `in_doubt` as written. That is right if
-    /// no other load ran at the same time. In any other load, it is not known who wrote these records. Records of
-    /// `repeats_in_doubt` make the counts of any load uncertain.
+    /// A first load (a load into an empty collection) counts the records in `in_doubt` as written. This is right if no
+    /// other load ran at the same time. Any other load cannot know whether it wrote these records itself. If
+    /// `repeats_in_doubt` is not 0, the counts of any load may be wrong.
     pub(super) async fn counts_are_estimates(&self) -> Result<bool, Error> {
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
             let Counts { in_doubt, repeats_in_doubt, .. } = state.counts;
@@ -185,9 +185,9 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Verifies the collection of one kind of document, and adds the result to the summary. Records that were not
-    /// written according to the ledger may be missing or different. If a verification is not wanted or not possible,
-    /// adds the reason to the summary.
+    /// Verifies the collection of one kind of document, and adds the result to the summary. The ledger lists records
+    /// that were not written. These may be missing or different. If a verification is not wanted or not possible, adds
+    /// the reason to the summary.
     pub(super) async fn prove(
         &self,
         kind: usize,
@@ -213,8 +213,8 @@ impl Load<'_> {
             let state = &self.document.targets()[kind];
             let excused = self.excused(kind, state.exceptions).await?;
             let mode = self.options.mode;
-            // The collection was empty when a first load began. So a document that is not expected is a difference. If
-            // another load may have written it, it is permitted below.
+            // Before a first load, the collection was empty. So a document that is not in the sources is a difference.
+            // If another load may have written such documents, `permit_extra` permits them below.
             let options =
                 VerifyOptions { kind, only_source: !state.first_load, mode, excused, ..VerifyOptions::default() };
             let proof = verify::verify(self.plan, &lane.target, &options, interrupt, progress).await;

@@ -116,7 +116,8 @@ pub async fn load(
             _ => return result,
         };
         let lease = Some((held.lease.owner.id, held.lease.fence));
-        // The lease was renewed while this process waited, so its owner is alive. Do not wait a second time.
+        // After the waiting time, the same process still has the lease. So that process is alive and has renewed it.
+        // Do not wait a second time.
         if waited_for == lease || !is_patient(interrupt, held.left, progress, &held.to_string()).await {
             return result;
         }

@@ -97,8 +97,8 @@ impl Load<'_> {
 
 /// Gives the memory of a committed chunk's documents back to `spares`.
 fn recycle(settled: Vec<Settled>, spares: &Spares) {
-    // All kinds of documents share the blocks of a chunk. Drop all references but one. The blocks can then be taken
-    // out, if no command still uses them.
+    // All kinds of documents share the blocks of a chunk through an `Arc`. Drop all references except the last. If no
+    // bulk command has another reference, the blocks can then be taken out of the `Arc`.
     let blocks =
         settled.into_iter().filter_map(|settled| Arc::try_unwrap(settled.chunk).ok()).map(|chunk| chunk.blocks);
     let blocks = blocks.reduce(|_, last| last).and_then(|blocks| Arc::try_unwrap(blocks).ok());

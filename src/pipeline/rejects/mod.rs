@@ -55,8 +55,8 @@ enum Slot {
 }
 
 impl Slot {
-    /// Closes and unlocks a file to which nothing was written. Reason: if this process opens the file again, it
-    /// cannot lock it twice.
+    /// Closes and unlocks a file to which nothing was written. Otherwise this process could not open the file again,
+    /// because a file cannot be locked twice.
     fn release(&mut self) {
         if let Self::Unused(file) = self {
             drop(file.take());

@@ -83,9 +83,9 @@ fn one_named_file_receives_the_rejects_of_all_sources_with_the_same_columns() {
     assert!(matches!(Rejects::open(&plan, Some(&named)), Err(Error::Stopped(_))));
 }
 
-/// Checks that a load writes its rejects to the file `expected`. The file `a.csv.rejects.csv` exists before. It has
-/// the content `there` and the mark of the load `mark`. According to the ledger, an earlier load with the same key
-/// wrote the content `left`.
+/// Checks that a load writes its rejects to the file `expected`. Before the load, `a.csv.rejects.csv` has the content
+/// `there`, and its extended attribute contains the load id `mark`. According to the ledger, an earlier load with the
+/// same key wrote the content `left`.
 #[track_caller]
 fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
     let (dir, plan) = plan_of(&[("a.csv", ROWS)]);

@@ -322,8 +322,8 @@ const fn types_of(rule: Rule) -> &'static [&'static str] {
     }
 }
 
-/// Returns the constraints that fit the type, and notes their errors. [`check_keys`] reports constraints that do not
-/// fit the type.
+/// Reads the constraints that the type allows, and notes all errors. Ignores other constraints, because [`check_keys`]
+/// reports them.
 fn constraints(table: &Table<'_>, type_name: &str) -> Constraints {
     let is_text = type_name == "string";
     Constraints {

@@ -1,5 +1,5 @@
-//! Reads a [`Dataset`] from TOML. If the text has several errors, all are reported. To do so, the readers of the parts
-//! note an error and go on with a placeholder. An error that may only follow from another error is not reported.
+//! Reads a [`Dataset`] from TOML. If the text has several errors, all are reported. To do so, a reader notes an error
+//! and goes on with a placeholder. If an error may only be the consequence of another error, it is not reported.
 
 mod field;
 mod format;
@@ -28,7 +28,7 @@ const DOCUMENT_KEYS: &[&str] =
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
     let source = Source::new(text, origin);
     let entries = source.parse();
-    // After a syntax error, parts of the tables may be missing.
+    // After a syntax error, do not read the tables, because parts of them may be missing.
     let dataset = if source.has_errors() { None } else { dataset(&Table::root(&source, &entries), &source) };
     match (source.take_errors(), dataset) {
         (None, Some(dataset)) => Ok(dataset),

@@ -73,10 +73,12 @@ impl Names<'_> {
     }
 
     /// Checks that no two fields have the same column, and notes all errors. Names that differ only in letter case,
-    /// spaces, underscores and hyphens are the same. In JSON, a value is also found by the field's own dotted name.
-    /// Therefore no other field may use this name or a prefix of it as a column: if a field is named `a.b`, another
-    /// field cannot have the column `a`. The items of a repeating group are checked separately, because they have
-    /// columns of their own.
+    /// spaces, underscores and hyphens are the same.
+    ///
+    /// In JSON, a field's own dotted name is also a column of the field. For example, the field `a.b` is also found in
+    /// `{"a": {"b": 1}}`. Therefore no other field may have the column `a.b` or `a`.
+    ///
+    /// The items of a repeating group are checked separately, because they have columns of their own.
     fn check_columns(&self, shape: &Shape, nodes: &[Node]) {
         let columns = shape.columns(nodes, self.fields);
         let mut owners: HashMap<String, &Column<'_>> = HashMap::new();

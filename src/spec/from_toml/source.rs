@@ -15,8 +15,8 @@ pub(super) struct Source<'t> {
     pub(super) origin: &'t str,
     pub(super) text: &'t str,
     errors: RefCell<Vec<SpecError>>,
-    /// The keys that were suggested for unknown keys: the line of the table, and the dotted key. A suggested key must
-    /// not be reported as missing too.
+    /// The correct keys that were suggested for mistyped keys. For each, the line of its table and the dotted key. If
+    /// `tpye` was reported with the suggestion `type`, then `type` must not also be reported as missing.
     suggested: RefCell<Vec<(usize, String)>>,
 }
 
@@ -38,7 +38,8 @@ impl<'t> Source<'t> {
         entries.into_inner()
     }
 
-    /// Notes an error, except if it was noted before or only follows from a mistyped key.
+    /// Notes an error. Ignores it if it was noted before. Also ignores it if its key was already suggested for a
+    /// mistyped key: if the user wrote `tpye`, then `type` is not also reported as missing.
     fn add(&self, error: SpecError) {
         let mut errors = self.errors.borrow_mut();
         if let SpecError::Wrong { line, key, problem, .. } = &error {
