@@ -52,11 +52,11 @@ pub(super) fn sign_in_as(
 /// the connection string names none. If the connection string names the database for the data, this database is tried
 /// first, and then `admin`.
 ///
-/// If the connection string does not name the database for the data, the order of the two databases depends on the user.
-/// If a variable such as `READER_USER` contains the user's name, `medlift provision` has probably created the user. Then
-/// the database for the data is tried first. If no variable contains the name, it is tried second. With
-/// [`Purpose::Administer`], it is always tried second, because the user is probably the root user, who is stored in
-/// `admin`.
+/// If the connection string does not name the database for the data, the order of the two databases depends on the
+/// user. If a variable such as `READER_USER` contains the user's name, `medlift provision` has probably created the
+/// user. Then the database for the data is tried first. If no variable contains the name, this database is tried
+/// second. With [`Purpose::Administer`], it is always tried second, because the user is probably the root user, who
+/// is stored in `admin`.
 fn auth_databases(
     wishes: &Connection,
     settings: &Settings,
