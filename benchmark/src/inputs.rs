@@ -22,7 +22,7 @@ const TYPED_COLUMNS: &[(&str, &str)] = &[
 pub(crate) struct Inputs {
     pub(crate) dir: PathBuf,
     pub(crate) medlift: PathBuf,
-    /// This program, built for release. With the argument `replay` it is the contender "floor".
+    /// This program, built for release. With the argument `replay`, it only sends encoded documents.
     pub(crate) replay: PathBuf,
     dump: PathBuf,
     pub(crate) python: PathBuf,
@@ -76,7 +76,7 @@ impl Inputs {
     }
 
     /// Writes the built-in spec without its indexes to a file, and returns the path. A load with this spec can be
-    /// compared with the floor, which builds no indexes.
+    /// compared with the floor (the server alone), which builds no indexes.
     pub(crate) fn plain_spec(&self) -> Result<PathBuf> {
         let source = root().join("specs/admissions.toml");
         let text = fs::read_to_string(&source).doing(|| format!("reading {}", source.display()))?;

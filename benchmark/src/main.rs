@@ -1,8 +1,9 @@
 //! The benchmark: Medlift, the server alone (the floor), and common tools. Each scenario with each number of rows has a
 //! fresh server.
 //!
-//! Every contender is a whole process, measured from its start to its end. Before a contender that loads, the
-//! database is dropped. The contenders take turns, so that other work on the machine disturbs all of them equally.
+//! A *contender* is a program that is measured, from the start of its process to the end. Before a contender loads
+//! data, the database is dropped. The contenders take turns, so that other work on the machine disturbs all of them
+//! equally.
 
 mod contender;
 mod inputs;

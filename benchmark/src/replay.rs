@@ -22,7 +22,7 @@ const BATCH_BYTES_MAX: usize = 30_000_000;
 /// type (1) and name (4), and the value's length (4) and subtype (1).
 const ID_OFFSET: usize = 4 + 1 + 4 + 4 + 1;
 
-/// How the floor sends its documents.
+/// How the documents are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// Number of documents in one insert.

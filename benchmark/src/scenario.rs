@@ -13,8 +13,7 @@ use testkit::Result;
 /// The fields by which mongoimport finds the stored document of a row. No two admissions of the source have the same
 /// values of all three.
 const UPSERT_FIELDS: &[&str] = &["Name", "Date of Admission", "Room Number"];
-/// The benchmark searches the batch size and the number of connections with which the floor is fastest. One measurement
-/// of this search sends at most this number of documents.
+/// Maximum number of documents that [`best_pace`] sends in one measurement.
 const SEARCH_DOCS_MAX: u64 = 300_000;
 const SEARCH_RUNS: usize = 3;
 const BATCHES: &[usize] = &[1_000, 5_000, 10_000, 20_000, 50_000];

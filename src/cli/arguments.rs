@@ -155,8 +155,8 @@ fn short_password(text: &str) -> Option<(&str, String)> {
     Some((flags, if value.is_empty() { "--password".to_owned() } else { format!("--password={value}") }))
 }
 
-/// Returns an error if the argument after `-p` may be a password. It must not become the name of a source, because
-/// messages show names.
+/// Returns an error if the argument after `-p` may be a password. Otherwise the parser would take the password as the
+/// name of a source, and messages show the names of sources.
 fn refuse_detached_password(arguments: &[OsString]) -> Result<(), Error> {
     let options = arguments.split(|argument| argument == "--").next().unwrap_or_default();
     let is_no_password = |next: &OsStr| {

@@ -16,8 +16,8 @@ const FILES_WANTED: u64 = 65_536;
 /// Number of files that the async runtime opens when it starts.
 const RUNTIME_FILES: u64 = 16;
 
-/// Number of threads that a command needs in addition to the threads that encode: the threads of the async runtime, a
-/// replacement for a blocked thread, the look-up of host names, the reader and the writer.
+/// Number of threads that a command needs in addition to the threads that encode. Some belong to the async runtime,
+/// which starts another thread if one is blocked. Others look up host names, read the sources, or write.
 const THREADS_MIN: usize = 8;
 
 /// Address space that a command with a connection needs, in bytes. Each thread reserves address space for its stack and

@@ -55,7 +55,7 @@ pub(super) fn refuse_inputs(option: &str, output: &Path, inputs: &[PathBuf]) -> 
     }
 }
 
-/// Returns the exit code. A difference takes precedence over rejects.
+/// Returns the exit code. If there are both a difference and rejects, it is the exit code for a difference.
 pub(super) fn exit_code(differs: bool, has_rejects: bool) -> ExitCode {
     match (differs, has_rejects) {
         (true, _) => ExitCode::from(DIFFERENT),

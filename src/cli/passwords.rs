@@ -86,7 +86,7 @@ fn generated(users: Vec<WantedUser>) -> Result<Vec<WantedUser>, Error> {
     users.map_err(|error| Error::Stopped(format!("cannot generate passwords: cannot read /dev/urandom: {error}")))
 }
 
-/// Adds the passwords to a file in the format of `.env`. The file is replaced as a whole, and only its owner can read it.
+/// Adds the passwords to a file in the format of `.env`. The file is replaced as a whole. Only its owner can read it.
 fn add_to_file(path: &Path, users: &[WantedUser]) -> Result<(), Error> {
     if users.is_empty() {
         return Ok(());
@@ -109,8 +109,8 @@ fn add_to_file(path: &Path, users: &[WantedUser]) -> Result<(), Error> {
     output.write_all(text.as_bytes()).and_then(|()| output.finish()).map_err(|error| wrong(&error))
 }
 
-/// Returns the problem if this existing file cannot be replaced by a file with passwords: a device, a pipe, or a file of
-/// another user, who could no longer read it.
+/// Returns the problem if this existing file cannot be replaced by a file with passwords: a device, a pipe, or a file
+/// of another user, who could no longer read it.
 fn refuse_file(path: &Path) -> Result<(), &'static str> {
     // Such a path can lead to a file that another program has open, for example /dev/stdout.
     let is_open_file = path.starts_with("/dev") || path.starts_with("/proc");
@@ -153,7 +153,7 @@ fn write_files(directory: &Path, users: &[WantedUser]) -> Result<(), Error> {
             return Err(wrong(&path, &error));
         }
     }
-    // The directory must contain the names of the files before the users are created.
+    // Makes the names of the files durable. Otherwise a crash after the creation of the users could lose the passwords.
     fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(|error| wrong(directory, &error))
 }
 

@@ -98,7 +98,8 @@ struct Cost {
 ///
 /// A choice between alternatives is *decided* if the next character shows which alternative is right. Example: `a|b` is
 /// decided, `ab|ac` is not. The alternatives must begin with different characters. At most one of them may match the
-/// empty text. In that case, no other alternative may begin with a character that can come after the choice.
+/// empty text. Then no other alternative may begin with a character that can come after the choice: the choice in
+/// `(a|)b` is decided, the one in `(b|)b` is not.
 ///
 /// A repetition is *decided* if the next character shows whether to repeat once more. Example: in `[0-9]*-` it is
 /// decided, in `[ab]*b` it is not. A decided repetition is written as a possessive repetition (`*+`), which matches the
@@ -306,7 +307,8 @@ impl Writer {
     }
 }
 
-/// Returns the set of possible first characters of `part`. If `part` can be empty, this set includes `follow`.
+/// Returns the set of possible first characters of `part`. `follow` is the set of characters that can come after
+/// `part`. If `part` can be empty, the result includes `follow`.
 fn first(part: &Hir, follow: &ClassUnicode) -> ClassUnicode {
     match part.kind() {
         HirKind::Empty | HirKind::Look(_) => follow.clone(),
@@ -493,8 +495,7 @@ mod tests {
         }
     }
 
-    /// Tests ways, steps and bytes of each part. The expected numbers were counted by hand with the rules of the
-    /// module.
+    /// Tests the three numbers of `Cost` for each kind of part. The expected numbers were counted by hand.
     #[test]
     fn each_part_has_its_cost() {
         let check = |pattern: &str, chars_max: Option<u64>, expected: (u64, u64, u64)| {

@@ -10,8 +10,8 @@ const LISTED_MAX: usize = 10;
 /// Returns an error if the target's collection does not exist. The error lists the collections that exist, except
 /// `hidden` and those of the server itself.
 ///
-/// If the user may not read the collection, this function returns an error, or it returns `Ok` and the command's first
-/// query fails.
+/// If the user may not read the collection, this function may return an error or `Ok`. After `Ok`, the caller's first
+/// query of the collection fails.
 pub async fn require_collection(target: &Target, hidden: &[&str]) -> Result<(), ServerError> {
     let name = &target.collection;
     match names(target, doc! { "name": name }).await {

@@ -104,8 +104,8 @@ impl Target {
     /// Runs a command that changes something. Repeats it after temporary failures, until a journaled majority
     /// acknowledges it. `doing` describes the command in error messages.
     ///
-    /// The exception is `dropIndexes`. If the index no longer exists when the command is repeated, this function
-    /// returns `Ok`, although no majority has acknowledged that the index was dropped.
+    /// For `dropIndexes`, `Ok` does not prove that a majority has acknowledged the change. Reason: if the index no
+    /// longer exists when the command is repeated, there is no command left that a majority could acknowledge.
     pub(crate) async fn run(
         &self,
         database: &str,

@@ -41,19 +41,21 @@ pub(super) fn sign_in_as(
 
 /// Returns the databases in which the user may be stored, in the order in which they are tried.
 ///
-/// There is only one database in two cases:
+/// Only one database is tried in two cases:
 /// - `given` is set. Then only `given` is tried. It is from `--authentication-database` or `authSource`. Or it is the
 ///   database of the account whose password was taken from the settings.
 /// - The user is not from `--username`. Then only the database in the connection string is tried, or `admin` if the
 ///   connection string names none.
 ///
-/// Otherwise there are two databases: the one for the data, in which `medlift provision` creates its users, and the one
-/// in the connection string, or `admin`. If the connection string names the database for the data, this database is
-/// tried first, and then `admin`.
+/// If the user is from `--username` and `given` is not set, two databases are tried. One is the database for the data,
+/// in which `medlift provision` creates its users. The other is the database in the connection string, or `admin` if
+/// the connection string names none. If the connection string names the database for the data, this database is tried
+/// first, and then `admin`.
 ///
-/// In the other cases, the order depends on the user. If a variable such as `READER_USER` contains the user's name,
-/// `medlift provision` has probably created the user, so the database for the data is tried first. Otherwise it is
-/// tried second. With [`Purpose::Administer`], it is tried second too, because the user is probably the root user, who
+/// If the connection string does not name the database for the data, the order of the two databases depends on the
+/// user. If a variable such as `READER_USER` contains the user's name, `medlift provision` has probably created the
+/// user. Then the database for the data is tried first. If no variable contains the name, this database is tried
+/// second. With [`Purpose::Administer`], it is always tried second, because the user is probably the root user, who
 /// is stored in `admin`.
 fn auth_databases(
     wishes: &Connection,

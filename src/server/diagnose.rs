@@ -163,8 +163,9 @@ async fn other_protocol(options: &ClientOptions) -> Failure {
     match (encrypted, hello(turned, doc! { "hello": 1 }).await) {
         (true, Ok(_)) => Failure::TlsRefused,
         (false, Ok(_) | Err(Failure::Certificate(_) | Failure::ClientCertificate)) => Failure::TlsRequired,
-        // The server closes connections with TLS and without TLS. So it uses TLS, but refuses this client. With TLS
-        // 1.3, a missing client certificate is reported late or not at all.
+        // The first connection used TLS, the second did not, and the server closed both. A server without TLS would
+        // have answered the second one. So the server uses TLS, but refuses this client. With TLS 1.3, the server
+        // reports a missing client certificate late or not at all.
         (true, Err(Failure::Unreachable(Unreachable::Lost))) => Failure::ClientCertificate,
         (_, Err(_)) => Failure::Unreachable(Unreachable::Lost),
     }

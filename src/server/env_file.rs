@@ -8,8 +8,8 @@ use super::Secret;
 /// line is added at the end. All other bytes stay as they are.
 ///
 /// # Errors
-/// The text is not a valid `.env` file. Or the new text does not give exactly the old values and the added ones, for
-/// example because the line `NAME=` is inside a quoted value. The error quotes nothing from the text.
+/// The text is not a valid `.env` file. Or the addition would change another variable, for example because the line
+/// `NAME=` is inside the quoted value of that variable. The error quotes nothing from the text.
 pub fn with_values(text: &str, values: &[(&str, &Secret)]) -> Result<String, &'static str> {
     let mut expected = parse(text).ok_or("it is not a valid .env file")?;
     let mut filled = text.to_owned();

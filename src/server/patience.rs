@@ -29,7 +29,7 @@ static REPEATED: Mutex<BTreeMap<u64, Repeated>> = Mutex::new(BTreeMap::new());
 #[derive(Debug, Clone, Copy)]
 struct Repeated {
     is_gone: bool,
-    /// If all further attempts fail, the last one fails at this time or earlier.
+    /// The latest time at which the call is given up, if all further attempts fail.
     until: Instant,
 }
 
@@ -42,8 +42,8 @@ pub struct Trouble {
     pub left: Duration,
 }
 
-/// Returns the trouble of one repeated call: the call that will be given up first if all attempts fail. `None` if no
-/// call is being repeated.
+/// Returns the reason why a command waits, or `None` if no call is being repeated. If several calls are being repeated,
+/// the result is about the call that is given up first if all attempts fail.
 pub fn trouble() -> Option<Trouble> {
     let repeated = REPEATED.lock().unwrap_or_else(PoisonError::into_inner);
     let first = repeated.values().min_by_key(|repeated| repeated.until)?;
@@ -56,8 +56,8 @@ pub(super) fn set_attempt_timeout(timeout: Duration) {
     ATTEMPT_TIMEOUT_MS.store(timeout.as_millis() as u64, Ordering::Relaxed);
 }
 
-/// Belongs to one call. From the call's first failure until this value is dropped, [`trouble`] knows that the call is
-/// being repeated.
+/// The repetitions of one call. The call counts as being repeated from its first failure until this value is dropped.
+/// [`trouble`] reports calls that are being repeated.
 #[derive(Debug, Default)]
 pub(crate) struct Patience(Option<u64>);
 

@@ -134,7 +134,8 @@ impl Settings {
         self.get(account.user_variable()).unwrap_or(account.default_name())
     }
 
-    /// Returns the name and password of an account. `None` if no password is set. Fails if only the name is set.
+    /// Returns the name and password of an account. If only the password is set, the name is the default name. Returns
+    /// `None` if neither is set. Fails if only the name is set.
     pub fn account(&self, account: Account) -> Result<Option<(String, Secret)>, ServerError> {
         let (user, password) = (account.user_variable(), account.password_variable());
         match self.secret(password)? {

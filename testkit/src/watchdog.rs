@@ -2,7 +2,7 @@
 //! ended, or has dropped its [`Watchdog`]. Then the shell kills the process or group that the parent named, for example
 //! a mongod. It also removes a directory, if the parent named one.
 //!
-//! `Drop` is not enough for this clean-up: it does not run if the process is killed, and never for a static variable.
+//! A second process is needed, because `Drop` does not run if the parent is killed, and never for a static variable.
 //! The shell reads from a pipe to which only the parent can write. When the parent ends, the shell therefore reads the
 //! end of the file.
 
@@ -17,8 +17,9 @@ use crate::{Doing, Result};
 /// target to kill: `123` is a process, `-123` a process group, and an empty line means no target. The last line counts.
 /// The line `keep` ends the script, and nothing is killed or removed.
 ///
-/// When the pipe is closed, the script kills the target and removes the directory. When the target has ended, it
-/// removes the directory again, because the target may have written a file in the meantime.
+/// When the pipe is closed, the script kills the process or group, and removes the directory. Then it waits until the
+/// process or group has ended, at most 2 s, and removes the directory again. Reason: a process may still write a file
+/// while it is being killed.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 while read -r line; do
@@ -46,7 +47,7 @@ pub enum Target {
     Group(u32),
 }
 
-/// Guards at most one directory, and one process or group at a time.
+/// When the parent ends or drops this value, kills at most one process or group, and removes at most one directory.
 #[derive(Debug)]
 pub struct Watchdog {
     shell: Child,
@@ -71,7 +72,7 @@ impl Watchdog {
         })
     }
 
-    /// Ends the watchdog. Process and directory then remain after the end of the parent.
+    /// Ends the watchdog. Then nothing is killed or removed when the parent ends.
     pub fn keep(mut self) -> Result<()> {
         self.tell("keep")
     }

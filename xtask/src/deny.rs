@@ -64,7 +64,8 @@ fn refuse_yanked(lock_file: &str) -> Result<()> {
     Err(Error::failed(format!("Cargo.lock contains a version that cargo no longer accepts:\n{}", said.trim_end())))
 }
 
-/// A manifest that requires every locked registry package in exactly its locked version.
+/// Returns a manifest that requires each package of the lock file in exactly its locked version. Packages of this
+/// workspace are left out.
 fn pinned_manifest(lock_file: &str) -> String {
     let mut manifest = "[package]\nname = \"pinned\"\nedition = \"2024\"\n[dependencies]\n".to_owned();
     for (index, package) in lock_file.split("[[package]]").filter(|package| package.contains("\nsource")).enumerate() {

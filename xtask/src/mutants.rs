@@ -2,8 +2,8 @@
 //! body. A mutant is caught if a test fails or hangs. If all tests pass, it survives: the tests do not check that code.
 //!
 //! Each mutant is tested by the unit tests first. If they all pass, it is tested by the integration tests of
-//! `INTEGRATION`. The option `--unit` leaves these out. `.cargo/mutants.toml` lists mutants that no test can notice.
-//! They are not tested.
+//! `INTEGRATION`. The option `--unit` leaves the integration tests out. `.cargo/mutants.toml` lists mutants that are
+//! not tested, because no test can notice them.
 
 use crate::tree;
 use std::collections::{BTreeMap, BTreeSet};

@@ -270,7 +270,7 @@ mod tests {
                 assert_eq!(of(&[(step, state)]).exit_code(), 0, "{name} {state:?}");
             }
         }
-        // The first failed step decides.
+        // The first failed step decides the exit code.
         assert_eq!(of(&[(Step::SignIn, State::Failed), (Step::Disk, State::Failed)]).exit_code(), 3);
         assert_eq!(of(&[(Step::Disk, State::Failed), (Step::SignIn, State::Failed)]).exit_code(), 1);
         assert_eq!(of(&[]).exit_code(), 0);

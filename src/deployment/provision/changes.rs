@@ -129,8 +129,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Adds the steps for a user. Returns the problem if a step sets the user's password and this password is too weak.
-    /// No step sets the password of a user that Medlift did not create, or that already has this password.
+    /// Adds the steps for a user. A user that Medlift did not create gets no steps. Returns the problem if a step sets
+    /// the user's password and the new password is too weak.
     async fn add_user(
         &mut self,
         target: &Target,

@@ -75,7 +75,7 @@ fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
 fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
         (Privacy::DirectIdentifier, _) => None,
-        // In all other classes, only the year of a date is shown.
+        // In all other privacy classes, only the year of a date is shown.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),
         (Privacy::Clinical | Privacy::None, _) => Some(Bson::from(path)),

@@ -139,8 +139,10 @@ impl WantedUser {
     }
 }
 
-/// Returns the user name of an account, the variable of its password, and the password. If neither `ADMIN_USER` nor
-/// `ADMIN_PASS` is set, the administrator of the database has the root user's name and password, if the password is set.
+/// Returns the user name of an account, the variable of its password, and the password.
+///
+/// If `MONGO_ROOT_PASS` is set, but `ADMIN_USER` and `ADMIN_PASS` are not, the administrator of the database has the
+/// root user's name and password.
 fn named(settings: &Settings, account: Account) -> Result<(String, &'static str, Option<Secret>), ServerError> {
     let own = settings.secret(account.password_variable())?;
     let unset = own.is_none() && settings.get(account.user_variable()).is_none();

@@ -96,7 +96,7 @@ fn a_user_without_auth_database_may_be_in_two_databases() {
     check(&named("mongodb://h/?authSource=x"), &reader, [Some("x"), None], None);
     let given = Connection { auth_database: Some("ward".to_owned()), ..named("mongodb://h/") };
     check(&given, &reader, [Some("ward"), None], Some(Account::Reader));
-    // The user is not from --username.
+    // If the user is not from `--username`, only one database is tried.
     check(&uri("mongodb://ann:q@h/"), &reader, [Some("admin"), None], None);
     check(&uri("mongodb://writer:q@h/ward"), &[], [Some("ward"), None], writer);
     check(&uri("mongodb://h/ward"), &[("WRITER_PASS", "q")], [Some("ward"), None], writer);

@@ -20,7 +20,7 @@ const ENVIRONMENT: [&str; 8] = [
     "ANALYST_PASS=first-start-a",
 ];
 
-/// Starts a database with the script, and checks that provisioning then has nothing left to do.
+/// Starts a database with deploy/init-mongo.js, and checks that `medlift provision` then has nothing left to do.
 pub(super) fn check(stack: &Stack) -> Result<()> {
     let script = format!("{}:/docker-entrypoint-initdb.d/init-mongo.js:ro", stack.file("deploy/init-mongo.js"));
     let mut line = vec!["run", "--detach", "--rm", "--network", "none", "--volume", &script];

@@ -8,8 +8,9 @@ use testkit::{Doing, Result};
 const WEAK: &str = "READER_PASS=short\n";
 const OTHER_ROOT: &str = "MONGO_ROOT_PASS=another-root-password-1\n";
 
-/// Checks that the output of the service `app` contains the reason, that the root password in use stays, and that
-/// refused passwords have no effect after they were removed from `.env`.
+/// Writes a weak password and another root password to `.env`. Checks that the output of the service `app` names both
+/// problems, and that the root password in use does not change. Then removes `.env`, starts the stack again, and checks
+/// that the weak password is not in use.
 pub(super) fn check(stack: &Stack) -> Result<()> {
     let root = |passwords: Passwords| passwords.of("mongo_root").map(str::to_owned);
     let before = root(stack.passwords()?)?;

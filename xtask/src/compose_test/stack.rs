@@ -139,8 +139,8 @@ pub(super) fn compose_program() -> Option<ComposeProgram> {
     candidates.into_iter().find(|program| succeeds(Command::new(program[0]).args(&program[1..]).arg("version")))
 }
 
-/// The name of a stack is this text and the id of the process that tests it. The text has the name of the machine,
-/// because machines can share an engine, and a process id means something only on its machine.
+/// The beginning of a stack's name. The id of the process that tests the stack comes after it. The beginning contains
+/// the name of the machine, because several machines can share an engine, and their processes may have equal ids.
 fn project_prefix() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().to_lowercase();
     let host: String = host.chars().filter(char::is_ascii_alphanumeric).collect();

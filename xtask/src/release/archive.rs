@@ -13,7 +13,7 @@ pub(super) fn make(stage: &Stage, dist: &Path) -> Result<()> {
     println!("==> archive");
     let folder = format!("medlift-{VERSION}-{ARCH}-linux");
     let archive = dist.join(format!("{folder}.tar.gz"));
-    // The same files give the same archive, whoever makes it and when.
+    // Order, owners and times are fixed, so that the same files always give the same archive.
     let mut tar = Command::new("tar");
     tar.args(["--create", "--gzip", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0"]);
     tar.arg("--transform").arg(format!("s,^\\.,{folder},")).arg("--file").arg(&archive);

@@ -1,5 +1,5 @@
-//! The Python wheel: `pip install` of this file installs the program. maturin also puts a list of all packages in the
-//! program into the wheel (a `CycloneDX` SBOM).
+//! The Python wheel: `pip install` of this file installs the program. The wheel also contains a `CycloneDX` SBOM, which
+//! lists all packages that the program consists of. maturin makes this list.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The project's rules, checked by a program instead of by memory.
 //!
-//! A rule checks one file, or how the files use each other. It returns the violations. Tests show that each rule can
-//! fail.
+//! A rule checks one file, or how the files use each other. It returns the violations. For each rule, a test shows that
+//! the rule finds a violation.
 
 mod circles;
 mod modules;
@@ -38,7 +38,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The uses of all files: between modules, and between the files of a folder.
+/// Which modules use which other modules, and which files of a folder use each other.
 #[derive(Default)]
 struct Uses {
     modules: modules::Used,
