@@ -1,4 +1,5 @@
-//! Opens the files that Medlift writes, and makes sure that no other file is damaged.
+//! Opens the files that Medlift writes. An output replaces an existing file only when it is complete. The mode of a
+//! device or a pipe is never changed, and [`is_same_file`] finds out whether an output is one of the inputs.
 //!
 //! A user can name a device, a pipe or a directory as an output. The path can also lead to one of the input files, by
 //! another spelling, a symbolic link or a hard link. Therefore this module changes the mode of regular files only, and

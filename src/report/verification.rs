@@ -11,13 +11,13 @@ const LOADS_NAMED_MAX: usize = 5;
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clean = match (self.is_clean(), self.refused + self.kept_out, self.others) {
-            (true, 0, 0) => "verified: the collection contains exactly what the source contains",
-            (true, 0, _) => "verified: the collection contains all documents of the source, and other documents",
+            (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
+            (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
                 "verified: the collection equals the source, except for the records counted as refused or kept as stored"
             }
             (true, _, _) => {
-                "verified: the collection contains all documents of the source, except for the records counted as \
+                "verified: the collection contains all accepted rows of the source, except for the records counted as \
                  refused or kept as stored, and other documents"
             }
             (false, _, _) => "verification found differences",
@@ -121,10 +121,10 @@ mod tests {
     fn the_first_line_says_whether_collection_and_source_agree() {
         let none = Verification::default;
         let check = |found: Verification, expected: &str| assert_eq!(head(&found), expected);
-        check(none(), "verified: the collection contains exactly what the source contains");
+        check(none(), "verified: the collection contains exactly the accepted rows of the source");
         check(
             Verification { others: 3, ..none() },
-            "verified: the collection contains all documents of the source, and other documents",
+            "verified: the collection contains all accepted rows of the source, and other documents",
         );
         let excused =
             "verified: the collection equals the source, except for the records counted as refused or kept as stored";

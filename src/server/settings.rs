@@ -184,7 +184,22 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
         Err(error) if error.not_found() => return Ok(HashMap::new()),
         Err(error) => return Err(env_file_error(path, &error)),
     };
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    if let Some(key) = text.lines().find_map(changed_secret) {
+        let problem = format!("the value of {key} contains $, which would be replaced: put the value in single quotes");
+        return Err(ServerError::EnvFile { path: path.to_owned(), problem });
+    }
     lines.collect::<Result<_, _>>().map_err(|error| env_file_error(path, &error))
+}
+
+/// Returns the name of the password or key that this line sets, if its value contains a `$` outside single quotes. The
+/// parser would replace the `$` and the word after it by the value of a variable, without a notice.
+fn changed_secret(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    let (key, value) = (key.trim(), value.trim_start());
+    let is_secret = is_variable_name(key) && (key.ends_with("_PASS") || key.ends_with("_KEY"));
+    (is_secret && !value.starts_with('\'') && value.replace("\\$", "").contains('$')).then_some(key)
 }
 
 /// Makes the error for a file that cannot be read or parsed. Does not use the parser's message, because the message
@@ -321,6 +336,12 @@ mod tests {
         };
         let value = "the value of WRITER_PASS cannot be read: put the value in single quotes";
         assert_eq!(problem("WRITER_PASS=a b'"), value);
+        let changed = "the value of WRITER_PASS contains $, which would be replaced: put the value in single quotes";
+        for line in ["WRITER_PASS=pa$55", "export WRITER_PASS=\"pa$55\"", "A=1\nWRITER_PASS=$A"] {
+            assert_eq!(problem(line), changed, "{line}");
+        }
+        let (_directory, kept) = settings(&[], &[(".env", "WRITER_PASS='pa$55'\nREADER_PASS=pa\\$55\nDB_NAME=$X\n")]);
+        assert_eq!((kept.get("WRITER_PASS"), kept.get("READER_PASS")), (Some("pa$55"), Some("pa$55")));
         for line in ["pa55=a b'", "Pa55Word=a b'", "PA55=a b'", "P4 W=a b'", "=a b'"] {
             assert_eq!(problem(line), "a line does not have the form NAME=value", "{line}");
         }

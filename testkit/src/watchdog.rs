@@ -36,7 +36,8 @@ fi
 remove "$1"
 "#;
 
-/// The process or group that a watchdog kills when its parent ends.
+/// The process or group that a watchdog kills. The watchdog kills it when the watchdog's own parent ends or drops the
+/// [`Watchdog`].
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
     /// No process at present.

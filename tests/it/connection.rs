@@ -324,7 +324,10 @@ fn passwords_are_read_from_files_and_the_environment_overrides_the_env_file() {
     let settings = Settings::from_parts(std::iter::empty(), dir.path()).expect("reads");
     let unset = Destination::settle(&reads, &settings, "admissions");
     let message = unset.expect_err("no password").to_string();
-    assert_eq!(message, "READER_USER is set, but its password is not; set READER_PASS or READER_PASS_FILE");
+    assert_eq!(
+        message,
+        "READER_USER is set, but its password is not; set READER_PASS or READER_PASS_FILE, or sign in with -u and -p"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Tests of the ledger's queries. Each test stores several loads that differ in collection, key or state, so that a
-//! query without one of these conditions finds too much.
+//! Tests of the ledger: its queries, its leases and its protection against late writes. The tests of queries store
+//! several loads that differ in collection, key or state, so that a query without one of these conditions finds too
+//! much.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Integration tests with the built binary and a real mongod.
+//! Integration tests. They run the built binary or call the library, most of them with a real mongod.
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic, as the test itself may")]
 
