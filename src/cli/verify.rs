@@ -63,11 +63,12 @@ impl VerifyArgs {
             let mut proofs = Vec::new();
             for (kind, (spec, target)) in plan.targets(&target).enumerate() {
                 let options = VerifyOptions { kind, ..options.clone() };
-                let mut proof = verify(&plan, &target, &options, interrupt, &progress).await?;
-                name_other_loads(&plan, &target, &mut proof).await;
-                proofs.push(KindProof { kind: spec.name.clone(), collection: target.full_name(), proof });
+                let proof = verify(&plan, &target, &options, interrupt, &progress).await?;
+                let collection = target.full_name();
+                proofs.push((target, KindProof { kind: spec.name.clone(), collection, proof }));
             }
-            Ok(proofs)
+            name_other_loads(&plan, proofs.iter_mut().map(|(target, kind)| (&*target, &mut kind.proof))).await;
+            Ok(proofs.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>())
         })?;
         match &proofs[..] {
             [only] => output::print(&only.proof, json)?,

@@ -95,28 +95,35 @@ pub async fn verify(
     Ok(verification)
 }
 
-/// If there are extra documents, adds the loads of other sources that wrote into the collection to `found`. These loads
-/// may have written the extra documents. Does nothing if the ledger cannot be read, because the result of the
-/// verification does not depend on it.
-pub async fn name_other_loads(plan: &Plan, target: &Target, found: &mut Verification) {
-    if found.extra == 0 {
-        return;
+/// For each result with extra documents, adds the loads of other sources that wrote into its collection. These loads may
+/// have written the extra documents. Does nothing if the ledger cannot be read, because the result of the verification
+/// does not depend on it.
+pub async fn name_other_loads(plan: &Plan, results: impl IntoIterator<Item = (&Target, &mut Verification)>) {
+    // All sources must be read for their hashes. This is done only if the ledger has loads, and only once.
+    let mut own = None;
+    for (target, found) in results {
+        let writers = if found.extra == 0 { Vec::new() } else { writers(target).await };
+        if writers.is_empty() {
+            continue;
+        }
+        let own = own.get_or_insert_with(|| tokio::task::block_in_place(|| plan.identities()));
+        let Ok(own) = own else { return };
+        let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
+        let others = writers.into_iter().filter(|(load, _)| !load.sources.iter().all(is_own));
+        let other = |(load, state): (LoadDocument, TargetState)| OtherLoad {
+            load: load.id.to_string(),
+            sources: load.sources.into_iter().map(|source| source.name).collect(),
+            written: state.counts.written,
+            extra: found.extra_of_load.get(&load.id.bytes()).copied(),
+        };
+        found.other_loads = others.map(other).collect();
     }
-    let Ok(uuid) = schema::uuid(target).await else { return };
-    let Ok(writers) = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT).writers(uuid).await else { return };
-    if writers.is_empty() {
-        return;
-    }
-    let Ok(own) = tokio::task::block_in_place(|| plan.identities()) else { return };
-    let is_own = |source: &SourceIdentity| own.iter().any(|own| own.version == source.version);
-    let others = writers.into_iter().filter(|(load, _)| !load.sources.iter().all(is_own));
-    let other = |(load, state): (LoadDocument, TargetState)| OtherLoad {
-        load: load.id.to_string(),
-        sources: load.sources.into_iter().map(|source| source.name).collect(),
-        written: state.counts.written,
-        extra: found.extra_of_load.get(&load.id.bytes()).copied(),
-    };
-    found.other_loads = others.map(other).collect();
+}
+
+/// Returns the loads that wrote into the collection. Returns none if the ledger cannot be read.
+async fn writers(target: &Target) -> Vec<(LoadDocument, TargetState)> {
+    let Ok(uuid) = schema::uuid(target).await else { return Vec::new() };
+    Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT).writers(uuid).await.unwrap_or_default()
 }
 
 /// Fails if the ledger says that the collection's `_id`s were made with other identity fields or another key. Every

@@ -179,17 +179,19 @@ fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<
 }
 
 fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
-    let lines = match dotenvy::from_path_iter(path) {
-        Ok(lines) => lines,
-        Err(error) if error.not_found() => return Ok(HashMap::new()),
-        Err(error) => return Err(env_file_error(path, &error)),
+    let wrong = |problem| ServerError::EnvFile { path: path.to_owned(), problem };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(wrong(error.kind().to_string())),
     };
-    let text = std::fs::read_to_string(path).unwrap_or_default();
     if let Some(key) = text.lines().find_map(changed_secret) {
-        let problem = format!("the value of {key} contains $, which would be replaced: put the value in single quotes");
-        return Err(ServerError::EnvFile { path: path.to_owned(), problem });
+        return Err(wrong(format!(
+            "the value of {key} contains $, which would be replaced: put the value in single quotes"
+        )));
     }
-    lines.collect::<Result<_, _>>().map_err(|error| env_file_error(path, &error))
+    let lines = dotenvy::from_read_iter(text.as_bytes());
+    lines.collect::<Result<_, _>>().map_err(|error| wrong(problem_of(&error)))
 }
 
 /// Returns the name of the password or key that this line sets, if its value contains a `$` outside single quotes. The
@@ -202,11 +204,10 @@ fn changed_secret(line: &str) -> Option<&str> {
     (is_secret && !value.starts_with('\'') && value.replace("\\$", "").contains('$')).then_some(key)
 }
 
-/// Makes the error for a file that cannot be read or parsed. Does not use the parser's message, because the message
-/// quotes the line, and the line may contain a password.
-fn env_file_error(path: &Path, error: &dotenvy::Error) -> ServerError {
-    let problem = match error {
-        dotenvy::Error::Io(error) => error.kind().to_string(),
+/// Returns the text for an error of the parser. Does not use the parser's own text, because it quotes the line, and the
+/// line may contain a password.
+fn problem_of(error: &dotenvy::Error) -> String {
+    match error {
         dotenvy::Error::LineParse(line, _) => match line.split_once('=') {
             Some((key, _)) if is_variable_name(key) => {
                 format!("the value of {key} cannot be read: put the value in single quotes")
@@ -214,8 +215,7 @@ fn env_file_error(path: &Path, error: &dotenvy::Error) -> ServerError {
             _ => "a line does not have the form NAME=value".to_owned(),
         },
         _ => "it cannot be read".to_owned(),
-    };
-    ServerError::EnvFile { path: path.to_owned(), problem }
+    }
 }
 
 fn is_variable_name(text: &str) -> bool {
