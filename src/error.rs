@@ -152,7 +152,7 @@ impl Error {
     }
 
     /// Returns the error for a failed call to the ledger. `doing` is `read` or `write`.
-    pub(crate) fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
+    pub fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
         match error {
             LedgerError::TakenOver => Self::TakenOver,
             LedgerError::Server(failure) => Self::Ledger { doing, failure },

@@ -110,7 +110,7 @@ impl ConnectionArgs {
     }
 
     /// Does the same as [`take_uri`](Self::take_uri), and refuses all other positional arguments.
-    fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
+    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
             Some(other) => Err(Error::Usage(format!(

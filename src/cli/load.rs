@@ -1,7 +1,7 @@
 //! `medlift load`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
+use medlift::pipeline::manifest::Manifest;
+use medlift::pipeline::parts::{self, Work};
 use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::summary::LoadSummary;
 use medlift::report::{Bar, Progress};
@@ -16,7 +18,8 @@ use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
 use super::connection::ConnectionArgs;
-use super::reading::ReadingArgs;
+use super::reading::{ReadingArgs, identity_key};
+use super::workers::WorkerArgs;
 use super::{limits, output};
 
 const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
@@ -27,7 +30,8 @@ const EXAMPLES: &str = "Examples:
   medlift load --dry-run data.csv
   medlift load data.csv --uri mongodb://localhost:27017 --db hospital
   medlift load 'more/*.csv.gz' --collection admissions_2024 --max-rejects 5%
-  medlift load --spec my.toml --mode upsert data.csv";
+  medlift load --spec my.toml --mode upsert data.csv
+  medlift load --manifest load.manifest.json --index 7 --of 64";
 
 /// Read, clean, deduplicate, write and verify a source.
 #[derive(Debug, Args)]
@@ -87,6 +91,8 @@ pub(super) struct LoadArgs {
     #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096), help_heading = "Speed and memory")]
     run_size: u16,
     #[command(flatten)]
+    workers: WorkerArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -110,6 +116,9 @@ impl LoadArgs {
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
+        if let Some(path) = self.workers.manifest.take() {
+            return self.load_manifest(&path);
+        }
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
         progress.bytes_total = plan.size_bytes();
@@ -139,6 +148,50 @@ impl LoadArgs {
             let _bar = Bar::start(progress, quiet);
             load::load(plan, &target, &options, interrupt, progress).await
         })
+    }
+
+    /// Loads parts of a manifest, as one of several workers.
+    fn load_manifest(mut self, path: &Path) -> Result<ExitCode, Error> {
+        self.refuse_with_manifest()?;
+        limits::require_for_load(u64::from(self.run_size) << 20)?;
+        let manifest = Manifest::read(path)?;
+        let place = self.workers.place(manifest.parts.len())?;
+        self.rejects = Some(WorkerArgs::rejects(path, self.rejects.take())?);
+        let connection = std::mem::take(&mut self.connection);
+        let key = identity_key()?;
+        let stopping = "stopping; rows that were already read are still written";
+        let summary = super::run_gracefully(stopping, async |interrupt| {
+            let collection = manifest.tables.first().and_then(|table| table.collection.as_deref());
+            let target = connection.connect(Purpose::Load, collection.unwrap_or_default()).await?;
+            let work = Work {
+                options: self.options(target.is_local),
+                key,
+                workers: self.reading.workers(),
+                place,
+                only_finish: self.workers.finish,
+                quiet: self.reading.quiet,
+                verbose: self.reading.verbose,
+            };
+            parts::work(&manifest, &target, &work, interrupt).await
+        })?;
+        output::print(&summary, self.reading.json)?;
+        Ok(output::exit_code(summary.has_differences(), summary.has_rejects()))
+    }
+
+    /// Refuses options that a manifest replaces, or that a load in parts cannot obey.
+    fn refuse_with_manifest(&self) -> Result<(), Error> {
+        let refused = [
+            (self.reading.is_given(), "sources, --spec and the options of the group Source belong to medlift plan"),
+            (self.connection.collection().is_some(), "-c, --collection belongs to medlift plan"),
+            (self.dry_run, "--dry-run is not possible"),
+            (self.drop, "--drop is not possible; drop the collections before the first worker starts"),
+            (self.lineage, "--lineage is not possible, because a part does not know its first row number"),
+            (!matches!(self.mode, LoadMode::Insert), "only --mode insert is possible"),
+        ];
+        match refused.iter().find(|(is_given, _)| *is_given) {
+            Some((_, problem)) => Err(Error::Usage(format!("with --manifest: {problem}"))),
+            None => Ok(()),
+        }
     }
 
     fn rejects_max(&self) -> Option<RejectsMax> {

@@ -14,11 +14,14 @@ mod limits;
 mod load;
 mod output;
 mod passwords;
+mod plan;
 mod provision;
 mod query;
 mod reading;
+mod runs;
 mod spec;
 mod verify;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -53,6 +56,8 @@ COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
 enum Command {
     /// Read, clean, deduplicate, write and verify a source
     Load(Box<load::LoadArgs>),
+    /// Make a manifest: the sources of a load, divided into parts that several workers can load at the same time
+    Plan(Box<plan::PlanArgs>),
     /// Check that the collection contains exactly the data of a source
     Verify(Box<verify::VerifyArgs>),
     /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
@@ -63,6 +68,9 @@ enum Command {
     Provision(Box<provision::ProvisionArgs>),
     /// Examine a deployment step by step; report each problem and its remedy
     Doctor(Box<doctor::DoctorArgs>),
+    /// List the loads of a database, or show how far a load is
+    #[command(subcommand, after_help = runs::EXAMPLES)]
+    Runs(runs::RunsCommand),
     /// Show a dataset spec, check it, or list its fields
     #[command(subcommand, after_help = spec::EXAMPLES)]
     Spec(spec::SpecCommand),
@@ -82,11 +90,13 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     };
     match command {
         Command::Load(args) => args.run(),
+        Command::Plan(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Runs(command) => command.run(),
         Command::Spec(command) => command.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),

@@ -59,7 +59,7 @@ pub(super) struct ReadingArgs {
     pub quiet: bool,
     /// Report each step on standard error
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: bool,
+    pub verbose: bool,
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -80,6 +80,20 @@ impl ReadingArgs {
     /// Returns the positional arguments. One of them may be a connection string.
     pub(super) fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
+    }
+
+    /// Returns the number of threads that encode. 0 if the program decides.
+    pub(super) fn workers(&self) -> usize {
+        self.workers.into()
+    }
+
+    /// Returns true if the user gave a source, or an option that says what a source is or how it is read.
+    pub(super) fn is_given(&self) -> bool {
+        let has_layout = self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some();
+        let has_format = self.kind.is_some() || self.encoding.is_some() || !self.date_format.is_empty();
+        let has_flag = self.multiline_cells || self.headerline;
+        let has_sources = !self.sources.is_empty() || !self.file.is_empty() || self.dataset.path.is_some();
+        has_sources || has_layout || has_format || has_flag
     }
 
     /// Begins to measure the time of a command, and creates the counters for its progress.

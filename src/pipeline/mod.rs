@@ -7,6 +7,8 @@
 mod advice;
 pub mod dry_run;
 pub mod load;
+pub mod manifest;
+pub mod parts;
 mod plan;
 mod rejects;
 mod settle;

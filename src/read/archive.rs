@@ -68,6 +68,10 @@ impl Plain {
         Ok(Self { name: name.to_owned(), archive, window_bytes, bytes, consumed_bytes })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) const fn is_archive(&self) -> bool {
         self.archive.is_some()
     }

@@ -60,6 +60,15 @@ pub enum ReadError {
         /// The name of the source.
         name: String,
     },
+    /// A part of a source ends inside a row, because the place where the source was cut is wrong.
+    #[error(
+        "cannot read `{name}`: the part ends inside a quoted cell, so the file was cut at a wrong place; plan again with \
+         --no-cut"
+    )]
+    WrongSeam {
+        /// The name of the part.
+        name: String,
+    },
     /// The source contains no text, or only a byte order mark.
     #[error("cannot read `{name}`: it is empty")]
     Empty {

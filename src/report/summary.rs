@@ -266,7 +266,13 @@ impl LoadSummary {
 
     /// Returns true if a row was rejected or a document was refused.
     pub fn has_rejects(&self) -> bool {
-        self.documents().any(|found| found.counts.rejected > 0)
+        self.rejected() > 0
+    }
+
+    /// Returns the number of rejected rows. With several kinds of documents, this is the number of the kind that has
+    /// most.
+    pub fn rejected(&self) -> u64 {
+        self.documents().map(|found| found.counts.rejected).max().unwrap_or(0)
     }
 }
 

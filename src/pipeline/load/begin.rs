@@ -1,7 +1,7 @@
 //! The beginning of a load: examines the target, and finds out whether this load is new, interrupted or already
 //! complete.
 
-use super::{Load, LoadOptions, LoadTarget, keeping, reading, writing};
+use super::{Load, LoadOptions, LoadTarget, Scope, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
 use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadDocument, Options, State, TargetState};
@@ -16,14 +16,19 @@ impl<'a> Load<'a> {
     /// Examines the targets, opens the first reject file, and checks that the others can be written. With `--drop`,
     /// reads every source to its end and then drops the collections. If the spec has several kinds of documents,
     /// their collections are in the database of `target`.
-    pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
+    pub(super) async fn begin(
+        plan: &'a Plan,
+        target: &'a Target,
+        options: &'a LoadOptions,
+        scope: Scope,
+    ) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
         for lane in &targets {
             lane.refuse_unfit().await?;
         }
         let account = Account::open(plan, options.rejects.as_deref())?;
-        let mut sources = Vec::new();
+        let mut sources = scope.sources(plan)?;
         if options.drop {
             // Dropped documents cannot be restored. So first make sure that every source can be read to its end.
             sources = plan.identities_of_readable()?;
@@ -39,6 +44,7 @@ impl<'a> Load<'a> {
         for lane in &mut targets {
             states.push(lane.examine().await?);
         }
+        scope.adapt(&mut states);
         // If all collections are empty, no earlier load can be resumed or verified. The sources are then hashed
         // later, while the first blocks are encoded.
         if sources.is_empty() && states.iter().any(|state| !state.first_load) {
@@ -46,9 +52,11 @@ impl<'a> Load<'a> {
         }
         let further = targets[1..].iter().map(|lane| lane.target.collection.clone()).collect();
         let ledger = targets[0].ledger.clone().with_further(further);
-        let document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
-        let (is_resumed, claim, rows_read, notes) = (false, None, 0, Vec::new());
-        Ok(Self { plan, options, ledger, targets, document, is_resumed, claim, account, rows_read, notes })
+        let ledger = if scope.is_part() { ledger.of_parts() } else { ledger };
+        let mut document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
+        scope.mark(&mut document);
+        let (is_resumed, claim, rows_read, notes, parts) = (false, None, 0, Vec::new(), Vec::new());
+        Ok(Self { plan, options, scope, ledger, targets, document, parts, is_resumed, claim, account, rows_read, notes })
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
@@ -74,7 +82,8 @@ impl<'a> Load<'a> {
             return Ok(false);
         }
         if prior.state == State::Complete {
-            let is_done = !self.options.reload && self.options.verify && self.options.mode == Mode::Insert;
+            let verifies = self.options.verify && self.options.mode == Mode::Insert;
+            let is_done = !self.options.reload && (verifies || self.scope.is_part());
             if is_done {
                 self.document = LoadDocument { fence: self.document.fence, ..prior };
             }
@@ -103,7 +112,7 @@ impl<'a> Load<'a> {
 
     /// Checks whether the documents of the earlier load `prior` can still be in the collections. If some are certainly
     /// missing, returns the reason.
-    async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
+    pub(super) async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
         for (lane, state) in self.targets.iter().zip(prior.targets()) {
             if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)
                 && then != now
@@ -120,7 +129,7 @@ impl<'a> Load<'a> {
 
     /// Takes the lease of the load. Checks that the `_id`s of each collection are made from the same fields and with
     /// the same key as the `_id`s of this load.
-    async fn claim(&mut self) -> Result<(), Error> {
+    pub(super) async fn claim(&mut self) -> Result<(), Error> {
         let claim = Claim::take(&self.ledger, &self.document.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
         self.document.fence = claim.fence();

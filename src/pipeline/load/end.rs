@@ -211,7 +211,7 @@ impl Load<'_> {
             let started = Instant::now();
             let lane = &self.targets[kind];
             let state = &self.document.targets()[kind];
-            let excused = self.excused(kind, state.exceptions).await?;
+            let excused = self.excused(kind).await?;
             let mode = self.options.mode;
             // Before a first load, the collection was empty. So a document that is not in the sources is a difference.
             // If another load may have written such documents, `permit_extra` permits them below.
@@ -231,14 +231,19 @@ impl Load<'_> {
         Ok(())
     }
 
-    async fn excused(&self, kind: usize, lists: u64) -> Result<Option<Excused>, Error> {
-        if lists == 0 {
+    /// Returns the records that the load or its parts list as not written.
+    async fn excused(&self, kind: usize) -> Result<Option<Excused>, Error> {
+        let loads = std::iter::once(&self.document).chain(&self.parts);
+        let lists: Vec<_> = loads.map(|load| (load.id, load.targets()[kind].exceptions)).collect();
+        if lists.iter().all(|(_, lists)| *lists == 0) {
             return Ok(None);
         }
         let mut excuses = Excuses::new(SORTER_BYTES_DEFAULT);
-        for number in 0..lists {
-            let list = self.ledger.exceptions(self.document.id, kind, number).await.map_err(reading)?;
-            excuses.add(&list).map_err(VerifyError::from)?;
+        for (load, lists) in lists {
+            for number in 0..lists {
+                let list = self.ledger.exceptions(load, kind, number).await.map_err(reading)?;
+                excuses.add(&list).map_err(VerifyError::from)?;
+            }
         }
         Ok(Some(excuses.settle().map_err(VerifyError::from)?))
     }

@@ -1,7 +1,8 @@
 //! Files, pipes and devices as sources.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,6 +21,8 @@ pub struct FileOrigin {
     modified: Option<SystemTime>,
     /// Numbers of the device and the inode. All paths and links to one file have the same numbers.
     identity: (u64, u64),
+    /// The bytes that are read, if the origin is only a part of the file.
+    part: Option<Range<u64>>,
 }
 
 impl FileOrigin {
@@ -48,7 +51,24 @@ impl FileOrigin {
             identity: identity_of(&metadata),
             path: path.to_owned(),
             name,
+            part: None,
         })
+    }
+
+    /// Returns a part of this file as an origin of its own. `bytes` are positions in the file.
+    pub(super) fn part(&self, bytes: Range<u64>) -> Self {
+        let name = format!("{} (bytes {} to {})", self.path.display(), bytes.start, bytes.end);
+        Self { name, part: Some(bytes), ..self.clone() }
+    }
+
+    /// Returns the positions in the file if the origin is only a part of it.
+    pub(super) fn part_bytes(&self) -> Option<Range<u64>> {
+        self.part.clone()
+    }
+
+    /// Returns true if the file has more bytes after this part.
+    pub(super) fn ends_inside(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| self.size_bytes.is_some_and(|size| part.end < size))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -59,8 +79,9 @@ impl FileOrigin {
         &self.path
     }
 
+    /// Size of the file or of the part, in bytes.
     pub(super) fn size_bytes(&self) -> Option<u64> {
-        self.size_bytes
+        self.part.as_ref().map_or(self.size_bytes, |part| Some(part.end - part.start))
     }
 
     pub(super) fn identity(&self) -> (u64, u64) {
@@ -74,7 +95,7 @@ impl FileOrigin {
             return Ok(Version::ReadOnce);
         }
         let failed = |offset, error| ReadError::from_io(&self.name, offset, error);
-        let mut file = File::open(&self.path).map_err(|error| failed(0, error))?;
+        let mut file = self.open()?;
         let mut hasher = blake3::Hasher::new();
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
@@ -97,8 +118,11 @@ impl FileOrigin {
     }
 
     pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-        let file = File::open(&self.path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
-        Ok(Box::new(file))
+        let failed = |error| ReadError::from_io(&self.name, 0, error);
+        let mut file = File::open(&self.path).map_err(failed)?;
+        let Some(part) = &self.part else { return Ok(Box::new(file)) };
+        file.seek(SeekFrom::Start(part.start)).map_err(failed)?;
+        Ok(Box::new(file.take(part.end - part.start)))
     }
 }
 

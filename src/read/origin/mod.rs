@@ -5,6 +5,7 @@ mod file;
 mod stdin;
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -92,9 +93,59 @@ impl Origin {
     }
 
     /// Returns the default path of the source's reject file, without the suffix `.rejects.csv`. For a file this is the
-    /// path of the source. For standard input it is `stdin`, relative to the working directory.
+    /// path of the source. For a part of a file, the path is followed by the position of the part. For standard input
+    /// it is `stdin`, relative to the working directory.
     pub fn rejects_base(&self) -> PathBuf {
-        self.path().map_or_else(|| StdinOrigin::REJECTS_BASE.into(), Path::to_owned)
+        let Some(path) = self.path() else { return StdinOrigin::REJECTS_BASE.into() };
+        let mut base = path.as_os_str().to_owned();
+        if let Some(part) = self.part_bytes() {
+            base.push(format!(".bytes-{}", part.start));
+        }
+        base.into()
+    }
+
+    /// Returns a part of the source as an origin of its own. `bytes` are positions in a file that is not compressed.
+    /// Returns `None` if the source is not a regular file.
+    pub(crate) fn part(&self, bytes: Range<u64>) -> Option<Self> {
+        match self {
+            Self::File(file) if !self.is_read_once() => Some(Self::File(file.part(bytes))),
+            Self::File(_) | Self::Stdin(_) => None,
+        }
+    }
+
+    /// Returns the positions in the source if this origin is only a part of it.
+    pub(super) fn part_bytes(&self) -> Option<Range<u64>> {
+        match self {
+            Self::File(file) => file.part_bytes(),
+            Self::Stdin(_) => None,
+        }
+    }
+
+    /// Returns true if this origin is a part of a source and more bytes follow the part.
+    pub(super) fn ends_inside(&self) -> bool {
+        match self {
+            Self::File(file) => file.ends_inside(),
+            Self::Stdin(_) => false,
+        }
+    }
+
+    /// Returns true if the source is compressed. Reads its first bytes.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub(crate) fn is_archive(&self) -> Result<bool, ReadError> {
+        Ok(Plain::new(self.name(), self.open()?)?.is_archive())
+    }
+
+    /// Reads at most `length_max` bytes at the beginning of this origin, as they are.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub(crate) fn first_bytes(&self, length_max: usize) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::new();
+        let read = self.open()?.take(length_max as u64).read_to_end(&mut bytes);
+        read.map_err(|error| ReadError::from_io(self.name(), bytes.len() as u64, error))?;
+        Ok(bytes)
     }
 
     /// Checks that a compressed file is complete and undamaged. Reading the file to its end verifies its checksums.
