@@ -50,7 +50,7 @@ pub(super) struct ShowArgs {
     /// Id of a load or of a manifest; of a manifest's id, the beginning is enough. A connection string may be given
     /// here too
     #[arg(value_name = "ID", required = true, help_heading = None)]
-    id: Vec<Secret>,
+    positional: Vec<Secret>,
     /// Show the state again every two seconds, until the load is complete
     #[arg(long)]
     watch: bool,
@@ -101,8 +101,8 @@ impl ListArgs {
 
 impl ShowArgs {
     fn run(mut self) -> Result<ExitCode, Error> {
-        self.connection.take_uri(&mut self.id)?;
-        let [id] = &self.id[..] else {
+        self.connection.take_uri(&mut self.positional)?;
+        let [id] = &self.positional[..] else {
             return Err(Error::Usage("give one id of a load or of a manifest; medlift runs list shows them".into()));
         };
         let id = id.reveal().to_owned();

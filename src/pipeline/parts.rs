@@ -48,13 +48,20 @@ pub struct Work {
 ///
 /// # Errors
 /// A part or the end of a load fails. What was committed stays committed, and the same command continues.
-pub async fn work(manifest: &Manifest, target: &Target, work: &Work, interrupt: &Interrupt) -> Result<WorkSummary, Error> {
+pub async fn work(
+    manifest: &Manifest,
+    target: &Target,
+    work: &Work,
+    interrupt: &Interrupt,
+) -> Result<WorkSummary, Error> {
     let worker = Worker { manifest, target, work, interrupt };
     let mut done = WorkSummary { manifest: manifest.id.clone(), ..WorkSummary::default() };
-    for table in 0..manifest.tables.len() {
-        let load = worker.register(table).await?;
-        if !work.only_finish && load.state != State::Complete {
-            worker.load_parts(table, &load, &mut done).await?;
+    if !work.only_finish {
+        for table in 0..manifest.tables.len() {
+            let load = worker.register(table).await?;
+            if load.state != State::Complete {
+                worker.load_parts(table, &load, &mut done).await?;
+            }
         }
     }
     for table in 0..manifest.tables.len() {
@@ -134,7 +141,8 @@ impl Worker<'_> {
 
     async fn load_part(&self, number: u32, load: &LoadDocument) -> Result<LoadSummary, Error> {
         let part = &self.manifest.parts[number as usize];
-        let plan = tokio::task::block_in_place(|| self.manifest.plan_of(part, self.work.key.clone(), self.work.workers))?;
+        let plan =
+            tokio::task::block_in_place(|| self.manifest.plan_of(part, self.work.key.clone(), self.work.workers))?;
         let scope = Scope::Part(PartScope::new(load, number, self.manifest.sources_of(part)));
         let progress = self.progress(plan.size_bytes());
         let _bar = Bar::start(&progress, self.work.quiet);

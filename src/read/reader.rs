@@ -79,7 +79,8 @@ struct PartOfSource {
 impl Reader {
     /// Opens the source and reads its sample. `index` is the position of the source in the list of sources, from 0.
     pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
-        let part = origin.part_bytes().map(|bytes| PartOfSource { start: bytes.start, ends_inside: origin.ends_inside() });
+        let part =
+            origin.part_bytes().map(|bytes| PartOfSource { start: bytes.start, ends_inside: origin.ends_inside() });
         Self::new(origin.name(), origin.open()?, index, options, part)
     }
 

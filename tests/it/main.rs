@@ -27,6 +27,7 @@ mod load;
 mod options;
 mod outputs;
 mod owners;
+mod parts;
 mod passing;
 mod program;
 mod proof;

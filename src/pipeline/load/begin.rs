@@ -56,7 +56,20 @@ impl<'a> Load<'a> {
         let mut document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
         scope.mark(&mut document);
         let (is_resumed, claim, rows_read, notes, parts) = (false, None, 0, Vec::new(), Vec::new());
-        Ok(Self { plan, options, scope, ledger, targets, document, parts, is_resumed, claim, account, rows_read, notes })
+        Ok(Self {
+            plan,
+            options,
+            scope,
+            ledger,
+            targets,
+            document,
+            parts,
+            is_resumed,
+            claim,
+            account,
+            rows_read,
+            notes,
+        })
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and

@@ -112,9 +112,11 @@ impl Load<'_> {
             return self.verify_only(interrupt, progress).await;
         }
         self.parts = self.ledger.parts(self.document.id, &scope.of.parts).await.map_err(reading)?;
-        let complete: Vec<u32> = self.parts.iter().filter(|part| part.state == State::Complete).filter_map(number_of).collect();
+        let complete: Vec<u32> =
+            self.parts.iter().filter(|part| part.state == State::Complete).filter_map(number_of).collect();
         if complete.len() < scope.of.parts.len() {
-            let missing: Vec<u32> = scope.of.parts.iter().copied().filter(|number| !complete.contains(number)).collect();
+            let missing: Vec<u32> =
+                scope.of.parts.iter().copied().filter(|number| !complete.contains(number)).collect();
             return Err(not_complete(&missing, scope.of.parts.len()));
         }
         let finished = tokio::select! {
@@ -144,7 +146,8 @@ impl Load<'_> {
                 self.parts.iter().filter_map(|part| part.targets().into_iter().nth(kind)).collect();
             state.counts = Counts::default();
             parts.iter().for_each(|part| state.counts.add(&part.counts));
-            state.collection_uuid = state.collection_uuid.or_else(|| parts.iter().find_map(|part| part.collection_uuid));
+            state.collection_uuid =
+                state.collection_uuid.or_else(|| parts.iter().find_map(|part| part.collection_uuid));
             state.digest = match &parts[..] {
                 [only] => only.digest.clone(),
                 // The parts may have records in common, so the sum of their digests says nothing.

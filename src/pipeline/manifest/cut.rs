@@ -15,14 +15,17 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::parse::{Cells, Format, Parser};
 use crate::pipeline::plan::SourcePlan;
-use crate::read::{Dialect, Encoding, Ending, Framing, records};
+use crate::read::{Dialect, Encoding, Ending, Framing, RowSpan, records};
 use crate::spec::Spec;
 
 /// Number of bytes that are examined at each place.
 const WINDOW_BYTES: usize = 4 << 20;
 
-/// Number of rows after a line end that must be well formed.
+/// Number of rows after a line end that are examined.
 const ROWS_EXAMINED: usize = 100;
+
+/// The share of damaged rows that is accepted: one in this number. The first row must not be damaged.
+const DAMAGED_SHARE: usize = 5;
 
 /// Number of rows that show that a place can be inside quotes.
 const ROWS_MIN: usize = 3;
@@ -74,7 +77,10 @@ fn place_after(source: &SourcePlan, spec: &Spec, wanted: u64, size: u64) -> Resu
     let window = window.first_bytes(WINDOW_BYTES)?;
     let format = source.layout.format;
     let line_end = format.framing().dialect().map_or(b'\n', |dialect| dialect.line_end);
-    let mut parser = Parser::new(&source.layout, spec);
+    // Only the form of the rows matters here, not whether the load accepts them.
+    let mut layout = source.layout.clone();
+    layout.rules.multiline_cells = true;
+    let mut parser = Parser::new(&layout, spec);
     for at in memchr::memchr_iter(line_end, &window).take(TRIES_MAX) {
         let rest = &window[at + 1..];
         let is_place = match format.framing().dialect() {
@@ -103,16 +109,18 @@ fn is_outside_quotes(text: &[u8], dialect: Dialect, parser: &mut Parser) -> bool
 }
 
 /// Parses the first rows of `text`. The last row is left out, because the text may end inside it. Returns the number of
-/// rows, and whether all of them are well formed.
+/// rows, and whether the first and most of the others are well formed.
 fn examine(text: &[u8], dialect: Dialect, parser: &mut Parser) -> (usize, bool) {
     let mut found: Vec<_> = records(text, Framing::Delimited(dialect)).take(ROWS_EXAMINED + 1).collect();
     found.pop();
     let mut cells = Cells::default();
-    let is_well_formed = found.iter().all(|&span| {
+    let mut is_damaged = |&span: &RowSpan| {
         let row = &text[span.start as usize..span.end as usize];
-        span.ending == Ending::Whole && parser.parse(row, span, &mut cells).is_ok()
-    });
-    (found.len(), is_well_formed)
+        span.ending != Ending::Whole || parser.parse(row, span, &mut cells).is_err()
+    };
+    let is_first_damaged = found.first().is_some_and(&mut is_damaged);
+    let damaged = found.iter().filter(|span| is_damaged(span)).count();
+    (found.len(), !is_first_damaged && damaged * DAMAGED_SHARE <= found.len())
 }
 
 /// Returns the text after the quoted cell if `text` begins inside one. Returns `None` if the first quote cannot close a

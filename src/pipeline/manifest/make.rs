@@ -31,7 +31,8 @@ impl Manifest {
         cuts: Cuts,
     ) -> Result<Self, Error> {
         let (mut tables, mut parts) = earlier.map_or_else(Default::default, |earlier| (earlier.tables, earlier.parts));
-        let collection = (plan.kinds.len() == 1).then(|| collection.unwrap_or_else(|| plan.kinds[0].collection.clone()));
+        let collection =
+            (plan.kinds.len() == 1).then(|| collection.unwrap_or_else(|| plan.kinds[0].collection.clone()));
         let table = Table {
             spec: plan.spec.origin.clone(),
             spec_text: plan.spec.text.clone(),
@@ -39,7 +40,8 @@ impl Manifest {
             reading: plan.reading.clone(),
             sources: sources(plan)?,
         };
-        if let Some(other) = tables.iter().find(|other| other.collections().iter().any(|of| table.collections().contains(of)))
+        if let Some(other) =
+            tables.iter().find(|other| other.collections().iter().any(|of| table.collections().contains(of)))
         {
             return Err(Error::Usage(format!(
                 "the manifest already has a table for the collection {}; give all sources of a collection together",
@@ -57,9 +59,9 @@ impl Table {
     fn collections(&self) -> Vec<String> {
         match &self.collection {
             Some(collection) => vec![collection.clone()],
-            None => self.dataset().map_or_else(|_| Vec::new(), |dataset| {
-                dataset.kinds.into_iter().map(|kind| kind.collection).collect()
-            }),
+            None => self
+                .dataset()
+                .map_or_else(|_| Vec::new(), |dataset| dataset.kinds.into_iter().map(|kind| kind.collection).collect()),
         }
     }
 }

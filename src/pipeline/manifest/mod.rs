@@ -85,8 +85,9 @@ impl Manifest {
             ))
         };
         let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|error| wrong(format!("it is not a manifest (line {}, column {})", error.line(), error.column())))?;
+        let manifest: Self = serde_json::from_slice(&text).map_err(|error| {
+            wrong(format!("it is not a manifest (line {}, column {})", error.line(), error.column()))
+        })?;
         if manifest.form != FORM {
             return Err(wrong(format!("it has form {}, and this version of Medlift reads form {FORM}", manifest.form)));
         }
