@@ -1,6 +1,7 @@
 //! `medlift load`.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -116,7 +117,7 @@ impl LoadArgs {
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
-        if let Some(path) = self.workers.manifest.take() {
+        if let Some(path) = self.workers.share.manifest.take() {
             return self.load_manifest(&path);
         }
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
@@ -155,7 +156,7 @@ impl LoadArgs {
         self.refuse_with_manifest()?;
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let manifest = Manifest::read(path)?;
-        let place = self.workers.place(manifest.parts.len())?;
+        let place = self.workers.share.place(manifest.parts.len())?;
         self.rejects = Some(WorkerArgs::rejects(path, self.rejects.take())?);
         let connection = std::mem::take(&mut self.connection);
         let key = identity_key()?;
@@ -168,12 +169,14 @@ impl LoadArgs {
                 key,
                 workers: self.reading.workers(),
                 place,
+                writers_max: self.workers.writers_max.map(NonZeroU32::get),
                 only_finish: self.workers.finish,
                 quiet: self.reading.quiet,
                 verbose: self.reading.verbose,
             };
             parts::work(&manifest, &target, &work, interrupt).await
-        })?;
+        })
+        .map_err(|error| Error::OfWorker(Box::new(error)))?;
         output::print(&summary, self.reading.json)?;
         Ok(output::exit_code(summary.has_differences(), summary.has_rejects()))
     }

@@ -46,8 +46,9 @@ const AFTER_HELP: &str = "Examples:
   medlift help load
 
 Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot connect or sign in,
-4 loaded with rejects, 5 verification found a difference, 6 another process has
-the load. docs/troubleshooting.md explains the messages.
+4 loaded with rejects, 5 verification found a difference, 6 stopped for a
+temporary reason: run the same command again. docs/troubleshooting.md explains
+the messages.
 
 Settings are also read from the environment and from .env: MONGODB_URI, DB_NAME,
 COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
@@ -281,7 +282,7 @@ mod tests {
             "3 cannot connect",
             "4 loaded with rejects",
             "5 verification",
-            "6 another",
+            "6 stopped",
         ] {
             assert!(AFTER_HELP.contains(part), "{part}");
         }

@@ -25,16 +25,16 @@ const WATCH: Duration = Duration::from_secs(2);
 #[derive(Debug, Subcommand)]
 pub(super) enum RunsCommand {
     /// List the most recent loads
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// Show a load or all loads of a manifest: counts, and the state of each part
-    Show(ShowArgs),
+    Show(Box<ShowArgs>),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Number of loads
     #[arg(long, value_name = "N", default_value_t = 20)]
-    limit: usize,
+    limit: u32,
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     json: bool,

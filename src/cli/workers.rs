@@ -5,12 +5,27 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::verify::Share;
+
+/// The options of a load that several workers share.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Several workers")]
+pub(super) struct WorkerArgs {
+    #[command(flatten)]
+    pub(super) share: ShareArgs,
+    /// Maximum number of bulk inserts that all workers together have under way [default: no limit]
+    #[arg(long, value_name = "N", requires = "manifest")]
+    pub(super) writers_max: Option<NonZeroU32>,
+    /// Load no part; end the load if all parts are loaded: indexes, validator, verification
+    #[arg(long, requires = "manifest")]
+    pub(super) finish: bool,
+}
 
 /// The manifest, and the place of this worker among the others.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Several workers")]
-pub(super) struct WorkerArgs {
-    /// Load the sources of a manifest, which medlift plan makes, instead of the given sources
+pub(super) struct ShareArgs {
+    /// Use the sources of a manifest, which medlift plan makes, instead of the given sources
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<PathBuf>,
     #[arg(
@@ -23,9 +38,6 @@ pub(super) struct WorkerArgs {
     /// Number of workers [default: the number of parts]
     #[arg(long, value_name = "N", requires = "manifest")]
     of: Option<NonZeroU32>,
-    /// Load no part; end the load if all parts are loaded: indexes, validator, verification
-    #[arg(long, requires = "manifest")]
-    pub(super) finish: bool,
 }
 
 /// The variables in which schedulers say which worker of an array this is: AWS Batch, Kubernetes, Slurm.
@@ -34,7 +46,7 @@ const INDEX_VARIABLES: [&str; 3] = ["AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION
 /// The variables in which schedulers say how many workers an array has.
 const COUNT_VARIABLES: [&str; 2] = ["AWS_BATCH_JOB_ARRAY_SIZE", "SLURM_ARRAY_TASK_COUNT"];
 
-impl WorkerArgs {
+impl ShareArgs {
     /// Returns the index of this worker and the number of workers. `parts` is the number of parts of the manifest.
     ///
     /// # Errors
@@ -58,6 +70,22 @@ impl WorkerArgs {
         }
     }
 
+    /// Returns the share of the `_id`s that this worker verifies. Without an index, all of them.
+    ///
+    /// # Errors
+    /// The number of workers is not known, or is not larger than the index.
+    pub(super) fn share(&self) -> Result<Share, Error> {
+        match self.place(0)? {
+            None => Ok(Share::ALL),
+            Some((index, of)) if index < of => Ok(Share { index, of }),
+            Some((index, _)) => Err(Error::Usage(format!(
+                "this worker has the index {index}; give the number of workers with --of, larger than the index"
+            ))),
+        }
+    }
+}
+
+impl WorkerArgs {
     /// Returns the directory for reject files: the one that the user named, or that of the manifest.
     ///
     /// # Errors

@@ -72,9 +72,9 @@ impl Ledger {
     ///
     /// # Errors
     /// If the server cannot be read.
-    pub async fn latest_loads(&self, count_max: usize) -> Result<Vec<LoadDocument>, LedgerError> {
+    pub async fn latest_loads(&self, count_max: u32) -> Result<Vec<LoadDocument>, LedgerError> {
         let loads = self.documents.clone_with_type::<LoadDocument>();
-        let (limit, order) = (count_max as i64, doc! { "started": -1 });
+        let (limit, order) = (i64::from(count_max), doc! { "started": -1 });
         let found = patiently(|| async {
             loads.find(doc! {}).sort(order.clone()).limit(limit).await?.try_collect::<Vec<LoadDocument>>().await
         });

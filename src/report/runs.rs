@@ -103,7 +103,9 @@ impl LoadOverview {
         };
         let mut counts = load.counts;
         if load.state != State::Complete {
-            parts.iter().for_each(|part| counts.add(&part.counts));
+            for part in parts {
+                counts.add(&part.counts);
+            }
         }
         Self {
             load: load.id.to_string(),

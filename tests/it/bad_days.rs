@@ -171,7 +171,7 @@ fn a_load_whose_server_stops_reports_what_is_durable_and_can_be_resumed() {
     let running = load(&server, &place, text(&path), &options).env("MONGODB_URI", uri).start();
     wait_for_checkpoint(&server, &place.database);
     server.kill().expect("killed");
-    let run = running.wait().expect_code(3);
+    let run = running.wait().expect_code(6);
     assert!(run.stderr.contains("durable") && run.stderr.contains("same command"), "{}", run.stderr);
     server.restart().expect("started again");
     let run = load(&server, &place, text(&path), &SLOWLY).run().expect_code(0);

@@ -42,7 +42,8 @@ fn work_together(place: &Place, manifest: &Path, workers: usize, code: i32) -> J
         .map(|index| {
             let index = index.to_string();
             let place = ["--index", &index, "--of", &of, "--uri", &uri, "--db", &place.database, "--quiet", "--json"];
-            medlift(["load", "--manifest", text(manifest)].iter().chain(&place)).start()
+            let limited = ["load", "--manifest", text(manifest), "--writers-max", "2"];
+            medlift(limited.iter().chain(&place)).start()
         })
         .collect();
     let result = |run: Run| {
@@ -84,12 +85,35 @@ fn parts_give_the_documents_counts_and_digest_of_one_process() {
         let files = table["reject_files"].as_array().unwrap();
         let lines: usize = files.iter().map(|file| rejected_lines(Path::new(file.as_str().unwrap()))).sum();
         assert_eq!(lines as u64, counts(&expected, &["rejected"])[0]);
+        verify_in_shares(&place, &manifest, counts(&expected, &["written"])[0]);
         // The same load as one process is recognised, and the parts are not loaded again.
         let again = place.load(&source, &[], 4);
         assert_eq!(again["outcome"], "already loaded, verified instead");
         let again = work(&place, &manifest, &[], 4);
         assert_eq!((&again["parts"], &again["tables"][0]["outcome"]), (&Json::Array(Vec::new()), &again_outcome()));
     }
+}
+
+/// Verifies the `_id`s in three shares. Then removes a document and checks that one share misses it, and puts it back.
+fn verify_in_shares(place: &Place, manifest: &Path, documents: u64) {
+    let verify = || -> Vec<(Option<i32>, u64)> {
+        let share = |index: &str| {
+            let run = place.run(&["verify", "--manifest", text(manifest), "--index", index, "--of", "3", "--json"]);
+            (run.code, json(&run.stdout)["equal"].as_u64().unwrap())
+        };
+        ["0", "1", "2"].map(share).to_vec()
+    };
+    let proofs = verify();
+    assert!(proofs.iter().all(|(code, equal)| *code == Some(0) && *equal > documents / 4), "{proofs:?}");
+    assert_eq!(proofs.iter().map(|(_, equal)| equal).sum::<u64>(), documents);
+    let collection = place.documents();
+    let removed = block_on(async { collection.find_one_and_delete(doc! {}).await.unwrap().expect("a document") });
+    let mut codes: Vec<_> = verify().into_iter().map(|(code, _)| code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(0), Some(5)]);
+    block_on(async { collection.insert_one(removed).await.unwrap() });
+    let unknown = place.run(&["verify", "--manifest", text(manifest), "--index", "1"]).expect_code(2);
+    assert!(unknown.stderr.contains("give the number of workers with --of"), "{}", unknown.stderr);
 }
 
 fn again_outcome() -> Json {
@@ -104,8 +128,7 @@ fn rejected_lines(path: &Path) -> usize {
 #[test]
 fn counts_are_right_if_the_collection_was_not_empty() {
     let row_of = |number: u32| row(&format!("Ann {number}"), "30", "A+", "2024-01-31", "2024-02-02");
-    let rows =
-        |numbers: std::ops::Range<u32>| numbers.map(|number| format!("{}\n", row_of(number))).collect::<String>();
+    let rows = |numbers: std::ops::Range<u32>| numbers.map(row_of).collect::<Vec<_>>().join("\n");
     let place = Place::new("parts_before");
     let early = place.write("early.csv", format!("{HEADER}\n{}", rows(0..50)));
     place.load(&early, &[], 0);

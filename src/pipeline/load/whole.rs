@@ -145,7 +145,9 @@ impl Load<'_> {
             let parts: Vec<TargetState> =
                 self.parts.iter().filter_map(|part| part.targets().into_iter().nth(kind)).collect();
             state.counts = Counts::default();
-            parts.iter().for_each(|part| state.counts.add(&part.counts));
+            for part in &parts {
+                state.counts.add(&part.counts);
+            }
             state.collection_uuid =
                 state.collection_uuid.or_else(|| parts.iter().find_map(|part| part.collection_uuid));
             state.digest = match &parts[..] {

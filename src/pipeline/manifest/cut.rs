@@ -27,9 +27,6 @@ const ROWS_EXAMINED: usize = 100;
 /// The share of damaged rows that is accepted: one in this number. The first row must not be damaged.
 const DAMAGED_SHARE: usize = 5;
 
-/// Number of rows that show that a place can be inside quotes.
-const ROWS_MIN: usize = 3;
-
 /// Number of line ends that are tried in a window.
 const TRIES_MAX: usize = 200;
 
@@ -102,8 +99,7 @@ fn is_outside_quotes(text: &[u8], dialect: Dialect, parser: &mut Parser) -> bool
     let mut can_be_inside = || {
         let Some(rest) = after_quoted(text, dialect) else { return false };
         let line = memchr::memchr(dialect.line_end, rest).map_or(rest.len(), |at| at + 1);
-        let (examined, is_well_formed) = examine(&rest[line..], dialect, parser);
-        is_well_formed && examined >= ROWS_MIN
+        examine(&rest[line..], dialect, parser).1
     };
     examined > 0 && is_well_formed && !can_be_inside()
 }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::ledger::{Reading, SourceIdentity};
 use crate::read::Version;
 use crate::report::work::{ManifestOverview, TableOverview};
+use crate::server::Target;
 use crate::spec::Dataset;
 
 pub use make::Cuts;
@@ -190,6 +191,12 @@ impl Table {
     ) -> Result<Plan, Error> {
         let names = sources.into_iter().map(|source| self.sources[source].name.clone()).collect();
         Plan::new(self.dataset()?, key, &Wishes::from_reading(names, &self.reading, workers))
+    }
+
+    /// Returns the collection of the table in the database of `target`. If the spec has several kinds of documents, it
+    /// names their collections itself.
+    pub(super) fn target(&self, target: &Target) -> Target {
+        self.collection.as_deref().map_or_else(|| target.clone(), |collection| target.in_collection(collection))
     }
 
     /// Returns the name of the table for messages: its collection, or the name of its spec.

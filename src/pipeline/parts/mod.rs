@@ -4,9 +4,13 @@
 //! Workers know nothing of each other. Each takes a part that no other worker has, by its lease in the ledger. If a
 //! worker is killed, its lease expires, and another worker continues the part from its checkpoint.
 
+mod tokens;
+mod verify;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::tokens::Tokens;
 use super::load::{self, LoadOptions, PartScope, Scope, WholeScope};
 use super::manifest::Manifest;
 use super::plan::Plan;
@@ -18,6 +22,8 @@ use crate::report::summary::LoadSummary;
 use crate::report::work::WorkSummary;
 use crate::report::{Bar, Phase, Progress};
 use crate::server::Target;
+
+pub use verify::{CollectionProof, verify};
 
 /// How often a worker looks whether a part has become free.
 const POLL: Duration = Duration::from_secs(1);
@@ -36,6 +42,9 @@ pub struct Work {
     pub workers: usize,
     /// The index of this worker and the number of workers. It only decides with which part the worker begins.
     pub place: Option<(u32, u32)>,
+    /// Maximum number of bulk commands that all workers together have under way. `None` if only the limit of each worker
+    /// holds.
+    pub writers_max: Option<u32>,
     /// Whether to load no part, but only to end the load.
     pub only_finish: bool,
     /// Whether to show no progress.
@@ -148,7 +157,10 @@ impl Worker<'_> {
         let _bar = Bar::start(&progress, self.work.quiet);
         progress.tell(|| format!("part {number} of {}", self.manifest.parts.len()));
         let target = self.target_of(part.table as usize);
-        let summary = load::attempt(&plan, &target, &self.work.options, scope, self.interrupt, &progress).await?;
+        let (options, tokens) = self.with_tokens(load).await?;
+        let result = load::attempt(&plan, &target, &options, scope, self.interrupt, &progress).await;
+        tokens.release().await;
+        let summary = result?;
         if !self.work.quiet {
             let (parts, read, rejected) = (self.manifest.parts.len(), summary.document.counts.read, summary.rejected());
             let seconds = summary.total_seconds;
@@ -158,6 +170,19 @@ impl Worker<'_> {
             ));
         }
         Ok(summary)
+    }
+
+    /// Returns the options for one part. If the bulk commands of all workers are limited, takes tokens and limits the
+    /// bulk commands of this part to their number.
+    async fn with_tokens(&self, load: &LoadDocument) -> Result<(LoadOptions, Tokens), Error> {
+        let mut options = self.work.options.clone();
+        let Some(of) = self.work.writers_max else { return Ok((options, Tokens::default())) };
+        let ledger = Ledger::new(&self.target.db(), &load.collection, options.lease);
+        let first = self.work.place.map_or(0, |(index, _)| index) % of;
+        let wanted = options.limits.in_flight_max;
+        let tokens = Tokens::take(&ledger, &self.manifest.id, of, wanted, first, self.interrupt).await?;
+        options.limits.in_flight_max = tokens.count();
+        Ok((options, tokens))
     }
 
     async fn finish(&self, table: usize) -> Result<LoadSummary, Error> {
@@ -180,10 +205,7 @@ impl Worker<'_> {
     }
 
     fn target_of(&self, table: usize) -> Target {
-        match &self.manifest.tables[table].collection {
-            Some(collection) => self.target.in_collection(collection),
-            None => self.target.clone(),
-        }
+        self.manifest.tables[table].target(self.target)
     }
 
     fn progress(&self, bytes_total: Option<u64>) -> Progress {
