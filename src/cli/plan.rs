@@ -14,9 +14,9 @@ use super::output;
 use super::reading::ReadingArgs;
 
 const EXAMPLES: &str = "Examples:
-  medlift plan '/landing/2026/*.csv.gz' --out load.manifest.json
-  medlift plan big.csv --part-size 64 --out load.manifest.json
-  medlift plan visit.csv --spec visit.toml --add --out load.manifest.json";
+  medlift plan 'more/*.csv.gz' --out load.manifest.json
+  medlift plan data.csv --part-size 64 --out load.manifest.json
+  medlift plan results.csv --spec laboratory.toml --add --out load.manifest.json";
 
 /// Make a manifest: the sources of a load, divided into parts that several workers can load at the same time
 #[derive(Debug, Args)]

@@ -19,14 +19,24 @@ pub(super) const EXAMPLES: &str = "Examples:
   medlift runs list
   medlift runs show 0b5f9c1e --watch";
 
+const LIST_EXAMPLES: &str = "Examples:
+  medlift runs list --uri mongodb://localhost:27017
+  medlift runs list --limit 100 --json";
+
+const SHOW_EXAMPLES: &str = "Examples:
+  medlift runs show 0b5f9c1e --watch
+  medlift runs show 9bb36944-f7cb-46af-a3c7-b2247e48d952 --json";
+
 /// How often `--watch` reads the ledger.
 const WATCH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RunsCommand {
     /// List the most recent loads
+    #[command(after_help = LIST_EXAMPLES)]
     List(Box<ListArgs>),
     /// Show a load or all loads of a manifest: counts, and the state of each part
+    #[command(after_help = SHOW_EXAMPLES)]
     Show(Box<ShowArgs>),
 }
 
