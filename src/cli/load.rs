@@ -188,6 +188,7 @@ impl LoadArgs {
             (self.connection.collection().is_some(), "-c, --collection belongs to medlift plan"),
             (self.dry_run, "--dry-run is not possible"),
             (self.drop, "--drop is not possible; drop the collections before the first worker starts"),
+            (self.reload, "--reload is not possible; drop the collections, or make another manifest"),
             (self.lineage, "--lineage is not possible, because a part does not know its first row number"),
             (!matches!(self.mode, LoadMode::Insert), "only --mode insert is possible"),
         ];

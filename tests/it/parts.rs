@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bson::doc;
+use mongodb::IndexModel;
+use mongodb::options::IndexOptions;
 use serde_json::Value as Json;
 
 use crate::load::{ENDS, HEADER, Place, block_on, counts, row, text};
@@ -147,6 +149,29 @@ fn counts_are_right_if_the_collection_was_not_empty() {
 }
 
 #[test]
+fn rows_that_the_server_refuses_are_no_difference() {
+    let place = Place::new("parts_refusals");
+    let ann = |age: &str| row("Ann", age, "A+", "2024-01-31", "2024-02-02");
+    let other = row("Bea", "30", "B+", "2024-01-31", "2024-02-02");
+    let first = place.write("a.csv", format!("{HEADER}\n{}\n{other}\n", ann("30")));
+    let second = place.write("b.csv", format!("{HEADER}\n{}\n", ann("31")));
+    let documents = place.documents();
+    let options = IndexOptions::builder().unique(true).build();
+    let unique = IndexModel::builder().keys(doc! { "Blood Type": 1 }).options(options).build();
+    block_on(async { documents.create_index(unique).await.unwrap() });
+    let manifest = plan(&place, &[&first, &second], &["--part-size", "1"]);
+    let found = work(&place, &manifest, &[], 4);
+    assert_eq!(counts(&found["tables"][0], &ENDS), [3, 2, 0, 0, 1]);
+    assert_eq!(found["tables"][0]["verification"]["refused"], 1);
+    for again in
+        [&work(&place, &manifest, &[], 4)["tables"][0], &work(&place, &manifest, &["--finish"], 4)["tables"][0]]
+    {
+        assert_eq!((&again["outcome"], &again["verification"]["refused"]), (&again_outcome(), &1.into()));
+        assert_eq!(again["reject_files"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn a_worker_that_is_killed_loses_nothing() {
     let alone = Place::new("parts_kill_alone");
     let source = alone.sample("a.csv", 12_000, "typical");
@@ -239,6 +264,7 @@ fn a_manifest_that_no_longer_holds_is_refused() {
         (&["--drop"], "--drop is not possible"),
         (&["--mode", "upsert"], "only --mode insert"),
         (&["--lineage"], "--lineage is not possible"),
+        (&["--reload"], "--reload is not possible"),
         (&["--index", "3", "--of", "3"], "the workers have the indexes 0 to 2"),
         (&["--rejects", text(&source)], "give a directory"),
     ] {

@@ -233,7 +233,8 @@ impl Load<'_> {
 
     /// Returns the records that the load or its parts list as not written.
     async fn excused(&self, kind: usize) -> Result<Option<Excused>, Error> {
-        let loads = std::iter::once(&self.document).chain(&self.parts);
+        let parts = self.read_parts().await?;
+        let loads = std::iter::once(&self.document).chain(&parts);
         let lists: Vec<_> = loads.map(|load| (load.id, load.targets()[kind].exceptions)).collect();
         if lists.iter().all(|(_, lists)| *lists == 0) {
             return Ok(None);

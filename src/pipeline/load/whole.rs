@@ -108,10 +108,12 @@ impl Load<'_> {
         let prior = self.prior(scope).await?.unwrap_or(prior);
         let is_complete = prior.state == State::Complete;
         self.document = LoadDocument { fence: self.document.fence, ..prior };
+        self.parts = self.read_parts().await?;
         if is_complete {
-            return self.verify_only(interrupt, progress).await;
+            let mut summary = self.verify_only(interrupt, progress).await?;
+            summary.reject_files = self.reject_files();
+            return Ok(summary);
         }
-        self.parts = self.ledger.parts(self.document.id, &scope.of.parts).await.map_err(reading)?;
         let complete: Vec<u32> =
             self.parts.iter().filter(|part| part.state == State::Complete).filter_map(number_of).collect();
         if complete.len() < scope.of.parts.len() {
@@ -136,6 +138,14 @@ impl Load<'_> {
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
         Ok(summary)
+    }
+
+    /// Reads the documents of the parts, if the load is divided into parts.
+    pub(super) async fn read_parts(&self) -> Result<Vec<LoadDocument>, Error> {
+        match &self.document.manifest {
+            Some(manifest) => self.ledger.parts(self.document.id, &manifest.parts).await.map_err(reading),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Adds up the counts of the parts.
