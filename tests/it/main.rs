@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic, as the test itself may")]
 
+mod access;
 mod advice;
 mod arrays;
 mod bad_days;
@@ -30,6 +31,7 @@ mod owners;
 mod parts;
 mod passing;
 mod program;
+mod prompts;
 mod proof;
 mod provision;
 mod quotes;
