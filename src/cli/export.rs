@@ -12,6 +12,7 @@ use medlift::report::{Bar, Phase, Progress};
 use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
+use medlift::wording::counted;
 
 use super::connection::{DeploymentArgs, require_collection};
 use super::dataset::DatasetArgs;
@@ -101,9 +102,7 @@ impl ExportArgs {
             output::tell(report(&exported, &options, filter.is_some()));
         }
         if exported.foreign.count > 0 {
-            let what = if options.skip_foreign { "were left out" } else { "were exported unchanged" };
-            let count = exported.foreign.count;
-            output::tell(format_args!("notice: {count} documents do not fit the spec and {what}"));
+            output::tell(format_args!("notice: {}", foreign(exported.foreign.count, options.skip_foreign)));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -132,16 +131,23 @@ impl ExportArgs {
 fn report(exported: &Exported, options: &ExportOptions, has_query: bool) -> String {
     let written = exported.written;
     if !has_query {
-        return format!("{written} documents exported");
+        return counted(written, "document exported", "documents exported");
     }
     let left_out = if options.skip_foreign { exported.foreign.count } else { 0 };
     let matched = match options.limit {
-        Some(limit) if written >= limit => format!("at least {}", written + left_out),
-        _ => (written + left_out).to_string(),
+        Some(limit) if written >= limit => "at least ",
+        _ => "",
     };
-    format!(
-        "{matched} documents match the query, {written} exported; the file has only these documents of the collection"
-    )
+    let documents = counted(written + left_out, "document matches", "documents match");
+    format!("{matched}{documents} the query, {written} exported; the file has no other documents of the collection")
+}
+
+/// Returns the message about documents that do not fit the spec.
+fn foreign(count: u64, are_left_out: bool) -> String {
+    match are_left_out {
+        true => counted(count, "document does not fit the spec and was left out", "documents do not fit the spec and were left out"),
+        false => counted(count, "document does not fit the spec and was exported unchanged", "documents do not fit the spec and were exported unchanged"),
+    }
 }
 
 /// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
@@ -199,8 +205,10 @@ mod tests {
         let check = |exported: Exported, arguments: &[&str], has_query: bool, expected: &str| {
             assert_eq!(report(&exported, &options(arguments), has_query), expected);
         };
-        let only = "the file has only these documents of the collection";
+        let only = "the file has no other documents of the collection";
         check(exported(5, 0), &[], false, "5 documents exported");
+        check(exported(1, 0), &[], false, "1 document exported");
+        check(exported(1, 0), &[], true, &format!("1 document matches the query, 1 exported; {only}"));
         check(exported(5, 0), &[], true, &format!("5 documents match the query, 5 exported; {only}"));
         check(exported(5, 2), &["--skip-foreign"], true, &format!("7 documents match the query, 5 exported; {only}"));
         check(exported(5, 2), &[], true, &format!("5 documents match the query, 5 exported; {only}"));
@@ -211,6 +219,12 @@ mod tests {
             &format!("at least 5 documents match the query, 5 exported; {only}"),
         );
         check(exported(4, 0), &["--limit", "5"], true, &format!("4 documents match the query, 4 exported; {only}"));
+    }
+
+    #[test]
+    fn one_foreign_document_has_the_singular() {
+        assert_eq!(foreign(1, true), "1 document does not fit the spec and was left out");
+        assert_eq!(foreign(2, false), "2 documents do not fit the spec and were exported unchanged");
     }
 
     #[test]

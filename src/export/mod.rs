@@ -15,6 +15,7 @@ use crate::outputs::{Output, PRIVATE_MODE, limit_hint};
 use crate::parse::DateFormat;
 use crate::spec::Spec;
 use crate::verify::{Range, Scan, ScanError};
+use crate::wording::counted;
 
 /// If documents do not fit the spec, the message shows at most this number of them as examples.
 const EXAMPLES_MAX: usize = 5;
@@ -85,8 +86,10 @@ pub enum ExportError {
     /// Documents that do not fit the spec cannot be written. A CSV cannot contain any of them, because it has only the
     /// fields of the spec. In NDJSON, only documents that are not valid BSON cause this error.
     #[error(
-        "cannot export: {} documents of the collection do not fit the spec; leave them out with --skip-foreign, export \
-         as NDJSON, or give the spec with which they were loaded; the first: {}", .0.count, .0.examples.join("; ")
+        "cannot export: {} the spec; leave such documents out with --skip-foreign, export as NDJSON, or give the spec with \
+         which they were loaded; the first: {}",
+        counted(.0.count, "document of the collection does not fit", "documents of the collection do not fit"),
+        .0.examples.join("; ")
     )]
     Foreign(Foreign),
 }

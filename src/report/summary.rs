@@ -12,6 +12,7 @@ use crate::parse::{Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
+use crate::wording::counted;
 
 /// The summary of a load or a dry run. It contains no value of any row.
 #[derive(Debug, Default, Serialize)]
@@ -336,9 +337,10 @@ impl DocumentSummary {
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  the counts are estimates, because a reply was lost or a process was killed: {} records were either written or \
-             already present, {} are either duplicates or conflicts",
-            self.counts.in_doubt, self.counts.repeats_in_doubt
+            "  the counts are estimates, because a reply was lost or a process was killed: {} either written or already \
+             present, {} either duplicates or conflicts",
+            counted(self.counts.in_doubt, "record was", "records were"),
+            counted(self.counts.repeats_in_doubt, "is", "are")
         )
     }
 

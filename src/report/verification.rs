@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::verify::{Difference, Kind, OtherLoad, RowOfSource, Verification};
+use crate::wording::counted;
 
 /// Largest number of other loads that are named. The others are only counted.
 const LOADS_NAMED_MAX: usize = 5;
@@ -62,23 +63,34 @@ impl Verification {
         for OtherLoad { load, sources, written, extra } in self.other_loads.iter().take(LOADS_NAMED_MAX) {
             let of = format!("load {load} of {}", sources.join(", "));
             match extra {
-                Some(extra) => writeln!(f, "  {extra} extra documents belong to {of}")?,
-                None => writeln!(f, "  {written} documents were written into this collection by {of}")?,
+                Some(extra) => {
+                    let extra = counted(*extra, "extra document belongs", "extra documents belong");
+                    writeln!(f, "  {extra} to {of}")?;
+                }
+                None => writeln!(f, "  {} into this collection by {of}", written_documents(*written))?,
             }
         }
         let left_out = self.other_loads.get(LOADS_NAMED_MAX..).unwrap_or_default();
         if !left_out.is_empty() {
             let written: u64 = left_out.iter().map(|load| load.written).sum();
-            writeln!(f, "  {written} documents were written into this collection by {} more loads", left_out.len())?;
+            let loads = counted(left_out.len() as u64, "more load", "more loads");
+            writeln!(f, "  {} into this collection by {loads}", written_documents(written))?;
         }
         match self.extra_of_nobody() {
             0 => writeln!(
                 f,
                 "  so all extra documents may be from other sources; to verify this source alone, add --ignore-extra"
             ),
-            nobody => writeln!(f, "  so at least {nobody} extra documents were not written by these loads"),
+            nobody => {
+                let nobody = counted(nobody, "extra document was", "extra documents were");
+                writeln!(f, "  so at least {nobody} not written by these loads")
+            }
         }
     }
+}
+
+fn written_documents(count: u64) -> String {
+    counted(count, "document was written", "documents were written")
 }
 
 fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt::Result {
@@ -228,7 +240,7 @@ verification found differences
             "  so all extra documents may be from other sources; to verify this source alone, add --ignore-extra",
         ];
         assert_eq!(told(7, loads.clone()), expected);
-        expected[2] = "  so at least 1 extra documents were not written by these loads";
+        expected[2] = "  so at least 1 extra document was not written by these loads";
         assert_eq!(told(8, loads.clone()), expected);
         assert_eq!(told(0, loads), Vec::<String>::new());
         assert_eq!(told(7, Vec::new()), Vec::<String>::new());

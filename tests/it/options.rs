@@ -51,13 +51,13 @@ fn an_export_reports_how_many_documents_it_wrote_and_how_many_do_not_fit_the_spe
     let skipped = export(&["--skip-foreign"], 0);
     assert_eq!(skipped.stdout.lines().count(), 6);
     assert!(skipped.stderr.contains("5 documents exported\n"), "{}", skipped.stderr);
-    assert!(skipped.stderr.contains("1 documents do not fit the spec and were left out"), "{}", skipped.stderr);
+    assert!(skipped.stderr.contains("1 document does not fit the spec and was left out"), "{}", skipped.stderr);
     let whole = export(&["--type", "json", "--quiet"], 0);
     assert_eq!(whole.stdout.lines().count(), 6);
     assert!(!whole.stderr.contains("documents exported"), "{}", whole.stderr);
-    assert!(whole.stderr.contains("1 documents do not fit the spec and were exported unchanged"), "{}", whole.stderr);
+    assert!(whole.stderr.contains("1 document does not fit the spec and was exported unchanged"), "{}", whole.stderr);
     assert_eq!(export(&["--type", "json", "--limit", "2"], 0).stdout.lines().count(), 2);
-    assert!(export(&[], 1).stderr.contains("1 documents of the collection do not fit the spec"));
+    assert!(export(&[], 1).stderr.contains("1 document of the collection does not fit the spec"));
 }
 
 #[test]

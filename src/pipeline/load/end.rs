@@ -17,6 +17,7 @@ use crate::report::{Phase, Progress};
 use crate::server::{Failure, ServerError};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
+use crate::wording::counted;
 use crate::write::Mode;
 
 impl Load<'_> {
@@ -290,14 +291,14 @@ impl LoadTarget<'_> {
 /// contains one number for each kind. A row can be counted in several of these numbers, and the message says so.
 fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
     let (counts, note) = match rejected {
-        [(_, only)] => (only.to_string(), ""),
+        [(_, only)] => (counted(*only, "row", "rows"), ""),
         kinds => {
             let count = |(kind, count): &(&str, u64)| format!("{count} ({kind})");
             let counts = kinds.iter().map(count).collect::<Vec<_>>().join(", ");
-            (counts, " (a row can count for several kinds of documents)")
+            (format!("{counts} rows"), " (a row can count for several kinds of documents)")
         }
     };
-    format!("{counts} rows rejected of {read} read{note}, more than allowed")
+    format!("{counts} rejected of {read} read{note}, more than allowed")
 }
 
 /// Returns an error if a kind of document does not have one outcome for each row that was read.
@@ -350,6 +351,7 @@ mod tests {
 
     #[test]
     fn too_many_rejects_are_reported_for_each_kind() {
+        assert_eq!(too_many(&[("stay", 1)], 9), "1 row rejected of 9 read, more than allowed");
         assert_eq!(too_many(&[("stay", 3)], 9), "3 rows rejected of 9 read, more than allowed");
         let several = "3 (stay), 5 (doctor) rows rejected of 9 read (a row can count for several kinds of documents), \
                        more than allowed";

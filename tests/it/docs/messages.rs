@@ -24,7 +24,7 @@ const INTERNAL: &[&str] = &[
     "to execute command { ",
     "not valid for name",
     // Results that are not problems.
-    "{count} steps to do; run without --plan to carry them out:",
+    "{} to do; run without --plan to carry out:",
     "true: {}; false: {}",
 ];
 

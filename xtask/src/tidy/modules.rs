@@ -34,6 +34,7 @@ const MODULES: &[Module] = &[
             "server",
             "spec",
             "verify",
+            "wording",
             "write",
         ],
     },
@@ -41,6 +42,7 @@ const MODULES: &[Module] = &[
     Module { name: "read", uses: &[] },
     Module { name: "reject", uses: &[] },
     Module { name: "outputs", uses: &[] },
+    Module { name: "wording", uses: &[] },
     Module { name: "parse", uses: &["read", "reject", "spec"] },
     Module { name: "clean", uses: &["parse", "reject", "spec"] },
     Module { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
@@ -50,7 +52,7 @@ const MODULES: &[Module] = &[
     Module { name: "server", uses: &[] },
     Module { name: "deployment", uses: &["server", "spec"] },
     Module { name: "spill", uses: &["encode"] },
-    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify"] },
+    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"] },
     Module {
         name: "pipeline",
         uses: &[
@@ -68,15 +70,16 @@ const MODULES: &[Module] = &[
             "spec",
             "spill",
             "verify",
+            "wording",
             "write",
         ],
     },
     Module {
         name: "error",
-        uses: &["deployment", "export", "ledger", "parse", "read", "server", "spec", "verify", "write"],
+        uses: &["deployment", "export", "ledger", "parse", "read", "server", "spec", "verify", "wording", "write"],
     },
-    Module { name: "generate", uses: &[] },
-    Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
+    Module { name: "generate", uses: &["parse"] },
+    Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify", "wording"] },
 ];
 
 /// Crates that only some modules may use.
