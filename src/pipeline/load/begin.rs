@@ -47,8 +47,8 @@ impl<'a> Load<'a> {
         let further = targets[1..].iter().map(|lane| lane.target.collection.clone()).collect();
         let ledger = targets[0].ledger.clone().with_further(further);
         let document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
-        let (is_resumed, claim, rows_read, notes) = (false, None, 0, Vec::new());
-        Ok(Self { plan, options, ledger, targets, document, is_resumed, claim, account, rows_read, notes })
+        let (continued_after, claim, rows_read, notes) = (None, None, 0, Vec::new());
+        Ok(Self { plan, options, ledger, targets, document, continued_after, claim, account, rows_read, notes })
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
@@ -87,7 +87,7 @@ impl<'a> Load<'a> {
         }
         match self.account.resume(&prior)? {
             Resumed::Yes => {
-                self.is_resumed = true;
+                self.continued_after = Some(prior.counts.read);
                 self.document = LoadDocument { state: State::Running, fence: self.document.fence, ..prior };
             }
             Resumed::Gone(name) => {

@@ -71,7 +71,8 @@ impl Load<'_> {
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
         let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
         let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
-        let files = self.account.rejects.paths().join(", ");
+        let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
+        let files = files.join(", ");
         let problem = too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows);
         Error::Rejects {
             problem: [vec![problem], read.advice(self.plan)].concat().join("; "),
@@ -160,7 +161,8 @@ impl Load<'_> {
             rejects,
             changes: summary::changes(&read.tallies, &self.plan.kinds),
             warnings: summary::warnings(&read.tallies, &self.plan.kinds),
-            reject_files: self.account.rejects.paths(),
+            reject_files: self.account.rejects.files(),
+            continued_after: self.continued_after,
             notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
             ..LoadSummary::default()
         }
@@ -172,8 +174,9 @@ impl Load<'_> {
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<LoadSummary, Error> {
+        let reject_files = self.account.rejects.left_by(&self.document);
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
-        summary.reject_files = self.account.rejects.left_by(&self.document);
+        summary.reject_files = reject_files;
         for kind in 0..self.targets.len() {
             let counts = &mut summary.document_mut(kind).counts;
             let already_present = counts.written + counts.already_present;
