@@ -8,7 +8,7 @@ use crate::read::ReadError;
 use crate::server::{Failure, ServerError, Target};
 use crate::spec::SpecError;
 use crate::verify::VerifyError;
-use crate::wording::counted;
+use crate::wording::{counted, file_problem};
 use crate::write::WriteError;
 
 /// Why a command stopped. A message says what failed and, if the user can do something about it, what to do next. No
@@ -86,7 +86,7 @@ pub enum Error {
         problem: String,
     },
     /// A file or standard output cannot be written.
-    #[error("cannot write {path}: {error}{hint}")]
+    #[error("cannot write {path}: {}{hint}", file_problem(.error))]
     Output {
         /// The file, or `standard output`.
         path: String,

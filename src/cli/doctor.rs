@@ -33,7 +33,8 @@ impl DoctorArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = self.dataset.spec()?;
-        let connection = self.deployment.into_connection_args()?.into_connection(Purpose::Load)?;
+        let connection =
+            self.deployment.into_connection_args("to name a spec, use --spec")?.into_connection(Purpose::Load)?;
         let destination = Destination::settle(&connection, &Settings::load()?, &spec.collection)?;
         let examination = super::run_async(async |_| Ok(examine(&destination, &spec, LEDGER_COLLECTION).await))?;
         output::print(&examination, self.json)?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use medlift::error::Error;
-use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
+use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, filter_doubts, open};
 use medlift::outputs::Output;
 use medlift::report::{Bar, Phase, Progress};
 use medlift::server::{Destination, Purpose, Secret, Settings};
@@ -16,11 +16,18 @@ use medlift::wording::counted;
 
 use super::connection::{DeploymentArgs, require_collection};
 use super::dataset::DatasetArgs;
+use super::number::any_whole;
 use super::output;
 
-const EXAMPLES: &str = "Examples:
+const QUERY_HELP: &str = "Export only documents that match this filter, in MongoDB's query language as Extended JSON. A \
+                          date is {\"$date\": \"2024-01-31T00:00:00Z\"}, a UUID is {\"$uuid\": \"...\"}";
+
+const EXAMPLES: &str = r#"Examples:
   medlift export --out admissions.csv --uri mongodb://localhost:27017
-  medlift export --type json --limit 10";
+  medlift export --type json --limit 10
+  medlift export --query '{"Age": {"$gte": 65}}'
+  medlift export --query '{"Date of Admission": {"$gte": {"$date": "2024-01-31T00:00:00Z"}}}'
+  medlift export --query '{"_id": {"$uuid": "00000000-0000-8000-8000-000000000000"}}'"#;
 
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
@@ -36,11 +43,10 @@ pub(super) struct ExportArgs {
     /// Delimiter of the CSV: , ; | or tab
     #[arg(long, value_name = "CHAR", default_value = ",", value_parser = super::reading::delimiter)]
     delimiter: u8,
-    /// Export only documents that match this filter, in MongoDB's query language as Extended JSON
-    #[arg(short, long, value_name = "JSON")]
+    #[arg(short, long, value_name = "JSON", help = QUERY_HELP)]
     query: Option<Secret>,
     /// Maximum number of documents to write
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = any_whole::<u64>)]
     limit: Option<u64>,
     /// Leave out documents that do not fit the spec
     #[arg(long)]
@@ -69,8 +75,10 @@ impl ExportArgs {
         let options = self.options();
         let Self { deployment, out, quiet, dataset, query, .. } = *self;
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
-        let connection = deployment.into_connection_args()?;
+        let connection = deployment.into_connection_args("to name a file to write, use --out")?;
         let spec = exported_spec(dataset.dataset()?, connection.collection())?;
+        let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
+        doubts.iter().for_each(|doubt| output::tell(format_args!("warning: --query: {doubt}")));
         let settings = Settings::load()?;
         let config = connection.config().map(Path::to_owned);
         let destination =
@@ -145,8 +153,16 @@ fn report(exported: &Exported, options: &ExportOptions, has_query: bool) -> Stri
 /// Returns the message about documents that do not fit the spec.
 fn foreign(count: u64, are_left_out: bool) -> String {
     match are_left_out {
-        true => counted(count, "document does not fit the spec and was left out", "documents do not fit the spec and were left out"),
-        false => counted(count, "document does not fit the spec and was exported unchanged", "documents do not fit the spec and were exported unchanged"),
+        true => counted(
+            count,
+            "document does not fit the spec and was left out",
+            "documents do not fit the spec and were left out",
+        ),
+        false => counted(
+            count,
+            "document does not fit the spec and was exported unchanged",
+            "documents do not fit the spec and were exported unchanged",
+        ),
     }
 }
 

@@ -12,12 +12,14 @@ mod generate;
 mod host;
 mod limits;
 mod load;
+mod number;
 mod output;
 mod passwords;
 mod provision;
 mod query;
 mod reading;
 mod spec;
+mod tool_options;
 mod verify;
 
 use std::process::ExitCode;

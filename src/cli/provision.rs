@@ -83,7 +83,7 @@ impl ProvisionArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let source = self.passwords()?;
-        let connection = self.deployment.into_connection_args()?;
+        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let provisioned = provision(connection, &spec, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())

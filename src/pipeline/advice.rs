@@ -79,7 +79,8 @@ impl RefusedCells {
             None => String::new(),
         };
         let are = if count == 1 { "is" } else { "are" };
-        let headline = format!("{count} of {} {are} rejected for one reason: `{reason}`{place}", counted(rows, "row", "rows"));
+        let headline =
+            format!("{count} of {} {are} rejected for one reason: `{reason}`{place}", counted(rows, "row", "rows"));
         let cells = self.0.get(&(reason, field)).map_or(&[][..], Vec::as_slice);
         let remedy = if cells.is_empty() { None } else { remedy(plan, reason, field, cells) };
         // Warn the user about the other rows, because the setting was tried only on refused cells.

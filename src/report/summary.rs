@@ -156,7 +156,7 @@ impl SourceNote {
             blank_rows: noticed.blank_rows,
             loose_quotes: noticed.loose_quotes,
             multiline_cells: noticed.multiline_cells,
-            notices: rule_notices(layout.rules).into_iter().chain(row_notices(noticed)).collect(),
+            notices: [rule_notices(layout.rules), layout.doubtful_numbers.clone(), row_notices(noticed)].concat(),
             unknown_columns: layout.unknown.clone(),
             dates: dates
                 .filter_map(|(field, format)| Some((field.name.clone(), (*format)?.name().to_owned())))
@@ -376,7 +376,7 @@ impl DocumentSummary {
         if !self.kind.is_empty() {
             writeln!(f, "  documents `{}`", self.kind)?;
         }
-        write!(f, "{proof}")?;
+        proof.write_in_summary(f)?;
         if proof.missing > 0 {
             writeln!(f, "  to write the missing documents, load with --reload")?;
         }
@@ -424,7 +424,9 @@ impl LoadSummary {
         // A time that would be shown as 0.00 is left out.
         for PhaseTime { phase, seconds } in self.phases.iter().filter(|time| time.seconds >= 0.005) {
             write!(f, "    {:<21}{seconds:>9.2} s", phase.name())?;
-            if has_rows(*phase) && let Some(rate) = self.rows_per_second {
+            if has_rows(*phase)
+                && let Some(rate) = self.rows_per_second
+            {
                 write!(f, ", {rate:.0} rows/s")?;
             }
             writeln!(f)?;

@@ -11,7 +11,23 @@ const LOADS_NAMED_MAX: usize = 5;
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clean = match (self.is_clean(), self.refused + self.kept_out, self.others) {
+        writeln!(f, "{}", self.headline())?;
+        writeln!(f, "  {:<20}{:>12}", "rejected", self.rejected)?;
+        self.write_details(f)
+    }
+}
+
+impl Verification {
+    /// Writes the result without the number of rejected rows. The summary of a load has its own number, which includes
+    /// the records that were refused later.
+    pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        self.write_details(f)
+    }
+
+    /// Returns the first line of the result.
+    const fn headline(&self) -> &'static str {
+        match (self.is_clean(), self.refused + self.kept_out, self.others) {
             (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
             (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
@@ -22,15 +38,11 @@ impl fmt::Display for Verification {
                  refused or kept as stored, and other documents"
             }
             (false, _, _) => "verification found differences",
-        };
-        writeln!(f, "{clean}")?;
-        self.write_details(f)
+        }
     }
-}
 
-impl Verification {
     /// Writes the counts and the differences, without the first line.
-    pub(super) fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count, shown) in [
             ("documents expected", self.expected, true),
             ("documents found", self.found, true),
@@ -150,10 +162,18 @@ mod tests {
 
     #[test]
     fn rare_counts_are_shown_only_if_they_are_not_zero() {
-        let found =
-            Verification { expected: 5, found: 4, equal: 1, missing: 3, different: 2, ..Verification::default() };
+        let found = Verification {
+            rejected: 8,
+            expected: 5,
+            found: 4,
+            equal: 1,
+            missing: 3,
+            different: 2,
+            ..Verification::default()
+        };
         let expected = "\
 verification found differences
+  rejected                       8
   documents expected             5
   documents found                4
   equal                          1
@@ -167,6 +187,7 @@ verification found differences
             Verification { refused: 6, kept_out: 7, extra: 1, foreign: 1, others: 9, ..Verification::default() };
         let expected = "\
 verification found differences
+  rejected                       0
   documents expected             0
   documents found                0
   equal                          0
@@ -218,7 +239,7 @@ verification found differences
             "            Age: expected 1, stored 2",
             "  … and 1 more; --max-differences shows more of them",
         ];
-        assert_eq!(text.lines().skip(7).collect::<Vec<_>>(), expected);
+        assert_eq!(text.lines().skip(8).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -231,7 +252,7 @@ verification found differences
         };
         let told = |extra: u64, other_loads: Vec<OtherLoad>| {
             let found = Verification { extra, other_loads, ..Verification::default() };
-            found.to_string().lines().skip(8).map(str::to_owned).collect::<Vec<_>>()
+            found.to_string().lines().skip(9).map(str::to_owned).collect::<Vec<_>>()
         };
         let loads = vec![load("x", 7, Some(3)), load("y", 4, None)];
         let mut expected = vec![

@@ -203,7 +203,8 @@ impl Writer {
     /// Notes a temporary failure of a batch, so that it is reported. Ends the report when the server answers the batch.
     /// An answer to another batch ends nothing: the load still stops if this batch fails too often.
     fn note(&mut self, finished: &Finished) {
-        let (Event::Failed { batch, .. } | Event::Replied(batch, _) | Event::Compared(batch, _)) = &finished.event else {
+        let (Event::Failed { batch, .. } | Event::Replied(batch, _) | Event::Compared(batch, _)) = &finished.event
+        else {
             return;
         };
         let Some((first, failures)) = self.machine.repetition(*batch) else { return };

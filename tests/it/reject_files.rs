@@ -339,3 +339,86 @@ fn an_unfinished_load_starts_from_the_beginning_with_reload_or_another_version()
         crate::load::block_on(async { ledger.drop().await.unwrap() });
     }
 }
+
+#[test]
+fn rejects_of_a_reject_file_have_a_short_name_and_no_pattern_matches_them() {
+    let place = Place::new("rejects_of_rejects");
+    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    place.load(&place.write("a.csv", table), &[], 4);
+    for (source, rejects) in
+        [("a.csv.rejects.csv", "a.csv.rejects.2.csv"), ("a.csv.rejects.2.csv", "a.csv.rejects.3.csv")]
+    {
+        // A corrected file has other content, and is therefore a new source.
+        let path = place.dir.path().join(source);
+        fs::write(&path, read(&path).replace("Ann Lee", source)).unwrap();
+        let summary = place.load(&path, &[], 4);
+        assert_eq!(summary["reject_files"], serde_json::json!([place.dir.path().join(rejects)]));
+    }
+    let all = place.run(&["load", "--dry-run", text(&place.dir.path().join("*.csv")), "--json"]).expect_code(4);
+    assert_eq!(summary(&all)["sources"].as_array().unwrap().len(), 1, "{}", all.stdout);
+}
+
+#[test]
+fn another_spelling_of_the_path_is_the_same_source_with_the_same_reject_file() {
+    let place = Place::new("spelling");
+    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    place.write("a.csv", table);
+    let uri = crate::server::shared().uri();
+    let load = |source: &str, options: &[&str]| {
+        let arguments = ["load", source, "--uri", &uri, "--db", &place.database, "--json", "--quiet"];
+        summary(&medlift(arguments.iter().chain(options)).dir(place.dir.path()).run().expect_code(4))
+    };
+    load("a.csv", &[]);
+    let again = load("./a.csv", &[]);
+    assert_eq!(again["outcome"], "already loaded, verified instead");
+    assert_eq!(again["reject_files"], serde_json::json!(["./a.csv.rejects.csv"]));
+    assert_eq!(load("./a.csv", &["--reload"])["notes"], serde_json::json!([]));
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_repeated_load_names_a_reject_file_that_was_corrected_by_hand_or_removed() {
+    let place = Place::new("corrected");
+    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    let path = place.write("a.csv", table);
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    place.load(&path, &[], 4);
+    fs::write(&file, read(&file).replace("Lee,x", "Lee,30")).unwrap();
+    let note = |summary: &Json| summary["notes"][0].as_str().unwrap_or_default().to_owned();
+    let changed = note(&place.load(&path, &[], 4));
+    assert!(changed.contains(&format!("`medlift load {}`", text(&file))), "{changed}");
+    fs::remove_file(&file).unwrap();
+    let removed = note(&place.load(&path, &[], 4));
+    assert!(removed.contains(text(&file)) && removed.contains("--reload writes it again"), "{removed}");
+}
+
+#[test]
+fn the_summary_names_the_source_of_each_reject_file() {
+    let place = Place::new("of_source");
+    fs::create_dir(place.dir.path().join("b")).unwrap();
+    let table = |age: &str| format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
+    let (one, two) = (place.write("a.csv", table("x")), place.write("b/a.csv", table("y")));
+    let run = place.run(&["load", text(&one), text(&two)]).expect_code(4);
+    for source in [&one, &two] {
+        let expected = format!("  rejects of {0} are in {0}.rejects.csv\n", text(source));
+        assert!(run.stdout.contains(&expected), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn the_variable_for_rejects_may_be_empty_or_in_the_env_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    fs::write(dir.path().join("a.csv"), table).unwrap();
+    let load = |value: &str| {
+        let run = medlift(["load", "-n", "a.csv", "--json"]).dir(dir.path()).env("MEDLIFT_REJECTS", value).run();
+        summary(&run.expect_code(4))["reject_files"].clone()
+    };
+    assert_eq!(load(""), serde_json::json!([]));
+    assert_eq!(load("r.csv"), serde_json::json!(["r.csv"]));
+    fs::write(dir.path().join(".env"), "MEDLIFT_REJECTS=of_env.csv\n").unwrap();
+    assert_eq!(load(""), serde_json::json!(["of_env.csv"]));
+    assert_eq!(load("r2.csv"), serde_json::json!(["r2.csv"]));
+    let refused = medlift(["load", "-n", "a.csv"]).dir(dir.path()).env("MEDLIFT_REJECTS", "mongodb://u:pa55@h").run();
+    assert!(refused.code == Some(2) && !refused.stderr.contains("pa55"), "{}", refused.stderr);
+}

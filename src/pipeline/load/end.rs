@@ -285,7 +285,8 @@ impl LoadTarget<'_> {
         let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?;
         progress.enter(Phase::Validator);
         let attached = schema::attach(target, spec, waiting).await;
-        let validator = note_of(attached, "validator attached".into(), "validator was not attached")?;
+        let replaced = state.other_validator(spec).map_or_else(String::new, |other| format!("; it replaces {other}"));
+        let validator = note_of(attached, format!("validator attached{replaced}"), "validator was not attached")?;
         Ok(vec![indexes, validator])
     }
 }

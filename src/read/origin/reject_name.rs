@@ -68,7 +68,8 @@ mod tests {
         for number in 1..12 {
             assert!(is_reject_path(&reject_path(Path::new("a.csv"), number)), "{number}");
         }
-        for name in ["a.csv", "rejects.csv", "a.rejects.1.csv", "a.rejects.02.csv", "a.rejects.x.csv", "a.rejects", ""] {
+        for name in ["a.csv", "rejects.csv", "a.rejects.1.csv", "a.rejects.02.csv", "a.rejects.x.csv", "a.rejects", ""]
+        {
             assert!(!is_reject_path(Path::new(name)), "{name}");
         }
     }

@@ -301,6 +301,7 @@ fn a_source_note_contains_layout_and_notices() {
         header: Vec::new(),
         unknown: vec!["x".to_owned()],
         rules: RowRules { extra_cell: true, ..RowRules::default() },
+        doubtful_numbers: vec!["column `a`".to_owned()],
     };
     let noticed = Notices { blank_rows: 1, loose_quotes: 2, multiline_cells: 3, multiline: vec![(1, 2)] };
     let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
@@ -310,7 +311,7 @@ fn a_source_note_contains_layout_and_notices() {
     let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
     assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
     // Notices about decisions are listed before notices about counts.
-    let parts = ["one more delimiter", "skipped: 1", "quote inside: 2", "line breaks: 3"];
+    let parts = ["one more delimiter", "column `a`", "skipped: 1", "quote inside: 2", "line breaks: 3"];
     assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
     for (notice, part) in note.notices.iter().zip(parts) {
         assert!(notice.contains(part), "{notice}");

@@ -38,7 +38,7 @@ const MODULES: &[Module] = &[
             "write",
         ],
     },
-    Module { name: "spec", uses: &[] },
+    Module { name: "spec", uses: &["wording"] },
     Module { name: "read", uses: &[] },
     Module { name: "reject", uses: &[] },
     Module { name: "outputs", uses: &[] },
@@ -49,10 +49,13 @@ const MODULES: &[Module] = &[
     Module { name: "write", uses: &["encode", "ledger", "outputs", "reject", "server", "spec"] },
     Module { name: "ledger", uses: &["encode", "read", "server", "spec"] },
     Module { name: "verify", uses: &["encode", "ledger", "server", "spec", "spill"] },
-    Module { name: "server", uses: &[] },
+    Module { name: "server", uses: &["wording"] },
     Module { name: "deployment", uses: &["server", "spec"] },
     Module { name: "spill", uses: &["encode"] },
-    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"] },
+    Module {
+        name: "report",
+        uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"],
+    },
     Module {
         name: "pipeline",
         uses: &[
