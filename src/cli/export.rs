@@ -152,18 +152,9 @@ fn report(exported: &Exported, options: &ExportOptions, has_query: bool) -> Stri
 
 /// Returns the message about documents that do not fit the spec.
 fn foreign(count: u64, are_left_out: bool) -> String {
-    match are_left_out {
-        true => counted(
-            count,
-            "document does not fit the spec and was left out",
-            "documents do not fit the spec and were left out",
-        ),
-        false => counted(
-            count,
-            "document does not fit the spec and was exported unchanged",
-            "documents do not fit the spec and were exported unchanged",
-        ),
-    }
+    let what = if are_left_out { "left out" } else { "exported unchanged" };
+    let documents = counted(count, "document does not fit the spec and was", "documents do not fit the spec and were");
+    format!("{documents} {what}")
 }
 
 /// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.

@@ -198,27 +198,38 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
 /// Returns the name of the password or key that this line sets, if its value contains a `$` outside single quotes. The
 /// parser would replace the `$` and the word after it by the value of a variable, without a notice.
 fn changed_secret(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
-    let (key, value) = (key.trim(), value.trim_start());
+    let (key, value) = assignment(line)?;
     let is_secret = is_variable_name(key) && (key.ends_with("_PASS") || key.ends_with("_KEY"));
     (is_secret && !value.starts_with('\'') && value.replace("\\$", "").contains('$')).then_some(key)
 }
 
 /// Returns the text for an error of the parser. Does not use the parser's own text, because it quotes the line, and the
-/// line may contain a password. `text` is the whole file, in which the line is searched for.
+/// line may contain a password. `text` is the whole file.
 fn problem_of(error: &dotenvy::Error, text: &str) -> String {
-    let dotenvy::Error::LineParse(line, _) = error else { return "it cannot be read".to_owned() };
-    let begins_line = |at: &usize| *at == 0 || text[..*at].ends_with('\n');
-    let at = text.match_indices(line.as_str()).map(|(at, _)| at).find(begins_line);
-    let number = at.map_or_else(String::new, |at| format!("line {}: ", text[..at].matches('\n').count() + 1));
-    let line = line.trim_start();
-    match line.strip_prefix("export ").unwrap_or(line).split_once('=').map(|(key, _)| key.trim()) {
-        Some(key) if is_variable_name(key) => {
-            format!("{number}the value of {key} cannot be read: put the value in single quotes")
+    let dotenvy::Error::LineParse(part, _) = error else { return "it cannot be read".to_owned() };
+    // The parser returns the whole line or only its value, and no line number. So the line is searched for.
+    let part = part.lines().next().unwrap_or_default().trim();
+    let is_wrong = |line: &str| {
+        let value = line.split_once('=').map(|(_, value)| value.trim_start());
+        line.trim_start().starts_with(part) || value.is_some_and(|value| value.starts_with(part))
+    };
+    let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with('#'));
+    let Some((number, line)) = lines.find(|(_, line)| is_wrong(line)) else { return "it cannot be read".to_owned() };
+    match assignment(line) {
+        Some((key, _)) if is_variable_name(key) => {
+            format!("line {number}: the value of {key} cannot be read: put the value in single quotes")
         }
-        _ => format!("{number}a line must have the form NAME=value"),
+        _ => {
+            format!("line {number}: a line must have the form NAME=value, and a value with spaces needs single quotes")
+        }
     }
+}
+
+/// Splits a line at its `=` into name and value, without the blanks around them.
+fn assignment(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    Some((key.trim(), value.trim()))
 }
 
 fn is_variable_name(text: &str) -> bool {
@@ -348,7 +359,8 @@ mod tests {
         let (_directory, kept) = settings(&[], &[(".env", "WRITER_PASS='pa$55'\nREADER_PASS=pa\\$55\nDB_NAME=$X\n")]);
         assert_eq!((kept.get("WRITER_PASS"), kept.get("READER_PASS")), (Some("pa$55"), Some("pa$55")));
         for line in ["pa55=a b'", "Pa55Word=a b'", "PA55=a b'", "P4 W=a b'", "=a b'"] {
-            assert_eq!(problem(line), "line 1: a line must have the form NAME=value", "{line}");
+            let expected = "line 1: a line must have the form NAME=value, and a value with spaces needs single quotes";
+            assert_eq!(problem(line), expected, "{line}");
         }
         // A missing file is no error. A file that cannot be examined is an error.
         assert!(Settings::from_parts(std::iter::empty(), Path::new("/nonexistent")).is_ok());
