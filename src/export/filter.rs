@@ -61,21 +61,20 @@ fn add_doubts_of_field(path: &str, value: &Bson, spec: &Spec, doubts: &mut Vec<S
 
 /// Adds a sentence if the filter compares the field with a value of another type.
 fn add_doubts_of_value(path: &str, wanted: Wanted, value: &Bson, doubts: &mut Vec<String>) {
-    match value {
-        Bson::Document(operators) => {
-            for (operator, value) in operators {
-                match (operator.as_str(), value) {
-                    ("$eq" | "$ne" | "$gt" | "$gte" | "$lt" | "$lte" | "$not", _) => {
-                        add_doubts_of_value(path, wanted, value, doubts);
-                    }
-                    ("$in" | "$nin", Bson::Array(values)) => {
-                        values.iter().for_each(|value| add_doubts_of_value(path, wanted, value, doubts));
-                    }
-                    _ => {}
-                }
+    let Bson::Document(operators) = value else {
+        doubts.extend(doubt(path, wanted, value));
+        return;
+    };
+    for (operator, value) in operators {
+        match (operator.as_str(), value) {
+            ("$eq" | "$ne" | "$gt" | "$gte" | "$lt" | "$lte" | "$not", _) => {
+                add_doubts_of_value(path, wanted, value, doubts);
             }
+            ("$in" | "$nin", Bson::Array(values)) => {
+                values.iter().for_each(|value| add_doubts_of_value(path, wanted, value, doubts));
+            }
+            _ => {}
         }
-        _ => doubts.extend(doubt(path, wanted, value)),
     }
 }
 

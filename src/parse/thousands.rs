@@ -33,13 +33,13 @@ impl Marks {
         let number = &cell[first..=last];
         let other = if mark == b'.' { b',' } else { b'.' };
         self.values += 1;
-        let marks = number.iter().filter(|&&byte| byte == mark).count();
         let place = number.iter().position(|&byte| byte == mark);
+        let is_repeated = place != number.iter().rposition(|&byte| byte == mark);
         let other_place = number.iter().position(|&byte| byte == other);
         match (place, other_place) {
             (None, _) => {}
             // `1.234.567` and `1.234,56`
-            _ if marks > 1 => self.has_thousands = true,
+            _ if is_repeated => self.has_thousands = true,
             (Some(place), Some(other)) if place < other => self.has_thousands = true,
             (Some(_), Some(_)) => self.is_decimal = true,
             (Some(place), None) => {
