@@ -8,6 +8,7 @@ use crate::read::ReadError;
 use crate::server::{Failure, ServerError, Target};
 use crate::spec::SpecError;
 use crate::verify::VerifyError;
+use crate::wording::{counted, file_problem};
 use crate::write::WriteError;
 
 /// Why a command stopped. A message says what failed and, if the user can do something about it, what to do next. No
@@ -85,7 +86,7 @@ pub enum Error {
         problem: String,
     },
     /// A file or standard output cannot be written.
-    #[error("cannot write {path}: {error}{hint}")]
+    #[error("cannot write {path}: {}{hint}", file_problem(.error))]
     Output {
         /// The file, or `standard output`.
         path: String,
@@ -111,7 +112,7 @@ pub enum Error {
         hint: String,
     },
     /// A load that was registered in the ledger did not end successfully.
-    #[error("{cause}; {settled} rows are committed, with {written} documents written and durable; {afterwards}")]
+    #[error("{cause}; {}, with {} and durable; {afterwards}", committed(*.settled), counted(*.written, "document written", "documents written"))]
     Unfinished {
         /// The cause.
         cause: Box<Error>,
@@ -144,6 +145,10 @@ pub enum Error {
     /// Anything else that stops a command.
     #[error("{0}")]
     Stopped(String),
+}
+
+fn committed(rows: u64) -> String {
+    counted(rows, "row is committed", "rows are committed")
 }
 
 impl Error {
@@ -256,6 +261,10 @@ mod tests {
         let cause = Box::new(Error::Interrupted);
         let error = Error::Unfinished { cause, written: 7, settled: 9, afterwards: "go on" };
         let expected = "interrupted; 9 rows are committed, with 7 documents written and durable; go on";
+        assert_eq!(error.to_string(), expected);
+        let cause = Box::new(Error::Interrupted);
+        let error = Error::Unfinished { cause, written: 1, settled: 1, afterwards: "go on" };
+        let expected = "interrupted; 1 row is committed, with 1 document written and durable; go on";
         assert_eq!(error.to_string(), expected);
     }
 }

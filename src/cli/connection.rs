@@ -15,6 +15,7 @@ use medlift::server::{
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
 use super::host::host_uri;
+use super::number::whole;
 use super::{output, prompt};
 
 /// Connection options.
@@ -33,7 +34,7 @@ pub(super) struct ConnectionArgs {
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "uri")]
     host: Option<String>,
     /// Port of the server [default: 27017]
-    #[arg(long, value_name = "PORT", conflicts_with = "uri", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", conflicts_with = "uri", value_parser = whole(1_u16, u16::MAX))]
     port: Option<u16>,
     /// YAML file with uri: and password:, as the MongoDB Database Tools read it
     #[arg(long, value_name = "FILE")]
@@ -83,10 +84,11 @@ impl DeploymentArgs {
     /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
-    /// A positional argument is not a connection string, or there are two connection strings.
-    pub(super) fn into_connection_args(self) -> Result<ConnectionArgs, Error> {
+    /// A positional argument is not a connection string, or there are two connection strings. The message says how this
+    /// command gets the name of a file: `file_hint`.
+    pub(super) fn into_connection_args(self, file_hint: &str) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
-        connection.take_only_uri(positional)?;
+        connection.take_only_uri(positional, file_hint)?;
         Ok(connection)
     }
 }
@@ -113,11 +115,11 @@ impl ConnectionArgs {
     }
 
     /// Does the same as [`take_uri`](Self::take_uri), and refuses all other positional arguments.
-    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
+    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>, file_hint: &str) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
             Some(other) => Err(Error::Usage(format!(
-                "`{}` is not a connection string, which begins with mongodb://; to name a file to write, use --out",
+                "`{}` is not a connection string, which begins with mongodb://; {file_hint}",
                 other.reveal()
             ))),
             None => Ok(()),
@@ -283,7 +285,10 @@ mod tests {
         refused(&["--config", &both, "--host", "g"], "the server is given twice");
         refused(&["--config", &both, "-p=pa55"], "the password is given twice");
         refused(&["--host", "a b"], "--host or --port: give HOST");
-        refused(&["--config", "/nonexistent"], "cannot use --config /nonexistent: entity not found");
+        refused(
+            &["--config", "/nonexistent"],
+            "cannot use --config /nonexistent: there is no such file or directory; give a YAML file",
+        );
         refused(&["--config", &file("pasword: pa55")], "line 1: the key is neither uri nor password");
     }
 
@@ -315,8 +320,10 @@ mod tests {
 
     #[test]
     fn a_command_without_sources_takes_a_connection_string_alone() {
-        let take =
-            |positional: &[&str]| typed(&[]).take_only_uri(positional.iter().map(|text| Secret::from(*text)).collect());
+        let take = |positional: &[&str]| {
+            let positional = positional.iter().map(|text| Secret::from(*text)).collect();
+            typed(&[]).take_only_uri(positional, "to name a file to write, use --out")
+        };
         assert!(take(&[]).is_ok() && take(&["mongodb://h"]).is_ok());
         let error = take(&["out.csv"]).expect_err("refused").to_string();
         assert!(error.contains("`out.csv` is not a connection string") && error.contains("--out"), "{error}");

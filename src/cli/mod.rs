@@ -12,6 +12,7 @@ mod generate;
 mod host;
 mod limits;
 mod load;
+mod number;
 mod output;
 mod passwords;
 mod plan;
@@ -21,6 +22,7 @@ mod query;
 mod reading;
 mod runs;
 mod spec;
+mod tool_options;
 mod verify;
 mod workers;
 

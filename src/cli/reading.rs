@@ -11,6 +11,7 @@ use medlift::server::{Secret, Settings};
 use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
+use super::number::whole;
 
 /// The options for sources.
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ pub(super) struct ReadingArgs {
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed and memory")]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0_u16, 256), help_heading = "Speed and memory")]
     workers: u16,
     /// Show no progress
     #[arg(long, help_heading = "Output")]

@@ -26,5 +26,5 @@ pub use encoding::Encoding;
 pub use error::ReadError;
 pub(crate) use frame::Framing;
 pub use origin::Version;
-pub(crate) use origin::{Origin, REJECTS_SUFFIX, expand};
+pub(crate) use origin::{Origin, expand, reject_path};
 pub use reader::{ReadOptions, Reader, records};

@@ -93,6 +93,16 @@ impl Target {
     }
 }
 
+/// Returns an error if the target is a view. Documents cannot be written to a view, and a view can hide the `_id`s that a
+/// verification needs. If the user may not list views, returns `Ok`.
+pub async fn refuse_view(target: &Target) -> Result<(), ServerError> {
+    match names(target, doc! { "name": &target.collection, "type": "view" }).await {
+        Ok(found) if !found.is_empty() => Err(ServerError::IsView { name: target.full_name() }),
+        Ok(_) | Err(Failure::NotAuthorized { .. }) => Ok(()),
+        Err(failure) => Err(cannot_look(target, failure)),
+    }
+}
+
 fn cannot_look(target: &Target, failure: Failure) -> ServerError {
     ServerError::Command { doing: format!("look up {}", target.full_name()), failure }
 }

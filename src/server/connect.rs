@@ -15,6 +15,7 @@ use super::credential::{SignInAs, sign_in_as};
 use super::diagnose::{self, Tell};
 use super::patience::{Patience, set_attempt_timeout};
 use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
+use crate::wording::file_problem;
 
 /// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -417,8 +418,8 @@ fn system_ca_file() -> Result<PathBuf, ServerError> {
 /// trust no server.
 fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), ServerError> {
     let wrong = |problem: String| ServerError::Setting { setting: setting.to_owned(), problem };
-    let bytes =
-        std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {}", path.display(), error.kind())))?;
+    let bytes = std::fs::read(path)
+        .map_err(|error| wrong(format!("cannot read {}: {}", path.display(), file_problem(&error))))?;
     let text = String::from_utf8_lossy(&bytes);
     match parts.iter().find(|part| !text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(*part))) {
         Some(part) => Err(wrong(format!("{} contains no PEM section {part}", path.display()))),

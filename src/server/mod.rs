@@ -22,7 +22,7 @@ use std::path::PathBuf;
 const VIEW_SUFFIX: &str = "_deidentified";
 
 pub(crate) use collections::missing_database;
-pub use collections::require_collection;
+pub use collections::{refuse_view, require_collection};
 pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};
 pub use connection::{Connection, Purpose};
@@ -134,6 +134,12 @@ pub enum ServerError {
         /// The collections that exist, and what to do, in words for the message.
         others: String,
     },
+    /// The name belongs to a view, but a collection is needed.
+    #[error("{name} is a view, which has no documents of its own; give the name of a collection with --collection")]
+    IsView {
+        /// Database and view, as `database.view`.
+        name: String,
+    },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
@@ -165,12 +171,12 @@ impl ServerError {
     }
 
     /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, 1 if the
-    /// collection does not exist, and 2 for a wrong setting. If a command of the server failed, it is the exit code of
+    /// collection does not exist or is a view, and 2 for a wrong setting. If a command of the server failed, it is the exit code of
     /// the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,
-            Self::NoCollection { .. } | Self::NotPermitted { .. } => 1,
+            Self::NoCollection { .. } | Self::NotPermitted { .. } | Self::IsView { .. } => 1,
             Self::Command { failure, .. } => failure.exit_code(),
             _ => 2,
         }
@@ -201,6 +207,7 @@ mod tests {
         check(ServerError::NoCollection { name: text(), others: text() }, 1);
         check(ServerError::NotPermitted { user: text(), privilege: "find", name: text(), advice: text() }, 1);
         check(ServerError::NoPassword { user: text(), remedy: text() }, 2);
+        check(ServerError::IsView { name: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());

@@ -177,8 +177,8 @@ struct Load<'a> {
     document: LoadDocument,
     /// The documents of the load's parts, if this process ends a load that was divided into parts.
     parts: Vec<LoadDocument>,
-    /// Whether an earlier process began this load.
-    is_resumed: bool,
+    /// Number of rows that an earlier process of this load had committed. `None` if this process began the load.
+    continued_after: Option<u64>,
     claim: Option<Claim>,
     account: Account<'a>,
     /// Number of rows that this process read and that no earlier process had committed.

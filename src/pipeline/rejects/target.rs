@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::read::{Origin, REJECTS_SUFFIX};
+use crate::read::{Origin, reject_path};
 use crate::report::rejects::OpenError;
 
 /// Where the reject files are written.
@@ -40,20 +40,15 @@ impl Target {
     }
 
     /// Returns a path for the rejects of a source. Number 1 is `a.csv.rejects.csv`, number 2 is
-    /// `a.csv.2.rejects.csv`. If the user named a file, number 1 is that file.
+    /// `a.csv.rejects.2.csv`. If the user named a file, number 1 is that file.
     pub(super) fn path(&self, origin: &Origin, number: usize) -> PathBuf {
-        let base = match self {
-            Self::File(path) if number == 1 => return path.clone(),
-            Self::File(path) => path.clone(),
-            Self::Directory(path) => path.join(origin.rejects_base().file_name().unwrap_or_default()),
-            Self::BesideSources => origin.rejects_base(),
-        };
-        let mut name = base.into_os_string();
-        if number > 1 {
-            name.push(format!(".{number}"));
+        let base = origin.rejects_base();
+        match self {
+            Self::File(path) if number == 1 => path.clone(),
+            Self::File(path) => reject_path(path, number - 1),
+            Self::Directory(path) => reject_path(&path.join(base.file_name().unwrap_or_default()), number),
+            Self::BesideSources => reject_path(&base, number),
         }
-        name.push(REJECTS_SUFFIX);
-        name.into()
     }
 }
 
@@ -97,10 +92,11 @@ mod tests {
             assert_eq!((target.path(&origin, 1), target.path(&origin, 2)), (first, second), "{target:?}");
         };
         let beside = |name: &str| dir.path().join(name);
-        check(None, beside("a.csv.rejects.csv"), beside("a.csv.2.rejects.csv"));
-        check(Some(&beside("r")), beside("r"), beside("r.2.rejects.csv"));
-        check(Some(dir.path()), beside("a.csv.rejects.csv"), beside("a.csv.2.rejects.csv"));
+        check(None, beside("a.csv.rejects.csv"), beside("a.csv.rejects.2.csv"));
+        check(Some(&beside("r")), beside("r"), beside("r.rejects.csv"));
+        check(Some(&beside("r.rejects.csv")), beside("r.rejects.csv"), beside("r.rejects.2.csv"));
+        check(Some(dir.path()), beside("a.csv.rejects.csv"), beside("a.csv.rejects.2.csv"));
         let absent = Path::new("none/");
-        check(Some(absent), absent.join("a.csv.rejects.csv"), absent.join("a.csv.2.rejects.csv"));
+        check(Some(absent), absent.join("a.csv.rejects.csv"), absent.join("a.csv.rejects.2.csv"));
     }
 }

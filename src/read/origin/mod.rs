@@ -2,6 +2,7 @@
 
 mod expand;
 mod file;
+mod reject_name;
 mod stdin;
 
 use std::io::Read;
@@ -12,12 +13,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use expand::expand;
 pub(crate) use file::FileOrigin;
+pub(crate) use reject_name::reject_path;
 pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;
 use super::archive::Plain;
-
-pub(crate) const REJECTS_SUFFIX: &str = ".rejects.csv";
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -92,9 +92,9 @@ impl Origin {
         }
     }
 
-    /// Returns the default path of the source's reject file, without the suffix `.rejects.csv`. For a file this is the
-    /// path of the source. For a part of a file, the path is followed by the position of the part. For standard input
-    /// it is `stdin`, relative to the working directory.
+    /// Returns the path from which the names of the source's reject files are made. For a file this is the path of the
+    /// source. For a part of a file, the path is followed by the position of the part. For standard input it is `stdin`,
+    /// relative to the working directory.
     pub fn rejects_base(&self) -> PathBuf {
         let Some(path) = self.path() else { return StdinOrigin::REJECTS_BASE.into() };
         let mut base = path.as_os_str().to_owned();

@@ -20,7 +20,7 @@ fn names(directory: &Path, args: &[&str]) -> Result<Vec<String>, String> {
 
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv", "a.csv.rejects.csv"] {
+    for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv", "a.csv.rejects.csv", "a.csv.rejects.2.csv"] {
         fs::write(directory.path().join(name), "x\n").unwrap();
     }
     fs::write(directory.path().join("nothing.dat"), "").unwrap();
@@ -36,6 +36,7 @@ fn arguments_become_sources() {
     check(&["?.csv"], &["a.csv", "b.csv"]);
     check(&["[ab].csv*"], &["a.csv", "b.csv"]);
     check(&["*.rejects.csv"], &["a.csv.rejects.csv"]);
+    check(&["*.rejects.*csv"], &["a.csv.rejects.2.csv", "a.csv.rejects.csv"]);
     check(&["a.csv.rejects.csv"], &["a.csv.rejects.csv"]);
     check(&["odd[1].csv"], &["odd[1].csv"]);
     check(&["odd[0-9].csv"], &["odd1.csv"]);
