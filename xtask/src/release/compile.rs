@@ -105,3 +105,27 @@ impl Drop for Container {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_compiles_in_this_stage_and_directory() {
+        let dockerfile = fs::read_to_string(root().join("Dockerfile")).expect("reads");
+        let stage = dockerfile.split("FROM ").find(|stage| stage.contains(&format!(" AS {STAGE}\n"))).expect("a stage");
+        assert!(stage.contains(&format!("WORKDIR {SOURCE}\n")) && stage.contains("strip --strip-debug"), "{stage}");
+    }
+
+    #[test]
+    fn the_wheel_is_made_from_the_program_that_was_installed() {
+        assert!(!script(false).contains("maturin"));
+        let both = script(true);
+        let (install, wheel) = both.split_once(" && ").expect("two commands");
+        assert!(install.starts_with("cargo install --locked --path ."), "{install}");
+        // Otherwise maturin compiles the program a second time.
+        assert!(wheel.starts_with("maturin build") && wheel.contains("--strip false"), "{wheel}");
+    }
+}
