@@ -1,18 +1,21 @@
 //! The options for the connection to the deployment. The names that the MongoDB Database Tools use for these options
 //! are accepted too.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Plan;
-use medlift::server::{self, Connection, Purpose, Secret, Target, is_connection_string, leases_of};
+use medlift::server::{
+    self, Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string, leases_of,
+};
 
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
 use super::host::host_uri;
-use super::output;
+use super::{output, prompt};
 
 /// Connection options.
 // In a doc comment, Clippy requires backticks around a name such as `DB_NAME`, and the help would show them. The texts
@@ -180,8 +183,14 @@ impl ConnectionArgs {
     /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
     /// one.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
-        Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
+        let destination = Destination::settle(&self.into_connection(purpose)?, &Settings::load()?, collection)?;
+        connect(&destination).await
     }
+}
+
+/// Connects and signs in. If nothing listens at the address, tells the user at once that the command waits.
+pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> {
+    Ok(destination.connect_telling(&|text| output::tell(text)).await?)
 }
 
 /// Returns an error if the target's collection does not exist. The error lists other collections of the database, but
@@ -201,11 +210,12 @@ fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str
 }
 
 fn ask_password() -> Result<Secret, Error> {
-    rpassword::prompt_password("Enter password: ").map(Secret::from).map_err(|error| {
-        Error::Stopped(format!(
+    prompt::password("Enter password: ").map(Secret::from).map_err(|error| match error.kind() {
+        ErrorKind::Interrupted => Error::Interrupted,
+        _ => Error::Stopped(format!(
             "cannot ask for the password: {error}; write -pPASSWORD or --password=PASSWORD, or name a file with --config \
              or WRITER_PASS_FILE"
-        ))
+        )),
     })
 }
 

@@ -13,7 +13,7 @@ use medlift::server::{Destination, Purpose, Secret, Settings};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
 
-use super::connection::{DeploymentArgs, require_collection};
+use super::connection::{DeploymentArgs, connect, require_collection};
 use super::dataset::DatasetArgs;
 use super::output;
 
@@ -72,15 +72,15 @@ impl ExportArgs {
         let spec = exported_spec(dataset.dataset()?, connection.collection())?;
         let settings = Settings::load()?;
         let config = connection.config().map(Path::to_owned);
-        let destination =
-            Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
-        if let Some(out) = &out {
-            let inputs: Vec<PathBuf> =
-                dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
-            output::refuse_inputs("--out", out, &inputs)?;
-        }
         let exported = super::run_async(async |_| {
-            let target = destination.connect().await?;
+            let destination =
+                Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
+            if let Some(out) = &out {
+                let inputs: Vec<PathBuf> =
+                    dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
+                output::refuse_inputs("--out", out, &inputs)?;
+            }
+            let target = connect(&destination).await?;
             require_collection(&target).await?;
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();

@@ -17,7 +17,7 @@ use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
 use super::connection::ConnectionArgs;
 use super::reading::ReadingArgs;
-use super::{limits, output};
+use super::{limits, output, prompt};
 
 const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
                              up to eight runs are in memory at the same time. A larger size makes writing faster if the \
@@ -199,10 +199,7 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
         ));
     }
     let question = format!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
-    output::tell_as_it_is(&question);
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && is_yes(&answer) {
+    if prompt::line(&question).is_ok_and(|answer| is_yes(&answer)) {
         return Ok(());
     }
     Err(Error::Stopped("the collection was not dropped; nothing was changed".into()))

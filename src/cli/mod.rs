@@ -14,6 +14,7 @@ mod limits;
 mod load;
 mod output;
 mod passwords;
+mod prompt;
 mod provision;
 mod query;
 mod reading;
@@ -95,6 +96,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
 
 /// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command in the middle of its work.
 /// Use this function only for a command that can then be run again from its beginning.
+///
+/// Questions to the user must be asked inside `command`: a signal then also ends the command while a question is open.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     run_gracefully("stopping", async |interrupt| {
         tokio::select! {
@@ -136,6 +139,11 @@ async fn listen(notice: &'static str, interrupt: Interrupt) {
     };
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
+        if prompt::abandon() {
+            output::tell_as_it_is("\n");
+            output::tell(&Error::Interrupted);
+            std::process::exit(Error::Interrupted.exit_code().into());
+        }
         if interrupt.is_asked() {
             remove_line();
             output::tell("stopped immediately");

@@ -12,7 +12,7 @@ use medlift::server::{Destination, Purpose, Settings};
 use medlift::spec::Spec;
 use serde::Serialize;
 
-use super::connection::{ConnectionArgs, DeploymentArgs};
+use super::connection::{ConnectionArgs, DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
 use super::output;
 use super::passwords::Source;
@@ -105,12 +105,12 @@ impl ProvisionArgs {
 fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan: bool) -> Result<Provisioned, Error> {
     let settings = Settings::load()?;
     let WantedUsers { users, left_out } = WantedUser::all(&settings)?;
-    let connection = connection.into_connection(Purpose::Administer)?;
-    let destination = Destination::settle(&connection, &settings, &spec.collection)?;
-    let (database, collection) = (destination.database.clone(), destination.collection.clone());
-    let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
     super::run_async(async |_| {
-        let target = destination.connect().await?;
+        let connection = connection.into_connection(Purpose::Administer)?;
+        let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+        let (database, collection) = (destination.database.clone(), destination.collection.clone());
+        let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
+        let target = connect(&destination).await?;
         let mut plan = Changes::make(&target, &destination, &wanted, source.has_passwords()).await?;
         let mut provisioned = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
         let users = std::mem::take(&mut plan.without_password);

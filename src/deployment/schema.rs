@@ -228,7 +228,10 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     let tried = patiently(|| documents.find_one(query.clone()).into_future()).await;
     let doing =
         || format!("use the spec: the server refuses its validator for {}.{}", target.database, target.collection);
-    tried.map(drop).map_err(|failure| ServerError::Command { doing: doing(), failure })
+    tried.map(drop).map_err(|failure| match failure {
+        Failure::NotAuthorized { .. } => target.not_permitted("find"),
+        failure => ServerError::Command { doing: doing(), failure },
+    })
 }
 
 /// Fails if an index of the spec conflicts with an existing index. Call it before a load that will build indexes.

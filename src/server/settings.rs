@@ -145,12 +145,27 @@ impl Settings {
         }
     }
 
-    /// Returns the account with this user name, and its password, if both are set.
+    /// Returns the account of the user with this name, and the password, if it is set. An account whose variable
+    /// contains the name comes first. An account whose variable is not set has its default name. The root user and the
+    /// administrator have the same default name, so the one whose password is set comes first.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
-        let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) else {
-            return Ok(None);
-        };
-        Ok(self.secret(account.password_variable())?.map(|password| (account, password)))
+        if let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) {
+            return Ok(self.secret(account.password_variable())?.map(|password| (account, password)));
+        }
+        for account in Account::ALL.into_iter().filter(|account| self.user_name(*account) == user) {
+            if let Some(password) = self.secret(account.password_variable())? {
+                return Ok(Some((account, password)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the variable for the password of the user with this name. `None` if the user has no account.
+    pub(super) fn password_variable_of(&self, user: &str) -> Option<&'static str> {
+        let mut accounts = Account::ALL.into_iter();
+        let named = accounts.clone().find(|account| self.names(*account, user));
+        let account = named.or_else(|| accounts.find(|account| self.user_name(*account) == user));
+        account.map(Account::password_variable)
     }
 
     /// Returns true if a variable such as `READER_USER` contains this user name. Ignores the root user's variable.
@@ -311,8 +326,26 @@ mod tests {
         assert_eq!([settings.user_name(Account::Writer), settings.user_name(Account::Reader)], ["scribe", "reader"]);
         let password = |user| settings.password_of(user).expect("read").map(|(account, _)| account);
         assert_eq!(password("scribe"), Some(Account::Writer));
-        // A user name that is in no variable has no account.
-        assert_eq!((password("reader"), password("l"), password("stranger")), (None, None, None));
+        // `READER_USER` is not set, so the reader has the default name. The variable of the writer has another name.
+        assert_eq!(password("reader"), Some(Account::Reader));
+        assert_eq!([password("l"), password("loader"), password("writer"), password("stranger")], [None; 4]);
+        let variable = |user| settings.password_variable_of(user);
+        assert_eq!([variable("l"), variable("analyst")], [Some("LOADER_PASS"), Some("ANALYST_PASS")]);
+        assert_eq!([variable("loader"), variable("stranger")], [None; 2]);
+    }
+
+    #[test]
+    fn the_default_name_of_root_user_and_administrator_is_that_of_the_user_with_a_password() {
+        let account = |environment: &[(&str, &str)]| {
+            let (_directory, settings) = settings(environment, &[]);
+            settings.password_of("admin").expect("read").map(|(account, _)| account)
+        };
+        assert_eq!(account(&[("ADMIN_PASS", "a")]), Some(Account::Admin));
+        assert_eq!(account(&[("MONGO_ROOT_PASS", "r")]), Some(Account::Root));
+        assert_eq!(account(&[("MONGO_ROOT_PASS", "r"), ("ADMIN_PASS", "a")]), Some(Account::Root));
+        let named = [("MONGO_ROOT_PASS", "r"), ("ADMIN_USER", "admin"), ("ADMIN_PASS", "a")];
+        assert_eq!(account(&named), Some(Account::Admin));
+        assert_eq!(account(&[]), None);
     }
 
     #[test]

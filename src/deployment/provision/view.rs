@@ -9,16 +9,12 @@
 
 use bson::{Bson, Document, doc};
 
+pub use crate::server::view_name;
 use crate::spec::{Field, FieldType, Node, Privacy, Spec};
 
 /// The highest age that is shown. Higher ages are shown as 90, and years that would reveal a higher age are changed.
 /// Source: 45 CFR 164.514(b)(2)(i)(C).
 const AGE_MAX: i32 = 89;
-
-/// Returns the name of the view of `collection`.
-pub fn view_name(collection: &str) -> String {
-    format!("{collection}_deidentified")
-}
 
 /// Returns the view's aggregation pipeline.
 pub fn pipeline(spec: &Spec) -> Vec<Document> {
