@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use medlift::deployment::provision::view_spec;
 use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
 use medlift::outputs::Output;
+use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
-use medlift::server::{Destination, Purpose, Secret, Settings};
+use medlift::server::{Destination, Purpose, Secret, Settings, collection_of_view};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
 
@@ -69,12 +71,15 @@ impl ExportArgs {
         let Self { deployment, out, quiet, dataset, query, .. } = *self;
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args()?;
-        let spec = exported_spec(dataset.dataset()?, connection.collection())?;
+        let mut spec = exported_spec(dataset.dataset()?, connection.collection())?;
         let settings = Settings::load()?;
         let config = connection.config().map(Path::to_owned);
         let exported = super::run_async(async |_| {
             let destination =
                 Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
+            if collection_of_view(&destination.collection).is_some() {
+                spec = view_spec(&spec);
+            }
             if let Some(out) = &out {
                 let inputs: Vec<PathBuf> =
                     dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
@@ -82,6 +87,9 @@ impl ExportArgs {
             }
             let target = connect(&destination).await?;
             require_collection(&target).await?;
+            if let Some(out) = &out {
+                refuse_originals(&target, out).await?;
+            }
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();
             progress.enter(Phase::Export);
@@ -145,10 +153,12 @@ fn report(exported: &Exported, options: &ExportOptions, has_query: bool) -> Stri
 }
 
 /// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
+/// For a de-identified view, it is the collection of the view.
 fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Error> {
     if dataset.kinds.len() == 1 {
         return Ok(dataset.into_only()?);
     }
+    let collection = collection.map(|name| collection_of_view(name).unwrap_or(name));
     let kind = collection.and_then(|collection| dataset.kind_of(collection));
     kind.cloned().ok_or_else(|| {
         let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();

@@ -55,7 +55,7 @@ impl From<Failure> for LedgerError {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     /// One document per load.
-    documents: Collection<Document>,
+    pub(super) documents: Collection<Document>,
     /// Leases, identities and exceptions. [`leases_of`] returns the collection's name.
     pub(super) leases: Collection<Document>,
     pub(super) collection: String,

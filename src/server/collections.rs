@@ -39,8 +39,7 @@ async fn databases(target: &Target) -> Result<Vec<String>, Failure> {
     let reply = super::patiently(|| admin.run_command(command.clone()).into_future()).await?;
     let listed = reply.get_array("databases").into_iter().flatten();
     let names = listed.filter_map(|listed| listed.as_document()?.get_str("name").ok());
-    let mut names: Vec<String> =
-        names.filter(|name| !RESERVED_DATABASES.contains(name)).map(str::to_owned).collect();
+    let mut names: Vec<String> = names.filter(|name| !RESERVED_DATABASES.contains(name)).map(str::to_owned).collect();
     names.sort();
     Ok(names)
 }
@@ -85,10 +84,9 @@ impl Target {
                     "`medlift provision --db {database} --collection {collection}` creates this view for analysts (add \
                      --spec if the data has its own spec)"
                 ),
-                None => format!(
-                    "the analyst may read only the de-identified view: --collection {}",
-                    view_name(collection)
-                ),
+                None => {
+                    format!("the analyst may read only the de-identified view: --collection {}", view_name(collection))
+                }
             },
             _ => "grant the user a role that permits it, or sign in as another user".to_owned(),
         }

@@ -213,7 +213,8 @@ impl Destination {
             uri.compressors = None;
         }
         let collection = collection.to_owned();
-        let usual_databases = settings.get("DB_NAME").into_iter().chain([DATABASE_DEFAULT]).map(str::to_owned).collect();
+        let usual_databases =
+            settings.get("DB_NAME").into_iter().chain([DATABASE_DEFAULT]).map(str::to_owned).collect();
         let settled = Self { uri, database, collection, other_auth_database: None, account: None, usual_databases };
         Ok((settled, auth_source))
     }

@@ -98,7 +98,10 @@ impl Heartbeats {
         }
         if timeout >= TOLD_TIMEOUT_MIN {
             let seconds = timeout.as_secs();
-            tell(&format!("nothing listens on {}; trying for {seconds} s more, because it may be starting", hosts.join(",")));
+            tell(&format!(
+                "nothing listens on {}; trying for {seconds} s more, because it may be starting",
+                hosts.join(",")
+            ));
         }
         std::future::pending().await
     }

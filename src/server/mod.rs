@@ -199,10 +199,7 @@ mod tests {
         check(command(Failure::Unreachable(Unreachable::Lost)), 3);
         check(command(Failure::NotAuthorized { command: None }), 1);
         check(ServerError::NoCollection { name: text(), others: text() }, 1);
-        check(
-            ServerError::NotPermitted { user: text(), privilege: "find", name: text(), advice: text() },
-            1,
-        );
+        check(ServerError::NotPermitted { user: text(), privilege: "find", name: text(), advice: text() }, 1);
         check(ServerError::NoPassword { user: text(), remedy: text() }, 2);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic, as the test itself may")]
 
+mod access;
 mod advice;
 mod arrays;
 mod bad_days;
@@ -29,6 +30,7 @@ mod outputs;
 mod owners;
 mod passing;
 mod program;
+mod prompts;
 mod proof;
 mod provision;
 mod quotes;
