@@ -20,7 +20,7 @@ use super::dataset::DatasetArgs;
 use super::output;
 
 const EXAMPLES: &str = "Examples:
-  medlift export --out admissions.csv --uri mongodb://localhost:27017
+  medlift export --out exported.csv --uri mongodb://localhost:27017
   medlift export --type json --limit 10";
 
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new

@@ -148,7 +148,7 @@ fn the_password_option_does_not_take_the_next_argument() {
     assert!(detached.contains("write -pPASSWORD or --password=PASSWORD"), "{detached}");
     for attached in ["-pk4Tz-9pLmw2x", "--password=k4Tz-9pLmw2x"] {
         let refused = load(&[attached, text(&path)]).run().expect_code(3).stderr;
-        assert!(refused.contains("has a user `writer`; `medlift provision` creates the user"), "{refused}");
+        assert!(refused.contains("has a user `writer`; check the spelling of --db"), "{refused}");
         assert!(!refused.contains("k4Tz"), "{refused}");
     }
     assert!(!detached.contains("k4Tz"), "{detached}");
@@ -160,9 +160,13 @@ fn a_collection_that_does_not_exist_is_an_error_that_names_the_others() {
     let path = place.sample("a.csv", 3, "none");
     let (path, out) = (text(&path), place.dir.path().join("out.csv"));
     let export = ["export", "--out", text(&out)];
+    // The message names other databases of the server, so there must be one.
+    let other = Place::new("no_collection_here").documents();
+    block_on(async { other.insert_one(doc! { "_id": 1 }).await.unwrap() });
     let none = place.run(&export).expect_code(1).stderr;
-    let expected = format!("collection {}.admissions does not exist; the database has no other", place.database);
-    assert!(none.contains(&expected), "{none}");
+    let name = &place.database;
+    let expected = format!("collection {name}.admissions does not exist; there is no database `{name}`; the server has ");
+    assert!(none.contains(&expected) && none.contains("choose one with --db"), "{none}");
     place.run(&["load", path, "--no-verify"]).expect_code(0);
     for command in [&export[..], &["verify", path]] {
         let run = place.run(&[command, &["-c", "admisions"]].concat()).expect_code(1);
