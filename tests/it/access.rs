@@ -3,15 +3,18 @@
 
 use std::sync::Mutex;
 
-use bson::doc;
+use bson::{Document, doc};
 use medlift::deployment::provision::{Changes, Wanted};
 use medlift::server::Destination;
+use medlift::verify::{Range, Scan};
 use testkit::mongod::ROOT_USER;
 
+use crate::bad_days::client;
 use crate::connection::{block_on, settings, wishes};
-use crate::load::{Place, text};
+use crate::load::{self, Place, text};
 use crate::program::{Medlift, Run, medlift};
 use crate::provision::{Deployment, USERS, find, insert, shared_settings, wanted};
+use crate::server::{fail_point, server_with_fail_points};
 
 /// Runs a command on the shared deployment, with the passwords of all users and no other settings.
 fn run(arguments: &[&str]) -> Run {
@@ -158,4 +161,33 @@ fn a_user_is_told_at_once_if_nothing_listens() {
     let quiet = ["export", "--quiet", "--uri", &uri(2_000)];
     let run = medlift(quiet).run().expect_code(3);
     assert!(run.stderr.contains("trying for 2 s more") && run.stderr.contains("cannot connect to"), "{}", run.stderr);
+}
+
+/// A view has no `_id`, so a new query could not begin after the last document, and would return all of them again.
+#[test]
+fn the_export_of_a_view_fails_if_it_is_interrupted_and_returns_no_document_twice() {
+    let server = server_with_fail_points();
+    let (uri, database) = (server.uri(), client(&server).database("views"));
+    load::block_on(async {
+        let rows: Vec<Document> = (0..8_100).map(|id| doc! { "_id": id }).collect();
+        database.collection("rows").insert_many(rows).await.expect("inserts");
+        let view = doc! { "create": "view", "viewOn": "rows", "pipeline": [{ "$project": { "_id": 0, "n": "$_id" } }] };
+        database.run_command(view).await.expect("creates");
+    });
+    let interrupted = |name: &str| {
+        let data = doc! { "failCommands": ["getMore"], "errorCode": 11_602 };
+        fail_point(&server, doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data });
+        load::block_on(async {
+            let client = mongodb::Client::with_uri_str(&uri).await.expect("connects");
+            let mut scan = Scan::new(&client.database("views").collection(name)).range(Range::default());
+            let mut count = 0;
+            while let Some(batch) = scan.next_batch().await.map_err(|error| error.to_string())? {
+                count += batch.documents().count();
+            }
+            Ok::<usize, String>(count)
+        })
+    };
+    assert_eq!(interrupted("rows"), Ok(8_100));
+    let failed = interrupted("view").expect_err("cannot continue");
+    assert!(failed.contains("cannot read collection `views.view`"), "{failed}");
 }

@@ -165,7 +165,8 @@ fn a_collection_that_does_not_exist_is_an_error_that_names_the_others() {
     block_on(async { other.insert_one(doc! { "_id": 1 }).await.unwrap() });
     let none = place.run(&export).expect_code(1).stderr;
     let name = &place.database;
-    let expected = format!("collection {name}.admissions does not exist; there is no database `{name}`; the server has ");
+    let expected =
+        format!("collection {name}.admissions does not exist; there is no database `{name}`; the server has ");
     assert!(none.contains(&expected) && none.contains("choose one with --db"), "{none}");
     place.run(&["load", path, "--no-verify"]).expect_code(0);
     for command in [&export[..], &["verify", path]] {
