@@ -273,8 +273,12 @@ async fn sign_in(options: &ClientOptions, (database, usual): (&str, &[String])) 
     let places = ["admin", database].into_iter().chain(in_path).chain(usual.iter().map(String::as_str));
     for place in places.filter(|place| *place != tried) {
         if matches!(knows(place).await, Ok(true)) {
-            let (found, data) = (place.to_owned(), database.to_owned());
-            return Failure::SignIn(SignIn::WrongAuthDatabase { user, tried, found, data });
+            let found = place.to_owned();
+            return Failure::SignIn(if place == "admin" || place == database {
+                SignIn::WrongAuthDatabase { user, tried, found }
+            } else {
+                SignIn::OtherDatabase { user, data: database.to_owned(), found }
+            });
         }
     }
     Failure::SignIn(SignIn::UnknownUser { user, databases: vec![tried], created_in: None })

@@ -92,8 +92,16 @@ pub enum SignIn {
         tried: String,
         /// The database in which the user is stored.
         found: String,
-        /// The database for the data. If the user is stored neither there nor in `admin`, its name may be misspelled.
+    },
+    /// The user is stored neither in the database for the data nor in `admin`, but in another database. The name of the
+    /// database for the data may be misspelled.
+    OtherDatabase {
+        /// The name of the user.
+        user: String,
+        /// The database for the data.
         data: String,
+        /// The database in which the user is stored.
+        found: String,
     },
     /// None of the examined databases has this user.
     UnknownUser {
@@ -416,12 +424,12 @@ impl fmt::Display for SignIn {
             Self::WrongPassword { user, databases } => {
                 write!(formatter, "wrong password for user `{user}` of database `{}`", databases.join("` and of database `"))
             }
-            Self::WrongAuthDatabase { user, found, data, .. } if found != "admin" && found != data => write!(
+            Self::OtherDatabase { user, data, found } => write!(
                 formatter,
                 "database `{data}` has no user `{user}`, but database `{found}` has one; correct --db or DB_NAME if the \
                  name is misspelled, otherwise add --authentication-database {found}"
             ),
-            Self::WrongAuthDatabase { user, tried, found, .. } => write!(
+            Self::WrongAuthDatabase { user, tried, found } => write!(
                 formatter,
                 "wrong auth database: user `{user}` is not in `{tried}` but in `{found}`; add --authentication-database {found}"
             ),

@@ -117,9 +117,8 @@ fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_different_fail
         database: Some("ward".to_owned()),
         ..user("writer", "Wr1ter-pass", Some("elsewhere"))
     };
-    let (user_name, tried) = names("writer", "elsewhere");
-    let elsewhere =
-        SignIn::WrongAuthDatabase { user: user_name, tried, found: "hospital".to_owned(), data: "ward".to_owned() };
+    let (user_name, data) = names("writer", "ward");
+    let elsewhere = SignIn::OtherDatabase { user: user_name, data, found: "hospital".to_owned() };
     assert_eq!(failure(&in_path), Failure::SignIn(elsewhere));
     let (user_name, database) = names("stranger", "hospital");
     let unknown = SignIn::UnknownUser { user: user_name, databases: vec![database], created_in: None };

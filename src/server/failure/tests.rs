@@ -174,12 +174,9 @@ fn every_failure_has_its_retry_rule_exit_code_and_message() {
         check(Failure::Unreachable(how), retryable, 3, None, part);
     }
     let (user, database) = ("ann".to_owned(), "ward".to_owned());
-    let elsewhere = |found: &str, data: &str| SignIn::WrongAuthDatabase {
-        user: user.clone(),
-        tried: database.clone(),
-        found: found.to_owned(),
-        data: data.to_owned(),
-    };
+    let elsewhere =
+        SignIn::WrongAuthDatabase { user: user.clone(), tried: database.clone(), found: "admin".to_owned() };
+    let other = SignIn::OtherDatabase { user: user.clone(), data: "wrad".to_owned(), found: "hospital".to_owned() };
     let misspelled = "database `wrad` has no user `ann`, but database `hospital` has one; correct --db or DB_NAME";
     for (how, part) in [
         (SignIn::Missing, "no user is given"),
@@ -196,11 +193,10 @@ fn every_failure_has_its_retry_rule_exit_code_and_message() {
             "database `ward` has no user `ann`; check the spelling of --db (or DB_NAME): if the name `ward` is right, \
              `medlift provision --db ward` creates this user",
         ),
-        (elsewhere("admin", "wrad"), "user `ann` is not in `ward` but in `admin`; add --authentication-database admin"),
-        (elsewhere("wrad", "wrad"), "user `ann` is not in `ward` but in `wrad`; add --authentication-database wrad"),
-        (elsewhere("hospital", "wrad"), misspelled),
+        (elsewhere, "user `ann` is not in `ward` but in `admin`; add --authentication-database admin"),
+        (other, misspelled),
         (
-            SignIn::UnknownUser { user: user.clone(), databases: vec![database.clone()], created_in: None },
+            SignIn::UnknownUser { user, databases: vec![database], created_in: None },
             "database `ward` has no user `ann`; check the name, or give the user's database with --authentication-database",
         ),
         (SignIn::UnknownCertificate, "has no user for the client certificate"),
