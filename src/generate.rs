@@ -238,7 +238,7 @@ fn push(text: &str, out: &mut Vec<u8>) {
 
 /// Formats days since 1970-01-01, for example as `2024-01-31`.
 fn iso_day(days: u64) -> [u8; 10] {
-    let text = iso_text(days as i64 * DAY_MS).expect("a generated day must be in the calendar");
+    let text = iso_text(days.cast_signed() * DAY_MS).expect("a generated day must be in the calendar");
     text.first_chunk().copied().expect("the text must begin with the day")
 }
 

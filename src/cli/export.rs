@@ -80,7 +80,9 @@ impl ExportArgs {
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
         let mut spec = exported_spec(dataset.dataset()?, connection.collection())?;
         let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
-        doubts.iter().for_each(|doubt| output::tell(format_args!("warning: --query: {doubt}")));
+        for doubt in doubts {
+            output::tell(format_args!("warning: --query: {doubt}"));
+        }
         let settings = Settings::load()?;
         let config = connection.config().map(Path::to_owned);
         let exported = super::run_async(async |_| {

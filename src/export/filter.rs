@@ -71,7 +71,9 @@ fn add_doubts_of_value(path: &str, wanted: Wanted, value: &Bson, doubts: &mut Ve
                 add_doubts_of_value(path, wanted, value, doubts);
             }
             ("$in" | "$nin", Bson::Array(values)) => {
-                values.iter().for_each(|value| add_doubts_of_value(path, wanted, value, doubts));
+                for value in values {
+                    add_doubts_of_value(path, wanted, value, doubts);
+                }
             }
             _ => {}
         }

@@ -178,7 +178,9 @@ impl Layout {
         let mut numbers = self.number_columns(spec);
         if has_arrays || !cells_of_dates.is_empty() || !numbers.is_empty() {
             let unknown = self.each_row(spec, sample, |row, cells, arrays| {
-                numbers.iter_mut().for_each(|found| found.marks.add(cells.get(row, found.cell), found.mark));
+                for found in &mut numbers {
+                    found.marks.add(cells.get(row, found.cell), found.mark);
+                }
                 for &(field, cell) in &cells_of_dates {
                     weigh(&spec.fields[field], cells.get(row, cell), &mut evidence[field]);
                 }

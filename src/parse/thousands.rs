@@ -87,7 +87,9 @@ mod tests {
         let notice = |decimal_comma: bool, cells: &[&str]| {
             let (field, mut marks) = (field(decimal_comma), Marks::default());
             let mark = decimal_mark(&field).expect("a number");
-            cells.iter().for_each(|cell| marks.add(cell.as_bytes(), mark));
+            for cell in cells {
+                marks.add(cell.as_bytes(), mark);
+            }
             marks.notice("Bill", &field)
         };
         let check = |cells: &[&str], expected: Option<&str>| {

@@ -352,7 +352,9 @@ mod tests {
             let batch = |action| if let Action::Send { batch, .. } = action { Some(batch) } else { None };
             let batches: Vec<BatchId> = actions.into_iter().filter_map(batch).collect();
             let lost = || Failure::Unreachable(Unreachable::Lost);
-            batches.iter().for_each(|batch| writer.note(&Finished::failed(*batch, lost())));
+            for batch in &batches {
+                writer.note(&Finished::failed(*batch, lost()));
+            }
             assert_eq!(writer.repeated.len(), 2);
             let reply = Reply { durable: true, errors: Vec::new() };
             let event = Event::Replied(batches[1], reply);

@@ -95,7 +95,7 @@ fn an_export_with_a_query_has_only_the_documents_that_match() {
     let old = export(&["--query", r#"{"Age": {"$gte": 65}}"#], 0);
     assert_eq!(old.stdout.lines().count(), 3);
     assert!(!old.stdout.contains("Ann") && old.stdout.contains("Bea") && old.stdout.contains("Cy"));
-    assert!(old.stderr.contains("2 documents match the query, 2 exported; the file has only these"), "{}", old.stderr);
+    assert!(old.stderr.contains("2 documents match the query, 2 exported; the file has no other"), "{}", old.stderr);
     let one = export(&["-q", r#"{"Name": {"$regex": "^ann", "$options": "i"}}"#, "--type", "json"], 0);
     assert_eq!(one.stdout.lines().count(), 1);
     let none = export(&["-q", r#"{"Name": "nobody"}"#], 0);

@@ -286,7 +286,7 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_prevent_a_resume() {
     let unmounted = Command::new("umount").arg(&small).status();
     assert!(unmounted.is_ok());
     let full = full.expect_code(1);
-    assert!(full.stderr.contains("No space left") && !full.stderr.contains(" 0 documents"), "{}", full.stderr);
+    assert!(full.stderr.contains("the disk is full") && !full.stderr.contains(" 0 documents"), "{}", full.stderr);
     let summary: Json = serde_json::from_str(&again.expect_code(4).stdout).unwrap();
     assert_eq!(summary["notes"].as_array().unwrap().len(), 0, "{summary}");
     assert_eq!(counts(&summary, &["written", "already_present", "rejected"]), [49_999, 0, 1]);
@@ -361,7 +361,8 @@ fn rejects_of_a_reject_file_have_a_short_name_and_no_pattern_matches_them() {
 #[test]
 fn another_spelling_of_the_path_is_the_same_source_with_the_same_reject_file() {
     let place = Place::new("spelling");
-    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    let line = |age: &str| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02");
+    let table = format!("{HEADER}\n{}\n{}\n", line("x"), line("31"));
     place.write("a.csv", table);
     let uri = crate::server::shared().uri();
     let load = |source: &str, options: &[&str]| {
@@ -379,7 +380,8 @@ fn another_spelling_of_the_path_is_the_same_source_with_the_same_reject_file() {
 #[test]
 fn a_repeated_load_names_a_reject_file_that_was_corrected_by_hand_or_removed() {
     let place = Place::new("corrected");
-    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    let line = |age: &str| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02");
+    let table = format!("{HEADER}\n{}\n{}\n", line("x"), line("31"));
     let path = place.write("a.csv", table);
     let file = place.dir.path().join("a.csv.rejects.csv");
     place.load(&path, &[], 4);
