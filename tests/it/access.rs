@@ -130,7 +130,7 @@ fn a_second_collection_is_provisioned_beside_the_first() {
 fn an_analyst_exports_the_view_as_csv_and_as_ndjson() {
     let export = ["export", "--username", "analyst", "-c", "admissions_deidentified", "--limit", "1"];
     let csv = run(&export).expect_code(0);
-    assert!(csv.stderr.contains("1 documents exported") && !csv.stderr.contains("notice"), "{}", csv.stderr);
+    assert!(csv.stderr.contains("1 document exported") && !csv.stderr.contains("notice"), "{}", csv.stderr);
     let (header, row) = csv.stdout.split_once('\n').expect("a header");
     assert_eq!(
         header,

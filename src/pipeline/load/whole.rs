@@ -4,7 +4,7 @@
 //! at the end, from the parts and from the verification, so that they do not depend on the order of the parts.
 
 use super::feed::ReadSide;
-use super::{Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
+use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
 use crate::encode::Digest;
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, State, TargetState};
@@ -126,7 +126,7 @@ impl Load<'_> {
             () = interrupt.asked() => return Err(Error::Interrupted),
         };
         self.add_up();
-        let mut summary = self.summary(&ReadSide::default(), "loaded");
+        let mut summary = self.summary(&ReadSide::default(), LOADED);
         summary.reject_files = self.reject_files();
         for (kind, notes) in finished.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
