@@ -58,8 +58,8 @@ pub(super) struct LoadArgs {
     /// Only majority is accepted, always with journal; for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
     write_concern: Option<String>,
-    /// File for rejected rows, or directory for one file per source [default: beside each source, with the suffix
-    /// .rejects.csv]
+    /// File for rejected rows, or directory for one file per source [default: beside each source, or in the working
+    /// directory for objects in S3, with the suffix .rejects.csv]
     #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS", hide_env_values = true, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
     /// Stop if more rows than this number, or more than this share of the rows, are rejected

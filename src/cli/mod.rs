@@ -44,7 +44,7 @@ const AFTER_HELP: &str = "Examples:
 
 Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot connect or sign in,
 4 loaded with rejects, 5 verification found a difference, 6 another process has
-the load. docs/troubleshooting.md explains the messages.
+the load or S3 fails for now: run it again later. docs/troubleshooting.md explains the messages.
 
 Settings are also read from the environment and from .env: MONGODB_URI, DB_NAME,
 COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";

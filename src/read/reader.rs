@@ -68,7 +68,7 @@ pub struct Reader {
 impl Reader {
     /// Opens the source and reads its sample. `index` is the position of the source in the list of sources, from 0.
     pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
-        Self::from_read(origin.name(), origin.open()?, index, options)
+        Self::from_read(origin.name(), origin.open_at(0, None)?, index, options)
     }
 
     /// Does the same as [`open`](Self::open) for a source whose bytes `from` returns. Errors contain `name`.

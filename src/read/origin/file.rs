@@ -1,7 +1,7 @@
 //! Files, pipes and devices as sources.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -96,9 +96,16 @@ impl FileOrigin {
         if unchanged { Ok(()) } else { Err(ReadError::Changed { name: self.name.clone() }) }
     }
 
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-        let file = File::open(&self.path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
-        Ok(Box::new(file))
+    pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
+        let failed = |error| ReadError::from_io(&self.name, offset, error);
+        let mut file = File::open(&self.path).map_err(failed)?;
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        }
+        Ok(match length {
+            Some(length) => Box::new(file.take(length)),
+            None => Box::new(file),
+        })
     }
 }
 

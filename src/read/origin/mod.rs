@@ -1,7 +1,8 @@
-//! The origins of a load's bytes: files and standard input. Each kind of origin has its own file.
+//! The origins of a load's bytes: files, objects in S3, and standard input. Each kind of origin has its own file.
 
 mod expand;
 mod file;
+mod object;
 mod stdin;
 
 use std::io::Read;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use expand::expand;
 pub(crate) use file::FileOrigin;
+pub(crate) use object::ObjectOrigin;
+pub use object::Problem;
 pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;
@@ -25,6 +28,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub enum Origin {
     /// A file, a pipe or a device.
     File(FileOrigin),
+    /// An object in S3.
+    Object(ObjectOrigin),
     /// Standard input.
     Stdin(StdinOrigin),
 }
@@ -35,32 +40,44 @@ pub enum Origin {
 pub enum Version {
     /// BLAKE3 hash of the bytes on disk, in hexadecimal.
     Blake3(String),
+    /// An object in S3. The store gives each new content of an object another `ETag` or version id.
+    Object {
+        /// The address, as `s3://bucket/key`. Reason: the `ETag`s of different objects can be equal.
+        address: String,
+        /// The `ETag`, with its quotes.
+        etag: String,
+        /// The version id, if the bucket stores versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version_id: Option<String>,
+    },
     /// The source can be read only once, for example standard input. Its content is not known before it is loaded.
     #[default]
     ReadOnce,
 }
 
 impl Origin {
-    /// Returns the name that users see: the path, or `standard input`.
+    /// Returns the name that users see: the path, the address of the object, or `standard input`.
     pub fn name(&self) -> &str {
         match self {
             Self::File(file) => file.name(),
+            Self::Object(object) => object.name(),
             Self::Stdin(_) => StdinOrigin::NAME,
         }
     }
 
-    /// Returns the path of the file, or `None` for standard input.
+    /// Returns the path of the file, or `None` for objects and standard input.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(file) => Some(file.path()),
-            Self::Stdin(_) => None,
+            Self::Object(_) | Self::Stdin(_) => None,
         }
     }
 
-    /// Returns the number of bytes on disk. `None` for standard input, pipes and devices.
+    /// Returns the number of bytes on disk or in the store. `None` for standard input, pipes and devices.
     pub fn size_bytes(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.size_bytes(),
+            Self::Object(object) => Some(object.size_bytes()),
             Self::Stdin(_) => None,
         }
     }
@@ -70,31 +87,39 @@ impl Origin {
         self.size_bytes().is_none()
     }
 
-    /// Returns the version of the content. A regular file is read to its end to compute its hash.
+    /// Returns the version of the content. A regular file is read to its end to compute its hash. The version of an
+    /// object is known already.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn version(&self) -> Result<Version, ReadError> {
         match self {
             Self::File(file) => file.version(),
+            Self::Object(object) => Ok(object.version()),
             Self::Stdin(_) => Ok(Version::ReadOnce),
         }
     }
 
     /// Returns an error if a file was changed since the command began, because the rows that were read may then be out
-    /// of date. A file counts as changed if its size or its time of last change differs. Standard input, pipes and
-    /// devices are not checked.
+    /// of date. A file counts as changed if its size or its time of last change differs. An object counts as changed if
+    /// the version that was read does not exist any more. Standard input, pipes and devices are not checked.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),
+            Self::Object(object) => object.check_unchanged(),
             Self::Stdin(_) => Ok(()),
         }
     }
 
     /// Returns the default path of the source's reject file, without the suffix `.rejects.csv`. For a file this is the
-    /// path of the source. For standard input it is `stdin`, relative to the working directory.
+    /// path of the source. For an object it is the last part of the key, and for standard input `stdin`, both relative
+    /// to the working directory.
     pub fn rejects_base(&self) -> PathBuf {
-        self.path().map_or_else(|| StdinOrigin::REJECTS_BASE.into(), Path::to_owned)
+        match self {
+            Self::File(file) => file.path().to_owned(),
+            Self::Object(object) => object.rejects_base(),
+            Self::Stdin(_) => StdinOrigin::REJECTS_BASE.into(),
+        }
     }
 
     /// Checks that a compressed file is complete and undamaged. Reading the file to its end verifies its checksums.
@@ -105,29 +130,33 @@ impl Origin {
     /// # Errors
     /// The file cannot be read, or is truncated or damaged.
     pub fn read_to_end(&self) -> Result<(), ReadError> {
-        let mut plain = Plain::new(self.name(), self.open()?)?;
+        let mut plain = Plain::new(self.name(), self.open_at(0, None)?)?;
         let mut chunk = vec![0; CHUNK_BYTES];
         while plain.is_archive() && plain.fill(&mut chunk)? == chunk.len() {}
         Ok(())
     }
 
-    /// Opens the source at its beginning.
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+    /// Opens the source at a byte, before decompression. `length` bounds the number of bytes that are read. Standard
+    /// input is always read from its beginning to its end.
+    pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
         match self {
-            Self::File(file) => file.open(),
+            Self::File(file) => file.open_at(offset, length),
+            Self::Object(object) => object.open_at(offset, length),
             Self::Stdin(_) => Ok(Box::new(std::io::stdin())),
         }
     }
 
-    /// Returns true if both origins are standard input, or if they are the same file, even by different paths.
+    /// Returns true if both origins are standard input or the same object, or if they are the same file, even by
+    /// different paths.
     fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.identity(), other.identity());
-        self.path() == other.path() || (ours.is_some() && ours == theirs)
+        self.name() == other.name() || (ours.is_some() && ours == theirs)
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
         match self {
             Self::File(file) => Some(file.identity()),
+            Self::Object(_) => None,
             Self::Stdin(stdin) => stdin.identity(),
         }
     }
