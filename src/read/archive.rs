@@ -281,4 +281,19 @@ mod tests {
         let error = plain.fill(&mut [0; 8192]).unwrap_err().to_string();
         assert!(error.contains("`disk.csv` at byte 5000"), "{error}");
     }
+
+    #[test]
+    fn the_error_of_an_origin_is_not_taken_for_damage() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other(ReadError::NoSource))
+            }
+        }
+        for archive in [gzip(&text()), zstd(&text()), text()] {
+            let half = Cursor::new(archive[..archive.len() / 2].to_vec()).chain(Broken);
+            let error = Plain::new("x", Box::new(half)).unwrap().fill(&mut vec![0; 4_000_000]).unwrap_err();
+            assert!(matches!(error, ReadError::NoSource), "{error}");
+        }
+    }
 }

@@ -137,8 +137,8 @@ fn window_size(bytes: Option<u64>) -> String {
 
 impl ReadError {
     /// Converts an error of the operating system. `name` is the name of the source. `offset` is the number of bytes
-    /// that were read before the error. If the error carries a `ReadError` (see [`into_io`](Self::into_io)), returns
-    /// that.
+    /// that were read before the error. An origin can put a `ReadError` into its `io::Error`. Such an error is taken out
+    /// again.
     pub(super) fn from_io(name: &str, offset: u64, error: io::Error) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(carried) => return carried,
@@ -158,14 +158,9 @@ impl ReadError {
         Self::Object { name: name.to_owned(), problem }
     }
 
-    /// Packs the error into an `io::Error`, so that it passes through the trait `Read` and the decompressors.
-    pub(super) fn into_io(self) -> io::Error {
-        io::Error::other(self)
-    }
-
     /// Returns the exit code: 2 for a wrong argument or setting, 3 if a store cannot be reached or refuses the
     /// credentials, 6 if the same command may succeed later, otherwise 1.
-    pub fn exit_code(&self) -> u8 {
+    pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Object { problem, .. } => problem.exit_code(),
             _ => 1,

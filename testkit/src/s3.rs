@@ -14,6 +14,11 @@ use crate::watchdog::{Target, Watchdog};
 use crate::{Doing, Error, Result, target_dir};
 
 const REQUIREMENT: &str = "moto[server]==5.2.5";
+/// Without a signature, moto refuses to replace an object. It does not check the signature.
+const SIGNATURE: &str =
+    "Authorization: AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+/// Number of keys on a page of a list. S3 has 1000, but storing as many objects in moto takes long.
+pub const PAGE_KEYS: usize = 20;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
@@ -50,6 +55,7 @@ impl Moto {
         let mut watchdog = Watchdog::guard(None)?;
         let mut command = Command::new(&program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        command.env("MOTO_S3_DEFAULT_MAX_KEYS", PAGE_KEYS.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().doing(doing)?;
         watchdog.watch(Target::Process(process.id()))?;
@@ -96,7 +102,7 @@ impl Moto {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).doing(doing)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).doing(doing)?;
         let head = format!(
-            "{method} /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            "{method} /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{SIGNATURE}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(&[head.as_bytes(), body].concat()).doing(doing)?;

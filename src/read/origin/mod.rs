@@ -2,6 +2,9 @@
 
 mod expand;
 mod file;
+#[cfg(not(feature = "s3"))]
+mod no_object;
+#[cfg(feature = "s3")]
 mod object;
 mod stdin;
 
@@ -12,7 +15,13 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use expand::expand;
 pub(crate) use file::FileOrigin;
+#[cfg(not(feature = "s3"))]
+pub(crate) use no_object::ObjectOrigin;
+#[cfg(not(feature = "s3"))]
+pub use no_object::Problem;
+#[cfg(feature = "s3")]
 pub(crate) use object::ObjectOrigin;
+#[cfg(feature = "s3")]
 pub use object::Problem;
 pub(crate) use stdin::StdinOrigin;
 
@@ -20,6 +29,9 @@ use super::ReadError;
 use super::archive::Plain;
 
 pub(crate) const REJECTS_SUFFIX: &str = ".rejects.csv";
+
+/// The beginning of the address of an object.
+const S3_SCHEME: &str = "s3://";
 
 const CHUNK_BYTES: usize = 256 * 1024;
 

@@ -1,8 +1,7 @@
 //! Addresses of objects: `s3://bucket/key`, and patterns of keys.
 
 use super::problem::Problem;
-
-pub(super) const SCHEME: &str = "s3://";
+use crate::read::origin::S3_SCHEME;
 
 const SPECIAL: [char; 3] = ['*', '?', '['];
 
@@ -16,7 +15,7 @@ pub(super) struct Address<'a> {
 impl<'a> Address<'a> {
     /// Reads an argument that begins with `s3://`.
     pub(super) fn parse(argument: &'a str) -> Result<Self, Problem> {
-        let rest = argument.strip_prefix(SCHEME).unwrap_or(argument);
+        let rest = argument.strip_prefix(S3_SCHEME).unwrap_or(argument);
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() || bucket.contains(SPECIAL) {
             return Err(Problem::Address("the name of the bucket must be complete"));

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::ClientConfigKey;
@@ -45,6 +47,8 @@ pub(super) struct Pin {
 pub(super) struct Bucket {
     store: AmazonS3,
     way: Way,
+    /// True if requests are not signed, which public buckets permit.
+    is_anonymous: bool,
     facts: Facts,
     limits: Limits,
 }
@@ -73,41 +77,31 @@ impl Bucket {
     pub(super) fn new(name: &str, settings: &AmazonS3Builder, limits: Limits) -> Result<Self, Problem> {
         let value = |key| settings.get_config_value(&key);
         let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
-        let is_http = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        if endpoint.as_ref().is_some_and(|endpoint| !is_http && !endpoint.starts_with("https://")) {
+        if endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             let problem = "AWS_ENDPOINT_URL is not a URL; it must begin with https:// or http://";
             return Err(Problem::Setting(problem.to_owned()));
         }
         let is_set =
             |name: &str| name.to_ascii_lowercase().parse().is_ok_and(|key: AmazonS3ConfigKey| value(key).is_some());
         let way = Way::of(is_set).map_err(Problem::Setting)?;
-        let region = value(AmazonS3ConfigKey::Region).or_else(|| value(AmazonS3ConfigKey::DefaultRegion));
-        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
-        let client = |key| AmazonS3ConfigKey::Client(key);
-        // The provider of `mongodb` is the same. An error means that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = settings
-            .clone()
-            .with_bucket_name(name)
-            .with_region(&region)
-            .with_allow_http(is_http)
-            .with_config(client(ClientConfigKey::AllowInvalidCertificates), "false")
-            .with_config(client(ClientConfigKey::ReadTimeout), format!("{}s", limits.stall_seconds))
-            .with_config(client(ClientConfigKey::Timeout), REQUEST)
-            // This module repeats requests itself, because it knows how many bytes were received.
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .build()
-            .map_err(|error| Problem::Setting(format!("a setting for S3 is wrong ({})", innermost(&error))))?;
+        let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
         let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-        Ok(Self { store, way, facts: Facts { bucket: name.to_owned(), endpoint, region, way: way.name() }, limits })
+        let is_anonymous = value(AmazonS3ConfigKey::SkipSignature).is_some_and(|value| value == "true");
+        let facts = Facts { bucket: name.to_owned(), endpoint, region, way: way.name() };
+        let store = client(settings.clone(), &facts, limits)
+            .map_err(|error| Problem::Setting(format!("a setting for S3 is wrong ({})", innermost(&error))))?;
+        Ok(Self { store, way, is_anonymous, facts, limits })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.facts.bucket
     }
 
-    /// Fetches credentials, unless they are known already.
+    /// Fetches credentials, unless they are known already or requests are not signed.
     pub(super) async fn sign_in(&self) -> Result<(), Problem> {
+        if self.is_anonymous {
+            return Ok(());
+        }
         let mut patience = Patience::new(self.limits.first_contact);
         loop {
             let Err(error) = self.store.credentials().get_credential().await else { return Ok(()) };
@@ -173,17 +167,20 @@ impl Bucket {
         }
     }
 
-    /// Returns the bytes of a range. If a reply ends too early, the rest is requested, until no byte was received for
-    /// the time of the patience.
-    pub(super) async fn read(&self, key: &Path, pin: &Pin, range: Range<u64>) -> Result<Vec<u8>, Problem> {
-        let length = (range.end - range.start) as usize;
-        let mut bytes = Vec::with_capacity(length);
+    /// Sends the bytes of a range to a reader. If a reply ends too early, the rest is requested, until no byte was
+    /// received for the time of the patience.
+    pub(super) async fn read(
+        &self,
+        key: &Path,
+        pin: &Pin,
+        mut range: Range<u64>,
+        reader: &Sender<Result<Bytes, Problem>>,
+    ) -> Result<(), Problem> {
         let mut patience = Patience::new(self.limits.patience);
         loop {
-            let before = bytes.len();
-            let rest = range.start + before as u64..range.end;
-            let cause = match self.append(key, options(pin, rest), &mut bytes).await {
-                Ok(()) if bytes.len() == length => return Ok(bytes),
+            let before = range.start;
+            let cause = match self.append(key, pin, &mut range, reader).await {
+                Ok(()) if range.is_empty() => return Ok(()),
                 Ok(()) => "the reply was too short".to_owned(),
                 Err(error) => match self.facts.judge(&error) {
                     Failed::Lasting(Problem::NoObject | Problem::Empty) => return Err(Problem::Replaced),
@@ -191,24 +188,33 @@ impl Bucket {
                     Failed::Passing(cause) => cause.text,
                 },
             };
-            if bytes.len() > length {
-                return Err(Problem::Other("with more bytes than were requested".to_owned()));
-            }
-            if bytes.len() > before {
+            if range.start > before {
                 patience.renew();
             }
             if !patience.wait().await {
-                let offset = range.start + bytes.len() as u64;
-                return Err(Problem::Passing { offset, seconds: patience.seconds(), cause });
+                return Err(Problem::Passing { offset: range.start, seconds: patience.seconds(), cause });
             }
         }
     }
 
-    /// Sends one request and appends the bytes that are received.
-    async fn append(&self, key: &Path, options: GetOptions, bytes: &mut Vec<u8>) -> object_store::Result<()> {
-        let mut stream = self.store.get_opts(key, options).await?.into_stream();
+    /// Sends one request for a range. Removes the bytes that are received from the range.
+    async fn append(
+        &self,
+        key: &Path,
+        pin: &Pin,
+        range: &mut Range<u64>,
+        reader: &Sender<Result<Bytes, Problem>>,
+    ) -> object_store::Result<()> {
+        let mut stream = self.store.get_opts(key, options(pin, range.clone())).await?.into_stream();
         while let Some(received) = stream.next().await {
-            bytes.extend_from_slice(&received?);
+            let mut bytes = received?;
+            bytes.truncate((range.end - range.start) as usize);
+            // An empty piece would be the end for the reader.
+            if !bytes.is_empty() {
+                range.start += bytes.len() as u64;
+                // A reader that has ended needs no bytes, and stops this task.
+                let _ = reader.send(Ok(bytes));
+            }
         }
         Ok(())
     }
@@ -243,6 +249,23 @@ impl Tries {
             Failed::Passing(_) => Ok(()),
         }
     }
+}
+
+/// Makes the client of a store.
+fn client(settings: AmazonS3Builder, facts: &Facts, limits: Limits) -> object_store::Result<AmazonS3> {
+    // The provider is that of the driver. An error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let option = AmazonS3ConfigKey::Client;
+    settings
+        .with_bucket_name(&facts.bucket)
+        .with_region(&facts.region)
+        .with_allow_http(facts.endpoint.starts_with("http://"))
+        .with_config(option(ClientConfigKey::AllowInvalidCertificates), "false")
+        .with_config(option(ClientConfigKey::ReadTimeout), format!("{}s", limits.stall_seconds))
+        .with_config(option(ClientConfigKey::Timeout), REQUEST)
+        // This module repeats requests itself, because it knows how many bytes were received.
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+        .build()
 }
 
 /// Returns the settings of the environment: the variables `AWS_…`. An empty value counts as not set.

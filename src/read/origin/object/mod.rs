@@ -19,11 +19,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use self::address::{Address, SCHEME};
+use self::address::Address;
 use self::bucket::{Bucket, Pin, runtime, wait_for};
 pub use self::problem::Problem;
 use self::reader::{Content, ObjectReader};
-use super::{REJECTS_SUFFIX, Version};
+use super::{REJECTS_SUFFIX, S3_SCHEME, Version};
 use crate::read::ReadError;
 
 /// Number of objects of a pattern that are examined at the same time.
@@ -39,7 +39,7 @@ pub struct ObjectOrigin {
 impl ObjectOrigin {
     /// Returns true if an argument is the address of objects, and not a path.
     pub(super) fn is_address(argument: &str) -> bool {
-        argument.starts_with(SCHEME)
+        argument.starts_with(S3_SCHEME)
     }
 
     /// Returns the object with this address. If `version` is given, it must be the version of the object.
@@ -147,7 +147,7 @@ async fn examine(bucket: Arc<Bucket>, key: Path, pin: &Pin) -> Result<ObjectOrig
     }
     // Stores give the id `null` to all objects that were written without versions.
     let version_id = version.filter(|version| version != "null");
-    let name = format!("{SCHEME}{}/{key}", bucket.name());
+    let name = format!("{S3_SCHEME}{}/{key}", bucket.name());
     let content = Content { name, bucket, key, pin: Pin { etag: e_tag, version_id } };
     Ok(ObjectOrigin { content: Arc::new(content), size_bytes: size })
 }

@@ -31,8 +31,8 @@ pub enum Problem {
     },
     /// The credentials have no right to do this.
     #[error(
-        "access denied for the credentials of {way}, or there is no such object; allow s3:GetObject for the object, and \
-         s3:ListBucket for its bucket"
+        "access denied for the credentials of {way}, or there is no such object; allow s3:GetObject and, with versions, \
+         s3:GetObjectVersion for the object, and s3:ListBucket for the bucket"
     )]
     Denied {
         /// The way by which the credentials were found.

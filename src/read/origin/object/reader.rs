@@ -1,10 +1,11 @@
-//! Reads an object by ranges, several ahead, for a thread that blocks.
+//! Reads an object by ranges, several at a time, for a thread that blocks.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::{Arc, mpsc};
 
+use bytes::Bytes;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -15,9 +16,11 @@ use crate::read::ReadError;
 
 /// Size of a range, in bytes.
 const RANGE_BYTES: u64 = 16 << 20;
-/// Maximum number of ranges that are requested or wait to be read. One more range is being read, so the reader has at
-/// most four ranges in memory: 64 MiB.
-const AHEAD_MAX: usize = 3;
+/// Maximum number of ranges that are requested and not read to their end. They are at most 64 MiB in memory.
+const RANGES_MAX: usize = 4;
+/// Only one range is requested until this number of bytes is read. Reason: a plan reads only a sample of 8 MiB of each
+/// source.
+const SAMPLE_BYTES: u64 = 8 << 20;
 
 /// The pinned content of an object.
 #[derive(Debug)]
@@ -34,14 +37,17 @@ pub(super) struct ObjectReader {
     runtime: Handle,
     /// The bytes that are not requested yet.
     left: Range<u64>,
-    ahead: VecDeque<Fetch>,
-    current: Vec<u8>,
-    position: usize,
+    fetches: VecDeque<Fetch>,
+    /// The bytes that were received last and are not read yet.
+    current: Bytes,
+    read_bytes: u64,
 }
 
 /// A requested range. The request is given up when this is dropped.
 struct Fetch {
-    result: mpsc::Receiver<Result<Vec<u8>, Problem>>,
+    received: mpsc::Receiver<Result<Bytes, Problem>>,
+    /// Number of bytes of the range that were not taken from `received`.
+    left: u64,
     task: AbortHandle,
 }
 
@@ -53,52 +59,53 @@ impl Drop for Fetch {
 
 impl ObjectReader {
     pub(super) fn new(content: Arc<Content>, runtime: Handle, left: Range<u64>) -> Self {
-        Self { content, runtime, left, ahead: VecDeque::new(), current: Vec::new(), position: 0 }
+        Self { content, runtime, left, fetches: VecDeque::new(), current: Bytes::new(), read_bytes: 0 }
     }
 
-    /// Requests ranges until `ahead_max` ranges are requested.
-    fn request(&mut self, ahead_max: usize) {
-        while self.ahead.len() < ahead_max && !self.left.is_empty() {
+    fn request(&mut self) {
+        let ranges_max = if self.read_bytes > SAMPLE_BYTES { RANGES_MAX } else { 1 };
+        while self.fetches.len() < ranges_max && !self.left.is_empty() {
             let end = self.left.end.min(self.left.start + RANGE_BYTES);
             let range = std::mem::replace(&mut self.left.start, end)..end;
-            self.ahead.push_back(self.fetch(range));
+            self.fetches.push_back(self.fetch(range));
         }
     }
 
     fn fetch(&self, range: Range<u64>) -> Fetch {
-        let (to_reader, result) = mpsc::sync_channel(1);
-        let content = Arc::clone(&self.content);
+        let (to_reader, received) = mpsc::channel();
+        let (content, left) = (Arc::clone(&self.content), range.end - range.start);
         let task = self.runtime.spawn(async move {
             let Content { bucket, key, pin, .. } = &*content;
-            let _ = to_reader.send(bucket.read(key, pin, range).await);
+            if let Err(problem) = bucket.read(key, pin, range, &to_reader).await {
+                let _ = to_reader.send(Err(problem));
+            }
         });
-        Fetch { result, task: task.abort_handle() }
+        Fetch { received, left, task: task.abort_handle() }
     }
 
-    /// Waits for the next range. Returns false at the end.
-    fn advance(&mut self) -> io::Result<bool> {
-        self.current = Vec::new();
-        self.position = 0;
-        self.request(1);
-        let Some(fetch) = self.ahead.pop_front() else { return Ok(false) };
-        let received = fetch.result.recv().map_err(|_| io::Error::other("the thread for S3 ended"))?;
-        self.current = received.map_err(|problem| ReadError::in_object(&self.content.name, problem).into_io())?;
-        Ok(true)
+    /// Waits for bytes. `current` is empty at the end.
+    fn advance(&mut self) -> io::Result<()> {
+        self.request();
+        let Some(fetch) = self.fetches.front_mut() else { return Ok(()) };
+        let received = fetch.received.recv().map_err(|_| io::Error::other("the requests to S3 have ended"))?;
+        let failed = |problem| io::Error::other(ReadError::in_object(&self.content.name, problem));
+        self.current = received.map_err(failed)?;
+        fetch.left -= self.current.len() as u64;
+        if fetch.left == 0 {
+            self.fetches.pop_front();
+        }
+        Ok(())
     }
 }
 
 impl Read for ObjectReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.position == self.current.len() && !self.advance()? {
-            return Ok(0);
+        if self.current.is_empty() {
+            self.advance()?;
         }
-        let length = into.len().min(self.current.len() - self.position);
-        into[..length].copy_from_slice(&self.current[self.position..self.position + length]);
-        self.position += length;
-        // A plan reads only the first 8 MiB of each source. For these, no further range is requested.
-        if self.position as u64 > RANGE_BYTES / 2 {
-            self.request(AHEAD_MAX);
-        }
+        let length = into.len().min(self.current.len());
+        into[..length].copy_from_slice(&self.current.split_to(length));
+        self.read_bytes += length as u64;
         Ok(length)
     }
 }
