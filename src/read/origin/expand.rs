@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{FileOrigin, ObjectOrigin, Origin, REJECTS_SUFFIX, StdinOrigin};
+use super::{FileOrigin, ObjectOrigin, Origin, REJECTS_SUFFIX};
 use crate::read::ReadError;
 
 pub(super) const STDIN: &str = "-";
@@ -34,13 +34,13 @@ pub(crate) fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
 }
 
 fn expand_one(arg: &str) -> Result<Vec<Origin>, ReadError> {
-    if arg == STDIN {
-        return Ok(vec![Origin::Stdin(StdinOrigin::new())]);
+    if !is_pattern(arg) {
+        return Ok(vec![Origin::named(arg, None)?]);
     }
     if ObjectOrigin::is_address(arg) {
-        return Ok(ObjectOrigin::expand(arg)?.into_iter().map(Origin::Object).collect());
+        return Ok(ObjectOrigin::matching(arg)?.into_iter().map(Origin::Object).collect());
     }
-    if !is_pattern(arg) || fs::symlink_metadata(arg).is_ok() {
+    if fs::symlink_metadata(arg).is_ok() {
         return Ok(vec![file(Path::new(arg))?]);
     }
     expand_pattern(arg)

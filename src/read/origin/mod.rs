@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use expand::STDIN;
 pub(crate) use expand::expand;
 pub(crate) use file::FileOrigin;
 #[cfg(not(feature = "s3"))]
@@ -68,6 +69,18 @@ pub enum Version {
 }
 
 impl Origin {
+    /// Returns the source with this name: `-`, the address of an object, or a path. If `version` is given and the source
+    /// is an object, the object must have this version. The version of a file is not compared.
+    pub(crate) fn named(name: &str, version: Option<&Version>) -> Result<Self, ReadError> {
+        if name == STDIN {
+            return Ok(Self::Stdin(StdinOrigin::new()));
+        }
+        if ObjectOrigin::is_address(name) {
+            return ObjectOrigin::new(name, version).map(Self::Object);
+        }
+        FileOrigin::new(Path::new(name)).map(Self::File)
+    }
+
     /// Returns the name that users see: the path, the address of the object, or `standard input`.
     pub fn name(&self) -> &str {
         match self {

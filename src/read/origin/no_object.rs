@@ -29,7 +29,11 @@ impl ObjectOrigin {
         argument.starts_with(S3_SCHEME)
     }
 
-    pub(super) fn expand(name: &str) -> Result<Vec<Self>, ReadError> {
+    pub(super) fn new(name: &str, _version: Option<&Version>) -> Result<Self, ReadError> {
+        Err(ReadError::in_object(name, Problem::NotBuilt))
+    }
+
+    pub(super) fn matching(name: &str) -> Result<Vec<Self>, ReadError> {
         Err(ReadError::in_object(name, Problem::NotBuilt))
     }
 

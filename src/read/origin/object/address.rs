@@ -30,10 +30,6 @@ impl<'a> Address<'a> {
         Ok(Self { bucket, key })
     }
 
-    pub(super) fn is_pattern(self) -> bool {
-        self.key.contains(SPECIAL)
-    }
-
     /// Returns the beginning of the pattern, before its first special character. Only keys that begin with it are
     /// listed.
     pub(super) fn prefix(self) -> &'a str {

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Handle};
 
 use super::credentials::Way;
 use super::patience::Patience;
-use super::problem::{Cause, Facts, Failed, Problem, code_of, innermost};
+use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
 
 /// The times after which a request or a load is given up.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,8 @@ pub(super) struct Limits {
 const LIMITS: Limits =
     Limits { patience: Duration::from_secs(60), first_contact: Duration::from_secs(4), stall_seconds: 10 };
 
+/// Number of bytes that are requested to examine an object. Some stores misread a range of one byte.
+const HEAD_BYTES: u64 = 16;
 /// A whole request may take this long. It is repeated from the first byte that was not received.
 const REQUEST: &str = "600s";
 
@@ -106,28 +108,26 @@ impl Bucket {
         loop {
             let Err(error) = self.store.credentials().get_credential().await else { return Ok(()) };
             if !patience.wait().await {
-                let text = error.to_string();
-                let cause = code_of(&text).map_or_else(|| innermost(&error), str::to_owned);
-                return Err(Problem::NoCredentials(self.way.tried(&cause)));
+                return Err(Problem::NoCredentials(self.way.tried(&cause_of(&error))));
             }
         }
     }
 
     /// Returns size, `ETag` and version id of an object.
     ///
-    /// The first byte is requested, because a reply without a body does not say whether the bucket or the object is
+    /// The first bytes are requested, because a reply without a body does not say whether the bucket or the object is
     /// missing.
     pub(super) async fn describe(&self, key: &Path, pin: &Pin) -> Result<ObjectMeta, Problem> {
         let mut tries = self.tries();
         loop {
-            match self.first_byte(key, options(pin, 0..1)).await {
+            match self.first_bytes(key, options(pin, 0..HEAD_BYTES)).await {
                 Ok(meta) => return Ok(meta),
                 Err(error) => tries.wait_after(self.facts.judge(&error), &self.facts).await?,
             }
         }
     }
 
-    async fn first_byte(&self, key: &Path, options: GetOptions) -> object_store::Result<ObjectMeta> {
+    async fn first_bytes(&self, key: &Path, options: GetOptions) -> object_store::Result<ObjectMeta> {
         let reply = self.store.get_opts(key, options).await?;
         let meta = reply.meta.clone();
         // A connection is used again only if its reply was read to the end.

@@ -55,15 +55,11 @@ impl ObjectOrigin {
         examined.map_err(|error| ReadError::from_io(name, 0, error))?.map_err(failed)
     }
 
-    /// Returns the objects that an argument names, sorted by key: one object, or all that match a pattern. An object
-    /// whose key is exactly that of the argument is not a pattern. The reject files among the matches are left out, as
-    /// for files.
-    pub(super) fn expand(name: &str) -> Result<Vec<Self>, ReadError> {
+    /// Returns the objects that match a pattern, sorted by key. An object whose key is exactly that of the argument is not
+    /// a pattern. The reject files among the matches are left out, as for files.
+    pub(super) fn matching(name: &str) -> Result<Vec<Self>, ReadError> {
         let failed = |problem| ReadError::in_object(name, problem);
         let address = Address::parse(name).map_err(failed)?;
-        if !address.is_pattern() {
-            return Ok(vec![Self::new(name, None)?]);
-        }
         match Self::new(name, None) {
             Err(ReadError::Object { problem: Problem::NoObject | Problem::Denied { .. }, .. }) => {}
             exact => return Ok(vec![exact?]),

@@ -142,7 +142,7 @@ impl Facts {
         }
         let text = error.to_string();
         let (status, code) = (status_of(&text), code_of(&text));
-        let name = code.map_or_else(|| status.map_or_else(String::new, |status| status.to_string()), str::to_owned);
+        let name = cause_of(error);
         if is_passing(status, code) {
             return Failed::Passing(Cause { text: name, is_connection: false });
         }
@@ -175,9 +175,18 @@ impl Facts {
             (None, None) if error.to_string().contains("redirect without LOCATION") => {
                 Problem::WrongRegion { region: self.region.clone() }
             }
-            (None, None) => Problem::Other(innermost(error)),
             _ => Problem::Other(name),
         }
+    }
+}
+
+/// Returns the cause of a failed request in a few words: the error code of S3, the status, or the error of the network.
+pub(super) fn cause_of(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    match (code_of(&text), status_of(&text)) {
+        (Some(code), _) => code.to_owned(),
+        (None, Some(status)) => format!("status {status}"),
+        (None, None) => innermost(error),
     }
 }
 
@@ -207,7 +216,7 @@ fn status_of(text: &str) -> Option<u16> {
 }
 
 /// Returns the error code of S3 in an error text: the element `Code` of the reply.
-pub(super) fn code_of(text: &str) -> Option<&str> {
+fn code_of(text: &str) -> Option<&str> {
     let (_, after) = text.split_once("<Code>")?;
     let (code, _) = after.split_once("</Code>")?;
     code.chars().all(|letter| letter.is_ascii_alphanumeric()).then_some(code)
