@@ -45,7 +45,7 @@ pub(super) struct Pin {
     pub(super) version_id: Option<String>,
 }
 
-/// A bucket and the client for its store. The clones and the requests share connections and credentials.
+/// A bucket and the client for its store. All requests share connections and credentials.
 pub(super) struct Bucket {
     store: AmazonS3,
     way: Way,
@@ -118,7 +118,7 @@ impl Bucket {
     /// The first bytes are requested, because a reply without a body does not say whether the bucket or the object is
     /// missing.
     pub(super) async fn describe(&self, key: &Path, pin: &Pin) -> Result<ObjectMeta, Problem> {
-        let mut tries = self.tries();
+        let mut tries = if *pin == Pin::default() { self.first_tries() } else { self.tries() };
         loop {
             match self.first_bytes(key, options(pin, 0..HEAD_BYTES)).await {
                 Ok(meta) => return Ok(meta),
@@ -158,7 +158,7 @@ impl Bucket {
     }
 
     async fn page(&self, prefix: &str, options: &PaginatedListOptions) -> Result<PaginatedListResult, Problem> {
-        let mut tries = self.tries();
+        let mut tries = self.first_tries();
         loop {
             match self.store.list_paginated(Some(prefix), options.clone()).await {
                 Ok(page) => return Ok(page),
@@ -220,16 +220,20 @@ impl Bucket {
     }
 
     fn tries(&self) -> Tries {
-        let contact = Patience::new(self.limits.first_contact);
-        Tries { patience: Patience::new(self.limits.patience), contact }
+        Tries { patience: Patience::new(self.limits.patience), contact: None }
+    }
+
+    /// Returns the attempts of a request before the load.
+    fn first_tries(&self) -> Tries {
+        Tries { contact: Some(Patience::new(self.limits.first_contact)), ..self.tries() }
     }
 }
 
-/// The attempts of one request before the load.
+/// The attempts of one request.
 struct Tries {
     patience: Patience,
-    /// For attempts without a connection.
-    contact: Patience,
+    /// For attempts without a connection. If it is `None`, the connection worked before, and `patience` counts.
+    contact: Option<Patience>,
 }
 
 impl Tries {
@@ -238,16 +242,16 @@ impl Tries {
     /// # Errors
     /// Another attempt would fail too, or there was no success for too long.
     async fn wait_after(&mut self, failed: Failed, facts: &Facts) -> Result<(), Problem> {
-        match failed {
-            Failed::Lasting(problem) => Err(problem),
-            Failed::Passing(Cause { text: cause, is_connection: true }) if !self.contact.wait().await => {
-                Err(Problem::Unreachable { endpoint: facts.endpoint.clone(), cause })
-            }
-            Failed::Passing(Cause { text: cause, is_connection: false }) if !self.patience.wait().await => {
-                Err(Problem::Passing { offset: 0, seconds: self.patience.seconds(), cause })
-            }
-            Failed::Passing(_) => Ok(()),
+        let Cause { text: cause, is_connection } = match failed {
+            Failed::Lasting(problem) => return Err(problem),
+            Failed::Passing(cause) => cause,
+        };
+        if let Some(contact) = self.contact.as_mut().filter(|_| is_connection) {
+            let unreachable = Problem::Unreachable { endpoint: facts.endpoint.clone(), cause };
+            return if contact.wait().await { Ok(()) } else { Err(unreachable) };
         }
+        let seconds = self.patience.seconds();
+        if self.patience.wait().await { Ok(()) } else { Err(Problem::Passing { offset: 0, seconds, cause }) }
     }
 }
 

@@ -84,6 +84,8 @@ fn a_store_that_fails_for_too_long_ends_the_load_with_code_6() {
     let absent = pinned(&open("busy", "http://127.0.0.1:1"), "a.csv").unwrap_err();
     assert!(matches!(&absent, Problem::Unreachable { cause, .. } if cause.contains("refused")), "{absent}");
     assert_eq!(absent.exit_code(), 3);
+    let gone = problem(read(&through(&object, open("busy", "http://127.0.0.1:1")), 0, None));
+    assert!(matches!(gone, Problem::Passing { offset: 0, .. }), "{gone}");
 }
 
 #[test]
