@@ -55,8 +55,8 @@ impl ObjectOrigin {
         examined.map_err(|error| ReadError::from_io(name, 0, error))?.map_err(failed)
     }
 
-    /// Returns the objects that match a pattern, sorted by key. An object whose key is exactly that of the argument is not
-    /// a pattern. The reject files among the matches are left out, as for files.
+    /// Returns the objects that match a pattern, sorted by key. If an object has exactly this key, returns only that
+    /// object. The reject files among the matches are left out, as for files.
     pub(super) fn matching(name: &str) -> Result<Vec<Self>, ReadError> {
         let failed = |problem| ReadError::in_object(name, problem);
         let address = Address::parse(name).map_err(failed)?;
