@@ -93,9 +93,10 @@ impl Plain {
 
     fn error(&self, error: io::Error) -> ReadError {
         let (name, offset) = (self.name.clone(), self.consumed_bytes());
-        if error.get_ref().is_some_and(|carried| carried.is::<ReadError>()) {
-            return ReadError::from_io(&name, offset, error);
-        }
+        let error = match error.downcast::<ReadError>() {
+            Ok(carried) => return carried,
+            Err(error) => error,
+        };
         match self.archive {
             Some(archive) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Truncated { name, archive },
             Some("zstd") if error.raw_os_error().is_none() && error.to_string().contains(WINDOW_ERROR) => {

@@ -31,7 +31,7 @@ pub(super) struct Limits {
 }
 
 const LIMITS: Limits =
-    Limits { patience: Duration::from_secs(60), first_contact: Duration::from_secs(4), stall_seconds: 10 };
+    Limits { patience: Duration::from_mins(1), first_contact: Duration::from_secs(4), stall_seconds: 10 };
 
 /// Number of bytes that are requested to examine an object. Some stores misread a range of one byte.
 const HEAD_BYTES: u64 = 16;
