@@ -16,7 +16,9 @@ pub enum Problem {
 
 impl Problem {
     pub(in crate::read) const fn exit_code(&self) -> u8 {
-        2
+        match self {
+            Self::NotBuilt => 2,
+        }
     }
 }
 
