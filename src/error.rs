@@ -206,14 +206,16 @@ impl Error {
     /// Returns the exit code:
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
-    /// - 3 if the server cannot be reached or refuses the sign-in.
-    /// - 6 if another process loads the same sources or fills the same collection.
+    /// - 3 if the server, or the store of a source, cannot be reached or refuses the sign-in.
+    /// - 6 if another process loads the same sources or fills the same collection, or if the store of a source fails for
+    ///   now.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
             _ if self.is_passing() => 6,
             Self::Server(error) => error.exit_code(),
+            Self::Read(error) => error.exit_code(),
             Self::Deployment(error) => error.exit_code(),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),

@@ -17,11 +17,11 @@ use super::number::whole;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct ReadingArgs {
-    /// Files, glob patterns, or - for standard input; gzip and zstd are recognised. A connection string may be given
-    /// here too
+    /// Files, objects in S3, patterns, or - for standard input; gzip and zstd are recognised. A connection string may be
+    /// given here too
     #[arg(value_name = "SOURCE", help_heading = None)]
     sources: Vec<Secret>,
-    /// File, glob pattern, or - for standard input; the same as a positional SOURCE
+    /// File, object, pattern, or - for standard input; the same as a positional SOURCE
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
     /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is

@@ -38,6 +38,8 @@ mod quotes;
 mod real_data;
 mod reject_files;
 mod rejects;
+#[cfg(feature = "s3")]
+mod s3;
 mod schema;
 mod secrets;
 mod server;

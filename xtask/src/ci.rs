@@ -58,6 +58,7 @@ fn steps() -> Result<Vec<Step>> {
         step("format", 1, cargo("fmt --all --check")),
         step("tidy", 1, with_arguments(Command::new(&own), "tidy")),
         step("clippy", 15, cargo("clippy --workspace --all-targets --locked -- -D warnings")),
+        step("clippy without S3", 15, cargo("clippy --package medlift --no-default-features --locked -- -D warnings")),
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
         step("deny", 5, with_arguments(Command::new(&own), "deny")),

@@ -322,7 +322,10 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
 /// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
-        Error::Read(_) => "the next load without --drop does not store these documents again",
+        // With the code 6, the source has not changed.
+        Error::Read(error) if error.exit_code() != 6 => {
+            "the next load without --drop does not store these documents again"
+        }
         _ if is_read_once => {
             "the next load must read the source from its beginning; without --drop, it does not store these documents again"
         }
@@ -379,6 +382,12 @@ mod tests {
         check(&Error::Interrupted, true, true, "from its beginning");
         let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
         check(&Error::Read(missing), false, false, "the next load without --drop does not store these documents again");
+        #[cfg(feature = "s3")]
+        {
+            let problem = crate::read::Problem::Passing { offset: 1, seconds: 60, cause: "SlowDown".to_owned() };
+            let passing = crate::read::ReadError::Object { name: "s3://b/a.csv".to_owned(), problem };
+            check(&Error::Read(passing), false, false, "the same command continues");
+        }
     }
 
     #[test]

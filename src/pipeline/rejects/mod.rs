@@ -79,7 +79,7 @@ impl<'a> Rejects<'a> {
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
     /// sources with different columns.
     pub(super) fn open(plan: &'a Plan, target: Option<&Path>) -> Result<Self, Error> {
-        let target = Target::new(target);
+        let target = Target::new(target)?;
         let is_named = target.named().is_some();
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);

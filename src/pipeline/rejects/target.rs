@@ -21,14 +21,23 @@ pub(super) enum Target {
 
 impl Target {
     /// Interprets the path of `--rejects`. A path that ends with `/` is always a directory.
-    pub(super) fn new(path: Option<&Path>) -> Self {
-        match path {
+    ///
+    /// # Errors
+    /// It is an address in S3. Reason: a load continues its reject files after an interruption, but an object cannot be
+    /// continued.
+    pub(super) fn new(path: Option<&Path>) -> Result<Self, Error> {
+        if path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"s3://")) {
+            let problem =
+                "--rejects cannot be in S3; give a directory, and copy its files with `aws s3 cp --recursive`";
+            return Err(Error::Usage(problem.into()));
+        }
+        Ok(match path {
             None => Self::BesideSources,
             Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
                 Self::Directory(path.to_owned())
             }
             Some(path) => Self::File(path.to_owned()),
-        }
+        })
     }
 
     /// Returns the one file for all sources, if the user named a file.
@@ -88,7 +97,7 @@ mod tests {
         std::fs::write(&source, "x").expect("written");
         let origin = crate::read::expand(&[source.to_str().expect("text").to_owned()]).expect("a source").remove(0);
         let check = |given: Option<&Path>, first: PathBuf, second: PathBuf| {
-            let target = Target::new(given);
+            let target = Target::new(given).expect("a path");
             assert_eq!((target.path(&origin, 1), target.path(&origin, 2)), (first, second), "{target:?}");
         };
         let beside = |name: &str| dir.path().join(name);

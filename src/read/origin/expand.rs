@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use super::reject_name::is_reject_path;
-use super::{FileOrigin, Origin, StdinOrigin};
+use super::{FileOrigin, ObjectOrigin, Origin};
 use crate::read::ReadError;
 
 pub(super) const STDIN: &str = "-";
 
 /// Returns the sources that the arguments name, in the order of the arguments. The argument `-` is standard input. The
 /// matches of a glob pattern are sorted by path. A path of an existing file is not a pattern, even if it contains `*`,
-/// `?` or `[`.
+/// `?` or `[`. The same is true of objects in S3, whose addresses begin with `s3://`.
 ///
 /// All checks that do not need the content of the sources are done here, so that an error is reported before anything
 /// is written.
@@ -35,10 +35,13 @@ pub(crate) fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
 }
 
 fn expand_one(arg: &str) -> Result<Vec<Origin>, ReadError> {
-    if arg == STDIN {
-        return Ok(vec![Origin::Stdin(StdinOrigin::new())]);
+    if !is_pattern(arg) {
+        return Ok(vec![Origin::named(arg, None)?]);
     }
-    if !is_pattern(arg) || fs::symlink_metadata(arg).is_ok() {
+    if ObjectOrigin::is_address(arg) {
+        return Ok(ObjectOrigin::matching(arg)?.into_iter().map(Origin::Object).collect());
+    }
+    if fs::symlink_metadata(arg).is_ok() {
         return Ok(vec![file(Path::new(arg))?]);
     }
     expand_pattern(arg)

@@ -145,6 +145,23 @@ fn only_a_file_has_a_size_and_can_be_read_again() {
     assert!(Origin::Stdin(StdinOrigin::new()).is_read_once());
 }
 
+#[test]
+fn a_file_is_read_from_a_byte_on() {
+    let directory = directory();
+    let path = directory.path().join("a.csv");
+    fs::write(&path, "0123456789").unwrap();
+    let check = |offset, length, expected: &str| {
+        let mut text = String::new();
+        file(&path).unwrap().open_at(offset, length).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
+    };
+    check(0, None, "0123456789");
+    check(7, None, "789");
+    check(2, Some(3), "234");
+    check(8, Some(9), "89");
+    check(10, None, "");
+}
+
 fn file(path: &Path) -> Result<Origin, ReadError> {
     FileOrigin::new(path).map(Origin::File)
 }

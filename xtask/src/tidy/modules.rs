@@ -92,6 +92,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("indicatif", &["report"]),
+    ("object_store", &["read"]),
     ("rpassword", &["cli"]),
 ];
 
