@@ -37,7 +37,7 @@ impl LoadFiles {
 }
 
 impl Ledger {
-    /// Returns the files of the most recent loads into the database, at most [`LOADS_MAX`] of them. The collection and
+    /// Returns the files of the most recent loads into the database, at most 1,000 of them. The collection and
     /// the state of the load do not matter.
     ///
     /// # Errors
