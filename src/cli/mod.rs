@@ -34,6 +34,7 @@ use medlift::error::Error;
 use medlift::pipeline::Interrupt;
 use medlift::report::remove_line;
 pub(crate) use output::tell;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
 #[derive(Debug, Parser)]
@@ -134,7 +135,14 @@ fn run_gracefully<T>(
         .build()
         .map_err(|error| Error::Stopped(format!("cannot start threads: {error}")))?;
     let interrupt = Interrupt::default();
-    runtime.spawn(listen(notice, interrupt.clone()));
+    // The signals are received from here on, so that a signal during the command's first question is not lost.
+    let signals = {
+        let _entered = runtime.enter();
+        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
+    };
+    if let Ok((int, term)) = signals {
+        runtime.spawn(listen(notice, interrupt.clone(), int, term));
+    }
     let result = runtime.block_on(command(&interrupt));
     // The command has ended, but its result is not printed yet. After this call, the next signal ends the process at
     // once.
@@ -145,11 +153,7 @@ fn run_gracefully<T>(
     result
 }
 
-async fn listen(notice: &'static str, interrupt: Interrupt) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return;
-    };
+async fn listen(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
         if prompt::abandon() {
