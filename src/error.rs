@@ -85,6 +85,15 @@ pub enum Error {
         /// The problem, and what to do.
         problem: String,
     },
+    /// Another process has locked a reject file.
+    #[error(
+        "cannot write the reject file {path}: another load writes to it; wait until that load has ended, or name another \
+         file with --rejects"
+    )]
+    RejectFileInUse {
+        /// The file.
+        path: String,
+    },
     /// A file or standard output cannot be written.
     #[error("cannot write {path}: {}{hint}", file_problem(.error))]
     Output {
@@ -185,7 +194,10 @@ impl Error {
     /// the server. For a worker of a load in parts, also if the server could not be reached at the beginning.
     fn is_passing(&self) -> bool {
         match self {
-            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver => true,
+            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
+                true
+            }
+            Self::OfWorker(cause) if cause.is_interrupted() => true,
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => {
                 cause.is_passing() || cause.failure().is_some_and(Failure::is_retryable)
             }
@@ -193,10 +205,20 @@ impl Error {
         }
     }
 
+    /// Returns true if the user, or the scheduler of a worker, asked to stop.
+    fn is_interrupted(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Unfinished { cause, .. } => cause.is_interrupted(),
+            _ => false,
+        }
+    }
+
     /// Returns the failure of the server that is the cause of this error.
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Server(error) => error.failure(),
+            Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
+            Self::Verify(VerifyError::Scan(error)) => Some(error.failure()),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),
             _ => None,
@@ -207,8 +229,8 @@ impl Error {
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
     /// - 3 if the server, or the store of a source, cannot be reached or refuses the sign-in.
-    /// - 6 if another process loads the same sources or fills the same collection, or if the store of a source fails for
-    ///   now.
+    /// - 6 if another process loads the same sources or fills the same collection, if the store of a source fails for
+    ///   now, or if a load had begun and then lost the server.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {

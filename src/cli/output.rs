@@ -102,16 +102,16 @@ mod tests {
         for error in [Error::Held(held()), Error::Busy(held()), Error::NoLongerEmpty, Error::TakenOver] {
             check(error, 6);
         }
-        for (failure, code) in [
-            (Failure::Unreachable(Unreachable::Lost), 3),
-            (Failure::SignIn(SignIn::Refused), 3),
-            (Failure::NotAuthorized { command: None }, 1),
-            (Failure::Timeout, 1),
+        for (failure, code, of_load) in [
+            (Failure::Unreachable(Unreachable::Lost), 3, 6),
+            (Failure::SignIn(SignIn::Refused), 3, 3),
+            (Failure::NotAuthorized { command: None }, 1, 1),
+            (Failure::Timeout, 1, 6),
         ] {
             check(Error::Server(ServerError::Command { doing: text(), failure: failure.clone() }), code);
             check(Error::Write(WriteError::Server(failure.clone())), code);
             check(Error::Ledger { doing: "read", failure: failure.clone() }, code);
-            check(unfinished(Error::Ledger { doing: "write", failure }), code);
+            check(unfinished(Error::Ledger { doing: "write", failure }), of_load);
         }
         check(Error::Server(ServerError::SetTwice { name: text() }), 2);
         check(Error::Server(ServerError::Connect { address: text(), failure: Failure::Timeout }), 3);
@@ -122,6 +122,7 @@ mod tests {
         check(Error::Rejects { problem: text(), hint: text() }, 1);
         check(Error::Interrupted, 1);
         check(unfinished(Error::Interrupted), 1);
+        check(Error::OfWorker(Box::new(unfinished(Error::Interrupted))), 6);
         check(Error::NotConserved { read: 2, accounted: 1 }, 1);
         check(Error::Stopped(text()), 1);
     }

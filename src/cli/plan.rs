@@ -1,7 +1,7 @@
 //! `medlift plan`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -54,7 +54,15 @@ impl PlanArgs {
         }
         let collection = self.collection.or_else(|| settings.get("COLLECTION_NAME").map(str::to_owned));
         let earlier = if self.add { Some(Manifest::read(&self.out)?) } else { None };
-        output::refuse_inputs("--out", &self.out, &settings.files())?;
+        let sources = plan.sources.iter().filter_map(|source| source.origin.path().map(Path::to_owned));
+        let inputs: Vec<PathBuf> = sources.chain(self.reading.spec_path()).chain(settings.files()).collect();
+        output::refuse_inputs("--out", &self.out, &inputs)?;
+        if !self.add && self.out.exists() && Manifest::read(&self.out).is_err() {
+            return Err(Error::Usage(format!(
+                "--out {} exists and is not a manifest; give another file",
+                self.out.display()
+            )));
+        }
         let cuts = Cuts { part_bytes: u64::from(self.part_size) << 20, are_made: !self.no_cut };
         let manifest = Manifest::with_table(earlier, &plan, collection, cuts)?;
         write(&self.out, &manifest.to_json())?;
@@ -63,7 +71,7 @@ impl PlanArgs {
     }
 }
 
-fn write(path: &std::path::Path, text: &str) -> Result<(), Error> {
+fn write(path: &Path, text: &str) -> Result<(), Error> {
     let failed = |error: std::io::Error| {
         let hint = limit_hint(&error);
         Error::Output { path: path.display().to_string(), hint, error }

@@ -1,5 +1,7 @@
 //! The options for the sources and for how they are read.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use medlift::encode::IdentityKey;
 use medlift::error::Error;
@@ -81,6 +83,11 @@ impl ReadingArgs {
     /// Returns the positional arguments. One of them may be a connection string.
     pub(super) fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
+    }
+
+    /// Returns the path of the spec, if the user gave one.
+    pub(super) fn spec_path(&self) -> Option<PathBuf> {
+        self.dataset.path.clone()
     }
 
     /// Returns the number of threads that encode. 0 if the program decides.

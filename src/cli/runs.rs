@@ -121,7 +121,7 @@ impl ShowArgs {
             loop {
                 let overviews = Overviews(show(&ledger, &id).await?);
                 output::print(&overviews, self.json)?;
-                if !self.watch || overviews.0.iter().all(LoadOverview::is_complete) {
+                if !self.watch || overviews.0.iter().all(LoadOverview::has_ended) {
                     return Ok(ExitCode::SUCCESS);
                 }
                 tokio::time::sleep(WATCH).await;

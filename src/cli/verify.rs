@@ -95,6 +95,13 @@ impl VerifyArgs {
         limits::require_for_reading()?;
         let (manifest, key) = (Manifest::read(path)?, identity_key()?);
         let options = VerifyOptions { share: self.share.share()?, ..self.options() };
+        if options.share != Share::ALL {
+            let Share { index, of } = options.share;
+            output::tell(format_args!(
+                "this result is about share {index} (of 0 to {}) of the _ids, not about the whole collection",
+                of - 1
+            ));
+        }
         let display = (self.reading.quiet, self.reading.verbose);
         let (json, ignore_extra, workers) = (self.reading.json, self.ignore_extra, self.reading.workers());
         let proofs = super::run_async(async |interrupt| {

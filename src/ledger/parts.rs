@@ -23,7 +23,7 @@ impl Ledger {
     /// If the server cannot be read.
     pub async fn parts(&self, load: Uuid, numbers: &[u32]) -> Result<Vec<LoadDocument>, LedgerError> {
         let ids: Vec<Uuid> = numbers.iter().map(|&number| PartOf { load, number }.document_id()).collect();
-        let filter = doc! { "_id": { "$in": ids }, "state": { "$ne": "dropped" } };
+        let filter = doc! { "_id": { "$in": ids } };
         let parts = self.leases.clone_with_type::<LoadDocument>();
         let order = doc! { "part.number": 1 };
         let found = patiently(|| async {

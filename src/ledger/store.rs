@@ -233,10 +233,11 @@ impl Ledger {
     /// If the server cannot be read.
     pub async fn has_overlapping_loads(&self, load: &LoadDocument) -> Result<bool, LedgerError> {
         let mut filter = self.with_collection(Document::new());
-        filter.extend(
-            doc! { "_id": { "$ne": load.id }, "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } },
-        );
-        self.any(filter).await
+        // While the parts of a load are written, only their own documents change.
+        let is_in_parts = doc! { "manifest": { "$exists": true }, "state": { "$in": UNFINISHED.to_vec() } };
+        let has_changed = doc! { "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } };
+        filter.insert("_id", doc! { "$ne": load.id });
+        self.any(doc! { "$and": [filter, { "$or": [is_in_parts, has_changed] }] }).await
     }
 
     /// Returns the loads that wrote documents into the collection, in the order in which they began. `uuid` is the

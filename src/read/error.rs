@@ -64,8 +64,8 @@ pub enum ReadError {
     },
     /// A part of a source ends inside a row, because the place where the source was cut is wrong.
     #[error(
-        "cannot read `{name}`: the part ends inside a quoted cell, so the file was cut at a wrong place; plan again with \
-         --no-cut"
+        "cannot read `{name}`: the part ends inside a quoted cell, so the file was cut at a wrong place; other parts may have \
+         stored wrong rows: drop the collection, and plan again with --no-cut"
     )]
     WrongSeam {
         /// The name of the part.

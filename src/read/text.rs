@@ -46,7 +46,8 @@ impl Text {
         let is_whole = length < raw.len();
         raw.truncate(length);
         let encoding = encoding::detect(&raw, options.encoding);
-        if let Some(what) = binary::recognise(&raw, encoding) {
+        // Inside a source, the bytes of a row can look like the beginning of another format.
+        if let Some(what) = binary::recognise(&raw, encoding).filter(|_| !is_inside) {
             return Err(ReadError::Binary { name: name.to_owned(), what });
         }
         let mark_bytes = if is_inside { 0 } else { encoding.mark_bytes(&raw) };

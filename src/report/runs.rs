@@ -124,9 +124,13 @@ impl LoadOverview {
         Self { parts: Vec::new(), ..self }
     }
 
-    /// Returns true if all parts are loaded and the load has ended.
-    pub fn is_complete(&self) -> bool {
-        self.state == State::Complete
+    /// Returns true if nothing more will happen: the load has ended, or no worker works on it and none is expected.
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            State::Complete | State::Dropped | State::Superseded => true,
+            State::Stopped | State::Failed => self.parts.is_empty(),
+            State::Running => false,
+        }
     }
 }
 

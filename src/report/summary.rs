@@ -369,6 +369,10 @@ impl DocumentSummary {
     }
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
+            // A note of the summary says why the counts are estimates.
+            return Ok(());
+        }
         writeln!(
             f,
             "  the counts are estimates, because a reply was lost or a process was killed: {} either written or already \

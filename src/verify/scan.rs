@@ -29,6 +29,13 @@ pub struct ScanError {
     has_filter: bool,
 }
 
+impl ScanError {
+    /// Returns the failure of the server.
+    pub(crate) const fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
 /// Reads a collection from the primary with read concern majority.
 #[derive(Debug, Clone)]
 pub struct Scan {

@@ -258,7 +258,7 @@ fn a_manifest_that_no_longer_holds_is_refused() {
     let load = |options: &[&str], code: i32| {
         place.run(&[&["load", "--manifest", text(&manifest)], options].concat()).expect_code(code).stderr
     };
-    assert!(load(&["--finish"], 1).contains("none of the 1 parts is loaded"));
+    assert!(load(&["--finish"], 1).contains("none of its parts is loaded"));
     for (options, part) in [
         (&[text(&source)][..], "belong to medlift plan"),
         (&["--drop"], "--drop is not possible"),
@@ -271,6 +271,12 @@ fn a_manifest_that_no_longer_holds_is_refused() {
         let refused = load(options, 2);
         assert!(refused.contains(part), "{refused}");
     }
+    let out = ["plan", text(&source), "--out"];
+    let replaced = medlift(out.iter().chain(&[text(&source)])).run().expect_code(2);
+    assert!(replaced.stderr.contains("which is an input"), "{}", replaced.stderr);
+    let other = place.write("notes.txt", "notes");
+    let replaced = medlift(out.iter().chain(&[text(&other)])).run().expect_code(2);
+    assert!(replaced.stderr.contains("exists and is not a manifest"), "{}", replaced.stderr);
     fs::write(&source, one("Bea")).unwrap();
     let changed = load(&[], 1);
     assert!(changed.contains("was changed after the manifest was made"), "{changed}");

@@ -136,7 +136,7 @@ impl Load<'_> {
     }
 
     /// Returns true if no other load can have written to the collection since this load began.
-    async fn is_alone(&self, lane: &LoadTarget<'_>) -> Result<bool, Error> {
+    pub(super) async fn is_alone(&self, lane: &LoadTarget<'_>) -> Result<bool, Error> {
         Ok(!lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)?)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::ledger::{LoadDocument, OfManifest, PartOf, SourceIdentity, TargetState};
+use crate::pipeline::manifest::changed;
 use crate::pipeline::plan::Plan;
 
 /// What this process executes.
@@ -49,11 +50,7 @@ impl Scope {
                 let same = |(found, pinned): (&SourceIdentity, &SourceIdentity)| found.version == pinned.version;
                 match found.iter().zip(&part.sources).find(|pair| !same(*pair)) {
                     None => Ok(part.sources.clone()),
-                    Some((changed, _)) => Err(Error::Stopped(format!(
-                        "{} was changed after the manifest was made; nothing of this part was written; make the \
-                         manifest again with `medlift plan`",
-                        changed.name
-                    ))),
+                    Some((other, _)) => Err(changed(&other.name)),
                 }
             }
         }

@@ -30,12 +30,7 @@ pub(in crate::pipeline) async fn register(
     if let Some(prior) = load.prior(&scope).await? {
         return Ok(prior);
     }
-    load.claim().await?;
-    // Another worker may have created the document before this one had the lease.
-    let document = match load.prior(&scope).await? {
-        Some(prior) => Ok(prior),
-        None => load.create(scope).await.map(|()| load.document.clone()),
-    };
+    let document = load.create_once(scope).await;
     if let Some(claim) = load.claim.take() {
         claim.release().await;
     }
@@ -85,6 +80,16 @@ impl Load<'_> {
         Ok(Some(prior))
     }
 
+    /// Takes the lease and creates the document, unless another worker created it before this one had the lease.
+    async fn create_once(&mut self, scope: WholeScope) -> Result<LoadDocument, Error> {
+        self.claim().await?;
+        if let Some(prior) = self.prior(&scope).await? {
+            return Ok(prior);
+        }
+        self.create(scope).await?;
+        Ok(self.document.clone())
+    }
+
     async fn create(&mut self, mut scope: WholeScope) -> Result<(), Error> {
         scope.of.documents_before.clear();
         for (lane, state) in self.targets.iter().zip(self.document.targets()) {
@@ -92,6 +97,9 @@ impl Load<'_> {
             scope.of.documents_before.push(count);
         }
         self.document.manifest = Some(scope.of);
+        if let Some(claim) = &self.claim {
+            claim.guard().confirm().await.map_err(keeping)?;
+        }
         self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
         self.ledger.put(&mut self.document).await.map_err(keeping)
     }
@@ -102,16 +110,22 @@ impl Load<'_> {
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<LoadSummary, Error> {
-        let prior = self.prior(scope).await?.ok_or_else(|| not_complete(&[], scope.of.parts.len()))?;
         self.claim().await?;
-        // The document may have changed before this process had the lease.
-        let prior = self.prior(scope).await?.unwrap_or(prior);
+        let prior = self.prior(scope).await?.ok_or_else(|| {
+            Error::Stopped(
+                "the ledger has no load of this manifest: none of its parts is loaded, its documents were dropped, or \
+                 another load of the same sources replaced it; load with the same command without --finish"
+                    .into(),
+            )
+        })?;
         let is_complete = prior.state == State::Complete;
         self.document = LoadDocument { fence: self.document.fence, ..prior };
         self.parts = self.read_parts().await?;
         if is_complete {
             let mut summary = self.verify_only(interrupt, progress).await?;
-            summary.reject_files = self.reject_files();
+            if !self.parts.is_empty() {
+                summary.reject_files = self.reject_files();
+            }
             return Ok(summary);
         }
         let complete: Vec<u32> =
@@ -131,7 +145,14 @@ impl Load<'_> {
         for (kind, notes) in finished.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
             self.prove(kind, &mut summary, interrupt, progress).await?;
-            summary.counts_are_estimates |= !self.settle_counts(kind, &mut summary);
+            if !self.settle_counts(kind, &mut summary).await? {
+                summary.counts_are_estimates = true;
+                summary.notes.push(
+                    "the counts are sums of the parts: a record that two parts have is counted as already present in one \
+                     of them"
+                        .into(),
+                );
+            }
         }
         self.complete().await?;
         for kind in 0..self.targets.len() {
@@ -171,14 +192,15 @@ impl Load<'_> {
 
     /// Replaces the sums of the parts' counts by the counts that one process would have found. Returns false if they
     /// cannot be computed, because the load was not verified or another program wrote to the collection.
-    fn settle_counts(&mut self, kind: usize, summary: &mut LoadSummary) -> bool {
+    async fn settle_counts(&mut self, kind: usize, summary: &mut LoadSummary) -> Result<bool, Error> {
+        let is_alone = self.is_alone(&self.targets[kind]).await?;
         let mut states = self.document.targets();
         let state = &mut states[kind];
         let before = self.document.manifest.as_ref().and_then(|of| of.documents_before.get(kind).copied()).unwrap_or(0);
         let found = summary.document_mut(kind);
         let is_exact = match &found.verification {
             _ if self.parts.len() == 1 => state.counts.in_doubt == 0 || state.first_load,
-            Some(proof) => match settled(&state.counts, before, proof) {
+            Some(proof) if is_alone => match settled(&state.counts, before, proof) {
                 Some(counts) => {
                     state.counts = counts;
                     state.digest = digest(proof);
@@ -186,11 +208,11 @@ impl Load<'_> {
                 }
                 None => false,
             },
-            None => false,
+            _ => false,
         };
         (found.counts, found.digest) = (state.counts, state.digest.clone());
         self.document.set_targets(states);
-        is_exact
+        Ok(is_exact)
     }
 
     /// Returns the parts' reject files.
@@ -210,13 +232,9 @@ fn number_of(part: &LoadDocument) -> Option<u32> {
 
 fn not_complete(missing: &[u32], parts: usize) -> Error {
     const NAMED_MAX: usize = 10;
-    let problem = if missing.is_empty() {
-        format!("none of the {parts} parts is loaded")
-    } else {
-        let named: Vec<String> = missing.iter().take(NAMED_MAX).map(u32::to_string).collect();
-        let more = if missing.len() > NAMED_MAX { ", …" } else { "" };
-        format!("{} of {parts} parts are not loaded yet: {}{more}", missing.len(), named.join(", "))
-    };
+    let named: Vec<String> = missing.iter().take(NAMED_MAX).map(u32::to_string).collect();
+    let more = if missing.len() > NAMED_MAX { ", …" } else { "" };
+    let problem = format!("{} of {parts} parts are not loaded yet: {}{more}", missing.len(), named.join(", "));
     Error::Stopped(format!("{problem}; load them with the same command without --finish"))
 }
 
@@ -228,6 +246,9 @@ fn not_complete(missing: &[u32], parts: usize) -> Error {
 fn settled(sums: &Counts, before: u64, proof: &Verification) -> Option<Counts> {
     let stored = proof.equal;
     let written = if before == 0 { stored } else { proof.found.checked_sub(before)? };
+    if written < sums.written || written > sums.written + sums.in_doubt {
+        return None;
+    }
     let already_present = stored.checked_sub(written)?;
     let outcomes = sums.rejected + sums.conflicts + stored;
     let duplicates = sums.read.checked_sub(outcomes)?;
@@ -264,8 +285,12 @@ mod tests {
         };
         for sums in [sums(6, 3, 0), sums(6, 1, 2), sums(6, 0, 3)] {
             check(sums, 0, &proof(6, 6), Some([6, 0, 3]));
+        }
+        for sums in [sums(4, 5, 0), sums(4, 3, 2), Counts { in_doubt: 1, ..sums(3, 5, 1) }] {
             check(sums, 4, &proof(6, 8), Some([4, 2, 3]));
         }
+        // Another program added two documents.
+        check(sums(4, 5, 0), 4, &proof(6, 10), None);
         check(sums(6, 3, 0), 9, &proof(6, 8), None);
         check(sums(6, 3, 0), 1, &proof(6, 8), None);
         check(sums(6, 3, 0), 0, &proof(10, 10), None);

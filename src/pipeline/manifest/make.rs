@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::cut::cut;
-use super::{Manifest, Part, Table};
+use super::{Manifest, Part, Table, head_of};
 use crate::error::Error;
 use crate::ledger::SourceIdentity;
 use crate::pipeline::plan::Plan;
@@ -89,17 +89,18 @@ fn parts_of(plan: &Plan, table: u32, cuts: Cuts) -> Result<Vec<Part>, Error> {
     // If two records with one `_id` can differ, their order decides which of them is stored. Only one process that
     // reads all sources in order knows it.
     if !plan.kinds.iter().all(is_order_free) {
-        return Ok(vec![Part { table, sources: all.collect(), bytes: None, version: None }]);
+        return Ok(vec![Part { table, sources: all.collect(), bytes: None, version: None, head: None }]);
     }
     let mut parts: Vec<Part> = Vec::new();
     let mut open_bytes = 0;
     for (index, source) in all.zip(&plan.sources) {
         let ranges = if cuts.are_made { cut(source, &plan.spec, cuts.part_bytes)? } else { Vec::new() };
         if !ranges.is_empty() {
+            let head = head_of(&source.origin)?;
             for bytes in ranges {
                 let piece = source.origin.part(bytes.clone());
                 let version = piece.map(|piece| piece.version()).transpose()?;
-                parts.push(Part { table, sources: vec![index], bytes: Some(bytes), version });
+                parts.push(Part { table, sources: vec![index], bytes: Some(bytes), version, head: head.clone() });
             }
             source.origin.check_unchanged()?;
             open_bytes = 0;
@@ -112,7 +113,7 @@ fn parts_of(plan: &Plan, table: u32, cuts: Cuts) -> Result<Vec<Part>, Error> {
                 open_bytes += size;
             }
             _ => {
-                parts.push(Part { table, sources: vec![index], bytes: None, version: None });
+                parts.push(Part { table, sources: vec![index], bytes: None, version: None, head: None });
                 open_bytes = size;
             }
         }

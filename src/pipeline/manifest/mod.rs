@@ -17,7 +17,7 @@ use super::plan::{Plan, Wishes};
 use crate::encode::{Id, IdentityKey};
 use crate::error::Error;
 use crate::ledger::{Reading, SourceIdentity};
-use crate::read::Version;
+use crate::read::{Origin, Version};
 use crate::report::work::{ManifestOverview, TableOverview};
 use crate::server::Target;
 use crate::spec::Dataset;
@@ -71,6 +71,26 @@ pub struct Part {
     /// The version of these bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// The version of the beginning of the source. The header is there, and the layout is determined from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Version>,
+}
+
+/// Number of bytes at the beginning of a source whose version is in each part.
+const HEAD_BYTES: u64 = 8 << 20;
+
+/// Returns the version of the beginning of a source.
+fn head_of(origin: &Origin) -> Result<Option<Version>, Error> {
+    let end = origin.size_bytes().unwrap_or(0).min(HEAD_BYTES);
+    Ok(origin.part(0..end).map(|head| head.version()).transpose()?)
+}
+
+/// Returns the error for a source that was changed after the manifest was made.
+pub(super) fn changed(name: &str) -> Error {
+    Error::Stopped(format!(
+        "{name} was changed after the manifest was made; nothing of this part was written; make the manifest again with \
+         `medlift plan`"
+    ))
 }
 
 impl Manifest {
@@ -164,6 +184,9 @@ impl Manifest {
         let table = &self.tables[part.table as usize];
         let mut plan = table.plan(part.sources.iter().map(|&source| source as usize), key, workers)?;
         if let Some(bytes) = &part.bytes {
+            if head_of(&plan.sources[0].origin)? != part.head {
+                return Err(changed(plan.sources[0].origin.name()));
+            }
             plan.cut_to(bytes.clone())?;
         }
         Ok(plan)
@@ -189,8 +212,19 @@ impl Table {
         key: IdentityKey,
         workers: usize,
     ) -> Result<Plan, Error> {
-        let names = sources.into_iter().map(|source| self.sources[source].name.clone()).collect();
-        Plan::new(self.dataset()?, key, &Wishes::from_reading(names, &self.reading, workers))
+        let sources: Vec<&SourceIdentity> = sources.into_iter().map(|source| &self.sources[source]).collect();
+        let names = sources.iter().map(|source| source.name.clone()).collect();
+        let plan = Plan::new(self.dataset()?, key, &Wishes::from_reading(names, &self.reading, workers))?;
+        for (found, pinned) in plan.sources.iter().zip(sources) {
+            let is_other = match &pinned.version {
+                Version::Object { .. } => found.origin.version()? != pinned.version,
+                _ => found.origin.size_bytes() != pinned.size_bytes,
+            };
+            if is_other {
+                return Err(changed(found.origin.name()));
+            }
+        }
+        Ok(plan)
     }
 
     /// Returns the collection of the table in the database of `target`. If the spec has several kinds of documents, it

@@ -8,7 +8,7 @@ mod tokens;
 mod verify;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::tokens::Tokens;
 use super::load::{self, LoadOptions, PartScope, Scope, WholeScope};
@@ -65,21 +65,18 @@ pub async fn work(
 ) -> Result<WorkSummary, Error> {
     let worker = Worker { manifest, target, work, interrupt };
     let mut done = WorkSummary { manifest: manifest.id.clone(), ..WorkSummary::default() };
+    let mut was_complete = vec![false; manifest.tables.len()];
     if !work.only_finish {
-        for table in 0..manifest.tables.len() {
+        for (table, was_complete) in was_complete.iter_mut().enumerate() {
             let load = worker.register(table).await?;
-            if load.state != State::Complete {
+            *was_complete = load.state == State::Complete;
+            if !*was_complete {
                 worker.load_parts(table, &load, &mut done).await?;
             }
         }
     }
-    for table in 0..manifest.tables.len() {
-        match worker.finish(table).await {
-            Ok(summary) => done.tables.push(summary),
-            // Another worker ends this load.
-            Err(Error::Held(_)) if !work.only_finish => {}
-            Err(error) => return Err(error),
-        }
+    for (table, was_complete) in was_complete.into_iter().enumerate() {
+        done.tables.extend(worker.end(table, was_complete).await?);
     }
     Ok(done)
 }
@@ -134,7 +131,7 @@ impl Worker<'_> {
                         break;
                     }
                     // Another worker was faster.
-                    Ok(_) | Err(Error::Held(_)) => {}
+                    Ok(_) | Err(Error::Held(_) | Error::RejectFileInUse { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -179,10 +176,39 @@ impl Worker<'_> {
         let Some(of) = self.work.writers_max else { return Ok((options, Tokens::default())) };
         let ledger = Ledger::new(&self.target.db(), &load.collection, options.lease);
         let first = self.work.place.map_or(0, |(index, _)| index) % of;
-        let wanted = options.limits.in_flight_max;
+        let wanted = options.limits.in_flight_max * (1 + load.further.len());
         let tokens = Tokens::take(&ledger, &self.manifest.id, of, wanted, first, self.interrupt).await?;
-        options.limits.in_flight_max = tokens.count();
+        // Each kind of document has a writer of its own.
+        let kinds = 1 + load.further.len();
+        options.limits.in_flight_max = (tokens.count() / kinds).max(1);
         Ok((options, tokens))
+    }
+
+    /// Ends the load of a table. Returns `None` if another worker ends it. If that worker does not renew its lease, ends
+    /// the load after all.
+    async fn end(&self, table: usize, was_complete: bool) -> Result<Option<LoadSummary>, Error> {
+        let mut waited_for = None;
+        loop {
+            if !self.work.only_finish && !was_complete && self.register(table).await?.state == State::Complete {
+                return Ok(None);
+            }
+            let held = match self.finish(table).await {
+                Err(Error::Held(held)) => held,
+                finished => return finished.map(Some),
+            };
+            let lease = Some((held.lease.owner.id, held.lease.fence));
+            if waited_for == lease {
+                return if self.work.only_finish { Err(Error::Held(held)) } else { Ok(None) };
+            }
+            waited_for = lease;
+            let until = Instant::now() + held.left + POLL;
+            while Instant::now() < until {
+                if self.interrupt.is_asked() {
+                    return Err(Error::Interrupted);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        }
     }
 
     async fn finish(&self, table: usize) -> Result<LoadSummary, Error> {

@@ -68,11 +68,7 @@ pub(super) fn file_name(path: &Path) -> String {
 pub(super) fn cannot_open(path: &Path, error: OpenError) -> Error {
     match error {
         OpenError::Io(error) => output(path, error),
-        OpenError::InUse => Error::RejectFile {
-            path: path.display().to_string(),
-            problem: "another load writes to it; wait until that load has ended, or name another file with --rejects"
-                .into(),
-        },
+        OpenError::InUse => Error::RejectFileInUse { path: path.display().to_string() },
     }
 }
 
