@@ -1,0 +1,2 @@
+def check_table():
+    return True
