@@ -89,14 +89,15 @@ certificates() { # the private key of the authority is not stored: a new certifi
     openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1095 \
       -extfile <(echo "subjectAltName=$subject") -out server.crt 2>/dev/null
     cat server.crt server.key >server.pem
-    python3 -c 'import json; print(json.dumps({n: open(n).read() for n in ("ca.pem", "server.pem")}))' >secret.json
   )
   local key
   key=$(output keys DataKey)
-  aws secretsmanager create-secret --name "$name/mongodb-certificates" --kms-key-id "$key" \
-    --secret-string "file://$folder/secret.json" >/dev/null
+  aws secretsmanager create-secret --name "$name/mongodb-authority" --kms-key-id "$key" \
+    --secret-string "file://$folder/ca.pem" >/dev/null
+  aws secretsmanager create-secret --name "$name/mongodb-certificate" --kms-key-id "$key" \
+    --secret-string "file://$folder/server.pem" >/dev/null
   cp "$folder/ca.pem" "$here/ca.pem"
-  echo "The secret $name/mongodb-certificates is stored. The image needs $here/ca.pem (README.md, 'The image')."
+  echo "The secrets $name/mongodb-authority and $name/mongodb-certificate are stored. The image needs $here/ca.pem (README.md, 'The image')."
 }
 
 packages() { # SERVER SHELL: files with MongoDB's packages for the architecture of the instances

@@ -116,6 +116,7 @@ MUTANTS = [
     ("an alarm that reaches nobody", "observability.yaml", set_("FailedAlarm.AlarmActions", [])),
     ("a volume without encryption", "data-ec2.yaml", set_("Volume1.Encrypted", False)),
     ("version 1 of the metadata service", "data-ec2.yaml", set_("Launch.LaunchTemplateData.MetadataOptions.HttpTokens", "optional")),
+    ("a member with a public address", "data-ec2.yaml", set_("Member1.NetworkInterfaces", [{"DeviceIndex": "0", "AssociatePublicIpAddress": True}])),
     ("an instance without an own role", "data-ec2.yaml", delete("Member0.IamInstanceProfile")),
     ("DocumentDB without TLS", "data-documentdb.yaml", set_("Settings.Parameters.tls", "disabled")),
     ("DocumentDB without encryption", "data-documentdb.yaml", set_("Cluster.StorageEncrypted", False)),
