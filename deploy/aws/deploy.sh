@@ -8,6 +8,7 @@
 #   deploy.sh provision                     creates collections, indexes, roles and users in the database
 #   deploy.sh run s3://…/x.manifest.json    starts one load by hand
 #
+# $CA_PEM is where `certificates` writes the authority for the image (default: ca.pem beside this file).
 # $NAME is the name of the deployment (default: medlift). The AWS CLI's variables choose account and region.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -96,8 +97,8 @@ certificates() { # the private key of the authority is not stored: a new certifi
     --secret-string "file://$folder/ca.pem" >/dev/null
   aws secretsmanager create-secret --name "$name/mongodb-certificate" --kms-key-id "$key" \
     --secret-string "file://$folder/server.pem" >/dev/null
-  cp "$folder/ca.pem" "$here/ca.pem"
-  echo "The secrets $name/mongodb-authority and $name/mongodb-certificate are stored. The image needs $here/ca.pem (README.md, 'The image')."
+  install -m 0644 "$folder/ca.pem" "${CA_PEM:-$here/ca.pem}" # the image's user must be able to read it
+  echo "The secrets $name/mongodb-authority and $name/mongodb-certificate are stored. The image needs ${CA_PEM:-$here/ca.pem} (README.md, 'The image')."
 }
 
 packages() { # SERVER SHELL: files with MongoDB's packages for the architecture of the instances

@@ -66,6 +66,9 @@ class Tools:
     def localstack(self):
         return install_python("localstack", HERE / "requirements-localstack.txt", python_313())
 
+    def moto(self):
+        return install_python("moto", HERE / "requirements-moto.txt", sys.executable)
+
     def node_modules(self):
         def commands(folder):
             shutil.copy(HERE / "package.json", folder)
