@@ -56,12 +56,13 @@ fn steps() -> Result<Vec<Step>> {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     Ok(vec![
         step("format", 1, cargo("fmt --all --check")),
-        step("tidy", 1, with_argument(Command::new(&own), "tidy")),
+        step("tidy", 1, with_arguments(Command::new(&own), &["tidy"])),
         step("clippy", 15, cargo("clippy --workspace --all-targets --locked -- -D warnings")),
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
-        step("deny", 5, with_argument(Command::new(&own), "deny")),
-        step("containers", 45, with_argument(Command::new(&own), "compose-test")),
+        step("deny", 5, with_arguments(Command::new(&own), &["deny"])),
+        step("AWS templates", 10, with_arguments(Command::new(&own), &["aws-test", "static"])),
+        step("containers", 45, with_arguments(Command::new(&own), &["compose-test"])),
     ])
 }
 
@@ -71,8 +72,8 @@ fn cargo(arguments: &str) -> Command {
     command
 }
 
-fn with_argument(mut command: Command, argument: &str) -> Command {
-    command.arg(argument);
+fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
     command
 }
 
