@@ -80,6 +80,8 @@ MUTANTS = [
     ("a bucket without Object Lock", "storage.yaml", delete("LandingBucket.ObjectLockConfiguration")),
     ("a bucket without an access log", "storage.yaml", delete("RejectsBucket.LoggingConfiguration")),
     ("a bucket that is deleted with its stack", "storage.yaml", not_retained("LandingBucket")),
+    ("reject files without encryption", "storage.yaml", set_("RejectFiles.Encrypted", False)),
+    ("reject files without TLS", "compute.yaml", set_("LoadJob.ContainerProperties.Volumes.1.EfsVolumeConfiguration.TransitEncryption", "DISABLED")),
     ("images whose tag can change", "storage.yaml", set_("Repository.ImageTagMutability", "MUTABLE")),
     ("a key without rotation", "keys.yaml", set_("DataKey.EnableKeyRotation", False)),
     ("a key for everybody", "keys.yaml", set_("DataKey.KeyPolicy.Statement.0.Principal", "*")),

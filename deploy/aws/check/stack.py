@@ -31,7 +31,8 @@ DEPLOYMENTS = {
 # LocalStack accepts these resources but creates nothing. They are shown by the other checks alone.
 STUBS = set("""
 AWS::Backup::BackupPlan AWS::Backup::BackupSelection AWS::Backup::BackupVault AWS::Batch::ComputeEnvironment
-AWS::Batch::JobDefinition AWS::Batch::JobQueue AWS::Budgets::Budget AWS::CloudTrail::Trail AWS::DocDB::DBCluster
+AWS::Batch::JobDefinition AWS::Batch::JobQueue AWS::Budgets::Budget AWS::CloudTrail::Trail AWS::DataSync::LocationEFS
+AWS::DataSync::LocationS3 AWS::DataSync::Task AWS::DocDB::DBCluster AWS::EFS::AccessPoint AWS::EFS::FileSystem AWS::EFS::MountTarget
 AWS::DocDB::DBClusterParameterGroup AWS::DocDB::DBInstance AWS::DocDB::DBSubnetGroup AWS::EC2::FlowLog
 AWS::EC2::LaunchTemplate AWS::EC2::SecurityGroupEgress AWS::EC2::SecurityGroupIngress AWS::EC2::Volume
 AWS::EC2::VolumeAttachment AWS::ECS::Cluster AWS::ECS::TaskDefinition AWS::Pipes::Pipe AWS::Route53::HostedZone
