@@ -13,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
-  aws-test [SECTION…] check deploy/aws without an AWS account; sections: static, stack, array, member
+  aws-test [SECTION…] check deploy/aws without an AWS account; sections: static, stack, array, member, load
   release --dry-run make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)

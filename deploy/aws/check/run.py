@@ -1,4 +1,4 @@
-"""Checks the templates without an AWS account. Usage: run.py [static|stack|array|member]…, all by default."""
+"""Checks the templates without an AWS account. Usage: run.py [static|stack|array|member|load]…, all by default."""
 
 import os
 import sys

@@ -55,8 +55,13 @@ def array(tools):
     return in_venv(tools.moto(), "array_job.py")
 
 
+def load(tools):
+    """From an upload to a proven load, through a proxy that spoils the reads."""
+    return in_venv(tools.localstack(), "load.py")
+
+
 def in_venv(venv, script):
     return subprocess.run([str(venv / "bin/python"), "-u", str(HERE / script)], timeout=LIMIT_SECONDS).returncode == 0
 
 
-SECTIONS = {"static": static, "stack": stack, "array": array, "member": member.check}
+SECTIONS = {"static": static, "stack": stack, "array": array, "member": member.check, "load": load}
