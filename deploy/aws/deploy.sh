@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Deploys Medlift to an AWS account, one CloudFormation stack per template. Every command can be repeated.
+# Deploys Medlift to an AWS account, one CloudFormation stack per template. Every command except `certificates` can be
+# repeated.
 #
 #   deploy.sh up SIZE TARGET [Key=Value…]   SIZE: small, medium, large. TARGET: atlas, ec2, documentdb.
 #                                           Without Image=…, it deploys only what does not need the image.
@@ -9,6 +10,7 @@
 #   deploy.sh run s3://…/x.manifest.json    starts one load by hand
 #
 # $CA_PEM is where `certificates` writes the authority for the image (default: ca.pem beside this file).
+# $MAX_REJECTS is the share of rejects at which `run` fails (default: 1%).
 # $NAME is the name of the deployment (default: medlift). The AWS CLI's variables choose account and region.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -78,6 +80,8 @@ next_steps() {
 }
 
 certificates() { # the private key of the authority is not stored: a new certificate needs a new authority
+  ! aws secretsmanager describe-secret --secret-id "$name/mongodb-certificate" >/dev/null 2>&1 ||
+    fail "the secret $name/mongodb-certificate exists. New certificates would separate the members and the image from each other; replace them by hand, member by member"
   local subject
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
@@ -132,6 +136,6 @@ case ${1-} in
   certificates) certificates ;;
   packages) shift && packages "$@" ;;
   provision) task ProvisionTask ;;
-  run) task LoadTask load --manifest "${2:?the s3:// address of a manifest}" ;;
+  run) task LoadTask load --manifest "${2:?the s3:// address of a manifest}" --max-rejects "${MAX_REJECTS:-1%}" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"; exit 2 ;;
 esac

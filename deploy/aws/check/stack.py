@@ -1,5 +1,6 @@
 """Creates all stacks in LocalStack with deploy.sh, reads settings back, and uploads a manifest. Runs in LocalStack's venv."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,13 +19,12 @@ HERE = Path(__file__).resolve().parent
 DEPLOY = HERE.parent / "deploy.sh"
 ACCOUNT, REGION = "000000000000", "eu-central-1"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/medlift@sha256:{'0' * 64}"
-UPLOADED = ["ServerRpm=server.rpm", "ShellRpm=shell.rpm", f"ServerRpmSha256={'1' * 64}", f"ShellRpmSha256={'2' * 64}"]
 
 # Each deployment has another size and another target, so that every template is created at least once.
 DEPLOYMENTS = {
     "small": ("atlas", ["AtlasServiceName=com.amazonaws.vpce.eu-central-1.vpce-svc-1", "AtlasUri=mongodb+srv://c-pl-0.x.mongodb.net",
                         "Schedule=cron(0 2 * * ? *)", "ScheduledManifest=s3://b/nightly.manifest.json"]),
-    "medium": ("ec2", UPLOADED),
+    "medium": ("ec2", []),
     "large": ("documentdb", ["AcceptDocumentDbLimits=yes", "Workers=3"]),
 }
 
@@ -88,8 +88,24 @@ def deploy_all(report):
             first = deploy("up", size, target, name=size)
             report.yes("the next steps are named", "deploy.sh certificates" in first)
             deploy("certificates", name=size)
+            again = deploy("certificates", name=size, expect=2)
+            report.yes("a second authority is refused", "member by member" in again)
+            extra = packages(report, size)
         deploy("up", size, target, f"Image={IMAGE}", "AlarmEmail=it@hospital.example", *extra, name=size)
         print(f"  {size} with {target}: created in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def packages(report, size):
+    """Uploads two files as MongoDB's packages. Returns the parameters that deploy.sh prints for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "server.rpm", Path(folder) / "shell.rpm"]
+        for file in files:
+            file.write_text(f"the content of {file.name}")
+        printed = deploy("packages", *map(str, files), name=size).split()
+        sums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    wanted = ["ServerRpm=server.rpm", f"ServerRpmSha256={sums[0]}", "ShellRpm=shell.rpm", f"ShellRpmSha256={sums[1]}"]
+    report.same("parameters of the packages", printed, wanted)
+    return printed
 
 
 def resources(size):
