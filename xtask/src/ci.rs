@@ -61,7 +61,7 @@ fn steps() -> Result<Vec<Step>> {
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
         step("deny", 5, with_arguments(Command::new(&own), &["deny"])),
-        step("AWS templates", 10, with_arguments(Command::new(&own), &["aws-test", "static"])),
+        step("AWS templates", 15, with_arguments(Command::new(&own), &["aws-test", "static"])),
         step("containers", 45, with_arguments(Command::new(&own), &["compose-test"])),
     ])
 }
