@@ -10,7 +10,7 @@ from pathlib import Path
 
 Finding = namedtuple("Finding", "checker file rule resource")
 HERE = Path(__file__).resolve().parent
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 600
 
 
 class CheckerFailed(Exception):
@@ -70,12 +70,15 @@ def cdk_nag(tools, files):
             yield Finding("cdk-nag", found["file"], found["rule"], found["resource"])
 
 
-CHECKERS = {"cfn-lint": cfn_lint, "checkov": checkov, "cfn-guard": cfn_guard, "cdk-nag": cdk_nag}
+# cfn-lint checks the form of a template, and the others what it does.
+POLICY = {"checkov": checkov, "cfn-guard": cfn_guard, "cdk-nag": cdk_nag}
+ALL = {"cfn-lint": cfn_lint, **POLICY}
 
 
-def check(tools, folder):
-    """Returns the findings of all checkers about the templates of the folder."""
+def check(tools, folder, checkers):
+    """Returns the findings of these checkers about the templates of the folder."""
     files = sorted(str(path) for path in Path(folder).iterdir() if path.suffix in (".yaml", ".json"))
+    tools.checks(), tools.node_modules()  # before the threads, so that no two install the same
     with ThreadPoolExecutor(max_workers=2) as pool:
-        results = pool.map(lambda checker: list(checker(tools, files)), CHECKERS.values())
+        results = pool.map(lambda checker: list(checker(tools, files)), checkers.values())
     return [finding for result in results for finding in result]
