@@ -13,6 +13,7 @@
 # $MAX_REJECTS is the share of rejects at which `run` fails (default: 1%).
 # $NAME is the name of the deployment (default: medlift). The AWS CLI's variables choose account and region.
 set -euo pipefail
+shopt -s inherit_errexit # also in $(…)
 here=$(cd "$(dirname "$0")" && pwd)
 name=${NAME:-medlift}
 base=(keys network storage secrets)
@@ -37,17 +38,23 @@ up() { # SIZE TARGET [Key=Value…]
   case $target in atlas | ec2 | documentdb) ;; *) fail "the target is atlas, ec2 or documentdb, not '$target'" ;; esac
   shift 2
   mapfile -t parameters < <(grep -v -e '^#' -e '^$' "$here/parameters/$size.parameters")
-  parameters+=("Name=$name" "S3PrefixList=$(s3_prefix_list)")
   [ "$target" != documentdb ] || parameters+=(RootUser=medliftroot)
-  parameters+=("$@") # the last value of a parameter counts
+  parameters+=("Name=$name" "$@") # the last value of a parameter counts
   accepts_limits
-  local template
+  # A failed command ends the script only if its output is assigned to a variable by itself.
+  local template found
+  found=$(s3_prefix_list)
+  parameters+=("S3PrefixList=$found")
   for template in "${base[@]}"; do stack "$template"; done
   has Image || { next_steps; return; }
   has AlarmEmail || fail "AlarmEmail=… is missing: the address that gets the alarms"
-  [ "$target" != ec2 ] || has MongoImage || parameters+=("MongoImage=$(mongo_image)")
+  if [ "$target" = ec2 ] && ! has MongoImage; then
+    found=$(mongo_image)
+    parameters+=("MongoImage=$found")
+  fi
   stack "data-$target"
-  parameters+=("Uri=$(output "data-$target" Uri)")
+  found=$(output "data-$target" Uri)
+  parameters+=("Uri=$found")
   stack compute
   [ "$size" = small ] || stack events
   stack observability
@@ -61,8 +68,10 @@ accepts_limits() { # DocumentDB is not MongoDB: nobody should find this out afte
 }
 
 s3_prefix_list() {
+  local region
+  region=$(region)
   aws ec2 describe-managed-prefix-lists --output text --query 'PrefixLists[0].PrefixListId' \
-    --filters "Name=prefix-list-name,Values=com.amazonaws.$(region).s3"
+    --filters "Name=prefix-list-name,Values=com.amazonaws.$region.s3"
 }
 
 mongo_image() { # prints the image of the existing members, or the newest one if there are none
@@ -71,7 +80,11 @@ mongo_image() { # prints the image of the existing members, or the newest one if
       --name /aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64
 }
 
-region() { aws configure get region || echo "${AWS_REGION:-${AWS_DEFAULT_REGION:?set AWS_REGION}}"; }
+region() {
+  local region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
+  [ -n "$region" ] || fail "no region is set: set AWS_REGION, or run aws configure"
+  echo "$region"
+}
 
 next_steps() {
   echo "The image is missing. Build it (README.md, 'The image') and push it to $(output storage Repository)."
@@ -115,13 +128,14 @@ packages() { # SERVER SHELL: files with MongoDB's packages for the architecture 
 }
 
 task() { # TASK [COMMAND…]: runs a task, waits for it, and ends with the exit code of its container
-  local definition overrides='{}' network arn
+  local definition overrides='{}' subnet group network arn
   definition=$(output compute "$1")
   shift
   [ $# -eq 0 ] || overrides=$(python3 -c 'import json, sys
 print(json.dumps({"containerOverrides": [{"name": "medlift", "command": sys.argv[1:]}]}))' "$@")
-  network="awsvpcConfiguration={subnets=[$(output network SubnetA),$(output network SubnetB)]"
-  network+=",securityGroups=[$(output network LoaderGroup)],assignPublicIp=DISABLED}"
+  subnet=$(output network SubnetA)
+  group=$(output network LoaderGroup)
+  network="awsvpcConfiguration={subnets=[$subnet],securityGroups=[$group],assignPublicIp=DISABLED}"
   arn=$(aws ecs run-task --cluster "$name" --task-definition "$definition" --launch-type FARGATE \
     --network-configuration "$network" --overrides "$overrides" --query 'tasks[0].taskArn' --output text)
   echo "task $arn; its log is in the log group /$name/loads"

@@ -71,8 +71,8 @@ class Report:
         self.same(what, bool(found), True)
 
 
-def deploy(*arguments, name, expect=0):
-    done = subprocess.run([str(DEPLOY), *arguments], env={**os.environ, "NAME": name}, capture_output=True, text=True, timeout=400)
+def deploy(*arguments, name, expect=0, **settings):
+    done = subprocess.run([str(DEPLOY), *arguments], env={**os.environ, "NAME": name, **settings}, capture_output=True, text=True, timeout=400)
     if done.returncode != expect:
         raise RuntimeError(f"deploy.sh {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
     return done.stdout + done.stderr
@@ -81,6 +81,8 @@ def deploy(*arguments, name, expect=0):
 def deploy_all(report):
     refused = deploy("up", "large", "documentdb", name="large", expect=2)
     report.yes("documentdb is refused until its limits are accepted", "AcceptDocumentDbLimits" in refused)
+    refused = deploy("up", "small", "atlas", name="small", expect=2, AWS_REGION="", AWS_DEFAULT_REGION="")
+    report.yes("without a region, nothing is created", refused.strip().endswith("set AWS_REGION, or run aws configure"))
     for size, (target, extra) in DEPLOYMENTS.items():
         started = time.monotonic()
         if target == "ec2":
