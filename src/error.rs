@@ -8,6 +8,7 @@ use crate::read::ReadError;
 use crate::server::{Failure, ServerError, Target};
 use crate::spec::SpecError;
 use crate::verify::VerifyError;
+use crate::wording::{counted, file_problem};
 use crate::write::WriteError;
 
 /// Why a command stopped. A message says what failed and, if the user can do something about it, what to do next. No
@@ -85,7 +86,7 @@ pub enum Error {
         problem: String,
     },
     /// A file or standard output cannot be written.
-    #[error("cannot write {path}: {error}{hint}")]
+    #[error("cannot write {path}: {}{hint}", file_problem(.error))]
     Output {
         /// The file, or `standard output`.
         path: String,
@@ -111,7 +112,7 @@ pub enum Error {
         hint: String,
     },
     /// A load that was registered in the ledger did not end successfully.
-    #[error("{cause}; {settled} rows are committed, with {written} documents written and durable; {afterwards}")]
+    #[error("{cause}; {}, with {} and durable; {afterwards}", committed(*.settled), counted(*.written, "document written", "documents written"))]
     Unfinished {
         /// The cause.
         cause: Box<Error>,
@@ -122,6 +123,9 @@ pub enum Error {
         /// How the next load continues.
         afterwards: &'static str,
     },
+    /// A worker of a load in parts stopped. Its scheduler starts it again if the cause is temporary.
+    #[error("{0}")]
+    OfWorker(Box<Error>),
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -143,6 +147,10 @@ pub enum Error {
     Stopped(String),
 }
 
+fn committed(rows: u64) -> String {
+    counted(rows, "row is committed", "rows are committed")
+}
+
 impl Error {
     /// Returns the error for a thread that the system cannot start.
     pub fn no_thread(error: &std::io::Error) -> Self {
@@ -152,7 +160,7 @@ impl Error {
     }
 
     /// Returns the error for a failed call to the ledger. `doing` is `read` or `write`.
-    pub(crate) fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
+    pub fn of_ledger(doing: &'static str, error: LedgerError) -> Self {
         match error {
             LedgerError::TakenOver => Self::TakenOver,
             LedgerError::Server(failure) => Self::Ledger { doing, failure },
@@ -173,19 +181,43 @@ impl Error {
         Err(Self::OtherIdentity { collection: target.full_name(), stored })
     }
 
+    /// Returns true if the same command may succeed later: another process has the load, or a load that had begun lost
+    /// the server. For a worker of a load in parts, also if the server could not be reached at the beginning.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver => true,
+            Self::Unfinished { cause, .. } | Self::OfWorker(cause) => {
+                cause.is_passing() || cause.failure().is_some_and(Failure::is_retryable)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the failure of the server that is the cause of this error.
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Server(error) => error.failure(),
+            Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => Some(failure),
+            Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.failure(),
+            _ => None,
+        }
+    }
+
     /// Returns the exit code:
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
-    /// - 3 if the server cannot be reached or refuses the sign-in.
-    /// - 6 if another process loads the same sources or fills the same collection.
+    /// - 3 if the server, or the store of a source, cannot be reached or refuses the sign-in.
+    /// - 6 if another process loads the same sources or fills the same collection, or if the store of a source fails for
+    ///   now.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
-            Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver => 6,
+            _ if self.is_passing() => 6,
             Self::Server(error) => error.exit_code(),
+            Self::Read(error) => error.exit_code(),
             Self::Deployment(error) => error.exit_code(),
-            Self::Unfinished { cause, .. } => cause.exit_code(),
+            Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
             _ => 1,
         }
@@ -195,6 +227,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Unreachable;
 
     #[test]
     fn exit_codes_tell_who_can_mend_it() {
@@ -203,11 +236,14 @@ mod tests {
         let other_identity = Error::OtherIdentity { collection: String::new(), stored: String::new() };
         assert_eq!([usage(), other_identity, unfinished(usage())].map(|error| error.exit_code()), [2; 3]);
         assert_eq!([Error::NoLongerEmpty, Error::TakenOver].map(|error| error.exit_code()), [6; 2]);
-        for (failure, code) in [(Failure::TlsRequired, 3), (Failure::Timeout, 1)] {
-            let ledger = Error::Ledger { doing: "read", failure: failure.clone() };
-            let write = Error::Write(WriteError::Server(failure.clone()));
-            let both = [ledger, write, unfinished(Error::Write(WriteError::Server(failure)))];
-            assert_eq!(both.map(|error| error.exit_code()), [code; 3]);
+        let lost = Failure::Unreachable(Unreachable::Lost);
+        for (failure, code, of_load) in [(Failure::TlsRequired, 3, 3), (Failure::Timeout, 1, 6), (lost, 3, 6)] {
+            let ledger = || Error::Ledger { doing: "read", failure: failure.clone() };
+            let write = || Error::Write(WriteError::Server(failure.clone()));
+            assert_eq!([ledger(), write()].map(|error| error.exit_code()), [code; 2]);
+            let of_worker = Error::OfWorker(Box::new(ledger()));
+            let all = [unfinished(write()), unfinished(ledger()), of_worker];
+            assert_eq!(all.map(|error| error.exit_code()), [of_load; 3]);
         }
         let others = [Error::Interrupted, Error::NotConserved { read: 1, accounted: 2 }, Error::Stopped(String::new())];
         assert_eq!(others.map(|error| error.exit_code()), [1; 3]);
@@ -227,6 +263,10 @@ mod tests {
         let cause = Box::new(Error::Interrupted);
         let error = Error::Unfinished { cause, written: 7, settled: 9, afterwards: "go on" };
         let expected = "interrupted; 9 rows are committed, with 7 documents written and durable; go on";
+        assert_eq!(error.to_string(), expected);
+        let cause = Box::new(Error::Interrupted);
+        let error = Error::Unfinished { cause, written: 1, settled: 1, afterwards: "go on" };
+        let expected = "interrupted; 1 row is committed, with 1 document written and durable; go on";
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -12,13 +12,19 @@ mod generate;
 mod host;
 mod limits;
 mod load;
+mod number;
 mod output;
 mod passwords;
+mod plan;
+mod prompt;
 mod provision;
 mod query;
 mod reading;
+mod runs;
 mod spec;
+mod tool_options;
 mod verify;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -28,6 +34,7 @@ use medlift::error::Error;
 use medlift::pipeline::Interrupt;
 use medlift::report::remove_line;
 pub(crate) use output::tell;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
 #[derive(Debug, Parser)]
@@ -43,8 +50,9 @@ const AFTER_HELP: &str = "Examples:
   medlift help load
 
 Exit codes: 0 success, 1 failed, 2 wrong usage, 3 cannot connect or sign in,
-4 loaded with rejects, 5 verification found a difference, 6 another process has
-the load. docs/troubleshooting.md explains the messages.
+4 loaded with rejects, 5 verification found a difference, 6 stopped for a
+temporary reason: run the same command again. docs/troubleshooting.md explains
+the messages.
 
 Settings are also read from the environment and from .env: MONGODB_URI, DB_NAME,
 COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
@@ -53,6 +61,8 @@ COLLECTION_NAME, WRITER_USER, WRITER_PASS and the others in .env.example.";
 enum Command {
     /// Read, clean, deduplicate, write and verify a source
     Load(Box<load::LoadArgs>),
+    /// Make a manifest: the sources of a load, divided into parts that several workers can load at the same time
+    Plan(Box<plan::PlanArgs>),
     /// Check that the collection contains exactly the data of a source
     Verify(Box<verify::VerifyArgs>),
     /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
@@ -63,6 +73,9 @@ enum Command {
     Provision(Box<provision::ProvisionArgs>),
     /// Examine a deployment step by step; report each problem and its remedy
     Doctor(Box<doctor::DoctorArgs>),
+    /// List the loads of a database, or show how far a load is
+    #[command(subcommand, after_help = runs::EXAMPLES)]
+    Runs(runs::RunsCommand),
     /// Show a dataset spec, check it, or list its fields
     #[command(subcommand, after_help = spec::EXAMPLES)]
     Spec(spec::SpecCommand),
@@ -82,11 +95,13 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
     };
     match command {
         Command::Load(args) => args.run(),
+        Command::Plan(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Provision(args) => args.run(),
         Command::Doctor(args) => args.run(),
+        Command::Runs(command) => command.run(),
         Command::Spec(command) => command.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
@@ -95,6 +110,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
 
 /// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command in the middle of its work.
 /// Use this function only for a command that can then be run again from its beginning.
+///
+/// Questions to the user must be asked inside `command`: a signal then also ends the command while a question is open.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     run_gracefully("stopping", async |interrupt| {
         tokio::select! {
@@ -118,7 +135,14 @@ fn run_gracefully<T>(
         .build()
         .map_err(|error| Error::Stopped(format!("cannot start threads: {error}")))?;
     let interrupt = Interrupt::default();
-    runtime.spawn(listen(notice, interrupt.clone()));
+    // The signals are received from here on, so that a signal during the command's first question is not lost.
+    let signals = {
+        let _entered = runtime.enter();
+        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
+    };
+    if let Ok((int, term)) = signals {
+        runtime.spawn(listen(notice, interrupt.clone(), int, term));
+    }
     let result = runtime.block_on(command(&interrupt));
     // The command has ended, but its result is not printed yet. After this call, the next signal ends the process at
     // once.
@@ -129,13 +153,14 @@ fn run_gracefully<T>(
     result
 }
 
-async fn listen(notice: &'static str, interrupt: Interrupt) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return;
-    };
+async fn listen(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
+        if prompt::abandon() {
+            output::tell_as_it_is("\n");
+            output::tell(&Error::Interrupted);
+            std::process::exit(Error::Interrupted.exit_code().into());
+        }
         if interrupt.is_asked() {
             remove_line();
             output::tell("stopped immediately");
@@ -271,7 +296,7 @@ mod tests {
             "3 cannot connect",
             "4 loaded with rejects",
             "5 verification",
-            "6 another",
+            "6 stopped",
         ] {
             assert!(AFTER_HELP.contains(part), "{part}");
         }

@@ -11,16 +11,17 @@ use medlift::server::{Secret, Settings};
 use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
+use super::number::whole;
 
 /// The options for sources.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct ReadingArgs {
-    /// Files, glob patterns, or - for standard input; gzip and zstd are recognised. A connection string may be given
-    /// here too
+    /// Files, objects in S3, patterns, or - for standard input; gzip and zstd are recognised. A connection string may be
+    /// given here too
     #[arg(value_name = "SOURCE", help_heading = None)]
     sources: Vec<Secret>,
-    /// File, glob pattern, or - for standard input; the same as a positional SOURCE
+    /// File, object, pattern, or - for standard input; the same as a positional SOURCE
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
     /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is
@@ -52,14 +53,14 @@ pub(super) struct ReadingArgs {
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed and memory")]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0_u16, 256), help_heading = "Speed and memory")]
     workers: u16,
     /// Show no progress
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
     /// Report each step on standard error
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: bool,
+    pub verbose: bool,
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -80,6 +81,20 @@ impl ReadingArgs {
     /// Returns the positional arguments. One of them may be a connection string.
     pub(super) fn positional(&mut self) -> &mut Vec<Secret> {
         &mut self.sources
+    }
+
+    /// Returns the number of threads that encode. 0 if the program decides.
+    pub(super) fn workers(&self) -> usize {
+        self.workers.into()
+    }
+
+    /// Returns true if the user gave a source, or an option that says what a source is or how it is read.
+    pub(super) fn is_given(&self) -> bool {
+        let has_layout = self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some();
+        let has_format = self.kind.is_some() || self.encoding.is_some() || !self.date_format.is_empty();
+        let has_flag = self.multiline_cells || self.headerline;
+        let has_sources = !self.sources.is_empty() || !self.file.is_empty() || self.dataset.path.is_some();
+        has_sources || has_layout || has_format || has_flag
     }
 
     /// Begins to measure the time of a command, and creates the counters for its progress.

@@ -1,19 +1,24 @@
 //! `medlift verify`.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::pipeline::manifest::Manifest;
+use medlift::pipeline::parts::{self, CollectionProof};
 use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify};
 use medlift::report::Bar;
-use medlift::server::Purpose;
-use medlift::verify::Verification;
+use medlift::server::{Purpose, refuse_view};
+use medlift::verify::{Share, Verification};
 use serde::Serialize;
 
 use super::connection::{ConnectionArgs, require_collection};
 use super::load::LoadMode;
-use super::reading::ReadingArgs;
+use super::number::any_whole;
+use super::reading::{ReadingArgs, identity_key};
+use super::workers::ShareArgs;
 use super::{limits, output};
 
 const EXAMPLES: &str = "Examples:
@@ -25,7 +30,7 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
     /// Maximum number of missing, extra and different documents to list, for each of the three; all are counted
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Verification")]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = any_whole::<usize>, help_heading = "Verification")]
     max_differences: usize,
     /// Show the values of fields that differ; they are patients' data
     #[arg(long, help_heading = "Verification")]
@@ -40,6 +45,8 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     reading: ReadingArgs,
     #[command(flatten)]
+    share: ShareArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -48,6 +55,9 @@ impl VerifyArgs {
     pub(super) fn run(mut self: Box<Self>) -> Result<ExitCode, Error> {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
+        if let Some(path) = self.share.manifest.take() {
+            return self.verify_manifest(&path);
+        }
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
         let options = self.options();
@@ -57,6 +67,7 @@ impl VerifyArgs {
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
+                refuse_view(&target).await?;
                 require_collection(&target).await?;
             }
             let _bar = Bar::start(&progress, quiet);
@@ -70,11 +81,30 @@ impl VerifyArgs {
             name_other_loads(&plan, proofs.iter_mut().map(|(target, kind)| (&*target, &mut kind.proof))).await;
             Ok(proofs.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>())
         })?;
-        match &proofs[..] {
-            [only] => output::print(&only.proof, json)?,
-            _ => output::print(&Proofs { documents: &proofs }, json)?,
+        print(&proofs, json, ignore_extra)
+    }
+
+    /// Verifies the collections of a manifest, or this worker's share of them.
+    fn verify_manifest(self, path: &Path) -> Result<ExitCode, Error> {
+        if self.reading.is_given() || self.connection.collection().is_some() {
+            return Err(Error::Usage(
+                "with --manifest: sources, --spec, --collection and the options of the group Source belong to medlift plan"
+                    .into(),
+            ));
         }
-        Ok(output::exit_code(proofs.iter().any(|kind| differs(&kind.proof, ignore_extra)), false))
+        limits::require_for_reading()?;
+        let (manifest, key) = (Manifest::read(path)?, identity_key()?);
+        let options = VerifyOptions { share: self.share.share()?, ..self.options() };
+        let display = (self.reading.quiet, self.reading.verbose);
+        let (json, ignore_extra, workers) = (self.reading.json, self.ignore_extra, self.reading.workers());
+        let proofs = super::run_async(async |interrupt| {
+            let target = self.connection.connect(Purpose::Read, "").await?;
+            let proofs = parts::verify(&manifest, &target, &key, workers, &options, display, interrupt).await?;
+            let named =
+                |(kind, target, proof): CollectionProof| KindProof { kind, collection: target.full_name(), proof };
+            Ok(proofs.into_iter().map(named).collect::<Vec<_>>())
+        })?;
+        print(&proofs, json, ignore_extra)
     }
 
     fn options(&self) -> VerifyOptions {
@@ -85,8 +115,17 @@ impl VerifyArgs {
             only_source: self.ignore_extra,
             mode: self.mode.into(),
             excused: None,
+            share: Share::ALL,
         }
     }
+}
+
+fn print(proofs: &[KindProof], json: bool, ignore_extra: bool) -> Result<ExitCode, Error> {
+    match proofs {
+        [only] => output::print(&only.proof, json)?,
+        _ => output::print(&Proofs { documents: proofs }, json)?,
+    }
+    Ok(output::exit_code(proofs.iter().any(|kind| differs(&kind.proof, ignore_extra)), false))
 }
 
 /// The result of verifying one kind of document.

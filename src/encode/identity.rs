@@ -55,7 +55,8 @@ impl Id {
         Binary { subtype: BinarySubtype::Uuid, bytes: self.0.to_vec() }
     }
 
-    pub(super) fn from_hash(hash: &blake3::Hash) -> Self {
+    /// Makes a UUID of version 8 from the first half of a hash.
+    pub(crate) fn from_hash(hash: &blake3::Hash) -> Self {
         let mut bytes = half(hash, 0);
         bytes[6] = (bytes[6] & 0x0f) | 0x80;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;

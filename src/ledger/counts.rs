@@ -45,6 +45,21 @@ impl Counts {
         self.read == self.accounted()
     }
 
+    /// Adds the counts of other rows.
+    pub const fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.written += other.written;
+        self.replaced += other.replaced;
+        self.already_present += other.already_present;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+        self.refused_by_server += other.refused_by_server;
+        self.refused_for_conflict += other.refused_for_conflict;
+        self.conflicts += other.conflicts;
+        self.in_doubt += other.in_doubt;
+        self.repeats_in_doubt += other.repeats_in_doubt;
+    }
+
     /// Returns the number of rows that have an outcome.
     pub const fn accounted(&self) -> u64 {
         self.written + self.already_present + self.duplicates + self.rejected + self.conflicts

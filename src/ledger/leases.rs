@@ -158,7 +158,7 @@ impl Ledger {
     }
 }
 
-fn held_of(lease: &Document) -> Option<Held> {
+pub(super) fn held_of(lease: &Document) -> Option<Held> {
     let time = |name: &str| lease.get_datetime(name).ok().map(|time| time.timestamp_millis());
     let owner = bson::deserialize_from_bson(lease.get("owner")?.clone()).ok()?;
     let (since_ms, until_ms) = (time("since")?, time("until")?);
@@ -166,7 +166,7 @@ fn held_of(lease: &Document) -> Option<Held> {
     Some(Held { lease: Lease { owner, fence: lease.get_i64("fence").ok()?, since_ms, until_ms }, left })
 }
 
-fn lease_id(key: &str) -> String {
+pub(super) fn lease_id(key: &str) -> String {
     format!("lease {key}")
 }
 

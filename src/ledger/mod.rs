@@ -4,30 +4,36 @@
 //! the checkpoint, the counts and the content digest. All blocks before the checkpoint are committed: their documents
 //! are durable at a majority, and their rejects are on disk.
 //!
-//! A second collection, `medlift_runs.leases`, contains documents of three other types:
+//! A second collection, `medlift_runs.leases`, contains documents of four other types:
 //! - leases: which process may write a load, and until when
 //! - identities: the fields and the key from which the `_id`s of a collection are made
 //! - exceptions: the `_id`s of records that the server refused, or that were not written because other content is
 //!   stored under their `_id`
+//! - parts: if several workers share a load, each part has a document like that of a load
 //!
 //! The ledger contains no patient's values, and this module never reads the documents of the data.
 
 mod claim;
 mod counts;
+mod files;
 mod identity;
 mod lease;
 mod leases;
 mod owner;
+mod parts;
 mod run;
 mod store;
 
 pub use claim::Claim;
 pub(crate) use claim::Guard;
 pub use counts::Counts;
+pub use files::LoadFiles;
 pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use leases::Held;
 pub use owner::Owner;
 pub(crate) use run::SourceIdentity;
-pub use run::{Checkpoint, Exceptions, LoadDocument, Options, Reading, RejectsState, State, TargetState};
+pub use run::{
+    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Reading, RejectsState, State, TargetState,
+};
 pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError};

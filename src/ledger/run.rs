@@ -60,6 +60,53 @@ pub struct LoadDocument {
     pub further: Vec<TargetState>,
     /// Version of Medlift.
     pub version: String,
+    /// If several workers share the load: the manifest that divides it into parts. The parts have documents of their
+    /// own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<OfManifest>,
+    /// If this is the document of a part: the load to which the part belongs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartOf>,
+}
+
+/// Identifies the manifest of a load, and has what is needed to add up the counts of its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfManifest {
+    /// The manifest's id.
+    pub id: String,
+    /// Index of the load's table in the manifest.
+    pub table: u32,
+    /// The numbers of the load's parts in the manifest, ascending.
+    pub parts: Vec<u32>,
+    /// Number of documents in each collection when the load began, in the order of the kinds of documents.
+    pub documents_before: Vec<u64>,
+}
+
+/// Identifies a part of a load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartOf {
+    /// The id of the load.
+    pub load: Uuid,
+    /// Number of the part in the manifest, from 0.
+    pub number: u32,
+}
+
+impl PartOf {
+    /// Returns the key of the part. The ledger finds the part's document and its lease by this key.
+    pub fn key(&self) -> String {
+        format!("part {} {}", self.load, self.number)
+    }
+
+    /// Returns the `_id` of the part's document. It is computed from the key, so that the server finds the document by
+    /// its `_id`, and a part that begins again replaces its document.
+    pub fn document_id(&self) -> Uuid {
+        id_of_part(&self.key())
+    }
+}
+
+/// Returns the `_id` of the document of the part with this key.
+pub(super) fn id_of_part(key: &str) -> Uuid {
+    Uuid::from_bytes(Id::from_hash(&blake3::hash(key.as_bytes())).0)
 }
 
 /// The state of one collection to which a load writes.
@@ -123,6 +170,8 @@ impl LoadDocument {
             exceptions,
             further: targets.collect(),
             version: env!("CARGO_PKG_VERSION").into(),
+            manifest: None,
+            part: None,
         }
     }
 
@@ -381,6 +430,12 @@ mod tests {
         keys.extend(
             readings.map(|reading| LoadDocument::key(&["rows"], "spec", &sources, &Options { reading, ..options() })),
         );
+        let objects =
+            [("s3://b/a", "1", None), ("s3://b/c", "1", None), ("s3://b/a", "2", None), ("s3://b/a", "1", some("v"))];
+        keys.extend(objects.map(|(address, etag, version_id)| {
+            let version = Version::Object { address: address.into(), etag: etag.into(), version_id };
+            LoadDocument::key(&["rows"], "spec", &[SourceIdentity { version, ..source(None) }], &options())
+        }));
         let once = || LoadDocument::key(&["rows"], "spec", &[source(Some("12")), source(None)], &options());
         keys.extend([once(), once()]);
         let count = keys.len();

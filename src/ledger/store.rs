@@ -11,7 +11,7 @@ use mongodb::{Collection, Database};
 
 use super::identity::CollectionIdentity;
 use super::owner::Owner;
-use super::run::{Exceptions, LoadDocument, RejectsState, TargetState};
+use super::run::{Exceptions, LoadDocument, RejectsState, TargetState, id_of_part};
 use crate::encode::Id;
 use crate::server::codes::DUPLICATE_KEY;
 use crate::server::{self, Failure, leases_of};
@@ -54,8 +54,8 @@ impl From<Failure> for LedgerError {
 /// The part of the ledger that concerns the loads into one collection.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    /// One document per load.
-    documents: Collection<Document>,
+    /// One document per load, or per part of a load.
+    pub(super) documents: Collection<Document>,
     /// Leases, identities and exceptions. [`leases_of`] returns the collection's name.
     pub(super) leases: Collection<Document>,
     pub(super) collection: String,
@@ -63,6 +63,8 @@ pub struct Ledger {
     pub(super) further: Vec<String>,
     pub(super) owner: Owner,
     pub(super) lease_ms: i64,
+    /// Whether `documents` contains the documents of parts.
+    pub(super) is_of_parts: bool,
 }
 
 impl Ledger {
@@ -78,6 +80,7 @@ impl Ledger {
             further: Vec::new(),
             owner: Owner::this_process(),
             lease_ms: lease.as_millis() as i64,
+            is_of_parts: false,
         }
     }
 
@@ -97,8 +100,8 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be read.
     pub async fn find(&self, key: &str) -> Result<Option<LoadDocument>, LedgerError> {
-        let filter =
-            doc! { "collection": &self.collection, "key": key, "state": { "$nin": ["dropped", "superseded"] } };
+        let mut filter = self.with_key(key);
+        filter.insert("state", doc! { "$nin": ["dropped", "superseded"] });
         let latest = doc! { "started": -1 };
         let loads = self.documents.clone_with_type::<LoadDocument>();
         patiently(|| async { loads.find_one(filter.clone()).sort(latest.clone()).await }).await
@@ -109,7 +112,7 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be read.
     pub async fn reject_files(&self, key: &str) -> Result<Vec<(Uuid, RejectsState)>, LedgerError> {
-        let filter = doc! { "collection": &self.collection, "key": key };
+        let filter = self.with_key(key);
         let loads = self.documents.clone_with_type::<LoadDocument>();
         let found = patiently(|| async { loads.find(filter.clone()).await?.try_collect::<Vec<LoadDocument>>().await });
         let states = |load: LoadDocument| load.checkpoint.rejects.into_iter().map(move |state| (load.id, state));
@@ -204,6 +207,10 @@ impl Ledger {
     /// # Errors
     /// If no journaled majority acknowledges the write.
     pub async fn supersede(&self, key: &str, kept: Uuid, fence: i64) -> Result<(), LedgerError> {
+        if self.is_of_parts {
+            // There is only one document for each part.
+            return Ok(());
+        }
         let filter = doc! { "key": key, "_id": { "$ne": kept }, "state": { "$in": UNFINISHED.to_vec() }, "fence": { "$lte": fence } };
         let change = vec![doc! { "$set": { "state": "superseded", "fence": fence, "updated": "$$NOW" } }];
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
@@ -265,6 +272,14 @@ impl Ledger {
         let mut filter = self.with_collection(doc! { "first_load": true, "collection_uuid": of_uuid });
         filter.insert("state", doc! { "$in": states });
         self.any(filter).await
+    }
+
+    /// Makes a filter for the loads or for the part with this key.
+    fn with_key(&self, key: &str) -> Document {
+        if self.is_of_parts {
+            return doc! { "_id": id_of_part(key) };
+        }
+        doc! { "collection": &self.collection, "key": key }
     }
 
     /// Makes a filter for the loads into this collection. `state` contains conditions on fields of

@@ -44,6 +44,11 @@ impl FormatName {
             Self::Json => "json",
         }
     }
+
+    /// Returns the format with this name in the ledger.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Csv, Self::Json].into_iter().find(|format| format.name() == name)
+    }
 }
 
 impl Format {

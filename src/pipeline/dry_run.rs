@@ -15,7 +15,7 @@ use crate::report::summary::{self, Count, DocumentSummary, LoadSummary};
 use crate::report::{Phase, Progress};
 use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{Expectation, Expected, VerifyError};
+use crate::verify::{Expectation, Expected, Share, VerifyError};
 use crate::write::Mode;
 
 /// Reads, cleans and encodes the sources. Reports what a load into an empty collection would do. If `rejects` is
@@ -46,7 +46,10 @@ pub fn dry_run(
         if let Some(account) = &mut account {
             account.write_rejects(&block.rejects)?;
         }
-        expectations.iter_mut().enumerate().try_for_each(|(kind, expectation)| push(expectation, block, kind))
+        expectations
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(kind, expectation)| push(expectation, block, kind, Share::ALL))
     })?;
     stop_if_asked(interrupt)?;
     progress.enter(Phase::Duplicates);
@@ -59,7 +62,7 @@ pub fn dry_run(
     }
     if let Some(account) = &mut account {
         account.rejects.finish()?;
-        summary.reject_files = account.rejects.paths();
+        summary.reject_files = account.rejects.files();
     }
     summary.set_times(&progress.times(), side.rows);
     Ok(summary)

@@ -7,6 +7,9 @@
 mod advice;
 pub mod dry_run;
 pub mod load;
+pub mod manifest;
+mod originals;
+pub mod parts;
 mod plan;
 mod rejects;
 mod settle;
@@ -14,6 +17,7 @@ mod spares;
 mod stages;
 pub mod verify;
 
+pub use originals::refuse_originals;
 pub(crate) use plan::SourcePlan;
 pub use plan::{Plan, Wishes};
 pub use stages::{Bench, Interrupt};

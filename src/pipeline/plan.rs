@@ -1,11 +1,12 @@
 //! Checks the user's options and the sources before any output is opened. The result is a [`Plan`].
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::{Reading, SourceIdentity};
-use crate::parse::{Format, FormatName, Layout, LayoutError, LayoutOptions};
-use crate::read::{self, Encoding, Origin, ReadOptions, Reader};
+use crate::parse::{DateFormat, Format, FormatName, Layout, LayoutError, LayoutOptions};
+use crate::read::{self, Encoding, Origin, ReadError, ReadOptions, Reader};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, Spec};
 
@@ -64,6 +65,8 @@ pub struct SourcePlan {
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.
     opened: Mutex<Option<Reader>>,
+    /// Whether only a part of the source is read.
+    is_part: bool,
 }
 
 impl Plan {
@@ -117,6 +120,20 @@ impl Plan {
         self.identities()
     }
 
+    /// Reads only a part of the first source. `bytes` are positions in this source. Its layout stays that of the whole
+    /// source.
+    ///
+    /// # Errors
+    /// If the source is not a regular file.
+    pub(super) fn cut_to(&mut self, bytes: Range<u64>) -> Result<(), Error> {
+        let first = self.sources.first_mut().ok_or(ReadError::NoSource)?;
+        first.origin = first.origin.part(bytes).ok_or_else(|| {
+            Error::Stopped(format!("{} is not a regular file, so it cannot be read in parts", first.origin.name()))
+        })?;
+        (first.is_part, first.opened) = (true, Mutex::new(None));
+        Ok(())
+    }
+
     /// Returns the kinds of documents, each with its collection. If there is only one kind, its collection is `target`.
     /// Otherwise the spec names the collection of each kind.
     pub fn targets<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = (&'a Spec, Target)> {
@@ -162,6 +179,11 @@ impl Plan {
         let opened = plan.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut reader = match opened {
             Some(reader) => reader,
+            None if plan.is_part => {
+                // The encoding was detected at the beginning of the source.
+                let options = ReadOptions { encoding: Some(plan.encoding), ..self.options.clone() };
+                Reader::open(&plan.origin, index, &options)?
+            }
             None => Reader::open(&plan.origin, index, &self.options)?,
         };
         reader.start(plan.layout.format.framing());
@@ -187,6 +209,28 @@ fn reading(wishes: &Wishes) -> Reading {
     }
 }
 
+impl Wishes {
+    /// Restores the options that [`reading`] recorded.
+    pub(super) fn from_reading(sources: Vec<String>, reading: &Reading, workers: usize) -> Self {
+        let byte = |text: &Option<String>| text.as_ref().and_then(|text| text.bytes().next());
+        let sign = |text: &Option<String>| text.as_deref().and_then(Sign::from_text);
+        let date = |(column, format): &(String, String)| {
+            let column = Some(column.clone()).filter(|column| !column.is_empty());
+            DateFormat::from_name(format).map(|format| (column, format))
+        };
+        let layout = LayoutOptions {
+            delimiter: byte(&reading.delimiter),
+            date_formats: reading.dates.iter().filter_map(date).collect(),
+            format: reading.format.as_deref().and_then(FormatName::from_name),
+            quote: sign(&reading.quote),
+            escape: sign(&reading.escape),
+            multiline_cells: reading.multiline_cells,
+        };
+        let encoding = reading.encoding.as_deref().and_then(Encoding::from_name);
+        Self { sources, encoding, layout, workers }
+    }
+}
+
 impl SourcePlan {
     fn new(
         origin: Origin,
@@ -209,7 +253,7 @@ impl SourcePlan {
         // be read only once, keep their readers.
         let is_kept = origin.is_read_once() || index == 0;
         let opened = Mutex::new(is_kept.then_some(reader));
-        Ok(Self { origin, encoding, layout, density, opened })
+        Ok(Self { origin, encoding, layout, density, opened, is_part: false })
     }
 }
 

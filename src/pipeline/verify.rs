@@ -14,7 +14,7 @@ use crate::ledger::{
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spill::SORTER_BYTES_DEFAULT;
-use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Verification, Wanted};
+use crate::verify::{self, Excused, Expectation, Expected, OtherLoad, Scan, Share, Verification, Wanted};
 use crate::write::{Bulk, Mode, WriteError};
 
 /// The options of a verification.
@@ -33,6 +33,8 @@ pub struct VerifyOptions {
     /// Records that may be missing or different. The ledger lists them, because the server refused them or because
     /// other content was kept under their `_id`s.
     pub excused: Option<Excused>,
+    /// The `_id`s that are verified.
+    pub share: Share,
 }
 
 impl Default for VerifyOptions {
@@ -44,6 +46,7 @@ impl Default for VerifyOptions {
             only_source: false,
             mode: Mode::Insert,
             excused: None,
+            share: Share::ALL,
         }
     }
 }
@@ -65,7 +68,7 @@ pub async fn verify(
     progress.enter(Phase::Verification);
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
-    let expected = tokio::task::block_in_place(|| expect(plan, kind, options.mode, interrupt, progress))?;
+    let (expected, rejected) = tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?;
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
     progress.expect_documents(expected.records());
     let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
@@ -73,6 +76,7 @@ pub async fn verify(
         differences_max: options.differences_max,
         show_values: options.show_values,
         excused: options.excused.clone(),
+        share: options.share,
         ..verify::Options::new(plan.key.clone())
     };
     let started = Instant::now();
@@ -80,6 +84,7 @@ pub async fn verify(
         compared = verify::compare(&scan, &expected, &settings) => compared?,
         () = interrupt.asked() => return Err(interrupted()),
     };
+    verification.rejected = rejected;
     let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
@@ -144,20 +149,40 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Reads the sources and determines which document must be stored under each `_id`. Needs no database.
+/// Reads the sources and determines which document must be stored under each `_id`. Also returns the number of rejected
+/// rows. Needs no database.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
-fn expect(plan: &Plan, kind: usize, mode: Mode, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
+fn expect(
+    plan: &Plan,
+    options: &VerifyOptions,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(Expected, u64), Error> {
+    let VerifyOptions { kind, mode, share, .. } = *options;
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
-    encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block, kind))?;
+    let mut rejected = 0;
+    encode_alone(plan, interrupt, progress, |block| {
+        rejected += block.rejects.len() as u64;
+        push(&mut expectation, block, kind, share)
+    })?;
     stop_if_asked(interrupt)?;
     let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
-    Ok(expectation.settle(rule).map_err(verify::VerifyError::from)?)
+    Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
 }
 
-pub(super) fn push(expectation: &mut Expectation, block: &EncodedBlock, kind: usize) -> Result<(), Error> {
+/// Adds the records of a block whose `_id`s are in the share.
+pub(super) fn push(
+    expectation: &mut Expectation,
+    block: &EncodedBlock,
+    kind: usize,
+    share: Share,
+) -> Result<(), Error> {
     for entry in &block.kinds[kind].entries {
+        if share != Share::ALL && !share.contains(entry.id) {
+            continue;
+        }
         let row = block.first_row + u64::from(entry.row);
         expectation.push(entry.id, entry.digest, block.source as u32, row).map_err(verify::VerifyError::from)?;
     }
@@ -202,10 +227,12 @@ mod tests {
 
     #[test]
     fn expected_documents_have_the_sources_and_rows_of_their_records() {
-        let files = [("a.csv", "Name,Age\nann,1\nbea,2\n"), ("b.csv", "Age,Name\n2,bea\n3,ann\n")];
+        let files = [("a.csv", "Name,Age\nann,1\nbea,2\ncam,x\n"), ("b.csv", "Age,Name\n2,bea\n3,ann\n")];
         let (_dir, plan) = plan_of(&files);
         let check = |mode: Mode, of_ann: &[(u32, u64)]| {
-            let expected = expect(&plan, 0, mode, &Interrupt::default(), &Progress::default()).unwrap();
+            let options = VerifyOptions { mode, ..VerifyOptions::default() };
+            let (expected, rejected) = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            assert_eq!(rejected, 1);
             let documents = expected.range(Id([0; 16]), None).unwrap();
             let mut found: Vec<_> = documents.map(Result::unwrap).map(|found| (found.rows, found.duplicates)).collect();
             found.sort();
@@ -223,12 +250,13 @@ mod tests {
     fn an_interrupted_verification_has_no_result() {
         let (_dir, plan) = plan_of(&[("a.csv", "Name,Age\nann,1\n")]);
         let interrupt = Interrupt::default();
-        assert!(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).is_ok());
+        let options = VerifyOptions::default();
+        assert!(expect(&plan, &options, &interrupt, &Progress::default()).is_ok());
         let progress = Progress::default();
         assert!(find(&plan, 0, &mut Wanted::default(), &interrupt, &progress).is_ok());
         interrupt.ask();
         let stopped = |ended: Result<(), Error>| matches!(ended, Err(Error::Stopped(why)) if why.contains("no result"));
-        assert!(stopped(expect(&plan, 0, Mode::Insert, &interrupt, &Progress::default()).map(drop)));
+        assert!(stopped(expect(&plan, &options, &interrupt, &Progress::default()).map(drop)));
         assert!(stopped(find(&plan, 0, &mut Wanted::default(), &interrupt, &progress)));
     }
 }

@@ -63,12 +63,25 @@ pub struct Reader {
     /// True while the rest of a row that is too long is being skipped.
     is_skipping: bool,
     is_at_end: bool,
+    /// Which part of the source is read. `None` if it is read from its beginning to its end.
+    part: Option<PartOfSource>,
+}
+
+/// A reader that reads only a part of a source.
+#[derive(Debug, Clone, Copy)]
+struct PartOfSource {
+    /// Position of the part's first byte in the source.
+    start: u64,
+    /// Whether more bytes follow the part. Its last row must then be whole.
+    ends_inside: bool,
 }
 
 impl Reader {
     /// Opens the source and reads its sample. `index` is the position of the source in the list of sources, from 0.
     pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
-        Self::from_read(origin.name(), origin.open()?, index, options)
+        let part =
+            origin.part_bytes().map(|bytes| PartOfSource { start: bytes.start, ends_inside: origin.ends_inside() });
+        Self::new(origin.name(), origin.open_at(0, None)?, index, options, part)
     }
 
     /// Does the same as [`open`](Self::open) for a source whose bytes `from` returns. Errors contain `name`.
@@ -78,7 +91,18 @@ impl Reader {
         index: usize,
         options: &ReadOptions,
     ) -> Result<Self, ReadError> {
-        let text = Text::open(name, from, options)?;
+        Self::new(name, from, index, options, None)
+    }
+
+    fn new(
+        name: &str,
+        from: Box<dyn Read + Send>,
+        index: usize,
+        options: &ReadOptions,
+        part: Option<PartOfSource>,
+    ) -> Result<Self, ReadError> {
+        let start = part.map_or(0, |part| part.start);
+        let text = Text::open(name, from, options, start > 0)?;
         Ok(Self {
             index,
             block_bytes: options.block_bytes.max(1),
@@ -86,13 +110,14 @@ impl Reader {
             framer: Framer::new(Framing::Lines, options.row_bytes_max.max(1)),
             carry: Vec::new(),
             carry_undecodable: Vec::new(),
-            mark: (0, text.mark_bytes),
+            mark: (0, start + text.mark_bytes),
             rows: 0,
             sequence: 0,
             dialect: None,
             has_header: false,
             is_skipping: false,
             is_at_end: false,
+            part,
             text,
         })
     }
@@ -125,11 +150,11 @@ impl Reader {
     }
 
     /// Sets how the text is divided into rows. Call it before the first [`next_block`](Self::next_block). For delimited
-    /// text, the first row is the header and is not returned.
+    /// text, the first row of the source is the header and is not returned.
     pub fn start(&mut self, framing: Framing) {
         self.framer = Framer::new(framing, self.row_bytes_max);
         self.dialect = framing.dialect();
-        self.has_header = self.dialect.is_some();
+        self.has_header = self.dialect.is_some() && self.part.is_none_or(|part| part.start == 0);
     }
 
     /// Returns the next block, or `None` at the end of the source. Pass a block that is no longer needed as `reuse`, so
@@ -140,6 +165,7 @@ impl Reader {
             let mut out = Decoded { text: &mut block.bytes, undecodable: &mut block.undecodable };
             self.is_at_end = !self.text.append(self.block_bytes, &mut out)?;
             self.split(&mut block);
+            self.check_seam(&block)?;
             if block.rows.is_empty() && !self.is_skipping {
                 // The complete rows in the buffer are the header, blank lines or blank rows, so they can be dropped.
                 self.drop_front(&mut block, self.framer.start());
@@ -187,6 +213,17 @@ impl Reader {
             self.add(block, span);
             self.is_skipping = true;
         }
+    }
+
+    /// Fails if the bytes of a part have ended in the middle of a row, and more bytes of the source follow. The part then
+    /// ends at a wrong place: inside quotes.
+    fn check_seam(&self, block: &Block) -> Result<(), ReadError> {
+        let is_seam = self.is_at_end && self.part.is_some_and(|part| part.ends_inside);
+        let is_whole = block.rows.last().is_none_or(|last| last.ending == Ending::Whole);
+        if is_seam && (self.is_skipping || !is_whole) {
+            return Err(ReadError::WrongSeam { name: self.text.name().to_owned() });
+        }
+        Ok(())
     }
 
     fn add(&mut self, block: &mut Block, mut span: RowSpan) {

@@ -409,3 +409,43 @@ fn a_row_may_be_longer_than_the_largest_document() {
     let ReadOptions { encoding, row_bytes_max, block_bytes, sample_bytes } = ReadOptions::default();
     assert_eq!((encoding, row_bytes_max, block_bytes, sample_bytes), (None, 36 * MIB, MIB, 8 * MIB));
 }
+
+/// Writes a file, and reads its bytes from `start` to `end` as a part.
+fn read_part(text: &str, start: usize, end: usize) -> Result<Vec<Row>, ReadError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv");
+    std::fs::write(&path, text).unwrap();
+    let whole = expand(&[path.display().to_string()]).unwrap().remove(0);
+    let part = whole.part(start as u64..end as u64).expect("a regular file");
+    let mut reader = Reader::open(&part, 0, &options())?;
+    reader.start(Framing::Delimited(COMMA));
+    let mut rows = Vec::new();
+    while let Some(block) = reader.next_block(Block::default())? {
+        rows.extend(block.rows.iter().map(|&span| row(&block, span)));
+    }
+    Ok(rows)
+}
+
+#[test]
+fn the_parts_of_a_source_have_the_rows_of_the_source() {
+    let text = "a,b\n1,x\n2,\"y\nz\"\n\u{feff}3,w\n";
+    let whole: Vec<(Vec<u8>, u64)> =
+        read_part(text, 0, text.len()).unwrap().into_iter().map(|row| (row.text, row.offset)).collect();
+    assert_eq!(whole.len(), 3);
+    for seam in [8, 16] {
+        let (first, second) = (read_part(text, 0, seam).unwrap(), read_part(text, seam, text.len()).unwrap());
+        let rows: Vec<(Vec<u8>, u64)> = first.into_iter().chain(second).map(|row| (row.text, row.offset)).collect();
+        assert_eq!(rows, whole, "cut at {seam}");
+    }
+}
+
+#[test]
+fn a_part_that_ends_inside_quotes_is_an_error() {
+    let text = "a,b\n1,x\n2,\"y\nz\"\n3,w\n";
+    let seam = text.find("z\"").unwrap();
+    assert!(matches!(read_part(text, 0, seam), Err(ReadError::WrongSeam { .. })));
+    assert!(matches!(read_part(text, 8, seam), Err(ReadError::WrongSeam { .. })));
+    // At the end of the source, an open quote is a damaged row and no wrong seam.
+    let open = "a,b\n1,\"x\n";
+    assert_eq!(read_part(open, 0, open.len()).unwrap()[0].ending, Ending::OpenQuote);
+}

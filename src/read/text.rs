@@ -33,7 +33,13 @@ struct Sample {
 
 impl Text {
     /// Opens a source and decodes its beginning. If the options contain no encoding, the encoding is detected.
-    pub(super) fn open(name: &str, from: Box<dyn Read + Send>, options: &ReadOptions) -> Result<Self, ReadError> {
+    /// `is_inside` is true if `from` begins in the middle of a source, where there is no byte order mark.
+    pub(super) fn open(
+        name: &str,
+        from: Box<dyn Read + Send>,
+        options: &ReadOptions,
+        is_inside: bool,
+    ) -> Result<Self, ReadError> {
         let mut plain = Plain::new(name, from)?;
         let mut raw = vec![0; options.sample_bytes.max(1)];
         let length = plain.fill(&mut raw)?;
@@ -43,13 +49,17 @@ impl Text {
         if let Some(what) = binary::recognise(&raw, encoding) {
             return Err(ReadError::Binary { name: name.to_owned(), what });
         }
-        let mark_bytes = encoding.mark_bytes(&raw);
+        let mark_bytes = if is_inside { 0 } else { encoding.mark_bytes(&raw) };
         let mut decoder = Decoder::new(encoding);
         let sample = Sample::decode(raw, mark_bytes, &mut decoder, is_whole);
         if is_whole && sample.text.is_empty() {
             return Err(ReadError::Empty { name: name.to_owned() });
         }
         Ok(Self { plain, encoding, decoder, mark_bytes: mark_bytes as u64, sample, raw: Vec::new() })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.plain.name()
     }
 
     pub(super) fn encoding(&self) -> Encoding {

@@ -7,9 +7,11 @@ mod bar;
 mod line;
 mod progress;
 pub mod rejects;
+pub mod runs;
 pub mod summary;
 mod terminal;
 mod verification;
+pub mod work;
 
 pub use bar::Bar;
 pub use progress::{Phase, PhaseTime, Progress};

@@ -32,6 +32,37 @@ pub struct Options {
     pub cursors: usize,
     /// Records that the load did not write. They may be missing or different.
     pub excused: Option<Excused>,
+    /// The `_id`s that are compared.
+    pub share: Share,
+}
+
+/// A share of all `_id`s: the range `index` of `of` equal ranges. Several workers can verify one share each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Number of the range, from 0.
+    pub index: u32,
+    /// Number of ranges.
+    pub of: u32,
+}
+
+impl Share {
+    /// All `_id`s.
+    pub const ALL: Self = Self { index: 0, of: 1 };
+
+    /// Returns true if the `_id` is in this share.
+    pub fn contains(self, id: Id) -> bool {
+        let lead = u128::from(id.lead());
+        self.start() <= lead && lead < self.end()
+    }
+
+    /// Returns the smallest first half of an `_id` in this share.
+    fn start(self) -> u128 {
+        (u128::from(self.index) << 64) / u128::from(self.of)
+    }
+
+    fn end(self) -> u128 {
+        Self { index: self.index + 1, ..self }.start()
+    }
 }
 
 impl Options {
@@ -39,7 +70,7 @@ impl Options {
     /// number of cursors was measured on a machine with two cores that also runs the server. With one cursor, a core
     /// is idle while a reply is compared. A fourth cursor makes almost no difference.
     pub fn new(key: IdentityKey) -> Self {
-        Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None }
+        Self { key, differences_max: 100, show_values: false, cursors: 3, excused: None, share: Share::ALL }
     }
 }
 
@@ -51,7 +82,7 @@ impl Options {
 /// The function must run in a Tokio runtime. The cursors are closed if the future is dropped. Each cursor needs
 /// memory for one reply of the server (up to 16 MiB), and up to 8 MiB for each temporary file that it reads.
 pub async fn compare(scan: &Scan, expected: &Expected, options: &Options) -> Result<Verification, VerifyError> {
-    let mut waiting: VecDeque<(usize, IdRange)> = id_ranges().into_iter().enumerate().collect();
+    let mut waiting: VecDeque<(usize, IdRange)> = id_ranges(options.share).into_iter().enumerate().collect();
     let mut parts: Vec<Option<Verification>> = waiting.iter().map(|_| None).collect();
     let mut running = JoinSet::new();
     loop {
@@ -77,29 +108,35 @@ struct IdRange {
     expected: Option<(Id, Option<Id>)>,
 }
 
-/// Divides all possible `_id`s into ranges: one range before all UUIDs, [`RANGES`] equal ranges of UUIDs, and one
-/// range after all UUIDs.
-fn id_ranges() -> Vec<IdRange> {
-    let width = (256 / u16::from(RANGES)) as u8;
+/// Divides a share of all possible `_id`s into [`RANGES`] equal ranges of UUIDs. There is one more range before all
+/// UUIDs, in the first share, and one after all UUIDs, in the last share.
+fn id_ranges(share: Share) -> Vec<IdRange> {
     let first = |range: u8| {
-        let mut id = [0; 16];
-        id[0] = range * width;
-        Id(id)
+        let width = share.end() - share.start();
+        let lead = share.start() + width * u128::from(range) / u128::from(RANGES);
+        // `None` if the range is after the last UUID.
+        u64::try_from(lead).ok().map(|lead| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&lead.to_be_bytes());
+            Id(id)
+        })
     };
     // The server orders binary values by length, subtype and bytes. So the first value after the last UUID has the next
     // subtype.
     let after = Bson::Binary(Binary { subtype: BinarySubtype::Md5, bytes: vec![0; 16] });
-    let mut ranges =
-        vec![IdRange { scan: Range { from: None, to: Some(first(0).to_binary().into()) }, expected: None }];
-    for range in 0..RANGES {
-        let to = (range + 1 < RANGES).then(|| first(range + 1));
-        let scan = Range {
-            from: Some(first(range).to_binary().into()),
-            to: Some(to.map_or_else(|| after.clone(), |to| to.to_binary().into())),
-        };
-        ranges.push(IdRange { scan, expected: Some((first(range), to)) });
+    let bound = |id: Option<Id>| id.map_or_else(|| after.clone(), |id| id.to_binary().into());
+    let mut ranges = Vec::new();
+    if share.index == 0 {
+        ranges.push(IdRange { scan: Range { from: None, to: Some(bound(first(0))) }, expected: None });
     }
-    ranges.push(IdRange { scan: Range { from: Some(after), to: None }, expected: None });
+    for range in 0..RANGES {
+        let (from, to) = (first(range), first(range + 1));
+        let scan = Range { from: Some(bound(from)), to: Some(bound(to)) };
+        ranges.push(IdRange { scan, expected: from.map(|from| (from, to)) });
+    }
+    if share.index + 1 == share.of {
+        ranges.push(IdRange { scan: Range { from: Some(after), to: None }, expected: None });
+    }
     ranges
 }
 
@@ -253,6 +290,30 @@ mod tests {
     use crate::spec::OnConflict;
     use bson::{Document, doc, oid::ObjectId};
 
+    #[test]
+    fn the_shares_are_the_whole_space_in_order_without_gaps() {
+        for of in [1, 2, 3, 7, 64] {
+            let ranges: Vec<IdRange> = (0..of).flat_map(|index| id_ranges(Share { index, of })).collect();
+            assert!(ranges[0].scan.from.is_none() && ranges[ranges.len() - 1].scan.to.is_none());
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].scan.to, pair[1].scan.from, "{of} shares");
+                assert!(pair[0].scan.to.is_some());
+            }
+            let expected: Vec<(Id, Option<Id>)> = ranges.iter().filter_map(|range| range.expected).collect();
+            assert_eq!((expected[0].0, expected[expected.len() - 1].1), (Id([0; 16]), None));
+            assert!(expected.windows(2).all(|pair| pair[0].1 == Some(pair[1].0) && pair[0].0 < pair[1].0));
+            for lead in [0, 1, u64::MAX / 3, u64::MAX / 2, u64::MAX / 2 + 1, u64::MAX] {
+                let mut id = Id([7; 16]);
+                id.0[..8].copy_from_slice(&lead.to_be_bytes());
+                let holders: Vec<u32> = (0..of).filter(|&index| Share { index, of }.contains(id)).collect();
+                assert_eq!(holders.len(), 1);
+                let (from, to) =
+                    (expected.iter().filter(|(from, _)| *from <= id).count() as u32 - 1, u32::from(RANGES));
+                assert_eq!(holders[0], from / to, "a share compares the `_id`s that it expects");
+            }
+        }
+    }
+
     fn id(byte: u8) -> Id {
         Id([byte; 16])
     }
@@ -374,7 +435,7 @@ mod tests {
 
     #[test]
     fn the_ranges_cover_all_ids_in_order_without_gaps() {
-        let ranges = id_ranges();
+        let ranges = id_ranges(Share::ALL);
         assert_eq!(ranges.len(), 18);
         assert!(ranges[0].scan.from.is_none() && ranges[17].scan.to.is_none());
         assert!(ranges[0].expected.is_none() && ranges[17].expected.is_none());

@@ -15,7 +15,7 @@ mod fields;
 mod report;
 mod scan;
 
-pub use compare::{Options, compare};
+pub use compare::{Options, Share, compare};
 pub(crate) use excused::{Excused, Excuses};
 pub use expected::{Expectation, Expected};
 pub use fields::{Wanted, name_fields};

@@ -121,9 +121,17 @@ impl Bulk {
         if patiently(|| self.documents.estimated_document_count().into_future()).await? >= wanted {
             return Ok(true);
         }
+        Ok(self.count().await? >= wanted)
+    }
+
+    /// Returns the number of documents in the collection. The server counts them.
+    ///
+    /// # Errors
+    /// If the read fails.
+    pub async fn count(&self) -> Result<u64, Failure> {
         let concern = ReadConcern::majority();
         let count = || self.documents.count_documents(bson::doc! {}).read_concern(concern.clone()).into_future();
-        Ok(patiently(count).await? >= wanted)
+        patiently(count).await
     }
 
     /// Drops the collection, with all its documents and indexes.

@@ -1,14 +1,14 @@
 //! The beginning of a load: examines the target, and finds out whether this load is new, interrupted or already
 //! complete.
 
-use super::{Load, LoadOptions, LoadTarget, keeping, reading, writing};
+use super::{Load, LoadOptions, LoadTarget, Scope, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
 use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadDocument, Options, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
-use crate::server::{Target, leases_of};
+use crate::server::{Target, leases_of, refuse_view};
 use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
@@ -16,14 +16,19 @@ impl<'a> Load<'a> {
     /// Examines the targets, opens the first reject file, and checks that the others can be written. With `--drop`,
     /// reads every source to its end and then drops the collections. If the spec has several kinds of documents,
     /// their collections are in the database of `target`.
-    pub(super) async fn begin(plan: &'a Plan, target: &'a Target, options: &'a LoadOptions) -> Result<Self, Error> {
+    pub(super) async fn begin(
+        plan: &'a Plan,
+        target: &'a Target,
+        options: &'a LoadOptions,
+        scope: Scope,
+    ) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
         for lane in &targets {
             lane.refuse_unfit().await?;
         }
         let account = Account::open(plan, options.rejects.as_deref())?;
-        let mut sources = Vec::new();
+        let mut sources = scope.sources(plan)?;
         if options.drop {
             // Dropped documents cannot be restored. So first make sure that every source can be read to its end.
             sources = plan.identities_of_readable()?;
@@ -39,6 +44,7 @@ impl<'a> Load<'a> {
         for lane in &mut targets {
             states.push(lane.examine().await?);
         }
+        scope.adapt(&mut states);
         // If all collections are empty, no earlier load can be resumed or verified. The sources are then hashed
         // later, while the first blocks are encoded.
         if sources.is_empty() && states.iter().any(|state| !state.first_load) {
@@ -46,9 +52,24 @@ impl<'a> Load<'a> {
         }
         let further = targets[1..].iter().map(|lane| lane.target.collection.clone()).collect();
         let ledger = targets[0].ledger.clone().with_further(further);
-        let document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
-        let (is_resumed, claim, rows_read, notes) = (false, None, 0, Vec::new());
-        Ok(Self { plan, options, ledger, targets, document, is_resumed, claim, account, rows_read, notes })
+        let ledger = if scope.is_part() { ledger.of_parts() } else { ledger };
+        let mut document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
+        scope.mark(&mut document);
+        let (continued_after, claim, rows_read, notes, parts) = (None, None, 0, Vec::new(), Vec::new());
+        Ok(Self {
+            plan,
+            options,
+            scope,
+            ledger,
+            targets,
+            document,
+            parts,
+            continued_after,
+            claim,
+            account,
+            rows_read,
+            notes,
+        })
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
@@ -74,7 +95,8 @@ impl<'a> Load<'a> {
             return Ok(false);
         }
         if prior.state == State::Complete {
-            let is_done = !self.options.reload && self.options.verify && self.options.mode == Mode::Insert;
+            let verifies = self.options.verify && self.options.mode == Mode::Insert;
+            let is_done = !self.options.reload && (verifies || self.scope.is_part());
             if is_done {
                 self.document = LoadDocument { fence: self.document.fence, ..prior };
             }
@@ -87,7 +109,7 @@ impl<'a> Load<'a> {
         }
         match self.account.resume(&prior)? {
             Resumed::Yes => {
-                self.is_resumed = true;
+                self.continued_after = Some(prior.counts.read);
                 self.document = LoadDocument { state: State::Running, fence: self.document.fence, ..prior };
             }
             Resumed::Gone(name) => {
@@ -103,7 +125,7 @@ impl<'a> Load<'a> {
 
     /// Checks whether the documents of the earlier load `prior` can still be in the collections. If some are certainly
     /// missing, returns the reason.
-    async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
+    pub(super) async fn is_invalid(&self, prior: &LoadDocument) -> Result<Option<&'static str>, Error> {
         for (lane, state) in self.targets.iter().zip(prior.targets()) {
             if let (Some(then), Some(now)) = (state.collection_uuid, lane.uuid)
                 && then != now
@@ -120,7 +142,7 @@ impl<'a> Load<'a> {
 
     /// Takes the lease of the load. Checks that the `_id`s of each collection are made from the same fields and with
     /// the same key as the `_id`s of this load.
-    async fn claim(&mut self) -> Result<(), Error> {
+    pub(super) async fn claim(&mut self) -> Result<(), Error> {
         let claim = Claim::take(&self.ledger, &self.document.key).await.map_err(keeping)?;
         let claim = claim.map_err(|held| Error::Held(Box::new(held)))?;
         self.document.fence = claim.fence();
@@ -183,8 +205,8 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger, its validator warns
-    /// instead of refusing documents, or the server does not accept the spec's validator.
+    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger or a view, its
+    /// validator warns instead of refusing documents, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
@@ -192,6 +214,7 @@ impl<'a> LoadTarget<'a> {
                 format!("Medlift records its loads in the collection `{collection}`; load into another collection");
             return Err(Error::Usage(problem));
         }
+        refuse_view(&self.target).await?;
         schema::refuse_warning(&self.target).await?;
         schema::try_spec(&self.target, self.spec).await?;
         Ok(())

@@ -10,6 +10,8 @@ mod conformity;
 mod end;
 mod feed;
 mod places;
+mod scope;
+mod whole;
 mod write;
 
 use std::path::PathBuf;
@@ -30,6 +32,8 @@ use crate::spec::Spec;
 use crate::write::{Bulk, Limits, Mode, WriteError};
 
 pub(super) use feed::ReadSide;
+pub(super) use scope::{PartScope, Scope, WholeScope};
+pub(super) use whole::{finish, register};
 
 /// The options of a load, except its sources and its target.
 #[derive(Debug, Clone)]
@@ -58,6 +62,9 @@ pub struct LoadOptions {
     /// How long the lease of the load is valid without renewal. Another process can continue the load after that time.
     pub lease: Duration,
 }
+
+/// The outcome of a load or part that this process loaded.
+pub(super) const LOADED: &str = "loaded";
 
 /// Maximum number of times that a load starts again because another load wrote into its empty collection at the same
 /// time.
@@ -106,7 +113,7 @@ pub async fn load(
     let mut waited_for = None;
     let mut beginnings = 0;
     loop {
-        let result = attempt(plan, target, options, interrupt, progress).await;
+        let result = attempt(plan, target, options, Scope::Alone, interrupt, progress).await;
         let held = match &result {
             Err(Error::Held(held)) => held,
             Err(Error::NoLongerEmpty) if beginnings < BEGINNINGS_MAX => {
@@ -140,15 +147,17 @@ async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, 
     !interrupt.is_asked()
 }
 
-async fn attempt(
+/// Loads the plan's sources once, or fails.
+pub(super) async fn attempt(
     plan: &Plan,
     target: &Target,
     options: &LoadOptions,
+    scope: Scope,
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
     progress.enter(Phase::Preparation);
-    let mut load = Load::begin(plan, target, options).await?;
+    let mut load = Load::begin(plan, target, options, scope).await?;
     let result = load.run(interrupt, progress).await;
     if let Some(claim) = load.claim.take() {
         claim.release().await;
@@ -162,14 +171,17 @@ async fn attempt(
 struct Load<'a> {
     plan: &'a Plan,
     options: &'a LoadOptions,
+    scope: Scope,
     /// The ledger for the whole load. Its lease names all collections of the load.
     ledger: Ledger,
     /// The collection of each kind of document.
     targets: Vec<LoadTarget<'a>>,
     /// The load's document in the ledger.
     document: LoadDocument,
-    /// Whether an earlier process began this load.
-    is_resumed: bool,
+    /// The documents of the load's parts, if this process ends a load that was divided into parts.
+    parts: Vec<LoadDocument>,
+    /// Number of rows that an earlier process of this load had committed. `None` if this process began the load.
+    continued_after: Option<u64>,
     claim: Option<Claim>,
     account: Account<'a>,
     /// Number of rows that this process read and that no earlier process had committed.
@@ -198,6 +210,9 @@ impl Load<'_> {
             let names: Vec<String> = self.targets.iter().map(|lane| lane.target.full_name()).collect();
             format!("load {} into {}, {blocks} blocks committed before", self.document.id, names.join(", "))
         });
+        if is_complete && self.scope.is_part() {
+            return Ok(self.summary(&ReadSide::default(), "already loaded"));
+        }
         if is_complete {
             return self.verify_only(interrupt, progress).await;
         }
@@ -206,6 +221,12 @@ impl Load<'_> {
         progress.resume_after(rows_before);
         let result = self.write(interrupt, progress);
         let read = self.end(result, interrupt).await?;
+        if self.scope.is_part() {
+            // The collection is completed when all parts are loaded.
+            self.rows_read = read.rows.saturating_sub(rows_before);
+            self.complete().await?;
+            return Ok(self.summary(&read, LOADED));
+        }
         let finished = tokio::select! {
             finished = self.finish_collections(progress) => Some(finished?),
             () = interrupt.asked() => None,
@@ -215,7 +236,7 @@ impl Load<'_> {
             return Err(self.close(State::Stopped, Error::Interrupted).await);
         };
         self.complete().await?;
-        let mut summary = self.summary(&read, "loaded");
+        let mut summary = self.summary(&read, LOADED);
         summary.counts_are_estimates = self.counts_are_estimates().await?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;

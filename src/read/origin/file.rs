@@ -1,12 +1,13 @@
 //! Files, pipes and devices as sources.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{CHUNK_BYTES, Version};
+use super::Version;
+use super::part::hash;
 use crate::read::ReadError;
 
 /// A file, a pipe or a device, with its size and time of change when the command began.
@@ -73,18 +74,7 @@ impl FileOrigin {
         if self.size_bytes.is_none() {
             return Ok(Version::ReadOnce);
         }
-        let failed = |offset, error| ReadError::from_io(&self.name, offset, error);
-        let mut file = File::open(&self.path).map_err(|error| failed(0, error))?;
-        let mut hasher = blake3::Hasher::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            match file.read(&mut chunk) {
-                Ok(0) => return Ok(Version::Blake3(hasher.finalize().to_hex().to_string())),
-                Ok(length) => hasher.update(&chunk[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(hasher.count(), error)),
-            };
-        }
+        hash(&self.name, self.open_at(0, None)?)
     }
 
     pub(super) fn check_unchanged(&self) -> Result<(), ReadError> {
@@ -96,9 +86,16 @@ impl FileOrigin {
         if unchanged { Ok(()) } else { Err(ReadError::Changed { name: self.name.clone() }) }
     }
 
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-        let file = File::open(&self.path).map_err(|error| ReadError::from_io(&self.name, 0, error))?;
-        Ok(Box::new(file))
+    pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
+        let failed = |error| ReadError::from_io(&self.name, offset, error);
+        let mut file = File::open(&self.path).map_err(failed)?;
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        }
+        Ok(match length {
+            Some(length) => Box::new(file.take(length)),
+            None => Box::new(file),
+        })
     }
 }
 

@@ -39,7 +39,9 @@ impl Desk {
             fs::copy(original, place.dir.path().join(copy)).expect("copied");
         }
         place.write("my.toml", medlift::spec::Spec::built_in().text.as_bytes());
-        Self { place }
+        let desk = Self { place };
+        desk.run("medlift plan data.csv --out load.manifest.json").expect("a manifest");
+        desk
     }
 
     /// Runs a command line with bash. Returns the exit code and the messages if it fails.

@@ -1,0 +1,73 @@
+//! `medlift plan`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use medlift::error::Error;
+use medlift::outputs::{Output, SHARED_MODE, limit_hint};
+use medlift::pipeline::manifest::{Cuts, Manifest};
+use medlift::server::Settings;
+
+use super::output;
+use super::reading::ReadingArgs;
+
+const EXAMPLES: &str = "Examples:
+  medlift plan 'more/*.csv.gz' --out load.manifest.json
+  medlift plan data.csv --part-size 64 --out load.manifest.json
+  medlift plan results.csv --spec laboratory.toml --add --out load.manifest.json";
+
+/// Make a manifest: the sources of a load, divided into parts that several workers can load at the same time
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    reading: ReadingArgs,
+    #[arg(short, long, value_name = "NAME", help = "Collection [env: COLLECTION_NAME] [default: the spec's]")]
+    collection: Option<String>,
+    /// Manifest to write
+    #[arg(short, long, value_name = "FILE", help_heading = "Manifest")]
+    out: PathBuf,
+    /// Add the sources as a further table to the manifest that --out names
+    #[arg(long, help_heading = "Manifest")]
+    add: bool,
+    /// Size of a part, in MiB. Larger files are cut, and smaller files are combined
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_048_576), help_heading = "Manifest")]
+    part_size: u32,
+    /// Do not cut files
+    #[arg(long, help_heading = "Manifest")]
+    no_cut: bool,
+}
+
+impl PlanArgs {
+    /// Runs the command.
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
+        let settings = Settings::load()?;
+        let progress = self.reading.progress();
+        let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
+        if self.collection.is_some() && plan.kinds.len() > 1 {
+            return Err(Error::Usage(
+                "the spec describes several kinds of documents and names a collection for each; leave out --collection"
+                    .into(),
+            ));
+        }
+        let collection = self.collection.or_else(|| settings.get("COLLECTION_NAME").map(str::to_owned));
+        let earlier = if self.add { Some(Manifest::read(&self.out)?) } else { None };
+        output::refuse_inputs("--out", &self.out, &settings.files())?;
+        let cuts = Cuts { part_bytes: u64::from(self.part_size) << 20, are_made: !self.no_cut };
+        let manifest = Manifest::with_table(earlier, &plan, collection, cuts)?;
+        write(&self.out, &manifest.to_json())?;
+        output::print(&manifest.overview(), self.reading.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn write(path: &std::path::Path, text: &str) -> Result<(), Error> {
+    let failed = |error: std::io::Error| {
+        let hint = limit_hint(&error);
+        Error::Output { path: path.display().to_string(), hint, error }
+    };
+    let mut out = Output::file(path, SHARED_MODE).map_err(failed)?;
+    out.write_all(text.as_bytes()).and_then(|()| out.finish()).map_err(failed)
+}

@@ -1,0 +1,160 @@
+//! `medlift runs`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use medlift::error::Error;
+use medlift::ledger::{LEASE_DEFAULT, Ledger, LoadDocument};
+use medlift::report::runs::LoadOverview;
+use medlift::server::{Purpose, Secret, Target};
+use serde::Serialize;
+
+use super::connection::ConnectionArgs;
+use super::output;
+
+pub(super) const EXAMPLES: &str = "Examples:
+  medlift runs list
+  medlift runs show 0b5f9c1e --watch";
+
+const LIST_EXAMPLES: &str = "Examples:
+  medlift runs list --uri mongodb://localhost:27017
+  medlift runs list --limit 100 --json";
+
+const SHOW_EXAMPLES: &str = "Examples:
+  medlift runs show 0b5f9c1e --watch
+  medlift runs show 9bb36944-f7cb-46af-a3c7-b2247e48d952 --json";
+
+/// How often `--watch` reads the ledger.
+const WATCH: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RunsCommand {
+    /// List the most recent loads
+    #[command(after_help = LIST_EXAMPLES)]
+    List(Box<ListArgs>),
+    /// Show a load or all loads of a manifest: counts, and the state of each part
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Box<ShowArgs>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Number of loads
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+    /// Print the result as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    /// Connection string, if not given with --uri
+    #[arg(value_name = "URI", help_heading = None)]
+    positional: Vec<Secret>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// Id of a load or of a manifest; of a manifest's id, the beginning is enough. A connection string may be given
+    /// here too
+    #[arg(value_name = "ID", required = true, help_heading = None)]
+    positional: Vec<Secret>,
+    /// Show the state again every two seconds, until the load is complete
+    #[arg(long)]
+    watch: bool,
+    /// Print the result as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Several loads.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Overviews(Vec<LoadOverview>);
+
+impl fmt::Display for Overviews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return writeln!(f, "no load is recorded in this database");
+        }
+        self.0.iter().try_for_each(|load| write!(f, "{load}"))
+    }
+}
+
+impl RunsCommand {
+    /// Runs the command.
+    pub(super) fn run(self) -> Result<ExitCode, Error> {
+        match self {
+            Self::List(args) => args.run(),
+            Self::Show(args) => args.run(),
+        }
+    }
+}
+
+impl ListArgs {
+    fn run(mut self) -> Result<ExitCode, Error> {
+        self.connection.take_only_uri(self.positional, "to show one load, use medlift runs show")?;
+        let loads = super::run_async(async |_| {
+            let ledger = ledger(&self.connection.connect(Purpose::Read, "").await?);
+            let loads = ledger.latest_loads(self.limit).await.map_err(reading)?;
+            let none = BTreeMap::new();
+            Ok(loads.iter().map(|load| LoadOverview::new(load, &[], &none).without_parts()).collect())
+        })?;
+        output::print(&Overviews(loads), self.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl ShowArgs {
+    fn run(mut self) -> Result<ExitCode, Error> {
+        self.connection.take_uri(&mut self.positional)?;
+        let [id] = &self.positional[..] else {
+            return Err(Error::Usage("give one id of a load or of a manifest; medlift runs list shows them".into()));
+        };
+        let id = id.reveal().to_owned();
+        super::run_async(async |_| {
+            let ledger = ledger(&self.connection.connect(Purpose::Read, "").await?);
+            loop {
+                let overviews = Overviews(show(&ledger, &id).await?);
+                output::print(&overviews, self.json)?;
+                if !self.watch || overviews.0.iter().all(LoadOverview::is_complete) {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                tokio::time::sleep(WATCH).await;
+            }
+        })
+    }
+}
+
+async fn show(ledger: &Ledger, id: &str) -> Result<Vec<LoadOverview>, Error> {
+    let loads = ledger.loads_with_id(id).await.map_err(reading)?;
+    if loads.is_empty() {
+        return Err(Error::Stopped(format!(
+            "the ledger of this database has no load and no manifest with the id {id}; `medlift runs list` shows the ids"
+        )));
+    }
+    let mut overviews = Vec::new();
+    for load in &loads {
+        overviews.push(overview(ledger, load).await?);
+    }
+    Ok(overviews)
+}
+
+async fn overview(ledger: &Ledger, load: &LoadDocument) -> Result<LoadOverview, Error> {
+    let Some(manifest) = &load.manifest else { return Ok(LoadOverview::new(load, &[], &BTreeMap::new())) };
+    let parts = ledger.parts(load.id, &manifest.parts).await.map_err(reading)?;
+    let leases = ledger.part_leases(load.id).await.map_err(reading)?;
+    Ok(LoadOverview::new(load, &parts, &leases))
+}
+
+fn ledger(target: &Target) -> Ledger {
+    Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT)
+}
+
+fn reading(error: medlift::ledger::LedgerError) -> Error {
+    Error::of_ledger("read", error)
+}

@@ -1,0 +1,114 @@
+//! The options of `medlift load` for a load that several workers share.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use medlift::error::Error;
+use medlift::verify::Share;
+
+/// The options of a load that several workers share.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Several workers")]
+pub(super) struct WorkerArgs {
+    #[command(flatten)]
+    pub(super) share: ShareArgs,
+    /// Maximum number of bulk inserts that all workers together have under way [default: no limit]
+    #[arg(long, value_name = "N", requires = "manifest")]
+    pub(super) writers_max: Option<NonZeroU32>,
+    /// Load no part; end the load if all parts are loaded: indexes, validator, verification
+    #[arg(long, requires = "manifest")]
+    pub(super) finish: bool,
+}
+
+/// The manifest, and the place of this worker among the others.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Several workers")]
+pub(super) struct ShareArgs {
+    /// Use the sources of a manifest, which medlift plan makes, instead of the given sources
+    #[arg(long, value_name = "FILE")]
+    pub(super) manifest: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "manifest",
+        help = "Index of this worker, from 0 [env: AWS_BATCH_JOB_ARRAY_INDEX, JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID]"
+    )]
+    index: Option<u32>,
+    /// Number of workers [default: the number of parts]
+    #[arg(long, value_name = "N", requires = "manifest")]
+    of: Option<NonZeroU32>,
+}
+
+/// The variables in which schedulers say which worker of an array this is: AWS Batch, Kubernetes, Slurm.
+const INDEX_VARIABLES: [&str; 3] = ["AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID"];
+
+/// The variables in which schedulers say how many workers an array has.
+const COUNT_VARIABLES: [&str; 2] = ["AWS_BATCH_JOB_ARRAY_SIZE", "SLURM_ARRAY_TASK_COUNT"];
+
+impl ShareArgs {
+    /// Returns the index of this worker and the number of workers. `parts` is the number of parts of the manifest.
+    ///
+    /// # Errors
+    /// The index is not smaller than the number of workers, or a variable of the scheduler contains no number.
+    pub(super) fn place(&self, parts: usize) -> Result<Option<(u32, u32)>, Error> {
+        let index = match self.index {
+            Some(index) => Some(index),
+            None => first_number(&INDEX_VARIABLES)?,
+        };
+        let Some(index) = index else { return Ok(None) };
+        let of = match self.of {
+            Some(of) => Some(of.get()),
+            None => first_number(&COUNT_VARIABLES)?,
+        };
+        match (self.index, self.of) {
+            (Some(index), Some(of)) if index >= of.get() => Err(Error::Usage(format!(
+                "--index {index} --of {of}: the workers have the indexes 0 to {}",
+                of.get() - 1
+            ))),
+            _ => Ok(Some((index, of.unwrap_or(parts as u32).max(1)))),
+        }
+    }
+
+    /// Returns the share of the `_id`s that this worker verifies. Without an index, all of them.
+    ///
+    /// # Errors
+    /// The number of workers is not known, or is not larger than the index.
+    pub(super) fn share(&self) -> Result<Share, Error> {
+        match self.place(0)? {
+            None => Ok(Share::ALL),
+            Some((index, of)) if index < of => Ok(Share { index, of }),
+            Some((index, _)) => Err(Error::Usage(format!(
+                "this worker has the index {index}; give the number of workers with --of, larger than the index"
+            ))),
+        }
+    }
+}
+
+impl WorkerArgs {
+    /// Returns the directory for reject files: the one that the user named, or that of the manifest.
+    ///
+    /// # Errors
+    /// The path is not a directory.
+    pub(super) fn rejects(manifest: &Path, named: Option<PathBuf>) -> Result<PathBuf, Error> {
+        match named {
+            Some(path) if path.is_dir() => Ok(path),
+            Some(path) => Err(Error::Usage(format!(
+                "--rejects {}: with --manifest, give a directory that exists; each part has its own file there",
+                path.display()
+            ))),
+            None => {
+                let directory = manifest.parent().filter(|parent| !parent.as_os_str().is_empty());
+                Ok(directory.map_or_else(|| PathBuf::from("."), Path::to_owned))
+            }
+        }
+    }
+}
+
+fn first_number(names: &[&str]) -> Result<Option<u32>, Error> {
+    let Some((name, text)) = names.iter().find_map(|name| Some((name, std::env::var(name).ok()?))) else {
+        return Ok(None);
+    };
+    let number = text.trim().parse();
+    number.map(Some).map_err(|_| Error::Usage(format!("the variable {name} must be a whole number from 0")))
+}

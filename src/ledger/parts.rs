@@ -1,0 +1,91 @@
+//! The parts of a load that several workers share. The document of a part is like that of a load, but it is in the
+//! collection of the leases. Code that looks for loads therefore does not find it.
+
+use std::collections::BTreeMap;
+
+use bson::{Document, Uuid, doc};
+use futures_util::TryStreamExt;
+
+use super::leases::{Held, held_of, lease_id};
+use super::run::{LoadDocument, PartOf};
+use super::store::{Ledger, LedgerError, patiently};
+
+impl Ledger {
+    /// Returns the ledger in which the parts of a load have their documents.
+    #[must_use]
+    pub fn of_parts(&self) -> Self {
+        Self { documents: self.leases.clone(), is_of_parts: true, ..self.clone() }
+    }
+
+    /// Returns the documents of these parts, if the parts have begun, in the order of their numbers.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn parts(&self, load: Uuid, numbers: &[u32]) -> Result<Vec<LoadDocument>, LedgerError> {
+        let ids: Vec<Uuid> = numbers.iter().map(|&number| PartOf { load, number }.document_id()).collect();
+        let filter = doc! { "_id": { "$in": ids }, "state": { "$ne": "dropped" } };
+        let parts = self.leases.clone_with_type::<LoadDocument>();
+        let order = doc! { "part.number": 1 };
+        let found = patiently(|| async {
+            parts.find(filter.clone()).sort(order.clone()).await?.try_collect::<Vec<LoadDocument>>().await
+        });
+        found.await
+    }
+
+    /// Returns the leases of the parts of this load, by the numbers of the parts. An expired lease has no time left.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn part_leases(&self, load: Uuid) -> Result<BTreeMap<u32, Held>, LedgerError> {
+        let key = PartOf { load, number: 0 }.key();
+        let prefix = lease_id(key.trim_end_matches('0'));
+        // The key ends with a number, so the character `:`, which follows `9`, ends the range.
+        let filter = doc! { "_id": { "$gte": &prefix, "$lt": format!("{prefix}:") } };
+        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
+        let found = patiently(|| async {
+            let found = self.leases.find(filter.clone()).projection(shown.clone()).await?;
+            found.try_collect::<Vec<Document>>().await
+        });
+        let number = |lease: &Document| lease.get_str("_id").ok()?.strip_prefix(&prefix)?.parse().ok();
+        Ok(found.await?.iter().filter_map(|lease| Some((number(lease)?, held_of(lease)?))).collect())
+    }
+
+    /// Returns the loads with this id: one load, or the loads of the tables of a manifest, in the order of the tables.
+    /// Of the id of a manifest, the beginning is enough. Ignores loads of a manifest whose documents were dropped, and
+    /// those that started again from the beginning.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn loads_with_id(&self, id: &str) -> Result<Vec<LoadDocument>, LedgerError> {
+        let of_manifest = doc! {
+            "manifest.id": { "$gte": id, "$lt": format!("{id}~") },
+            "state": { "$nin": ["dropped", "superseded"] },
+        };
+        let filter = match Uuid::parse_str(id) {
+            Ok(load) => doc! { "$or": [{ "_id": load }, of_manifest] },
+            Err(_) => of_manifest,
+        };
+        self.loads(filter, doc! { "manifest.id": 1, "manifest.table": 1, "started": 1 }).await
+    }
+
+    /// Returns the most recent loads into the database, the latest first.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn latest_loads(&self, count_max: u32) -> Result<Vec<LoadDocument>, LedgerError> {
+        let loads = self.documents.clone_with_type::<LoadDocument>();
+        let (limit, order) = (i64::from(count_max), doc! { "started": -1 });
+        let found = patiently(|| async {
+            loads.find(doc! {}).sort(order.clone()).limit(limit).await?.try_collect::<Vec<LoadDocument>>().await
+        });
+        found.await
+    }
+
+    async fn loads(&self, filter: Document, order: Document) -> Result<Vec<LoadDocument>, LedgerError> {
+        let loads = self.documents.clone_with_type::<LoadDocument>();
+        let found = patiently(|| async {
+            loads.find(filter.clone()).sort(order.clone()).await?.try_collect::<Vec<LoadDocument>>().await
+        });
+        found.await
+    }
+}

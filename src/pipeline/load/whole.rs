@@ -1,0 +1,273 @@
+//! A load that is divided into parts: its beginning, before any part, and its end, after all parts.
+//!
+//! The load has a ledger document like any other load. The parts have their own. The counts of the load are computed
+//! at the end, from the parts and from the verification, so that they do not depend on the order of the parts.
+
+use super::feed::ReadSide;
+use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
+use crate::encode::Digest;
+use crate::error::Error;
+use crate::ledger::{Counts, LoadDocument, State, TargetState};
+use crate::pipeline::plan::Plan;
+use crate::pipeline::stages::Interrupt;
+use crate::report::summary::{FileOfRejects, LoadSummary};
+use crate::report::{Phase, Progress};
+use crate::server::Target;
+use crate::verify::Verification;
+
+/// Returns the ledger document of the load. If it does not exist yet, or if the documents of the earlier load are no
+/// longer in the collection, creates it. `plan` needs only one source of the table.
+///
+/// # Errors
+/// [`Error::Held`] if another process creates it at the same time, or if the ledger or the collection cannot be used.
+pub(in crate::pipeline) async fn register(
+    plan: &Plan,
+    target: &Target,
+    options: &LoadOptions,
+    scope: WholeScope,
+) -> Result<LoadDocument, Error> {
+    let mut load = Load::begin(plan, target, options, Scope::Whole(scope.clone())).await?;
+    if let Some(prior) = load.prior(&scope).await? {
+        return Ok(prior);
+    }
+    load.claim().await?;
+    // Another worker may have created the document before this one had the lease.
+    let document = match load.prior(&scope).await? {
+        Some(prior) => Ok(prior),
+        None => load.create(scope).await.map(|()| load.document.clone()),
+    };
+    if let Some(claim) = load.claim.take() {
+        claim.release().await;
+    }
+    document
+}
+
+/// Ends a load whose parts are complete: builds the indexes, attaches the validator, verifies the collection, and
+/// records the counts. If the load was ended before, verifies the collection only.
+///
+/// # Errors
+/// [`Error::Held`] if another process ends the load, or if a part is not complete.
+pub(in crate::pipeline) async fn finish(
+    plan: &Plan,
+    target: &Target,
+    options: &LoadOptions,
+    scope: WholeScope,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<LoadSummary, Error> {
+    progress.enter(Phase::Preparation);
+    let mut load = Load::begin(plan, target, options, Scope::Whole(scope.clone())).await?;
+    let result = load.finish(&scope, interrupt, progress).await;
+    if let Some(claim) = load.claim.take() {
+        claim.release().await;
+    }
+    let mut summary = result?;
+    summary.set_times(&progress.times(), 0);
+    Ok(summary)
+}
+
+impl Load<'_> {
+    /// Returns the document of this load if it exists and its documents can still be in the collections.
+    async fn prior(&self, scope: &WholeScope) -> Result<Option<LoadDocument>, Error> {
+        let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(None) };
+        let is_of_manifest = prior.manifest.as_ref().is_some_and(|of| of.id == scope.of.id);
+        if !is_of_manifest && prior.state != State::Complete || self.options.reload && prior.state == State::Complete {
+            return Ok(None);
+        }
+        if self.is_invalid(&prior).await?.is_some() {
+            return Ok(None);
+        }
+        for part in self.ledger.parts(prior.id, &scope.of.parts).await.map_err(reading)? {
+            if self.is_invalid(&part).await?.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(prior))
+    }
+
+    async fn create(&mut self, mut scope: WholeScope) -> Result<(), Error> {
+        scope.of.documents_before.clear();
+        for (lane, state) in self.targets.iter().zip(self.document.targets()) {
+            let count = if state.first_load { 0 } else { lane.bulk.count().await.map_err(writing)? };
+            scope.of.documents_before.push(count);
+        }
+        self.document.manifest = Some(scope.of);
+        self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
+        self.ledger.put(&mut self.document).await.map_err(keeping)
+    }
+
+    async fn finish(
+        &mut self,
+        scope: &WholeScope,
+        interrupt: &Interrupt,
+        progress: &Progress,
+    ) -> Result<LoadSummary, Error> {
+        let prior = self.prior(scope).await?.ok_or_else(|| not_complete(&[], scope.of.parts.len()))?;
+        self.claim().await?;
+        // The document may have changed before this process had the lease.
+        let prior = self.prior(scope).await?.unwrap_or(prior);
+        let is_complete = prior.state == State::Complete;
+        self.document = LoadDocument { fence: self.document.fence, ..prior };
+        self.parts = self.read_parts().await?;
+        if is_complete {
+            let mut summary = self.verify_only(interrupt, progress).await?;
+            summary.reject_files = self.reject_files();
+            return Ok(summary);
+        }
+        let complete: Vec<u32> =
+            self.parts.iter().filter(|part| part.state == State::Complete).filter_map(number_of).collect();
+        if complete.len() < scope.of.parts.len() {
+            let missing: Vec<u32> =
+                scope.of.parts.iter().copied().filter(|number| !complete.contains(number)).collect();
+            return Err(not_complete(&missing, scope.of.parts.len()));
+        }
+        let finished = tokio::select! {
+            finished = self.finish_collections(progress) => finished?,
+            () = interrupt.asked() => return Err(Error::Interrupted),
+        };
+        self.add_up();
+        let mut summary = self.summary(&ReadSide::default(), LOADED);
+        summary.reject_files = self.reject_files();
+        for (kind, notes) in finished.into_iter().enumerate() {
+            summary.document_mut(kind).collection_notes = notes;
+            self.prove(kind, &mut summary, interrupt, progress).await?;
+            summary.counts_are_estimates |= !self.settle_counts(kind, &mut summary);
+        }
+        self.complete().await?;
+        for kind in 0..self.targets.len() {
+            self.check_conformity(kind, &mut summary, interrupt, progress).await?;
+        }
+        Ok(summary)
+    }
+
+    /// Reads the documents of the parts, if the load is divided into parts.
+    pub(super) async fn read_parts(&self) -> Result<Vec<LoadDocument>, Error> {
+        match &self.document.manifest {
+            Some(manifest) => self.ledger.parts(self.document.id, &manifest.parts).await.map_err(reading),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Adds up the counts of the parts.
+    fn add_up(&mut self) {
+        let mut states = self.document.targets();
+        for (kind, state) in states.iter_mut().enumerate() {
+            let parts: Vec<TargetState> =
+                self.parts.iter().filter_map(|part| part.targets().into_iter().nth(kind)).collect();
+            state.counts = Counts::default();
+            for part in &parts {
+                state.counts.add(&part.counts);
+            }
+            state.collection_uuid =
+                state.collection_uuid.or_else(|| parts.iter().find_map(|part| part.collection_uuid));
+            state.digest = match &parts[..] {
+                [only] => only.digest.clone(),
+                // The parts may have records in common, so the sum of their digests says nothing.
+                _ => String::new(),
+            };
+        }
+        self.document.set_targets(states);
+    }
+
+    /// Replaces the sums of the parts' counts by the counts that one process would have found. Returns false if they
+    /// cannot be computed, because the load was not verified or another program wrote to the collection.
+    fn settle_counts(&mut self, kind: usize, summary: &mut LoadSummary) -> bool {
+        let mut states = self.document.targets();
+        let state = &mut states[kind];
+        let before = self.document.manifest.as_ref().and_then(|of| of.documents_before.get(kind).copied()).unwrap_or(0);
+        let found = summary.document_mut(kind);
+        let is_exact = match &found.verification {
+            _ if self.parts.len() == 1 => state.counts.in_doubt == 0 || state.first_load,
+            Some(proof) => match settled(&state.counts, before, proof) {
+                Some(counts) => {
+                    state.counts = counts;
+                    state.digest = digest(proof);
+                    true
+                }
+                None => false,
+            },
+            None => false,
+        };
+        (found.counts, found.digest) = (state.counts, state.digest.clone());
+        self.document.set_targets(states);
+        is_exact
+    }
+
+    /// Returns the parts' reject files.
+    fn reject_files(&self) -> Vec<FileOfRejects> {
+        let files = self.parts.iter().flat_map(|part| &part.checkpoint.rejects).filter(|file| file.bytes > 0);
+        let path = |name: &String| match &self.options.rejects {
+            Some(directory) => directory.join(name).display().to_string(),
+            None => name.clone(),
+        };
+        files.map(|file| FileOfRejects { path: path(&file.name), source: None }).collect()
+    }
+}
+
+fn number_of(part: &LoadDocument) -> Option<u32> {
+    part.part.as_ref().map(|of| of.number)
+}
+
+fn not_complete(missing: &[u32], parts: usize) -> Error {
+    const NAMED_MAX: usize = 10;
+    let problem = if missing.is_empty() {
+        format!("none of the {parts} parts is loaded")
+    } else {
+        let named: Vec<String> = missing.iter().take(NAMED_MAX).map(u32::to_string).collect();
+        let more = if missing.len() > NAMED_MAX { ", …" } else { "" };
+        format!("{} of {parts} parts are not loaded yet: {}{more}", missing.len(), named.join(", "))
+    };
+    Error::Stopped(format!("{problem}; load them with the same command without --finish"))
+}
+
+/// Computes the counts of the whole load. `sums` are the sums of the parts' counts. A part counts a record as already
+/// present if another part has written it before; this depends on the order of the parts. The number of documents in
+/// the collection does not.
+///
+/// Returns `None` if the numbers contradict each other, because another program wrote to the collection.
+fn settled(sums: &Counts, before: u64, proof: &Verification) -> Option<Counts> {
+    let stored = proof.equal;
+    let written = if before == 0 { stored } else { proof.found.checked_sub(before)? };
+    let already_present = stored.checked_sub(written)?;
+    let outcomes = sums.rejected + sums.conflicts + stored;
+    let duplicates = sums.read.checked_sub(outcomes)?;
+    Some(Counts { written, already_present, duplicates, in_doubt: 0, repeats_in_doubt: 0, ..*sums })
+}
+
+/// Returns the sum of the digests of the stored records, or nothing if it cannot be computed from the proof.
+fn digest(proof: &Verification) -> String {
+    let is_source = proof.equal == proof.expected;
+    let sum: Option<Digest> = is_source.then_some(proof.source_digest);
+    sum.map_or_else(String::new, |sum| sum.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_do_not_depend_on_the_order_of_the_parts() {
+        let proof = |equal, found| Verification { equal, expected: equal, found, ..Verification::default() };
+        // Ten rows: one is rejected, three records occur twice.
+        let sums = |written, already_present, duplicates| Counts {
+            read: 10,
+            written,
+            already_present,
+            duplicates,
+            rejected: 1,
+            ..Counts::default()
+        };
+        let check = |sums: Counts, before, proof: &Verification, expected: Option<[u64; 3]>| {
+            let found = settled(&sums, before, proof);
+            assert_eq!(found.map(|counts| [counts.written, counts.already_present, counts.duplicates]), expected);
+            assert!(found.is_none_or(|counts| counts.are_conserved()));
+        };
+        for sums in [sums(6, 3, 0), sums(6, 1, 2), sums(6, 0, 3)] {
+            check(sums, 0, &proof(6, 6), Some([6, 0, 3]));
+            check(sums, 4, &proof(6, 8), Some([4, 2, 3]));
+        }
+        check(sums(6, 3, 0), 9, &proof(6, 8), None);
+        check(sums(6, 3, 0), 1, &proof(6, 8), None);
+        check(sums(6, 3, 0), 0, &proof(10, 10), None);
+    }
+}

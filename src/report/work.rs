@@ -1,0 +1,90 @@
+//! The result of one worker of a load that is divided into parts.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::summary::LoadSummary;
+
+/// What a worker did.
+#[derive(Debug, Default, Serialize)]
+pub struct WorkSummary {
+    /// The id of the manifest.
+    pub manifest: String,
+    /// The numbers of the parts that this worker loaded.
+    pub parts: Vec<u32>,
+    /// Number of rows in these parts that were rejected.
+    pub rejected: u64,
+    /// The loads that this worker ended, one for each table. Empty if another worker ends them.
+    pub tables: Vec<LoadSummary>,
+}
+
+impl WorkSummary {
+    /// Adds a part that this worker loaded.
+    pub fn add_part(&mut self, number: u32, summary: &LoadSummary) {
+        self.parts.push(number);
+        self.rejected += summary.rejected();
+    }
+
+    /// Returns true if a verification found a difference.
+    pub fn has_differences(&self) -> bool {
+        self.tables.iter().any(LoadSummary::has_differences)
+    }
+
+    /// Returns true if rows were rejected.
+    pub fn has_rejects(&self) -> bool {
+        self.rejected > 0 || self.tables.iter().any(LoadSummary::has_rejects)
+    }
+}
+
+impl fmt::Display for WorkSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in &self.tables {
+            writeln!(f, "{table}")?;
+        }
+        write!(f, "manifest {}: this worker loaded {}", self.manifest, count(self.parts.len(), "part"))?;
+        if self.tables.is_empty() {
+            write!(f, "; another worker verifies the result")?;
+        }
+        writeln!(f)
+    }
+}
+
+/// What a manifest contains.
+#[derive(Debug, Serialize)]
+pub struct ManifestOverview {
+    /// The manifest's id.
+    pub id: String,
+    /// The tables of the manifest.
+    pub tables: Vec<TableOverview>,
+}
+
+/// A table of a manifest.
+#[derive(Debug, Serialize)]
+pub struct TableOverview {
+    /// The collection, or the name of a spec that names several.
+    pub collection: String,
+    /// Number of sources.
+    pub sources: usize,
+    /// Size of all sources on disk, in bytes.
+    pub bytes: u64,
+    /// Number of parts.
+    pub parts: usize,
+}
+
+impl fmt::Display for ManifestOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "manifest {}", self.id)?;
+        for table in &self.tables {
+            let (sources, parts) = (count(table.sources, "source"), count(table.parts, "part"));
+            let mib = table.bytes as f64 / f64::from(1 << 20);
+            writeln!(f, "  {}: {sources}, {mib:.1} MiB, {parts}", table.collection)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns a number with its noun, in the plural unless the number is 1.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
