@@ -62,6 +62,7 @@ fn steps() -> Result<Vec<Step>> {
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
         step("deny", 5, with_arguments(Command::new(&own), "deny")),
+        step("AWS templates", 15, with_arguments(Command::new(&own), "aws-test static")),
         step("containers", 45, with_arguments(Command::new(&own), "compose-test")),
         // After the containers, because it uses their engine and the program that they have compiled.
         step("release", 20, with_arguments(Command::new(&own), "release --dry-run")),

@@ -1,5 +1,6 @@
 //! Developer commands: checks, containers, a demonstration. `cargo xtask` without arguments lists them.
 
+pub mod aws_test;
 pub mod bench;
 pub mod ci;
 pub mod compose_test;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{bench, ci, compose_test, demo, deny, mutants, picture, release, tidy};
+use xtask::{aws_test, bench, ci, compose_test, demo, deny, mutants, picture, release, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
@@ -13,6 +13,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
+  aws-test [SECTION…] check deploy/aws without an AWS account; sections: static, stack, array, member, load
   release           make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
   release --dry-run the same, also if the version is not ready to be released
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
@@ -32,6 +33,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["deny"] => deny::run(),
         ["compose-test"] => compose_test::run(),
+        ["aws-test", sections @ ..] => aws_test::run(sections),
         ["release", arguments @ ..] => release::run(arguments),
         ["picture"] => picture::run(),
         ["mutants", arguments @ ..] => mutants::run(arguments),
