@@ -61,6 +61,8 @@ fn steps() -> Result<Vec<Step>> {
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
         step("deny", 5, with_argument(Command::new(&own), "deny")),
+        step("Kubernetes", 5, with_argument(Command::new(&own), "kubernetes-check")),
+        step("Slurm", 10, with_argument(Command::new(&own), "slurm-test")),
         step("containers", 45, with_argument(Command::new(&own), "compose-test")),
     ])
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{bench, ci, compose_test, demo, deny, mutants, picture, release, tidy};
+use xtask::{bench, ci, compose_test, demo, deny, kubernetes, mutants, picture, release, slurm_test, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
@@ -13,6 +13,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
+  kubernetes-check  check the files of deploy/kubernetes against the schema of Kubernetes
+  slurm-test        start a Slurm cluster on this machine, and load with an array of tasks, of which some are killed
   release --dry-run make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
@@ -31,6 +33,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["deny"] => deny::run(),
         ["compose-test"] => compose_test::run(),
+        ["kubernetes-check"] => kubernetes::run(),
+        ["slurm-test"] => slurm_test::run(),
         ["release", arguments @ ..] => release::run(arguments),
         ["picture"] => picture::run(),
         ["mutants", arguments @ ..] => mutants::run(arguments),
