@@ -21,7 +21,7 @@ const KUBERNETES: [&str; 2] = ["1.33", "1.37"];
 const ERRORS: [[&str; 2]; 3] = [
     ["backoffLimitPerIndex: 5", "backoffLimitPerIndexes: 5"],
     ["values: [1]", "values: [one]"],
-    ["operator: In\n", "operator: Inside\n"],
+    ["claimName: landing", "claim: landing"],
 ];
 
 /// Checks the file, and that copies with an error are refused. If the package cannot be fetched, says so and succeeds.
@@ -38,7 +38,7 @@ pub fn run() -> Result<()> {
         let copy = dir.path().join("job.yaml");
         fs::write(&copy, text.replacen(right, wrong, 1)).doing(|| format!("writing {}", copy.display()))?;
         if !text.contains(right) || succeeds(&mut check(&packages, &copy)) {
-            return Err(Error::failed(format!("the check does not find that `{}` is wrong", wrong.trim_end())));
+            return Err(Error::failed(format!("the check does not find that `{wrong}` is wrong")));
         }
     }
     eprintln!("{} copies with an error are refused", ERRORS.len());
@@ -80,7 +80,8 @@ mod tests {
     fn script() -> String {
         let text = fs::read_to_string(root().join(FILE)).expect("the file");
         let (_, block) = text.split_once("            - |\n").expect("a block");
-        block.lines().map_while(|line| line.strip_prefix("              ")).map(|line| format!("{line}\n")).collect()
+        let lines: Vec<&str> = block.lines().map_while(|line| line.strip_prefix("              ")).collect();
+        lines.join("\n")
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 const PACKAGES: [&str; 2] = ["slurm-wlm", "munge"];
 const PROGRAMS: [&str; 4] = ["munged", "slurmctld", "slurmd", "unshare"];
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 const HOSTS: &str = "/etc/hosts";
 const TO_STRING: &str = "writing to a String cannot fail";
 

@@ -62,9 +62,9 @@ impl Load {
         let manifest = load.manifest();
         let options = ["--part-size", "1", "--json", "--out", &manifest];
         let planned = load.medlift(&[&["plan"], &sources[..], &options].concat())?;
-        load.id = planned["id"].as_str().unwrap_or_default().to_owned();
-        load.parts = planned["tables"][0]["parts"].as_u64().and_then(|parts| parts.try_into().ok()).unwrap_or_default();
-        Ok(load)
+        let id = planned["id"].as_str().unwrap_or_default().to_owned();
+        let parts = planned["tables"][0]["parts"].as_u64().and_then(|parts| parts.try_into().ok()).unwrap_or_default();
+        Ok(Self { id, parts, ..load })
     }
 
     pub(super) fn manifest(&self) -> String {

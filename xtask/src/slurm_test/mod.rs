@@ -1,8 +1,8 @@
 //! Tests a load by an array of Slurm tasks: starts a cluster on this machine, submits `deploy/slurm/medlift.sbatch`,
 //! disturbs the workers, and compares the result with a load by one process.
 //!
-//! Of four workers, one is killed, one is lost with its node, and one is frozen until another worker has taken over its
-//! part. The fourth is not disturbed.
+//! Of five workers, one is killed, one is lost with its node, one is frozen until another worker has taken over its
+//! part, and one is asked to stop, as at its time limit. The fifth is not disturbed.
 
 mod array;
 mod cluster;
@@ -25,7 +25,7 @@ use cluster::{Cluster, NODES};
 use load::{DATABASE, Load, Part, figures};
 
 const SCRIPT: &str = "deploy/slurm/medlift.sbatch";
-const WORKERS: usize = 4;
+const WORKERS: usize = 5;
 const PARTS_MIN: usize = 10;
 const LEASE_SECONDS: &str = "15";
 
@@ -68,7 +68,7 @@ fn test(medlift: &Path, work: &Path, server: &Server, cluster: &mut Cluster) -> 
     expect(load.parts >= PARTS_MIN, "the manifest has enough parts")?;
     step(&format!("submit {SCRIPT}: {} parts, {WORKERS} workers, {} nodes", load.parts, NODES.len()));
     let job = submit(cluster, &load, work)?;
-    let disturbed = disturb(cluster, &load)?;
+    let disturbed = disturb(cluster, &load, &job)?;
     wait_until("the load is complete", TIMEOUT, || Ok(load.progress()?.1))?;
     wait_until("all tasks have ended", TIMEOUT, || {
         Ok(cluster.slurm("squeue", &["--noheader", "--jobs", &job])?.trim().is_empty())
@@ -93,11 +93,13 @@ struct Disturbed {
     killed: Worker,
     lost: Worker,
     frozen: Worker,
+    asked: Worker,
     unharmed: Worker,
 }
 
-/// Disturbs three workers while they load a part, and waits until other workers have taken over these parts.
-fn disturb(cluster: &mut Cluster, load: &Load) -> Result<Disturbed> {
+/// Disturbs four workers while they load a part, and waits until other workers have taken over the parts of three. The
+/// worker that is asked to stop gives its part back.
+fn disturb(cluster: &mut Cluster, load: &Load, job: &str) -> Result<Disturbed> {
     wait_until("all workers load parts, and some parts are loaded", TIMEOUT, || {
         let parts = load.progress()?.0;
         let count = |state: &str| parts.iter().filter(|part| part.state == state).count();
@@ -108,8 +110,9 @@ fn disturb(cluster: &mut Cluster, load: &Load) -> Result<Disturbed> {
     roles.killed.signal("KILL")?;
     taken.push(stop(load, "lost", &roles.lost)?);
     cluster.kill_node(&roles.lost.node)?;
+    cluster.slurm("scancel", &["--signal=TERM", "--batch", &format!("{job}_{}", roles.asked.task)])?;
     let unfinished = load.progress()?.0.iter().filter(|part| part.state != "loaded").count();
-    eprintln!("    three workers are stopped; {unfinished} of {} parts are not loaded", load.parts);
+    eprintln!("    four workers are disturbed; {unfinished} of {} parts are not loaded", load.parts);
     expect(unfinished >= taken.len(), "the workers are disturbed in the middle of the load")?;
     wait_until("other workers take over the parts", TIMEOUT, || {
         let parts = load.progress()?.0;
@@ -149,7 +152,7 @@ fn roles(mut workers: Vec<Worker>) -> Result<Disturbed> {
     let at = workers.iter().position(is_alone).ok_or_else(|| Error::failed("each node has several workers"))?;
     let lost = workers.remove(at);
     match <[Worker; WORKERS - 1]>::try_from(workers) {
-        Ok([killed, frozen, unharmed]) => Ok(Disturbed { killed, lost, frozen, unharmed }),
+        Ok([killed, frozen, asked, unharmed]) => Ok(Disturbed { killed, lost, frozen, asked, unharmed }),
         Err(workers) => Err(Error::failed(format!("{} workers besides the lost one", workers.len()))),
     }
 }
@@ -177,6 +180,7 @@ fn check_tasks(cluster: &Cluster, job: &str, roles: &Disturbed) -> Result<()> {
         ("was killed", &roles.killed, "FAILED", 0, KILLED),
         ("lost its node and was started again", &roles.lost, "COMPLETED", 1, 0),
         ("lost its lease, ended with 6 and was started again", &roles.frozen, "COMPLETED", 1, 0),
+        ("was asked to stop, ended with 6 and was started again", &roles.asked, "COMPLETED", 1, 0),
         ("was not disturbed", &roles.unharmed, "COMPLETED", 0, 0),
     ];
     for (what, worker, state, restarts, code) in expected {
