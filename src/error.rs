@@ -8,6 +8,7 @@ use crate::read::ReadError;
 use crate::server::{Failure, ServerError, Target};
 use crate::spec::SpecError;
 use crate::verify::VerifyError;
+use crate::wording::{counted, file_problem};
 use crate::write::WriteError;
 
 /// Why a command stopped. A message says what failed and, if the user can do something about it, what to do next. No
@@ -85,7 +86,7 @@ pub enum Error {
         problem: String,
     },
     /// A file or standard output cannot be written.
-    #[error("cannot write {path}: {error}{hint}")]
+    #[error("cannot write {path}: {}{hint}", file_problem(.error))]
     Output {
         /// The file, or `standard output`.
         path: String,
@@ -111,7 +112,7 @@ pub enum Error {
         hint: String,
     },
     /// A load that was registered in the ledger did not end successfully.
-    #[error("{cause}; {settled} rows are committed, with {written} documents written and durable; {afterwards}")]
+    #[error("{cause}; {}, with {} and durable; {afterwards}", committed(*.settled), counted(*.written, "document written", "documents written"))]
     Unfinished {
         /// The cause.
         cause: Box<Error>,
@@ -144,6 +145,10 @@ pub enum Error {
     /// Anything else that stops a command.
     #[error("{0}")]
     Stopped(String),
+}
+
+fn committed(rows: u64) -> String {
+    counted(rows, "row is committed", "rows are committed")
 }
 
 impl Error {
@@ -201,14 +206,16 @@ impl Error {
     /// Returns the exit code:
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
-    /// - 3 if the server cannot be reached or refuses the sign-in.
-    /// - 6 if another process loads the same sources or fills the same collection.
+    /// - 3 if the server, or the store of a source, cannot be reached or refuses the sign-in.
+    /// - 6 if another process loads the same sources or fills the same collection, or if the store of a source fails for
+    ///   now.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spec(_) | Self::Usage(_) | Self::OtherIdentity { .. } => 2,
             _ if self.is_passing() => 6,
             Self::Server(error) => error.exit_code(),
+            Self::Read(error) => error.exit_code(),
             Self::Deployment(error) => error.exit_code(),
             Self::Unfinished { cause, .. } | Self::OfWorker(cause) => cause.exit_code(),
             Self::Write(WriteError::Server(failure)) | Self::Ledger { failure, .. } => failure.exit_code(),
@@ -256,6 +263,10 @@ mod tests {
         let cause = Box::new(Error::Interrupted);
         let error = Error::Unfinished { cause, written: 7, settled: 9, afterwards: "go on" };
         let expected = "interrupted; 9 rows are committed, with 7 documents written and durable; go on";
+        assert_eq!(error.to_string(), expected);
+        let cause = Box::new(Error::Interrupted);
+        let error = Error::Unfinished { cause, written: 1, settled: 1, afterwards: "go on" };
+        let expected = "interrupted; 1 row is committed, with 1 document written and durable; go on";
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -12,6 +12,8 @@ use std::io::{self, Write};
 use names::{NAMES, mix_case, push_doctor, push_hospital, push_name};
 use random::Random;
 
+use crate::parse::dates::{DAY_MS, iso_text};
+
 /// Which errors the rows have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
@@ -234,24 +236,10 @@ fn push(text: &str, out: &mut Vec<u8>) {
     out.push(b',');
 }
 
-/// Formats days since 1970-01-01, for example as `2024-01-31`. The algorithm is `civil_from_days` from Howard Hinnant,
-/// "chrono-Compatible Low-Level Date Algorithms", for the 400 years from 2000-03-01.
+/// Formats days since 1970-01-01, for example as `2024-01-31`.
 fn iso_day(days: u64) -> [u8; 10] {
-    let day_of_era = days - 11_017;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = 2000 + year_of_era + u64::from(month <= 2);
-    let mut text = *b"0000-00-00";
-    for (places, mut number) in [(0..4, year), (5..7, month), (8..10, day)] {
-        for digit in text[places].iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-    }
-    text
+    let text = iso_text(days.cast_signed() * DAY_MS).expect("a generated day must be in the calendar");
+    text.first_chunk().copied().expect("the text must begin with the day")
 }
 
 #[cfg(test)]

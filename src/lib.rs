@@ -16,6 +16,8 @@ pub mod reject;
 
 pub mod outputs;
 
+pub mod wording;
+
 pub mod encode;
 
 pub mod write;

@@ -62,6 +62,17 @@ pub fn limit_hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Returns advice for an error of a file that is written. It begins with a semicolon. Returns an empty text if there is
+/// no advice.
+pub fn write_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; create the directory, or give another path",
+        io::ErrorKind::PermissionDenied => "; change the permissions, or give another path",
+        io::ErrorKind::StorageFull => "; free some space, or give another path",
+        _ => limit_hint(error),
+    }
+}
+
 /// Returns true for the error codes 24 (EMFILE, too many open files in this process) and 23 (ENFILE, too many in the
 /// whole system).
 fn is_out_of_files(error: &io::Error) -> bool {

@@ -9,11 +9,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use medlift::error::Error;
 use medlift::server::{is_connection_string, may_hold_password};
 
-use super::{Cli, output};
+use super::{Cli, output, tool_options};
 
 /// The text that is shown in place of an argument that may contain a password.
 const HIDDEN: &str = "***";
@@ -58,6 +59,9 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
         output::write_stdout(error.render().to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(message) = unknown_option(error).and_then(|option| tool_options::message(&option, kebab_case)) {
+        return Err(Error::Usage(message));
+    }
     let shown = without_passwords(arguments);
     let text = if shown == arguments {
         error.render().to_string()
@@ -72,6 +76,14 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
     };
     output::tell_as_it_is(&text);
     Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
+}
+
+/// Returns the option that the command does not have, if this is the error.
+fn unknown_option(error: &clap::Error) -> Option<String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(option.clone()),
+        _ => None,
+    }
 }
 
 /// Returns a copy of the arguments. Everything that may be a password is replaced by `***`.
@@ -285,6 +297,37 @@ mod tests {
         assert!(!is_refused(&["load", "a.csv", "mongodb://u:pa55@h", "-pu:pa55@h"]));
         assert!(!is_refused(&["export", "-q", r#"{"Mail": "a@b"}"#]));
         assert!(!is_refused(&["doctor", "mongodb://u:pa55@h"]));
+    }
+
+    #[test]
+    fn an_option_of_the_database_tools_gets_an_explanation_instead_of_a_guess() {
+        let message = |line: &[&str]| {
+            let typed = std::iter::once(&"medlift").chain(line).map(OsString::from).collect();
+            parse(typed).err().map(|error| error.to_string())
+        };
+        for (option, part) in [
+            ("--fields=a", "--fields; the source's header"),
+            ("--fieldFile", "--fieldFile; the source's header"),
+            ("-f", "-f; the source's header"),
+            ("--jsonArray", "recognises a JSON array"),
+            ("--queryFile", "--query"),
+            ("--out", "medlift export --out FILE"),
+            ("--upsertFields=a", "[identity]"),
+            ("--ignoreBlanks", "empty cell"),
+            ("--parseGrace", "reject file"),
+            ("--columnsHaveTypes", "the spec gives each column its type"),
+            ("--gzip", "recognises gzip"),
+            ("--archive", "mongorestore"),
+            ("--maintainInsertionOrder", "--lineage"),
+            ("--bypassDocumentValidation", "never stored"),
+            ("--tlsInsecure", "--tls-ca-file"),
+        ] {
+            let found = message(&["load", "a.csv", option]).unwrap_or_default();
+            assert!(found.starts_with("this command has no option -") && found.contains(part), "{option}: {found}");
+        }
+        let found = message(&["export", "--numInsertionWorkers", "4"]).unwrap_or_default();
+        assert!(found.contains("--numInsertionWorkers; this command inserts no documents"), "{found}");
+        assert_eq!(message(&["load", "a.csv", "--unheard-of"]), None);
     }
 
     #[test]

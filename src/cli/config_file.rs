@@ -9,6 +9,7 @@ use std::path::Path;
 
 use medlift::error::Error;
 use medlift::server::Secret;
+use medlift::wording::file_problem;
 
 use super::output;
 
@@ -28,7 +29,8 @@ impl ConfigFile {
     /// The file cannot be read, or it contains something else than the known keys. The error does not quote the file.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let wrong = |problem: String| Error::Usage(format!("cannot use --config {}: {problem}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| wrong(error.kind().to_string()))?;
+        let text = fs::read_to_string(path)
+            .map_err(|error| wrong(format!("{}; give a YAML file with uri: or password:", file_problem(&error))))?;
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o077 != 0) {
             let path = path.display();
             output::tell(format_args!("warning: other users may read or change {path}; run chmod 600 {path}"));

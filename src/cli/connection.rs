@@ -1,18 +1,22 @@
 //! The options for the connection to the deployment. The names that the MongoDB Database Tools use for these options
 //! are accepted too.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Plan;
-use medlift::server::{self, Connection, Purpose, Secret, Target, is_connection_string, leases_of};
+use medlift::server::{
+    self, Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string, leases_of,
+};
 
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
 use super::host::host_uri;
-use super::output;
+use super::number::whole;
+use super::{output, prompt};
 
 /// Connection options.
 // In a doc comment, Clippy requires backticks around a name such as `DB_NAME`, and the help would show them. The texts
@@ -30,7 +34,7 @@ pub(super) struct ConnectionArgs {
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "uri")]
     host: Option<String>,
     /// Port of the server [default: 27017]
-    #[arg(long, value_name = "PORT", conflicts_with = "uri", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", conflicts_with = "uri", value_parser = whole(1_u16, u16::MAX))]
     port: Option<u16>,
     /// YAML file with uri: and password:, as the MongoDB Database Tools read it
     #[arg(long, value_name = "FILE")]
@@ -80,10 +84,11 @@ impl DeploymentArgs {
     /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
-    /// A positional argument is not a connection string, or there are two connection strings.
-    pub(super) fn into_connection_args(self) -> Result<ConnectionArgs, Error> {
+    /// A positional argument is not a connection string, or there are two connection strings. The message says how this
+    /// command gets the name of a file: `file_hint`.
+    pub(super) fn into_connection_args(self, file_hint: &str) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
-        connection.take_only_uri(positional)?;
+        connection.take_only_uri(positional, file_hint)?;
         Ok(connection)
     }
 }
@@ -110,11 +115,11 @@ impl ConnectionArgs {
     }
 
     /// Does the same as [`take_uri`](Self::take_uri), and refuses all other positional arguments.
-    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>) -> Result<(), Error> {
+    pub(super) fn take_only_uri(&mut self, mut positional: Vec<Secret>, file_hint: &str) -> Result<(), Error> {
         self.take_uri(&mut positional)?;
         match positional.first() {
             Some(other) => Err(Error::Usage(format!(
-                "`{}` is not a connection string, which begins with mongodb://; to name a file to write, use --out",
+                "`{}` is not a connection string, which begins with mongodb://; {file_hint}",
                 other.reveal()
             ))),
             None => Ok(()),
@@ -180,8 +185,14 @@ impl ConnectionArgs {
     /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
     /// one.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
-        Ok(Target::connect(&self.into_connection(purpose)?, collection).await?)
+        let destination = Destination::settle(&self.into_connection(purpose)?, &Settings::load()?, collection)?;
+        connect(&destination).await
     }
+}
+
+/// Connects and signs in. If nothing listens at the address, tells the user at once that the command waits.
+pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> {
+    Ok(destination.connect_telling(&|text| output::tell(text)).await?)
 }
 
 /// Returns an error if the target's collection does not exist. The error lists other collections of the database, but
@@ -201,11 +212,12 @@ fn only_one<const N: usize>(given: [Option<Secret>; N], what: &str, places: &str
 }
 
 fn ask_password() -> Result<Secret, Error> {
-    rpassword::prompt_password("Enter password: ").map(Secret::from).map_err(|error| {
-        Error::Stopped(format!(
+    prompt::password("Enter password: ").map(Secret::from).map_err(|error| match error.kind() {
+        ErrorKind::Interrupted => Error::Interrupted,
+        _ => Error::Stopped(format!(
             "cannot ask for the password: {error}; write -pPASSWORD or --password=PASSWORD, or name a file with --config \
              or WRITER_PASS_FILE"
-        ))
+        )),
     })
 }
 
@@ -273,7 +285,10 @@ mod tests {
         refused(&["--config", &both, "--host", "g"], "the server is given twice");
         refused(&["--config", &both, "-p=pa55"], "the password is given twice");
         refused(&["--host", "a b"], "--host or --port: give HOST");
-        refused(&["--config", "/nonexistent"], "cannot use --config /nonexistent: entity not found");
+        refused(
+            &["--config", "/nonexistent"],
+            "cannot use --config /nonexistent: there is no such file or directory; give a YAML file",
+        );
         refused(&["--config", &file("pasword: pa55")], "line 1: the key is neither uri nor password");
     }
 
@@ -305,8 +320,10 @@ mod tests {
 
     #[test]
     fn a_command_without_sources_takes_a_connection_string_alone() {
-        let take =
-            |positional: &[&str]| typed(&[]).take_only_uri(positional.iter().map(|text| Secret::from(*text)).collect());
+        let take = |positional: &[&str]| {
+            let positional = positional.iter().map(|text| Secret::from(*text)).collect();
+            typed(&[]).take_only_uri(positional, "to name a file to write, use --out")
+        };
         assert!(take(&[]).is_ok() && take(&["mongodb://h"]).is_ok());
         let error = take(&["out.csv"]).expect_err("refused").to_string();
         assert!(error.contains("`out.csv` is not a connection string") && error.contains("--out"), "{error}");

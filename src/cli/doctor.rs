@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::deployment::doctor::examine;
+use medlift::deployment::doctor::{examine, examine_without_user};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::server::{Destination, Purpose, Settings};
@@ -33,9 +33,18 @@ impl DoctorArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
         let spec = self.dataset.spec()?;
-        let connection = self.deployment.into_connection_args()?.into_connection(Purpose::Load)?;
-        let destination = Destination::settle(&connection, &Settings::load()?, &spec.collection)?;
-        let examination = super::run_async(async |_| Ok(examine(&destination, &spec, LEDGER_COLLECTION).await))?;
+        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
+        let settings = Settings::load()?;
+        let examination = super::run_async(async |_| {
+            let connection = connection.into_connection(Purpose::Load)?;
+            match Destination::settle(&connection, &settings, &spec.collection) {
+                Err(error) if error.is_missing_password() => {
+                    let destination = Destination::settle_without_user(&connection, &settings, &spec.collection)?;
+                    Ok(examine_without_user(&destination, &error).await)
+                }
+                destination => Ok(examine(&destination?, &spec, LEDGER_COLLECTION).await),
+            }
+        })?;
         output::print(&examination, self.json)?;
         Ok(ExitCode::from(examination.exit_code()))
     }

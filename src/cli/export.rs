@@ -5,21 +5,31 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use medlift::deployment::provision::view_spec;
 use medlift::error::Error;
-use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, open};
+use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, filter_doubts, open};
 use medlift::outputs::Output;
+use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
-use medlift::server::{Destination, Purpose, Secret, Settings};
+use medlift::server::{Destination, Purpose, Secret, Settings, collection_of_view};
 use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
+use medlift::wording::counted;
 
-use super::connection::{DeploymentArgs, require_collection};
+use super::connection::{DeploymentArgs, connect, require_collection};
 use super::dataset::DatasetArgs;
+use super::number::any_whole;
 use super::output;
 
-const EXAMPLES: &str = "Examples:
-  medlift export --out admissions.csv --uri mongodb://localhost:27017
-  medlift export --type json --limit 10";
+const QUERY_HELP: &str = "Export only documents that match this filter, in MongoDB's query language as Extended JSON. A \
+                          date is {\"$date\": \"2024-01-31T00:00:00Z\"}, a UUID is {\"$uuid\": \"...\"}";
+
+const EXAMPLES: &str = r#"Examples:
+  medlift export --out exported.csv --uri mongodb://localhost:27017
+  medlift export --type json --limit 10
+  medlift export --query '{"Age": {"$gte": 65}}'
+  medlift export --query '{"Date of Admission": {"$gte": {"$date": "2024-01-31T00:00:00Z"}}}'
+  medlift export --query '{"_id": {"$uuid": "00000000-0000-8000-8000-000000000000"}}'"#;
 
 /// Write the collection as CSV or NDJSON; loading the file again writes nothing new
 #[derive(Debug, Args)]
@@ -35,11 +45,10 @@ pub(super) struct ExportArgs {
     /// Delimiter of the CSV: , ; | or tab
     #[arg(long, value_name = "CHAR", default_value = ",", value_parser = super::reading::delimiter)]
     delimiter: u8,
-    /// Export only documents that match this filter, in MongoDB's query language as Extended JSON
-    #[arg(short, long, value_name = "JSON")]
+    #[arg(short, long, value_name = "JSON", help = QUERY_HELP)]
     query: Option<Secret>,
     /// Maximum number of documents to write
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = any_whole::<u64>)]
     limit: Option<u64>,
     /// Leave out documents that do not fit the spec
     #[arg(long)]
@@ -68,20 +77,30 @@ impl ExportArgs {
         let options = self.options();
         let Self { deployment, out, quiet, dataset, query, .. } = *self;
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
-        let connection = deployment.into_connection_args()?;
-        let spec = exported_spec(dataset.dataset()?, connection.collection())?;
+        let connection = deployment.into_connection_args("to name a file to write, use --out")?;
+        let mut spec = exported_spec(dataset.dataset()?, connection.collection())?;
+        let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
+        for doubt in doubts {
+            output::tell(format_args!("warning: --query: {doubt}"));
+        }
         let settings = Settings::load()?;
         let config = connection.config().map(Path::to_owned);
-        let destination =
-            Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
-        if let Some(out) = &out {
-            let inputs: Vec<PathBuf> =
-                dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
-            output::refuse_inputs("--out", out, &inputs)?;
-        }
         let exported = super::run_async(async |_| {
-            let target = destination.connect().await?;
+            let destination =
+                Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
+            if collection_of_view(&destination.collection).is_some() {
+                spec = view_spec(&spec);
+            }
+            if let Some(out) = &out {
+                let inputs: Vec<PathBuf> =
+                    dataset.path.into_iter().chain(config).chain(settings.files()).chain(destination.files()).collect();
+                output::refuse_inputs("--out", out, &inputs)?;
+            }
+            let target = connect(&destination).await?;
             require_collection(&target).await?;
+            if let Some(out) = &out {
+                refuse_originals(&target, out).await?;
+            }
             let output = out.as_deref().map_or_else(|| Ok(Output::stdout()), open)?;
             let progress = Progress::default();
             progress.enter(Phase::Export);
@@ -101,9 +120,7 @@ impl ExportArgs {
             output::tell(report(&exported, &options, filter.is_some()));
         }
         if exported.foreign.count > 0 {
-            let what = if options.skip_foreign { "were left out" } else { "were exported unchanged" };
-            let count = exported.foreign.count;
-            output::tell(format_args!("notice: {count} documents do not fit the spec and {what}"));
+            output::tell(format_args!("notice: {}", foreign(exported.foreign.count, options.skip_foreign)));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -132,23 +149,31 @@ impl ExportArgs {
 fn report(exported: &Exported, options: &ExportOptions, has_query: bool) -> String {
     let written = exported.written;
     if !has_query {
-        return format!("{written} documents exported");
+        return counted(written, "document exported", "documents exported");
     }
     let left_out = if options.skip_foreign { exported.foreign.count } else { 0 };
     let matched = match options.limit {
-        Some(limit) if written >= limit => format!("at least {}", written + left_out),
-        _ => (written + left_out).to_string(),
+        Some(limit) if written >= limit => "at least ",
+        _ => "",
     };
-    format!(
-        "{matched} documents match the query, {written} exported; the file has only these documents of the collection"
-    )
+    let documents = counted(written + left_out, "document matches", "documents match");
+    format!("{matched}{documents} the query, {written} exported; the file has no other documents of the collection")
+}
+
+/// Returns the message about documents that do not fit the spec.
+fn foreign(count: u64, are_left_out: bool) -> String {
+    let what = if are_left_out { "left out" } else { "exported unchanged" };
+    let documents = counted(count, "document does not fit the spec and was", "documents do not fit the spec and were");
+    format!("{documents} {what}")
 }
 
 /// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
+/// For a de-identified view, it is the collection of the view.
 fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Error> {
     if dataset.kinds.len() == 1 {
         return Ok(dataset.into_only()?);
     }
+    let collection = collection.map(|name| collection_of_view(name).unwrap_or(name));
     let kind = collection.and_then(|collection| dataset.kind_of(collection));
     kind.cloned().ok_or_else(|| {
         let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
@@ -199,8 +224,10 @@ mod tests {
         let check = |exported: Exported, arguments: &[&str], has_query: bool, expected: &str| {
             assert_eq!(report(&exported, &options(arguments), has_query), expected);
         };
-        let only = "the file has only these documents of the collection";
+        let only = "the file has no other documents of the collection";
         check(exported(5, 0), &[], false, "5 documents exported");
+        check(exported(1, 0), &[], false, "1 document exported");
+        check(exported(1, 0), &[], true, &format!("1 document matches the query, 1 exported; {only}"));
         check(exported(5, 0), &[], true, &format!("5 documents match the query, 5 exported; {only}"));
         check(exported(5, 2), &["--skip-foreign"], true, &format!("7 documents match the query, 5 exported; {only}"));
         check(exported(5, 2), &[], true, &format!("5 documents match the query, 5 exported; {only}"));
@@ -211,6 +238,12 @@ mod tests {
             &format!("at least 5 documents match the query, 5 exported; {only}"),
         );
         check(exported(4, 0), &["--limit", "5"], true, &format!("4 documents match the query, 4 exported; {only}"));
+    }
+
+    #[test]
+    fn one_foreign_document_has_the_singular() {
+        assert_eq!(foreign(1, true), "1 document does not fit the spec and was left out");
+        assert_eq!(foreign(2, false), "2 documents do not fit the spec and were exported unchanged");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::generate::{self, Damage};
-use medlift::outputs::{Output, SHARED_MODE, limit_hint};
+use medlift::outputs::{Output, SHARED_MODE, write_hint};
 use medlift::server::Settings;
 
+use super::number::any_whole;
 use super::output;
 
 const EXAMPLES: &str = "Examples:
@@ -21,10 +22,10 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct GenerateArgs {
     /// Number of rows to generate
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = any_whole::<u64>)]
     rows: u64,
     /// Seed of the random numbers; the same seed gives the same rows
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = any_whole::<u64>)]
     seed: u64,
     /// Amount of errors in the rows
     #[arg(long, value_enum, default_value_t)]
@@ -65,7 +66,7 @@ impl GenerateArgs {
         });
         match written {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Error::Output { path: name, hint: limit_hint(&error), error })
+                Err(Error::Output { path: name, hint: write_hint(&error), error })
             }
             _ => Ok(ExitCode::SUCCESS),
         }

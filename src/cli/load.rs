@@ -15,17 +15,25 @@ use medlift::pipeline::parts::{self, Work};
 use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::summary::LoadSummary;
 use medlift::report::{Bar, Progress};
-use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
+use medlift::server::{ATTEMPTS_MAX, Purpose, Settings, Target};
 use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
+use super::arguments::looks_like_connection_string;
 use super::connection::ConnectionArgs;
+use super::number::whole;
 use super::reading::{ReadingArgs, identity_key};
 use super::workers::WorkerArgs;
-use super::{limits, output};
+use super::{limits, output, prompt};
 
 const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
                              up to eight runs are in memory at the same time. A larger size makes writing faster if the \
                              _id index is large. A load needs memory of about ten times this size";
+
+/// The variable with the default of `--rejects`.
+const REJECTS_VARIABLE: &str = "MEDLIFT_REJECTS";
+
+const REJECTS_HELP: &str = "File for rejected rows, or directory for one file per source [env: MEDLIFT_REJECTS] [default: \
+                            beside each source, with the suffix .rejects.csv]";
 
 const EXAMPLES: &str = "Examples:
   medlift load --dry-run data.csv
@@ -58,14 +66,12 @@ pub(super) struct LoadArgs {
     #[arg(long, help_heading = "Load")]
     lineage: bool,
     /// Seconds after which another process may continue this load if this process no longer reports that it is alive
-    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = clap::value_parser!(u32).range(1..=86_400), help_heading = "Load")]
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE_DEFAULT.as_secs() as u32, value_parser = whole(1_u32, 86_400), help_heading = "Load")]
     lease_seconds: u32,
     /// Only majority is accepted, always with journal; for compatibility with mongoimport
     #[arg(long, value_name = "CONCERN", value_parser = ["majority"], help_heading = "Load")]
     write_concern: Option<String>,
-    /// File for rejected rows, or directory for one file per source [default: beside each source, with the suffix
-    /// .rejects.csv]
-    #[arg(long, value_name = "FILE", env = "MEDLIFT_REJECTS", hide_env_values = true, help_heading = "Rejects")]
+    #[arg(long, value_name = "FILE", help = REJECTS_HELP, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
     /// Stop if more rows than this number, or more than this share of the rows, are rejected
     #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
@@ -76,20 +82,20 @@ pub(super) struct LoadArgs {
     /// Do not verify the stored content at the end
     #[arg(long, help_heading = "Verification")]
     no_verify: bool,
-    /// After a first load, let the server check all documents with the validator; otherwise a sample, if the
-    /// verification finds no difference
+    /// Let the server check every document with the validator after a first load. Without this option, it checks 1,000
+    /// of them, or all if the verification finds a difference
     #[arg(long, conflicts_with = "no_verify", help_heading = "Verification")]
     check_validator: bool,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Number of concurrent bulk inserts [default: 4; if the server is on this machine, the number of its cores, but at
     /// least 2 and at most 4]
-    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Speed and memory")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = whole(1_u16, 64), help_heading = "Speed and memory")]
     num_insertion_workers: Option<u16>,
     /// Maximum number of documents in one bulk insert, 1 to 100000
-    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Speed and memory")]
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = whole(1_u32, 100_000), help_heading = "Speed and memory")]
     batch_size: u32,
-    #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = clap::value_parser!(u16).range(1..=4096), help_heading = "Speed and memory")]
+    #[arg(long, value_name = "MIB", help = RUN_SIZE_HELP, default_value_t = (CHUNK_BYTES_DEFAULT >> 20) as u16, value_parser = whole(1_u16, 4096), help_heading = "Speed and memory")]
     run_size: u16,
     #[command(flatten)]
     workers: WorkerArgs,
@@ -124,6 +130,7 @@ impl LoadArgs {
         self.connection.refuse_collection(&plan)?;
         progress.bytes_total = plan.size_bytes();
         let json = self.reading.json;
+        self.rejects = self.rejects.take().map_or_else(rejects_setting, |path| Ok(Some(path)))?;
         let summary = if self.dry_run { self.dry_run(&plan, &progress) } else { self.load(&plan, &progress) }?;
         output::print(&summary, json)?;
         Ok(exit_code(&summary))
@@ -256,10 +263,7 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
         ));
     }
     let question = format!("drop {}.{} and all its documents? [y/N] ", target.database, target.collection);
-    output::tell_as_it_is(&question);
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && is_yes(&answer) {
+    if prompt::line(&question).is_ok_and(|answer| is_yes(&answer)) {
         return Ok(());
     }
     Err(Error::Stopped("the collection was not dropped; nothing was changed".into()))
@@ -267,6 +271,18 @@ fn ask_to_drop(target: &Target) -> Result<(), Error> {
 
 fn is_yes(answer: &str) -> bool {
     matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Returns the file or directory that `MEDLIFT_REJECTS` names in the environment or in `.env`.
+fn rejects_setting() -> Result<Option<PathBuf>, Error> {
+    let path = Settings::load()?.get(REJECTS_VARIABLE).map(PathBuf::from);
+    if path.as_ref().is_some_and(|path| looks_like_connection_string(path.as_os_str())) {
+        return Err(Error::Usage(format!(
+            "the value of {REJECTS_VARIABLE} looks like a connection string; it is not shown, because it may contain a \
+             password; give the path of a file"
+        )));
+    }
+    Ok(path)
 }
 
 fn rejects_max(text: &str) -> Result<RejectsMax, String> {

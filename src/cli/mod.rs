@@ -12,14 +12,17 @@ mod generate;
 mod host;
 mod limits;
 mod load;
+mod number;
 mod output;
 mod passwords;
 mod plan;
+mod prompt;
 mod provision;
 mod query;
 mod reading;
 mod runs;
 mod spec;
+mod tool_options;
 mod verify;
 mod workers;
 
@@ -31,6 +34,7 @@ use medlift::error::Error;
 use medlift::pipeline::Interrupt;
 use medlift::report::remove_line;
 pub(crate) use output::tell;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Load a hospital's data into MongoDB: cleaned, typed, deduplicated and verified
 #[derive(Debug, Parser)]
@@ -106,6 +110,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
 
 /// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command in the middle of its work.
 /// Use this function only for a command that can then be run again from its beginning.
+///
+/// Questions to the user must be asked inside `command`: a signal then also ends the command while a question is open.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     run_gracefully("stopping", async |interrupt| {
         tokio::select! {
@@ -129,7 +135,14 @@ fn run_gracefully<T>(
         .build()
         .map_err(|error| Error::Stopped(format!("cannot start threads: {error}")))?;
     let interrupt = Interrupt::default();
-    runtime.spawn(listen(notice, interrupt.clone()));
+    // The signals are received from here on, so that a signal during the command's first question is not lost.
+    let signals = {
+        let _entered = runtime.enter();
+        signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)))
+    };
+    if let Ok((int, term)) = signals {
+        runtime.spawn(listen(notice, interrupt.clone(), int, term));
+    }
     let result = runtime.block_on(command(&interrupt));
     // The command has ended, but its result is not printed yet. After this call, the next signal ends the process at
     // once.
@@ -140,13 +153,14 @@ fn run_gracefully<T>(
     result
 }
 
-async fn listen(notice: &'static str, interrupt: Interrupt) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return;
-    };
+async fn listen(notice: &'static str, interrupt: Interrupt, mut int: Signal, mut term: Signal) {
     loop {
         tokio::select! { _ = int.recv() => (), _ = term.recv() => () };
+        if prompt::abandon() {
+            output::tell_as_it_is("\n");
+            output::tell(&Error::Interrupted);
+            std::process::exit(Error::Interrupted.exit_code().into());
+        }
         if interrupt.is_asked() {
             remove_line();
             output::tell("stopped immediately");

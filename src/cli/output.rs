@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use medlift::error::Error;
-use medlift::outputs::{is_same_file, limit_hint};
+use medlift::outputs::{is_same_file, write_hint};
 pub(super) use medlift::report::tell_as_it_is;
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ pub(super) fn write_stdout(bytes: &[u8]) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::Output { path: "standard output".into(), hint: limit_hint(&error), error })
+            Err(Error::Output { path: "standard output".into(), hint: write_hint(&error), error })
         }
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ use medlift::error::Error;
 use medlift::outputs::{Output, PRIVATE_MODE};
 use medlift::server::{Secret, env_file};
 
-use super::output;
+use super::{output, prompt};
 
 /// Maximum number of attempts to enter a password for one user.
 const TRIES: usize = 3;
@@ -158,7 +158,7 @@ fn write_files(directory: &Path, users: &[WantedUser]) -> Result<(), Error> {
 }
 
 fn ask_on_terminal(user: WantedUser) -> Result<WantedUser, Error> {
-    let password = ask(&user, &mut |prompt| rpassword::prompt_password(prompt), &mut |text| output::tell(text))?;
+    let password = ask(&user, &mut |text| prompt::password(text), &mut |text| output::tell(text))?;
     Ok(WantedUser { password, ..user })
 }
 

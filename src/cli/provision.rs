@@ -10,9 +10,10 @@ use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
 use medlift::server::{Destination, Purpose, Settings};
 use medlift::spec::Spec;
+use medlift::wording::counted;
 use serde::Serialize;
 
-use super::connection::{ConnectionArgs, DeploymentArgs};
+use super::connection::{ConnectionArgs, DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
 use super::output;
 use super::passwords::Source;
@@ -82,7 +83,7 @@ impl ProvisionArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let source = self.passwords()?;
-        let connection = self.deployment.into_connection_args()?;
+        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let provisioned = provision(connection, &spec, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())
@@ -105,12 +106,12 @@ impl ProvisionArgs {
 fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan: bool) -> Result<Provisioned, Error> {
     let settings = Settings::load()?;
     let WantedUsers { users, left_out } = WantedUser::all(&settings)?;
-    let connection = connection.into_connection(Purpose::Administer)?;
-    let destination = Destination::settle(&connection, &settings, &spec.collection)?;
-    let (database, collection) = (destination.database.clone(), destination.collection.clone());
-    let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
     super::run_async(async |_| {
-        let target = destination.connect().await?;
+        let connection = connection.into_connection(Purpose::Administer)?;
+        let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+        let (database, collection) = (destination.database.clone(), destination.collection.clone());
+        let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
+        let target = connect(&destination).await?;
         let mut plan = Changes::make(&target, &destination, &wanted, source.has_passwords()).await?;
         let mut provisioned = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
         let users = std::mem::take(&mut plan.without_password);
@@ -150,8 +151,8 @@ impl fmt::Display for Provisioned {
         match (self.steps.len(), self.carried_out) {
             (0, _) => writeln!(formatter, "nothing to do: the deployment is as wanted")?,
             // Each step was reported when it was carried out, and each password when it was stored.
-            (count, true) => writeln!(formatter, "{count} steps carried out")?,
-            (count, false) => writeln!(formatter, "{count} steps to do; run without --plan to carry them out:")?,
+            (count, true) => writeln!(formatter, "{} carried out", steps(count))?,
+            (count, false) => writeln!(formatter, "{} to do; run without --plan to carry out:", steps(count))?,
         }
         if !self.carried_out {
             self.steps.iter().try_for_each(|step| writeln!(formatter, "  {step}"))?;
@@ -160,6 +161,10 @@ impl fmt::Display for Provisioned {
         self.left_alone.iter().try_for_each(|left| writeln!(formatter, "left alone: {left}"))?;
         self.left_out.iter().try_for_each(|left| writeln!(formatter, "left out: {left}"))
     }
+}
+
+fn steps(count: usize) -> String {
+    counted(count as u64, "step", "steps")
 }
 
 #[cfg(test)]
@@ -182,9 +187,9 @@ mod tests {
         check(provisioned(true, &["a", "b"], &["v"], &[]), "2 steps carried out\nleft alone: v\n");
         let told =
             |carried_out| Provisioned { passwords: vec!["p".to_owned()], ..provisioned(carried_out, &["a"], &[], &[]) };
-        check(told(true), "1 steps carried out\n");
-        check(told(false), "1 steps to do; run without --plan to carry them out:\n  a\npassword: p\n");
-        let todo = "2 steps to do; run without --plan to carry them out:\n  a\n  b\n";
+        check(told(true), "1 step carried out\n");
+        check(told(false), "1 step to do; run without --plan to carry out:\n  a\npassword: p\n");
+        let todo = "2 steps to do; run without --plan to carry out:\n  a\n  b\n";
         check(provisioned(false, &["a", "b"], &[], &[]), todo);
     }
 

@@ -11,16 +11,17 @@ use medlift::server::{Secret, Settings};
 use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
+use super::number::whole;
 
 /// The options for sources.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct ReadingArgs {
-    /// Files, glob patterns, or - for standard input; gzip and zstd are recognised. A connection string may be given
-    /// here too
+    /// Files, objects in S3, patterns, or - for standard input; gzip and zstd are recognised. A connection string may be
+    /// given here too
     #[arg(value_name = "SOURCE", help_heading = None)]
     sources: Vec<Secret>,
-    /// File, glob pattern, or - for standard input; the same as a positional SOURCE
+    /// File, object, pattern, or - for standard input; the same as a positional SOURCE
     #[arg(long, value_name = "SOURCE")]
     file: Vec<String>,
     /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is
@@ -52,7 +53,7 @@ pub(super) struct ReadingArgs {
     #[command(flatten)]
     dataset: DatasetArgs,
     /// Number of threads that parse, clean and encode [default: half of the cores while loading, otherwise all]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = clap::value_parser!(u16).range(0..=256), help_heading = "Speed and memory")]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0_u16, 256), help_heading = "Speed and memory")]
     workers: u16,
     /// Show no progress
     #[arg(long, help_heading = "Output")]

@@ -97,7 +97,7 @@ impl RunsCommand {
 
 impl ListArgs {
     fn run(mut self) -> Result<ExitCode, Error> {
-        self.connection.take_only_uri(self.positional)?;
+        self.connection.take_only_uri(self.positional, "to show one load, use medlift runs show")?;
         let loads = super::run_async(async |_| {
             let ledger = ledger(&self.connection.connect(Purpose::Read, "").await?);
             let loads = ledger.latest_loads(self.limit).await.map_err(reading)?;

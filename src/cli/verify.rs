@@ -10,12 +10,13 @@ use medlift::pipeline::manifest::Manifest;
 use medlift::pipeline::parts::{self, CollectionProof};
 use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify};
 use medlift::report::Bar;
-use medlift::server::Purpose;
+use medlift::server::{Purpose, refuse_view};
 use medlift::verify::{Share, Verification};
 use serde::Serialize;
 
 use super::connection::{ConnectionArgs, require_collection};
 use super::load::LoadMode;
+use super::number::any_whole;
 use super::reading::{ReadingArgs, identity_key};
 use super::workers::ShareArgs;
 use super::{limits, output};
@@ -29,7 +30,7 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
     /// Maximum number of missing, extra and different documents to list, for each of the three; all are counted
-    #[arg(long, value_name = "N", default_value_t = 20, help_heading = "Verification")]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = any_whole::<usize>, help_heading = "Verification")]
     max_differences: usize,
     /// Show the values of fields that differ; they are patients' data
     #[arg(long, help_heading = "Verification")]
@@ -66,6 +67,7 @@ impl VerifyArgs {
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, &plan.kinds[0].collection).await?;
             for (_, target) in plan.targets(&target) {
+                refuse_view(&target).await?;
                 require_collection(&target).await?;
             }
             let _bar = Bar::start(&progress, quiet);

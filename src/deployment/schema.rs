@@ -9,6 +9,9 @@ use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec};
 
+/// If a validator of another program has no title, at most this number of its fields is named.
+const FIELDS_NAMED_MAX: usize = 5;
+
 /// The state of the target's collection on the server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CollectionState {
@@ -40,6 +43,21 @@ impl CollectionState {
         let refuses = self.validation_action.as_deref().is_none_or(|action| action == "error");
         let always = self.validation_level.as_deref().is_none_or(|level| level == "strict");
         self.exists && refuses && always && self.validator == validator(spec)
+    }
+
+    /// Describes a validator that another program or another spec has attached. `None` if there is no such validator.
+    pub fn other_validator(&self, spec: &Spec) -> Option<String> {
+        if self.validator.is_empty() || self.validator == validator(spec) {
+            return None;
+        }
+        let schema = self.validator.get_document("$jsonSchema").ok();
+        if let Some(title) = schema.and_then(|schema| schema.get_str("title").ok()) {
+            return Some(format!("the validator `{title}`"));
+        }
+        let properties = schema.and_then(|schema| schema.get_document("properties").ok()).unwrap_or(&self.validator);
+        let fields: Vec<String> = properties.keys().take(FIELDS_NAMED_MAX).map(|field| format!("`{field}`")).collect();
+        let more = if properties.len() > fields.len() { ", …" } else { "" };
+        Some(format!("a validator of {}{more}", fields.join(", ")))
     }
 
     /// Returns the indexes of the spec that the collection does not have. The name of an index does not matter: an
@@ -228,7 +246,10 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
     let tried = patiently(|| documents.find_one(query.clone()).into_future()).await;
     let doing =
         || format!("use the spec: the server refuses its validator for {}.{}", target.database, target.collection);
-    tried.map(drop).map_err(|failure| ServerError::Command { doing: doing(), failure })
+    tried.map(drop).map_err(|failure| match failure {
+        Failure::NotAuthorized { .. } => target.not_permitted("find"),
+        failure => ServerError::Command { doing: doing(), failure },
+    })
 }
 
 /// Fails if an index of the spec conflicts with an existing index. Call it before a load that will build indexes.

@@ -4,17 +4,20 @@
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
 //! with a new one. This module has no connection to a server: it receives documents from the scan and writes bytes.
 
+mod filter;
 mod rows;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub use filter::filter_doubts;
 use rows::Rows;
 
-use crate::outputs::{Output, PRIVATE_MODE, limit_hint};
+use crate::outputs::{Output, PRIVATE_MODE, write_hint};
 use crate::parse::DateFormat;
 use crate::spec::Spec;
 use crate::verify::{Range, Scan, ScanError};
+use crate::wording::{counted, file_problem};
 
 /// If documents do not fit the spec, the message shows at most this number of them as examples.
 const EXAMPLES_MAX: usize = 5;
@@ -75,7 +78,7 @@ pub enum ExportError {
     #[error("cannot export: {0}")]
     Scan(#[from] ScanError),
     /// The file cannot be created or written.
-    #[error("cannot write the export to {}: {cause}{}", path.display(), limit_hint(cause))]
+    #[error("cannot write the export to {}: {}{}", path.display(), file_problem(cause), write_hint(cause))]
     Write {
         /// The path of the file, or `-` for standard output.
         path: PathBuf,
@@ -85,8 +88,10 @@ pub enum ExportError {
     /// Documents that do not fit the spec cannot be written. A CSV cannot contain any of them, because it has only the
     /// fields of the spec. In NDJSON, only documents that are not valid BSON cause this error.
     #[error(
-        "cannot export: {} documents of the collection do not fit the spec; leave them out with --skip-foreign, export \
-         as NDJSON, or give the spec with which they were loaded; the first: {}", .0.count, .0.examples.join("; ")
+        "cannot export: {} the spec; leave such documents out with --skip-foreign, export as NDJSON, or give the spec with \
+         which they were loaded; the first: {}",
+        counted(.0.count, "document of the collection does not fit", "documents of the collection do not fit"),
+        .0.examples.join("; ")
     )]
     Foreign(Foreign),
 }
@@ -107,12 +112,13 @@ pub async fn export(
 ) -> Result<Exported, ExportError> {
     let mut rows = Rows::new(spec, options);
     let mut scan = scan.range(Range::default());
+    // The first query comes before the first output. If the server refuses the filter, nothing is written.
+    let mut next = if rows.is_full() { None } else { scan.next_batch().await? };
     take(&mut output, &mut rows)?;
-    while !rows.is_full()
-        && let Some(batch) = scan.next_batch().await?
-    {
+    while let Some(batch) = next {
         batch.documents().for_each(|document| rows.push(document));
         take(&mut output, &mut rows)?;
+        next = if rows.is_full() { None } else { scan.next_batch().await? };
     }
     let exported = rows.finish().map_err(ExportError::Foreign)?;
     let path = output.path().to_owned();

@@ -15,6 +15,7 @@
 
 mod claim;
 mod counts;
+mod files;
 mod identity;
 mod lease;
 mod leases;
@@ -26,6 +27,7 @@ mod store;
 pub use claim::Claim;
 pub(crate) use claim::Guard;
 pub use counts::Counts;
+pub use files::LoadFiles;
 pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use leases::Held;

@@ -430,6 +430,12 @@ mod tests {
         keys.extend(
             readings.map(|reading| LoadDocument::key(&["rows"], "spec", &sources, &Options { reading, ..options() })),
         );
+        let objects =
+            [("s3://b/a", "1", None), ("s3://b/c", "1", None), ("s3://b/a", "2", None), ("s3://b/a", "1", some("v"))];
+        keys.extend(objects.map(|(address, etag, version_id)| {
+            let version = Version::Object { address: address.into(), etag: etag.into(), version_id };
+            LoadDocument::key(&["rows"], "spec", &[SourceIdentity { version, ..source(None) }], &options())
+        }));
         let once = || LoadDocument::key(&["rows"], "spec", &[source(Some("12")), source(None)], &options());
         keys.extend([once(), once()]);
         let count = keys.len();

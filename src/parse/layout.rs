@@ -8,6 +8,7 @@ use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
 use super::format::FormatName;
 use super::items::Arrays;
+use super::thousands::{Marks, decimal_mark};
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
 use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, Spec, closest, column_key};
@@ -34,6 +35,8 @@ pub struct Layout {
     pub unknown: Vec<String>,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
+    /// Notices about columns of numbers that can be read in two ways.
+    pub doubtful_numbers: Vec<String>,
 }
 
 /// How rows of delimited text may differ from the header, and whether quotes have a meaning.
@@ -128,6 +131,7 @@ impl Layout {
             unknown: unknown(names, &header),
             header,
             rules,
+            doubtful_numbers: Vec::new(),
         })
     }
 
@@ -156,11 +160,12 @@ impl Layout {
             unknown: unknown(names, &keys),
             header: slots.names,
             rules: RowRules::default(),
+            doubtful_numbers: Vec::new(),
         })
     }
 
-    /// Reads the rows of the sample. Determines the date formats that the options do not give. Adds the unused keys in
-    /// the items of arrays to `unknown`.
+    /// Reads the rows of the sample. Determines the date formats that the options do not give. Looks for numbers that
+    /// can be read in two ways. Adds the unused keys in the items of arrays to `unknown`.
     fn look_at_rows(&mut self, spec: &Spec, sample: &[u8]) -> Result<(), LayoutError> {
         let is_open = |field: usize| is_date(&spec.fields[field]) && self.dates[field].is_none();
         let is_in_array = |field: usize| self.array_of_field[field].is_some();
@@ -170,8 +175,12 @@ impl Layout {
             (0..open.len()).filter(has_cell).filter_map(|field| Some((field, self.cell_of_field[field]?))).collect();
         let mut evidence = vec![Evidence::default(); open.len()];
         let has_arrays = (0..open.len()).any(is_in_array);
-        if has_arrays || !cells_of_dates.is_empty() {
+        let mut numbers = self.number_columns(spec);
+        if has_arrays || !cells_of_dates.is_empty() || !numbers.is_empty() {
             let unknown = self.each_row(spec, sample, |row, cells, arrays| {
+                for found in &mut numbers {
+                    found.marks.add(cells.get(row, found.cell), found.mark);
+                }
                 for &(field, cell) in &cells_of_dates {
                     weigh(&spec.fields[field], cells.get(row, cell), &mut evidence[field]);
                 }
@@ -186,7 +195,19 @@ impl Layout {
             });
             self.unknown.extend(unknown);
         }
+        let notice = |found: &Numbers| found.marks.notice(&self.header[found.cell], &spec.fields[found.field]);
+        self.doubtful_numbers = numbers.iter().filter_map(notice).collect();
         self.decide_dates(spec, &open, &evidence)
+    }
+
+    /// Returns the columns of delimited text that contain decimal numbers. In JSON, a number always has a point.
+    fn number_columns(&self, spec: &Spec) -> Vec<Numbers> {
+        let column = |field: usize| {
+            let (mark, cell) = (decimal_mark(&spec.fields[field])?, self.cell_of_field[field]?);
+            let is_column = self.format.has_header() && self.array_of_field[field].is_none();
+            is_column.then(|| Numbers { field, cell, mark, marks: Marks::default() })
+        };
+        (0..spec.fields.len()).filter_map(column).collect()
     }
 
     /// Determines the date formats of the fields for which `open` is true.
@@ -248,6 +269,14 @@ impl Layout {
         }
         parser.arrays().unknown_keys()
     }
+}
+
+/// A column of numbers, and how they are written.
+struct Numbers {
+    field: usize,
+    cell: usize,
+    mark: u8,
+    marks: Marks,
 }
 
 fn row_of(sample: &[u8], span: RowSpan) -> &[u8] {

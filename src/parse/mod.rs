@@ -15,6 +15,7 @@ mod json;
 mod layout;
 mod notices;
 mod parser;
+mod thousands;
 
 pub use cells::Cells;
 pub(crate) use columns::REJECT_COLUMNS;

@@ -10,6 +10,7 @@ use super::plan::Plan;
 use crate::parse::DateFormat;
 use crate::read::{Encoding, is_decodable};
 use crate::reject::{Reason, RejectedRow};
+use crate::wording::counted;
 
 /// Largest number of cells that are kept for one reason and field.
 const CELLS_MAX: usize = 300;
@@ -77,7 +78,9 @@ impl RefusedCells {
             Some(field) => format!(" in the field `{}`", plan.spec.fields[field].name),
             None => String::new(),
         };
-        let headline = format!("{count} of {rows} rows are rejected for one reason: `{reason}`{place}");
+        let are = if count == 1 { "is" } else { "are" };
+        let headline =
+            format!("{count} of {} {are} rejected for one reason: `{reason}`{place}", counted(rows, "row", "rows"));
         let cells = self.0.get(&(reason, field)).map_or(&[][..], Vec::as_slice);
         let remedy = if cells.is_empty() { None } else { remedy(plan, reason, field, cells) };
         // Warn the user about the other rows, because the setting was tried only on refused cells.

@@ -62,7 +62,7 @@ pub fn dry_run(
     }
     if let Some(account) = &mut account {
         account.rejects.finish()?;
-        summary.reject_files = account.rejects.paths();
+        summary.reject_files = account.rejects.files();
     }
     summary.set_times(&progress.times(), side.rows);
     Ok(summary)

@@ -8,6 +8,7 @@ mod advice;
 pub mod dry_run;
 pub mod load;
 pub mod manifest;
+mod originals;
 pub mod parts;
 mod plan;
 mod rejects;
@@ -16,6 +17,7 @@ mod spares;
 mod stages;
 pub mod verify;
 
+pub use originals::refuse_originals;
 pub(crate) use plan::SourcePlan;
 pub use plan::{Plan, Wishes};
 pub use stages::{Bench, Interrupt};

@@ -68,7 +68,7 @@ pub async fn verify(
     progress.enter(Phase::Verification);
     refuse_other_identity(plan, kind, target).await?;
     let started = Instant::now();
-    let expected = tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?;
+    let (expected, rejected) = tokio::task::block_in_place(|| expect(plan, options, interrupt, progress))?;
     progress.tell(|| format!("{} records read again in {:.2} s", expected.records(), started.elapsed().as_secs_f64()));
     progress.expect_documents(expected.records());
     let scan = Scan::new(&target.documents()).counted_by(&progress.documents);
@@ -84,6 +84,7 @@ pub async fn verify(
         compared = verify::compare(&scan, &expected, &settings) => compared?,
         () = interrupt.asked() => return Err(interrupted()),
     };
+    verification.rejected = rejected;
     let (found, seconds) = (verification.found, started.elapsed().as_secs_f64());
     progress.tell(|| format!("{found} documents scanned and compared in {seconds:.2} s"));
     let mut wanted = verification.wanted();
@@ -148,17 +149,27 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Reads the sources and determines which document must be stored under each `_id`. Needs no database.
+/// Reads the sources and determines which document must be stored under each `_id`. Also returns the number of rejected
+/// rows. Needs no database.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
-fn expect(plan: &Plan, options: &VerifyOptions, interrupt: &Interrupt, progress: &Progress) -> Result<Expected, Error> {
+fn expect(
+    plan: &Plan,
+    options: &VerifyOptions,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> Result<(Expected, u64), Error> {
     let VerifyOptions { kind, mode, share, .. } = *options;
     let mut expectation = Expectation::new(SORTER_BYTES_DEFAULT);
-    encode_alone(plan, interrupt, progress, |block| push(&mut expectation, block, kind, share))?;
+    let mut rejected = 0;
+    encode_alone(plan, interrupt, progress, |block| {
+        rejected += block.rejects.len() as u64;
+        push(&mut expectation, block, kind, share)
+    })?;
     stop_if_asked(interrupt)?;
     let rule = mode.rule(plan.kinds[kind].identity.on_conflict);
-    Ok(expectation.settle(rule).map_err(verify::VerifyError::from)?)
+    Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
 }
 
 /// Adds the records of a block whose `_id`s are in the share.
@@ -216,11 +227,12 @@ mod tests {
 
     #[test]
     fn expected_documents_have_the_sources_and_rows_of_their_records() {
-        let files = [("a.csv", "Name,Age\nann,1\nbea,2\n"), ("b.csv", "Age,Name\n2,bea\n3,ann\n")];
+        let files = [("a.csv", "Name,Age\nann,1\nbea,2\ncam,x\n"), ("b.csv", "Age,Name\n2,bea\n3,ann\n")];
         let (_dir, plan) = plan_of(&files);
         let check = |mode: Mode, of_ann: &[(u32, u64)]| {
             let options = VerifyOptions { mode, ..VerifyOptions::default() };
-            let expected = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            let (expected, rejected) = expect(&plan, &options, &Interrupt::default(), &Progress::default()).unwrap();
+            assert_eq!(rejected, 1);
             let documents = expected.range(Id([0; 16]), None).unwrap();
             let mut found: Vec<_> = documents.map(Result::unwrap).map(|found| (found.rows, found.duplicates)).collect();
             found.sort();

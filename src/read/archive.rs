@@ -97,6 +97,10 @@ impl Plain {
 
     fn error(&self, error: io::Error) -> ReadError {
         let (name, offset) = (self.name.clone(), self.consumed_bytes());
+        let error = match error.downcast::<ReadError>() {
+            Ok(carried) => return carried,
+            Err(error) => error,
+        };
         match self.archive {
             Some(archive) if error.kind() == io::ErrorKind::UnexpectedEof => ReadError::Truncated { name, archive },
             Some("zstd") if error.raw_os_error().is_none() && error.to_string().contains(WINDOW_ERROR) => {
@@ -281,5 +285,20 @@ mod tests {
         let mut plain = Plain::new("disk.csv", Box::new(Failing(5000))).unwrap();
         let error = plain.fill(&mut [0; 8192]).unwrap_err().to_string();
         assert!(error.contains("`disk.csv` at byte 5000"), "{error}");
+    }
+
+    #[test]
+    fn the_error_of_an_origin_is_not_taken_for_damage() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other(ReadError::NoSource))
+            }
+        }
+        for archive in [gzip(&text()), zstd(&text()), text()] {
+            let half = Cursor::new(archive[..archive.len() / 2].to_vec()).chain(Broken);
+            let error = Plain::new("x", Box::new(half)).unwrap().fill(&mut vec![0; 4_000_000]).unwrap_err();
+            assert!(matches!(error, ReadError::NoSource), "{error}");
+        }
     }
 }

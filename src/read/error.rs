@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::origin::Problem;
+
 /// The reason why a source cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -117,6 +119,14 @@ pub enum ReadError {
         /// Largest window that Medlift accepts, in bytes.
         window_bytes_max: u64,
     },
+    /// An object in S3 cannot be read.
+    #[error("cannot read `{name}`: {problem}")]
+    Object {
+        /// The address of the object, or the pattern.
+        name: String,
+        /// What is wrong.
+        problem: Problem,
+    },
     /// The operating system reported another error.
     #[error("cannot read `{name}` at byte {offset}: {error}")]
     Io {
@@ -136,14 +146,33 @@ fn window_size(bytes: Option<u64>) -> String {
 
 impl ReadError {
     /// Converts an error of the operating system. `name` is the name of the source. `offset` is the number of bytes
-    /// that were read before the error.
+    /// that were read before the error. An origin can put a `ReadError` into its `io::Error`. Such an error is taken out
+    /// again.
     pub(super) fn from_io(name: &str, offset: u64, error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(carried) => return carried,
+            Err(error) => error,
+        };
         let name = name.to_owned();
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound { name },
             io::ErrorKind::PermissionDenied => Self::NoPermission { name },
             io::ErrorKind::IsADirectory => Self::IsDirectory { name },
             _ => Self::Io { name, offset, error },
+        }
+    }
+
+    /// Returns the error for an object in S3. `name` is its address.
+    pub(super) fn in_object(name: &str, problem: Problem) -> Self {
+        Self::Object { name: name.to_owned(), problem }
+    }
+
+    /// Returns the exit code: 2 for a wrong argument or setting, 3 if a store cannot be reached or refuses the
+    /// credentials, 6 if the same command may succeed later, otherwise 1.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Object { problem, .. } => problem.exit_code(),
+            _ => 1,
         }
     }
 }

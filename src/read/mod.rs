@@ -1,4 +1,4 @@
-//! Reads the bytes of files and standard input, decompresses them, decodes them to UTF-8 and divides them into rows.
+//! Reads the bytes of files, of objects in S3 and of standard input, decompresses them, decodes them to UTF-8 and divides them into rows.
 //!
 //! The reader reports the position of each row in its source. This module knows quotes, line ends and JSON brackets,
 //! but no columns, fields or types. `docs/sources.md` tells users which sources Medlift can read.
@@ -25,6 +25,6 @@ pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
 pub(crate) use frame::Framing;
-pub use origin::Version;
-pub(crate) use origin::{Origin, REJECTS_SUFFIX, expand};
+pub(crate) use origin::{Origin, expand, reject_path};
+pub use origin::{Problem, Version};
 pub use reader::{ReadOptions, Reader, records};

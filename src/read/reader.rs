@@ -81,7 +81,7 @@ impl Reader {
     pub fn open(origin: &Origin, index: usize, options: &ReadOptions) -> Result<Self, ReadError> {
         let part =
             origin.part_bytes().map(|bytes| PartOfSource { start: bytes.start, ends_inside: origin.ends_inside() });
-        Self::new(origin.name(), origin.open()?, index, options, part)
+        Self::new(origin.name(), origin.open_at(0, None)?, index, options, part)
     }
 
     /// Does the same as [`open`](Self::open) for a source whose bytes `from` returns. Errors contain `name`.

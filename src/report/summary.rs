@@ -12,6 +12,7 @@ use crate::parse::{Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
+use crate::wording::counted;
 
 /// The summary of a load or a dry run. It contains no value of any row.
 #[derive(Debug, Default, Serialize)]
@@ -44,16 +45,19 @@ pub struct LoadSummary {
     pub changes: Vec<Count>,
     /// Number of rows that broke a plausibility rule but were loaded, for each rule.
     pub warnings: Vec<Count>,
-    /// Paths of the reject files.
-    pub reject_files: Vec<String>,
+    /// The reject files. In JSON, only their paths.
+    pub reject_files: Vec<FileOfRejects>,
+    /// Number of rows that an earlier, interrupted process of this load had committed. `None` if this process began the
+    /// load.
+    pub continued_after: Option<u64>,
     /// Messages about the ledger and about files. For example, why an interrupted load was not resumed, or which file
     /// was not changed.
     pub notes: Vec<String>,
     /// Seconds for reading and writing. Building indexes, attaching the validator and verification are not included.
     pub seconds: f64,
     /// Rows per second while the load was reading and writing. A resumed load counts only the rows that no earlier
-    /// process had committed.
-    pub rows_per_second: f64,
+    /// process had committed. `None` if there were no such rows.
+    pub rows_per_second: Option<f64>,
     /// Seconds from the start of the command to its result. The sum of `phases`.
     pub total_seconds: f64,
     /// The time of each phase.
@@ -113,6 +117,22 @@ pub struct SourceNote {
     pub notices: Vec<String>,
 }
 
+/// A reject file. In JSON, only its path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct FileOfRejects {
+    /// The path of the file.
+    pub path: String,
+    /// The name of the source of its rows. `None` if there is one file for all sources.
+    pub source: Option<String>,
+}
+
+impl From<FileOfRejects> for String {
+    fn from(file: FileOfRejects) -> Self {
+        file.path
+    }
+}
+
 /// How often something happened to a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Count {
@@ -136,7 +156,7 @@ impl SourceNote {
             blank_rows: noticed.blank_rows,
             loose_quotes: noticed.loose_quotes,
             multiline_cells: noticed.multiline_cells,
-            notices: rule_notices(layout.rules).into_iter().chain(row_notices(noticed)).collect(),
+            notices: [rule_notices(layout.rules), layout.doubtful_numbers.clone(), row_notices(noticed)].concat(),
             unknown_columns: layout.unknown.clone(),
             dates: dates
                 .filter_map(|(field, format)| Some((field.name.clone(), (*format)?.name().to_owned())))
@@ -283,6 +303,10 @@ impl fmt::Display for LoadSummary {
         self.advice.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         writeln!(f, "{}{target}", self.outcome)?;
         self.sources.iter().try_for_each(|source| write!(f, "{source}"))?;
+        if let Some(rows) = self.continued_after {
+            let rows = counted(rows, "committed row", "committed rows");
+            writeln!(f, "  continued after {rows} of an interrupted process")?;
+        }
         for found in self.documents() {
             found.counts_table(f)?;
             if self.counts_are_estimates {
@@ -294,7 +318,12 @@ impl fmt::Display for LoadSummary {
             _ => "rejected, by reason (a row can count once for each kind of document)",
         };
         list(f, title, &self.rejects)?;
-        self.reject_files.iter().try_for_each(|file| writeln!(f, "  rejects are in    {file}"))?;
+        for FileOfRejects { path, source } in &self.reject_files {
+            match source {
+                None => writeln!(f, "  rejects are in    {path}")?,
+                Some(source) => writeln!(f, "  rejects of {source} are in {path}")?,
+            }
+        }
         list(f, "cells changed, by rule", &self.changes)?;
         list(f, "rows that break a plausibility rule but are loaded", &self.warnings)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
@@ -342,9 +371,10 @@ impl DocumentSummary {
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  the counts are estimates, because a reply was lost or a process was killed: {} records were either written or \
-             already present, {} are either duplicates or conflicts",
-            self.counts.in_doubt, self.counts.repeats_in_doubt
+            "  the counts are estimates, because a reply was lost or a process was killed: {} either written or already \
+             present, {} either duplicates or conflicts",
+            counted(self.counts.in_doubt, "record was", "records were"),
+            counted(self.counts.repeats_in_doubt, "is", "are")
         )
     }
 
@@ -352,7 +382,7 @@ impl DocumentSummary {
         if !self.kind.is_empty() {
             writeln!(f, "  documents `{}`", self.kind)?;
         }
-        write!(f, "{proof}")?;
+        proof.write_in_summary(f)?;
         if proof.missing > 0 {
             writeln!(f, "  to write the missing documents, load with --reload")?;
         }
@@ -387,7 +417,7 @@ impl LoadSummary {
     pub fn set_times(&mut self, times: &[PhaseTime], rows: u64) {
         let of_rows = times.iter().find(|time| has_rows(time.phase));
         self.seconds = of_rows.map_or(0.0, |time| time.seconds);
-        self.rows_per_second = if self.seconds > 0.0 { rows as f64 / self.seconds } else { 0.0 };
+        self.rows_per_second = (rows > 0 && self.seconds > 0.0).then(|| rows as f64 / self.seconds);
         self.total_seconds = times.iter().map(|time| time.seconds).sum();
         self.phases = times.to_vec();
     }
@@ -400,8 +430,10 @@ impl LoadSummary {
         // A time that would be shown as 0.00 is left out.
         for PhaseTime { phase, seconds } in self.phases.iter().filter(|time| time.seconds >= 0.005) {
             write!(f, "    {:<21}{seconds:>9.2} s", phase.name())?;
-            if has_rows(*phase) {
-                write!(f, ", {:.0} rows/s", self.rows_per_second)?;
+            if has_rows(*phase)
+                && let Some(rate) = self.rows_per_second
+            {
+                write!(f, ", {rate:.0} rows/s")?;
             }
             writeln!(f)?;
         }

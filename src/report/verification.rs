@@ -4,13 +4,30 @@
 use std::fmt;
 
 use crate::verify::{Difference, Kind, OtherLoad, RowOfSource, Verification};
+use crate::wording::counted;
 
 /// Largest number of other loads that are named. The others are only counted.
 const LOADS_NAMED_MAX: usize = 5;
 
 impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clean = match (self.is_clean(), self.refused + self.kept_out, self.others) {
+        writeln!(f, "{}", self.headline())?;
+        writeln!(f, "  {:<20}{:>12}", "rejected", self.rejected)?;
+        self.write_details(f)
+    }
+}
+
+impl Verification {
+    /// Writes the result without the number of rejected rows. The summary of a load has its own number, which includes
+    /// the records that were refused later.
+    pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        self.write_details(f)
+    }
+
+    /// Returns the first line of the result.
+    const fn headline(&self) -> &'static str {
+        match (self.is_clean(), self.refused + self.kept_out, self.others) {
             (true, 0, 0) => "verified: the collection contains exactly the accepted rows of the source",
             (true, 0, _) => "verified: the collection contains all accepted rows of the source, and other documents",
             (true, _, 0) => {
@@ -21,15 +38,11 @@ impl fmt::Display for Verification {
                  refused or kept as stored, and other documents"
             }
             (false, _, _) => "verification found differences",
-        };
-        writeln!(f, "{clean}")?;
-        self.write_details(f)
+        }
     }
-}
 
-impl Verification {
     /// Writes the counts and the differences, without the first line.
-    pub(super) fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, count, shown) in [
             ("documents expected", self.expected, true),
             ("documents found", self.found, true),
@@ -62,23 +75,34 @@ impl Verification {
         for OtherLoad { load, sources, written, extra } in self.other_loads.iter().take(LOADS_NAMED_MAX) {
             let of = format!("load {load} of {}", sources.join(", "));
             match extra {
-                Some(extra) => writeln!(f, "  {extra} extra documents belong to {of}")?,
-                None => writeln!(f, "  {written} documents were written into this collection by {of}")?,
+                Some(extra) => {
+                    let extra = counted(*extra, "extra document belongs", "extra documents belong");
+                    writeln!(f, "  {extra} to {of}")?;
+                }
+                None => writeln!(f, "  {} into this collection by {of}", written_documents(*written))?,
             }
         }
         let left_out = self.other_loads.get(LOADS_NAMED_MAX..).unwrap_or_default();
         if !left_out.is_empty() {
             let written: u64 = left_out.iter().map(|load| load.written).sum();
-            writeln!(f, "  {written} documents were written into this collection by {} more loads", left_out.len())?;
+            let loads = counted(left_out.len() as u64, "more load", "more loads");
+            writeln!(f, "  {} into this collection by {loads}", written_documents(written))?;
         }
         match self.extra_of_nobody() {
             0 => writeln!(
                 f,
                 "  so all extra documents may be from other sources; to verify this source alone, add --ignore-extra"
             ),
-            nobody => writeln!(f, "  so at least {nobody} extra documents were not written by these loads"),
+            nobody => {
+                let nobody = counted(nobody, "extra document was", "extra documents were");
+                writeln!(f, "  so at least {nobody} not written by these loads")
+            }
         }
     }
+}
+
+fn written_documents(count: u64) -> String {
+    counted(count, "document was written", "documents were written")
 }
 
 fn write_difference(f: &mut fmt::Formatter<'_>, difference: &Difference) -> fmt::Result {
@@ -138,10 +162,18 @@ mod tests {
 
     #[test]
     fn rare_counts_are_shown_only_if_they_are_not_zero() {
-        let found =
-            Verification { expected: 5, found: 4, equal: 1, missing: 3, different: 2, ..Verification::default() };
+        let found = Verification {
+            rejected: 8,
+            expected: 5,
+            found: 4,
+            equal: 1,
+            missing: 3,
+            different: 2,
+            ..Verification::default()
+        };
         let expected = "\
 verification found differences
+  rejected                       8
   documents expected             5
   documents found                4
   equal                          1
@@ -155,6 +187,7 @@ verification found differences
             Verification { refused: 6, kept_out: 7, extra: 1, foreign: 1, others: 9, ..Verification::default() };
         let expected = "\
 verification found differences
+  rejected                       0
   documents expected             0
   documents found                0
   equal                          0
@@ -206,7 +239,7 @@ verification found differences
             "            Age: expected 1, stored 2",
             "  … and 1 more; --max-differences shows more of them",
         ];
-        assert_eq!(text.lines().skip(7).collect::<Vec<_>>(), expected);
+        assert_eq!(text.lines().skip(8).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -219,7 +252,7 @@ verification found differences
         };
         let told = |extra: u64, other_loads: Vec<OtherLoad>| {
             let found = Verification { extra, other_loads, ..Verification::default() };
-            found.to_string().lines().skip(8).map(str::to_owned).collect::<Vec<_>>()
+            found.to_string().lines().skip(9).map(str::to_owned).collect::<Vec<_>>()
         };
         let loads = vec![load("x", 7, Some(3)), load("y", 4, None)];
         let mut expected = vec![
@@ -228,7 +261,7 @@ verification found differences
             "  so all extra documents may be from other sources; to verify this source alone, add --ignore-extra",
         ];
         assert_eq!(told(7, loads.clone()), expected);
-        expected[2] = "  so at least 1 extra documents were not written by these loads";
+        expected[2] = "  so at least 1 extra document was not written by these loads";
         assert_eq!(told(8, loads.clone()), expected);
         assert_eq!(told(0, loads), Vec::<String>::new());
         assert_eq!(told(7, Vec::new()), Vec::<String>::new());

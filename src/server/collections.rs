@@ -1,8 +1,9 @@
-//! The collections of a database.
+//! The collections of a database, the other databases, and what the user may do with them.
 
 use bson::{Document, doc};
 
-use super::{Failure, ServerError, Target};
+use super::connect::RESERVED_DATABASES;
+use super::{Account, Failure, ServerError, Target, collection_of_view, view_name};
 
 /// An error lists at most this number of collections.
 const LISTED_MAX: usize = 10;
@@ -21,9 +22,85 @@ pub async fn require_collection(target: &Target, hidden: &[&str]) -> Result<(), 
     }
     // The server does not list a collection that the user may not read. This query then fails.
     let query = doc! { "find": name, "limit": 1, "projection": { "_id": 1 } };
-    target.look(query).await.map_err(|failure| cannot_look(target, failure))?;
+    target.look(query).await.map_err(|failure| match failure {
+        Failure::NotAuthorized { .. } => target.not_permitted("find"),
+        other => cannot_look(target, other),
+    })?;
     let others = names(target, Document::new()).await.map_err(|failure| cannot_look(target, failure))?;
-    Err(ServerError::NoCollection { name: target.full_name(), others: listed(others, hidden) })
+    let no_database = if others.is_empty() { missing_database(target).await } else { None };
+    let others = no_database.map_or_else(|| listed(others, hidden), |found| format!("{found}; choose one with --db"));
+    Err(ServerError::NoCollection { name: target.full_name(), others })
+}
+
+/// Returns the databases for data that the user may see, sorted.
+async fn databases(target: &Target) -> Result<Vec<String>, Failure> {
+    let command = doc! { "listDatabases": 1, "nameOnly": true, "authorizedDatabases": true };
+    let admin = target.client.database("admin");
+    let reply = super::patiently(|| admin.run_command(command.clone()).into_future()).await?;
+    let listed = reply.get_array("databases").into_iter().flatten();
+    let names = listed.filter_map(|listed| listed.as_document()?.get_str("name").ok());
+    let mut names: Vec<String> = names.filter(|name| !RESERVED_DATABASES.contains(name)).map(str::to_owned).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// If the database for the data does not exist and the user may see others, returns a text that names them: the name
+/// may be misspelled.
+pub(crate) async fn missing_database(target: &Target) -> Option<String> {
+    let others = databases(target).await.ok()?;
+    no_database(&target.database, others)
+}
+
+fn no_database(name: &str, mut others: Vec<String>) -> Option<String> {
+    if others.is_empty() || others.iter().any(|other| other == name) {
+        return None;
+    }
+    let more = others.len().saturating_sub(LISTED_MAX);
+    others.truncate(LISTED_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Some(format!("there is no database `{name}`; the server has {}{more}", others.join(", ")))
+}
+
+impl Target {
+    /// Returns the error of a command that the server refused, because the user lacks this privilege on the collection.
+    pub(crate) fn not_permitted(&self, privilege: &'static str) -> ServerError {
+        let user = match &self.user {
+            Some(user) => format!("user `{user}`"),
+            None => "the user of the client certificate".to_owned(),
+        };
+        ServerError::NotPermitted { user, privilege, name: self.full_name(), advice: self.advice_on_rights() }
+    }
+
+    /// Returns how a user who lacks rights on the collection gets them.
+    pub(crate) fn advice_on_rights(&self) -> String {
+        let (database, collection) = (&self.database, &self.collection);
+        match self.account {
+            Some(Account::Loader) => format!(
+                "`medlift provision --db {database} --collection {collection}` gives the loader its rights there (add \
+                 --spec if the data has its own spec)"
+            ),
+            Some(Account::Analyst) => match collection_of_view(collection) {
+                Some(collection) => format!(
+                    "`medlift provision --db {database} --collection {collection}` creates this view for analysts (add \
+                     --spec if the data has its own spec)"
+                ),
+                None => {
+                    format!("the analyst may read only the de-identified view: --collection {}", view_name(collection))
+                }
+            },
+            _ => "grant the user a role that permits it, or sign in as another user".to_owned(),
+        }
+    }
+}
+
+/// Returns an error if the target is a view. Documents cannot be written to a view, and a view can hide the `_id`s that a
+/// verification needs. If the user may not list views, returns `Ok`.
+pub async fn refuse_view(target: &Target) -> Result<(), ServerError> {
+    match names(target, doc! { "name": &target.collection, "type": "view" }).await {
+        Ok(found) if !found.is_empty() => Err(ServerError::IsView { name: target.full_name() }),
+        Ok(_) | Err(Failure::NotAuthorized { .. }) => Ok(()),
+        Err(failure) => Err(cannot_look(target, failure)),
+    }
 }
 
 fn cannot_look(target: &Target, failure: Failure) -> ServerError {
@@ -58,6 +135,21 @@ fn listed(mut names: Vec<String>, hidden: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_database_is_reported_with_the_databases_that_exist() {
+        let check = |others: &[&str], expected: Option<&str>| {
+            let others = others.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(no_database("hospitl", others).as_deref(), expected);
+        };
+        check(&[], None);
+        check(&["hospitl", "ward"], None);
+        check(&["hospital", "ward"], Some("there is no database `hospitl`; the server has hospital, ward"));
+        let all: Vec<String> = (10..23).map(|number| format!("d{number}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let text = format!("there is no database `hospitl`; the server has {} and 3 more", all[..10].join(", "));
+        check(&all, Some(&text));
+    }
 
     #[test]
     fn at_most_ten_collections_of_data_are_listed() {

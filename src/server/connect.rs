@@ -12,9 +12,10 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 
 use super::credential::{SignInAs, sign_in_as};
-use super::diagnose;
+use super::diagnose::{self, Tell};
 use super::patience::{Patience, set_attempt_timeout};
 use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
+use crate::wording::file_problem;
 
 /// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
 const SYSTEM_CA_FILES: [&str; 5] = [
@@ -26,7 +27,10 @@ const SYSTEM_CA_FILES: [&str; 5] = [
 ];
 
 /// The databases of MongoDB itself. Medlift does not load data into them.
-const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
+pub(super) const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
+
+/// The database for the data, if the user names none.
+const DATABASE_DEFAULT: &str = "hospital";
 
 /// Time limit for finding the primary, if the connection string sets no limit.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +48,8 @@ pub struct Destination {
     other_auth_database: Option<String>,
     /// The user's account, if `medlift provision` creates this user.
     account: Option<Account>,
+    /// The databases in which a user is probably stored if the name of `database` is misspelled.
+    usual_databases: Vec<String>,
 }
 
 /// A connected deployment, with the database and the collection for the data. The sign-in succeeded.
@@ -60,6 +66,8 @@ pub struct Target {
     pub address: String,
     /// The name of the user who signed in. `None` without a sign-in, or after a sign-in with a client certificate.
     pub user: Option<String>,
+    /// The user's account, if `medlift provision` creates this user in the database for the data.
+    pub account: Option<Account>,
     /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
     /// Whether the deployment runs on this machine, according to its addresses.
@@ -76,13 +84,6 @@ impl Target {
     #[must_use]
     pub fn in_collection(&self, collection: &str) -> Self {
         Self { collection: collection.to_owned(), ..self.clone() }
-    }
-
-    /// Completes `wishes` from the environment and `.env`, connects, signs in and runs one harmless command. So a wrong
-    /// address or password is found here, and not in the middle of the work. `collection` is the spec's collection. It
-    /// is used if neither `wishes` nor `COLLECTION_NAME` names a collection.
-    pub async fn connect(wishes: &Connection, collection: &str) -> Result<Self, ServerError> {
-        Destination::settle(wishes, &Settings::load()?, collection)?.connect().await
     }
 
     /// Returns the database for the data.
@@ -167,6 +168,33 @@ impl Destination {
     /// Completes `wishes` from `settings`. `collection` is the spec's collection. It is used if neither `wishes` nor
     /// `COLLECTION_NAME` names a collection.
     pub fn settle(wishes: &Connection, settings: &Settings, collection: &str) -> Result<Self, ServerError> {
+        let (mut settled, auth_source) = Self::settle_server(wishes, settings, collection)?;
+        let SignInAs { credential, other_database, account } =
+            sign_in_as(wishes, settings, &settled.uri, auth_source.as_deref(), &settled.database)?;
+        let user = credential.as_ref().and_then(|credential| credential.username.as_deref());
+        refuse_connection_string("--username", user.unwrap_or_default())?;
+        settled.uri.credential = credential;
+        (settled.other_auth_database, settled.account) = (other_database, account);
+        Ok(settled)
+    }
+
+    /// Completes `wishes` like [`settle`](Self::settle), but without a user.
+    pub fn settle_without_user(
+        wishes: &Connection,
+        settings: &Settings,
+        collection: &str,
+    ) -> Result<Self, ServerError> {
+        let (mut settled, _) = Self::settle_server(wishes, settings, collection)?;
+        settled.uri.credential = None;
+        Ok(settled)
+    }
+
+    /// Completes everything but the user. Also returns the option `authSource` of the connection string.
+    fn settle_server(
+        wishes: &Connection,
+        settings: &Settings,
+        collection: &str,
+    ) -> Result<(Self, Option<String>), ServerError> {
         let from_settings = || settings.get("MONGODB_URI").map(Secret::from);
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
         let auth_source = uri::auth_source(given.reveal());
@@ -175,11 +203,6 @@ impl Destination {
         let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
         refuse_connection_string("--collection", collection)?;
         uri.tls = tls(wishes, uri.tls.take())?;
-        let SignInAs { credential, other_database, account } =
-            sign_in_as(wishes, settings, &uri, auth_source.as_deref(), &database)?;
-        uri.credential = credential;
-        let user = uri.credential.as_ref().and_then(|credential| credential.username.as_deref());
-        refuse_connection_string("--username", user.unwrap_or_default())?;
         uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
         uri.read_concern = Some(ReadConcern::majority());
         uri.read_preference = Some(ReadPreference::Primary);
@@ -191,7 +214,10 @@ impl Destination {
             uri.compressors = None;
         }
         let collection = collection.to_owned();
-        Ok(Self { uri, database, collection, other_auth_database: other_database, account })
+        let usual_databases =
+            settings.get("DB_NAME").into_iter().chain([DATABASE_DEFAULT]).map(str::to_owned).collect();
+        let settled = Self { uri, database, collection, other_auth_database: None, account: None, usual_databases };
+        Ok((settled, auth_source))
     }
 
     /// Returns the paths of the files with certificates and keys. Empty without TLS.
@@ -216,13 +242,19 @@ impl Destination {
 
     /// Connects, signs in and runs one harmless command. If the user may be stored in two databases, tries both.
     pub async fn connect(&self) -> Result<Target, ServerError> {
-        let connected = self.try_connect(None).await;
+        self.connect_telling(&|_| ()).await
+    }
+
+    /// Does the same as [`connect`](Self::connect). If nothing listens at the address, calls `tell` at once with a
+    /// message that the command waits, because the server may be starting.
+    pub async fn connect_telling(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
+        let connected = self.try_connect(None, tell).await;
         let (Err(ServerError::Connect { address, failure: Failure::SignIn(first) }), Some(other)) =
             (&connected, &self.other_auth_database)
         else {
             return connected;
         };
-        match self.try_connect(Some(other)).await {
+        match self.try_connect(Some(other), tell).await {
             Err(ServerError::Connect { failure: Failure::SignIn(second), .. }) => {
                 let failure = Failure::SignIn(first.clone().also_in(second));
                 Err(ServerError::Connect { address: address.clone(), failure })
@@ -232,26 +264,44 @@ impl Destination {
     }
 
     /// Connects with the auth database of the credential, or with `auth_database` instead.
-    async fn try_connect(&self, auth_database: Option<&str>) -> Result<Target, ServerError> {
+    async fn try_connect(&self, auth_database: Option<&str>, tell: Tell<'_>) -> Result<Target, ServerError> {
         let mut options = self.options().await?;
         if let (Some(credential), Some(database)) = (&mut options.credential, auth_database) {
             credential.source = Some(database.to_owned());
         }
-        let (address, is_local) = (address(&options), are_on_this_machine(&options.hosts));
-        let connected = diagnose::open(options, &self.database).await;
-        let client = connected.map_err(|failure| ServerError::Connect {
-            address: address.clone(),
-            failure: failure.of_account(self.account),
-        })?;
+        let connected = diagnose::open(options.clone(), (&self.database, &self.usual_databases), tell).await;
+        let created_in = self.account.map(|_| self.database.as_str());
         let credential = self.uri.credential.as_ref();
+        let target = self.target(&options, connected.map_err(|failure| failure.of_user_created_in(created_in)))?;
+        Ok(Target {
+            user: credential.and_then(|credential| credential.username.clone()),
+            account: self.account,
+            is_certificate_sign_in: credential.is_some_and(|credential| credential.username.is_none()),
+            ..target
+        })
+    }
+
+    /// Connects without a sign-in, and only checks that the server answers.
+    pub(crate) async fn reach(&self) -> Result<Target, ServerError> {
+        let mut options = self.options().await?;
+        options.credential = None;
+        let reached = diagnose::reach(options.clone()).await;
+        self.target(&options, reached)
+    }
+
+    /// Makes the target of a connection without a user.
+    fn target(&self, options: &ClientOptions, connected: Result<Client, Failure>) -> Result<Target, ServerError> {
+        let address = address(options);
+        let client = connected.map_err(|failure| ServerError::Connect { address: address.clone(), failure })?;
         Ok(Target {
             client,
             database: self.database.clone(),
             collection: self.collection.clone(),
             address,
-            user: credential.and_then(|credential| credential.username.clone()),
-            is_certificate_sign_in: credential.is_some_and(|credential| credential.username.is_none()),
-            is_local,
+            user: None,
+            account: None,
+            is_certificate_sign_in: false,
+            is_local: are_on_this_machine(&options.hosts),
         })
     }
 
@@ -284,7 +334,7 @@ fn host_names(hosts: &HostInfo) -> String {
 /// in the path is the database in which the user is stored.
 fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
     let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
-    let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or("hospital");
+    let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or(DATABASE_DEFAULT);
     refuse_connection_string("--db", name)?;
     if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
         return Err(ServerError::Setting {
@@ -368,8 +418,8 @@ fn system_ca_file() -> Result<PathBuf, ServerError> {
 /// trust no server.
 fn require_pem(path: &Path, setting: &str, parts: &[&str]) -> Result<(), ServerError> {
     let wrong = |problem: String| ServerError::Setting { setting: setting.to_owned(), problem };
-    let bytes =
-        std::fs::read(path).map_err(|error| wrong(format!("cannot read {}: {}", path.display(), error.kind())))?;
+    let bytes = std::fs::read(path)
+        .map_err(|error| wrong(format!("cannot read {}: {}", path.display(), file_problem(&error))))?;
     let text = String::from_utf8_lossy(&bytes);
     match parts.iter().find(|part| !text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(*part))) {
         Some(part) => Err(wrong(format!("{} contains no PEM section {part}", path.display()))),

@@ -143,15 +143,17 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
 }
 
 /// If a user is given without a password, takes this user's password from the settings. For example, `--username ann`
-/// uses `READER_PASS` if `READER_USER` is `ann`. Fails if the settings have no password for this user.
+/// uses `READER_PASS` if `READER_USER` is `ann`, and `--username reader` uses it if `READER_USER` is not set. Fails if
+/// the settings have no password for this user.
 fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };
     let Some((account, password)) = settings.password_of(user)? else {
-        return Err(ServerError::Setting {
-            setting: "--password".to_owned(),
-            problem: format!("no password is given for user `{user}`; use -p to enter it, or set its variable"),
-        });
+        let remedy = settings.password_variable_of(user).map_or_else(
+            || "write its name and its password in two variables, for example READER_USER and READER_PASS".to_owned(),
+            |variable| format!("set {variable} or {variable}_FILE"),
+        );
+        return Err(ServerError::NoPassword { user: user.clone(), remedy });
     };
     credential.password = Some(password.reveal().to_owned());
     credential.source.get_or_insert_with(|| account.auth_database(database).to_owned());

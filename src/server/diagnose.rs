@@ -8,6 +8,7 @@
 //! - to query whether a database contains the user (with `saslSupportedMechs` in the command `hello`)
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,12 @@ use super::{Failure, SignIn, Unreachable};
 /// Time limit for reaching the server with a second connection. This connection finds the cause if the first one
 /// failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A shorter wait is not reported.
+const TOLD_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
+/// A function that shows a message to the user.
+pub(super) type Tell<'a> = &'a (dyn Fn(&str) + Sync);
 
 /// The results of the driver's heartbeats: the servers that answered, and the failures.
 #[derive(Debug, Clone, Default)]
@@ -76,6 +83,29 @@ impl Heartbeats {
         }
     }
 
+    /// Waits until all hosts have refused the connection. Then calls `tell` once, unless the remaining wait is short.
+    /// Never returns.
+    async fn tell_if_refused(&self, options: &ClientOptions, tell: Tell<'_>) -> Infallible {
+        let refused = Failure::Unreachable(Unreachable::Refused);
+        let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
+        let timeout = options.server_selection_timeout.unwrap_or_default();
+        loop {
+            let changed = self.0.changed.notified();
+            if self.read(|servers| hosts.iter().all(|host| servers.failed.get(host) == Some(&refused))) {
+                break;
+            }
+            changed.await;
+        }
+        if timeout >= TOLD_TIMEOUT_MIN {
+            let seconds = timeout.as_secs();
+            tell(&format!(
+                "nothing listens on {}; trying for {seconds} s more, because it may be starting",
+                hosts.join(",")
+            ));
+        }
+        std::future::pending().await
+    }
+
     /// Returns the cause, after the driver could not select a server.
     fn verdict(&self) -> Failure {
         self.read(|servers| match (servers.answered.is_empty(), servers.failed.values().next()) {
@@ -92,28 +122,52 @@ fn is_lasting(failure: &Failure) -> bool {
 }
 
 /// Connects, signs in, and runs a harmless command. The command succeeds for every user who can sign in.
-pub(super) async fn open(options: ClientOptions, database: &str) -> Result<Client, Failure> {
-    let heartbeats = Heartbeats::default();
-    let client = with_heartbeats(options.clone(), &heartbeats).map_err(|error| Failure::of(&error))?;
-    let alone = options.hosts.len() == 1;
-    let tried = tokio::select! {
-        tried = greet(&client, options.credential.is_some(), database) => tried,
-        failure = heartbeats.hopeless(), if alone => Err(failure),
-    };
-    match tried {
-        Ok(()) => Ok(client),
-        Err(failure) => Err(explain(failure, &heartbeats, &options, database).await),
-    }
-}
-
-/// Tests the sign-in. Every signed-in user may run `connectionStatus`. Without a sign-in, `listCollections` succeeds
-/// only if the server has no access control.
-async fn greet(client: &Client, signs_in: bool, database: &str) -> Result<(), Failure> {
-    let command = if signs_in {
+///
+/// `database` is the database for the data. If its name is misspelled, the user is perhaps stored in one of the
+/// databases `usual`.
+///
+/// If nothing listens at any of the addresses, calls `tell` at once.
+pub(super) async fn open(
+    options: ClientOptions,
+    databases: (&str, &[String]),
+    tell: Tell<'_>,
+) -> Result<Client, Failure> {
+    // Every signed-in user may run `connectionStatus`. Without a sign-in, `listCollections` succeeds only if the server
+    // has no access control.
+    let command = if options.credential.is_some() {
         doc! { "connectionStatus": 1 }
     } else {
         doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true }
     };
+    open_with(options, command, databases, tell).await
+}
+
+/// Connects without a sign-in, and runs a command that needs none.
+pub(super) async fn reach(options: ClientOptions) -> Result<Client, Failure> {
+    open_with(options, doc! { "hello": 1 }, ("admin", &[]), &|_| ()).await
+}
+
+async fn open_with(
+    options: ClientOptions,
+    command: Document,
+    databases: (&str, &[String]),
+    tell: Tell<'_>,
+) -> Result<Client, Failure> {
+    let heartbeats = Heartbeats::default();
+    let client = with_heartbeats(options.clone(), &heartbeats).map_err(|error| Failure::of(&error))?;
+    let alone = options.hosts.len() == 1;
+    let tried = tokio::select! {
+        tried = greet(&client, command, databases.0) => tried,
+        failure = heartbeats.hopeless(), if alone => Err(failure),
+        never = heartbeats.tell_if_refused(&options, tell) => match never {},
+    };
+    match tried {
+        Ok(()) => Ok(client),
+        Err(failure) => Err(explain(failure, &heartbeats, &options, databases).await),
+    }
+}
+
+async fn greet(client: &Client, command: Document, database: &str) -> Result<(), Failure> {
     let database = client.database(database);
     patiently_while(is_of_a_reached_server, || database.run_command(command.clone()).into_future()).await.map(drop)
 }
@@ -127,10 +181,15 @@ fn is_of_a_reached_server(failure: &Failure) -> bool {
     }
 }
 
-async fn explain(failure: Failure, heartbeats: &Heartbeats, options: &ClientOptions, database: &str) -> Failure {
+async fn explain(
+    failure: Failure,
+    heartbeats: &Heartbeats,
+    options: &ClientOptions,
+    databases: (&str, &[String]),
+) -> Failure {
     match failure {
         Failure::NotAuthorized { .. } if options.credential.is_none() => Failure::SignIn(SignIn::Missing),
-        Failure::SignIn(_) => sign_in(options, database).await,
+        Failure::SignIn(_) => sign_in(options, databases).await,
         Failure::Unreachable(Unreachable::Silent) => match heartbeats.verdict() {
             Failure::Unreachable(Unreachable::Lost) => other_protocol(options).await,
             Failure::Unreachable(Unreachable::NoPrimary | Unreachable::Members) => {
@@ -196,7 +255,7 @@ async fn hello(options: ClientOptions, command: Document) -> Result<Document, Fa
 }
 
 /// Finds out which is wrong: the password, the auth database or the user name.
-async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
+async fn sign_in(options: &ClientOptions, (database, usual): (&str, &[String])) -> Failure {
     let Some(credential) = &options.credential else { return Failure::SignIn(SignIn::Missing) };
     if credential.mechanism == Some(AuthMechanism::MongoDbX509) {
         return Failure::SignIn(SignIn::UnknownCertificate);
@@ -210,12 +269,19 @@ async fn sign_in(options: &ClientOptions, database: &str) -> Failure {
         Err(_) => return Failure::SignIn(SignIn::Refused),
         Ok(false) => {}
     }
-    for place in ["admin", database, options.default_database.as_deref().unwrap_or("admin")] {
-        if place != tried && matches!(knows(place).await, Ok(true)) {
-            return Failure::SignIn(SignIn::WrongAuthDatabase { user, tried, found: place.to_owned() });
+    let in_path = options.default_database.as_deref();
+    let places = ["admin", database].into_iter().chain(in_path).chain(usual.iter().map(String::as_str));
+    for place in places.filter(|place| *place != tried) {
+        if matches!(knows(place).await, Ok(true)) {
+            let found = place.to_owned();
+            return Failure::SignIn(if place == "admin" || place == database {
+                SignIn::WrongAuthDatabase { user, tried, found }
+            } else {
+                SignIn::OtherDatabase { user, data: database.to_owned(), found }
+            });
         }
     }
-    Failure::SignIn(SignIn::UnknownUser { user, databases: vec![tried], account: None })
+    Failure::SignIn(SignIn::UnknownUser { user, databases: vec![tried], created_in: None })
 }
 
 async fn knows_user(options: &ClientOptions, database: &str, user: &str) -> Result<bool, Failure> {
@@ -317,7 +383,7 @@ mod tests {
         let (nobody, somebody) = (options("mongodb://a:1/"), options("mongodb://u:p@a:1/"));
         let none = heartbeats(&[], &[]);
         let explained =
-            |failure: Failure, options: &ClientOptions| runtime.block_on(explain(failure, &none, options, "d"));
+            |failure: Failure, options: &ClientOptions| runtime.block_on(explain(failure, &none, options, ("d", &[])));
         let refused = || Failure::NotAuthorized { command: Some("listCollections".to_owned()) };
         assert_eq!(explained(refused(), &nobody), Failure::SignIn(SignIn::Missing));
         assert_eq!(explained(refused(), &somebody), refused());
@@ -325,7 +391,7 @@ mod tests {
         let silent = Failure::Unreachable(Unreachable::Silent);
         assert_eq!(explained(silent.clone(), &nobody), silent);
         let known = heartbeats(&[], &[Failure::Unreachable(Unreachable::Refused)]);
-        let found = runtime.block_on(explain(silent, &known, &nobody, "d"));
+        let found = runtime.block_on(explain(silent, &known, &nobody, ("d", &[])));
         assert_eq!(found, Failure::Unreachable(Unreachable::Refused));
         assert_eq!(explained(Failure::Timeout, &nobody), Failure::Timeout);
         let certificate = options("mongodb://a:1/?authMechanism=MONGODB-X509&tls=true");

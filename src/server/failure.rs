@@ -8,7 +8,6 @@ use std::fmt;
 use bson::Document;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-use super::Account;
 use super::codes::{self, Meaning};
 
 /// The cause of a failed call to the server.
@@ -94,14 +93,24 @@ pub enum SignIn {
         /// The database in which the user is stored.
         found: String,
     },
+    /// The user is stored neither in the database for the data nor in `admin`, but in another database. The name of the
+    /// database for the data may be misspelled.
+    OtherDatabase {
+        /// The name of the user.
+        user: String,
+        /// The database for the data.
+        data: String,
+        /// The database in which the user is stored.
+        found: String,
+    },
     /// None of the examined databases has this user.
     UnknownUser {
         /// The name of the user.
         user: String,
         /// The auth databases in which the server looked for the user: one, or two if two were tried.
         databases: Vec<String>,
-        /// The user's account, if `medlift provision` creates this user.
-        account: Option<Account>,
+        /// The database in which `medlift provision` would create this user. `None` if it does not create this user.
+        created_in: Option<String>,
     },
     /// The server has no user for the subject of the client certificate.
     UnknownCertificate,
@@ -263,10 +272,11 @@ impl Failure {
 }
 
 impl Failure {
-    /// Adds the account of the user who could not sign in, so that the message can name `medlift provision`.
-    pub(super) fn of_account(mut self, of_user: Option<Account>) -> Self {
-        if let Self::SignIn(SignIn::UnknownUser { account, .. }) = &mut self {
-            *account = of_user;
+    /// Adds the database in which `medlift provision` would create the user who could not sign in, so that the message
+    /// can name the command.
+    pub(super) fn of_user_created_in(mut self, database: Option<&str>) -> Self {
+        if let Self::SignIn(SignIn::UnknownUser { created_in, .. }) = &mut self {
+            *created_in = database.map(str::to_owned);
         }
         self
     }
@@ -282,9 +292,9 @@ impl SignIn {
                 databases.extend(others);
                 Self::WrongPassword { user, databases }
             }
-            (Self::UnknownUser { user, mut databases, account }, Self::UnknownUser { databases: others, .. }) => {
+            (Self::UnknownUser { user, mut databases, created_in }, Self::UnknownUser { databases: others, .. }) => {
                 databases.extend(others);
-                Self::UnknownUser { user, databases, account }
+                Self::UnknownUser { user, databases, created_in }
             }
             (first @ Self::WrongPassword { .. }, _) => first,
             (_, second) => second,
@@ -414,20 +424,25 @@ impl fmt::Display for SignIn {
             Self::WrongPassword { user, databases } => {
                 write!(formatter, "wrong password for user `{user}` of database `{}`", databases.join("` and of database `"))
             }
+            Self::OtherDatabase { user, data, found } => write!(
+                formatter,
+                "database `{data}` has no user `{user}`, but database `{found}` has one; correct --db or DB_NAME if the \
+                 name is misspelled, otherwise add --authentication-database {found}"
+            ),
             Self::WrongAuthDatabase { user, tried, found } => write!(
                 formatter,
                 "wrong auth database: user `{user}` is not in `{tried}` but in `{found}`; add --authentication-database {found}"
             ),
-            Self::UnknownUser { user, databases, account } => {
+            Self::UnknownUser { user, databases, created_in } => {
                 match &databases[..] {
                     [one, other] => write!(formatter, "neither database `{one}` nor database `{other}` has a user `{user}`")?,
                     all => write!(formatter, "database `{}` has no user `{user}`", all.join("`, `"))?,
                 }
-                match account {
-                    Some(account) => write!(
+                match created_in {
+                    Some(database) => write!(
                         formatter,
-                        "; `medlift provision` creates the user that {} names",
-                        account.user_variable()
+                        "; check the spelling of --db (or DB_NAME): if the name `{database}` is right, `medlift provision \
+                         --db {database}` creates this user"
                     ),
                     None => formatter.write_str(
                         "; check the name, or give the user's database with --authentication-database",
@@ -438,8 +453,8 @@ impl fmt::Display for SignIn {
                 "the server has no user for the client certificate; create one in `$external` with the certificate's subject, or sign in with a user name",
             ),
             Self::Refused => formatter.write_str(
-                "the server refuses the sign-in; check user, password and auth database; if the user does not exist \
-                 yet, `medlift provision` creates the users of the settings",
+                "the server refuses the sign-in; check user, password, auth database and --db; if the user does not \
+                 exist yet, `medlift provision` creates the users of the settings",
             ),
         }
     }

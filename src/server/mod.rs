@@ -18,7 +18,11 @@ mod uri;
 
 use std::path::PathBuf;
 
-pub use collections::require_collection;
+/// The end of the name of each de-identified view. Its beginning is the name of the collection.
+const VIEW_SUFFIX: &str = "_deidentified";
+
+pub(crate) use collections::missing_database;
+pub use collections::{refuse_view, require_collection};
 pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};
 pub use connection::{Connection, Purpose};
@@ -33,6 +37,16 @@ pub use uri::{is_connection_string, may_hold_password};
 /// and the `_id`s of records that were refused or kept out. `ledger` is the name of the ledger's first collection.
 pub fn leases_of(ledger: &str) -> String {
     format!("{ledger}.leases")
+}
+
+/// Returns the name of the de-identified view of `collection`.
+pub fn view_name(collection: &str) -> String {
+    format!("{collection}{VIEW_SUFFIX}")
+}
+
+/// Returns the name of the collection whose de-identified view has this name. `None` if no view has such a name.
+pub fn collection_of_view(view: &str) -> Option<&str> {
+    view.strip_suffix(VIEW_SUFFIX).filter(|collection| !collection.is_empty())
 }
 
 /// The reason why the server cannot be used. No variant contains a password or a text from the server.
@@ -76,6 +90,14 @@ pub enum ServerError {
         /// The name of the variable without `_FILE`.
         name: String,
     },
+    /// A user is given without a password, and the settings have no password for this user.
+    #[error("no password is given for user `{user}`; use -p to enter it, or {remedy}")]
+    NoPassword {
+        /// The name of the user.
+        user: String,
+        /// How to set the password in the settings.
+        remedy: String,
+    },
     /// The name of a user is set, but not its password.
     #[error("{user} is set, but its password is not; set {password} or {password}_FILE, or sign in with -u and -p")]
     PasswordUnset {
@@ -85,12 +107,24 @@ pub enum ServerError {
         password: &'static str,
     },
     /// The server cannot be reached, or refuses the sign-in.
-    #[error("cannot connect to {address}: {failure}")]
+    #[error("cannot {} {address}: {failure}", if matches!(failure, Failure::SignIn(_)) { "sign in to" } else { "connect to" })]
     Connect {
         /// Hosts and ports.
         address: String,
         /// The cause of the failure.
         failure: Failure,
+    },
+    /// The user lacks a privilege on the collection.
+    #[error("{user} lacks the privilege `{privilege}` on {name} (code 13); {advice}")]
+    NotPermitted {
+        /// The user, for example "user `loader`".
+        user: String,
+        /// The action that the server refuses, for example `find`.
+        privilege: &'static str,
+        /// Database and collection, as `database.collection`.
+        name: String,
+        /// How to get the privilege.
+        advice: String,
     },
     /// The collection to read does not exist.
     #[error("collection {name} does not exist; {others}")]
@@ -99,6 +133,12 @@ pub enum ServerError {
         name: String,
         /// The collections that exist, and what to do, in words for the message.
         others: String,
+    },
+    /// The name belongs to a view, but a collection is needed.
+    #[error("{name} is a view, which has no documents of its own; give the name of a collection with --collection")]
+    IsView {
+        /// Database and view, as `database.view`.
+        name: String,
     },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
@@ -125,13 +165,18 @@ impl ServerError {
         }
     }
 
+    /// Returns true if a user is to sign in, but the password is not set.
+    pub const fn is_missing_password(&self) -> bool {
+        matches!(self, Self::NoPassword { .. } | Self::PasswordUnset { .. })
+    }
+
     /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, 1 if the
-    /// collection does not exist, and 2 for a wrong setting. If a command of the server failed, it is the exit code of
+    /// collection does not exist or is a view, and 2 for a wrong setting. If a command of the server failed, it is the exit code of
     /// the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,
-            Self::NoCollection { .. } => 1,
+            Self::NoCollection { .. } | Self::NotPermitted { .. } | Self::IsView { .. } => 1,
             Self::Command { failure, .. } => failure.exit_code(),
             _ => 2,
         }
@@ -160,9 +205,26 @@ mod tests {
         check(command(Failure::Unreachable(Unreachable::Lost)), 3);
         check(command(Failure::NotAuthorized { command: None }), 1);
         check(ServerError::NoCollection { name: text(), others: text() }, 1);
+        check(ServerError::NotPermitted { user: text(), privilege: "find", name: text(), advice: text() }, 1);
+        check(ServerError::NoPassword { user: text(), remedy: text() }, 2);
+        check(ServerError::IsView { name: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());
         assert_eq!(leases_of("runs"), "runs.leases");
+    }
+
+    #[test]
+    fn a_failed_sign_in_is_not_a_failed_connection() {
+        let text = |failure| ServerError::Connect { address: "h:1".to_owned(), failure }.to_string();
+        assert!(text(Failure::SignIn(SignIn::Refused)).starts_with("cannot sign in to h:1: the server refuses"));
+        assert!(text(Failure::Unreachable(Unreachable::Lost)).starts_with("cannot connect to h:1: the connection"));
+    }
+
+    #[test]
+    fn the_name_of_a_view_leads_to_its_collection() {
+        assert_eq!(view_name("stays"), "stays_deidentified");
+        assert_eq!(collection_of_view("stays_deidentified"), Some("stays"));
+        assert_eq!([collection_of_view("stays"), collection_of_view("_deidentified")], [None; 2]);
     }
 }

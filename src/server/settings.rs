@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Secret, ServerError};
+use crate::wording::file_problem;
 
 /// The settings from the environment and from `.env`.
 #[derive(Clone, Default)]
@@ -145,12 +146,27 @@ impl Settings {
         }
     }
 
-    /// Returns the account with this user name, and its password, if both are set.
+    /// Returns the account of the user with this name, and the password, if it is set. An account whose variable
+    /// contains the name comes first. An account whose variable is not set has its default name. The root user and the
+    /// administrator have the same default name, so the one whose password is set comes first.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
-        let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) else {
-            return Ok(None);
-        };
-        Ok(self.secret(account.password_variable())?.map(|password| (account, password)))
+        if let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) {
+            return Ok(self.secret(account.password_variable())?.map(|password| (account, password)));
+        }
+        for account in Account::ALL.into_iter().filter(|account| self.user_name(*account) == user) {
+            if let Some(password) = self.secret(account.password_variable())? {
+                return Ok(Some((account, password)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the variable for the password of the user with this name. `None` if the user has no account.
+    pub(super) fn password_variable_of(&self, user: &str) -> Option<&'static str> {
+        let mut accounts = Account::ALL.into_iter();
+        let named = accounts.clone().find(|account| self.names(*account, user));
+        let account = named.or_else(|| accounts.find(|account| self.user_name(*account) == user));
+        account.map(Account::password_variable)
     }
 
     /// Returns true if a variable such as `READER_USER` contains this user name. Ignores the root user's variable.
@@ -183,39 +199,52 @@ fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
-        Err(error) => return Err(wrong(error.kind().to_string())),
+        Err(error) => return Err(wrong(file_problem(&error))),
     };
-    if let Some(key) = text.lines().find_map(changed_secret) {
+    if let Some((line, key)) = (1..).zip(text.lines()).find_map(|(line, found)| Some((line, changed_secret(found)?))) {
         return Err(wrong(format!(
-            "the value of {key} contains $, which would be replaced: put the value in single quotes"
+            "line {line}: the value of {key} contains $, which would be replaced: put the value in single quotes"
         )));
     }
     let lines = dotenvy::from_read_iter(text.as_bytes());
-    lines.collect::<Result<_, _>>().map_err(|error| wrong(problem_of(&error)))
+    lines.collect::<Result<_, _>>().map_err(|error| wrong(problem_of(&error, &text)))
 }
 
 /// Returns the name of the password or key that this line sets, if its value contains a `$` outside single quotes. The
 /// parser would replace the `$` and the word after it by the value of a variable, without a notice.
 fn changed_secret(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
-    let (key, value) = (key.trim(), value.trim_start());
+    let (key, value) = assignment(line)?;
     let is_secret = is_variable_name(key) && (key.ends_with("_PASS") || key.ends_with("_KEY"));
     (is_secret && !value.starts_with('\'') && value.replace("\\$", "").contains('$')).then_some(key)
 }
 
 /// Returns the text for an error of the parser. Does not use the parser's own text, because it quotes the line, and the
-/// line may contain a password.
-fn problem_of(error: &dotenvy::Error) -> String {
-    match error {
-        dotenvy::Error::LineParse(line, _) => match line.split_once('=') {
-            Some((key, _)) if is_variable_name(key) => {
-                format!("the value of {key} cannot be read: put the value in single quotes")
-            }
-            _ => "a line does not have the form NAME=value".to_owned(),
-        },
-        _ => "it cannot be read".to_owned(),
+/// line may contain a password. `text` is the whole file.
+fn problem_of(error: &dotenvy::Error, text: &str) -> String {
+    let dotenvy::Error::LineParse(part, _) = error else { return "it cannot be read".to_owned() };
+    // The parser returns the whole line or only its value, and no line number. So the line is searched for.
+    let part = part.lines().next().unwrap_or_default().trim();
+    let is_wrong = |line: &str| {
+        let value = line.split_once('=').map(|(_, value)| value.trim_start());
+        line.trim_start().starts_with(part) || value.is_some_and(|value| value.starts_with(part))
+    };
+    let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim_start().starts_with('#'));
+    let Some((number, line)) = lines.find(|(_, line)| is_wrong(line)) else { return "it cannot be read".to_owned() };
+    match assignment(line) {
+        Some((key, _)) if is_variable_name(key) => {
+            format!("line {number}: the value of {key} cannot be read: put the value in single quotes")
+        }
+        _ => {
+            format!("line {number}: a line must have the form NAME=value, and a value with spaces needs single quotes")
+        }
     }
+}
+
+/// Splits a line at its `=` into name and value, without the blanks around them.
+fn assignment(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    Some((key.trim(), value.trim()))
 }
 
 fn is_variable_name(text: &str) -> bool {
@@ -223,10 +252,8 @@ fn is_variable_name(text: &str) -> bool {
 }
 
 fn read_secret(variable: &str, path: &Path) -> Result<Secret, ServerError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ServerError::SecretFile {
-        variable: variable.to_owned(),
-        problem: error.kind().to_string(),
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ServerError::SecretFile { variable: variable.to_owned(), problem: file_problem(&error) })?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).into())
 }
@@ -311,8 +338,26 @@ mod tests {
         assert_eq!([settings.user_name(Account::Writer), settings.user_name(Account::Reader)], ["scribe", "reader"]);
         let password = |user| settings.password_of(user).expect("read").map(|(account, _)| account);
         assert_eq!(password("scribe"), Some(Account::Writer));
-        // A user name that is in no variable has no account.
-        assert_eq!((password("reader"), password("l"), password("stranger")), (None, None, None));
+        // `READER_USER` is not set, so the reader has the default name. The variable of the writer has another name.
+        assert_eq!(password("reader"), Some(Account::Reader));
+        assert_eq!([password("l"), password("loader"), password("writer"), password("stranger")], [None; 4]);
+        let variable = |user| settings.password_variable_of(user);
+        assert_eq!([variable("l"), variable("analyst")], [Some("LOADER_PASS"), Some("ANALYST_PASS")]);
+        assert_eq!([variable("loader"), variable("stranger")], [None; 2]);
+    }
+
+    #[test]
+    fn the_default_name_of_root_user_and_administrator_is_that_of_the_user_with_a_password() {
+        let account = |environment: &[(&str, &str)]| {
+            let (_directory, settings) = settings(environment, &[]);
+            settings.password_of("admin").expect("read").map(|(account, _)| account)
+        };
+        assert_eq!(account(&[("ADMIN_PASS", "a")]), Some(Account::Admin));
+        assert_eq!(account(&[("MONGO_ROOT_PASS", "r")]), Some(Account::Root));
+        assert_eq!(account(&[("MONGO_ROOT_PASS", "r"), ("ADMIN_PASS", "a")]), Some(Account::Root));
+        let named = [("MONGO_ROOT_PASS", "r"), ("ADMIN_USER", "admin"), ("ADMIN_PASS", "a")];
+        assert_eq!(account(&named), Some(Account::Admin));
+        assert_eq!(account(&[]), None);
     }
 
     #[test]
@@ -334,16 +379,21 @@ mod tests {
             let ServerError::EnvFile { problem, .. } = error else { panic!("{error}") };
             problem
         };
-        let value = "the value of WRITER_PASS cannot be read: put the value in single quotes";
-        assert_eq!(problem("WRITER_PASS=a b'"), value);
+        let value =
+            |line| format!("line {line}: the value of WRITER_PASS cannot be read: put the value in single quotes");
+        assert_eq!(problem("WRITER_PASS=a b'"), value(1));
+        assert_eq!(problem("A=1\n# WRITER_PASS=pa55 w0rd\nexport WRITER_PASS=pa55 w0rd\nB=2\n"), value(3));
+        assert_eq!(problem("A='1\n2'\nWRITER_PASS=\"pa55\nB=2\n"), value(3));
         let changed = "the value of WRITER_PASS contains $, which would be replaced: put the value in single quotes";
         for line in ["WRITER_PASS=pa$55", "export WRITER_PASS=\"pa$55\"", "A=1\nWRITER_PASS=$A"] {
-            assert_eq!(problem(line), changed, "{line}");
+            let number = line.lines().count();
+            assert_eq!(problem(line), format!("line {number}: {changed}"), "{line}");
         }
         let (_directory, kept) = settings(&[], &[(".env", "WRITER_PASS='pa$55'\nREADER_PASS=pa\\$55\nDB_NAME=$X\n")]);
         assert_eq!((kept.get("WRITER_PASS"), kept.get("READER_PASS")), (Some("pa$55"), Some("pa$55")));
         for line in ["pa55=a b'", "Pa55Word=a b'", "PA55=a b'", "P4 W=a b'", "=a b'"] {
-            assert_eq!(problem(line), "a line does not have the form NAME=value", "{line}");
+            let expected = "line 1: a line must have the form NAME=value, and a value with spaces needs single quotes";
+            assert_eq!(problem(line), expected, "{line}");
         }
         // A missing file is no error. A file that cannot be examined is an error.
         assert!(Settings::from_parts(std::iter::empty(), Path::new("/nonexistent")).is_ok());

@@ -18,14 +18,23 @@ fn begins_with(text: &str, scheme: &str) -> bool {
 }
 
 /// Returns true if `text` may contain a password, so that it must not be shown. That is true for connection strings,
-/// other URLs, and texts with a colon before an `@`.
+/// other URLs, and texts with a colon before an `@`. It is not true for addresses of objects in S3.
 pub fn may_hold_password(text: &str) -> bool {
     let text = text.trim();
+    if is_object_address(text) {
+        return false;
+    }
     let before_at = text.rfind('@').map_or("", |at| &text[..at]);
     text.contains("://")
         || before_at.contains(':')
         || begins_with(text, "mongodb:")
         || begins_with(text, "mongodb+srv:")
+}
+
+/// Returns true for `s3://bucket/key`. If there is a `:` or `@` in the place of the bucket, it may be a password.
+fn is_object_address(text: &str) -> bool {
+    let bucket = text.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+    bucket.is_some_and(|bucket| !bucket.contains([':', '@']))
 }
 
 /// Parses a connection string. Refuses options that are not safe enough for a load.
@@ -195,11 +204,13 @@ mod tests {
         for text in
             ["mongodb://h", " MONGODB://u:p@h", "http://u:p@h", "mongodb:/u:p@h", "u:p@h", "//u:p@h", "mongodb:u:p"]
                 .into_iter()
-                .chain(["ann@example.org:pw@h", "u:p@w@h", "MONGODB+SRV:u", "x://y"])
+                .chain(["ann@example.org:pw@h", "u:p@w@h", "MONGODB+SRV:u", "x://y", "s3://id:pa55@b/a", "s3://id@b"])
         {
             check(text, true);
         }
-        for text in ["a.csv", "ann@example.org", "2024-01-31T10:00", "-", "", "DD/MM/YYYY", "é:", "a@b:c"] {
+        for text in
+            ["a.csv", "ann@example.org", "2024-01-31T10:00", "-", "", "DD/MM/YYYY", "é:", "a@b:c", "s3://b/x:y@z.csv"]
+        {
             check(text, false);
         }
     }

@@ -4,12 +4,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::wording::file_problem;
+
 /// The error for a spec that cannot be used. If a key is wrong, the message has the form `file:line: key: problem;
 /// remedy`.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file cannot be read.
-    #[error("{}: reading the dataset spec: {source}; give the path of a readable TOML file", path.display())]
+    #[error("{}: reading the dataset spec: {}; give the path of a readable TOML file", path.display(), file_problem(.source))]
     Unreadable {
         /// The path of the file.
         path: PathBuf,

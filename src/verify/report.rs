@@ -18,6 +18,8 @@ pub struct Verification {
     /// load decide which of the two is expected from then on. Example: three records with one `_id` have the contents
     /// A, A, B. The second A is a duplicate, and B is a conflict.
     pub conflicts: u64,
+    /// Rows of the sources that cannot be parsed, cleaned or encoded. Such a row is not a record.
+    pub rejected: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,
     /// Documents in the collection.
@@ -205,6 +207,7 @@ mod tests {
             records: times,
             duplicates: 10 * times,
             conflicts: 100 * times,
+            rejected: 0,
             expected: 1_000 * times,
             found: 10_000 * times,
             equal: 100_000 * times,

@@ -67,7 +67,7 @@ impl Scan {
 
     /// Prepares the reading of a range. The query is sent by the first call of `next_batch`.
     pub fn range(&self, range: Range) -> RangeScan {
-        RangeScan { scan: self.clone(), range, last: None, cursor: None, done: false }
+        RangeScan { scan: self.clone(), range, last: None, cursor: None, done: false, is_begun: false }
     }
 
     /// Returns the stored document with this `_id`.
@@ -117,6 +117,8 @@ pub struct RangeScan {
     last: Option<RawBson>,
     cursor: Option<RawBatchCursor>,
     done: bool,
+    /// True if the current query has returned documents.
+    is_begun: bool,
 }
 
 impl RangeScan {
@@ -132,6 +134,7 @@ impl RangeScan {
                 Ok(Some(batch)) => {
                     let returned = (batch.documents - batch.skip) as u64;
                     self.scan.documents_read.fetch_add(returned, Ordering::Relaxed);
+                    self.is_begun = true;
                     return Ok(Some(batch));
                 }
                 Ok(None) => {}
@@ -139,7 +142,7 @@ impl RangeScan {
                     self.cursor = None;
                     attempt += 1;
                     let failure = Failure::of(&error);
-                    if attempt == ATTEMPTS_MAX || !failure.is_retryable() {
+                    if attempt == ATTEMPTS_MAX || !failure.is_retryable() || !self.can_continue() {
                         return Err(self.scan.error(failure));
                     }
                     patience.pause(attempt, &failure).await;
@@ -147,6 +150,12 @@ impl RangeScan {
             }
         }
         Ok(None)
+    }
+
+    /// Returns false if documents were returned and have no `_id`, as in a de-identified view. A new query would return
+    /// them again.
+    fn can_continue(&self) -> bool {
+        self.last.is_some() || !self.is_begun
     }
 
     /// Returns the documents of the next reply. Returns `None` at the end of the range. Also returns `None` if a
@@ -178,7 +187,7 @@ impl RangeScan {
         let asked_for_all = self.range.from.is_none() || self.range.from == Some(Bson::MaxKey);
         self.done = asked_for_all || self.range.to.is_some();
         self.range.from = Some(Bson::MaxKey);
-        (self.cursor, self.last) = (None, None);
+        (self.cursor, self.last, self.is_begun) = (None, None, false);
     }
 }
 

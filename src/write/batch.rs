@@ -8,7 +8,7 @@ pub use super::step::Step;
 pub struct BatchId(pub u64);
 
 /// A record, identified by the number of its chunk and its position in the chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Number of the chunk, counted from 0. Chunks that a resumed load skips are not counted.
     pub chunk: u64,

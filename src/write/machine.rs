@@ -338,9 +338,9 @@ impl Machine {
         actions.push(Action::Delay(id, delay_ms));
     }
 
-    /// Returns how often this batch has failed.
-    pub fn failures(&self, batch: BatchId) -> u32 {
-        self.batches.get(&batch).map_or(0, |batch| batch.attempts)
+    /// Returns the first record of this batch, and how often its records were sent again. `None` for an unknown batch.
+    pub fn repetition(&self, batch: BatchId) -> Option<(Member, u32)> {
+        self.batches.get(&batch).and_then(|batch| Some((*batch.members.first()?, batch.attempts)))
     }
 
     fn take(&mut self, id: BatchId) -> Option<Batch> {

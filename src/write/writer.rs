@@ -76,8 +76,9 @@ pub struct Writer {
     chunks_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
-    /// Reports that batches failed and are sent again. Reset when the server answers a command.
-    patience: Patience,
+    /// Reports the batches that failed and are sent again. The key is the first record of the batch, because a batch
+    /// has a new id each time. An entry is removed when the server answers its batch.
+    repeated: HashMap<Member, Patience>,
 }
 
 impl Finished {
@@ -135,7 +136,7 @@ impl Writer {
             chunks_taken: 0,
             under_way: FuturesUnordered::new(),
             failures: HashMap::new(),
-            patience: Patience::default(),
+            repeated: HashMap::new(),
         }
     }
 
@@ -199,15 +200,20 @@ impl Writer {
         given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
     }
 
-    /// Adds a temporary failure of a command to `patience`, which reports it. Resets `patience` when the server
-    /// answers a command.
+    /// Notes a temporary failure of a batch, so that it is reported. Ends the report when the server answers the batch.
+    /// An answer to another batch ends nothing: the load still stops if this batch fails too often.
     fn note(&mut self, finished: &Finished) {
+        let (Event::Failed { batch, .. } | Event::Replied(batch, _) | Event::Compared(batch, _)) = &finished.event
+        else {
+            return;
+        };
+        let Some((first, failures)) = self.machine.repetition(*batch) else { return };
         match (&finished.event, &finished.failure) {
-            (Event::Failed { transient: true, .. }, Some((batch, failure))) => {
-                self.patience.note(self.machine.failures(*batch), failure);
+            (Event::Failed { transient: true, .. }, Some((_, failure))) => {
+                self.repeated.entry(first).or_default().note(failures, failure);
             }
-            (Event::Replied(..) | Event::Compared(..), _) => self.patience = Patience::default(),
-            _ => {}
+            (Event::Failed { .. }, _) => {}
+            _ => drop(self.repeated.remove(&first)),
         }
     }
 
@@ -260,8 +266,10 @@ impl Writer {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::machine::{Planned, Reply};
     use super::*;
     use crate::encode::{Entry, Id};
+    use crate::server::Unreachable;
     use crate::spec::OnConflict;
 
     const PLAIN: Policy =
@@ -325,15 +333,40 @@ mod tests {
         check_group(Earlier::Nothing, 0, 1);
     }
 
-    #[test]
-    fn a_stopped_load_reports_the_last_error_of_the_batch() {
+    /// Runs `test` with a writer that sends each record in a batch of its own, two at a time, and has no server.
+    fn with_writer(mode: Mode, test: impl FnOnce(&mut Writer)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();
             let bulk = Bulk::new(client.database("d"), "rows", None);
-            let limits = Limits { batch_docs_max: 1, batch_bytes_max: 1, in_flight_max: 1, attempts_max: 1 };
-            let policy = Policy { mode: Mode::Merge, ..PLAIN };
-            let mut writer = Writer::new(bulk, limits, policy, IdentityKey::default(), 1);
+            let limits = Limits { batch_docs_max: 1, batch_bytes_max: 1, in_flight_max: 2, attempts_max: 9 };
+            test(&mut Writer::new(bulk, limits, Policy { mode, ..PLAIN }, IdentityKey::default(), 1));
+        });
+    }
+
+    #[test]
+    fn an_answer_to_one_batch_does_not_end_the_report_about_another() {
+        with_writer(Mode::Insert, |writer| {
+            let record = |lead| Planned { bytes: 1, earlier: Earlier::Nothing, lead };
+            let actions = writer.machine.on(Event::Chunk(vec![record(1), record(2)]));
+            let batch = |action| if let Action::Send { batch, .. } = action { Some(batch) } else { None };
+            let batches: Vec<BatchId> = actions.into_iter().filter_map(batch).collect();
+            let lost = || Failure::Unreachable(Unreachable::Lost);
+            for batch in &batches {
+                writer.note(&Finished::failed(*batch, lost()));
+            }
+            assert_eq!(writer.repeated.len(), 2);
+            let reply = Reply { durable: true, errors: Vec::new() };
+            let event = Event::Replied(batches[1], reply);
+            writer.note(&Finished { event, failure: None, stored: Vec::new() });
+            let first = writer.machine.repetition(batches[0]).map(|(first, _)| first);
+            assert_eq!(writer.repeated.keys().copied().collect::<Vec<_>>(), Vec::from_iter(first));
+        });
+    }
+
+    #[test]
+    fn a_stopped_load_reports_the_last_error_of_the_batch() {
+        with_writer(Mode::Merge, |writer| {
             assert!(writer.comparison.merge);
             writer.failures.insert(BatchId(4), Failure::Timeout);
             assert!(matches!(writer.why(BatchId(4)), Failure::Timeout));

@@ -1,10 +1,11 @@
-//! Starts a real mongod for tests, benchmarks and developer commands.
+//! Starts the real servers for tests, benchmarks and developer commands: mongod and an S3 server.
 //!
 //! This crate does not depend on Medlift. It must stay small, because every test binary links it.
 
 mod error;
 pub mod mongod;
 pub mod pypi;
+pub mod s3;
 pub mod watchdog;
 pub mod wire;
 

@@ -132,3 +132,21 @@ fn a_load_that_stops_at_its_limit_says_why_most_rows_were_rejected() {
     let summary = place.load(&path, &[], 4);
     assert_eq!(summary["advice"].as_array().map(Vec::len), Some(2), "{summary}");
 }
+
+#[test]
+fn numbers_with_three_digits_after_the_point_get_a_notice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let check = |number: &str, costs: &[&str], notice: Option<&str>| {
+        let code = if costs.iter().any(|cost| cost.contains(',')) { 4 } else { 0 };
+        let run = dry_run(dir.path(), &spec(number), rows(costs, &["2024-01-31"]), &["--json"]).expect_code(code);
+        let summary: Json = serde_json::from_str(&run.stdout).expect("JSON");
+        let notices = summary["sources"][0]["notices"].to_string();
+        assert!(notice.map_or(notices == "[]", |part| notices.contains(part)), "{notices}");
+    };
+    let all = "column `Cost`: 20 of the first 20 values have exactly three digits after a point; they are read as";
+    check("type = 'double'", &["12.345", "1.234"], Some(all));
+    check("type = 'decimal128'", &["12.345", "1.234"], Some(all));
+    check("type = 'double'", &["12.345", "1.234,56"], Some("other values have a point between thousands"));
+    check("type = 'double'", &["12.345", "0.5"], None);
+    check("type = 'double'\ndecimal = ','\nthousands = '.'", &["12.345", "1.234"], None);
+}

@@ -136,6 +136,9 @@ fn check_resumed_load(signal: &str, rows: u32, spec: String) {
     }
     let number = |name: &str| summary[name].as_f64().unwrap();
     let rows_of_its_own = number("rows_per_second") * number("seconds");
+    let continued_after = summary["continued_after"].as_u64().unwrap();
+    let all = summary["counts"]["read"].as_u64().unwrap();
+    assert!(continued_after > 0 && (rows_of_its_own - (all - continued_after) as f64).abs() < 0.5, "{summary}");
     assert!(rows_of_its_own < summary["counts"]["read"].as_f64().unwrap() - 1.0, "{summary}");
     assert_eq!(summary["counts_are_estimates"], false, "{summary}");
     assert_eq!(summary["digest"], whole["digest"], "{signal}");

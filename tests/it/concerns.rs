@@ -65,6 +65,7 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
         collection: "rows".into(),
         address: "here".into(),
         user: None,
+        account: None,
         is_certificate_sign_in: false,
         is_local: true,
     };

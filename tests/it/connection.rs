@@ -117,11 +117,11 @@ fn a_wrong_password_an_unknown_user_and_a_wrong_auth_database_are_different_fail
         database: Some("ward".to_owned()),
         ..user("writer", "Wr1ter-pass", Some("elsewhere"))
     };
-    let (user_name, tried) = names("writer", "elsewhere");
-    let elsewhere = SignIn::WrongAuthDatabase { user: user_name, tried, found: "hospital".to_owned() };
+    let (user_name, data) = names("writer", "ward");
+    let elsewhere = SignIn::OtherDatabase { user: user_name, data, found: "hospital".to_owned() };
     assert_eq!(failure(&in_path), Failure::SignIn(elsewhere));
     let (user_name, database) = names("stranger", "hospital");
-    let unknown = SignIn::UnknownUser { user: user_name, databases: vec![database], account: None };
+    let unknown = SignIn::UnknownUser { user: user_name, databases: vec![database], created_in: None };
     assert_eq!(failure(&user("stranger", "guess", Some("hospital"))), Failure::SignIn(unknown));
 }
 
@@ -143,8 +143,8 @@ fn a_user_without_auth_database_is_searched_in_admin_and_in_the_database_of_the_
     let unknown = failed(&user("stranger", "guess", None), &[]);
     assert!(unknown.contains("neither database `admin` nor database `hospital` has a user `stranger`"), "{unknown}");
     let early = failed(&user("scribe", "guess", None), &[("LOADER_USER", "scribe")]);
-    let expected = "neither database `hospital` nor database `admin` has a user `scribe`; `medlift provision` creates \
-                    the user that LOADER_USER names";
+    let expected = "neither database `hospital` nor database `admin` has a user `scribe`; check the spelling of --db \
+                    (or DB_NAME): if the name `hospital` is right, `medlift provision --db hospital` creates this user";
     assert!(early.ends_with(expected), "{early}");
     // If the option names a database, the sign-in is tried only there.
     let elsewhere = failed(&user("writer", "Wr1ter-pass", Some("admin")), &[]);

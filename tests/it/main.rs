@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic, as the test itself may")]
 
+mod access;
 mod advice;
 mod arrays;
 mod bad_days;
@@ -30,12 +31,15 @@ mod owners;
 mod parts;
 mod passing;
 mod program;
+mod prompts;
 mod proof;
 mod provision;
 mod quotes;
 mod real_data;
 mod reject_files;
 mod rejects;
+#[cfg(feature = "s3")]
+mod s3;
 mod schema;
 mod secrets;
 mod server;

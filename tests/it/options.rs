@@ -51,13 +51,13 @@ fn an_export_reports_how_many_documents_it_wrote_and_how_many_do_not_fit_the_spe
     let skipped = export(&["--skip-foreign"], 0);
     assert_eq!(skipped.stdout.lines().count(), 6);
     assert!(skipped.stderr.contains("5 documents exported\n"), "{}", skipped.stderr);
-    assert!(skipped.stderr.contains("1 documents do not fit the spec and were left out"), "{}", skipped.stderr);
+    assert!(skipped.stderr.contains("1 document does not fit the spec and was left out"), "{}", skipped.stderr);
     let whole = export(&["--type", "json", "--quiet"], 0);
     assert_eq!(whole.stdout.lines().count(), 6);
     assert!(!whole.stderr.contains("documents exported"), "{}", whole.stderr);
-    assert!(whole.stderr.contains("1 documents do not fit the spec and were exported unchanged"), "{}", whole.stderr);
+    assert!(whole.stderr.contains("1 document does not fit the spec and was exported unchanged"), "{}", whole.stderr);
     assert_eq!(export(&["--type", "json", "--limit", "2"], 0).stdout.lines().count(), 2);
-    assert!(export(&[], 1).stderr.contains("1 documents of the collection do not fit the spec"));
+    assert!(export(&[], 1).stderr.contains("1 document of the collection does not fit the spec"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn an_export_with_a_query_has_only_the_documents_that_match() {
     let old = export(&["--query", r#"{"Age": {"$gte": 65}}"#], 0);
     assert_eq!(old.stdout.lines().count(), 3);
     assert!(!old.stdout.contains("Ann") && old.stdout.contains("Bea") && old.stdout.contains("Cy"));
-    assert!(old.stderr.contains("2 documents match the query, 2 exported; the file has only these"), "{}", old.stderr);
+    assert!(old.stderr.contains("2 documents match the query, 2 exported; the file has no other"), "{}", old.stderr);
     let one = export(&["-q", r#"{"Name": {"$regex": "^ann", "$options": "i"}}"#, "--type", "json"], 0);
     assert_eq!(one.stdout.lines().count(), 1);
     let none = export(&["-q", r#"{"Name": "nobody"}"#], 0);
@@ -148,7 +148,7 @@ fn the_password_option_does_not_take_the_next_argument() {
     assert!(detached.contains("write -pPASSWORD or --password=PASSWORD"), "{detached}");
     for attached in ["-pk4Tz-9pLmw2x", "--password=k4Tz-9pLmw2x"] {
         let refused = load(&[attached, text(&path)]).run().expect_code(3).stderr;
-        assert!(refused.contains("has a user `writer`; `medlift provision` creates the user"), "{refused}");
+        assert!(refused.contains("has a user `writer`; check the spelling of --db"), "{refused}");
         assert!(!refused.contains("k4Tz"), "{refused}");
     }
     assert!(!detached.contains("k4Tz"), "{detached}");
@@ -160,9 +160,14 @@ fn a_collection_that_does_not_exist_is_an_error_that_names_the_others() {
     let path = place.sample("a.csv", 3, "none");
     let (path, out) = (text(&path), place.dir.path().join("out.csv"));
     let export = ["export", "--out", text(&out)];
+    // The message names other databases of the server, so there must be one.
+    let other = Place::new("no_collection_here").documents();
+    block_on(async { other.insert_one(doc! { "_id": 1 }).await.unwrap() });
     let none = place.run(&export).expect_code(1).stderr;
-    let expected = format!("collection {}.admissions does not exist; the database has no other", place.database);
-    assert!(none.contains(&expected), "{none}");
+    let name = &place.database;
+    let expected =
+        format!("collection {name}.admissions does not exist; there is no database `{name}`; the server has ");
+    assert!(none.contains(&expected) && none.contains("choose one with --db"), "{none}");
     place.run(&["load", path, "--no-verify"]).expect_code(0);
     for command in [&export[..], &["verify", path]] {
         let run = place.run(&[command, &["-c", "admisions"]].concat()).expect_code(1);
@@ -306,4 +311,96 @@ fn verify_shows_values_of_others_only_with_show_values() {
     assert!(hidden.contains("an _id of BSON type String") && !hidden.contains("canary"), "{hidden}");
     let shown = place.run(&["verify", text(&path), "--show-values"]).expect_code(5).stdout;
     assert!(shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn a_query_that_cannot_match_gets_a_warning_and_a_refused_one_prints_nothing() {
+    let place = Place::new("query");
+    place.load(&place.sample("a.csv", 5, "none"), &[], 0);
+    let export = |query: &str, code: i32| place.run(&["export", "--query", query]).expect_code(code);
+    let check = |query: &str, warning: &str| {
+        let run = export(query, 0);
+        assert!(run.stderr.contains(warning) && !run.stderr.contains("Canary"), "{}", run.stderr);
+        assert_eq!(run.stdout.lines().count(), 1, "only the header");
+    };
+    check(r#"{"Nam": "Canary"}"#, "warning: --query: the spec has no field `Nam`; did you mean `Name`?");
+    check(r#"{"Date of Admission": "2024-01-31"}"#, r#"write it as {"$date": "2024-01-31T00:00:00Z"}"#);
+    let all = export(r#"{"Date of Admission": {"$gte": {"$date": "1970-01-01T00:00:00Z"}}}"#, 0);
+    assert_eq!((all.stdout.lines().count(), all.stderr.as_str()), (6, ""));
+    // The server refuses these filters. No header must be on standard output.
+    for query in [r#"{"$unknown": 1}"#, r#"{"Age": {"$between": [1, 2]}}"#] {
+        let refused = export(query, 1);
+        assert_eq!(refused.stdout, "", "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn errors_of_the_system_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |arguments: &[&str], code: i32, part: &str| {
+        let run = medlift(arguments).dir(dir.path()).run().expect_code(code);
+        assert!(run.stderr.contains(part) && !run.stderr.contains("os error"), "{}", run.stderr);
+    };
+    let config = "cannot use --config nofile: there is no such file or directory; give a YAML file";
+    check(&["export", "--config", "nofile"], 2, config);
+    check(&["export", "--port", "abc"], 2, "give a whole number from 1 to 65535");
+    check(&["export", "--limit", "many"], 2, "give a whole number");
+    let generated =
+        "cannot write nodir/x: there is no such file or directory; create the directory, or give another path";
+    check(&["generate", "--rows", "1", "--out", "nodir/x"], 1, generated);
+    let place = Place::new("nodir");
+    place.load(&place.sample("a.csv", 5, "none"), &[], 0);
+    let run = place.run(&["export", "--out", "nodir/x"]).expect_code(1);
+    assert!(run.stderr.contains("nodir/x: there is no such file or directory; create the directory"), "{}", run.stderr);
+    fs::write(dir.path().join(".env"), "# settings\nWRITER_PASS=pa55 w0rd\n").unwrap();
+    let env = "cannot read ./.env: line 2: the value of WRITER_PASS cannot be read: put the value in single quotes";
+    check(&["doctor"], 2, env);
+    let hint = |command: &str| medlift([command, "file"]).run().expect_code(2).stderr;
+    assert!(hint("provision").contains("use --spec") && hint("export").contains("use --out"));
+}
+
+#[test]
+fn a_view_is_refused_before_anything_is_written() {
+    let place = Place::new("view");
+    let path = place.sample("a.csv", 5, "none");
+    place.load(&path, &[], 0);
+    let view = doc! { "create": "wards", "viewOn": "admissions", "pipeline": [] };
+    let (uri, name) = (shared().uri(), place.database.clone());
+    block_on(async move {
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        client.database(&name).run_command(view).await.unwrap();
+    });
+    for command in ["load", "verify"] {
+        let run = place.run(&[command, text(&path), "-c", "wards"]).expect_code(1);
+        assert!(run.stderr.contains("wards is a view, which has no documents of its own"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_load_names_the_validator_that_it_replaces() {
+    let place = Place::new("replaces");
+    let path = place.sample("a.csv", 5, "none");
+    let (uri, name) = (shared().uri(), place.database.clone());
+    let create = doc! { "create": "admissions", "validator": { "Age": { "$gte": 0 } } };
+    block_on(async move {
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        client.database(&name).run_command(create).await.unwrap();
+    });
+    let notes = place.load(&path, &[], 0)["collection_notes"].to_string();
+    assert!(notes.contains("validator attached; it replaces a validator of `Age`"), "{notes}");
+    let again = place.load(&path, &["--drop", "--yes"], 0)["collection_notes"].to_string();
+    assert!(!again.contains("replaces"), "{again}");
+}
+
+#[test]
+fn a_verification_counts_the_rejected_rows() {
+    let place = Place::new("verify_rejected");
+    let path = place.sample("a.csv", 500, "heavy");
+    let rejected = place.load(&path, &[], 4)["counts"]["rejected"].as_u64().unwrap();
+    assert!(rejected > 0);
+    let run = place.run(&["verify", text(&path), "--json"]).expect_code(0);
+    let result: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(result["rejected"], rejected);
+    let shown = place.run(&["verify", text(&path)]).expect_code(0).stdout;
+    assert!(shown.contains(&format!("  {:<20}{rejected:>12}\n", "rejected")), "{shown}");
 }

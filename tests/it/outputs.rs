@@ -76,6 +76,39 @@ fn an_output_is_never_written_to_an_input() {
 }
 
 #[test]
+fn an_export_never_replaces_a_source_or_a_reject_file() {
+    let place = Place::new("originals");
+    let path = place.sample("a.csv", 10, "none");
+    let source = fs::read_to_string(&path).unwrap() + "Eve Lee,30\n";
+    fs::write(&path, &source).unwrap();
+    // The ledger has the path as it was given. Here it is relative.
+    let uri = shared().uri();
+    let load = ["load", "a.csv", "--uri", &uri, "--db", &place.database, "--quiet"];
+    medlift(load).dir(place.dir.path()).run().expect_code(4);
+    let rejects = place.dir.path().join("a.csv.rejects.csv");
+    let refused = |out: &Path, dir: &Path, part: &str| {
+        let before = fs::read(dir.join(out)).unwrap();
+        let export = ["export", "--out", text(out), "--uri", &uri, "--db", &place.database];
+        let run = medlift(export).dir(dir).run().expect_code(2);
+        assert!(run.stderr.contains(part) && run.stderr.contains("give another file"), "{}", run.stderr);
+        assert_eq!(fs::read(dir.join(out)).unwrap(), before);
+    };
+    let (here, elsewhere) = (place.dir.path(), tempfile::tempdir().unwrap());
+    refused(Path::new("a.csv"), here, "is a source of load");
+    refused(&path, elsewhere.path(), "is a source of load");
+    refused(Path::new("a.csv.rejects.csv"), here, "is the reject file of load");
+    refused(&rejects, elsewhere.path(), "is the reject file of load");
+    // The same path is refused after the file was changed.
+    fs::write(&path, source.replace("Eve", "Eva")).unwrap();
+    refused(Path::new("a.csv"), here, "is a source of load");
+    let new = elsewhere.path().join("new.csv");
+    for _ in 0..2 {
+        place.run(&["export", "--out", text(&new)]).expect_code(0);
+    }
+    assert_eq!(fs::read_to_string(&new).unwrap().lines().count(), 11);
+}
+
+#[test]
 fn devices_and_pipes_are_written_to_directly() {
     let place = Place::new("devices");
     let path = place.sample("a.csv", 10, "none");

@@ -339,7 +339,7 @@ fn verify_names_the_loads_that_may_have_written_the_extra_documents() {
     let foreign = documents.insert_one(doc! { "_id": 1 }).bypass_document_validation(true);
     block_on(async { foreign.await.unwrap() });
     let told = verify(&[], 5);
-    assert!(told.ends_with("so at least 1 extra documents were not written by these loads\n"), "{told}");
+    assert!(told.ends_with("so at least 1 extra document was not written by these loads\n"), "{told}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::program::medlift;
 use crate::schema::admission;
 
 const LEDGER: &str = "medlift_runs";
-const USERS: [(&str, &str); 5] = [
+pub(crate) const USERS: [(&str, &str); 5] = [
     ("ADMIN_PASS", "k4Tz-9pLmw2x-a"),
     ("WRITER_PASS", "k4Tz-9pLmw2x-w"),
     ("READER_PASS", "k4Tz-9pLmw2x-r"),
@@ -26,28 +26,28 @@ const USERS: [(&str, &str); 5] = [
     ("ANALYST_PASS", "k4Tz-9pLmw2x-n"),
 ];
 
-fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
+pub(crate) fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
     let users = WantedUser::all(settings).expect("users").users;
     let (database, collection) = ("hospital".to_owned(), spec.collection.clone());
     Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
 }
 
 /// A deployment, and the spec for which it is provisioned.
-struct Deployment {
+pub(crate) struct Deployment {
     server: Server,
-    spec: Spec,
+    pub(crate) spec: Spec,
 }
 
 impl Deployment {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { server: Server::builder().access_control().start().expect("starts"), spec: Spec::built_in() }
     }
 
-    fn destination(&self) -> Destination {
+    pub(crate) fn destination(&self) -> Destination {
         Destination::settle(&wishes(&self.server.uri()), &settings(&[]), &self.spec.collection).expect("settles")
     }
 
-    async fn root(&self) -> Target {
+    pub(crate) async fn root(&self) -> Target {
         self.destination().connect().await.expect("signs in")
     }
 
@@ -57,14 +57,14 @@ impl Deployment {
     }
 
     /// Changes the deployment to the wanted state and returns the steps.
-    async fn provision(&self, settings: &Settings) -> Vec<String> {
+    pub(crate) async fn provision(&self, settings: &Settings) -> Vec<String> {
         let plan = self.plan(settings).await;
         let mut steps = Vec::new();
         plan.carry_out(&self.root().await, |step| steps.push(step.to_string()), |_| ()).await.expect("carries out");
         steps
     }
 
-    async fn sign_in(&self, user: &str, password: &str) -> Result<Target, ServerError> {
+    pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Result<Target, ServerError> {
         self.destination().as_user(user, &Secret::from(password), "hospital").connect().await
     }
 }
@@ -592,5 +592,5 @@ fn a_password_is_not_changed_if_it_cannot_be_compared() {
     let point = doc! { "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": data };
     crate::server::fail_point(&server, point);
     let run = provision(&["--plan"]).expect_code(3);
-    assert!(run.stderr.contains("cannot connect") && run.stdout.is_empty(), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("cannot connect to") && run.stdout.is_empty(), "{}{}", run.stdout, run.stderr);
 }

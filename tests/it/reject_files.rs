@@ -28,15 +28,15 @@ fn two_loads_of_one_source_at_the_same_time_write_two_reject_files() {
     heal(&server);
     let run = load(&server, &elsewhere, text(&path), &["--no-verify"]).run().expect_code(4);
     let file = place.dir.path().join("a.csv.rejects.csv");
-    let second = place.dir.path().join("a.csv.2.rejects.csv");
+    let second = place.dir.path().join("a.csv.rejects.2.csv");
     assert!(
-        run.stdout.contains("a.csv.2.rejects.csv") && run.stdout.contains("was not changed"),
+        run.stdout.contains("a.csv.rejects.2.csv") && run.stdout.contains("was not changed"),
         "{}{}",
         run.stdout,
         run.stderr
     );
     let run = running.wait().expect_code(4);
-    assert!(!run.stdout.contains("a.csv.2."), "{}", run.stdout);
+    assert!(!run.stdout.contains("rejects.2."), "{}", run.stdout);
     assert_eq!(read(&file), read(&second), "both files must contain all rejects");
     // A repeated load writes its own rows again, to the same file.
     load(&server, &place, text(&path), &["--reload", "--no-verify"]).run().expect_code(4);
@@ -57,7 +57,7 @@ fn rows_that_a_load_did_not_write_are_never_overwritten() {
     Command::new("chmod").args(["640", text(&file)]).status().unwrap();
     let again = place.load(&path, &["--reload"], 4);
     assert_eq!(read(&file), corrected);
-    let second = place.dir.path().join("a.csv.2.rejects.csv");
+    let second = place.dir.path().join("a.csv.rejects.2.csv");
     assert_eq!(read(&second), rejects);
     assert_eq!(again["reject_files"][0].as_str(), second.to_str());
     // A file that `--rejects` names is refused if it contains rows that this load did not write, also in a dry run.
@@ -82,14 +82,14 @@ fn a_directory_gets_one_reject_file_per_source_even_if_two_sources_have_the_same
     let load = || place.run(&["load", text(&one), text(&two), "--rejects", text(&rejects), "--json"]).expect_code(4);
     let summary = summary(&load());
     assert_eq!(summary["notes"], serde_json::json!([]));
-    let expected = ["a.csv.rejects.csv", "a.csv.2.rejects.csv"].map(|name| rejects.join(name));
+    let expected = ["a.csv.rejects.csv", "a.csv.rejects.2.csv"].map(|name| rejects.join(name));
     assert_eq!(summary["reject_files"], serde_json::json!(expected));
     let found = expected.each_ref().map(|file| read(file));
     assert!(found[0].contains("x1") && !found[0].contains("x2") && found[1].contains("x2"), "{found:?}");
     // A third source with the same name does not replace the rejects of the first two.
     fs::write(&one, table("x3")).unwrap();
     let third = place.run(&["load", text(&one), "--rejects", text(&rejects)]).expect_code(4);
-    assert!(third.stdout.contains("a.csv.3.rejects.csv"), "{}", third.stdout);
+    assert!(third.stdout.contains("a.csv.rejects.3.csv"), "{}", third.stdout);
     assert_eq!(expected.each_ref().map(|file| read(file)), found);
     // A path that ends with a slash is a directory, and must exist.
     let absent = place.dir.path().join("absent/");
@@ -120,7 +120,7 @@ fn a_resumed_load_continues_its_reject_file_and_keeps_rows_of_others() {
     fs::write(&file, format!("{left}somebody's\n")).unwrap();
     let run = load(&server, &place, text(&path), &["--no-verify"]).run().expect_code(4);
     assert!(run.stdout.contains("were moved to"), "{}", run.stdout);
-    let moved = read(&place.dir.path().join("a.csv.2.rejects.csv"));
+    let moved = read(&place.dir.path().join("a.csv.rejects.2.csv"));
     assert!(moved.ends_with("somebody's\n"), "{moved}");
     let whole = medlift(["load", "-n", text(&path), "--rejects", text(&place.dir.path().join("dry"))]).run();
     assert_eq!(whole.code, Some(4));
@@ -191,7 +191,7 @@ fn a_source_under_another_name_is_refused_as_reject_file() {
     fs::hard_link(&path, place.dir.path().join("a.csv.rejects.csv")).unwrap();
     place.load(&path, &["--no-verify"], 4);
     assert_eq!(read(&path), before);
-    assert!(place.dir.path().join("a.csv.2.rejects.csv").exists());
+    assert!(place.dir.path().join("a.csv.rejects.2.csv").exists());
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_disk_that_is_full_at_the_first_reject_does_not_prevent_a_resume() {
     let unmounted = Command::new("umount").arg(&small).status();
     assert!(unmounted.is_ok());
     let full = full.expect_code(1);
-    assert!(full.stderr.contains("No space left") && !full.stderr.contains(" 0 documents"), "{}", full.stderr);
+    assert!(full.stderr.contains("the disk is full") && !full.stderr.contains(" 0 documents"), "{}", full.stderr);
     let summary: Json = serde_json::from_str(&again.expect_code(4).stdout).unwrap();
     assert_eq!(summary["notes"].as_array().unwrap().len(), 0, "{summary}");
     assert_eq!(counts(&summary, &["written", "already_present", "rejected"]), [49_999, 0, 1]);
@@ -338,4 +338,89 @@ fn an_unfinished_load_starts_from_the_beginning_with_reload_or_another_version()
         assert!(run.stdout.contains("is not resumed, because"), "{how}: {}", run.stdout);
         crate::load::block_on(async { ledger.drop().await.unwrap() });
     }
+}
+
+#[test]
+fn rejects_of_a_reject_file_have_a_short_name_and_no_pattern_matches_them() {
+    let place = Place::new("rejects_of_rejects");
+    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    place.load(&place.write("a.csv", table), &[], 4);
+    for (source, rejects) in
+        [("a.csv.rejects.csv", "a.csv.rejects.2.csv"), ("a.csv.rejects.2.csv", "a.csv.rejects.3.csv")]
+    {
+        // A corrected file has other content, and is therefore a new source.
+        let path = place.dir.path().join(source);
+        fs::write(&path, read(&path).replace("Ann Lee", source)).unwrap();
+        let summary = place.load(&path, &[], 4);
+        assert_eq!(summary["reject_files"], serde_json::json!([place.dir.path().join(rejects)]));
+    }
+    let all = place.run(&["load", "--dry-run", text(&place.dir.path().join("*.csv")), "--json"]).expect_code(4);
+    assert_eq!(summary(&all)["sources"].as_array().unwrap().len(), 1, "{}", all.stdout);
+}
+
+#[test]
+fn another_spelling_of_the_path_is_the_same_source_with_the_same_reject_file() {
+    let place = Place::new("spelling");
+    let line = |age: &str| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02");
+    let table = format!("{HEADER}\n{}\n{}\n", line("x"), line("31"));
+    place.write("a.csv", table);
+    let uri = crate::server::shared().uri();
+    let load = |source: &str, options: &[&str]| {
+        let arguments = ["load", source, "--uri", &uri, "--db", &place.database, "--json", "--quiet"];
+        summary(&medlift(arguments.iter().chain(options)).dir(place.dir.path()).run().expect_code(4))
+    };
+    load("a.csv", &[]);
+    let again = load("./a.csv", &[]);
+    assert_eq!(again["outcome"], "already loaded, verified instead");
+    assert_eq!(again["reject_files"], serde_json::json!(["./a.csv.rejects.csv"]));
+    assert_eq!(load("./a.csv", &["--reload"])["notes"], serde_json::json!([]));
+    assert_eq!(fs::read_dir(place.dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_repeated_load_names_a_reject_file_that_was_corrected_by_hand_or_removed() {
+    let place = Place::new("corrected");
+    let line = |age: &str| row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02");
+    let table = format!("{HEADER}\n{}\n{}\n", line("x"), line("31"));
+    let path = place.write("a.csv", table);
+    let file = place.dir.path().join("a.csv.rejects.csv");
+    place.load(&path, &[], 4);
+    fs::write(&file, read(&file).replace("Lee,x", "Lee,30")).unwrap();
+    let note = |summary: &Json| summary["notes"][0].as_str().unwrap_or_default().to_owned();
+    let changed = note(&place.load(&path, &[], 4));
+    assert!(changed.contains(&format!("`medlift load {}`", text(&file))), "{changed}");
+    fs::remove_file(&file).unwrap();
+    let removed = note(&place.load(&path, &[], 4));
+    assert!(removed.contains(text(&file)) && removed.contains("--reload writes it again"), "{removed}");
+}
+
+#[test]
+fn the_summary_names_the_source_of_each_reject_file() {
+    let place = Place::new("of_source");
+    fs::create_dir(place.dir.path().join("b")).unwrap();
+    let table = |age: &str| format!("{HEADER}\n{}\n", row("Ann Lee", age, "O+", "2024-01-31", "2024-02-02"));
+    let (one, two) = (place.write("a.csv", table("x")), place.write("b/a.csv", table("y")));
+    let run = place.run(&["load", text(&one), text(&two)]).expect_code(4);
+    for source in [&one, &two] {
+        let expected = format!("  rejects of {0} are in {0}.rejects.csv\n", text(source));
+        assert!(run.stdout.contains(&expected), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn the_variable_for_rejects_may_be_empty_or_in_the_env_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = format!("{HEADER}\n{}\n", row("Ann Lee", "x", "O+", "2024-01-31", "2024-02-02"));
+    fs::write(dir.path().join("a.csv"), table).unwrap();
+    let load = |value: &str| {
+        let run = medlift(["load", "-n", "a.csv", "--json"]).dir(dir.path()).env("MEDLIFT_REJECTS", value).run();
+        summary(&run.expect_code(4))["reject_files"].clone()
+    };
+    assert_eq!(load(""), serde_json::json!([]));
+    assert_eq!(load("r.csv"), serde_json::json!(["r.csv"]));
+    fs::write(dir.path().join(".env"), "MEDLIFT_REJECTS=of_env.csv\n").unwrap();
+    assert_eq!(load(""), serde_json::json!(["of_env.csv"]));
+    assert_eq!(load("r2.csv"), serde_json::json!(["r2.csv"]));
+    let refused = medlift(["load", "-n", "a.csv"]).dir(dir.path()).env("MEDLIFT_REJECTS", "mongodb://u:pa55@h").run();
+    assert!(refused.code == Some(2) && !refused.stderr.contains("pa55"), "{}", refused.stderr);
 }

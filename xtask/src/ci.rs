@@ -56,25 +56,26 @@ fn steps() -> Result<Vec<Step>> {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     Ok(vec![
         step("format", 1, cargo("fmt --all --check")),
-        step("tidy", 1, with_argument(Command::new(&own), "tidy")),
+        step("tidy", 1, with_arguments(Command::new(&own), "tidy")),
         step("clippy", 15, cargo("clippy --workspace --all-targets --locked -- -D warnings")),
+        step("clippy without S3", 15, cargo("clippy --package medlift --no-default-features --locked -- -D warnings")),
         step("tests", 20, cargo("test --workspace --locked")),
         step("docs", 10, docs),
-        step("deny", 5, with_argument(Command::new(&own), "deny")),
-        step("Kubernetes", 5, with_argument(Command::new(&own), "kubernetes-check")),
-        step("Slurm", 10, with_argument(Command::new(&own), "slurm-test")),
-        step("containers", 45, with_argument(Command::new(&own), "compose-test")),
+        step("deny", 5, with_arguments(Command::new(&own), "deny")),
+        step("Kubernetes", 5, with_arguments(Command::new(&own), "kubernetes-check")),
+        step("Slurm", 10, with_arguments(Command::new(&own), "slurm-test")),
+        step("containers", 45, with_arguments(Command::new(&own), "compose-test")),
+        // After the containers, because it uses their engine and the program that they have compiled.
+        step("release", 20, with_arguments(Command::new(&own), "release --dry-run")),
     ])
 }
 
 fn cargo(arguments: &str) -> Command {
-    let mut command = testkit::cargo();
-    command.args(arguments.split(' '));
-    command
+    with_arguments(testkit::cargo(), arguments)
 }
 
-fn with_argument(mut command: Command, argument: &str) -> Command {
-    command.arg(argument);
+fn with_arguments(mut command: Command, arguments: &str) -> Command {
+    command.args(arguments.split(' '));
     command
 }
 

@@ -8,14 +8,15 @@ use xtask::{bench, ci, compose_test, demo, deny, kubernetes, mutants, picture, r
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
   demo --stop       stop this mongod and remove all files of the demo
-  test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, containers
+  test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, Kubernetes, Slurm, containers, release
   mongod            print the path of a mongod; download one if none is installed
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
   kubernetes-check  check the files of deploy/kubernetes against the schema of Kubernetes
   slurm-test        start a Slurm cluster on this machine, and load with an array of tasks, of which some are killed
-  release --dry-run make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
+  release           make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
+  release --dry-run the same, also if the version is not ready to be released
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
   mutants [OPTION…] change the program in one place at a time; list changes that no test notices (see mutants --help)
   bench [OPTION…]   compare the speed of loads with the server alone and other tools (see bench --help)";

@@ -77,6 +77,7 @@ fn cleaner() -> Cleaner {
         header: Vec::new(),
         unknown: Vec::new(),
         rules: RowRules::default(),
+        doubtful_numbers: Vec::new(),
     };
     Cleaner::new(&spec, &layout)
 }
@@ -270,6 +271,7 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
         header,
         unknown: Vec::new(),
         rules: RowRules::default(),
+        doubtful_numbers: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod storage;
 
 use std::fmt;
 
+use mongodb::options::ClientOptions;
 use serde::Serialize;
 
 use crate::server::{Destination, Failure, ServerError, Target, Unreachable, address};
@@ -159,8 +160,8 @@ impl fmt::Display for Examination {
     }
 }
 
-/// Checks the deployment of `destination`. If it cannot be reached or refuses the sign-in, the remaining steps have no
-/// findings. `ledger` is the name of the ledger's collection.
+/// Checks the deployment of `destination`. If it cannot be reached, the remaining steps have no findings. If it refuses
+/// the sign-in, only version and topology are checked after that step. `ledger` is the name of the ledger's collection.
 pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Examination {
     let options = match destination.options().await {
         Ok(options) => options,
@@ -171,10 +172,45 @@ pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Ex
     if reachable {
         match destination.connect().await {
             Ok(target) => examine_target(&target, &options, spec, ledger, &mut findings).await,
-            Err(error) => refused(&error, &options, &mut findings),
+            Err(error) => {
+                refused(&error, &options, &mut findings);
+                if matches!(error.failure(), Some(Failure::SignIn(_)))
+                    && let Ok(target) = destination.reach().await
+                {
+                    examine_server(&target, &options, &mut findings).await;
+                }
+            }
         }
     }
     Examination { address: address(&options), findings }
+}
+
+/// Checks the deployment of `destination` if no user can sign in, because of `error`. The steps that need a user have
+/// no findings.
+pub async fn examine_without_user(destination: &Destination, error: &ServerError) -> Examination {
+    let options = match destination.options().await {
+        Ok(options) => options,
+        Err(error) => return Examination { address: String::new(), findings: vec![unresolved(&error)] },
+    };
+    let mut findings = Vec::new();
+    let reached =
+        if network::examine(&options.hosts, &mut findings).await { Some(destination.reach().await) } else { None };
+    match &reached {
+        Some(Ok(_)) => findings.push(network::tls(&options)),
+        Some(Err(error)) => refused(error, &options, &mut findings),
+        None => {}
+    }
+    findings.push(Finding::failed(Step::SignIn, error.to_string()));
+    if let Some(Ok(target)) = &reached {
+        examine_server(target, &options, &mut findings).await;
+    }
+    Examination { address: address(&options), findings }
+}
+
+/// Examines what needs no sign-in.
+async fn examine_server(target: &Target, options: &ClientOptions, findings: &mut Vec<Finding>) {
+    findings.push(server::version(target).await);
+    server::topology(target, &options.hosts, findings).await;
 }
 
 /// Makes the finding for a `mongodb+srv` name that cannot be resolved.
@@ -183,7 +219,7 @@ fn unresolved(error: &ServerError) -> Finding {
 }
 
 /// Adds the findings for a refused connection: the failed step, and the successful steps before it.
-fn refused(error: &ServerError, options: &mongodb::options::ClientOptions, findings: &mut Vec<Finding>) {
+fn refused(error: &ServerError, options: &ClientOptions, findings: &mut Vec<Finding>) {
     let ServerError::Connect { failure, .. } = error else {
         findings.push(Finding::failed(Step::SignIn, error.to_string()));
         return;
@@ -207,17 +243,19 @@ fn refused(error: &ServerError, options: &mongodb::options::ClientOptions, findi
 
 async fn examine_target(
     target: &Target,
-    options: &mongodb::options::ClientOptions,
+    options: &ClientOptions,
     spec: &Spec,
     ledger: &str,
     findings: &mut Vec<Finding>,
 ) {
     findings.push(network::tls(options));
     findings.push(sign_in(target));
-    findings.push(server::version(target).await);
-    server::topology(target, &options.hosts, findings).await;
+    examine_server(target, options, findings).await;
     match Privileges::read(target).await {
-        Ok(privileges) => privileges.examine((&target.database, &target.collection), ledger, findings),
+        Ok(privileges) => {
+            let place = (target.database.as_str(), target.collection.as_str());
+            privileges.examine(place, ledger, &target.advice_on_rights(), findings);
+        }
         Err(failure) => findings.push(Finding::unseen(Step::Role, &failure)),
     }
     findings.push(storage::collection(target, spec).await);
@@ -298,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_refused_connection_fails_the_right_step() {
-        let options = mongodb::options::ClientOptions::default();
+        let options = ClientOptions::default();
         let check = |failure: Failure, expected: &[(Step, State)]| {
             let error = ServerError::Connect { address: "h:1".to_owned(), failure };
             let mut findings = Vec::new();

@@ -42,9 +42,22 @@ impl Privileges {
             })
     }
 
+    /// Returns true if the user may do something with this database, or with one of its collections.
+    fn has_any(&self, database: &str) -> bool {
+        let resources = self.list.iter().filter_map(|privilege| privilege.get_document("resource").ok());
+        resources.filter_map(|resource| resource.get_str("db").ok()).any(|name| name == database)
+    }
+
     /// Reports what the user may do with the collection of the data. Warns if the user may bypass document validation,
     /// because the validator then does not protect the collection.
-    pub(super) fn examine(&self, (database, collection): (&str, &str), ledger: &str, findings: &mut Vec<Finding>) {
+    /// `advice` says how the user gets more rights on the collection.
+    pub(super) fn examine(
+        &self,
+        (database, collection): (&str, &str),
+        ledger: &str,
+        advice: &str,
+        findings: &mut Vec<Finding>,
+    ) {
         let lacks = |collection: &str| -> Vec<String> {
             let missing = LOADING.iter().filter(|action| !self.allow(action, database, collection));
             missing.map(|action| format!("{action} on {database}.{collection}")).collect()
@@ -58,6 +71,11 @@ impl Privileges {
             Finding::ok(Step::Role, format!("may read only {database}.{}", view_name(collection)))
         } else if self.allow("collMod", database, collection) {
             Finding::ok(Step::Role, format!("may administer {database}.{collection}, but neither read nor load it"))
+        } else if self.has_any(database) {
+            Finding::failed(
+                Step::Role,
+                format!("the user may neither read nor load {database}.{collection}, but has other rights on {database}; {advice}"),
+            )
         } else {
             Finding::failed(
                 Step::Role,
@@ -95,7 +113,7 @@ mod tests {
 
     fn examined(everything: bool, list: Vec<Document>) -> Vec<(State, String)> {
         let mut findings = Vec::new();
-        Privileges { everything, list }.examine(DATA, "runs", &mut findings);
+        Privileges { everything, list }.examine(DATA, "runs", "ask for more", &mut findings);
         findings.into_iter().map(|finding| (finding.state, finding.message)).collect()
     }
 
@@ -117,7 +135,7 @@ mod tests {
                 let rest: Vec<&str> = all.into_iter().filter(|other| *other != action).collect();
                 less[at] = on("hospital", place, &rest);
                 if (*place, action) == ("admissions", "find") {
-                    check(&less, State::Failed, "no role on hospital");
+                    check(&less, State::Failed, "may neither read nor load hospital.admissions");
                 } else {
                     check(&less, State::Ok, &format!("but not load; missing privileges: {action} on hospital.{place}"));
                 }
@@ -162,6 +180,12 @@ mod tests {
             "may administer hospital.admissions, but neither",
         );
         check(&[], State::Failed, "no role on hospital");
+        check(&[on("pharmacy", "admissions", &["find"])], State::Failed, "no role on hospital");
+        check(
+            &[on("hospital", "stays", &["find"])],
+            State::Failed,
+            "may neither read nor load hospital.admissions, but has other rights on hospital; ask for more",
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bson::{Bson, Document, Uuid, doc};
 
 use super::{Finding, Step};
 use crate::deployment::schema::{self, CollectionState};
-use crate::server::{Failure, ServerError, Target};
+use crate::server::{Failure, ServerError, Target, missing_database};
 use crate::spec::Spec;
 
 /// Time limit for the acknowledgement of a write that changes nothing.
@@ -20,7 +20,12 @@ const SLOW_MS_DEFAULT: i64 = 100;
 /// that does not exist yet is correct, because the first load creates it.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
-        Ok(state) => guard(&state, &target.full_name(), spec),
+        Ok(state) => {
+            let missing = if state.exists { None } else { missing_database(target).await };
+            let create = "correct --db, or go on if the name is right: the first load creates the database";
+            let warning = missing.map(|missing| Finding::warning(Step::Collection, format!("{missing}; {create}")));
+            warning.unwrap_or_else(|| guard(&state, &target.full_name(), spec))
+        }
         Err(ServerError::Command { failure, .. }) => Finding::unseen(Step::Collection, &failure),
         Err(other) => Finding::failed(Step::Collection, other.to_string()),
     }

@@ -1,6 +1,5 @@
 //! Finds and executes the steps that bring a deployment to its wanted state.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bson::{Bson, Document, doc};
@@ -11,7 +10,7 @@ use super::wanted::{Wanted, WantedUser};
 use crate::deployment::error::DeploymentError;
 use crate::deployment::indexes::{create_indexes_command, wait_for_builds};
 use crate::deployment::schema::{self, CollectionState};
-use crate::server::{Destination, Failure, Secret, ServerError, SignIn, Target};
+use crate::server::{Destination, Failure, Secret, ServerError, SignIn, Target, collection_of_view};
 
 /// The steps to the wanted state, in order, and messages about users that the steps do not change.
 #[derive(Debug, Default)]
@@ -69,8 +68,9 @@ impl Changes {
         let mut plan = Self { steps, ..Self::default() };
         plan.steps.extend(ledger_step(target, wanted).await?);
         plan.steps.extend(view_step(target, wanted).await?);
-        for role in roles(wanted) {
-            plan.steps.extend(role_step(target, &role).await?);
+        let others = other_collections(target).await?;
+        for mut role in roles(wanted) {
+            plan.steps.extend(role_step(target, &mut role, &others).await?);
         }
         let mut problems = Vec::new();
         for user in &wanted.users {
@@ -248,34 +248,39 @@ fn create_view(wanted: &Wanted<'_>) -> Step {
     Step::new(format!("create the de-identified view {}.{name}", wanted.database), [command])
 }
 
-async fn role_step(target: &Target, role: &Role) -> Result<Option<Step>, ServerError> {
+async fn role_step(target: &Target, role: &mut Role, others: &[String]) -> Result<Option<Step>, ServerError> {
     let command = doc! { "rolesInfo": role.name, "showPrivileges": true };
     let info = look(target, command, || format!("look up role {}", role.name)).await?;
     let Some(actual) = first(&info, "roles") else { return Ok(Some(create_role(role))) };
-    Ok((!has_privileges(actual, role))
-        .then(|| Step::new(format!("correct the privileges of role {}", role.name), [role.command("updateRole")])))
+    Ok(role_change_of(actual, role, &target.database, others))
 }
 
-/// Returns true if the role on the server has exactly the wanted privileges and inherits no other role.
-fn has_privileges(actual: &Document, role: &Role) -> bool {
+/// Returns the step that gives the role on the server the wanted privileges. `None` if it has exactly these and inherits
+/// no other role.
+fn role_change_of(actual: &Document, role: &mut Role, database: &str, others: &[String]) -> Option<Step> {
     let inherits = actual.get_array("roles").is_ok_and(|roles| !roles.is_empty());
     let actual: Vec<Document> = actual.get_array("privileges").map(|all| documents(all)).unwrap_or_default();
-    !inherits && privileges(&actual) == privileges(&role.privileges)
+    role.keep(&actual, database, others);
+    let inherited = inherits.then(|| format!("remove the roles that role {} inherits", role.name));
+    role.difference(&actual).or(inherited).map(|what| Step::new(what, [role.command("updateRole")]))
+}
+
+/// Returns the other collections of the database that were provisioned: those that have a de-identified view.
+async fn other_collections(target: &Target) -> Result<Vec<String>, ServerError> {
+    let command = doc! { "listCollections": 1, "filter": { "type": "view" }, "cursor": { "batchSize": 10_000 } };
+    let listed = look(target, command, || format!("list the views of {}", target.database)).await?;
+    let views = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let collection = |view: &Bson| {
+        let view = view.as_document()?;
+        let collection = collection_of_view(view.get_str("name").ok()?)?;
+        let is_on_it = view.get_document("options").ok()?.get_str("viewOn").ok() == Some(collection);
+        (is_on_it && collection != target.collection).then(|| collection.to_owned())
+    };
+    Ok(views.into_iter().flatten().filter_map(collection).collect())
 }
 
 fn create_role(role: &Role) -> Step {
     Step::new(format!("create role {}", role.name), [role.command("createRole")])
-}
-
-/// Sorts privileges, because the order in the server's reply is arbitrary.
-fn privileges(all: &[Document]) -> BTreeMap<String, BTreeSet<&str>> {
-    let mut sorted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for privilege in all {
-        let resource = privilege.get_document("resource").map(ToString::to_string).unwrap_or_default();
-        let actions = privilege.get_array("actions").map(Vec::as_slice).unwrap_or_default();
-        sorted.entry(resource).or_default().extend(actions.iter().filter_map(Bson::as_str));
-    }
-    sorted
 }
 
 async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, ServerError> {
@@ -411,27 +416,16 @@ mod tests {
     }
 
     #[test]
-    fn privileges_are_compared_without_their_order() {
+    fn a_role_that_inherits_another_role_is_corrected() {
         let spec = Spec::built_in();
-        let [loader, _] = roles(&wanted(&spec));
-        let turned = |privilege: &Document| {
-            let mut actions = privilege.get_array("actions").expect("actions").clone();
-            actions.reverse();
-            doc! { "resource": privilege.get_document("resource").expect("a resource").clone(), "actions": actions }
+        let [role, _] = roles(&wanted(&spec));
+        let change = |inherited: Vec<Document>| {
+            let actual = doc! { "privileges": role.privileges.clone(), "roles": inherited };
+            role_change_of(&actual, &mut role.clone(), "ward", &[]).map(|step| step.to_string())
         };
-        let same: Vec<Document> = loader.privileges.iter().rev().map(turned).collect();
-        assert!(has_privileges(&doc! { "privileges": same.clone() }, &loader));
-        assert!(has_privileges(&doc! { "privileges": same.clone(), "roles": [] }, &loader));
-        assert!(!has_privileges(
-            &doc! { "privileges": same.clone(), "roles": [{ "role": "root", "db": "admin" }] },
-            &loader
-        ));
-        assert!(!has_privileges(&doc! { "privileges": same[1..].to_vec() }, &loader));
-        let more = doc! { "resource": { "db": "ward", "collection": "stays" }, "actions": ["remove"] };
-        let with = |other: Document| doc! { "privileges": same.iter().cloned().chain([other]).collect::<Vec<_>>() };
-        assert!(!has_privileges(&with(more), &loader));
-        let elsewhere = doc! { "resource": { "db": "ward", "collection": "other" }, "actions": ["find"] };
-        assert!(!has_privileges(&with(elsewhere), &loader));
+        assert_eq!(change(vec![]), None);
+        let step = change(vec![doc! { "role": "root", "db": "admin" }]);
+        assert_eq!(step.as_deref(), Some("remove the roles that role medliftLoader inherits"));
     }
 
     #[test]

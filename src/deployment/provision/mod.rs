@@ -14,5 +14,5 @@ mod wanted;
 
 pub use changes::{Changes, Step};
 pub use init_js::init_js;
-pub use view::{pipeline, view_name};
+pub use view::{pipeline, view_name, view_spec};
 pub use wanted::{Wanted, WantedUser, WantedUsers};

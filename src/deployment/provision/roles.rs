@@ -1,5 +1,7 @@
 //! The roles of the users. Two of them are custom roles, because the roles of MongoDB would permit too much.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bson::{Bson, Document, doc};
 
 use super::Wanted;
@@ -23,6 +25,11 @@ pub(super) fn role_of(account: Account) -> &'static str {
     }
 }
 
+/// What the loader may do with the documents of a collection.
+const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
+/// What the analyst may do with a view.
+const READING: [&str; 1] = ["find"];
+
 /// A custom role and its privileges.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Role {
@@ -37,21 +44,76 @@ pub(super) struct Role {
 /// disk space. It cannot change validators or indexes, delete documents, or read the documents of other collections.
 /// The analyst may only read the de-identified view.
 pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
-    let on = |collection: &str, actions: &[&str]| {
-        doc! { "resource": { "db": &wanted.database, "collection": collection }, "actions": actions.to_vec() }
-    };
-    let documents = ["find", "insert", "listIndexes", "update"];
+    let on = |collection: &str, actions: &[&str]| privilege(&wanted.database, collection, actions);
     let loader = vec![
         on("", &["dbStats", "listCollections"]),
-        on(&wanted.collection, &documents),
-        on(&wanted.ledger, &documents),
-        on(&leases_of(&wanted.ledger), &documents),
+        on(&wanted.collection, &LOADING),
+        on(&wanted.ledger, &LOADING),
+        on(&leases_of(&wanted.ledger), &LOADING),
     ];
-    let analyst = vec![on(&view_name(&wanted.collection), &["find"])];
+    let analyst = vec![on(&view_name(&wanted.collection), &READING)];
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
 }
 
+fn privilege(database: &str, collection: &str, actions: &[&str]) -> Document {
+    doc! { "resource": { "db": database, "collection": collection }, "actions": actions.to_vec() }
+}
+
+/// The actions of a role on each resource. The text of a resource is the key.
+pub(super) type Permitted = BTreeMap<String, BTreeSet<String>>;
+
+/// Collects the actions on each resource, because the order in the server's reply is arbitrary.
+pub(super) fn permitted(privileges: &[Document]) -> Permitted {
+    let mut permitted = Permitted::new();
+    for privilege in privileges {
+        let resource = privilege.get_document("resource").map(ToString::to_string).unwrap_or_default();
+        let actions = privilege.get_array("actions").map(Vec::as_slice).unwrap_or_default();
+        let actions = actions.iter().filter_map(Bson::as_str).map(str::to_owned);
+        permitted.entry(resource).or_default().extend(actions);
+    }
+    permitted
+}
+
+/// Returns true if `actual` permits everything in `wanted`.
+fn includes(actual: &Permitted, wanted: &Permitted) -> bool {
+    wanted.iter().all(|(resource, actions)| actual.get(resource).is_some_and(|actual| actual.is_superset(actions)))
+}
+
 impl Role {
+    /// Adds the privileges on other collections that the role has on the server, so that provisioning one collection
+    /// takes no rights on another one away. `others` are the other collections that were provisioned.
+    ///
+    /// Only privileges that the role has already are added. Reason: a writer could create a view with the name of a
+    /// de-identified view, and the role would then permit more than the administrator granted.
+    pub(super) fn keep(&mut self, actual: &[Document], database: &str, others: &[String]) {
+        let actual = permitted(actual);
+        let of = |collection: &String| match self.name {
+            LOADER_ROLE => privilege(database, collection, &LOADING),
+            _ => privilege(database, &view_name(collection), &READING),
+        };
+        let is_kept = |privilege: &Document| includes(&actual, &permitted(std::slice::from_ref(privilege)));
+        self.privileges.extend(others.iter().map(of).filter(is_kept).collect::<Vec<_>>());
+    }
+
+    /// Returns the step's description, if the role on the server has not exactly these privileges.
+    pub(super) fn difference(&self, actual: &[Document]) -> Option<String> {
+        let (actual, wanted) = (permitted(actual), permitted(&self.privileges));
+        if actual == wanted {
+            return None;
+        }
+        if !includes(&wanted, &actual) {
+            return Some(format!("correct the privileges of role {}", self.name));
+        }
+        let is_missing = |privilege: &&Document| !includes(&actual, &permitted(std::slice::from_ref(*privilege)));
+        let place = |privilege: &Document| {
+            let resource = privilege.get_document("resource").ok()?;
+            let (database, collection) = (resource.get_str("db").ok()?, resource.get_str("collection").ok()?);
+            Some(format!("{database}.{collection}").trim_end_matches('.').to_owned())
+        };
+        let places: Vec<String> = self.privileges.iter().filter(is_missing).filter_map(place).collect();
+        Some(format!("add privileges on {} to role {}", places.join(", "), self.name))
+    }
+
     /// Returns the command that creates or changes the role. `command` is `createRole` or `updateRole`.
     pub(super) fn command(&self, command: &str) -> Document {
         let privileges: Vec<Bson> = self.privileges.iter().cloned().map(Bson::from).collect();
@@ -70,12 +132,64 @@ mod tests {
         assert_eq!(found, ["root", "dbAdmin", "readWrite", "read", "medliftLoader", "medliftAnalyst"]);
     }
 
+    /// Returns the two roles for a collection of the database `ward`.
+    fn roles_of(collection: &str) -> [Role; 2] {
+        let spec = Spec::built_in();
+        let (database, collection) = ("ward".to_owned(), collection.to_owned());
+        roles(&Wanted { spec: &spec, database, collection, ledger: "runs".to_owned(), users: Vec::new() })
+    }
+
+    #[test]
+    fn privileges_are_compared_without_their_order() {
+        let [loader, _] = roles_of("stays");
+        let turned = |privilege: &Document| {
+            let mut actions = privilege.get_array("actions").expect("actions").clone();
+            actions.reverse();
+            doc! { "resource": privilege.get_document("resource").expect("a resource").clone(), "actions": actions }
+        };
+        let same: Vec<Document> = loader.privileges.iter().rev().map(turned).collect();
+        assert_eq!(loader.difference(&same), None);
+        let without = |at: usize| {
+            let mut less = same.clone();
+            less.remove(at);
+            loader.difference(&less)
+        };
+        assert_eq!(without(0).as_deref(), Some("add privileges on ward.runs.leases to role medliftLoader"));
+        assert_eq!(without(3).as_deref(), Some("add privileges on ward to role medliftLoader"));
+        let corrected = Some("correct the privileges of role medliftLoader");
+        for more in [privilege("ward", "stays", &["remove"]), privilege("ward", "other", &["find"])] {
+            let with: Vec<Document> = same.iter().cloned().chain([more]).collect();
+            assert_eq!(loader.difference(&with).as_deref(), corrected);
+        }
+    }
+
+    #[test]
+    fn rights_on_another_provisioned_collection_are_kept_and_no_others() {
+        let kept = |mut role: Role, actual: &[Document], others: &[&str]| {
+            let before = role.privileges.len();
+            role.keep(actual, "ward", &others.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            role.privileges.split_off(before)
+        };
+        let [[loader, analyst], [old_loader, old_analyst]] = [roles_of("stays"), roles_of("labs")];
+        let check = |others: &[&str], expected: [&[Document]; 2]| {
+            let found = [(&loader, &old_loader), (&analyst, &old_analyst)]
+                .map(|(role, old)| kept(role.clone(), &old.privileges, others));
+            assert_eq!(found.each_ref().map(Vec::as_slice), expected, "{others:?}");
+        };
+        let labs = [privilege("ward", "labs", &LOADING), privilege("ward", "labs_deidentified", &READING)];
+        check(&["labs"], [&labs[..1], &labs[1..]]);
+        // A collection that was not provisioned, and one on which the role has no privilege yet.
+        check(&[], [&[], &[]]);
+        check(&["letters"], [&[], &[]]);
+        // A privilege that Medlift does not grant is not kept.
+        let with_more = [privilege("ward", "labs", &["find", "insert", "listIndexes", "remove", "update"])];
+        assert_eq!(kept(loader.clone(), &with_more, &["labs"]), labs[..1]);
+        assert_eq!(kept(loader.clone(), &[privilege("ward", "labs", &["find"])], &["labs"]), []);
+    }
+
     #[test]
     fn the_loader_cannot_delete_and_the_analyst_reads_only_the_view() {
-        let spec = Spec::built_in();
-        let (database, collection) = ("ward".to_owned(), "stays".to_owned());
-        let wanted = Wanted { spec: &spec, database, collection, ledger: "runs".to_owned(), users: Vec::new() };
-        let [loader, analyst] = roles(&wanted);
+        let [loader, analyst] = roles_of("stays");
         let on = |collection: &str, actions: &[&str]| {
             doc! { "resource": { "db": "ward", "collection": collection }, "actions": actions.to_vec() }
         };

@@ -9,25 +9,61 @@
 
 use bson::{Bson, Document, doc};
 
-use crate::spec::{Field, FieldType, Node, Privacy, Spec};
+pub use crate::server::view_name;
+use crate::spec::{Field, FieldType, Identity, Node, NumberFormat, Presence, Privacy, Shape, Spec};
 
 /// The highest age that is shown. Higher ages are shown as 90, and years that would reveal a higher age are changed.
 /// Source: 45 CFR 164.514(b)(2)(i)(C).
 const AGE_MAX: i32 = 89;
-
-/// Returns the name of the view of `collection`.
-pub fn view_name(collection: &str) -> String {
-    format!("{collection}_deidentified")
-}
 
 /// Returns the view's aggregation pipeline.
 pub fn pipeline(spec: &Spec) -> Vec<Document> {
     let mut shown = doc! { "_id": 0 };
     shown.extend(shown_of(spec, &spec.shape.roots, "$", 0));
     for (left, right) in date_pairs(spec) {
-        shown.insert(format!("{} to {} (days)", flat(&left.name), flat(&right.name)), days_between(left, right));
+        shown.insert(days_name(left, right), days_between(left, right));
     }
     vec![doc! { "$project": shown }]
+}
+
+/// Returns the spec of the view's documents: the fields that the view shows, with the types that they have there. An
+/// export needs it to write the columns of the view.
+pub fn view_spec(spec: &Spec) -> Spec {
+    let shown = spec.fields.iter().filter(|field| deidentified(field, "").is_some()).cloned();
+    let mut fields: Vec<Field> = shown.map(in_view).collect();
+    fields.extend(date_pairs(spec).map(|(left, right)| days_field(left, right)));
+    let identity = Identity { fields: Vec::new(), ..spec.identity.clone() };
+    Spec {
+        shape: Shape::new(&fields, spec.shape.groups.clone()),
+        fields,
+        identity,
+        plausibility: Vec::new(),
+        indexes: Vec::new(),
+        ..spec.clone()
+    }
+}
+
+/// Returns a shown field with its type in the view. A date is a year there.
+fn in_view(field: Field) -> Field {
+    match field.kind {
+        FieldType::Date | FieldType::Datetime => {
+            Field { kind: FieldType::Int32(NumberFormat::default()), presence: Presence::Nullable, ..field }
+        }
+        _ => field,
+    }
+}
+
+/// Returns the field with the number of days between two dates.
+fn days_field(left: &Field, right: &Field) -> Field {
+    let name = days_name(left, right);
+    Field {
+        column: name.clone(),
+        name,
+        aliases: Vec::new(),
+        kind: FieldType::Int64(NumberFormat::default()),
+        presence: Presence::Nullable,
+        ..left.clone()
+    }
 }
 
 /// Returns one expression for each shown element of `nodes`. `path` comes before the elements' names: `$` for the
@@ -89,7 +125,18 @@ fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     match kind {
         FieldType::String => None,
         FieldType::Enum { .. } | FieldType::Bool { .. } => Some(Bson::from(path)),
-        _ => Some(Bson::from(doc! { "$cond": [{ "$gt": [path, AGE_MAX] }, AGE_MAX + 1, path] })),
+        kind => Some(Bson::from(doc! { "$cond": [{ "$gt": [path, AGE_MAX] }, age_shown(kind), path] })),
+    }
+}
+
+/// Returns the number that is shown for higher ages, in the type of the field.
+fn age_shown(kind: &FieldType) -> Bson {
+    let age = AGE_MAX + 1;
+    match kind {
+        FieldType::Int64(_) => Bson::Int64(age.into()),
+        FieldType::Double(_) => Bson::Double(age.into()),
+        FieldType::Decimal128(_) => age.to_string().parse().map_or(Bson::Int32(age), Bson::Decimal128),
+        _ => Bson::Int32(age),
     }
 }
 
@@ -111,6 +158,10 @@ fn date_pairs(spec: &Spec) -> impl Iterator<Item = (&Field, &Field)> {
     let is_date = |field: &Field| matches!(field.kind, FieldType::Date | FieldType::Datetime);
     let pairs = spec.plausibility.iter().map(|rule| (&spec.fields[rule.left], &spec.fields[rule.right]));
     pairs.filter(move |(left, right)| is_date(left) && is_date(right))
+}
+
+fn days_name(left: &Field, right: &Field) -> String {
+    format!("{} to {} (days)", flat(&left.name), flat(&right.name))
 }
 
 fn days_between(left: &Field, right: &Field) -> Document {
@@ -157,6 +208,19 @@ mod tests {
         assert_eq!(shown.get_i32("_id").ok(), Some(0));
     }
 
+    #[test]
+    fn the_spec_of_the_view_has_its_columns_in_its_order() {
+        let spec = Spec::built_in();
+        let view = view_spec(&spec);
+        let shown = pipeline(&spec)[0].get_document("$project").expect("a projection").clone();
+        let columns: Vec<&str> = view.columns().iter().map(|column| column.column).collect();
+        let expected: Vec<&str> = shown.keys().map(String::as_str).filter(|name| *name != "_id").collect();
+        assert_eq!(columns, expected);
+        let kind = |name: &str| view.fields.iter().find(|field| field.name == name).expect("a field").kind.name();
+        let kinds = ["Age", "Date of Admission", "Date of Admission to Discharge Date (days)"].map(kind);
+        assert_eq!(kinds, ["int32", "int32", "int64"]);
+    }
+
     const TYPES: [(&str, &str); 9] = [
         ("string", ""),
         ("enum", "values = [\"x\"]"),
@@ -181,7 +245,9 @@ mod tests {
     #[test]
     fn every_class_and_type_is_shown_reduced_or_hidden() {
         let whole = Bson::from("$f");
-        let capped = Bson::from(doc! { "$cond": [{ "$gt": ["$f", 89] }, 90, "$f"] });
+        let capped = |age: Bson| Bson::from(doc! { "$cond": [{ "$gt": ["$f", 89] }, age, "$f"] });
+        let ages = [Bson::Int32(90), Bson::Int64(90), Bson::Double(90.0), Bson::Decimal128("90".parse().expect("90"))];
+        let capped = ages.map(capped);
         let earliest = doc! { "$subtract": [{ "$year": "$$NOW" }, 90] };
         let year = doc! { "$max": [{ "$year": "$f" }, earliest] };
         let year = Bson::from(doc! { "$cond": [{ "$eq": [{ "$type": "$f" }, "date"] }, year, null] });
@@ -190,7 +256,10 @@ mod tests {
                 let expected = match (class, kind.0) {
                     ("direct-identifier", _) | ("quasi-identifier", "string") => None,
                     (_, "date" | "datetime") => Some(&year),
-                    ("quasi-identifier", "int32" | "int64" | "double" | "decimal128") => Some(&capped),
+                    ("quasi-identifier", "int32") => Some(&capped[0]),
+                    ("quasi-identifier", "int64") => Some(&capped[1]),
+                    ("quasi-identifier", "double") => Some(&capped[2]),
+                    ("quasi-identifier", "decimal128") => Some(&capped[3]),
                     _ => Some(&whole),
                 };
                 let found = shown(&field("f", kind, class));

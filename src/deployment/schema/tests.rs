@@ -237,3 +237,18 @@ fn arrays_have_schemas_for_their_items() {
     };
     check(&fields, &["a"], &properties);
 }
+
+#[test]
+fn a_validator_of_another_program_is_described_by_its_title_or_its_fields() {
+    let spec = Spec::built_in();
+    let check = |found: Document, expected: Option<&str>| {
+        let state = CollectionState { validator: found, ..CollectionState::default() };
+        assert_eq!(state.other_validator(&spec).as_deref(), expected);
+    };
+    check(doc! {}, None);
+    check(validator(&spec), None);
+    check(doc! { "$jsonSchema": { "title": "wards", "properties": { "a": {} } } }, Some("the validator `wards`"));
+    check(doc! { "$jsonSchema": { "properties": { "a": {}, "b": {} } } }, Some("a validator of `a`, `b`"));
+    check(doc! { "a": 1, "b": 1, "c": 1, "d": 1, "e": 1 }, Some("a validator of `a`, `b`, `c`, `d`, `e`"));
+    check(doc! { "a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1 }, Some("a validator of `a`, `b`, `c`, `d`, `e`, …"));
+}

@@ -300,6 +300,7 @@ fn check_round_trip(
         header: Vec::new(),
         unknown: Vec::new(),
         rules: crate::parse::RowRules::default(),
+        doubtful_numbers: Vec::new(),
     };
     let Ok(document) = document(spec, &cells, b"", &layout) else { return Ok(()) };
     let dates = Vec::from_iter(is_dated.then_some(format));

@@ -8,7 +8,7 @@ use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadDo
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
-use crate::server::{Target, leases_of};
+use crate::server::{Target, leases_of, refuse_view};
 use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
@@ -55,7 +55,7 @@ impl<'a> Load<'a> {
         let ledger = if scope.is_part() { ledger.of_parts() } else { ledger };
         let mut document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
         scope.mark(&mut document);
-        let (is_resumed, claim, rows_read, notes, parts) = (false, None, 0, Vec::new(), Vec::new());
+        let (continued_after, claim, rows_read, notes, parts) = (None, None, 0, Vec::new(), Vec::new());
         Ok(Self {
             plan,
             options,
@@ -64,7 +64,7 @@ impl<'a> Load<'a> {
             targets,
             document,
             parts,
-            is_resumed,
+            continued_after,
             claim,
             account,
             rows_read,
@@ -109,7 +109,7 @@ impl<'a> Load<'a> {
         }
         match self.account.resume(&prior)? {
             Resumed::Yes => {
-                self.is_resumed = true;
+                self.continued_after = Some(prior.counts.read);
                 self.document = LoadDocument { state: State::Running, fence: self.document.fence, ..prior };
             }
             Resumed::Gone(name) => {
@@ -205,8 +205,8 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger, its validator warns
-    /// instead of refusing documents, or the server does not accept the spec's validator.
+    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger or a view, its
+    /// validator warns instead of refusing documents, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
@@ -214,6 +214,7 @@ impl<'a> LoadTarget<'a> {
                 format!("Medlift records its loads in the collection `{collection}`; load into another collection");
             return Err(Error::Usage(problem));
         }
+        refuse_view(&self.target).await?;
         schema::refuse_warning(&self.target).await?;
         schema::try_spec(&self.target, self.spec).await?;
         Ok(())

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::pipeline::stages::Interrupt;
 use crate::report::summary::LoadSummary;
 use crate::report::{Phase, Progress};
+use crate::wording::counted;
 
 /// Number of documents in the sample.
 const SAMPLE_SIZE: u32 = 1_000;
@@ -62,7 +63,10 @@ async fn count_violations(lane: &LoadTarget<'_>, is_sample_enough: bool) -> Resu
     let count = schema::nonconforming(target, spec).await?;
     let note = match count {
         0 => "the server finds no document that violates the validator".into(),
-        count => format!("the server finds {count} documents that violate the spec's validator; see `medlift verify`"),
+        count => {
+            let documents = counted(count, "document that violates", "documents that violate");
+            format!("the server finds {documents} the spec's validator; see `medlift verify`")
+        }
     };
     Ok((count, note))
 }

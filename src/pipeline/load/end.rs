@@ -17,6 +17,7 @@ use crate::report::{Phase, Progress};
 use crate::server::{Failure, ServerError};
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
+use crate::wording::counted;
 use crate::write::Mode;
 
 impl Load<'_> {
@@ -70,7 +71,8 @@ impl Load<'_> {
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
         let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
         let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
-        let files = self.account.rejects.paths().join(", ");
+        let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
+        let files = files.join(", ");
         let problem = too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows);
         Error::Rejects {
             problem: [vec![problem], read.advice(self.plan)].concat().join("; "),
@@ -159,7 +161,8 @@ impl Load<'_> {
             rejects,
             changes: summary::changes(&read.tallies, &self.plan.kinds),
             warnings: summary::warnings(&read.tallies, &self.plan.kinds),
-            reject_files: self.account.rejects.paths(),
+            reject_files: self.account.rejects.files(),
+            continued_after: self.continued_after,
             notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
             ..LoadSummary::default()
         }
@@ -171,8 +174,9 @@ impl Load<'_> {
         interrupt: &Interrupt,
         progress: &Progress,
     ) -> Result<LoadSummary, Error> {
+        let reject_files = self.account.rejects.left_by(&self.document);
         let mut summary = self.summary(&ReadSide::default(), "already loaded, verified instead");
-        summary.reject_files = self.account.rejects.left_by(&self.document);
+        summary.reject_files = reject_files;
         for kind in 0..self.targets.len() {
             let counts = &mut summary.document_mut(kind).counts;
             let already_present = counts.written + counts.already_present;
@@ -287,7 +291,8 @@ impl LoadTarget<'_> {
         let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?;
         progress.enter(Phase::Validator);
         let attached = schema::attach(target, spec, waiting).await;
-        let validator = note_of(attached, "validator attached".into(), "validator was not attached")?;
+        let replaced = state.other_validator(spec).map_or_else(String::new, |other| format!("; it replaces {other}"));
+        let validator = note_of(attached, format!("validator attached{replaced}"), "validator was not attached")?;
         Ok(vec![indexes, validator])
     }
 }
@@ -296,14 +301,14 @@ impl LoadTarget<'_> {
 /// contains one number for each kind. A row can be counted in several of these numbers, and the message says so.
 fn too_many(rejected: &[(&str, u64)], read: u64) -> String {
     let (counts, note) = match rejected {
-        [(_, only)] => (only.to_string(), ""),
+        [(_, only)] => (counted(*only, "row", "rows"), ""),
         kinds => {
             let count = |(kind, count): &(&str, u64)| format!("{count} ({kind})");
             let counts = kinds.iter().map(count).collect::<Vec<_>>().join(", ");
-            (counts, " (a row can count for several kinds of documents)")
+            (format!("{counts} rows"), " (a row can count for several kinds of documents)")
         }
     };
-    format!("{counts} rows rejected of {read} read{note}, more than allowed")
+    format!("{counts} rejected of {read} read{note}, more than allowed")
 }
 
 /// Returns an error if a kind of document does not have one outcome for each row that was read.
@@ -317,7 +322,10 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
 /// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
-        Error::Read(_) => "the next load without --drop does not store these documents again",
+        // With the code 6, the source has not changed.
+        Error::Read(error) if error.exit_code() != 6 => {
+            "the next load without --drop does not store these documents again"
+        }
         _ if is_read_once => {
             "the next load must read the source from its beginning; without --drop, it does not store these documents again"
         }
@@ -356,6 +364,7 @@ mod tests {
 
     #[test]
     fn too_many_rejects_are_reported_for_each_kind() {
+        assert_eq!(too_many(&[("stay", 1)], 9), "1 row rejected of 9 read, more than allowed");
         assert_eq!(too_many(&[("stay", 3)], 9), "3 rows rejected of 9 read, more than allowed");
         let several = "3 (stay), 5 (doctor) rows rejected of 9 read (a row can count for several kinds of documents), \
                        more than allowed";
@@ -373,6 +382,12 @@ mod tests {
         check(&Error::Interrupted, true, true, "from its beginning");
         let missing = crate::read::expand(&["/nonexistent/a.csv".to_owned()]).expect_err("there is no such file");
         check(&Error::Read(missing), false, false, "the next load without --drop does not store these documents again");
+        #[cfg(feature = "s3")]
+        {
+            let problem = crate::read::Problem::Passing { offset: 1, seconds: 60, cause: "SlowDown".to_owned() };
+            let passing = crate::read::ReadError::Object { name: "s3://b/a.csv".to_owned(), problem };
+            check(&Error::Read(passing), false, false, "the same command continues");
+        }
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub struct LoadOptions {
     pub lease: Duration,
 }
 
+/// The outcome of a load or part that this process loaded.
+pub(super) const LOADED: &str = "loaded";
+
 /// Maximum number of times that a load starts again because another load wrote into its empty collection at the same
 /// time.
 const BEGINNINGS_MAX: u32 = 3;
@@ -177,8 +180,8 @@ struct Load<'a> {
     document: LoadDocument,
     /// The documents of the load's parts, if this process ends a load that was divided into parts.
     parts: Vec<LoadDocument>,
-    /// Whether an earlier process began this load.
-    is_resumed: bool,
+    /// Number of rows that an earlier process of this load had committed. `None` if this process began the load.
+    continued_after: Option<u64>,
     claim: Option<Claim>,
     account: Account<'a>,
     /// Number of rows that this process read and that no earlier process had committed.
@@ -222,7 +225,7 @@ impl Load<'_> {
             // The collection is completed when all parts are loaded.
             self.rows_read = read.rows.saturating_sub(rows_before);
             self.complete().await?;
-            return Ok(self.summary(&read, "loaded"));
+            return Ok(self.summary(&read, LOADED));
         }
         let finished = tokio::select! {
             finished = self.finish_collections(progress) => Some(finished?),
@@ -233,7 +236,7 @@ impl Load<'_> {
             return Err(self.close(State::Stopped, Error::Interrupted).await);
         };
         self.complete().await?;
-        let mut summary = self.summary(&read, "loaded");
+        let mut summary = self.summary(&read, LOADED);
         summary.counts_are_estimates = self.counts_are_estimates().await?;
         for (kind, notes) in collection_notes.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;

@@ -4,13 +4,13 @@
 //! at the end, from the parts and from the verification, so that they do not depend on the order of the parts.
 
 use super::feed::ReadSide;
-use super::{Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
+use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
 use crate::encode::Digest;
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::stages::Interrupt;
-use crate::report::summary::LoadSummary;
+use crate::report::summary::{FileOfRejects, LoadSummary};
 use crate::report::{Phase, Progress};
 use crate::server::Target;
 use crate::verify::Verification;
@@ -126,7 +126,7 @@ impl Load<'_> {
             () = interrupt.asked() => return Err(Error::Interrupted),
         };
         self.add_up();
-        let mut summary = self.summary(&ReadSide::default(), "loaded");
+        let mut summary = self.summary(&ReadSide::default(), LOADED);
         summary.reject_files = self.reject_files();
         for (kind, notes) in finished.into_iter().enumerate() {
             summary.document_mut(kind).collection_notes = notes;
@@ -193,14 +193,14 @@ impl Load<'_> {
         is_exact
     }
 
-    /// Returns the names of the parts' reject files.
-    fn reject_files(&self) -> Vec<String> {
+    /// Returns the parts' reject files.
+    fn reject_files(&self) -> Vec<FileOfRejects> {
         let files = self.parts.iter().flat_map(|part| &part.checkpoint.rejects).filter(|file| file.bytes > 0);
         let path = |name: &String| match &self.options.rejects {
             Some(directory) => directory.join(name).display().to_string(),
             None => name.clone(),
         };
-        files.map(|file| path(&file.name)).collect()
+        files.map(|file| FileOfRejects { path: path(&file.name), source: None }).collect()
     }
 }
 

@@ -63,7 +63,7 @@ impl Load<'_> {
             mode: self.options.mode,
             on_conflict: lane.spec.identity.on_conflict,
             empty_at_start: state.first_load,
-            is_resumed: self.is_resumed,
+            is_resumed: self.continued_after.is_some(),
         };
         self.targets.iter().zip(self.document.targets()).map(policy).collect()
     }

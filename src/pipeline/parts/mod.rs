@@ -128,13 +128,13 @@ impl Worker<'_> {
             let mut is_loaded = false;
             for &number in left.iter().filter(is_free) {
                 match self.load_part(number, load).await {
-                    Ok(summary) => {
+                    Ok(summary) if summary.outcome == load::LOADED => {
                         done.add_part(number, &summary);
                         is_loaded = true;
                         break;
                     }
                     // Another worker was faster.
-                    Err(Error::Held(_)) => {}
+                    Ok(_) | Err(Error::Held(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -161,7 +161,7 @@ impl Worker<'_> {
         let result = load::attempt(&plan, &target, &options, scope, self.interrupt, &progress).await;
         tokens.release().await;
         let summary = result?;
-        if !self.work.quiet {
+        if !self.work.quiet && summary.outcome == load::LOADED {
             let (parts, read, rejected) = (self.manifest.parts.len(), summary.document.counts.read, summary.rejected());
             let seconds = summary.total_seconds;
             progress.say(&format!(

@@ -1,20 +1,19 @@
 //! Chooses the reject file of each source. A load replaces only rows that it wrote itself, or that an earlier load
 //! with the same key (collection, sources, spec and options) wrote.
 
+mod listed;
+mod reopened;
 mod target;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
+use self::reopened::{continue_file, is_of_another_load, open_patiently, reopen, require_in_place};
 use self::target::{Target, cannot_open, file_name, output};
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
 use crate::outputs::{directory_of, is_same_file};
-use crate::report::rejects::{Content, OpenError, RejectFile, header_line};
-
-/// How long to wait if another process has locked a reject file to examine it.
-const LOOK_MAX: Duration = Duration::from_secs(10);
+use crate::report::rejects::{OpenError, RejectFile, header_line};
 
 /// Maximum number of reject files that are open at the same time.
 const OPEN_MAX: usize = 16;
@@ -80,7 +79,7 @@ impl<'a> Rejects<'a> {
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
     /// sources with different columns.
     pub(super) fn open(plan: &'a Plan, target: Option<&Path>) -> Result<Self, Error> {
-        let target = Target::new(target);
+        let target = Target::new(target)?;
         let is_named = target.named().is_some();
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);
@@ -252,14 +251,14 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Opens a file for a slot. Tries the names `a.csv.rejects.csv`, `a.csv.2.rejects.csv`, … in this order. Uses the
+    /// Opens a file for a slot. Tries the names `a.csv.rejects.csv`, `a.csv.rejects.2.csv`, … in this order. Uses the
     /// first file that does not exist, is empty, or was written by an earlier load with the same key (collection,
     /// sources, spec and options).
     fn choose(&mut self, slot: usize, mut opened: Option<RejectFile>) -> Result<RejectFile, Error> {
         for number in 1..NAMES_MAX {
             let path = self.path(slot, number);
             let opened = opened.take();
-            if self.is_source(&path) || self.is_used(&path) {
+            if self.is_source(&path) || self.is_used(&path, slot) {
                 continue;
             }
             let mut file = match opened.map_or_else(|| RejectFile::open(&path), Ok) {
@@ -352,43 +351,6 @@ impl<'a> Rejects<'a> {
         ));
     }
 
-    /// Returns the current state of each file that the load has begun to write.
-    pub(super) fn states(&self) -> Vec<RejectsState> {
-        let state = |(source, slot): (usize, &Slot)| {
-            let (path, (bytes, blake3)) = match slot {
-                Slot::Unused(_) => return None,
-                Slot::Open(file) => (file.path(), file.state()),
-                Slot::Closed { path, bytes, blake3 } => (path.as_path(), (*bytes, blake3.clone())),
-            };
-            Some(RejectsState { source: source as u32, name: file_name(path), bytes, blake3 })
-        };
-        self.slots.iter().enumerate().filter_map(state).collect()
-    }
-
-    /// Returns the paths of the files that contain rejects of this load.
-    pub(super) fn paths(&self) -> Vec<String> {
-        let is_used = |slot: &Slot| match slot {
-            Slot::Unused(_) => false,
-            Slot::Open(file) => !file.is_empty(),
-            Slot::Closed { bytes, .. } => *bytes > 0,
-        };
-        let used = (0..self.slots.len()).filter(|slot| is_used(&self.slots[*slot]));
-        used.filter_map(|slot| self.path_of(slot)).map(|path| path.display().to_string()).collect()
-    }
-
-    /// Returns the paths of the reject files that a complete load wrote, if their content is unchanged. First unlocks
-    /// the files that this process has locked, because otherwise it could not open them again.
-    pub(super) fn left_by(&mut self, load: &LoadDocument) -> Vec<String> {
-        self.slots.iter_mut().for_each(Slot::release);
-        let is_there = |path: &Path, state: &RejectsState| {
-            let is_alike = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == state.bytes);
-            let on_disk = || RejectFile::open(path).ok().and_then(|file| file.on_disk().ok().flatten());
-            is_alike && on_disk().is_some_and(|(_, blake3)| blake3 == state.blake3)
-        };
-        let found = load.checkpoint.rejects.iter().map(|state| (self.path_of_state(state), state));
-        found.filter(|(path, state)| is_there(path, state)).map(|(path, _)| path.display().to_string()).collect()
-    }
-
     fn path_of(&self, slot: usize) -> Option<PathBuf> {
         match &self.slots[slot] {
             Slot::Unused(_) => None,
@@ -397,10 +359,15 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Returns true if the load writes rejects of another source to this file. With `--rejects DIRECTORY`, two sources
+    /// Returns true if the load uses this file for the rejects of another source than that of `slot`. With `--rejects DIRECTORY`, two sources
     /// with the same name from different directories would have the same reject file.
-    fn is_used(&self, path: &Path) -> bool {
-        (0..self.slots.len()).any(|slot| self.path_of(slot).is_some_and(|used| used == path))
+    fn is_used(&self, path: &Path, slot: usize) -> bool {
+        let is_path = |other: &Slot| match other {
+            Slot::Unused(file) => file.as_ref().is_some_and(|file| file.path() == path),
+            Slot::Open(file) => file.path() == path,
+            Slot::Closed { path: used, .. } => used == path,
+        };
+        self.slots.iter().enumerate().any(|(number, other)| number != slot && is_path(other))
     }
 
     fn is_source(&self, path: &Path) -> bool {
@@ -409,7 +376,7 @@ impl<'a> Rejects<'a> {
     }
 
     /// Returns a path for the rejects of a slot. Number 1 is the file that the user named, or `a.csv.rejects.csv`.
-    /// Number 2 is for example `a.csv.2.rejects.csv`.
+    /// Number 2 is for example `a.csv.rejects.2.csv`.
     fn path(&self, slot: usize, number: usize) -> PathBuf {
         self.target.path(&self.plan.sources[slot].origin, number)
     }
@@ -437,61 +404,6 @@ pub(super) struct LeftFile {
     pub(super) load: String,
     pub(super) bytes: u64,
     pub(super) blake3: String,
-}
-
-fn require_in_place(file: &RejectFile) -> Result<(), Error> {
-    if file.is_in_place() {
-        return Ok(());
-    }
-    let problem = "the file was moved or replaced during the load; move it back, then run the same command again";
-    Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
-}
-
-/// Returns true if another load has created the file.
-fn is_of_another_load(file: &RejectFile, load: &LoadDocument) -> bool {
-    file.marked_by().is_some_and(|id| id != load.id.to_string())
-}
-
-/// Opens a file. If another process has locked the file, waits up to [`LOOK_MAX`]: other processes lock a file for a
-/// moment to examine it.
-fn open_patiently(path: &Path) -> Result<RejectFile, Error> {
-    let until = Instant::now() + LOOK_MAX;
-    loop {
-        match RejectFile::open(path) {
-            Err(OpenError::InUse) if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
-            opened => return opened.map_err(|error| cannot_open(path, error)),
-        }
-    }
-}
-
-/// Opens a file of this load again, to append rows or to move rows that this load did not write.
-fn reopen(path: &Path, bytes: u64, blake3: &str) -> Result<RejectFile, Error> {
-    continue_file(open_patiently(path)?, bytes, blake3, None)
-}
-
-/// Checks that a file begins with the rows that this load wrote, and continues it after these rows. If an earlier
-/// process of the load wrote these rows, `interrupted` is the load's ledger document.
-fn continue_file(
-    mut file: RejectFile,
-    bytes: u64,
-    blake3: &str,
-    interrupted: Option<&LoadDocument>,
-) -> Result<RejectFile, Error> {
-    let is_others = interrupted.is_some_and(|load| is_of_another_load(&file, load));
-    match file.resume(bytes, blake3).map_err(|error| output(file.path(), error))? {
-        Content::Same if !is_others => Ok(file),
-        _ => Err(Error::RejectFile {
-            path: file.path().display().to_string(),
-            problem: match interrupted {
-                Some(_) => {
-                    "the file has changed since this load was interrupted; restore it, or move it away: the load then \
-                     starts from the beginning and writes all rejects again"
-                }
-                None => "the file was changed during the load; run the same command again",
-            }
-            .into(),
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::read::{Origin, REJECTS_SUFFIX};
+use crate::read::{Origin, reject_path};
 use crate::report::rejects::OpenError;
 
 /// Where the reject files are written.
@@ -21,14 +21,23 @@ pub(super) enum Target {
 
 impl Target {
     /// Interprets the path of `--rejects`. A path that ends with `/` is always a directory.
-    pub(super) fn new(path: Option<&Path>) -> Self {
-        match path {
+    ///
+    /// # Errors
+    /// It is an address in S3. Reason: a load continues its reject files after an interruption, but an object cannot be
+    /// continued.
+    pub(super) fn new(path: Option<&Path>) -> Result<Self, Error> {
+        if path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"s3://")) {
+            let problem =
+                "--rejects cannot be in S3; give a directory, and copy its files with `aws s3 cp --recursive`";
+            return Err(Error::Usage(problem.into()));
+        }
+        Ok(match path {
             None => Self::BesideSources,
             Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
                 Self::Directory(path.to_owned())
             }
             Some(path) => Self::File(path.to_owned()),
-        }
+        })
     }
 
     /// Returns the one file for all sources, if the user named a file.
@@ -40,20 +49,15 @@ impl Target {
     }
 
     /// Returns a path for the rejects of a source. Number 1 is `a.csv.rejects.csv`, number 2 is
-    /// `a.csv.2.rejects.csv`. If the user named a file, number 1 is that file.
+    /// `a.csv.rejects.2.csv`. If the user named a file, number 1 is that file.
     pub(super) fn path(&self, origin: &Origin, number: usize) -> PathBuf {
-        let base = match self {
-            Self::File(path) if number == 1 => return path.clone(),
-            Self::File(path) => path.clone(),
-            Self::Directory(path) => path.join(origin.rejects_base().file_name().unwrap_or_default()),
-            Self::BesideSources => origin.rejects_base(),
-        };
-        let mut name = base.into_os_string();
-        if number > 1 {
-            name.push(format!(".{number}"));
+        let base = origin.rejects_base();
+        match self {
+            Self::File(path) if number == 1 => path.clone(),
+            Self::File(path) => reject_path(path, number - 1),
+            Self::Directory(path) => reject_path(&path.join(base.file_name().unwrap_or_default()), number),
+            Self::BesideSources => reject_path(&base, number),
         }
-        name.push(REJECTS_SUFFIX);
-        name.into()
     }
 }
 
@@ -93,14 +97,15 @@ mod tests {
         std::fs::write(&source, "x").expect("written");
         let origin = crate::read::expand(&[source.to_str().expect("text").to_owned()]).expect("a source").remove(0);
         let check = |given: Option<&Path>, first: PathBuf, second: PathBuf| {
-            let target = Target::new(given);
+            let target = Target::new(given).expect("a path");
             assert_eq!((target.path(&origin, 1), target.path(&origin, 2)), (first, second), "{target:?}");
         };
         let beside = |name: &str| dir.path().join(name);
-        check(None, beside("a.csv.rejects.csv"), beside("a.csv.2.rejects.csv"));
-        check(Some(&beside("r")), beside("r"), beside("r.2.rejects.csv"));
-        check(Some(dir.path()), beside("a.csv.rejects.csv"), beside("a.csv.2.rejects.csv"));
+        check(None, beside("a.csv.rejects.csv"), beside("a.csv.rejects.2.csv"));
+        check(Some(&beside("r")), beside("r"), beside("r.rejects.csv"));
+        check(Some(&beside("r.rejects.csv")), beside("r.rejects.csv"), beside("r.rejects.2.csv"));
+        check(Some(dir.path()), beside("a.csv.rejects.csv"), beside("a.csv.rejects.2.csv"));
         let absent = Path::new("none/");
-        check(Some(absent), absent.join("a.csv.rejects.csv"), absent.join("a.csv.2.rejects.csv"));
+        check(Some(absent), absent.join("a.csv.rejects.csv"), absent.join("a.csv.rejects.2.csv"));
     }
 }

@@ -2,6 +2,7 @@ use std::fs;
 
 use super::super::settle::tests::{load, plan_of};
 use super::*;
+use crate::report::summary::FileOfRejects;
 
 const ROWS: &str = "Name;Age\nAnn;1\n";
 const HEADER: &str = "reject_line;reject_byte_offset;reject_column;reject_rule;reject_message;Name;Age\n";
@@ -40,7 +41,9 @@ fn each_source_has_its_file_with_one_header() {
     assert_eq!(content(&dir, "b.csv.rejects.csv"), format!("{HEADER}1\n2\n4\n"));
     assert_eq!(content(&dir, "c.csv.rejects.csv"), format!("{HEADER}3\n"));
     let paths = ["b.csv.rejects.csv", "c.csv.rejects.csv"].map(|name| dir.path().join(name).display().to_string());
-    assert_eq!(rejects.paths(), paths);
+    let texts = |files: Vec<FileOfRejects>| files.into_iter().map(String::from).collect::<Vec<_>>();
+    assert_eq!(rejects.files()[0].source, Some(dir.path().join("b.csv").display().to_string()));
+    assert_eq!(texts(rejects.files()), paths);
     let states = rejects.states();
     let hash = |name: &str| blake3::hash(content(&dir, name).as_bytes()).to_hex().to_string();
     let expected = [(1, "b.csv.rejects.csv", 6), (2, "c.csv.rejects.csv", 2)].map(|(source, name, bytes)| {
@@ -50,10 +53,20 @@ fn each_source_has_its_file_with_one_header() {
     let load = load_of(&rejects);
     drop(rejects);
     assert_eq!(content(&dir, "a.csv.rejects.csv"), "absent", "a reject file without rows must be removed");
-    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths);
+    assert_eq!(texts(Rejects::open(&plan, None).unwrap().left_by(&load)), paths);
     fs::write(dir.path().join("b.csv.rejects.csv"), "x".repeat(HEADER.len() + 6)).unwrap();
     fs::write(dir.path().join("c.csv.rejects.csv"), format!("{HEADER}3\n4\n")).unwrap();
-    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths[..0], "changed files must not be reported");
+    let mut later = Rejects::open(&plan, None).unwrap();
+    assert_eq!(later.left_by(&load), []);
+    assert_eq!(later.notes.len(), 2, "{:?}", later.notes);
+    for (note, path) in later.notes.iter().zip(&paths) {
+        assert!(note.contains(path) && note.contains("was changed after the load wrote it"), "{note}");
+    }
+    drop(later);
+    fs::remove_file(&paths[0]).unwrap();
+    let mut later = Rejects::open(&plan, None).unwrap();
+    later.left_by(&load);
+    assert!(later.notes[0].contains(&paths[0]) && later.notes[0].contains("is not there"), "{:?}", later.notes);
 }
 
 #[test]
@@ -124,7 +137,8 @@ fn load_with_rejects() -> (tempfile::TempDir, Plan, LoadDocument) {
 fn a_repeated_load_names_the_file_of_the_first_source_too() {
     let (dir, plan, load) = load_with_rejects();
     let paths = ["a.csv.rejects.csv", "b.csv.rejects.csv"].map(|name| dir.path().join(name).display().to_string());
-    assert_eq!(Rejects::open(&plan, None).unwrap().left_by(&load), paths);
+    let left = Rejects::open(&plan, None).unwrap().left_by(&load);
+    assert_eq!(left.into_iter().map(|file| file.path).collect::<Vec<_>>(), paths);
 }
 
 #[test]
@@ -132,10 +146,10 @@ fn only_an_empty_file_or_one_of_a_load_with_the_same_key_is_overwritten() {
     check_name("", "old\n", None, "a.csv.rejects.csv");
     check_name("old\n", "old\n", None, "a.csv.rejects.csv");
     check_name("old\n", "old\n", Some("ours"), "a.csv.rejects.csv");
-    check_name("old\n", "old\n", Some("theirs"), "a.csv.2.rejects.csv");
-    check_name("new\n", "old\n", None, "a.csv.2.rejects.csv");
-    check_name("old\nnew\n", "old\n", None, "a.csv.2.rejects.csv");
-    check_name("ol", "old\n", None, "a.csv.2.rejects.csv");
+    check_name("old\n", "old\n", Some("theirs"), "a.csv.rejects.2.csv");
+    check_name("new\n", "old\n", None, "a.csv.rejects.2.csv");
+    check_name("old\nnew\n", "old\n", None, "a.csv.rejects.2.csv");
+    check_name("ol", "old\n", None, "a.csv.rejects.2.csv");
 }
 
 #[test]
@@ -179,7 +193,7 @@ fn a_load_is_resumed_only_if_its_reject_files_are_unchanged() {
     assert!(matches!(rejects.resume(&load).unwrap(), Resumed::Yes));
     rejects.finish().unwrap();
     assert_eq!(fs::read(&path).unwrap(), whole);
-    assert_eq!(content(&dir, "b.csv.2.rejects.csv"), "by hand\n");
+    assert_eq!(content(&dir, "b.csv.rejects.2.csv"), "by hand\n");
     assert_eq!(rejects.notes.len(), 1);
     drop(rejects);
 

@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use super::{FileOrigin, Origin, REJECTS_SUFFIX, StdinOrigin};
+use super::reject_name::is_reject_path;
+use super::{FileOrigin, ObjectOrigin, Origin};
 use crate::read::ReadError;
 
 pub(super) const STDIN: &str = "-";
 
 /// Returns the sources that the arguments name, in the order of the arguments. The argument `-` is standard input. The
 /// matches of a glob pattern are sorted by path. A path of an existing file is not a pattern, even if it contains `*`,
-/// `?` or `[`.
+/// `?` or `[`. The same is true of objects in S3, whose addresses begin with `s3://`.
 ///
 /// All checks that do not need the content of the sources are done here, so that an error is reported before anything
 /// is written.
@@ -34,10 +35,13 @@ pub(crate) fn expand(args: &[String]) -> Result<Vec<Origin>, ReadError> {
 }
 
 fn expand_one(arg: &str) -> Result<Vec<Origin>, ReadError> {
-    if arg == STDIN {
-        return Ok(vec![Origin::Stdin(StdinOrigin::new())]);
+    if !is_pattern(arg) {
+        return Ok(vec![Origin::named(arg, None)?]);
     }
-    if !is_pattern(arg) || fs::symlink_metadata(arg).is_ok() {
+    if ObjectOrigin::is_address(arg) {
+        return Ok(ObjectOrigin::matching(arg)?.into_iter().map(Origin::Object).collect());
+    }
+    if fs::symlink_metadata(arg).is_ok() {
         return Ok(vec![file(Path::new(arg))?]);
     }
     expand_pattern(arg)
@@ -47,16 +51,21 @@ fn is_pattern(arg: &str) -> bool {
     arg.contains(['*', '?', '['])
 }
 
+/// Returns the files that match a pattern.
+///
+/// By default, a load writes its reject file beside the source. A pattern such as `*.csv` therefore skips reject files.
+/// Otherwise the same pattern would match more files after the load than before. A pattern whose file name contains
+/// `.rejects.` matches reject files.
 fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
     let bad = |error: glob::PatternError| ReadError::BadPattern { pattern: pattern.to_owned(), reason: error.msg };
-    let wants_rejects = pattern.ends_with(REJECTS_SUFFIX);
+    let wants_rejects = pattern.rsplit('/').next().is_some_and(|name| name.contains(".rejects."));
     let mut paths = Vec::new();
     for entry in glob::glob(pattern).map_err(bad)? {
         let path = entry.map_err(|error| {
             let name = error.path().display().to_string();
             ReadError::from_io(&name, 0, error.into())
         })?;
-        if !path.is_dir() && (wants_rejects || !is_reject_file(&path)) {
+        if !path.is_dir() && (wants_rejects || !is_reject_path(&path)) {
             paths.push(path);
         }
     }
@@ -65,15 +74,6 @@ fn expand_pattern(pattern: &str) -> Result<Vec<Origin>, ReadError> {
     }
     paths.sort();
     paths.iter().map(|path| file(path)).collect()
-}
-
-/// Returns true for the name of a reject file.
-///
-/// By default, a load writes its reject file beside the source. A pattern such as `*.csv` therefore skips reject files.
-/// Otherwise the same pattern would match more files after the load than before. A pattern that ends with
-/// `.rejects.csv` matches reject files.
-fn is_reject_file(path: &Path) -> bool {
-    path.to_string_lossy().ends_with(REJECTS_SUFFIX)
 }
 
 fn file(path: &Path) -> Result<Origin, ReadError> {

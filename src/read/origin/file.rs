@@ -1,13 +1,13 @@
 //! Files, pipes and devices as sources.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{CHUNK_BYTES, Version};
+use super::Version;
+use super::part::hash;
 use crate::read::ReadError;
 
 /// A file, a pipe or a device, with its size and time of change when the command began.
@@ -21,8 +21,6 @@ pub struct FileOrigin {
     modified: Option<SystemTime>,
     /// Numbers of the device and the inode. All paths and links to one file have the same numbers.
     identity: (u64, u64),
-    /// The bytes that are read, if the origin is only a part of the file.
-    part: Option<Range<u64>>,
 }
 
 impl FileOrigin {
@@ -51,24 +49,7 @@ impl FileOrigin {
             identity: identity_of(&metadata),
             path: path.to_owned(),
             name,
-            part: None,
         })
-    }
-
-    /// Returns a part of this file as an origin of its own. `bytes` are positions in the file.
-    pub(super) fn part(&self, bytes: Range<u64>) -> Self {
-        let name = format!("{} (bytes {} to {})", self.path.display(), bytes.start, bytes.end);
-        Self { name, part: Some(bytes), ..self.clone() }
-    }
-
-    /// Returns the positions in the file if the origin is only a part of it.
-    pub(super) fn part_bytes(&self) -> Option<Range<u64>> {
-        self.part.clone()
-    }
-
-    /// Returns true if the file has more bytes after this part.
-    pub(super) fn ends_inside(&self) -> bool {
-        self.part.as_ref().is_some_and(|part| self.size_bytes.is_some_and(|size| part.end < size))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -79,9 +60,8 @@ impl FileOrigin {
         &self.path
     }
 
-    /// Size of the file or of the part, in bytes.
     pub(super) fn size_bytes(&self) -> Option<u64> {
-        self.part.as_ref().map_or(self.size_bytes, |part| Some(part.end - part.start))
+        self.size_bytes
     }
 
     pub(super) fn identity(&self) -> (u64, u64) {
@@ -94,18 +74,7 @@ impl FileOrigin {
         if self.size_bytes.is_none() {
             return Ok(Version::ReadOnce);
         }
-        let failed = |offset, error| ReadError::from_io(&self.name, offset, error);
-        let mut file = self.open()?;
-        let mut hasher = blake3::Hasher::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            match file.read(&mut chunk) {
-                Ok(0) => return Ok(Version::Blake3(hasher.finalize().to_hex().to_string())),
-                Ok(length) => hasher.update(&chunk[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed(hasher.count(), error)),
-            };
-        }
+        hash(&self.name, self.open_at(0, None)?)
     }
 
     pub(super) fn check_unchanged(&self) -> Result<(), ReadError> {
@@ -117,12 +86,16 @@ impl FileOrigin {
         if unchanged { Ok(()) } else { Err(ReadError::Changed { name: self.name.clone() }) }
     }
 
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-        let failed = |error| ReadError::from_io(&self.name, 0, error);
+    pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
+        let failed = |error| ReadError::from_io(&self.name, offset, error);
         let mut file = File::open(&self.path).map_err(failed)?;
-        let Some(part) = &self.part else { return Ok(Box::new(file)) };
-        file.seek(SeekFrom::Start(part.start)).map_err(failed)?;
-        Ok(Box::new(file.take(part.end - part.start)))
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        }
+        Ok(match length {
+            Some(length) => Box::new(file.take(length)),
+            None => Box::new(file),
+        })
     }
 }
 

@@ -1,7 +1,13 @@
-//! The origins of a load's bytes: files and standard input. Each kind of origin has its own file.
+//! The origins of a load's bytes: files, objects in S3, and standard input. Each kind of origin has its own file.
 
 mod expand;
 mod file;
+#[cfg(not(feature = "s3"))]
+mod no_object;
+#[cfg(feature = "s3")]
+mod object;
+mod part;
+mod reject_name;
 mod stdin;
 
 use std::io::Read;
@@ -10,14 +16,26 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use expand::STDIN;
 pub(crate) use expand::expand;
 pub(crate) use file::FileOrigin;
+#[cfg(not(feature = "s3"))]
+pub(crate) use no_object::ObjectOrigin;
+#[cfg(not(feature = "s3"))]
+pub use no_object::Problem;
+#[cfg(feature = "s3")]
+pub(crate) use object::ObjectOrigin;
+#[cfg(feature = "s3")]
+pub use object::Problem;
+pub(crate) use part::PartOrigin;
+pub(crate) use reject_name::reject_path;
 pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;
 use super::archive::Plain;
 
-pub(crate) const REJECTS_SUFFIX: &str = ".rejects.csv";
+/// The beginning of the address of an object.
+const S3_SCHEME: &str = "s3://";
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -26,6 +44,10 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub enum Origin {
     /// A file, a pipe or a device.
     File(FileOrigin),
+    /// An object in S3.
+    Object(ObjectOrigin),
+    /// A part of a file or object.
+    Part(Box<PartOrigin>),
     /// Standard input.
     Stdin(StdinOrigin),
 }
@@ -36,32 +58,59 @@ pub enum Origin {
 pub enum Version {
     /// BLAKE3 hash of the bytes on disk, in hexadecimal.
     Blake3(String),
+    /// An object in S3. The store gives each new content of an object another `ETag` or version id.
+    Object {
+        /// The address, as `s3://bucket/key`. Reason: the `ETag`s of different objects can be equal.
+        address: String,
+        /// The `ETag`, with its quotes.
+        etag: String,
+        /// The version id, if the bucket stores versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version_id: Option<String>,
+    },
     /// The source can be read only once, for example standard input. Its content is not known before it is loaded.
     #[default]
     ReadOnce,
 }
 
 impl Origin {
-    /// Returns the name that users see: the path, or `standard input`.
+    /// Returns the source with this name: `-`, the address of an object, or a path. If `version` is given and the source
+    /// is an object, the object must have this version. The version of a file is not compared.
+    pub(crate) fn named(name: &str, version: Option<&Version>) -> Result<Self, ReadError> {
+        if name == STDIN {
+            return Ok(Self::Stdin(StdinOrigin::new()));
+        }
+        if ObjectOrigin::is_address(name) {
+            return ObjectOrigin::new(name, version).map(Self::Object);
+        }
+        FileOrigin::new(Path::new(name)).map(Self::File)
+    }
+
+    /// Returns the name that users see: the path, the address of the object, or `standard input`.
     pub fn name(&self) -> &str {
         match self {
             Self::File(file) => file.name(),
+            Self::Object(object) => object.name(),
+            Self::Part(part) => part.name(),
             Self::Stdin(_) => StdinOrigin::NAME,
         }
     }
 
-    /// Returns the path of the file, or `None` for standard input.
+    /// Returns the path of the file, or `None` for objects and standard input.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(file) => Some(file.path()),
-            Self::Stdin(_) => None,
+            Self::Part(part) => part.whole().path(),
+            Self::Object(_) | Self::Stdin(_) => None,
         }
     }
 
-    /// Returns the number of bytes on disk. `None` for standard input, pipes and devices.
+    /// Returns the number of bytes on disk or in the store. `None` for standard input, pipes and devices.
     pub fn size_bytes(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.size_bytes(),
+            Self::Object(object) => Some(object.size_bytes()),
+            Self::Part(part) => Some(part.size_bytes()),
             Self::Stdin(_) => None,
         }
     }
@@ -71,62 +120,58 @@ impl Origin {
         self.size_bytes().is_none()
     }
 
-    /// Returns the version of the content. A regular file is read to its end to compute its hash.
+    /// Returns the version of the content. A regular file is read to its end to compute its hash. The version of an
+    /// object is known already.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn version(&self) -> Result<Version, ReadError> {
         match self {
             Self::File(file) => file.version(),
+            Self::Object(object) => Ok(object.version()),
+            Self::Part(part) => part.version(),
             Self::Stdin(_) => Ok(Version::ReadOnce),
         }
     }
 
     /// Returns an error if a file was changed since the command began, because the rows that were read may then be out
-    /// of date. A file counts as changed if its size or its time of last change differs. Standard input, pipes and
-    /// devices are not checked.
+    /// of date. A file counts as changed if its size or its time of last change differs. An object counts as changed if
+    /// the version that was read does not exist any more. Standard input, pipes and devices are not checked.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),
+            Self::Object(object) => object.check_unchanged(),
+            Self::Part(part) => part.whole().check_unchanged(),
             Self::Stdin(_) => Ok(()),
         }
     }
 
-    /// Returns the default path of the source's reject file, without the suffix `.rejects.csv`. For a file this is the
-    /// path of the source. For a part of a file, the path is followed by the position of the part. For standard input
-    /// it is `stdin`, relative to the working directory.
+    /// Returns the path from which the names of the source's reject files are made. For a file this is the path of the
+    /// source. For an object it is the last part of the key, and for standard input `stdin`, both relative to the working
+    /// directory. For a part, the path is followed by the position of the part.
     pub fn rejects_base(&self) -> PathBuf {
-        let Some(path) = self.path() else { return StdinOrigin::REJECTS_BASE.into() };
-        let mut base = path.as_os_str().to_owned();
-        if let Some(part) = self.part_bytes() {
-            base.push(format!(".bytes-{}", part.start));
+        match self {
+            Self::File(file) => file.path().to_owned(),
+            Self::Object(object) => object.rejects_base(),
+            Self::Part(part) => part.rejects_base(),
+            Self::Stdin(_) => StdinOrigin::REJECTS_BASE.into(),
         }
-        base.into()
     }
 
-    /// Returns a part of the source as an origin of its own. `bytes` are positions in a file that is not compressed.
-    /// Returns `None` if the source is not a regular file.
+    /// Returns a part of the source as an origin of its own. `bytes` are positions in a source that is not compressed.
+    /// Returns `None` if the source can be read only once.
     pub(crate) fn part(&self, bytes: Range<u64>) -> Option<Self> {
-        match self {
-            Self::File(file) if !self.is_read_once() => Some(Self::File(file.part(bytes))),
-            Self::File(_) | Self::Stdin(_) => None,
-        }
+        (!self.is_read_once()).then(|| Self::Part(Box::new(PartOrigin::new(self.clone(), bytes))))
     }
 
     /// Returns the positions in the source if this origin is only a part of it.
     pub(super) fn part_bytes(&self) -> Option<Range<u64>> {
-        match self {
-            Self::File(file) => file.part_bytes(),
-            Self::Stdin(_) => None,
-        }
+        if let Self::Part(part) = self { Some(part.bytes()) } else { None }
     }
 
     /// Returns true if this origin is a part of a source and more bytes follow the part.
     pub(super) fn ends_inside(&self) -> bool {
-        match self {
-            Self::File(file) => file.ends_inside(),
-            Self::Stdin(_) => false,
-        }
+        if let Self::Part(part) = self { part.ends_inside() } else { false }
     }
 
     /// Returns true if the source is compressed. Reads its first bytes.
@@ -134,7 +179,7 @@ impl Origin {
     /// # Errors
     /// The source cannot be read.
     pub(crate) fn is_archive(&self) -> Result<bool, ReadError> {
-        Ok(Plain::new(self.name(), self.open()?)?.is_archive())
+        Ok(Plain::new(self.name(), self.open_at(0, None)?)?.is_archive())
     }
 
     /// Reads at most `length_max` bytes at the beginning of this origin, as they are.
@@ -143,7 +188,7 @@ impl Origin {
     /// The source cannot be read.
     pub(crate) fn first_bytes(&self, length_max: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = Vec::new();
-        let read = self.open()?.take(length_max as u64).read_to_end(&mut bytes);
+        let read = self.open_at(0, Some(length_max as u64))?.read_to_end(&mut bytes);
         read.map_err(|error| ReadError::from_io(self.name(), bytes.len() as u64, error))?;
         Ok(bytes)
     }
@@ -156,29 +201,34 @@ impl Origin {
     /// # Errors
     /// The file cannot be read, or is truncated or damaged.
     pub fn read_to_end(&self) -> Result<(), ReadError> {
-        let mut plain = Plain::new(self.name(), self.open()?)?;
+        let mut plain = Plain::new(self.name(), self.open_at(0, None)?)?;
         let mut chunk = vec![0; CHUNK_BYTES];
         while plain.is_archive() && plain.fill(&mut chunk)? == chunk.len() {}
         Ok(())
     }
 
-    /// Opens the source at its beginning.
-    pub(super) fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+    /// Opens the source at a byte, before decompression. `length` bounds the number of bytes that are read. Standard
+    /// input is always read from its beginning to its end.
+    pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
         match self {
-            Self::File(file) => file.open(),
+            Self::File(file) => file.open_at(offset, length),
+            Self::Object(object) => object.open_at(offset, length),
+            Self::Part(part) => part.open_at(offset, length),
             Self::Stdin(_) => Ok(Box::new(std::io::stdin())),
         }
     }
 
-    /// Returns true if both origins are standard input, or if they are the same file, even by different paths.
+    /// Returns true if both origins are standard input or the same object, or if they are the same file, even by
+    /// different paths.
     fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.identity(), other.identity());
-        self.path() == other.path() || (ours.is_some() && ours == theirs)
+        self.name() == other.name() || (ours.is_some() && ours == theirs)
     }
 
     fn identity(&self) -> Option<(u64, u64)> {
         match self {
             Self::File(file) => Some(file.identity()),
+            Self::Object(_) | Self::Part(_) => None,
             Self::Stdin(stdin) => stdin.identity(),
         }
     }

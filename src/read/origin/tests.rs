@@ -20,7 +20,7 @@ fn names(directory: &Path, args: &[&str]) -> Result<Vec<String>, String> {
 
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv", "a.csv.rejects.csv"] {
+    for name in ["b.csv", "a.csv", "c.txt", "odd[1].csv", "odd1.csv", "a.csv.rejects.csv", "a.csv.rejects.2.csv"] {
         fs::write(directory.path().join(name), "x\n").unwrap();
     }
     fs::write(directory.path().join("nothing.dat"), "").unwrap();
@@ -36,6 +36,7 @@ fn arguments_become_sources() {
     check(&["?.csv"], &["a.csv", "b.csv"]);
     check(&["[ab].csv*"], &["a.csv", "b.csv"]);
     check(&["*.rejects.csv"], &["a.csv.rejects.csv"]);
+    check(&["*.rejects.*csv"], &["a.csv.rejects.2.csv", "a.csv.rejects.csv"]);
     check(&["a.csv.rejects.csv"], &["a.csv.rejects.csv"]);
     check(&["odd[1].csv"], &["odd[1].csv"]);
     check(&["odd[0-9].csv"], &["odd1.csv"]);
@@ -142,6 +143,23 @@ fn only_a_file_has_a_size_and_can_be_read_again() {
     );
     device.check_unchanged().unwrap();
     assert!(Origin::Stdin(StdinOrigin::new()).is_read_once());
+}
+
+#[test]
+fn a_file_is_read_from_a_byte_on() {
+    let directory = directory();
+    let path = directory.path().join("a.csv");
+    fs::write(&path, "0123456789").unwrap();
+    let check = |offset, length, expected: &str| {
+        let mut text = String::new();
+        file(&path).unwrap().open_at(offset, length).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
+    };
+    check(0, None, "0123456789");
+    check(7, None, "789");
+    check(2, Some(3), "234");
+    check(8, Some(9), "89");
+    check(10, None, "");
 }
 
 fn file(path: &Path) -> Result<Origin, ReadError> {

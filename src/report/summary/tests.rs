@@ -106,6 +106,10 @@ fn a_dry_run_says_what_would_be_written() {
     assert_eq!(lines(&summary), expected);
 }
 
+fn rejects_in((path, source): (&str, Option<&str>)) -> FileOfRejects {
+    FileOfRejects { path: path.to_owned(), source: source.map(str::to_owned) }
+}
+
 fn loaded() -> LoadSummary {
     let time = |phase, seconds| PhaseTime { phase, seconds };
     let times = [
@@ -141,7 +145,8 @@ fn loaded() -> LoadSummary {
         rejects: vec![count("missing", "a", 12)],
         changes: vec![count("trim", "b", 7)],
         warnings: vec![count("mild", "b", 6)],
-        reject_files: vec!["a.rejects.csv".to_owned(), "b.rejects.csv".to_owned()],
+        reject_files: [("a.rejects.csv", None), ("b.rejects.csv", Some("x/b"))].map(rejects_in).to_vec(),
+        continued_after: Some(40),
         notes: vec!["a note".to_owned()],
         ..LoadSummary::default()
     };
@@ -153,6 +158,7 @@ fn loaded() -> LoadSummary {
 fn a_load_shows_counts_rejects_changes_warnings_and_notes() {
     let expected = [
         "loaded: ward.stays",
+        "  continued after 40 committed rows of an interrupted process",
         "  read                         100",
         "  written                       50",
         "    of which replaced            5",
@@ -165,7 +171,7 @@ fn a_load_shows_counts_rejects_changes_warnings_and_notes() {
         "  rejected, by reason",
         "    missing               a                             12",
         "  rejects are in    a.rejects.csv",
-        "  rejects are in    b.rejects.csv",
+        "  rejects of x/b are in b.rejects.csv",
         "  cells changed, by rule",
         "    trim                  b                              7",
         "  rows that break a plausibility rule but are loaded",
@@ -189,13 +195,16 @@ fn the_rate_counts_the_rows_of_this_process_and_the_total_is_the_sum_of_the_phas
     assert!(!summary.to_string().contains("time"), "{summary}");
     let time = |phase, seconds| PhaseTime { phase, seconds };
     summary.set_times(&[time(Phase::Preparation, 0.5), time(Phase::Reading, 2.0), time(Phase::Duplicates, 0.125)], 30);
-    let found = [summary.seconds, summary.rows_per_second, summary.total_seconds];
+    let found = [summary.seconds, summary.rows_per_second.unwrap_or_default(), summary.total_seconds];
     assert_eq!(found.map(f64::to_bits), [2.0, 15.0, 2.625].map(f64::to_bits));
     summary.set_times(&[time(Phase::Preparation, 0.5), time(Phase::Verification, 2.0)], 0);
-    let found = [summary.seconds, summary.rows_per_second, summary.total_seconds];
+    let found = [summary.seconds, summary.rows_per_second.unwrap_or_default(), summary.total_seconds];
     assert_eq!(found.map(f64::to_bits), [0.0, 0.0, 2.5].map(f64::to_bits));
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["phases"][1], serde_json::json!({ "phase": "verification", "seconds": 2.0 }), "{json}");
+    summary.set_times(&[time(Phase::ReadingAndWriting, 2.0)], 0);
+    assert_eq!(summary.rows_per_second, None, "a load without new rows has no rate");
+    assert!(!summary.to_string().contains("rows/s"), "{summary}");
 }
 
 fn proven(verification: Verification) -> DocumentSummary {
@@ -292,6 +301,7 @@ fn a_source_note_contains_layout_and_notices() {
         header: Vec::new(),
         unknown: vec!["x".to_owned()],
         rules: RowRules { extra_cell: true, ..RowRules::default() },
+        doubtful_numbers: vec!["column `a`".to_owned()],
     };
     let noticed = Notices { blank_rows: 1, loose_quotes: 2, multiline_cells: 3, multiline: vec![(1, 2)] };
     let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
@@ -301,7 +311,7 @@ fn a_source_note_contains_layout_and_notices() {
     let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
     assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
     // Notices about decisions are listed before notices about counts.
-    let parts = ["one more delimiter", "skipped: 1", "quote inside: 2", "line breaks: 3"];
+    let parts = ["one more delimiter", "column `a`", "skipped: 1", "quote inside: 2", "line breaks: 3"];
     assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
     for (notice, part) in note.notices.iter().zip(parts) {
         assert!(notice.contains(part), "{notice}");

@@ -63,8 +63,13 @@ fn the_first_given_user_signs_in() {
     check(&uri("mongodb://u:p@h/?authSource=x"), "u", "p", Some("x"));
     let named = |name: &str| Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
     check(&named("scribe"), "scribe", "w", Some("hospital"));
+    // `READER_USER` is not set, so `reader` is the reader's name.
+    check(&named("reader"), "reader", "r", Some("hospital"));
+    check(&named("admin"), "admin", "m", Some("admin"));
     check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", Some("admin"));
-    assert!(settle(&named("stranger"), &environment).is_err());
+    let unset = |name: &str| settle(&named(name), &environment).expect_err("no password").to_string();
+    assert!(unset("stranger").contains("user `stranger`; use -p to enter it, or write its name and"));
+    assert!(unset("loader").ends_with("user `loader`; use -p to enter it, or set LOADER_PASS or LOADER_PASS_FILE"));
     let template = [("LOADER_USER", "loader"), ("LOADER_PASS", ""), ("WRITER_PASS", "w")];
     let loads = settle(&purpose(Purpose::Load), &template).expect("valid settings").uri.credential.expect("a sign-in");
     assert_eq!(loads.username.as_deref(), Some("writer"));

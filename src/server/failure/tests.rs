@@ -176,6 +176,8 @@ fn every_failure_has_its_retry_rule_exit_code_and_message() {
     let (user, database) = ("ann".to_owned(), "ward".to_owned());
     let elsewhere =
         SignIn::WrongAuthDatabase { user: user.clone(), tried: database.clone(), found: "admin".to_owned() };
+    let other = SignIn::OtherDatabase { user: user.clone(), data: "wrad".to_owned(), found: "hospital".to_owned() };
+    let misspelled = "database `wrad` has no user `ann`, but database `hospital` has one; correct --db or DB_NAME";
     for (how, part) in [
         (SignIn::Missing, "no user is given"),
         (
@@ -186,13 +188,15 @@ fn every_failure_has_its_retry_rule_exit_code_and_message() {
             SignIn::UnknownUser {
                 user: user.clone(),
                 databases: vec![database.clone()],
-                account: Some(Account::Writer),
+                created_in: Some("ward".to_owned()),
             },
-            "database `ward` has no user `ann`; `medlift provision` creates the user that WRITER_USER names",
+            "database `ward` has no user `ann`; check the spelling of --db (or DB_NAME): if the name `ward` is right, \
+             `medlift provision --db ward` creates this user",
         ),
         (elsewhere, "user `ann` is not in `ward` but in `admin`; add --authentication-database admin"),
+        (other, misspelled),
         (
-            SignIn::UnknownUser { user, databases: vec![database], account: None },
+            SignIn::UnknownUser { user, databases: vec![database], created_in: None },
             "database `ward` has no user `ann`; check the name, or give the user's database with --authentication-database",
         ),
         (SignIn::UnknownCertificate, "has no user for the client certificate"),
@@ -272,16 +276,19 @@ fn a_code_of_each_meaning_has_its_failure() {
 fn two_sign_ins_of_a_user_have_one_message() {
     let user = || "ann".to_owned();
     let wrong = |database: &str| SignIn::WrongPassword { user: user(), databases: vec![database.to_owned()] };
-    let account = Some(Account::Reader);
-    let unknown = |database: &str| SignIn::UnknownUser { user: user(), databases: vec![database.to_owned()], account };
+    let unknown = |database: &str| SignIn::UnknownUser {
+        user: user(),
+        databases: vec![database.to_owned()],
+        created_in: Some("ward".to_owned()),
+    };
     let check = |first: SignIn, second: SignIn, expected: &str| {
         assert_eq!(first.also_in(second).to_string(), expected);
     };
     check(
         unknown("admin"),
         unknown("ward"),
-        "neither database `admin` nor database `ward` has a user `ann`; `medlift provision` creates the user that \
-         READER_USER names",
+        "neither database `admin` nor database `ward` has a user `ann`; check the spelling of --db (or DB_NAME): if the \
+         name `ward` is right, `medlift provision --db ward` creates this user",
     );
     check(wrong("admin"), wrong("ward"), "wrong password for user `ann` of database `admin` and of database `ward`");
     check(wrong("admin"), unknown("ward"), "wrong password for user `ann` of database `admin`");

@@ -4,4 +4,5 @@ mod find;
 mod server;
 
 pub use find::find;
+pub(crate) use server::free_port;
 pub use server::{Builder, ROOT_USER, Server};

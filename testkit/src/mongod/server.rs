@@ -419,7 +419,7 @@ fn is_primary(wire: &mut Wire) -> bool {
 }
 
 /// Returns a port that was free a moment ago.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     listener.map(|address| address.port()).doing(|| "looking for a free port".to_owned())
 }

@@ -11,9 +11,9 @@ use regex::Regex;
 /// Files in which every text of several words is a message.
 const ONLY_MESSAGES: &[&str] = &["server/failure.rs", "server/uri.rs"];
 
-/// Files and directories without messages for users: tests, and the problems of a spec, whose messages all have the
-/// form `FILE:LINE: KEY: PROBLEM; REMEDY`.
-const LEFT_OUT: &[&str] = &["/tests.rs", "/tests/", "/simulation", "/from_toml/"];
+/// Files and directories without messages for users: tests, and messages that all have one form. These are the problems
+/// of a spec (`FILE:LINE: KEY: PROBLEM; REMEDY`), and what Medlift does instead of an option of other tools.
+const LEFT_OUT: &[&str] = &["/tests.rs", "/tests/", "/simulation", "/from_toml/", "/tool_options.rs"];
 
 /// Texts that users do not see as a message of their own.
 const INTERNAL: &[&str] = &[
@@ -24,7 +24,7 @@ const INTERNAL: &[&str] = &[
     "to execute command { ",
     "not valid for name",
     // Results that are not problems.
-    "{count} steps to do; run without --plan to carry them out:",
+    "{} to do; run without --plan to carry out:",
     "true: {}; false: {}",
 ];
 

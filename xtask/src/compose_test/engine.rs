@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::stack::{ComposeProgram, compose_program, succeeds};
-use testkit::{Doing, Result, root};
+use testkit::{Doing, Error, Result, root};
 
 const NO_ENGINE: &str = "no container engine answers on this machine";
 
@@ -78,6 +79,13 @@ fn base_images(mongo_image: &str) -> Result<BTreeSet<String>> {
     Ok(images)
 }
 
+/// Returns the first image that this Dockerfile names.
+pub(crate) fn first_base(dockerfile: &Path) -> Result<String> {
+    let text = fs::read_to_string(dockerfile).doing(|| format!("reading {}", dockerfile.display()))?;
+    let first = bases(&text).next().map(str::to_owned);
+    first.ok_or_else(|| Error::failed(format!("{} names no image", dockerfile.display())))
+}
+
 /// The images that a Dockerfile names. An image whose name is in a variable is left out.
 fn bases(dockerfile: &str) -> impl Iterator<Item = &str> {
     let named = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")?.split_whitespace().next());
@@ -95,6 +103,7 @@ mod tests {
         assert_eq!(bases(dockerfile).collect::<Vec<_>>(), ["rust:1", "debian:12"]);
         let images = base_images("mongo:8.0").expect("read");
         assert_eq!(images.len(), 3, "{images:?}");
+        assert!(images.contains(&first_base(&root().join("Dockerfile")).expect("named")));
     }
 
     #[test]

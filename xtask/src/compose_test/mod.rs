@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::left_out;
-use stack::{Stack, docker};
-pub(crate) use stack::{outcome, succeeds};
+use stack::Stack;
+pub(crate) use stack::{docker, outcome, succeeds};
 use testkit::{Doing, Error, Result, root};
 
 /// Name of the real data set, and the number of documents that a load of it writes.

@@ -16,6 +16,8 @@ use testkit::{Doing, Error, Result, root};
 
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);
+/// Every engine supports classic builds; not every engine has `BuildKit`.
+const CLASSIC_BUILD: (&str, &str) = ("DOCKER_BUILDKIT", "0");
 
 /// The stack. Dropping it removes its containers and volumes.
 #[derive(Debug)]
@@ -61,8 +63,7 @@ impl Stack {
         command.args(&self.compose[1..]).args(arguments).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env("COMPOSE_PROJECT_NAME", &self.project).env("MEDLIFT_IMAGE", &self.image);
         command.env("MONGO_IMAGE", &self.mongo_image).env("MONGO_PORT", "0");
-        // Every engine supports classic builds; not every engine has BuildKit.
-        command.env("DOCKER_BUILDKIT", "0").env("COMPOSE_DOCKER_CLI_BUILD", "0");
+        command.env(CLASSIC_BUILD.0, CLASSIC_BUILD.1).env("COMPOSE_DOCKER_CLI_BUILD", "0");
         command
     }
 
@@ -128,8 +129,10 @@ impl Drop for Stack {
 }
 
 /// Runs a command of the container engine and returns its standard output.
-pub(super) fn docker(arguments: &[&str]) -> Result<String> {
-    outcome(Command::new("docker").args(arguments).stdin(Stdio::null()), &format!("docker {}", arguments.join(" ")))
+pub(crate) fn docker(arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new("docker");
+    command.args(arguments).stdin(Stdio::null()).env(CLASSIC_BUILD.0, CLASSIC_BUILD.1);
+    outcome(&mut command, &format!("docker {}", arguments.join(" ")))
 }
 
 /// Returns the command for Docker Compose: `docker compose`, or else the older program `docker-compose`. `None` if

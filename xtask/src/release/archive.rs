@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::stage::Stage;
-use super::{VERSION, check_program, output};
+use super::{VERSION, check_program, output, trial};
 use testkit::{Doing, Result};
 
 /// Makes `medlift-VERSION-ARCHITECTURE-linux.tar.gz`, and runs the program from it. The archive has one folder.
@@ -24,7 +24,7 @@ pub(super) fn make(stage: &Stage, dist: &Path) -> Result<()> {
     let mut unpack = Command::new("tar");
     unpack.args(["--extract", "--file"]).arg(&archive).arg("--directory").arg(scratch.path());
     output(&mut unpack, "unpacking the archive")?;
-    check_program(&mut Command::new(scratch.path().join(folder).join("bin/medlift")), "the archive")
+    check_program(&mut trial(&scratch.path().join(folder).join("bin/medlift")), "the archive")
 }
 
 #[cfg(test)]

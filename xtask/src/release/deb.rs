@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::stage::Stage;
-use super::{VERSION, check_program, output};
+use super::stage::{COMPLETIONS, MANUAL_PAGE, Stage};
+use super::{TRIAL, VERSION, check_program, output, versions};
 use crate::compose_test::engine;
 use crate::left_out;
 use testkit::{Doing, Error, Result, on_path};
@@ -31,7 +31,9 @@ pub(super) fn make(stage: &Stage, dist: &Path) -> Result<()> {
         return Ok(());
     }
     let name = format!("medlift_{VERSION}_{}.deb", architecture(ARCH)?);
-    pack(stage, &dist.join(&name))?;
+    let package = dist.join(&name);
+    pack(stage, &package)?;
+    versions::check(&field(&package, "Version")?, &name)?;
     check(dist, &name)
 }
 
@@ -78,6 +80,11 @@ Description: moves a hospital's data into MongoDB
     )
 }
 
+/// Returns the value of a field of the package's description.
+fn field(package: &Path, name: &str) -> Result<String> {
+    output(Command::new("dpkg-deb").arg("--field").arg(package).arg(name), "reading the Debian package")
+}
+
 /// Debian's name of an architecture.
 fn architecture(rust: &str) -> Result<&'static str> {
     match rust {
@@ -105,16 +112,23 @@ fn check(dist: &Path, name: &str) -> Result<()> {
         left_out::report(&format!("the Debian package in a clean container; {missing}"));
         return Ok(());
     }
-    // The container has no network, so it cannot install the dependency `ca-certificates`. With `--force-depends`, dpkg
-    // installs the package all the same.
-    let script = format!(
-        "dpkg --force-depends --install /dist/{name} >&2 && ls /usr/share/man/man1/medlift.1.gz \
-         /usr/share/bash-completion/completions/medlift >&2 && exec medlift \"$@\""
-    );
     let mut run = Command::new("docker");
-    run.args(["run", "--rm", "--network", "none", "--volume", &format!("{}:/dist:ro", dist.display()), BASE_IMAGE]);
-    run.args(["sh", "-c", &script, "sh"]);
-    check_program(&mut run, "the Debian package in a container")
+    run.args(["run", "--rm", "--interactive", "--network", "none"]);
+    run.args(["--volume", &format!("{}:/dist:ro", dist.display()), BASE_IMAGE]);
+    run.args(["sh", "-c", &installation(name), "/usr/bin/medlift"]);
+    check_program(&mut run, "the Debian package in a container, with manual pages and completions")
+}
+
+/// Commands that install the package, look for its manual pages and completions, and try the program.
+///
+/// The container has no network, so it cannot install the dependency `ca-certificates`. With `--force-depends`, dpkg
+/// installs the package all the same. Debian's images for containers leave out manual pages; `--path-include` does not.
+fn installation(name: &str) -> String {
+    let completions = COMPLETIONS.map(|(_, path)| format!("/usr/{path}")).join(" ");
+    format!(
+        "dpkg --path-include='/usr/share/*' --force-depends --install /dist/{name} >&2 \
+         && ls /usr/{MANUAL_PAGE}.gz {completions} >&2 && {TRIAL}"
+    )
 }
 
 #[cfg(test)]
@@ -141,8 +155,8 @@ mod tests {
         ] {
             assert!(listed.contains(line), "{line} is not in\n{listed}");
         }
-        let depends = output(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Depends"), "reading");
-        assert!(depends.expect("reads").contains("libc6 (>= 2.17)"));
+        assert!(field(&package, "Depends").expect("reads").contains("libc6 (>= 2.17)"));
+        assert!(versions::check(&field(&package, "Version").expect("reads"), "the package").is_ok());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The files of a release: archive, Debian package, Python wheel, list of dependencies, checksums.
 
 mod archive;
+mod compile;
 mod deb;
 mod stage;
+mod versions;
 mod wheel;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,39 +16,66 @@ use testkit::{Doing, Error, Result, root, target_dir};
 /// The version of all packages of the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CHECKSUMS: &str = "SHA256SUMS";
-const USAGE: &str = "usage: cargo xtask release --dry-run
-makes and checks the files of a release in target/dist; nothing is published";
+/// Prints the program's version and cleans the rows on standard input. `$0` is the program. It does not get the settings
+/// in the environment.
+const TRIAL: &str = "env -i \"$0\" --version && env -i \"$0\" load --dry-run -";
+const SAMPLE: &str = "data/sample.csv";
+/// The first line of a dry run's result.
+const DRY_RUN: &str = "dry run, nothing was written";
+/// The ends of the names of all files of a release.
+const ENDS: [&str; 4] = [".tar.gz", ".deb", ".whl", ".cdx.json"];
+const USAGE: &str = "usage: cargo xtask release [--dry-run]
+makes and checks the files of a release in target/dist; nothing is published
+  --dry-run  also if CHANGELOG.md has no section of this version, if changes are not committed, or if this machine
+             cannot make all files";
 
 /// Makes the files of a release, and checks that each of them contains a program that runs.
 pub fn run(arguments: &[&str]) -> Result<()> {
-    let ["--dry-run"] = arguments else {
-        return Err(Error::failed(USAGE));
-    };
     let changelog = root().join("CHANGELOG.md");
     let changelog = fs::read_to_string(&changelog).doing(|| format!("reading {}", changelog.display()))?;
-    if !has_section(&changelog, VERSION) {
-        eprintln!("WARNING: CHANGELOG.md has no section \"## {VERSION}\"; rename \"## Unreleased\" before the release");
+    let ready = versions::check_ready(&changelog);
+    match arguments {
+        [] => ready.and_then(|()| make()).and_then(|files| check_complete(&files)),
+        ["--dry-run"] => {
+            make()?;
+            if let Err(error) = ready {
+                println!("without --dry-run, this command would fail: {error}");
+            }
+            Ok(())
+        }
+        _ => Err(Error::failed(USAGE)),
     }
+}
+
+/// Makes and checks the files. Returns their names.
+fn make() -> Result<Vec<String>> {
     let dist = target_dir().join("dist");
     make_empty(&dist)?;
-    let stage = stage::build(&dist.join("stage"))?;
+    let maturin = wheel::maturin();
+    let stage = stage::build(&dist.join("stage"), |program| compile::make(program, &dist, maturin.as_deref()))?;
     archive::make(&stage, &dist)?;
     deb::make(&stage, &dist)?;
-    wheel::make(&dist)?;
+    if maturin.is_some() {
+        wheel::check(&dist)?;
+    }
     fs::remove_dir_all(&stage.dir).doing(|| format!("removing {}", stage.dir.display()))?;
     let files = files(&dist)?;
     sum(&dist, &files)?;
+    check_sums(&dist)?;
     println!("made in {}:", dist.display());
     for file in files.iter().map(String::as_str).chain([CHECKSUMS]) {
         println!("  {file}");
     }
-    Ok(())
+    Ok(files)
 }
 
-/// Returns true if the changelog has a section for this version, for example `## 1.2.0` or `## 1.2.0 - 2026-12-01`.
-fn has_section(changelog: &str, version: &str) -> bool {
-    let titles = changelog.lines().filter_map(|line| line.strip_prefix("## "));
-    titles.filter_map(|title| title.split_whitespace().next()).any(|title| title == version)
+/// Fails if a file of a release is missing.
+fn check_complete(files: &[String]) -> Result<()> {
+    let missing: Vec<_> = ENDS.into_iter().filter(|end| !files.iter().any(|file| file.ends_with(end))).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("the release is not complete: no file ends in {}", missing.join(" or "))))
 }
 
 fn make_empty(dir: &Path) -> Result<()> {
@@ -74,14 +103,33 @@ fn sum(dist: &Path, files: &[String]) -> Result<()> {
     fs::write(dist.join(CHECKSUMS), sums).doing(|| format!("writing {CHECKSUMS}"))
 }
 
-/// Checks that the program runs and has the version of the release.
-fn check_program(program: &mut Command, what: &str) -> Result<()> {
-    let said = output(program.arg("--version"), &format!("running the program of {what}"))?;
-    if said.trim() == format!("medlift {VERSION}") {
-        println!("    {what}: {}", said.trim());
-        return Ok(());
+fn check_sums(dist: &Path) -> Result<()> {
+    let mut check = Command::new("sha256sum");
+    output(check.args(["--check", "--strict", CHECKSUMS]).current_dir(dist), "checking the checksums").map(drop)
+}
+
+/// Returns a command that tries the program.
+fn trial(program: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", TRIAL]).arg(program);
+    // A file `.env` in the working directory would be read.
+    shell.current_dir(program.parent().unwrap_or(program));
+    shell
+}
+
+/// Checks that the program has the version of the release, and that it can clean the sample. `trial` runs [`TRIAL`].
+fn check_program(trial: &mut Command, what: &str) -> Result<()> {
+    let sample = root().join(SAMPLE);
+    let sample = File::open(&sample).doing(|| format!("opening {}", sample.display()))?;
+    let said = output(trial.stdin(sample), &format!("running the program of {what}"))?;
+    let mut lines = said.lines();
+    let name_and_version = lines.next().unwrap_or_default();
+    versions::check(name_and_version.strip_prefix("medlift ").unwrap_or_default(), &format!("the program of {what}"))?;
+    if !lines.any(|line| line == DRY_RUN) {
+        return Err(Error::failed(format!("the program of {what} did not clean {SAMPLE}; it printed:\n{said}")));
     }
-    Err(Error::failed(format!("the program of {what} has another version than {VERSION}: {}", said.trim())))
+    println!("    {what}: {name_and_version}, dry run of {SAMPLE}");
+    Ok(())
 }
 
 /// Runs a command and returns its standard output.
@@ -99,11 +147,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_has_a_section_of_its_own() {
-        let changelog = "# Changelog\n\n## Unreleased\n\n## 1.2.0 - 2026-12-01\n\n## 1.1.0\n";
-        for (version, expected) in [("1.2.0", true), ("1.1.0", true), ("1.2", false), ("1.3.0", false)] {
-            assert_eq!(has_section(changelog, version), expected, "{version}");
-        }
+    fn a_release_has_all_files() {
+        let files = ["a.tar.gz", "a.deb", "a.whl", "a.cdx.json"].map(str::to_owned);
+        assert!(check_complete(&files).is_ok());
+        let error = check_complete(&files[..2]).expect_err("incomplete").to_string();
+        assert!(error.contains(".whl or .cdx.json"), "{error}");
+    }
+
+    #[test]
+    fn a_program_must_have_the_version_and_clean_the_sample() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let stage = stage::tests::example(dir.path());
+        let check = |text: String| {
+            fs::write(stage.program(), text).expect("writes");
+            check_program(&mut trial(&stage.program()), "the test").is_ok()
+        };
+        assert!(check(format!("#!/bin/sh\necho medlift {VERSION}\necho {DRY_RUN}\n")));
+        assert!(!check(format!("#!/bin/sh\necho medlift 9.9.9\necho {DRY_RUN}\n")));
+        assert!(!check(format!("#!/bin/sh\necho medlift {VERSION}\n")));
+        assert!(!check(format!("#!/bin/sh\necho medlift {VERSION}\necho {DRY_RUN}\nexit 4\n")));
     }
 
     #[test]
@@ -114,10 +176,8 @@ mod tests {
         let names = files(dir.path()).expect("lists");
         assert_eq!(names, ["a", "b"]);
         sum(dir.path(), &names).expect("sums");
-        let check =
-            || output(Command::new("sha256sum").args(["--check", CHECKSUMS]).current_dir(dir.path()), "checking");
-        assert!(check().is_ok());
+        assert!(check_sums(dir.path()).is_ok());
         fs::write(dir.path().join("b"), "3").expect("writes");
-        assert!(check().is_err());
+        assert!(check_sums(dir.path()).is_err());
     }
 }

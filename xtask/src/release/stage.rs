@@ -1,14 +1,16 @@
-//! Builds the program, its manual pages and its completions. The packages contain these files.
+//! The program, its manual pages and its completions. The packages contain these files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::output;
-use testkit::{Doing, Result, root, target_dir};
+use super::{VERSION, output};
+use testkit::{Doing, Error, Result, root};
 
+/// The first manual page, below the prefix.
+pub(super) const MANUAL_PAGE: &str = "share/man/man1/medlift.1";
 /// The completion scripts: the shell, and the path below the prefix where the shell looks for the script.
-const COMPLETIONS: [(&str, &str); 3] = [
+pub(super) const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "share/bash-completion/completions/medlift"),
     ("zsh", "share/zsh/vendor-completions/_medlift"),
     ("fish", "share/fish/vendor_completions.d/medlift.fish"),
@@ -27,21 +29,17 @@ impl Stage {
     }
 }
 
-/// Builds the files in `dir`.
-pub(super) fn build(dir: &Path) -> Result<Stage> {
-    println!("==> build the program");
-    let mut cargo = testkit::cargo();
-    cargo.args(["build", "--release", "--locked", "--package", "medlift", "--bin", "medlift"]).current_dir(root());
-    output(&mut cargo, "building the program")?;
+/// Writes the files to `dir`. `compile` gets the path at which it must put the program.
+pub(super) fn build(dir: &Path, compile: impl FnOnce(&Path) -> Result<()>) -> Result<Stage> {
     let stage = Stage { dir: dir.to_owned() };
     let doing = || format!("writing to {}", dir.display());
     for folder in ["bin", "share/man/man1", "share/doc/medlift"] {
         fs::create_dir_all(dir.join(folder)).doing(doing)?;
     }
     let program = stage.program();
-    fs::copy(target_dir().join("release/medlift"), &program).doing(doing)?;
-    output(Command::new("strip").arg("--strip-debug").arg(&program), "removing debug information (Debian: binutils)")?;
+    compile(&program)?;
     output(Command::new(&program).arg("man").arg(dir.join("share/man/man1")), "writing the manual pages")?;
+    check_manual(&fs::read_to_string(dir.join(MANUAL_PAGE)).doing(|| format!("reading {MANUAL_PAGE}"))?)?;
     for (shell, path) in COMPLETIONS {
         let script = output(Command::new(&program).args(["completions", shell]), "writing a completion script")?;
         let path = dir.join(path);
@@ -54,20 +52,37 @@ pub(super) fn build(dir: &Path) -> Result<Stage> {
     Ok(stage)
 }
 
+/// The title of a manual page contains the version in quotes.
+fn check_manual(page: &str) -> Result<()> {
+    let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap_or_default();
+    if title.contains(&format!("\"medlift {VERSION}\"")) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("the title of {MANUAL_PAGE} does not have the version {VERSION}: {title}")))
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::release::VERSION;
+    use crate::release::DRY_RUN;
 
-    /// A stage whose program only prints its version.
+    #[test]
+    fn a_manual_page_has_the_version() {
+        assert!(check_manual(&format!(".ie x\n.TH medlift 1  \"medlift {VERSION}\" \n")).is_ok());
+        for page in ["", ".TH medlift 1  \"medlift 9.9.9\" \n"] {
+            assert!(check_manual(page).is_err(), "{page}");
+        }
+    }
+
+    /// A stage whose program prints its version and the beginning of a dry run.
     pub(in crate::release) fn example(dir: &Path) -> Stage {
         let stage = Stage { dir: dir.to_owned() };
-        let program = format!("#!/bin/sh\necho medlift {VERSION} # GLIBC_2.17\n");
+        let program = format!("#!/bin/sh\necho medlift {VERSION} # GLIBC_2.17\necho {DRY_RUN}\n");
         for (path, text) in [
             ("bin/medlift", program.as_str()),
-            ("share/man/man1/medlift.1", ".TH medlift 1\n"),
+            (MANUAL_PAGE, ".TH medlift 1\n"),
             (COMPLETIONS[0].1, "complete\n"),
             ("share/doc/medlift/LICENSE", "licence\n"),
         ] {

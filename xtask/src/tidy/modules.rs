@@ -34,23 +34,28 @@ const MODULES: &[Module] = &[
             "server",
             "spec",
             "verify",
+            "wording",
             "write",
         ],
     },
-    Module { name: "spec", uses: &[] },
+    Module { name: "spec", uses: &["wording"] },
     Module { name: "read", uses: &[] },
     Module { name: "reject", uses: &[] },
     Module { name: "outputs", uses: &[] },
+    Module { name: "wording", uses: &[] },
     Module { name: "parse", uses: &["read", "reject", "spec"] },
     Module { name: "clean", uses: &["parse", "reject", "spec"] },
     Module { name: "encode", uses: &["clean", "parse", "reject", "spec"] },
     Module { name: "write", uses: &["encode", "ledger", "outputs", "reject", "server", "spec"] },
     Module { name: "ledger", uses: &["encode", "read", "server", "spec"] },
     Module { name: "verify", uses: &["encode", "ledger", "server", "spec", "spill"] },
-    Module { name: "server", uses: &[] },
+    Module { name: "server", uses: &["wording"] },
     Module { name: "deployment", uses: &["server", "spec"] },
     Module { name: "spill", uses: &["encode"] },
-    Module { name: "report", uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify"] },
+    Module {
+        name: "report",
+        uses: &["clean", "ledger", "outputs", "parse", "reject", "server", "spec", "verify", "wording"],
+    },
     Module {
         name: "pipeline",
         uses: &[
@@ -68,15 +73,16 @@ const MODULES: &[Module] = &[
             "spec",
             "spill",
             "verify",
+            "wording",
             "write",
         ],
     },
     Module {
         name: "error",
-        uses: &["deployment", "export", "ledger", "parse", "read", "server", "spec", "verify", "write"],
+        uses: &["deployment", "export", "ledger", "parse", "read", "server", "spec", "verify", "wording", "write"],
     },
-    Module { name: "generate", uses: &[] },
-    Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify"] },
+    Module { name: "generate", uses: &["parse"] },
+    Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify", "wording"] },
 ];
 
 /// Crates that only some modules may use.
@@ -86,6 +92,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("indicatif", &["report"]),
+    ("object_store", &["read"]),
     ("rpassword", &["cli"]),
 ];
 

@@ -20,6 +20,7 @@ fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
         header: Vec::new(),
         unknown: Vec::new(),
         rules: crate::parse::RowRules::default(),
+        doubtful_numbers: Vec::new(),
     };
     Cleaner::new(&spec, &layout)
 }

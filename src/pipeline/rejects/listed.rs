@@ -1,0 +1,72 @@
+//! Lists the reject files: those that a load writes, and those that an earlier load left.
+
+use std::path::Path;
+
+use super::target::file_name;
+use super::{Rejects, Slot};
+use crate::ledger::{LoadDocument, RejectsState};
+use crate::report::rejects::RejectFile;
+use crate::report::summary::FileOfRejects;
+
+impl Rejects<'_> {
+    /// Returns the current state of each file that the load has begun to write.
+    pub(in crate::pipeline) fn states(&self) -> Vec<RejectsState> {
+        let state = |(source, slot): (usize, &Slot)| {
+            let (path, (bytes, blake3)) = match slot {
+                Slot::Unused(_) => return None,
+                Slot::Open(file) => (file.path(), file.state()),
+                Slot::Closed { path, bytes, blake3 } => (path.as_path(), (*bytes, blake3.clone())),
+            };
+            Some(RejectsState { source: source as u32, name: file_name(path), bytes, blake3 })
+        };
+        self.slots.iter().enumerate().filter_map(state).collect()
+    }
+
+    /// Returns the files that contain rejects of this load.
+    pub(in crate::pipeline) fn files(&self) -> Vec<FileOfRejects> {
+        let is_used = |slot: &Slot| match slot {
+            Slot::Unused(_) => false,
+            Slot::Open(file) => !file.is_empty(),
+            Slot::Closed { bytes, .. } => *bytes > 0,
+        };
+        let used = (0..self.slots.len()).filter(|slot| is_used(&self.slots[*slot]));
+        used.filter_map(|slot| Some(self.listed(slot, &self.path_of(slot)?))).collect()
+    }
+
+    /// Returns the reject files that a complete load wrote, if their content is unchanged. Adds a note about each of
+    /// the other files. First unlocks the files that this process has locked, because otherwise it could not open them
+    /// again.
+    pub(in crate::pipeline) fn left_by(&mut self, load: &LoadDocument) -> Vec<FileOfRejects> {
+        self.slots.iter_mut().for_each(Slot::release);
+        let mut left = Vec::new();
+        for state in load.checkpoint.rejects.iter().filter(|state| state.bytes > 0) {
+            let path = self.path_of_state(state);
+            match std::fs::metadata(&path) {
+                Ok(found) if !found.is_file() => {}
+                Ok(found) if found.len() == state.bytes && is_unchanged(&path, state) => {
+                    left.push(self.listed(self.slot_of(state.source as usize), &path));
+                }
+                Ok(_) => self.notes.push(format!(
+                    "the reject file {0} was changed after the load wrote it; if you corrected its rows, load them with \
+                     `medlift load {0}`",
+                    path.display()
+                )),
+                Err(_) => self.notes.push(format!(
+                    "the reject file {} of that load is not there; --reload writes it again",
+                    path.display()
+                )),
+            }
+        }
+        left
+    }
+
+    fn listed(&self, slot: usize, path: &Path) -> FileOfRejects {
+        let source = (self.slots.len() > 1).then(|| self.plan.sources[slot].origin.name().to_owned());
+        FileOfRejects { path: path.display().to_string(), source }
+    }
+}
+
+fn is_unchanged(path: &Path, state: &RejectsState) -> bool {
+    let on_disk = RejectFile::open(path).ok().and_then(|file| file.on_disk().ok().flatten());
+    on_disk.is_some_and(|(_, blake3)| blake3 == state.blake3)
+}

@@ -1,0 +1,75 @@
+//! Addresses of objects: `s3://bucket/key`, and patterns of keys.
+
+use super::problem::Problem;
+use crate::read::origin::S3_SCHEME;
+
+const SPECIAL: [char; 3] = ['*', '?', '['];
+
+/// The bucket and the key, or pattern of keys, of an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address<'a> {
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+}
+
+impl<'a> Address<'a> {
+    /// Reads an argument that begins with `s3://`.
+    pub(super) fn parse(argument: &'a str) -> Result<Self, Problem> {
+        let rest = argument.strip_prefix(S3_SCHEME).unwrap_or(argument);
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() || bucket.contains(SPECIAL) {
+            return Err(Problem::Address("the name of the bucket must be complete"));
+        }
+        if key.is_empty() || key.ends_with('/') {
+            return Err(Problem::Address("the key of an object is missing"));
+        }
+        // Such a key cannot be requested: HTTP clients remove these parts from a path.
+        if key.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+            return Err(Problem::Address("a part of the key is empty, `.` or `..`"));
+        }
+        Ok(Self { bucket, key })
+    }
+
+    /// Returns the beginning of the pattern, before its first special character. Only keys that begin with it are
+    /// listed.
+    pub(super) fn prefix(self) -> &'a str {
+        let end = self.key.find(SPECIAL).unwrap_or(self.key.len());
+        &self.key[..end]
+    }
+
+    /// Returns true if the pattern has a `/` after its first special character. Otherwise, the keys that have a `/`
+    /// after the prefix need not be listed.
+    pub(super) fn is_nested(self) -> bool {
+        self.key[self.prefix().len()..].contains('/')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_bucket_and_a_key() {
+        let check = |text: &str, bucket: &str, key: &str| {
+            assert_eq!(Address::parse(text), Ok(Address { bucket, key }), "{text}");
+        };
+        check("s3://b/a.csv", "b", "a.csv");
+        check("s3://b/2026/01/a b.csv", "b", "2026/01/a b.csv");
+        check("s3://b/2026/*.csv.gz", "b", "2026/*.csv.gz");
+        for text in ["s3://", "s3:///a", "s3://b", "s3://b/", "s3://b/x/", "s3://b*/a", "s3://b//a", "s3://b/../a"] {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_keys_with_the_prefix_of_the_pattern_are_listed() {
+        let check = |key: &str, prefix: &str, is_nested: bool| {
+            let address = Address { bucket: "b", key };
+            assert_eq!((address.prefix(), address.is_nested()), (prefix, is_nested), "{key}");
+        };
+        check("2026/a-*.csv", "2026/a-", false);
+        check("*.csv", "", false);
+        check("20[0-9]6/a?.csv", "20", true);
+        check("2026/**/a.csv", "2026/", true);
+    }
+}

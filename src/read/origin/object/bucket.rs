@@ -1,0 +1,318 @@
+//! A bucket: the client for its store, and the requests that Medlift sends.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::ClientConfigKey;
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
+use tokio::runtime::{Builder, Handle};
+
+use super::credentials::Way;
+use super::patience::Patience;
+use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
+
+/// The times after which a request or a load is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How long a request is repeated without receiving a byte.
+    pub(super) patience: Duration,
+    /// How long the first connection is tried. It is short, because the cause is often a wrong setting.
+    pub(super) first_contact: Duration,
+    /// A connection that delivers nothing for this number of seconds is given up. The request is then repeated.
+    pub(super) stall_seconds: u64,
+}
+
+const LIMITS: Limits =
+    Limits { patience: Duration::from_mins(1), first_contact: Duration::from_secs(4), stall_seconds: 10 };
+
+/// Number of bytes that are requested to examine an object. Some stores misread a range of one byte.
+const HEAD_BYTES: u64 = 16;
+/// A whole request may take this long. It is repeated from the first byte that was not received.
+const REQUEST: &str = "600s";
+
+/// Pins the content of an object: the request fails if the object is another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Pin {
+    pub(super) etag: Option<String>,
+    pub(super) version_id: Option<String>,
+}
+
+/// A bucket and the client for its store. All requests share connections and credentials.
+pub(super) struct Bucket {
+    store: AmazonS3,
+    way: Way,
+    /// True if requests are not signed, which public buckets permit.
+    is_anonymous: bool,
+    facts: Facts,
+    limits: Limits,
+}
+
+/// Shows the address of the bucket, and no setting of the client.
+impl fmt::Debug for Bucket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "s3://{} at {}", self.facts.bucket, self.facts.endpoint)
+    }
+}
+
+impl Bucket {
+    /// Returns the client for a bucket, with the settings of the environment. Each bucket has one client per process.
+    pub(super) fn open(name: &str) -> Result<Arc<Self>, Problem> {
+        static OPENED: Mutex<Vec<Arc<Bucket>>> = Mutex::new(Vec::new());
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = opened.iter().find(|bucket| bucket.facts.bucket == name) {
+            return Ok(Arc::clone(bucket));
+        }
+        let bucket = Arc::new(Self::new(name, &settings(), LIMITS)?);
+        opened.push(Arc::clone(&bucket));
+        Ok(bucket)
+    }
+
+    /// Makes a client. `settings` are the settings of the store and its credentials.
+    pub(super) fn new(name: &str, settings: &AmazonS3Builder, limits: Limits) -> Result<Self, Problem> {
+        let value = |key| settings.get_config_value(&key);
+        let endpoint = value(AmazonS3ConfigKey::S3Endpoint).or_else(|| value(AmazonS3ConfigKey::Endpoint));
+        if endpoint.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+            let problem = "AWS_ENDPOINT_URL is not a URL; it must begin with https:// or http://";
+            return Err(Problem::Setting(problem.to_owned()));
+        }
+        let is_set =
+            |name: &str| name.to_ascii_lowercase().parse().is_ok_and(|key: AmazonS3ConfigKey| value(key).is_some());
+        let way = Way::of(is_set).map_err(Problem::Setting)?;
+        let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
+        let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        let is_anonymous = value(AmazonS3ConfigKey::SkipSignature).is_some_and(|value| value == "true");
+        let facts = Facts { bucket: name.to_owned(), endpoint, region, way: way.name() };
+        let store = client(settings.clone(), &facts, limits)
+            .map_err(|error| Problem::Setting(format!("a setting for S3 is wrong ({})", innermost(&error))))?;
+        Ok(Self { store, way, is_anonymous, facts, limits })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.facts.bucket
+    }
+
+    /// Fetches credentials, unless they are known already or requests are not signed.
+    pub(super) async fn sign_in(&self) -> Result<(), Problem> {
+        if self.is_anonymous {
+            return Ok(());
+        }
+        let mut patience = Patience::new(self.limits.first_contact);
+        loop {
+            let Err(error) = self.store.credentials().get_credential().await else { return Ok(()) };
+            if !patience.wait().await {
+                return Err(Problem::NoCredentials(self.way.tried(&cause_of(&error))));
+            }
+        }
+    }
+
+    /// Returns size, `ETag` and version id of an object.
+    ///
+    /// The first bytes are requested, because a reply without a body does not say whether the bucket or the object is
+    /// missing.
+    pub(super) async fn describe(&self, key: &Path, pin: &Pin) -> Result<ObjectMeta, Problem> {
+        let mut tries = if *pin == Pin::default() { self.first_tries() } else { self.tries() };
+        loop {
+            match self.first_bytes(key, options(pin, 0..HEAD_BYTES)).await {
+                Ok(meta) => return Ok(meta),
+                Err(error) => tries.wait_after(self.facts.judge(&error), &self.facts).await?,
+            }
+        }
+    }
+
+    async fn first_bytes(&self, key: &Path, options: GetOptions) -> object_store::Result<ObjectMeta> {
+        let reply = self.store.get_opts(key, options).await?;
+        let meta = reply.meta.clone();
+        // A connection is used again only if its reply was read to the end.
+        reply.bytes().await?;
+        Ok(meta)
+    }
+
+    /// Returns the keys that begin with `prefix` and are accepted by `is_wanted`, and the number of keys that begin
+    /// with `prefix`. If `is_nested` is false, the keys with a `/` after the prefix are left out.
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        is_nested: bool,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<ObjectMeta>, usize), Problem> {
+        let (mut found, mut listed, mut page_token) = (Vec::new(), 0, None);
+        loop {
+            let delimiter = (!is_nested).then_some("/".into());
+            let options = PaginatedListOptions { delimiter, page_token, ..PaginatedListOptions::default() };
+            let page = self.page(prefix, &options).await?;
+            listed += page.result.objects.len();
+            found.extend(page.result.objects.into_iter().filter(|object| is_wanted(object.location.as_ref())));
+            page_token = page.page_token;
+            if page_token.is_none() {
+                return Ok((found, listed));
+            }
+        }
+    }
+
+    async fn page(&self, prefix: &str, options: &PaginatedListOptions) -> Result<PaginatedListResult, Problem> {
+        let mut tries = self.first_tries();
+        loop {
+            match self.store.list_paginated(Some(prefix), options.clone()).await {
+                Ok(page) => return Ok(page),
+                Err(error) => tries.wait_after(self.facts.judge(&error), &self.facts).await?,
+            }
+        }
+    }
+
+    /// Sends the bytes of a range to a reader. If a reply ends too early, the rest is requested, until no byte was
+    /// received for the time of the patience.
+    pub(super) async fn read(
+        &self,
+        key: &Path,
+        pin: &Pin,
+        mut range: Range<u64>,
+        reader: &Sender<Result<Bytes, Problem>>,
+    ) -> Result<(), Problem> {
+        let mut patience = Patience::new(self.limits.patience);
+        loop {
+            let before = range.start;
+            let cause = match self.append(key, pin, &mut range, reader).await {
+                Ok(()) if range.is_empty() => return Ok(()),
+                Ok(()) => "the reply was too short".to_owned(),
+                Err(error) => match self.facts.judge(&error) {
+                    Failed::Lasting(Problem::NoObject | Problem::Empty) => return Err(Problem::Replaced),
+                    Failed::Lasting(problem) => return Err(problem),
+                    Failed::Passing(cause) => cause.text,
+                },
+            };
+            if range.start > before {
+                patience.renew();
+            }
+            if !patience.wait().await {
+                return Err(Problem::Passing { offset: range.start, seconds: patience.seconds(), cause });
+            }
+        }
+    }
+
+    /// Sends one request for a range. Removes the bytes that are received from the range.
+    async fn append(
+        &self,
+        key: &Path,
+        pin: &Pin,
+        range: &mut Range<u64>,
+        reader: &Sender<Result<Bytes, Problem>>,
+    ) -> object_store::Result<()> {
+        let mut stream = self.store.get_opts(key, options(pin, range.clone())).await?.into_stream();
+        while let Some(received) = stream.next().await {
+            let mut bytes = received?;
+            bytes.truncate((range.end - range.start) as usize);
+            // An empty piece would be the end for the reader.
+            if !bytes.is_empty() {
+                range.start += bytes.len() as u64;
+                // A reader that has ended needs no bytes, and stops this task.
+                let _ = reader.send(Ok(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn tries(&self) -> Tries {
+        Tries { patience: Patience::new(self.limits.patience), contact: None }
+    }
+
+    /// Returns the attempts of a request before the load.
+    fn first_tries(&self) -> Tries {
+        Tries { contact: Some(Patience::new(self.limits.first_contact)), ..self.tries() }
+    }
+}
+
+/// The attempts of one request.
+struct Tries {
+    patience: Patience,
+    /// For attempts without a connection. If it is `None`, the connection worked before, and `patience` counts.
+    contact: Option<Patience>,
+}
+
+impl Tries {
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// Another attempt would fail too, or there was no success for too long.
+    async fn wait_after(&mut self, failed: Failed, facts: &Facts) -> Result<(), Problem> {
+        let Cause { text: cause, is_connection } = match failed {
+            Failed::Lasting(problem) => return Err(problem),
+            Failed::Passing(cause) => cause,
+        };
+        if let Some(contact) = self.contact.as_mut().filter(|_| is_connection) {
+            let unreachable = Problem::Unreachable { endpoint: facts.endpoint.clone(), cause };
+            return if contact.wait().await { Ok(()) } else { Err(unreachable) };
+        }
+        let seconds = self.patience.seconds();
+        if self.patience.wait().await { Ok(()) } else { Err(Problem::Passing { offset: 0, seconds, cause }) }
+    }
+}
+
+/// Makes the client of a store.
+fn client(settings: AmazonS3Builder, facts: &Facts, limits: Limits) -> object_store::Result<AmazonS3> {
+    // The provider is that of the driver. An error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let option = AmazonS3ConfigKey::Client;
+    settings
+        .with_bucket_name(&facts.bucket)
+        .with_region(&facts.region)
+        .with_allow_http(facts.endpoint.starts_with("http://"))
+        .with_config(option(ClientConfigKey::AllowInvalidCertificates), "false")
+        .with_config(option(ClientConfigKey::ReadTimeout), format!("{}s", limits.stall_seconds))
+        .with_config(option(ClientConfigKey::Timeout), REQUEST)
+        // This module repeats requests itself, because it knows how many bytes were received.
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+        .build()
+}
+
+/// Returns the settings of the environment: the variables `AWS_…`. An empty value counts as not set.
+fn settings() -> AmazonS3Builder {
+    std::env::vars_os().fold(AmazonS3Builder::new(), |settings, (name, value)| {
+        let name = name.to_str().filter(|name| name.starts_with("AWS_")).map(str::to_ascii_lowercase);
+        match (name.and_then(|name| name.parse().ok()), value.to_str()) {
+            (Some(key), Some(value)) if !value.is_empty() => settings.with_config(key, value),
+            _ => settings,
+        }
+    })
+}
+
+fn options(pin: &Pin, range: Range<u64>) -> GetOptions {
+    GetOptions {
+        if_match: pin.etag.clone(),
+        version: pin.version_id.clone(),
+        range: Some(GetRange::Bounded(range)),
+        ..GetOptions::default()
+    }
+}
+
+/// Returns the runtime of the requests. It is not that of the driver, because the threads that wait for bytes must
+/// never wait for each other.
+pub(super) fn runtime() -> std::io::Result<Handle> {
+    static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*runtime {
+        return Ok(handle.clone());
+    }
+    let made = Builder::new_multi_thread().worker_threads(2).thread_name("s3").enable_all().build()?;
+    let handle = made.handle().clone();
+    // Requests run until the process ends.
+    std::mem::forget(made);
+    *runtime = Some(handle.clone());
+    Ok(handle)
+}
+
+/// Runs requests and waits for their result. Unlike `block_on`, this is also permitted on a thread of another runtime.
+pub(super) fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
+    let (to_caller, result) = mpsc::sync_channel(1);
+    runtime()?.spawn(async move {
+        let _ = to_caller.send(work.await);
+    });
+    result.recv().map_err(|_| std::io::Error::other("the thread for S3 ended"))
+}

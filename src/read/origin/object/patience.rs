@@ -1,0 +1,39 @@
+//! How long a failed request is repeated.
+
+use std::time::{Duration, Instant};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The time without progress after which a request is not repeated any more.
+#[derive(Debug)]
+pub(super) struct Patience {
+    limit: Duration,
+    since: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, since: Instant::now(), pause: FIRST_PAUSE }
+    }
+
+    /// Starts again, because bytes were received.
+    pub(super) fn renew(&mut self) {
+        *self = Self::new(self.limit);
+    }
+
+    /// Waits before the next request. Returns false, without waiting, if the limit would be exceeded.
+    pub(super) async fn wait(&mut self) -> bool {
+        if self.since.elapsed() + self.pause > self.limit {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        true
+    }
+
+    pub(super) fn seconds(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+}

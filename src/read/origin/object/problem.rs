@@ -1,0 +1,281 @@
+//! The reasons why an object in S3 cannot be read. They are determined from the errors of `object_store`.
+//!
+//! No message contains the text of a reply of S3, because it can contain parts of a signature.
+
+use std::error::Error;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+/// The reason why an object or a bucket cannot be read. The text continues the sentence "cannot read `s3://…`: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The argument is not the address of an object.
+    #[error("{0}; give s3://BUCKET/KEY, or a pattern such as s3://BUCKET/2026/*.csv.gz")]
+    Address(&'static str),
+    /// A variable of the environment has a wrong value, or one that belongs to it is missing.
+    #[error("{0}")]
+    Setting(String),
+    /// No way to credentials succeeded. The text lists the ways and the result of each.
+    #[error(
+        "there are no credentials for S3. Tried: {0}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run medlift \
+         with a role. Files such as ~/.aws/credentials are not read"
+    )]
+    NoCredentials(String),
+    /// S3 does not accept the credentials.
+    #[error("S3 does not accept the credentials of {way} ({code}); correct or renew them")]
+    Refused {
+        /// The way by which the credentials were found.
+        way: &'static str,
+        /// The error code of S3.
+        code: String,
+    },
+    /// The credentials have no right to do this.
+    #[error(
+        "access denied for the credentials of {way}, or there is no such object; allow s3:GetObject and, with versions, \
+         s3:GetObjectVersion for the object, and s3:ListBucket for the bucket"
+    )]
+    Denied {
+        /// The way by which the credentials were found.
+        way: &'static str,
+    },
+    /// The bucket is in another region than the requests were signed for.
+    #[error("the bucket is in another region than {region}; set AWS_REGION to the region of the bucket")]
+    WrongRegion {
+        /// The region that was used.
+        region: String,
+    },
+    /// The bucket does not exist.
+    #[error("{endpoint} has no bucket `{bucket}`; correct the name, or set AWS_ENDPOINT_URL for a store outside AWS")]
+    NoBucket {
+        /// The bucket.
+        bucket: String,
+        /// The store.
+        endpoint: String,
+    },
+    /// The object does not exist.
+    #[error("the bucket has no object with this key; `aws s3 ls` lists the keys")]
+    NoObject,
+    /// No object matches the pattern.
+    #[error("no object matches this pattern; the bucket has {listed} whose key begins with `{prefix}`")]
+    NoMatch {
+        /// The beginning of the pattern, before its first special character.
+        prefix: String,
+        /// Number of objects with this prefix.
+        listed: usize,
+    },
+    /// The object is not any more what it was when the command began.
+    #[error("the object was replaced or deleted after the command began; run the same command again")]
+    Replaced,
+    /// The object has no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// No connection to the store was possible when the command began.
+    #[error("cannot connect to {endpoint} ({cause}); check the network, AWS_REGION and AWS_ENDPOINT_URL")]
+    Unreachable {
+        /// The store.
+        endpoint: String,
+        /// The error of the network.
+        cause: String,
+    },
+    /// Requests failed for too long, for a reason that may pass.
+    #[error(
+        "S3 did not deliver the bytes from {offset} on for {seconds} s ({cause}); run the same command again later"
+    )]
+    Passing {
+        /// The first byte that was not received.
+        offset: u64,
+        /// Time without progress, in seconds.
+        seconds: u64,
+        /// The last error.
+        cause: String,
+    },
+    /// Another answer that Medlift cannot use.
+    #[error("S3 answered {0}; if the store is not AWS, it must support ranges, If-Match and ETags")]
+    Other(String),
+}
+
+impl Problem {
+    pub(in crate::read) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Address(_) | Self::Setting(_) => 2,
+            Self::NoCredentials(_) | Self::Refused { .. } | Self::Unreachable { .. } => 3,
+            Self::Passing { .. } => 6,
+            _ => 1,
+        }
+    }
+}
+
+/// A failed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The same request may succeed later.
+    Passing(Cause),
+    /// The same request will fail again.
+    Lasting(Problem),
+}
+
+/// Why a request failed for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    pub(super) text: String,
+    /// True if there was no connection.
+    pub(super) is_connection: bool,
+}
+
+/// The facts about a bucket that messages contain.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) bucket: String,
+    pub(super) endpoint: String,
+    pub(super) region: String,
+    pub(super) way: &'static str,
+}
+
+impl Facts {
+    /// Decides from the error of a request whether it is worth repeating.
+    pub(super) fn judge(&self, error: &object_store::Error) -> Failed {
+        if let Some(http) = http_error(error) {
+            return Failed::Passing(Cause {
+                text: innermost(http),
+                is_connection: http.kind() == HttpErrorKind::Connect,
+            });
+        }
+        let text = error.to_string();
+        let (status, code) = (status_of(&text), code_of(&text));
+        let name = cause_of(error);
+        if is_passing(status, code) {
+            return Failed::Passing(Cause { text: name, is_connection: false });
+        }
+        Failed::Lasting(self.lasting(error, status, code, name))
+    }
+
+    fn lasting(&self, error: &object_store::Error, status: Option<u16>, code: Option<&str>, name: String) -> Problem {
+        match (status, code) {
+            (_, Some("NoSuchBucket")) => {
+                Problem::NoBucket { bucket: self.bucket.clone(), endpoint: self.endpoint.clone() }
+            }
+            (
+                _,
+                Some(
+                    "InvalidAccessKeyId"
+                    | "SignatureDoesNotMatch"
+                    | "ExpiredToken"
+                    | "InvalidToken"
+                    | "TokenRefreshRequired"
+                    | "RequestTimeTooSkewed"
+                    | "InvalidClientTokenId",
+                ),
+            ) => Problem::Refused { way: self.way, code: name },
+            (_, Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"))
+            | (Some(301 | 307), _) => Problem::WrongRegion { region: self.region.clone() },
+            (Some(401 | 403), _) => Problem::Denied { way: self.way },
+            (Some(404), _) => Problem::NoObject,
+            (Some(412), _) => Problem::Replaced,
+            (Some(416), _) => Problem::Empty,
+            (None, None) if error.to_string().contains("redirect without LOCATION") => {
+                Problem::WrongRegion { region: self.region.clone() }
+            }
+            _ => Problem::Other(name),
+        }
+    }
+}
+
+/// Returns the cause of a failed request in a few words: the error code of S3, the status, or the error of the network.
+pub(super) fn cause_of(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    match (code_of(&text), status_of(&text)) {
+        (Some(code), _) => code.to_owned(),
+        (None, Some(status)) => format!("status {status}"),
+        (None, None) => innermost(error),
+    }
+}
+
+/// Returns true for the answers that ask to try again: too many requests, and failures of the server.
+fn is_passing(status: Option<u16>, code: Option<&str>) -> bool {
+    const CODES: [&str; 5] = ["SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"];
+    matches!(status, Some(408 | 429 | 500..)) || code.is_some_and(|code| CODES.contains(&code))
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn http_error(error: &object_store::Error) -> Option<&HttpError> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// Returns the text of the innermost error, for example `Connection refused (os error 111)`.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Returns the HTTP status in an error text of `object_store`, which has no other way to tell it.
+fn status_of(text: &str) -> Option<u16> {
+    let (_, after) = text.split_once("status code: ")?;
+    after.get(..3)?.parse().ok()
+}
+
+/// Returns the error code of S3 in an error text: the element `Code` of the reply.
+fn code_of(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("<Code>")?;
+    let (code, _) = after.split_once("</Code>")?;
+    code.chars().all(|letter| letter.is_ascii_alphanumeric()).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        let (bucket, endpoint, region) = ("b".to_owned(), "http://h".to_owned(), "r".to_owned());
+        Facts { bucket, endpoint, region, way: "the environment" }
+    }
+
+    fn judge(text: &str) -> Failed {
+        facts().judge(&object_store::Error::Generic { store: "S3", source: text.to_owned().into() })
+    }
+
+    fn reply(status: u16, code: &str) -> String {
+        format!(
+            "Server returned non-2xx status code: {status} X: <Error><Code>{code}</Code><StringToSign>s</StringToSign>"
+        )
+    }
+
+    #[test]
+    fn answers_that_may_pass_are_repeated() {
+        let passing = [
+            reply(503, "SlowDown"),
+            reply(500, "InternalError"),
+            reply(429, "x y"),
+            reply(400, "RequestTimeout"),
+            "Server returned error response: <Code>SlowDown</Code>".to_owned(),
+        ];
+        for text in passing {
+            assert!(matches!(judge(&text), Failed::Passing(Cause { is_connection: false, .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_answer_has_its_message() {
+        let cases = [
+            (reply(404, "NoSuchBucket"), "has no bucket `b`"),
+            (reply(404, "NoSuchKey"), "no object with this key"),
+            (reply(403, "AccessDenied"), "access denied for the credentials of the environment"),
+            (reply(403, "SignatureDoesNotMatch"), "the environment (SignatureDoesNotMatch)"),
+            (reply(403, "InvalidAccessKeyId"), "the environment (InvalidAccessKeyId)"),
+            (reply(400, "ExpiredToken"), "the environment (ExpiredToken)"),
+            (reply(301, "PermanentRedirect"), "another region than r; set AWS_REGION"),
+            (reply(400, "AuthorizationHeaderMalformed"), "another region than r"),
+            ("Received redirect without LOCATION".to_owned(), "another region than r"),
+            (reply(412, "PreconditionFailed"), "replaced or deleted"),
+            (reply(416, "InvalidRange"), "it is empty"),
+            (reply(405, "MethodNotAllowed"), "S3 answered MethodNotAllowed"),
+            ("Received non-partial response".to_owned(), "Received non-partial response"),
+        ];
+        for (text, expected) in cases {
+            let Failed::Lasting(problem) = judge(&text) else { panic!("{text}") };
+            let message = problem.to_string();
+            assert!(message.contains(expected) && !message.contains("StringToSign"), "{message}");
+        }
+    }
+}

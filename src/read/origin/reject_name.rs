@@ -1,0 +1,76 @@
+//! The names of reject files: `a.csv.rejects.csv`, then `a.csv.rejects.2.csv`, `a.csv.rejects.3.csv` and so on.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Returns the path of a reject file of the source at `path`. `number` counts the names from 1.
+///
+/// If the source is a reject file itself, its name is not made longer: the numbers go on after its own number. The first
+/// name for `a.csv.rejects.csv` is `a.csv.rejects.2.csv`.
+pub(crate) fn reject_path(path: &Path, number: usize) -> PathBuf {
+    let (base, own) = split(path);
+    let mut name = base.to_owned();
+    match own + number {
+        1 => name.push(".rejects.csv"),
+        number => name.push(format!(".rejects.{number}.csv")),
+    }
+    name.into()
+}
+
+/// Returns true if the path has the name of a reject file.
+pub(crate) fn is_reject_path(path: &Path) -> bool {
+    split(path).1 > 0
+}
+
+/// Splits the path of a reject file into the path of its source and its number. For any other path, the number is 0.
+fn split(path: &Path) -> (&OsStr, usize) {
+    let path = path.as_os_str();
+    base_and_number(path.as_bytes()).map_or((path, 0), |(base, number)| (OsStr::from_bytes(base), number))
+}
+
+fn base_and_number(name: &[u8]) -> Option<(&[u8], usize)> {
+    const WORD: &[u8] = b".rejects";
+    let name = name.strip_suffix(b".csv")?;
+    if let Some(base) = name.strip_suffix(WORD) {
+        return Some((base, 1));
+    }
+    let dot = name.iter().rposition(|&byte| byte == b'.')?;
+    let digits = std::str::from_utf8(&name[dot + 1..]).ok()?;
+    let number = digits.parse().ok().filter(|number: &usize| *number > 1 && number.to_string() == digits)?;
+    Some((name[..dot].strip_suffix(WORD)?, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_numbered_and_stay_short() {
+        for (source, first, second) in [
+            ("d/a.csv", "d/a.csv.rejects.csv", "d/a.csv.rejects.2.csv"),
+            ("a", "a.rejects.csv", "a.rejects.2.csv"),
+            ("a.csv.rejects.csv", "a.csv.rejects.2.csv", "a.csv.rejects.3.csv"),
+            ("a.csv.rejects.2.csv", "a.csv.rejects.3.csv", "a.csv.rejects.4.csv"),
+            ("a.csv.rejects.99.csv", "a.csv.rejects.100.csv", "a.csv.rejects.101.csv"),
+            ("a.2.csv", "a.2.csv.rejects.csv", "a.2.csv.rejects.2.csv"),
+        ] {
+            let found = [1, 2].map(|number| reject_path(Path::new(source), number));
+            assert_eq!(found, [first, second].map(PathBuf::from), "{source}");
+        }
+    }
+
+    #[test]
+    fn each_name_of_a_reject_file_is_recognised() {
+        for name in ["a.rejects.csv", "d/a.csv.rejects.csv", "a.csv.rejects.2.csv", "a.csv.2.rejects.csv"] {
+            assert!(is_reject_path(Path::new(name)), "{name}");
+        }
+        for number in 1..12 {
+            assert!(is_reject_path(&reject_path(Path::new("a.csv"), number)), "{number}");
+        }
+        for name in ["a.csv", "rejects.csv", "a.rejects.1.csv", "a.rejects.02.csv", "a.rejects.x.csv", "a.rejects", ""]
+        {
+            assert!(!is_reject_path(Path::new(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! A real S3 server for tests: moto, a Python program, on a loopback port. Also a proxy that disturbs its connections.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::mongod::free_port;
+use crate::watchdog::{Target, Watchdog};
+use crate::{Doing, Error, Result, target_dir};
+
+const REQUIREMENT: &str = "moto[server]==5.2.5";
+/// Without a signature, moto refuses to replace an object. It does not check the signature.
+const SIGNATURE: &str =
+    "Authorization: AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+/// Number of keys on a page of a list. S3 has 1000, but storing as many objects in moto takes long.
+pub const PAGE_KEYS: usize = 20;
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A running moto. It is killed when this value is dropped or the process ends.
+#[derive(Debug)]
+pub struct Moto {
+    process: Child,
+    _watchdog: Watchdog,
+    port: u16,
+}
+
+impl Moto {
+    /// Returns the moto that the tests of this process share. If there is none, because PyPI cannot be reached or
+    /// Python lacks `venv`, prints a notice once and returns `None`.
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| match Self::start() {
+            Ok(moto) => Some(moto),
+            Err(error) => {
+                // Does not use `eprintln!`, because the test harness captures its output.
+                let notice = format!("\nSKIPPED: the tests of S3, because there is no S3 server here: {error}\n");
+                let _ = io::stderr().write_all(notice.as_bytes());
+                None
+            }
+        });
+        shared.as_ref()
+    }
+
+    fn start() -> Result<Self> {
+        let program = installed()?.join("bin/moto_server");
+        let doing = || format!("starting {}", program.display());
+        let port = free_port()?;
+        let mut watchdog = Watchdog::guard(None)?;
+        let mut command = Command::new(&program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        command.env("MOTO_S3_DEFAULT_MAX_KEYS", PAGE_KEYS.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().doing(doing)?;
+        watchdog.watch(Target::Process(process.id()))?;
+        let mut moto = Self { process, _watchdog: watchdog, port };
+        let deadline = Instant::now() + START_TIMEOUT;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = moto.process.try_wait().doing(doing)?;
+            if Instant::now() > deadline || ended.is_some() {
+                return Err(Error::failed("moto did not start"));
+            }
+            thread::sleep(POLL);
+        }
+        Ok(moto)
+    }
+
+    /// Returns the value of `AWS_ENDPOINT_URL` for this server.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Creates a bucket.
+    pub fn create_bucket(&self, bucket: &str) -> Result<()> {
+        self.put(bucket, b"")
+    }
+
+    /// Makes the bucket store versions of its objects.
+    pub fn enable_versions(&self, bucket: &str) -> Result<()> {
+        let body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.put(&format!("{bucket}?versioning"), body)
+    }
+
+    /// Stores an object. `path` is `bucket/key`.
+    pub fn put(&self, path: &str, body: &[u8]) -> Result<()> {
+        self.request("PUT", path, body).map(drop)
+    }
+
+    /// Deletes an object.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        self.request("DELETE", path, b"").map(drop)
+    }
+
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let doing = || format!("{method} {path}");
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).doing(doing)?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).doing(doing)?;
+        let head = format!(
+            "{method} /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{SIGNATURE}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).doing(doing)?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).doing(doing)?;
+        if reply.starts_with(b"HTTP/1.1 2") {
+            return Ok(reply);
+        }
+        let text = String::from_utf8_lossy(&reply);
+        Err(Error::failed(format!("{method} {path}: {}", text.lines().next().unwrap_or_default())))
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Returns the directory of a Python environment with moto, `target/moto/`. Makes it with pip if it does not exist.
+fn installed() -> Result<PathBuf> {
+    let cache = target_dir().join("moto");
+    let (environment, complete) = (cache.join("environment"), cache.join(format!("{REQUIREMENT} is installed")));
+    fs::create_dir_all(&cache).doing(|| format!("creating {}", cache.display()))?;
+    let doing = || format!("locking {}", cache.display());
+    let lock = File::create(cache.join("lock")).doing(doing)?;
+    lock.lock().doing(doing)?;
+    if !complete.is_file() {
+        eprintln!("fetching {REQUIREMENT} from PyPI");
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+        let mut pip = Command::new(environment.join("bin/pip"));
+        run(pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", REQUIREMENT]))?;
+        File::create(&complete).doing(|| format!("creating {}", complete.display()))?;
+    }
+    Ok(environment)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().doing(|| format!("running {program}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Error::failed(format!("{program}: {}", said.trim_end().lines().last().unwrap_or_default())))
+}
+
+/// What a [`Proxy`] does with one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers the first request with status 503.
+    Busy,
+    /// Closes the connection after this many bytes from the server.
+    Cut(usize),
+    /// Forwards this many bytes from the server, and then nothing. The connection stays open.
+    Stall(usize),
+}
+
+/// A proxy before a server on a loopback port. Each fault applies to one connection. When no faults are left, the proxy
+/// only forwards.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    faults: Arc<Mutex<Vec<Fault>>>,
+}
+
+impl Proxy {
+    /// Starts a proxy. The first connection has the first fault. The proxy's threads end with the process.
+    pub fn start(server: &Moto, faults: &[Fault]) -> Result<Self> {
+        let doing = || "starting a proxy".to_owned();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(doing)?;
+        let port = listener.local_addr().doing(doing)?.port();
+        let faults = Arc::new(Mutex::new(faults.iter().rev().copied().collect::<Vec<_>>()));
+        let (left, target) = (Arc::clone(&faults), server.port);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(io::Result::ok) {
+                let fault = left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                thread::spawn(move || forward(client, target, fault));
+            }
+        });
+        Ok(Self { port, faults })
+    }
+
+    /// Returns the value of `AWS_ENDPOINT_URL` for this proxy.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the number of faults that did not happen yet.
+    pub fn faults_left(&self) -> usize {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+fn forward(mut client: TcpStream, target: u16, fault: Option<Fault>) -> io::Result<()> {
+    if fault == Some(Fault::Busy) {
+        let mut head = BufReader::new(client.try_clone()?).lines();
+        while head.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+        let body = "<Error><Code>SlowDown</Code></Error>";
+        return write!(
+            client,
+            "HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+    }
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target))?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let limit = match fault {
+        Some(Fault::Cut(bytes) | Fault::Stall(bytes)) => bytes as u64,
+        _ => u64::MAX,
+    };
+    io::copy(&mut server.take(limit), &mut client)?;
+    if let Some(Fault::Stall(_)) = fault {
+        thread::sleep(REPLY_TIMEOUT);
+    }
+    client.shutdown(Shutdown::Both)
+}

@@ -1,0 +1,207 @@
+//! Tests of sources in S3, with a real S3 server and a real mongod. They print a notice and do nothing if there is no
+//! S3 server.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::thread;
+
+use serde_json::Value as Json;
+use testkit::s3::Moto;
+
+use crate::bad_days::{SLOW_ROWS, SLOWLY, stop_midway, summary};
+use crate::load::{ENDS, Place, counts};
+use crate::program::{Medlift, medlift};
+use crate::server::{shared, slow_server};
+
+/// A bucket for one test, with the place of the test's other files.
+struct S3 {
+    place: Place,
+    moto: &'static Moto,
+    bucket: String,
+}
+
+impl S3 {
+    fn new(purpose: &str) -> Option<Self> {
+        let moto = Moto::shared()?;
+        let place = Place::new(purpose);
+        let bucket = place.database.replace('_', "-");
+        moto.create_bucket(&bucket).expect("created");
+        Some(Self { place, moto, bucket })
+    }
+
+    fn put(&self, key: &str, content: &[u8]) -> String {
+        self.moto.put(&format!("{}/{key}", self.bucket), content).expect("stored");
+        self.address(key)
+    }
+
+    fn address(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Returns a command with the test's directory as its working directory, and without credentials for S3.
+    fn command(&self, arguments: &[&str]) -> Medlift {
+        medlift(arguments.iter().chain(&["--quiet"]))
+            .env("AWS_ENDPOINT_URL", self.moto.url())
+            .env("MONGODB_URI", shared().uri())
+            .env("DB_NAME", &self.place.database)
+            .dir(self.place.dir.path())
+    }
+
+    fn run(&self, arguments: &[&str], code: i32) -> Json {
+        let run = with_keys(self.command(&[arguments, &["--json"]].concat())).run().expect_code(code);
+        serde_json::from_str(&run.stdout).expect("the result is JSON")
+    }
+}
+
+fn with_keys(command: Medlift) -> Medlift {
+    command.env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", SECRET)
+}
+
+const SECRET: &str = "a-secret-key";
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).expect("compressed");
+    gzip.finish().expect("compressed")
+}
+
+#[test]
+fn objects_are_loaded_verified_and_exported_like_files() {
+    let Some(s3) = S3::new("s3_load") else { return };
+    let (one, two) = (s3.place.sample("one.csv", 400, "heavy"), s3.place.sample("two.csv", 300, "none"));
+    let two = fs::read_to_string(two).unwrap().replace(",Aetna,", ",Aetna Ltd,");
+    let files = s3.run(&["load", "--dry-run", one.to_str().unwrap(), "--rejects", "files.csv"], 4);
+    s3.put("2026/one.csv.gz", &gzip(&fs::read(&one).unwrap()));
+    s3.put("2026/two.csv.zst", &zstd::encode_all(two.as_bytes(), 1).unwrap());
+    s3.put("2026/notes.txt", b"not a table");
+    let exact = s3.run(&["load", "--dry-run", &s3.address("2026/one.csv.gz"), "--rejects", "objects.csv"], 4);
+    assert_eq!(counts(&exact, &ENDS), counts(&files, &ENDS));
+    let rejects = |name: &str| fs::read(s3.place.dir.path().join(name)).unwrap();
+    assert!(rejects("objects.csv") == rejects("files.csv"));
+
+    let pattern = s3.address("2026/*.csv.*");
+    let loaded = s3.run(&["load", &pattern], 4);
+    assert_eq!(counts(&loaded, &["read"]), [counts(&files, &["read"])[0] + 300]);
+    assert_eq!(loaded["verification"]["missing"], 0, "{loaded}");
+    assert!(rejects("one.csv.gz.rejects.csv") == rejects("files.csv"), "the rejects are in the working directory");
+    let again = s3.run(&["load", &pattern], 4);
+    assert_eq!(again["outcome"], "already loaded, verified instead", "{again}");
+    let proof = s3.run(&["verify", &pattern], 0);
+    assert_eq!(proof["equal"], loaded["verification"]["equal"], "{proof}");
+    with_keys(s3.command(&["export", "--out", "all.csv"])).run().expect_code(0);
+    let lines = fs::read_to_string(s3.place.dir.path().join("all.csv")).unwrap().lines().count() as u64;
+    assert_eq!(lines - 1, counts(&loaded, &["written"])[0]);
+
+    s3.put("2026/two.csv.zst", &zstd::encode_all(two.replace(",Urgent,", ",Elective,").as_bytes(), 1).unwrap());
+    let replaced = s3.run(&["load", &pattern, "--rejects", "third.csv"], 4);
+    assert_eq!(counts(&replaced, &["read"]), counts(&loaded, &["read"]), "a replaced object must be loaded");
+    assert!(counts(&replaced, &["written"])[0] > 0, "{replaced}");
+}
+
+#[test]
+fn a_killed_load_of_an_object_is_resumed() {
+    let Some(s3) = S3::new("s3_killed") else { return };
+    let bytes = fs::read(s3.place.long_rows("a.csv", SLOW_ROWS, "heavy")).unwrap();
+    let object = s3.put("a.csv", &bytes);
+    let whole = s3.run(&["load", &object, "--no-verify", "--rejects", "whole.csv"], 4);
+    let server = slow_server();
+    let load = || {
+        let arguments = [&["load", &object, "--json"], &SLOWLY[..]].concat();
+        with_keys(s3.command(&arguments)).env("MONGODB_URI", server.uri())
+    };
+    stop_midway(load().start(), &server, &s3.place.database, "KILL");
+    let resumed = summary(&load().run().expect_code(4));
+    assert_eq!(counts(&resumed, &ENDS), counts(&whole, &ENDS));
+    assert_eq!(resumed["digest"], whole["digest"]);
+    let number = |name: &str| resumed[name].as_f64().unwrap();
+    let rows_of_its_own = number("rows_per_second") * number("seconds");
+    assert!(rows_of_its_own < f64::from(SLOW_ROWS) - 1.0, "{resumed}");
+    let rejects = |name: &str| fs::read(s3.place.dir.path().join(name)).unwrap();
+    assert!(rejects("a.csv.rejects.csv") == rejects("whole.csv"));
+}
+
+#[test]
+fn each_error_says_what_to_do_and_no_secret() {
+    let Some(s3) = S3::new("s3_errors") else { return };
+    s3.put("empty.csv", b"");
+    s3.put("a.csv", &fs::read(s3.place.sample("a.csv", 5, "none")).unwrap());
+    let check = |arguments: &[&str], code: i32, expected: &str| {
+        let run = with_keys(s3.command(&[&["load", "--dry-run"], arguments].concat())).run().expect_code(code);
+        assert!(run.stderr.contains(expected) && !run.stderr.contains(SECRET), "{}", run.stderr);
+    };
+    check(&["s3://no-such-bucket/a.csv"], 1, "has no bucket `no-such-bucket`");
+    check(&[&s3.address("b.csv")], 1, "the bucket has no object with this key");
+    check(&[&s3.address("empty.csv")], 1, "it is empty");
+    check(&[&s3.address("*.gz")], 1, "no object matches this pattern; the bucket has 2 whose key begins with ``");
+    check(&[&s3.address("e*.gz")], 1, "the bucket has 1 whose key begins with `e`");
+    check(&[&s3.address("a[.csv")], 1, "not a valid glob pattern");
+    check(&["s3://bucket"], 2, "give s3://BUCKET/KEY");
+    check(&[&s3.address("a.csv"), &s3.address("?.csv")], 1, "is given twice");
+    check(&[&s3.address("a.csv"), "--rejects", "s3://b/rejects/"], 2, "--rejects cannot be in S3");
+    for (variable, value, code, expected) in [
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", 3, "cannot connect to http://127.0.0.1:1 (Connection refused"),
+        ("AWS_ENDPOINT_URL", "127.0.0.1:1", 2, "AWS_ENDPOINT_URL is not a URL"),
+        ("AWS_SECRET_ACCESS_KEY", "", 2, "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not"),
+    ] {
+        let command = with_keys(s3.command(&["load", "--dry-run", &s3.address("a.csv")])).env(variable, value);
+        let run = command.run().expect_code(code);
+        assert!(run.stderr.contains(expected), "{variable}: {}", run.stderr);
+    }
+}
+
+/// Starts a server on a loopback port that has the credentials of a container and of an instance role. Returns its URL.
+fn credentials_server() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut lines = BufReader::new(&client).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+            let first = lines.next().unwrap_or_default();
+            lines.for_each(drop);
+            let body = match first.split(' ').nth(1).unwrap_or_default() {
+                "/latest/api/token" => "token",
+                "/latest/meta-data/iam/security-credentials/" => "role",
+                "/latest/meta-data/iam/security-credentials/role" | "/container" => {
+                    r#"{"AccessKeyId": "id", "SecretAccessKey": "key", "Token": "t", "Code": "Success",
+                        "LastUpdated": "2026-01-01T00:00:00Z", "Type": "AWS-HMAC", "Expiration": "2099-01-01T00:00:00Z"}"#
+                }
+                _ => "",
+            };
+            let status = if body.is_empty() { "404 Not Found" } else { "200 OK" };
+            let _ = write!(
+                &client,
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    url
+}
+
+#[test]
+fn credentials_are_found_in_a_container_and_in_a_role_and_errors_list_what_was_tried() {
+    let Some(s3) = S3::new("s3_credentials") else { return };
+    let object = s3.put("a.csv", &fs::read(s3.place.sample("a.csv", 20, "none")).unwrap());
+    let token = s3.place.write("token", "t");
+    let metadata = credentials_server();
+    let container = format!("{metadata}/container");
+    let command = || s3.command(&["load", "--dry-run", &object]);
+    command().env("AWS_METADATA_ENDPOINT", &metadata).run().expect_code(0);
+    let in_container = command().env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &container);
+    in_container.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token).run().expect_code(0);
+
+    let nowhere = command().env("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1").run().expect_code(3);
+    for expected in [
+        "the environment (AWS_ACCESS_KEY_ID): not set",
+        "the web identity (AWS_WEB_IDENTITY_TOKEN_FILE): not set",
+        "the container (AWS_CONTAINER_CREDENTIALS_…): not set",
+        "the instance role: Connection refused",
+    ] {
+        assert!(nowhere.stderr.contains(expected), "{}", nowhere.stderr);
+    }
+    let web = command().env("AWS_WEB_IDENTITY_TOKEN_FILE", "/nonexistent").env("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
+    let refused = web.run().expect_code(3);
+    let expected = "the web identity (AWS_WEB_IDENTITY_TOKEN_FILE): ";
+    assert!(refused.stderr.contains(expected) && !refused.stderr.contains("instance role"), "{}", refused.stderr);
+}
