@@ -63,6 +63,8 @@ fn steps() -> Result<Vec<Step>> {
         step("docs", 10, docs),
         step("deny", 5, with_arguments(Command::new(&own), "deny")),
         step("AWS templates", 15, with_arguments(Command::new(&own), "aws-test static")),
+        step("Kubernetes", 5, with_arguments(Command::new(&own), "kubernetes-check")),
+        step("Slurm", 10, with_arguments(Command::new(&own), "slurm-test")),
         step("containers", 45, with_arguments(Command::new(&own), "compose-test")),
         // After the containers, because it uses their engine and the program that they have compiled.
         step("release", 20, with_arguments(Command::new(&own), "release --dry-run")),

@@ -6,10 +6,12 @@ pub mod ci;
 pub mod compose_test;
 pub mod demo;
 pub mod deny;
+pub mod kubernetes;
 mod left_out;
 pub mod mutants;
 pub mod picture;
 pub mod release;
+pub mod slurm_test;
 pub mod tidy;
 mod tree;
 

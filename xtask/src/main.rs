@@ -4,16 +4,19 @@ use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
 use xtask::{aws_test, bench, ci, compose_test, demo, deny, mutants, picture, release, tidy};
+use xtask::{bench, ci, compose_test, demo, deny, kubernetes, mutants, picture, release, slurm_test, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents
   demo --stop       stop this mongod and remove all files of the demo
-  test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, containers, release
+  test, ci          everything that CI runs: format, tidy, clippy, tests, docs, deny, Kubernetes, Slurm, containers, release
   mongod            print the path of a mongod; download one if none is installed
   tidy              check the source against the project's rules
   deny              check the dependencies against deny.toml
   compose-test      build the containers, start the stack, test it and remove it
   aws-test [SECTION…] check deploy/aws without an AWS account; sections: static, stack, array, member, load
+  kubernetes-check  check the files of deploy/kubernetes against the schema of Kubernetes
+  slurm-test        start a Slurm cluster on this machine, and load with an array of tasks, of which some are killed
   release           make and check the files of a release in target/dist: archive, Debian package, wheel, SBOM
   release --dry-run the same, also if the version is not ready to be released
   picture           run a load with synthetic data, and draw the terminal as docs/demo.svg
@@ -34,6 +37,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["deny"] => deny::run(),
         ["compose-test"] => compose_test::run(),
         ["aws-test", sections @ ..] => aws_test::run(sections),
+        ["kubernetes-check"] => kubernetes::run(),
+        ["slurm-test"] => slurm_test::run(),
         ["release", arguments @ ..] => release::run(arguments),
         ["picture"] => picture::run(),
         ["mutants", arguments @ ..] => mutants::run(arguments),

@@ -34,6 +34,7 @@ const NOT_CHECKED: &[(&str, &str)] = &[
     ("cargo install ", "takes minutes"),
     ("cargo test ", "would start these tests again"),
     ("docker build ", "needs a container engine"),
+    ("sbatch ", "needs a Slurm cluster"),
 ];
 
 const NO_ENGINE: &str = "needs a container engine";

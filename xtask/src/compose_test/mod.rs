@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::left_out;
-pub(crate) use stack::docker;
-use stack::{Stack, outcome};
+use stack::Stack;
+pub(crate) use stack::{docker, outcome, succeeds};
 use testkit::{Doing, Error, Result, root};
 
 /// Name of the real data set, and the number of documents that a load of it writes.
@@ -94,11 +94,11 @@ fn test(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-fn step(what: &str) {
+pub(crate) fn step(what: &str) {
     eprintln!("==> {what}");
 }
 
-fn expect(holds: bool, what: &str) -> Result<()> {
+pub(crate) fn expect(holds: bool, what: &str) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::failed(format!("expected, but not true: {what}"))) }
 }
 

@@ -169,7 +169,7 @@ fn is_abandoned(project: &str) -> bool {
 }
 
 /// Returns true if the command ends with success. Its output is not shown.
-pub(super) fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
 
@@ -186,7 +186,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()>
 
 /// Runs a command and returns its standard output. If the command fails, the error contains the last 30 lines of its
 /// output.
-pub(super) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
+pub(crate) fn outcome(command: &mut Command, doing: &str) -> Result<String> {
     let output = command.output().doing(|| doing.to_owned())?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -46,14 +46,21 @@ fn program(medlift: &Path) -> String {
     medlift.strip_prefix(root()).unwrap_or(medlift).display().to_string()
 }
 
-/// Builds only the program. Tests and their dependencies are not built.
+/// Builds the program as it is released.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_as("release")
+}
+
+/// Builds only the program, with this profile of cargo. Tests and their dependencies are not built.
+pub(crate) fn build_as(profile: &str) -> Result<PathBuf> {
     let mut cargo = testkit::cargo();
-    cargo.args(["build", "--release", "--locked", "--package", "medlift", "--bin", "medlift"]).current_dir(root());
-    println!("$ cargo build --release");
+    cargo.args(["build", "--profile", profile, "--locked", "--package", "medlift", "--bin", "medlift"]);
+    cargo.current_dir(root());
+    println!("$ cargo build --profile {profile}");
     let status = cargo.status().doing(|| "running cargo".to_owned())?;
     if !status.success() {
         return Err(Error::failed(format!("building medlift failed: {status}")));
     }
-    Ok(target_dir().join("release").join("medlift"))
+    let dir = if profile == "dev" { "debug" } else { profile };
+    Ok(target_dir().join(dir).join("medlift"))
 }
