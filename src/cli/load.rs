@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ impl LoadArgs {
     }
 
     /// Loads parts of a manifest, as one of several workers.
-    fn load_manifest(mut self, path: &Path) -> Result<ExitCode, Error> {
+    fn load_manifest(mut self, path: &str) -> Result<ExitCode, Error> {
         self.refuse_with_manifest()?;
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let manifest = Manifest::read(path)?;

@@ -53,11 +53,11 @@ impl PlanArgs {
             ));
         }
         let collection = self.collection.or_else(|| settings.get("COLLECTION_NAME").map(str::to_owned));
-        let earlier = if self.add { Some(Manifest::read(&self.out)?) } else { None };
+        let earlier = if self.add { Some(read(&self.out)?) } else { None };
         let sources = plan.sources.iter().filter_map(|source| source.origin.path().map(Path::to_owned));
         let inputs: Vec<PathBuf> = sources.chain(self.reading.spec_path()).chain(settings.files()).collect();
         output::refuse_inputs("--out", &self.out, &inputs)?;
-        if !self.add && self.out.exists() && Manifest::read(&self.out).is_err() {
+        if !self.add && self.out.exists() && read(&self.out).is_err() {
             return Err(Error::Usage(format!(
                 "--out {} exists and is not a manifest; give another file",
                 self.out.display()
@@ -69,6 +69,10 @@ impl PlanArgs {
         output::print(&manifest.overview(), self.reading.json)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn read(path: &Path) -> Result<Manifest, Error> {
+    Manifest::read(&path.display().to_string())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

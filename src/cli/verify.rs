@@ -1,7 +1,6 @@
 //! `medlift verify`.
 
 use std::fmt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -85,7 +84,7 @@ impl VerifyArgs {
     }
 
     /// Verifies the collections of a manifest, or this worker's share of them.
-    fn verify_manifest(self, path: &Path) -> Result<ExitCode, Error> {
+    fn verify_manifest(self, path: &str) -> Result<ExitCode, Error> {
         if self.reading.is_given() || self.connection.collection().is_some() {
             return Err(Error::Usage(
                 "with --manifest: sources, --spec, --collection and the options of the group Source belong to medlift plan"

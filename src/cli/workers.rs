@@ -25,9 +25,10 @@ pub(super) struct WorkerArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Several workers")]
 pub(super) struct ShareArgs {
-    /// Use the sources of a manifest, which medlift plan makes, instead of the given sources
+    /// Use the sources of a manifest, which medlift plan makes, instead of the given sources; a file, or the address of an
+    /// object in S3
     #[arg(long, value_name = "FILE")]
-    pub(super) manifest: Option<PathBuf>,
+    pub(super) manifest: Option<String>,
     #[arg(
         long,
         value_name = "N",
@@ -86,19 +87,21 @@ impl ShareArgs {
 }
 
 impl WorkerArgs {
-    /// Returns the directory for reject files: the one that the user named, or that of the manifest.
+    /// Returns the directory for reject files: the one that the user named, or that of the manifest. For a manifest in
+    /// S3, it is the working directory.
     ///
     /// # Errors
     /// The path is not a directory.
-    pub(super) fn rejects(manifest: &Path, named: Option<PathBuf>) -> Result<PathBuf, Error> {
+    pub(super) fn rejects(manifest: &str, named: Option<PathBuf>) -> Result<PathBuf, Error> {
         match named {
             Some(path) if path.is_dir() => Ok(path),
             Some(path) => Err(Error::Usage(format!(
                 "--rejects {}: with --manifest, give a directory that exists; each part has its own file there",
                 path.display()
             ))),
+            None if manifest.starts_with("s3://") => Ok(PathBuf::from(".")),
             None => {
-                let directory = manifest.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let directory = Path::new(manifest).parent().filter(|parent| !parent.as_os_str().is_empty());
                 Ok(directory.map_or_else(|| PathBuf::from("."), Path::to_owned))
             }
         }

@@ -205,3 +205,25 @@ fn credentials_are_found_in_a_container_and_in_a_role_and_errors_list_what_was_t
     let expected = "the web identity (AWS_WEB_IDENTITY_TOKEN_FILE): ";
     assert!(refused.stderr.contains(expected) && !refused.stderr.contains("instance role"), "{}", refused.stderr);
 }
+
+#[test]
+fn workers_load_the_parts_of_objects_from_a_manifest_in_s3() {
+    let Some(s3) = S3::new("s3_parts") else { return };
+    let rows = fs::read(s3.place.sample("a.csv", 9_000, "typical")).unwrap();
+    let address = s3.put("2026/a.csv", &rows);
+    let manifest = s3.place.dir.path().join("m.json");
+    let path = manifest.to_str().unwrap();
+    s3.run(&["plan", &s3.address("2026/*.csv"), "--part-size", "1", "--out", path], 0);
+    let text = fs::read(&manifest).unwrap();
+    let planned: Json = serde_json::from_slice(&text).unwrap();
+    assert!(planned["parts"].as_array().unwrap().len() > 1, "{planned}");
+    let stored = s3.put("load.manifest.json", &text);
+    let loaded = s3.run(&["load", "--manifest", &stored], 0);
+    let expected = s3.run(&["load", "--collection", "alone", &address], 0);
+    assert_eq!(counts(&loaded["tables"][0], &ENDS), counts(&expected, &ENDS));
+    assert_eq!(loaded["tables"][0]["digest"], expected["digest"]);
+    assert_eq!(s3.run(&["verify", "--manifest", &stored, "--index", "1", "--of", "2"], 0)["missing"], 0);
+    s3.put("2026/a.csv", &[&rows[..], b"\n"].concat());
+    let changed = with_keys(s3.command(&["load", "--manifest", &stored, "--db", "other"])).run().expect_code(1);
+    assert!(changed.stderr.contains("was changed after the manifest was made"), "{}", changed.stderr);
+}

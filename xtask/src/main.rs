@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use testkit::{Error, Result, mongod};
-use xtask::{aws_test, bench, ci, compose_test, demo, deny, mutants, picture, release, tidy};
-use xtask::{bench, ci, compose_test, demo, deny, kubernetes, mutants, picture, release, slurm_test, tidy};
+use xtask::{aws_test, bench, ci, compose_test, demo, deny, kubernetes, mutants, picture, release, slurm_test, tidy};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo              start a private mongod, load and verify a sample, show some documents

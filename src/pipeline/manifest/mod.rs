@@ -7,9 +7,7 @@
 mod cut;
 mod make;
 
-use std::fs;
 use std::ops::Range;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +21,9 @@ use crate::server::Target;
 use crate::spec::Dataset;
 
 pub use make::Cuts;
+
+/// Size of the largest manifest that is read, in bytes.
+const MANIFEST_BYTES_MAX: usize = 1 << 30;
 
 /// Version of the form of a manifest. Increase this number if the meaning of its fields changes.
 const FORM: u32 = 1;
@@ -94,18 +95,15 @@ pub(super) fn changed(name: &str) -> Error {
 }
 
 impl Manifest {
-    /// Reads a manifest.
+    /// Reads a manifest from a file or an object in S3. `name` is its path or its address.
     ///
     /// # Errors
-    /// The file cannot be read, is not a manifest, or was changed by hand.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    /// It cannot be read, is not a manifest, or was changed by hand.
+    pub fn read(name: &str) -> Result<Self, Error> {
         let wrong = |problem: String| {
-            Error::Stopped(format!(
-                "cannot use the manifest {}: {problem}; make it again with `medlift plan`",
-                path.display()
-            ))
+            Error::Stopped(format!("cannot use the manifest {name}: {problem}; make it again with `medlift plan`"))
         };
-        let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let text = Origin::named(name, None)?.first_bytes(MANIFEST_BYTES_MAX)?;
         let manifest: Self = serde_json::from_slice(&text).map_err(|error| {
             wrong(format!("it is not a manifest (line {}, column {})", error.line(), error.column()))
         })?;
