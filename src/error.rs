@@ -132,7 +132,8 @@ pub enum Error {
         /// How the next load continues.
         afterwards: &'static str,
     },
-    /// A worker of a load in parts stopped. Its scheduler starts it again if the cause is temporary.
+    /// A worker of a load in parts stopped. If the cause is temporary, the exit code is 6, so that the scheduler can
+    /// start the worker again.
     #[error("{0}")]
     OfWorker(Box<Error>),
     /// The user asked to stop.
@@ -190,8 +191,10 @@ impl Error {
         Err(Self::OtherIdentity { collection: target.full_name(), stored })
     }
 
-    /// Returns true if the same command may succeed later: another process has the load, or a load that had begun lost
-    /// the server. For a worker of a load in parts, also if the server could not be reached at the beginning.
+    /// Returns true if the same command may succeed later, which is so in these cases:
+    /// - Another process uses the same sources, collection or reject file.
+    /// - A temporary failure of the server stopped a load that is registered in the ledger.
+    /// - A temporary failure of the server, or a request to stop, ended a worker of a load in parts.
     fn is_passing(&self) -> bool {
         match self {
             Self::Held(_) | Self::Busy(_) | Self::NoLongerEmpty | Self::TakenOver | Self::RejectFileInUse { .. } => {
@@ -214,7 +217,7 @@ impl Error {
         }
     }
 
-    /// Returns the failure of the server that is the cause of this error.
+    /// Returns the failure of the server that caused this error. `None` if the error has another cause.
     fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Server(error) | Self::Deployment(DeploymentError::Server(error)) => error.failure(),
@@ -228,9 +231,10 @@ impl Error {
     /// Returns the exit code:
     /// - 2 if the command line, a setting or the spec is wrong, or if the stored `_id`s were made from other identity
     ///   fields or with another key.
-    /// - 3 if the server, or the store of a source, cannot be reached or refuses the sign-in.
-    /// - 6 if another process loads the same sources or fills the same collection, if the store of a source fails for
-    ///   now, or if a load had begun and then lost the server.
+    /// - 3 if the server or the S3 store of a source cannot be reached, or refuses the sign-in.
+    /// - 6 if the same command may succeed later. Examples: another process loads the same sources, fills the same
+    ///   collection or writes the same reject file; the S3 store of a source fails temporarily; a load lost the server
+    ///   after it had begun; or a worker of a load in parts could not reach the server or was asked to stop.
     /// - 1 for all other errors. One of them is a connection that fails during a verification or an export.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -62,8 +62,8 @@ pub fn limit_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Returns advice for an error of a file that is written. It begins with a semicolon. Returns an empty text if there is
-/// no advice.
+/// Returns advice for an error that occurred while a file was written. The advice begins with a semicolon. Returns an
+/// empty text if there is no advice.
 pub fn write_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; create the directory, or give another path",

@@ -78,7 +78,7 @@ fn show(error: &clap::Error, arguments: &[OsString]) -> Result<ExitCode, Error> 
     Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)))
 }
 
-/// Returns the option that the command does not have, if this is the error.
+/// Returns the unknown option if the error is about an option that the command does not have.
 fn unknown_option(error: &clap::Error) -> Option<String> {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) => Some(option.clone()),

@@ -84,8 +84,8 @@ impl DeploymentArgs {
     /// Returns the connection options. If there is a positional argument, it becomes their connection string.
     ///
     /// # Errors
-    /// A positional argument is not a connection string, or there are two connection strings. The message says how this
-    /// command gets the name of a file: `file_hint`.
+    /// A positional argument is not a connection string, or there are two connection strings. The message about such a
+    /// positional argument ends with `file_hint`. It says how the user names a file in this command.
     pub(super) fn into_connection_args(self, file_hint: &str) -> Result<ConnectionArgs, Error> {
         let Self { mut connection, positional } = self;
         connection.take_only_uri(positional, file_hint)?;
@@ -190,7 +190,8 @@ impl ConnectionArgs {
     }
 }
 
-/// Connects and signs in. If nothing listens at the address, tells the user at once that the command waits.
+/// Connects and signs in. If all addresses refuse the connection, first prints a message that the command waits for the
+/// server.
 pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> {
     Ok(destination.connect_telling(&|text| output::tell(text)).await?)
 }

@@ -168,7 +168,7 @@ fn foreign(count: u64, are_left_out: bool) -> String {
 }
 
 /// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
-/// For a de-identified view, it is the collection of the view.
+/// If the user names a de-identified view, the collection of this view determines the kind.
 fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Error> {
     if dataset.kinds.len() == 1 {
         return Ok(dataset.into_only()?);

@@ -29,7 +29,7 @@ const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents 
                              up to eight runs are in memory at the same time. A larger size makes writing faster if the \
                              _id index is large. A load needs memory of about ten times this size";
 
-/// The variable with the default of `--rejects`.
+/// The environment variable that sets the default of `--rejects`.
 const REJECTS_VARIABLE: &str = "MEDLIFT_REJECTS";
 
 const REJECTS_HELP: &str = "File for rejected rows, or directory for one file per source [env: MEDLIFT_REJECTS] [default: \
@@ -188,7 +188,8 @@ impl LoadArgs {
         Ok(output::exit_code(summary.has_differences(), summary.has_rejects()))
     }
 
-    /// Refuses options that a manifest replaces, or that a load in parts cannot obey.
+    /// Returns an error if the user gave an option that belongs to `medlift plan`, or one that is not possible for a
+    /// load in parts.
     fn refuse_with_manifest(&self) -> Result<(), Error> {
         let refused = [
             (self.reading.is_given(), "sources, --spec and the options of the group Source belong to medlift plan"),

@@ -111,7 +111,8 @@ pub(crate) fn run() -> Result<ExitCode, Error> {
 /// Runs a command that connects to a server. The first Ctrl-C or SIGTERM ends the command in the middle of its work.
 /// Use this function only for a command that can then be run again from its beginning.
 ///
-/// Questions to the user must be asked inside `command`: a signal then also ends the command while a question is open.
+/// Ask questions to the user only inside `command`. Reason: while `command` runs, a signal at an open question restores
+/// the terminal and ends the process.
 fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Result<T, Error> {
     run_gracefully("stopping", async |interrupt| {
         tokio::select! {
@@ -123,7 +124,7 @@ fn run_async<T>(command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>) -> Re
 
 /// Runs a command that connects to a server. The first Ctrl-C or SIGTERM does not stop the command: this function only
 /// prints `notice` and sets the interrupt. The command reads the interrupt and decides when it stops. The second signal
-/// ends the process immediately.
+/// ends the process immediately. If a question to the user is open, the first signal already ends the process.
 fn run_gracefully<T>(
     notice: &'static str,
     command: impl AsyncFnOnce(&Interrupt) -> Result<T, Error>,
@@ -135,7 +136,8 @@ fn run_gracefully<T>(
         .build()
         .map_err(|error| Error::Stopped(format!("cannot start threads: {error}")))?;
     let interrupt = Interrupt::default();
-    // The signals are received from here on, so that a signal during the command's first question is not lost.
+    // The signals are registered before the command starts. Otherwise, a signal during the first question of the
+    // command could end the process without restoring the terminal.
     let signals = {
         let _entered = runtime.enter();
         signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)))

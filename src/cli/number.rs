@@ -1,5 +1,5 @@
-//! Parses the whole numbers of options. The parser of clap would show the texts of Rust's standard library, which do not
-//! say what is expected.
+//! Parses the whole numbers of options. Reason: clap's own parser shows the error texts of Rust's standard library, and
+//! these texts do not say which numbers are allowed.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ where
     }
 }
 
-/// Parses a whole number that has no upper limit for the user.
+/// Parses a whole number. All numbers of the type `T` are allowed.
 pub(super) fn any_whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "give a whole number, for example 10".to_owned())
 }

@@ -1,8 +1,9 @@
 //! Questions to the user on the terminal.
 //!
-//! A question blocks its thread until the user answers, and no echo is shown while a password is typed. So this file
-//! remembers that a question is open, and the terminal's mode before it. If a signal then asks the command to stop, the
-//! task that receives signals restores the mode and ends the process.
+//! A question blocks its thread until the user answers. While the user types a password, the terminal does not show the
+//! characters. Therefore this module stores that a question is open, and the mode that the terminal had before the
+//! question. If a signal arrives while a question is open, the task that receives signals restores this mode and ends
+//! the process.
 
 use std::fs::File;
 use std::io;
@@ -14,10 +15,11 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::output;
 
-/// The longest time for which a question waits for the end of the process after Ctrl-C.
+/// After Ctrl-C, the thread of the question waits at most this long until the process ends.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The open question. It is a static variable, because a process has one terminal, and signals belong to the process.
+/// The open question, or `None`. It is a static variable, because a process has only one terminal, and a signal goes to
+/// the whole process.
 static OPEN: Mutex<Option<Question>> = Mutex::new(None);
 
 /// A question that is not answered yet.
@@ -26,7 +28,7 @@ struct Question {
     terminal: Option<(File, Termios)>,
 }
 
-/// Closes the question when it is dropped.
+/// Sets `OPEN` to `None` when it is dropped.
 struct Opened;
 
 impl Drop for Opened {
@@ -46,15 +48,15 @@ fn open() -> Opened {
     Opened
 }
 
-/// Asks for a password. What the user types is not shown.
+/// Asks for a password. The terminal does not show the typed characters.
 ///
 /// # Errors
-/// There is no terminal, or the user pressed Ctrl-C ([`io::ErrorKind::Interrupted`]).
+/// There is no terminal, it cannot be read, or the user pressed Ctrl-C ([`io::ErrorKind::Interrupted`]).
 pub(super) fn password(prompt: &str) -> io::Result<String> {
     let _open = open();
     rpassword::prompt_password(prompt).inspect_err(|error| {
-        // The terminal reports Ctrl-C as a character. rpassword then sends the signal, and the task that receives
-        // signals ends the process.
+        // During this question, the terminal sends no signal for Ctrl-C. Instead, rpassword reads the character, sends
+        // SIGINT to the process and returns this error. The task that receives signals then ends the process.
         if error.kind() == io::ErrorKind::Interrupted {
             thread::sleep(END_TIMEOUT);
         }
@@ -70,8 +72,8 @@ pub(super) fn line(question: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// Restores the terminal if a question is open, and returns true. The caller then ends the process, because the thread
-/// that asked waits for an answer.
+/// If a question is open, restores the mode of the terminal and returns true. The caller must then end the process,
+/// because the thread of the question is still blocked.
 pub(super) fn abandon() -> bool {
     let Some(question) = lock().take() else { return false };
     if let Some((terminal, mode)) = question.terminal {

@@ -90,12 +90,12 @@ impl ReadingArgs {
         self.dataset.path.clone()
     }
 
-    /// Returns the number of threads that encode. 0 if the program decides.
+    /// Returns the number of threads that parse, clean and encode. It is 0 if the user gave no number.
     pub(super) fn workers(&self) -> usize {
         self.workers.into()
     }
 
-    /// Returns true if the user gave a source, or an option that says what a source is or how it is read.
+    /// Returns true if the user gave a source, `--spec`, or an option about the format of the sources.
     pub(super) fn is_given(&self) -> bool {
         let has_layout = self.delimiter.is_some() || self.quote.is_some() || self.escape.is_some();
         let has_format = self.kind.is_some() || self.encoding.is_some() || !self.date_format.is_empty();

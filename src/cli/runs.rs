@@ -27,7 +27,7 @@ const SHOW_EXAMPLES: &str = "Examples:
   medlift runs show 0b5f9c1e --watch
   medlift runs show 9bb36944-f7cb-46af-a3c7-b2247e48d952 --json";
 
-/// How often `--watch` reads the ledger.
+/// With `--watch`, the pause between two reads of the ledger.
 const WATCH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Subcommand)]
@@ -71,7 +71,7 @@ pub(super) struct ShowArgs {
     connection: ConnectionArgs,
 }
 
-/// Several loads.
+/// The loads that a command shows.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct Overviews(Vec<LoadOverview>);

@@ -1,7 +1,7 @@
-//! Options of the MongoDB Database Tools that Medlift does not have. The message says what Medlift does instead.
-//! Without it, clap would propose an option with a similar name that does something else.
+//! Explains options of the MongoDB Database Tools that a command of Medlift does not have. The message says what
+//! Medlift offers instead. Without this message, clap would propose an option with a similar name and another meaning.
 
-/// Options as the Database Tools spell them, each with what Medlift does instead.
+/// Options as the Database Tools spell them. The text after each group of options says what Medlift offers instead.
 const OPTIONS: &[(&[&str], &str)] = &[
     (
         &["--fields", "-f", "--fieldFile"],
@@ -46,7 +46,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
 ];
 
 /// Returns the message about an option that the command does not have. `typed` is the option in kebab-case, for example
-/// `--field-file`. `None` for an option that the Database Tools do not have either.
+/// `--field-file`. Returns `None` if the option is not in `OPTIONS`.
 pub(super) fn message(typed: &str, kebab_case: impl Fn(&str) -> String) -> Option<String> {
     let named = |(names, instead): &(&[&str], &'static str)| {
         let name = names.iter().copied().find(|name| *name == typed || kebab_case(name) == typed)?;

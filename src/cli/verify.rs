@@ -83,7 +83,8 @@ impl VerifyArgs {
         print(&proofs, json, ignore_extra)
     }
 
-    /// Verifies the collections of a manifest, or this worker's share of them.
+    /// Verifies the collections of a manifest. If several workers share the verification, compares only this worker's
+    /// share of the `_id`s.
     fn verify_manifest(self, path: &str) -> Result<ExitCode, Error> {
         if self.reading.is_given() || self.connection.collection().is_some() {
             return Err(Error::Usage(

@@ -41,17 +41,20 @@ pub(super) struct ShareArgs {
     of: Option<NonZeroU32>,
 }
 
-/// The variables in which schedulers say which worker of an array this is: AWS Batch, Kubernetes, Slurm.
+/// The environment variables in which AWS Batch, Kubernetes and Slurm give the index of this worker.
 const INDEX_VARIABLES: [&str; 3] = ["AWS_BATCH_JOB_ARRAY_INDEX", "JOB_COMPLETION_INDEX", "SLURM_ARRAY_TASK_ID"];
 
-/// The variables in which schedulers say how many workers an array has.
+/// The environment variables in which AWS Batch and Slurm give the number of workers.
 const COUNT_VARIABLES: [&str; 2] = ["AWS_BATCH_JOB_ARRAY_SIZE", "SLURM_ARRAY_TASK_COUNT"];
 
 impl ShareArgs {
-    /// Returns the index of this worker and the number of workers. `parts` is the number of parts of the manifest.
+    /// Returns the index of this worker and the number of workers. Returns `None` if neither `--index` nor a variable
+    /// gives an index. If neither `--of` nor a variable gives the number of workers, it is `parts`, the number of parts
+    /// of the manifest.
     ///
     /// # Errors
-    /// The index is not smaller than the number of workers, or a variable of the scheduler contains no number.
+    /// Both `--index` and `--of` are given, and the index is not smaller than the number of workers. Or a variable of
+    /// the scheduler does not contain a whole number.
     pub(super) fn place(&self, parts: usize) -> Result<Option<(u32, u32)>, Error> {
         let index = match self.index {
             Some(index) => Some(index),
@@ -71,10 +74,11 @@ impl ShareArgs {
         }
     }
 
-    /// Returns the share of the `_id`s that this worker verifies. Without an index, all of them.
+    /// Returns the share of the `_id`s that this worker verifies. Without an index, the share contains all `_id`s.
     ///
     /// # Errors
-    /// The number of workers is not known, or is not larger than the index.
+    /// The same as for `place`, or the index is not smaller than the number of workers. An unknown number of workers
+    /// counts as 1.
     pub(super) fn share(&self) -> Result<Share, Error> {
         match self.place(0)? {
             None => Ok(Share::ALL),
@@ -87,11 +91,11 @@ impl ShareArgs {
 }
 
 impl WorkerArgs {
-    /// Returns the directory for reject files: the one that the user named, or that of the manifest. For a manifest in
-    /// S3, it is the working directory.
+    /// Returns the directory for reject files. If the user named none, it is the directory of the manifest file. For a
+    /// manifest in S3, it is then the working directory.
     ///
     /// # Errors
-    /// The path is not a directory.
+    /// The path that the user named is not an existing directory.
     pub(super) fn rejects(manifest: &str, named: Option<PathBuf>) -> Result<PathBuf, Error> {
         match named {
             Some(path) if path.is_dir() => Ok(path),

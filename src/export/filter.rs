@@ -1,12 +1,12 @@
-//! Compares a filter with the spec. A filter with a misspelled field, or with a value of another type than the field,
-//! matches nothing, and the server does not say why.
+//! Compares the filter of an export with the spec. Reason: a filter with a misspelled field, or with a value of another
+//! type than the field, usually matches no document. The server reports no error for such a filter.
 
 use bson::{Bson, Document};
 
 use crate::encode::LINEAGE_FIELD;
 use crate::spec::{FieldType, Spec, closest};
 
-/// The types that a filter can compare with a field.
+/// The types of values that this check distinguishes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Text,
@@ -19,8 +19,8 @@ enum Wanted {
 /// Returns one sentence for each part of the filter that probably matches no document. A sentence names fields and
 /// types, but no value of the filter.
 ///
-/// Documents of other programs may have fields and types that the spec does not have. Such a filter is therefore not an
-/// error.
+/// Such a filter is not an error, because other programs may have stored documents with fields and types that the spec
+/// does not have.
 pub fn filter_doubts(filter: &Document, spec: &Spec) -> Vec<String> {
     let mut doubts = Vec::new();
     add_doubts(filter, spec, &mut doubts);

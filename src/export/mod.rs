@@ -112,7 +112,7 @@ pub async fn export(
 ) -> Result<Exported, ExportError> {
     let mut rows = Rows::new(spec, options);
     let mut scan = scan.range(Range::default());
-    // The first query comes before the first output. If the server refuses the filter, nothing is written.
+    // The first query is sent before anything is written. If the server refuses the filter, the output stays empty.
     let mut next = if rows.is_full() { None } else { scan.next_batch().await? };
     take(&mut output, &mut rows)?;
     while let Some(batch) = next {

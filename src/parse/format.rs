@@ -45,7 +45,7 @@ impl FormatName {
         }
     }
 
-    /// Returns the format with this name in the ledger.
+    /// Returns the format with this name in the ledger or in a manifest.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Csv, Self::Json].into_iter().find(|format| format.name() == name)
     }

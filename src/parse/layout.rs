@@ -200,7 +200,8 @@ impl Layout {
         self.decide_dates(spec, &open, &evidence)
     }
 
-    /// Returns the columns of delimited text that contain decimal numbers. In JSON, a number always has a point.
+    /// Returns the columns of delimited text whose fields store decimal numbers. Returns no columns for JSON, because
+    /// the decimal mark of a JSON number is always a point.
     fn number_columns(&self, spec: &Spec) -> Vec<Numbers> {
         let column = |field: usize| {
             let (mark, cell) = (decimal_mark(&spec.fields[field])?, self.cell_of_field[field]?);
@@ -271,7 +272,7 @@ impl Layout {
     }
 }
 
-/// A column of numbers, and how they are written.
+/// A column of numbers, and the decimal marks and thousands marks that were found in it.
 struct Numbers {
     field: usize,
     cell: usize,

@@ -1,5 +1,6 @@
-//! Finds numbers that can be read in two ways. `12.345` is 12.345 with a decimal point. With points between the
-//! thousands, it is 12345. The notice is made from the first rows of a source, so it costs nothing while rows are loaded.
+//! Finds columns of numbers that can be read in two ways. For example, `12.345` is about 12 if the point is the decimal
+//! mark, and 12345 if the point separates thousands. Only the first rows of a source are examined, so the load itself
+//! is not slower.
 
 use crate::spec::{Field, FieldType};
 
@@ -8,15 +9,18 @@ use crate::spec::{Field, FieldType};
 pub(super) struct Marks {
     /// Number of values with digits.
     values: u64,
-    /// Number of values with one to three digits, the decimal mark of the spec, and exactly three digits.
+    /// Number of values that can be read in two ways: one to three digits that do not begin with 0, the decimal mark of
+    /// the spec, and exactly three digits.
     ambiguous: u64,
-    /// True if a value is certainly a decimal number in the spec's notation, such as `1.5`, `0.125` or `1234.567`.
+    /// True if a value is certainly a decimal number with the decimal mark of the spec. If the mark is a point,
+    /// examples are `1.5`, `0.125` and `1234.567`.
     is_decimal: bool,
-    /// True if the decimal mark of the spec certainly separates thousands in a value, such as `1.234,56`.
+    /// True if the decimal mark of the spec certainly separates thousands in a value. If the mark is a point, examples
+    /// are `1.234,56` and `1.234.567`.
     has_thousands: bool,
 }
 
-/// Returns the decimal mark of a field. `None` if the field has no decimals, because `12.345` is then rejected.
+/// Returns the decimal mark that the spec gives a field. `None` if the field does not store decimal numbers.
 pub(super) const fn decimal_mark(field: &Field) -> Option<u8> {
     match &field.kind {
         FieldType::Double(format) | FieldType::Decimal128(format) if format.decimal_comma => Some(b','),
@@ -26,7 +30,8 @@ pub(super) const fn decimal_mark(field: &Field) -> Option<u8> {
 }
 
 impl Marks {
-    /// Adds a value of the column. Currency signs around the number are ignored.
+    /// Adds a value of the column. Characters before the first digit and after the last digit are ignored, for example
+    /// currency signs.
     pub(super) fn add(&mut self, cell: &[u8], mark: u8) {
         let Some(first) = cell.iter().position(u8::is_ascii_digit) else { return };
         let last = cell.iter().rposition(u8::is_ascii_digit).unwrap_or(first);
@@ -54,8 +59,8 @@ impl Marks {
         }
     }
 
-    /// Returns the notice about a column, if its numbers may be read wrongly: values have exactly three digits after
-    /// the decimal mark, and no value shows that they are decimals.
+    /// Returns the notice about a column if its numbers may be read wrongly. That is so if some values are ambiguous,
+    /// and either no value is certainly a decimal number or a value certainly has separated thousands.
     pub(super) fn notice(&self, column: &str, field: &Field) -> Option<String> {
         let mark = decimal_mark(field)?;
         if self.ambiguous == 0 || self.is_decimal && !self.has_thousands {
