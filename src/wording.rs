@@ -1,8 +1,8 @@
-//! Words of messages: the singular or plural after a number, and the errors of the operating system.
+//! Words for messages: the singular or plural after a number, and the errors of the operating system.
 
 use std::io::{Error, ErrorKind};
 
-/// Returns the number and its words: `one` after the number 1, otherwise `many`. For example, `1 row is` or `2 rows
+/// Returns the number, followed by `one` if the number is 1, otherwise by `many`. For example, `1 row is` or `2 rows
 /// are`.
 pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })

@@ -1,4 +1,5 @@
-//! The collections of a database, the other databases, and what the user may do with them.
+//! Looks up collections and databases. Also makes the errors about a missing collection, a missing database, a view or
+//! a missing privilege.
 
 use bson::{Document, doc};
 
@@ -32,7 +33,8 @@ pub async fn require_collection(target: &Target, hidden: &[&str]) -> Result<(), 
     Err(ServerError::NoCollection { name: target.full_name(), others })
 }
 
-/// Returns the databases for data that the user may see, sorted.
+/// Returns the names of the databases that the user may see, sorted. The databases of the server itself are left out,
+/// for example `admin`.
 async fn databases(target: &Target) -> Result<Vec<String>, Failure> {
     let command = doc! { "listDatabases": 1, "nameOnly": true, "authorizedDatabases": true };
     let admin = target.client.database("admin");
@@ -44,8 +46,8 @@ async fn databases(target: &Target) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// If the database for the data does not exist and the user may see others, returns a text that names them: the name
-/// may be misspelled.
+/// If the database for the data does not exist, returns a text that lists the existing databases, because the name may
+/// be misspelled. Returns `None` if the database exists, or if no other database can be listed.
 pub(crate) async fn missing_database(target: &Target) -> Option<String> {
     let others = databases(target).await.ok()?;
     no_database(&target.database, others)
@@ -62,7 +64,7 @@ fn no_database(name: &str, mut others: Vec<String>) -> Option<String> {
 }
 
 impl Target {
-    /// Returns the error of a command that the server refused, because the user lacks this privilege on the collection.
+    /// Returns the error for a command that the server refused because the user lacks `privilege` on the collection.
     pub(crate) fn not_permitted(&self, privilege: &'static str) -> ServerError {
         let user = match &self.user {
             Some(user) => format!("user `{user}`"),
@@ -71,7 +73,7 @@ impl Target {
         ServerError::NotPermitted { user, privilege, name: self.full_name(), advice: self.advice_on_rights() }
     }
 
-    /// Returns how a user who lacks rights on the collection gets them.
+    /// Returns the advice for a user who lacks rights on the collection: how to get them, or what to do instead.
     pub(crate) fn advice_on_rights(&self) -> String {
         let (database, collection) = (&self.database, &self.collection);
         match self.account {
@@ -93,8 +95,8 @@ impl Target {
     }
 }
 
-/// Returns an error if the target is a view. Documents cannot be written to a view, and a view can hide the `_id`s that a
-/// verification needs. If the user may not list views, returns `Ok`.
+/// Returns an error if the target is a view. Documents cannot be written to a view, and a view can hide the `_id`s that
+/// a verification needs. If the user may not list views, returns `Ok`.
 pub async fn refuse_view(target: &Target) -> Result<(), ServerError> {
     match names(target, doc! { "name": &target.collection, "type": "view" }).await {
         Ok(found) if !found.is_empty() => Err(ServerError::IsView { name: target.full_name() }),

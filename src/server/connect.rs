@@ -48,11 +48,13 @@ pub struct Destination {
     other_auth_database: Option<String>,
     /// The user's account, if `medlift provision` creates this user.
     account: Option<Account>,
-    /// The databases in which a user is probably stored if the name of `database` is misspelled.
+    /// If the name in `database` is misspelled, the user is probably stored in one of these databases: the one that
+    /// `DB_NAME` names, or the default database.
     usual_databases: Vec<String>,
 }
 
-/// A connected deployment, with the database and the collection for the data. The sign-in succeeded.
+/// A connected deployment, with the database and the collection for the data. If there is a user, the sign-in
+/// succeeded.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The driver's client. Writes with write concern majority and journal, reads with read concern majority from the
@@ -189,7 +191,8 @@ impl Destination {
         Ok(settled)
     }
 
-    /// Completes everything but the user. Also returns the option `authSource` of the connection string.
+    /// Completes all settings except the user. Also returns the value of the option `authSource` in the connection
+    /// string.
     fn settle_server(
         wishes: &Connection,
         settings: &Settings,
@@ -245,8 +248,9 @@ impl Destination {
         self.connect_telling(&|_| ()).await
     }
 
-    /// Does the same as [`connect`](Self::connect). If nothing listens at the address, calls `tell` at once with a
-    /// message that the command waits, because the server may be starting.
+    /// Does the same as [`connect`](Self::connect). The server may still be starting. Therefore, if all addresses
+    /// refuse the connection, calls `tell` with a message that the command waits. Does not call `tell` if the time
+    /// limit is shorter than 2 seconds.
     pub async fn connect_telling(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
         let connected = self.try_connect(None, tell).await;
         let (Err(ServerError::Connect { address, failure: Failure::SignIn(first) }), Some(other)) =
@@ -289,7 +293,7 @@ impl Destination {
         self.target(&options, reached)
     }
 
-    /// Makes the target of a connection without a user.
+    /// Returns the target for a connection. The fields about the user are empty.
     fn target(&self, options: &ClientOptions, connected: Result<Client, Failure>) -> Result<Target, ServerError> {
         let address = address(options);
         let client = connected.map_err(|failure| ServerError::Connect { address: address.clone(), failure })?;

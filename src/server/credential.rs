@@ -143,8 +143,8 @@ fn account(purpose: Purpose, settings: &Settings) -> Result<Option<(Account, Str
 }
 
 /// If a user is given without a password, takes this user's password from the settings. For example, `--username ann`
-/// uses `READER_PASS` if `READER_USER` is `ann`, and `--username reader` uses it if `READER_USER` is not set. Fails if
-/// the settings have no password for this user.
+/// uses `READER_PASS` if `READER_USER` is `ann`. `--username reader` uses `READER_PASS` if `READER_USER` is not set.
+/// Fails if the settings have no password for this user.
 fn fill_password(credential: &mut Credential, settings: &Settings, database: &str) -> Result<(), ServerError> {
     let needs_none = matches!(credential.mechanism, Some(AuthMechanism::MongoDbX509 | AuthMechanism::MongoDbOidc));
     let (None, Some(user), false) = (&credential.password, &credential.username, needs_none) else { return Ok(()) };

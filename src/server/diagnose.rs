@@ -26,7 +26,7 @@ use super::{Failure, SignIn, Unreachable};
 /// failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A shorter wait is not reported.
+/// If the time limit for the connection is shorter, the user gets no message about the wait.
 const TOLD_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
 /// A function that shows a message to the user.
@@ -83,8 +83,8 @@ impl Heartbeats {
         }
     }
 
-    /// Waits until all hosts have refused the connection. Then calls `tell` once, unless the remaining wait is short.
-    /// Never returns.
+    /// Waits until all hosts have refused the connection. Then calls `tell` once, if the time limit for the connection
+    /// is at least `TOLD_TIMEOUT_MIN`. Never returns.
     async fn tell_if_refused(&self, options: &ClientOptions, tell: Tell<'_>) -> Infallible {
         let refused = Failure::Unreachable(Unreachable::Refused);
         let hosts: Vec<String> = options.hosts.iter().map(ToString::to_string).collect();
@@ -123,10 +123,10 @@ fn is_lasting(failure: &Failure) -> bool {
 
 /// Connects, signs in, and runs a harmless command. The command succeeds for every user who can sign in.
 ///
-/// `database` is the database for the data. If its name is misspelled, the user is perhaps stored in one of the
-/// databases `usual`.
+/// The first of `databases` is the database for the data. If its name is misspelled, the user may be stored in one of
+/// the other `databases`. They are searched only to explain a failed sign-in.
 ///
-/// If nothing listens at any of the addresses, calls `tell` at once.
+/// If all addresses refuse the connection, calls `tell` while it waits.
 pub(super) async fn open(
     options: ClientOptions,
     databases: (&str, &[String]),

@@ -93,7 +93,7 @@ pub enum SignIn {
         /// The database in which the user is stored.
         found: String,
     },
-    /// The user is stored neither in the database for the data nor in `admin`, but in another database. The name of the
+    /// The user was found neither in the database for the data nor in `admin`, but in another database. The name of the
     /// database for the data may be misspelled.
     OtherDatabase {
         /// The name of the user.
@@ -272,8 +272,8 @@ impl Failure {
 }
 
 impl Failure {
-    /// Adds the database in which `medlift provision` would create the user who could not sign in, so that the message
-    /// can name the command.
+    /// If this failure is about an unknown user, stores the database in which `medlift provision` would create this
+    /// user. The message can then propose this command.
     pub(super) fn of_user_created_in(mut self, database: Option<&str>) -> Self {
         if let Self::SignIn(SignIn::UnknownUser { created_in, .. }) = &mut self {
             *created_in = database.map(str::to_owned);

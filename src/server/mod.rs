@@ -18,7 +18,7 @@ mod uri;
 
 use std::path::PathBuf;
 
-/// The end of the name of each de-identified view. Its beginning is the name of the collection.
+/// The name of a de-identified view is the name of its collection, followed by this suffix.
 const VIEW_SUFFIX: &str = "_deidentified";
 
 pub(crate) use collections::missing_database;
@@ -44,7 +44,8 @@ pub fn view_name(collection: &str) -> String {
     format!("{collection}{VIEW_SUFFIX}")
 }
 
-/// Returns the name of the collection whose de-identified view has this name. `None` if no view has such a name.
+/// Returns the name of the collection whose de-identified view has this name. `None` if this is not the name of a
+/// de-identified view. The server is not asked.
 pub fn collection_of_view(view: &str) -> Option<&str> {
     view.strip_suffix(VIEW_SUFFIX).filter(|collection| !collection.is_empty())
 }
@@ -165,14 +166,14 @@ impl ServerError {
         }
     }
 
-    /// Returns true if a user is to sign in, but the password is not set.
+    /// Returns true if a user is given or set, but the password for the sign-in is missing.
     pub const fn is_missing_password(&self) -> bool {
         matches!(self, Self::NoPassword { .. } | Self::PasswordUnset { .. })
     }
 
-    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, 1 if the
-    /// collection does not exist or is a view, and 2 for a wrong setting. If a command of the server failed, it is the exit code of
-    /// the failure.
+    /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a
+    /// wrong setting. It is 1 if the user lacks a privilege, or if the collection does not exist or is a view. If a
+    /// command of the server failed, it is the exit code of the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,

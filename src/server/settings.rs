@@ -146,9 +146,13 @@ impl Settings {
         }
     }
 
-    /// Returns the account of the user with this name, and the password, if it is set. An account whose variable
-    /// contains the name comes first. An account whose variable is not set has its default name. The root user and the
-    /// administrator have the same default name, so the one whose password is set comes first.
+    /// Returns the account of the user with this name, and its password. Returns `None` if there is no such account, or
+    /// if its password is not set.
+    ///
+    /// An account whose variable contains the name has priority, for example `READER_USER`. Otherwise, the account must
+    /// have this name as its default name, and its variable must not be set. The root user and the administrator have
+    /// the same default name. Of these two, the account whose password is set is returned, and the root user if both
+    /// are set.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
         if let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) {
             return Ok(self.secret(account.password_variable())?.map(|password| (account, password)));
@@ -161,7 +165,7 @@ impl Settings {
         Ok(None)
     }
 
-    /// Returns the variable for the password of the user with this name. `None` if the user has no account.
+    /// Returns the name of the variable that contains the password of this user. `None` if the user has no account.
     pub(super) fn password_variable_of(&self, user: &str) -> Option<&'static str> {
         let mut accounts = Account::ALL.into_iter();
         let named = accounts.clone().find(|account| self.names(*account, user));
@@ -222,7 +226,8 @@ fn changed_secret(line: &str) -> Option<&str> {
 /// line may contain a password. `text` is the whole file.
 fn problem_of(error: &dotenvy::Error, text: &str) -> String {
     let dotenvy::Error::LineParse(part, _) = error else { return "it cannot be read".to_owned() };
-    // The parser returns the whole line or only its value, and no line number. So the line is searched for.
+    // The error contains the whole line or only its value, but no line number. Therefore, this function searches `text`
+    // for the line.
     let part = part.lines().next().unwrap_or_default().trim();
     let is_wrong = |line: &str| {
         let value = line.split_once('=').map(|(_, value)| value.trim_start());
@@ -240,7 +245,7 @@ fn problem_of(error: &dotenvy::Error, text: &str) -> String {
     }
 }
 
-/// Splits a line at its `=` into name and value, without the blanks around them.
+/// Splits a line at its first `=` into name and value. Removes `export ` and the blanks around both.
 fn assignment(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     let (key, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
@@ -338,7 +343,8 @@ mod tests {
         assert_eq!([settings.user_name(Account::Writer), settings.user_name(Account::Reader)], ["scribe", "reader"]);
         let password = |user| settings.password_of(user).expect("read").map(|(account, _)| account);
         assert_eq!(password("scribe"), Some(Account::Writer));
-        // `READER_USER` is not set, so the reader has the default name. The variable of the writer has another name.
+        // `READER_USER` is not set, so the reader has its default name. `WRITER_USER` is set to `scribe`, so no account
+        // has the name `writer`.
         assert_eq!(password("reader"), Some(Account::Reader));
         assert_eq!([password("l"), password("loader"), password("writer"), password("stranger")], [None; 4]);
         let variable = |user| settings.password_variable_of(user);

@@ -18,7 +18,8 @@ fn begins_with(text: &str, scheme: &str) -> bool {
 }
 
 /// Returns true if `text` may contain a password, so that it must not be shown. That is true for connection strings,
-/// other URLs, and texts with a colon before an `@`. It is not true for addresses of objects in S3.
+/// other URLs, and texts with a colon before an `@`. It is false for addresses of objects in S3, such as
+/// `s3://bucket/key`.
 pub fn may_hold_password(text: &str) -> bool {
     let text = text.trim();
     if is_object_address(text) {
@@ -31,7 +32,8 @@ pub fn may_hold_password(text: &str) -> bool {
         || begins_with(text, "mongodb+srv:")
 }
 
-/// Returns true for `s3://bucket/key`. If there is a `:` or `@` in the place of the bucket, it may be a password.
+/// Returns true for `s3://bucket/key`. Returns false if the bucket contains `:` or `@`, because the text may then
+/// contain a password.
 fn is_object_address(text: &str) -> bool {
     let bucket = text.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
     bucket.is_some_and(|bucket| !bucket.contains([':', '@']))

@@ -63,7 +63,7 @@ fn the_first_given_user_signs_in() {
     check(&uri("mongodb://u:p@h/?authSource=x"), "u", "p", Some("x"));
     let named = |name: &str| Connection { username: Some(name.to_owned()), ..uri("mongodb://u:p@h/") };
     check(&named("scribe"), "scribe", "w", Some("hospital"));
-    // `READER_USER` is not set, so `reader` is the reader's name.
+    // `READER_USER` is not set, so the account of the reader has its default name, `reader`.
     check(&named("reader"), "reader", "r", Some("hospital"));
     check(&named("admin"), "admin", "m", Some("admin"));
     check(&Connection { password: Some("q".into()), ..named("v") }, "v", "q", Some("admin"));
