@@ -62,7 +62,7 @@ pub enum ReadError {
         /// The name of the source.
         name: String,
     },
-    /// A part of a source ends inside a row, because the place where the source was cut is wrong.
+    /// A part of a source ends inside a row, because the source was cut at a wrong place.
     #[error(
         "cannot read `{name}`: the part ends inside a quoted cell, so the file was cut at a wrong place; other parts may have \
          stored wrong rows: drop the collection, and plan again with --no-cut"
@@ -124,7 +124,7 @@ pub enum ReadError {
     Object {
         /// The address of the object, or the pattern.
         name: String,
-        /// What is wrong.
+        /// The reason.
         problem: Problem,
     },
     /// The operating system reported another error.
@@ -146,8 +146,8 @@ fn window_size(bytes: Option<u64>) -> String {
 
 impl ReadError {
     /// Converts an error of the operating system. `name` is the name of the source. `offset` is the number of bytes
-    /// that were read before the error. An origin can put a `ReadError` into its `io::Error`. Such an error is taken out
-    /// again.
+    /// that were read before the error. If `error` contains a `ReadError`, returns that `ReadError` unchanged. The
+    /// reader of an object makes such errors.
     pub(super) fn from_io(name: &str, offset: u64, error: io::Error) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(carried) => return carried,
@@ -167,8 +167,9 @@ impl ReadError {
         Self::Object { name: name.to_owned(), problem }
     }
 
-    /// Returns the exit code: 2 for a wrong argument or setting, 3 if a store cannot be reached or refuses the
-    /// credentials, 6 if the same command may succeed later, otherwise 1.
+    /// Returns the exit code. For an object in S3, it is 2 for a wrong address or setting, 3 if the store cannot be
+    /// reached, if there are no credentials or if the store refuses them, and 6 if the same command may succeed later.
+    /// For all other errors, it is 1.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Object { problem, .. } => problem.exit_code(),

@@ -63,16 +63,16 @@ pub struct Reader {
     /// True while the rest of a row that is too long is being skipped.
     is_skipping: bool,
     is_at_end: bool,
-    /// Which part of the source is read. `None` if it is read from its beginning to its end.
+    /// The part of the source that is read. `None` if the source is read from its beginning to its end.
     part: Option<PartOfSource>,
 }
 
-/// A reader that reads only a part of a source.
+/// The position of a part in its source.
 #[derive(Debug, Clone, Copy)]
 struct PartOfSource {
     /// Position of the part's first byte in the source.
     start: u64,
-    /// Whether more bytes follow the part. Its last row must then be whole.
+    /// Whether more bytes of the source follow the part. The last row of the part must then be complete.
     ends_inside: bool,
 }
 
@@ -150,7 +150,8 @@ impl Reader {
     }
 
     /// Sets how the text is divided into rows. Call it before the first [`next_block`](Self::next_block). For delimited
-    /// text, the first row of the source is the header and is not returned.
+    /// text, the first row of the source is the header and is not returned. A part that does not begin at the first
+    /// byte of the source has no header.
     pub fn start(&mut self, framing: Framing) {
         self.framer = Framer::new(framing, self.row_bytes_max);
         self.dialect = framing.dialect();
@@ -215,8 +216,8 @@ impl Reader {
         }
     }
 
-    /// Fails if the bytes of a part have ended in the middle of a row, and more bytes of the source follow. The part then
-    /// ends at a wrong place: inside quotes.
+    /// Returns an error if a part ends in the middle of a row and more bytes of the source follow the part. The source
+    /// was then cut at a wrong place: inside quotes.
     fn check_seam(&self, block: &Block) -> Result<(), ReadError> {
         let is_seam = self.is_at_end && self.part.is_some_and(|part| part.ends_inside);
         let is_whole = block.rows.last().is_none_or(|last| last.ending == Ending::Whole);

@@ -445,7 +445,7 @@ fn a_part_that_ends_inside_quotes_is_an_error() {
     let seam = text.find("z\"").unwrap();
     assert!(matches!(read_part(text, 0, seam), Err(ReadError::WrongSeam { .. })));
     assert!(matches!(read_part(text, 8, seam), Err(ReadError::WrongSeam { .. })));
-    // At the end of the source, an open quote is a damaged row and no wrong seam.
+    // At the end of the source, an open quote is a damaged row, and not the error `WrongSeam`.
     let open = "a,b\n1,\"x\n";
     assert_eq!(read_part(open, 0, open.len()).unwrap()[0].ending, Ending::OpenQuote);
 }

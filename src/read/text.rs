@@ -33,7 +33,7 @@ struct Sample {
 
 impl Text {
     /// Opens a source and decodes its beginning. If the options contain no encoding, the encoding is detected.
-    /// `is_inside` is true if `from` begins in the middle of a source, where there is no byte order mark.
+    /// `is_inside` is true if `from` begins in the middle of a source. There can be no byte order mark at that place.
     pub(super) fn open(
         name: &str,
         from: Box<dyn Read + Send>,
@@ -46,7 +46,8 @@ impl Text {
         let is_whole = length < raw.len();
         raw.truncate(length);
         let encoding = encoding::detect(&raw, options.encoding);
-        // Inside a source, the bytes of a row can look like the beginning of another format.
+        // In the middle of a source, the bytes of a row can look like the beginning of a binary format, so this check
+        // is left out.
         if let Some(what) = binary::recognise(&raw, encoding).filter(|_| !is_inside) {
             return Err(ReadError::Binary { name: name.to_owned(), what });
         }

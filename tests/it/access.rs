@@ -1,5 +1,5 @@
-//! Tests of what a user is told who lacks a right, gives no password, or misspells the database, and of what the
-//! analyst can export.
+//! Tests of the messages for a user who lacks a right, gives no password or misspells the name of the database. Also
+//! tests what the analyst can export.
 
 use std::sync::Mutex;
 
@@ -16,7 +16,8 @@ use crate::program::{Medlift, Run, medlift};
 use crate::provision::{Deployment, USERS, find, insert, shared_settings, wanted};
 use crate::server::{fail_point, server_with_fail_points};
 
-/// Runs a command on the shared deployment, with the passwords of all users and no other settings.
+/// Runs a command on the shared deployment. The environment contains the passwords of all users and the connection
+/// string.
 fn run(arguments: &[&str]) -> Run {
     let (uri, variables) = shared_settings();
     let program = medlift(arguments).env("MONGODB_URI", uri);
@@ -106,7 +107,8 @@ fn a_second_collection_is_provisioned_beside_the_first() {
             "add privileges on hospital.big_deidentified to role medliftAnalyst",
         ];
         assert!(steps.ends_with(&expected.map(str::to_owned)), "{steps:?}");
-        // Neither collection takes anything from the other.
+        // Provisioning one collection does not remove the rights on the other collection. So there is nothing left to
+        // change.
         assert_eq!(deployment.provision(&settings).await, [""; 0]);
         assert_eq!(provision().await, [""; 0]);
         let loader = deployment.sign_in("loader", "k4Tz-9pLmw2x-l").await.expect("signs in");
@@ -115,7 +117,8 @@ fn a_second_collection_is_provisioned_beside_the_first() {
             loader.db().run_command(insert(collection)).await.expect("may load");
             analyst.db().run_command(find(&format!("{collection}_deidentified"))).await.expect("may read the view");
         }
-        // Rights that an administrator gave by hand, on a collection that was not provisioned, are still removed.
+        // An administrator grants rights on a collection that was never provisioned. The next provisioning removes
+        // these rights.
         let letters = doc! { "resource": { "db": "hospital", "collection": "letters" },
         "actions": ["find", "insert", "listIndexes", "update"] };
         let grant = doc! { "grantPrivilegesToRole": "medliftLoader", "privileges": [letters] };
@@ -163,7 +166,8 @@ fn a_user_is_told_at_once_if_nothing_listens() {
     assert!(run.stderr.contains("trying for 2 s more") && run.stderr.contains("cannot connect to"), "{}", run.stderr);
 }
 
-/// A view has no `_id`, so a new query could not begin after the last document, and would return all of them again.
+/// The documents of the view have no `_id`. A repeated query could therefore not continue after the last document. It
+/// would return all documents again.
 #[test]
 fn the_export_of_a_view_fails_if_it_is_interrupted_and_returns_no_document_twice() {
     let server = server_with_fail_points();

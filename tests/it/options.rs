@@ -160,7 +160,7 @@ fn a_collection_that_does_not_exist_is_an_error_that_names_the_others() {
     let path = place.sample("a.csv", 3, "none");
     let (path, out) = (text(&path), place.dir.path().join("out.csv"));
     let export = ["export", "--out", text(&out)];
-    // The message names other databases of the server, so there must be one.
+    // The message lists the other databases of the server, so there must be at least one.
     let other = Place::new("no_collection_here").documents();
     block_on(async { other.insert_one(doc! { "_id": 1 }).await.unwrap() });
     let none = place.run(&export).expect_code(1).stderr;
@@ -327,7 +327,7 @@ fn a_query_that_cannot_match_gets_a_warning_and_a_refused_one_prints_nothing() {
     check(r#"{"Date of Admission": "2024-01-31"}"#, r#"write it as {"$date": "2024-01-31T00:00:00Z"}"#);
     let all = export(r#"{"Date of Admission": {"$gte": {"$date": "1970-01-01T00:00:00Z"}}}"#, 0);
     assert_eq!((all.stdout.lines().count(), all.stderr.as_str()), (6, ""));
-    // The server refuses these filters. No header must be on standard output.
+    // The server refuses these filters. Standard output must be empty, without even the header.
     for query in [r#"{"$unknown": 1}"#, r#"{"Age": {"$between": [1, 2]}}"#] {
         let refused = export(query, 1);
         assert_eq!(refused.stdout, "", "{}", refused.stderr);

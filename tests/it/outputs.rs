@@ -81,7 +81,7 @@ fn an_export_never_replaces_a_source_or_a_reject_file() {
     let path = place.sample("a.csv", 10, "none");
     let source = fs::read_to_string(&path).unwrap() + "Eve Lee,30\n";
     fs::write(&path, &source).unwrap();
-    // The ledger has the path as it was given. Here it is relative.
+    // The ledger contains the path as the user gave it. Here, the path is relative.
     let uri = shared().uri();
     let load = ["load", "a.csv", "--uri", &uri, "--db", &place.database, "--quiet"];
     medlift(load).dir(place.dir.path()).run().expect_code(4);
@@ -98,7 +98,7 @@ fn an_export_never_replaces_a_source_or_a_reject_file() {
     refused(&path, elsewhere.path(), "is a source of load");
     refused(Path::new("a.csv.rejects.csv"), here, "is the reject file of load");
     refused(&rejects, elsewhere.path(), "is the reject file of load");
-    // The same path is refused after the file was changed.
+    // The path of a source is also refused if the content of the file was changed after the load.
     fs::write(&path, source.replace("Eve", "Eva")).unwrap();
     refused(Path::new("a.csv"), here, "is a source of load");
     let new = elsewhere.path().join("new.csv");

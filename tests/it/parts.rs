@@ -13,7 +13,7 @@ use crate::load::{ENDS, HEADER, Place, block_on, counts, row, text};
 use crate::program::{Run, medlift};
 use crate::server::shared;
 
-/// Makes a manifest in the test's directory.
+/// Makes a manifest in the directory of the test, and returns its path.
 fn plan(place: &Place, sources: &[&Path], options: &[&str]) -> PathBuf {
     let path = place.dir.path().join("load.manifest.json");
     let sources: Vec<&str> = sources.iter().map(|source| text(source)).collect();
@@ -49,7 +49,8 @@ fn work_together(place: &Place, manifest: &Path, workers: usize, code: i32) -> J
         })
         .collect();
     let result = |run: Run| {
-        // A worker that loaded only parts without rejects ends with 0, unless it ended the load.
+        // The worker that ended the load has the exit code `code`. Another worker has the exit code 0 if none of its
+        // rows were rejected.
         assert!(run.code == Some(code) || run.code == Some(0), "{}", run.stderr);
         json(&run.stdout)
     };
@@ -63,7 +64,7 @@ fn work_together(place: &Place, manifest: &Path, workers: usize, code: i32) -> J
 #[test]
 fn parts_give_the_documents_counts_and_digest_of_one_process() {
     let alone = Place::new("parts_alone");
-    // Duplicates within parts and between them, and rows that are rejected.
+    // The source has rejected rows, and duplicates within one part and in different parts.
     let mut rows = fs::read(alone.sample("a.csv", 9_000, "heavy")).unwrap();
     let again: Vec<u8> = rows.split_inclusive(|&byte| byte == b'\n').skip(1).take(2_000).flatten().copied().collect();
     rows.extend(again);
@@ -83,12 +84,13 @@ fn parts_give_the_documents_counts_and_digest_of_one_process() {
         let documents = place.documents();
         let indexes: Vec<String> = block_on(async { documents.list_index_names().await.unwrap() });
         assert_eq!(indexes.len(), 4, "the last worker builds the indexes");
-        // Each rejected row is in the file of its part.
+        // Each rejected row is in the reject file of its part.
         let files = table["reject_files"].as_array().unwrap();
         let lines: usize = files.iter().map(|file| rejected_lines(Path::new(file.as_str().unwrap()))).sum();
         assert_eq!(lines as u64, counts(&expected, &["rejected"])[0]);
         verify_in_shares(&place, &manifest, counts(&expected, &["written"])[0]);
-        // The same load as one process is recognised, and the parts are not loaded again.
+        // A load of the same source by one process recognises that the source is already loaded. A new worker loads no
+        // part again.
         let again = place.load(&source, &[], 4);
         assert_eq!(again["outcome"], "already loaded, verified instead");
         let again = work(&place, &manifest, &[], 4);
@@ -96,7 +98,8 @@ fn parts_give_the_documents_counts_and_digest_of_one_process() {
     }
 }
 
-/// Verifies the `_id`s in three shares. Then removes a document and checks that one share misses it, and puts it back.
+/// Verifies the `_id`s in three shares. Then removes a document and checks that exactly one share reports a difference.
+/// At the end, inserts the document again.
 fn verify_in_shares(place: &Place, manifest: &Path, documents: u64) {
     let verify = || -> Vec<(Option<i32>, u64)> {
         let share = |index: &str| {
@@ -134,7 +137,7 @@ fn counts_are_right_if_the_collection_was_not_empty() {
     let place = Place::new("parts_before");
     let early = place.write("early.csv", format!("{HEADER}\n{}", rows(0..50)));
     place.load(&early, &[], 0);
-    // 20 stored rows, 30 new ones, and five of each twice.
+    // 20 rows that are already stored, and 30 new rows. Five rows of each group are in both files.
     let first = place.write("b.csv", format!("{HEADER}\n{}", rows(30..80)));
     let second = place.write("c.csv", format!("{HEADER}\n{}", rows(45..55)));
     let manifest = plan(&place, &[&first, &second], &[]);

@@ -1,4 +1,5 @@
-//! Tests of questions on a terminal: one signal ends the command, and the terminal is as before.
+//! Tests of questions on a terminal. One signal must end the command, and the settings of the terminal must be the same
+//! as before.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -20,11 +21,12 @@ enum End {
     Typed,
 }
 
-/// The script of the terminal. It writes its files into the working directory.
+/// The script that runs on the terminal. It starts Medlift and writes the settings of the terminal before and after it,
+/// the process id and the exit code into files in the working directory.
 const SCRIPT: &str = "stty -a > before\n(echo $BASHPID > pid; exec \"$@\")\necho $? > code\nstty -a > after\n";
 
-/// Runs medlift on a terminal of its own until `prompt` appears, then ends it. Returns everything that was shown.
-/// `None` if this machine has no program `script`.
+/// Runs Medlift on a terminal of its own until `prompt` appears, then ends it. Returns the whole output. Returns `None`
+/// if this machine has no program `script`.
 fn ended(dir: &Path, arguments: &[&str], prompt: &str, end: End) -> Option<String> {
     std::fs::write(dir.join("run.sh"), SCRIPT).expect("written");
     let program = env!("CARGO_BIN_EXE_medlift");

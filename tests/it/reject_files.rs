@@ -348,7 +348,7 @@ fn rejects_of_a_reject_file_have_a_short_name_and_no_pattern_matches_them() {
     for (source, rejects) in
         [("a.csv.rejects.csv", "a.csv.rejects.2.csv"), ("a.csv.rejects.2.csv", "a.csv.rejects.3.csv")]
     {
-        // A corrected file has other content, and is therefore a new source.
+        // A corrected file has new content, and is therefore a new source.
         let path = place.dir.path().join(source);
         fs::write(&path, read(&path).replace("Ann Lee", source)).unwrap();
         let summary = place.load(&path, &[], 4);

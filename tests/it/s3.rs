@@ -1,5 +1,5 @@
-//! Tests of sources in S3, with a real S3 server and a real mongod. They print a notice and do nothing if there is no
-//! S3 server.
+//! Tests of sources in S3, with moto, an S3 server for tests, and a real mongod. If moto cannot be started, they print
+//! a notice and do nothing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use crate::load::{ENDS, Place, counts};
 use crate::program::{Medlift, medlift};
 use crate::server::{shared, slow_server};
 
-/// A bucket for one test, with the place of the test's other files.
+/// The bucket of one test, and the place of the test: its directory and its database.
 struct S3 {
     place: Place,
     moto: &'static Moto,
@@ -150,7 +150,8 @@ fn each_error_says_what_to_do_and_no_secret() {
     }
 }
 
-/// Starts a server on a loopback port that has the credentials of a container and of an instance role. Returns its URL.
+/// Starts a server on a loopback port, and returns its URL. The server returns credentials like the services of AWS for
+/// containers and for instance roles.
 fn credentials_server() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -11,7 +11,7 @@ pub(super) const STDIN: &str = "-";
 
 /// Returns the sources that the arguments name, in the order of the arguments. The argument `-` is standard input. The
 /// matches of a glob pattern are sorted by path. A path of an existing file is not a pattern, even if it contains `*`,
-/// `?` or `[`. The same is true of objects in S3, whose addresses begin with `s3://`.
+/// `?` or `[`. The same is true of the key of an existing object in S3. The address of an object begins with `s3://`.
 ///
 /// All checks that do not need the content of the sources are done here, so that an error is reported before anything
 /// is written.

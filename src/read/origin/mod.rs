@@ -60,7 +60,8 @@ pub enum Version {
     Blake3(String),
     /// An object in S3. The store gives each new content of an object another `ETag` or version id.
     Object {
-        /// The address, as `s3://bucket/key`. Reason: the `ETag`s of different objects can be equal.
+        /// The address, as `s3://bucket/key`. It is part of the version, because the `ETag`s of different objects can
+        /// be equal.
         address: String,
         /// The `ETag`, with its quotes.
         etag: String,
@@ -96,7 +97,8 @@ impl Origin {
         }
     }
 
-    /// Returns the path of the file, or `None` for objects and standard input.
+    /// Returns the path of the file, or `None` for objects and standard input. For a part of a file, it is the path of
+    /// the whole file.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::File(file) => Some(file.path()),
@@ -134,9 +136,9 @@ impl Origin {
         }
     }
 
-    /// Returns an error if a file was changed since the command began, because the rows that were read may then be out
-    /// of date. A file counts as changed if its size or its time of last change differs. An object counts as changed if
-    /// the version that was read does not exist any more. Standard input, pipes and devices are not checked.
+    /// Returns an error if the source was changed since the command began, because the rows that were read may then be
+    /// out of date. A file counts as changed if its size or its time of last change differs. An object counts as
+    /// changed if the version that was read does not exist any more. Standard input, pipes and devices are not checked.
     pub fn check_unchanged(&self) -> Result<(), ReadError> {
         match self {
             Self::File(file) => file.check_unchanged(),
@@ -146,9 +148,10 @@ impl Origin {
         }
     }
 
-    /// Returns the path from which the names of the source's reject files are made. For a file this is the path of the
-    /// source. For an object it is the last part of the key, and for standard input `stdin`, both relative to the working
-    /// directory. For a part, the path is followed by the position of the part.
+    /// Returns the path with which the names of the source's reject files begin. For a file, it is the path of the
+    /// file. For an object, it is the last part of the key, and for standard input, it is `stdin`. These two are
+    /// relative to the working directory. For a part of a source, the position of the part is added to the path of the
+    /// source.
     pub fn rejects_base(&self) -> PathBuf {
         match self {
             Self::File(file) => file.path().to_owned(),
@@ -158,13 +161,13 @@ impl Origin {
         }
     }
 
-    /// Returns a part of the source as an origin of its own. `bytes` are positions in a source that is not compressed.
-    /// Returns `None` if the source can be read only once.
+    /// Returns a part of the source as an origin of its own. The source must not be compressed. `bytes` are the
+    /// positions of the part in the source. Returns `None` if the source can be read only once.
     pub(crate) fn part(&self, bytes: Range<u64>) -> Option<Self> {
         (!self.is_read_once()).then(|| Self::Part(Box::new(PartOrigin::new(self.clone(), bytes))))
     }
 
-    /// Returns the positions in the source if this origin is only a part of it.
+    /// If this origin is a part of a source, returns the positions of the part in the source. Otherwise returns `None`.
     pub(super) fn part_bytes(&self) -> Option<Range<u64>> {
         if let Self::Part(part) = self { Some(part.bytes()) } else { None }
     }
@@ -182,7 +185,7 @@ impl Origin {
         Ok(Plain::new(self.name(), self.open_at(0, None)?)?.is_archive())
     }
 
-    /// Reads at most `length_max` bytes at the beginning of this origin, as they are.
+    /// Reads at most `length_max` bytes at the beginning of this origin, without decompression.
     ///
     /// # Errors
     /// The source cannot be read.
@@ -207,8 +210,8 @@ impl Origin {
         Ok(())
     }
 
-    /// Opens the source at a byte, before decompression. `length` bounds the number of bytes that are read. Standard
-    /// input is always read from its beginning to its end.
+    /// Opens the source for reading from byte `offset`, without decompression. If `length` is given, at most this
+    /// number of bytes is read. Standard input is always read from its beginning to its end.
     pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
         match self {
             Self::File(file) => file.open_at(offset, length),
@@ -218,8 +221,8 @@ impl Origin {
         }
     }
 
-    /// Returns true if both origins are standard input or the same object, or if they are the same file, even by
-    /// different paths.
+    /// Returns true if both origins have the same name, or if they are the same file under different paths. Standard
+    /// input that is redirected from a file is the same as this file.
     fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.identity(), other.identity());
         self.name() == other.name() || (ours.is_some() && ours == theirs)

@@ -1,4 +1,4 @@
-//! Stands in for `object/` if Medlift is built without the feature `s3`. No object can be opened.
+//! Replaces the module `object` if Medlift is built without the feature `s3`. No object can be opened.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl Problem {
     }
 }
 
-/// An object. This type has no values.
+/// An object in S3. This type has no values, because no object can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectOrigin {}
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{CHUNK_BYTES, Origin, Version};
 use crate::read::ReadError;
 
-/// A range of bytes of another source.
+/// A part of another source, given by a range of bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartOrigin {
     name: String,
@@ -16,7 +16,7 @@ pub struct PartOrigin {
 }
 
 impl PartOrigin {
-    /// Returns the part with these bytes. The whole must be a source that can be read more than once.
+    /// Returns the part with these bytes. It must be possible to read `whole` more than once.
     pub(super) fn new(whole: Origin, bytes: Range<u64>) -> Self {
         let name = format!("{} (bytes {} to {})", whole.name(), bytes.start, bytes.end);
         Self { name, whole, bytes }
@@ -43,7 +43,8 @@ impl PartOrigin {
         self.whole.size_bytes().is_some_and(|size| self.bytes.end < size)
     }
 
-    /// Returns the hash of the bytes if the whole is a file. A part of an object has the version of the object.
+    /// Returns the version. For a part of a file, it is the hash of the bytes of the part. For a part of an object, it
+    /// is the version of the object.
     pub(super) fn version(&self) -> Result<Version, ReadError> {
         match &self.whole {
             Origin::File(_) => hash(self.name(), self.open_at(0, None)?),
@@ -51,14 +52,15 @@ impl PartOrigin {
         }
     }
 
-    /// Returns the path of the whole, followed by the position of this part.
+    /// Returns the path with which the names of this part's reject files begin. It is the path for the whole source,
+    /// followed by the position of the part.
     pub(super) fn rejects_base(&self) -> PathBuf {
         let mut base = self.whole.rejects_base().into_os_string();
         base.push(format!(".bytes-{}", self.bytes.start));
         base.into()
     }
 
-    /// Opens the part at a byte. The offset is counted from the beginning of the part.
+    /// Opens the part for reading from byte `offset`, counted from the beginning of the part.
     pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
         let left = self.size_bytes().saturating_sub(offset);
         self.whole.open_at(self.bytes.start + offset, Some(length.map_or(left, |length| length.min(left))))

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Returns the path of a reject file of the source at `path`. `number` counts the names from 1.
+/// Returns the path of a reject file of the source at `path`. `number` is 1 for the first name, 2 for the second name,
+/// and so on.
 ///
-/// If the source is a reject file itself, its name is not made longer: the numbers go on after its own number. The first
-/// name for `a.csv.rejects.csv` is `a.csv.rejects.2.csv`.
+/// If the source is itself a reject file, its name does not become longer. The numbers then continue after the source's
+/// own number. For example, the first name for `a.csv.rejects.csv` is `a.csv.rejects.2.csv`.
 pub(crate) fn reject_path(path: &Path, number: usize) -> PathBuf {
     let (base, own) = split(path);
     let mut name = base.to_owned();

@@ -11,8 +11,9 @@ use regex::Regex;
 /// Files in which every text of several words is a message.
 const ONLY_MESSAGES: &[&str] = &["server/failure.rs", "server/uri.rs"];
 
-/// Files and directories without messages for users: tests, and messages that all have one form. These are the problems
-/// of a spec (`FILE:LINE: KEY: PROBLEM; REMEDY`), and what Medlift does instead of an option of other tools.
+/// Files and directories whose texts are not checked. They contain tests, or messages that all have the same form: the
+/// problems of a spec (`FILE:LINE: KEY: PROBLEM; REMEDY`), and the explanations of options that only the MongoDB
+/// Database Tools have.
 const LEFT_OUT: &[&str] = &["/tests.rs", "/tests/", "/simulation", "/from_toml/", "/tool_options.rs"];
 
 /// Texts that users do not see as a message of their own.

@@ -5,7 +5,7 @@ use crate::read::origin::S3_SCHEME;
 
 const SPECIAL: [char; 3] = ['*', '?', '['];
 
-/// The bucket and the key, or pattern of keys, of an argument.
+/// An address, divided into the bucket and the key. The key can be a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Address<'a> {
     pub(super) bucket: &'a str,
@@ -13,7 +13,10 @@ pub(super) struct Address<'a> {
 }
 
 impl<'a> Address<'a> {
-    /// Reads an argument that begins with `s3://`.
+    /// Divides an argument that begins with `s3://`.
+    ///
+    /// # Errors
+    /// The bucket or the key is missing, the bucket is a pattern, or the key cannot be requested.
     pub(super) fn parse(argument: &'a str) -> Result<Self, Problem> {
         let rest = argument.strip_prefix(S3_SCHEME).unwrap_or(argument);
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -30,7 +33,7 @@ impl<'a> Address<'a> {
         Ok(Self { bucket, key })
     }
 
-    /// Returns the beginning of the pattern, before its first special character. Only keys that begin with it are
+    /// Returns the beginning of the pattern, before its first special character. Only keys with this beginning are
     /// listed.
     pub(super) fn prefix(self) -> &'a str {
         let end = self.key.find(SPECIAL).unwrap_or(self.key.len());

@@ -19,26 +19,29 @@ use super::credentials::Way;
 use super::patience::Patience;
 use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
 
-/// The times after which a request or a load is given up.
+/// The time limits of requests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// How long a request is repeated without receiving a byte.
+    /// A request is repeated at most this long if no byte is received.
     pub(super) patience: Duration,
-    /// How long the first connection is tried. It is short, because the cause is often a wrong setting.
+    /// The first connection is tried at most this long. The time is short, because a connection often fails because of
+    /// a wrong setting.
     pub(super) first_contact: Duration,
-    /// A connection that delivers nothing for this number of seconds is given up. The request is then repeated.
+    /// If a connection delivers nothing for this number of seconds, it is closed and the request is repeated.
     pub(super) stall_seconds: u64,
 }
 
 const LIMITS: Limits =
     Limits { patience: Duration::from_mins(1), first_contact: Duration::from_secs(4), stall_seconds: 10 };
 
-/// Number of bytes that are requested to examine an object. Some stores misread a range of one byte.
+/// Number of bytes that are requested to examine an object. It is not 1, because some stores misinterpret a range of
+/// one byte.
 const HEAD_BYTES: u64 = 16;
-/// A whole request may take this long. It is repeated from the first byte that was not received.
+/// Time limit of one request. After this time, the bytes that were not received are requested again.
 const REQUEST: &str = "600s";
 
-/// Pins the content of an object: the request fails if the object is another one.
+/// The version of an object that a request asks for. The request fails if the object does not have this version. If
+/// both fields are `None`, a request asks for the current version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pin {
     pub(super) etag: Option<String>,
@@ -55,7 +58,7 @@ pub(super) struct Bucket {
     limits: Limits,
 }
 
-/// Shows the address of the bucket, and no setting of the client.
+/// Shows only the address of the bucket and the address of the store, because other settings can be secret.
 impl fmt::Debug for Bucket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "s3://{} at {}", self.facts.bucket, self.facts.endpoint)
@@ -63,7 +66,7 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Returns the client for a bucket, with the settings of the environment. Each bucket has one client per process.
+    /// Returns the client for a bucket, with the settings of the environment. A process has one client per bucket.
     pub(super) fn open(name: &str) -> Result<Arc<Self>, Problem> {
         static OPENED: Mutex<Vec<Arc<Bucket>>> = Mutex::new(Vec::new());
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +102,7 @@ impl Bucket {
         &self.facts.bucket
     }
 
-    /// Fetches credentials, unless they are known already or requests are not signed.
+    /// Fetches the credentials. Does nothing if the credentials are known already, or if requests are not signed.
     pub(super) async fn sign_in(&self) -> Result<(), Problem> {
         if self.is_anonymous {
             return Ok(());
@@ -115,8 +118,8 @@ impl Bucket {
 
     /// Returns size, `ETag` and version id of an object.
     ///
-    /// The first bytes are requested, because a reply without a body does not say whether the bucket or the object is
-    /// missing.
+    /// Requests the first bytes of the object. Reason: the reply to a `HEAD` request has no body, so it does not say
+    /// whether the bucket or the object is missing.
     pub(super) async fn describe(&self, key: &Path, pin: &Pin) -> Result<ObjectMeta, Problem> {
         let mut tries = if *pin == Pin::default() { self.first_tries() } else { self.tries() };
         loop {
@@ -167,8 +170,8 @@ impl Bucket {
         }
     }
 
-    /// Sends the bytes of a range to a reader. If a reply ends too early, the rest is requested, until no byte was
-    /// received for the time of the patience.
+    /// Requests the bytes of a range and sends them to `reader`. If a request fails temporarily or its reply ends too
+    /// early, requests the remaining bytes. Fails if no byte is received for the time `Limits::patience`.
     pub(super) async fn read(
         &self,
         key: &Path,
@@ -197,7 +200,7 @@ impl Bucket {
         }
     }
 
-    /// Sends one request for a range. Removes the bytes that are received from the range.
+    /// Sends one request for `range`. When bytes are received, moves the start of `range` behind them.
     async fn append(
         &self,
         key: &Path,
@@ -209,10 +212,10 @@ impl Bucket {
         while let Some(received) = stream.next().await {
             let mut bytes = received?;
             bytes.truncate((range.end - range.start) as usize);
-            // An empty piece would be the end for the reader.
+            // An empty piece is not sent, because the reader would take it for the end of the object.
             if !bytes.is_empty() {
                 range.start += bytes.len() as u64;
-                // A reader that has ended needs no bytes, and stops this task.
+                // This fails only if the reader was dropped. A dropped reader also stops this task.
                 let _ = reader.send(Ok(bytes));
             }
         }
@@ -223,7 +226,7 @@ impl Bucket {
         Tries { patience: Patience::new(self.limits.patience), contact: None }
     }
 
-    /// Returns the attempts of a request before the load.
+    /// Returns the attempts of a request that is sent before the load, when a connection may never have worked.
     fn first_tries(&self) -> Tries {
         Tries { contact: Some(Patience::new(self.limits.first_contact)), ..self.tries() }
     }
@@ -232,7 +235,8 @@ impl Bucket {
 /// The attempts of one request.
 struct Tries {
     patience: Patience,
-    /// For attempts without a connection. If it is `None`, the connection worked before, and `patience` counts.
+    /// The time limit for attempts that fail without a connection. If it is `None`, `patience` is the limit for these
+    /// attempts too.
     contact: Option<Patience>,
 }
 
@@ -240,7 +244,7 @@ impl Tries {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// Another attempt would fail too, or there was no success for too long.
+    /// Another attempt would fail too, or the time limit has passed.
     async fn wait_after(&mut self, failed: Failed, facts: &Facts) -> Result<(), Problem> {
         let Cause { text: cause, is_connection } = match failed {
             Failed::Lasting(problem) => return Err(problem),
@@ -257,7 +261,8 @@ impl Tries {
 
 /// Makes the client of a store.
 fn client(settings: AmazonS3Builder, facts: &Facts, limits: Limits) -> object_store::Result<AmazonS3> {
-    // The provider is that of the driver. An error means that one is installed already.
+    // Installs `ring` for the cryptography of TLS, which the MongoDB driver uses too. An error means that a provider is
+    // already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let option = AmazonS3ConfigKey::Client;
     settings
@@ -292,8 +297,8 @@ fn options(pin: &Pin, range: Range<u64>) -> GetOptions {
     }
 }
 
-/// Returns the runtime of the requests. It is not that of the driver, because the threads that wait for bytes must
-/// never wait for each other.
+/// Returns the runtime for requests to S3. It is not the runtime of the MongoDB driver. Reason: a thread of the
+/// driver's runtime may block until bytes arrive, and it must not block the request for these bytes.
 pub(super) fn runtime() -> std::io::Result<Handle> {
     static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -302,13 +307,14 @@ pub(super) fn runtime() -> std::io::Result<Handle> {
     }
     let made = Builder::new_multi_thread().worker_threads(2).thread_name("s3").enable_all().build()?;
     let handle = made.handle().clone();
-    // Requests run until the process ends.
+    // The runtime is never dropped, because requests run until the process ends.
     std::mem::forget(made);
     *runtime = Some(handle.clone());
     Ok(handle)
 }
 
-/// Runs requests and waits for their result. Unlike `block_on`, this is also permitted on a thread of another runtime.
+/// Runs requests and waits for their result. Unlike `block_on`, this function may also be called on a thread of another
+/// runtime.
 pub(super) fn wait_for<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
     let (to_caller, result) = mpsc::sync_channel(1);
     runtime()?.spawn(async move {

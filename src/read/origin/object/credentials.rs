@@ -1,7 +1,7 @@
-//! The ways to credentials for S3. `object_store` takes the first way for which variables are set, in this order:
-//! keys in the environment, web identity, container, instance role.
+//! The ways to get credentials for S3: keys in the environment, web identity, container, instance role. `object_store`
+//! uses the first of these ways whose variables are set. The instance role needs no variables.
 
-/// A way to credentials.
+/// A way to get credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Environment,
@@ -16,7 +16,7 @@ impl Way {
     /// Returns the way that the variables select.
     ///
     /// # Errors
-    /// Only one of two variables that belong together is set.
+    /// A variable is set, but a second variable that it needs is not set.
     pub(super) fn of(is_set: impl Fn(&str) -> bool) -> Result<Self, String> {
         let both = |one: &str, other: &str| match (is_set(one), is_set(other)) {
             (true, false) => Err(format!("{one} is set, but {other} is not; set both")),
@@ -44,8 +44,8 @@ impl Way {
         }
     }
 
-    /// Returns the ways that were tried, with the result of each. This way is the last one, and failed because of
-    /// `cause`.
+    /// Returns a text that lists the ways that were tried, with the result of each. The last one is `self`, which
+    /// failed because of `cause`. The variables of the ways before it are not set.
     pub(super) fn tried(self, cause: &str) -> String {
         let tried = WAYS.iter().map_while(|way| match (*way == self, *way as u8 <= self as u8) {
             (true, _) => Some(format!("{}: {cause}", way.name())),

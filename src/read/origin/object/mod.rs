@@ -1,8 +1,10 @@
 //! Objects in S3, or in a store with the same interface, as sources.
 //!
-//! An object is pinned when the command begins: every request names its `ETag`, and its version id if it has one. It is
-//! read by ranges, and several ranges are requested ahead. A range that is cut short is continued from the byte at
-//! which it ended.
+//! When the command begins, it examines each object and pins its version. Every later request for the object contains
+//! its `ETag`, and its version id if there is one. The request fails if the object was replaced.
+//!
+//! An object is read in ranges of bytes, and several ranges are requested at the same time. If the reply for a range
+//! ends too early, the remaining bytes of the range are requested again.
 
 mod address;
 mod bucket;
@@ -27,7 +29,7 @@ use super::reject_name::is_reject_path;
 use super::{S3_SCHEME, Version};
 use crate::read::ReadError;
 
-/// Number of objects of a pattern that are examined at the same time.
+/// Maximum number of objects of a pattern that are examined at the same time.
 const EXAMINED_MAX: usize = 16;
 
 /// An object, as it was when the command began.
@@ -56,8 +58,9 @@ impl ObjectOrigin {
         examined.map_err(|error| ReadError::from_io(name, 0, error))?.map_err(failed)
     }
 
-    /// Returns the objects that match a pattern, sorted by key. If an object has exactly this key, returns only that
-    /// object. The reject files among the matches are left out, as for files.
+    /// Returns the objects that match a pattern, sorted by key. If the pattern is the exact key of an object, returns
+    /// only this object. Leaves out the empty objects of folders. Also leaves out reject files, except if the pattern
+    /// itself has the name of a reject file, such as `*.rejects.csv`.
     pub(super) fn matching(name: &str) -> Result<Vec<Self>, ReadError> {
         let failed = |problem| ReadError::in_object(name, problem);
         let address = Address::parse(name).map_err(failed)?;
@@ -81,7 +84,7 @@ impl ObjectOrigin {
         self.size_bytes
     }
 
-    /// Returns the address with the version id or `ETag`. Nothing is read.
+    /// Returns the pinned version: the address, the `ETag`, and the version id if there is one. Sends no request.
     pub(super) fn version(&self) -> Version {
         let Pin { etag, version_id } = self.content.pin.clone();
         Version::Object { address: self.content.name.clone(), etag: etag.unwrap_or_default(), version_id }
@@ -98,12 +101,13 @@ impl ObjectOrigin {
         }
     }
 
-    /// Returns the last part of the key. The reject file is in the working directory and has this name.
+    /// Returns the last part of the key. The names of the reject files begin with it. They are in the working
+    /// directory.
     pub(super) fn rejects_base(&self) -> PathBuf {
         self.content.key.filename().unwrap_or_default().into()
     }
 
-    /// Opens the object at a byte. `length` bounds the number of bytes that are read.
+    /// Opens the object for reading from byte `offset`. If `length` is given, at most this number of bytes is read.
     pub(super) fn open_at(&self, offset: u64, length: Option<u64>) -> Result<Box<dyn Read + Send>, ReadError> {
         let runtime = runtime().map_err(|error| ReadError::from_io(self.name(), offset, error))?;
         let end = length.map_or(self.size_bytes, |length| self.size_bytes.min(offset.saturating_add(length)));
@@ -174,7 +178,8 @@ async fn matches(
     examined.buffered(EXAMINED_MAX).try_collect().await
 }
 
-/// Returns true for an empty object that only stands for a folder. The console of AWS makes such objects.
+/// Returns true if an object represents a folder: it is empty, and the key of another object in `all` is inside this
+/// folder. The console of AWS makes such objects.
 fn is_folder(object: &ObjectMeta, all: &[ObjectMeta]) -> bool {
     object.size == 0
         && all.iter().any(|other| other.location != object.location && other.location.prefix_matches(&object.location))

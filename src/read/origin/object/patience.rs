@@ -1,11 +1,11 @@
-//! How long a failed request is repeated.
+//! Limits the time in which a failed request is repeated.
 
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// The time without progress after which a request is not repeated any more.
+/// A time limit. If no byte was received for this time, the request is not repeated any more.
 #[derive(Debug)]
 pub(super) struct Patience {
     limit: Duration,
@@ -18,7 +18,7 @@ impl Patience {
         Self { limit, since: Instant::now(), pause: FIRST_PAUSE }
     }
 
-    /// Starts again, because bytes were received.
+    /// Starts the time limit again, because bytes were received.
     pub(super) fn renew(&mut self) {
         *self = Self::new(self.limit);
     }

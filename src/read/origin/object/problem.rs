@@ -1,6 +1,7 @@
-//! The reasons why an object in S3 cannot be read. They are determined from the errors of `object_store`.
+//! The reasons why an object in S3 cannot be read. Most of them are determined from the errors of `object_store`.
 //!
-//! No message contains the text of a reply of S3, because it can contain parts of a signature.
+//! A message may contain the error code of a reply of S3, but no other text of the reply. Reason: a reply can contain
+//! parts of a signature.
 
 use std::error::Error;
 
@@ -12,10 +13,10 @@ pub enum Problem {
     /// The argument is not the address of an object.
     #[error("{0}; give s3://BUCKET/KEY, or a pattern such as s3://BUCKET/2026/*.csv.gz")]
     Address(&'static str),
-    /// A variable of the environment has a wrong value, or one that belongs to it is missing.
+    /// An environment variable has a wrong value, or a second variable that it needs is missing.
     #[error("{0}")]
     Setting(String),
-    /// No way to credentials succeeded. The text lists the ways and the result of each.
+    /// No way to get credentials succeeded. The text lists the ways and the result of each.
     #[error(
         "there are no credentials for S3. Tried: {0}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run medlift \
          with a role. Files such as ~/.aws/credentials are not read"
@@ -29,7 +30,8 @@ pub enum Problem {
         /// The error code of S3.
         code: String,
     },
-    /// The credentials have no right to do this.
+    /// S3 denies the access. Reason: the credentials lack a permission, or the object does not exist and the
+    /// credentials may not list the bucket.
     #[error(
         "access denied for the credentials of {way}, or there is no such object; allow s3:GetObject and, with versions, \
          s3:GetObjectVersion for the object, and s3:ListBucket for the bucket"
@@ -63,7 +65,7 @@ pub enum Problem {
         /// Number of objects with this prefix.
         listed: usize,
     },
-    /// The object is not any more what it was when the command began.
+    /// The object was replaced or deleted after its version was pinned.
     #[error("the object was replaced or deleted after the command began; run the same command again")]
     Replaced,
     /// The object has no bytes.
@@ -77,7 +79,7 @@ pub enum Problem {
         /// The error of the network.
         cause: String,
     },
-    /// Requests failed for too long, for a reason that may pass.
+    /// Requests failed for too long because of a temporary problem.
     #[error(
         "S3 did not deliver the bytes from {offset} on for {seconds} s ({cause}); run the same command again later"
     )]
@@ -89,7 +91,7 @@ pub enum Problem {
         /// The last error.
         cause: String,
     },
-    /// Another answer that Medlift cannot use.
+    /// S3 sent another reply that Medlift cannot use.
     #[error("S3 answered {0}; if the store is not AWS, it must support ranges, If-Match and ETags")]
     Other(String),
 }
@@ -114,11 +116,11 @@ pub(super) enum Failed {
     Lasting(Problem),
 }
 
-/// Why a request failed for now.
+/// The temporary cause of a failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cause {
     pub(super) text: String,
-    /// True if there was no connection.
+    /// True if the connection to the store could not be opened.
     pub(super) is_connection: bool,
 }
 
@@ -132,7 +134,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Decides from the error of a request whether it is worth repeating.
+    /// Decides from the error of a request whether the request should be repeated.
     pub(super) fn judge(&self, error: &object_store::Error) -> Failed {
         if let Some(http) = http_error(error) {
             return Failed::Passing(Cause {
@@ -190,7 +192,8 @@ pub(super) fn cause_of(error: &object_store::Error) -> String {
     }
 }
 
-/// Returns true for the answers that ask to try again: too many requests, and failures of the server.
+/// Returns true for the replies after which the request should be repeated: too many requests, a timeout, or a failure
+/// of the server.
 fn is_passing(status: Option<u16>, code: Option<&str>) -> bool {
     const CODES: [&str; 5] = ["SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"];
     matches!(status, Some(408 | 429 | 500..)) || code.is_some_and(|code| CODES.contains(&code))
@@ -209,7 +212,8 @@ pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Returns the HTTP status in an error text of `object_store`, which has no other way to tell it.
+/// Returns the HTTP status in an error text of `object_store`. The text is searched, because the error has no field for
+/// the status.
 fn status_of(text: &str) -> Option<u16> {
     let (_, after) = text.split_once("status code: ")?;
     after.get(..3)?.parse().ok()

@@ -1,4 +1,5 @@
-//! Reads an object by ranges, several at a time, for a thread that blocks.
+//! Reads an object in ranges and requests several ranges at the same time. The reading thread blocks until bytes
+//! arrive.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -16,10 +17,11 @@ use crate::read::ReadError;
 
 /// Size of a range, in bytes.
 const RANGE_BYTES: u64 = 16 << 20;
-/// Maximum number of ranges that are requested and not read to their end. They are at most 64 MiB in memory.
+/// Maximum number of ranges that are requested and not yet read to their end. Together they use at most 64 MiB of
+/// memory.
 const RANGES_MAX: usize = 4;
-/// Only one range is requested until this number of bytes is read. Reason: a plan reads only a sample of 8 MiB of each
-/// source.
+/// Until more than this number of bytes is read, only one range is requested at a time. Reason: the layout of a source
+/// is determined from its first 8 MiB, and more bytes may never be needed.
 const SAMPLE_BYTES: u64 = 8 << 20;
 
 /// The pinned content of an object.
@@ -31,7 +33,7 @@ pub(super) struct Content {
     pub(super) pin: Pin,
 }
 
-/// Reads the bytes of a range of an object in their order.
+/// Reads a range of an object. The bytes are returned in their order in the object.
 pub(super) struct ObjectReader {
     content: Arc<Content>,
     runtime: Handle,
@@ -43,10 +45,10 @@ pub(super) struct ObjectReader {
     read_bytes: u64,
 }
 
-/// A requested range. The request is given up when this is dropped.
+/// A requested range. If this value is dropped, the request is stopped.
 struct Fetch {
     received: mpsc::Receiver<Result<Bytes, Problem>>,
-    /// Number of bytes of the range that were not taken from `received`.
+    /// Number of bytes of the range that were not yet taken from `received`.
     left: u64,
     task: AbortHandle,
 }
@@ -83,7 +85,7 @@ impl ObjectReader {
         Fetch { received, left, task: task.abort_handle() }
     }
 
-    /// Waits for bytes. `current` is empty at the end.
+    /// Waits for the next bytes and stores them in `current`. If all bytes were read, `current` stays empty.
     fn advance(&mut self) -> io::Result<()> {
         self.request();
         let Some(fetch) = self.fetches.front_mut() else { return Ok(()) };

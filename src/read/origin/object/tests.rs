@@ -1,4 +1,4 @@
-//! Tests of objects, with a real S3 server. They print a notice and do nothing if there is none.
+//! Tests of objects in moto, an S3 server for tests. If moto cannot be started, they print a notice and do nothing.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::*;
 const LIMITS: Limits =
     Limits { patience: Duration::from_millis(1500), first_contact: Duration::from_millis(300), stall_seconds: 1 };
 
-/// Returns the server with a new bucket.
+/// Makes a bucket and returns the server. Returns `None` if there is no server.
 fn server(bucket: &str) -> Option<&'static Moto> {
     let moto = Moto::shared()?;
     moto.create_bucket(bucket).expect("created");
@@ -28,7 +28,7 @@ fn pinned(bucket: &Arc<Bucket>, key: &str) -> Result<ObjectOrigin, Problem> {
     wait_for(async move { examine(bucket, key, &Pin::default()).await }).expect("a runtime")
 }
 
-/// Returns an object whose bytes are read through another server.
+/// Returns the same object with another client, so that its bytes are read from another server.
 fn through(object: &ObjectOrigin, bucket: Arc<Bucket>) -> ObjectOrigin {
     let Content { name, key, pin, .. } = &*object.content;
     let content = Content { name: name.clone(), bucket, key: key.clone(), pin: pin.clone() };
