@@ -62,8 +62,8 @@ impl ConfigFile {
     }
 }
 
-/// Returns the key and the value of a line. `None` for a line without content: a blank line, a comment, or the beginning
-/// or end of a document.
+/// Returns the key and the value of a line. `None` for a line without content: a blank line, a comment, or the
+/// beginning or end of a document.
 fn entry(line: &str) -> Result<Option<(&str, String)>, &'static str> {
     let line = line.trim_end();
     if line.is_empty() || line.trim_start().starts_with('#') || line == "---" || line == "..." {

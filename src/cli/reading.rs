@@ -19,8 +19,8 @@ use super::number::whole;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct ReadingArgs {
-    /// Files, objects in S3, patterns, or - for standard input; gzip and zstd are recognised. A connection string may be
-    /// given here too
+    /// Files, objects in S3, patterns, or - for standard input; gzip and zstd are recognised. A connection string may
+    /// be given here too
     #[arg(value_name = "SOURCE", help_heading = None)]
     sources: Vec<Secret>,
     /// File, object, pattern, or - for standard input; the same as a positional SOURCE

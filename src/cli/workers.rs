@@ -25,8 +25,8 @@ pub(super) struct WorkerArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Several workers")]
 pub(super) struct ShareArgs {
-    /// Use the sources of a manifest, which medlift plan makes, instead of the given sources; a file, or the address of an
-    /// object in S3
+    /// Use the sources of a manifest, which medlift plan makes, instead of the given sources; a file, or the address of
+    /// an object in S3
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<String>,
     #[arg(

@@ -160,8 +160,8 @@ impl Cells {
     }
 
     /// Returns the range of the cells that belong to the items of an inner array. The inner array itself is also a cell
-    /// of an item, and `index` is the position of this cell among the cells of all items. The range is empty if the cell
-    /// does not contain an array.
+    /// of an item, and `index` is the position of this cell among the cells of all items. The range is empty if the
+    /// cell does not contain an array.
     pub fn array_in_item(&self, index: u32) -> Range<u32> {
         self.items.array(index as usize)
     }

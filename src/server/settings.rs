@@ -149,10 +149,10 @@ impl Settings {
     /// Returns the account of the user with this name, and its password. Returns `None` if there is no such account, or
     /// if its password is not set.
     ///
-    /// An account whose variable contains the name has priority, for example `READER_USER`. Otherwise, the account must
-    /// have this name as its default name, and its variable must not be set. The root user and the administrator have
-    /// the same default name. Of these two, the account whose password is set is returned, and the root user if both
-    /// are set.
+    /// First looks for an account whose variable, for example `READER_USER`, contains this name. If there is none,
+    /// looks for an account whose variable is not set and whose default name is this name. The root user and the
+    /// administrator have the same default name. Of these two, the account whose password is set is returned, and the
+    /// root user if both are set.
     pub fn password_of(&self, user: &str) -> Result<Option<(Account, Secret)>, ServerError> {
         if let Some(account) = Account::ALL.into_iter().find(|account| self.names(*account, user)) {
             return Ok(self.secret(account.password_variable())?.map(|password| (account, password)));

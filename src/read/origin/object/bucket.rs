@@ -40,8 +40,8 @@ const HEAD_BYTES: u64 = 16;
 /// Time limit of one request. After this time, the bytes that were not received are requested again.
 const REQUEST: &str = "600s";
 
-/// The version of an object that a request asks for. The request fails if the object does not have this version. If
-/// both fields are `None`, a request asks for the current version.
+/// The version of an object that a request asks for. The request fails if this version does not exist any more. If both
+/// fields are `None`, a request asks for the current version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Pin {
     pub(super) etag: Option<String>,

@@ -1,7 +1,8 @@
 //! Objects in S3, or in a store with the same interface, as sources.
 //!
-//! When the command begins, it examines each object and pins its version. Every later request for the object contains
-//! its `ETag`, and its version id if there is one. The request fails if the object was replaced.
+//! Medlift examines each object when the command begins, and pins its version. Every later request for the object
+//! contains the `ETag` of this version, and its version id if there is one. The request fails if this version does not
+//! exist any more.
 //!
 //! An object is read in ranges of bytes, and several ranges are requested at the same time. If the reply for a range
 //! ends too early, the remaining bytes of the range are requested again.
