@@ -227,7 +227,7 @@ impl Ledger {
     }
 
     /// Returns true if another load may have written to the collection after `load` began. This is assumed if the other
-    /// load's ledger document was changed since then, or if the other load is divided into parts and has not ended.
+    /// load's ledger document was changed since then, or if the other load is divided into parts and not complete.
     /// Ignores loads whose documents were dropped.
     ///
     /// # Errors

@@ -13,8 +13,8 @@ use crate::read::Version;
 use crate::server::{Failure, Target};
 
 /// Returns an error if `out` is a source or a reject file of a load into the database of `target`, according to the
-/// ledger. Only the loads that [`Ledger::files`] returns are examined. Returns `Ok` if the user may not read the
-/// ledger. Such a user is an analyst and has no sources.
+/// ledger. Only the files that [`Ledger::files`] returns are compared, so the reject files of parts are not protected.
+/// Returns `Ok` if the user may not read the ledger. Such a user is an analyst and has no sources.
 pub async fn refuse_originals(target: &Target, out: &Path) -> Result<(), Error> {
     let Some(existing) = Existing::of(out) else { return Ok(()) };
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);

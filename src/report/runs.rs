@@ -23,7 +23,7 @@ pub struct LoadOverview {
     /// Time at which the load began.
     pub started: String,
     /// The counts of the first kind of document. If the load is divided into parts and is not complete, the sums of the
-    /// counts of its parts.
+    /// counts of its parts. `medlift runs list` does not read the parts, so it shows 0 rows for such a load.
     pub counts: Counts,
     /// The parts, in the order of their numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]

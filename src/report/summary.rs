@@ -370,7 +370,8 @@ impl DocumentSummary {
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
-            // The reason is already in `notes`: the counts are the sums of the counts of several parts.
+            // The counts of this kind are not in doubt because of a lost reply or a killed process. If they are sums of
+            // the counts of several parts, `notes` says so.
             return Ok(());
         }
         writeln!(

@@ -1,8 +1,8 @@
 //! Finds *places* at which a large file can be cut. A place is a byte position at which a row begins.
 //!
 //! If every line is a row, each line end is followed by a place. In delimited text with quotes, a line end can be
-//! inside a quoted cell. `cut` then parses the text after the line end twice, and accepts the place only if both is
-//! true:
+//! inside a quoted cell. `cut` then parses the text after the line end twice, and accepts the place only if
+//! both of these statements are true:
 //! - If the text begins outside quotes, its rows are well formed.
 //! - If the text begins inside quotes, its rows are not well formed.
 //!
@@ -34,8 +34,8 @@ const TRIES_MAX: usize = 200;
 /// Divides a source into ranges of about `part_bytes` bytes that begin and end between rows.
 ///
 /// Returns no range if the source has at most `part_bytes` bytes, or if it cannot be cut. A source cannot be cut if it
-/// is compressed, in UTF-16, CSV with an escape character, or JSON that is not NDJSON. A source in which no place is
-/// found cannot be cut either.
+/// is compressed, if its encoding is UTF-16, if it is CSV with an escape character, or if it is JSON but not NDJSON. A
+/// source in which no place is found cannot be cut either.
 ///
 /// # Errors
 /// The source cannot be read.
