@@ -9,7 +9,7 @@ use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
 use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec};
 
-/// If a validator of another program has no title, at most this number of its fields is named.
+/// Maximum number of fields that are named in the description of another program's validator.
 const FIELDS_NAMED_MAX: usize = 5;
 
 /// The state of the target's collection on the server.
@@ -45,7 +45,8 @@ impl CollectionState {
         self.exists && refuses && always && self.validator == validator(spec)
     }
 
-    /// Describes a validator that another program or another spec has attached. `None` if there is no such validator.
+    /// Describes the collection's validator by its title, or by its first fields if it has no title. `None` if the
+    /// collection has no validator, or has the validator of `spec`.
     pub fn other_validator(&self, spec: &Spec) -> Option<String> {
         if self.validator.is_empty() || self.validator == validator(spec) {
             return None;

@@ -45,7 +45,7 @@ impl Counts {
         self.read == self.accounted()
     }
 
-    /// Adds the counts of other rows.
+    /// Adds the counts of `other` to these counts.
     pub const fn add(&mut self, other: &Self) {
         self.read += other.read;
         self.written += other.written;

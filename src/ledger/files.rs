@@ -1,4 +1,4 @@
-//! The files that loads have read and written.
+//! The files of loads: sources and reject files.
 
 use bson::{Document, Uuid, doc};
 use futures_util::TryStreamExt;
@@ -10,13 +10,13 @@ use super::store::{Ledger, LedgerError, patiently};
 /// Maximum number of loads whose files are returned.
 const LOADS_MAX: i64 = 1_000;
 
-/// The files of a load.
+/// The files of a load. If the load is divided into parts, the reject files of the parts are not included.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LoadFiles {
     /// The load's id.
     #[serde(rename = "_id")]
     pub id: Uuid,
-    /// The collection of the first kind of documents.
+    /// The collection of the first kind of document.
     pub collection: String,
     /// The sources.
     pub sources: Vec<SourceIdentity>,
@@ -37,8 +37,7 @@ impl LoadFiles {
 }
 
 impl Ledger {
-    /// Returns the files of the most recent loads into the database, at most 1,000 of them. The collection and
-    /// the state of the load do not matter.
+    /// Returns the files of the 1,000 most recent loads into the database, whatever their collections and states are.
     ///
     /// # Errors
     /// If the server cannot be read.

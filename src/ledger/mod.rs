@@ -9,7 +9,7 @@
 //! - identities: the fields and the key from which the `_id`s of a collection are made
 //! - exceptions: the `_id`s of records that the server refused, or that were not written because other content is
 //!   stored under their `_id`
-//! - parts: if several workers share a load, each part has a document like that of a load
+//! - parts: if several workers share a load, each part has its own document, of the same form as that of a load
 //!
 //! The ledger contains no patient's values, and this module never reads the documents of the data.
 

@@ -1,5 +1,5 @@
-//! The parts of a load that several workers share. The document of a part is like that of a load, but it is in the
-//! collection of the leases. Code that looks for loads therefore does not find it.
+//! The parts of a load that several workers share. The document of a part has the form of a load's document, but it is
+//! in the collection of the leases. Code that looks for loads therefore does not find it.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use super::run::{LoadDocument, PartOf};
 use super::store::{Ledger, LedgerError, patiently};
 
 impl Ledger {
-    /// Returns the ledger in which the parts of a load have their documents.
+    /// Returns a ledger that reads and writes the documents of parts instead of those of loads.
     #[must_use]
     pub fn of_parts(&self) -> Self {
         Self { documents: self.leases.clone(), is_of_parts: true, ..self.clone() }
     }
 
-    /// Returns the documents of these parts, if the parts have begun, in the order of their numbers.
+    /// Returns the documents of these parts, in the order of their numbers. A part that has not begun has no document.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -32,14 +32,15 @@ impl Ledger {
         found.await
     }
 
-    /// Returns the leases of the parts of this load, by the numbers of the parts. An expired lease has no time left.
+    /// Returns the leases of the parts of this load. The keys are the numbers of the parts. For an expired lease,
+    /// `left` is zero.
     ///
     /// # Errors
     /// If the server cannot be read.
     pub async fn part_leases(&self, load: Uuid) -> Result<BTreeMap<u32, Held>, LedgerError> {
         let key = PartOf { load, number: 0 }.key();
         let prefix = lease_id(key.trim_end_matches('0'));
-        // The key ends with a number, so the character `:`, which follows `9`, ends the range.
+        // After the prefix, a key has only digits. The character `:` is greater than all digits, so it ends the range.
         let filter = doc! { "_id": { "$gte": &prefix, "$lt": format!("{prefix}:") } };
         let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
         let found = patiently(|| async {
@@ -50,9 +51,9 @@ impl Ledger {
         Ok(found.await?.iter().filter_map(|lease| Some((number(lease)?, held_of(lease)?))).collect())
     }
 
-    /// Returns the loads with this id: one load, or the loads of the tables of a manifest, in the order of the tables.
-    /// Of the id of a manifest, the beginning is enough. Ignores loads of a manifest whose documents were dropped, and
-    /// those that started again from the beginning.
+    /// Returns the load with this id. If `id` is the id of a manifest or the beginning of such an id, returns the loads
+    /// of the manifest's tables, in the order of the tables. Of these loads, leaves out those whose documents were
+    /// dropped and those that a new load has replaced.
     ///
     /// # Errors
     /// If the server cannot be read.

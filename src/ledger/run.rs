@@ -60,25 +60,24 @@ pub struct LoadDocument {
     pub further: Vec<TargetState>,
     /// Version of Medlift.
     pub version: String,
-    /// If several workers share the load: the manifest that divides it into parts. The parts have documents of their
-    /// own.
+    /// The manifest, if the load is divided into parts for several workers. Each part has its own document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<OfManifest>,
-    /// If this is the document of a part: the load to which the part belongs.
+    /// The load and the number of the part, if this is the document of a part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<PartOf>,
 }
 
-/// Identifies the manifest of a load, and has what is needed to add up the counts of its parts.
+/// The manifest of a load. Also contains the numbers with which the counts of the whole load are computed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfManifest {
     /// The manifest's id.
     pub id: String,
     /// Index of the load's table in the manifest.
     pub table: u32,
-    /// The numbers of the load's parts in the manifest, ascending.
+    /// The numbers of the load's parts in the manifest, in ascending order.
     pub parts: Vec<u32>,
-    /// Number of documents in each collection when the load began, in the order of the kinds of documents.
+    /// Number of documents in each collection when the load began. There is one number for each kind of document.
     pub documents_before: Vec<u64>,
 }
 
@@ -92,13 +91,13 @@ pub struct PartOf {
 }
 
 impl PartOf {
-    /// Returns the key of the part. The ledger finds the part's document and its lease by this key.
+    /// Returns the key of the part. The part's document and lease are found by this key.
     pub fn key(&self) -> String {
         format!("part {} {}", self.load, self.number)
     }
 
-    /// Returns the `_id` of the part's document. It is computed from the key, so that the server finds the document by
-    /// its `_id`, and a part that begins again replaces its document.
+    /// Returns the `_id` of the part's document, computed from the part's key. If the part begins again, its new
+    /// document has the same `_id` and replaces the old one.
     pub fn document_id(&self) -> Uuid {
         id_of_part(&self.key())
     }

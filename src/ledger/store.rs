@@ -54,16 +54,16 @@ impl From<Failure> for LedgerError {
 /// The part of the ledger that concerns the loads into one collection.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    /// One document per load, or per part of a load.
+    /// The collection with one document per load. For the ledger of parts, the same collection as `leases`.
     pub(super) documents: Collection<Document>,
-    /// Leases, identities and exceptions. [`leases_of`] returns the collection's name.
+    /// Leases, identities, exceptions and the documents of parts. [`leases_of`] returns the collection's name.
     pub(super) leases: Collection<Document>,
     pub(super) collection: String,
     /// The further collections of the loads, if the spec describes several kinds of documents.
     pub(super) further: Vec<String>,
     pub(super) owner: Owner,
     pub(super) lease_ms: i64,
-    /// Whether `documents` contains the documents of parts.
+    /// Whether this ledger reads and writes the documents of parts instead of those of loads.
     pub(super) is_of_parts: bool,
 }
 
@@ -95,7 +95,7 @@ impl Ledger {
         Duration::from_millis(self.lease_ms.unsigned_abs())
     }
 
-    /// Returns the most recent load with this key. Ignores dropped and superseded loads.
+    /// Returns the most recent load or the part with this key. Ignores dropped and superseded loads.
     ///
     /// # Errors
     /// If the server cannot be read.
@@ -208,7 +208,7 @@ impl Ledger {
     /// If no journaled majority acknowledges the write.
     pub async fn supersede(&self, key: &str, kept: Uuid, fence: i64) -> Result<(), LedgerError> {
         if self.is_of_parts {
-            // There is only one document for each part.
+            // A part has only one document. If the part begins again, `put` replaces this document.
             return Ok(());
         }
         let filter = doc! { "key": key, "_id": { "$ne": kept }, "state": { "$in": UNFINISHED.to_vec() }, "fence": { "$lte": fence } };
@@ -226,14 +226,15 @@ impl Ledger {
         patiently(|| async { self.documents.update_many(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
-    /// Returns true if another load may have written to the collection after `load` began: the other load's ledger
-    /// document was changed since then. Ignores loads whose documents were dropped.
+    /// Returns true if another load may have written to the collection after `load` began. This is assumed if the other
+    /// load's ledger document was changed since then, or if the other load is divided into parts and not complete.
+    /// Ignores loads whose documents were dropped.
     ///
     /// # Errors
     /// If the server cannot be read.
     pub async fn has_overlapping_loads(&self, load: &LoadDocument) -> Result<bool, LedgerError> {
         let mut filter = self.with_collection(Document::new());
-        // While the parts of a load are written, only their own documents change.
+        // While the parts of a load are written, the load's own document does not change.
         let is_in_parts = doc! { "manifest": { "$exists": true }, "state": { "$in": UNFINISHED.to_vec() } };
         let has_changed = doc! { "updated": { "$gte": load.started }, "state": { "$ne": "dropped" } };
         filter.insert("_id", doc! { "$ne": load.id });
@@ -275,7 +276,7 @@ impl Ledger {
         self.any(filter).await
     }
 
-    /// Makes a filter for the loads or for the part with this key.
+    /// Makes a filter for the loads with this key. In the ledger of parts, makes a filter for the part with this key.
     fn with_key(&self, key: &str) -> Document {
         if self.is_of_parts {
             return doc! { "_id": id_of_part(key) };

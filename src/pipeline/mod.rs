@@ -3,6 +3,9 @@
 //! One thread reads the sources and splits them into blocks. Workers parse, clean, encode and hash each block in one
 //! pass. The encoded blocks are then put back into the order of the source. Three modules use the encoded blocks:
 //! [`load`] sorts and writes them, [`dry_run`] counts them, and [`verify`] compares them with the collection.
+//!
+//! Several workers can share a load: [`manifest`] divides the sources into parts, and [`parts`] loads and verifies
+//! them.
 
 mod advice;
 pub mod dry_run;

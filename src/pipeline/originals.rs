@@ -1,5 +1,5 @@
-//! Protects the files of loads: an export must not replace a source or a reject file. A source contains what the
-//! collection does not: duplicates, rejected rows, and the texts before they were cleaned.
+//! Protects the files of loads: an export must not replace a source or a reject file. Reason: a source contains data
+//! that is not in the collection, namely duplicates, rejected rows, and the texts before cleaning.
 
 use std::cell::OnceCell;
 use std::fs::{self, File};
@@ -13,7 +13,8 @@ use crate::read::Version;
 use crate::server::{Failure, Target};
 
 /// Returns an error if `out` is a source or a reject file of a load into the database of `target`, according to the
-/// ledger. Succeeds if the user may not read the ledger: this is an analyst, who has no sources.
+/// ledger. Only the files that [`Ledger::files`] returns are compared, so the reject files of parts are not protected.
+/// Returns `Ok` if the user may not read the ledger. Such a user is an analyst and has no sources.
 pub async fn refuse_originals(target: &Target, out: &Path) -> Result<(), Error> {
     let Some(existing) = Existing::of(out) else { return Ok(()) };
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
@@ -39,7 +40,7 @@ fn refusal(out: &Path, database: &str, load: &LoadFiles, part: Part) -> Error {
     ))
 }
 
-/// What a file was in a load.
+/// How a load used a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Source,
@@ -68,16 +69,16 @@ impl<'a> Existing<'a> {
         load.rejects().iter().any(|state| self.is_rejects(state, &load.sources)).then_some(Part::Rejects)
     }
 
-    /// Returns true if the source's path leads to this file, or if the contents are equal. The ledger has the path as
-    /// the user gave it, so a relative path may lead to another file now.
+    /// Returns true if the source's path leads to this file, or if the contents are equal. The contents are compared
+    /// because the ledger has the path as the user gave it: a relative path may now lead to another file.
     fn is_source(&self, source: &SourceIdentity) -> bool {
         let Version::Blake3(hash) = &source.version else { return false };
         is_same_file(self.path, Path::new(&source.name))
             || source.size_bytes == Some(self.size_bytes) && self.hash() == Some(hash)
     }
 
-    /// Returns true if this is a reject file that is beside its source, or that has the name and the content in the
-    /// ledger.
+    /// Returns true if this file has the name of the reject file and is beside a source. Also returns true if the file
+    /// has this name in another directory and begins with the rows that the load wrote.
     fn is_rejects(&self, state: &RejectsState, sources: &[SourceIdentity]) -> bool {
         let is_beside =
             |source: &SourceIdentity| is_same_file(self.path, &Path::new(&source.name).with_file_name(&state.name));

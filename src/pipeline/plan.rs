@@ -15,7 +15,7 @@ use crate::error::Error;
 /// The user's options for reading the sources, as typed.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
-    /// Paths, glob patterns, or `-` for standard input.
+    /// Paths, addresses of objects in S3, patterns of both, or `-` for standard input.
     pub sources: Vec<String>,
     /// The encoding of the sources. `None` if it is to be detected.
     pub encoding: Option<Encoding>,
@@ -55,7 +55,7 @@ struct Density {
 
 /// One source. Only its first bytes have been read, to detect its encoding, format and columns.
 pub struct SourcePlan {
-    /// The file or standard input.
+    /// The place from which the bytes are read, for example a file.
     pub origin: Origin,
     /// The encoding of the source.
     pub encoding: Encoding,
@@ -65,7 +65,7 @@ pub struct SourcePlan {
     /// The reader that read the first bytes. Kept open only for the first source, and for a source that can be opened
     /// only once.
     opened: Mutex<Option<Reader>>,
-    /// Whether only a part of the source is read.
+    /// Whether only a part of the source is read (see [`Plan::cut_to`]).
     is_part: bool,
 }
 
@@ -120,11 +120,10 @@ impl Plan {
         self.identities()
     }
 
-    /// Reads only a part of the first source. `bytes` are positions in this source. Its layout stays that of the whole
-    /// source.
+    /// Limits the reading of the first source to the positions `bytes`. The layout of the source does not change.
     ///
     /// # Errors
-    /// If the source is not a regular file.
+    /// If the source can be read only once.
     pub(super) fn cut_to(&mut self, bytes: Range<u64>) -> Result<(), Error> {
         let first = self.sources.first_mut().ok_or(ReadError::NoSource)?;
         first.origin = first.origin.part(bytes).ok_or_else(|| {
@@ -180,7 +179,7 @@ impl Plan {
         let mut reader = match opened {
             Some(reader) => reader,
             None if plan.is_part => {
-                // The encoding was detected at the beginning of the source.
+                // Do not detect the encoding in the part. It was detected at the beginning of the source.
                 let options = ReadOptions { encoding: Some(plan.encoding), ..self.options.clone() };
                 Reader::open(&plan.origin, index, &options)?
             }
@@ -210,7 +209,7 @@ fn reading(wishes: &Wishes) -> Reading {
 }
 
 impl Wishes {
-    /// Restores the options that [`reading`] recorded.
+    /// Makes the options again from the form in which the ledger and the manifest store them (see [`reading`]).
     pub(super) fn from_reading(sources: Vec<String>, reading: &Reading, workers: usize) -> Self {
         let byte = |text: &Option<String>| text.as_ref().and_then(|text| text.bytes().next());
         let sign = |text: &Option<String>| text.as_deref().and_then(Sign::from_text);

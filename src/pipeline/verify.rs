@@ -33,7 +33,7 @@ pub struct VerifyOptions {
     /// Records that may be missing or different. The ledger lists them, because the server refused them or because
     /// other content was kept under their `_id`s.
     pub excused: Option<Excused>,
-    /// The `_id`s that are verified.
+    /// The share of the `_id`s that is verified.
     pub share: Share,
 }
 
@@ -100,9 +100,9 @@ pub async fn verify(
     Ok(verification)
 }
 
-/// For each result with extra documents, adds the loads of other sources that wrote into its collection. These loads may
-/// have written the extra documents. Does nothing if the ledger cannot be read, because the result of the verification
-/// does not depend on it.
+/// For each result with extra documents, adds the loads of other sources that wrote into its collection. These loads
+/// may have written the extra documents. Does nothing if the ledger cannot be read, because the result of the
+/// verification does not depend on it.
 pub async fn name_other_loads(plan: &Plan, results: impl IntoIterator<Item = (&Target, &mut Verification)>) {
     // All sources must be read for their hashes. This is done only if the ledger has loads, and only once.
     let mut own = None;
@@ -149,8 +149,8 @@ async fn refuse_other_identity(plan: &Plan, kind: usize, target: &Target) -> Res
     }
 }
 
-/// Reads the sources and determines which document must be stored under each `_id`. Also returns the number of rejected
-/// rows. Needs no database.
+/// Reads the sources and determines which document must be stored under each `_id` of the share. Also returns the
+/// number of rejected rows in all sources. Needs no database.
 ///
 /// # Errors
 /// If a source cannot be read to its end, a temporary file cannot be used, or the user interrupts the program.
@@ -172,7 +172,7 @@ fn expect(
     Ok((expectation.settle(rule).map_err(verify::VerifyError::from)?, rejected))
 }
 
-/// Adds the records of a block whose `_id`s are in the share.
+/// Adds the records of a block to the expectation, except those whose `_id` is not in the share.
 pub(super) fn push(
     expectation: &mut Expectation,
     block: &EncodedBlock,

@@ -1,4 +1,4 @@
-//! What the ledger says about loads and their parts.
+//! Overviews of loads and their parts, made from the ledger.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::ledger::{Counts, Held, LoadDocument, State};
 
-/// A load, and its parts if it is divided into parts.
+/// A load. If it is divided into parts, also its parts.
 #[derive(Debug, Serialize)]
 pub struct LoadOverview {
     /// The load's id.
@@ -22,8 +22,8 @@ pub struct LoadOverview {
     pub state: State,
     /// Time at which the load began.
     pub started: String,
-    /// The counts of the first kind of documents. If the load is divided into parts and has not ended, the sums of its
-    /// parts.
+    /// The counts of the first kind of document. If the load is divided into parts and is not complete, the sums of the
+    /// counts of its parts. `medlift runs list` does not read the parts, so it shows 0 rows for such a load.
     pub counts: Counts,
     /// The parts, in the order of their numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -35,42 +35,44 @@ pub struct LoadOverview {
 pub struct PartOverview {
     /// Number of the part in the manifest.
     pub number: u32,
-    /// What happens to the part.
+    /// The state of the part.
     pub state: PartState,
-    /// The worker that has or had the part: process and machine.
+    /// The worker that has the part, or that had it last: process and machine. `None` if no worker has begun the part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// Committed rows.
+    /// Number of committed rows.
     pub read: u64,
-    /// Documents written for these rows.
+    /// Number of documents that were written for these rows.
     pub written: u64,
-    /// Rows that were rejected.
+    /// Number of these rows that were rejected.
     pub rejected: u64,
     /// Committed rows per second. `None` before the first commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_per_second: Option<f64>,
 }
 
-/// What happens to a part.
+/// The state of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartState {
-    /// No worker has begun it.
+    /// No worker has begun the part.
     Waiting,
-    /// A worker loads it.
+    /// A worker is loading the part.
     Loading,
-    /// Its worker no longer reports that it is alive. The next free worker continues the part.
+    /// The worker of the part has ended without a report, or no longer renews its lease. The next free worker continues
+    /// the part.
     Stalled,
-    /// A worker stopped with an error, or was stopped. The next free worker continues the part.
+    /// The worker of the part stopped because of an error, or was asked to stop. The next free worker continues the
+    /// part.
     Stopped,
-    /// It is loaded.
+    /// The part is loaded.
     Loaded,
 }
 
 impl PartState {
     const ALL: [Self; 5] = [Self::Loaded, Self::Loading, Self::Stalled, Self::Stopped, Self::Waiting];
 
-    /// Returns the state for the user.
+    /// Returns the name of the state for the user.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -94,7 +96,8 @@ impl PartState {
 }
 
 impl LoadOverview {
-    /// Makes the overview of a load from the documents of its parts and their leases.
+    /// Makes the overview of a load. `parts` are the documents of its parts. `leases` are their leases, by the numbers
+    /// of the parts.
     pub fn new(load: &LoadDocument, parts: &[LoadDocument], leases: &BTreeMap<u32, Held>) -> Self {
         let numbers = load.manifest.iter().flat_map(|manifest| manifest.parts.iter().copied());
         let part = |number: u32| {
@@ -118,13 +121,14 @@ impl LoadOverview {
         }
     }
 
-    /// Leaves out the parts.
+    /// Removes the parts from the overview.
     #[must_use]
     pub fn without_parts(self) -> Self {
         Self { parts: Vec::new(), ..self }
     }
 
-    /// Returns true if nothing more will happen: the load has ended, or no worker works on it and none is expected.
+    /// Returns true if the load has ended. A load that stopped or failed has not ended if it is divided into parts,
+    /// because other workers may continue it.
     pub fn has_ended(&self) -> bool {
         match self.state {
             State::Complete | State::Dropped | State::Superseded => true,

@@ -45,7 +45,7 @@ pub struct LoadSummary {
     pub changes: Vec<Count>,
     /// Number of rows that broke a plausibility rule but were loaded, for each rule.
     pub warnings: Vec<Count>,
-    /// The reject files. In JSON, only their paths.
+    /// The reject files. In JSON, this is a list of their paths.
     pub reject_files: Vec<FileOfRejects>,
     /// Number of rows that an earlier, interrupted process of this load had committed. `None` if this process began the
     /// load.
@@ -117,13 +117,14 @@ pub struct SourceNote {
     pub notices: Vec<String>,
 }
 
-/// A reject file. In JSON, only its path.
+/// A reject file. In JSON, it is written as its path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct FileOfRejects {
     /// The path of the file.
     pub path: String,
-    /// The name of the source of its rows. `None` if there is one file for all sources.
+    /// The name of the source whose rows the file contains. `None` if the load has only one reject file, or if the file
+    /// belongs to a part.
     pub source: Option<String>,
 }
 
@@ -289,8 +290,7 @@ impl LoadSummary {
         self.rejected() > 0
     }
 
-    /// Returns the number of rejected rows. With several kinds of documents, this is the number of the kind that has
-    /// most.
+    /// Returns the number of rejected rows. With several kinds of documents, returns the largest of their numbers.
     pub fn rejected(&self) -> u64 {
         self.documents().map(|found| found.counts.rejected).max().unwrap_or(0)
     }
@@ -370,7 +370,8 @@ impl DocumentSummary {
 
     fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.counts.in_doubt == 0 && self.counts.repeats_in_doubt == 0 {
-            // A note of the summary says why the counts are estimates.
+            // The counts of this kind are not in doubt because of a lost reply or a killed process. If they are sums of
+            // the counts of several parts, `notes` says so.
             return Ok(());
         }
         writeln!(

@@ -18,8 +18,8 @@ impl fmt::Display for Verification {
 }
 
 impl Verification {
-    /// Writes the result without the number of rejected rows. The summary of a load has its own number, which includes
-    /// the records that were refused later.
+    /// Writes the result without the number of rejected rows. Reason: the summary of a load already has such a number.
+    /// That number also includes the records that the server or the conflict rule refused.
     pub(super) fn write_in_summary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.write_details(f)

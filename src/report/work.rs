@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::summary::LoadSummary;
 
-/// What a worker did.
+/// The result of a worker.
 #[derive(Debug, Default, Serialize)]
 pub struct WorkSummary {
     /// The id of the manifest.
@@ -15,7 +15,8 @@ pub struct WorkSummary {
     pub parts: Vec<u32>,
     /// Number of rows in these parts that were rejected.
     pub rejected: u64,
-    /// The loads that this worker ended, one for each table. Empty if another worker ends them.
+    /// The loads that this worker ended or verified, at most one for each table. Loads that other workers end are not
+    /// in this list.
     pub tables: Vec<LoadSummary>,
 }
 
@@ -26,7 +27,7 @@ impl WorkSummary {
         self.rejected += summary.rejected();
     }
 
-    /// Returns true if a verification found a difference.
+    /// Returns true if a verification found differences, or if documents violate the validator.
     pub fn has_differences(&self) -> bool {
         self.tables.iter().any(LoadSummary::has_differences)
     }
@@ -50,7 +51,7 @@ impl fmt::Display for WorkSummary {
     }
 }
 
-/// What a manifest contains.
+/// An overview of a manifest.
 #[derive(Debug, Serialize)]
 pub struct ManifestOverview {
     /// The manifest's id.
@@ -62,11 +63,11 @@ pub struct ManifestOverview {
 /// A table of a manifest.
 #[derive(Debug, Serialize)]
 pub struct TableOverview {
-    /// The collection, or the name of a spec that names several.
+    /// The collection. If the spec has several kinds of documents, the name of the spec.
     pub collection: String,
     /// Number of sources.
     pub sources: usize,
-    /// Size of all sources on disk, in bytes.
+    /// Size of all sources in bytes, before decompression.
     pub bytes: u64,
     /// Number of parts.
     pub parts: usize,

@@ -32,11 +32,12 @@ pub struct Options {
     pub cursors: usize,
     /// Records that the load did not write. They may be missing or different.
     pub excused: Option<Excused>,
-    /// The `_id`s that are compared.
+    /// The share of the `_id`s that is compared.
     pub share: Share,
 }
 
-/// A share of all `_id`s: the range `index` of `of` equal ranges. Several workers can verify one share each.
+/// A share of all `_id`s. The possible `_id`s are divided into `of` equal ranges, and the share is range number
+/// `index`. Several workers can verify a collection together if each of them verifies one share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Number of the range, from 0.
@@ -55,11 +56,12 @@ impl Share {
         self.start() <= lead && lead < self.end()
     }
 
-    /// Returns the smallest first half of an `_id` in this share.
+    /// Returns the smallest value of `Id::lead` (the first eight bytes of an `_id`) in this share.
     fn start(self) -> u128 {
         (u128::from(self.index) << 64) / u128::from(self.of)
     }
 
+    /// Returns the start of the next share.
     fn end(self) -> u128 {
         Self { index: self.index + 1, ..self }.start()
     }
@@ -108,8 +110,8 @@ struct IdRange {
     expected: Option<(Id, Option<Id>)>,
 }
 
-/// Divides a share of all possible `_id`s into [`RANGES`] equal ranges of UUIDs. There is one more range before all
-/// UUIDs, in the first share, and one after all UUIDs, in the last share.
+/// Divides a share of all possible `_id`s into [`RANGES`] equal ranges of UUIDs. The first share has one more range,
+/// for the `_id`s before all UUIDs. The last share has one more range, for the `_id`s after all UUIDs.
 fn id_ranges(share: Share) -> Vec<IdRange> {
     let first = |range: u8| {
         let width = share.end() - share.start();

@@ -18,7 +18,7 @@ pub struct Verification {
     /// load decide which of the two is expected from then on. Example: three records with one `_id` have the contents
     /// A, A, B. The second A is a duplicate, and B is a conflict.
     pub conflicts: u64,
-    /// Rows of the sources that cannot be parsed, cleaned or encoded. Such a row is not a record.
+    /// Rows of all sources that cannot be parsed, cleaned or encoded. No record is made of such a row.
     pub rejected: u64,
     /// Documents that the collection must contain according to the sources.
     pub expected: u64,

@@ -30,7 +30,7 @@ pub struct ScanError {
 }
 
 impl ScanError {
-    /// Returns the failure of the server.
+    /// Returns the cause: the server's failure.
     pub(crate) const fn failure(&self) -> &Failure {
         &self.failure
     }
@@ -124,7 +124,7 @@ pub struct RangeScan {
     last: Option<RawBson>,
     cursor: Option<RawBatchCursor>,
     done: bool,
-    /// True if the current query has returned documents.
+    /// True if documents of the range were returned. [`RangeScan::end`] sets this field to false again.
     is_begun: bool,
 }
 
@@ -133,7 +133,8 @@ impl RangeScan {
     ///
     /// If the cursor fails, the scan continues after the last document that was returned, so that each document is
     /// returned once. A cursor fails for example if the connection breaks or another primary is elected. After
-    /// [`ATTEMPTS_MAX`] failures without progress, or after one permanent failure, returns the error.
+    /// [`ATTEMPTS_MAX`] failures without progress, or after one permanent failure, returns the error. Also returns the
+    /// error if the documents have no `_id`, because the scan then cannot continue after the last document.
     pub async fn next_batch(&mut self) -> Result<Option<Batch>, ScanError> {
         let (mut attempt, mut patience) = (0, Patience::default());
         while !self.done {
@@ -159,8 +160,8 @@ impl RangeScan {
         Ok(None)
     }
 
-    /// Returns false if documents were returned and have no `_id`, as in a de-identified view. A new query would return
-    /// them again.
+    /// Returns false if documents without `_id` were returned. A new query would return them again. The documents of a
+    /// de-identified view have no `_id`.
     fn can_continue(&self) -> bool {
         self.last.is_some() || !self.is_begun
     }

@@ -124,7 +124,7 @@ impl Bulk {
         Ok(self.count().await? >= wanted)
     }
 
-    /// Returns the number of documents in the collection. The server counts them.
+    /// Returns the exact number of documents in the collection. The server counts them one by one.
     ///
     /// # Errors
     /// If the read fails.

@@ -338,7 +338,8 @@ impl Machine {
         actions.push(Action::Delay(id, delay_ms));
     }
 
-    /// Returns the first record of this batch, and how often its records were sent again. `None` for an unknown batch.
+    /// Returns the first record of this batch, and how many times the batch was sent again after a failure. `None` if
+    /// the batch is not known.
     pub fn repetition(&self, batch: BatchId) -> Option<(Member, u32)> {
         self.batches.get(&batch).and_then(|batch| Some((*batch.members.first()?, batch.attempts)))
     }

@@ -76,8 +76,8 @@ pub struct Writer {
     chunks_taken: u64,
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     failures: HashMap<BatchId, Failure>,
-    /// Reports the batches that failed and are sent again. The key is the first record of the batch, because a batch
-    /// has a new id each time. An entry is removed when the server answers its batch.
+    /// Reports the batches that failed and are sent again. The key is the first record of the batch, because the batch
+    /// has a new id each time it is sent. An entry is removed when the server answers its batch.
     repeated: HashMap<Member, Patience>,
 }
 
@@ -200,8 +200,9 @@ impl Writer {
         given_up.map_or(Ok(()), |batch| Err(WriteError::Server(self.why(batch))))
     }
 
-    /// Notes a temporary failure of a batch, so that it is reported. Ends the report when the server answers the batch.
-    /// An answer to another batch ends nothing: the load still stops if this batch fails too often.
+    /// Notes a temporary failure of a batch, so that it is reported. Ends the report when the server answers this
+    /// batch. The answer to another batch does not end the report. Reason: the load stops if one batch fails too often,
+    /// even if the server answers the others.
     fn note(&mut self, finished: &Finished) {
         let (Event::Failed { batch, .. } | Event::Replied(batch, _) | Event::Compared(batch, _)) = &finished.event
         else {
@@ -333,7 +334,8 @@ mod tests {
         check_group(Earlier::Nothing, 0, 1);
     }
 
-    /// Runs `test` with a writer that sends each record in a batch of its own, two at a time, and has no server.
+    /// Runs `test` with a writer that has no server. The writer sends each record in its own batch, and at most two
+    /// batches at the same time.
     fn with_writer(mode: Mode, test: impl FnOnce(&mut Writer)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

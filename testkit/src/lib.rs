@@ -1,4 +1,4 @@
-//! Starts the real servers for tests, benchmarks and developer commands: mongod and an S3 server.
+//! Starts servers for tests, benchmarks and developer commands: a real mongod, and moto, which answers like S3.
 //!
 //! This crate does not depend on Medlift. It must stay small, because every test binary links it.
 

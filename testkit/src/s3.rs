@@ -1,4 +1,5 @@
-//! A real S3 server for tests: moto, a Python program, on a loopback port. Also a proxy that disturbs its connections.
+//! A server for tests that answers like S3: moto, a Python program, on a loopback port. Also a proxy that disturbs the
+//! connections to this server.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -17,13 +18,14 @@ const REQUIREMENT: &str = "moto[server]==5.2.5";
 /// Without a signature, moto refuses to replace an object. It does not check the signature.
 const SIGNATURE: &str =
     "Authorization: AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-/// Number of keys on a page of a list. S3 has 1000, but storing as many objects in moto takes long.
+/// Maximum number of keys in one reply to a request that lists keys. S3 has 1,000. The tests use fewer, because storing
+/// 1,000 objects in moto takes too long.
 pub const PAGE_KEYS: usize = 20;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// A running moto. It is killed when this value is dropped or the process ends.
+/// A running moto. It is killed when this value is dropped or this process ends.
 #[derive(Debug)]
 pub struct Moto {
     process: Child,
@@ -32,8 +34,8 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Returns the moto that the tests of this process share. If there is none, because PyPI cannot be reached or
-    /// Python lacks `venv`, prints a notice once and returns `None`.
+    /// Returns the moto that the tests of this process share. If moto cannot be started, prints a notice once and
+    /// returns `None`. This is so for example if PyPI cannot be reached or Python lacks `venv`.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Moto>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| match Self::start() {
@@ -87,12 +89,12 @@ impl Moto {
         self.put(&format!("{bucket}?versioning"), body)
     }
 
-    /// Stores an object. `path` is `bucket/key`.
+    /// Stores an object. `path` has the form `bucket/key`.
     pub fn put(&self, path: &str, body: &[u8]) -> Result<()> {
         self.request("PUT", path, body).map(drop)
     }
 
-    /// Deletes an object.
+    /// Deletes an object. `path` has the form `bucket/key`.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.request("DELETE", path, b"").map(drop)
     }
@@ -123,7 +125,8 @@ impl Drop for Moto {
     }
 }
 
-/// Returns the directory of a Python environment with moto, `target/moto/`. Makes it with pip if it does not exist.
+/// Returns the directory of a Python environment with moto, `target/moto/environment`. If it does not exist, makes it
+/// with pip.
 fn installed() -> Result<PathBuf> {
     let cache = target_dir().join("moto");
     let (environment, complete) = (cache.join("environment"), cache.join(format!("{REQUIREMENT} is installed")));
@@ -151,19 +154,19 @@ fn run(command: &mut Command) -> Result<()> {
     Err(Error::failed(format!("{program}: {}", said.trim_end().lines().last().unwrap_or_default())))
 }
 
-/// What a [`Proxy`] does with one connection.
+/// The way in which a [`Proxy`] disturbs one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Answers the first request with status 503.
+    /// Answers the first request with status 503, and closes the connection.
     Busy,
-    /// Closes the connection after this many bytes from the server.
+    /// Forwards this number of bytes from the server, and then closes the connection.
     Cut(usize),
-    /// Forwards this many bytes from the server, and then nothing. The connection stays open.
+    /// Forwards this number of bytes from the server, and then nothing. Closes the connection 30 seconds later.
     Stall(usize),
 }
 
-/// A proxy before a server on a loopback port. Each fault applies to one connection. When no faults are left, the proxy
-/// only forwards.
+/// A proxy on a loopback port, through which a test connects to moto. Each fault applies to one connection. When no
+/// faults are left, the proxy only forwards.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -171,7 +174,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy. The first connection has the first fault. The proxy's threads end with the process.
+    /// Starts a proxy. The first fault applies to the first connection, the second fault to the second connection, and
+    /// so on. The proxy's threads end with this process.
     pub fn start(server: &Moto, faults: &[Fault]) -> Result<Self> {
         let doing = || "starting a proxy".to_owned();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(doing)?;
@@ -192,7 +196,7 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Returns the number of faults that did not happen yet.
+    /// Returns the number of faults that no connection has received yet.
     pub fn faults_left(&self) -> usize {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

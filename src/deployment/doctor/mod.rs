@@ -160,8 +160,9 @@ impl fmt::Display for Examination {
     }
 }
 
-/// Checks the deployment of `destination`. If it cannot be reached, the remaining steps have no findings. If it refuses
-/// the sign-in, only version and topology are checked after that step. `ledger` is the name of the ledger's collection.
+/// Checks the deployment of `destination`. If the server cannot be reached, the remaining steps have no findings. If
+/// the server refuses the sign-in, of the remaining steps only version and topology are checked. `ledger` is the name
+/// of the ledger's collection.
 pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Examination {
     let options = match destination.options().await {
         Ok(options) => options,
@@ -185,8 +186,8 @@ pub async fn examine(destination: &Destination, spec: &Spec, ledger: &str) -> Ex
     Examination { address: address(&options), findings }
 }
 
-/// Checks the deployment of `destination` if no user can sign in, because of `error`. The steps that need a user have
-/// no findings.
+/// Checks the deployment of `destination` without a sign-in. `error` says why no user can sign in, and is the finding
+/// of the step for the sign-in. Later steps that need a user have no findings.
 pub async fn examine_without_user(destination: &Destination, error: &ServerError) -> Examination {
     let options = match destination.options().await {
         Ok(options) => options,
@@ -207,7 +208,7 @@ pub async fn examine_without_user(destination: &Destination, error: &ServerError
     Examination { address: address(&options), findings }
 }
 
-/// Examines what needs no sign-in.
+/// Checks version and topology. These steps need no sign-in.
 async fn examine_server(target: &Target, options: &ClientOptions, findings: &mut Vec<Finding>) {
     findings.push(server::version(target).await);
     server::topology(target, &options.hosts, findings).await;

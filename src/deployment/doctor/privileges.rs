@@ -42,7 +42,7 @@ impl Privileges {
             })
     }
 
-    /// Returns true if the user may do something with this database, or with one of its collections.
+    /// Returns true if one of the user's privileges names this database.
     fn has_any(&self, database: &str) -> bool {
         let resources = self.list.iter().filter_map(|privilege| privilege.get_document("resource").ok());
         resources.filter_map(|resource| resource.get_str("db").ok()).any(|name| name == database)
@@ -50,7 +50,8 @@ impl Privileges {
 
     /// Reports what the user may do with the collection of the data. Warns if the user may bypass document validation,
     /// because the validator then does not protect the collection.
-    /// `advice` says how the user gets more rights on the collection.
+    ///
+    /// `advice` is a text that says how the user gets more rights on the collection.
     pub(super) fn examine(
         &self,
         (database, collection): (&str, &str),

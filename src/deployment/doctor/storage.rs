@@ -17,7 +17,8 @@ const FREE_SHARE_MIN: f64 = 0.1;
 const SLOW_MS_DEFAULT: i64 = 100;
 
 /// Checks that the collection has the spec's validator, and that none of its indexes is still being built. A collection
-/// that does not exist yet is correct, because the first load creates it.
+/// that does not exist yet is correct, because the first load creates it. If its database does not exist either, but
+/// others do, the finding is a warning: the name of the database may be misspelled.
 pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
     match schema::read(target).await {
         Ok(state) => {

@@ -255,8 +255,8 @@ async fn role_step(target: &Target, role: &mut Role, others: &[String]) -> Resul
     Ok(role_change_of(actual, role, &target.database, others))
 }
 
-/// Returns the step that gives the role on the server the wanted privileges. `None` if it has exactly these and inherits
-/// no other role.
+/// Returns the step that corrects the role on the server. `None` if the role has exactly the wanted privileges and
+/// inherits no other role. `actual` is the role on the server, and `others` are the other provisioned collections.
 fn role_change_of(actual: &Document, role: &mut Role, database: &str, others: &[String]) -> Option<Step> {
     let inherits = actual.get_array("roles").is_ok_and(|roles| !roles.is_empty());
     let actual: Vec<Document> = actual.get_array("privileges").map(|all| documents(all)).unwrap_or_default();
@@ -265,7 +265,8 @@ fn role_change_of(actual: &Document, role: &mut Role, database: &str, others: &[
     role.difference(&actual).or(inherited).map(|what| Step::new(what, [role.command("updateRole")]))
 }
 
-/// Returns the other collections of the database that were provisioned: those that have a de-identified view.
+/// Returns the other collections of the database that have a de-identified view. These collections were provisioned
+/// too.
 async fn other_collections(target: &Target) -> Result<Vec<String>, ServerError> {
     let command = doc! { "listCollections": 1, "filter": { "type": "view" }, "cursor": { "batchSize": 10_000 } };
     let listed = look(target, command, || format!("list the views of {}", target.database)).await?;

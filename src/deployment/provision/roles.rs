@@ -25,9 +25,9 @@ pub(super) fn role_of(account: Account) -> &'static str {
     }
 }
 
-/// What the loader may do with the documents of a collection.
+/// The actions that the loader may execute on the collection of the data and on those of the ledger.
 const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
-/// What the analyst may do with a view.
+/// The actions that the analyst may execute on a de-identified view.
 const READING: [&str; 1] = ["find"];
 
 /// A custom role and its privileges.
@@ -59,10 +59,11 @@ fn privilege(database: &str, collection: &str, actions: &[&str]) -> Document {
     doc! { "resource": { "db": database, "collection": collection }, "actions": actions.to_vec() }
 }
 
-/// The actions of a role on each resource. The text of a resource is the key.
+/// The actions that a role permits, by resource. The key is the resource as text.
 pub(super) type Permitted = BTreeMap<String, BTreeSet<String>>;
 
-/// Collects the actions on each resource, because the order in the server's reply is arbitrary.
+/// Groups privileges by resource, so that two lists of privileges can be compared. The order in the server's reply is
+/// arbitrary.
 pub(super) fn permitted(privileges: &[Document]) -> Permitted {
     let mut permitted = Permitted::new();
     for privilege in privileges {
@@ -80,11 +81,12 @@ fn includes(actual: &Permitted, wanted: &Permitted) -> bool {
 }
 
 impl Role {
-    /// Adds the privileges on other collections that the role has on the server, so that provisioning one collection
-    /// takes no rights on another one away. `others` are the other collections that were provisioned.
+    /// Adds the privileges that the role on the server has on other provisioned collections. Otherwise, provisioning
+    /// one collection would remove the rights on the others. `actual` are the privileges of the role on the server, and
+    /// `others` are the other provisioned collections.
     ///
-    /// Only privileges that the role has already are added. Reason: a writer could create a view with the name of a
-    /// de-identified view, and the role would then permit more than the administrator granted.
+    /// Adds only privileges that the role already has. Reason: a user who may write could create a view with the name
+    /// of a de-identified view. The role would then permit more than the administrator granted.
     pub(super) fn keep(&mut self, actual: &[Document], database: &str, others: &[String]) {
         let actual = permitted(actual);
         let of = |collection: &String| match self.name {
@@ -95,7 +97,8 @@ impl Role {
         self.privileges.extend(others.iter().map(of).filter(is_kept).collect::<Vec<_>>());
     }
 
-    /// Returns the step's description, if the role on the server has not exactly these privileges.
+    /// Compares the role with the privileges `actual` of the role on the server. If they differ, returns the
+    /// description of the step that corrects the role on the server.
     pub(super) fn difference(&self, actual: &[Document]) -> Option<String> {
         let (actual, wanted) = (permitted(actual), permitted(&self.privileges));
         if actual == wanted {

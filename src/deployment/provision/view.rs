@@ -26,8 +26,8 @@ pub fn pipeline(spec: &Spec) -> Vec<Document> {
     vec![doc! { "$project": shown }]
 }
 
-/// Returns the spec of the view's documents: the fields that the view shows, with the types that they have there. An
-/// export needs it to write the columns of the view.
+/// Returns a spec for the documents of the view: the fields that the view shows, with their types in the view. An
+/// export of the view takes its columns from this spec.
 pub fn view_spec(spec: &Spec) -> Spec {
     let shown = spec.fields.iter().filter(|field| deidentified(field, "").is_some()).cloned();
     let mut fields: Vec<Field> = shown.map(in_view).collect();
@@ -43,7 +43,7 @@ pub fn view_spec(spec: &Spec) -> Spec {
     }
 }
 
-/// Returns a shown field with its type in the view. A date is a year there.
+/// Returns the field with its type in the view. A date becomes a year.
 fn in_view(field: Field) -> Field {
     match field.kind {
         FieldType::Date | FieldType::Datetime => {
@@ -129,7 +129,7 @@ fn quasi(kind: &FieldType, path: &str) -> Option<Bson> {
     }
 }
 
-/// Returns the number that is shown for higher ages, in the type of the field.
+/// Returns the number that is shown instead of an age above [`AGE_MAX`], in the type of the field.
 fn age_shown(kind: &FieldType) -> Bson {
     let age = AGE_MAX + 1;
     match kind {

@@ -73,8 +73,8 @@ impl<'a> Load<'a> {
     }
 
     /// Takes the lease and looks in the ledger for an earlier load with the same key (collection, sources, spec and
-    /// options). Returns true if that load is complete and only has to be verified. Otherwise returns false:
-    /// documents have to be written. If that load was interrupted, prepares to resume it.
+    /// options). Returns true if that load is complete. A load then only has to be verified, and a part needs nothing.
+    /// Otherwise returns false: documents have to be written. If that load was interrupted, prepares to resume it.
     ///
     /// If the sources are not hashed yet, does nothing and returns false. Reason: all collections were then empty, so
     /// no earlier load can be resumed or verified.
@@ -205,8 +205,8 @@ impl<'a> LoadTarget<'a> {
         Self { spec, target, ledger, bulk, uuid: None }
     }
 
-    /// Fails if the collection cannot be the target of a load: it is a collection of the ledger or a view, its
-    /// validator warns instead of refusing documents, or the server does not accept the spec's validator.
+    /// Fails if the collection cannot be the target of a load. Reasons: it is a collection of the ledger, it is a view,
+    /// its validator warns instead of refusing documents, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
         if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {

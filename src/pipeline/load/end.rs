@@ -235,7 +235,8 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Returns the records that the load or its parts list as not written.
+    /// Returns the records that this load and its parts did not write, according to the ledger. `None` if there are
+    /// none.
     async fn excused(&self, kind: usize) -> Result<Option<Excused>, Error> {
         let parts = self.read_parts().await?;
         let loads = std::iter::once(&self.document).chain(&parts);
@@ -322,7 +323,7 @@ fn not_conserved(targets: &[TargetState], read: u64) -> Option<Error> {
 /// `--reload`.
 const fn afterwards(cause: &Error, is_read_once: bool, begins_anew: bool) -> &'static str {
     match cause {
-        // With the code 6, the source has not changed.
+        // Exit code 6 means that the store of the source fails for now. The source itself has not changed.
         Error::Read(error) if error.exit_code() != 6 => {
             "the next load without --drop does not store these documents again"
         }

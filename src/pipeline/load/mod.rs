@@ -4,6 +4,9 @@
 //! `begin` examines the target, and finds out whether this load is new, interrupted or already complete. `feed` reads
 //! the sources. `write` writes and commits the chunks. `end` builds missing indexes, attaches the validator, and
 //! verifies the collection. Only one process at a time may write a load ([`Claim`]).
+//!
+//! If several workers share a load, each of them loads one part at a time, with its own claim. `scope` describes what a
+//! process executes. `whole` begins such a load and ends it.
 
 mod begin;
 mod conformity;
@@ -63,7 +66,7 @@ pub struct LoadOptions {
     pub lease: Duration,
 }
 
-/// The outcome of a load or part that this process loaded.
+/// The outcome in the summary of a load or a part that this process has loaded.
 pub(super) const LOADED: &str = "loaded";
 
 /// Maximum number of times that a load starts again because another load wrote into its empty collection at the same
@@ -147,7 +150,7 @@ async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, 
     !interrupt.is_asked()
 }
 
-/// Loads the plan's sources once, or fails.
+/// Tries once to load the plan's sources. Does not wait for the lease of another process.
 pub(super) async fn attempt(
     plan: &Plan,
     target: &Target,
@@ -172,15 +175,16 @@ struct Load<'a> {
     plan: &'a Plan,
     options: &'a LoadOptions,
     scope: Scope,
-    /// The ledger for the whole load. Its lease names all collections of the load.
+    /// The ledger in which the document of this load or part is. The lease names all collections of the load.
     ledger: Ledger,
     /// The collection of each kind of document.
     targets: Vec<LoadTarget<'a>>,
-    /// The load's document in the ledger.
+    /// The ledger document of this load or part.
     document: LoadDocument,
-    /// The documents of the load's parts, if this process ends a load that was divided into parts.
+    /// The ledger documents of the parts, if this process ends a load that is divided into parts. Otherwise empty.
     parts: Vec<LoadDocument>,
-    /// Number of rows that an earlier process of this load had committed. `None` if this process began the load.
+    /// Number of rows that an earlier process had committed for this load or part. `None` if this process does not
+    /// resume it.
     continued_after: Option<u64>,
     claim: Option<Claim>,
     account: Account<'a>,
@@ -222,7 +226,7 @@ impl Load<'_> {
         let result = self.write(interrupt, progress);
         let read = self.end(result, interrupt).await?;
         if self.scope.is_part() {
-            // The collection is completed when all parts are loaded.
+            // The indexes and the validator are made when all parts are loaded.
             self.rows_read = read.rows.saturating_sub(rows_before);
             self.complete().await?;
             return Ok(self.summary(&read, LOADED));

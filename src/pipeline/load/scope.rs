@@ -1,14 +1,14 @@
-//! A load can be executed by one process, or it can be divided into parts for several workers.
+//! One process can execute a load alone. Or several workers execute it: the load is then divided into parts.
 
 use crate::error::Error;
 use crate::ledger::{LoadDocument, OfManifest, PartOf, SourceIdentity, TargetState};
 use crate::pipeline::manifest::changed;
 use crate::pipeline::plan::Plan;
 
-/// What this process executes.
+/// The piece of a load that this process executes.
 #[derive(Debug, Clone)]
 pub(in crate::pipeline) enum Scope {
-    /// A load, from its beginning to its end.
+    /// The whole load, from its beginning to its end. The load is not divided into parts.
     Alone,
     /// One part of a load.
     Part(PartScope),
@@ -20,9 +20,9 @@ pub(in crate::pipeline) enum Scope {
 #[derive(Debug, Clone)]
 pub(in crate::pipeline) struct PartScope {
     pub(in crate::pipeline) of: PartOf,
-    /// The sources according to the manifest.
+    /// The sources of the part, with the versions in the manifest.
     pub(in crate::pipeline) sources: Vec<SourceIdentity>,
-    /// The states of the whole load's collections.
+    /// The states of the collections in the ledger document of the whole load.
     pub(in crate::pipeline) whole: Vec<TargetState>,
     /// Whether the load has only this part.
     pub(in crate::pipeline) is_only: bool,
@@ -32,15 +32,16 @@ pub(in crate::pipeline) struct PartScope {
 #[derive(Debug, Clone)]
 pub(in crate::pipeline) struct WholeScope {
     pub(in crate::pipeline) of: OfManifest,
-    /// The sources according to the manifest.
+    /// All sources of the table, with the versions in the manifest.
     pub(in crate::pipeline) sources: Vec<SourceIdentity>,
 }
 
 impl Scope {
-    /// Returns the sources of the load if the manifest names them.
+    /// Returns the sources with the versions in the manifest. Returns an empty list if the load has no manifest. For a
+    /// part, first compares these versions with the present ones.
     ///
     /// # Errors
-    /// The sources of a part cannot be read, or were changed after the manifest was made.
+    /// A source of the part cannot be read, or was changed after the manifest was made.
     pub(super) fn sources(&self, plan: &Plan) -> Result<Vec<SourceIdentity>, Error> {
         match self {
             Self::Alone => Ok(Vec::new()),
@@ -56,8 +57,8 @@ impl Scope {
         }
     }
 
-    /// Corrects what was found in the collections. Another worker may already have written into a collection that was
-    /// empty when the load began. If there is only one part, the part can count like a load.
+    /// Corrects `first_load` in the states of a part. Only the part of a load with one part can be a first load. If the
+    /// load has several parts, other workers may write into the same collection, even if it is empty now.
     pub(super) fn adapt(&self, states: &mut [TargetState]) {
         if let Self::Part(part) = self {
             for (state, whole) in states.iter_mut().zip(&part.whole) {
@@ -66,7 +67,8 @@ impl Scope {
         }
     }
 
-    /// Writes into the load's document which part or which manifest it belongs to.
+    /// Writes into the ledger document which part or which manifest it describes. A part also gets its own `_id` and
+    /// key.
     pub(super) fn mark(&self, document: &mut LoadDocument) {
         match self {
             Self::Alone => {}

@@ -1,7 +1,8 @@
 //! A load that is divided into parts: its beginning, before any part, and its end, after all parts.
 //!
-//! The load has a ledger document like any other load. The parts have their own. The counts of the load are computed
-//! at the end, from the parts and from the verification, so that they do not depend on the order of the parts.
+//! The load has a ledger document like any other load, and each part has one too. The counts of the load are computed
+//! at the end, from the counts of the parts and from the verification. They therefore do not depend on the order in
+//! which the parts were loaded.
 
 use super::feed::ReadSide;
 use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, writing};
@@ -15,11 +16,13 @@ use crate::report::{Phase, Progress};
 use crate::server::Target;
 use crate::verify::Verification;
 
-/// Returns the ledger document of the load. If it does not exist yet, or if the documents of the earlier load are no
-/// longer in the collection, creates it. `plan` needs only one source of the table.
+/// Returns the ledger document of the load. Creates the document if the ledger has no such load, or if the documents of
+/// the earlier load are no longer in the collection. Also creates it if the earlier load did not complete and does not
+/// belong to this manifest. `plan` may contain only one source of the table.
 ///
 /// # Errors
-/// [`Error::Held`] if another process creates it at the same time, or if the ledger or the collection cannot be used.
+/// [`Error::Held`] if another process creates the document at the same time. Other errors if the ledger or the
+/// collection cannot be used.
 pub(in crate::pipeline) async fn register(
     plan: &Plan,
     target: &Target,
@@ -38,10 +41,11 @@ pub(in crate::pipeline) async fn register(
 }
 
 /// Ends a load whose parts are complete: builds the indexes, attaches the validator, verifies the collection, and
-/// records the counts. If the load was ended before, verifies the collection only.
+/// records the counts. If the load is already complete, only verifies the collection.
 ///
 /// # Errors
-/// [`Error::Held`] if another process ends the load, or if a part is not complete.
+/// [`Error::Held`] if another process is ending the load. [`Error::Stopped`] if a part is not complete. Other errors if
+/// a source, the ledger or the collection cannot be used.
 pub(in crate::pipeline) async fn finish(
     plan: &Plan,
     target: &Target,
@@ -62,7 +66,9 @@ pub(in crate::pipeline) async fn finish(
 }
 
 impl Load<'_> {
-    /// Returns the document of this load if it exists and its documents can still be in the collections.
+    /// Returns the ledger document of the earlier load with this key. Returns `None` if there is no such load, or if
+    /// its documents were dropped. Also returns `None` if the load did not complete and belongs to another manifest or
+    /// to none, or if `--reload` asks to repeat a complete load.
     async fn prior(&self, scope: &WholeScope) -> Result<Option<LoadDocument>, Error> {
         let Some(prior) = self.ledger.find(&self.document.key).await.map_err(reading)? else { return Ok(None) };
         let is_of_manifest = prior.manifest.as_ref().is_some_and(|of| of.id == scope.of.id);
@@ -80,7 +86,8 @@ impl Load<'_> {
         Ok(Some(prior))
     }
 
-    /// Takes the lease and creates the document, unless another worker created it before this one had the lease.
+    /// Takes the lease and creates the ledger document. If another worker created the document before this worker had
+    /// the lease, returns that document.
     async fn create_once(&mut self, scope: WholeScope) -> Result<LoadDocument, Error> {
         self.claim().await?;
         if let Some(prior) = self.prior(&scope).await? {
@@ -161,7 +168,7 @@ impl Load<'_> {
         Ok(summary)
     }
 
-    /// Reads the documents of the parts, if the load is divided into parts.
+    /// Reads the ledger documents of the parts. The result is empty if the load is not divided into parts.
     pub(super) async fn read_parts(&self) -> Result<Vec<LoadDocument>, Error> {
         match &self.document.manifest {
             Some(manifest) => self.ledger.parts(self.document.id, &manifest.parts).await.map_err(reading),
@@ -183,15 +190,18 @@ impl Load<'_> {
                 state.collection_uuid.or_else(|| parts.iter().find_map(|part| part.collection_uuid));
             state.digest = match &parts[..] {
                 [only] => only.digest.clone(),
-                // The parts may have records in common, so the sum of their digests says nothing.
+                // Several parts can contain the same record. The sum of their digests could then count it twice.
                 _ => String::new(),
             };
         }
         self.document.set_targets(states);
     }
 
-    /// Replaces the sums of the parts' counts by the counts that one process would have found. Returns false if they
-    /// cannot be computed, because the load was not verified or another program wrote to the collection.
+    /// Replaces the sums of the parts' counts by the counts that one process would have found. If there is only one
+    /// part, keeps its counts.
+    ///
+    /// Returns false if the counts may be wrong. Reasons: the load was not verified, another program wrote to the
+    /// collection, or the only part does not know which records it wrote itself.
     async fn settle_counts(&mut self, kind: usize, summary: &mut LoadSummary) -> Result<bool, Error> {
         let is_alone = self.is_alone(&self.targets[kind]).await?;
         let mut states = self.document.targets();
@@ -215,7 +225,7 @@ impl Load<'_> {
         Ok(is_exact)
     }
 
-    /// Returns the parts' reject files.
+    /// Returns the reject files of the parts, without the empty ones.
     fn reject_files(&self) -> Vec<FileOfRejects> {
         let files = self.parts.iter().flat_map(|part| &part.checkpoint.rejects).filter(|file| file.bytes > 0);
         let path = |name: &String| match &self.options.rejects {
@@ -238,11 +248,13 @@ fn not_complete(missing: &[u32], parts: usize) -> Error {
     Error::Stopped(format!("{problem}; load them with the same command without --finish"))
 }
 
-/// Computes the counts of the whole load. `sums` are the sums of the parts' counts. A part counts a record as already
-/// present if another part has written it before; this depends on the order of the parts. The number of documents in
-/// the collection does not.
+/// Computes the counts of the whole load. `sums` are the sums of the parts' counts, and `before` is the number of
+/// documents in the collection when the load began.
 ///
-/// Returns `None` if the numbers contradict each other, because another program wrote to the collection.
+/// The sums depend on the order of the parts: a part counts a record as already present if another part has written
+/// it. The number of documents in the collection does not depend on that order.
+///
+/// Returns `None` if the numbers contradict each other. Another program has then written to the collection.
 fn settled(sums: &Counts, before: u64, proof: &Verification) -> Option<Counts> {
     let stored = proof.equal;
     let written = if before == 0 { stored } else { proof.found.checked_sub(before)? };
@@ -255,7 +267,8 @@ fn settled(sums: &Counts, before: u64, proof: &Verification) -> Option<Counts> {
     Some(Counts { written, already_present, duplicates, in_doubt: 0, repeats_in_doubt: 0, ..*sums })
 }
 
-/// Returns the sum of the digests of the stored records, or nothing if it cannot be computed from the proof.
+/// Returns the sum of the digests of the stored records. The result is empty if some expected documents are not stored
+/// with the same content, because the proof does not have the sum then.
 fn digest(proof: &Verification) -> String {
     let is_source = proof.equal == proof.expected;
     let sum: Option<Digest> = is_source.then_some(proof.source_digest);

@@ -1,14 +1,15 @@
-//! Finds the places at which a large file can be cut: the beginnings of rows.
+//! Finds *places* at which a large file can be cut. A place is a byte position at which a row begins.
 //!
-//! If a row is a line, the next line end is the place. In delimited text with quotes, a line end can be inside a quoted
-//! cell. A line end is then a place only if two things are true:
-//! - The rows after it are well formed if the place is outside quotes.
-//! - The rows after it are not well formed if the place is inside quotes.
+//! If every line is a row, each line end is followed by a place. In delimited text with quotes, a line end can be
+//! inside a quoted cell. `cut` then parses the text after the line end twice, and accepts the place only if
+//! both of these statements are true:
+//! - If the text begins outside quotes, its rows are well formed.
+//! - If the text begins inside quotes, its rows are not well formed.
 //!
-//! This is a strong sign, but no proof. The proof is made when the parts are loaded: each part must end outside quotes.
-//! The first part begins at the beginning of the file, so it knows the state of the quotes at its end. If that end is
-//! right, the next part begins right, and so on to the end of the file. A wrong place is an error
-//! (`ReadError::WrongSeam`).
+//! The place can still be wrong. So it is checked when the parts are loaded: each part must end outside quotes. The
+//! first part begins at the beginning of the file, so it begins outside quotes. If it also ends outside quotes, the
+//! second part begins outside quotes, and so on. So if all parts pass this check, all places are right. Otherwise the
+//! load of a part fails with `ReadError::WrongSeam`.
 
 use std::ops::Range;
 
@@ -18,21 +19,23 @@ use crate::pipeline::plan::SourcePlan;
 use crate::read::{Dialect, Encoding, Ending, Framing, RowSpan, records};
 use crate::spec::Spec;
 
-/// Number of bytes that are examined at each place.
+/// Maximum number of bytes that are searched for one place.
 const WINDOW_BYTES: usize = 4 << 20;
 
-/// Number of rows after a line end that are examined.
+/// Maximum number of rows after a line end that are examined.
 const ROWS_EXAMINED: usize = 100;
 
-/// The share of damaged rows that is accepted: one in this number. The first row must not be damaged.
+/// At most one in this number of examined rows may be damaged. The first row must not be damaged.
 const DAMAGED_SHARE: usize = 5;
 
-/// Number of line ends that are tried in a window.
+/// Maximum number of line ends that are tried for one place.
 const TRIES_MAX: usize = 200;
 
-/// Divides a source into ranges of about `part_bytes` bytes that begin and end between rows. Returns no range if the
-/// source is not large enough, or cannot be cut: because it is compressed, in UTF-16 or JSON text with several lines
-/// per object, or because no place is certain.
+/// Divides a source into ranges of about `part_bytes` bytes that begin and end between rows.
+///
+/// Returns no range if the source has at most `part_bytes` bytes, or if it cannot be cut. A source cannot be cut if it
+/// is compressed, if its encoding is UTF-16, if it is CSV with an escape character, or if it is JSON but not NDJSON. A
+/// source in which no place is found cannot be cut either.
 ///
 /// # Errors
 /// The source cannot be read.
@@ -59,7 +62,8 @@ pub(super) fn cut(source: &SourcePlan, spec: &Spec, part_bytes: u64) -> Result<V
     Ok(if places.len() > 2 { ranges.collect() } else { Vec::new() })
 }
 
-/// Returns true if every row ends at a line end that can be found without reading from the beginning.
+/// Returns true if every row ends at a line end, and this line end can be recognised without reading the file from its
+/// beginning.
 fn is_divided_by_lines(format: Format) -> bool {
     match format.framing() {
         Framing::Lines => true,
@@ -68,13 +72,14 @@ fn is_divided_by_lines(format: Format) -> bool {
     }
 }
 
-/// Returns the first place after `wanted` at which a row begins. Returns `None` if no place is certain.
+/// Returns the first accepted place after the byte `wanted`. Returns `None` if none of the first line ends is followed
+/// by such a place.
 fn place_after(source: &SourcePlan, spec: &Spec, wanted: u64, size: u64) -> Result<Option<u64>, Error> {
     let Some(window) = source.origin.part(wanted..size) else { return Ok(None) };
     let window = window.first_bytes(WINDOW_BYTES)?;
     let format = source.layout.format;
     let line_end = format.framing().dialect().map_or(b'\n', |dialect| dialect.line_end);
-    // Only the form of the rows matters here, not whether the load accepts them.
+    // Cells with several lines are well formed here, even if the load rejects them.
     let mut layout = source.layout.clone();
     layout.rules.multiline_cells = true;
     let mut parser = Parser::new(&layout, spec);
@@ -104,8 +109,9 @@ fn is_outside_quotes(text: &[u8], dialect: Dialect, parser: &mut Parser) -> bool
     examined > 0 && is_well_formed && !can_be_inside()
 }
 
-/// Parses the first rows of `text`. The last row is left out, because the text may end inside it. Returns the number of
-/// rows, and whether the first and most of the others are well formed.
+/// Parses the first rows of `text`, except the last of them, because the text may end inside that row. Returns the
+/// number of parsed rows. Also returns true if the first row is well formed, and enough of the others are
+/// ([`DAMAGED_SHARE`]).
 fn examine(text: &[u8], dialect: Dialect, parser: &mut Parser) -> (usize, bool) {
     let mut found: Vec<_> = records(text, Framing::Delimited(dialect)).take(ROWS_EXAMINED + 1).collect();
     found.pop();
@@ -119,8 +125,8 @@ fn examine(text: &[u8], dialect: Dialect, parser: &mut Parser) -> (usize, bool) 
     (found.len(), !is_first_damaged && damaged * DAMAGED_SHARE <= found.len())
 }
 
-/// Returns the text after the quoted cell if `text` begins inside one. Returns `None` if the first quote cannot close a
-/// cell, or if there is no quote.
+/// Assumes that `text` begins inside a quoted cell, and returns the text after this cell. Returns `None` if the first
+/// quote, apart from doubled quotes, cannot close a cell, or if there is no such quote.
 fn after_quoted(text: &[u8], dialect: Dialect) -> Option<&[u8]> {
     let quote = dialect.quote?;
     let mut at = 0;

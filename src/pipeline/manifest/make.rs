@@ -9,21 +9,21 @@ use crate::ledger::SourceIdentity;
 use crate::pipeline::plan::Plan;
 use crate::spec::Spec;
 
-/// How sources are divided into parts.
+/// Says how sources are divided into parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cuts {
-    /// The size of a part, in bytes. Small files are combined until they have this size.
+    /// The wanted size of a part, in bytes. Small files are combined if their total size is at most this size.
     pub part_bytes: u64,
-    /// Whether large files are cut. If not, a file belongs to one part.
+    /// Whether large files are cut. Otherwise, each file belongs to one part.
     pub are_made: bool,
 }
 
 impl Manifest {
-    /// Makes a manifest with one table, or adds the table to `earlier`. `collection` is the collection if the spec has
-    /// one kind of document.
+    /// Makes a manifest with one table, or adds the table to `earlier`. If the spec has one kind of document,
+    /// `collection` is its collection. `None` means the collection that the spec names.
     ///
     /// # Errors
-    /// A source cannot be read, or can be read only once.
+    /// A source cannot be read, or can be read only once. Or `earlier` already has a table for the same collection.
     pub fn with_table(
         earlier: Option<Self>,
         plan: &Plan,
@@ -55,7 +55,7 @@ impl Manifest {
 }
 
 impl Table {
-    /// Returns the collections to which the table is written.
+    /// Returns the collections into which the table is loaded.
     fn collections(&self) -> Vec<String> {
         match &self.collection {
             Some(collection) => vec![collection.clone()],
@@ -66,7 +66,8 @@ impl Table {
     }
 }
 
-/// Returns the identities of the sources. Paths become absolute, because the workers may run in other directories.
+/// Returns the names, sizes and versions of the sources. The paths are absolute, because the workers may run in other
+/// directories.
 fn sources(plan: &Plan) -> Result<Vec<SourceIdentity>, Error> {
     if let Some(once) = plan.sources.iter().find(|source| source.origin.is_read_once()) {
         return Err(Error::Usage(format!(
@@ -86,8 +87,8 @@ fn sources(plan: &Plan) -> Result<Vec<SourceIdentity>, Error> {
 
 fn parts_of(plan: &Plan, table: u32, cuts: Cuts) -> Result<Vec<Part>, Error> {
     let all = 0..plan.sources.len() as u32;
-    // If two records with one `_id` can differ, their order decides which of them is stored. Only one process that
-    // reads all sources in order knows it.
+    // If two records with one `_id` can differ, their order decides which of them is stored. Only a process that reads
+    // all sources knows this order. So all sources are one part.
     if !plan.kinds.iter().all(is_order_free) {
         return Ok(vec![Part { table, sources: all.collect(), bytes: None, version: None, head: None }]);
     }
@@ -121,7 +122,8 @@ fn parts_of(plan: &Plan, table: u32, cuts: Cuts) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// Returns true if records with the same `_id` are always equal: all fields together are the identity.
+/// Returns true if all fields together are the identity. Records with the same `_id` are then equal, and their order
+/// does not matter.
 fn is_order_free(spec: &Spec) -> bool {
     spec.identity.fields.len() == spec.fields.len()
 }

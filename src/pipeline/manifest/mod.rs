@@ -1,8 +1,9 @@
-//! A *manifest* is a JSON file that says what is to be loaded: tables, their sources, and the parts into which several
-//! workers divide the load.
+//! A *manifest* is a JSON file that describes a load for several workers. It lists tables, the sources of each table,
+//! and the parts into which the sources are divided.
 //!
-//! The manifest has the version of each source and each part. A worker therefore notices if a source was changed after
-//! the manifest was made. The manifest also contains the text of the specs, so that a worker needs no other file.
+//! The manifest has the version of each source, and of each piece of a file that was cut. A worker therefore notices if
+//! a source was changed after the manifest was made. The manifest also contains the text of the specs. Apart from the
+//! manifest, a worker needs only the sources.
 
 mod cut;
 mod make;
@@ -22,27 +23,27 @@ use crate::spec::Dataset;
 
 pub use make::Cuts;
 
-/// Size of the largest manifest that is read, in bytes.
+/// Maximum size of a manifest, in bytes. More bytes are not read.
 const MANIFEST_BYTES_MAX: usize = 1 << 30;
 
-/// Version of the form of a manifest. Increase this number if the meaning of its fields changes.
+/// Version of the format of a manifest. Increase this number if the fields of a manifest change their meaning.
 const FORM: u32 = 1;
 
-/// What is to be loaded.
+/// The tables of a load, and the parts that workers load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of the manifest's form.
+    /// Version of the manifest's format.
     form: u32,
-    /// A hash of tables and parts, in the form of a UUID. Two manifests with the same content have the same id.
+    /// A hash of the other fields, written as a UUID. Two manifests with the same content have the same id.
     pub id: String,
     /// The tables.
     pub tables: Vec<Table>,
-    /// The parts of all tables. Each part is loaded by one worker.
+    /// The parts of all tables. One worker at a time loads a part. The index of a part is its number.
     pub parts: Vec<Part>,
 }
 
-/// Sources with the same spec and the same collection.
+/// Sources that are loaded with the same spec and into the same collections.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
@@ -50,11 +51,11 @@ pub struct Table {
     pub spec: String,
     /// The TOML text of the spec.
     pub spec_text: String,
-    /// The collection, if the spec has one kind of document. Otherwise the spec names the collections.
+    /// The collection, if the spec has one kind of document. Otherwise `None`, because the spec names the collections.
     pub collection: Option<String>,
     /// The options for reading the sources.
     pub reading: Reading,
-    /// The sources, in the order in which they would be read by one process.
+    /// The sources, in the order in which one process would read them.
     pub sources: Vec<SourceIdentity>,
 }
 
@@ -62,25 +63,26 @@ pub struct Table {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
-    /// Index of the table.
+    /// Index of the table in the manifest.
     pub table: u32,
-    /// Indexes of the sources in the table. If `bytes` is given, there is only one.
+    /// Indexes of the sources in the table. If `bytes` is given, there is only one source.
     pub sources: Vec<u32>,
-    /// The bytes of the source that belong to the part. The whole sources if it is `None`.
+    /// The bytes of the source that belong to the part. `None` if the part consists of whole sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Range<u64>>,
-    /// The version of these bytes.
+    /// The version of `bytes`: for a file the hash of these bytes, and for an object in S3 the version of the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// The version of the beginning of the source. The header is there, and the layout is determined from it.
+    /// The version of the first 8 MiB of the source. They contain the header, and the layout is determined from them.
+    /// `None` if `bytes` is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Version>,
 }
 
-/// Number of bytes at the beginning of a source whose version is in each part.
+/// Number of bytes at the beginning of a source. The field `head` of a part has the version of these bytes.
 const HEAD_BYTES: u64 = 8 << 20;
 
-/// Returns the version of the beginning of a source.
+/// Returns the version of the first [`HEAD_BYTES`] bytes of a source.
 fn head_of(origin: &Origin) -> Result<Option<Version>, Error> {
     let end = origin.size_bytes().unwrap_or(0).min(HEAD_BYTES);
     Ok(origin.part(0..end).map(|head| head.version()).transpose()?)
@@ -95,10 +97,10 @@ pub(super) fn changed(name: &str) -> Error {
 }
 
 impl Manifest {
-    /// Reads a manifest from a file or an object in S3. `name` is its path or its address.
+    /// Reads a manifest from a file or an object in S3. `name` is the path of the file or the address of the object.
     ///
     /// # Errors
-    /// It cannot be read, is not a manifest, or was changed by hand.
+    /// The file cannot be read, is not a manifest of this format, or was changed after Medlift wrote it.
     pub fn read(name: &str) -> Result<Self, Error> {
         let wrong = |problem: String| {
             Error::Stopped(format!("cannot use the manifest {name}: {problem}; make it again with `medlift plan`"))
@@ -116,7 +118,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns what the manifest contains, for the user.
+    /// Returns an overview of the manifest for the user.
     pub fn overview(&self) -> ManifestOverview {
         let table = |(index, table): (usize, &Table)| TableOverview {
             collection: table.name().to_owned(),
@@ -145,7 +147,7 @@ impl Manifest {
         Id::from_hash(&blake3::hash(&content)).to_string()
     }
 
-    /// Returns true if all indexes exist, and every part with a range has one source.
+    /// Returns true if all indexes exist, every part has a source, and every part with `bytes` has only one.
     fn is_well_formed(&self) -> bool {
         let is_well_formed = |part: &Part| {
             let Some(table) = self.tables.get(part.table as usize) else { return false };
@@ -160,7 +162,8 @@ impl Manifest {
         (0..).zip(&self.parts).filter(|(_, part)| part.table as usize == table).map(|(number, _)| number).collect()
     }
 
-    /// Returns the sources of a part, as the ledger stores them.
+    /// Returns the sources of a part, as the ledger stores them. If the part has only some bytes of a source, the
+    /// result has the size and the version of these bytes.
     pub(super) fn sources_of(&self, part: &Part) -> Vec<SourceIdentity> {
         let table = &self.tables[part.table as usize];
         let identity = |&source: &u32| {
@@ -177,7 +180,8 @@ impl Manifest {
     /// Opens the sources of a part.
     ///
     /// # Errors
-    /// A source cannot be read, or does not match the spec.
+    /// A source cannot be read, does not match the spec, or was changed. The content of the part itself is not compared
+    /// here.
     pub(super) fn plan_of(&self, part: &Part, key: IdentityKey, workers: usize) -> Result<Plan, Error> {
         let table = &self.tables[part.table as usize];
         let mut plan = table.plan(part.sources.iter().map(|&source| source as usize), key, workers)?;
@@ -200,10 +204,10 @@ impl Table {
         Ok(Dataset::from_toml(&self.spec_text, &self.spec)?)
     }
 
-    /// Opens these sources of the table.
+    /// Opens some sources of the table. `sources` are their indexes.
     ///
     /// # Errors
-    /// A source cannot be read, or does not match the spec.
+    /// A source cannot be read, does not match the spec, or was changed. Of a file, only the size is compared here.
     pub(super) fn plan(
         &self,
         sources: impl IntoIterator<Item = usize>,
@@ -225,8 +229,8 @@ impl Table {
         Ok(plan)
     }
 
-    /// Returns the collection of the table in the database of `target`. If the spec has several kinds of documents, it
-    /// names their collections itself.
+    /// Returns the collection of the table, in the database of `target`. If the spec has several kinds of documents,
+    /// returns `target` unchanged, because the spec names their collections.
     pub(super) fn target(&self, target: &Target) -> Target {
         self.collection.as_deref().map_or_else(|| target.clone(), |collection| target.in_collection(collection))
     }

@@ -1,8 +1,9 @@
-//! A worker of a load that is divided into parts: takes one part after another, until all are loaded, and then ends the
-//! load.
+//! A worker of a load that is divided into parts. The worker loads one part after another. When all parts are loaded,
+//! it ends the load.
 //!
-//! Workers know nothing of each other. Each takes a part that no other worker has, by its lease in the ledger. If a
-//! worker is killed, its lease expires, and another worker continues the part from its checkpoint.
+//! Workers do not communicate with each other. The ledger has a lease for each part, and a worker loads a part only
+//! while it has the lease. If a worker is killed, its lease expires, and another worker continues the part from the
+//! part's checkpoint.
 
 mod tokens;
 mod verify;
@@ -25,27 +26,28 @@ use crate::server::Target;
 
 pub use verify::{CollectionProof, verify};
 
-/// How often a worker looks whether a part has become free.
+/// How long a worker waits before it looks again whether a part, a token or a lease has become free.
 const POLL: Duration = Duration::from_secs(1);
 
 /// How many times a worker tries to begin a load that another worker begins at the same time.
 const BEGINNINGS_MAX: u32 = 60;
 
-/// What a worker does.
+/// The task and the options of a worker.
 #[derive(Debug, Clone)]
 pub struct Work {
-    /// The options of the load. `rejects` is a directory.
+    /// The options of the load. The field `rejects` must name a directory.
     pub options: LoadOptions,
     /// The secret key of the `_id`s.
     pub key: IdentityKey,
     /// Number of threads that encode. 0 means that the program decides.
     pub workers: usize,
-    /// The index of this worker and the number of workers. It only decides with which part the worker begins.
+    /// The index of this worker and the number of workers. They only decide which part and which token the worker tries
+    /// first.
     pub place: Option<(u32, u32)>,
-    /// Maximum number of bulk commands that all workers together have under way. `None` if only the limit of each worker
-    /// holds.
+    /// Maximum number of bulk commands that all workers together send at the same time. `None` means no common limit. A
+    /// worker that loads a part always sends at least one command for each kind of document.
     pub writers_max: Option<u32>,
-    /// Whether to load no part, but only to end the load.
+    /// Whether to load no parts and only end the load.
     pub only_finish: bool,
     /// Whether to show no progress.
     pub quiet: bool,
@@ -53,10 +55,12 @@ pub struct Work {
     pub verbose: bool,
 }
 
-/// Loads parts of the manifest until none is left. Then ends the load of each table, unless another worker does so.
+/// Loads parts of the manifest until all parts are loaded. Then ends the load of each table, unless another worker ends
+/// it.
 ///
 /// # Errors
-/// A part or the end of a load fails. What was committed stays committed, and the same command continues.
+/// If a part cannot be loaded, or if a load cannot be ended. Committed chunks stay committed, and the same command
+/// continues after them.
 pub async fn work(
     manifest: &Manifest,
     target: &Target,
@@ -89,7 +93,8 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Returns the ledger document of a table's load. The first worker creates it.
+    /// Returns the ledger document of a table's load. The first worker creates this document, and the others wait for
+    /// it.
     async fn register(&self, table: usize) -> Result<LoadDocument, Error> {
         let (plan, target) = (self.plan(table, 0..1)?, self.target_of(table));
         for _ in 0..BEGINNINGS_MAX {
@@ -103,7 +108,7 @@ impl Worker<'_> {
         load::register(&plan, &target, &self.work.options, self.scope(table)).await
     }
 
-    /// Loads parts of a table until all are loaded, by this worker or by others.
+    /// Loads parts of a table. Returns when all parts of the table are loaded, by this worker or by others.
     async fn load_parts(&self, table: usize, load: &LoadDocument, done: &mut WorkSummary) -> Result<(), Error> {
         let target = self.target_of(table);
         let ledger = Ledger::new(&target.db(), &load.collection, self.work.options.lease).of_parts();
@@ -130,7 +135,7 @@ impl Worker<'_> {
                         is_loaded = true;
                         break;
                     }
-                    // Another worker was faster.
+                    // Another worker has this part, or has just loaded it.
                     Ok(_) | Err(Error::Held(_) | Error::RejectFileInUse { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -169,8 +174,8 @@ impl Worker<'_> {
         Ok(summary)
     }
 
-    /// Returns the options for one part. If the bulk commands of all workers are limited, takes tokens and limits the
-    /// bulk commands of this part to their number.
+    /// Returns the options for one part. If the bulk commands of all workers are limited, takes tokens. The part then
+    /// sends at most as many commands at the same time as it has tokens, but at least one for each kind of document.
     async fn with_tokens(&self, load: &LoadDocument) -> Result<(LoadOptions, Tokens), Error> {
         let mut options = self.work.options.clone();
         let Some(of) = self.work.writers_max else { return Ok((options, Tokens::default())) };
@@ -178,14 +183,15 @@ impl Worker<'_> {
         let first = self.work.place.map_or(0, |(index, _)| index) % of;
         let wanted = options.limits.in_flight_max * (1 + load.further.len());
         let tokens = Tokens::take(&ledger, &self.manifest.id, of, wanted, first, self.interrupt).await?;
-        // Each kind of document has a writer of its own.
+        // Each kind of document has its own writer, and the limit applies to each writer.
         let kinds = 1 + load.further.len();
         options.limits.in_flight_max = (tokens.count() / kinds).max(1);
         Ok((options, tokens))
     }
 
-    /// Ends the load of a table. Returns `None` if another worker ends it. If that worker does not renew its lease, ends
-    /// the load after all.
+    /// Ends the load of a table. Returns `None` if another worker has ended or is ending the load. If another worker
+    /// has the lease of the load, waits until the lease expires. If that worker has not renewed the lease by then, ends
+    /// the load in its place.
     async fn end(&self, table: usize, was_complete: bool) -> Result<Option<LoadSummary>, Error> {
         let mut waited_for = None;
         loop {
@@ -240,8 +246,8 @@ impl Worker<'_> {
         progress
     }
 
-    /// Returns the parts of a table in the order in which this worker tries them. It begins with its own share, so that
-    /// workers rarely try the same part at the same time.
+    /// Returns the parts of a table in the order in which this worker tries them. The parts of the worker's own share
+    /// are first. Reason: workers then rarely try the same part at the same time.
     fn in_order(&self, table: usize) -> Vec<u32> {
         let mut numbers = self.manifest.parts_of(table);
         if let Some((index, of)) = self.work.place {
@@ -253,7 +259,7 @@ impl Worker<'_> {
     }
 }
 
-/// Returns the parts that are not loaded yet, in the given order.
+/// Returns those of the parts `numbers` that are not loaded yet, in the same order.
 async fn left(ledger: &Ledger, load: &LoadDocument, numbers: &[u32]) -> Result<Vec<u32>, Error> {
     let parts = ledger.parts(load.id, numbers).await.map_err(|error| Error::of_ledger("read", error))?;
     let is_complete = |part: &&LoadDocument| part.state == State::Complete;

@@ -1,19 +1,19 @@
-//! Bounds the bulk commands that all workers together have under way.
+//! Limits the number of bulk commands that all workers together send at the same time.
 //!
-//! A *token* is the right to have one bulk command under way. Each token is a lease in the ledger. If a worker is
-//! killed, its tokens therefore become free again.
+//! A *token* is the right to wait for the answer to one bulk command. Each token is a lease in the ledger. If a worker
+//! is killed, the leases of its tokens expire, and other workers can take the tokens.
 
 use crate::error::Error;
 use crate::ledger::{Claim, Ledger};
 use crate::pipeline::stages::Interrupt;
 
-/// The tokens of one worker, for the time of one part.
+/// The tokens that a worker has while it loads one part.
 #[derive(Debug, Default)]
 pub(super) struct Tokens(Vec<Claim>);
 
 impl Tokens {
-    /// Takes at most `wanted` of the `of` tokens of a manifest. If all of them are taken, waits until one is free.
-    /// `first` is the number of the token that is tried first.
+    /// Takes at most `wanted` tokens. The manifest has `of` tokens, and the token with the number `first` is tried
+    /// first. If other workers have all tokens, waits until one is free.
     ///
     /// # Errors
     /// The ledger cannot be used, or the user interrupts the program.

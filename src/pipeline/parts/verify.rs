@@ -1,4 +1,4 @@
-//! Verifies the collections of a manifest, or a share of their `_id`s.
+//! Verifies the collections of a manifest. Several workers can each verify a share of the `_id`s.
 
 use crate::encode::IdentityKey;
 use crate::error::Error;
@@ -13,8 +13,8 @@ use crate::verify::Verification;
 /// The result for one collection: the name of the kind of document, the collection, and the comparison.
 pub type CollectionProof = (String, Target, Verification);
 
-/// Compares the collections of all tables with the documents that their sources give. Every worker reads all sources,
-/// but compares only the `_id`s of its share.
+/// Compares the collections of all tables with the documents that the sources give. Reads all sources, but compares
+/// only the `_id`s in the share of this worker (`options.share`).
 ///
 /// # Errors
 /// The same as for [`verify::verify`].

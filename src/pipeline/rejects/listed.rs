@@ -1,4 +1,4 @@
-//! Lists the reject files: those that a load writes, and those that an earlier load left.
+//! Lists the reject files that a load writes, and those that a complete load has written.
 
 use std::path::Path;
 
@@ -33,9 +33,9 @@ impl Rejects<'_> {
         used.filter_map(|slot| Some(self.listed(slot, &self.path_of(slot)?))).collect()
     }
 
-    /// Returns the reject files that a complete load wrote, if their content is unchanged. Adds a note about each of
-    /// the other files. First unlocks the files that this process has locked, because otherwise it could not open them
-    /// again.
+    /// Returns the reject files that the complete load `load` wrote and that are unchanged. Adds a note about each file
+    /// that was changed or is missing. First unlocks the files that this process has locked. Otherwise it could not
+    /// open them again.
     pub(in crate::pipeline) fn left_by(&mut self, load: &LoadDocument) -> Vec<FileOfRejects> {
         self.slots.iter_mut().for_each(Slot::release);
         let mut left = Vec::new();

@@ -359,8 +359,8 @@ impl<'a> Rejects<'a> {
         }
     }
 
-    /// Returns true if the load uses this file for the rejects of another source than that of `slot`. With `--rejects DIRECTORY`, two sources
-    /// with the same name from different directories would have the same reject file.
+    /// Returns true if another slot than `slot` uses this file. Example: the user names a directory with `--rejects`.
+    /// Then the sources `a/x.csv` and `b/x.csv` would have the same reject file.
     fn is_used(&self, path: &Path, slot: usize) -> bool {
         let is_path = |other: &Slot| match other {
             Slot::Unused(file) => file.as_ref().is_some_and(|file| file.path() == path),

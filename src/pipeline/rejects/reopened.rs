@@ -1,4 +1,4 @@
-//! Opens reject files that this load, or an interrupted process of it, has begun to write.
+//! Opens reject files again. This process, or an interrupted process of the same load, has begun to write them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(super) fn require_in_place(file: &RejectFile) -> Result<(), Error> {
     Err(Error::RejectFile { path: file.path().display().to_string(), problem: problem.into() })
 }
 
-/// Returns true if another load has created the file.
+/// Returns true if the mark of the file (an extended attribute) says that another load has created the file.
 pub(super) fn is_of_another_load(file: &RejectFile, load: &LoadDocument) -> bool {
     file.marked_by().is_some_and(|id| id != load.id.to_string())
 }

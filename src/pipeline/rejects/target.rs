@@ -1,5 +1,5 @@
-//! The paths of reject files: a file or a directory that the user named, or files beside the sources. Also the errors
-//! of these paths.
+//! The paths of reject files: a file that the user named, files in a directory that the user named, or files beside the
+//! sources. Also makes the errors about these paths.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,12 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Interprets the path of `--rejects`. A path that ends with `/` is always a directory.
+    /// Interprets the path of `--rejects`. The path is a directory if such a directory exists or if the path ends with
+    /// `/`.
     ///
     /// # Errors
-    /// It is an address in S3. Reason: a load continues its reject files after an interruption, but an object cannot be
-    /// continued.
+    /// The path is an address in S3. Reason: after an interruption, a load appends to its reject files, but one cannot
+    /// append to an object.
     pub(super) fn new(path: Option<&Path>) -> Result<Self, Error> {
         if path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"s3://")) {
             let problem =

@@ -19,7 +19,8 @@ fn ranges(name: &str, text: &[u8]) -> (Vec<Range<u64>>, Format) {
     (cut(source, &plan.spec, 1_000).unwrap(), source.layout.format)
 }
 
-/// Checks that the parts cover the file and begin where rows begin. Returns the number of parts.
+/// Checks that the parts cover the whole file, and that each part begins at the beginning of a row. Returns the number
+/// of parts.
 fn check(text: &str) -> usize {
     let (ranges, format) = ranges("a.csv", text.as_bytes());
     if ranges.is_empty() {
