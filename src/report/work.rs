@@ -45,7 +45,7 @@ impl fmt::Display for WorkSummary {
         }
         write!(f, "manifest {}: this worker loaded {}", self.manifest, count(self.parts.len(), "part"))?;
         if self.tables.is_empty() {
-            write!(f, "; another worker verifies the result")?;
+            write!(f, "; another worker ends the load, or has ended it")?;
         }
         writeln!(f)
     }
