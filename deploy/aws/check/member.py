@@ -32,7 +32,7 @@ def docker(*arguments, check=True, **options):
 
 
 def image():
-    """Returns the name of the image with mongod and mongosh. If a script beside the repository exists, it makes the image."""
+    """Returns the image with mongod and mongosh. If a certain script exists beside the repository, it makes the image."""
     neighbour = ROOT.parent / "shared/docker/engine"
     name = os.environ.get("MONGO_IMAGE", "mongo:6.0" if neighbour.is_file() else "mongo:8.0")
     if neighbour.is_file() and subprocess.run([str(neighbour), name], capture_output=True, timeout=500).returncode != 0:
@@ -89,7 +89,7 @@ class Members:
         docker("network", "rm", self.network, check=False)
 
     def secrets(self):
-        """Makes the secrets. deploy.sh makes the certificates. Fixed texts replace the generated key file and password."""
+        """Makes the secrets. deploy.sh makes the certificates. Key file and password are fixed texts."""
         environment = {**os.environ, "AWS_FOLDER": str(self.folder / "aws"), "CA_PEM": str(self.folder / "ca.pem"),
                        "PATH": f"{HERE / 'member'}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run([str(HERE.parent / "deploy.sh"), "certificates"], env=environment, check=True, capture_output=True, timeout=60)

@@ -126,7 +126,7 @@ MUTANTS = [
 
 
 def write(folder):
-    """Writes each template unchanged, and one file per mutant. Returns the fault and the template of each mutant's file."""
+    """Writes each template unchanged, and each mutant to a file. Returns fault and template for each of these files."""
     templates = all_templates()
     for name, template in templates.items():
         (folder / f"unchanged-{name}").with_suffix(".json").write_text(json.dumps(template))
