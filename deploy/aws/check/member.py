@@ -32,7 +32,7 @@ def docker(*arguments, check=True, **options):
 
 
 def image():
-    """Returns the image with mongod and mongosh. If a certain script exists beside the repository, it makes the image."""
+    """Returns the image with mongod and mongosh. If a script beside the repository exists, it makes the image."""
     neighbour = ROOT.parent / "shared/docker/engine"
     name = os.environ.get("MONGO_IMAGE", "mongo:6.0" if neighbour.is_file() else "mongo:8.0")
     if neighbour.is_file() and subprocess.run([str(neighbour), name], capture_output=True, timeout=500).returncode != 0:

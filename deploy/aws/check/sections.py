@@ -52,7 +52,7 @@ def stack(tools):
 
 
 def array(tools):
-    """moto runs an array job with the job definitions of the templates."""
+    """moto accepts an array job with the job definitions of the templates. No container runs."""
     return in_venv(tools.moto(), "array_job.py")
 
 

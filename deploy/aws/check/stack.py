@@ -206,7 +206,7 @@ def read_queues_and_alarms(report, size, ids):
 
 
 def rules_match(report, size):
-    """Checks for each exit code which of the two rules about ended loads matches. EventBridge compares event and rule."""
+    """Checks for each exit code which of the two rules about ended loads matches. EventBridge does the matching."""
     events = boto3.client("events")
     batch = size != "small"
 

@@ -30,7 +30,7 @@ def python_313():
 
 
 def install(name, source, commands):
-    """Runs the commands in the folder `name`. Runs them again only if `source`, which pins the versions, was changed."""
+    """Runs the commands in the folder `name`. Repeats them only if `source`, which pins the versions, was changed."""
     folder = HOME / name
     stamp = folder / "installed"
     wanted = hashlib.sha256(source.read_bytes()).hexdigest()
