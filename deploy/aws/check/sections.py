@@ -29,8 +29,8 @@ def every_mutant_is_reported(tools):
         by_file = defaultdict(set)
         for finding in checkers.check(tools, name, checkers.POLICY):
             by_file[finding.file].add((finding.checker, finding.rule))
-    # The unchanged templates are checked in the same form. If one has a finding, the findings about its mutants may have
-    # the same cause, and prove nothing.
+    # The unchanged templates are checked in the same form. If one has a finding, the findings about its mutants may
+    # have the same cause, and prove nothing.
     noise = {file: found for file, found in by_file.items() if file.startswith("unchanged-")}
     for file, found in noise.items():
         print(f"unchanged template with findings: {file} {sorted(found)}")
