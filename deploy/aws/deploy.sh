@@ -13,7 +13,7 @@
 # $MAX_REJECTS is the share of rejects at which `run` fails (default: 1%).
 # $NAME is the name of the deployment (default: medlift). The AWS CLI's variables choose account and region.
 set -euo pipefail
-shopt -s inherit_errexit # also in $(…)
+shopt -s inherit_errexit # a failed command also ends $(…)
 here=$(cd "$(dirname "$0")" && pwd)
 name=${NAME:-medlift}
 base=(keys network storage secrets)
@@ -39,9 +39,9 @@ up() { # SIZE TARGET [Key=Value…]
   shift 2
   mapfile -t parameters < <(grep -v -e '^#' -e '^$' "$here/parameters/$size.parameters")
   [ "$target" != documentdb ] || parameters+=(RootUser=medliftroot)
-  parameters+=("Name=$name" "$@") # the last value of a parameter counts
+  parameters+=("Name=$name" "$@") # if a parameter is given twice, the last value is used
   accepts_limits
-  # A failed command ends the script only if its output is assigned to a variable by itself.
+  # If the command in $(…) fails, the assignment fails and the script ends. In an argument, bash ignores the failure.
   local template found
   found=$(s3_prefix_list)
   parameters+=("S3PrefixList=$found")
@@ -62,7 +62,7 @@ up() { # SIZE TARGET [Key=Value…]
 
 has() { printf '%s\n' "${parameters[@]}" | grep -q "^$1=."; }
 
-accepts_limits() { # DocumentDB is not MongoDB: nobody should find this out after the load
+accepts_limits() { # for DocumentDB, the user must confirm first that its limits are accepted
   [ "$target" != documentdb ] || has AcceptDocumentDbLimits ||
     fail "Medlift was never tried with DocumentDB. Read 'DocumentDB' in deploy/aws/README.md, then add AcceptDocumentDbLimits=yes"
 }
@@ -92,7 +92,7 @@ next_steps() {
   echo "Then run: deploy.sh up $size $target Image=$(output storage Repository)@sha256:… AlarmEmail=…"
 }
 
-certificates() { # the private key of the authority is not stored: a new certificate needs a new authority
+certificates() { # the private key of the authority is not stored, so a new certificate needs a new authority
   ! aws secretsmanager describe-secret --secret-id "$name/mongodb-certificate" >/dev/null 2>&1 ||
     fail "the secret $name/mongodb-certificate exists. New certificates would separate the members and the image from each other; replace them by hand, member by member"
   local subject

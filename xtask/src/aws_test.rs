@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use crate::left_out;
 use testkit::{Doing, Error, Result, root};
 
-/// A line of the checks that begins with this text names a check that this machine could not do.
+/// If a line of the checks' output begins with this text, the rest of the line names a check that was not possible.
 const NOT_CHECKED: &str = "NOT CHECKED: ";
 
-/// Runs the named sections of the checks, or all if none is named.
+/// Runs the named sections of the checks. If no section is named, runs all.
 pub fn run(sections: &[&str]) -> Result<()> {
     let mut command = Command::new("python3");
     command.arg("-u").arg(root().join("deploy/aws/check/run.py")).args(sections);

@@ -66,7 +66,7 @@ fn steps() -> Result<Vec<Step>> {
         step("Kubernetes", 5, with_arguments(Command::new(&own), "kubernetes-check")),
         step("Slurm", 10, with_arguments(Command::new(&own), "slurm-test")),
         step("containers", 45, with_arguments(Command::new(&own), "compose-test")),
-        // After the containers, because it uses their engine and the program that they have compiled.
+        // This step is after "containers", because it reuses the image in which that step has compiled the program.
         step("release", 20, with_arguments(Command::new(&own), "release --dry-run")),
     ])
 }

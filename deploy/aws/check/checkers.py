@@ -14,7 +14,7 @@ LIMIT_SECONDS = 600
 
 
 class CheckerFailed(Exception):
-    """A checker ended without a result. This must never look like a template without findings."""
+    """A checker ended without a result. Without this error, the templates would seem to have no findings."""
 
 
 def run(command, accepted, **options):
@@ -70,7 +70,7 @@ def cdk_nag(tools, files):
             yield Finding("cdk-nag", found["file"], found["rule"], found["resource"])
 
 
-# cfn-lint checks the form of a template, and the others what it does.
+# The checkers of POLICY examine the settings of a template. cfn-lint examines only its form.
 POLICY = {"checkov": checkov, "cfn-guard": cfn_guard, "cdk-nag": cdk_nag}
 ALL = {"cfn-lint": cfn_lint, **POLICY}
 
@@ -78,7 +78,8 @@ ALL = {"cfn-lint": cfn_lint, **POLICY}
 def check(tools, folder, checkers):
     """Returns the findings of these checkers about the templates of the folder."""
     files = sorted(str(path) for path in Path(folder).iterdir() if path.suffix in (".yaml", ".json"))
-    tools.checks(), tools.node_modules()  # before the threads, so that no two install the same
+    # Installs the tools before the threads start. Otherwise two threads could install the same tool.
+    tools.checks(), tools.node_modules()
     with ThreadPoolExecutor(max_workers=2) as pool:
         results = pool.map(lambda checker: list(checker(tools, files)), checkers.values())
     return [finding for result in results for finding in result]

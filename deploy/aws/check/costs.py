@@ -1,19 +1,19 @@
 """Prints what a deployment costs per month, and what loading 100 million rows costs. Usage: costs.py [ROWS_PER_SECOND]
 
 The prices are AWS's list prices for us-east-1 in US dollars as the author knew them on 2026-11-30, without taxes, free
-tiers and discounts. They were not looked up on that day. Check the current ones: https://aws.amazon.com/pricing/
+tiers and discounts. They were not looked up on that day. Check the current prices: https://aws.amazon.com/pricing/
 """
 
 import sys
 from pathlib import Path
 
-HOURS = 730  # of a month
+HOURS = 730  # hours of a month
 INSTANCE = {"r7g.large": 0.1071, "r7g.2xlarge": 0.4284, "r7g.8xlarge": 1.7136}
 VCPU_HOUR, GIB_HOUR, SCRATCH_GIB_HOUR = 0.04048, 0.004445, 0.000111
 ENDPOINT_HOUR, ZONES = 0.01, 3
 GP3_GIB, GP3_IOPS, GP3_MIBPS = 0.08, 0.005, 0.04
 KEY, SECRET, ALARM = 1.0, 0.40, 0.10
-ROWS, COMPRESSED_BYTES_PER_ROW, S3_GIB_MONTH = 100_000_000, 52, 0.023  # gzip of data/sample.csv
+ROWS, COMPRESSED_BYTES_PER_ROW, S3_GIB_MONTH = 100_000_000, 52, 0.023  # measured with gzip of data/sample.csv
 
 
 def parameters(size):
@@ -30,7 +30,7 @@ def base_per_month(size):
 def database_per_month(values):
     volume = int(values["VolumeGiB"]) * GP3_GIB
     volume += (int(values["VolumeIops"]) - 3000) * GP3_IOPS + (int(values["VolumeMiBps"]) - 125) * GP3_MIBPS
-    endpoints = 2 * ZONES * ENDPOINT_HOUR * HOURS  # of Session Manager
+    endpoints = 2 * ZONES * ENDPOINT_HOUR * HOURS  # endpoints of Session Manager
     return 3 * (INSTANCE[values["MongoInstance"]] * HOURS + volume) + endpoints + 3 * SECRET
 
 
@@ -38,7 +38,7 @@ def load(values, rows_per_second):
     tasks = int(values.get("Workers", 1))
     task_hour = int(values["Vcpus"]) * VCPU_HOUR + int(values["Memory"]) / 1024 * GIB_HOUR
     task_hour += (int(values["ScratchGiB"]) - 20) * SCRATCH_GIB_HOUR
-    stored = ROWS * COMPRESSED_BYTES_PER_ROW / 2**30 * S3_GIB_MONTH * 3  # for 90 days
+    stored = ROWS * COMPRESSED_BYTES_PER_ROW / 2**30 * S3_GIB_MONTH * 3  # the price of three months
     return tasks * task_hour * ROWS / rows_per_second / 3600 + stored
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 START_SECONDS = 120
 
-# A command `aws` that polls often. The real one asks every 30 seconds whether a stack is complete.
+# A program `aws` that asks every 0.3 seconds whether a stack is complete. The real program asks every 30 seconds.
 IMPATIENT_AWS = """#!{python}
 import sys, time, types
 import botocore.waiter
@@ -30,7 +30,7 @@ def free_port():
 
 @contextmanager
 def running(venv, folder, mock_config):
-    """Yields the environment with which AWS's clients use this LocalStack."""
+    """Starts LocalStack. Yields the environment variables with which AWS's clients connect to it."""
     port = free_port()
     mocks = folder / "mocks.json"
     mocks.write_text(json.dumps(mock_config))
@@ -40,7 +40,7 @@ def running(venv, folder, mock_config):
         "LOCALSTACK_VOLUME_DIR": str(folder / "volume"),
         "SQS_ENDPOINT_STRATEGY": "path",
         "SFN_MOCK_CONFIG": str(mocks),
-        # It must not ask anybody outside this machine.
+        # With these settings, LocalStack connects to no server outside this machine.
         "DISABLE_EVENTS": "1",
         "SKIP_SSL_CERT_DOWNLOAD": "1",
         "DNS_ADDRESS": "0",

@@ -1,4 +1,7 @@
-"""A proxy before the S3 of LocalStack. It spoils the first reads of an object: 503, an answer cut short, an answer that stalls."""
+"""A proxy between Medlift and the S3 of LocalStack. It disturbs the first three reads of an object.
+
+The first read gets status 503. The second answer is cut short. The third answer stalls.
+"""
 
 import http.client
 import threading

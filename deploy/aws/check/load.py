@@ -1,7 +1,7 @@
-"""End to end: an upload to the landing bucket, the event, the message, the job's command, and a load into a real mongod.
+"""Tests the whole way of a load: the upload of a manifest, the event, the message, and a load into a real mongod.
 
-LocalStack has no pipe and no Batch. This program does their part: it takes the message, and runs the command and the
-environment of the job definition. Runs in LocalStack's venv.
+LocalStack has no pipe and no Batch. This program replaces them: it receives the message, and runs Medlift with the
+command and the environment of the job definition. Runs in LocalStack's venv.
 """
 
 import json
@@ -31,7 +31,10 @@ def not_checked(what):
 
 
 def medlift():
-    """The program that $MEDLIFT names, or a build of this repository. It must be able to read S3."""
+    """Returns the program that $MEDLIFT names, or a build of this repository, and whether it reads manifests.
+
+    If there is no program, or if it cannot read S3, reports this and ends the section.
+    """
     candidates = [os.environ.get("MEDLIFT"), ROOT / "target/release/medlift", ROOT / "target/debug/medlift"]
     program = next((str(path) for path in candidates if path and Path(path).is_file()), None)
     if program is None:
@@ -60,7 +63,7 @@ def received(queue):
 
 
 def job(message):
-    """Command and environment of the job, as the pipe and Batch would give them to the container."""
+    """Returns the command and the environment that the pipe and Batch would give to the container."""
     parameters = read(TEMPLATES / "events.yaml")["Resources"]["JobPipe"]["Properties"]["TargetParameters"]["BatchJobParameters"]["Parameters"]
     values = {name: message[path.removeprefix("$.body.")] for name, path in parameters.items()}
     container = read(TEMPLATES / "compute.yaml")["Resources"]["LoadJob"]["Properties"]["ContainerProperties"]
@@ -70,7 +73,7 @@ def job(message):
 
 
 def upload(program, has_manifests, environment):
-    """Uploads a table, and its manifest last. Returns the message about the manifest."""
+    """Uploads a source, then its manifest. Returns the message about the manifest."""
     s3 = boto3.client("s3")
     s3.upload_file(str(ROOT / "data/sample.csv"), BUCKET, "2026/sample.csv")
     if has_manifests:

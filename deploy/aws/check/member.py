@@ -1,7 +1,7 @@
 """Runs the user data of the target ec2 in three containers, as three members of a replica set, and loads into it.
 
-Only what needs EC2 is replaced: the metadata service, the disks, the packages and the AWS CLI (check/member/). mongod,
-mongosh, TLS, key file, the replica set and its users are real. The certificates are those of `deploy.sh certificates`.
+Programs in check/member/ replace what needs EC2: the metadata service, the disks, the packages and the AWS CLI. mongod,
+mongosh, TLS, key file, the replica set and its users are real. `deploy.sh certificates` makes the certificates.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def docker(*arguments, check=True, **options):
 
 
 def image():
-    """The image with mongod and mongosh. A script beside the repository makes it where no registry can be reached."""
+    """Returns the image with mongod and mongosh. If a script beside the repository exists, it makes the image."""
     neighbour = ROOT.parent / "shared/docker/engine"
     name = os.environ.get("MONGO_IMAGE", "mongo:6.0" if neighbour.is_file() else "mongo:8.0")
     if neighbour.is_file() and subprocess.run([str(neighbour), name], capture_output=True, timeout=500).returncode != 0:
@@ -45,17 +45,17 @@ def image():
 
 
 def user_data(sha256):
-    """The script as CloudFormation would give it to an instance."""
+    """Returns the script that CloudFormation would give to an instance."""
     resource = read(TEMPLATES / "data-ec2.yaml")["Resources"]["Launch"]
     text, _ = resource["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]["Fn::Sub"]
     values = {"Name": NAME, "AWS::Region": "eu-central-1", "Bucket": "artifacts", "ServerRpm": PACKAGES[0], "ShellRpm": PACKAGES[1],
               "ServerRpmSha256": sha256[0], "ShellRpmSha256": sha256[1]}
-    # A name that has no value here would have none in CloudFormation either.
+    # If the script contains a name without a value, this fails, as CloudFormation would.
     return re.sub(r"\$\{([A-Za-z:0-9]+)\}", lambda match: values[match.group(1)], text)
 
 
 class Members:
-    """Three containers and their network. Everything is removed at the end."""
+    """Three containers and their network. They are removed at the end of the `with` block."""
 
     def __init__(self, folder, mongo):
         self.folder, self.mongo = folder, mongo
@@ -89,7 +89,7 @@ class Members:
         docker("network", "rm", self.network, check=False)
 
     def secrets(self):
-        """deploy.sh makes the certificates. The passwords are those that CloudFormation would generate."""
+        """Makes the secrets. deploy.sh makes the certificates. Key file and password are fixed texts."""
         environment = {**os.environ, "AWS_FOLDER": str(self.folder / "aws"), "CA_PEM": str(self.folder / "ca.pem"),
                        "PATH": f"{HERE / 'member'}{os.pathsep}{os.environ['PATH']}"}
         subprocess.run([str(HERE.parent / "deploy.sh"), "certificates"], env=environment, check=True, capture_output=True, timeout=60)
@@ -149,7 +149,7 @@ def check_access(members):
 
 
 def check_again(members):
-    """A second run, as after a restart by hand, changes nothing."""
+    """Checks that a second run of the script changes nothing."""
     for number in (0, 1):
         members.run(number, "user-data")
         formatted = [call for call in members.calls(number) if call.startswith("mkfs")]

@@ -1,4 +1,4 @@
-"""Templates with one fault each. A fault that no checker reports is a hole in the checks."""
+"""Templates with one fault each (mutants). At least one checker must report each fault."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ def properties(template, resource):
 
 
 def set_(path, value):
-    """Sets a value below the properties of a resource. The path is like `Bucket.Rules.0.Status`."""
+    """Returns a change that sets one value. Example of a path, from the resource down: `Bucket.Rules.0.Status`."""
 
     def change(template):
         resource, *keys = [int(key) if key.isdigit() else key for key in path.split(".")]
@@ -67,7 +67,7 @@ def not_retained(resource):
 ANYWHERE = {"IpProtocol": "tcp", "FromPort": 27017, "ToPort": 27017, "CidrIp": "0.0.0.0/0", "Description": "all"}
 PASSWORD = {"Name": "LOADER_PASS", "Value": "correct-horse-battery"}
 
-# What is wrong, in which template, and the change.
+# Each mutant: the fault in words, the template, and the change that makes the fault.
 MUTANTS = [
     ("a bucket may become public", "storage.yaml", set_("LandingBucket.PublicAccessBlockConfiguration.BlockPublicPolicy", False)),
     ("a bucket without a block of public access", "storage.yaml", delete("RejectsBucket.PublicAccessBlockConfiguration")),
@@ -126,7 +126,7 @@ MUTANTS = [
 
 
 def write(folder):
-    """Writes each template unchanged, and one file per mutant. Returns the name of each mutant's file."""
+    """Writes each template unchanged, and each mutant to a file. Returns fault and template for each of these files."""
     templates = all_templates()
     for name, template in templates.items():
         (folder / f"unchanged-{name}").with_suffix(".json").write_text(json.dumps(template))

@@ -1,5 +1,5 @@
-// Checks templates with cdk-nag's HIPAA pack. Prints each finding that its template does not explain as one line of
-// JSON. Arguments: the templates.
+// Checks templates with cdk-nag's HIPAA pack. Prints one line of JSON for each finding, except those that the template
+// explains in its Metadata. Arguments: the templates.
 const path = require("path");
 const { App, Aspects, Stack } = require("aws-cdk-lib");
 const { CfnInclude } = require("aws-cdk-lib/cloudformation-include");
@@ -7,7 +7,8 @@ const { HIPAASecurityChecks } = require("cdk-nag");
 
 const app = new App({ analyticsReporting: false });
 process.argv.slice(2).forEach((file, index) => {
-  // Each template is a stack of its own. The name of a stack cannot contain every character of a file's name.
+  // Each template becomes one stack. The stack has a number as its name, because a file's name may contain characters
+  // that the name of a stack cannot.
   new CfnInclude(new Stack(app, `t${index}`), "T", { templateFile: file });
 });
 Aspects.of(app).add(new HIPAASecurityChecks({ reports: false }));

@@ -1,7 +1,7 @@
-"""Asks of each role what it may do, from its policies as IAM stores them, with real names of buckets, keys and secrets.
+"""Checks what each role may do, from the policies that LocalStack's IAM stores.
 
-LocalStack does not evaluate policies, so this module does: an action is permitted if an Allow statement matches action
-and resource. Our policies of roles have no Deny. Conditions are not evaluated; a statement counts as if they were true.
+LocalStack does not evaluate policies. This module does: an action is permitted if an Allow statement matches action and
+resource. The policies of the roles have no Deny. Conditions are ignored, as if they were true.
 """
 
 import json
@@ -35,7 +35,7 @@ def statements_of(role):
 
 
 def probes(size, ids):
-    """Role, action, resource, and whether the role may do it."""
+    """Yields role, action, resource, and whether the role may do the action."""
     bucket = {kind: f"arn:aws:s3:::{size}-{kind}-000000000000-eu-central-1" for kind in ("landing", "rejects", "artifacts", "trail", "access-log")}
     batch = "arn:aws:batch:eu-central-1:000000000000:"
     files = "arn:aws:elasticfilesystem:eu-central-1:000000000000:file-system/"

@@ -8,7 +8,7 @@ from tools import Tools, Unavailable
 
 
 def in_our_python():
-    """Starts again with the Python that has the libraries of the checks."""
+    """Starts this program again with the Python in which the libraries of the checks are installed."""
     python = Tools().python_program("python")
     if os.path.realpath(sys.prefix) != os.path.realpath(os.path.dirname(os.path.dirname(python))):
         os.execv(python, [python, "-u", *sys.argv])
@@ -33,7 +33,7 @@ def main(arguments):
         try:
             ok = sections.SECTIONS[name](Tools())
         except Unavailable as missing:
-            # xtask reads this line, and repeats at its end that this machine could not do the check.
+            # xtask reads this line. At its end, it lists the checks that were not possible on this machine.
             print(f"NOT CHECKED: {name}: {missing}")
             continue
         print(f"== {name} {'passed' if ok else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)

@@ -1,4 +1,4 @@
-"""The sections of the check. Each returns True if everything is as it should be."""
+"""The sections of the check. Each returns True if it found no error."""
 
 import subprocess
 import tempfile
@@ -29,7 +29,8 @@ def every_mutant_is_reported(tools):
         by_file = defaultdict(set)
         for finding in checkers.check(tools, name, checkers.POLICY):
             by_file[finding.file].add((finding.checker, finding.rule))
-    # If an unchanged template has a finding in this form, a mutant's finding would say nothing about its fault.
+    # The unchanged templates are checked in the same form. If one has a finding, the findings about its mutants may
+    # have the same cause, and prove nothing.
     noise = {file: found for file, found in by_file.items() if file.startswith("unchanged-")}
     for file, found in noise.items():
         print(f"unchanged template with findings: {file} {sorted(found)}")
@@ -46,17 +47,17 @@ def every_mutant_is_reported(tools):
 
 
 def stack(tools):
-    """LocalStack creates all stacks; settings, permissions and events are as they should be."""
+    """LocalStack creates all stacks. Settings, permissions and events are compared with the expected ones."""
     return in_venv(tools.localstack(), "stack.py")
 
 
 def array(tools):
-    """An array job with the job definitions of the templates, in moto."""
+    """moto accepts an array job with the job definitions of the templates. No container runs."""
     return in_venv(tools.moto(), "array_job.py")
 
 
 def load(tools):
-    """From an upload to a proven load, through a proxy that spoils the reads."""
+    """An upload leads to a verified load, through a proxy that disturbs the reads."""
     return in_venv(tools.localstack(), "load.py")
 
 

@@ -1,4 +1,7 @@
-"""Creates all stacks in LocalStack with deploy.sh, reads settings back, and uploads a manifest. Runs in LocalStack's venv."""
+"""Creates all stacks in LocalStack with deploy.sh, reads their settings, and uploads a manifest.
+
+Runs in LocalStack's venv.
+"""
 
 import hashlib
 import json
@@ -28,7 +31,7 @@ DEPLOYMENTS = {
     "large": ("documentdb", ["AcceptDocumentDbLimits=yes", "Workers=3"]),
 }
 
-# LocalStack accepts these resources but creates nothing. They are shown by the other checks alone.
+# LocalStack accepts resources of these types but creates nothing. Only the other sections can check them.
 STUBS = set("""
 AWS::Backup::BackupPlan AWS::Backup::BackupSelection AWS::Backup::BackupVault AWS::Batch::ComputeEnvironment
 AWS::Batch::JobDefinition AWS::Batch::JobQueue AWS::Budgets::Budget AWS::CloudTrail::Trail AWS::DataSync::LocationEFS
@@ -39,7 +42,8 @@ AWS::EC2::VolumeAttachment AWS::ECS::Cluster AWS::ECS::TaskDefinition AWS::Pipes
 AWS::Route53::RecordSetGroup
 """.split())
 
-# What Batch answers to the state machine of size large, for each case of a test.
+# The answers of Batch to the state machine of size large. Each case: the answer about the workers, the answer about the
+# finishing job, and the expected end of the state machine.
 REJECTED = {"Throw": {"Error": "Batch.JobFailed", "Cause": '{"Container":{"ExitCode":4,"LogStreamName":"x"}}'}}
 FAILED = {"Throw": {"Error": "Batch.JobFailed", "Cause": '{"Container":{"ExitCode":1,"LogStreamName":"x"}}'}}
 FLOW_CASES = {
@@ -55,7 +59,7 @@ MOCKS = {
 
 
 class Report:
-    """Counts what was compared. Prints each difference."""
+    """Counts the comparisons. Prints each difference."""
 
     def __init__(self):
         self.equal = self.different = 0
@@ -86,7 +90,7 @@ def deploy_all(report):
     for size, (target, extra) in DEPLOYMENTS.items():
         started = time.monotonic()
         if target == "ec2":
-            # The first call creates what does not need the image, and says what to do next.
+            # Without an image, `up` creates only the first stacks and prints the next steps.
             first = deploy("up", size, target, name=size)
             report.yes("the next steps are named", "deploy.sh certificates" in first)
             deploy("certificates", name=size)
@@ -111,7 +115,7 @@ def packages(report, size):
 
 
 def resources(size):
-    """The resources of all stacks of a deployment: logical id to physical id, and the types of the stubs."""
+    """Returns the physical id for each logical id in a deployment, and the types of resources that were not created."""
     cloudformation = boto3.client("cloudformation")
     target = DEPLOYMENTS[size][0]
     stacks = ["keys", "network", "storage", "secrets", f"data-{target}", "compute", "observability"]
@@ -202,7 +206,7 @@ def read_queues_and_alarms(report, size, ids):
 
 
 def rules_match(report, size):
-    """EventBridge itself decides which events the two rules about ended loads match."""
+    """Checks for each exit code which of the two rules about ended loads matches. EventBridge does the matching."""
     events = boto3.client("events")
     batch = size != "small"
 
@@ -226,7 +230,7 @@ def rules_match(report, size):
 
 
 def manifest_arrives(report, size, ids):
-    """An upload becomes one message; a message that nobody can process becomes a dead letter."""
+    """Checks that an upload becomes one message, and that a message becomes a dead letter after five attempts."""
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     bucket = f"{size}-landing-{ACCOUNT}-{REGION}"
     for key in ("2026/a.csv", "2026/load.manifest.json", "2026/load.manifest.json.txt"):
@@ -248,7 +252,7 @@ def manifest_arrives(report, size, ids):
 
 
 def flow_decides(report, ids):
-    """The state machine of size large, with Batch's answers from MOCKS."""
+    """Checks how the state machine of size large ends, with the answers of Batch from MOCKS."""
     steps = boto3.client("stepfunctions")
     for case, (_, _, wanted) in FLOW_CASES.items():
         message = json.dumps([{"manifest": "s3://b/load.manifest.json"}])

@@ -1,4 +1,4 @@
-"""Reads a template into plain Python values. `!Ref X` becomes {"Ref": "X"}, so that the result can be written as JSON."""
+"""Reads a template into plain Python values. `!Ref X` becomes {"Ref": "X"}, so the result can be written as JSON."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with the short forms of CloudFormation's functions."""
+    """Reads YAML with the short forms of CloudFormation's functions, for example `!Ref`."""
 
 
 def short_form(loader, tag, node):

@@ -1,4 +1,4 @@
-"""Installs the tools of the checks, with pinned versions, in target/aws-test. Uses only Python's own library."""
+"""Installs the tools of the checks, with pinned versions, in target/aws-test. Uses only Python's standard library."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ class Unavailable(Exception):
 
 
 def python_313():
-    """LocalStack's pinned packages were tried with Python 3.13 alone."""
+    """Returns a Python 3.13. LocalStack's pinned packages were tried only with this version."""
     named = shutil.which("python3.13")
     versions = sorted(Path.home().glob(".pyenv/versions/3.13*/bin/python"))
     candidates = [named, *map(str, versions)]
@@ -30,7 +30,7 @@ def python_313():
 
 
 def install(name, source, commands):
-    """Runs the commands in the folder `name`, once for each content of the file that pins the versions."""
+    """Runs the commands in the folder `name`. Repeats them only if `source`, which pins the versions, was changed."""
     folder = HOME / name
     stamp = folder / "installed"
     wanted = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -58,7 +58,7 @@ def install_python(name, requirements, python):
 
 
 class Tools:
-    """The installed tools. Each is installed when it is first needed."""
+    """The tools of the checks. Each tool is installed when it is first needed."""
 
     def checks(self):
         return install_python("checks", HERE / "requirements.txt", sys.executable)
@@ -82,7 +82,7 @@ class Tools:
         return str(self.checks() / "bin" / name)
 
     def guard(self):
-        """cfn-guard is a binary inside an npm package of AWS."""
+        """Returns the path of cfn-guard, a program inside an npm package of AWS."""
         system = {"Linux": "ubuntu", "Darwin": "macos"}[platform.system()]
         machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
         binary = self.node_modules() / "@cdklabs/cdk-validator-cfnguard/bin" / system / machine / "cfn-guard"

@@ -79,7 +79,7 @@ fn base_images(mongo_image: &str) -> Result<BTreeSet<String>> {
     Ok(images)
 }
 
-/// Returns the first image that this Dockerfile names.
+/// Returns the image of the first `FROM` in this Dockerfile.
 pub(crate) fn first_base(dockerfile: &Path) -> Result<String> {
     let text = fs::read_to_string(dockerfile).doing(|| format!("reading {}", dockerfile.display()))?;
     let first = bases(&text).next().map(str::to_owned);

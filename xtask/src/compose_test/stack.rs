@@ -16,7 +16,7 @@ use testkit::{Doing, Error, Result, root};
 
 const START_TIMEOUT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(500);
-/// Every engine supports classic builds; not every engine has `BuildKit`.
+/// The variable that turns `BuildKit` off. Every engine supports classic builds, but not every engine has `BuildKit`.
 const CLASSIC_BUILD: (&str, &str) = ("DOCKER_BUILDKIT", "0");
 
 /// The stack. Dropping it removes its containers and volumes.

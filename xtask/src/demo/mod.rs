@@ -46,12 +46,12 @@ fn program(medlift: &Path) -> String {
     medlift.strip_prefix(root()).unwrap_or(medlift).display().to_string()
 }
 
-/// Builds the program as it is released.
+/// Builds the program in release mode.
 pub(crate) fn build() -> Result<PathBuf> {
     build_as("release")
 }
 
-/// Builds only the program, with this profile of cargo. Tests and their dependencies are not built.
+/// Builds the program with this profile of cargo, and returns its path. Does not build tests and their dependencies.
 pub(crate) fn build_as(profile: &str) -> Result<PathBuf> {
     let mut cargo = testkit::cargo();
     cargo.args(["build", "--profile", profile, "--locked", "--package", "medlift", "--bin", "medlift"]);

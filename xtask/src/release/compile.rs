@@ -1,8 +1,8 @@
 //! Compiles the program with `cargo install`, and makes the wheel from the same program.
 //!
-//! If a container engine answers, this happens in the image in which `Dockerfile` compiles the program. The test of the
-//! containers has made this image already, so that the program is not compiled a second time. Otherwise, this machine
-//! compiles.
+//! If a container engine answers and has the base image, the program is compiled in the image in which `Dockerfile`
+//! compiles it. In `cargo xtask test`, the step "containers" has already built this image, so the program is not
+//! compiled a second time. Without an engine, the program is compiled outside a container, on this machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,17 +12,17 @@ use crate::compose_test::{docker, engine};
 use crate::tree;
 use testkit::{Doing, Result, root, target_dir};
 
-/// The stage of `Dockerfile` that compiles, and its working directory.
+/// The stage of `Dockerfile` that compiles the program, and the working directory of this stage.
 const STAGE: &str = "build";
 const SOURCE: &str = "/src";
 const INSTALL: &str = "install --locked --path . --no-track";
-/// Makes a wheel from the program that cargo has compiled. If maturin removed the debug information, it would compile
-/// again; the program has none any more.
+/// Makes a wheel from the program that cargo has compiled. `--strip false`: the debug information is already removed.
+/// If maturin removed it, maturin would compile the program again.
 const WHEEL: &str = "build --release --locked --strip false";
 /// Files that the wheel needs and the image does not contain.
 const FILES_OF_WHEEL: [&str; 3] = ["pyproject.toml", "README.md", "LICENSE"];
 
-/// Compiles the program to the file `program`. Makes the wheel in `dist` if there is a maturin.
+/// Compiles the program and writes it to the file `program`. If `maturin` is given, also makes the wheel in `dist`.
 pub(super) fn make(program: &Path, dist: &Path, maturin: Option<&Path>) -> Result<()> {
     println!("==> build the program");
     let image = engine::first_base(&root().join("Dockerfile"))?;
@@ -43,7 +43,8 @@ fn on_this_machine(program: &Path, dist: &Path, maturin: Option<&Path>) -> Resul
     tree::copy(&installed.path().join("bin/medlift"), program)?;
     strip(program)?;
     let Some(maturin) = maturin else { return Ok(()) };
-    // The program has two names in the target directory. `strip` changes the file, and therefore both.
+    // maturin packs the program in the target directory, so this file must also be without debug information. cargo
+    // stores this file under two names; `strip` changes it for both.
     strip(&target_dir().join("release/medlift"))?;
     let mut build = Command::new(maturin);
     build.args(WHEEL.split(' ')).arg("--out").arg(dist).env("CARGO_TARGET_DIR", target_dir()).current_dir(root());
@@ -71,13 +72,14 @@ fn in_container(program: &Path, dist: &Path, maturin: Option<&Path>) -> Result<(
     if maturin.is_some() { container.copy_out("/out/wheel/.", dist) } else { Ok(()) }
 }
 
-/// The commands that run in the container. The image has removed the debug information.
+/// Returns the commands that run in the container. They need no `strip`, because the image contains the program without
+/// debug information.
 fn script(with_wheel: bool) -> String {
     let install = format!("cargo {INSTALL} --root /out --target-dir target");
     if with_wheel { format!("{install} && maturin {WHEEL} --out /out/wheel") } else { install }
 }
 
-/// A container. Dropping it removes it.
+/// A container. It is removed when this value is dropped.
 struct Container {
     id: String,
 }
@@ -125,7 +127,7 @@ mod tests {
         let both = script(true);
         let (install, wheel) = both.split_once(" && ").expect("two commands");
         assert!(install.starts_with("cargo install --locked --path ."), "{install}");
-        // Otherwise maturin compiles the program a second time.
+        // Without `--strip false`, maturin compiles the program a second time.
         assert!(wheel.starts_with("maturin build") && wheel.contains("--strip false"), "{wheel}");
     }
 }

@@ -80,7 +80,7 @@ Description: moves a hospital's data into MongoDB
     )
 }
 
-/// Returns the value of a field of the package's description.
+/// Returns the value of a field of the package, for example `Version`.
 fn field(package: &Path, name: &str) -> Result<String> {
     output(Command::new("dpkg-deb").arg("--field").arg(package).arg(name), "reading the Debian package")
 }
@@ -119,10 +119,11 @@ fn check(dist: &Path, name: &str) -> Result<()> {
     check_program(&mut run, "the Debian package in a container, with manual pages and completions")
 }
 
-/// Commands that install the package, look for its manual pages and completions, and try the program.
+/// Returns the commands that install the package, look for its manual page and completions, and run [`TRIAL`].
 ///
 /// The container has no network, so it cannot install the dependency `ca-certificates`. With `--force-depends`, dpkg
-/// installs the package all the same. Debian's images for containers leave out manual pages; `--path-include` does not.
+/// installs the package without it. In Debian's container images, dpkg does not install manual pages. `--path-include`
+/// changes that.
 fn installation(name: &str) -> String {
     let completions = COMPLETIONS.map(|(_, path)| format!("/usr/{path}")).join(" ");
     format!(

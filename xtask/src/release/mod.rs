@@ -16,20 +16,20 @@ use testkit::{Doing, Error, Result, root, target_dir};
 /// The version of all packages of the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CHECKSUMS: &str = "SHA256SUMS";
-/// Prints the program's version and cleans the rows on standard input. `$0` is the program. It does not get the settings
-/// in the environment.
+/// A shell command that prints the program's version, then makes a dry run with the rows on standard input. `$0` is the
+/// program. It runs with an empty environment, so that the developer's settings have no effect.
 const TRIAL: &str = "env -i \"$0\" --version && env -i \"$0\" load --dry-run -";
 const SAMPLE: &str = "data/sample.csv";
 /// The first line of a dry run's result.
 const DRY_RUN: &str = "dry run, nothing was written";
-/// The ends of the names of all files of a release.
+/// The endings of the file names of a release. A complete release has a file with each ending.
 const ENDS: [&str; 4] = [".tar.gz", ".deb", ".whl", ".cdx.json"];
 const USAGE: &str = "usage: cargo xtask release [--dry-run]
 makes and checks the files of a release in target/dist; nothing is published
   --dry-run  also if CHANGELOG.md has no section of this version, if changes are not committed, or if this machine
              cannot make all files";
 
-/// Makes the files of a release, and checks that each of them contains a program that runs.
+/// Makes the files of a release and checks them. The program in each archive and package is run once.
 pub fn run(arguments: &[&str]) -> Result<()> {
     let changelog = root().join("CHANGELOG.md");
     let changelog = fs::read_to_string(&changelog).doing(|| format!("reading {}", changelog.display()))?;
@@ -108,16 +108,17 @@ fn check_sums(dist: &Path) -> Result<()> {
     output(check.args(["--check", "--strict", CHECKSUMS]).current_dir(dist), "checking the checksums").map(drop)
 }
 
-/// Returns a command that tries the program.
+/// Returns a command that runs [`TRIAL`] with this program.
 fn trial(program: &Path) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", TRIAL]).arg(program);
-    // A file `.env` in the working directory would be read.
+    // The program reads a file `.env` in the working directory. The directory of the program has no such file.
     shell.current_dir(program.parent().unwrap_or(program));
     shell
 }
 
-/// Checks that the program has the version of the release, and that it can clean the sample. `trial` runs [`TRIAL`].
+/// Fails if the program does not have the version of the release, or if it cannot clean the sample. `trial` is a
+/// command that runs [`TRIAL`].
 fn check_program(trial: &mut Command, what: &str) -> Result<()> {
     let sample = root().join(SAMPLE);
     let sample = File::open(&sample).doing(|| format!("opening {}", sample.display()))?;

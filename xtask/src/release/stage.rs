@@ -1,4 +1,4 @@
-//! The program, its manual pages and its completions. The packages contain these files.
+//! A directory with the program, its manual pages and its completions. Archive and Debian package contain these files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{VERSION, output};
 use testkit::{Doing, Error, Result, root};
 
-/// The first manual page, below the prefix.
+/// The manual page of `medlift`. The path is relative to the prefix, for example `/usr`.
 pub(super) const MANUAL_PAGE: &str = "share/man/man1/medlift.1";
 /// The completion scripts: the shell, and the path below the prefix where the shell looks for the script.
 pub(super) const COMPLETIONS: [(&str, &str); 3] = [
@@ -29,7 +29,7 @@ impl Stage {
     }
 }
 
-/// Writes the files to `dir`. `compile` gets the path at which it must put the program.
+/// Writes the files to `dir`. `compile` compiles the program and writes it to the path that it is given.
 pub(super) fn build(dir: &Path, compile: impl FnOnce(&Path) -> Result<()>) -> Result<Stage> {
     let stage = Stage { dir: dir.to_owned() };
     let doing = || format!("writing to {}", dir.display());
@@ -52,7 +52,7 @@ pub(super) fn build(dir: &Path, compile: impl FnOnce(&Path) -> Result<()>) -> Re
     Ok(stage)
 }
 
-/// The title of a manual page contains the version in quotes.
+/// Fails if the title of the manual page does not contain the version of the release.
 fn check_manual(page: &str) -> Result<()> {
     let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap_or_default();
     if title.contains(&format!("\"medlift {VERSION}\"")) {

@@ -1,4 +1,5 @@
-//! Checks that every file of a release has the version in `Cargo.toml`, and that it is recorded in CHANGELOG.md.
+//! Checks that every file of a release has the version in `Cargo.toml`, that CHANGELOG.md has a section for this
+//! version, and that all changes are committed.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +9,8 @@ use serde_json::Value;
 use super::{VERSION, output};
 use testkit::{Error, Result, root};
 
-/// Fails if CHANGELOG.md has no section for the version, or if the tree has changes that are not committed. A release
-/// needs both. A dry run does not.
+/// Fails if the changelog has no section for the version, or if the working tree has changes that are not committed.
+/// `changelog` is the text of CHANGELOG.md.
 pub(super) fn check_ready(changelog: &str) -> Result<()> {
     if !has_section(changelog, VERSION) {
         return Err(Error::failed(format!(
@@ -44,7 +45,7 @@ pub(super) fn field<'a>(metadata: &'a str, name: &str) -> &'a str {
     values.next().unwrap_or_default()
 }
 
-/// Checks that this text is a `CycloneDX` list of the program's packages.
+/// Fails if this text is not a `CycloneDX` list of the packages in the program, or if it has another version.
 pub(super) fn check_sbom(text: &str, path: &Path) -> Result<()> {
     let sbom: Value = serde_json::from_str(text)
         .map_err(|error| Error::failed(format!("the SBOM {} is no JSON: {error}", path.display())))?;

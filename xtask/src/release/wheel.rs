@@ -18,7 +18,8 @@ const MATURIN: Wheel = Wheel {
     version: "1.16.0",
 };
 
-/// Returns the path of maturin, which makes the wheel. Returns `None`, with a warning, if it cannot be had.
+/// Returns the path of maturin, which makes the wheel. If maturin cannot be installed and is not on PATH, prints a
+/// warning and returns `None`.
 pub(super) fn maturin() -> Option<PathBuf> {
     let found = MATURIN.program().or_else(|error| on_path(MATURIN.program).ok_or(error));
     found
@@ -26,8 +27,8 @@ pub(super) fn maturin() -> Option<PathBuf> {
         .ok()
 }
 
-/// Installs the wheel in a clean virtual environment and runs the program. Copies the list of packages to
-/// `medlift-VERSION.cdx.json` and checks it.
+/// Installs the wheel in a clean virtual environment and runs the program. Checks the wheel's list of packages (SBOM)
+/// and copies it to `medlift-VERSION.cdx.json`.
 pub(super) fn check(dist: &Path) -> Result<()> {
     println!("==> wheel");
     let wheel = files(dist)?.into_iter().find(|name| Path::new(name).extension().is_some_and(|end| end == "whl"));

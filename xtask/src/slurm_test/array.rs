@@ -1,4 +1,4 @@
-//! The tasks of the array: what Slurm says about them, and their workers in the process list of this machine.
+//! The tasks of the array, as Slurm reports them, and the Medlift processes that run in them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,12 +13,12 @@ use crate::compose_test::outcome;
 /// A Medlift process that runs in a task.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
-    /// The number of its task.
+    /// The number of the task in the array.
     pub(super) task: u32,
     pub(super) node: String,
-    /// Its name in the ledger.
+    /// The name of the worker in the ledger.
     pub(super) name: String,
-    /// The process id on this machine. On its node, the process has another one.
+    /// The process id on this machine. The node has its own process ids, so the ledger has another one.
     process: u32,
 }
 
@@ -30,7 +30,7 @@ impl Worker {
     }
 }
 
-/// Returns the workers of the cluster with these settings, in the order of their tasks.
+/// Returns the workers of a cluster, in the order of their tasks. `settings` is the path of the cluster's slurm.conf.
 pub(super) fn workers(settings: &Path) -> Result<Vec<Worker>> {
     let processes = fs::read_dir("/proc").doing(|| "listing the processes".to_owned())?;
     let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -39,7 +39,7 @@ pub(super) fn workers(settings: &Path) -> Result<Vec<Worker>> {
     Ok(workers)
 }
 
-/// Returns `None` if the process has ended, or is not a worker of this cluster.
+/// Returns the worker with this process id. Returns `None` if the process has ended or is not a worker of this cluster.
 fn worker(process: u32, settings: &Path) -> Option<Worker> {
     let read = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}")).ok();
     if read("comm")?.trim() != "medlift" {
@@ -50,7 +50,7 @@ fn worker(process: u32, settings: &Path) -> Option<Worker> {
     if variable("SLURM_CONF")? != settings.to_str()? {
         return None;
     }
-    // The last id is the one in the innermost namespace.
+    // `NSpid:` has one id for each namespace. The last one is the id on the node, which the ledger has.
     let status = read("status")?;
     let id = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().next_back()?;
     let node = variable("SLURMD_NODENAME")?.to_owned();
@@ -58,7 +58,7 @@ fn worker(process: u32, settings: &Path) -> Option<Worker> {
     Some(Worker { task, name: format!("process {id} on {node}"), node, process })
 }
 
-/// The end of a task: state, number of restarts, and exit code.
+/// How a task ended: state, number of restarts, and exit code.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) state: String,
@@ -66,7 +66,7 @@ pub(super) struct Ended {
     pub(super) code: i32,
 }
 
-/// Returns the tasks of the array, by their numbers.
+/// Returns how each task of the array ended. The keys are the numbers of the tasks.
 pub(super) fn tasks(cluster: &Cluster, job: &str) -> Result<BTreeMap<u32, Ended>> {
     let shown = cluster.slurm("scontrol", &["show", "job", "--oneliner", job])?;
     shown.lines().filter(|line| !line.is_empty()).map(task).collect()

@@ -1,8 +1,8 @@
 //! A Slurm cluster on this machine: a controller, and nodes that have their own process ids and host names.
 //!
-//! A node is a `slurmd` in a namespace of its own. If the slurmd is killed, the system kills all processes of the
-//! namespace. This is like the failure of a machine. Workers on different nodes cannot see each other's processes. They
-//! therefore learn only from the ledger that another worker has ended, as on several machines.
+//! A node is a `slurmd` in its own Linux namespaces. If the `slurmd` is killed, the kernel kills all processes of the
+//! node, as if the machine had failed. Workers on different nodes cannot see each other's processes. So a worker learns
+//! only from the ledger that another worker has ended, as on several machines.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -30,8 +30,8 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 const HOSTS: &str = "/etc/hosts";
 const TO_STRING: &str = "writing to a String cannot fail";
 
-/// The beginning of slurm.conf. Each server listens on the loopback address only. A node that does not answer for ten
-/// seconds is down. A task that is queued again starts when its old credential has expired (`cred_expire`).
+/// The beginning of slurm.conf. Each server listens only on the loopback address. If a node does not answer for ten
+/// seconds, Slurm starts its tasks again (`SlurmdTimeout`, `JobRequeue`).
 const SETTINGS: &str = "\
 ClusterName=medlift
 SlurmUser=root
@@ -54,8 +54,8 @@ JobRequeue=1
 RequeueExit=6
 ";
 
-/// A running cluster. When it is dropped, or when this process ends in any way, its processes are killed and its files
-/// are removed.
+/// A running cluster. Its processes are killed and its files are removed when this value is dropped, and also if this
+/// process is killed.
 pub(super) struct Cluster {
     dir: PathBuf,
     /// All servers. The first one leads the process group of the others.
@@ -64,7 +64,7 @@ pub(super) struct Cluster {
     _watchdog: Watchdog,
 }
 
-/// Installs Slurm if it is missing. Returns false, and reports it, if this machine cannot run the cluster.
+/// Installs Slurm if it is missing. If this machine cannot run the cluster, reports the reason and returns false.
 pub(super) fn prepare() -> Result<bool> {
     let obstacle = match missing() {
         names if names.is_empty() => None,
@@ -87,7 +87,7 @@ fn missing() -> Vec<&'static str> {
     PROGRAMS.into_iter().filter(|program| program_path(program).is_none()).collect()
 }
 
-/// Returns the path of a program. The servers are in a directory that is not on every user's PATH.
+/// Returns the path of a program. Also looks in `/usr/sbin`, which contains the servers but may be missing on PATH.
 fn program_path(name: &str) -> Option<PathBuf> {
     on_path(name).or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
 }
@@ -110,7 +110,7 @@ fn install() -> Result<Option<String>> {
     Ok((!is_installed || !missing().is_empty()).then(|| format!("apt-get cannot install {}", PACKAGES.join(" and "))))
 }
 
-/// Returns a command that runs another one with its own process ids, host name and mounts.
+/// Returns a command that runs the program in its arguments with separate process ids, host name and mounts.
 fn unshare() -> Command {
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]);
@@ -118,10 +118,10 @@ fn unshare() -> Command {
 }
 
 impl Cluster {
-    /// Starts the cluster in this new directory, and waits until its nodes can be used.
+    /// Starts the cluster and waits until its nodes are idle. `dir` is a new directory for the cluster's files.
     pub(super) fn start(dir: PathBuf) -> Result<Self> {
         let mut watchdog = Watchdog::guard(Some(&dir))?;
-        // Munge refuses a socket that other users cannot reach.
+        // munged does not start if other users cannot reach its socket.
         fs::set_permissions(&dir, Permissions::from_mode(0o711)).doing(|| format!("opening {}", dir.display()))?;
         let munged = start_munged(&dir)?;
         watchdog.watch(Target::Group(munged.id()))?;
@@ -154,14 +154,14 @@ impl Cluster {
         outcome(Command::new(program).args(arguments).env("SLURM_CONF", self.settings()), program)
     }
 
-    /// Kills a node with all its processes, without any warning.
+    /// Kills a node and all its processes with SIGKILL.
     pub(super) fn kill_node(&mut self, node: &str) -> Result<()> {
         let at = NODES.iter().position(|name| *name == node);
         let child = at.and_then(|at| self.nodes.get_mut(at)).ok_or_else(|| Error::failed(format!("no node {node}")))?;
         child.kill().and_then(|()| child.wait()).doing(|| format!("killing the node {node}")).map(drop)
     }
 
-    /// Prints the ends of the servers' logs.
+    /// Prints the last lines of the log of each server.
     pub(super) fn show_logs(&self) {
         for name in ["slurmctld.log", "n1.log", "n2.log", "n3.log"] {
             let text = fs::read_to_string(self.dir.join(name)).unwrap_or_default();
@@ -178,6 +178,7 @@ impl Cluster {
         let (dir, ports) = (self.dir.display(), free_ports(1 + NODES.len())?);
         let host = fs::read_to_string("/proc/sys/kernel/hostname").doing(|| "reading the host name".to_owned())?;
         let host = host.trim().split('.').next().unwrap_or_default();
+        // `cred_expire`: a task that Slurm starts again waits until its old credential has expired, here 5 seconds.
         let mut text = format!(
             "{SETTINGS}SlurmctldHost={host}(127.0.0.1)\nSlurmctldPort={}\n\
              AuthInfo=socket={dir}/munge/socket,cred_expire=5\nStateSaveLocation={dir}/state\n\
@@ -188,7 +189,7 @@ impl Cluster {
         for (node, port) in NODES.iter().zip(&ports[1..]) {
             writeln!(text, "NodeName={node} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=4000").expect(TO_STRING);
         }
-        // LLN: a task runs on the node with the fewest tasks.
+        // LLN (least loaded node): Slurm starts a task on the node with the fewest tasks.
         writeln!(text, "PartitionName=all Nodes={} Default=YES LLN=YES State=UP", NODES.join(",")).expect(TO_STRING);
         fs::create_dir(self.dir.join("state")).doing(|| "creating the controller's directory".to_owned())?;
         fs::write(self.settings(), text).doing(|| "writing slurm.conf".to_owned())?;
@@ -204,7 +205,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a node. In the node, all nodes have names that lead to this machine.
+    /// Starts a node. The node has its own `/etc/hosts`, in which the names of all nodes have the address 127.0.0.1.
     fn spawn_node(&mut self, name: &str) -> Result<()> {
         let script =
             "mount --bind \"$1\" /etc/hosts && echo \"$2\" >/proc/sys/kernel/hostname && exec \"$3\" -D -N \"$2\"";
@@ -215,7 +216,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a server in the process group of the first one.
+    /// Starts a server in the process group of the first server.
     fn spawn(&self, name: &str, mut command: Command) -> Result<Child> {
         command.env("SLURM_CONF", self.settings()).process_group(self.servers[0].id().cast_signed());
         spawn_silently(command, &self.dir.join(format!("{name}.out")))
@@ -224,7 +225,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // The nodes first, so that no task continues without its controller.
+        // The nodes are killed before the controller, so that no task continues without the controller.
         for child in self.nodes.iter_mut().chain(self.servers.iter_mut().rev()) {
             let _ = child.kill();
             let _ = child.wait();
@@ -232,8 +233,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Starts munged, which signs the messages between Slurm's servers. It has its own key and its own socket, so a munged
-/// of the machine is not disturbed.
+/// Starts munged, which signs the messages between Slurm's servers. It uses its own key and its own socket, so it does
+/// not disturb another munged on this machine.
 fn start_munged(dir: &Path) -> Result<Child> {
     let munge = dir.join("munge");
     fs::create_dir(&munge).doing(|| format!("creating {}", munge.display()))?;
@@ -263,7 +264,7 @@ fn spawn_silently(mut command: Command, output: &Path) -> Result<Child> {
     child.doing(|| format!("starting {}", command.get_program().display()))
 }
 
-/// Returns ports that were free a moment ago.
+/// Returns free ports. Another process can take a port before the cluster uses it.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
     let listeners: std::io::Result<Vec<TcpListener>> =
         (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();

@@ -1,4 +1,4 @@
-//! The load: its sources, its manifest, and what Medlift says about it.
+//! The load of the test: its sources, its manifest, and the results that Medlift prints as JSON.
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -15,21 +15,21 @@ use testkit::{Doing, Error, Result};
 pub(super) const DATABASE: &str = "several";
 const DATABASE_ALONE: &str = "alone";
 
-/// The rows of the file that is cut into parts, and of each of the others. Each of the others is one part.
+/// Numbers of rows: of the one file that is cut into parts, and of each other file. Each other file is one part.
 const ROWS_CUT: u32 = 35_000;
 const ROWS_WHOLE: u32 = 6_000;
 const WHOLE_FILES: u32 = 7;
 
-/// The outcomes of rows that must be equal in both loads.
+/// The counts that must be equal in both loads.
 const COUNTS: [&str; 6] = ["read", "written", "already_present", "duplicates", "rejected", "conflicts"];
 
-/// The exit codes of a load without and with rejected rows.
+/// The exit codes of a complete load: 0 without rejected rows, 4 with rejected rows.
 const LOADED: [i32; 2] = [0, 4];
 
 /// The exit code of `medlift runs show` if the ledger has no load of the manifest.
 const NO_LOAD: i32 = 1;
 
-/// The files of the load, in a directory that all nodes see.
+/// The files of the load. Their directory is visible on all nodes.
 pub(super) struct Load {
     medlift: PathBuf,
     dir: PathBuf,
@@ -55,7 +55,8 @@ impl Load {
         load.write_config(server)?;
         for index in 0..=WHOLE_FILES {
             let rows = if index == 0 { ROWS_CUT } else { ROWS_WHOLE };
-            // The last file begins with the same rows as the first: duplicates in different parts.
+            // The last file has the seed of the first file, so both begin with the same rows. The load therefore has
+            // duplicates in different parts.
             load.generate(index, rows, if index == WHOLE_FILES { 0 } else { index })?;
         }
         let sources: Vec<&str> = load.sources.iter().map(String::as_str).collect();
@@ -76,13 +77,13 @@ impl Load {
         self.path("medlift.yaml")
     }
 
-    /// The directories of programs for a task: that of Medlift, and those of this process.
+    /// Returns the PATH for the tasks: the directory of Medlift, then the PATH of this process.
     pub(super) fn program_path(&self) -> String {
         let dir = self.medlift.parent().unwrap_or(Path::new(".")).display().to_string();
         dir + ":" + &env::var("PATH").unwrap_or_default()
     }
 
-    /// Loads the sources by one process that is not disturbed. Returns its result.
+    /// Loads the sources with one process, which is not disturbed. Returns the result of the load.
     pub(super) fn load_alone(&self) -> Result<Value> {
         let sources: Vec<&str> = self.sources.iter().map(String::as_str).collect();
         let config = self.config();
@@ -92,8 +93,8 @@ impl Load {
         self.medlift(&[&["load"], &sources[..], &options].concat())
     }
 
-    /// Repeats the load of the manifest, which verifies it once more. Returns the result for its table, with the counts
-    /// of the first time.
+    /// Runs the complete load once more. This only verifies the documents again. Returns the result for the table, with
+    /// the counts that the ledger has of the load by several workers.
     pub(super) fn result(&self) -> Result<Value> {
         let (manifest, config) = (self.manifest(), self.config());
         let options = ["--config", &config, "--db", DATABASE, "--quiet", "--json"];
@@ -103,7 +104,7 @@ impl Load {
         Ok(result)
     }
 
-    /// Returns the parts, or nothing if no worker has begun. The second value is true if the load is complete.
+    /// Returns the parts, and true if the load is complete. If no worker has begun, the list of parts is empty.
     pub(super) fn progress(&self) -> Result<(Vec<Part>, bool)> {
         let shown = self.show()?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -115,7 +116,7 @@ impl Load {
         Ok((parts.collect(), shown["state"] == "complete"))
     }
 
-    /// Returns what `medlift runs show` says, or null if no worker has begun.
+    /// Returns the load as `medlift runs show` describes it. Returns null if no worker has begun.
     fn show(&self) -> Result<Value> {
         let config = self.config();
         let arguments = ["runs", "show", &self.id, "--config", &config, "--db", DATABASE, "--json"];
@@ -125,7 +126,7 @@ impl Load {
         }
     }
 
-    /// Writes the file of `--config`, which only this user can read.
+    /// Writes the file for `--config`. Only this user can read it, because it contains the password.
     fn write_config(&self, server: &Server) -> Result<()> {
         let password = server.root_password().ok_or_else(|| Error::failed("the server has no users"))?;
         let uri = server.uri().replacen(&format!(":{password}@"), "@", 1);
@@ -147,12 +148,12 @@ impl Load {
         self.dir.join(name).display().to_string()
     }
 
-    /// Runs Medlift and returns its result.
+    /// Runs Medlift and returns its standard output, which is JSON.
     fn medlift(&self, arguments: &[&str]) -> Result<Value> {
         json(&self.run(arguments, &LOADED)?.1)
     }
 
-    /// Runs Medlift, which must end with one of these codes. Returns its exit code and its standard output.
+    /// Runs Medlift. Returns its exit code and its standard output. Fails if the exit code is not one of `codes`.
     fn run(&self, arguments: &[&str], codes: &[i32]) -> Result<(i32, String)> {
         let mut medlift = Command::new(&self.medlift);
         medlift.args(arguments).current_dir(&self.dir).stdin(Stdio::null()).env_clear();
@@ -173,7 +174,7 @@ fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).map_err(|error| Error::failed(format!("the result of medlift is not JSON: {error}")))
 }
 
-/// Returns the figures that must be equal in both loads, as text: the counts, the digest and the verification.
+/// Returns the numbers that must be equal in both loads, as one text: the counts, the verification and the digest.
 pub(super) fn figures(result: &Value) -> String {
     let mut text: Vec<String> = COUNTS.iter().map(|name| format!("{name} {}", result["counts"][name])).collect();
     for name in ["expected", "equal", "missing", "different", "extra"] {

@@ -1,8 +1,8 @@
 //! Tests a load by an array of Slurm tasks: starts a cluster on this machine, submits `deploy/slurm/medlift.sbatch`,
 //! disturbs the workers, and compares the result with a load by one process.
 //!
-//! Of five workers, one is killed, one is lost with its node, one is frozen until another worker has taken over its
-//! part, and one is asked to stop, as at its time limit. The fifth is not disturbed.
+//! There are five workers. One is killed. One is killed together with its node. One is frozen until another worker has
+//! taken over its part. One is asked to stop, as Slurm does before the time limit. The fifth is not disturbed.
 
 mod array;
 mod cluster;
@@ -29,7 +29,7 @@ const WORKERS: usize = 5;
 const PARTS_MIN: usize = 10;
 const LEASE_SECONDS: &str = "15";
 
-/// Options that make the load slow, so that there is time to disturb it: small batches, one after another.
+/// Options that make the load slow: small batches, one after another. The test needs time to disturb the workers.
 const SLOW: [&str; 4] = ["--batch-size", "20", "--num-insertion-workers", "1"];
 
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -38,7 +38,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// The exit code of a process that was killed with signal 9, as the shell reports it.
 const KILLED: i32 = 128 + 9;
 
-/// Runs the test if Slurm is installed or can be installed. Otherwise says what is missing, and succeeds.
+/// Runs the test. If this machine cannot run a cluster, reports the reason and succeeds.
 pub fn run() -> Result<()> {
     if !cluster::prepare()? {
         return Ok(());
@@ -88,7 +88,7 @@ fn submit(cluster: &Cluster, load: &Load, work: &Path) -> Result<String> {
     outcome(&mut sbatch, "sbatch").map(|job| job.trim().to_owned())
 }
 
-/// The workers, by what happened to them.
+/// The workers. Each field name says what happened to the worker.
 struct Disturbed {
     killed: Worker,
     lost: Worker,
@@ -97,8 +97,8 @@ struct Disturbed {
     unharmed: Worker,
 }
 
-/// Disturbs four workers while they load a part, and waits until other workers have taken over the parts of three. The
-/// worker that is asked to stop gives its part back.
+/// Disturbs four workers while the load runs. Then waits until other workers have taken over the parts of the killed,
+/// the lost and the frozen worker. The fourth worker is asked to stop, and releases its part itself.
 fn disturb(cluster: &mut Cluster, load: &Load, job: &str) -> Result<Disturbed> {
     wait_until("all workers load parts, and some parts are loaded", TIMEOUT, || {
         let parts = load.progress()?.0;
@@ -119,12 +119,12 @@ fn disturb(cluster: &mut Cluster, load: &Load, job: &str) -> Result<Disturbed> {
         taken.retain(|stopped| !stopped.is_taken_over(&parts));
         Ok(taken.is_empty())
     })?;
-    // This worker now finds that its lease is lost.
+    // The frozen worker continues now, and finds that another worker has the lease of its part.
     roles.frozen.signal("CONT")?;
     Ok(roles)
 }
 
-/// A worker that was stopped while it loaded a part.
+/// A worker that the test stopped while the worker loaded a part.
 struct Stopped {
     what: &'static str,
     worker: String,
@@ -133,7 +133,7 @@ struct Stopped {
 }
 
 impl Stopped {
-    /// Returns true if another worker has the part. Prints how long this took.
+    /// Returns true if another worker has taken over the part. If so, prints after how many seconds.
     fn is_taken_over(&self, parts: &[Part]) -> bool {
         let is_taken = parts.iter().any(|part| part.number == self.part && part.worker != self.worker);
         if is_taken {
@@ -146,7 +146,7 @@ impl Stopped {
     }
 }
 
-/// Decides what happens to each worker. The lost node must have no other worker.
+/// Decides what happens to each worker. The node that will be killed must have only one worker.
 fn roles(mut workers: Vec<Worker>) -> Result<Disturbed> {
     let is_alone = |worker: &Worker| workers.iter().filter(|other| other.node == worker.node).count() == 1;
     let at = workers.iter().position(is_alone).ok_or_else(|| Error::failed("each node has several workers"))?;
@@ -157,7 +157,7 @@ fn roles(mut workers: Vec<Worker>) -> Result<Disturbed> {
     }
 }
 
-/// Freezes a worker while it loads a part.
+/// Freezes a worker with SIGSTOP while it loads a part. If the worker is between two parts, tries again later.
 fn stop(load: &Load, what: &'static str, worker: &Worker) -> Result<Stopped> {
     let is_loading = |part: &&Part| part.state == "loading" && part.worker == worker.name;
     let deadline = Instant::now() + TIMEOUT;
