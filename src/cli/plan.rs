@@ -10,6 +10,7 @@ use medlift::outputs::{Output, SHARED_MODE, limit_hint};
 use medlift::pipeline::manifest::{Cuts, Manifest};
 use medlift::server::Settings;
 
+use super::connection::ConnectionArgs;
 use super::output;
 use super::reading::ReadingArgs;
 
@@ -42,7 +43,9 @@ pub(super) struct PlanArgs {
 
 impl PlanArgs {
     /// Runs the command.
-    pub(super) fn run(self) -> Result<ExitCode, Error> {
+    pub(super) fn run(mut self) -> Result<ExitCode, Error> {
+        let mut connection = ConnectionArgs::default();
+        connection.take_uri(self.reading.positional())?;
         let settings = Settings::load()?;
         let progress = self.reading.progress();
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;

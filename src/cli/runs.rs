@@ -30,6 +30,9 @@ const SHOW_EXAMPLES: &str = "Examples:
 /// With `--watch`, the pause between two reads of the ledger.
 const WATCH: Duration = Duration::from_secs(2);
 
+/// Number of loads in which the beginning of an id is looked for.
+const LATEST_MAX: u32 = 1_000;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum RunsCommand {
     /// List the most recent loads
@@ -57,8 +60,7 @@ pub(super) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// Id of a load or of a manifest; of a manifest's id, the beginning is enough. A connection string may be given
-    /// here too
+    /// Id of a load or of a manifest, or its beginning. A connection string may be given here too
     #[arg(value_name = "ID", required = true, help_heading = None)]
     positional: Vec<Secret>,
     /// Show the state again every two seconds, until the load is complete
@@ -100,9 +102,11 @@ impl ListArgs {
         self.connection.take_only_uri(self.positional, "to show one load, use medlift runs show")?;
         let loads = super::run_async(async |_| {
             let ledger = ledger(&self.connection.connect(Purpose::Read, "").await?);
-            let loads = ledger.latest_loads(self.limit).await.map_err(reading)?;
-            let none = BTreeMap::new();
-            Ok(loads.iter().map(|load| LoadOverview::new(load, &[], &none).without_parts()).collect())
+            let mut overviews = Vec::new();
+            for load in ledger.latest_loads(self.limit).await.map_err(reading)? {
+                overviews.push(overview(&ledger, &load).await?.without_parts());
+            }
+            Ok(overviews)
         })?;
         output::print(&Overviews(loads), self.json)?;
         Ok(ExitCode::SUCCESS)
@@ -131,7 +135,11 @@ impl ShowArgs {
 }
 
 async fn show(ledger: &Ledger, id: &str) -> Result<Vec<LoadOverview>, Error> {
-    let loads = ledger.loads_with_id(id).await.map_err(reading)?;
+    let mut loads = ledger.loads_with_id(id).await.map_err(reading)?;
+    if loads.is_empty() {
+        let latest = ledger.latest_loads(LATEST_MAX).await.map_err(reading)?;
+        loads = latest.into_iter().filter(|load| load.id.to_string().starts_with(id)).collect();
+    }
     if loads.is_empty() {
         return Err(Error::Stopped(format!(
             "the ledger of this database has no load and no manifest with the id {id}; `medlift runs list` shows the ids"

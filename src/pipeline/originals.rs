@@ -14,12 +14,18 @@ use crate::server::{Failure, Target};
 
 /// Returns an error if `out` is a source or a reject file of a load into the database of `target`, according to the
 /// ledger. Only the files that [`Ledger::files`] returns are compared, so the reject files of parts are not protected.
-/// Returns `Ok` if the user may not read the ledger. Such a user is an analyst and has no sources.
+/// Also returns an error if the file exists and the user may not read the ledger.
 pub async fn refuse_originals(target: &Target, out: &Path) -> Result<(), Error> {
     let Some(existing) = Existing::of(out) else { return Ok(()) };
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     let loads = match ledger.files().await {
-        Err(LedgerError::Server(Failure::NotAuthorized { .. })) => return Ok(()),
+        Err(LedgerError::Server(Failure::NotAuthorized { .. })) => {
+            return Err(Error::Usage(format!(
+                "--out {} exists, and this user may not read the ledger, which says whether the file is a source of a \
+                 load; give a file that does not exist",
+                out.display()
+            )));
+        }
         loads => loads.map_err(|error| Error::of_ledger("read", error))?,
     };
     let found = loads.iter().find_map(|load| Some((load, existing.part_in(load)?)));

@@ -192,6 +192,11 @@ fn set<'a>(map: &'a HashMap<String, String>, name: &str) -> Option<&'a str> {
     map.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
+/// Removes the byte order mark that some editors write at the beginning of a file.
+fn without_mark(text: &str) -> String {
+    text.strip_prefix('\u{feff}').unwrap_or(text).to_owned()
+}
+
 /// Converts a variable's name and value to texts. Returns `None` if one of them is not UTF-8. The variable then counts
 /// as not set.
 fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
@@ -200,7 +205,7 @@ fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<
 
 fn read_env_file(path: &Path) -> Result<HashMap<String, String>, ServerError> {
     let wrong = |problem| ServerError::EnvFile { path: path.to_owned(), problem };
-    let text = match std::fs::read_to_string(path) {
+    let text = match std::fs::read_to_string(path).map(|text| without_mark(&text)) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(error) => return Err(wrong(file_problem(&error))),

@@ -246,6 +246,8 @@ fn several_tables_are_one_migration_and_a_spec_with_conflicts_is_one_part() {
     let shown = json(&shown.stdout);
     assert_eq!(shown.as_array().unwrap().len(), 2);
     assert_eq!((&shown[1]["state"], &shown[1]["parts"][0]["state"]), (&"complete".into(), &"loaded".into()));
+    let load = shown[0]["load"].as_str().unwrap();
+    runs(&place, &["show", &load[..8]]).expect_code(0);
     let listed = json(&runs(&place, &["list", "--json"]).expect_code(0).stdout);
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let unknown = runs(&place, &["show", "0123"]).expect_code(1);
@@ -277,6 +279,10 @@ fn a_manifest_that_no_longer_holds_is_refused() {
     let out = ["plan", text(&source), "--out"];
     let replaced = medlift(out.iter().chain(&[text(&source)])).run().expect_code(2);
     assert!(replaced.stderr.contains("which is an input"), "{}", replaced.stderr);
+    for typed in ["mongodb://u:pa55@h/", "u:pa55@h", "http://u:pa55@h/"] {
+        let hidden = medlift(["plan", text(&source), typed, "--out", "x.json"]).run();
+        assert!(!hidden.stderr.contains("pa55"), "{}", hidden.stderr);
+    }
     let other = place.write("notes.txt", "notes");
     let replaced = medlift(out.iter().chain(&[text(&other)])).run().expect_code(2);
     assert!(replaced.stderr.contains("exists and is not a manifest"), "{}", replaced.stderr);

@@ -137,7 +137,11 @@ impl Load<'_> {
 
     /// Returns true if no other load can have written to the collection since this load began.
     pub(super) async fn is_alone(&self, lane: &LoadTarget<'_>) -> Result<bool, Error> {
-        Ok(!lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)?)
+        if lane.ledger.has_overlapping_loads(&self.document).await.map_err(reading)? {
+            return Ok(false);
+        }
+        // A load that began before this one may have written without a commit since then.
+        Ok(lane.ledger.other_load(&self.document.key).await.map_err(reading)?.is_none())
     }
 
     pub(super) fn summary(&self, read: &ReadSide, outcome: &str) -> LoadSummary {
