@@ -137,12 +137,18 @@ pub async fn load(
 
 /// Waits for `left`, the remaining time of another process's lease. Returns false if the user interrupts the program.
 async fn is_patient(interrupt: &Interrupt, left: Duration, progress: &Progress, held_by: &str) -> bool {
-    const POLL: Duration = Duration::from_millis(200);
     progress.enter(Phase::WaitingForOtherLoad);
     progress.say(&format!(
         "waiting up to {} s, because another process loads these sources: {held_by}",
         left.as_secs() + 1
     ));
+    wait(interrupt, left).await
+}
+
+/// Waits a little longer than `left`, because the lease expires by the server's clock. Returns false if the user
+/// interrupts the program.
+pub(super) async fn wait(interrupt: &Interrupt, left: Duration) -> bool {
+    const POLL: Duration = Duration::from_millis(200);
     let until = Instant::now() + left + POLL;
     while Instant::now() < until && !interrupt.is_asked() {
         tokio::time::sleep(POLL).await;
@@ -162,9 +168,7 @@ pub(super) async fn attempt(
     progress.enter(Phase::Preparation);
     let mut load = Load::begin(plan, target, options, scope).await?;
     let result = load.run(interrupt, progress).await;
-    if let Some(claim) = load.claim.take() {
-        claim.release().await;
-    }
+    load.release().await;
     let mut summary = result?;
     summary.set_times(&progress.times(), load.rows_read);
     Ok(summary)
@@ -207,6 +211,13 @@ struct LoadTarget<'a> {
 }
 
 impl Load<'_> {
+    /// Releases the lease of the load, if this process has it.
+    async fn release(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            claim.release().await;
+        }
+    }
+
     async fn run(&mut self, interrupt: &Interrupt, progress: &Progress) -> Result<LoadSummary, Error> {
         let is_complete = self.is_known().await?;
         let blocks = self.document.checkpoint.blocks;

@@ -34,9 +34,7 @@ pub(in crate::pipeline) async fn register(
         return Ok(prior);
     }
     let document = load.create_once(scope).await;
-    if let Some(claim) = load.claim.take() {
-        claim.release().await;
-    }
+    load.release().await;
     document
 }
 
@@ -57,9 +55,7 @@ pub(in crate::pipeline) async fn finish(
     progress.enter(Phase::Preparation);
     let mut load = Load::begin(plan, target, options, Scope::Whole(scope.clone())).await?;
     let result = load.finish(&scope, interrupt, progress).await;
-    if let Some(claim) = load.claim.take() {
-        claim.release().await;
-    }
+    load.release().await;
     let mut summary = result?;
     summary.set_times(&progress.times(), 0);
     Ok(summary)

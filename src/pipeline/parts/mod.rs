@@ -9,7 +9,7 @@ mod tokens;
 mod verify;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::tokens::Tokens;
 use super::load::{self, LoadOptions, PartScope, Scope, WholeScope};
@@ -185,10 +185,10 @@ impl Worker<'_> {
         let Some(of) = self.work.writers_max else { return Ok((options, Tokens::default())) };
         let ledger = Ledger::new(&self.target.db(), &load.collection, options.lease);
         let first = self.work.place.map_or(0, |(index, _)| index) % of;
-        let wanted = options.limits.in_flight_max * (1 + load.further.len());
-        let tokens = Tokens::take(&ledger, &self.manifest.id, of, wanted, first, self.interrupt).await?;
         // Each kind of document has its own writer, and the limit applies to each writer.
         let kinds = 1 + load.further.len();
+        let wanted = options.limits.in_flight_max * kinds;
+        let tokens = Tokens::take(&ledger, &self.manifest.id, of, wanted, first, self.interrupt).await?;
         options.limits.in_flight_max = (tokens.count() / kinds).max(1);
         Ok((options, tokens))
     }
@@ -211,12 +211,8 @@ impl Worker<'_> {
                 return if self.work.only_finish { Err(Error::Held(held)) } else { Ok(None) };
             }
             waited_for = lease;
-            let until = Instant::now() + held.left + POLL;
-            while Instant::now() < until {
-                if self.interrupt.is_asked() {
-                    return Err(Error::Interrupted);
-                }
-                tokio::time::sleep(POLL).await;
+            if !load::wait(self.interrupt, held.left + POLL).await {
+                return Err(Error::Interrupted);
             }
         }
     }
