@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use medlift::error::Error;
-use medlift::ledger::LEDGER_COLLECTION;
 use medlift::pipeline::Plan;
-use medlift::server::{
-    self, Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string, leases_of,
-};
+use medlift::server::{Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string};
 
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
@@ -194,12 +191,6 @@ impl ConnectionArgs {
 /// server.
 pub(super) async fn connect(destination: &Destination) -> Result<Target, Error> {
     Ok(destination.connect_telling(&|text| output::tell(text)).await?)
-}
-
-/// Returns an error if the target's collection does not exist. The error lists other collections of the database, but
-/// not those of the ledger.
-pub(super) async fn require_collection(target: &Target) -> Result<(), Error> {
-    Ok(server::require_collection(target, &[LEDGER_COLLECTION, &leases_of(LEDGER_COLLECTION)]).await?)
 }
 
 /// Returns the value that is given, or `None` if none is given. Returns an error if several are given. Its message

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use medlift::deployment::provision::view_spec;
 use medlift::error::Error;
 use medlift::export::{ExportError, ExportFormat, ExportOptions, Exported, export, filter_doubts, open};
+use medlift::ledger::require_collection;
 use medlift::outputs::Output;
 use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
@@ -16,7 +17,7 @@ use medlift::spec::{Dataset, Spec};
 use medlift::verify::Scan;
 use medlift::wording::counted;
 
-use super::connection::{DeploymentArgs, connect, require_collection};
+use super::connection::{DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
 use super::number::any_whole;
 use super::output;

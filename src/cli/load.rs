@@ -178,8 +178,7 @@ impl LoadArgs {
                 place,
                 writers_max: self.workers.writers_max.map(NonZeroU32::get),
                 only_finish: self.workers.finish,
-                quiet: self.reading.quiet,
-                verbose: self.reading.verbose,
+                display: self.reading.display(),
             };
             parts::work(&manifest, &target, &work, interrupt).await
         })

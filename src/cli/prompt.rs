@@ -15,7 +15,8 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::output;
 
-/// After Ctrl-C, the thread of the question waits at most this long until the process ends.
+/// Maximum time between Ctrl-C at a password question and the end of the process. The task that receives signals ends
+/// the process. Meanwhile, the thread that asked the question waits.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The open question, or `None`. It is a static variable, because a process has only one terminal, and a signal goes to

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use medlift::encode::IdentityKey;
 use medlift::error::Error;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
+use medlift::pipeline::parts::Display;
 use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::{Bar, Progress};
@@ -62,7 +63,7 @@ pub(super) struct ReadingArgs {
     pub quiet: bool,
     /// Report each step on standard error
     #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    pub verbose: bool,
+    verbose: bool,
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -102,6 +103,11 @@ impl ReadingArgs {
         let has_flag = self.multiline_cells || self.headerline;
         let has_sources = !self.sources.is_empty() || !self.file.is_empty() || self.dataset.path.is_some();
         has_sources || has_layout || has_format || has_flag
+    }
+
+    /// Returns what a worker shows of its progress.
+    pub(super) fn display(&self) -> Display {
+        Display { quiet: self.quiet, verbose: self.verbose }
     }
 
     /// Begins to measure the time of a command, and creates the counters for its progress.

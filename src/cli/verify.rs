@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::ledger::require_collection;
 use medlift::pipeline::manifest::Manifest;
 use medlift::pipeline::parts::{self, CollectionProof};
 use medlift::pipeline::verify::{VerifyOptions, name_other_loads, verify};
@@ -13,7 +14,7 @@ use medlift::server::{Purpose, refuse_view};
 use medlift::verify::{Share, Verification};
 use serde::Serialize;
 
-use super::connection::{ConnectionArgs, require_collection};
+use super::connection::ConnectionArgs;
 use super::load::LoadMode;
 use super::number::any_whole;
 use super::reading::{ReadingArgs, identity_key};
@@ -102,7 +103,7 @@ impl VerifyArgs {
                 of - 1
             ));
         }
-        let display = (self.reading.quiet, self.reading.verbose);
+        let display = self.reading.display();
         let (json, ignore_extra, workers) = (self.reading.json, self.ignore_extra, self.reading.workers());
         let proofs = super::run_async(async |interrupt| {
             let target = self.connection.connect(Purpose::Read, "").await?;

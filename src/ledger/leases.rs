@@ -100,8 +100,7 @@ impl Ledger {
     }
 
     async fn held(&self, key: &str) -> Result<Option<Held>, mongodb::error::Error> {
-        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
-        let found = self.leases.find_one(doc! { "_id": lease_id(key) }).projection(shown).await?;
+        let found = self.leases.find_one(doc! { "_id": lease_id(key) }).projection(shown()).await?;
         Ok(found.as_ref().and_then(held_of))
     }
 
@@ -111,17 +110,21 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be reached.
     pub async fn other_load(&self, key: &str) -> Result<Option<Held>, LedgerError> {
-        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
         let filter = doc! {
             "target": &self.collection,
             "_id": { "$ne": lease_id(key) },
             "$expr": { "$gt": ["$until", "$$NOW"] },
         };
+        Ok(self.read_leases(filter).await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
+    }
+
+    /// Reads the leases that match the filter, with the fields that [`held_of`] needs.
+    pub(super) async fn read_leases(&self, filter: Document) -> Result<Vec<Document>, LedgerError> {
         let found = patiently(|| async {
-            let found = self.leases.find(filter.clone()).projection(shown.clone()).await?;
+            let found = self.leases.find(filter.clone()).projection(shown()).await?;
             found.try_collect::<Vec<Document>>().await
         });
-        Ok(found.await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
+        found.await
     }
 
     /// Extends the lease. Returns false if another process has taken the lease.
@@ -156,6 +159,11 @@ impl Ledger {
         let all = std::iter::once(&self.collection).chain(&self.further);
         Bson::Array(all.map(Bson::from).collect())
     }
+}
+
+/// Returns the projection of a lease document: its fields, and the server's time as `now`.
+fn shown() -> Document {
+    doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" }
 }
 
 pub(super) fn held_of(lease: &Document) -> Option<Held> {

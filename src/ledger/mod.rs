@@ -36,4 +36,4 @@ pub(crate) use run::SourceIdentity;
 pub use run::{
     Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Reading, RejectsState, State, TargetState,
 };
-pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError};
+pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError, require_collection};

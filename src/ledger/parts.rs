@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 
 use bson::{Document, Uuid, doc};
-use futures_util::TryStreamExt;
 
 use super::leases::{Held, held_of, lease_id};
 use super::run::{LoadDocument, PartOf};
-use super::store::{Ledger, LedgerError, patiently};
+use super::store::{Ledger, LedgerError, read_loads};
 
 impl Ledger {
     /// Returns a ledger that reads and writes the documents of parts instead of those of loads.
@@ -24,12 +23,7 @@ impl Ledger {
     pub async fn parts(&self, load: Uuid, numbers: &[u32]) -> Result<Vec<LoadDocument>, LedgerError> {
         let ids: Vec<Uuid> = numbers.iter().map(|&number| PartOf { load, number }.document_id()).collect();
         let filter = doc! { "_id": { "$in": ids } };
-        let parts = self.leases.clone_with_type::<LoadDocument>();
-        let order = doc! { "part.number": 1 };
-        let found = patiently(|| async {
-            parts.find(filter.clone()).sort(order.clone()).await?.try_collect::<Vec<LoadDocument>>().await
-        });
-        found.await
+        read_loads(&self.leases, filter, doc! { "part.number": 1 }, None).await
     }
 
     /// Returns the leases of the parts of this load. The keys are the numbers of the parts. For an expired lease,
@@ -42,13 +36,8 @@ impl Ledger {
         let prefix = lease_id(key.trim_end_matches('0'));
         // After the prefix, a key has only digits. The character `:` is greater than all digits, so it ends the range.
         let filter = doc! { "_id": { "$gte": &prefix, "$lt": format!("{prefix}:") } };
-        let shown = doc! { "owner": 1, "fence": 1, "since": 1, "until": 1, "now": "$$NOW" };
-        let found = patiently(|| async {
-            let found = self.leases.find(filter.clone()).projection(shown.clone()).await?;
-            found.try_collect::<Vec<Document>>().await
-        });
         let number = |lease: &Document| lease.get_str("_id").ok()?.strip_prefix(&prefix)?.parse().ok();
-        Ok(found.await?.iter().filter_map(|lease| Some((number(lease)?, held_of(lease)?))).collect())
+        Ok(self.read_leases(filter).await?.iter().filter_map(|lease| Some((number(lease)?, held_of(lease)?))).collect())
     }
 
     /// Returns the load with this id. If `id` is the id of a manifest or the beginning of such an id, returns the loads
@@ -66,7 +55,8 @@ impl Ledger {
             Ok(load) => doc! { "$or": [{ "_id": load }, of_manifest] },
             Err(_) => of_manifest,
         };
-        self.loads(filter, doc! { "manifest.id": 1, "manifest.table": 1, "started": 1 }).await
+        let order = doc! { "manifest.id": 1, "manifest.table": 1, "started": 1 };
+        read_loads(&self.documents, filter, order, None).await
     }
 
     /// Returns the most recent loads into the database, the latest first.
@@ -74,19 +64,6 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be read.
     pub async fn latest_loads(&self, count_max: u32) -> Result<Vec<LoadDocument>, LedgerError> {
-        let loads = self.documents.clone_with_type::<LoadDocument>();
-        let (limit, order) = (i64::from(count_max), doc! { "started": -1 });
-        let found = patiently(|| async {
-            loads.find(doc! {}).sort(order.clone()).limit(limit).await?.try_collect::<Vec<LoadDocument>>().await
-        });
-        found.await
-    }
-
-    async fn loads(&self, filter: Document, order: Document) -> Result<Vec<LoadDocument>, LedgerError> {
-        let loads = self.documents.clone_with_type::<LoadDocument>();
-        let found = patiently(|| async {
-            loads.find(filter.clone()).sort(order.clone()).await?.try_collect::<Vec<LoadDocument>>().await
-        });
-        found.await
+        read_loads(&self.documents, Document::new(), doc! { "started": -1 }, Some(count_max)).await
     }
 }

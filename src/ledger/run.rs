@@ -342,6 +342,20 @@ pub enum State {
     Superseded,
 }
 
+impl State {
+    /// Returns the name of the state, as the ledger stores it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Complete => "complete",
+            Self::Dropped => "dropped",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
 /// The position up to which a load is committed. Committed means: the documents are durable at a majority, their
 /// rejects are on disk, and the ledger says so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

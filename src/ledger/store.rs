@@ -6,7 +6,7 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Document, Uuid, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::ErrorKind;
-use mongodb::options::{Acknowledgment, CollectionOptions, ReadConcern, ReturnDocument, WriteConcern};
+use mongodb::options::{Acknowledgment, CollectionOptions, FindOptions, ReadConcern, ReturnDocument, WriteConcern};
 use mongodb::{Collection, Database};
 
 use super::identity::CollectionIdentity;
@@ -14,7 +14,7 @@ use super::owner::Owner;
 use super::run::{Exceptions, LoadDocument, RejectsState, TargetState, id_of_part};
 use crate::encode::Id;
 use crate::server::codes::DUPLICATE_KEY;
-use crate::server::{self, Failure, leases_of};
+use crate::server::{self, Failure, ServerError, Target, leases_of};
 
 /// Name of the ledger's collection, in the database of the data.
 pub const LEDGER_COLLECTION: &str = "medlift_runs";
@@ -112,11 +112,9 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be read.
     pub async fn reject_files(&self, key: &str) -> Result<Vec<(Uuid, RejectsState)>, LedgerError> {
-        let filter = self.with_key(key);
-        let loads = self.documents.clone_with_type::<LoadDocument>();
-        let found = patiently(|| async { loads.find(filter.clone()).await?.try_collect::<Vec<LoadDocument>>().await });
+        let found = read_loads(&self.documents, self.with_key(key), Document::new(), None).await?;
         let states = |load: LoadDocument| load.checkpoint.rejects.into_iter().map(move |state| (load.id, state));
-        Ok(found.await?.into_iter().flat_map(states).collect())
+        Ok(found.into_iter().flat_map(states).collect())
     }
 
     /// Writes the load's document with its fence. The server sets the times `started` and `updated`. Repeats the call
@@ -249,17 +247,13 @@ impl Ledger {
     pub async fn writers(&self, uuid: Option<Uuid>) -> Result<Vec<(LoadDocument, TargetState)>, LedgerError> {
         let mut filter = self.with_collection(doc! { "counts.written": { "$gt": 0 } });
         filter.insert("state", doc! { "$ne": "dropped" });
-        let loads = self.documents.clone_with_type::<LoadDocument>();
-        let order = doc! { "started": 1 };
-        let found = patiently(|| async {
-            loads.find(filter.clone()).sort(order.clone()).await?.try_collect::<Vec<LoadDocument>>().await
-        });
+        let found = read_loads(&self.documents, filter, doc! { "started": 1 }, None).await?;
         let is_meant = |state: &TargetState| {
             state.collection == self.collection
                 && (uuid.is_none() || state.collection_uuid.is_none_or(|of| Some(of) == uuid))
         };
         let with_state = |load: LoadDocument| load.targets().into_iter().find(is_meant).map(|state| (load, state));
-        Ok(found.await?.into_iter().filter_map(with_state).collect())
+        Ok(found.into_iter().filter_map(with_state).collect())
     }
 
     /// Returns true if a first load into the collection with this UUID did not complete. A first load is a load into an
@@ -393,6 +387,30 @@ impl LedgerError {
             other => other,
         }
     }
+}
+
+/// Returns an error if the target's collection does not exist. The error lists other collections of the database, but
+/// not those of the ledger.
+///
+/// # Errors
+/// The same as for [`server::require_collection`].
+pub async fn require_collection(target: &Target) -> Result<(), ServerError> {
+    server::require_collection(target, &[LEDGER_COLLECTION, &leases_of(LEDGER_COLLECTION)]).await
+}
+
+/// Reads the documents of loads or parts that match the filter, in this order and at most this number.
+pub(super) async fn read_loads(
+    documents: &Collection<Document>,
+    filter: Document,
+    order: Document,
+    count_max: Option<u32>,
+) -> Result<Vec<LoadDocument>, LedgerError> {
+    let loads = documents.clone_with_type::<LoadDocument>();
+    let options = FindOptions::builder().sort(order).limit(count_max.map(i64::from)).build();
+    let found = patiently(|| async {
+        loads.find(filter.clone()).with_options(options.clone()).await?.try_collect::<Vec<LoadDocument>>().await
+    });
+    found.await
 }
 
 /// Calls [`server::patiently`]. Only for calls that are safe to repeat.

@@ -160,7 +160,7 @@ impl PartOverview {
 impl fmt::Display for LoadOverview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { read, written, already_present, duplicates, rejected, .. } = self.counts;
-        let state = format!("{:?}", self.state).to_lowercase();
+        let state = self.state.name();
         writeln!(f, "load {}, {state}, into {}, since {}", self.load, self.collections.join(", "), self.started)?;
         if let Some(manifest) = &self.manifest {
             writeln!(f, "  manifest {manifest}")?;

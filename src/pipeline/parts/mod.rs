@@ -49,10 +49,26 @@ pub struct Work {
     pub writers_max: Option<u32>,
     /// Whether to load no parts and only end the load.
     pub only_finish: bool,
+    /// What the worker shows of its progress.
+    pub display: Display,
+}
+
+/// What a worker shows of its progress.
+#[derive(Debug, Clone, Copy)]
+pub struct Display {
     /// Whether to show no progress.
     pub quiet: bool,
     /// Whether to report each step.
     pub verbose: bool,
+}
+
+impl Display {
+    /// Begins to measure the time of a part or of a verification. `bytes_total` is the size of its sources.
+    fn progress(self, bytes_total: Option<u64>) -> Progress {
+        let mut progress = Progress::new(self.verbose);
+        progress.bytes_total = bytes_total;
+        progress
+    }
 }
 
 /// Loads parts of the manifest until all parts are loaded. Then ends the load of each table, unless another worker ends
@@ -101,15 +117,18 @@ impl Worker<'_> {
     /// it.
     async fn register(&self, table: usize) -> Result<LoadDocument, Error> {
         let (plan, target) = (self.plan(table, 0..1)?, self.target_of(table));
-        for _ in 0..BEGINNINGS_MAX {
+        let mut beginnings = 0;
+        loop {
             match load::register(&plan, &target, &self.work.options, self.scope(table)).await {
-                Err(Error::Held(_) | Error::NoLongerEmpty) if !self.interrupt.is_asked() => {
+                Err(Error::Held(_) | Error::NoLongerEmpty)
+                    if beginnings < BEGINNINGS_MAX && !self.interrupt.is_asked() =>
+                {
+                    beginnings += 1;
                     tokio::time::sleep(POLL).await;
                 }
                 registered => return registered,
             }
         }
-        load::register(&plan, &target, &self.work.options, self.scope(table)).await
     }
 
     /// Loads parts of a table. Returns when all parts of the table are loaded, by this worker or by others.
@@ -117,7 +136,7 @@ impl Worker<'_> {
         let target = self.target_of(table);
         let ledger = Ledger::new(&target.db(), &load.collection, self.work.options.lease).of_parts();
         let numbers = self.in_order(table);
-        let waiting = self.progress(None);
+        let waiting = self.work.display.progress(None);
         let mut is_told = false;
         loop {
             if self.interrupt.is_asked() {
@@ -159,15 +178,15 @@ impl Worker<'_> {
         let plan =
             tokio::task::block_in_place(|| self.manifest.plan_of(part, self.work.key.clone(), self.work.workers))?;
         let scope = Scope::Part(PartScope::new(load, number, self.manifest.sources_of(part)));
-        let progress = self.progress(plan.size_bytes());
-        let _bar = Bar::start(&progress, self.work.quiet);
+        let progress = self.work.display.progress(plan.size_bytes());
+        let _bar = Bar::start(&progress, self.work.display.quiet);
         progress.tell(|| format!("part {number} of {}", self.manifest.parts.len()));
         let target = self.target_of(part.table as usize);
         let (options, tokens) = self.with_tokens(load).await?;
         let result = load::attempt(&plan, &target, &options, scope, self.interrupt, &progress).await;
         tokens.release().await;
         let summary = result?;
-        if !self.work.quiet && summary.outcome == load::LOADED {
+        if !self.work.display.quiet && summary.outcome == load::LOADED {
             let (parts, read, rejected) = (self.manifest.parts.len(), summary.document.counts.read, summary.rejected());
             let seconds = summary.total_seconds;
             progress.say(&format!(
@@ -220,8 +239,8 @@ impl Worker<'_> {
     async fn finish(&self, table: usize) -> Result<LoadSummary, Error> {
         let sources = 0..self.manifest.tables[table].sources.len();
         let (plan, target) = (self.plan(table, sources)?, self.target_of(table));
-        let progress = self.progress(plan.size_bytes());
-        let _bar = Bar::start(&progress, self.work.quiet);
+        let progress = self.work.display.progress(plan.size_bytes());
+        let _bar = Bar::start(&progress, self.work.display.quiet);
         load::finish(&plan, &target, &self.work.options, self.scope(table), self.interrupt, &progress).await
     }
 
@@ -238,12 +257,6 @@ impl Worker<'_> {
 
     fn target_of(&self, table: usize) -> Target {
         self.manifest.tables[table].target(self.target)
-    }
-
-    fn progress(&self, bytes_total: Option<u64>) -> Progress {
-        let mut progress = Progress::new(self.work.verbose);
-        progress.bytes_total = bytes_total;
-        progress
     }
 
     /// Returns the parts of a table in the order in which this worker tries them. The parts of the worker's own share

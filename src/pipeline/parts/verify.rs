@@ -1,13 +1,14 @@
 //! Verifies the collections of a manifest. Several workers can each verify a share of the `_id`s.
 
+use super::Display;
 use crate::encode::IdentityKey;
 use crate::error::Error;
-use crate::ledger::LEDGER_COLLECTION;
+use crate::ledger::require_collection;
 use crate::pipeline::manifest::Manifest;
 use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
-use crate::report::{Bar, Progress};
-use crate::server::{self, Target, leases_of};
+use crate::report::Bar;
+use crate::server::Target;
 use crate::verify::Verification;
 
 /// The result for one collection: the name of the kind of document, the collection, and the comparison.
@@ -24,19 +25,17 @@ pub async fn verify(
     key: &IdentityKey,
     workers: usize,
     options: &VerifyOptions,
-    display: (bool, bool),
+    display: Display,
     interrupt: &Interrupt,
 ) -> Result<Vec<CollectionProof>, Error> {
-    let (quiet, verbose) = display;
     let mut proofs = Vec::new();
     for table in &manifest.tables {
         let plan = tokio::task::block_in_place(|| table.plan(0..table.sources.len(), key.clone(), workers))?;
         let target = table.target(target);
         for (kind, (spec, target)) in plan.targets(&target).enumerate() {
-            server::require_collection(&target, &[LEDGER_COLLECTION, &leases_of(LEDGER_COLLECTION)]).await?;
-            let mut progress = Progress::new(verbose);
-            progress.bytes_total = plan.size_bytes();
-            let _bar = Bar::start(&progress, quiet);
+            require_collection(&target).await?;
+            let progress = display.progress(plan.size_bytes());
+            let _bar = Bar::start(&progress, display.quiet);
             let options = VerifyOptions { kind, ..options.clone() };
             let proof = verify::verify(&plan, &target, &options, interrupt, &progress).await?;
             proofs.push((spec.name.clone(), target, proof));
