@@ -104,18 +104,16 @@ impl Ledger {
         Ok(found.as_ref().and_then(held_of))
     }
 
-    /// Returns the lease of another load that is writing to this collection, if there is one. Ignores the caller's own
-    /// load, which has the key `key`, and loads whose process is known to have ended.
+    /// Returns the lease of another load that is writing to this collection, if there is one. `is_own` returns true for
+    /// the keys of the caller's own leases. Ignores loads whose process is known to have ended.
     ///
     /// # Errors
     /// If the server cannot be reached.
-    pub async fn other_load(&self, key: &str) -> Result<Option<Held>, LedgerError> {
-        let filter = doc! {
-            "target": &self.collection,
-            "_id": { "$ne": lease_id(key) },
-            "$expr": { "$gt": ["$until", "$$NOW"] },
-        };
-        Ok(self.read_leases(filter).await?.iter().filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
+    pub async fn other_load(&self, is_own: impl Fn(&str) -> bool) -> Result<Option<Held>, LedgerError> {
+        let filter = doc! { "target": &self.collection, "$expr": { "$gt": ["$until", "$$NOW"] } };
+        let is_others = |lease: &&Document| !lease.get_str("_id").ok().and_then(key_of).is_some_and(&is_own);
+        let found = self.read_leases(filter).await?;
+        Ok(found.iter().filter(is_others).filter_map(held_of).find(|held| !held.lease.owner.has_ended()))
     }
 
     /// Reads the leases that match the filter, with the fields that [`held_of`] needs.
@@ -172,6 +170,11 @@ pub(super) fn held_of(lease: &Document) -> Option<Held> {
     let (since_ms, until_ms) = (time("since")?, time("until")?);
     let left = Duration::from_millis((until_ms - time("now")?).max(0).unsigned_abs());
     Some(Held { lease: Lease { owner, fence: lease.get_i64("fence").ok()?, since_ms, until_ms }, left })
+}
+
+/// Returns the key of the lease with this `_id`.
+fn key_of(id: &str) -> Option<&str> {
+    id.strip_prefix("lease ")
 }
 
 pub(super) fn lease_id(key: &str) -> String {

@@ -32,8 +32,7 @@ impl Ledger {
     /// # Errors
     /// If the server cannot be read.
     pub async fn part_leases(&self, load: Uuid) -> Result<BTreeMap<u32, Held>, LedgerError> {
-        let key = PartOf { load, number: 0 }.key();
-        let prefix = lease_id(key.trim_end_matches('0'));
+        let prefix = lease_id(&PartOf::key_prefix(load));
         // After the prefix, a key has only digits. The character `:` is greater than all digits, so it ends the range.
         let filter = doc! { "_id": { "$gte": &prefix, "$lt": format!("{prefix}:") } };
         let number = |lease: &Document| lease.get_str("_id").ok()?.strip_prefix(&prefix)?.parse().ok();

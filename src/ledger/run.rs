@@ -81,6 +81,17 @@ pub struct OfManifest {
     pub documents_before: Vec<u64>,
 }
 
+/// The beginning of the keys of a manifest's tokens. A token is the right of a worker to have one bulk command under
+/// way. Its number follows.
+fn token_prefix(manifest: &str) -> String {
+    format!("writer {manifest} ")
+}
+
+/// Returns the key of a token of a manifest.
+pub fn token_key(manifest: &str, number: u32) -> String {
+    format!("{}{number}", token_prefix(manifest))
+}
+
 /// Identifies a part of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartOf {
@@ -93,7 +104,12 @@ pub struct PartOf {
 impl PartOf {
     /// Returns the key of the part. The part's document and lease are found by this key.
     pub fn key(&self) -> String {
-        format!("part {} {}", self.load, self.number)
+        format!("{}{}", Self::key_prefix(self.load), self.number)
+    }
+
+    /// Returns the beginning of the keys of a load's parts. The number of the part follows.
+    pub(super) fn key_prefix(load: Uuid) -> String {
+        format!("part {load} ")
     }
 
     /// Returns the `_id` of the part's document, computed from the part's key. If the part begins again, its new
@@ -204,6 +220,15 @@ impl LoadDocument {
             self.exceptions = first.exceptions;
         }
         self.further = targets.collect();
+    }
+
+    /// Returns true if the lease with this key belongs to the load: its own lease, or a lease of its workers for a part
+    /// or for the right to write.
+    pub fn has_lease(&self, key: &str) -> bool {
+        let of_worker = |manifest: &OfManifest| {
+            key.starts_with(&PartOf::key_prefix(self.id)) || key.starts_with(&token_prefix(&manifest.id))
+        };
+        key == self.key || self.manifest.as_ref().is_some_and(of_worker)
     }
 
     /// Computes the key again, from the present `sources`. Reason: a load into an empty collection makes its ledger
@@ -403,6 +428,19 @@ mod tests {
 
     fn options() -> Options {
         Options { mode: "insert".into(), identity_key: "none".into(), lineage: false, reading: Reading::default() }
+    }
+
+    #[test]
+    fn the_leases_of_its_workers_belong_to_a_load() {
+        let spec = Spec::built_in();
+        let mut load = LoadDocument::new(vec![TargetState::new("a")], &spec, vec![source(Some("12"))], options());
+        let part = |load: Uuid| PartOf { load, number: 10 }.key();
+        let own = [load.key.clone(), part(load.id), token_key("m", 3)];
+        assert_eq!(own.clone().map(|key| load.has_lease(&key)), [true, false, false]);
+        load.manifest = Some(OfManifest { id: "m".into(), table: 0, parts: vec![0], documents_before: Vec::new() });
+        assert_eq!(own.map(|key| load.has_lease(&key)), [true; 3]);
+        let others = ["another".to_owned(), part(Uuid::new()), token_key("m2", 3)];
+        assert_eq!(others.map(|key| load.has_lease(&key)), [false; 3]);
     }
 
     #[test]

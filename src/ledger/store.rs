@@ -335,7 +335,7 @@ impl Ledger {
                 None if !is_empty => self.identity_of_loads(wanted).await?,
                 known => known,
             };
-            let anew = is_empty && self.other_load(key).await?.is_none();
+            let anew = is_empty && self.other_load(|other| other == key).await?.is_none();
             let settled = known.filter(|_| !anew).unwrap_or_else(|| wanted.clone());
             if self.put_identity(record.as_ref(), &settled).await? {
                 return Ok(settled);

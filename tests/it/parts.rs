@@ -174,6 +174,23 @@ fn rows_that_the_server_refuses_are_no_difference() {
     }
 }
 
+/// Without a verification, the counts are the sums of the parts. Both parts have the same records here. So the sums are
+/// larger than the number of documents, and the load must still be known.
+#[test]
+fn a_load_with_counts_that_are_sums_is_known_again() {
+    let place = Place::new("parts_sums");
+    let first = place.sample("a.csv", 5_000, "none");
+    let second = place.write("b.csv", fs::read(&first).unwrap());
+    let manifest = plan(&place, &[&first, &second], &["--part-size", "1"]);
+    let found = work(&place, &manifest, &["--no-verify"], 0);
+    let sums = counts(&found["tables"][0], &ENDS);
+    assert_eq!((found["parts"].as_array().unwrap().len(), &sums[..]), (2, &[10_000, 5_000, 5_000, 0, 0][..]));
+    assert_eq!(found["tables"][0]["counts_are_estimates"], true);
+    let again = work(&place, &manifest, &[], 0);
+    assert_eq!((&again["parts"], &again["tables"][0]["outcome"]), (&Json::Array(Vec::new()), &again_outcome()));
+    assert_eq!(json(&runs(&place, &["list", "--json"]).expect_code(0).stdout).as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn a_worker_that_is_killed_loses_nothing() {
     let alone = Place::new("parts_kill_alone");

@@ -141,7 +141,8 @@ impl Load<'_> {
             return Ok(false);
         }
         // A load that began before this one may have written without a commit since then.
-        Ok(lane.ledger.other_load(&self.document.key).await.map_err(reading)?.is_none())
+        let is_own = |key: &str| self.document.has_lease(key);
+        Ok(lane.ledger.other_load(is_own).await.map_err(reading)?.is_none())
     }
 
     pub(super) fn summary(&self, read: &ReadSide, outcome: &str) -> LoadSummary {

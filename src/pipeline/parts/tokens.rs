@@ -4,7 +4,7 @@
 //! is killed, the leases of its tokens expire, and other workers can take the tokens.
 
 use crate::error::Error;
-use crate::ledger::{Claim, Ledger};
+use crate::ledger::{Claim, Ledger, token_key};
 use crate::pipeline::stages::Interrupt;
 
 /// The tokens that a worker has while it loads one part.
@@ -28,7 +28,7 @@ impl Tokens {
         let mut taken = Vec::new();
         while taken.is_empty() {
             for number in (0..of).map(|number| (first + number) % of) {
-                let key = format!("writer {manifest} {number}");
+                let key = token_key(manifest, number);
                 let claim = Claim::take(ledger, &key).await.map_err(|error| Error::of_ledger("write", error))?;
                 taken.extend(claim.ok());
                 if taken.len() == wanted {
