@@ -227,6 +227,7 @@ fn an_overlong_row_is_refused_for_its_length() {
 
 #[test]
 fn the_message_for_an_overlong_row_names_the_cause_that_its_format_allows() {
+    // `sample` only decides the format. The refused row is always `{}`, marked as too long.
     let check = |sample: &str, quote: Option<Sign>, cause: Option<&str>| {
         let spec = spec();
         let layout = bind_with(&spec, sample, &LayoutOptions { quote, ..LayoutOptions::default() }).unwrap();
