@@ -58,6 +58,15 @@ impl Ledger {
         read_loads(&self.documents, filter, order, None).await
     }
 
+    /// Returns the load with this id.
+    ///
+    /// # Errors
+    /// If the server cannot be read.
+    pub async fn load_with_id(&self, id: Uuid) -> Result<Option<LoadDocument>, LedgerError> {
+        let filter = doc! { "_id": id };
+        Ok(read_loads(&self.documents, filter, Document::new(), Some(1)).await?.pop())
+    }
+
     /// Returns the most recent loads into the database, the latest first.
     ///
     /// # Errors

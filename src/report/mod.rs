@@ -15,4 +15,4 @@ pub mod work;
 
 pub use bar::Bar;
 pub use progress::{Phase, PhaseTime, Progress};
-pub use terminal::{remove_line, tell_as_it_is};
+pub use terminal::{remove_line, tell_as_it_is, width};

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::progress::{Phase, PhaseTime};
 use crate::clean::{Tally, slot_names};
-use crate::ledger::Counts;
+use crate::ledger::{Counts, Proof};
 use crate::parse::{Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
@@ -277,6 +277,12 @@ impl LoadSummary {
             0 => &mut self.document,
             kind => &mut self.further[kind - 1],
         }
+    }
+
+    /// Returns the result of the verification of all kinds of documents. `None` if a kind was not verified.
+    pub fn proof(&self) -> Option<Proof> {
+        let proofs: Option<Vec<&Verification>> = self.documents().map(|found| found.verification.as_ref()).collect();
+        Some(if proofs?.iter().all(|proof| proof.is_clean()) { Proof::Verified } else { Proof::Difference })
     }
 
     /// Returns true if the verification found differences, or if documents violate the validator.

@@ -173,7 +173,16 @@ impl Load<'_> {
         }
     }
 
-    /// Verifies a load that is complete according to the ledger. Writes nothing.
+    /// Records the result of the verification in the ledger, if there was one.
+    pub(super) async fn record_proof(&mut self, summary: &LoadSummary) -> Result<(), Error> {
+        self.document.proof = summary.proof();
+        match self.document.proof {
+            Some(_) => self.ledger.put_proof(&self.document).await.map_err(keeping),
+            None => Ok(()),
+        }
+    }
+
+    /// Verifies a load that is complete according to the ledger. Writes only the result, to the ledger.
     pub(super) async fn verify_only(
         &mut self,
         interrupt: &Interrupt,
@@ -191,6 +200,7 @@ impl Load<'_> {
                 self.check_conformity(kind, &mut summary, interrupt, progress).await?;
             }
         }
+        self.record_proof(&summary).await?;
         Ok(summary)
     }
 

@@ -258,6 +258,7 @@ impl Load<'_> {
             self.prove(kind, &mut summary, interrupt, progress).await?;
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
         }
+        self.record_proof(&summary).await?;
         Ok(summary)
     }
 }

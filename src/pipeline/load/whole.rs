@@ -157,6 +157,7 @@ impl Load<'_> {
                 );
             }
         }
+        self.document.proof = summary.proof();
         self.complete().await?;
         for kind in 0..self.targets.len() {
             self.check_conformity(kind, &mut summary, interrupt, progress).await?;
