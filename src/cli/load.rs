@@ -124,7 +124,7 @@ impl LoadArgs {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
         if let Some(path) = self.workers.share.manifest.take() {
-            return self.load_manifest(&path);
+            return self.load_manifest(&path, progress);
         }
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
@@ -159,7 +159,7 @@ impl LoadArgs {
     }
 
     /// Loads parts of a manifest, as one of several workers.
-    fn load_manifest(mut self, path: &str) -> Result<ExitCode, Error> {
+    fn load_manifest(mut self, path: &str, progress: Progress) -> Result<ExitCode, Error> {
         self.refuse_with_manifest()?;
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let manifest = Manifest::read(path)?;
@@ -178,7 +178,8 @@ impl LoadArgs {
                 place,
                 writers_max: self.workers.writers_max.map(NonZeroU32::get),
                 only_finish: self.workers.finish,
-                display: self.reading.display(),
+                quiet: self.reading.quiet,
+                progress,
             };
             parts::work(&manifest, &target, &work, interrupt).await
         })

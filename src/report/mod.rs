@@ -10,6 +10,7 @@ pub mod rejects;
 pub mod runs;
 pub mod summary;
 mod terminal;
+pub mod times;
 mod verification;
 pub mod work;
 
