@@ -73,7 +73,8 @@ pub(super) struct LoadArgs {
     write_concern: Option<String>,
     #[arg(long, value_name = "FILE", help = REJECTS_HELP, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
-    /// Stop if more rows than this number, or more than this share of the rows, are rejected
+    /// Stop if more rows than this number, or more than this share of the rows, are rejected. With --manifest, the rows
+    /// of all parts count, and workers may notice the limit five seconds late
     #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
     max_rejects: Option<RejectsMax>,
     /// Stop at the first rejected row; rows before it are still written

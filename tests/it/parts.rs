@@ -173,6 +173,11 @@ fn rows_that_the_server_refuses_are_no_difference() {
         assert_eq!((&again["outcome"], &again["verification"]["refused"]), (&again_outcome(), &1.into()));
         assert_eq!(again["reject_files"].as_array().unwrap().len(), 1);
     }
+    let elsewhere = place.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let again = &work(&place, &manifest, &["--rejects", text(&elsewhere)], 4)["tables"][0];
+    assert_eq!(again["reject_files"].as_array().unwrap().len(), 0);
+    assert!(again["notes"][0].as_str().unwrap().contains("is not there; perhaps the worker"), "{again}");
 }
 
 /// Without a verification, the counts are the sums of the parts. Both parts have the same records here. So the sums are

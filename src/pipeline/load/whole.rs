@@ -4,6 +4,8 @@
 //! at the end, from the counts of the parts and from the verification. They therefore do not depend on the order in
 //! which the parts were loaded.
 
+use std::path::Path;
+
 use super::feed::ReadSide;
 use super::{LOADED, Load, LoadOptions, Scope, WholeScope, keeping, reading, too_many_rejects, writing};
 use crate::encode::Digest;
@@ -128,7 +130,9 @@ impl Load<'_> {
         if is_complete {
             let mut summary = self.verify_only(interrupt, progress).await?;
             if !self.parts.is_empty() {
-                summary.reject_files = self.reject_files();
+                let (there, missing) = self.reject_files().into_iter().partition(|file| Path::new(&file.path).exists());
+                summary.reject_files = there;
+                summary.notes.extend(Vec::into_iter(missing).map(not_there));
             }
             return Ok(summary);
         }
@@ -250,6 +254,13 @@ impl Load<'_> {
         };
         files.map(|file| FileOfRejects { path: path(&file.name), source: None }).collect()
     }
+}
+
+fn not_there(file: FileOfRejects) -> String {
+    format!(
+        "the reject file {} of a part is not there; perhaps the worker of the part had another directory for rejects",
+        file.path
+    )
 }
 
 fn number_of(part: &LoadDocument) -> Option<u32> {
