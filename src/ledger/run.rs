@@ -58,6 +58,10 @@ pub struct LoadDocument {
     /// above concern the collection of the first kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<TargetState>,
+    /// The result of the most recent verification by this load, or by a repetition of its command. `None` if there was
+    /// no verification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Version of Medlift.
     pub version: String,
     /// The manifest, if the load is divided into parts for several workers. Each part has its own document.
@@ -184,6 +188,7 @@ impl LoadDocument {
             digest,
             exceptions,
             further: targets.collect(),
+            proof: None,
             version: env!("CARGO_PKG_VERSION").into(),
             manifest: None,
             part: None,
@@ -379,6 +384,16 @@ impl State {
             Self::Superseded => "superseded",
         }
     }
+}
+
+/// The result of the verification of a load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// The collections contain exactly the documents that the load must have stored.
+    Verified,
+    /// A document is missing, is different or should not be there.
+    Difference,
 }
 
 /// The position up to which a load is committed. Committed means: the documents are durable at a majority, their

@@ -46,7 +46,7 @@ struct Entries<'a> {
 }
 
 impl<'a> Account<'a> {
-    /// Opens the first reject file and checks that the others can be written. `named` is the file or directory that
+    /// Checks that the reject files can be written. `named` is the file or directory that
     /// the user named. If it is `None`, each source has a reject file beside it.
     ///
     /// # Errors
