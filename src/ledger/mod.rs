@@ -34,7 +34,7 @@ pub use leases::Held;
 pub use owner::Owner;
 pub(crate) use run::SourceIdentity;
 pub use run::{
-    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Reading, RejectsState, State, TargetState,
-    token_key,
+    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Reading, RejectsState, SegmentsOf, State,
+    TargetState, token_key,
 };
 pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError, require_collection};

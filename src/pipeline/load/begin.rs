@@ -184,12 +184,11 @@ impl<'a> Load<'a> {
             self.claim().await?;
         }
         let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
-        self.account.rejects.replaceable = left
+        let left = left
             .into_iter()
             .map(|(load, state)| LeftFile { load: load.to_string(), bytes: state.bytes, blake3: state.blake3 })
             .collect();
-        self.account.rejects.load = Some(self.document.id.to_string());
-        self.account.rejects.check_named()?;
+        self.account.rejects.register(&self.document, left)?;
         self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;

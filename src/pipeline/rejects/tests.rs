@@ -47,7 +47,7 @@ fn each_source_has_its_file_with_one_header() {
     let states = rejects.states();
     let hash = |name: &str| blake3::hash(content(&dir, name).as_bytes()).to_hex().to_string();
     let expected = [(1, "b.csv.rejects.csv", 6), (2, "c.csv.rejects.csv", 2)].map(|(source, name, bytes)| {
-        RejectsState { source, name: name.into(), bytes: HEADER.len() as u64 + bytes, blake3: hash(name) }
+        RejectsState::of_file(source, name.into(), HEADER.len() as u64 + bytes, hash(name))
     });
     assert_eq!(states, expected);
     let load = load_of(&rejects);
