@@ -17,6 +17,8 @@ mod patience;
 mod prefix;
 #[cfg(feature = "s3")]
 mod problem;
+#[cfg(all(test, feature = "s3"))]
+mod tests;
 #[cfg(feature = "s3")]
 mod write;
 
@@ -41,6 +43,7 @@ pub(crate) const SCHEME: &str = "s3://";
 /// Objects that together contain one file, each with the first line of the file. Example: the reject file of a source
 /// while the load runs.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "without S3, segments cannot be read"))]
 pub(crate) struct Segments {
     /// The names of the objects, in order.
     pub(crate) names: Vec<String>,

@@ -33,13 +33,17 @@ impl Prefix {
     pub(crate) fn open(address: &str, probe: &str) -> Result<Self, Problem> {
         static CHECKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         let (bucket, prefix) = Address::parse_prefix(address)?;
-        let opened = Self { bucket: Bucket::open(bucket)?, prefix: prefix.to_owned() };
+        let opened = Self::of(Bucket::open(bucket)?, prefix);
         let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
         if !checked.contains(address) {
             opened.check(probe)?;
             checked.insert(address.to_owned());
         }
         Ok(opened)
+    }
+
+    pub(super) fn of(bucket: Arc<Bucket>, prefix: &str) -> Self {
+        Self { bucket, prefix: prefix.to_owned() }
     }
 
     fn check(&self, probe: &str) -> Result<(), Problem> {
