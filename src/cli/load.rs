@@ -32,8 +32,8 @@ const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents 
 /// The environment variable that sets the default of `--rejects`.
 const REJECTS_VARIABLE: &str = "MEDLIFT_REJECTS";
 
-const REJECTS_HELP: &str = "File for rejected rows, or directory for one file per source [env: MEDLIFT_REJECTS] [default: \
-                            beside each source, with the suffix .rejects.csv]";
+const REJECTS_HELP: &str = "File for rejected rows, or directory or s3://BUCKET/PREFIX/ for one file per source [env: \
+                            MEDLIFT_REJECTS] [default: beside each source, with the suffix .rejects.csv]";
 
 const EXAMPLES: &str = "Examples:
   medlift load --dry-run data.csv
@@ -165,7 +165,8 @@ impl LoadArgs {
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let manifest = Manifest::read(path)?;
         let place = self.workers.share.place(manifest.parts.len())?;
-        self.rejects = Some(WorkerArgs::rejects(path, self.rejects.take())?);
+        let named = self.rejects.take().map_or_else(rejects_setting, |path| Ok(Some(path)))?;
+        self.rejects = Some(WorkerArgs::rejects(path, named)?);
         let connection = std::mem::take(&mut self.connection);
         let key = identity_key()?;
         let stopping = "stopping; rows that were already read are still written";

@@ -35,7 +35,7 @@ pub use owner::Owner;
 pub use parts::PartProgress;
 pub(crate) use run::SourceIdentity;
 pub use run::{
-    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Proof, Reading, RejectsState, State,
+    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Proof, Reading, RejectsState, SegmentsOf, State,
     TargetState, token_key,
 };
 pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError, require_collection};

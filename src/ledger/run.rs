@@ -419,6 +419,26 @@ pub struct RejectsState {
     pub bytes: u64,
     /// BLAKE3 hash of the first `bytes` bytes, in hex.
     pub blake3: String,
+    /// If the file is in S3 and the load is not complete: the objects that together contain the file. `name` is then
+    /// the beginning of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentsOf>,
+}
+
+impl RejectsState {
+    /// Describes a reject file on disk.
+    pub const fn of_file(source: u32, name: String, bytes: u64, blake3: String) -> Self {
+        Self { source, name, bytes, blake3, segments: Vec::new() }
+    }
+}
+
+/// The segments of a reject file in S3 that one owner of the load wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentsOf {
+    /// The fence of the owner's lease.
+    pub fence: i64,
+    /// The number of the owner's last segment. The numbers begin after the last segment of the owner before.
+    pub last: u32,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::load::{ReadSide, RejectsMax, source_notes};
 use super::plan::Plan;
+use super::rejects::s3_address;
 use super::settle::Account;
 use super::stages::{Interrupt, encode_alone};
 use super::verify::{push, stop_if_asked};
@@ -34,6 +35,10 @@ pub fn dry_run(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> Result<LoadSummary, Error> {
+    if rejects.and_then(s3_address).is_some() {
+        let problem = "--dry-run does not write rejects to S3; name a file or a directory with --rejects";
+        return Err(Error::Usage(problem.into()));
+    }
     progress.enter(Phase::Reading);
     let mut account = rejects.map(|path| Account::open(plan, Some(path))).transpose()?;
     if let Some(account) = &mut account {

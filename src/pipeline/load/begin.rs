@@ -184,10 +184,8 @@ impl<'a> Load<'a> {
             self.claim().await?;
         }
         let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
-        self.account.rejects.replaceable =
-            left.into_iter().map(|(load, state)| LeftFile { load: load.to_string(), state }).collect();
-        self.account.rejects.load = Some(self.document.id.to_string());
-        self.account.rejects.check_named()?;
+        let left = left.into_iter().map(|(load, state)| LeftFile { load: load.to_string(), state }).collect();
+        self.account.rejects.register(&self.document, left)?;
         self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
         if let Some(claim) = &self.claim {
             claim.guard().confirm().await.map_err(keeping)?;

@@ -127,7 +127,9 @@ impl Load<'_> {
         self.document.state = State::Complete;
         self.document.finished = Some(DateTime::now());
         self.document.checkpoint.rejects = self.account.rejects.states();
-        self.ledger.put(&mut self.document).await.map_err(keeping)
+        self.ledger.put(&mut self.document).await.map_err(keeping)?;
+        self.account.rejects.clean_up();
+        Ok(())
     }
 
     /// Returns true if the counts may be wrong. Outcomes can be uncertain after a lost reply or a rollback, and in a
@@ -180,7 +182,7 @@ impl Load<'_> {
             warnings: summary::warnings(&read.tallies, &self.plan.kinds),
             reject_files: self.account.rejects.files(),
             continued_after: self.continued_after,
-            notes: self.notes.iter().chain(&self.account.rejects.notes).cloned().collect(),
+            notes: self.notes.iter().chain(self.account.rejects.notes()).cloned().collect(),
             ..LoadSummary::default()
         }
     }
@@ -428,7 +430,7 @@ mod tests {
         check(&Error::Read(missing), false, false, "the next load without --drop does not store these documents again");
         #[cfg(feature = "s3")]
         {
-            let problem = crate::read::Problem::Passing { offset: 1, seconds: 60, cause: "SlowDown".to_owned() };
+            let problem = crate::s3::Problem::Passing { offset: 1, seconds: 60, cause: "SlowDown".to_owned() };
             let passing = crate::read::ReadError::Object { name: "s3://b/a.csv".to_owned(), problem };
             check(&Error::Read(passing), false, false, "the same command continues");
         }

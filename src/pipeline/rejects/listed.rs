@@ -17,7 +17,7 @@ impl Rejects<'_> {
                 Slot::Open(file) => (file.path(), file.state()),
                 Slot::Closed { path, bytes, blake3 } => (path.as_path(), (*bytes, blake3.clone())),
             };
-            Some(RejectsState { source: source as u32, name: file_name(path), bytes, blake3 })
+            Some(RejectsState::of_file(source as u32, file_name(path), bytes, blake3))
         };
         self.slots.iter().enumerate().filter_map(state).collect()
     }

@@ -3,13 +3,17 @@
 
 mod empty;
 mod listed;
+mod objects;
 mod reopened;
 mod target;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
 use self::reopened::{continue_file, is_of_another_load, open_patiently, reopen, require_in_place};
+pub(super) use self::target::s3_address;
 use self::target::{Target, cannot_open, file_name, output};
+pub(super) use self::writer::RejectWriter;
 use super::plan::{Plan, SourcePlan};
 use crate::error::Error;
 use crate::ledger::{LoadDocument, RejectsState};
@@ -79,7 +83,7 @@ impl<'a> Rejects<'a> {
     /// If a file cannot be written, if the named file is a source, or if the named file would contain the rejects of
     /// sources with different columns.
     pub(super) fn open(plan: &'a Plan, target: Option<&Path>) -> Result<Self, Error> {
-        let target = Target::new(target)?;
+        let target = Target::new(target);
         let is_named = target.named().is_some();
         let first = plan.sources.first();
         let has_other_columns = |source: &SourcePlan| Some(&source.layout.header) != first.map(|f| &f.layout.header);

@@ -47,7 +47,7 @@ fn each_source_has_its_file_with_one_header() {
     let states = rejects.states();
     let hash = |name: &str| blake3::hash(content(&dir, name).as_bytes()).to_hex().to_string();
     let expected = [(1, "b.csv.rejects.csv", 6), (2, "c.csv.rejects.csv", 2)].map(|(source, name, bytes)| {
-        RejectsState { source, name: name.into(), bytes: HEADER.len() as u64 + bytes, blake3: hash(name) }
+        RejectsState::of_file(source, name.into(), HEADER.len() as u64 + bytes, hash(name))
     });
     assert_eq!(states, expected);
     let load = load_of(&rejects);
@@ -112,7 +112,13 @@ fn check_name(there: &str, left: &str, mark: Option<&str>, expected: &str) {
     }
     let mut rejects = Rejects::open(&plan, None).unwrap();
     let blake3 = blake3::hash(left.as_bytes()).to_hex().to_string();
-    let state = RejectsState { source: 0, name: "a.csv.rejects.csv".into(), bytes: left.len() as u64, blake3 };
+    let state = RejectsState {
+        source: 0,
+        name: "a.csv.rejects.csv".into(),
+        bytes: left.len() as u64,
+        blake3,
+        segments: Vec::new(),
+    };
     rejects.replaceable = vec![LeftFile { load: "ours".into(), state }];
     rejects.append(0, b"1\n").unwrap();
     if is_marked {
@@ -168,7 +174,7 @@ fn a_load_that_starts_again_uses_the_file_of_the_killed_process() {
         drop(file);
         let mut rejects = Rejects::open(&plan, None).unwrap();
         let (name, bytes) = ("a.csv.rejects.csv".to_owned(), committed.len() as u64);
-        let state = RejectsState { source: 0, name, bytes, blake3: blake3(committed) };
+        let state = RejectsState { source: 0, name, bytes, blake3: blake3(committed), segments: Vec::new() };
         rejects.replaceable = vec![LeftFile { load: "killed".into(), state }];
         rejects.load = Some("again".into());
         rejects.append(0, b"1\n").unwrap();
@@ -197,7 +203,13 @@ fn no_empty_reject_file_of_medlift_stays_behind() {
         let is_marked = file.marked_by().is_some();
         drop(file);
         let mut rejects = Rejects::open(&plan, named.as_deref()).unwrap();
-        let state = |name: &str| RejectsState { source: 0, name: name.into(), bytes: 0, blake3: String::new() };
+        let state = |name: &str| RejectsState {
+            source: 0,
+            name: name.into(),
+            bytes: 0,
+            blake3: String::new(),
+            segments: Vec::new(),
+        };
         rejects.replaceable =
             recorded.into_iter().map(|name| LeftFile { load: "killed".into(), state: state(name) }).collect();
         rejects.load = Some("again".into());
