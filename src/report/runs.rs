@@ -175,7 +175,7 @@ impl Worker {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn proof_as_text<S: Serializer>(proof: &Option<Proof>, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(match proof {
         Some(Proof::Verified) => "verified",
@@ -231,14 +231,14 @@ impl LoadOverview {
 
     /// Returns the advice for a load on which no process works.
     fn advise(&self) -> Option<&'static str> {
-        let is_running = self.state == LoadState::Recorded(State::Running);
+        let is_in_parts = self.manifest.is_some();
         let is_idle = self.parts.iter().all(|part| part.state != PartState::Loading);
         match self.state {
             LoadState::Stalled => Some("run the same command again to continue the load"),
-            _ if is_running && self.manifest.is_some() && is_idle => {
+            LoadState::Recorded(State::Running) if is_in_parts && is_idle => {
                 Some("no worker is at work; start workers with `medlift load --manifest FILE`")
             }
-            _ => None,
+            LoadState::Recorded(_) => None,
         }
     }
 

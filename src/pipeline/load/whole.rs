@@ -130,9 +130,10 @@ impl Load<'_> {
         if is_complete {
             let mut summary = self.verify_only(interrupt, progress).await?;
             if !self.parts.is_empty() {
-                let (there, missing) = self.reject_files().into_iter().partition(|file| Path::new(&file.path).exists());
+                let is_there = |file: &FileOfRejects| Path::new(&file.path).exists();
+                let (there, missing): (Vec<_>, Vec<_>) = self.reject_files().into_iter().partition(is_there);
                 summary.reject_files = there;
-                summary.notes.extend(Vec::into_iter(missing).map(not_there));
+                summary.notes.extend(missing.iter().map(not_there));
             }
             return Ok(summary);
         }
@@ -256,7 +257,7 @@ impl Load<'_> {
     }
 }
 
-fn not_there(file: FileOfRejects) -> String {
+fn not_there(file: &FileOfRejects) -> String {
     format!(
         "the reject file {} of a part is not there; perhaps the worker of the part had another directory for rejects",
         file.path

@@ -134,20 +134,19 @@ impl Worker<'_> {
                 Err(error) if patience.permits(&error) => error,
                 registered => return registered,
             };
-            if !std::mem::replace(&mut is_told, true) {
-                self.wait_for(&format!("another process has not yet begun the load completely: {error}"));
+            if let Error::Held(held) = &error
+                && !std::mem::replace(&mut is_told, true)
+            {
+                self.work.progress.enter(Phase::WaitingForOtherLoad);
+                self.work.progress.say(&format!(
+                    "waiting, because another process begins this load or loads the same sources: {held}"
+                ));
             }
             tokio::time::sleep(POLL).await;
             if self.interrupt.is_asked() {
                 return Err(Error::Interrupted);
             }
         }
-    }
-
-    /// Begins to wait, and says why.
-    fn wait_for(&self, why: &str) {
-        self.work.progress.enter(Phase::WaitingForOtherLoad);
-        self.work.progress.say(&format!("waiting: {why}"));
     }
 
     /// Loads parts of a table. Returns when all parts of the table are loaded, by this worker or by others.
@@ -280,14 +279,14 @@ impl Worker<'_> {
     async fn end(&self, table: usize, load: Option<&LoadDocument>) -> Result<Option<LoadSummary>, Error> {
         let mut waited_for = None;
         loop {
-            let others = match load {
+            let end = match load {
                 Some(load) => self.look(load).await?,
-                None => Others::None,
+                None => End::Nobody,
             };
-            let held = match others {
-                Others::Ended => return Ok(None),
-                Others::Ending(held) => held,
-                Others::None => match self.finish(table).await {
+            let held = match end {
+                End::Done => return Ok(None),
+                End::By(held) => held,
+                End::Nobody => match self.finish(table).await {
                     Err(Error::Held(held)) => *held,
                     finished => return finished.map(Some),
                 },
@@ -306,14 +305,14 @@ impl Worker<'_> {
 
     /// Reads from the ledger whether another worker has ended the load, or is ending it. Reason: most workers find that
     /// out, and need not open the sources for it.
-    async fn look(&self, load: &LoadDocument) -> Result<Others, Error> {
+    async fn look(&self, load: &LoadDocument) -> Result<End, Error> {
         let ledger = Ledger::new(&self.target.db(), &load.collection, self.work.options.lease);
         let state = ledger.load_with_id(load.id).await.map_err(reading)?.map(|load| load.state);
         if state == Some(State::Complete) {
-            return Ok(Others::Ended);
+            return Ok(End::Done);
         }
         let held = ledger.leases_of(&[&load.key]).await.map_err(reading)?.into_values().find(|held| !held.is_over());
-        Ok(held.map_or(Others::None, Others::Ending))
+        Ok(held.map_or(End::Nobody, End::By))
     }
 
     async fn finish(&self, table: usize) -> Result<LoadSummary, Error> {
@@ -360,11 +359,11 @@ impl Worker<'_> {
     }
 }
 
-/// Whether other workers end a load.
-enum Others {
-    None,
-    Ending(Held),
-    Ended,
+/// Who ends a load.
+enum End {
+    Nobody,
+    By(Held),
+    Done,
 }
 
 /// How long a worker tries to begin a load that another process begins at the same time.

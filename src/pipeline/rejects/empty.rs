@@ -30,10 +30,14 @@ impl Rejects<'_> {
         let is_meant = |path: &PathBuf, name: &String| named.is_none() || file_name(path) == *name;
         let left = self.replaceable.iter().map(|left| (self.path_of_state(&left.state), &left.state.name));
         own.extend(left.filter(|(path, name)| is_meant(path, name)).map(|(path, _)| path));
-        own.iter().for_each(|path| remove_if_empty(path, |_| true));
+        for path in &own {
+            remove_if_empty(path, |_| true);
+        }
         // A process may have been killed before the ledger recorded its file.
         let is_marked = |file: &RejectFile| file.marked_by().is_some();
-        (0..self.slots.len()).for_each(|slot| remove_if_empty(&self.path(slot, 1), is_marked));
+        for slot in 0..self.slots.len() {
+            remove_if_empty(&self.path(slot, 1), is_marked);
+        }
     }
 }
 
