@@ -313,7 +313,7 @@ impl LoadOverview {
         if fixed + letters <= width {
             return format!("  from {first}{more}");
         }
-        let left_out = letters - width.saturating_sub(fixed + 1).max(1);
+        let left_out = letters.saturating_sub(width.saturating_sub(fixed + 1).max(1));
         let end: String = first.chars().skip(left_out).collect();
         format!("  from …{end}{more}")
     }
