@@ -32,8 +32,8 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = self.dataset.spec()?;
         let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
+        let spec = self.dataset.kind(connection.collection())?;
         let settings = Settings::load()?;
         let examination = super::run_async(async |_| {
             let connection = connection.into_connection(Purpose::Load)?;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use medlift::deployment::schema;
 use medlift::error::Error;
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
@@ -16,6 +17,7 @@ use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::summary::LoadSummary;
 use medlift::report::{Bar, Progress};
 use medlift::server::{ATTEMPTS_MAX, Purpose, Settings, Target};
+use medlift::spec::Spec;
 use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
 use super::arguments::looks_like_connection_string;
@@ -50,7 +52,7 @@ pub(super) struct LoadArgs {
     #[arg(short = 'n', long, help_heading = "Load")]
     dry_run: bool,
     /// What to do if a document with the same identity is stored but its content differs
-    #[arg(long, value_enum, default_value_t, help_heading = "Load")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t, help_heading = "Load")]
     mode: LoadMode,
     /// First drop each collection that the load writes to; asks for confirmation on a terminal, otherwise requires
     /// --yes
@@ -153,6 +155,9 @@ impl LoadArgs {
             if options.drop && !yes {
                 plan.targets(&target).try_for_each(|(_, target)| ask_to_drop(&target))?;
             }
+            for (spec, target) in plan.targets(&target) {
+                notice_misspelled(&target, spec).await?;
+            }
             let _bar = Bar::start(progress, quiet);
             load::load(plan, &target, &options, interrupt, progress).await
         })
@@ -254,6 +259,17 @@ impl From<LoadMode> for Mode {
             LoadMode::Merge => Self::Merge,
         }
     }
+}
+
+/// Tells the user if the name of the collection may be misspelled. The load then creates a collection with this name.
+async fn notice_misspelled(target: &Target, spec: &Spec) -> Result<(), Error> {
+    if let Some(missing) = schema::misspelled(target, spec).await? {
+        output::tell(format_args!(
+            "notice: {missing}; the load creates a new collection; if the name is wrong, stop now and correct \
+             --collection"
+        ));
+    }
+    Ok(())
 }
 
 fn ask_to_drop(target: &Target) -> Result<(), Error> {

@@ -77,13 +77,13 @@ struct Provisioned {
 impl ProvisionArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = self.dataset.spec()?;
+        let source = self.passwords()?;
+        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
+        let spec = self.dataset.kind(connection.collection())?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let source = self.passwords()?;
-        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let provisioned = provision(connection, &spec, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())

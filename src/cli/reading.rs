@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use medlift::encode::IdentityKey;
 use medlift::error::Error;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
@@ -29,7 +29,7 @@ pub(super) struct ReadingArgs {
     file: Vec<String>,
     /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is
     /// JSON objects: one per line, one after another, or in an array [default: detected]
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<SourceType>,
     /// Encoding: utf-8, utf-16le, utf-16be or windows-1252 [default: detected]
     #[arg(long, value_name = "NAME", value_parser = encoding)]
@@ -62,8 +62,9 @@ pub(super) struct ReadingArgs {
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
     /// Report each step on standard error
-    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: bool,
+    // The Database Tools count the repetitions of -v. Here, more of them report no more.
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Output")]
+    verbose: u8,
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -107,12 +108,12 @@ impl ReadingArgs {
 
     /// Returns what a worker shows of its progress.
     pub(super) fn display(&self) -> Display {
-        Display { quiet: self.quiet, verbose: self.verbose }
+        Display { quiet: self.quiet, verbose: self.verbose > 0 }
     }
 
     /// Begins to measure the time of a command, and creates the counters for its progress.
     pub(super) fn progress(&self) -> Progress {
-        Progress::new(self.verbose)
+        Progress::new(self.verbose > 0)
     }
 
     /// Reads the dataset spec that the user gave, or returns the built-in one.

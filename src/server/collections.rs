@@ -3,8 +3,12 @@
 
 use bson::{Document, doc};
 
-use super::connect::RESERVED_DATABASES;
 use super::{Account, Failure, ServerError, Target, collection_of_view, view_name};
+use crate::namespace::RESERVED_DATABASES;
+use crate::wording::shell_word;
+
+/// The action that permits a user to drop a collection.
+pub(crate) const DROP: &str = "dropCollection";
 
 /// An error lists at most this number of collections.
 const LISTED_MAX: usize = 10;
@@ -70,24 +74,46 @@ impl Target {
             Some(user) => format!("user `{user}`"),
             None => "the user of the client certificate".to_owned(),
         };
-        ServerError::NotPermitted { user, privilege, name: self.full_name(), advice: self.advice_on_rights() }
+        let advice = match self.account {
+            Some(Account::Loader) if privilege == DROP => {
+                format!("the loader deletes nothing; load with --drop as the writer: -u {}", shell_word(&self.writer))
+            }
+            _ => self.advice_on_rights(),
+        };
+        ServerError::NotPermitted { user, privilege, name: self.full_name(), advice }
+    }
+
+    /// Returns the command that provisions the collection. It names database and collection even if they are the usual
+    /// ones, because `.env` may name others.
+    pub(crate) fn provision_command(&self) -> String {
+        let [database, collection] = [&self.database, &self.collection].map(|name| shell_word(name));
+        format!("medlift provision --db {database} --collection {collection}")
     }
 
     /// Returns the advice for a user who lacks rights on the collection: how to get them, or what to do instead.
     pub(crate) fn advice_on_rights(&self) -> String {
-        let (database, collection) = (&self.database, &self.collection);
+        let collection = &self.collection;
         match self.account {
-            Some(Account::Loader) => format!(
-                "`medlift provision --db {database} --collection {collection}` gives the loader its rights there (add \
-                 --spec if the data has its own spec)"
-            ),
+            Some(Account::Loader) => match collection_of_view(collection) {
+                Some(of) => {
+                    format!(
+                        "this is the name of a de-identified view; give its collection: --collection {}",
+                        shell_word(of)
+                    )
+                }
+                None => format!(
+                    "`{}` gives the loader its rights there (add --spec if the data has its own spec)",
+                    self.provision_command()
+                ),
+            },
             Some(Account::Analyst) => match collection_of_view(collection) {
                 Some(collection) => format!(
-                    "`medlift provision --db {database} --collection {collection}` creates this view for analysts (add \
-                     --spec if the data has its own spec)"
+                    "`{}` creates this view for analysts (add --spec if the data has its own spec)",
+                    self.in_collection(collection).provision_command()
                 ),
                 None => {
-                    format!("the analyst may read only the de-identified view: --collection {}", view_name(collection))
+                    let view = view_name(collection);
+                    format!("the analyst may read only the de-identified view: --collection {}", shell_word(&view))
                 }
             },
             _ => "grant the user a role that permits it, or sign in as another user".to_owned(),
