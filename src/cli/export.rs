@@ -12,14 +12,14 @@ use medlift::ledger::require_collection;
 use medlift::outputs::Output;
 use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
-use medlift::server::{Destination, Purpose, Secret, Settings, collection_of_view};
+use medlift::server::{Destination, Purpose, Secret, collection_of_view};
 use medlift::verify::Scan;
 use medlift::wording::counted;
 
 use super::connection::{DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
 use super::number::any_whole;
-use super::output;
+use super::{output, settings};
 
 const QUERY_HELP: &str = "Export only documents that match this filter, in MongoDB's query language as Extended JSON. A \
                           date is {\"$date\": \"2024-01-31T00:00:00Z\"}, a UUID is {\"$uuid\": \"...\"}";
@@ -83,7 +83,7 @@ impl ExportArgs {
         for doubt in doubts {
             output::tell(format_args!("warning: --query: {doubt}"));
         }
-        let settings = Settings::load()?;
+        let settings = settings::load()?;
         let config = connection.config().map(Path::to_owned);
         let exported = super::run_async(async |_| {
             let destination =

@@ -16,7 +16,7 @@ use medlift::pipeline::parts::{self, Work};
 use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::summary::LoadSummary;
 use medlift::report::{Bar, Progress};
-use medlift::server::{ATTEMPTS_MAX, Purpose, Settings, Target};
+use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
 use medlift::spec::Spec;
 use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
@@ -25,7 +25,7 @@ use super::connection::ConnectionArgs;
 use super::number::whole;
 use super::reading::{ReadingArgs, identity_key};
 use super::workers::WorkerArgs;
-use super::{limits, output, prompt};
+use super::{limits, output, prompt, settings};
 
 const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
                              up to eight runs are in memory at the same time. A larger size makes writing faster if the \
@@ -291,7 +291,7 @@ fn is_yes(answer: &str) -> bool {
 
 /// Returns the file or directory that `MEDLIFT_REJECTS` names in the environment or in `.env`.
 fn rejects_setting() -> Result<Option<PathBuf>, Error> {
-    let path = Settings::load()?.get(REJECTS_VARIABLE).map(PathBuf::from);
+    let path = settings::load()?.get(REJECTS_VARIABLE).map(PathBuf::from);
     if path.as_ref().is_some_and(|path| looks_like_connection_string(path.as_os_str())) {
         return Err(Error::Usage(format!(
             "the value of {REJECTS_VARIABLE} looks like a connection string; it is not shown, because it may contain a \

@@ -21,6 +21,7 @@ mod provision;
 mod query;
 mod reading;
 mod runs;
+mod settings;
 mod spec;
 mod tool_options;
 mod verify;

@@ -11,8 +11,8 @@ use medlift::pipeline::manifest::{Cuts, Manifest};
 use medlift::server::{Settings, refuse_name_for_data};
 
 use super::connection::ConnectionArgs;
-use super::output;
 use super::reading::ReadingArgs;
+use super::{output, settings};
 
 const EXAMPLES: &str = "Examples:
   medlift plan 'more/*.csv.gz' --out load.manifest.json
@@ -49,7 +49,7 @@ impl PlanArgs {
     pub(super) fn run(mut self) -> Result<ExitCode, Error> {
         let mut connection = ConnectionArgs::default();
         connection.take_uri(self.reading.positional())?;
-        let settings = Settings::load()?;
+        let settings = settings::load()?;
         let progress = self.reading.progress();
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         if self.collection.is_some() && plan.kinds.len() > 1 {

@@ -10,11 +10,12 @@ use medlift::pipeline::parts::Display;
 use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::{Bar, Progress};
-use medlift::server::{Secret, Settings};
+use medlift::server::Secret;
 use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
 use super::number::whole;
+use super::settings;
 
 /// The options for sources.
 #[derive(Debug, Args)]
@@ -166,7 +167,7 @@ impl ReadingArgs {
 /// Returns the secret key for computing `_id`s. It is in the variable `MEDLIFT_IDENTITY_KEY`, or in the file that
 /// `MEDLIFT_IDENTITY_KEY_FILE` names. Without these, `_id`s are computed without a key.
 pub(super) fn identity_key() -> Result<IdentityKey, Error> {
-    let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
+    let secret = settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
     Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))
 }
 

@@ -81,6 +81,11 @@ impl Target {
         format!("{}.{}", self.database, self.collection)
     }
 
+    /// Returns true if nobody signed in. The server then accepts everybody.
+    pub const fn accepts_everybody(&self) -> bool {
+        self.user.is_none() && !self.is_certificate_sign_in
+    }
+
     /// Returns the same target with another collection.
     #[must_use]
     pub fn in_collection(&self, collection: &str) -> Self {
