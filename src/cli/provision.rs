@@ -8,7 +8,7 @@ use clap::Args;
 use medlift::deployment::provision::{Changes, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose};
+use medlift::server::{Destination, Purpose, refuse_name_for_data, view_name};
 use medlift::spec::Spec;
 use medlift::wording::counted;
 use serde::Serialize;
@@ -112,6 +112,7 @@ fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan
     super::run_async(async |_| {
         let connection = connection.into_connection(Purpose::Administer)?;
         let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+        refuse_name_for_data("--collection", &destination.database, &view_name(&destination.collection))?;
         let (database, collection) = (destination.database.clone(), destination.collection.clone());
         let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
         let target = connect(&destination).await?;

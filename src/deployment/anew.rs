@@ -22,12 +22,22 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Reads the options and the indexes of the target's collection. They are empty if it does not exist.
+    /// Reads the options and the indexes of the target's collection. They are empty if it does not exist, or if the user
+    /// may not list them.
     pub async fn read(target: &Target, spec: &Spec) -> Result<Self, ServerError> {
+        match Self::read_permitted(target, spec).await {
+            Err(error) if error.is_not_authorized() => Ok(Self::default()),
+            read => read,
+        }
+    }
+
+    async fn read_permitted(target: &Target, spec: &Spec) -> Result<Self, ServerError> {
         let Some(listed) = listing(target, &target.collection).await? else { return Ok(Self::default()) };
         let mut options = listed.get_document("options").cloned().unwrap_or_default();
         let has_validator = options.get_document("validator").is_ok_and(|validator| !validator.is_empty());
-        OF_VALIDATOR.iter().for_each(|name| drop(options.remove(name)));
+        for name in OF_VALIDATOR {
+            options.remove(name);
+        }
         let indexes = read_raw(target).await?;
         let indexes = first_batch(&indexes).filter(|listed| is_further(listed, spec)).cloned().collect();
         Ok(Self { options, has_validator, indexes })
@@ -35,7 +45,7 @@ impl Surroundings {
 
     /// Creates the collection with its options and its further indexes. If `with_validator` is true and it had a
     /// validator, it also gets the validator of the spec. Returns a note for the user. `None` if there was nothing to
-    /// keep. The collection is then not created.
+    /// keep. The collection is then not created. If the user may not create it, the note says so.
     pub async fn create(
         &self,
         target: &Target,
@@ -53,12 +63,20 @@ impl Surroundings {
             doc! { "create": collection }
         };
         command.extend(self.options.clone());
-        target.run(&target.database, command, || format!("create {name} anew after --drop")).await?;
+        let mut commands = vec![command];
         if !self.indexes.is_empty() {
-            let command = doc! { "createIndexes": collection, "indexes": self.indexes.clone() };
-            target.run(&target.database, command, || format!("build the indexes of {name} anew after --drop")).await?;
+            commands.push(doc! { "createIndexes": collection, "indexes": self.indexes.clone() });
         }
-        Ok(Some(format!("{name} was dropped and created anew{}", self.kept(is_guarded))))
+        let kept = self.kept(is_guarded);
+        for command in commands {
+            match target.run(&target.database, command, || format!("create {name} anew after --drop")).await {
+                Err(error) if error.is_not_authorized() => {
+                    return Ok(Some(format!("{name} was dropped, and this user may not create it anew{kept}")));
+                }
+                done => drop(done?),
+            }
+        }
+        Ok(Some(format!("{name} was dropped and created anew{kept}")))
     }
 
     /// Describes what the collection was created with.

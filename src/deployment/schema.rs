@@ -277,7 +277,8 @@ pub async fn refuse_warning(target: &Target, spec: &Spec) -> Result<(), Deployme
             collection: target.full_name(),
             command: provision_command(target, spec),
         }),
-        Ok(_) | Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
+        Err(error) if error.is_not_authorized() => Ok(()),
+        Ok(_) => Ok(()),
         Err(other) => Err(other.into()),
     }
 }
@@ -286,7 +287,7 @@ pub async fn refuse_warning(target: &Target, spec: &Spec) -> Result<(), Deployme
 /// UUID. Returns `None` if the collection does not exist, or if the user may not list collections.
 pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, ServerError> {
     let listed = match listing(target, &target.collection).await {
-        Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
+        Err(error) if error.is_not_authorized() => return Ok(None),
         listed => listed?,
     };
     let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
@@ -312,7 +313,7 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
 /// Succeeds if the user may not list indexes, because such a user usually may not build them either.
 pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), DeploymentError> {
     let state = match read(target).await {
-        Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
+        Err(error) if error.is_not_authorized() => return Ok(()),
         state => state?,
     };
     let clashes = spec

@@ -7,6 +7,9 @@ use super::{Account, Failure, ServerError, Target, collection_of_view, view_name
 use crate::namespace::RESERVED_DATABASES;
 use crate::wording::shell_word;
 
+/// The end of the advice to provision a collection. The spec is not known here.
+const WITH_SPEC: &str = "(add --spec if the data has its own spec)";
+
 /// The action that permits a user to drop a collection.
 pub(crate) const DROP: &str = "dropCollection";
 
@@ -93,29 +96,24 @@ impl Target {
     /// Returns the advice for a user who lacks rights on the collection: how to get them, or what to do instead.
     pub(crate) fn advice_on_rights(&self) -> String {
         let collection = &self.collection;
+        let of_view = collection_of_view(collection);
         match self.account {
-            Some(Account::Loader) => match collection_of_view(collection) {
-                Some(of) => {
-                    format!(
-                        "this is the name of a de-identified view; give its collection: --collection {}",
-                        shell_word(of)
-                    )
-                }
-                None => format!(
-                    "`{}` gives the loader its rights there (add --spec if the data has its own spec)",
-                    self.provision_command()
-                ),
-            },
-            Some(Account::Analyst) => match collection_of_view(collection) {
-                Some(collection) => format!(
-                    "`{}` creates this view for analysts (add --spec if the data has its own spec)",
-                    self.in_collection(collection).provision_command()
-                ),
-                None => {
-                    let view = view_name(collection);
-                    format!("the analyst may read only the de-identified view: --collection {}", shell_word(&view))
-                }
-            },
+            Some(Account::Loader) if let Some(of) = of_view => {
+                format!(
+                    "this is the name of a de-identified view; give its collection: --collection {}",
+                    shell_word(of)
+                )
+            }
+            Some(Account::Loader) => {
+                format!("`{}` gives the loader its rights there {WITH_SPEC}", self.provision_command())
+            }
+            Some(Account::Analyst) if let Some(of) = of_view => {
+                format!("`{}` creates this view for analysts {WITH_SPEC}", self.in_collection(of).provision_command())
+            }
+            Some(Account::Analyst) => {
+                let view = view_name(collection);
+                format!("the analyst may read only the de-identified view: --collection {}", shell_word(&view))
+            }
             _ => "grant the user a role that permits it, or sign in as another user".to_owned(),
         }
     }

@@ -169,6 +169,11 @@ impl ServerError {
         }
     }
 
+    /// Returns true if the user may not run a command.
+    pub const fn is_not_authorized(&self) -> bool {
+        matches!(self, Self::Command { failure: Failure::NotAuthorized { .. }, .. })
+    }
+
     /// Returns true if a user is given or set, but the password for the sign-in is missing.
     pub const fn is_missing_password(&self) -> bool {
         matches!(self, Self::NoPassword { .. } | Self::PasswordUnset { .. })

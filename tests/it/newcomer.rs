@@ -245,6 +245,12 @@ fn a_wrong_name_is_refused_before_a_connection() {
     check(&[&load[..], &["-c", ""]].concat(), "--collection: `` is not a valid name of a collection");
     check(&["export", "-c", "system.foo"], "--collection: `system.foo` is not a valid name of a collection");
     check(&["verify", text(&path), "-d", "a.b"], "--db: `a.b` is not a valid name of a database");
+    // The name of the de-identified view is longer than that of its collection.
+    let settings = USERS
+        .into_iter()
+        .fold(medlift(["provision", "-c", &"x".repeat(240)]), |program, (name, value)| program.env(name, value));
+    let said = settings.run().expect_code(2).stderr;
+    assert!(said.contains("_deidentified` is not a valid name of a collection"), "{said}");
     for command in [&load[..], &["provision"], &["doctor"]] {
         check(&[command, &["-c", "medlift_runs"]].concat(), "--collection: Medlift records its loads in");
     }

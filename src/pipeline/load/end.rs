@@ -14,7 +14,7 @@ use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
 use crate::report::{Phase, Progress};
-use crate::server::{Failure, ServerError};
+use crate::server::ServerError;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
 use crate::wording::counted;
@@ -270,7 +270,7 @@ impl LoadTarget<'_> {
         let command = schema::provision_command(target, spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
-            Err(error) if is_not_allowed(&error) => {
+            Err(error) if error.is_not_authorized() => {
                 return Ok(vec!["indexes and validator were not checked: this user has no permission to list them; see `medlift doctor`".into()]);
             }
             Err(error) => return Err(error.into()),
@@ -350,16 +350,12 @@ fn unproven() -> Error {
     )
 }
 
-fn is_not_allowed(error: &ServerError) -> bool {
-    matches!(error, ServerError::Command { failure: Failure::NotAuthorized { .. }, .. })
-}
-
 /// Turns a result into a note for the summary. If the user lacks a permission, the note has the command that
 /// provisions the collection. Any other failure is returned as an error.
 fn note_of(done: Result<(), ServerError>, note: String, undone: &str, command: &str) -> Result<String, Error> {
     match done {
         Ok(()) => Ok(note),
-        Err(error) if is_not_allowed(&error) => {
+        Err(error) if error.is_not_authorized() => {
             Ok(format!("{undone}: this user has no permission; run `{command}` as an administrator"))
         }
         Err(error) => Err(error.into()),
