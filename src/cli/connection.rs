@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use medlift::error::Error;
 use medlift::pipeline::Plan;
-use medlift::server::{Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string};
+use medlift::server::{Connection, Destination, Purpose, Secret, Target, is_connection_string};
 
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
 use super::host::host_uri;
 use super::number::whole;
-use super::{output, prompt};
+use super::{output, prompt, settings};
 
 /// Connection options.
 // In a doc comment, Clippy requires backticks around a name such as `DB_NAME`, and the help would show them. The texts
@@ -182,7 +182,7 @@ impl ConnectionArgs {
     /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
     /// one.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
-        let destination = Destination::settle(&self.into_connection(purpose)?, &Settings::load()?, collection)?;
+        let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
     }
 }

@@ -12,15 +12,14 @@ use medlift::ledger::require_collection;
 use medlift::outputs::Output;
 use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
-use medlift::server::{Destination, Purpose, Secret, Settings, collection_of_view};
-use medlift::spec::{Dataset, Spec};
+use medlift::server::{Destination, Purpose, Secret, collection_of_view};
 use medlift::verify::Scan;
 use medlift::wording::counted;
 
 use super::connection::{DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
 use super::number::any_whole;
-use super::output;
+use super::{output, settings};
 
 const QUERY_HELP: &str = "Export only documents that match this filter, in MongoDB's query language as Extended JSON. A \
                           date is {\"$date\": \"2024-01-31T00:00:00Z\"}, a UUID is {\"$uuid\": \"...\"}";
@@ -41,7 +40,7 @@ pub(super) struct ExportArgs {
     out: Option<PathBuf>,
     /// Format of the output; json writes one document per line [default: json if the file's name ends in .json, .ndjson
     /// or .jsonl, otherwise csv]
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
     #[arg(long, value_name = "CHAR", default_value = ",", value_parser = super::reading::delimiter)]
@@ -79,12 +78,12 @@ impl ExportArgs {
         let Self { deployment, out, quiet, dataset, query, .. } = *self;
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
-        let mut spec = exported_spec(dataset.dataset()?, connection.collection())?;
+        let mut spec = dataset.kind(connection.collection())?;
         let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
         for doubt in doubts {
             output::tell(format_args!("warning: --query: {doubt}"));
         }
-        let settings = Settings::load()?;
+        let settings = settings::load()?;
         let config = connection.config().map(Path::to_owned);
         let exported = super::run_async(async |_| {
             let destination =
@@ -166,23 +165,6 @@ fn foreign(count: u64, are_left_out: bool) -> String {
     let what = if are_left_out { "left out" } else { "exported unchanged" };
     let documents = counted(count, "document does not fit the spec and was", "documents do not fit the spec and were");
     format!("{documents} {what}")
-}
-
-/// Returns the spec of the documents to export. If the dataset has several kinds, the collection determines the kind.
-/// If the user names a de-identified view, the collection of this view determines the kind.
-fn exported_spec(dataset: Dataset, collection: Option<&str>) -> Result<Spec, Error> {
-    if dataset.kinds.len() == 1 {
-        return Ok(dataset.into_only()?);
-    }
-    let collection = collection.map(|name| collection_of_view(name).unwrap_or(name));
-    let kind = collection.and_then(|collection| dataset.kind_of(collection));
-    kind.cloned().ok_or_else(|| {
-        let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
-        let known = known.join(" or ");
-        Error::Usage(format!(
-            "the spec describes several kinds of documents; choose one kind with --collection {known}"
-        ))
-    })
 }
 
 #[cfg(test)]

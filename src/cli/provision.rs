@@ -8,18 +8,21 @@ use clap::Args;
 use medlift::deployment::provision::{Changes, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose, Settings};
+use medlift::server::{Destination, Purpose, refuse_name_for_data, view_name};
 use medlift::spec::Spec;
 use medlift::wording::counted;
 use serde::Serialize;
 
 use super::connection::{ConnectionArgs, DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
-use super::output;
 use super::passwords::Source;
+use super::{output, settings};
 
 /// The file from which Medlift reads settings.
 const ENV_FILE: &str = ".env";
+
+const WITHOUT_SIGN_IN: &str = "notice: the server accepts everybody without a sign-in, so the users protect nothing yet; \
+                               docs/install.md (\"The first user of a new server\") says how to require a sign-in";
 
 const EXAMPLES: &str = "Examples:
   medlift provision --plan
@@ -77,13 +80,13 @@ struct Provisioned {
 impl ProvisionArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = self.dataset.spec()?;
+        let source = self.passwords()?;
+        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
+        let spec = self.dataset.kind(connection.collection())?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let source = self.passwords()?;
-        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
         let provisioned = provision(connection, &spec, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())
@@ -104,14 +107,18 @@ impl ProvisionArgs {
 
 /// Determines the necessary steps, and carries them out if `only_plan` is false.
 fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan: bool) -> Result<Provisioned, Error> {
-    let settings = Settings::load()?;
+    let settings = settings::load()?;
     let WantedUsers { users, left_out } = WantedUser::all(&settings)?;
     super::run_async(async |_| {
         let connection = connection.into_connection(Purpose::Administer)?;
         let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+        refuse_name_for_data("--collection", &destination.database, &view_name(&destination.collection))?;
         let (database, collection) = (destination.database.clone(), destination.collection.clone());
         let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
         let target = connect(&destination).await?;
+        if target.accepts_everybody() {
+            output::tell(WITHOUT_SIGN_IN);
+        }
         let mut plan = Changes::make(&target, &destination, &wanted, source.has_passwords()).await?;
         let mut provisioned = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
         let users = std::mem::take(&mut plan.without_password);

@@ -28,17 +28,21 @@ pub(super) struct Listed {
 
 /// Reads the indexes of the target's collection. Returns no indexes if the collection does not exist.
 pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
+    Ok(listed(first_batch(&read_raw(target).await?)))
+}
+
+/// Returns the server's list of the indexes. The list is empty if the collection does not exist.
+pub(super) async fn read_raw(target: &Target) -> Result<Document, ServerError> {
     let command =
         doc! { "listIndexes": &target.collection, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
-    let answer = match target.look(command).await {
-        Ok(answer) => answer,
-        Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => return Ok(Listed::default()),
+    match target.look(command).await {
+        Ok(answer) => Ok(answer),
+        Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Ok(Document::new()),
         Err(failure) => {
             let doing = format!("read the indexes of {}.{}", target.database, target.collection);
-            return Err(ServerError::Command { doing, failure });
+            Err(ServerError::Command { doing, failure })
         }
-    };
-    Ok(listed(first_batch(&answer)))
+    }
 }
 
 /// Returns the documents in the first batch of a reply that has a cursor.

@@ -24,6 +24,7 @@ mod parts;
 mod run;
 mod store;
 
+pub use crate::namespace::LEDGER_COLLECTION;
 pub use claim::Claim;
 pub(crate) use claim::Guard;
 pub use counts::Counts;
@@ -38,4 +39,4 @@ pub use run::{
     Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Proof, Reading, RejectsState, SegmentsOf, State,
     TargetState, token_key,
 };
-pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError, require_collection};
+pub use store::{LEASE_DEFAULT, Ledger, LedgerError, require_collection};

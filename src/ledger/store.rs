@@ -13,11 +13,9 @@ use super::identity::CollectionIdentity;
 use super::owner::Owner;
 use super::run::{Exceptions, LoadDocument, RejectsState, TargetState, id_of_part};
 use crate::encode::Id;
+use crate::namespace::LEDGER_COLLECTION;
 use crate::server::codes::DUPLICATE_KEY;
 use crate::server::{self, Failure, ServerError, Target, leases_of};
-
-/// Name of the ledger's collection, in the database of the data.
-pub const LEDGER_COLLECTION: &str = "medlift_runs";
 
 /// How long a lease is valid without renewal. Long enough for the election of a new primary or a pause of the machine.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);

@@ -13,6 +13,7 @@ use mongodb::{Client, Collection, Database};
 
 use super::credential::{SignInAs, sign_in_as};
 use super::diagnose::{self, Tell};
+use super::names;
 use super::patience::{Patience, set_attempt_timeout};
 use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
 use crate::wording::file_problem;
@@ -25,12 +26,6 @@ const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// The databases of MongoDB itself. Medlift does not load data into them.
-pub(super) const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
-
-/// The database for the data, if the user names none.
-const DATABASE_DEFAULT: &str = "hospital";
 
 /// Time limit for finding the primary, if the connection string sets no limit.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +43,8 @@ pub struct Destination {
     other_auth_database: Option<String>,
     /// The user's account, if `medlift provision` creates this user.
     account: Option<Account>,
+    /// The name of the writer, according to the settings.
+    writer: String,
     /// If the name in `database` is misspelled, the user is probably stored in one of these databases: the one that
     /// `DB_NAME` names, or the default database.
     usual_databases: Vec<String>,
@@ -72,6 +69,8 @@ pub struct Target {
     pub account: Option<Account>,
     /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
+    /// The name of the writer, according to the settings.
+    pub writer: String,
     /// Whether the deployment runs on this machine, according to its addresses.
     pub is_local: bool,
 }
@@ -80,6 +79,11 @@ impl Target {
     /// Returns the name of the collection with its database, for example `hospital.admissions`.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.collection)
+    }
+
+    /// Returns true if nobody signed in. The server then accepts everybody.
+    pub const fn accepts_everybody(&self) -> bool {
+        self.user.is_none() && !self.is_certificate_sign_in
     }
 
     /// Returns the same target with another collection.
@@ -174,7 +178,7 @@ impl Destination {
         let SignInAs { credential, other_database, account } =
             sign_in_as(wishes, settings, &settled.uri, auth_source.as_deref(), &settled.database)?;
         let user = credential.as_ref().and_then(|credential| credential.username.as_deref());
-        refuse_connection_string("--username", user.unwrap_or_default())?;
+        names::refuse_connection_string("--username", user.unwrap_or_default())?;
         settled.uri.credential = credential;
         (settled.other_auth_database, settled.account) = (other_database, account);
         Ok(settled)
@@ -202,9 +206,8 @@ impl Destination {
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
         let auth_source = uri::auth_source(given.reveal());
         let mut uri = uri::parse(given.reveal())?;
-        let database = database(wishes, settings, &uri)?;
-        let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
-        refuse_connection_string("--collection", collection)?;
+        let database = names::database(wishes, settings, &uri)?;
+        let collection = names::collection(wishes, settings, collection, &database)?;
         uri.tls = tls(wishes, uri.tls.take())?;
         uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
         uri.read_concern = Some(ReadConcern::majority());
@@ -216,10 +219,11 @@ impl Destination {
         if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if are_on_this_machine(hosts)) {
             uri.compressors = None;
         }
-        let collection = collection.to_owned();
         let usual_databases =
-            settings.get("DB_NAME").into_iter().chain([DATABASE_DEFAULT]).map(str::to_owned).collect();
-        let settled = Self { uri, database, collection, other_auth_database: None, account: None, usual_databases };
+            settings.get("DB_NAME").into_iter().chain([names::DATABASE_DEFAULT]).map(str::to_owned).collect();
+        let writer = settings.user_name(Account::Writer).to_owned();
+        let settled =
+            Self { uri, database, collection, other_auth_database: None, account: None, writer, usual_databases };
         Ok((settled, auth_source))
     }
 
@@ -305,6 +309,7 @@ impl Destination {
             user: None,
             account: None,
             is_certificate_sign_in: false,
+            writer: self.writer.clone(),
             is_local: are_on_this_machine(&options.hosts),
         })
     }
@@ -329,37 +334,6 @@ fn host_names(hosts: &HostInfo) -> String {
         HostInfo::DnsRecord(name) => name.clone(),
         _ => String::new(),
     }
-}
-
-/// Returns the database for the data. It is the first of these that is given: the option `--db`, the path of the
-/// connection string, `DB_NAME`. If none is given, it is `hospital`.
-///
-/// `admin`, `local` and `config` in the path are ignored, because they are not databases for data. For example, `admin`
-/// in the path is the database in which the user is stored.
-fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
-    let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
-    let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or(DATABASE_DEFAULT);
-    refuse_connection_string("--db", name)?;
-    if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
-        return Err(ServerError::Setting {
-            setting: "--db".to_owned(),
-            problem: "not a valid database for data; choose another name, for example hospital".to_owned(),
-        });
-    }
-    Ok(name.to_owned())
-}
-
-/// Refuses a name that looks like a connection string. Names are shown in messages, but a connection string may contain
-/// a password.
-fn refuse_connection_string(setting: &str, name: &str) -> Result<(), ServerError> {
-    if !uri::may_hold_password(name) {
-        return Ok(());
-    }
-    Err(ServerError::Setting {
-        setting: setting.to_owned(),
-        problem: "the name looks like a connection string; give connection strings with --uri or MONGODB_URI"
-            .to_owned(),
-    })
 }
 
 fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {

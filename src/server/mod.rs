@@ -11,6 +11,7 @@ mod credential;
 mod diagnose;
 pub mod env_file;
 mod failure;
+mod names;
 mod patience;
 mod secret;
 mod settings;
@@ -21,12 +22,13 @@ use std::path::PathBuf;
 /// The name of a de-identified view is the name of its collection, followed by this suffix.
 const VIEW_SUFFIX: &str = "_deidentified";
 
-pub(crate) use collections::missing_database;
+pub(crate) use collections::{DROP, missing_database};
 pub use collections::{refuse_view, require_collection};
 pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};
 pub use connection::{Connection, Purpose};
 pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
+pub use names::refuse_name_for_data;
 pub use patience::{ATTEMPTS_MAX, Trouble, trouble};
 pub(crate) use patience::{Patience, patiently, pause};
 pub use secret::Secret;
@@ -165,6 +167,11 @@ impl ServerError {
             Self::Connect { failure, .. } | Self::Command { failure, .. } => Some(failure),
             _ => None,
         }
+    }
+
+    /// Returns true if the user may not run a command.
+    pub const fn is_not_authorized(&self) -> bool {
+        matches!(self, Self::Command { failure: Failure::NotAuthorized { .. }, .. })
     }
 
     /// Returns true if a user is given or set, but the password for the sign-in is missing.

@@ -118,6 +118,9 @@ pub struct Index {
     pub unique: bool,
 }
 
+/// The origin of the built-in spec.
+const BUILT_IN: &str = "built-in:admissions";
+
 impl Spec {
     /// Returns the built-in spec of hospital admissions.
     ///
@@ -125,7 +128,12 @@ impl Spec {
     ///
     /// Never, because a test checks that the built-in text is valid.
     pub fn built_in() -> Self {
-        Self::from_toml(ADMISSIONS, "built-in:admissions").expect("specs/admissions.toml is valid, which a test checks")
+        Self::from_toml(ADMISSIONS, BUILT_IN).expect("specs/admissions.toml is valid, which a test checks")
+    }
+
+    /// Returns the path of the spec. `None` for the built-in spec.
+    pub fn path(&self) -> Option<&str> {
+        (self.origin != BUILT_IN).then_some(&self.origin)
     }
 
     /// Reads the spec of a dataset with one kind of document from its TOML text. Error messages name the text `origin`.

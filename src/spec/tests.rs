@@ -314,7 +314,20 @@ fn a_collection_has_a_name_that_the_server_allows() {
         let field = "[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
         Spec::from_toml(&format!("name = 'x'\ncollection = \"{name}\"\n{field}"), "test").map(|spec| spec.collection)
     };
-    for name in ["", "a$b", "a\\u0000b", "system.users", "_medlift", "_medlift_runs", ".a", "a."] {
+    for name in [
+        "",
+        "a$b",
+        "a\\u0000b",
+        "system.users",
+        "_medlift",
+        "_medlift_runs",
+        ".a",
+        "a.",
+        "a.system.b",
+        "medlift_runs",
+        "medlift_runs.leases",
+        &"a".repeat(254),
+    ] {
         assert!(named(name).is_err(), "{name}");
     }
     for name in ["a.b", "systems", "_med", "x_medlift"] {

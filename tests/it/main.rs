@@ -25,6 +25,7 @@ mod ledger;
 mod leftovers;
 mod limits;
 mod load;
+mod newcomer;
 mod options;
 mod outputs;
 mod owners;

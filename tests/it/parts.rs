@@ -144,10 +144,10 @@ fn counts_are_right_if_the_collection_was_not_empty() {
     let manifest = plan(&place, &[&first, &second], &[]);
     let mut content = json(&fs::read_to_string(&manifest).unwrap());
     assert_eq!(content["parts"].as_array().unwrap().len(), 1, "small files share a part");
-    let huge = plan(&place, &[&first, &second, &early], &["--part-size", "1"]);
+    let huge = plan(&place, &[&first, &second, &early], &["--part-size", "1", "--overwrite"]);
     content = json(&fs::read_to_string(huge).unwrap());
     assert_eq!(content["parts"][0]["sources"], serde_json::json!([0, 1, 2]));
-    let manifest = plan(&place, &[&first, &second], &[]);
+    let manifest = plan(&place, &[&first, &second], &["--overwrite"]);
     let found = work(&place, &manifest, &[], 0);
     assert_eq!(counts(&found["tables"][0], &ENDS), [60, 30, 20, 10, 0]);
 }
@@ -386,6 +386,49 @@ fn a_manifest_that_no_longer_holds_is_refused() {
     assert!(load(&[], 1).contains("changed or damaged"));
     fs::write(&manifest, "{}").unwrap();
     assert!(load(&[], 1).contains("it is not a manifest"));
+    let directory = place.run(&["load", "--manifest", text(place.dir.path())]).expect_code(2).stderr;
+    assert!(directory.contains("is a directory; give the file that `medlift plan"), "{directory}");
+    assert!(!directory.contains("*.csv"), "{directory}");
+}
+
+#[test]
+fn a_manifest_is_replaced_only_if_the_user_asks_for_it() {
+    let place = Place::new("parts_replaced");
+    let (first, second) = (place.sample("a.csv", 20, "none"), place.sample("b.csv", 30, "none"));
+    let manifest = plan(&place, &[&first], &[]);
+    let content = fs::read(&manifest).unwrap();
+    // An equal manifest replaces nothing.
+    plan(&place, &[&first], &[]);
+    let again = |options: &[&str], code: i32| {
+        medlift([&["plan", text(&second), "--out", text(&manifest)], options].concat()).run().expect_code(code).stderr
+    };
+    let refused = again(&[], 2);
+    assert!(refused.contains("a load may use it") && refused.contains("add --overwrite"), "{refused}");
+    assert_eq!(fs::read(&manifest).unwrap(), content);
+    for options in [&["--overwrite"][..], &["--add", "-c", "others"]] {
+        let told = again(options, 0);
+        assert!(told.contains("notice: manifest ") && told.contains("begin it anew"), "{told}");
+    }
+    assert_ne!(fs::read(&manifest).unwrap(), content);
+}
+
+#[test]
+fn an_export_never_replaces_a_manifest_or_the_reject_file_of_a_part() {
+    let place = Place::new("parts_originals");
+    let source = place.sample("a.csv", 300, "heavy");
+    let manifest = plan(&place, &[&source], &[]);
+    let rejects = place.dir.path().join("rejects");
+    fs::create_dir(&rejects).unwrap();
+    let found = work(&place, &manifest, &["--rejects", text(&rejects)], 4);
+    let file = found["tables"][0]["reject_files"][0].as_str().expect("a reject file");
+    let refused = |out: &str, part: &str| {
+        let before = fs::read(out).unwrap();
+        let said = place.run(&["export", "--out", out]).expect_code(2).stderr;
+        assert!(said.contains(part) && fs::read(out).unwrap() == before, "{said}");
+    };
+    refused(file, "is the reject file of load");
+    refused(text(&manifest), "is a manifest");
+    refused(text(&source), "is a source of load");
 }
 
 #[test]

@@ -64,6 +64,12 @@ impl Deployment {
         steps
     }
 
+    /// Returns the address without a user, and the password of the root user.
+    pub(crate) fn address(&self) -> (String, String) {
+        let password = self.server.root_password().expect("access control").to_owned();
+        (self.server.uri_anonymous(), password)
+    }
+
     pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Result<Target, ServerError> {
         self.destination().as_user(user, &Secret::from(password), "hospital").connect().await
     }

@@ -4,11 +4,11 @@
 use super::{Load, LoadOptions, LoadTarget, Scope, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadDocument, Options, State, TargetState};
+use crate::ledger::{Claim, CollectionIdentity, Ledger, LoadDocument, Options, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
-use crate::server::{Target, leases_of, refuse_view};
+use crate::server::{Target, refuse_name_for_data, refuse_view};
 use crate::spec::Spec;
 use crate::write::{Bulk, Mode};
 
@@ -29,15 +29,18 @@ impl<'a> Load<'a> {
         }
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = scope.sources(plan)?;
+        let mut notes = Vec::new();
         if options.drop {
+            for lane in &targets {
+                lane.refuse_forbidden_drop().await?;
+            }
             // Dropped documents cannot be restored. So first make sure that every source can be read to its end.
             sources = plan.identities_of_readable()?;
             for lane in &targets {
                 lane.refuse_busy().await?;
             }
             for lane in &targets {
-                lane.bulk.drop_collection().await.map_err(writing)?;
-                lane.ledger.mark_dropped().await.map_err(keeping)?;
+                notes.extend(lane.begin_anew().await?);
             }
         }
         let mut states = Vec::new();
@@ -55,7 +58,7 @@ impl<'a> Load<'a> {
         let ledger = if scope.is_part() { ledger.of_parts() } else { ledger };
         let mut document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
         scope.mark(&mut document);
-        let (continued_after, claim, rows_read, notes, parts) = (None, None, 0, Vec::new(), Vec::new());
+        let (continued_after, claim, rows_read, parts) = (None, None, 0, Vec::new());
         Ok(Self {
             plan,
             options,
@@ -207,13 +210,9 @@ impl<'a> LoadTarget<'a> {
     /// its validator warns instead of refusing documents, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
-        if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
-            let problem =
-                format!("Medlift records its loads in the collection `{collection}`; load into another collection");
-            return Err(Error::Usage(problem));
-        }
+        refuse_name_for_data("the spec or the manifest", &self.target.database, collection)?;
         refuse_view(&self.target).await?;
-        schema::refuse_warning(&self.target).await?;
+        schema::refuse_warning(&self.target, self.spec).await?;
         schema::try_spec(&self.target, self.spec).await?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
 use crate::report::{Phase, Progress};
-use crate::server::{Failure, ServerError};
+use crate::server::ServerError;
 use crate::spec::Spec;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
@@ -291,9 +291,10 @@ impl LoadTarget<'_> {
     async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
         progress.enter(Phase::Indexes);
         let (target, spec) = (&self.target, self.spec);
+        let command = schema::provision_command(target, spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
-            Err(error) if is_not_allowed(&error) => {
+            Err(error) if error.is_not_authorized() => {
                 return Ok(vec!["indexes and validator were not checked: this user has no permission to list them; see `medlift doctor`".into()]);
             }
             Err(error) => return Err(error.into()),
@@ -306,7 +307,7 @@ impl LoadTarget<'_> {
         let uuid = load.collection_uuid;
         let builds = load.first_load || self.ledger.has_unfinished_first_load(uuid).await.map_err(reading)?;
         if !builds {
-            let provision = "run `medlift provision` as an administrator";
+            let provision = format!("run `{command}` as an administrator");
             let indexes =
                 (!missing.is_empty()).then(|| format!("indexes missing: {}; {provision}", missing.join(", ")));
             let validator = (!is_guarded).then(|| format!("the collection lacks the spec's validator; {provision}"));
@@ -318,11 +319,12 @@ impl LoadTarget<'_> {
             format!("indexes built: {}", missing.join(", "))
         };
         let waiting = |text: &str| progress.say(text);
-        let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?;
+        let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built", &command)?;
         progress.enter(Phase::Validator);
         let attached = schema::attach(target, spec, waiting).await;
         let replaced = state.other_validator(spec).map_or_else(String::new, |other| format!("; it replaces {other}"));
-        let validator = note_of(attached, format!("validator attached{replaced}"), "validator was not attached")?;
+        let attached_note = format!("validator attached{replaced}");
+        let validator = note_of(attached, attached_note, "validator was not attached", &command)?;
         Ok(vec![indexes, validator])
     }
 }
@@ -388,17 +390,13 @@ fn unproven() -> Error {
     )
 }
 
-fn is_not_allowed(error: &ServerError) -> bool {
-    matches!(error, ServerError::Command { failure: Failure::NotAuthorized { .. }, .. })
-}
-
-/// Turns a result into a note for the summary. If the user lacks a permission, the note refers to `medlift
-/// provision`. Any other failure is returned as an error.
-fn note_of(done: Result<(), ServerError>, note: String, undone: &str) -> Result<String, Error> {
+/// Turns a result into a note for the summary. If the user lacks a permission, the note has the command that
+/// provisions the collection. Any other failure is returned as an error.
+fn note_of(done: Result<(), ServerError>, note: String, undone: &str, command: &str) -> Result<String, Error> {
     match done {
         Ok(()) => Ok(note),
-        Err(error) if is_not_allowed(&error) => {
-            Ok(format!("{undone}: this user has no permission; run `medlift provision` as an administrator"))
+        Err(error) if error.is_not_authorized() => {
+            Ok(format!("{undone}: this user has no permission; run `{command}` as an administrator"))
         }
         Err(error) => Err(error.into()),
     }

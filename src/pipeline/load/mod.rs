@@ -8,6 +8,7 @@
 //! If several workers share a load, each of them loads one part at a time, with its own claim. `scope` describes what a
 //! process executes. `whole` begins such a load and ends it.
 
+mod anew;
 mod begin;
 mod conformity;
 mod end;

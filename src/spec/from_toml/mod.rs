@@ -12,6 +12,7 @@ use self::names::Names;
 use self::source::{Source, Table};
 use super::spelling::same_column;
 use super::{Column, Dataset, Field, Node, SourceFormat, Spec, SpecError};
+use crate::namespace::{collection_fault, is_of_ledger};
 
 /// Keys of a dataset with one kind of document.
 const KEYS: &[&str] =
@@ -175,13 +176,14 @@ fn document(
 fn collection(root: &Table<'_>, dataset: &str) -> Result<String, SpecError> {
     let key = if root.has("collection") { "collection" } else { "name" };
     let name = root.text("collection")?.unwrap_or(dataset);
-    let problem = match name {
-        "" => "empty",
-        _ if name.contains(['$', '\0']) => "a collection's name cannot contain `$` or NUL",
-        _ if name.starts_with("system.") => "names that begin with `system.` are reserved for the server",
-        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are reserved for Medlift",
-        _ if name.starts_with('.') || name.ends_with('.') => "a collection's name cannot begin or end with a dot",
-        _ => return Ok(name.to_owned()),
-    };
-    Err(root.wrong(key, problem, "choose another name, e.g. \"admissions\""))
+    let problem = collection_fault(name).or(match name {
+        _ if name.starts_with("_medlift") => Some("names that begin with `_medlift` are reserved for Medlift"),
+        _ if is_of_ledger(name) => Some("Medlift records its loads in this collection"),
+        _ if name.ends_with('.') => Some("a collection's name cannot end with a dot"),
+        _ => None,
+    });
+    match problem {
+        Some(problem) => Err(root.wrong(key, problem, "choose another name, e.g. \"admissions\"")),
+        None => Ok(name.to_owned()),
+    }
 }
