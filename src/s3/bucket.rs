@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
 use tokio::runtime::{Builder, Handle};
 
-use super::credentials::Way;
+use super::credentials::{TOKEN_VARIABLE, Way};
 use super::patience::Patience;
 use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
 use super::write::CreateOnly;
@@ -87,8 +87,10 @@ impl Bucket {
             let problem = "AWS_ENDPOINT_URL is not a URL; it must begin with https:// or http://";
             return Err(Problem::Setting(problem.to_owned()));
         }
-        let is_set =
-            |name: &str| name.to_ascii_lowercase().parse().is_ok_and(|key: AmazonS3ConfigKey| value(key).is_some());
+        let is_set = |name: &str| match name {
+            TOKEN_VARIABLE => std::env::var_os(name).is_some_and(|value| !value.is_empty()),
+            _ => name.to_ascii_lowercase().parse().is_ok_and(|key: AmazonS3ConfigKey| value(key).is_some()),
+        };
         let way = Way::of(is_set).map_err(Problem::Setting)?;
         let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
         let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));

@@ -10,6 +10,9 @@ pub(crate) enum Way {
     Instance,
 }
 
+/// A variable that AWS's own programs read, and `object_store` does not.
+pub(super) const TOKEN_VARIABLE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+
 const WAYS: [Way; 4] = [Way::Environment, Way::WebIdentity, Way::Container, Way::Instance];
 
 impl Way {
@@ -29,8 +32,13 @@ impl Way {
         if both("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN")? {
             return Ok(Self::WebIdentity);
         }
-        let is_container = is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
-            || both("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")?;
+        let (full, token_file) = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
+        if is_set(full) && is_set(TOKEN_VARIABLE) && !is_set(token_file) {
+            return Err(format!(
+                "{TOKEN_VARIABLE} is not read; write the token to a file, and set {token_file} to its path"
+            ));
+        }
+        let is_container = is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") || both(full, token_file)?;
         Ok(if is_container { Self::Container } else { Self::Instance })
     }
 
@@ -73,6 +81,10 @@ mod tests {
         assert_eq!(of(&["AWS_ROLE_ARN"]), Ok(Way::Instance));
         assert_eq!(of(&full), Ok(Way::Container));
         assert_eq!(of(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]), Ok(Way::Container));
+        let token = of(&[full[0], TOKEN_VARIABLE]).unwrap_err();
+        assert!(token.contains("AUTHORIZATION_TOKEN is not read; write the token to a file"), "{token}");
+        assert_eq!(of(&[full[0], full[1], TOKEN_VARIABLE]), Ok(Way::Container));
+        assert_eq!(of(&[TOKEN_VARIABLE]), Ok(Way::Instance));
         for (one, missing) in
             [(environment[0], environment[1]), (environment[1], environment[0]), (web[0], web[1]), (full[0], full[1])]
         {

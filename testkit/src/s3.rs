@@ -117,6 +117,11 @@ impl Moto {
         self.put(&format!("{bucket}?policy"), policy.as_bytes())
     }
 
+    /// Returns host and port of this server.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Deletes an object. `path` has the form `bucket/key`.
     pub fn delete(&self, path: &str) -> Result<()> {
         self.request("DELETE", path, b"").map(drop)

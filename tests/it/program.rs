@@ -104,6 +104,12 @@ impl Medlift {
     }
 }
 
+/// Returns the highest resident memory in the text of `/proc/PID/status`. `None` if the process has ended.
+fn peak_kib_in(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// A running `medlift`. It is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -147,6 +153,20 @@ impl Running {
     }
 
     /// Waits until the program ends. Panics if that takes too long.
+    /// Waits until the program ends. Also returns the highest resident memory of the program, in MiB.
+    pub(crate) fn wait_and_measure(self) -> (Run, u64) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let measure = thread::spawn(move || {
+            let mut peak_kib = 0;
+            while let Some(kib) = peak_kib_in(&std::fs::read_to_string(&status).unwrap_or_default()) {
+                peak_kib = kib;
+                thread::sleep(POLL);
+            }
+            peak_kib >> 10
+        });
+        (self.wait(), measure.join().expect("measured"))
+    }
+
     pub(crate) fn wait(mut self) -> Run {
         let deadline = Instant::now() + self.timeout;
         let status = loop {

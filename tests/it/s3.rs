@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value as Json;
-use testkit::s3::Moto;
+use testkit::s3::{Fault, Moto, Proxy};
 
 use crate::bad_days::{SLOW_ROWS, SLOWLY, stop_midway, summary};
 use crate::load::{ENDS, Place, counts, text};
@@ -151,6 +152,7 @@ fn each_error_says_what_to_do_and_no_secret() {
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", 3, "cannot connect to http://127.0.0.1:1 (Connection refused"),
         ("AWS_ENDPOINT_URL", "127.0.0.1:1", 2, "AWS_ENDPOINT_URL is not a URL"),
         ("AWS_SECRET_ACCESS_KEY", "", 2, "AWS_ACCESS_KEY_ID is set, but AWS_SECRET_ACCESS_KEY is not"),
+        ("HTTP_PROXY", "http://127.0.0.1:1", 3, "cannot connect to http://127.0.0.1:"),
     ] {
         let command = with_keys(s3.command(&["load", "--dry-run", &s3.address("a.csv")])).env(variable, value);
         let run = command.run().expect_code(code);
@@ -360,4 +362,110 @@ fn each_part_has_its_rejects_in_s3() {
     let of_parts: usize = keys.iter().map(|key| lines(&s3.get(key))).sum();
     assert_eq!(of_parts, lines(&fs::read(s3.place.dir.path().join("alone.csv")).unwrap()));
     assert_eq!(of_parts as u64, counts(&alone, &["rejected"])[0]);
+}
+
+/// The host name in the URL does not exist. Only the proxy knows how to reach the store.
+#[test]
+fn requests_use_the_proxy_of_the_environment() {
+    let Some(s3) = S3::new("s3_proxy") else { return };
+    let object = s3.put("a.csv", &fs::read(s3.place.sample("a.csv", 20, "none")).unwrap());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
+    let store = s3.moto.address();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let store = store.clone();
+            thread::spawn(move || tunnel(&client, &store));
+        }
+    });
+    let load = |no_proxy: &str| {
+        let command = with_keys(s3.command(&["load", "--dry-run", &object]));
+        let command = command.env("AWS_ENDPOINT_URL", "http://store.invalid").env("HTTP_PROXY", &proxy);
+        command.env("NO_PROXY", no_proxy)
+    };
+    load("other.invalid").run().expect_code(0);
+    load("store.invalid").run().expect_code(3);
+}
+
+/// Forwards the requests of one connection. The URL in the first line of a request becomes a path.
+fn tunnel(client: &TcpStream, store: &str) -> std::io::Result<()> {
+    let server = TcpStream::connect(store)?;
+    let (from, mut to) = (server.try_clone()?, client.try_clone()?);
+    thread::spawn(move || std::io::copy(&mut &from, &mut to));
+    BufReader::new(client).lines().map_while(Result::ok).try_for_each(|line| {
+        let line = if line.starts_with("host:") { format!("host: {store}") } else { line };
+        write!(&server, "{}\r\n", line.replacen("http://store.invalid", "", 1))
+    })
+}
+
+const KIB_PER_ROW: usize = 16;
+
+/// Returns rows with an id and a text of random letters. The text compresses to three quarters of its size.
+fn random_rows(count: usize) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+    let mut rows = b"id,note\n".to_vec();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for id in 0..count {
+        write!(rows, "{id},").unwrap();
+        rows.extend((0..KIB_PER_ROW << 10).map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            LETTERS[(state >> 58) as usize]
+        }));
+        rows.push(b'\n');
+    }
+    rows
+}
+
+/// Loads and verifies a compressed object. The connections to the store break, answer "busy" and stall. The process may
+/// use at most `memory_max_mib` of memory.
+fn load_archive(s3: &S3, key: &str, archive: &[u8], rows: usize, memory_max_mib: u64) {
+    const FAULTS: [Fault; 7] = [
+        Fault::Cut(3_000_000),
+        Fault::Busy,
+        Fault::Cut(9_000_000),
+        Fault::Stall(1_000_000),
+        Fault::Busy,
+        Fault::Cut(0),
+        Fault::Cut(5_000_000),
+    ];
+    let spec = s3.place.write(
+        "notes.toml",
+        "name = \"notes\"\n[identity]\nfields = [\"id\"]\n[[field]]\nname = \"id\"\ntype = \"int32\"\nprivacy = \"none\"\n\
+         [[field]]\nname = \"note\"\ntype = \"string\"\nprivacy = \"none\"\n",
+    );
+    let object = s3.put(key, archive);
+    let proxy = Proxy::start(s3.moto, &FAULTS).expect("a proxy");
+    let collection = key.replace('.', "_");
+    let arguments = ["load", &object, "--spec", text(&spec), "--collection", &collection, "--run-size", "8", "--json"];
+    let load = with_keys(s3.command(&arguments)).env("AWS_ENDPOINT_URL", proxy.url());
+    let (run, memory_mib) = load.timeout(Duration::from_mins(10)).start().wait_and_measure();
+    assert_eq!(proxy.faults_left(), 0, "all faults must happen");
+    let loaded = summary(&run.expect_code(0));
+    assert!(memory_mib <= memory_max_mib, "the program used {memory_mib} MiB");
+    assert_eq!(counts(&loaded, &["written"]), [rows as u64]);
+    assert_eq!(loaded["verification"]["equal"], rows, "{loaded}");
+}
+
+fn load_archives(s3: &S3, rows: usize, memory_max_mib: u64) {
+    let text = random_rows(rows);
+    load_archive(s3, "a.csv.gz", &gzip(&text), rows, memory_max_mib);
+    load_archive(s3, "b.csv.zst", &zstd::encode_all(&text[..], 1).unwrap(), rows, memory_max_mib);
+}
+
+#[test]
+fn archives_are_loaded_through_a_broken_connection() {
+    if let Some(s3) = S3::new("s3_archives") {
+        load_archives(&s3, 2_000, 400);
+    }
+}
+
+/// The archives have 300 MiB, and the process may use 200 MiB.
+#[test]
+#[ignore = "takes some minutes: cargo test --test it -- --ignored larger_than_memory"]
+fn archives_that_are_larger_than_memory_are_loaded_through_a_broken_connection() {
+    if let Some(s3) = S3::new("s3_large_archives") {
+        load_archives(&s3, 25_600, 200);
+    }
 }
