@@ -14,3 +14,4 @@ pub mod schema;
 
 pub use builds::build_indexes;
 pub use error::DeploymentError;
+pub use indexes::unique_index_without_id;

@@ -14,6 +14,7 @@ mod failure;
 mod patience;
 mod secret;
 mod settings;
+pub mod sharding;
 mod uri;
 
 use std::path::PathBuf;

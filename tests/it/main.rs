@@ -43,5 +43,6 @@ mod s3;
 mod schema;
 mod secrets;
 mod server;
+mod sharding;
 mod verify;
 mod waiting;

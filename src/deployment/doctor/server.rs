@@ -4,6 +4,7 @@ use bson::{Bson, Document, doc};
 use mongodb::options::ServerAddress;
 
 use super::{Finding, Step};
+use crate::server::sharding::is_mongos;
 use crate::server::{Failure, Target, patiently};
 
 /// The oldest supported version.
@@ -69,7 +70,7 @@ pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings:
         Ok(hello) => hello,
         Err(failure) => return findings.push(Finding::unseen(Step::Topology, &failure)),
     };
-    if hello.get_str("msg").ok() == Some("isdbgrid") {
+    if is_mongos(&hello) {
         return findings.push(Finding::ok(Step::Topology, "a sharded cluster"));
     }
     let Ok(set) = hello.get_str("setName") else {

@@ -14,6 +14,7 @@ mod end;
 mod feed;
 mod places;
 mod scope;
+mod shards;
 mod whole;
 mod write;
 
@@ -32,7 +33,7 @@ use crate::report::summary::{LoadSummary, SourceNote};
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spec::Spec;
-use crate::write::{Bulk, Limits, Mode, WriteError};
+use crate::write::{Bulk, Limits, Mode, ShardMap, WriteError};
 
 pub(super) use feed::ReadSide;
 pub(super) use scope::{PartScope, Scope, WholeScope};
@@ -194,7 +195,7 @@ struct Load<'a> {
     account: Account<'a>,
     /// Number of rows that this process read and that no earlier process had committed.
     rows_read: u64,
-    /// Messages for the summary about earlier loads of these sources.
+    /// Messages for the summary about earlier loads of these sources, and about the target.
     notes: Vec<String>,
 }
 
@@ -205,6 +206,8 @@ struct LoadTarget<'a> {
     /// The ledger of this collection.
     ledger: Ledger,
     bulk: Bulk,
+    /// The shards of the collection.
+    shards: ShardMap,
     /// The collection's UUID on the server when the load began. `None` if the collection did not exist, or if the user
     /// has no permission to read the UUID.
     uuid: Option<Uuid>,
