@@ -14,6 +14,7 @@ mod connection;
 mod deployment;
 mod docs;
 mod doctor;
+mod documentdb;
 mod export;
 mod index_builds;
 mod interrupts;

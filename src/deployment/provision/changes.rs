@@ -303,7 +303,8 @@ fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<S
     let reads_ranges = actual.iter().any(|(role, db)| role == RANGES_ROLE && db == "admin");
     let user = WantedUser { reads_ranges: user.reads_ranges || reads_ranges, ..user.clone() };
     let mut wanted: Vec<_> = user.roles(database).iter().map(|role| (word(role, "role"), word(role, "db"))).collect();
-    (actual.sort(), wanted.sort());
+    actual.sort();
+    wanted.sort();
     let command = doc! { "updateUser": &user.name, "roles": user.roles(database) };
     let what = || format!("correct the roles of user {} to {}", user.name, user.role_names());
     (actual != wanted).then(|| Step::new(what(), [command]))

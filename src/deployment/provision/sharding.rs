@@ -240,8 +240,8 @@ mod tests {
         ranges.iter().map(|(from, shard)| Owned { from: *from, shard: (*shard).to_owned() }).collect()
     }
 
-    fn sharded(ranges: &[(Bound, &str)]) -> Option<Sharded> {
-        Some(Sharded { key: doc! { "_id": 1 }, ranges: owned(ranges) })
+    fn sharded(ranges: &[(Bound, &str)]) -> Sharded {
+        Sharded { key: doc! { "_id": 1 }, ranges: owned(ranges) }
     }
 
     fn found(cluster: Cluster) -> Found {
@@ -307,15 +307,16 @@ mod tests {
     fn only_what_is_missing_is_done() {
         let spec = Spec::built_in();
         let half = uuid("80000000");
-        let state = |collection, has_documents| Found {
+        let state = |collection: Option<Sharded>, has_documents| Found {
             has_documents,
             ..found(Cluster { collection, ..cluster(&["A", "B"], Some("A")) })
         };
-        let done = steps(&state(sharded(&[(Bound::Lowest, "A"), (half, "B")]), false), None, &spec).expect("steps");
+        let done =
+            steps(&state(Some(sharded(&[(Bound::Lowest, "A"), (half, "B")])), false), None, &spec).expect("steps");
         assert!(done.before.is_empty() && done.after.is_empty() && done.note.is_none(), "{done:?}");
-        let interrupted = steps(&state(sharded(&[(Bound::Lowest, "A")]), false), None, &spec).expect("steps");
+        let interrupted = steps(&state(Some(sharded(&[(Bound::Lowest, "A")])), false), None, &spec).expect("steps");
         assert_eq!(commands(&interrupted.after).len(), 1, "{interrupted:?}");
-        let filled = steps(&state(sharded(&[(Bound::Lowest, "A")]), true), None, &spec).expect("steps");
+        let filled = steps(&state(Some(sharded(&[(Bound::Lowest, "A")])), true), None, &spec).expect("steps");
         assert!(filled.after.is_empty() && filled.note.is_some_and(|note| note.contains("left to the balancer")));
         // One shard needs no ranges.
         let one = steps(&state(None, false), Some(1), &spec).expect("steps");
