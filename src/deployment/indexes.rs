@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, doc};
 
 use crate::server::{Failure, ServerError, Target, pause};
-use crate::spec::Index;
+use crate::spec::{Index, Spec};
 
 /// Maximum wait for index builds. An index build on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
@@ -105,6 +105,12 @@ pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&st
 pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {
     let models: Vec<Document> = indexes.iter().map(|index| index_model(index)).collect();
     doc! { "createIndexes": collection, "indexes": models }
+}
+
+/// Returns a unique index of the spec that does not begin with `_id`. A collection that is sharded on `_id` cannot have
+/// such an index, because no shard can check it alone.
+pub fn unique_index_without_id(spec: &Spec) -> Option<&Index> {
+    spec.indexes.iter().find(|index| index.unique && index.keys.first().is_none_or(|(name, _)| name != "_id"))
 }
 
 fn index_model(index: &Index) -> Document {

@@ -17,4 +17,5 @@ pub mod schema;
 pub use anew::Surroundings;
 pub use builds::build_indexes;
 pub use error::DeploymentError;
+pub use indexes::unique_index_without_id;
 pub use privileges::Privileges;

@@ -13,9 +13,10 @@ use mongodb::{Client, Collection, Database};
 
 use super::credential::{SignInAs, sign_in_as};
 use super::diagnose::{self, Tell};
+use super::documentdb::{self, Product};
 use super::names;
 use super::patience::{Patience, set_attempt_timeout};
-use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
+use super::{ATTEMPTS_MAX, Account, Connection, Failure, Purpose, Secret, ServerError, Settings, patiently, uri};
 use crate::wording::file_problem;
 
 /// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
@@ -48,6 +49,10 @@ pub struct Destination {
     /// If the name in `database` is misspelled, the user is probably stored in one of these databases: the one that
     /// `DB_NAME` names, or the default database.
     usual_databases: Vec<String>,
+    /// The product behind the connection, if the user names it.
+    product: Option<Product>,
+    /// The purpose of the connection.
+    purpose: Purpose,
 }
 
 /// A connected deployment, with the database and the collection for the data. If there is a user, the sign-in
@@ -73,6 +78,8 @@ pub struct Target {
     pub writer: String,
     /// Whether the deployment runs on this machine, according to its addresses.
     pub is_local: bool,
+    /// The product behind the connection, if the user names it.
+    pub product: Option<Product>,
 }
 
 impl Target {
@@ -222,8 +229,17 @@ impl Destination {
         let usual_databases =
             settings.get("DB_NAME").into_iter().chain([names::DATABASE_DEFAULT]).map(str::to_owned).collect();
         let writer = settings.user_name(Account::Writer).to_owned();
-        let settled =
-            Self { uri, database, collection, other_auth_database: None, account: None, writer, usual_databases };
+        let settled = Self {
+            uri,
+            database,
+            collection,
+            other_auth_database: None,
+            account: None,
+            writer,
+            usual_databases,
+            product: wishes.product,
+            purpose: wishes.purpose,
+        };
         Ok((settled, auth_source))
     }
 
@@ -249,13 +265,20 @@ impl Destination {
 
     /// Connects, signs in and runs one harmless command. If the user may be stored in two databases, tries both.
     pub async fn connect(&self) -> Result<Target, ServerError> {
-        self.connect_telling(&|_| ()).await
+        self.open(&|_| ()).await
     }
 
-    /// Does the same as [`connect`](Self::connect). The server may still be starting. Therefore, if all addresses
+    /// Does the same as [`connect`](Self::connect). Fails if the server is Amazon DocumentDB and lacks features that a
+    /// connection for this purpose needs. The server may still be starting. Therefore, if all addresses
     /// refuse the connection, calls `tell` with a message that the command waits. Does not call `tell` if the time
     /// limit is shorter than 2 seconds.
     pub async fn connect_telling(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
+        let target = self.open(tell).await?;
+        documentdb::refuse(&target, self.purpose).await?;
+        Ok(target)
+    }
+
+    async fn open(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
         let connected = self.try_connect(None, tell).await;
         let (Err(ServerError::Connect { address, failure: Failure::SignIn(first) }), Some(other)) =
             (&connected, &self.other_auth_database)
@@ -311,6 +334,7 @@ impl Destination {
             is_certificate_sign_in: false,
             writer: self.writer.clone(),
             is_local: are_on_this_machine(&options.hosts),
+            product: self.product,
         })
     }
 

@@ -9,12 +9,14 @@ mod connect;
 mod connection;
 mod credential;
 mod diagnose;
+pub mod documentdb;
 pub mod env_file;
 mod failure;
 mod names;
 mod patience;
 mod secret;
 mod settings;
+pub mod sharding;
 mod uri;
 
 use std::path::PathBuf;
@@ -144,6 +146,17 @@ pub enum ServerError {
         /// Database and view, as `database.view`.
         name: String,
     },
+    /// The server is not MongoDB, and lacks features that the command needs.
+    #[error(
+        "{server} lacks features that this command needs: {features}. Nothing was changed. Use MongoDB or MongoDB Atlas; \
+         docs/documentdb.md lists the limits"
+    )]
+    Lacks {
+        /// The server and its version.
+        server: String,
+        /// The features, each with its use.
+        features: String,
+    },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
@@ -180,12 +193,12 @@ impl ServerError {
     }
 
     /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a
-    /// wrong setting. It is 1 if the user lacks a privilege, or if the collection does not exist or is a view. If a
-    /// command of the server failed, it is the exit code of the failure.
+    /// wrong setting. It is 1 if the user lacks a privilege, if the server lacks a feature, or if the collection does
+    /// not exist or is a view. If a command of the server failed, it is the exit code of the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,
-            Self::NoCollection { .. } | Self::NotPermitted { .. } | Self::IsView { .. } => 1,
+            Self::NoCollection { .. } | Self::NotPermitted { .. } | Self::IsView { .. } | Self::Lacks { .. } => 1,
             Self::Command { failure, .. } => failure.exit_code(),
             _ => 2,
         }
@@ -217,6 +230,7 @@ mod tests {
         check(ServerError::NotPermitted { user: text(), privilege: "find", name: text(), advice: text() }, 1);
         check(ServerError::NoPassword { user: text(), remedy: text() }, 2);
         check(ServerError::IsView { name: text() }, 1);
+        check(ServerError::Lacks { server: text(), features: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());

@@ -29,7 +29,7 @@ pub(crate) const USERS: [(&str, &str); 5] = [
 pub(crate) fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
     let users = WantedUser::all(settings).expect("users").users;
     let (database, collection) = ("hospital".to_owned(), spec.collection.clone());
-    Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
+    Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users, sharding: None }
 }
 
 /// A deployment, and the spec for which it is provisioned.

@@ -109,8 +109,18 @@ pub(super) async fn disk(target: &Target) -> Finding {
     }
 }
 
-/// Makes the finding about the free space, from the answer to `dbStats`.
+/// Makes the finding about the free space, from the answer to `dbStats`. A mongos adds up the values of all shards, and
+/// has the answer of each shard in `raw`. The shard with the worst finding counts.
 fn free_space(stats: &Document) -> Finding {
+    let of_shard = |(shard, stats): (&String, &Bson)| {
+        let found = free_space(stats.as_document()?);
+        let name = shard.split('/').next().unwrap_or(shard);
+        Some(Finding { message: format!("shard {name}: {}", found.message), ..found })
+    };
+    let shards = stats.get_document("raw").into_iter().flatten().filter_map(of_shard);
+    if let Some(worst) = shards.max_by_key(|finding| finding.state) {
+        return worst;
+    }
     // For a database that does not exist, the server reports 0.
     let total = number(stats, "fsTotalSize").filter(|total| *total > 0.0);
     let (Some(used), Some(total)) = (number(stats, "fsUsedSize"), total) else {
@@ -130,9 +140,18 @@ fn free_space(stats: &Document) -> Finding {
 /// Checks the settings for the logging of slow operations and for the profiler. Both record queries with their values.
 pub(super) async fn logging(target: &Target) -> Finding {
     match target.look(doc! { "profile": -1 }).await {
-        Ok(profile) => logged(&profile, &target.database),
+        Ok(profile) => {
+            let finding = logged(&profile, &target.database);
+            if target.is_mongos().await.unwrap_or(false) { of_mongos_only(finding) } else { finding }
+        }
         Err(failure) => Finding::unseen(Step::Logging, &failure),
     }
+}
+
+/// Each shard has settings of its own for the logging, and a mongos only knows its own.
+fn of_mongos_only(mut finding: Finding) -> Finding {
+    finding.message.push_str(" (this is the mongos only; check each shard too)");
+    finding
 }
 
 /// Makes the finding about the logging, from the answer to `profile`.
@@ -196,6 +215,30 @@ mod tests {
             assert_eq!(free_space(&stats).state, State::Skipped, "{stats}");
         }
         assert_eq!(free_space(&doc! { "fsUsedSize": 0, "fsTotalSize": 4 * GIB }).state, State::Ok);
+    }
+
+    #[test]
+    fn in_a_sharded_cluster_the_fullest_disk_counts() {
+        let disk = |used: i64| doc! { "fsUsedSize": (used * GIB) as f64, "fsTotalSize": (100 * GIB) as f64, "ok": 1.0 };
+        let all = doc! { "fsUsedSize": 0.0, "fsTotalSize": (200 * GIB) as f64, "ok": 1.0 };
+        let check = |used: [i64; 2], state: State, start: &str| {
+            let mut answer = doc! { "raw": { "A/a1:27018,a2:27018": disk(used[0]), "B/b1:27018": disk(used[1]) } };
+            answer.extend(all.clone());
+            let found = free_space(&answer);
+            assert!(found.state == state && found.message.starts_with(start), "{found:?}");
+        };
+        check([50, 95], State::Warning, "shard B: 5.0 GiB free of 100.0 GiB; free disk space");
+        check([95, 50], State::Warning, "shard A: 5.0 GiB free");
+        check([50, 60], State::Ok, "shard B: 40.0 GiB free of 100.0 GiB");
+    }
+
+    #[test]
+    fn the_logging_of_the_shards_is_not_known() {
+        let found = of_mongos_only(logged(&doc! { "was": 0, "slowms": 100 }, "ward"));
+        assert!(
+            found.state == State::Ok && found.message.ends_with("the mongos only; check each shard too)"),
+            "{found:?}"
+        );
     }
 
     #[test]

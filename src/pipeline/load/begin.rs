@@ -10,7 +10,7 @@ use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
 use crate::server::{Target, refuse_name_for_data, refuse_view};
 use crate::spec::Spec;
-use crate::write::{Bulk, Mode};
+use crate::write::{Bulk, Mode, ShardMap};
 
 impl<'a> Load<'a> {
     /// Examines the targets, and checks that the reject files can be written. With `--drop`,
@@ -24,8 +24,10 @@ impl<'a> Load<'a> {
     ) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
-        for lane in &targets {
+        let mut notes = Vec::new();
+        for lane in &mut targets {
             lane.refuse_unfit().await?;
+            notes.extend(lane.find_shards(options.drop).await?);
         }
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = scope.sources(plan)?;
@@ -203,7 +205,7 @@ impl<'a> LoadTarget<'a> {
         let ledger = Ledger::new(&target.db(), &target.collection, options.lease);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
-        Self { spec, target, ledger, bulk, uuid: None }
+        Self { spec, target, ledger, bulk, shards: ShardMap::default(), uuid: None }
     }
 
     /// Fails if the collection cannot be the target of a load. Reasons: it is a collection of the ledger, it is a view,

@@ -16,6 +16,7 @@ mod feed;
 mod places;
 mod reject_limit;
 mod scope;
+mod shards;
 mod whole;
 mod write;
 
@@ -35,7 +36,7 @@ use crate::report::times::Times;
 use crate::report::{Phase, Progress};
 use crate::server::{Failure, Target};
 use crate::spec::Spec;
-use crate::write::{Bulk, Limits, Mode, WriteError};
+use crate::write::{Bulk, Limits, Mode, ShardMap, WriteError};
 
 pub(super) use end::too_many_rejects;
 pub(super) use feed::ReadSide;
@@ -177,7 +178,7 @@ struct Load<'a> {
     account: Account<'a>,
     /// Number of rows that this process read and that no earlier process had committed.
     rows_read: u64,
-    /// Messages for the summary about earlier loads of these sources.
+    /// Messages for the summary about earlier loads of these sources, and about the target.
     notes: Vec<String>,
 }
 
@@ -188,6 +189,8 @@ struct LoadTarget<'a> {
     /// The ledger of this collection.
     ledger: Ledger,
     bulk: Bulk,
+    /// The shards of the collection.
+    shards: ShardMap,
     /// The collection's UUID on the server when the load began. `None` if the collection did not exist, or if the user
     /// has no permission to read the UUID.
     uuid: Option<Uuid>,

@@ -37,7 +37,8 @@ impl Load<'_> {
             // Another load may have written to a collection before this load had its lease. So the policies are
             // computed again.
             let writer = |(lane, policy): (&LoadTarget<'_>, Policy)| {
-                Writer::new(lane.bulk.clone(), options.limits, policy, plan.key.clone(), plan.records_guess())
+                let (bulk, shards) = (lane.bulk.clone(), lane.shards.clone());
+                Writer::new(bulk, options.limits, policy, shards, plan.key.clone(), plan.records_guess())
             };
             let mut writers: Vec<Writer> = self.targets.iter().zip(self.policies()).map(writer).collect();
             let settle = async |settled: Vec<Settled>| {
