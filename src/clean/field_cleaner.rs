@@ -184,7 +184,13 @@ impl FieldCleaner {
             && self.field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text))
     }
 
+    /// Appends the value of a field whose cell is empty.
     fn push_nothing(&self, record: &mut Record) -> Result<(), Reason> {
+        // A field with the whole record has no cell.
+        if self.field.is_whole() {
+            record.values.push(Value::Whole);
+            return Ok(());
+        }
         if self.field.presence == Presence::Required {
             return Err(Reason::Missing);
         }
@@ -226,7 +232,7 @@ impl FieldCleaner {
 /// Converts the null markers of a field to values of its type. Markers that cannot be converted are left out. Text
 /// fields have no such values, because their markers are compared as texts.
 fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
-    if matches!(field.kind, FieldType::String | FieldType::Enum { .. }) {
+    if matches!(field.kind, FieldType::String | FieldType::Enum { .. } | FieldType::Whole) {
         return Vec::new();
     }
     let value = |marker: &String| convert::typed(marker, &field.kind, date, &mut String::new()).ok();

@@ -7,6 +7,9 @@ use crate::clean::{Record, Value};
 
 const PIECE_BYTES: usize = 32;
 
+/// The subtype of a binary value that has no special meaning.
+const GENERIC_SUBTYPE: u8 = 0;
+
 /// The name of an element in the form in which it is written.
 #[derive(Debug)]
 pub(super) struct Name {
@@ -74,6 +77,12 @@ pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &m
         Value::Decimal128(bytes) => {
             name.write(0x13, out);
             out.extend_from_slice(bytes);
+        }
+        Value::Whole => {
+            name.write(0x05, out);
+            out.extend_from_slice(&(record.whole.len() as u32).to_le_bytes());
+            out.push(GENERIC_SUBTYPE);
+            out.extend_from_slice(&record.whole);
         }
         Value::Items(_) => unreachable!("arrays have a step of their own"),
     }

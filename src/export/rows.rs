@@ -4,7 +4,7 @@ use bson::RawDocument;
 
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
-use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit};
+use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit, whole_of};
 use crate::parse::{DELIMITERS, write_line};
 use crate::spec::{Column, Spec};
 
@@ -56,6 +56,7 @@ impl<'a> Rows<'a> {
         let misfit = match self.options.format {
             ExportFormat::Csv { delimiter } => self.push_csv(document, delimiter),
             ExportFormat::Ndjson => self.push_json(document),
+            ExportFormat::Hl7 => self.push_message(document),
         };
         match misfit {
             Ok(()) => self.exported.written += 1,
@@ -86,6 +87,17 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// Adds the whole record of a document. It ends with the segment end that its first segment has.
+    fn push_message(&mut self, document: &[u8]) -> Result<(), Misfit> {
+        fit(document, self.spec)?;
+        let none = || Misfit { field: String::new(), problem: "it does not contain the message" };
+        let name = &self.spec.whole().ok_or_else(none)?.name;
+        let message = whole_of(document, name).ok_or_else(none)?;
+        self.ready.extend_from_slice(message);
+        self.ready.extend_from_slice(segment_end(message));
+        Ok(())
+    }
+
     fn count_foreign(&mut self, document: &[u8], misfit: &Misfit) {
         let foreign = &mut self.exported.foreign;
         foreign.count += 1;
@@ -96,6 +108,16 @@ impl<'a> Rows<'a> {
             let field = if misfit.field.is_empty() { String::new() } else { format!("{}: ", misfit.field) };
             foreign.examples.push(format!("{id}: {field}{}", misfit.problem));
         }
+    }
+}
+
+/// Returns the line end after the first segment of an HL7 message. If there is only one segment, returns a carriage
+/// return, as HL7 requires.
+fn segment_end(message: &[u8]) -> &'static [u8] {
+    match memchr::memchr2(b'\r', b'\n', message).map(|place| &message[place..]) {
+        Some([b'\r', b'\n', ..]) => b"\r\n",
+        Some([b'\n', ..]) => b"\n",
+        _ => b"\r",
     }
 }
 

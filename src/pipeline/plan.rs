@@ -241,6 +241,9 @@ impl SourcePlan {
         let reader = Reader::open(&origin, index, options)?;
         let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
         let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
+        if format == Format::Hl7 && reader.encoding() != Encoding::Utf8 {
+            return Err(wrong(LayoutError::EncodingOfMessages));
+        }
         let layout = Layout::bind(spec, format, reader.sample(), wishes)
             .map_err(|problem| wrong(with_option(problem, &origin, &reader, spec, options, wishes)))?;
         if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {

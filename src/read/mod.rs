@@ -25,7 +25,7 @@ pub(crate) use decode::is_decodable;
 pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub(crate) use frame::Framing;
+pub(crate) use frame::{Framing, begins_with_header};
 pub(crate) use origin::{Origin, expand, reject_path};
 pub use origin::{Problem, Version};
 pub use reader::{ReadOptions, Reader, records};

@@ -4,6 +4,7 @@
 mod field;
 mod format;
 mod group;
+mod messages;
 mod names;
 mod relations;
 mod source;
@@ -152,6 +153,9 @@ fn document(
     let read = field::read_all(table, &tables, groups.as_deref().unwrap_or_default(), markers)?;
     let untyped: Vec<&str> = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.as_str()).collect();
     let fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
+    if let Some(groups) = &groups {
+        messages::check(format, (&fields, &tables), (groups, &group_tables));
+    }
     let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
     let identity = relations::identity(table, &fields, &shape);
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
