@@ -98,7 +98,8 @@ impl ExportArgs {
             }
             if options.format == ExportFormat::Hl7 && spec.whole().is_none() {
                 return Err(Error::Usage(
-                    "the documents do not contain whole HL7 messages; export them with --type csv or --type json".into(),
+                    "the documents do not contain whole HL7 messages; export them with --type csv or --type json"
+                        .into(),
                 ));
             }
             if let Some(out) = &out {

@@ -30,7 +30,9 @@ pub(crate) use identity::Digest;
 pub use identity::{Id, IdentityKey};
 pub use originals::Originals;
 pub use stored::Stored;
-pub(crate) use stored::{Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of};
+pub(crate) use stored::{
+    Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of,
+};
 
 #[cfg(test)]
 mod tests;

@@ -19,12 +19,15 @@ pub enum LayoutError {
         /// The name of the spec's text.
         spec: String,
     },
-    /// The user gave an encoding for HL7 v2 messages.
+    /// The source is decoded as a whole, but HL7 v2 messages are expected.
     #[error(
-        "HL7 messages name their character sets themselves, in the field MSH-18, so --encoding has no meaning for them; \
-         leave it out"
+        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; with \
+         --encoding windows-1252, messages without that field may be in windows-1252"
     )]
-    EncodingOfMessages,
+    EncodingOfMessages {
+        /// The name of the encoding.
+        encoding: &'static str,
+    },
     /// The spec describes HL7 v2 messages, and the source has another format.
     #[error(
         "the spec {spec} describes HL7 v2 messages, but no segment of the first {bytes} bytes begins with `MSH` and a separator; \

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::columns::{Columns, is_named, spellings};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
+use super::hl7::Charset;
 use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
@@ -34,6 +35,8 @@ pub struct Layout {
     /// Names that no field uses: columns of the source, and keys in the items of arrays. `_id` and the extra columns of
     /// a reject file are left out.
     pub unknown: Vec<String>,
+    /// For HL7 messages: the character set of a message that names none and is not UTF-8.
+    pub(crate) charset: Charset,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
     /// Notices about columns of numbers that can be read in two ways.
@@ -140,6 +143,7 @@ impl Layout {
             dates: Vec::new(),
             unknown: unknown(names, &header),
             header,
+            charset: Charset::default(),
             rules,
             doubtful_numbers: Vec::new(),
         })
@@ -169,6 +173,7 @@ impl Layout {
             dates: Vec::new(),
             unknown: unknown(names, &keys),
             header: slots.names,
+            charset: Charset::default(),
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         })
@@ -185,6 +190,7 @@ impl Layout {
             dates: Vec::new(),
             unknown: Vec::new(),
             header: columns.iter().map(|column| column.column.to_owned()).collect(),
+            charset: Charset::default(),
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         }

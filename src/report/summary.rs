@@ -152,7 +152,9 @@ const ENCODING_OF_MESSAGES: &str = "each message in its own character set";
 impl SourceNote {
     /// Creates the note about a source. `name` is its name.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
-        let dates = spec.fields.iter().zip(&layout.dates);
+        // The format of times in HL7 messages is fixed.
+        let shown = if layout.format == Format::Hl7 { &[][..] } else { &layout.dates };
+        let dates = spec.fields.iter().zip(shown);
         Self {
             name: name.to_owned(),
             encoding: if layout.format == Format::Hl7 { ENCODING_OF_MESSAGES } else { encoding }.to_owned(),

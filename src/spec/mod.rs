@@ -8,6 +8,7 @@ mod dataset;
 mod error;
 mod field;
 mod from_toml;
+pub(crate) mod hl7_path;
 mod markdown;
 mod range;
 mod shape;
@@ -32,8 +33,7 @@ pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spellin
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
 
 /// The names and the TOML texts of all built-in specs.
-pub const BUILT_IN: [(&str, &str); 2] =
-    [("admissions", ADMISSIONS), ("hl7v2", include_str!("../../specs/hl7v2.toml"))];
+pub const BUILT_IN: [(&str, &str); 2] = [("admissions", ADMISSIONS), ("hl7v2", include_str!("../../specs/hl7v2.toml"))];
 
 /// The spec of one kind of document: its fields in document order, and the rules for them.
 #[derive(Debug, Clone)]

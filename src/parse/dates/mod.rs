@@ -6,10 +6,10 @@ mod shape;
 
 use std::ops::Range;
 
-pub(crate) use calendar::{DAY_MS, civil_from_days, iso_text};
-pub(crate) use decide::{Decision, Evidence};
+use super::hl7::Time;
 
-use calendar::{Civil, days_from_civil};
+pub(crate) use calendar::{Civil, DAY_MS, civil_from_days, days_from_civil, iso_text};
+pub(crate) use decide::{Decision, Evidence};
 
 /// The range of the years 1 to 9999, in milliseconds since 1970-01-01T00:00:00Z.
 pub(crate) const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;
@@ -106,7 +106,7 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
             let [month, day, year] = rest.short_date(separator)?;
             Civil { year, month, day }
         }
-        DateFormat::Hl7 { offset_minutes } => return crate::parse::hl7::time(text, offset_minutes),
+        DateFormat::Hl7 { offset_minutes } => return Time::read(text, offset_minutes.into()).map(|time| time.ms),
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);

@@ -1,6 +1,6 @@
 //! Reads the values that a spec names from a message into cells.
 
-use super::{Decoder, Element, Index, Message, Path, Problem, Segment, Time, Value};
+use super::{Charset, Decoder, Element, Index, Message, Path, Problem, Time, Value};
 use crate::parse::Cells;
 use crate::reject::{Reason, Reject};
 use crate::spec::{Column, Node, Spec};
@@ -9,6 +9,8 @@ use crate::spec::{Column, Node, Spec};
 #[derive(Debug, Clone)]
 pub(in crate::parse) struct Hl7 {
     slots: Vec<Slot>,
+    /// The character set of a message that names none and is not UTF-8.
+    charset: Charset,
     reader: ValueReader,
     index: Index,
     cell: Vec<u8>,
@@ -42,10 +44,10 @@ struct ValueReader {
 impl Hl7 {
     /// Creates the reader for messages of a spec. The spec's paths are valid, because they were checked when the spec
     /// was read.
-    pub(in crate::parse) fn new(spec: &Spec) -> Self {
+    pub(in crate::parse) fn new(spec: &Spec, charset: Charset) -> Self {
         let slots = spec.columns().iter().map(|column| Slot::new(spec, column)).collect();
         let reader = ValueReader { offset_minutes: spec.source.offset_minutes, text: Vec::new(), kept_escapes: 0 };
-        Self { slots, reader, index: Index::default(), cell: Vec::new() }
+        Self { slots, charset, reader, index: Index::default(), cell: Vec::new() }
     }
 
     /// Reads a message into cells.
@@ -55,12 +57,16 @@ impl Hl7 {
     pub(in crate::parse) fn parse(&mut self, row: &[u8], cells: &mut Cells) -> Result<(), Reject> {
         cells.clear_for(self.slots.len());
         let message = Message::split(row, &mut self.index).map_err(|problem| refusal(&problem))?;
-        let decoder = message.decoder().map_err(|problem| refusal(&problem))?;
+        let decoder = Decoder::new(message, self.charset).map_err(|problem| refusal(&problem))?;
         for (number, slot) in self.slots.iter().enumerate() {
             self.cell.clear();
             match slot {
                 Slot::Whole => continue,
-                Slot::Value(path) => self.reader.read(decoder, message.find(path), path, &mut self.cell),
+                Slot::Value(path) => {
+                    if let Some(element) = message.find(path) {
+                        self.reader.read(decoder, element, path, &mut self.cell);
+                    }
+                }
                 Slot::List(path) => self.reader.write_list(decoder, message, path, &mut self.cell),
                 Slot::Group { over, columns } => {
                     self.reader.write_group(decoder, message, over, columns, &mut self.cell);
@@ -168,7 +174,11 @@ impl ValueReader {
             self.text.clear();
             let mut text = std::mem::take(&mut self.text);
             self.read(decoder, find(path), path, &mut text);
-            if text.is_empty() { out.extend_from_slice(b"null") } else { write_json(&text, out) }
+            if text.is_empty() {
+                out.extend_from_slice(b"null")
+            } else {
+                write_json(&text, out)
+            }
             self.text = text;
         }
         out.push(b'}');

@@ -300,6 +300,7 @@ fn a_source_note_contains_layout_and_notices() {
         dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
         header: Vec::new(),
         unknown: vec!["x".to_owned()],
+        charset: crate::parse::Charset::default(),
         rules: RowRules { extra_cell: true, ..RowRules::default() },
         doubtful_numbers: vec!["column `a`".to_owned()],
     };
@@ -312,7 +313,8 @@ fn a_source_note_contains_layout_and_notices() {
     let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
     assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
     // Notices about decisions are listed before notices about counts.
-    let parts = ["one more delimiter", "column `a`", "skipped: 1", "quote inside: 2", "as they are: 4", "line breaks: 3"];
+    let parts =
+        ["one more delimiter", "column `a`", "skipped: 1", "quote inside: 2", "as they are: 4", "line breaks: 3"];
     assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
     for (notice, part) in note.notices.iter().zip(parts) {
         assert!(notice.contains(part), "{notice}");

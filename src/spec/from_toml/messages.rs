@@ -46,7 +46,11 @@ fn check_whole(
         return Err(table.wrong("whole", "another field contains the whole record", "keep one of them"));
     }
     if group_of(field, groups).is_some() {
-        return Err(table.wrong("whole", "a repeating group cannot contain the whole record", "move it out of the group"));
+        return Err(table.wrong(
+            "whole",
+            "a repeating group cannot contain the whole record",
+            "move it out of the group",
+        ));
     }
     Ok(())
 }
@@ -77,14 +81,16 @@ fn check_group(table: &Table<'_>, group: &Group, groups: &[Group]) -> Result<(),
     match groups.iter().find(is_around) {
         None => Ok(()),
         Some(outer) => {
-            let problem = format!("it is inside the group `{}`, and groups of HL7 messages cannot be nested", outer.name);
+            let problem =
+                format!("it is inside the group `{}`, and groups of HL7 messages cannot be nested", outer.name);
             Err(table.wrong("name", problem, "move it out of the other group"))
         }
     }
 }
 
 fn parse(table: &Table<'_>, key: &str, text: &str) -> Result<Path, SpecError> {
-    Path::parse(text).map_err(|error| table.wrong(key, error, "write a path, e.g. \"PID-5.1\", \"PID-3[*].1\" or \"OBX-5\""))
+    Path::parse(text)
+        .map_err(|error| table.wrong(key, error, "write a path, e.g. \"PID-5.1\", \"PID-3[*].1\" or \"OBX-5\""))
 }
 
 /// Returns the repeating group that contains the field.
