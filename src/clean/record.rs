@@ -38,6 +38,8 @@ pub enum Value {
     Datetime(i64),
     /// An array, as a range of [`Record::items`].
     Items(Range<u32>),
+    /// BSON UUID.
+    Uuid([u8; 16]),
     /// The whole record as it is in the source: the bytes in [`Record::whole`].
     Whole,
 }

@@ -122,6 +122,9 @@ fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
         (FieldType::Whole, RawBsonRef::Binary(whole)) => {
             check(whole.subtype == BinarySubtype::Generic, "the subtype of its binary value is not 0")
         }
+        (FieldType::PatientKey, RawBsonRef::Binary(key)) => {
+            check(key.subtype == BinarySubtype::Uuid, "its binary value is not a UUID")
+        }
         _ => Err("its BSON type is not that of the spec"),
     }
 }

@@ -115,6 +115,7 @@ const fn wanted(kind: &FieldType) -> Wanted {
         FieldType::Bool { .. } => Wanted::Bool,
         FieldType::Date | FieldType::Datetime => Wanted::Date,
         FieldType::Whole => Wanted::Binary,
+        FieldType::PatientKey => Wanted::Uuid,
     }
 }
 

@@ -182,7 +182,7 @@ impl Layout {
     /// Creates the layout of HL7 messages: one cell per column of the spec, in the order of the spec. In this layout,
     /// `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
     fn bind_paths(spec: &Spec, columns: &[Column<'_>]) -> Self {
-        let has_cell = |column: &Column<'_>| column.node.is_array() || !spec.fields[column.field].is_whole();
+        let has_cell = |column: &Column<'_>| column.node.is_array() || !spec.fields[column.field].is_derived();
         Self {
             format: Format::Hl7,
             cell_of_field: (0..columns.len()).map(|cell| has_cell(&columns[cell]).then_some(cell)).collect(),

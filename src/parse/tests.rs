@@ -36,6 +36,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
         fields,
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        patient: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }

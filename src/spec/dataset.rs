@@ -53,6 +53,7 @@ impl Dataset {
             fields,
             plausibility: Vec::new(),
             indexes: Vec::new(),
+            patient: None,
             ..kinds[0].clone()
         };
         Self { columns, kinds }

@@ -38,6 +38,16 @@ impl Field {
         self.kind == FieldType::Whole
     }
 
+    /// Returns true if the field contains the key of the patient.
+    pub(crate) fn is_patient_key(&self) -> bool {
+        self.kind == FieldType::PatientKey
+    }
+
+    /// Returns true if the field is not read from a column of the source.
+    pub(crate) fn is_derived(&self) -> bool {
+        self.is_whole() || self.is_patient_key()
+    }
+
     /// Returns true if both fields get the same value from each cell that they accept.
     pub(crate) fn reads_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.clean == other.clean && self.null_markers == other.null_markers
@@ -79,6 +89,8 @@ pub enum FieldType {
     },
     /// BSON binary with the bytes of the whole record as they are in the source, for example an HL7 message.
     Whole,
+    /// BSON UUID that is derived from the identifier of the patient.
+    PatientKey,
 }
 
 /// How numbers are written in the source, in addition to digits, sign and exponent.
@@ -184,6 +196,7 @@ impl FieldType {
             Self::Datetime => "datetime",
             Self::Enum { .. } => "enum",
             Self::Whole => "binary",
+            Self::PatientKey => "uuid",
         }
     }
 }

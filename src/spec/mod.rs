@@ -10,6 +10,7 @@ mod field;
 mod from_toml;
 pub(crate) mod hl7_path;
 mod markdown;
+pub mod patient;
 mod range;
 mod shape;
 mod source;
@@ -58,6 +59,8 @@ pub struct Spec {
     /// Secondary indexes. `medlift provision` builds them. If they are missing, the first load into the collection
     /// builds them after it has written the data.
     pub indexes: Vec<Index>,
+    /// The fields that identify the patient, if the spec names them.
+    pub patient: Option<patient::PatientSource>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
     /// BLAKE3 hash of the TOML text, in hexadecimal. The key of a load in the ledger is computed from it. With a

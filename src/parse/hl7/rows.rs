@@ -19,8 +19,8 @@ pub(in crate::parse) struct Hl7 {
 /// How the cell of one column is filled.
 #[derive(Debug, Clone)]
 enum Slot {
-    /// The column contains the whole message, and its cell stays empty.
-    Whole,
+    /// The field is derived, and its cell stays empty.
+    None,
     Value(Path),
     /// An array of values: one per repetition.
     List(Path),
@@ -61,7 +61,7 @@ impl Hl7 {
         for (number, slot) in self.slots.iter().enumerate() {
             self.cell.clear();
             match slot {
-                Slot::Whole => continue,
+                Slot::None => continue,
                 Slot::Value(path) => {
                     if let Some(element) = message.find(path) {
                         self.reader.read(decoder, element, path, &mut self.cell);
@@ -86,7 +86,7 @@ impl Hl7 {
 impl Slot {
     fn new(spec: &Spec, column: &Column<'_>) -> Self {
         match column.node {
-            Node::Leaf { field, .. } if spec.fields[*field].is_whole() => Self::Whole,
+            Node::Leaf { field, .. } if spec.fields[*field].is_derived() => Self::None,
             Node::Leaf { .. } => Self::Value(path(column.column)),
             Node::List { .. } => Self::List(path(column.column)),
             Node::Group { children, .. } => {

@@ -18,7 +18,7 @@ pub(super) fn check(
         if field.is_whole() {
             wholes += 1;
             table.note(check_whole(&table, field, groups, wholes, is_for_messages));
-        } else if is_for_messages {
+        } else if is_for_messages && !field.is_derived() {
             table.note(check_path(&table, field, groups));
         }
     }
