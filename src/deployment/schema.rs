@@ -82,7 +82,7 @@ impl CollectionState {
 /// Returns the command that provisions the collection with this spec, as the user can type it.
 pub fn provision_command(target: &Target, spec: &Spec) -> String {
     let command = target.provision_command();
-    spec.path().map_or_else(|| command.clone(), |path| format!("{command} --spec {}", shell_word(path)))
+    spec.option().map_or_else(|| command.clone(), |path| format!("{command} --spec {}", shell_word(path)))
 }
 
 /// If the collection does not exist, but the database has other collections with the spec's validator, returns a text
@@ -248,6 +248,7 @@ fn bson_type(kind: &FieldType) -> &'static str {
         FieldType::Decimal128(_) => "decimal",
         FieldType::Bool { .. } => "bool",
         FieldType::Date | FieldType::Datetime => "date",
+        FieldType::Whole | FieldType::PatientKey => "binData",
     }
 }
 

@@ -16,6 +16,7 @@ mod docs;
 mod doctor;
 mod documentdb;
 mod export;
+mod hl7;
 mod index_builds;
 mod interrupts;
 mod json;
