@@ -15,10 +15,10 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, RetryConfig};
 use tokio::runtime::{Builder, Handle};
 
+use super::create_only::CreateOnly;
 use super::credentials::{TOKEN_VARIABLE, Way};
 use super::patience::Patience;
 use super::problem::{Cause, Facts, Failed, Problem, cause_of, innermost};
-use super::write::CreateOnly;
 
 /// The time limits of requests.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,8 @@ mod address;
 #[cfg(feature = "s3")]
 mod bucket;
 #[cfg(feature = "s3")]
+mod create_only;
+#[cfg(feature = "s3")]
 mod credentials;
 #[cfg(feature = "s3")]
 mod patience;
