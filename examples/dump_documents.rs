@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut dump = Dump {
         out: BufWriter::with_capacity(1 << 20, File::create(out)?),
-        machine: Machine::new(LIMITS, policy),
+        machine: Machine::new(LIMITS, policy, 1),
         chunks: HashMap::new(),
         chunks_taken: 0,
         sent: None,
@@ -76,7 +76,7 @@ impl Dump {
         self.answer_until(CHUNKS_MAX - 2)?;
         // A load does not insert a record whose `_id` was in an earlier chunk.
         chunk.entries.retain(|entry| self.seen.insert(entry.id));
-        let planned = chunk.planned(&vec![Earlier::Nothing; chunk.entries.len()]);
+        let planned = chunk.planned(&vec![Earlier::Nothing; chunk.entries.len()], &ShardMap::default());
         self.chunks.insert(self.chunks_taken, chunk);
         self.chunks_taken += 1;
         let actions = self.machine.on(Event::Chunk(planned));

@@ -20,6 +20,8 @@ pub mod outputs;
 
 pub mod wording;
 
+pub mod namespace;
+
 pub mod encode;
 
 pub mod write;

@@ -1,4 +1,5 @@
-//! Words for messages: the singular or plural after a number, and the errors of the operating system.
+//! Words for messages: the singular or plural after a number, the errors of the operating system, and the words of
+//! commands that the user can copy.
 
 use std::io::{Error, ErrorKind};
 
@@ -22,9 +23,29 @@ pub fn file_problem(error: &Error) -> String {
     }
 }
 
+/// Returns the text as one word of a POSIX shell. A text with other characters than letters, digits and some signs is
+/// put in single quotes.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:@%+=,".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_a_shell_is_quoted_only_if_necessary() {
+        let check = |text: &str, expected: &str| assert_eq!(shell_word(text), expected);
+        check("specs/a-b_c.1.toml", "specs/a-b_c.1.toml");
+        check("", "''");
+        check("my file", "'my file'");
+        check("it's $HOME", r"'it'\''s $HOME'");
+        check("é", "'é'");
+    }
 
     #[test]
     fn only_the_number_one_has_the_singular() {

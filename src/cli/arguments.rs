@@ -321,12 +321,21 @@ mod tests {
             ("--maintainInsertionOrder", "--lineage"),
             ("--bypassDocumentValidation", "never stored"),
             ("--tlsInsecure", "--tls-ca-file"),
+            ("--legacy", "mongoexport"),
+            ("--authenticationMechanism=PLAIN", "authMechanism"),
+            ("--awsSessionToken", "authMechanism"),
+            ("--sslPEMKeyPassword=x", "openssl pkey"),
+            ("--sslCRLFile", "revocation lists"),
+            ("--slaveOk", "read from the primary"),
+            ("--upsert", "--mode upsert"),
         ] {
             let found = message(&["load", "a.csv", option]).unwrap_or_default();
             assert!(found.starts_with("this command has no option -") && found.contains(part), "{option}: {found}");
         }
         let found = message(&["export", "--numInsertionWorkers", "4"]).unwrap_or_default();
         assert!(found.contains("--numInsertionWorkers; this command inserts no documents"), "{found}");
+        let found = message(&["export", "-vvv"]).unwrap_or_default();
+        assert!(found.contains("no option -v; this command has no steps to report"), "{found}");
         assert_eq!(message(&["load", "a.csv", "--unheard-of"]), None);
     }
 

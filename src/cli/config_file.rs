@@ -4,14 +4,13 @@
 //! not texts, are refused.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use medlift::error::Error;
 use medlift::server::Secret;
 use medlift::wording::file_problem;
 
-use super::output;
+use super::settings::warn_if_exposed;
 
 /// The content of the file.
 #[derive(Debug, Default, PartialEq)]
@@ -31,10 +30,7 @@ impl ConfigFile {
         let wrong = |problem: String| Error::Usage(format!("cannot use --config {}: {problem}", path.display()));
         let text = fs::read_to_string(path)
             .map_err(|error| wrong(format!("{}; give a YAML file with uri: or password:", file_problem(&error))))?;
-        if fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o077 != 0) {
-            let path = path.display();
-            output::tell(format_args!("warning: other users may read or change {path}; run chmod 600 {path}"));
-        }
+        warn_if_exposed(path);
         Self::parse(&text).map_err(wrong)
     }
 

@@ -4,16 +4,17 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::pipeline::Plan;
-use medlift::server::{Connection, Destination, Purpose, Secret, Settings, Target, is_connection_string};
+use medlift::server::documentdb::Product;
+use medlift::server::{Connection, Destination, Purpose, Secret, Target, is_connection_string};
 
 use super::arguments::looks_like_connection_string;
 use super::config_file::ConfigFile;
 use super::host::host_uri;
 use super::number::whole;
-use super::{output, prompt};
+use super::{output, prompt, settings};
 
 /// Connection options.
 // In a doc comment, Clippy requires backticks around a name such as `DB_NAME`, and the help would show them. The texts
@@ -40,6 +41,12 @@ pub(super) struct ConnectionArgs {
     db: Option<String>,
     #[arg(short, long, value_name = "NAME", help = "Collection [env: COLLECTION_NAME] [default: the spec's]")]
     collection: Option<String>,
+    #[arg(
+        long,
+        value_name = "PRODUCT",
+        help = "Product behind the connection string [default: documentdb for Amazon's addresses of Amazon DocumentDB, otherwise mongodb]"
+    )]
+    target: Option<ProductName>,
     /// User to sign in as
     #[arg(short, long, value_name = "NAME")]
     username: Option<String>,
@@ -65,6 +72,24 @@ pub(super) struct ConnectionArgs {
     /// PEM file with the client's certificate and key
     #[arg(long, value_name = "FILE", alias = "ssl-pem-key-file")]
     tls_certificate_key_file: Option<PathBuf>,
+}
+
+/// The names of products on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ProductName {
+    /// MongoDB, also as MongoDB Atlas
+    Mongodb,
+    /// Amazon DocumentDB: commands that need a feature that it lacks are refused
+    Documentdb,
+}
+
+impl ProductName {
+    const fn product(self) -> Product {
+        match self {
+            Self::Mongodb => Product::MongoDb,
+            Self::Documentdb => Product::DocumentDb,
+        }
+    }
 }
 
 /// Options that name the deployment, for a command whose only positional argument is the connection string.
@@ -153,6 +178,7 @@ impl ConnectionArgs {
             tls: self.tls,
             tls_ca_file: self.tls_ca_file,
             tls_certificate_key_file: self.tls_certificate_key_file,
+            product: self.target.map(ProductName::product),
             purpose,
         })
     }
@@ -182,7 +208,7 @@ impl ConnectionArgs {
     /// Connects to the deployment for `purpose`. `collection` is used if neither the user nor the environment names
     /// one.
     pub(super) async fn connect(self, purpose: Purpose, collection: &str) -> Result<Target, Error> {
-        let destination = Destination::settle(&self.into_connection(purpose)?, &Settings::load()?, collection)?;
+        let destination = Destination::settle(&self.into_connection(purpose)?, &settings::load()?, collection)?;
         connect(&destination).await
     }
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use medlift::error::Error;
+use medlift::server::collection_of_view;
 use medlift::spec::{Dataset, Spec};
 
 /// The dataset spec that a command uses.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct DatasetArgs {
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long = "spec", value_name = "FILE")]
+    /// Dataset spec: a file, or one of the built-in specs `admissions` and `hl7v2` [default: admissions]
+    #[arg(long = "spec", value_name = "FILE|NAME")]
     pub(super) path: Option<PathBuf>,
 }
 
@@ -20,11 +21,24 @@ impl DatasetArgs {
         Ok(self.path.as_deref().map_or_else(|| Ok(Spec::built_in().into()), Dataset::from_file)?)
     }
 
-    /// Returns the spec of a dataset with only one kind of document.
+    /// Returns the spec of one kind of document. If the dataset has several kinds, the collection determines the kind.
+    /// If the user names a de-identified view, the collection of this view determines the kind.
     ///
     /// # Errors
-    /// The dataset has several kinds of documents.
-    pub(super) fn spec(&self) -> Result<Spec, Error> {
-        Ok(self.dataset()?.into_only()?)
+    /// The dataset has several kinds, and none of them has this collection.
+    pub(super) fn kind(&self, collection: Option<&str>) -> Result<Spec, Error> {
+        let dataset = self.dataset()?;
+        if dataset.kinds.len() == 1 {
+            return Ok(dataset.into_only()?);
+        }
+        let collection = collection.map(|name| collection_of_view(name).unwrap_or(name));
+        let kind = collection.and_then(|collection| dataset.kind_of(collection));
+        kind.cloned().ok_or_else(|| {
+            let known: Vec<&str> = dataset.kinds.iter().map(|kind| kind.collection.as_str()).collect();
+            let known = known.join(" or ");
+            Error::Usage(format!(
+                "the spec describes several kinds of documents; choose one kind with --collection {known}"
+            ))
+        })
     }
 }

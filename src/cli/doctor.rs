@@ -6,11 +6,11 @@ use clap::Args;
 use medlift::deployment::doctor::{examine, examine_without_user};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose, Settings};
+use medlift::server::{Destination, Purpose};
 
 use super::connection::DeploymentArgs;
 use super::dataset::DatasetArgs;
-use super::output;
+use super::{output, settings};
 
 const EXAMPLES: &str = "Examples:
   medlift doctor --uri mongodb://localhost:27017
@@ -32,9 +32,9 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = self.dataset.spec()?;
         let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
-        let settings = Settings::load()?;
+        let spec = self.dataset.kind(connection.collection())?;
+        let settings = settings::load()?;
         let examination = super::run_async(async |_| {
             let connection = connection.into_connection(Purpose::Load)?;
             match Destination::settle(&connection, &settings, &spec.collection) {

@@ -8,10 +8,9 @@ use clap::{Args, ValueEnum};
 use medlift::error::Error;
 use medlift::generate::{self, Damage};
 use medlift::outputs::{Output, SHARED_MODE, write_hint};
-use medlift::server::Settings;
 
 use super::number::any_whole;
-use super::output;
+use super::{output, settings};
 
 const EXAMPLES: &str = "Examples:
   medlift generate --rows 1000 --out data.csv
@@ -57,7 +56,7 @@ impl GenerateArgs {
         };
         let name = self.out.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
         if let Some(out) = &self.out {
-            output::refuse_inputs("--out", out, &Settings::load()?.files())?;
+            output::refuse_inputs("--out", out, &settings::load()?.files())?;
         }
         let written = self.open().and_then(|output| {
             let mut buffered = BufWriter::new(output);

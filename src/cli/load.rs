@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use medlift::deployment::schema;
 use medlift::error::Error;
 use medlift::ledger::LEASE_DEFAULT;
 use medlift::pipeline::load::{self, LoadOptions, RejectsMax};
@@ -15,7 +16,8 @@ use medlift::pipeline::parts::{self, Work};
 use medlift::pipeline::{Interrupt, Plan, dry_run};
 use medlift::report::summary::LoadSummary;
 use medlift::report::{Bar, Progress};
-use medlift::server::{ATTEMPTS_MAX, Purpose, Settings, Target};
+use medlift::server::{ATTEMPTS_MAX, Purpose, Target};
+use medlift::spec::Spec;
 use medlift::write::{CHUNK_BYTES_DEFAULT, Limits, Mode};
 
 use super::arguments::looks_like_connection_string;
@@ -23,7 +25,7 @@ use super::connection::ConnectionArgs;
 use super::number::whole;
 use super::reading::{ReadingArgs, identity_key};
 use super::workers::WorkerArgs;
-use super::{limits, output, prompt};
+use super::{limits, output, prompt, settings};
 
 const RUN_SIZE_HELP: &str = "Size of a run, in MiB. A run is a set of documents that are sorted by _id and written together; \
                              up to eight runs are in memory at the same time. A larger size makes writing faster if the \
@@ -50,7 +52,7 @@ pub(super) struct LoadArgs {
     #[arg(short = 'n', long, help_heading = "Load")]
     dry_run: bool,
     /// What to do if a document with the same identity is stored but its content differs
-    #[arg(long, value_enum, default_value_t, help_heading = "Load")]
+    #[arg(long, value_enum, ignore_case = true, default_value_t, help_heading = "Load")]
     mode: LoadMode,
     /// First drop each collection that the load writes to; asks for confirmation on a terminal, otherwise requires
     /// --yes
@@ -73,7 +75,8 @@ pub(super) struct LoadArgs {
     write_concern: Option<String>,
     #[arg(long, value_name = "FILE", help = REJECTS_HELP, help_heading = "Rejects")]
     rejects: Option<PathBuf>,
-    /// Stop if more rows than this number, or more than this share of the rows, are rejected
+    /// Stop if more rows than this number, or more than this share of the rows, are rejected. With --manifest, the rows
+    /// of all parts count, and workers may notice the limit five seconds late
     #[arg(long, value_name = "N|N%", value_parser = rejects_max, help_heading = "Rejects")]
     max_rejects: Option<RejectsMax>,
     /// Stop at the first rejected row; rows before it are still written
@@ -124,7 +127,7 @@ impl LoadArgs {
         let mut progress = self.reading.progress();
         self.connection.take_uri(self.reading.positional())?;
         if let Some(path) = self.workers.share.manifest.take() {
-            return self.load_manifest(&path);
+            return self.load_manifest(&path, progress);
         }
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         self.connection.refuse_collection(&plan)?;
@@ -153,13 +156,16 @@ impl LoadArgs {
             if options.drop && !yes {
                 plan.targets(&target).try_for_each(|(_, target)| ask_to_drop(&target))?;
             }
+            for (spec, target) in plan.targets(&target) {
+                notice_misspelled(&target, spec).await?;
+            }
             let _bar = Bar::start(progress, quiet);
             load::load(plan, &target, &options, interrupt, progress).await
         })
     }
 
     /// Loads parts of a manifest, as one of several workers.
-    fn load_manifest(mut self, path: &str) -> Result<ExitCode, Error> {
+    fn load_manifest(mut self, path: &str, progress: Progress) -> Result<ExitCode, Error> {
         self.refuse_with_manifest()?;
         limits::require_for_load(u64::from(self.run_size) << 20)?;
         let manifest = Manifest::read(path)?;
@@ -179,7 +185,8 @@ impl LoadArgs {
                 place,
                 writers_max: self.workers.writers_max.map(NonZeroU32::get),
                 only_finish: self.workers.finish,
-                display: self.reading.display(),
+                quiet: self.reading.quiet,
+                progress,
             };
             parts::work(&manifest, &target, &work, interrupt).await
         })
@@ -257,6 +264,17 @@ impl From<LoadMode> for Mode {
     }
 }
 
+/// Tells the user if the name of the collection may be misspelled. The load then creates a collection with this name.
+async fn notice_misspelled(target: &Target, spec: &Spec) -> Result<(), Error> {
+    if let Some(missing) = schema::misspelled(target, spec).await? {
+        output::tell(format_args!(
+            "notice: {missing}; the load creates a new collection; if the name is wrong, stop now and correct \
+             --collection"
+        ));
+    }
+    Ok(())
+}
+
 fn ask_to_drop(target: &Target) -> Result<(), Error> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::Usage(
@@ -276,7 +294,7 @@ fn is_yes(answer: &str) -> bool {
 
 /// Returns the file or directory that `MEDLIFT_REJECTS` names in the environment or in `.env`.
 fn rejects_setting() -> Result<Option<PathBuf>, Error> {
-    let path = Settings::load()?.get(REJECTS_VARIABLE).map(PathBuf::from);
+    let path = settings::load()?.get(REJECTS_VARIABLE).map(PathBuf::from);
     if path.as_ref().is_some_and(|path| looks_like_connection_string(path.as_os_str())) {
         return Err(Error::Usage(format!(
             "the value of {REJECTS_VARIABLE} looks like a connection string; it is not shown, because it may contain a \

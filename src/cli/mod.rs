@@ -21,6 +21,7 @@ mod provision;
 mod query;
 mod reading;
 mod runs;
+mod settings;
 mod spec;
 mod tool_options;
 mod verify;
@@ -252,6 +253,9 @@ mod tests {
             &["load", "a", "--ssl", "--ssl-ca-file", "f", "--ssl-pem-key-file", "f"],
             &["load"],
             &["load", "a", "--headerline"],
+            &["load", "a", "-vvv", "--verbose"],
+            &["load", "a", "--type", "CSV", "--mode", "Upsert"],
+            &["export", "--type", "Json"],
             &["load", "a", "--host", "rs0/h1,h2", "--port", "1"],
             &["export", "--query", "{}", "--config", "f"],
             &["export", "-q", "{}"],

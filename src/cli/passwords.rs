@@ -213,7 +213,7 @@ mod tests {
 
     fn user(account: Account) -> WantedUser {
         let name = account.default_name().to_owned();
-        WantedUser { account, name, password: None, variable: account.password_variable() }
+        WantedUser { account, name, password: None, variable: account.password_variable(), reads_ranges: false }
     }
 
     /// Answers the prompts in order. Returns the password, and everything that was shown.

@@ -8,11 +8,11 @@ use clap::Args;
 use medlift::error::Error;
 use medlift::outputs::{Output, SHARED_MODE, write_hint};
 use medlift::pipeline::manifest::{Cuts, Manifest};
-use medlift::server::Settings;
+use medlift::server::{Settings, refuse_name_for_data};
 
 use super::connection::ConnectionArgs;
-use super::output;
 use super::reading::ReadingArgs;
+use super::{output, settings};
 
 const EXAMPLES: &str = "Examples:
   medlift plan 'more/*.csv.gz' --out load.manifest.json
@@ -33,6 +33,9 @@ pub(super) struct PlanArgs {
     /// Add the sources as a further table to the manifest that --out names
     #[arg(long, help_heading = "Manifest")]
     add: bool,
+    /// Replace the manifest that --out names, if its content differs. Do this only if no load uses it
+    #[arg(long, conflicts_with = "add", help_heading = "Manifest")]
+    overwrite: bool,
     /// Size of a part, in MiB. Larger files are cut, and smaller files are combined
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_048_576), help_heading = "Manifest")]
     part_size: u32,
@@ -46,7 +49,7 @@ impl PlanArgs {
     pub(super) fn run(mut self) -> Result<ExitCode, Error> {
         let mut connection = ConnectionArgs::default();
         connection.take_uri(self.reading.positional())?;
-        let settings = Settings::load()?;
+        let settings = settings::load()?;
         let progress = self.reading.progress();
         let plan = self.reading.plan(self.reading.dataset()?, &progress)?;
         if self.collection.is_some() && plan.kinds.len() > 1 {
@@ -55,23 +58,65 @@ impl PlanArgs {
                     .into(),
             ));
         }
-        let collection = self.collection.or_else(|| settings.get("COLLECTION_NAME").map(str::to_owned));
+        let collection = collection(self.collection.take(), &settings)?;
         let earlier = if self.add { Some(read(&self.out)?) } else { None };
         let sources = plan.sources.iter().filter_map(|source| source.origin.path().map(Path::to_owned));
         let inputs: Vec<PathBuf> = sources.chain(self.reading.spec_path()).chain(settings.files()).collect();
         output::refuse_inputs("--out", &self.out, &inputs)?;
-        if !self.add && self.out.exists() && read(&self.out).is_err() {
-            return Err(Error::Usage(format!(
-                "--out {} exists and is not a manifest; give another file",
-                self.out.display()
-            )));
-        }
+        let replaced = if self.add { earlier.clone() } else { self.existing()? };
         let cuts = Cuts { part_bytes: u64::from(self.part_size) << 20, are_made: !self.no_cut };
         let manifest = Manifest::with_table(earlier, &plan, collection, cuts)?;
-        write(&self.out, &manifest.to_json())?;
+        self.replace(replaced.as_ref(), &manifest)?;
         output::print(&manifest.overview(), self.reading.json)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+impl PlanArgs {
+    /// Returns the manifest that `--out` names. `None` if there is no such file.
+    fn existing(&self) -> Result<Option<Manifest>, Error> {
+        if !self.out.exists() {
+            return Ok(None);
+        }
+        let other = || format!("--out {} exists and is not a manifest; give another file", self.out.display());
+        read(&self.out).map(Some).map_err(|_| Error::Usage(other()))
+    }
+
+    /// Writes the manifest. If it replaces a manifest with other content, the user must have asked for it, and is told
+    /// what it means for a load of the earlier manifest.
+    fn replace(&self, earlier: Option<&Manifest>, manifest: &Manifest) -> Result<(), Error> {
+        match earlier {
+            Some(earlier) if earlier.id == manifest.id => return Ok(()),
+            Some(earlier) if !self.add && !self.overwrite => {
+                return Err(Error::Usage(format!(
+                    "--out {} is the manifest {} of other sources or parts, and a load may use it; give another file, or \
+                     add --overwrite if no load uses it",
+                    self.out.display(),
+                    earlier.id
+                )));
+            }
+            Some(earlier) => output::tell(format_args!(
+                "notice: manifest {} replaces {} in {}; if a load of the earlier one is not complete, workers that start \
+                 now begin it anew",
+                manifest.id,
+                earlier.id,
+                self.out.display()
+            )),
+            None => {}
+        }
+        write(&self.out, &manifest.to_json())
+    }
+}
+
+/// Returns the collection that `--collection` or `COLLECTION_NAME` names. The database is not known yet.
+fn collection(option: Option<String>, settings: &Settings) -> Result<Option<String>, Error> {
+    let variable = "COLLECTION_NAME";
+    let (setting, named) = match option {
+        Some(name) => ("--collection", Some(name)),
+        None => (variable, settings.get(variable).map(str::to_owned)),
+    };
+    named.iter().try_for_each(|name| refuse_name_for_data(setting, "", name))?;
+    Ok(named)
 }
 
 fn read(path: &Path) -> Result<Manifest, Error> {

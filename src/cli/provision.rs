@@ -5,21 +5,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use medlift::deployment::provision::{Changes, Step, Wanted, WantedUser, WantedUsers, init_js};
+use medlift::deployment::provision::{Changes, Sharding, Step, Wanted, WantedUser, WantedUsers, init_js};
 use medlift::error::Error;
 use medlift::ledger::LEDGER_COLLECTION;
-use medlift::server::{Destination, Purpose, Settings};
+use medlift::server::{Destination, Purpose, refuse_name_for_data, view_name};
 use medlift::spec::Spec;
 use medlift::wording::counted;
 use serde::Serialize;
 
 use super::connection::{ConnectionArgs, DeploymentArgs, connect};
 use super::dataset::DatasetArgs;
-use super::output;
+use super::number::whole;
 use super::passwords::Source;
+use super::{output, settings};
 
 /// The file from which Medlift reads settings.
 const ENV_FILE: &str = ".env";
+
+const WITHOUT_SIGN_IN: &str = "notice: the server accepts everybody without a sign-in, so the users protect nothing yet; \
+                               docs/install.md (\"The first user of a new server\") says how to require a sign-in";
 
 const EXAMPLES: &str = "Examples:
   medlift provision --plan
@@ -48,8 +52,14 @@ pub(super) struct ProvisionArgs {
     /// Write each generated password to a new file in this directory instead
     #[arg(long, value_name = "DIR", requires = "generate_missing")]
     to_files: Option<PathBuf>,
+    /// Shard the collection on _id, and give each shard an equal range of the _ids. For a new collection on a mongos
+    #[arg(long)]
+    sharded: bool,
+    /// Number of shards that receive a range, with --sharded [default: all]
+    #[arg(long, value_name = "N", requires = "sharded", value_parser = whole(1_usize, 1_000))]
+    shards: Option<usize>,
     /// Print a script that sets up the same state at the first start of the database container
-    #[arg(long, conflicts_with_all = ["plan", "generate_missing"])]
+    #[arg(long, conflicts_with_all = ["plan", "generate_missing", "sharded"])]
     emit_init_js: bool,
     /// Print the result as JSON
     #[arg(long)]
@@ -68,7 +78,7 @@ struct Provisioned {
     /// Messages about users that are not changed, because Medlift did not create them.
     left_alone: Vec<String>,
     /// Messages about optional users that are not created, because their password is not set. Each message says how to
-    /// create the user.
+    /// create the user. Also messages about ranges that are not changed, because the collection has documents.
     left_out: Vec<String>,
     /// Messages about generated passwords. Each says where the password is, and does not show it.
     passwords: Vec<String>,
@@ -77,14 +87,15 @@ struct Provisioned {
 impl ProvisionArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let spec = self.dataset.spec()?;
+        let source = self.passwords()?;
+        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
+        let spec = self.dataset.kind(connection.collection())?;
         if self.emit_init_js {
             output::write_stdout(init_js(&spec, LEDGER_COLLECTION).as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let source = self.passwords()?;
-        let connection = self.deployment.into_connection_args("to name a spec, use --spec")?;
-        let provisioned = provision(connection, &spec, &source, self.plan)?;
+        let sharding = self.sharded.then_some(Sharding { shards: self.shards });
+        let provisioned = provision(connection, &spec, sharding, &source, self.plan)?;
         output::print(&provisioned, self.json)?;
         Ok(provisioned.exit_code())
     }
@@ -103,15 +114,29 @@ impl ProvisionArgs {
 }
 
 /// Determines the necessary steps, and carries them out if `only_plan` is false.
-fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan: bool) -> Result<Provisioned, Error> {
-    let settings = Settings::load()?;
-    let WantedUsers { users, left_out } = WantedUser::all(&settings)?;
+fn provision(
+    connection: ConnectionArgs,
+    spec: &Spec,
+    sharding: Option<Sharding>,
+    source: &Source,
+    only_plan: bool,
+) -> Result<Provisioned, Error> {
+    let settings = settings::load()?;
+    let WantedUsers { mut users, left_out } = WantedUser::all(&settings)?;
+    if sharding.is_some() {
+        users = users.into_iter().map(WantedUser::for_sharded_collection).collect();
+    }
     super::run_async(async |_| {
         let connection = connection.into_connection(Purpose::Administer)?;
         let destination = Destination::settle(&connection, &settings, &spec.collection)?;
+        refuse_name_for_data("--collection", &destination.database, &view_name(&destination.collection))?;
         let (database, collection) = (destination.database.clone(), destination.collection.clone());
-        let wanted = Wanted { spec, database, collection, ledger: LEDGER_COLLECTION.to_owned(), users };
+        let ledger = LEDGER_COLLECTION.to_owned();
+        let wanted = Wanted { spec, database, collection, ledger, users, sharding };
         let target = connect(&destination).await?;
+        if target.accepts_everybody() {
+            output::tell(WITHOUT_SIGN_IN);
+        }
         let mut plan = Changes::make(&target, &destination, &wanted, source.has_passwords()).await?;
         let mut provisioned = Provisioned { carried_out: !only_plan, left_out, ..Provisioned::default() };
         let users = std::mem::take(&mut plan.without_password);
@@ -135,6 +160,7 @@ fn provision(connection: ConnectionArgs, spec: &Spec, source: &Source, only_plan
         }
         provisioned.steps = plan.steps.iter().map(ToString::to_string).collect();
         provisioned.left_alone = plan.left_alone;
+        provisioned.left_out.extend(plan.notes);
         Ok(provisioned)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use medlift::encode::IdentityKey;
 use medlift::error::Error;
 use medlift::parse::{DateFormat, FormatName, LayoutOptions};
@@ -10,11 +10,12 @@ use medlift::pipeline::parts::Display;
 use medlift::pipeline::{Plan, Wishes};
 use medlift::read::Encoding;
 use medlift::report::{Bar, Progress};
-use medlift::server::{Secret, Settings};
+use medlift::server::Secret;
 use medlift::spec::{Dataset, Sign};
 
 use super::dataset::DatasetArgs;
 use super::number::whole;
+use super::settings;
 
 /// The options for sources.
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) struct ReadingArgs {
     file: Vec<String>,
     /// Format of the sources. csv is delimited text, and its delimiter is detected. tsv is delimited by tabs. json is
     /// JSON objects: one per line, one after another, or in an array [default: detected]
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    #[arg(long = "type", value_enum, ignore_case = true, value_name = "TYPE")]
     kind: Option<SourceType>,
     /// Encoding: utf-8, utf-16le, utf-16be or windows-1252 [default: detected]
     #[arg(long, value_name = "NAME", value_parser = encoding)]
@@ -62,8 +63,9 @@ pub(super) struct ReadingArgs {
     #[arg(long, help_heading = "Output")]
     pub quiet: bool,
     /// Report each step on standard error
-    #[arg(short, long, conflicts_with = "quiet", help_heading = "Output")]
-    verbose: bool,
+    // The Database Tools count the repetitions of -v. Here, more of them report no more.
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "Output")]
+    verbose: u8,
     /// Print the result as JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -78,6 +80,18 @@ pub(super) enum SourceType {
     Tsv,
     /// JSON objects: one per line, one after another, or in an array
     Json,
+    /// HL7 v2 messages
+    Hl7,
+}
+
+impl SourceType {
+    const fn format(self) -> FormatName {
+        match self {
+            Self::Csv | Self::Tsv => FormatName::Csv,
+            Self::Json => FormatName::Json,
+            Self::Hl7 => FormatName::Hl7,
+        }
+    }
 }
 
 impl ReadingArgs {
@@ -107,12 +121,12 @@ impl ReadingArgs {
 
     /// Returns what a worker shows of its progress.
     pub(super) fn display(&self) -> Display {
-        Display { quiet: self.quiet, verbose: self.verbose }
+        Display { quiet: self.quiet, verbose: self.verbose > 0 }
     }
 
     /// Begins to measure the time of a command, and creates the counters for its progress.
     pub(super) fn progress(&self) -> Progress {
-        Progress::new(self.verbose)
+        Progress::new(self.verbose > 0)
     }
 
     /// Reads the dataset spec that the user gave, or returns the built-in one.
@@ -150,9 +164,7 @@ impl ReadingArgs {
     fn layout(&self) -> LayoutOptions {
         let tab = matches!(self.kind, Some(SourceType::Tsv)).then_some(b'\t');
         LayoutOptions {
-            format: self
-                .kind
-                .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Json } else { FormatName::Csv }),
+            format: self.kind.map(SourceType::format),
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
             quote: self.quote,
@@ -165,7 +177,7 @@ impl ReadingArgs {
 /// Returns the secret key for computing `_id`s. It is in the variable `MEDLIFT_IDENTITY_KEY`, or in the file that
 /// `MEDLIFT_IDENTITY_KEY_FILE` names. Without these, `_id`s are computed without a key.
 pub(super) fn identity_key() -> Result<IdentityKey, Error> {
-    let secret = Settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
+    let secret = settings::load()?.secret("MEDLIFT_IDENTITY_KEY")?;
     Ok(secret.map_or_else(IdentityKey::default, |secret| IdentityKey::from_secret(secret.reveal())))
 }
 

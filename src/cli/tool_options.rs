@@ -13,7 +13,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--out"], "this command writes no file of documents; medlift export --out FILE does"),
     (&["--numInsertionWorkers", "-j"], "this command inserts no documents; medlift load has the option"),
     (
-        &["--upsertFields"],
+        &["--upsertFields", "--upsert"],
         "the spec's [identity] names the fields by which a stored document is found; load with --mode upsert",
     ),
     (
@@ -38,11 +38,24 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--pretty", "--jsonFormat"], "an export as JSON has one document per line, in relaxed Extended JSON"),
     (&["--noHeaderLine"], "an export has a header, so that it can be loaded again; remove it with tail -n +2"),
     (&["--assertExists"], "medlift export and verify always require that the collection exists"),
-    (&["--readPreference"], "documents are always read from the primary, with read concern majority"),
+    (&["--readPreference", "--slaveOk"], "documents are always read from the primary, with read concern majority"),
     (
         &["--sslAllowInvalidCertificates", "--sslAllowInvalidHostnames", "--tlsInsecure"],
         "certificates are always checked; --tls-ca-file names the authority that signed the server's certificate",
     ),
+    (
+        &["--legacy"],
+        "JSON is read in the canonical and the relaxed form of Extended JSON; export files in the older form again with a \
+         present mongoexport",
+    ),
+    (
+        &["--authenticationMechanism", "--awsSessionToken", "--gssapiServiceName", "--gssapiHostName"],
+        "a user with a password signs in with SCRAM, and a client certificate (--tls-certificate-key-file) with X.509; \
+         name another mechanism in the connection string, as authMechanism",
+    ),
+    (&["--sslPEMKeyPassword"], "encrypted keys are not supported; decrypt the key with openssl pkey"),
+    (&["--sslCRLFile", "--sslFIPSMode"], "Medlift reads no revocation lists and has no FIPS mode"),
+    (&["--verbose", "-v"], "this command has no steps to report; medlift load and verify have the option"),
 ];
 
 /// Returns the message about an option that the command does not have. `typed` is the option in kebab-case, for example

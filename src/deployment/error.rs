@@ -21,11 +21,13 @@ pub enum DeploymentError {
     /// The validator of the collection only logs a warning for a document that violates it.
     #[error(
         "the validator of {collection} only warns: the server would write each invalid document, with patient data, to its log; \
-         make it refuse such documents with `medlift provision` or db.runCommand({{ collMod: …, validationAction: \"error\" }})"
+         make it refuse such documents with `{command}` or db.runCommand({{ collMod: …, validationAction: \"error\" }})"
     )]
     ValidatorWarns {
         /// The name of the collection with its database.
         collection: String,
+        /// The command that sets the validator.
+        command: String,
     },
     /// An index of the spec conflicts with an existing index of the collection.
     #[error(
@@ -63,7 +65,7 @@ mod tests {
         let text = || "x".to_owned();
         let check = |error: DeploymentError, code: u8| assert_eq!(error.exit_code(), code, "{error}");
         check(DeploymentError::Users { problems: text() }, 2);
-        check(DeploymentError::ValidatorWarns { collection: text() }, 1);
+        check(DeploymentError::ValidatorWarns { collection: text(), command: text() }, 1);
         check(DeploymentError::IndexClash { index: text(), collection: text(), clash: text() }, 1);
         check(ServerError::Connect { address: text(), failure: Failure::Timeout }.into(), 3);
         check(ServerError::SetTwice { name: text() }.into(), 2);

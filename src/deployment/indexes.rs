@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, doc};
 
 use crate::server::{Failure, ServerError, Target, pause};
-use crate::spec::Index;
+use crate::spec::{Index, Spec};
 
 /// Maximum wait for index builds. An index build on a billion documents takes hours.
 const WAIT_MAX: Duration = Duration::from_hours(12);
@@ -28,17 +28,21 @@ pub(super) struct Listed {
 
 /// Reads the indexes of the target's collection. Returns no indexes if the collection does not exist.
 pub(super) async fn read(target: &Target) -> Result<Listed, ServerError> {
+    Ok(listed(first_batch(&read_raw(target).await?)))
+}
+
+/// Returns the server's list of the indexes. The list is empty if the collection does not exist.
+pub(super) async fn read_raw(target: &Target) -> Result<Document, ServerError> {
     let command =
         doc! { "listIndexes": &target.collection, "includeBuildUUIDs": true, "cursor": { "batchSize": 1_000 } };
-    let answer = match target.look(command).await {
-        Ok(answer) => answer,
-        Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => return Ok(Listed::default()),
+    match target.look(command).await {
+        Ok(answer) => Ok(answer),
+        Err(Failure::Other { code: Some(NAMESPACE_NOT_FOUND), .. }) => Ok(Document::new()),
         Err(failure) => {
             let doing = format!("read the indexes of {}.{}", target.database, target.collection);
-            return Err(ServerError::Command { doing, failure });
+            Err(ServerError::Command { doing, failure })
         }
-    };
-    Ok(listed(first_batch(&answer)))
+    }
 }
 
 /// Returns the documents in the first batch of a reply that has a cursor.
@@ -101,6 +105,12 @@ pub(super) async fn wait_for_builds(target: &Target, mut waiting: impl FnMut(&st
 pub(super) fn create_indexes_command(collection: &str, indexes: &[&Index]) -> Document {
     let models: Vec<Document> = indexes.iter().map(|index| index_model(index)).collect();
     doc! { "createIndexes": collection, "indexes": models }
+}
+
+/// Returns a unique index of the spec that does not begin with `_id`. A collection that is sharded on `_id` cannot have
+/// such an index, because no shard can check it alone.
+pub fn unique_index_without_id(spec: &Spec) -> Option<&Index> {
+    spec.indexes.iter().find(|index| index.unique && index.keys.first().is_none_or(|(name, _)| name != "_id"))
 }
 
 fn index_model(index: &Index) -> Document {

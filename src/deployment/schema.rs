@@ -7,7 +7,8 @@ use super::error::DeploymentError;
 use super::indexes::{self, first_batch, wait_for_builds};
 use super::pattern::{Unchecked, server_pattern};
 use crate::server::{ATTEMPTS_MAX, Failure, ServerError, Target, patiently, pause};
-use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec};
+use crate::spec::{Decimal, Field, FieldType, Index, Node, Presence, Range, Spec, closest};
+use crate::wording::shell_word;
 
 /// Maximum number of fields that are named in the description of another program's validator.
 const FIELDS_NAMED_MAX: usize = 5;
@@ -76,6 +77,57 @@ impl CollectionState {
         let named = |wanted: &Index| self.indexes.iter().any(|index| index.name == wanted.name && index != wanted);
         spec.indexes.iter().filter(|wanted| named(wanted)).collect()
     }
+}
+
+/// Returns the command that provisions the collection with this spec, as the user can type it.
+pub fn provision_command(target: &Target, spec: &Spec) -> String {
+    let command = target.provision_command();
+    spec.option().map_or_else(|| command.clone(), |path| format!("{command} --spec {}", shell_word(path)))
+}
+
+/// If the collection does not exist, but the database has other collections with the spec's validator, returns a text
+/// that names the most similar one, because the name may be misspelled. Returns `None` if the user may not list
+/// collections.
+pub async fn misspelled(target: &Target, spec: &Spec) -> Result<Option<String>, ServerError> {
+    let command = doc! {
+        "listCollections": 1, "filter": { "type": "collection" }, "cursor": { "batchSize": 10_000 },
+    };
+    let listed = match target.look(command).await {
+        Ok(listed) => listed,
+        Err(Failure::NotAuthorized { .. }) => return Ok(None),
+        Err(failure) => {
+            return Err(ServerError::Command {
+                doing: format!("list the collections of {}", target.database),
+                failure,
+            });
+        }
+    };
+    let collections: Vec<&Document> = first_batch(&listed).collect();
+    Ok(similar(&collections, &target.collection, spec).map(|other| {
+        format!(
+            "the collection {} does not exist, but {}.{other} has the validator of the spec {}",
+            target.full_name(),
+            target.database,
+            spec.name
+        )
+    }))
+}
+
+/// Returns the collection with the spec's validator whose name is most similar to `name`. `None` if there is none, or
+/// if the collection `name` exists.
+fn similar<'l>(collections: &[&'l Document], name: &str, spec: &Spec) -> Option<&'l str> {
+    let validator = validator(spec);
+    let is_of_spec = |listed: &&&Document| {
+        let options = listed.get_document("options");
+        options.and_then(|options| options.get_document("validator")).is_ok_and(|found| *found == validator)
+    };
+    let name_of = |listed: &&'l Document| listed.get_str("name").ok();
+    if collections.iter().filter_map(name_of).any(|other| other == name) {
+        return None;
+    }
+    let mut others: Vec<&str> = collections.iter().filter(is_of_spec).filter_map(name_of).collect();
+    others.sort_unstable();
+    closest(name, others.iter().copied()).or(others.first().copied())
 }
 
 /// Returns the validator for the spec: `{ $jsonSchema: … }`. Documents may have further fields.
@@ -196,6 +248,7 @@ fn bson_type(kind: &FieldType) -> &'static str {
         FieldType::Decimal128(_) => "decimal",
         FieldType::Bool { .. } => "bool",
         FieldType::Date | FieldType::Datetime => "date",
+        FieldType::Whole | FieldType::PatientKey => "binData",
     }
 }
 
@@ -219,10 +272,14 @@ pub async fn read(target: &Target) -> Result<CollectionState, ServerError> {
 
 /// Fails if the collection's validator only warns, because the server would then write every invalid document to its
 /// log. Succeeds if the user may not read the validator. Another user can then check it with `medlift doctor`.
-pub async fn refuse_warning(target: &Target) -> Result<(), DeploymentError> {
+pub async fn refuse_warning(target: &Target, spec: &Spec) -> Result<(), DeploymentError> {
     match read(target).await {
-        Ok(state) if state.logs_documents() => Err(DeploymentError::ValidatorWarns { collection: target.full_name() }),
-        Ok(_) | Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => Ok(()),
+        Ok(state) if state.logs_documents() => Err(DeploymentError::ValidatorWarns {
+            collection: target.full_name(),
+            command: provision_command(target, spec),
+        }),
+        Err(error) if error.is_not_authorized() => Ok(()),
+        Ok(_) => Ok(()),
         Err(other) => Err(other.into()),
     }
 }
@@ -231,7 +288,7 @@ pub async fn refuse_warning(target: &Target) -> Result<(), DeploymentError> {
 /// UUID. Returns `None` if the collection does not exist, or if the user may not list collections.
 pub async fn uuid(target: &Target) -> Result<Option<bson::Uuid>, ServerError> {
     let listed = match listing(target, &target.collection).await {
-        Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(None),
+        Err(error) if error.is_not_authorized() => return Ok(None),
         listed => listed?,
     };
     let info = listed.as_ref().and_then(|listed| listed.get_document("info").ok());
@@ -257,7 +314,7 @@ pub async fn try_spec(target: &Target, spec: &Spec) -> Result<(), ServerError> {
 /// Succeeds if the user may not list indexes, because such a user usually may not build them either.
 pub async fn refuse_index_clash(target: &Target, spec: &Spec) -> Result<(), DeploymentError> {
     let state = match read(target).await {
-        Err(ServerError::Command { failure: Failure::NotAuthorized { .. }, .. }) => return Ok(()),
+        Err(error) if error.is_not_authorized() => return Ok(()),
         state => state?,
     };
     let clashes = spec

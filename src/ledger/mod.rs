@@ -24,6 +24,7 @@ mod parts;
 mod run;
 mod store;
 
+pub use crate::namespace::LEDGER_COLLECTION;
 pub use claim::Claim;
 pub(crate) use claim::Guard;
 pub use counts::Counts;
@@ -32,9 +33,10 @@ pub use identity::CollectionIdentity;
 pub use lease::Lease;
 pub use leases::Held;
 pub use owner::Owner;
+pub use parts::PartProgress;
 pub(crate) use run::SourceIdentity;
 pub use run::{
-    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Reading, RejectsState, SegmentsOf, State,
+    Checkpoint, Exceptions, LoadDocument, OfManifest, Options, PartOf, Proof, Reading, RejectsState, SegmentsOf, State,
     TargetState, token_key,
 };
-pub use store::{LEASE_DEFAULT, LEDGER_COLLECTION, Ledger, LedgerError, require_collection};
+pub use store::{LEASE_DEFAULT, Ledger, LedgerError, require_collection};

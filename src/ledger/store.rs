@@ -13,11 +13,9 @@ use super::identity::CollectionIdentity;
 use super::owner::Owner;
 use super::run::{Exceptions, LoadDocument, RejectsState, TargetState, id_of_part};
 use crate::encode::Id;
+use crate::namespace::LEDGER_COLLECTION;
 use crate::server::codes::DUPLICATE_KEY;
 use crate::server::{self, Failure, ServerError, Target, leases_of};
-
-/// Name of the ledger's collection, in the database of the data.
-pub const LEDGER_COLLECTION: &str = "medlift_runs";
 
 /// How long a lease is valid without renewal. Long enough for the election of a new primary or a pause of the machine.
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
@@ -161,6 +159,16 @@ impl Ledger {
         let time = |name: &str| written.get_datetime(name).copied().unwrap_or(DateTime::MIN);
         (load.started, load.updated) = (time("started"), time("updated"));
         Ok(())
+    }
+
+    /// Writes [`LoadDocument::proof`]. Does not change `updated`, because a verification writes no documents.
+    ///
+    /// # Errors
+    /// If no journaled majority acknowledges the write.
+    pub async fn put_proof(&self, load: &LoadDocument) -> Result<(), LedgerError> {
+        let proof = bson::serialize_to_bson(&load.proof).expect("a proof must serialize to a text");
+        let (filter, change) = (admitting(load.id.into(), load.fence), doc! { "$set": { "proof": proof } });
+        patiently(|| async { self.documents.update_one(filter.clone(), change.clone()).await }).await.map(drop)
     }
 
     /// Writes one list of exceptions: `_id`s of refused and kept-out records. `kind` is the number of the kind of

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::ledger::Counts;
 use crate::reject::Reason;
 use crate::report::summary::{self, Count, DocumentSummary, LoadSummary};
+use crate::report::times::Times;
 use crate::report::{Phase, Progress};
 use crate::spec::OnConflict;
 use crate::spill::SORTER_BYTES_DEFAULT;
@@ -69,7 +70,7 @@ pub fn dry_run(
         account.rejects.finish()?;
         summary.reject_files = account.rejects.files();
     }
-    summary.set_times(&progress.times(), side.rows);
+    summary.times = Some(Times::new(&progress.times(), side.rows));
     Ok(summary)
 }
 

@@ -6,17 +6,24 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::manifest::Manifest;
 use crate::error::Error;
 use crate::ledger::{LEASE_DEFAULT, Ledger, LedgerError, LoadFiles, RejectsState, SourceIdentity};
 use crate::outputs::is_same_file;
 use crate::read::Version;
 use crate::server::{Failure, Target};
 
-/// Returns an error if `out` is a source or a reject file of a load into the database of `target`, according to the
-/// ledger. Only the files that [`Ledger::files`] returns are compared, so the reject files of parts are not protected.
-/// Also returns an error if the file exists and the user may not read the ledger.
+/// Returns an error if `out` is a manifest, or a source or a reject file of a load into the database of `target`,
+/// according to the ledger. Only the files that [`Ledger::files`] returns are compared. Also returns an error if the
+/// file exists and the user may not read the ledger.
 pub async fn refuse_originals(target: &Target, out: &Path) -> Result<(), Error> {
     let Some(existing) = Existing::of(out) else { return Ok(()) };
+    if Manifest::is_at(out) {
+        return Err(Error::Usage(format!(
+            "--out {} is a manifest, and an export in its place would stop the load that uses it; give another file",
+            out.display()
+        )));
+    }
     let ledger = Ledger::new(&target.db(), &target.collection, LEASE_DEFAULT);
     let loads = match ledger.files().await {
         Err(LedgerError::Server(Failure::NotAuthorized { .. })) => {
@@ -41,7 +48,7 @@ fn refusal(out: &Path, database: &str, load: &LoadFiles, part: Part) -> Error {
         "--out {} is {what} of load {} into {database}.{}; an export in its place would lose {lost}; give another file, \
          or move this one away first",
         out.display(),
-        load.id,
+        load.load(),
         load.collection
     ))
 }

@@ -21,11 +21,11 @@ mod tests;
 
 pub use block::Block;
 pub(crate) use block::{Ending, RowSpan};
-pub(crate) use decode::is_decodable;
+pub(crate) use decode::{char_of_1252, is_decodable};
 pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub(crate) use frame::Framing;
+pub(crate) use frame::{Framing, TrailerCount, begins_with_header};
 pub use origin::Version;
-pub(crate) use origin::{Origin, expand, reject_path, segment_name, segment_stem};
+pub(crate) use origin::{Origin, RejectKind, expand, reject_path, segment_name, segment_stem};
 pub use reader::{ReadOptions, Reader, records};

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::line::{in_words, line};
 use super::progress::{Phase, Progress, Snapshot};
-use super::terminal::{remove_line, show_line, tell};
+use super::terminal::{remove_line, show_line, tell, width};
 
 /// Interval at which the line on a terminal changes.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -22,9 +22,6 @@ const STILL: Duration = Duration::from_mins(5);
 
 /// The words in such a line. The filter in `deploy/aws/templates/observability.yaml` looks for them.
 const STILL_WORDS: &str = "no progress for";
-
-/// Width of a terminal that does not say how wide it is.
-const WIDTH_DEFAULT: usize = 80;
 
 /// Columns that the text cannot use: the spinner, the blank after it, and the last column. Some terminals begin a new
 /// line when the last column is used.
@@ -86,7 +83,7 @@ impl Bar {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             show_line(&bar);
             Ticker::start(REDRAW, move || {
-                bar.set_message(line(&progress.snapshot(), width().saturating_sub(MARGIN)));
+                bar.set_message(line(&progress.snapshot(), width(&std::io::stderr()).saturating_sub(MARGIN)));
                 bar.tick();
             })
         } else {
@@ -130,12 +127,6 @@ impl Drop for Ticker {
             let _ = thread.join();
         }
     }
-}
-
-/// Returns the number of columns of the terminal.
-fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col.into());
-    if columns == 0 { WIDTH_DEFAULT } else { columns }
 }
 
 #[cfg(test)]

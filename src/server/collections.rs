@@ -3,8 +3,15 @@
 
 use bson::{Document, doc};
 
-use super::connect::RESERVED_DATABASES;
 use super::{Account, Failure, ServerError, Target, collection_of_view, view_name};
+use crate::namespace::RESERVED_DATABASES;
+use crate::wording::shell_word;
+
+/// The end of the advice to provision a collection. The spec is not known here.
+const WITH_SPEC: &str = "(add --spec if the data has its own spec)";
+
+/// The action that permits a user to drop a collection.
+pub(crate) const DROP: &str = "dropCollection";
 
 /// An error lists at most this number of collections.
 const LISTED_MAX: usize = 10;
@@ -70,26 +77,43 @@ impl Target {
             Some(user) => format!("user `{user}`"),
             None => "the user of the client certificate".to_owned(),
         };
-        ServerError::NotPermitted { user, privilege, name: self.full_name(), advice: self.advice_on_rights() }
+        let advice = match self.account {
+            Some(Account::Loader) if privilege == DROP => {
+                format!("the loader deletes nothing; load with --drop as the writer: -u {}", shell_word(&self.writer))
+            }
+            _ => self.advice_on_rights(),
+        };
+        ServerError::NotPermitted { user, privilege, name: self.full_name(), advice }
+    }
+
+    /// Returns the command that provisions the collection. It names database and collection even if they are the usual
+    /// ones, because `.env` may name others.
+    pub(crate) fn provision_command(&self) -> String {
+        let [database, collection] = [&self.database, &self.collection].map(|name| shell_word(name));
+        format!("medlift provision --db {database} --collection {collection}")
     }
 
     /// Returns the advice for a user who lacks rights on the collection: how to get them, or what to do instead.
     pub(crate) fn advice_on_rights(&self) -> String {
-        let (database, collection) = (&self.database, &self.collection);
+        let collection = &self.collection;
+        let of_view = collection_of_view(collection);
         match self.account {
-            Some(Account::Loader) => format!(
-                "`medlift provision --db {database} --collection {collection}` gives the loader its rights there (add \
-                 --spec if the data has its own spec)"
-            ),
-            Some(Account::Analyst) => match collection_of_view(collection) {
-                Some(collection) => format!(
-                    "`medlift provision --db {database} --collection {collection}` creates this view for analysts (add \
-                     --spec if the data has its own spec)"
-                ),
-                None => {
-                    format!("the analyst may read only the de-identified view: --collection {}", view_name(collection))
-                }
-            },
+            Some(Account::Loader) if let Some(of) = of_view => {
+                format!(
+                    "this is the name of a de-identified view; give its collection: --collection {}",
+                    shell_word(of)
+                )
+            }
+            Some(Account::Loader) => {
+                format!("`{}` gives the loader its rights there {WITH_SPEC}", self.provision_command())
+            }
+            Some(Account::Analyst) if let Some(of) = of_view => {
+                format!("`{}` creates this view for analysts {WITH_SPEC}", self.in_collection(of).provision_command())
+            }
+            Some(Account::Analyst) => {
+                let view = view_name(collection);
+                format!("the analyst may read only the de-identified view: --collection {}", shell_word(&view))
+            }
             _ => "grant the user a role that permits it, or sign in as another user".to_owned(),
         }
     }

@@ -13,8 +13,10 @@ use mongodb::{Client, Collection, Database};
 
 use super::credential::{SignInAs, sign_in_as};
 use super::diagnose::{self, Tell};
+use super::documentdb::{self, Product};
+use super::names;
 use super::patience::{Patience, set_attempt_timeout};
-use super::{ATTEMPTS_MAX, Account, Connection, Failure, Secret, ServerError, Settings, patiently, uri};
+use super::{ATTEMPTS_MAX, Account, Connection, Failure, Purpose, Secret, ServerError, Settings, patiently, uri};
 use crate::wording::file_problem;
 
 /// Files with the system's certificate authorities on Debian, Fedora, SUSE, RHEL, Alpine and macOS.
@@ -25,12 +27,6 @@ const SYSTEM_CA_FILES: [&str; 5] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// The databases of MongoDB itself. Medlift does not load data into them.
-pub(super) const RESERVED_DATABASES: [&str; 3] = ["admin", "local", "config"];
-
-/// The database for the data, if the user names none.
-const DATABASE_DEFAULT: &str = "hospital";
 
 /// Time limit for finding the primary, if the connection string sets no limit.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,9 +44,15 @@ pub struct Destination {
     other_auth_database: Option<String>,
     /// The user's account, if `medlift provision` creates this user.
     account: Option<Account>,
+    /// The name of the writer, according to the settings.
+    writer: String,
     /// If the name in `database` is misspelled, the user is probably stored in one of these databases: the one that
     /// `DB_NAME` names, or the default database.
     usual_databases: Vec<String>,
+    /// The product behind the connection, if the user names it.
+    product: Option<Product>,
+    /// The purpose of the connection.
+    purpose: Purpose,
 }
 
 /// A connected deployment, with the database and the collection for the data. If there is a user, the sign-in
@@ -72,14 +74,23 @@ pub struct Target {
     pub account: Option<Account>,
     /// Whether the sign-in used a client certificate.
     pub is_certificate_sign_in: bool,
+    /// The name of the writer, according to the settings.
+    pub writer: String,
     /// Whether the deployment runs on this machine, according to its addresses.
     pub is_local: bool,
+    /// The product behind the connection, if the user names it.
+    pub product: Option<Product>,
 }
 
 impl Target {
     /// Returns the name of the collection with its database, for example `hospital.admissions`.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.collection)
+    }
+
+    /// Returns true if nobody signed in. The server then accepts everybody.
+    pub const fn accepts_everybody(&self) -> bool {
+        self.user.is_none() && !self.is_certificate_sign_in
     }
 
     /// Returns the same target with another collection.
@@ -174,7 +185,7 @@ impl Destination {
         let SignInAs { credential, other_database, account } =
             sign_in_as(wishes, settings, &settled.uri, auth_source.as_deref(), &settled.database)?;
         let user = credential.as_ref().and_then(|credential| credential.username.as_deref());
-        refuse_connection_string("--username", user.unwrap_or_default())?;
+        names::refuse_connection_string("--username", user.unwrap_or_default())?;
         settled.uri.credential = credential;
         (settled.other_auth_database, settled.account) = (other_database, account);
         Ok(settled)
@@ -202,9 +213,8 @@ impl Destination {
         let given = wishes.uri.clone().or_else(from_settings).unwrap_or_else(|| "mongodb://localhost:27017".into());
         let auth_source = uri::auth_source(given.reveal());
         let mut uri = uri::parse(given.reveal())?;
-        let database = database(wishes, settings, &uri)?;
-        let collection = wishes.collection.as_deref().or(settings.get("COLLECTION_NAME")).unwrap_or(collection);
-        refuse_connection_string("--collection", collection)?;
+        let database = names::database(wishes, settings, &uri)?;
+        let collection = names::collection(wishes, settings, collection, &database)?;
         uri.tls = tls(wishes, uri.tls.take())?;
         uri.write_concern = Some(journaled_majority(uri.write_concern.take()));
         uri.read_concern = Some(ReadConcern::majority());
@@ -216,10 +226,20 @@ impl Destination {
         if matches!(&uri.host_info, HostInfo::HostIdentifiers(hosts) if are_on_this_machine(hosts)) {
             uri.compressors = None;
         }
-        let collection = collection.to_owned();
         let usual_databases =
-            settings.get("DB_NAME").into_iter().chain([DATABASE_DEFAULT]).map(str::to_owned).collect();
-        let settled = Self { uri, database, collection, other_auth_database: None, account: None, usual_databases };
+            settings.get("DB_NAME").into_iter().chain([names::DATABASE_DEFAULT]).map(str::to_owned).collect();
+        let writer = settings.user_name(Account::Writer).to_owned();
+        let settled = Self {
+            uri,
+            database,
+            collection,
+            other_auth_database: None,
+            account: None,
+            writer,
+            usual_databases,
+            product: wishes.product,
+            purpose: wishes.purpose,
+        };
         Ok((settled, auth_source))
     }
 
@@ -245,13 +265,20 @@ impl Destination {
 
     /// Connects, signs in and runs one harmless command. If the user may be stored in two databases, tries both.
     pub async fn connect(&self) -> Result<Target, ServerError> {
-        self.connect_telling(&|_| ()).await
+        self.open(&|_| ()).await
     }
 
-    /// Does the same as [`connect`](Self::connect). The server may still be starting. Therefore, if all addresses
+    /// Does the same as [`connect`](Self::connect). Fails if the server is Amazon DocumentDB and lacks features that a
+    /// connection for this purpose needs. The server may still be starting. Therefore, if all addresses
     /// refuse the connection, calls `tell` with a message that the command waits. Does not call `tell` if the time
     /// limit is shorter than 2 seconds.
     pub async fn connect_telling(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
+        let target = self.open(tell).await?;
+        documentdb::refuse(&target, self.purpose).await?;
+        Ok(target)
+    }
+
+    async fn open(&self, tell: Tell<'_>) -> Result<Target, ServerError> {
         let connected = self.try_connect(None, tell).await;
         let (Err(ServerError::Connect { address, failure: Failure::SignIn(first) }), Some(other)) =
             (&connected, &self.other_auth_database)
@@ -305,7 +332,9 @@ impl Destination {
             user: None,
             account: None,
             is_certificate_sign_in: false,
+            writer: self.writer.clone(),
             is_local: are_on_this_machine(&options.hosts),
+            product: self.product,
         })
     }
 
@@ -329,37 +358,6 @@ fn host_names(hosts: &HostInfo) -> String {
         HostInfo::DnsRecord(name) => name.clone(),
         _ => String::new(),
     }
-}
-
-/// Returns the database for the data. It is the first of these that is given: the option `--db`, the path of the
-/// connection string, `DB_NAME`. If none is given, it is `hospital`.
-///
-/// `admin`, `local` and `config` in the path are ignored, because they are not databases for data. For example, `admin`
-/// in the path is the database in which the user is stored.
-fn database(wishes: &Connection, settings: &Settings, uri: &ConnectionString) -> Result<String, ServerError> {
-    let in_path = uri.default_database.as_deref().filter(|name| !RESERVED_DATABASES.contains(name));
-    let name = wishes.database.as_deref().or(in_path).or(settings.get("DB_NAME")).unwrap_or(DATABASE_DEFAULT);
-    refuse_connection_string("--db", name)?;
-    if RESERVED_DATABASES.contains(&name) || name.is_empty() || name.contains(['/', '\\', ' ', '"', '$', '.', '\0']) {
-        return Err(ServerError::Setting {
-            setting: "--db".to_owned(),
-            problem: "not a valid database for data; choose another name, for example hospital".to_owned(),
-        });
-    }
-    Ok(name.to_owned())
-}
-
-/// Refuses a name that looks like a connection string. Names are shown in messages, but a connection string may contain
-/// a password.
-fn refuse_connection_string(setting: &str, name: &str) -> Result<(), ServerError> {
-    if !uri::may_hold_password(name) {
-        return Ok(());
-    }
-    Err(ServerError::Setting {
-        setting: setting.to_owned(),
-        problem: "the name looks like a connection string; give connection strings with --uri or MONGODB_URI"
-            .to_owned(),
-    })
 }
 
 fn journaled_majority(given: Option<WriteConcern>) -> WriteConcern {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::documentdb::Product;
 use super::{Account, Secret};
 
 /// The user's connection settings as typed, before they are checked and completed.
@@ -26,6 +27,8 @@ pub struct Connection {
     /// PEM file with the client's certificate and key. Implies TLS. If no user is given, the client signs in with the
     /// certificate.
     pub tls_certificate_key_file: Option<PathBuf>,
+    /// The product behind the connection. `None` if the address decides.
+    pub product: Option<Product>,
     /// The purpose of the connection.
     pub purpose: Purpose,
 }

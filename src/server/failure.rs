@@ -445,7 +445,8 @@ impl fmt::Display for SignIn {
                          --db {database}` creates this user"
                     ),
                     None => formatter.write_str(
-                        "; check the name, or give the user's database with --authentication-database",
+                        "; check the name, or give the user's database with --authentication-database; on a new server, \
+                         first create the root user, as docs/install.md shows (\"The first user of a new server\")",
                     ),
                 }
             }

@@ -9,11 +9,14 @@ mod connect;
 mod connection;
 mod credential;
 mod diagnose;
+pub mod documentdb;
 pub mod env_file;
 mod failure;
+mod names;
 mod patience;
 mod secret;
 mod settings;
+pub mod sharding;
 mod uri;
 
 use std::path::PathBuf;
@@ -21,12 +24,13 @@ use std::path::PathBuf;
 /// The name of a de-identified view is the name of its collection, followed by this suffix.
 const VIEW_SUFFIX: &str = "_deidentified";
 
-pub(crate) use collections::missing_database;
+pub(crate) use collections::{DROP, missing_database};
 pub use collections::{refuse_view, require_collection};
 pub use connect::{Destination, Target};
 pub(crate) use connect::{address, are_on_this_machine};
 pub use connection::{Connection, Purpose};
 pub use failure::{CertificateFault, Failure, SignIn, Unreachable};
+pub use names::refuse_name_for_data;
 pub use patience::{ATTEMPTS_MAX, Trouble, trouble};
 pub(crate) use patience::{Patience, patiently, pause};
 pub use secret::Secret;
@@ -142,6 +146,17 @@ pub enum ServerError {
         /// Database and view, as `database.view`.
         name: String,
     },
+    /// The server is not MongoDB, and lacks features that the command needs.
+    #[error(
+        "{server} lacks features that this command needs: {features}. Nothing was changed. Use MongoDB or MongoDB Atlas; \
+         docs/documentdb.md lists the limits"
+    )]
+    Lacks {
+        /// The server and its version.
+        server: String,
+        /// The features, each with its use.
+        features: String,
+    },
     /// A command failed.
     #[error("cannot {doing}: {failure}")]
     Command {
@@ -167,18 +182,23 @@ impl ServerError {
         }
     }
 
+    /// Returns true if the user may not run a command.
+    pub const fn is_not_authorized(&self) -> bool {
+        matches!(self, Self::Command { failure: Failure::NotAuthorized { .. }, .. })
+    }
+
     /// Returns true if a user is given or set, but the password for the sign-in is missing.
     pub const fn is_missing_password(&self) -> bool {
         matches!(self, Self::NoPassword { .. } | Self::PasswordUnset { .. })
     }
 
     /// Returns the exit code of a command that stops with this error. It is 3 if the connection failed, and 2 for a
-    /// wrong setting. It is 1 if the user lacks a privilege, or if the collection does not exist or is a view. If a
-    /// command of the server failed, it is the exit code of the failure.
+    /// wrong setting. It is 1 if the user lacks a privilege, if the server lacks a feature, or if the collection does
+    /// not exist or is a view. If a command of the server failed, it is the exit code of the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 3,
-            Self::NoCollection { .. } | Self::NotPermitted { .. } | Self::IsView { .. } => 1,
+            Self::NoCollection { .. } | Self::NotPermitted { .. } | Self::IsView { .. } | Self::Lacks { .. } => 1,
             Self::Command { failure, .. } => failure.exit_code(),
             _ => 2,
         }
@@ -210,6 +230,7 @@ mod tests {
         check(ServerError::NotPermitted { user: text(), privilege: "find", name: text(), advice: text() }, 1);
         check(ServerError::NoPassword { user: text(), remedy: text() }, 2);
         check(ServerError::IsView { name: text() }, 1);
+        check(ServerError::Lacks { server: text(), features: text() }, 1);
         assert_eq!(connect(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert_eq!(command(Failure::Timeout).failure(), Some(&Failure::Timeout));
         assert!(ServerError::SetTwice { name: text() }.failure().is_none());

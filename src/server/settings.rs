@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Secret, ServerError};
+use super::{Secret, ServerError, may_hold_password};
 use crate::wording::file_problem;
+
+/// The name of the file with settings.
+const ENV_FILE: &str = ".env";
 
 /// The settings from the environment and from `.env`.
 #[derive(Clone, Default)]
@@ -93,7 +96,7 @@ impl Settings {
         environment: impl Iterator<Item = (String, String)>,
         directory: &Path,
     ) -> Result<Self, ServerError> {
-        let file = read_env_file(&directory.join(".env"))?;
+        let file = read_env_file(&directory.join(ENV_FILE))?;
         Ok(Self { environment: environment.collect(), file, directory: directory.to_owned() })
     }
 
@@ -127,7 +130,16 @@ impl Settings {
         let secrets = [&self.environment, &self.file].into_iter().flatten();
         let secrets = secrets.filter(|(name, value)| name.ends_with("_FILE") && !value.is_empty());
         let named = secrets.map(|(_, value)| self.directory.join(value));
-        std::iter::once(self.directory.join(".env")).chain(named).collect()
+        std::iter::once(self.directory.join(ENV_FILE)).chain(named).collect()
+    }
+
+    /// Returns the path of `.env` if one of its variables contains a password, a key or a token.
+    pub fn file_with_secrets(&self) -> Option<PathBuf> {
+        let is_secret = |(name, value): (&String, &String)| {
+            let is_named = ["_PASS", "_PASSWORD", "_KEY", "_TOKEN"].iter().any(|end| name.ends_with(end));
+            !value.is_empty() && (is_named || may_hold_password(value) && value.contains('@'))
+        };
+        self.file.iter().any(is_secret).then(|| self.directory.join(ENV_FILE))
     }
 
     /// Returns the name of the user of an account.
@@ -289,6 +301,19 @@ mod tests {
         let (_directory, settings) = settings(&[("A", "1"), ("B", "")], &[(file, "A=2\nB=2\nC=2\nD=\n")]);
         let found = ["A", "B", "C", "D", "E"].map(|name| settings.get(name));
         assert_eq!(found, [Some("1"), Some("2"), Some("2"), None, None]);
+    }
+
+    #[test]
+    fn a_file_with_a_password_is_recognised() {
+        let check = |text: &str, expected: bool| {
+            let (_directory, settings) = settings(&[("WRITER_PASS", "in the environment")], &[(".env", text)]);
+            assert_eq!(settings.file_with_secrets().is_some(), expected, "{text}");
+        };
+        check("WRITER_PASS=pw\n", true);
+        check("AWS_SECRET_ACCESS_KEY=pw\n", true);
+        check("MONGODB_URI=mongodb://u:pw@h/\n", true);
+        check("MONGODB_URI=mongodb://h:27017/\nWRITER_PASS=\nWRITER_PASS_FILE=f\nDB_NAME=ward\n", false);
+        check("", false);
     }
 
     #[test]

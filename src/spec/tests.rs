@@ -169,6 +169,8 @@ fn the_source_table_sets_delimiter_quote_and_escape() {
     assert_eq!(read("").unwrap(), SourceFormat::default());
     let table = "[source]\ndelimiter = 'tab'\nquote = 'none'\nescape = '\\'\nmultiline_cells = true";
     let expected = SourceFormat {
+        format: None,
+        offset_minutes: 0,
         delimiter: Some(b'\t'),
         quote: Some(Sign::None),
         escape: Some(Sign::Byte(b'\\')),
@@ -314,7 +316,20 @@ fn a_collection_has_a_name_that_the_server_allows() {
         let field = "[[field]]\nname = 'a'\ntype = 'string'\nprivacy = 'none'\n";
         Spec::from_toml(&format!("name = 'x'\ncollection = \"{name}\"\n{field}"), "test").map(|spec| spec.collection)
     };
-    for name in ["", "a$b", "a\\u0000b", "system.users", "_medlift", "_medlift_runs", ".a", "a."] {
+    for name in [
+        "",
+        "a$b",
+        "a\\u0000b",
+        "system.users",
+        "_medlift",
+        "_medlift_runs",
+        ".a",
+        "a.",
+        "a.system.b",
+        "medlift_runs",
+        "medlift_runs.leases",
+        &"a".repeat(254),
+    ] {
         assert!(named(name).is_err(), "{name}");
     }
     for name in ["a.b", "systems", "_med", "x_medlift"] {

@@ -23,8 +23,8 @@ pub struct Wanted {
 }
 
 impl Verification {
-    /// Returns the expected documents that must be found in the sources. They belong to the listed differences whose
-    /// fields are not named yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call
+    /// Returns which documents to look for in the sources: the expected documents of those listed differences that do
+    /// not name their differing fields yet. Pass each document of the sources to [`offer`](Wanted::offer). Then call
     /// [`name_fields`].
     pub fn wanted(&self) -> Wanted {
         let unnamed = self.listed.iter().filter(|difference| difference.fields.is_empty());

@@ -20,6 +20,8 @@ pub struct Member {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) step: Step,
+    /// The shard that owns the `_id`s of all records.
+    pub(super) shard: u16,
     pub(super) members: Vec<Member>,
     /// The outcome of a record if the same content is already stored under its `_id`.
     pub(super) when_equal: Outcome,
@@ -36,15 +38,16 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(step: Step, members: Vec<Member>, when_equal: Outcome) -> Self {
+    pub(super) fn new(step: Step, shard: u16, members: Vec<Member>, when_equal: Outcome) -> Self {
         let is_first_look = step == Step::Compare;
-        Self { step, members, when_equal, attempts: 0, in_doubt: false, is_first_look, sent_as: None }
+        Self { step, shard, members, when_equal, attempts: 0, in_doubt: false, is_first_look, sent_as: None }
     }
 
     /// Makes the next batch for some of the records of this batch.
     pub(super) fn follow(&self, step: Step, members: Vec<Member>, when_equal: Outcome) -> Self {
         Self {
             step,
+            shard: self.shard,
             members,
             when_equal,
             attempts: self.attempts,

@@ -87,19 +87,28 @@ pub struct Bulk {
     documents: Collection<RawDocumentBuf>,
     wtimeout_ms: Option<i64>,
     guard: Option<Guard>,
+    /// Whether the number of documents in the collection's metadata is never too high.
+    has_estimate: bool,
 }
 
 impl Bulk {
     /// Makes a value that sends bulk commands for `collection`. `wtimeout_ms` is the `wTimeoutMS` of the connection
     /// string.
     pub fn new(database: Database, collection: &str, wtimeout_ms: Option<i64>) -> Self {
-        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None }
+        Self { documents: database.collection(collection), database, wtimeout_ms, guard: None, has_estimate: true }
     }
 
     /// Makes [`send`](Self::send) check before each command that this process still owns the load.
     #[must_use]
     pub fn guarded_by(self, guard: Guard) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// Makes [`holds_at_least`](Self::holds_at_least) count the documents one by one. For a sharded collection, the
+    /// number in the metadata is too high while ranges are moved: it contains documents that two shards have.
+    #[must_use]
+    pub fn without_estimates(self) -> Self {
+        Self { has_estimate: false, ..self }
     }
 
     /// Returns true if a read with read concern majority finds no document in the collection.
@@ -118,7 +127,8 @@ impl Bulk {
     /// # Errors
     /// If the read fails.
     pub async fn holds_at_least(&self, wanted: u64) -> Result<bool, Failure> {
-        if patiently(|| self.documents.estimated_document_count().into_future()).await? >= wanted {
+        let estimate = || self.documents.estimated_document_count().into_future();
+        if self.has_estimate && patiently(estimate).await? >= wanted {
             return Ok(true);
         }
         Ok(self.count().await? >= wanted)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::machine::{Earlier, Planned};
 use super::outcome::Policy;
+use super::shards::ShardMap;
 use crate::encode::{EncodedBlock, Entry};
 
 /// Default size of a chunk, in bytes. [`CHUNKS_MAX`] chunks of this size contain about 160 MiB.
@@ -171,11 +172,12 @@ impl Sorted {
 
 impl KindChunk {
     /// Describes each record for the state machine. `earlier` has one value for each entry.
-    pub fn planned(&self, earlier: &[Earlier]) -> Vec<Planned> {
+    pub fn planned(&self, earlier: &[Earlier], shards: &ShardMap) -> Vec<Planned> {
         let planned = |(entry, &earlier): (&Entry, &Earlier)| Planned {
             bytes: entry.len,
             earlier,
             lead: (entry.id.lead() >> 32) as u32,
+            shard: shards.shard_of(&entry.id),
         };
         self.entries.iter().zip(earlier).map(planned).collect()
     }
@@ -325,7 +327,7 @@ mod tests {
             Entry { id: id([0x80, 0, 0, 0, 9]), len: 8, ..Entry::default() },
         ];
         let chunk = chunk_of(vec![block_of(entries, b"")], OnConflict::KeepFirst);
-        let planned = chunk.planned(&[Earlier::Nothing, Earlier::Other]);
+        let planned = chunk.planned(&[Earlier::Nothing, Earlier::Other], &ShardMap::default());
         let found: Vec<_> = planned.iter().map(|record| (record.bytes, record.earlier, record.lead)).collect();
         assert_eq!(found, [(7, Earlier::Nothing, 0x0102), (8, Earlier::Other, 0x8000_0000)]);
     }

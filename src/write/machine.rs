@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::batch::{Batch, BatchId, Member, Step};
 use super::outcome::{Outcome, Policy, Refusal};
 pub use super::planned::{Earlier, Limits, Planned};
-use super::sweep::{self, Cut};
+use super::sweep::{self, Cut, Sweeps};
 use crate::server::pause;
 
 /// An input of the state machine, for example the answer to a command.
@@ -136,11 +136,8 @@ pub struct Machine {
     /// Whether new records are looked up before they are inserted. This is faster if many records are already stored.
     /// Reason: an insert that fails because its `_id` is taken costs the server several times as much as a lookup.
     looks_first: bool,
-    /// New records are sent in `_id` order (see [`sweep`]). This is the current position: the first four bytes of an
-    /// `_id`.
-    sweep: u32,
-    /// Number of new records that are not in a batch yet.
-    uncut: usize,
+    /// New records are sent in `_id` order, for each shard (see [`sweep`]).
+    sweeps: Sweeps,
     has_ended: bool,
     /// True if each record so far is certainly stored, or was replaced by a later record of this load. Becomes false
     /// when a record is refused, when a stored document is kept in place of a record, or when a chunk is skipped.
@@ -159,14 +156,16 @@ struct Chunk {
     equal_and_asked: BTreeSet<usize>,
     /// Number of records without an outcome, for each value of [`Earlier`].
     unsettled: [usize; 3],
-    new: Cut,
-    /// Progress of the records that are compared with the stored documents because an earlier chunk had their `_id`.
-    asked: Cut,
+    /// Progress of the new records, for each shard.
+    new: Vec<Cut>,
+    /// Progress of the records that are compared with the stored documents because an earlier chunk had their `_id`,
+    /// for each shard.
+    asked: Vec<Cut>,
 }
 
 impl Machine {
-    /// Makes a machine without chunks.
-    pub fn new(limits: Limits, policy: Policy) -> Self {
+    /// Makes a machine without chunks. `shards` is the number of shards of the collection, 1 if it is not sharded.
+    pub fn new(limits: Limits, policy: Policy, shards: usize) -> Self {
         Self {
             limits,
             policy,
@@ -177,8 +176,7 @@ impl Machine {
             next_batch: 0,
             in_flight: 0,
             looks_first: false,
-            sweep: 0,
-            uncut: 0,
+            sweeps: Sweeps::new(shards),
             has_ended: false,
             holds_all: true,
             stopped: false,
@@ -195,8 +193,7 @@ impl Machine {
         let mut actions = Vec::new();
         match event {
             Event::Chunk(records) => {
-                let chunk = Chunk::new(records, self.sweep);
-                self.uncut += chunk.unsettled(Earlier::Nothing);
+                let chunk = Chunk::new(records, &mut self.sweeps);
                 self.chunks.push_back(chunk);
             }
             Event::Passed => self.holds_all = false,
@@ -347,6 +344,7 @@ impl Machine {
     fn take(&mut self, id: BatchId) -> Option<Batch> {
         let batch = self.batches.remove(&id)?;
         self.in_flight -= 1;
+        self.sweeps.answered(batch.shard);
         Some(batch)
     }
 
@@ -377,6 +375,7 @@ impl Machine {
             let id = self.new_id();
             batch.sent_as = Some(id);
             let (step, members) = (batch.step, batch.members.clone());
+            self.sweeps.sent(batch.shard);
             self.batches.insert(id, batch);
             self.in_flight += 1;
             actions.push(Action::Send { batch: id, step, members });
@@ -384,7 +383,7 @@ impl Machine {
     }
 
     fn limits_for_new(&self) -> Limits {
-        let share = self.uncut.div_ceil(self.limits.in_flight_max).max(LAST_BATCH_DOCS_MIN);
+        let share = self.sweeps.uncut().div_ceil(self.limits.in_flight_max).max(LAST_BATCH_DOCS_MIN);
         let docs_max = self.limits.batch_docs_max;
         Limits { batch_docs_max: if self.has_ended { docs_max.min(share) } else { docs_max }, ..self.limits }
     }
@@ -397,41 +396,47 @@ impl Machine {
     ///   occurred in an earlier chunk. They are compared with the stored documents.
     /// - Otherwise, or if no such records are left: the next new records of all unfinished chunks, in `_id` order (see
     ///   [`sweep`]).
+    ///
+    /// If the collection is sharded, all records of the batch belong to one shard.
     fn cut(&mut self) -> Option<Batch> {
         let front = self.chunks.front_mut()?;
         if front.unsettled(Earlier::Nothing) == 0 {
             // This batch has records whose `_id`s occurred in an earlier chunk. They are few, and the command only
-            // reads documents. So `self.sweep`, the position up to which new records were sent, does not change.
-            let members = sweep::cut(&mut [(self.settled, &front.records, &mut front.asked)], &mut 0, self.limits);
-            if !members.is_empty() {
-                return Some(Batch::new(Step::Compare, members, Outcome::Duplicate));
+            // reads documents. So the position up to which new records were sent does not change.
+            for (shard, asked) in (0..).zip(&mut front.asked) {
+                let members = sweep::cut(&mut [(self.settled, &front.records, asked)], &mut 0, self.limits);
+                if !members.is_empty() {
+                    return Some(Batch::new(Step::Compare, shard, members, Outcome::Duplicate));
+                }
             }
         }
+        let shard = self.sweeps.next()?;
         let limits = self.limits_for_new();
         let chunks = (self.settled..).zip(&mut self.chunks);
-        let mut chunks: Vec<_> = chunks.map(|(number, chunk)| (number, &chunk.records[..], &mut chunk.new)).collect();
-        let members = sweep::cut(&mut chunks, &mut self.sweep, limits);
-        self.uncut -= members.len();
+        let mut chunks: Vec<_> =
+            chunks.map(|(number, chunk)| (number, &chunk.records[..], &mut chunk.new[usize::from(shard)])).collect();
+        let members = self.sweeps.cut(shard, &mut chunks, limits);
         let step = if self.looks_first { Step::Compare } else { Step::Insert };
-        (!members.is_empty()).then(|| Batch::new(step, members, Outcome::Present))
+        Some(Batch::new(step, shard, members, Outcome::Present))
     }
 }
 
 impl Chunk {
-    /// Makes a chunk. `sweep` is the first four bytes of an `_id`. The new records from this `_id` on are sent first,
-    /// then those before it, both in `_id` order.
-    fn new(records: Vec<Planned>, sweep: u32) -> Self {
+    /// Makes a chunk. The new records from the current position of `sweeps` on are sent first, then those before it,
+    /// both in `_id` order.
+    fn new(records: Vec<Planned>, sweeps: &mut Sweeps) -> Self {
         let mut unsettled = [0; 3];
         for record in &records {
             unsettled[record.earlier as usize] += 1;
         }
+        let (new, asked) = sweeps.add(&records);
         Self {
             outcomes: vec![Outcome::Pending; records.len()],
             doubts: Doubts::default(),
             equal_and_asked: BTreeSet::new(),
             unsettled,
-            new: Cut::new(Earlier::Nothing, &records, sweep),
-            asked: Cut::new(Earlier::Other, &records, 0),
+            new,
+            asked,
             records,
         }
     }

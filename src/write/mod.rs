@@ -12,6 +12,7 @@ pub mod machine;
 mod outcome;
 mod planned;
 mod seen;
+mod shards;
 #[cfg(test)]
 mod simulation;
 mod step;
@@ -27,5 +28,6 @@ pub use lanes::write_all;
 pub use machine::Limits;
 pub(crate) use outcome::Refusal;
 pub use outcome::{Mode, Outcome, Policy};
+pub use shards::ShardMap;
 pub(crate) use writer::Settled;
 pub use writer::{WriteError, Writer};

@@ -9,6 +9,8 @@ pub struct Planned {
     pub earlier: Earlier,
     /// The first four bytes of the record's `_id`. They determine its position in the server's `_id` index.
     pub lead: u32,
+    /// The shard that owns the record's `_id`. 0 if the collection is not sharded.
+    pub shard: u16,
 }
 
 /// The result of comparing a record with the previous one: the most recent record with the same `_id` in an earlier

@@ -17,6 +17,7 @@ use super::group::Losers;
 use super::machine::{Action, Doubts, Earlier, Event, Limits, Machine};
 use super::outcome::{Mode, Outcome, Policy, Refusal};
 use super::seen::Seen;
+use super::shards::ShardMap;
 use crate::encode::{Digest, IdentityKey};
 use crate::ledger::Exceptions;
 use crate::outputs::limit_hint;
@@ -71,6 +72,7 @@ pub struct Writer {
     policy: Policy,
     comparison: Comparison,
     machine: Machine,
+    shards: ShardMap,
     seen: Seen,
     chunks: HashMap<u64, Open>,
     chunks_taken: u64,
@@ -123,14 +125,22 @@ impl Open {
 }
 
 impl Writer {
-    /// Makes a writer for one collection. `key` is the key of the `_id`s and digests. `records_guess` is the expected
-    /// number of records.
-    pub fn new(bulk: Bulk, limits: Limits, policy: Policy, key: IdentityKey, records_guess: u64) -> Self {
+    /// Makes a writer for one collection. `shards` are the shards of the collection. `key` is the key of the `_id`s and
+    /// digests. `records_guess` is the expected number of records.
+    pub fn new(
+        bulk: Bulk,
+        limits: Limits,
+        policy: Policy,
+        shards: ShardMap,
+        key: IdentityKey,
+        records_guess: u64,
+    ) -> Self {
         Self {
             bulk,
             policy,
             comparison: Comparison { merge: policy.mode == Mode::Merge, key },
-            machine: Machine::new(limits, policy),
+            machine: Machine::new(limits, policy, shards.count()),
+            shards,
             seen: Seen::new(records_guess),
             chunks: HashMap::new(),
             chunks_taken: 0,
@@ -223,7 +233,7 @@ impl Writer {
         if chunk.is_settled {
             return Ok(self.machine.on(Event::Passed));
         }
-        let planned = chunk.planned(&earlier);
+        let planned = chunk.planned(&earlier, &self.shards);
         self.chunks.insert(self.chunks_taken, Open { chunk: Arc::new(chunk), earlier, stored: HashMap::new() });
         self.chunks_taken += 1;
         Ok(self.machine.on(Event::Chunk(planned)))
@@ -342,14 +352,21 @@ mod tests {
             let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:9/").await.unwrap();
             let bulk = Bulk::new(client.database("d"), "rows", None);
             let limits = Limits { batch_docs_max: 1, batch_bytes_max: 1, in_flight_max: 2, attempts_max: 9 };
-            test(&mut Writer::new(bulk, limits, Policy { mode, ..PLAIN }, IdentityKey::default(), 1));
+            test(&mut Writer::new(
+                bulk,
+                limits,
+                Policy { mode, ..PLAIN },
+                ShardMap::default(),
+                IdentityKey::default(),
+                1,
+            ));
         });
     }
 
     #[test]
     fn an_answer_to_one_batch_does_not_end_the_report_about_another() {
         with_writer(Mode::Insert, |writer| {
-            let record = |lead| Planned { bytes: 1, earlier: Earlier::Nothing, lead };
+            let record = |lead| Planned { bytes: 1, earlier: Earlier::Nothing, lead, shard: 0 };
             let actions = writer.machine.on(Event::Chunk(vec![record(1), record(2)]));
             let batch = |action| if let Action::Send { batch, .. } = action { Some(batch) } else { None };
             let batches: Vec<BatchId> = actions.into_iter().filter_map(batch).collect();

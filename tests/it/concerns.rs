@@ -67,7 +67,9 @@ async fn work(place: &Place, file: &str, client: Client, documents: Collection<D
         user: None,
         account: None,
         is_certificate_sign_in: false,
+        writer: "writer".into(),
         is_local: true,
+        product: None,
     };
     let wishes = Wishes { sources: vec![file.to_owned()], workers: 1, ..Wishes::default() };
     let plan = Plan::new(spec, IdentityKey::default(), &wishes).unwrap();

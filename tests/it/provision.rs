@@ -29,7 +29,7 @@ pub(crate) const USERS: [(&str, &str); 5] = [
 pub(crate) fn wanted<'spec>(spec: &'spec Spec, settings: &Settings) -> Wanted<'spec> {
     let users = WantedUser::all(settings).expect("users").users;
     let (database, collection) = ("hospital".to_owned(), spec.collection.clone());
-    Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users }
+    Wanted { spec, database, collection, ledger: LEDGER.to_owned(), users, sharding: None }
 }
 
 /// A deployment, and the spec for which it is provisioned.
@@ -62,6 +62,12 @@ impl Deployment {
         let mut steps = Vec::new();
         plan.carry_out(&self.root().await, |step| steps.push(step.to_string()), |_| ()).await.expect("carries out");
         steps
+    }
+
+    /// Returns the address without a user, and the password of the root user.
+    pub(crate) fn address(&self) -> (String, String) {
+        let password = self.server.root_password().expect("access control").to_owned();
+        (self.server.uri_anonymous(), password)
     }
 
     pub(crate) async fn sign_in(&self, user: &str, password: &str) -> Result<Target, ServerError> {

@@ -4,7 +4,7 @@
 //! is reported as skipped.
 
 mod network;
-mod privileges;
+mod role;
 mod server;
 mod storage;
 
@@ -13,9 +13,11 @@ use std::fmt;
 use mongodb::options::ClientOptions;
 use serde::Serialize;
 
+use crate::deployment::privileges::Privileges;
+use crate::deployment::schema;
 use crate::server::{Destination, Failure, ServerError, Target, Unreachable, address};
 use crate::spec::Spec;
-use privileges::Privileges;
+use role::Advice;
 
 /// The result of a check of the deployment.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -252,14 +254,19 @@ async fn examine_target(
     findings.push(network::tls(options));
     findings.push(sign_in(target));
     examine_server(target, options, findings).await;
+    let state = schema::read(target).await;
     match Privileges::read(target).await {
         Ok(privileges) => {
             let place = (target.database.as_str(), target.collection.as_str());
-            privileges.examine(place, ledger, &target.advice_on_rights(), findings);
+            let is_view = state.as_ref().is_ok_and(|state| state.is_view);
+            let on_rights =
+                if is_view { storage::collection_of(&target.collection) } else { target.advice_on_rights() };
+            let advice = Advice { on_rights, provision: schema::provision_command(target, spec) };
+            privileges.examine(place, ledger, &advice, findings);
         }
         Err(failure) => findings.push(Finding::unseen(Step::Role, &failure)),
     }
-    findings.push(storage::collection(target, spec).await);
+    findings.push(storage::collection(target, state, spec).await);
     findings.push(storage::write_concern(target, ledger).await);
     findings.push(storage::disk(target).await);
     findings.push(storage::logging(target).await);

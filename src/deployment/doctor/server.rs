@@ -4,7 +4,8 @@ use bson::{Bson, Document, doc};
 use mongodb::options::ServerAddress;
 
 use super::{Finding, Step};
-use crate::server::{Failure, Target, patiently};
+use crate::server::sharding::is_mongos;
+use crate::server::{Failure, Purpose, Target, patiently};
 
 /// The oldest supported version.
 const VERSION_MIN: (i32, i32) = (6, 0);
@@ -16,8 +17,13 @@ const VERSION_MIN: (i32, i32) = (6, 0);
 /// memory may contain patient data.
 const ZLIB_FIXED: [(i32, i32, i32); 6] = [(4, 4, 30), (5, 0, 32), (6, 0, 27), (7, 0, 28), (8, 0, 17), (8, 2, 3)];
 
-/// Checks that the version is supported, and that a version with the fault CVE-2025-14847 does not offer zlib.
+/// Checks that the version is supported, and that a version with the fault CVE-2025-14847 does not offer zlib. Fails
+/// for Amazon DocumentDB, which lacks features that a load needs.
 pub(super) async fn version(target: &Target) -> Finding {
+    if let Ok(Some(engine)) = target.document_db().await {
+        let lacks = engine.lacks(Purpose::Load).join("; ");
+        return Finding::failed(Step::Version, format!("{engine} lacks features that a load needs: {lacks}"));
+    }
     let info = match admin(target, doc! { "buildInfo": 1 }).await {
         Ok(info) => info,
         Err(failure) => return Finding::unseen(Step::Version, &failure),
@@ -69,7 +75,7 @@ pub(super) async fn topology(target: &Target, known: &[ServerAddress], findings:
         Ok(hello) => hello,
         Err(failure) => return findings.push(Finding::unseen(Step::Topology, &failure)),
     };
-    if hello.get_str("msg").ok() == Some("isdbgrid") {
+    if is_mongos(&hello) {
         return findings.push(Finding::ok(Step::Topology, "a sharded cluster"));
     }
     let Ok(set) = hello.get_str("setName") else {

@@ -4,8 +4,9 @@ use bson::{Bson, Document, Uuid, doc};
 
 use super::{Finding, Step};
 use crate::deployment::schema::{self, CollectionState};
-use crate::server::{Failure, ServerError, Target, missing_database};
+use crate::server::{Failure, ServerError, Target, collection_of_view, missing_database};
 use crate::spec::Spec;
+use crate::wording::shell_word;
 
 /// Time limit for the acknowledgement of a write that changes nothing.
 const ACKNOWLEDGE_TIMEOUT_MS: i64 = 5_000;
@@ -16,33 +17,47 @@ const FREE_SHARE_MIN: f64 = 0.1;
 /// The server's default for `slowms`.
 const SLOW_MS_DEFAULT: i64 = 100;
 
-/// Checks that the collection has the spec's validator, and that none of its indexes is still being built. A collection
-/// that does not exist yet is correct, because the first load creates it. If its database does not exist either, but
-/// others do, the finding is a warning: the name of the database may be misspelled.
-pub(super) async fn collection(target: &Target, spec: &Spec) -> Finding {
-    match schema::read(target).await {
+/// Checks that the collection has the spec's validator, and that none of its indexes is still being built. `state` is
+/// the state of the collection. A collection that does not exist yet is correct, because the first load creates it. But
+/// if its database does not exist while others do, or if another collection has the spec's validator, the finding is a
+/// warning: the name may be misspelled.
+pub(super) async fn collection(target: &Target, state: Result<CollectionState, ServerError>, spec: &Spec) -> Finding {
+    match state {
         Ok(state) => {
-            let missing = if state.exists { None } else { missing_database(target).await };
-            let create = "correct --db, or go on if the name is right: the first load creates the database";
-            let warning = missing.map(|missing| Finding::warning(Step::Collection, format!("{missing}; {create}")));
-            warning.unwrap_or_else(|| guard(&state, &target.full_name(), spec))
+            let warning = if state.exists { None } else { misspelled(target, spec).await };
+            let warning = warning.map(|warning| Finding::warning(Step::Collection, warning));
+            warning
+                .unwrap_or_else(|| guard(&state, &target.full_name(), &schema::provision_command(target, spec), spec))
         }
         Err(ServerError::Command { failure, .. }) => Finding::unseen(Step::Collection, &failure),
         Err(other) => Finding::failed(Step::Collection, other.to_string()),
     }
 }
 
-/// Makes the finding about the collection `name`: its validator, and the indexes that are still being built.
-fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
+/// Returns the warning about a name that may be misspelled, of the database or of the collection.
+async fn misspelled(target: &Target, spec: &Spec) -> Option<String> {
+    if let Some(missing) = missing_database(target).await {
+        return Some(format!(
+            "{missing}; correct --db, or go on if the name is right: the first load creates the database"
+        ));
+    }
+    let missing = schema::misspelled(target, spec).await.ok().flatten()?;
+    Some(format!("{missing}; correct --collection, or go on if the name is right: the first load creates it"))
+}
+
+/// Makes the finding about the collection: its validator, and the indexes that are still being built.
+/// `name` is its name with the database. `command` provisions it.
+fn guard(state: &CollectionState, name: &str, command: &str, spec: &Spec) -> Finding {
     if state.is_view {
-        return Finding::failed(Step::Collection, format!("{name} is a view; give the name of a collection"));
+        let view = name.split_once('.').map_or(name, |(_, view)| view);
+        return Finding::failed(Step::Collection, format!("{name} is a view; {}", collection_of(view)));
     }
     if state.logs_documents() {
         return Finding::failed(
             Step::Collection,
             format!(
                 "the validator of {name} only warns: the server writes invalid documents, with patient data, to its log; \
-                 `medlift provision` makes it refuse them"
+                 `{command}` makes it refuse them"
             ),
         );
     }
@@ -52,7 +67,7 @@ fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
     if !state.is_guarded_by(spec) {
         return Finding::warning(
             Step::Collection,
-            format!("{name} does not have the validator of the spec {}; `medlift provision` attaches it", spec.name),
+            format!("{name} does not have the validator of the spec {}; `{command}` attaches it", spec.name),
         );
     }
     if !state.building.is_empty() {
@@ -60,6 +75,12 @@ fn guard(state: &CollectionState, name: &str, spec: &Spec) -> Finding {
         return Finding::warning(Step::Collection, format!("the indexes {names} of {name} are still being built"));
     }
     Finding::ok(Step::Collection, format!("{name} has the validator of the spec {}", spec.name))
+}
+
+/// Returns the advice for a user who gave the name of a view.
+pub(super) fn collection_of(view: &str) -> String {
+    let given = collection_of_view(view).map(|collection| format!(": --collection {}", shell_word(collection)));
+    format!("give the name of a collection{}", given.unwrap_or_default())
 }
 
 /// Sends a write that matches no document. The server acknowledges it like any other write, so this shows whether a
@@ -88,8 +109,18 @@ pub(super) async fn disk(target: &Target) -> Finding {
     }
 }
 
-/// Makes the finding about the free space, from the answer to `dbStats`.
+/// Makes the finding about the free space, from the answer to `dbStats`. A mongos adds up the values of all shards, and
+/// has the answer of each shard in `raw`. The shard with the worst finding counts.
 fn free_space(stats: &Document) -> Finding {
+    let of_shard = |(shard, stats): (&String, &Bson)| {
+        let found = free_space(stats.as_document()?);
+        let name = shard.split('/').next().unwrap_or(shard);
+        Some(Finding { message: format!("shard {name}: {}", found.message), ..found })
+    };
+    let shards = stats.get_document("raw").into_iter().flatten().filter_map(of_shard);
+    if let Some(worst) = shards.max_by_key(|finding| finding.state) {
+        return worst;
+    }
     // For a database that does not exist, the server reports 0.
     let total = number(stats, "fsTotalSize").filter(|total| *total > 0.0);
     let (Some(used), Some(total)) = (number(stats, "fsUsedSize"), total) else {
@@ -109,9 +140,18 @@ fn free_space(stats: &Document) -> Finding {
 /// Checks the settings for the logging of slow operations and for the profiler. Both record queries with their values.
 pub(super) async fn logging(target: &Target) -> Finding {
     match target.look(doc! { "profile": -1 }).await {
-        Ok(profile) => logged(&profile, &target.database),
+        Ok(profile) => {
+            let finding = logged(&profile, &target.database);
+            if target.is_mongos().await.unwrap_or(false) { of_mongos_only(finding) } else { finding }
+        }
         Err(failure) => Finding::unseen(Step::Logging, &failure),
     }
+}
+
+/// Each shard has settings of its own for the logging, and a mongos only knows its own.
+fn of_mongos_only(mut finding: Finding) -> Finding {
+    finding.message.push_str(" (this is the mongos only; check each shard too)");
+    finding
 }
 
 /// Makes the finding about the logging, from the answer to `profile`.
@@ -178,6 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn in_a_sharded_cluster_the_fullest_disk_counts() {
+        let disk = |used: i64| doc! { "fsUsedSize": (used * GIB) as f64, "fsTotalSize": (100 * GIB) as f64, "ok": 1.0 };
+        let all = doc! { "fsUsedSize": 0.0, "fsTotalSize": (200 * GIB) as f64, "ok": 1.0 };
+        let check = |used: [i64; 2], state: State, start: &str| {
+            let mut answer = doc! { "raw": { "A/a1:27018,a2:27018": disk(used[0]), "B/b1:27018": disk(used[1]) } };
+            answer.extend(all.clone());
+            let found = free_space(&answer);
+            assert!(found.state == state && found.message.starts_with(start), "{found:?}");
+        };
+        check([50, 95], State::Warning, "shard B: 5.0 GiB free of 100.0 GiB; free disk space");
+        check([95, 50], State::Warning, "shard A: 5.0 GiB free");
+        check([50, 60], State::Ok, "shard B: 40.0 GiB free of 100.0 GiB");
+    }
+
+    #[test]
+    fn the_logging_of_the_shards_is_not_known() {
+        let found = of_mongos_only(logged(&doc! { "was": 0, "slowms": 100 }, "ward"));
+        assert!(
+            found.state == State::Ok && found.message.ends_with("the mongos only; check each shard too)"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn an_active_profiler_and_a_low_threshold_are_warnings() {
         let check = |profile: Document, state: State, part: &str| {
             let found = logged(&profile, "ward");
@@ -197,18 +261,26 @@ mod tests {
         let spec = Spec::built_in();
         let good = CollectionState { exists: true, validator: schema::validator(&spec), ..CollectionState::default() };
         let check = |state: &CollectionState, expected: State, part: &str| {
-            let found = guard(state, "d.c", &spec);
+            let found = guard(state, "d.c_deidentified", "medlift provision -c x", &spec);
             assert!(found.state == expected && found.message.contains(part), "{found:?}");
         };
         let word = |word: &str| Some(word.to_owned());
-        check(&good, State::Ok, "d.c has the validator of the spec admissions");
+        check(&good, State::Ok, "d.c_deidentified has the validator of the spec admissions");
         check(&CollectionState::default(), State::Ok, "does not exist yet");
-        check(&CollectionState { is_view: true, ..good.clone() }, State::Failed, "is a view");
-        check(&CollectionState { validation_action: word("warn"), ..good.clone() }, State::Failed, "only warns");
+        check(
+            &CollectionState { is_view: true, ..good.clone() },
+            State::Failed,
+            "is a view; give the name of a collection: --collection c",
+        );
+        check(
+            &CollectionState { validation_action: word("warn"), ..good.clone() },
+            State::Failed,
+            "`medlift provision -c x` makes it refuse them",
+        );
         check(
             &CollectionState { validation_level: word("moderate"), ..good.clone() },
             State::Warning,
-            "does not have the validator",
+            "`medlift provision -c x` attaches it",
         );
         check(
             &CollectionState { validator: Document::new(), ..good.clone() },
@@ -216,6 +288,10 @@ mod tests {
             "does not have the validator",
         );
         let building = vec!["a".to_owned(), "b".to_owned()];
-        check(&CollectionState { building, ..good }, State::Warning, "the indexes a, b of d.c are still being built");
+        check(
+            &CollectionState { building, ..good },
+            State::Warning,
+            "the indexes a, b of d.c_deidentified are still being built",
+        );
     }
 }

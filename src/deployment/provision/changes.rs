@@ -1,10 +1,10 @@
 //! Finds and executes the steps that bring a deployment to its wanted state.
 
-use std::fmt;
-
 use bson::{Bson, Document, doc};
 
-use super::roles::{Role, roles};
+use super::roles::{RANGES_ROLE, Role, ranges_role, roles};
+use super::sharding::{self, ShardingSteps};
+use super::step::Step;
 use super::view::{pipeline, view_name};
 use super::wanted::{Wanted, WantedUser};
 use crate::deployment::error::DeploymentError;
@@ -20,34 +20,11 @@ pub struct Changes {
     /// Messages about users that have the name of a wanted user, but were not created by Medlift. Each message says
     /// what to do.
     pub left_alone: Vec<String>,
+    /// Messages about wishes that are not fulfilled, although nothing is wrong.
+    pub notes: Vec<String>,
     /// The users that do not exist and whose password is not set. [`Changes::create_user`] adds the step that creates
     /// such a user.
     pub without_password: Vec<WantedUser>,
-}
-
-/// One change to the deployment.
-pub struct Step {
-    what: String,
-    pub(super) commands: Vec<Document>,
-}
-
-impl Step {
-    fn new(what: impl Into<String>, commands: impl Into<Vec<Document>>) -> Self {
-        Self { what: what.into(), commands: commands.into() }
-    }
-}
-
-/// Prints the description of the step. The commands are never printed, because they may contain a password.
-impl fmt::Display for Step {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.what)
-    }
-}
-
-impl fmt::Debug for Step {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Step").field(&self.what).finish()
-    }
 }
 
 impl Changes {
@@ -64,13 +41,20 @@ impl Changes {
         wanted: &Wanted<'_>,
         may_add_passwords: bool,
     ) -> Result<Self, DeploymentError> {
-        let steps = collection_steps(&schema::read(target).await?, wanted)?;
-        let mut plan = Self { steps, ..Self::default() };
+        let state = schema::read(target).await?;
+        let mut plan = Self { steps: collection_steps(&state, wanted)?, ..Self::default() };
+        if let Some(sharding) = wanted.sharding {
+            plan.shard(state.exists, sharding::steps(target, sharding, wanted).await?);
+        }
         plan.steps.extend(ledger_step(target, wanted).await?);
         plan.steps.extend(view_step(target, wanted).await?);
         let others = other_collections(target).await?;
         for mut role in roles(wanted) {
-            plan.steps.extend(role_step(target, &mut role, &others).await?);
+            plan.steps.extend(role_step(target, &target.database, &mut role, &others).await?);
+        }
+        if wanted.sharding.is_some() {
+            let step = role_step(target, "admin", &mut ranges_role(), &[]).await?;
+            plan.steps.extend(step.map(Step::on_admin));
         }
         let mut problems = Vec::new();
         for user in &wanted.users {
@@ -81,6 +65,14 @@ impl Changes {
             problems.extend(required.map(|user| format!("{} is not set", user.variable)));
         }
         if problems.is_empty() { Ok(plan) } else { Err(DeploymentError::Users { problems: problems.join("; ") }) }
+    }
+
+    /// Adds the steps that shard the collection: after the step that creates it, and before its indexes are built.
+    fn shard(&mut self, exists: bool, sharding: ShardingSteps) {
+        let after = usize::from(!exists);
+        self.steps.splice(after..after, sharding.after);
+        self.steps.splice(..0, sharding.before);
+        self.notes.extend(sharding.note);
     }
 
     /// Adds the step that creates a user of [`Changes::without_password`] with this password.
@@ -122,7 +114,8 @@ impl Changes {
                 if ["createIndexes", "collMod"].iter().any(|name| command.contains_key(name)) {
                     wait_for_builds(target, &mut waiting).await?;
                 }
-                target.run(&target.database, command.clone(), || step.to_string()).await?;
+                let database = step.database.unwrap_or(&target.database);
+                target.run(database, command.clone(), || step.to_string()).await?;
             }
             done(step);
         }
@@ -248,11 +241,16 @@ fn create_view(wanted: &Wanted<'_>) -> Step {
     Step::new(format!("create the de-identified view {}.{name}", wanted.database), [command])
 }
 
-async fn role_step(target: &Target, role: &mut Role, others: &[String]) -> Result<Option<Step>, ServerError> {
-    let command = doc! { "rolesInfo": role.name, "showPrivileges": true };
+async fn role_step(
+    target: &Target,
+    database: &str,
+    role: &mut Role,
+    others: &[String],
+) -> Result<Option<Step>, ServerError> {
+    let command = doc! { "rolesInfo": { "role": role.name, "db": database }, "showPrivileges": true };
     let info = look(target, command, || format!("look up role {}", role.name)).await?;
     let Some(actual) = first(&info, "roles") else { return Ok(Some(create_role(role))) };
-    Ok(role_change_of(actual, role, &target.database, others))
+    Ok(role_change_of(actual, role, database, others))
 }
 
 /// Returns the step that corrects the role on the server. `None` if the role has exactly the wanted privileges and
@@ -293,16 +291,23 @@ async fn user_info(target: &Target, name: &str) -> Result<Option<Document>, Serv
 /// Returns the step that creates the user. `None` if the password is not set.
 fn create_user(user: &WantedUser, database: &str) -> Option<Step> {
     let command = user.create(user.password.as_ref()?, database);
-    Some(Step::new(format!("create user {} with role {}", user.name, user.role()), [command]))
+    let roles = if user.reads_ranges { "roles" } else { "role" };
+    Some(Step::new(format!("create user {} with {roles} {}", user.name, user.role_names()), [command]))
 }
 
 fn role_change(actual: &Document, user: &WantedUser, database: &str) -> Option<Step> {
     let roles = actual.get_array("roles").map(|roles| documents(roles)).unwrap_or_default();
     let word = |role: &Document, name: &str| role.get_str(name).unwrap_or_default().to_owned();
-    let only = roles.len() == 1 && word(&roles[0], "role") == user.role() && word(&roles[0], "db") == database;
-    let wanted = doc! { "role": user.role(), "db": database };
-    let command = doc! { "updateUser": &user.name, "roles": [wanted] };
-    (!only).then(|| Step::new(format!("correct the roles of user {} to {}", user.name, user.role()), [command]))
+    let mut actual: Vec<_> = roles.iter().map(|role| (word(role, "role"), word(role, "db"))).collect();
+    // The user may load into another collection that is sharded.
+    let reads_ranges = actual.iter().any(|(role, db)| role == RANGES_ROLE && db == "admin");
+    let user = WantedUser { reads_ranges: user.reads_ranges || reads_ranges, ..user.clone() };
+    let mut wanted: Vec<_> = user.roles(database).iter().map(|role| (word(role, "role"), word(role, "db"))).collect();
+    actual.sort();
+    wanted.sort();
+    let command = doc! { "updateUser": &user.name, "roles": user.roles(database) };
+    let what = || format!("correct the roles of user {} to {}", user.name, user.role_names());
+    (actual != wanted).then(|| Step::new(what(), [command]))
 }
 
 /// Returns a step if a password is set in the settings and the user's password on the server is different. A password
@@ -354,12 +359,14 @@ mod tests {
             name: account.default_name().to_owned(),
             password: Some(PASSWORD.into()),
             variable: account.password_variable(),
+            reads_ranges: false,
         }
     }
 
     fn wanted(spec: &Spec) -> Wanted<'_> {
         let (database, collection) = ("ward".to_owned(), "stays".to_owned());
-        Wanted { spec, database, collection, ledger: "runs".to_owned(), users: vec![user(Account::Writer)] }
+        let users = vec![user(Account::Writer)];
+        Wanted { spec, database, collection, ledger: "runs".to_owned(), users, sharding: None }
     }
 
     #[test]
@@ -407,6 +414,28 @@ mod tests {
             assert_eq!(step.to_string(), "correct the roles of user writer to readWrite");
             assert_eq!(step.commands, [doc! { "updateUser": "writer", "roles": [role("readWrite", "ward")] }]);
         }
+    }
+
+    #[test]
+    fn a_user_who_loads_into_a_sharded_collection_keeps_the_role_for_ranges() {
+        let role = |name: &str, database: &str| doc! { "role": name, "db": database };
+        let (own, ranges) = (role("readWrite", "ward"), role("medliftRanges", "admin"));
+        let check = |reads_ranges: bool, actual: &[&Document], expected: Option<&[&Document]>| {
+            let user = WantedUser { reads_ranges, ..user(Account::Writer) };
+            let actual: Vec<Document> = actual.iter().map(|role| (*role).clone()).collect();
+            let step = role_change(&doc! { "roles": actual.clone() }, &user, "ward");
+            let commands = expected.map(|roles| {
+                let roles: Vec<Document> = roles.iter().map(|role| (*role).clone()).collect();
+                vec![doc! { "updateUser": "writer", "roles": roles }]
+            });
+            assert_eq!(step.map(|step| step.commands), commands, "{reads_ranges} {actual:?}");
+        };
+        check(false, &[&own], None);
+        check(false, &[&ranges, &own], None);
+        check(true, &[&ranges, &own], None);
+        check(true, &[&own], Some(&[&own, &ranges]));
+        check(false, &[&ranges], Some(&[&own, &ranges]));
+        check(false, &[&own, &role("medliftRanges", "ward")], Some(&[&own]));
     }
 
     #[test]

@@ -20,7 +20,13 @@ pub fn init_js(spec: &Spec, ledger: &str) -> String {
     let user = |account: crate::server::Account| {
         let constant = account.default_name();
         let (name, password) = (place(&format!("{constant}.name")), place(&format!("{constant}.password")));
-        WantedUser { account, name, password: Some(password.into()), variable: account.password_variable() }
+        WantedUser {
+            account,
+            name,
+            password: Some(password.into()),
+            variable: account.password_variable(),
+            reads_ranges: false,
+        }
     };
     let wanted = Wanted {
         spec,
@@ -28,6 +34,7 @@ pub fn init_js(spec: &Spec, ledger: &str) -> String {
         collection: place("collection"),
         ledger: ledger.to_owned(),
         users: ACCOUNTS.map(user).into(),
+        sharding: None,
     };
     let mut script = head(spec);
     for step in Changes::from_nothing(&wanted).steps {

@@ -9,10 +9,13 @@ mod changes;
 mod init_js;
 mod password;
 mod roles;
+mod sharding;
+mod step;
 mod view;
 mod wanted;
 
-pub use changes::{Changes, Step};
+pub use changes::Changes;
 pub use init_js::init_js;
+pub use step::Step;
 pub use view::{pipeline, view_name, view_spec};
-pub use wanted::{Wanted, WantedUser, WantedUsers};
+pub use wanted::{Sharding, Wanted, WantedUser, WantedUsers};

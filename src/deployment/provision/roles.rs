@@ -13,6 +13,10 @@ pub(super) const LOADER_ROLE: &str = "medliftLoader";
 /// The role of the user who reads the de-identified view.
 pub(super) const ANALYST_ROLE: &str = "medliftAnalyst";
 
+/// The role that reads which shard owns which range of a collection. It is a role of `admin`, because a role of another
+/// database can only have privileges on that database.
+pub(super) const RANGES_ROLE: &str = "medliftRanges";
+
 /// Returns the role of an account's user.
 pub(super) fn role_of(account: Account) -> &'static str {
     match account {
@@ -27,7 +31,8 @@ pub(super) fn role_of(account: Account) -> &'static str {
 
 /// The actions that the loader may execute on the collection of the data and on those of the ledger.
 const LOADING: [&str; 4] = ["find", "insert", "listIndexes", "update"];
-/// The actions that the analyst may execute on a de-identified view.
+/// The actions that the analyst may execute on a de-identified view, and the role [`RANGES_ROLE`] on collections of
+/// `config`.
 const READING: [&str; 1] = ["find"];
 
 /// A custom role and its privileges.
@@ -53,6 +58,12 @@ pub(super) fn roles(wanted: &Wanted<'_>) -> [Role; 2] {
     ];
     let analyst = vec![on(&view_name(&wanted.collection), &READING)];
     [Role { name: LOADER_ROLE, privileges: loader }, Role { name: ANALYST_ROLE, privileges: analyst }]
+}
+
+/// Returns the role that reads which shard owns which range.
+pub(super) fn ranges_role() -> Role {
+    let on = |collection: &str| privilege("config", collection, &READING);
+    Role { name: RANGES_ROLE, privileges: vec![on("collections"), on("chunks")] }
 }
 
 fn privilege(database: &str, collection: &str, actions: &[&str]) -> Document {
@@ -139,7 +150,14 @@ mod tests {
     fn roles_of(collection: &str) -> [Role; 2] {
         let spec = Spec::built_in();
         let (database, collection) = ("ward".to_owned(), collection.to_owned());
-        roles(&Wanted { spec: &spec, database, collection, ledger: "runs".to_owned(), users: Vec::new() })
+        roles(&Wanted {
+            spec: &spec,
+            database,
+            collection,
+            ledger: "runs".to_owned(),
+            users: Vec::new(),
+            sharding: None,
+        })
     }
 
     #[test]

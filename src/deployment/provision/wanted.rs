@@ -3,7 +3,8 @@
 use bson::{Document, doc};
 
 use super::password::{generate, weaknesses};
-use super::roles::role_of;
+use super::roles::{RANGES_ROLE, role_of};
+
 use crate::deployment::error::DeploymentError;
 use crate::server::{Account, Secret, ServerError, Settings};
 use crate::spec::Spec;
@@ -24,6 +25,15 @@ pub struct Wanted<'spec> {
     pub ledger: String,
     /// The users.
     pub users: Vec<WantedUser>,
+    /// How the collection is sharded. `None` if the steps do not shard it.
+    pub sharding: Option<Sharding>,
+}
+
+/// The wish to shard the collection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sharding {
+    /// Number of shards that receive a range. `None` for all shards.
+    pub shards: Option<usize>,
 }
 
 /// A user that provisioning creates.
@@ -37,6 +47,8 @@ pub struct WantedUser {
     pub password: Option<Secret>,
     /// The variable that contains the password.
     pub variable: &'static str,
+    /// Whether the user may also read which shard owns which range, because it writes into a sharded collection.
+    pub reads_ranges: bool,
 }
 
 /// The users that the settings describe.
@@ -59,7 +71,7 @@ impl WantedUser {
         let mut users = Vec::new();
         for account in ACCOUNTS {
             let (name, variable, password) = named(settings, account)?;
-            users.push(Self { account, name, password, variable });
+            users.push(Self { account, name, password, variable, reads_ranges: false });
         }
         let is_same_name = |user: &Self| users.iter().filter(|other| other.name == user.name).count() > 1;
         let is_left_out = |user: &Self| user.password.is_none() && user.is_optional() && is_same_name(user);
@@ -102,6 +114,12 @@ impl WantedUser {
         matches!(self.account, Account::Loader | Account::Analyst)
     }
 
+    /// Lets the user read which shard owns which range, if it is a user who loads.
+    #[must_use]
+    pub fn for_sharded_collection(self) -> Self {
+        Self { reads_ranges: matches!(self.account, Account::Loader | Account::Writer), ..self }
+    }
+
     /// Returns the message that this user is not created.
     pub fn left_out(&self, reason: &str) -> String {
         format!("user {} ({}) is not created, because {reason} and run the command again", self.name, self.rights())
@@ -119,8 +137,16 @@ impl WantedUser {
         }
     }
 
-    pub(super) fn role(&self) -> &'static str {
-        role_of(self.account)
+    /// Returns the names of the user's roles, for messages.
+    pub(super) fn role_names(&self) -> String {
+        let more = if self.reads_ranges { format!(" and {RANGES_ROLE}") } else { String::new() };
+        format!("{}{more}", role_of(self.account))
+    }
+
+    /// Returns the user's roles, as in the server's commands.
+    pub(super) fn roles(&self, database: &str) -> Vec<Document> {
+        let ranges = self.reads_ranges.then(|| doc! { "role": RANGES_ROLE, "db": "admin" });
+        [doc! { "role": role_of(self.account), "db": database }].into_iter().chain(ranges).collect()
     }
 
     /// Returns the mark that is stored in every user that Medlift creates. Users without the mark are never changed.
@@ -132,7 +158,7 @@ impl WantedUser {
         doc! {
             "createUser": &self.name,
             "pwd": password.reveal(),
-            "roles": [{ "role": self.role(), "db": database }],
+            "roles": self.roles(database),
             "mechanisms": ["SCRAM-SHA-256"],
             "customData": Self::mark(),
         }
@@ -257,5 +283,13 @@ mod tests {
             "customData": { "madeBy": "medlift provision" },
         };
         assert_eq!(wanted.users[1].create(&GOOD.into(), "ward"), expected);
+        let sharded: Vec<WantedUser> = wanted.users.into_iter().map(WantedUser::for_sharded_collection).collect();
+        let names: Vec<String> = sharded.iter().map(WantedUser::role_names).collect();
+        assert_eq!(
+            names,
+            ["dbAdmin", "readWrite and medliftRanges", "read", "medliftLoader and medliftRanges", "medliftAnalyst"]
+        );
+        let both = [doc! { "role": "readWrite", "db": "ward" }, doc! { "role": "medliftRanges", "db": "admin" }];
+        assert_eq!(sharded[1].roles("ward"), both);
     }
 }

@@ -1,8 +1,9 @@
 //! Splits one row of delimited text (RFC 4180) into cells.
 //!
 //! A cell is quoted if its first character is a quote. Blanks (spaces and tabs) may precede the quote. Inside the
-//! quotes, delimiters and line ends are text, and two quotes mean one. After the closing quote, only blanks may follow
-//! before the next delimiter.
+//! quotes, delimiters and line ends are text, and two quotes mean one. If blanks precede the opening quote, a line end
+//! is not text, because the reader ends the row there. After the closing quote, only blanks may follow before the next
+//! delimiter.
 //!
 //! A quote inside an unquoted cell is an ordinary character. The character after an escape character is always text.
 //!

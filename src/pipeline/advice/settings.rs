@@ -10,7 +10,7 @@ pub(super) struct Setting {
     pub(super) text: String,
     /// True if it is an option of the command line, false if it belongs into the spec.
     pub(super) is_option: bool,
-    /// Number of keys that differ from the current setting.
+    /// Number of options or keys of the spec that must be changed for this setting.
     changes: usize,
     field: Field,
     date: DateFormat,

@@ -4,16 +4,16 @@
 use super::{Load, LoadOptions, LoadTarget, Scope, keeping, reading, writing};
 use crate::deployment::schema;
 use crate::error::Error;
-use crate::ledger::{Claim, CollectionIdentity, LEDGER_COLLECTION, Ledger, LoadDocument, Options, State, TargetState};
+use crate::ledger::{Claim, CollectionIdentity, Ledger, LoadDocument, Options, State, TargetState};
 use crate::pipeline::plan::Plan;
 use crate::pipeline::rejects::{LeftFile, Resumed};
 use crate::pipeline::settle::Account;
-use crate::server::{Target, leases_of, refuse_view};
+use crate::server::{Target, refuse_name_for_data, refuse_view};
 use crate::spec::Spec;
-use crate::write::{Bulk, Mode};
+use crate::write::{Bulk, Mode, ShardMap};
 
 impl<'a> Load<'a> {
-    /// Examines the targets, opens the first reject file, and checks that the others can be written. With `--drop`,
+    /// Examines the targets, and checks that the reject files can be written. With `--drop`,
     /// reads every source to its end and then drops the collections. If the spec has several kinds of documents,
     /// their collections are in the database of `target`.
     pub(super) async fn begin(
@@ -24,20 +24,25 @@ impl<'a> Load<'a> {
     ) -> Result<Self, Error> {
         let mut targets: Vec<LoadTarget<'a>> =
             plan.targets(target).map(|(spec, target)| LoadTarget::new(spec, target, options)).collect();
-        for lane in &targets {
+        let mut notes = Vec::new();
+        for lane in &mut targets {
             lane.refuse_unfit().await?;
+            notes.extend(lane.find_shards(options.drop).await?);
         }
         let account = Account::open(plan, options.rejects.as_deref())?;
         let mut sources = scope.sources(plan)?;
+        let mut notes = Vec::new();
         if options.drop {
+            for lane in &targets {
+                lane.refuse_forbidden_drop().await?;
+            }
             // Dropped documents cannot be restored. So first make sure that every source can be read to its end.
             sources = plan.identities_of_readable()?;
             for lane in &targets {
                 lane.refuse_busy().await?;
             }
             for lane in &targets {
-                lane.bulk.drop_collection().await.map_err(writing)?;
-                lane.ledger.mark_dropped().await.map_err(keeping)?;
+                notes.extend(lane.begin_anew().await?);
             }
         }
         let mut states = Vec::new();
@@ -55,7 +60,7 @@ impl<'a> Load<'a> {
         let ledger = if scope.is_part() { ledger.of_parts() } else { ledger };
         let mut document = LoadDocument::new(states, &plan.spec, sources, wanted_options(plan, options));
         scope.mark(&mut document);
-        let (continued_after, claim, rows_read, notes, parts) = (None, None, 0, Vec::new(), Vec::new());
+        let (continued_after, claim, rows_read, parts) = (None, None, 0, Vec::new());
         Ok(Self {
             plan,
             options,
@@ -184,10 +189,7 @@ impl<'a> Load<'a> {
             self.claim().await?;
         }
         let left = self.ledger.reject_files(&self.document.key).await.map_err(reading)?;
-        let left = left
-            .into_iter()
-            .map(|(load, state)| LeftFile { load: load.to_string(), bytes: state.bytes, blake3: state.blake3 })
-            .collect();
+        let left = left.into_iter().map(|(load, state)| LeftFile { load: load.to_string(), state }).collect();
         self.account.rejects.register(&self.document, left)?;
         self.ledger.supersede(&self.document.key, self.document.id, self.document.fence).await.map_err(keeping)?;
         if let Some(claim) = &self.claim {
@@ -203,20 +205,16 @@ impl<'a> LoadTarget<'a> {
         let ledger = Ledger::new(&target.db(), &target.collection, options.lease);
         let wtimeout = target.db().write_concern().and_then(|concern| concern.w_timeout);
         let bulk = Bulk::new(target.db(), &target.collection, wtimeout.map(|time| time.as_millis() as i64));
-        Self { spec, target, ledger, bulk, uuid: None }
+        Self { spec, target, ledger, bulk, shards: ShardMap::default(), uuid: None }
     }
 
     /// Fails if the collection cannot be the target of a load. Reasons: it is a collection of the ledger, it is a view,
     /// its validator warns instead of refusing documents, or the server does not accept the spec's validator.
     async fn refuse_unfit(&self) -> Result<(), Error> {
         let collection = &self.target.collection;
-        if [LEDGER_COLLECTION.to_owned(), leases_of(LEDGER_COLLECTION)].contains(collection) {
-            let problem =
-                format!("Medlift records its loads in the collection `{collection}`; load into another collection");
-            return Err(Error::Usage(problem));
-        }
+        refuse_name_for_data("the spec or the manifest", &self.target.database, collection)?;
         refuse_view(&self.target).await?;
-        schema::refuse_warning(&self.target).await?;
+        schema::refuse_warning(&self.target, self.spec).await?;
         schema::try_spec(&self.target, self.spec).await?;
         Ok(())
     }

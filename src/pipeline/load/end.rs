@@ -14,7 +14,8 @@ use crate::pipeline::stages::Interrupt;
 use crate::pipeline::verify::{self, VerifyOptions};
 use crate::report::summary::{self, DocumentSummary, LoadSummary};
 use crate::report::{Phase, Progress};
-use crate::server::{Failure, ServerError};
+use crate::server::ServerError;
+use crate::spec::Spec;
 use crate::spill::SORTER_BYTES_DEFAULT;
 use crate::verify::{Excused, Excuses, VerifyError};
 use crate::wording::counted;
@@ -52,6 +53,7 @@ impl Load<'_> {
     /// Records in the ledger that the load ended without success. Returns the error for the user.
     pub(super) async fn close(&mut self, state: State, cause: Error) -> Error {
         self.document.state = state;
+        self.account.rejects.remove_empty();
         // If this write fails too, ignore its error. The user must see the first error, `cause`.
         let _ = self.ledger.put_once(&mut self.document).await;
         let (written, settled) = (self.document.documents_written(), self.document.counts.read);
@@ -60,24 +62,34 @@ impl Load<'_> {
         Error::Unfinished { cause: Box::new(cause), written, settled, afterwards }
     }
 
-    fn is_over_limit(&self, read: &ReadSide) -> bool {
-        let exceeds = |state: &TargetState| {
-            let Counts { rejected, read, .. } = state.counts;
-            self.options.rejects_max.is_some_and(|max| max.is_exceeded(rejected, read, true))
+    pub(super) fn is_over_limit(&self, read: &ReadSide) -> bool {
+        // The end of a part is not the end of the load.
+        let at_end = !self.scope.is_part();
+        let exceeds = |counts: Counts| {
+            self.options.rejects_max.is_some_and(|max| max.is_exceeded(counts.rejected, counts.read, at_end))
         };
-        read.over_limit || self.document.targets().iter().any(exceeds)
+        read.over_limit || self.counts_with_other_parts().into_iter().any(exceeds)
+    }
+
+    /// Returns the counts of this load for each kind of document. If this is a part, adds those of the other parts.
+    fn counts_with_other_parts(&self) -> Vec<Counts> {
+        let mut counts: Vec<Counts> = self.document.targets().iter().map(|state| state.counts).collect();
+        let others = self.scope.others();
+        counts.iter_mut().enumerate().for_each(|(kind, counts)| counts.add(&others.of_kind(kind)));
+        counts
     }
 
     fn too_many_rejects(&self, read: &ReadSide) -> Error {
-        let kinds = self.plan.kinds.iter().map(|kind| kind.name.as_str());
-        let rejected = self.document.targets().into_iter().map(|state| state.counts.rejected.max(read.rejected));
-        let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
-        let files = files.join(", ");
-        let problem = too_many(&kinds.zip(rejected).collect::<Vec<_>>(), read.rows);
-        Error::Rejects {
-            problem: [vec![problem], read.advice(self.plan)].concat().join("; "),
-            hint: format!("see {files}; correct them, or allow more with --max-rejects"),
+        let others = self.scope.others();
+        let mut counts = self.counts_with_other_parts();
+        for (kind, counts) in counts.iter_mut().enumerate() {
+            // Rows that were read but not committed count too.
+            let others = others.of_kind(kind);
+            counts.rejected = counts.rejected.max(read.rejected + others.rejected);
+            counts.read = counts.read.max(read.rows + others.read);
         }
+        let files: Vec<String> = self.account.rejects.files().into_iter().map(String::from).collect();
+        too_many_rejects(&self.plan.kinds, &counts, read.advice(self.plan), &files)
     }
 
     fn not_conserved(&self, read: &ReadSide) -> Option<Error> {
@@ -175,7 +187,16 @@ impl Load<'_> {
         }
     }
 
-    /// Verifies a load that is complete according to the ledger. Writes nothing.
+    /// Records the result of the verification in the ledger, if there was one.
+    pub(super) async fn record_proof(&mut self, summary: &LoadSummary) -> Result<(), Error> {
+        self.document.proof = summary.proof();
+        match self.document.proof {
+            Some(_) => self.ledger.put_proof(&self.document).await.map_err(keeping),
+            None => Ok(()),
+        }
+    }
+
+    /// Verifies a load that is complete according to the ledger. Writes only the result, to the ledger.
     pub(super) async fn verify_only(
         &mut self,
         interrupt: &Interrupt,
@@ -193,6 +214,7 @@ impl Load<'_> {
                 self.check_conformity(kind, &mut summary, interrupt, progress).await?;
             }
         }
+        self.record_proof(&summary).await?;
         Ok(summary)
     }
 
@@ -269,9 +291,10 @@ impl LoadTarget<'_> {
     async fn finish(&self, load: &TargetState, progress: &Progress) -> Result<Vec<String>, Error> {
         progress.enter(Phase::Indexes);
         let (target, spec) = (&self.target, self.spec);
+        let command = schema::provision_command(target, spec);
         let state = match schema::read(target).await {
             Ok(state) => state,
-            Err(error) if is_not_allowed(&error) => {
+            Err(error) if error.is_not_authorized() => {
                 return Ok(vec!["indexes and validator were not checked: this user has no permission to list them; see `medlift doctor`".into()]);
             }
             Err(error) => return Err(error.into()),
@@ -284,7 +307,7 @@ impl LoadTarget<'_> {
         let uuid = load.collection_uuid;
         let builds = load.first_load || self.ledger.has_unfinished_first_load(uuid).await.map_err(reading)?;
         if !builds {
-            let provision = "run `medlift provision` as an administrator";
+            let provision = format!("run `{command}` as an administrator");
             let indexes =
                 (!missing.is_empty()).then(|| format!("indexes missing: {}; {provision}", missing.join(", ")));
             let validator = (!is_guarded).then(|| format!("the collection lacks the spec's validator; {provision}"));
@@ -296,12 +319,29 @@ impl LoadTarget<'_> {
             format!("indexes built: {}", missing.join(", "))
         };
         let waiting = |text: &str| progress.say(text);
-        let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built")?;
+        let indexes = note_of(build_indexes(target, spec, waiting).await, built, "indexes were not built", &command)?;
         progress.enter(Phase::Validator);
         let attached = schema::attach(target, spec, waiting).await;
         let replaced = state.other_validator(spec).map_or_else(String::new, |other| format!("; it replaces {other}"));
-        let validator = note_of(attached, format!("validator attached{replaced}"), "validator was not attached")?;
+        let attached_note = format!("validator attached{replaced}");
+        let validator = note_of(attached, attached_note, "validator was not attached", &command)?;
         Ok(vec![indexes, validator])
+    }
+}
+
+/// Returns the error of a load with too many rejected rows. `counts` has one value for each kind of document. `files`
+/// are the reject files, or their directory.
+pub(in crate::pipeline) fn too_many_rejects(
+    kinds: &[Spec],
+    counts: &[Counts],
+    advice: Vec<String>,
+    files: &[String],
+) -> Error {
+    let rejected = kinds.iter().map(|kind| kind.name.as_str()).zip(counts.iter().map(|counts| counts.rejected));
+    let problem = too_many(&rejected.collect::<Vec<_>>(), counts.first().map_or(0, |counts| counts.read));
+    Error::Rejects {
+        problem: [vec![problem], advice].concat().join("; "),
+        hint: format!("see {}; correct them, or allow more with --max-rejects", files.join(", ")),
     }
 }
 
@@ -350,17 +390,13 @@ fn unproven() -> Error {
     )
 }
 
-fn is_not_allowed(error: &ServerError) -> bool {
-    matches!(error, ServerError::Command { failure: Failure::NotAuthorized { .. }, .. })
-}
-
-/// Turns a result into a note for the summary. If the user lacks a permission, the note refers to `medlift
-/// provision`. Any other failure is returned as an error.
-fn note_of(done: Result<(), ServerError>, note: String, undone: &str) -> Result<String, Error> {
+/// Turns a result into a note for the summary. If the user lacks a permission, the note has the command that
+/// provisions the collection. Any other failure is returned as an error.
+fn note_of(done: Result<(), ServerError>, note: String, undone: &str, command: &str) -> Result<String, Error> {
     match done {
         Ok(()) => Ok(note),
-        Err(error) if is_not_allowed(&error) => {
-            Ok(format!("{undone}: this user has no permission; run `medlift provision` as an administrator"))
+        Err(error) if error.is_not_authorized() => {
+            Ok(format!("{undone}: this user has no permission; run `{command}` as an administrator"))
         }
         Err(error) => Err(error.into()),
     }

@@ -8,7 +8,10 @@
 mod cut;
 mod make;
 
+use std::fs::File;
+use std::io::BufReader;
 use std::ops::Range;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +108,11 @@ impl Manifest {
         let wrong = |problem: String| {
             Error::Stopped(format!("cannot use the manifest {name}: {problem}; make it again with `medlift plan`"))
         };
+        if Path::new(name).is_dir() {
+            return Err(Error::Usage(format!(
+                "the manifest {name} is a directory; give the file that `medlift plan --out FILE` wrote"
+            )));
+        }
         let text = Origin::named(name, None)?.first_bytes(MANIFEST_BYTES_MAX)?;
         let manifest: Self = serde_json::from_slice(&text).map_err(|error| {
             wrong(format!("it is not a manifest (line {}, column {})", error.line(), error.column()))
@@ -116,6 +124,13 @@ impl Manifest {
             return Err(wrong("its content does not match its id, so it was changed or damaged".into()));
         }
         Ok(manifest)
+    }
+
+    /// Returns true if the file at `path` is a manifest, even one of another version or a damaged one. A file that is not
+    /// a manifest is not read to its end.
+    pub(super) fn is_at(path: &Path) -> bool {
+        let read = File::open(path).map(BufReader::new).map(serde_json::from_reader::<_, Self>);
+        read.is_ok_and(|manifest| manifest.is_ok())
     }
 
     /// Returns an overview of the manifest for the user.

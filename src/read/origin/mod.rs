@@ -24,7 +24,7 @@ pub(crate) use no_object::ObjectOrigin;
 #[cfg(feature = "s3")]
 pub(crate) use object::ObjectOrigin;
 pub(crate) use part::PartOrigin;
-pub(crate) use reject_name::{reject_path, segment_name, segment_stem};
+pub(crate) use reject_name::{RejectKind, reject_path, segment_name, segment_stem};
 pub(crate) use stdin::StdinOrigin;
 
 use super::ReadError;
@@ -189,13 +189,12 @@ impl Origin {
         Ok(bytes)
     }
 
-    /// Checks that a compressed file is complete and undamaged. Reading the file to its end verifies its checksums.
+    /// Checks that a compressed source is complete and undamaged. Reading it to its end verifies its checksums.
     ///
-    /// If the file is not compressed, reads only its first bytes. Such a file has no checksums, and
-    /// [`version`](Self::version) already reads it to its end.
+    /// If the source is not compressed, reads only its first bytes, because it has no checksums.
     ///
     /// # Errors
-    /// The file cannot be read, or is truncated or damaged.
+    /// The source cannot be read, or is truncated or damaged.
     pub fn read_to_end(&self) -> Result<(), ReadError> {
         let mut plain = Plain::new(self.name(), self.open_at(0, None)?)?;
         let mut chunk = vec![0; CHUNK_BYTES];

@@ -4,7 +4,9 @@
 mod field;
 mod format;
 mod group;
+mod messages;
 mod names;
+mod patient;
 mod relations;
 mod source;
 
@@ -12,17 +14,18 @@ use self::names::Names;
 use self::source::{Source, Table};
 use super::spelling::same_column;
 use super::{Column, Dataset, Field, Node, SourceFormat, Spec, SpecError};
+use crate::namespace::{collection_fault, is_of_ledger};
 
 /// Keys of a dataset with one kind of document.
 const KEYS: &[&str] =
-    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index", "source"];
+    &["name", "collection", "null_markers", "identity", "patient", "field", "group", "plausibility", "index", "source"];
 
 /// Keys of a dataset with several kinds of documents. Each kind is described in a `[[document]]` table.
 const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
 
 /// Keys of a `[[document]]` table.
 const DOCUMENT_KEYS: &[&str] =
-    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index"];
+    &["name", "collection", "null_markers", "identity", "patient", "field", "group", "plausibility", "index"];
 
 /// Reads a dataset. Error messages name the text `origin`.
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
@@ -148,10 +151,18 @@ fn document(
     let markers = if table.has("null_markers") { table } else { root };
     let group_tables = table.note(table.tables("group"))?;
     let groups = group::read_all(&group_tables);
-    let tables = tables?;
+    let mut tables = tables?;
     let read = field::read_all(table, &tables, groups.as_deref().unwrap_or_default(), markers)?;
     let untyped: Vec<&str> = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.as_str()).collect();
-    let fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
+    let mut fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
+    let patient = patient::read(table, &fields, groups.as_deref().unwrap_or_default());
+    if let Some(field) = patient::field(table) {
+        fields.push(field);
+        tables.push(table.clone());
+    }
+    if let Some(groups) = &groups {
+        messages::check(format, (&fields, &tables), (groups, &group_tables));
+    }
     let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
     let identity = relations::identity(table, &fields, &shape);
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
@@ -164,6 +175,7 @@ fn document(
         identity,
         plausibility,
         indexes,
+        patient,
         source: format,
         fields,
         shape,
@@ -175,13 +187,14 @@ fn document(
 fn collection(root: &Table<'_>, dataset: &str) -> Result<String, SpecError> {
     let key = if root.has("collection") { "collection" } else { "name" };
     let name = root.text("collection")?.unwrap_or(dataset);
-    let problem = match name {
-        "" => "empty",
-        _ if name.contains(['$', '\0']) => "a collection's name cannot contain `$` or NUL",
-        _ if name.starts_with("system.") => "names that begin with `system.` are reserved for the server",
-        _ if name.starts_with("_medlift") => "names that begin with `_medlift` are reserved for Medlift",
-        _ if name.starts_with('.') || name.ends_with('.') => "a collection's name cannot begin or end with a dot",
-        _ => return Ok(name.to_owned()),
-    };
-    Err(root.wrong(key, problem, "choose another name, e.g. \"admissions\""))
+    let problem = collection_fault(name).or(match name {
+        _ if name.starts_with("_medlift") => Some("names that begin with `_medlift` are reserved for Medlift"),
+        _ if is_of_ledger(name) => Some("Medlift records its loads in this collection"),
+        _ if name.ends_with('.') => Some("a collection's name cannot end with a dot"),
+        _ => None,
+    });
+    match problem {
+        Some(problem) => Err(root.wrong(key, problem, "choose another name, e.g. \"admissions\"")),
+        None => Ok(name.to_owned()),
+    }
 }

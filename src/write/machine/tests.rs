@@ -12,13 +12,13 @@ const LIMITS: Limits = Limits { batch_docs_max: 100, batch_bytes_max: 100_000, i
 const DONE: Reply = Reply { errors: Vec::new(), durable: true };
 
 fn records(earlier: &[Earlier]) -> Event {
-    let planned = |(&earlier, lead): (&Earlier, u32)| Planned { bytes: 10, earlier, lead };
+    let planned = |(&earlier, lead): (&Earlier, u32)| Planned { bytes: 10, earlier, lead, shard: 0 };
     Event::Chunk(earlier.iter().zip(0..).map(planned).collect())
 }
 
 /// Starts a machine with one chunk of new records. Its first batch has been sent.
 fn started(policy: Policy, limits: Limits, records_count: usize) -> (Machine, Vec<Action>) {
-    let mut machine = Machine::new(limits, policy);
+    let mut machine = Machine::new(limits, policy, 1);
     let actions = machine.on(records(&vec![Earlier::Nothing; records_count]));
     (machine, actions)
 }
@@ -207,7 +207,7 @@ fn reading_before_inserting_ends_when_few_records_are_found() {
 /// first record. Returns the command for the second record, or `None` if there is none. If `passed` is true, the
 /// machine first skips another chunk.
 fn command_for_a_repeat(policy: Policy, passed: bool, first: Verdict) -> Option<Step> {
-    let mut machine = Machine::new(LIMITS, policy);
+    let mut machine = Machine::new(LIMITS, policy, 1);
     if passed {
         machine.on(Event::Passed);
     }
@@ -237,7 +237,7 @@ fn a_repeat_is_compared_only_if_the_load_cannot_know_the_stored_content() {
 fn replacing_an_own_document_and_an_older_one_have_different_outcomes() {
     for (earlier, expected) in [(Earlier::Nothing, Outcome::Replaced), (Earlier::Other, Outcome::ReplacedOwn)] {
         for (mode, step_expected) in [(Mode::Upsert, Step::Replace), (Mode::Merge, Step::Merge)] {
-            let mut machine = Machine::new(LIMITS, Policy { mode, ..PLAIN });
+            let mut machine = Machine::new(LIMITS, Policy { mode, ..PLAIN }, 1);
             let mut actions = machine.on(records(&[earlier]));
             if earlier == Earlier::Nothing {
                 actions = machine.on(Event::Replied(sent(&actions).0, refused(&[(0, Complaint::Taken)])));
@@ -255,7 +255,7 @@ fn replacing_an_own_document_and_an_older_one_have_different_outcomes() {
 /// document, and `verdict` is the result. Expects `repeats` uncertain records.
 #[track_caller]
 fn check_repeat_of_resumed(on_conflict: OnConflict, earlier: Earlier, verdict: Verdict, repeats: u64) {
-    let mut machine = Machine::new(LIMITS, Policy { on_conflict, is_resumed: true, ..PLAIN });
+    let mut machine = Machine::new(LIMITS, Policy { on_conflict, is_resumed: true, ..PLAIN }, 1);
     machine.on(Event::Passed);
     let actions = machine.on(records(&[earlier]));
     let mut actions = machine.on(Event::Compared(sent(&actions).0, vec![verdict]));

@@ -115,25 +115,28 @@ struct Process {
     mode: Mode,
     /// The chunks that the process writes. Chunks that an earlier process committed are not among them.
     chunks: Vec<Vec<Record>>,
+    /// Number of shards of the collection.
+    shards: u16,
     coming: VecDeque<Event>,
     settled: u64,
     waiting: VecDeque<Event>,
 }
 
 impl Process {
-    fn new(passed: &[Vec<Record>], chunks: &[Vec<Record>], policy: Policy) -> Self {
+    fn new(passed: &[Vec<Record>], chunks: &[Vec<Record>], policy: Policy, shards: u16) -> Self {
         let limits = Limits { batch_docs_max: 3, batch_bytes_max: 25, in_flight_max: 3, attempts_max: 200 };
-        let mut machine = Machine::new(limits, policy);
+        let mut machine = Machine::new(limits, policy, shards.into());
         for _ in passed {
             assert_eq!(machine.on(Event::Passed), []);
         }
         let mut seen: BTreeMap<u16, u8> = passed.iter().flatten().copied().collect();
         let mut coming = VecDeque::new();
         for chunk in chunks {
-            coming.push_back(Event::Chunk(chunk.iter().map(|&record| planned(record, &seen)).collect()));
+            coming.push_back(Event::Chunk(chunk.iter().map(|&record| planned(record, &seen, shards)).collect()));
             seen.extend(chunk.iter().copied());
         }
-        Self { machine, mode: policy.mode, chunks: chunks.to_vec(), coming, settled: 0, waiting: VecDeque::new() }
+        let chunks = chunks.to_vec();
+        Self { machine, mode: policy.mode, chunks, shards, coming, settled: 0, waiting: VecDeque::new() }
     }
 
     /// Returns how many different events may happen next. Returns 0 at the end.
@@ -161,6 +164,9 @@ impl Process {
                     assert!(!members.is_empty() && members.len() <= 3);
                     let record = |member: &Member| self.chunks[member.chunk as usize][member.at as usize];
                     let records: Vec<Record> = members.iter().map(record).collect();
+                    let mut shards = records.iter().map(|(id, _)| shard_of(*id, self.shards));
+                    let first = shards.next();
+                    assert!(shards.all(|shard| Some(shard) == first), "a command must go to one shard: {records:?}");
                     let fault = faults.pop_front().unwrap_or(Fault::None);
                     self.waiting.push_back(server.event(batch, step, &records, self.mode, fault));
                 }
@@ -179,13 +185,18 @@ impl Process {
     }
 }
 
-fn planned((id, content): Record, seen: &BTreeMap<u16, u8>) -> Planned {
+/// Returns the shard that owns the `_id`. Each shard owns several ranges.
+const fn shard_of(id: u16, shards: u16) -> u16 {
+    id / 2 % shards
+}
+
+fn planned((id, content): Record, seen: &BTreeMap<u16, u8>, shards: u16) -> Planned {
     let earlier = match seen.get(&id) {
         None => Earlier::Nothing,
         Some(&before) if before == content => Earlier::Equal,
         Some(_) => Earlier::Other,
     };
-    Planned { bytes: 10, earlier, lead: u32::from(id / 3) << 29 }
+    Planned { bytes: 10, earlier, lead: u32::from(id / 3) << 29, shard: shard_of(id, shards) }
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -252,6 +263,7 @@ proptest! {
     #[test]
     fn every_run_ends_with_the_right_documents_and_an_outcome_for_each_record(
         chunks in chunks(),
+        shards in prop_oneof![1 => Just(1u16), 1 => 2u16..5],
         passed in prop_oneof![3 => Just(0), 1 => 0usize..10],
         stored in stored(),
         (mode, on_conflict) in policy(),
@@ -262,7 +274,7 @@ proptest! {
         let faultless = faults.iter().all(|fault| *fault == Fault::None);
         let (before, after) = chunks.split_at(passed.min(chunks.len()));
         let mut server = Server { durable: model(before, &stored, policy).0, applied: BTreeMap::new() };
-        let mut process = Process::new(before, after, policy);
+        let mut process = Process::new(before, after, policy, shards);
         let (mut faults, mut order) = (faults.into(), order.iter().cycle());
         let mut settled = Vec::new();
         while process.choices() > 0 {
@@ -301,8 +313,8 @@ fn steps_for_a_repeat(earlier: Earlier, first: Outcome) -> Vec<Step> {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 1, attempts_max: 3 };
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
-    let mut machine = Machine::new(limits, policy);
-    let record = |earlier| Event::Chunk(vec![Planned { bytes: 10, earlier, lead: 0 }]);
+    let mut machine = Machine::new(limits, policy, 1);
+    let record = |earlier| Event::Chunk(vec![Planned { bytes: 10, earlier, lead: 0, shard: 0 }]);
     let mut actions: VecDeque<Action> = machine.on(record(Earlier::Nothing)).into();
     actions.extend(machine.on(record(earlier)));
     let (mut steps, mut outcomes) = (Vec::new(), Vec::new());
@@ -339,9 +351,9 @@ fn a_batch_that_never_succeeds_stops_the_load() {
     let limits = Limits { batch_docs_max: 10, batch_bytes_max: 100, in_flight_max: 2, attempts_max: 3 };
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
-    let mut machine = Machine::new(limits, policy);
+    let mut machine = Machine::new(limits, policy, 1);
     let mut actions: VecDeque<Action> =
-        machine.on(Event::Chunk(vec![Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 }])).into();
+        machine.on(Event::Chunk(vec![Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0, shard: 0 }])).into();
     let mut sent = 0;
     while let Some(action) = actions.pop_front() {
         match action {
@@ -366,8 +378,8 @@ fn no_batch_exceeds_its_limits_and_a_large_document_is_sent_alone() {
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
     let sizes = [40, 40, 40, 500, 10, 10, 10, 10, 10];
-    let chunk = sizes.iter().map(|&bytes| Planned { bytes, earlier: Earlier::Nothing, lead: 0 }).collect();
-    let actions = Machine::new(limits, policy).on(Event::Chunk(chunk));
+    let chunk = sizes.iter().map(|&bytes| Planned { bytes, earlier: Earlier::Nothing, lead: 0, shard: 0 }).collect();
+    let actions = Machine::new(limits, policy, 1).on(Event::Chunk(chunk));
     let batches: Vec<Vec<u32>> = actions
         .into_iter()
         .filter_map(|action| if let Action::Send { members, .. } = action { Some(members) } else { None })
@@ -381,8 +393,8 @@ fn the_last_records_are_divided_among_the_concurrent_commands() {
     let limits = Limits { batch_docs_max: 4_000, batch_bytes_max: 1 << 20, in_flight_max: 2, attempts_max: 3 };
     let policy =
         Policy { mode: Mode::Insert, on_conflict: OnConflict::KeepFirst, empty_at_start: true, is_resumed: false };
-    let mut machine = Machine::new(limits, policy);
-    let record = Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0 };
+    let mut machine = Machine::new(limits, policy, 1);
+    let record = Planned { bytes: 10, earlier: Earlier::Nothing, lead: 0, shard: 0 };
     let mut waiting: VecDeque<Action> = machine.on(Event::Chunk(vec![record; 14_000])).into();
     machine.on(Event::Ended);
     let mut lengths = Vec::new();

@@ -69,7 +69,7 @@ impl World {
         assert!(Lease::admits(self.ledger.fence, fence), "a new owner must have a higher fence than all before it");
         (self.ledger.lease, self.ledger.fence) = (Some(lease), Some(fence));
         let (passed, left) = self.chunks.split_at(base);
-        let process = Process::new(passed, left, Policy { is_resumed, ..self.policy });
+        let process = Process::new(passed, left, Policy { is_resumed, ..self.policy }, 1);
         self.loaders.push(Loader { owner, fence, until, base, process, unrecorded: VecDeque::new(), is_frozen: false });
     }
 

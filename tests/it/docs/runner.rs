@@ -46,6 +46,11 @@ impl Desk {
 
     /// Runs a command line with bash. Returns the exit code and the messages if it fails.
     pub(super) fn run(&self, command: &str) -> Result<(), String> {
+        // The documents show several manifests of one name. Medlift does not replace one by another.
+        let manifest = "load.manifest.json";
+        if command.starts_with("medlift plan") && command.contains(manifest) && !command.contains("--add") {
+            let _ = fs::remove_file(self.place.dir.path().join(manifest));
+        }
         let output = self.bash(command);
         let code = output.status.code().unwrap_or(-1);
         if SUCCESS.contains(&code) {

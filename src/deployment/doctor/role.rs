@@ -1,62 +1,30 @@
-//! Checks the privileges of the signed-in user.
-
-use bson::{Bson, Document, doc};
+//! Makes the findings about the privileges of the signed-in user.
 
 use super::{Finding, Step};
+use crate::deployment::privileges::Privileges;
 use crate::deployment::provision::view_name;
-use crate::server::{Failure, Target, leases_of};
+use crate::server::leases_of;
 
 /// The actions that a load needs on the collection of the data and on the two collections of the ledger.
 const LOADING: [&str; 3] = ["find", "insert", "update"];
 
-/// The privileges of the signed-in user, including those of inherited roles.
-pub(super) struct Privileges {
-    /// True if nobody is signed in. The server then has no access control, and permits everything.
-    everything: bool,
-    list: Vec<Document>,
+/// What the findings advise.
+pub(super) struct Advice {
+    /// How the user gets more rights on the collection.
+    pub(super) on_rights: String,
+    /// The command that provisions the collection.
+    pub(super) provision: String,
 }
 
 impl Privileges {
-    pub(super) async fn read(target: &Target) -> Result<Self, Failure> {
-        let command = doc! { "connectionStatus": 1, "showPrivileges": true };
-        let reply = target.look(command).await?;
-        let info = reply.get_document("authInfo").cloned().unwrap_or_default();
-        let documents = |name: &str| -> Vec<Document> {
-            let all = info.get_array(name).map(Vec::as_slice).unwrap_or_default();
-            all.iter().filter_map(Bson::as_document).cloned().collect()
-        };
-        Ok(Self {
-            everything: documents("authenticatedUsers").is_empty(),
-            list: documents("authenticatedUserPrivileges"),
-        })
-    }
-
-    /// Returns true if the user may do `action` on the collection.
-    fn allow(&self, action: &str, database: &str, collection: &str) -> bool {
-        self.everything
-            || self.list.iter().any(|privilege| {
-                let actions = privilege.get_array("actions").map(Vec::as_slice).unwrap_or_default();
-                let resource = privilege.get_document("resource").cloned().unwrap_or_default();
-                actions.iter().any(|allowed| allowed.as_str() == Some(action))
-                    && covers(&resource, database, collection)
-            })
-    }
-
-    /// Returns true if one of the user's privileges names this database.
-    fn has_any(&self, database: &str) -> bool {
-        let resources = self.list.iter().filter_map(|privilege| privilege.get_document("resource").ok());
-        resources.filter_map(|resource| resource.get_str("db").ok()).any(|name| name == database)
-    }
-
     /// Reports what the user may do with the collection of the data. Warns if the user may bypass document validation,
     /// because the validator then does not protect the collection.
     ///
-    /// `advice` is a text that says how the user gets more rights on the collection.
     pub(super) fn examine(
         &self,
         (database, collection): (&str, &str),
         ledger: &str,
-        advice: &str,
+        advice: &Advice,
         findings: &mut Vec<Finding>,
     ) {
         let lacks = |collection: &str| -> Vec<String> {
@@ -75,34 +43,31 @@ impl Privileges {
         } else if self.has_any(database) {
             Finding::failed(
                 Step::Role,
-                format!("the user may neither read nor load {database}.{collection}, but has other rights on {database}; {advice}"),
+                format!("the user may neither read nor load {database}.{collection}, but has other rights on {database}; {}", advice.on_rights),
             )
         } else {
             Finding::failed(
                 Step::Role,
-                format!("the user has no role on {database}; grant one (`medlift provision` creates users with suitable roles)"),
+                format!("the user has no role on {database}; grant one (`{}` creates users with suitable roles)", advice.provision),
             )
         });
-        if !self.everything && self.allow("bypassDocumentValidation", database, collection) {
+        if !self.is_unlimited() && self.allow("bypassDocumentValidation", database, collection) {
             findings.push(Finding::warning(
                 Step::Role,
-                "the user may bypass document validation, because of a role such as dbAdmin, dbOwner, restore or root; load as \
-                 another user (`medlift provision` creates one)",
+                format!(
+                    "the user may bypass document validation, because of a role such as dbAdmin, dbOwner, restore or root; \
+                     load as another user (`{}` creates one)",
+                    advice.provision
+                ),
             ));
         }
     }
 }
 
-/// Returns true if `resource` includes the collection. An empty name in `resource` means every database, or every
-/// collection except the system's collections.
-fn covers(resource: &Document, database: &str, collection: &str) -> bool {
-    let matches =
-        |name: &str, wanted: &str| resource.get_str(name).is_ok_and(|given| given.is_empty() || given == wanted);
-    resource.get_bool("anyResource").unwrap_or(false) || (matches("db", database) && matches("collection", collection))
-}
-
 #[cfg(test)]
 mod tests {
+    use bson::{Document, doc};
+
     use super::super::State;
     use super::*;
 
@@ -114,7 +79,8 @@ mod tests {
 
     fn examined(everything: bool, list: Vec<Document>) -> Vec<(State, String)> {
         let mut findings = Vec::new();
-        Privileges { everything, list }.examine(DATA, "runs", "ask for more", &mut findings);
+        let advice = Advice { on_rights: "ask for more".to_owned(), provision: "medlift provision -c x".to_owned() };
+        Privileges::of(everything, list).examine(DATA, "runs", &advice, &mut findings);
         findings.into_iter().map(|finding| (finding.state, finding.message)).collect()
     }
 
@@ -180,7 +146,7 @@ mod tests {
             State::Ok,
             "may administer hospital.admissions, but neither",
         );
-        check(&[], State::Failed, "no role on hospital");
+        check(&[], State::Failed, "no role on hospital; grant one (`medlift provision -c x` creates users");
         check(&[on("pharmacy", "admissions", &["find"])], State::Failed, "no role on hospital");
         check(
             &[on("hospital", "stays", &["find"])],

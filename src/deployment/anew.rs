@@ -1,0 +1,139 @@
+//! Creates a collection anew after its documents were dropped. The server drops a collection only together with its
+//! validator, its indexes and its options.
+
+use bson::{Document, doc};
+
+use super::indexes::{first_batch, read_raw};
+use super::schema::{self, listing};
+use crate::server::{ServerError, Target};
+use crate::spec::{Index, Spec};
+
+/// The options of `create` that describe a validator.
+const OF_VALIDATOR: [&str; 3] = ["validator", "validationLevel", "validationAction"];
+
+/// What surrounds the documents of a collection, read before the collection is dropped.
+#[derive(Debug, Default, PartialEq)]
+pub struct Surroundings {
+    /// The options of the collection, for example its collation, without its validator.
+    options: Document,
+    has_validator: bool,
+    /// The indexes that the spec does not describe, as the server lists them.
+    indexes: Vec<Document>,
+}
+
+impl Surroundings {
+    /// Reads the options and the indexes of the target's collection. They are empty if it does not exist, or if the user
+    /// may not list them.
+    pub async fn read(target: &Target, spec: &Spec) -> Result<Self, ServerError> {
+        match Self::read_permitted(target, spec).await {
+            Err(error) if error.is_not_authorized() => Ok(Self::default()),
+            read => read,
+        }
+    }
+
+    async fn read_permitted(target: &Target, spec: &Spec) -> Result<Self, ServerError> {
+        let Some(listed) = listing(target, &target.collection).await? else { return Ok(Self::default()) };
+        let mut options = listed.get_document("options").cloned().unwrap_or_default();
+        let has_validator = options.get_document("validator").is_ok_and(|validator| !validator.is_empty());
+        for name in OF_VALIDATOR {
+            options.remove(name);
+        }
+        let indexes = read_raw(target).await?;
+        let indexes = first_batch(&indexes).filter(|listed| is_further(listed, spec)).cloned().collect();
+        Ok(Self { options, has_validator, indexes })
+    }
+
+    /// Creates the collection with its options and its further indexes. If `with_validator` is true and it had a
+    /// validator, it also gets the validator of the spec. Returns a note for the user. `None` if there was nothing to
+    /// keep. The collection is then not created. If the user may not create it, the note says so.
+    pub async fn create(
+        &self,
+        target: &Target,
+        spec: &Spec,
+        with_validator: bool,
+    ) -> Result<Option<String>, ServerError> {
+        let is_guarded = self.has_validator && with_validator;
+        if self.options.is_empty() && self.indexes.is_empty() && !is_guarded {
+            return Ok(None);
+        }
+        let (name, collection) = (target.full_name(), &target.collection);
+        let mut command = if is_guarded {
+            schema::attach_command("create", collection, spec)
+        } else {
+            doc! { "create": collection }
+        };
+        command.extend(self.options.clone());
+        let mut commands = vec![command];
+        if !self.indexes.is_empty() {
+            commands.push(doc! { "createIndexes": collection, "indexes": self.indexes.clone() });
+        }
+        let kept = self.kept(is_guarded);
+        for command in commands {
+            match target.run(&target.database, command, || format!("create {name} anew after --drop")).await {
+                Err(error) if error.is_not_authorized() => {
+                    return Ok(Some(format!("{name} was dropped, and this user may not create it anew{kept}")));
+                }
+                done => drop(done?),
+            }
+        }
+        Ok(Some(format!("{name} was dropped and created anew{kept}")))
+    }
+
+    /// Describes what the collection was created with.
+    fn kept(&self, is_guarded: bool) -> String {
+        let names: Vec<&str> = self.indexes.iter().filter_map(|index| index.get_str("name").ok()).collect();
+        let options: Vec<&str> = self.options.keys().map(String::as_str).collect();
+        let lists = [("its options", options), ("its further indexes", names)];
+        let lists = lists.iter().filter(|(_, names)| !names.is_empty());
+        let kept = is_guarded.then(|| "the spec's validator".to_owned()).into_iter();
+        let kept: Vec<String> = kept.chain(lists.map(|(what, names)| format!("{what} {}", names.join(", ")))).collect();
+        format!(" with {}", kept.join(" and "))
+    }
+}
+
+/// Returns true if the spec does not describe the listed index, and the index can exist beside those of the spec.
+fn is_further(listed: &Document, spec: &Spec) -> bool {
+    let name = listed.get_str("name").unwrap_or_default();
+    let keys = listed.get_document("key").cloned().unwrap_or_default();
+    let has_keys =
+        |wanted: &Index| wanted.keys.iter().map(|(name, _)| name.as_str()).eq(keys.keys().map(String::as_str));
+    name != "_id_"
+        && !listed.contains_key("buildUUID")
+        && !listed.contains_key("indexBuildInfo")
+        && !spec.indexes.iter().any(|wanted| wanted.name == name || has_keys(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_the_spec_describes_or_excludes_is_not_kept() {
+        let spec = Spec::built_in();
+        let first = &spec.indexes[0];
+        let keys: Document = first.keys.iter().map(|(name, direction)| (name.clone(), (*direction).into())).collect();
+        for (listed, expected) in [
+            (doc! { "name": "_id_", "key": { "_id": 1 } }, false),
+            (doc! { "name": &first.name, "key": { "x": 1 } }, false),
+            (doc! { "name": "other", "key": keys }, false),
+            (doc! { "name": "built", "key": { "x": 1 }, "buildUUID": 1 }, false),
+            (doc! { "name": "further", "key": { "x": 1 } }, true),
+            (doc! { "name": "text", "key": { "_fts": "text", "_ftsx": 1 } }, true),
+        ] {
+            assert_eq!(is_further(&listed, &spec), expected, "{listed}");
+        }
+    }
+
+    #[test]
+    fn the_note_says_what_was_kept() {
+        let check = |options: Document, indexes: &[&str], is_guarded: bool, expected: &str| {
+            let indexes = indexes.iter().map(|name| doc! { "name": *name }).collect();
+            let found = Surroundings { options, has_validator: is_guarded, indexes }.kept(is_guarded);
+            assert_eq!(found, expected);
+        };
+        check(doc! {}, &[], true, " with the spec's validator");
+        check(doc! {}, &["a", "b"], false, " with its further indexes a, b");
+        let all = " with the spec's validator and its options collation and its further indexes a";
+        check(doc! { "collation": {} }, &["a"], true, all);
+    }
+}
