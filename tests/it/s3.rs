@@ -357,6 +357,12 @@ fn each_part_has_its_rejects_in_s3() {
     let keys: Vec<String> = s3.keys().into_iter().filter(|key| key.starts_with("r/")).collect();
     assert!(keys.len() > 1 && keys.iter().all(|key| key.ends_with(".rejects.csv") && key.contains(".bytes-")));
     assert_eq!(files, keys.iter().map(|key| s3.address(key)).collect::<Vec<_>>());
+    let again = s3.run(&["load", "--manifest", &stored, "--rejects", &s3.address("r/")], 4);
+    let again = &again["tables"][0];
+    assert_eq!(
+        (&again["reject_files"], &again["notes"]),
+        (&loaded["tables"][0]["reject_files"], &Json::Array(Vec::new()))
+    );
     let alone = s3.run(&["load", "--collection", "alone", &address, "--rejects", "alone.csv"], 4);
     let lines = |bytes: &[u8]| bytes.split(|&byte| byte == b'\n').count() - 2;
     let of_parts: usize = keys.iter().map(|key| lines(&s3.get(key))).sum();

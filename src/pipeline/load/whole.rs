@@ -12,6 +12,7 @@ use crate::encode::Digest;
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, State, TargetState};
 use crate::pipeline::plan::Plan;
+use crate::pipeline::rejects::s3_address;
 use crate::pipeline::stages::Interrupt;
 use crate::report::summary::{FileOfRejects, LoadSummary};
 use crate::report::{Phase, Progress};
@@ -130,7 +131,10 @@ impl Load<'_> {
         if is_complete {
             let mut summary = self.verify_only(interrupt, progress).await?;
             if !self.parts.is_empty() {
-                let is_there = |file: &FileOfRejects| Path::new(&file.path).exists();
+                let is_there = |file: &FileOfRejects| {
+                    let path = Path::new(&file.path);
+                    s3_address(path).is_some() || path.exists()
+                };
                 let (there, missing): (Vec<_>, Vec<_>) = self.reject_files().into_iter().partition(is_there);
                 summary.reject_files = there;
                 summary.notes.extend(missing.iter().map(not_there));
