@@ -97,13 +97,13 @@ impl Parser {
 }
 
 /// Refuses a row that is too long. Refuses the last row of a JSON source that ends inside an object or an array.
-/// Accepts open quotes, because the parser of CSV refuses them itself.
+/// Accepts open quotes and wrong counts, because the parsers of CSV and of HL7 refuse them themselves.
 ///
 /// `cause_of_length` is the end of the message for a row that is too long: a semicolon and a possible cause, or an
 /// empty text.
 pub(super) fn check_ending(ending: Ending, cause_of_length: &str) -> Result<(), Reject> {
     let (reason, message) = match ending {
-        Ending::Whole | Ending::OpenQuote => return Ok(()),
+        Ending::Whole | Ending::OpenQuote | Ending::WrongCount(_) => return Ok(()),
         Ending::TooLong => {
             let length = "the row is too long for a document of 16 MiB, so only its beginning is in the reject file";
             (Reason::RowTooLong, format!("{length}{cause_of_length}"))

@@ -45,7 +45,7 @@ pub struct RowSpan {
 /// How a row ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The row ended at a line end, at the end of its JSON value, or at the end of the source.
+    /// The row ended at a line end, at the end of its JSON value or message, or at the end of the source.
     Whole,
     /// The source ended inside a quoted cell.
     OpenQuote,
@@ -54,6 +54,9 @@ pub enum Ending {
     /// The source ended between two JSON values, but before the `]` of the array that contains them. The row has no
     /// bytes.
     OpenArray,
+    /// The row is the trailer of an HL7 batch or file, and its count is wrong. The number is the right count: the
+    /// messages of the batch, or the batches of the file.
+    WrongCount(u32),
     /// The row is longer than `row_bytes_max`. The span contains only the beginning of the row.
     TooLong,
 }

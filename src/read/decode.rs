@@ -131,12 +131,18 @@ fn decode_1252(raw: &[u8], out: &mut Decoded) {
 }
 
 fn push_high_1252(byte: u8, out: &mut Decoded) {
-    match WINDOWS_1252_HIGH.get(usize::from(byte) - 0x80) {
-        Some(&char::REPLACEMENT_CHARACTER) => out.push_undecodable(),
-        Some(&character) => out.push(character),
-        // The bytes 0xA0 to 0xFF have the same numbers as their characters in Unicode.
-        None => out.push(char::from(byte)),
+    match char_of_1252(byte) {
+        Some(character) => out.push(character),
+        None => out.push_undecodable(),
     }
+}
+
+/// Returns the character of a byte in windows-1252, or `None` if the byte has none.
+pub(crate) fn char_of_1252(byte: u8) -> Option<char> {
+    let high = usize::from(byte).checked_sub(0x80).and_then(|place| WINDOWS_1252_HIGH.get(place));
+    // All other bytes have the same numbers as their characters in Unicode.
+    let character = high.copied().unwrap_or(char::from(byte));
+    (character != char::REPLACEMENT_CHARACTER).then_some(character)
 }
 
 #[cfg(test)]

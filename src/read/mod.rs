@@ -21,11 +21,11 @@ mod tests;
 
 pub use block::Block;
 pub(crate) use block::{Ending, RowSpan};
-pub(crate) use decode::is_decodable;
+pub(crate) use decode::{char_of_1252, is_decodable};
 pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub(crate) use frame::Framing;
+pub(crate) use frame::{Framing, TrailerCount};
 pub(crate) use origin::{Origin, expand, reject_path};
 pub use origin::{Problem, Version};
 pub use reader::{ReadOptions, Reader, records};

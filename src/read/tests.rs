@@ -1,6 +1,7 @@
 //! Tests of the whole reader. Its output must not depend on the sizes of the pieces in which a source is read.
 
 mod documents;
+mod hl7;
 
 use std::io::{self, Cursor, Read};
 

@@ -13,7 +13,7 @@ const MONTH_DAYS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /// A date: year, month (1 to 12) and day (from 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Civil {
+pub(crate) struct Civil {
     pub year: u32,
     pub month: u32,
     pub day: u32,
@@ -21,7 +21,7 @@ pub(super) struct Civil {
 
 impl Civil {
     /// Returns true if the date exists in the calendar and its year is 1 to 9999.
-    pub(super) fn is_real(self) -> bool {
+    pub(crate) fn is_real(self) -> bool {
         let Some(&days) = MONTH_DAYS.get((self.month as usize).wrapping_sub(1)) else { return false };
         let leap_day = u32::from(self.month == 2 && is_leap(self.year));
         (1..=9999).contains(&self.year) && (1..=days + leap_day).contains(&self.day)
@@ -40,7 +40,7 @@ fn is_leap(year: u32) -> bool {
 }
 
 /// Returns the number of days since 1970-01-01.
-pub(super) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
+pub(crate) fn days_from_civil(Civil { year, month, day }: Civil) -> i64 {
     let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
     // Here a year begins in March, so that the leap day is the last day of the year.
     let year = if month <= 2 { year - 1 } else { year };

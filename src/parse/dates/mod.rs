@@ -6,10 +6,8 @@ mod shape;
 
 use std::ops::Range;
 
-pub(crate) use calendar::{DAY_MS, civil_from_days, iso_text};
+pub(crate) use calendar::{Civil, DAY_MS, civil_from_days, days_from_civil, iso_text};
 pub(crate) use decide::{Decision, Evidence};
-
-use calendar::{Civil, days_from_civil};
 
 /// The range of the years 1 to 9999, in milliseconds since 1970-01-01T00:00:00Z.
 pub(crate) const YEARS_MS: Range<i64> = -62_135_596_800_000..253_402_300_800_000;

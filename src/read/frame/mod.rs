@@ -1,15 +1,19 @@
-//! Divides the text of a source into rows. Each way of dividing (lines, delimited text, JSON documents) has its own
-//! file.
+//! Divides the text of a source into rows. Each way of dividing (lines, delimited text, JSON documents, HL7 messages)
+//! has its own file.
 //!
-//! The code here knows quotes, line ends and brackets, but no columns, fields or types.
+//! The code here knows quotes, line ends, brackets and frames, but no columns, fields or types.
 
 mod documents;
+mod hl7;
 mod lines;
 mod quoted;
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
+
+pub(crate) use hl7::TrailerCount;
 
 use documents::Documents;
+use hl7::Hl7;
 use lines::Lines;
 use quoted::Quoted;
 
@@ -29,6 +33,8 @@ pub enum Framing {
     Delimited(Dialect),
     /// JSON values, one after another or in an array. Each value is a row, even if it has several lines.
     Documents,
+    /// HL7 v2 messages. Each message is a row.
+    Hl7,
 }
 
 impl Framing {
@@ -36,7 +42,7 @@ impl Framing {
     pub fn dialect(self) -> Option<Dialect> {
         match self {
             Self::Delimited(dialect) => Some(dialect),
-            Self::Lines | Self::Documents => None,
+            Self::Lines | Self::Documents | Self::Hl7 => None,
         }
     }
 }
@@ -56,7 +62,12 @@ enum Ends {
     Lines(Lines),
     Quoted(Quoted),
     Documents(Documents),
+    Hl7(Hl7),
 }
+
+/// The result of one step of a search. `Continue` means that the search goes on. `Break` contains the end of the row,
+/// or `None` if more bytes must be read before the search can go on.
+type Step = ControlFlow<Option<usize>>;
 
 /// The position of the framer in the buffer and in the source.
 #[derive(Debug, Clone)]
@@ -87,6 +98,7 @@ impl Framer {
             Framing::Delimited(Dialect { line_end, quote: None, escape: None, .. }) => Ends::Lines(Lines { line_end }),
             Framing::Delimited(dialect) => Ends::Quoted(Quoted::new(dialect)),
             Framing::Documents => Ends::Documents(Documents::new(row_bytes_max)),
+            Framing::Hl7 => Ends::Hl7(Hl7::new(row_bytes_max)),
         };
         Self { ends, row_bytes_max, place: Place { start: 0, at: 0, dropped: 0, line: 1, lines_inside: 0 } }
     }
@@ -95,11 +107,12 @@ impl Framer {
     /// ends with `bytes`. The `offset` of the row is 0, and the caller sets it.
     pub(super) fn next(&mut self, bytes: &[u8], is_complete: bool) -> Option<RowSpan> {
         loop {
-            let Some(end) = self.find_end(bytes) else { return self.last(bytes, is_complete) };
+            let Some(end) = self.find_end(bytes, is_complete) else { return self.last(bytes, is_complete) };
             debug_assert!(end > self.place.start || !matches!(self.ends, Ends::Documents(_)), "a JSON value has bytes");
             let line = self.place.line;
             let row = self.pass(end);
-            if let Some(span) = self.span(bytes, row, line, Ending::Whole) {
+            let ending = if let Ends::Hl7(hl7) = &self.ends { hl7.ending() } else { Ending::Whole };
+            if let Some(span) = self.span(bytes, row, line, ending) {
                 return Some(span);
             }
         }
@@ -107,11 +120,12 @@ impl Framer {
 
     /// Returns the end of the current row, or `None` if the end is not in `bytes` yet. The search continues at the byte
     /// at which the last call stopped.
-    fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn find_end(&mut self, bytes: &[u8], is_complete: bool) -> Option<usize> {
         match &mut self.ends {
             Ends::Lines(lines) => lines.find_end(bytes, &mut self.place),
             Ends::Quoted(quoted) => quoted.find_end(bytes, &mut self.place),
             Ends::Documents(documents) => documents.find_end(bytes, &mut self.place),
+            Ends::Hl7(hl7) => hl7.find_end(bytes, &mut self.place, is_complete),
         }
     }
 
@@ -123,7 +137,7 @@ impl Framer {
                 quoted.begin_row();
                 1
             }
-            Ends::Documents(_) => 0,
+            Ends::Documents(_) | Ends::Hl7(_) => 0,
         };
         let place = &mut self.place;
         place.line += place.lines_inside + line_end as u64;
@@ -141,6 +155,8 @@ impl Framer {
         let (line, row) = (self.place.line, self.place.start..bytes.len());
         let ending = match &mut self.ends {
             Ends::Documents(documents) => documents.end(),
+            // `find_end` returns the last message, too.
+            Ends::Hl7(_) => None,
             _ if row.is_empty() => None,
             Ends::Lines(_) => Some(Ending::Whole),
             Ends::Quoted(quoted) => Some(quoted.end(bytes, &self.place)),
@@ -156,12 +172,18 @@ impl Framer {
         }
         let Range { start, mut end } = row;
         if ending == Ending::Whole {
-            while end > start && self.is_after_row(bytes[end - 1]) {
-                end -= 1;
-            }
+            end = start + self.content_bytes(&bytes[start..end]);
         }
         let is_row = end > start || ending == Ending::OpenArray;
         is_row.then_some(RowSpan { start: start as u32, end: end as u32, line, offset: 0, ending })
+    }
+
+    /// Returns the length of a row without the bytes that must be removed from its end.
+    fn content_bytes(&self, row: &[u8]) -> usize {
+        if let Ends::Hl7(_) = self.ends {
+            return hl7::content_bytes(row);
+        }
+        row.iter().rposition(|&byte| !self.is_after_row(byte)).map_or(0, |last| last + 1)
     }
 
     /// Returns true if the byte `last` must be removed from the end of a row. Examples are the `\r` of `\r\n`, and the
@@ -191,7 +213,7 @@ impl Framer {
     /// If the result is false, the caller may drop all [`scanned`](Self::scanned) bytes from the buffer. Before that,
     /// the caller must call [`drop_front`](Self::drop_front).
     pub(super) fn skip(&mut self, bytes: &[u8]) -> bool {
-        self.find_end(bytes).map(|end| self.pass(end)).is_some()
+        self.find_end(bytes, false).map(|end| self.pass(end)).is_some()
     }
 
     /// Returns the position of the current row's first byte. The caller no longer needs the bytes before it.

@@ -9,12 +9,12 @@
 
 mod damage;
 
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::ControlFlow::{Break, Continue};
 
 use memchr::memchr3;
 
 use self::damage::OBJECT_START_BYTES;
-use super::Place;
+use super::{Place, Step};
 use crate::read::block::Ending;
 
 /// Finds the ends of JSON values.
@@ -66,10 +66,6 @@ enum State {
     /// Inside a number, a word, or other text without brackets and quotes.
     Word,
 }
-
-/// The result of one step of the search. `Continue` means that the search goes on. `Break` contains the end of the
-/// value, or `None` if more bytes must be read before the search can go on.
-type Step = ControlFlow<Option<usize>>;
 
 impl Documents {
     pub(super) fn new(row_bytes_max: usize) -> Self {

@@ -1,0 +1,26 @@
+//! HL7 v2 messages: splits them into segments, fields and their parts, and decodes the text of a part.
+//!
+//! A message is split without changes: every part is a piece of the message's bytes. Only [`Decoder`] changes bytes: it
+//! converts them to UTF-8 and replaces escapes. Empty parts and the delete marker `""` stay apart (see [`Value`]).
+//!
+//! [`Path`] names a part, for example `PID-5.1`.
+
+mod charset;
+mod escape;
+mod find;
+mod message;
+mod path;
+mod problem;
+mod separators;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use charset::Charset;
+pub(crate) use escape::Decoder;
+pub(crate) use message::{Element, Index, Message, Segment, Value};
+pub(crate) use path::{Path, PathError, Repetition, SegmentId};
+pub(crate) use problem::{Problem, wrong_count};
+pub(crate) use separators::Separators;
+pub(crate) use time::{Precision, Time};
