@@ -25,6 +25,18 @@ impl IdentityKey {
         self.0.map_or_else(|| "none".into(), |_| self.hash(b"fingerprint").to_hex()[..16].to_owned())
     }
 
+    /// Returns the key of a thing that several documents name, for example of a patient: a UUID made from its kind and
+    /// the texts that identify it, as an `_id` is made from a record.
+    pub fn derive(&self, kind: &str, parts: &[&str]) -> Id {
+        let mut bytes = Vec::with_capacity(128);
+        for part in std::iter::once(&kind).chain(parts) {
+            // The length keeps `ab` and `c` apart from `a` and `bc`.
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Id::from_hash(&self.hash(&bytes))
+    }
+
     /// Returns the bytes of the key, if there is one.
     pub(super) fn bytes(&self) -> Option<&[u8; blake3::KEY_LEN]> {
         self.0.as_ref()
@@ -61,6 +73,12 @@ impl Id {
         bytes[6] = (bytes[6] & 0x0f) | 0x80;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Self(bytes)
+    }
+
+    /// Returns the `_id` that a BSON UUID contains.
+    pub(crate) fn from_binary(value: bson::RawBsonRef<'_>) -> Option<Self> {
+        let binary = value.as_binary().filter(|binary| binary.subtype == BinarySubtype::Uuid)?;
+        binary.bytes.try_into().ok().map(Self)
     }
 
     /// Returns the first eight bytes as a number. Two different `_id`s nearly always have different numbers.

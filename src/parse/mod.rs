@@ -11,7 +11,7 @@ pub mod dates;
 mod error;
 mod format;
 #[allow(dead_code, unused_imports, reason = "the formats do not use it yet")]
-mod hl7;
+pub(crate) mod hl7;
 mod items;
 mod json;
 mod layout;
