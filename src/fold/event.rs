@@ -1,7 +1,7 @@
 //! A message becomes an event: what the message says about patients, visits and results.
 
-use super::identifier::PatientRule;
 use super::fields::{Change, Fields, Said, first};
+use super::identifier::PatientRule;
 use super::patient::PatientStep;
 use super::result::ResultStep;
 use super::visit::VisitStep;
