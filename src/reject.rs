@@ -72,6 +72,10 @@ reasons! {
     RepeatedHeader = "repeated_header",
     /// The row is not one JSON object, or gives a field twice, or has a value whose JSON type is wrong for its field.
     NotJson = "not_json",
+    /// The row is not an HL7 message, or the message is damaged.
+    NotHl7 = "not_hl7",
+    /// The count at the end of an HL7 batch or file differs from the number of messages or batches before it.
+    WrongCount = "wrong_count",
     /// A required field has no value.
     Missing = "missing",
     /// The text is not a whole number.

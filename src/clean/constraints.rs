@@ -82,6 +82,7 @@ fn date_form(format: DateFormat) -> String {
         DateFormat::Iso => "YYYY-MM-DD".to_owned(),
         DateFormat::DayMonthYear(separator) => ["DD", "MM", "YYYY"].join(&char::from(separator).to_string()),
         DateFormat::MonthDayYear(separator) => ["MM", "DD", "YYYY"].join(&char::from(separator).to_string()),
+        DateFormat::Hl7 { .. } => "YYYYMMDD".to_owned(),
     }
 }
 

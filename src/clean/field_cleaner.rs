@@ -63,7 +63,8 @@ impl FieldCleaner {
         Self {
             index,
             field: field.clone(),
-            cell,
+            // The value of a derived field is not read, even if the source has a column with its name.
+            cell: cell.filter(|_| !field.is_derived()),
             date,
             marker_bytes_max: field.null_markers.iter().map(String::len).max().unwrap_or(0),
             acts_on_plain: on_plain > 0,
@@ -184,7 +185,13 @@ impl FieldCleaner {
             && self.field.null_markers.iter().any(|marker| marker.eq_ignore_ascii_case(text))
     }
 
+    /// Appends the value of a field whose cell is empty.
     fn push_nothing(&self, record: &mut Record) -> Result<(), Reason> {
+        // A field with the whole record has no cell.
+        if self.field.is_whole() {
+            record.values.push(Value::Whole);
+            return Ok(());
+        }
         if self.field.presence == Presence::Required {
             return Err(Reason::Missing);
         }
@@ -226,7 +233,7 @@ impl FieldCleaner {
 /// Converts the null markers of a field to values of its type. Markers that cannot be converted are left out. Text
 /// fields have no such values, because their markers are compared as texts.
 fn marker_values(field: &Field, date: DateFormat) -> Vec<Value> {
-    if matches!(field.kind, FieldType::String | FieldType::Enum { .. }) {
+    if field.is_derived() || matches!(field.kind, FieldType::String | FieldType::Enum { .. }) {
         return Vec::new();
     }
     let value = |marker: &String| convert::typed(marker, &field.kind, date, &mut String::new()).ok();

@@ -13,6 +13,8 @@ pub struct Record {
     /// The values inside arrays. The items of an array are adjacent. An item of a list is one value. An item of a
     /// repeating group has one value per column of the group.
     pub items: Vec<Value>,
+    /// The bytes of the row as they are in the source. Empty if no field contains the whole record.
+    pub whole: Vec<u8>,
 }
 
 /// The value of a field. A string is a range of [`Record::text`].
@@ -36,6 +38,10 @@ pub enum Value {
     Datetime(i64),
     /// An array, as a range of [`Record::items`].
     Items(Range<u32>),
+    /// BSON UUID.
+    Uuid([u8; 16]),
+    /// The whole record as it is in the source: the bytes in [`Record::whole`].
+    Whole,
 }
 
 impl Record {
@@ -44,6 +50,7 @@ impl Record {
         self.values.clear();
         self.text.clear();
         self.items.clear();
+        self.whole.clear();
     }
 
     /// Appends a string value.

@@ -9,8 +9,8 @@ use medlift::spec::{Dataset, Spec};
 /// The dataset spec that a command uses.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct DatasetArgs {
-    /// Dataset spec [default: the built-in admissions]
-    #[arg(long = "spec", value_name = "FILE")]
+    /// Dataset spec: a file, or one of the built-in specs `admissions` and `hl7v2` [default: admissions]
+    #[arg(long = "spec", value_name = "FILE|NAME")]
     pub(super) path: Option<PathBuf>,
 }
 

@@ -13,7 +13,7 @@ use medlift::outputs::Output;
 use medlift::pipeline::refuse_originals;
 use medlift::report::{Bar, Phase, Progress};
 use medlift::server::{Destination, Purpose, Secret, Settings, collection_of_view};
-use medlift::spec::{Dataset, Spec};
+use medlift::spec::{Dataset, FormatName, Spec};
 use medlift::verify::Scan;
 use medlift::wording::counted;
 
@@ -32,15 +32,16 @@ const EXAMPLES: &str = r#"Examples:
   medlift export --query '{"Date of Admission": {"$gte": {"$date": "2024-01-31T00:00:00Z"}}}'
   medlift export --query '{"_id": {"$uuid": "00000000-0000-8000-8000-000000000000"}}'"#;
 
-/// Write the collection as CSV or NDJSON; loading the file again writes nothing new
+/// Write the collection as CSV, NDJSON or HL7 messages; loading the file again writes nothing new
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ExportArgs {
     /// File to write, readable only by its owner [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Format of the output; json writes one document per line [default: json if the file's name ends in .json, .ndjson
-    /// or .jsonl, otherwise csv]
+    /// Format of the output; json writes one document per line, hl7 writes the messages as they were loaded [default:
+    /// from the end of the file's name: .csv, .json, .ndjson, .jsonl or .hl7; otherwise hl7 if the spec is for HL7
+    /// messages, and csv if not]
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<ExportType>,
     /// Delimiter of the CSV: , ; | or tab
@@ -70,16 +71,19 @@ enum ExportType {
     Csv,
     /// One document per line
     Json,
+    /// HL7 messages as they were loaded
+    Hl7,
 }
 
 impl ExportArgs {
     /// Runs the command.
     pub(super) fn run(self: Box<Self>) -> Result<ExitCode, Error> {
-        let options = self.options();
+        let described = self.dataset.dataset()?;
+        let options = self.options(described.columns.source.format);
         let Self { deployment, out, quiet, dataset, query, .. } = *self;
         let filter = query.as_ref().map(|query| super::query::parse(query.reveal())).transpose()?;
         let connection = deployment.into_connection_args("to name a file to write, use --out")?;
-        let mut spec = exported_spec(dataset.dataset()?, connection.collection())?;
+        let mut spec = exported_spec(described, connection.collection())?;
         let doubts = filter.as_ref().map(|filter| filter_doubts(filter, &spec)).unwrap_or_default();
         for doubt in doubts {
             output::tell(format_args!("warning: --query: {doubt}"));
@@ -91,6 +95,12 @@ impl ExportArgs {
                 Destination::settle(&connection.into_connection(Purpose::Read)?, &settings, &spec.collection)?;
             if collection_of_view(&destination.collection).is_some() {
                 spec = view_spec(&spec);
+            }
+            if options.format == ExportFormat::Hl7 && spec.whole().is_none() {
+                return Err(Error::Usage(
+                    "the documents do not contain whole HL7 messages; export them with --type csv or --type json"
+                        .into(),
+                ));
             }
             if let Some(out) = &out {
                 let inputs: Vec<PathBuf> =
@@ -126,21 +136,24 @@ impl ExportArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn options(&self) -> ExportOptions {
-        ExportOptions { format: self.format(), dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
+    /// Returns the settings of the export. `sources` is the format of the sources according to the spec.
+    fn options(&self, sources: Option<FormatName>) -> ExportOptions {
+        let format = self.format(sources);
+        ExportOptions { format, dates: Vec::new(), limit: self.limit, skip_foreign: self.skip_foreign }
     }
 
-    /// Returns the format that the user gave. Otherwise the file's extension decides, and CSV is the default.
-    fn format(&self) -> ExportFormat {
-        let named = self
-            .out
-            .as_ref()
-            .and_then(|path| path.extension())
-            .is_some_and(|end| end == "json" || end == "ndjson" || end == "jsonl");
-        match self.kind {
-            Some(ExportType::Json) => ExportFormat::Ndjson,
-            None if named => ExportFormat::Ndjson,
-            _ => ExportFormat::Csv { delimiter: self.delimiter },
+    /// Returns the format that the user gave. Otherwise the file's extension decides, then the format of the sources.
+    /// CSV is the default.
+    fn format(&self, sources: Option<FormatName>) -> ExportFormat {
+        let csv = ExportFormat::Csv { delimiter: self.delimiter };
+        let extension = self.out.as_ref().and_then(|path| path.extension()).and_then(|end| end.to_str());
+        match (self.kind, extension) {
+            (Some(ExportType::Csv), _) => csv,
+            (Some(ExportType::Json), _) | (None, Some("json" | "ndjson" | "jsonl")) => ExportFormat::Ndjson,
+            (Some(ExportType::Hl7), _) | (None, Some("hl7")) => ExportFormat::Hl7,
+            (None, Some("csv" | "tsv" | "txt")) => csv,
+            (None, _) if sources == Some(FormatName::Hl7) => ExportFormat::Hl7,
+            (None, _) => csv,
         }
     }
 }
@@ -194,7 +207,7 @@ mod tests {
 
     fn options(arguments: &[&str]) -> ExportOptions {
         match command(&[&["export"], arguments].concat()) {
-            Command::Export(args) => args.options(),
+            Command::Export(args) => args.options(None),
             other => panic!("{other:?}"),
         }
     }

@@ -78,6 +78,18 @@ pub(super) enum SourceType {
     Tsv,
     /// JSON objects: one per line, one after another, or in an array
     Json,
+    /// HL7 v2 messages
+    Hl7,
+}
+
+impl SourceType {
+    const fn format(self) -> FormatName {
+        match self {
+            Self::Csv | Self::Tsv => FormatName::Csv,
+            Self::Json => FormatName::Json,
+            Self::Hl7 => FormatName::Hl7,
+        }
+    }
 }
 
 impl ReadingArgs {
@@ -150,9 +162,7 @@ impl ReadingArgs {
     fn layout(&self) -> LayoutOptions {
         let tab = matches!(self.kind, Some(SourceType::Tsv)).then_some(b'\t');
         LayoutOptions {
-            format: self
-                .kind
-                .map(|kind| if matches!(kind, SourceType::Json) { FormatName::Json } else { FormatName::Csv }),
+            format: self.kind.map(SourceType::format),
             delimiter: self.delimiter.or(tab),
             date_formats: self.date_format.clone(),
             quote: self.quote,

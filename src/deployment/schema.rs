@@ -196,6 +196,7 @@ fn bson_type(kind: &FieldType) -> &'static str {
         FieldType::Decimal128(_) => "decimal",
         FieldType::Bool { .. } => "bool",
         FieldType::Date | FieldType::Datetime => "date",
+        FieldType::Whole | FieldType::PatientKey => "binData",
     }
 }
 

@@ -7,7 +7,7 @@ use crate::parse::dates::{DAY_MS, civil_from_days};
 pub fn date_text(format: DateFormat, ms: i64) -> String {
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     match format {
-        DateFormat::Iso => format!("{year:04}-{month:02}-{day:02}"),
+        DateFormat::Iso | DateFormat::Hl7 { .. } => format!("{year:04}-{month:02}-{day:02}"),
         DateFormat::DayMonthYear(mark) => format!("{day:02}{mark}{month:02}{mark}{year:04}", mark = char::from(mark)),
         DateFormat::MonthDayYear(mark) => format!("{month:02}{mark}{day:02}{mark}{year:04}", mark = char::from(mark)),
     }

@@ -7,6 +7,11 @@ use crate::clean::{Record, Value};
 
 const PIECE_BYTES: usize = 32;
 
+/// The subtype of a binary value that has no special meaning.
+const GENERIC_SUBTYPE: u8 = 0;
+/// The subtype of a UUID.
+const UUID_SUBTYPE: u8 = 4;
+
 /// The name of an element in the form in which it is written.
 #[derive(Debug)]
 pub(super) struct Name {
@@ -75,8 +80,17 @@ pub(super) fn write_element(record: &Record, value: &Value, name: &Name, out: &m
             name.write(0x13, out);
             out.extend_from_slice(bytes);
         }
+        Value::Whole => write_binary(GENERIC_SUBTYPE, &record.whole, name, out),
+        Value::Uuid(bytes) => write_binary(UUID_SUBTYPE, bytes, name, out),
         Value::Items(_) => unreachable!("arrays have a step of their own"),
     }
+}
+
+fn write_binary(subtype: u8, bytes: &[u8], name: &Name, out: &mut Vec<u8>) {
+    name.write(0x05, out);
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.push(subtype);
+    out.extend_from_slice(bytes);
 }
 
 /// Writes `bytes[start..end]`. If the text is short and `bytes` continues after it, copies 32 bytes and cuts off the

@@ -2,6 +2,7 @@
 //! document again. Cleaning rules and constraints are not checked here, because the load that stored the document has
 //! applied them. For the document of another program, the check is therefore not complete.
 
+use bson::spec::BinarySubtype;
 use bson::{RawBsonRef, RawDocument};
 
 use super::stored::LINEAGE_FIELD;
@@ -118,6 +119,12 @@ fn fits(value: RawBsonRef<'_>, field: &Field) -> Result<(), &'static str> {
             year_fits(date.timestamp_millis())
         }
         (FieldType::Datetime, RawBsonRef::DateTime(date)) => year_fits(date.timestamp_millis()),
+        (FieldType::Whole, RawBsonRef::Binary(whole)) => {
+            check(whole.subtype == BinarySubtype::Generic, "the subtype of its binary value is not 0")
+        }
+        (FieldType::PatientKey, RawBsonRef::Binary(key)) => {
+            check(key.subtype == BinarySubtype::Uuid, "its binary value is not a UUID")
+        }
         _ => Err("its BSON type is not that of the spec"),
     }
 }

@@ -16,6 +16,7 @@ mod fit;
 mod hash_many;
 mod identity;
 mod originals;
+mod patient;
 mod steps;
 mod stored;
 pub mod text;
@@ -29,8 +30,11 @@ pub(crate) use hash_many::HASHED_TOGETHER;
 pub(crate) use identity::Digest;
 pub use identity::{Id, IdentityKey};
 pub use originals::Originals;
+pub(crate) use patient::PatientKey;
 pub use stored::Stored;
-pub(crate) use stored::{Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at};
+pub(crate) use stored::{
+    Digester, LINEAGE_FIELD, dotted_fields, fields_that_differ, load_of, same_fields, value_at, whole_of,
+};
 
 #[cfg(test)]
 mod tests;

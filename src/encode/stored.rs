@@ -139,6 +139,15 @@ fn items_of(name: &str, value: &[u8]) -> Option<Vec<Vec<Leaf>>> {
     Some(items.into_iter().flatten().enumerate().map(leaves).collect())
 }
 
+/// Returns the bytes of the whole record in the field `name` of a document. Returns `None` if the document has no such
+/// field.
+pub(crate) fn whole_of<'a>(document: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    match value_at(RawDocument::from_bytes(document).ok()?, name)? {
+        RawBsonRef::Binary(whole) => Some(whole.bytes),
+        _ => None,
+    }
+}
+
 /// Returns the value with this name, for example `names[1].family`. Names are written as in the result of
 /// [`fields_that_differ`].
 pub(crate) fn value_at<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {

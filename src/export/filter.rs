@@ -13,6 +13,7 @@ enum Wanted {
     Number,
     Bool,
     Date,
+    Binary,
     Uuid,
 }
 
@@ -92,7 +93,8 @@ fn doubt(path: &str, wanted: Wanted, value: &Bson) -> Option<String> {
         _ => return None,
     };
     // A document of another program can have an ObjectId as its `_id`.
-    if found == Some(wanted) || wanted == Wanted::Uuid && found.is_none() {
+    let is_binary = wanted == Wanted::Binary && found == Some(Wanted::Uuid);
+    if found == Some(wanted) || is_binary || wanted == Wanted::Uuid && found.is_none() {
         return None;
     }
     let (is, write) = match wanted {
@@ -100,6 +102,7 @@ fn doubt(path: &str, wanted: Wanted, value: &Bson) -> Option<String> {
         Wanted::Number => ("a number", "write it without quotes"),
         Wanted::Bool => ("true or false", "write it without quotes"),
         Wanted::Date => ("a date", "write it as {\"$date\": \"2024-01-31T00:00:00Z\"}"),
+        Wanted::Binary => ("a binary value", "write it as {\"$binary\": {\"base64\": \"TVNI\", \"subType\": \"00\"}}"),
         Wanted::Uuid => ("a UUID", "write it as {\"$uuid\": \"00000000-0000-8000-8000-000000000000\"}"),
     };
     Some(format!("the field `{path}` is {is}, but the filter compares it with {kind}, which never matches; {write}"))
@@ -111,6 +114,8 @@ const fn wanted(kind: &FieldType) -> Wanted {
         FieldType::Int32(_) | FieldType::Int64(_) | FieldType::Double(_) | FieldType::Decimal128(_) => Wanted::Number,
         FieldType::Bool { .. } => Wanted::Bool,
         FieldType::Date | FieldType::Datetime => Wanted::Date,
+        FieldType::Whole => Wanted::Binary,
+        FieldType::PatientKey => Wanted::Uuid,
     }
 }
 

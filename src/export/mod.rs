@@ -1,4 +1,4 @@
-//! Exports a collection to a file: CSV with the columns that the spec names, or NDJSON. If the documents fit the spec,
+//! Exports a collection to a file: CSV with the columns that the spec names, NDJSON, or the original HL7 messages. If the documents fit the spec,
 //! loading the file with the same spec makes the same documents again.
 //!
 //! The documents are read in `_id` order by the same [`Scan`] that `verify` uses. If a cursor fails, the scan continues
@@ -48,6 +48,8 @@ pub enum ExportFormat {
     /// One document per line in relaxed Extended JSON. If a document fits the spec, its `_id` and its lineage (the
     /// field with the load and the row) are left out, because a load makes them again.
     Ndjson,
+    /// The whole records, byte for byte as they were loaded: HL7 messages, one after another.
+    Hl7,
 }
 
 /// The result of an export.

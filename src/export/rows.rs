@@ -4,13 +4,15 @@ use bson::RawDocument;
 
 use super::{EXAMPLES_MAX, ExportFormat, ExportOptions, Exported, Foreign};
 use crate::encode::text::cell_texts;
-use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit};
+use crate::encode::{LINEAGE_FIELD, Misfit, Stored, extended_json, fit, whole_of};
 use crate::parse::{DELIMITERS, write_line};
-use crate::spec::{Column, Spec};
+use crate::spec::{Column, FormatName, Node, Spec};
 
 /// Collects the lines of the file until they are written.
 pub(super) struct Rows<'a> {
     spec: &'a Spec,
+    /// The columns of a CSV: those of the fields that are read from a source. A load derives the others again.
+    columns: Vec<Column<'a>>,
     options: &'a ExportOptions,
     ready: Vec<u8>,
     exported: Exported,
@@ -22,10 +24,17 @@ impl<'a> Rows<'a> {
     /// Creates the lines of an empty file: the header for CSV, nothing for NDJSON.
     pub(super) fn new(spec: &'a Spec, options: &'a ExportOptions) -> Self {
         let mut ready = Vec::new();
+        let mut columns = spec.columns();
+        columns.retain(|column| !is_derived(spec, column));
         if let ExportFormat::Csv { delimiter } = options.format {
-            write_header(&spec.columns(), delimiter, &mut ready);
+            let names = columns.iter().map(|column| match spec.source.format {
+                // Paths such as `MSH-9.1` say little to a reader, and a CSV cannot be loaded with such a spec.
+                Some(FormatName::Hl7) => column.name.as_str(),
+                _ => column.column,
+            });
+            write_header(names, delimiter, &mut ready);
         }
-        Self { spec, options, ready, exported: Exported::default(), refused: 0 }
+        Self { spec, columns, options, ready, exported: Exported::default(), refused: 0 }
     }
 
     /// Returns true if as many documents as the user allows have been written.
@@ -56,6 +65,7 @@ impl<'a> Rows<'a> {
         let misfit = match self.options.format {
             ExportFormat::Csv { delimiter } => self.push_csv(document, delimiter),
             ExportFormat::Ndjson => self.push_json(document),
+            ExportFormat::Hl7 => self.push_message(document),
         };
         match misfit {
             Ok(()) => self.exported.written += 1,
@@ -68,7 +78,11 @@ impl<'a> Rows<'a> {
     }
 
     fn push_csv(&mut self, document: &[u8], delimiter: u8) -> Result<(), Misfit> {
-        let cells = cell_texts(document, self.spec, &self.options.dates)?;
+        let mut cells = cell_texts(document, self.spec, &self.options.dates)?;
+        if cells.len() > self.columns.len() {
+            let mut columns = self.spec.columns().into_iter();
+            cells.retain(|_| columns.next().is_some_and(|column| !is_derived(self.spec, &column)));
+        }
         write_row(&cells, delimiter, &mut self.ready);
         Ok(())
     }
@@ -86,6 +100,17 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// Adds the whole record of a document. It ends with the segment end that its first segment has.
+    fn push_message(&mut self, document: &[u8]) -> Result<(), Misfit> {
+        fit(document, self.spec)?;
+        let none = || Misfit { field: String::new(), problem: "it does not contain the message" };
+        let name = &self.spec.whole().ok_or_else(none)?.name;
+        let message = whole_of(document, name).ok_or_else(none)?;
+        self.ready.extend_from_slice(message);
+        self.ready.extend_from_slice(segment_end(message));
+        Ok(())
+    }
+
     fn count_foreign(&mut self, document: &[u8], misfit: &Misfit) {
         let foreign = &mut self.exported.foreign;
         foreign.count += 1;
@@ -99,12 +124,25 @@ impl<'a> Rows<'a> {
     }
 }
 
+fn is_derived(spec: &Spec, column: &Column<'_>) -> bool {
+    matches!(column.node, Node::Leaf { field, .. } if spec.fields[*field].is_derived())
+}
+
+/// Returns the line end after the first segment of an HL7 message. If there is only one segment, returns a carriage
+/// return, as HL7 requires.
+fn segment_end(message: &[u8]) -> &'static [u8] {
+    match memchr::memchr2(b'\r', b'\n', message).map(|place| &message[place..]) {
+        Some([b'\r', b'\n', ..]) => b"\r\n",
+        Some([b'\n', ..]) => b"\n",
+        _ => b"\r",
+    }
+}
+
 /// Writes the names of the columns. Some names are quoted, because otherwise a load could detect a wrong delimiter or
 /// format. A comma, semicolon, tab or `|` in a name looks like a delimiter. If the first column is called `{a}`, the
 /// file looks like JSON. If it is called `ORC`, the file looks like an ORC file.
-fn write_header(columns: &[Column<'_>], delimiter: u8, out: &mut Vec<u8>) {
-    let names = columns.iter().enumerate().map(|(position, column)| {
-        let name = column.column;
+fn write_header<'n>(names: impl Iterator<Item = &'n str>, delimiter: u8, out: &mut Vec<u8>) {
+    let names = names.enumerate().map(|(position, name)| {
         let is_risky = position == 0 && !begins_like_text(name);
         (name.as_bytes(), is_risky || has_delimiter(name))
     });

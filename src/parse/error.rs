@@ -10,6 +10,35 @@ pub enum LayoutError {
     /// The source contains only empty lines.
     #[error("there is no header, only empty lines")]
     NoHeader,
+    /// The source has HL7 v2 messages, and the spec describes rows of tables or JSON objects.
+    #[error(
+        "the source has HL7 v2 messages, but the spec {spec} does not describe messages; give a spec whose [source] has \
+         type = \"hl7\", e.g. --spec hl7v2"
+    )]
+    NotForMessages {
+        /// The name of the spec's text.
+        spec: String,
+    },
+    /// The source is decoded as a whole, but HL7 v2 messages are expected.
+    #[error(
+        "HL7 messages cannot be read as {encoding}: each message names its character set, in the field MSH-18; with \
+         --encoding windows-1252, messages without that field may be in windows-1252"
+    )]
+    EncodingOfMessages {
+        /// The name of the encoding.
+        encoding: &'static str,
+    },
+    /// The spec describes HL7 v2 messages, and the source has another format.
+    #[error(
+        "the spec {spec} describes HL7 v2 messages, but no segment of the first {bytes} bytes begins with `MSH` and a separator; \
+         check the source, or give its own spec with --spec"
+    )]
+    NoMessages {
+        /// The name of the spec's text.
+        spec: String,
+        /// Number of bytes that were examined.
+        bytes: usize,
+    },
     /// The source contains a header and no rows.
     #[error("there is a header and no row below it; is the export complete?")]
     NoRows,

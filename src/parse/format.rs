@@ -13,8 +13,8 @@ use serde_json::Deserializer;
 use serde_json::error::Category;
 
 use super::csv::detect_dialect;
-use super::{Dialect, LayoutError, LayoutOptions};
-use crate::read::{Framing, RowSpan, records};
+use super::{Dialect, FormatName, LayoutError, LayoutOptions};
+use crate::read::{Framing, RowSpan, begins_with_header, records};
 
 /// The format of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,42 +25,23 @@ pub enum Format {
     Ndjson,
     /// JSON objects in an array or one after another. An object can have several lines.
     Json,
-}
-
-/// The format of a source as the user gives it with `--type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FormatName {
-    /// Delimited text.
-    Csv,
-    /// JSON objects: one per line, one after another, or in an array.
-    Json,
-}
-
-impl FormatName {
-    /// Returns the format's name in the ledger.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Json => "json",
-        }
-    }
-
-    /// Returns the format with this name in the ledger or in a manifest.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Csv, Self::Json].into_iter().find(|format| format.name() == name)
-    }
+    /// HL7 v2 messages.
+    Hl7,
 }
 
 impl Format {
     /// Determines the format of a source. `sample` is the beginning of the source.
     ///
     /// If the options give no format, the first characters decide. A source that begins with `{`, `[{` or `[]` is JSON.
-    /// Every other source is delimited text. White space before and between these characters is ignored.
+    /// White space before and between these characters is ignored. A source that begins with a header segment such as
+    /// `MSH|` is HL7 v2. Every other source is delimited text.
     pub fn detect(sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
         let mut signs = sample.iter().filter(|byte| !byte.is_ascii_whitespace());
         let (first, second) = (signs.next(), signs.next());
         let is_array = first == Some(&b'[') && matches!(second, Some(b'{' | b']'));
         match options.format {
+            Some(FormatName::Hl7) => Ok(Self::Hl7),
+            None if begins_with_header(sample) => Ok(Self::Hl7),
             None if is_array => Ok(Self::Json),
             Some(FormatName::Json) if first == Some(&b'[') => Ok(Self::Json),
             None if first == Some(&b'{') => Ok(json_by_first_object(sample)),
@@ -75,6 +56,7 @@ impl Format {
             Self::Csv(dialect) => Framing::Delimited(dialect),
             Self::Ndjson => Framing::Lines,
             Self::Json => Framing::Documents,
+            Self::Hl7 => Framing::Hl7,
         }
     }
 
@@ -95,6 +77,7 @@ impl Format {
             Self::Csv(dialect) => dialect,
             Self::Ndjson => return "ndjson".to_owned(),
             Self::Json => return "json".to_owned(),
+            Self::Hl7 => return "hl7".to_owned(),
         };
         let mut name = match dialect.delimiter {
             b'\t' => "csv, tab".to_owned(),
@@ -111,11 +94,16 @@ impl Format {
         name
     }
 
+    /// Returns true if a rejected record is kept as it is in the source. Otherwise its cells are kept.
+    pub fn keeps_whole(self) -> bool {
+        self == Self::Hl7
+    }
+
     /// Returns the delimiter of the reject file. A reject file is delimited text, whatever the format of the source is.
     pub fn reject_delimiter(self) -> u8 {
         match self {
             Self::Csv(dialect) => dialect.delimiter,
-            Self::Ndjson | Self::Json => b',',
+            Self::Ndjson | Self::Json | Self::Hl7 => b',',
         }
     }
 }

@@ -6,12 +6,14 @@ use std::ops::Range;
 use super::columns::{Columns, is_named, spellings};
 use super::csv::{read_header, row_rules};
 use super::dates::{DateFormat, Decision, Evidence};
-use super::format::FormatName;
+use super::hl7::Charset;
 use super::items::Arrays;
 use super::thousands::{Marks, decimal_mark};
 use super::{Cells, Dialect, Format, LayoutError, Parser, REJECT_COLUMNS, json};
 use crate::read::RowSpan;
-use crate::spec::{Column, Field, FieldType, Node, Presence, Sign, SourceFormat, Spec, closest, column_key};
+use crate::spec::{
+    Column, Field, FieldType, FormatName, Node, Presence, Sign, SourceFormat, Spec, closest, column_key,
+};
 
 /// The layout of a source says which cell of a row belongs to which field, and in which format its dates are written.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct Layout {
     /// Names that no field uses: columns of the source, and keys in the items of arrays. `_id` and the extra columns of
     /// a reject file are left out.
     pub unknown: Vec<String>,
+    /// For HL7 messages: the character set of a message that names none and is not UTF-8.
+    pub(crate) charset: Charset,
     /// How rows may differ from the header, and whether quotes have a meaning.
     pub rules: RowRules,
     /// Notices about columns of numbers that can be read in two ways.
@@ -74,11 +78,12 @@ pub struct LayoutOptions {
 }
 
 impl LayoutOptions {
-    /// Returns a copy of these options. If they give no delimiter, quote or escape character, it is taken from the
-    /// spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
+    /// Returns a copy of these options. If they give no format, delimiter, quote or escape character, it is taken from
+    /// the spec's `[source]`. `multiline_cells` is true if it is true in the options or in the spec.
     #[must_use]
     pub fn or(&self, source: &SourceFormat) -> Self {
         Self {
+            format: self.format.or(source.format),
             delimiter: self.delimiter.or(source.delimiter),
             quote: self.quote.or(source.quote),
             escape: self.escape.or(source.escape),
@@ -94,15 +99,23 @@ impl Layout {
     /// `sample` is the beginning of the source in UTF-8, with the header if the format has one. If the options do not
     /// give the date format of a field, it is determined from the rows of the sample.
     pub fn bind(spec: &Spec, format: Format, sample: &[u8], options: &LayoutOptions) -> Result<Self, LayoutError> {
+        check_format(spec, format, sample)?;
         let columns = spec.columns();
         let names = Columns::new(&columns);
         let mut layout = match format {
             Format::Csv(dialect) => Self::bind_header(&spec.origin, &columns, &names, dialect, sample, options)?,
             Format::Ndjson | Format::Json => Self::bind_keys(spec, &columns, &names, format, sample)?,
+            Format::Hl7 => Self::bind_paths(spec, &columns),
         };
         layout.cell_of_field = cell_of_field(spec, &columns, &layout.cell_of_field);
         layout.array_of_field = array_of_field(spec, &columns);
         layout.dates = given_dates(spec, &columns, options)?;
+        if format == Format::Hl7 {
+            let of_messages = DateFormat::Hl7 { offset_minutes: spec.source.offset_minutes };
+            for (_, date) in spec.fields.iter().zip(&mut layout.dates).filter(|(field, _)| is_date(field)) {
+                date.get_or_insert(of_messages);
+            }
+        }
         layout.look_at_rows(spec, sample)?;
         Ok(layout)
     }
@@ -130,6 +143,7 @@ impl Layout {
             dates: Vec::new(),
             unknown: unknown(names, &header),
             header,
+            charset: Charset::default(),
             rules,
             doubtful_numbers: Vec::new(),
         })
@@ -159,9 +173,27 @@ impl Layout {
             dates: Vec::new(),
             unknown: unknown(names, &keys),
             header: slots.names,
+            charset: Charset::default(),
             rules: RowRules::default(),
             doubtful_numbers: Vec::new(),
         })
+    }
+
+    /// Creates the layout of HL7 messages: one cell per column of the spec, in the order of the spec. In this layout,
+    /// `cell_of_field` has one entry per column. `bind` then changes it to one entry per field.
+    fn bind_paths(spec: &Spec, columns: &[Column<'_>]) -> Self {
+        let has_cell = |column: &Column<'_>| column.node.is_array() || !spec.fields[column.field].is_derived();
+        Self {
+            format: Format::Hl7,
+            cell_of_field: (0..columns.len()).map(|cell| has_cell(&columns[cell]).then_some(cell)).collect(),
+            array_of_field: Vec::new(),
+            dates: Vec::new(),
+            unknown: Vec::new(),
+            header: columns.iter().map(|column| column.column.to_owned()).collect(),
+            charset: Charset::default(),
+            rules: RowRules::default(),
+            doubtful_numbers: Vec::new(),
+        }
     }
 
     /// Reads the rows of the sample. Determines the date formats that the options do not give. Looks for numbers that
@@ -278,6 +310,18 @@ struct Numbers {
     cell: usize,
     mark: u8,
     marks: Marks,
+}
+
+/// Checks that the spec describes HL7 messages if the source contains them, and only then.
+fn check_format(spec: &Spec, format: Format, sample: &[u8]) -> Result<(), LayoutError> {
+    let is_for_messages = spec.source.format == Some(FormatName::Hl7);
+    let origin = || spec.origin.clone();
+    match format {
+        Format::Hl7 if !is_for_messages => Err(LayoutError::NotForMessages { spec: origin() }),
+        Format::Hl7 if format.rows(sample).any(|span| row_of(sample, span).starts_with(b"MSH")) => Ok(()),
+        _ if is_for_messages => Err(LayoutError::NoMessages { spec: origin(), bytes: sample.len() }),
+        _ => Ok(()),
+    }
 }
 
 fn row_of(sample: &[u8], span: RowSpan) -> &[u8] {

@@ -10,7 +10,6 @@ mod csv;
 pub mod dates;
 mod error;
 mod format;
-#[allow(dead_code, unused_imports, reason = "the formats do not use it yet")]
 pub(crate) mod hl7;
 mod items;
 mod json;
@@ -25,13 +24,15 @@ pub(crate) use csv::DELIMITERS;
 pub(crate) use csv::write_line;
 pub use dates::DateFormat;
 pub(crate) use error::LayoutError;
-pub use format::{Format, FormatName};
+pub use format::Format;
+pub(crate) use hl7::Charset;
 pub use layout::LayoutOptions;
 pub(crate) use layout::{Layout, RowRules};
 pub(crate) use notices::Notices;
 pub use parser::Parser;
 
 pub(crate) use crate::read::Dialect;
+pub use crate::spec::FormatName;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ pub struct Notices {
     /// Number of cells that contain a quote but are not enclosed in quotes. Cells with escape characters are not
     /// counted.
     pub loose_quotes: u64,
+    /// Number of escapes in HL7 messages that Medlift does not know. They stay in the values as they are.
+    pub kept_escapes: u64,
     /// Number of cells that contain line breaks.
     pub multiline_cells: u64,
     /// The first and the last line of each cell that contains line breaks, for at most five cells.
@@ -22,6 +24,7 @@ impl Notices {
     pub fn add(&mut self, later: &Self) {
         self.blank_rows += later.blank_rows;
         self.loose_quotes += later.loose_quotes;
+        self.kept_escapes += later.kept_escapes;
         self.multiline_cells += later.multiline_cells;
         let left = NAMED_MAX - self.multiline.len().min(NAMED_MAX);
         self.multiline.extend(later.multiline.iter().take(left));

@@ -1,6 +1,7 @@
 //! Splits one row into cells, in every format.
 
 use super::csv::{BadRow, Csv};
+use super::hl7::{Hl7, wrong_count};
 use super::items::Arrays;
 use super::json::Json;
 use super::{Cells, Format, Layout, Notices};
@@ -27,6 +28,7 @@ pub struct Parser {
 enum Rows {
     Csv(Box<Csv>),
     Json(Box<Json>),
+    Hl7(Box<Hl7>),
 }
 
 impl Parser {
@@ -37,6 +39,7 @@ impl Parser {
             Format::Csv(dialect) => Rows::Csv(Box::new(Csv::new(layout, dialect))),
             Format::Ndjson => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields))),
             Format::Json => Rows::Json(Box::new(Json::new(&spec.columns(), &spec.fields).of_documents())),
+            Format::Hl7 => Rows::Hl7(Box::new(Hl7::new(spec, layout.charset))),
         };
         let cell_of_field = layout.cell_of_field.clone();
         let arrays = Arrays::new(spec, &cell_of_field);
@@ -60,11 +63,30 @@ impl Parser {
                 check_ending(span.ending, json.cause_of_length())?;
                 parsed?;
             }
+            Rows::Hl7(hl7) => {
+                check_ending(span.ending, "")?;
+                if let Ending::WrongCount(counted) = span.ending {
+                    let message = wrong_count(row, counted);
+                    return Err(Reject { field: None, reason: Reason::WrongCount, message });
+                }
+                let parsed = hl7.parse(row, cells);
+                self.notices.kept_escapes += hl7.take_kept_escapes();
+                parsed?;
+            }
         }
         if self.is_from_rejects {
             self.check_corrected(row, cells)?;
         }
         if self.arrays.is_empty() { Ok(()) } else { self.arrays.parse(row, cells) }
+    }
+
+    /// Returns the text to which the borrowed cells of `row` refer. `row` must be the row that was parsed last.
+    pub fn text<'a>(&self, row: &'a [u8]) -> &'a [u8] {
+        match &self.rows {
+            Rows::Csv(_) | Rows::Json(_) => row,
+            // A message can have any character set. All its cells are owned, so no text is needed.
+            Rows::Hl7(_) => &[],
+        }
     }
 
     /// Returns the parser of the arrays.

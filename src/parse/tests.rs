@@ -36,6 +36,7 @@ fn spec_of(fields: Vec<Field>) -> Spec {
         fields,
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        patient: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }
@@ -375,12 +376,15 @@ fn the_error_for_unknown_dates_describes_how_they_are_written() {
 #[test]
 fn the_command_line_takes_precedence_over_the_spec() {
     let source = SourceFormat {
+        format: Some(FormatName::Json),
+        offset_minutes: 0,
         delimiter: Some(b';'),
         quote: Some(Sign::None),
         escape: Some(Sign::Byte(b'\\')),
         multiline_cells: true,
     };
     let from_spec = LayoutOptions::default().or(&source);
+    assert_eq!(from_spec.format, Some(FormatName::Json));
     assert_eq!((from_spec.delimiter, from_spec.quote), (Some(b';'), Some(Sign::None)));
     assert!(from_spec.escape == source.escape && from_spec.multiline_cells);
     let typed = LayoutOptions {

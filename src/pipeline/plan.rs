@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::encode::IdentityKey;
 use crate::ledger::{Reading, SourceIdentity};
-use crate::parse::{DateFormat, Format, FormatName, Layout, LayoutError, LayoutOptions};
+use crate::parse::{Charset, DateFormat, Format, FormatName, Layout, LayoutError, LayoutOptions};
 use crate::read::{self, Encoding, Origin, ReadError, ReadOptions, Reader};
 use crate::server::Target;
 use crate::spec::{Dataset, Sign, Spec};
@@ -241,8 +241,15 @@ impl SourcePlan {
         let reader = Reader::open(&origin, index, options)?;
         let wrong = |problem| Error::Layout { source_name: origin.name().to_owned(), problem };
         let format = Format::detect(reader.sample(), wishes).map_err(wrong)?;
-        let layout = Layout::bind(spec, format, reader.sample(), wishes)
+        let wished = options.encoding.filter(|wished| *wished != Encoding::Windows1252).unwrap_or(reader.encoding());
+        if format == Format::Hl7 && wished != Encoding::Utf8 {
+            return Err(wrong(LayoutError::EncodingOfMessages { encoding: wished.name() }));
+        }
+        let mut layout = Layout::bind(spec, format, reader.sample(), wishes)
             .map_err(|problem| wrong(with_option(problem, &origin, &reader, spec, options, wishes)))?;
+        if options.encoding == Some(Encoding::Windows1252) {
+            layout.charset = Charset::Iso8859(1);
+        }
         if reader.sample_is_whole() && format.has_header() && format.rows(reader.sample()).next().is_none() {
             return Err(wrong(LayoutError::NoRows));
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::plan::Plan;
 use super::rejects::{Rejects, Resumed};
 use crate::encode::text::cell_texts;
-use crate::encode::{Digest, Entry};
+use crate::encode::{Digest, Entry, whole_of};
 use crate::error::Error;
 use crate::ledger::{Counts, LoadDocument, TargetState};
 use crate::reject::{Reject, RejectedRow};
@@ -223,6 +223,9 @@ impl<'a> Entries<'a> {
     /// of such a cell was stored, and is used here.
     fn cells(&mut self, kind: usize, entry: &Entry, source: usize) -> Vec<Vec<u8>> {
         let layout = &self.plan.sources[source].layout;
+        if layout.format.keeps_whole() {
+            return self.whole(kind, entry);
+        }
         let mut cells = vec![Vec::new(); layout.header.len()];
         let mut first_field = 0;
         for (index, spec) in self.plan.kinds.iter().enumerate() {
@@ -244,6 +247,18 @@ impl<'a> Entries<'a> {
             cells[cell] = original.to_vec();
         }
         cells
+    }
+
+    /// Returns the record of a row as it was in the source. A document of the row contains it.
+    fn whole(&mut self, kind: usize, entry: &Entry) -> Vec<Vec<u8>> {
+        let kinds = &self.plan.kinds;
+        let Some((index, name)) = kinds.iter().enumerate().find_map(|(index, spec)| Some((index, &spec.whole()?.name)))
+        else {
+            return Vec::new();
+        };
+        let of_kind = if index == kind { Some(*entry) } else { self.of_row(index, entry) };
+        let document = of_kind.map(|entry| self.settled[index].chunk.document(&entry));
+        document.and_then(|document| whole_of(document, name)).map(<[u8]>::to_vec).into_iter().collect()
     }
 
     /// Returns the document of kind `kind` that was made from the row of `entry`.

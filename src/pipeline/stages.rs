@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::plan::Plan;
 use super::spares::{Spares, empty};
 use crate::clean::{Cleaner, Record};
-use crate::encode::{EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, Lineage, Originals};
+use crate::encode::{
+    EncodedBlock, EncodedKind, Encoder, Entry, HASHED_TOGETHER, IdentityKey, Lineage, Originals, PatientKey,
+};
 use crate::error::Error;
 use crate::parse::{Cells, Parser};
 use crate::read::{Block, RowSpan};
@@ -208,6 +210,10 @@ pub struct Bench {
     /// Indexes of the cells that several kinds of documents read by different rules. Their original texts are stored
     /// for the reject file, because they cannot be made again from a document.
     contested: Arc<[usize]>,
+    /// True if the reject file contains whole records instead of cells.
+    keeps_whole: bool,
+    /// The key of the patients' keys.
+    identity: IdentityKey,
     kinds: Vec<KindBench>,
 }
 
@@ -218,6 +224,9 @@ struct KindBench {
     cleaner: Cleaner,
     encoder: Encoder,
     record: Record,
+    /// True if a field contains the whole record.
+    has_whole: bool,
+    patient: Option<PatientKey>,
 }
 
 impl Bench {
@@ -234,11 +243,14 @@ impl Bench {
                 cleaner: Cleaner::new(spec, &layout.of_fields(fields)),
                 encoder: Encoder::new(spec, plan.key.clone()),
                 record: Record::default(),
+                has_whole: spec.whole().is_some(),
+                patient: PatientKey::new(spec),
             }
         };
         let kinds = plan.kinds.iter().map(kind).collect();
         let (parser, contested) = (Parser::new(layout, &plan.spec), layout.contested_cells(&plan.spec).into());
-        Self { source, run, parser, cells: Cells::default(), contested, kinds }
+        let keeps_whole = layout.format.keeps_whole();
+        Self { source, run, parser, cells: Cells::default(), contested, keeps_whole, identity: plan.key.clone(), kinds }
     }
 
     /// Parses, cleans, encodes and hashes all rows of a block in one pass. `memory` has one empty buffer for each kind
@@ -306,9 +318,16 @@ impl Bench {
             offset: (span.offset - into.first_offset) as u32,
             ..Entry::default()
         };
+        let text = self.parser.text(bytes);
         for kind in &mut self.kinds {
-            let cleaned = kind.cleaner.clean_only(bytes, &self.cells, &mut kind.record);
+            let cleaned = kind.cleaner.clean_only(text, &self.cells, &mut kind.record);
             cleaned.map_err(|reject| kind.among_all(reject))?;
+            if kind.has_whole {
+                kind.record.whole.extend_from_slice(bytes);
+            }
+            if let Some(patient) = &kind.patient {
+                patient.set(&self.identity, &mut kind.record);
+            }
         }
         for index in 0..self.kinds.len() {
             if let Err(reject) = self.kinds[index].write(lineage, entry, &mut into.kinds[index]) {
@@ -332,7 +351,10 @@ impl Bench {
 
     fn rejected(&self, block: &Block, span: RowSpan, reject: Reject) -> RejectedRow {
         let bytes = block.row(span);
-        let cells = (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect();
+        let cells = match self.keeps_whole {
+            true => vec![bytes.to_vec()],
+            false => (0..self.cells.len()).map(|index| self.cells.get(bytes, index).to_vec()).collect(),
+        };
         RejectedRow { source: block.source, line: span.line, offset: span.offset, reject, cells }
     }
 }

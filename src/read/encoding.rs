@@ -1,5 +1,7 @@
 //! Character encodings: their names, how they are detected, and how many bytes a decoded text had in the source.
 
+use super::frame::begins_with_header;
+
 /// Character encoding of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
@@ -82,6 +84,9 @@ fn is_first_byte(byte: u8) -> bool {
 /// Determines the encoding of a source. `raw` is the beginning of the source, and `wanted` is the encoding that the
 /// user gave.
 ///
+/// HL7 messages stay as they are, because each message names its own character set. The result is then UTF-8, also if
+/// `wanted` is another encoding.
+///
 /// If `wanted` is `None`, the first of these rules that applies decides:
 /// - A byte order mark shows the encoding.
 /// - If more than a third of the bytes at even positions are NUL, and hardly any at odd positions, the source is UTF-16
@@ -98,6 +103,7 @@ pub(super) fn detect(raw: &[u8], wanted: Option<Encoding>) -> Encoding {
         {
             marked.unwrap_or_default()
         }
+        _ if begins_with_header(raw) => Encoding::Utf8,
         Some(wanted) => wanted,
         None => marked.or_else(|| unmarked_utf16(raw)).unwrap_or_else(|| utf8_or_1252(raw)),
     }

@@ -25,7 +25,7 @@ pub(crate) use decode::{char_of_1252, is_decodable};
 pub(crate) use dialect::Dialect;
 pub use encoding::Encoding;
 pub use error::ReadError;
-pub(crate) use frame::{Framing, TrailerCount};
+pub(crate) use frame::{Framing, TrailerCount, begins_with_header};
 pub(crate) use origin::{Origin, expand, reject_path};
 pub use origin::{Problem, Version};
 pub use reader::{ReadOptions, Reader, records};

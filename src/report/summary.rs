@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::progress::{Phase, PhaseTime};
 use crate::clean::{Tally, slot_names};
 use crate::ledger::Counts;
-use crate::parse::{Layout, Notices, RowRules};
+use crate::parse::{Format, Layout, Notices, RowRules};
 use crate::reject::Reason;
 use crate::spec::{Severity, Spec};
 use crate::verify::Verification;
@@ -146,13 +146,18 @@ pub struct Count {
     pub count: u64,
 }
 
+/// The encoding of HL7 sources in the summary.
+const ENCODING_OF_MESSAGES: &str = "each message in its own character set";
+
 impl SourceNote {
     /// Creates the note about a source. `name` is its name.
     pub fn new(name: &str, encoding: &str, layout: &Layout, spec: &Spec, noticed: &Notices) -> Self {
-        let dates = spec.fields.iter().zip(&layout.dates);
+        // The format of times in HL7 messages is fixed.
+        let shown = if layout.format == Format::Hl7 { &[][..] } else { &layout.dates };
+        let dates = spec.fields.iter().zip(shown);
         Self {
             name: name.to_owned(),
-            encoding: encoding.to_owned(),
+            encoding: if layout.format == Format::Hl7 { ENCODING_OF_MESSAGES } else { encoding }.to_owned(),
             format: layout.format.name(),
             blank_rows: noticed.blank_rows,
             loose_quotes: noticed.loose_quotes,
@@ -185,12 +190,13 @@ fn rule_notices(rules: RowRules) -> Vec<String> {
 
 /// Describes what was counted in the rows.
 fn row_notices(found: &Notices) -> Vec<String> {
-    let Notices { blank_rows, loose_quotes, multiline_cells, multiline } = found;
+    let Notices { blank_rows, loose_quotes, kept_escapes, multiline_cells, multiline } = found;
     let lines: Vec<String> = multiline.iter().map(|(first, last)| format!("{first} to {last}")).collect();
     let more = if *multiline_cells > lines.len() as u64 { ", …" } else { "" };
     let found = [
         (*blank_rows, format!("rows with only blank cells, skipped: {blank_rows}")),
         (*loose_quotes, format!("unquoted cells with a quote inside: {loose_quotes}")),
+        (*kept_escapes, format!("unknown escapes in values, which stay as they are: {kept_escapes}")),
         (
             *multiline_cells,
             format!("cells that contain line breaks: {multiline_cells} (lines {}{more})", lines.join(", ")),

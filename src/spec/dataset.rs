@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Identity, OnConflict, Shape, Spec, SpecError, from_toml};
+use super::{BUILT_IN, Identity, OnConflict, Shape, Spec, SpecError, from_toml};
 
 /// A dataset has one or more *kinds* of documents, for example `patient` and `admission`. Each row of the sources gives
 /// one document of each kind. A [`Spec`] describes one kind.
@@ -25,11 +25,16 @@ impl Dataset {
         from_toml::read(text, origin)
     }
 
-    /// Reads a dataset from a file.
+    /// Reads a dataset from a file. If there is no such file, and `path` is the name of a built-in spec, returns the
+    /// built-in spec.
     ///
     /// # Errors
     /// The file cannot be read, or its text is not a valid spec.
     pub fn from_file(path: &Path) -> Result<Self, SpecError> {
+        let built_in = BUILT_IN.iter().find(|(name, _)| path == Path::new(name));
+        if let Some((name, text)) = built_in.filter(|_| !path.exists()) {
+            return Self::from_toml(text, &format!("built-in:{name}"));
+        }
         let text =
             fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
         Self::from_toml(&text, &path.display().to_string())
@@ -48,6 +53,7 @@ impl Dataset {
             fields,
             plausibility: Vec::new(),
             indexes: Vec::new(),
+            patient: None,
             ..kinds[0].clone()
         };
         Self { columns, kinds }

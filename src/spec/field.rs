@@ -33,6 +33,21 @@ pub struct Field {
 }
 
 impl Field {
+    /// Returns true if the field contains the whole record.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kind == FieldType::Whole
+    }
+
+    /// Returns true if the field contains the key of the patient.
+    pub(crate) fn is_patient_key(&self) -> bool {
+        self.kind == FieldType::PatientKey
+    }
+
+    /// Returns true if the field is not read from a column of the source.
+    pub(crate) fn is_derived(&self) -> bool {
+        self.is_whole() || self.is_patient_key()
+    }
+
     /// Returns true if both fields get the same value from each cell that they accept.
     pub(crate) fn reads_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.clean == other.clean && self.null_markers == other.null_markers
@@ -72,6 +87,10 @@ pub enum FieldType {
         /// Synonyms, each with the index of its value in `values`.
         synonyms: Vec<(String, usize)>,
     },
+    /// BSON binary with the bytes of the whole record as they are in the source, for example an HL7 message.
+    Whole,
+    /// BSON UUID that is derived from the identifier of the patient.
+    PatientKey,
 }
 
 /// How numbers are written in the source, in addition to digits, sign and exponent.
@@ -176,6 +195,8 @@ impl FieldType {
             Self::Date => "date",
             Self::Datetime => "datetime",
             Self::Enum { .. } => "enum",
+            Self::Whole => "binary",
+            Self::PatientKey => "uuid",
         }
     }
 }

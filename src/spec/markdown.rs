@@ -87,6 +87,8 @@ fn constraints(field: &Field) -> String {
         | FieldType::Int64(format)
         | FieldType::Double(format)
         | FieldType::Decimal128(format) => all.extend(number_format(format)),
+        FieldType::PatientKey => all.push("derived from the identifier of the patient".to_owned()),
+        FieldType::Whole => all.push("the whole record, unchanged".to_owned()),
         FieldType::String | FieldType::Datetime => {}
     }
     all.extend(field.constraints.range.map(|range| range.to_string()));

@@ -8,7 +8,9 @@ mod dataset;
 mod error;
 mod field;
 mod from_toml;
+pub(crate) mod hl7_path;
 mod markdown;
+pub mod patient;
 mod range;
 mod shape;
 mod source;
@@ -24,12 +26,15 @@ pub(crate) use range::Decimal;
 pub use range::Range;
 pub use shape::{Column, Shape};
 pub(crate) use shape::{Group, Node};
-pub use source::{Sign, SourceFormat};
+pub use source::{FormatName, Sign, SourceFormat};
 pub use spelling::trim;
 pub(crate) use spelling::{ID_COLUMN, closest, column_key, is_blank, same_spelling};
 
-/// The TOML text of the built-in spec. Medlift uses it if the user gives no spec.
+/// The TOML text of the built-in spec that Medlift uses if the user gives no spec.
 pub const ADMISSIONS: &str = include_str!("../../specs/admissions.toml");
+
+/// The names and the TOML texts of all built-in specs.
+pub const BUILT_IN: [(&str, &str); 2] = [("admissions", ADMISSIONS), ("hl7v2", include_str!("../../specs/hl7v2.toml"))];
 
 /// The spec of one kind of document: its fields in document order, and the rules for them.
 #[derive(Debug, Clone)]
@@ -54,6 +59,8 @@ pub struct Spec {
     /// Secondary indexes. `medlift provision` builds them. If they are missing, the first load into the collection
     /// builds them after it has written the data.
     pub indexes: Vec<Index>,
+    /// The fields that identify the patient, if the spec names them.
+    pub patient: Option<patient::PatientSource>,
     /// The settings for the sources. Medlift detects some of them if the spec does not set them.
     pub source: SourceFormat,
     /// BLAKE3 hash of the TOML text, in hexadecimal. The key of a load in the ledger is computed from it. With a
@@ -148,6 +155,11 @@ impl Spec {
     /// order is that of the document.
     pub fn columns(&self) -> Vec<Column<'_>> {
         self.shape.columns(&self.shape.roots, &self.fields)
+    }
+
+    /// Returns the field that contains the whole record, if there is one.
+    pub fn whole(&self) -> Option<&Field> {
+        self.fields.iter().find(|field| field.is_whole())
     }
 
     /// Returns the columns inside an item of a repeating group. `children` are the elements of the group.

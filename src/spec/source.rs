@@ -1,9 +1,40 @@
 //! The `[source]` settings of a spec: how the dataset's files are written. Medlift detects some of the settings if they
 //! are missing.
 
+/// The format of a source as the user gives it, with `--type` or as `type` in the spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatName {
+    /// Delimited text.
+    Csv,
+    /// JSON objects: one per line, one after another, or in an array.
+    Json,
+    /// HL7 v2 messages, one after another or in batches.
+    Hl7,
+}
+
+impl FormatName {
+    /// Returns the format's name in a spec, in the ledger and in a manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Hl7 => "hl7",
+        }
+    }
+
+    /// Returns the format with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Csv, Self::Json, Self::Hl7].into_iter().find(|format| format.name() == name)
+    }
+}
+
 /// How the dataset's sources are written. Options on the command line take precedence.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SourceFormat {
+    /// The format. If it is `None`, Medlift detects whether a source is delimited text or JSON.
+    pub format: Option<FormatName>,
+    /// For times of HL7 messages without an offset from UTC: the minutes that local time is ahead of UTC.
+    pub offset_minutes: i16,
     /// The delimiter. If it is `None`, Medlift detects it.
     pub delimiter: Option<u8>,
     /// The quote character. If it is `None`, Medlift decides from the first rows whether `"` encloses cells.

@@ -169,6 +169,8 @@ fn the_source_table_sets_delimiter_quote_and_escape() {
     assert_eq!(read("").unwrap(), SourceFormat::default());
     let table = "[source]\ndelimiter = 'tab'\nquote = 'none'\nescape = '\\'\nmultiline_cells = true";
     let expected = SourceFormat {
+        format: None,
+        offset_minutes: 0,
         delimiter: Some(b'\t'),
         quote: Some(Sign::None),
         escape: Some(Sign::Byte(b'\\')),

@@ -74,6 +74,7 @@ fn spec() -> Spec {
         identity: Identity { fields: vec![0], on_conflict: OnConflict::KeepFirst },
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        patient: None,
         source: SourceFormat::default(),
         hash: String::new(),
     }

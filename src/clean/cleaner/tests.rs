@@ -76,6 +76,7 @@ fn cleaner() -> Cleaner {
         dates: vec![None; 8],
         header: Vec::new(),
         unknown: Vec::new(),
+        charset: crate::parse::Charset::default(),
         rules: RowRules::default(),
         doubtful_numbers: Vec::new(),
     };
@@ -270,6 +271,7 @@ fn laboratory_layout(spec: &Spec, header: &str) -> Layout {
         dates: vec![Some(DateFormat::Iso); spec.fields.len()],
         header,
         unknown: Vec::new(),
+        charset: crate::parse::Charset::default(),
         rules: RowRules::default(),
         doubtful_numbers: Vec::new(),
     }

@@ -39,6 +39,7 @@ pub fn view_spec(spec: &Spec) -> Spec {
         identity,
         plausibility: Vec::new(),
         indexes: Vec::new(),
+        patient: None,
         ..spec.clone()
     }
 }
@@ -110,7 +111,8 @@ fn each_item(path: &str, item: &str, shown: Bson) -> Bson {
 /// Returns the expression that shows the value of a field at `path`. `None` if the view does not show the field.
 fn deidentified(field: &Field, path: &str) -> Option<Bson> {
     match (field.privacy, &field.kind) {
-        (Privacy::DirectIdentifier, _) => None,
+        // A whole record contains everything, whatever its class.
+        (Privacy::DirectIdentifier, _) | (_, FieldType::Whole | FieldType::PatientKey) => None,
         // In all other privacy classes, only the year of a date is shown.
         (_, FieldType::Date | FieldType::Datetime) => Some(year(path)),
         (Privacy::QuasiIdentifier, kind) => quasi(kind, path),

@@ -299,6 +299,7 @@ fn check_round_trip(
         dates: vec![Some(format); texts.len()],
         header: Vec::new(),
         unknown: Vec::new(),
+        charset: crate::parse::Charset::default(),
         rules: crate::parse::RowRules::default(),
         doubtful_numbers: Vec::new(),
     };

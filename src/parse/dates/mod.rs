@@ -6,6 +6,8 @@ mod shape;
 
 use std::ops::Range;
 
+use super::hl7::Time;
+
 pub(crate) use calendar::{Civil, DAY_MS, civil_from_days, days_from_civil, iso_text};
 pub(crate) use decide::{Decision, Evidence};
 
@@ -22,10 +24,16 @@ pub enum DateFormat {
     DayMonthYear(u8),
     /// Month, day and year with this separator: `01/31/2024` if it is `/`.
     MonthDayYear(u8),
+    /// A time in HL7 v2, such as `2024`, `20240131` or `20240131102030.456+0100` (data type DTM). If it has no offset from
+    /// UTC, `offset_minutes` is the offset.
+    Hl7 {
+        /// Minutes that local time is ahead of UTC.
+        offset_minutes: i16,
+    },
 }
 
 impl DateFormat {
-    /// All formats.
+    /// All formats that a user can give.
     pub const ALL: [Self; 7] = [
         Self::Iso,
         Self::DayMonthYear(b'/'),
@@ -46,6 +54,7 @@ impl DateFormat {
             Self::MonthDayYear(b'/') => "MM/DD/YYYY",
             Self::MonthDayYear(b'-') => "MM-DD-YYYY",
             Self::MonthDayYear(_) => "MM.DD.YYYY",
+            Self::Hl7 { .. } => "HL7",
         }
     }
 
@@ -97,6 +106,7 @@ fn parse_any(format: DateFormat, text: &[u8]) -> Option<i64> {
             let [month, day, year] = rest.short_date(separator)?;
             Civil { year, month, day }
         }
+        DateFormat::Hl7 { offset_minutes } => return Time::read(text, offset_minutes.into()).map(|time| time.ms),
     };
     let time_ms = if rest.0.is_empty() { 0 } else { rest.time_ms()? };
     let ms = (civil.is_real() && rest.0.is_empty()).then(|| days_from_civil(civil) * DAY_MS + time_ms);

@@ -9,8 +9,8 @@ mod charset;
 mod escape;
 mod find;
 mod message;
-mod path;
 mod problem;
+mod rows;
 mod separators;
 mod time;
 
@@ -20,7 +20,9 @@ mod tests;
 pub(crate) use charset::Charset;
 pub(crate) use escape::Decoder;
 pub(crate) use message::{Element, Index, Message, Segment, Value};
-pub(crate) use path::{Path, PathError, Repetition, SegmentId};
 pub(crate) use problem::{Problem, wrong_count};
+pub(super) use rows::Hl7;
 pub(crate) use separators::Separators;
-pub(crate) use time::{Precision, Time};
+pub(crate) use time::Time;
+
+pub(crate) use crate::spec::hl7_path::{Path, Repetition, SegmentId};

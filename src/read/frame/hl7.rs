@@ -359,6 +359,22 @@ fn begins_row(rest: &[u8], is_complete: bool) -> Option<bool> {
     (start != LineStart::Undecided).then_some(matches!(start, LineStart::Segment(_)))
 }
 
+/// Returns true if a source begins with the first segment of a message, a batch or a file. Bytes that can precede it are
+/// skipped: a byte order mark, white space, NUL and the first byte of an MLLP frame.
+///
+/// A source whose field separator is a delimiter of tables, such as `MSH,`, is not recognised, because it is more likely
+/// a table.
+pub(crate) fn begins_with_header(source: &[u8]) -> bool {
+    let source = source.strip_prefix(MARK).unwrap_or(source);
+    let is_before = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, 0 | FRAME_START);
+    let start = source.iter().position(|byte| !is_before(byte)).unwrap_or(source.len());
+    let is_header = match line_start(&source[start..], true) {
+        LineStart::Segment(head) => matches!(head, Head::Message | Head::FileHeader | Head::BatchHeader),
+        _ => false,
+    };
+    is_header && !source.get(start + 3).is_some_and(|separator| b",;\t \"".contains(separator))
+}
+
 fn line_start(rest: &[u8], is_complete: bool) -> LineStart {
     let is_cut = |word: &[u8]| !is_complete && rest.len() < word.len() && word.starts_with(rest);
     if rest.starts_with(MARK) {

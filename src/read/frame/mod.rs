@@ -10,7 +10,7 @@ mod quoted;
 
 use std::ops::{ControlFlow, Range};
 
-pub(crate) use hl7::TrailerCount;
+pub(crate) use hl7::{TrailerCount, begins_with_header};
 
 use documents::Documents;
 use hl7::Hl7;

@@ -300,10 +300,12 @@ fn a_source_note_contains_layout_and_notices() {
         dates: vec![Some(DateFormat::Iso), None, Some(DateFormat::DayMonthYear(b'/'))],
         header: Vec::new(),
         unknown: vec!["x".to_owned()],
+        charset: crate::parse::Charset::default(),
         rules: RowRules { extra_cell: true, ..RowRules::default() },
         doubtful_numbers: vec!["column `a`".to_owned()],
     };
-    let noticed = Notices { blank_rows: 1, loose_quotes: 2, multiline_cells: 3, multiline: vec![(1, 2)] };
+    let noticed =
+        Notices { blank_rows: 1, loose_quotes: 2, kept_escapes: 4, multiline_cells: 3, multiline: vec![(1, 2)] };
     let note = SourceNote::new("a.json", "utf-8", &layout, &spec(), &noticed);
     assert_eq!([&note.name, &note.encoding, &note.format], ["a.json", "utf-8", "ndjson"]);
     assert_eq!((note.blank_rows, note.loose_quotes, note.multiline_cells), (1, 2, 3));
@@ -311,7 +313,8 @@ fn a_source_note_contains_layout_and_notices() {
     let date = |field: &str, format: &str| (field.to_owned(), format.to_owned());
     assert_eq!(note.dates, [date("a", "YYYY-MM-DD"), date("c", "DD/MM/YYYY")]);
     // Notices about decisions are listed before notices about counts.
-    let parts = ["one more delimiter", "column `a`", "skipped: 1", "quote inside: 2", "line breaks: 3"];
+    let parts =
+        ["one more delimiter", "column `a`", "skipped: 1", "quote inside: 2", "as they are: 4", "line breaks: 3"];
     assert_eq!(note.notices.len(), parts.len(), "{:?}", note.notices);
     for (notice, part) in note.notices.iter().zip(parts) {
         assert!(notice.contains(part), "{notice}");

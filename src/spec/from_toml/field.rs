@@ -12,7 +12,10 @@ use crate::spec::{
 
 /// Keys that are allowed for every type of field.
 const SHARED_KEYS: &[&str] =
-    &["name", "column", "aliases", "type", "presence", "repeats", "clean", "null_markers", "privacy"];
+    &["name", "column", "aliases", "type", "presence", "repeats", "clean", "null_markers", "privacy", "whole"];
+
+/// Keys that a field with `whole = true` may have.
+const KEYS_OF_WHOLE: &[&str] = &["name", "whole", "privacy"];
 
 /// Keys that are allowed only for some types.
 const TYPED_KEYS: &[(&str, &[&str])] = &[
@@ -83,6 +86,9 @@ fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Opti
     let known: Vec<&str> = SHARED_KEYS.iter().chain(TYPED_KEYS.iter().map(|(key, _)| key)).copied().collect();
     let remedy = "give the field's name in the documents, e.g. name = \"Blood Type\"";
     let (name, table) = &table.opened(&known, remedy)?;
+    if table.noted(table.flag("whole")) == Some(true) {
+        return Some(whole(name, table));
+    }
     let type_name = table.note(type_name(table));
     if let Some(type_name) = type_name {
         check_keys(table, type_name);
@@ -107,6 +113,27 @@ fn read(table: &Table<'_>, dataset_markers: &[String], groups: &[Group]) -> Opti
     };
     table.note(check_markers(table, &field));
     Some(ReadField { field, is_typed })
+}
+
+/// Reads a field that contains the whole record. The record is stored unchanged, so no rule applies to it.
+fn whole(name: &str, table: &Table<'_>) -> ReadField {
+    for key in table.keys().filter(|key| !KEYS_OF_WHOLE.contains(key)) {
+        let problem = "a field with `whole` has no column, type or rules of its own";
+        table.add(table.wrong(key, problem, "remove it, or remove `whole`"));
+    }
+    let field = Field {
+        name: name.to_owned(),
+        column: name.to_owned(),
+        aliases: Vec::new(),
+        kind: FieldType::Whole,
+        presence: Presence::Required,
+        repeats: false,
+        clean: Vec::new(),
+        null_markers: Vec::new(),
+        constraints: Constraints::default(),
+        privacy: table.note(privacy(table)).unwrap_or(Privacy::DirectIdentifier),
+    };
+    ReadField { field, is_typed: true }
 }
 
 fn type_name(table: &Table<'_>) -> Result<&'static str, SpecError> {

@@ -4,7 +4,9 @@
 mod field;
 mod format;
 mod group;
+mod messages;
 mod names;
+mod patient;
 mod relations;
 mod source;
 
@@ -15,14 +17,14 @@ use super::{Column, Dataset, Field, Node, SourceFormat, Spec, SpecError};
 
 /// Keys of a dataset with one kind of document.
 const KEYS: &[&str] =
-    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index", "source"];
+    &["name", "collection", "null_markers", "identity", "patient", "field", "group", "plausibility", "index", "source"];
 
 /// Keys of a dataset with several kinds of documents. Each kind is described in a `[[document]]` table.
 const DATASET_KEYS: &[&str] = &["name", "null_markers", "source", "document"];
 
 /// Keys of a `[[document]]` table.
 const DOCUMENT_KEYS: &[&str] =
-    &["name", "collection", "null_markers", "identity", "field", "group", "plausibility", "index"];
+    &["name", "collection", "null_markers", "identity", "patient", "field", "group", "plausibility", "index"];
 
 /// Reads a dataset. Error messages name the text `origin`.
 pub(super) fn read(text: &str, origin: &str) -> Result<Dataset, SpecError> {
@@ -148,10 +150,18 @@ fn document(
     let markers = if table.has("null_markers") { table } else { root };
     let group_tables = table.note(table.tables("group"))?;
     let groups = group::read_all(&group_tables);
-    let tables = tables?;
+    let mut tables = tables?;
     let read = field::read_all(table, &tables, groups.as_deref().unwrap_or_default(), markers)?;
     let untyped: Vec<&str> = read.iter().filter(|read| !read.is_typed).map(|read| read.field.name.as_str()).collect();
-    let fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
+    let mut fields: Vec<Field> = read.iter().map(|read| read.field.clone()).collect();
+    let patient = patient::read(table, &fields, groups.as_deref().unwrap_or_default());
+    if let Some(field) = patient::field(table) {
+        fields.push(field);
+        tables.push(table.clone());
+    }
+    if let Some(groups) = &groups {
+        messages::check(format, (&fields, &tables), (groups, &group_tables));
+    }
     let shape = Names { fields: &fields, tables, groups: groups?, group_tables }.check()?;
     let identity = relations::identity(table, &fields, &shape);
     let plausibility = relations::plausibility(table, &fields, &untyped, &shape);
@@ -164,6 +174,7 @@ fn document(
         identity,
         plausibility,
         indexes,
+        patient,
         source: format,
         fields,
         shape,

@@ -19,6 +19,7 @@ fn cleaner_of(field: &str, date: DateFormat) -> Cleaner {
         dates: vec![Some(date)],
         header: Vec::new(),
         unknown: Vec::new(),
+        charset: crate::parse::Charset::default(),
         rules: crate::parse::RowRules::default(),
         doubtful_numbers: Vec::new(),
     };

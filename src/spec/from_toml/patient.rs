@@ -1,0 +1,83 @@
+//! Reads the `[patient]` table of a spec: the fields that identify the patient.
+
+use super::source::{Table, suggest};
+use crate::spec::patient::{Authority, PATIENT_FIELD, PatientSource};
+use crate::spec::{Constraints, Field, FieldType, Group, Presence, Privacy, SpecError};
+
+const KEYS: &[&str] = &["identifier", "authority", "authority_field", "type_field", "prefer"];
+
+/// Returns the field with the patient's key, if the spec has a `[patient]` table.
+pub(super) fn field(table: &Table<'_>) -> Option<Field> {
+    table.has(PATIENT_FIELD).then(|| Field {
+        name: PATIENT_FIELD.to_owned(),
+        column: PATIENT_FIELD.to_owned(),
+        aliases: Vec::new(),
+        kind: FieldType::PatientKey,
+        presence: Presence::Optional,
+        repeats: false,
+        clean: Vec::new(),
+        null_markers: Vec::new(),
+        constraints: Constraints::default(),
+        privacy: Privacy::DirectIdentifier,
+    })
+}
+
+/// Reads the `[patient]` table and notes all errors.
+pub(super) fn read(document: &Table<'_>, fields: &[Field], groups: &[Group]) -> Option<PatientSource> {
+    let table = document.noted(document.table(PATIENT_FIELD))?;
+    table.only(KEYS);
+    let remedy = "name the field with the identifier, e.g. identifier = \"Medical Record Number\"";
+    let name = table.note(table.needed_text("identifier", remedy))?;
+    let identifier = table.note(field_named(&table, "identifier", name, fields))?;
+    let named = |key: &str| match table.noted(table.text(key)) {
+        None => Ok(None),
+        Some(name) => field_beside(&table, key, name, identifier, fields, groups).map(Some),
+    };
+    let (authority, kind) = (table.note(named("authority_field"))?, table.note(named("type_field"))?);
+    let prefer = table.noted(table.texts("prefer")).unwrap_or_default().into_iter().map(str::to_owned).collect();
+    let authority = match (authority, table.noted(table.text("authority"))) {
+        (Some(field), None) => Authority::Field(field),
+        (None, Some(text)) => Authority::Text(text.to_owned()),
+        (one, _) => {
+            let problem = if one.is_some() { "there is an `authority_field` too" } else { "missing" };
+            let remedy = "give either the field with the authority (authority_field) or its name (authority); the same \
+                          number from two hospitals is two patients";
+            table.add(table.wrong("authority", problem, remedy));
+            return None;
+        }
+    };
+    Some(PatientSource { identifier, authority, kind, prefer })
+}
+
+fn field_named(table: &Table<'_>, key: &str, name: &str, fields: &[Field]) -> Result<usize, SpecError> {
+    let is_text = |field: &Field| field.kind == FieldType::String && !field.repeats;
+    match fields.iter().position(|field| field.name == name) {
+        Some(index) if is_text(&fields[index]) => Ok(index),
+        Some(_) => Err(table.wrong(key, format!("`{name}` is not a single text"), "name a field of the type string")),
+        None => {
+            let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+            Err(table.wrong(key, format!("there is no field `{name}`"), suggest(name, &known)))
+        }
+    }
+}
+
+/// Returns the index of a field that must be in the same repeating group as the identifier, or outside all groups.
+fn field_beside(
+    table: &Table<'_>,
+    key: &str,
+    name: &str,
+    identifier: usize,
+    fields: &[Field],
+    groups: &[Group],
+) -> Result<usize, SpecError> {
+    let index = field_named(table, key, name, fields)?;
+    let group = |field: &Field| {
+        let is_inside = |group: &&Group| field.name.strip_prefix(&group.name).is_some_and(|rest| rest.starts_with('.'));
+        groups.iter().filter(is_inside).map(|group| group.name.clone()).max_by_key(String::len)
+    };
+    if group(&fields[index]) == group(&fields[identifier]) {
+        return Ok(index);
+    }
+    let problem = format!("`{name}` is not in the same repeating group as `{}`", fields[identifier].name);
+    Err(table.wrong(key, problem, "name a field beside the identifier"))
+}

@@ -1,0 +1,29 @@
+//! Which fields of a record identify the patient.
+
+/// The name of the field with the patient's key. It is the same in all collections, so all documents of a patient can be
+/// found by it.
+pub(crate) const PATIENT_FIELD: &str = "patient";
+
+/// The fields from which the patient's key is derived: an identifier, and the authority that assigned it. If they are in
+/// a repeating group, the record has several identifiers, and one of them is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatientSource {
+    /// Index of the field with the identifier.
+    pub identifier: usize,
+    /// The authority that assigned the identifier.
+    pub authority: Authority,
+    /// Index of the field with the type of the identifier, for example `MR`.
+    pub kind: Option<usize>,
+    /// The types that are preferred, the best first. An identifier of another type is chosen only if there is none of
+    /// these.
+    pub prefer: Vec<String>,
+}
+
+/// The authority that assigned an identifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authority {
+    /// The field with this index names the authority.
+    Field(usize),
+    /// All identifiers of the dataset are from this authority.
+    Text(String),
+}

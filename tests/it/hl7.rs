@@ -1,0 +1,180 @@
+//! Tests of HL7 v2 messages: loaded, verified and exported with the built-in spec.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bson::spec::BinarySubtype;
+use bson::{Document, doc};
+
+use crate::load::{ENDS, Place, block_on, counts, text};
+
+const SPEC: [&str; 2] = ["--spec", "hl7v2"];
+
+/// A message with an admission of this patient.
+fn admission(patient: &str, control_id: &str) -> String {
+    [
+        &format!(r"MSH|^~\&|ADT1|GOODHEALTH|LAB|LAB|20260102030405.5+0100||ADT^A01^ADT_A01|{control_id}|P|2.5"),
+        "EVN|A01|202601020300",
+        &format!("PID|1||77^^^OTHER^PI~{patient}^^^GOODHEALTH^MR||Doe^Ann"),
+        r"PV1|1|I|2000^2012^01||||004777^Attend\T\Co||||||||||||V1",
+    ]
+    .join("\r")
+}
+
+fn find(place: &Place, filter: Document) -> Document {
+    let messages = place.collection("messages");
+    block_on(async move { messages.find_one(filter).await }).unwrap().expect("the message is stored")
+}
+
+fn text_of<'d>(document: &'d Document, name: &str) -> &'d str {
+    document.get_str(name).expect("a text")
+}
+
+#[test]
+fn messages_are_stored_once_with_their_header_and_patient() {
+    let place = Place::new("hl7");
+    let (first, second) = (admission("1", "M1"), admission("2", "M2"));
+    let source = place.write("adt.hl7", format!("{first}\r{second}\r{first}\r"));
+    let summary = place.load(&source, &SPEC, 0);
+    assert_eq!(counts(&summary, &ENDS), [3, 2, 0, 1, 0]);
+    assert_eq!(summary["sources"][0]["format"], "hl7");
+    assert_eq!(summary["verification"]["equal"], 2);
+    let stored = find(&place, doc! { "controlId": "M2" });
+    assert_eq!((text_of(&stored, "type"), text_of(&stored, "event")), ("ADT", "A01"));
+    assert_eq!(stored.get_datetime("sentAt").unwrap().timestamp_millis(), 1_767_319_445_500);
+    assert_eq!(text_of(&stored, "sentAtPrecision"), "fraction");
+    assert_eq!(stored.get_datetime("eventAt").unwrap().timestamp_millis(), 1_767_322_800_000);
+    assert_eq!(text_of(&stored, "eventAtPrecision"), "minute");
+    let identifiers = stored.get_array("patientIdentifiers").unwrap();
+    assert_eq!(identifiers[1], doc! { "value": "2", "authority": "GOODHEALTH", "type": "MR" }.into());
+    assert_eq!(stored.get_binary_generic("message").unwrap(), second.as_bytes());
+
+    // The MR number identifies the patient, although it is not the first.
+    let patient = |message: &Document| {
+        let key = message.get("patient").and_then(|key| match key {
+            bson::Bson::Binary(key) if key.subtype == BinarySubtype::Uuid => Some(key.bytes.clone()),
+            _ => None,
+        });
+        key.expect("the key of the patient is a UUID")
+    };
+    let other = find(&place, doc! { "controlId": "M1" });
+    assert_ne!(patient(&stored), patient(&other));
+    let later = place.write("later.hl7", admission("2", "M3"));
+    place.load(&later, &[&SPEC[..], &["--no-verify"]].concat(), 0);
+    assert_eq!(patient(&stored), patient(&find(&place, doc! { "controlId": "M3" })));
+    place.run(&[&["verify", text(&source), "--ignore-extra"], &SPEC[..]].concat()).expect_code(0);
+}
+
+#[test]
+fn an_export_has_the_original_bytes_whatever_the_framing() {
+    let place = Place::new("hl7_export");
+    let [crlf, cr, latin] = ["M1", "M2", "M3"].map(|id| admission("1", id));
+    let crlf = crlf.replace('\r', "\r\n");
+    let latin = latin.replace("|P|2.5", "|P|2.5||||||8859/1").replace("Ann", "Zo\u{eb}");
+    let latin: Vec<u8> = latin.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap()).collect();
+    let framed = [&b"\x0b"[..], cr.as_bytes(), b"\r\x1c\r\x0b", &latin, b"\r\x1c\r"].concat();
+    let [batch, mllp] = [
+        place.write("batch.hl7", format!("FHS|^~\\&\r\nBHS|^~\\&\r\n{crlf}\r\nBTS|1\r\nFTS|1\r\n")),
+        place.write("mllp.hl7", framed),
+    ];
+    let sources = [text(&batch), text(&mllp)];
+    place.run(&[&["load"], &sources[..], &SPEC].concat()).expect_code(0);
+    let out = place.dir.path().join("out.hl7");
+    place.run(&[&["export", "--out", text(&out)], &SPEC[..]].concat()).expect_code(0);
+    let exported = fs::read(&out).unwrap();
+    for message in [crlf.as_bytes(), cr.as_bytes(), &latin] {
+        let is_in = exported.windows(message.len()).any(|bytes| bytes == message);
+        assert!(is_in, "{}", message.escape_ascii());
+    }
+    assert_eq!(exported.len(), crlf.len() + 2 + cr.len() + 1 + latin.len() + 1);
+    // The same messages, in other frames, are the same documents.
+    let summary = place.load(&out, &SPEC, 0);
+    assert_eq!(counts(&summary, &ENDS), [3, 0, 3, 0, 0]);
+    let csv = place.run(&[&["export", "--type", "csv"], &SPEC[..]].concat()).expect_code(0).stdout;
+    assert!(csv.starts_with("type,event,") && csv.contains(",V1\n") && !csv.contains("message"), "{csv}");
+}
+
+#[test]
+fn latin_1_without_a_declared_character_set_needs_the_option() {
+    let place = Place::new("hl7_latin");
+    let message = admission("1", "M1").replace("Attend", "J\u{f6}rg");
+    let bytes: Vec<u8> = message.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap()).collect();
+    let spec = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/hl7v2.toml")).unwrap();
+    let doctor = "[[field]]\nname = 'doctor'\ncolumn = 'PV1-7.2'\ntype = 'string'\nprivacy = 'none'\n";
+    let spec = place.write("ours.toml", format!("{spec}\n{doctor}"));
+    let source = place.write("latin.hl7", bytes);
+    let summary = place.load(&source, &["--spec", text(&spec)], 4);
+    assert_eq!(counts(&summary, &ENDS), [1, 0, 0, 0, 1]);
+    assert_eq!(summary["rejects"][0]["what"], "undecodable", "{summary}");
+    place.load(&source, &["--spec", text(&spec), "--encoding", "windows-1252"], 0);
+    assert_eq!(text_of(&find(&place, doc! {}), "doctor"), "J\u{f6}rg&Co");
+    let wrong = place.run(&["load", text(&source), "--spec", text(&spec), "--encoding", "utf-16"]).expect_code(1);
+    assert!(wrong.stderr.contains("HL7 messages cannot be read as utf-16le"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_spec_and_a_source_must_be_of_the_same_format() {
+    let place = Place::new("hl7_formats");
+    let messages = place.write("adt.hl7", admission("1", "M1"));
+    let table = place.write("a.csv", "Name,Age\nAnn,1\n");
+    let found = place.run(&["load", text(&messages)]).expect_code(1);
+    assert!(
+        found.stderr.contains("the source has HL7 v2 messages, but the spec built-in:admissions"),
+        "{}",
+        found.stderr
+    );
+    let found = place.run(&[&["load", text(&table)], &SPEC[..]].concat()).expect_code(1);
+    assert!(found.stderr.contains("no segment of the first 15 bytes begins with `MSH`"), "{}", found.stderr);
+}
+
+#[test]
+fn the_validator_and_the_view_know_messages() {
+    let place = Place::new("hl7_view");
+    let source = place.write("adt.hl7", admission("1", "M1"));
+    place.load(&source, &SPEC, 0);
+    let messages = place.collection("messages");
+    let refused = block_on(async { messages.insert_one(doc! { "type": "ADT", "message": "no bytes" }).await });
+    assert!(refused.is_err(), "the validator must refuse a message that is not binary");
+}
+
+/// Returns the sample messages beside the repository. Prints a notice if they are not there.
+fn samples() -> Option<Vec<PathBuf>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/hl7v2");
+    let Ok(files) = fs::read_dir(&folder) else {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), b"\nSKIPPED: the HL7 v2 samples are not here\n");
+        return None;
+    };
+    Some(
+        files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "hl7"))
+            .collect(),
+    )
+}
+
+#[test]
+fn all_sample_messages_are_loaded_proven_and_exported() {
+    let Some(samples) = samples() else { return };
+    let place = Place::new("hl7_samples");
+    let folder = samples[0].parent().unwrap().join("*.hl7");
+    let rejects = place.dir.path().join("rejects");
+    fs::create_dir(&rejects).unwrap();
+    let summary = place.load(&folder, &[&SPEC[..], &["--rejects", text(&rejects)]].concat(), 0);
+    assert_eq!(counts(&summary, &ENDS), [97, 97, 0, 0, 0]);
+    assert_eq!(summary["verification"]["equal"], 97);
+    let out = place.dir.path().join("out.hl7");
+    place.run(&[&["export", "--out", text(&out)], &SPEC[..]].concat()).expect_code(0);
+    let trimmed = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']).to_owned()
+    };
+    let exported = fs::read(&out).unwrap();
+    let exported = String::from_utf8_lossy(&exported).into_owned();
+    let starts: Vec<usize> = exported.match_indices("MSH|").map(|(place, _)| place).collect();
+    let ends = starts.iter().skip(1).copied().chain([exported.len()]);
+    let exported: BTreeSet<String> =
+        starts.iter().zip(ends).map(|(&start, end)| trimmed(exported[start..end].as_bytes())).collect();
+    let originals: BTreeSet<String> = samples.iter().map(|path| trimmed(&fs::read(path).unwrap())).collect();
+    assert!(exported == originals, "every exported message must equal its original, byte for byte");
+}
