@@ -123,7 +123,7 @@ const fn visit_key(id: Id) -> Key {
 impl Context<'_> {
     /// Returns the key of the patient in PID.
     pub(super) fn patient(&self, pid: Segment<'_>) -> Option<Id> {
-        self.chosen(pid.field(self.rule.field))
+        self.chosen(pid.field(self.rule.field()))
     }
 
     fn prior_patient(&self, mrg: Segment<'_>) -> Option<Id> {

@@ -5,7 +5,7 @@ use super::identifier::PatientRule;
 use super::patient::PatientStep;
 use super::result::ResultStep;
 use super::visit::VisitStep;
-use super::{Key, Order, adt, oru};
+use super::{Key, Merge, Merges, Order, adt, oru};
 use crate::encode::{Id, IdentityKey};
 use crate::parse::hl7::{Charset, Decoder, Index, Message, Problem, Segment, SegmentId};
 
@@ -51,10 +51,10 @@ pub(super) struct Context<'m> {
 }
 
 impl Reader {
-    /// Makes a reader. `offset_min` is the offset from UTC, in minutes, of times without offset. `charset` is the
+    /// Makes a reader. `rule` says which identifier stands for a patient. `offset_min` is the offset from UTC, in minutes, of times without offset. `charset` is the
     /// character set of messages that do not name theirs.
-    pub(crate) fn new(identity: IdentityKey, offset_min: i32, charset: Charset) -> Self {
-        Self { identity, rule: PatientRule::default(), offset_min, charset, index: Index::default() }
+    pub(crate) fn new(identity: IdentityKey, rule: PatientRule, offset_min: i32, charset: Charset) -> Self {
+        Self { identity, rule, offset_min, charset, index: Index::default() }
     }
 
     /// Returns the event of a message. `id` is the message's `_id`.
@@ -83,6 +83,24 @@ impl Event {
     /// Returns the keys of the documents that the message touches, each once.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.steps.chunk_by(|one, other| one.0 == other.0).map(|steps| steps[0].0)
+    }
+
+    /// Returns the keys of the patients whose record was merged into another one.
+    pub(super) fn merged(&self) -> impl Iterator<Item = Id> {
+        self.steps
+            .iter()
+            .filter_map(|(key, step)| matches!(step, Step::Patient(PatientStep::MergeInto(_))).then_some(key.id))
+    }
+
+    /// Adds the merges that the message states, unless a later message states others.
+    pub(super) fn add_merges(&self, merges: &mut Merges) {
+        for (key, step) in &self.steps {
+            if let Step::Patient(PatientStep::MergeInto(into)) = step
+                && merges.of(key.id).is_none_or(|known| known.order <= self.order)
+            {
+                merges.add(key.id, Merge { into: *into, order: self.order.clone() });
+            }
+        }
     }
 
     /// Returns what the message says about the document with this key.

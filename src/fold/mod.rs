@@ -20,6 +20,7 @@ mod order;
 mod oru;
 mod patient;
 mod result;
+pub mod shell;
 mod slot;
 mod visit;
 

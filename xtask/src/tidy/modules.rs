@@ -24,6 +24,7 @@ const MODULES: &[Module] = &[
             "encode",
             "error",
             "export",
+            "fold",
             "generate",
             "ledger",
             "outputs",
@@ -79,15 +80,28 @@ const MODULES: &[Module] = &[
     },
     Module {
         name: "error",
-        uses: &["deployment", "export", "ledger", "parse", "read", "server", "spec", "verify", "wording", "write"],
+        uses: &[
+            "deployment",
+            "export",
+            "fold",
+            "ledger",
+            "parse",
+            "read",
+            "server",
+            "spec",
+            "verify",
+            "wording",
+            "write",
+        ],
     },
     Module { name: "generate", uses: &["parse"] },
+    Module { name: "fold", uses: &["encode", "ledger", "parse", "server", "spec", "spill", "verify"] },
     Module { name: "export", uses: &["encode", "outputs", "parse", "spec", "verify", "wording"] },
 ];
 
 /// Crates that only some modules may use.
 const CRATES: &[(&str, &[&str])] = &[
-    ("mongodb", &["deployment", "ledger", "server", "verify", "write"]),
+    ("mongodb", &["deployment", "fold", "ledger", "server", "verify", "write"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
